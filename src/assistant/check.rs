@@ -1,0 +1,463 @@
+//! One assistant, as checked: every key of its file, with its meaning, default and range.
+//!
+//! Nothing else makes an [`Assistant`]. Which number rings which assistant is the roster's to know.
+
+mod model;
+mod talk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::plan::{
+    CallControl, Effort, First, Greeting, Limits, Line, OnFailure, Plan, Transcription, TurnTaking,
+};
+use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
+use super::written::{Fields, Written};
+use crate::audio::Clip;
+use crate::phone::PhoneNumber;
+use crate::problem::{self, Problem, Span};
+use crate::provider::Provider;
+use crate::yaml::{self, Kind, MISSING, Node, SourceFile};
+
+/// An assistant that passed every check. Prints as its name only.
+#[derive(Clone, PartialEq)]
+pub struct Assistant {
+    subject: Subject,
+    claims: Vec<PhoneNumber>,
+    /// It answers every number that no other assistant claims.
+    rest: bool,
+    provider: Arc<Provider>,
+    model: String,
+    voice: String,
+    speed: Option<f64>,
+    temperature: Option<f64>,
+    reasoning: Option<Effort>,
+    /// The templates of the prompt, in order.
+    instructions: Vec<String>,
+    first: First,
+    say: Option<String>,
+    clip: Option<Arc<Clip>>,
+    interruptible: bool,
+    turn_taking: TurnTaking,
+    transcription: Option<Transcription>,
+    call_control: CallControl,
+    limits: Limits,
+    /// `say` is a template here.
+    busy: Line,
+    on_failure: OnFailure,
+}
+
+/// What an assistant's file may refer to.
+pub struct Around<'a> {
+    pub environment: &'a BTreeMap<String, String>,
+    /// The first is the default.
+    pub providers: &'a [Arc<Provider>],
+    /// By name, without the extension.
+    pub fragments: &'a BTreeMap<String, Fragment<'a>>,
+    /// By file name; `None` for one that could not be read, which is a problem of its own.
+    pub greetings: &'a BTreeMap<String, Option<Arc<Clip>>>,
+}
+
+/// A shared piece of instructions.
+pub struct Fragment<'a> {
+    pub source: problem::Source,
+    pub text: &'a str,
+}
+
+/// A number that a file lays claim to; `None` for `*`.
+pub struct Claim {
+    pub number: Option<PhoneNumber>,
+    pub span: Span,
+    pub shown: String,
+}
+
+/// What the check of one file gave.
+pub struct Outcome {
+    pub source: problem::Source,
+    /// `None` when there is an error.
+    pub assistant: Option<Assistant>,
+    pub claims: Vec<Claim>,
+    pub problems: Vec<Problem>,
+}
+
+impl Assistant {
+    /// The file's name without the extension.
+    pub fn name(&self) -> &str {
+        &self.subject.name
+    }
+
+    pub fn description(&self) -> &str {
+        &self.subject.description
+    }
+
+    /// The numbers it answers by name.
+    pub fn numbers(&self) -> &[PhoneNumber] {
+        &self.claims
+    }
+
+    /// Whether it answers every number that no other assistant claims.
+    pub fn answers_the_rest(&self) -> bool {
+        self.rest
+    }
+
+    /// The assistant rendered and frozen for one call.
+    pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
+        let render = |template: &str| {
+            self.subject
+                .render(template, facts)
+                .map_err(|reason| PlanError { assistant: self.subject.name.clone(), reason })
+        };
+        let parts: Vec<String> = self.instructions.iter().map(|t| render(t)).collect::<Result<_, _>>()?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let line = |line: &Line| Ok(Line { say: render(&line.say)?, language: line.language.clone() });
+        Ok(Plan {
+            assistant: self.subject.name.clone(),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            voice: self.voice.clone(),
+            speed: self.speed,
+            temperature: self.temperature,
+            reasoning: self.reasoning,
+            instructions: parts.join("\n\n"),
+            greeting: Greeting {
+                first: self.first,
+                say: self.say.as_deref().map(render).transpose()?,
+                clip: self.clip.clone(),
+                interruptible: self.interruptible,
+            },
+            turn_taking: self.turn_taking.clone(),
+            transcription: self.transcription.clone(),
+            call_control: self.call_control,
+            limits: self.limits,
+            busy: line(&self.busy)?,
+            on_failure: OnFailure { line: line(&self.on_failure.line)?, dial: self.on_failure.dial.clone() },
+        })
+    }
+}
+
+impl fmt::Debug for Assistant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Assistant({})", self.subject.name)
+    }
+}
+
+/// Checks one file.
+pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
+    let document = yaml::read(file, around.environment);
+    let text = yaml::text(&file.path, &file.bytes).unwrap_or_default();
+    let written = Written::new(document.source, document.problems);
+    let mut claims = Vec::new();
+    let assistant = match &document.root {
+        Some(root) if root.is_null() => {
+            let message = "the file is empty";
+            let problem = Problem::about(&file.path, "file.empty", message);
+            written.note(problem.help("write at least `numbers:` and `instructions:`, or delete it"));
+            None
+        }
+        Some(root) => {
+            let check = Check { name, text, around, written: &written };
+            check.top(root, &mut claims)
+        }
+        None => None,
+    };
+    let source = written.source.clone();
+    let problems = written.into_problems();
+    let sound = !problems.iter().any(Problem::is_error);
+    Outcome { source, assistant: assistant.filter(|_| sound), claims, problems }
+}
+
+struct Check<'a> {
+    name: &'a str,
+    text: &'a str,
+    around: &'a Around<'a>,
+    written: &'a Written,
+}
+
+/// A template and its place; checked once all variables are known.
+struct Text<'a> {
+    template: String,
+    node: &'a Node,
+}
+
+impl<'a> Check<'a> {
+    /// Reads every key. With problems the result is a guess, and is thrown away by the caller.
+    fn top(&self, root: &'a Node, claims: &mut Vec<Claim>) -> Option<Assistant> {
+        let w = self.written;
+        let top = w.map(root, "", "`instructions: …` and the like")?;
+        let description = top.take("description").and_then(|node| w.text(node, "description"));
+        if let Some(node) = top.take("numbers") {
+            self.numbers(node, claims);
+        }
+        let provider = self.provider(&top);
+        let model = self.model(&top, &provider);
+        let voice = self.voice(&top, &provider);
+        let temperature = self.temperature(&top, &provider);
+        let speed = self.speed(&top, &provider);
+        let reasoning = self.reasoning(&top, &provider, &model);
+        let language = top.take("language").and_then(|node| self.language(node, "language"));
+        let subject = Subject {
+            name: self.name.to_owned(),
+            description: description.unwrap_or_default(),
+            zone: self.zone(&top).unwrap_or(TimeZone::UTC),
+            callers: self.callers(&top),
+            variables: self.variables(&top),
+        };
+
+        let mut texts: Vec<Text<'a>> = Vec::new();
+        let mut own = Vec::new();
+        match top.take("instructions") {
+            Some(node) => {
+                if let Some(text) = self.template(node, "instructions", &mut texts) {
+                    own.push(text);
+                }
+            }
+            None => {
+                let (span, help) = (
+                    Span { len: 0, ..root.span },
+                    "write what the assistant is for: `instructions: |` and a text",
+                );
+                let span = Span { line: span.line.max(1), column: span.column.max(1), ..span };
+                if !self.asked(root, "fragments") {
+                    w.error_help(span, "instructions.missing", "there are no `instructions`", help);
+                }
+            }
+        }
+        let examiner = subject.examiner();
+        let fragments = self.fragments(&top, &examiner);
+        let greeting = self.greeting(&top, &mut texts);
+        let turn_taking = self.turn_taking(&top);
+        let transcription = self.transcription(&top, language.as_deref());
+        let call_control = self.call_control(&top);
+        let limits = self.limits(&top, &provider);
+        let spoken = match language.as_deref() {
+            Some(tag) if tag.contains('-') => tag.to_owned(),
+            None | Some("en") => "en-US".to_owned(),
+            Some(tag) => tag.to_owned(),
+        };
+        let busy =
+            self.line(&top, "busy", "All lines are busy. Please call again later.", &spoken, &mut texts);
+        let (failed, dial) = self.on_failure(&top, &spoken, &mut texts);
+        self.later(&top);
+        top.finish();
+
+        for text in &texts {
+            let Some(scalar) = text.node.scalar() else { continue };
+            let place = Place::of(&w.source, self.text, text.node, scalar);
+            examiner.check(&text.template, &place).into_iter().for_each(|problem| w.note(problem));
+        }
+        let (first, say, clip, interruptible) = greeting;
+        Some(Assistant {
+            subject,
+            claims: claims.iter().filter_map(|claim| claim.number.clone()).collect(),
+            rest: claims.iter().any(|claim| claim.number.is_none()),
+            provider,
+            model,
+            voice,
+            speed,
+            temperature,
+            reasoning,
+            instructions: own.into_iter().chain(fragments).collect(),
+            first,
+            say,
+            clip,
+            interruptible,
+            turn_taking,
+            transcription,
+            call_control,
+            limits,
+            busy,
+            on_failure: OnFailure { line: failed, dial },
+        })
+    }
+
+    fn asked(&self, root: &Node, name: &str) -> bool {
+        matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| key.name == name))
+    }
+
+    fn template(&self, node: &'a Node, name: &str, texts: &mut Vec<Text<'a>>) -> Option<String> {
+        let template = self.written.text(node, name)?;
+        texts.push(Text { template: template.clone(), node });
+        Some(template)
+    }
+
+    fn number(&self, node: &Node, name: &str) -> Option<PhoneNumber> {
+        let text = self.written.text(node, name)?;
+        match PhoneNumber::parse(text.trim()) {
+            Ok(number) => Some(number),
+            Err(why) => {
+                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
+                self.written.error_help(
+                    node.span,
+                    "number.invalid",
+                    format!("`{shown}` is not a phone number: {why}"),
+                    "write a plus, the country code and the number, such as \"+1555…\"",
+                );
+                None
+            }
+        }
+    }
+
+    fn numbers(&self, node: &Node, claims: &mut Vec<Claim>) {
+        for item in self.written.list(node, "numbers") {
+            if item.is_null() {
+                continue;
+            }
+            let shown = item.scalar().map(|s| s.shown()).unwrap_or_default();
+            let number = match item.scalar().map(|s| s.text().trim()) {
+                Some("*") => None,
+                _ => match self.number(item, "numbers") {
+                    Some(number) => Some(number),
+                    None => continue,
+                },
+            };
+            match claims.iter().find(|claim| claim.number == number) {
+                Some(earlier) => {
+                    let message = format!("`{shown}` is listed twice");
+                    let problem = self.written.source.error(item.span, "number.double", message);
+                    self.written.note(problem.also(&self.written.source, earlier.span, "first listed here"));
+                }
+                None => claims.push(Claim { number, span: item.span, shown }),
+            }
+        }
+    }
+
+    fn language(&self, node: &Node, name: &str) -> Option<String> {
+        let text = self.written.text(node, name)?.trim().to_owned();
+        let mut parts = text.split('-');
+        let first = parts.next().unwrap_or_default();
+        let fits = (2..=3).contains(&first.len())
+            && first.bytes().all(|b| b.is_ascii_lowercase())
+            && parts.all(|p| (2..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if !fits {
+            let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
+            let message = format!("`{shown}` is not a language");
+            self.written.error_help(node.span, "language.invalid", message, "write it like `en` or `en-US`");
+            return None;
+        }
+        Some(text)
+    }
+
+    fn zone(&self, top: &Fields<'a>) -> Option<TimeZone> {
+        let node = top.take("timezone")?;
+        let name = self.written.text(node, "timezone")?;
+        match TimeZone::get(name.trim()) {
+            Ok(zone) => Some(zone),
+            Err(_) => {
+                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
+                let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+                let near = problem::nearest(&name, all.iter().map(String::as_str));
+                let help = match near.first() {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write it like `America/New_York` or `UTC`".to_owned(),
+                };
+                let message = format!("there is no time zone `{shown}`");
+                self.written.error_help(node.span, "timezone.unknown", message, help);
+                None
+            }
+        }
+    }
+
+    fn callers(&self, top: &Fields<'a>) -> BTreeMap<PhoneNumber, String> {
+        let mut callers = BTreeMap::new();
+        let Some(node) = top.take("callers") else { return callers };
+        let example = "callers: { \"+1555…\": Anna }";
+        let Some(map) = self.written.map(node, "callers", example) else { return callers };
+        for (key, value) in map.all() {
+            let name = self.written.text(value, "callers");
+            match (PhoneNumber::parse(key.name.trim()), name) {
+                (Ok(number), Some(name)) => {
+                    callers.insert(number, name);
+                }
+                (Err(why), _) => {
+                    let message = format!("`{}` is not a phone number: {why}", problem::shown(&key.name));
+                    self.written.error_help(key.span, "number.invalid", message, format!("write {example}"));
+                }
+                (Ok(_), None) => {}
+            }
+        }
+        callers
+    }
+
+    fn variables(&self, top: &Fields<'a>) -> BTreeMap<String, minijinja::Value> {
+        let w = self.written;
+        let mut variables = BTreeMap::new();
+        let Some(node) = top.take("variables") else { return variables };
+        let Some(map) = w.map(node, "variables", "variables: { name: value }") else { return variables };
+        for (key, value) in map.all() {
+            let name = key.name.as_str();
+            let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if prompt::NAMES.contains(&name) {
+                let message = format!("the name `{name}` is taken: it stands for what is known of the call");
+                w.error_help(key.span, "variable.taken", message, "give the variable another name");
+            } else if !fits {
+                let message = format!("`{}` cannot be the name of a variable", problem::shown(name));
+                w.error_help(
+                    key.span,
+                    "variable.name",
+                    message,
+                    "use letters, digits and _, such as `opening_hours`",
+                );
+            } else {
+                variables.insert(name.to_owned(), prompt::value(value));
+            }
+        }
+        variables
+    }
+
+    fn fragments(&self, top: &Fields<'a>, examiner: &Examiner) -> Vec<String> {
+        let w = self.written;
+        let Some(node) = top.take("fragments") else { return Vec::new() };
+        let mut templates = Vec::new();
+        for item in w.list(node, "fragments").into_iter().filter(|item| !item.is_null()) {
+            let Some(name) = w.text(item, "fragments") else { continue };
+            let Some(fragment) = self.around.fragments.get(name.trim()) else {
+                let shown = item.scalar().map(|s| s.shown()).unwrap_or_default();
+                let there: Vec<&str> = self.around.fragments.keys().map(String::as_str).collect();
+                let help = match there.is_empty() {
+                    true => "put it into assistants/fragments/, as a file with the ending .md".to_owned(),
+                    false => problem::suggestion(&name, there),
+                };
+                w.error_help(item.span, "fragment.unknown", format!("there is no fragment `{shown}`"), help);
+                continue;
+            };
+            let place = Place {
+                source: &fragment.source,
+                span: Span { line: 1, column: 1, ..Span::default() },
+                // One line up, so that the first line gets a span of its own as well.
+                first_line: Some(1),
+                text: fragment.text,
+                written: None,
+            };
+            for problem in examiner.check(fragment.text, &place) {
+                w.note(problem);
+            }
+            templates.push(fragment.text.to_owned());
+        }
+        templates
+    }
+
+    /// Keys of later versions: a file that counts on them must not seem to work.
+    fn later(&self, top: &Fields<'a>) {
+        for name in ["mcp", "functions", "fallback"] {
+            if let Some(node) = top.take(name)
+                && !empty(node)
+            {
+                let message = format!("`{name}` is not available in this version");
+                self.written.error_help(node.span, "not_yet", message, "leave it out");
+            }
+        }
+    }
+}
+
+/// Whether there is nothing in it, however deep.
+fn empty(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar(scalar) => scalar.is_null() || scalar.text().contains(MISSING),
+        Kind::Seq(items) => items.iter().all(empty),
+        Kind::Map(entries) => entries.iter().all(|(_, node)| empty(node)),
+    }
+}

@@ -1,0 +1,17 @@
+//! Assistants: as written → as checked → a roster → a plan for one call.
+//!
+//! This module knows every key an owner may write, what it means and what may be wrong with it.
+//! It reads no disk and no clock: files, environment and the time are handed in.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod check;
+pub mod plan;
+mod prompt;
+mod roster;
+mod written;
+
+pub use check::Assistant;
+pub use prompt::{Facts, PlanError};
+pub use roster::{Checked, Folder, Roster};
+
+pub use crate::yaml::SourceFile;

@@ -1,0 +1,326 @@
+//! Texts for the model: templates that are checked against the names they may use, and rendered.
+//!
+//! It knows which names there are and what they hold. Undefined names are errors, and the work and
+//! the length of a text are bounded, because a template is the owner's program.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+
+use crate::phone::{Party, PhoneNumber};
+use crate::problem::{self, Problem, Source, Span};
+use crate::yaml::{Kind, Node, Scalar, Style};
+
+/// The longest text a template may make, in bytes.
+const LONGEST: usize = 64 * 1024;
+/// Instructions a template may run: a prompt takes some hundreds.
+const FUEL: u64 = 100_000;
+/// The names that are ours; an owner's variable may not have one.
+pub const NAMES: [&str; 6] = ["caller", "called", "call", "now", "assistant", "variables"];
+
+/// What is known of one call when it rings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    pub caller: Party,
+    pub called: Party,
+    /// Twilio's call SID.
+    pub call: String,
+    pub now: Timestamp,
+}
+
+/// Why an assistant could not be made into a plan.
+#[derive(Debug, thiserror::Error)]
+#[error("the text of {assistant} cannot be rendered: {reason}")]
+pub struct PlanError {
+    pub assistant: String,
+    pub reason: String,
+}
+
+/// What the texts of one assistant may speak of.
+#[derive(Clone, PartialEq)]
+pub struct Subject {
+    pub name: String,
+    pub description: String,
+    pub zone: TimeZone,
+    pub callers: BTreeMap<PhoneNumber, String>,
+    pub variables: BTreeMap<String, Value>,
+}
+
+/// Where a template stands, for problems.
+pub struct Place<'a> {
+    pub source: &'a Source,
+    pub span: Span,
+    /// The line of the template's first line, where its lines are the file's lines.
+    pub first_line: Option<usize>,
+    /// The file's text, to point at a line.
+    pub text: &'a str,
+    /// Where it came from the environment: how it was written.
+    pub written: Option<String>,
+}
+
+impl<'a> Place<'a> {
+    pub fn of(source: &'a Source, text: &'a str, node: &Node, scalar: &Scalar) -> Place<'a> {
+        let lines_match = !scalar.expanded() && scalar.style() != Style::Folded;
+        Place {
+            source,
+            span: node.span,
+            first_line: lines_match.then_some(node.span.line),
+            text,
+            written: scalar.expanded().then(|| scalar.shown()),
+        }
+    }
+
+    fn problem(&self, line: Option<usize>, code: &'static str, message: String) -> Problem {
+        let span = self.line(line).unwrap_or(self.span);
+        let message = match &self.written {
+            Some(written) => format!("{message} (the text comes from `{written}`)"),
+            None => message,
+        };
+        self.source.error(span, code, message)
+    }
+
+    /// The template's line as a place in the file.
+    fn line(&self, line: Option<usize>) -> Option<Span> {
+        let number = self.first_line? + line?.checked_sub(1)?;
+        if number == self.span.line {
+            return None;
+        }
+        let start: usize = self.text.split_inclusive('\n').take(number - 1).map(str::len).sum();
+        let whole = self.text.get(start..)?.lines().next()?;
+        let indent = whole.len() - whole.trim_start().len();
+        let len = whole.trim().len();
+        Some(Span { start: start + indent, len, line: number, column: indent + 1 })
+    }
+}
+
+impl Subject {
+    /// Renders a template for one call.
+    pub fn render(&self, template: &str, facts: &Facts) -> Result<String, String> {
+        // The numbering plans of the world take a moment to load: only for whoever asks.
+        let caller = facts.caller.number().filter(|_| template.contains("country"));
+        let country = caller.and_then(PhoneNumber::country).unwrap_or_default();
+        let name = facts.caller.number().and_then(|number| self.callers.get(number));
+        let context = self.context(facts, &country, name.map_or("", String::as_str));
+        ENVIRONMENT
+            .with(|environment: &Environment<'_>| {
+                let template = environment.template_from_str(template)?;
+                run(&template, &context)
+            })
+            .map_err(|error| reason(&error))
+    }
+
+    /// What checks this assistant's texts.
+    pub fn examiner(&self) -> Examiner {
+        let caller = || Party::from_twilio("+15550109999");
+        let samples = [(caller(), "US", "Anna"), (caller(), "US", ""), (Party::Withheld, "", "")];
+        Examiner {
+            samples: samples.map(|(caller, country, name)| {
+                let facts = Facts {
+                    caller,
+                    called: Party::from_twilio("+15550100000"),
+                    call: "CA00000000000000000000000000000000".to_owned(),
+                    now: Timestamp::UNIX_EPOCH,
+                };
+                self.context(&facts, country, name)
+            }),
+        }
+    }
+
+    fn context(&self, facts: &Facts, country: &str, name: &str) -> Value {
+        let number = |party: &Party| party.number().map_or(String::new(), |n| n.expose().to_owned());
+        let spoken = |party: &Party| party.number().map_or(String::new(), PhoneNumber::spoken);
+        let now = facts.now.to_zoned(self.zone.clone());
+        let mut context: BTreeMap<String, Value> = self.variables.clone();
+        let (caller, called) = (&facts.caller, &facts.called);
+        let ours = [
+            ("caller", context! { number => number(caller), spoken => spoken(caller), country, name }),
+            ("called", context! { number => number(called), spoken => spoken(called) }),
+            ("call", context! { id => facts.call.as_str() }),
+            ("now", Value::from(now.strftime("%A, %-d %B %Y, %H:%M").to_string())),
+            ("assistant", context! { name => self.name.as_str(), description => self.description.as_str() }),
+            ("variables", Value::from(self.variables.clone())),
+        ];
+        context.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+        Value::from(context)
+    }
+}
+
+/// Checks the texts of one assistant against sample calls.
+pub struct Examiner {
+    /// A known, an unknown and a withheld caller.
+    samples: [Value; 3],
+}
+
+impl Examiner {
+    /// Every problem of a template: its syntax, each name in it, also in branches that no sample
+    /// takes, and what shows when it is rendered for the samples.
+    pub fn check(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
+        ENVIRONMENT.with(|environment: &Environment<'_>| self.check_in(environment, template, place))
+    }
+
+    fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
+        let parsed = match environment.template_from_str(template) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let message = match place.written {
+                    Some(_) => "this template has a mistake".to_owned(),
+                    None => format!("this template has a mistake: {}", reason(&error)),
+                };
+                let problem = place.problem(error.line(), "template.syntax", message);
+                return vec![
+                    problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}"),
+                ];
+            }
+        };
+        let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
+        names.sort();
+        let global = |name: &str| environment.globals().any(|(global, _)| global == name);
+        let mut problems: Vec<Problem> = names
+            .iter()
+            .filter(|name| !global(name.split('.').next().unwrap_or_default()))
+            .filter_map(|name| unknown(name, &self.samples[0], template, place))
+            .collect();
+        if !problems.is_empty() {
+            return problems;
+        }
+        if let Some(error) = self.samples.iter().find_map(|sample| run(&parsed, sample).err()) {
+            let message = match place.written {
+                Some(_) => "this template cannot be rendered".to_owned(),
+                None => format!("this template cannot be rendered: {}", reason(&error)),
+            };
+            problems.push(place.problem(error.line(), "template.render", message));
+        }
+        problems
+    }
+}
+
+fn run(template: &minijinja::Template<'_, '_>, context: &Value) -> Result<String, minijinja::Error> {
+    let mut out = Capped(Vec::new());
+    template.render_captured_to(context.clone(), &mut out)?;
+    // Only whole texts are written, so this is UTF-8.
+    Ok(String::from_utf8_lossy(&out.0).trim().to_owned())
+}
+
+thread_local! {
+    /// Filters and tests are the same for all templates, and take a while to set up.
+    static ENVIRONMENT: Environment<'static> = environment();
+}
+
+/// A name that the texts may not use, or a part of one that does not exist.
+fn unknown(name: &str, context: &Value, template: &str, place: &Place<'_>) -> Option<Problem> {
+    let mut value = context.clone();
+    let mut passed: Vec<&str> = Vec::new();
+    for part in name.split('.') {
+        if value.kind() != minijinja::value::ValueKind::Map {
+            // Attributes of other values show when the text is rendered.
+            return None;
+        }
+        let next = value.get_attr(part).ok().filter(|next| !next.is_undefined());
+        let Some(next) = next else {
+            let there: Vec<String> =
+                value.try_iter().ok()?.filter_map(|key| key.as_str().map(str::to_owned)).collect();
+            let there: Vec<&str> = there.iter().map(String::as_str).collect();
+            let line = template.lines().position(|line| line.contains(part)).map(|at| at + 1);
+            let (message, shown) = match (&place.written, passed.is_empty()) {
+                (Some(_), _) => ("this text uses a name that does not exist".to_owned(), None),
+                (None, true) => (format!("there is no name `{part}`"), Some(part)),
+                (None, false) => (format!("there is no `{part}` in `{}`", passed.join(".")), Some(part)),
+            };
+            let help = match shown {
+                Some(part) => problem::suggestion(part, there),
+                None => format!("there is {}", problem::list(&there)),
+            };
+            return Some(place.problem(line, "template.name", message).help(help));
+        };
+        passed.push(part);
+        value = next;
+    }
+    None
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(50);
+    // Debug output prints the values of all variables: numbers, names.
+    environment.set_debug(false);
+    environment.remove_global("debug");
+    environment.add_filter("spoken", spoken);
+    environment
+}
+
+/// Digits one by one, as a voice should read them.
+fn spoken(text: &str) -> String {
+    let digits: Vec<String> =
+        text.chars().filter(|c| !matches!(c, '+' | ' ' | '-')).map(|c| c.to_string()).collect();
+    digits.join(" ")
+}
+
+/// What went wrong, without the values that were in it.
+fn reason(error: &minijinja::Error) -> String {
+    use minijinja::ErrorKind;
+    match error.kind() {
+        ErrorKind::OutOfFuel => "it does not come to an end".to_owned(),
+        ErrorKind::WriteFailure => "it makes more than 64 KiB of text".to_owned(),
+        ErrorKind::UndefinedError => "it uses something that is not there".to_owned(),
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownMethod
+        | ErrorKind::TemplateNotFound => {
+            let detail = error.detail().map(problem::masked);
+            detail.unwrap_or_else(|| error.kind().to_string())
+        }
+        kind => kind.to_string(),
+    }
+}
+
+/// Takes at most [`LONGEST`] bytes.
+struct Capped(Vec<u8>);
+
+impl Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other("too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An owner's variable as templates see it.
+pub fn value(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Seq(items) => items.iter().map(value).collect(),
+        Kind::Map(entries) => entries
+            .iter()
+            .map(|(key, node)| (key.name.clone(), value(node)))
+            .collect::<BTreeMap<_, _>>()
+            .into(),
+        Kind::Scalar(scalar) => {
+            let text = scalar.text();
+            // A plus or a leading zero is a part of what is written: a number to dial, a code.
+            let code =
+                text.starts_with('+') || (text.len() > 1 && text.starts_with('0') && !text.starts_with("0."));
+            match (scalar.bool(), scalar.number()) {
+                _ if scalar.is_null() => Value::from(""),
+                (Some(flag), _) => Value::from(flag),
+                (None, Some(number)) if !code => match text.parse::<i64>() {
+                    Ok(whole) => Value::from(whole),
+                    Err(_) => Value::from(number),
+                },
+                _ => Value::from(text),
+            }
+        }
+    }
+}

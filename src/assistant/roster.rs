@@ -1,0 +1,231 @@
+//! All assistants, and which number rings which.
+//!
+//! It checks a folder as a whole: a roster is always one in which every file passed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::check::{self, Around, Assistant, Fragment};
+use crate::audio::Clip;
+use crate::phone::{Party, PhoneNumber};
+use crate::problem::{self, Problem, Source, Span};
+use crate::provider::Provider;
+use crate::yaml::{self, SourceFile};
+
+/// A folder of assistants as it was on the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folder {
+    /// `NAME.yaml`.
+    pub assistants: Vec<SourceFile>,
+    /// `fragments/NAME.md`.
+    pub fragments: Vec<SourceFile>,
+    /// `greetings/NAME.wav`.
+    pub greetings: Vec<SourceFile>,
+}
+
+/// The assistants in force.
+#[derive(Clone, PartialEq, Default)]
+pub struct Roster {
+    assistants: BTreeMap<String, Arc<Assistant>>,
+    numbers: BTreeMap<PhoneNumber, Arc<Assistant>>,
+    /// Answers every number that is not listed.
+    rest: Option<Arc<Assistant>>,
+}
+
+/// What checking a folder gave.
+#[derive(Debug)]
+pub struct Checked {
+    /// The errors, sorted by place, when there is any.
+    pub roster: Result<Roster, Vec<Problem>>,
+    /// Sorted by place.
+    pub warnings: Vec<Problem>,
+}
+
+impl Checked {
+    /// Errors and warnings, sorted by place.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut all = self.warnings.clone();
+        all.extend(self.roster.as_ref().err().into_iter().flatten().cloned());
+        problem::sort(&mut all);
+        all
+    }
+}
+
+impl Roster {
+    /// Checks a folder as a whole. The first provider is the default.
+    pub fn check(
+        folder: &Folder,
+        environment: &BTreeMap<String, String>,
+        providers: &[Arc<Provider>],
+    ) -> Checked {
+        let mut problems = Vec::new();
+        let fragments = fragments(folder, &mut problems);
+        let greetings = greetings(folder, &mut problems);
+        let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
+        let mut roster = Roster::default();
+        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
+        let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+        if folder.assistants.is_empty() {
+            let message = "there is no assistant in the folder";
+            problems.push(Problem::about("assistants", "folder.empty", message).help(
+                "write one file for each assistant, such as clinic.yaml with `numbers:` and \
+                 `instructions:`",
+            ));
+        }
+        for file in &folder.assistants {
+            let name = match name(file) {
+                Ok(name) => name,
+                Err(problem) => {
+                    problems.push(*problem);
+                    continue;
+                }
+            };
+            if let Some(other) = files.insert(name, &file.path) {
+                let message = format!("the assistant `{name}` is also in {other}");
+                problems.push(Problem::about(&file.path, "file.double", message).help("keep one of the two"));
+                continue;
+            }
+            let outcome = check::file(name, file, &around);
+            problems.extend(outcome.problems);
+            for claim in outcome.claims {
+                match claims.get(&claim.number) {
+                    Some((source, span)) => {
+                        let (message, help) = match claim.number {
+                            Some(_) => (
+                                format!("`{}` is answered by another assistant already", claim.shown),
+                                "a number rings one assistant: take it out of one of the files",
+                            ),
+                            None => (
+                                "`*` is in another file already".to_owned(),
+                                "one assistant can answer every other number: take `*` out of one of the files",
+                            ),
+                        };
+                        let problem = outcome.source.error(claim.span, "number.taken", message);
+                        problems.push(problem.also(source, *span, "it is bound here").help(help));
+                    }
+                    None => {
+                        claims.insert(claim.number, (outcome.source.clone(), claim.span));
+                    }
+                }
+            }
+            if let Some(assistant) = outcome.assistant {
+                roster.add(assistant);
+            }
+        }
+        // A fragment that two assistants use has its problems once.
+        let mut seen: Vec<Problem> = Vec::new();
+        problem::sort(&mut problems);
+        for problem in problems {
+            if seen.last() != Some(&problem) {
+                seen.push(problem);
+            }
+        }
+        let (errors, warnings): (Vec<_>, Vec<_>) = seen.into_iter().partition(Problem::is_error);
+        let roster = if errors.is_empty() { Ok(roster) } else { Err(errors) };
+        Checked { roster, warnings }
+    }
+
+    fn add(&mut self, assistant: Assistant) {
+        let assistant = Arc::new(assistant);
+        for number in assistant.numbers() {
+            self.numbers.insert(number.clone(), assistant.clone());
+        }
+        if assistant.answers_the_rest() {
+            self.rest = Some(assistant.clone());
+        }
+        self.assistants.insert(assistant.name().to_owned(), assistant);
+    }
+
+    /// Who answers when this number is called.
+    pub fn find(&self, called: &PhoneNumber) -> Option<&Arc<Assistant>> {
+        self.numbers.get(called).or(self.rest.as_ref())
+    }
+
+    /// Who answers what Twilio says was called: a SIP address or a client rings whoever has `*`.
+    pub fn find_party(&self, called: &Party) -> Option<&Arc<Assistant>> {
+        match called.number() {
+            Some(number) => self.find(number),
+            None => self.rest.as_ref(),
+        }
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {
+        self.assistants.get(name)
+    }
+
+    /// In the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Assistant>> {
+        self.assistants.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.assistants.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.assistants.is_empty()
+    }
+}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roster")
+            .field("assistants", &self.assistants.keys().collect::<Vec<_>>())
+            .field("numbers", &self.numbers)
+            .field("rest", &self.rest)
+            .finish()
+    }
+}
+
+/// The assistant's name: the file's name without the ending.
+fn name(file: &SourceFile) -> Result<&str, Box<Problem>> {
+    let name = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let fits = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    match fits {
+        true => Ok(name),
+        false => Err(Box::new(
+            Problem::about(
+                &file.path,
+                "file.name",
+                "the file's name is the assistant's name, and this is none",
+            )
+            .help("use a to z, 0 to 9 and -, at most 64 of them, such as front-desk.yaml"),
+        )),
+    }
+}
+
+fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, Fragment<'a>> {
+    let mut fragments = BTreeMap::new();
+    for file in &folder.fragments {
+        let stem = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str());
+        match yaml::text(&file.path, &file.bytes) {
+            Ok(text) => {
+                let source = Source::new(&file.path, text);
+                fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text });
+            }
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    fragments
+}
+
+fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, Option<Arc<Clip>>> {
+    let mut greetings = BTreeMap::new();
+    for file in &folder.greetings {
+        let name = Path::new(&file.path).file_name().and_then(|name| name.to_str());
+        let clip = match Clip::from_wav(&file.bytes) {
+            Ok(clip) => Some(Arc::new(clip)),
+            Err(error) => {
+                // The error says what to do.
+                problems.push(Problem::about(&file.path, "greeting.wav", error.to_string()));
+                None
+            }
+        };
+        greetings.insert(name.unwrap_or_default().to_owned(), clip);
+    }
+    greetings
+}

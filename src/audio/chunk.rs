@@ -1,0 +1,148 @@
+//! A chunk: μ-law audio as it travels between phone and model, still base64 text.
+//!
+//! Both wires carry G.711 μ-law in base64, so a chunk is never decoded: it borrows the bytes of the
+//! message that brought it and is copied once, into the message that takes it on.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::BYTES_PER_MS;
+
+/// Valid base64 of raw μ-law bytes (8 kHz, mono: 8 bytes a millisecond).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Chunk {
+    base64: Bytes,
+    bytes: u32,
+}
+
+/// Why a text is no chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAChunk {
+    #[error("its length is not divisible by 4")]
+    Length,
+    #[error("it has a character that is not base64")]
+    Alphabet,
+    #[error("it is too long")]
+    TooLong,
+}
+
+impl Chunk {
+    /// The most base64 text that goes to the phone in one message: 7,998 bytes, under a second.
+    pub const MAX_TO_PHONE: usize = 10_664;
+
+    /// Takes base64 text (RFC 4648 §4, padded), checked but not decoded.
+    pub fn from_base64(base64: Bytes) -> Result<Self, NotAChunk> {
+        if !base64.len().is_multiple_of(4) {
+            return Err(NotAChunk::Length);
+        }
+        if base64.len() > u32::MAX as usize {
+            return Err(NotAChunk::TooLong);
+        }
+        let padding = base64.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+        let text = &base64[..base64.len() - padding];
+        if !text.iter().all(|byte| ALPHABET[*byte as usize]) {
+            return Err(NotAChunk::Alphabet);
+        }
+        let bytes = (base64.len() / 4 * 3 - padding) as u32;
+        Ok(Self { base64, bytes })
+    }
+
+    /// Encodes raw μ-law: for audio of our own, such as a recorded greeting.
+    pub fn from_ulaw(ulaw: &[u8]) -> Self {
+        use base64::Engine as _;
+        let base64 = base64::engine::general_purpose::STANDARD.encode(ulaw);
+        Self { base64: base64.into(), bytes: ulaw.len() as u32 }
+    }
+
+    /// The base64 text, safe to put between quotes in JSON.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.base64).expect("a chunk holds base64, which is ASCII")
+    }
+
+    /// How many bytes of μ-law it holds.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.bytes)
+    }
+
+    /// Cuts it into pieces that the phone takes, none longer than [`Self::MAX_TO_PHONE`] characters.
+    pub fn pieces(self) -> impl Iterator<Item = Chunk> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let chunk = rest.take()?;
+            if chunk.base64.len() <= Self::MAX_TO_PHONE {
+                return Some(chunk);
+            }
+            let first = Self {
+                base64: chunk.base64.slice(..Self::MAX_TO_PHONE),
+                bytes: (Self::MAX_TO_PHONE / 4 * 3) as u32,
+            };
+            rest = Some(Self {
+                base64: chunk.base64.slice(Self::MAX_TO_PHONE..),
+                bytes: chunk.bytes - first.bytes,
+            });
+            Some(first)
+        })
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes as usize;
+        if bytes.is_multiple_of(BYTES_PER_MS) {
+            write!(f, "{}ms", bytes / BYTES_PER_MS)
+        } else {
+            write!(f, "{bytes}B")
+        }
+    }
+}
+
+/// Which bytes are base64's 64.
+const ALPHABET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte == b'+' as usize || byte == b'/' as usize;
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_bytes_are_counted_without_decoding() {
+        for (text, bytes) in [("", 0), ("/w==", 1), ("//8=", 2), ("////", 3), ("////////", 6)] {
+            assert_eq!(Chunk::from_base64(text.into()).map(|c| c.bytes()), Ok(bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_base64_is_refused() {
+        for (text, why) in [
+            ("/w=", NotAChunk::Length),
+            ("ab\"}", NotAChunk::Alphabet),
+            ("a===", NotAChunk::Alphabet),
+            ("=aaa", NotAChunk::Alphabet),
+            ("aa\\/", NotAChunk::Alphabet),
+            ("aa_-", NotAChunk::Alphabet),
+        ] {
+            assert_eq!(Chunk::from_base64(text.into()).err(), Some(why), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_chunk_is_cut_at_whole_groups_and_loses_nothing() {
+        let ulaw: Vec<u8> = (0..20_001).map(|n| n as u8).collect();
+        let pieces: Vec<Chunk> = Chunk::from_ulaw(&ulaw).pieces().collect();
+        assert_eq!(pieces.iter().map(Chunk::bytes).collect::<Vec<_>>(), [7998, 7998, 4005]);
+        use base64::Engine as _;
+        let joined: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| base64::engine::general_purpose::STANDARD.decode(piece.as_str()).unwrap())
+            .collect();
+        assert_eq!(joined, ulaw);
+    }
+}

@@ -1,0 +1,165 @@
+//! What a call wants done, in our words. Each says what the session owes it.
+
+use std::time::{Duration, Instant};
+
+use crate::audio::Chunk;
+use crate::call::EndReason;
+use crate::id::{ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::secret::Private;
+
+/// Something for the session to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Send it to the phone, and report [`AudioLeft`](crate::call::Event::AudioLeft) when the socket took it.
+    PlayToCaller {
+        piece: Piece,
+        chunk: Chunk,
+    },
+    /// Send it behind all audio so far.
+    MarkForCaller(Mark),
+    /// Take back all audio and marks that wait, then empty the phone's buffer.
+    ClearCaller,
+    /// Close the phone's socket, once the reason that follows is written down.
+    HangUp,
+
+    /// Tell the model who ends turns from here on.
+    Configure(TurnsBy),
+    AppendToModel(Chunk),
+    CancelResponse(ResponseId),
+    /// Tell the model how much of an item was heard.
+    TruncateItem(Truncation),
+    /// Give the model a tool's result.
+    AnswerTool {
+        id: ToolCallId,
+        output: String,
+    },
+    /// Add a line to the conversation; nothing is asked.
+    TellModel(Line),
+    /// Ask the model to say something in particular.
+    Say(Request),
+    /// Ask the model to go on.
+    AskForResponse,
+
+    /// Count it, and tell whoever follows the call.
+    Note(Note),
+    /// The call is over. Nothing follows.
+    End(EndReason),
+}
+
+/// Who ends the caller's turn and starts the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnsBy {
+    /// The model: it answers, and stops when the caller speaks.
+    Model,
+    /// We do: nothing is answered or interrupted unasked.
+    Us,
+}
+
+/// How much of an item the caller heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    pub item: ItemId,
+    /// Whole milliseconds from the item's beginning; never more than was sent.
+    pub audio_end_ms: u64,
+}
+
+/// A line that becomes part of the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// The caller pressed these keys.
+    Pressed(String),
+    /// The assistant's own words, spoken by a recording.
+    AssistantSaid(Private),
+}
+
+/// What the model is asked to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Exactly these words.
+    Greeting(String),
+    /// Whether the caller is still there.
+    CheckCaller,
+    /// Goodbye, because of this.
+    Goodbye(EndReason),
+}
+
+/// Something worth knowing about a call that asks for nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// Something odd, that we coped with.
+    Odd(Oddity),
+    /// The first word left, so long after the stream began.
+    FirstWord(Duration),
+    /// An answer began, so long after the caller's turn.
+    Answered(Duration),
+    /// The caller spoke.
+    CallerSpoke { item: ItemId, began: Instant, ended: Instant },
+    /// The phone has played what it will of an item; no item is a recorded greeting.
+    AssistantSpoke(Spoken),
+    /// What somebody said.
+    Said { who: Who, item: ItemId, text: Private },
+}
+
+pub use crate::call::event::Who;
+
+/// What became of an item of speech.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spoken {
+    pub item: Option<ItemId>,
+    /// When the phone began to play it.
+    pub began: Instant,
+    pub sent_ms: u64,
+    pub heard_ms: u64,
+    pub interrupted: bool,
+}
+
+/// Everything odd that is counted rather than acted upon: the closed list of `switchboard_notes_total{code}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Oddity {
+    CallerBadFrame,
+    CallerBinaryFrame,
+    CallerUnknownEvent,
+    CallerWrongStream,
+    CallerBadAudio,
+    CallerUnknownMark,
+    CallerStalled,
+    CallerAudioDropped,
+    ModelBadEvent,
+    ModelUnknownEvent,
+    ModelBadAudio,
+    ModelAudioDropped,
+    ModelError,
+    ModelLateAudio,
+    ModelFailedResponse,
+    ModelSlow,
+    ModelUnknownTool,
+    ModelPlainerConfiguration,
+    ModelReconnected,
+}
+
+impl Oddity {
+    /// The stable code: log, metric and `call.json` use it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::CallerBadFrame => "caller.bad_frame",
+            Self::CallerBinaryFrame => "caller.binary_frame",
+            Self::CallerUnknownEvent => "caller.unknown_event",
+            Self::CallerWrongStream => "caller.wrong_stream",
+            Self::CallerBadAudio => "caller.bad_audio",
+            Self::CallerUnknownMark => "caller.unknown_mark",
+            Self::CallerStalled => "caller.stalled",
+            Self::CallerAudioDropped => "caller.audio_dropped",
+            Self::ModelBadEvent => "model.bad_event",
+            Self::ModelUnknownEvent => "model.unknown_event",
+            Self::ModelBadAudio => "model.bad_audio",
+            Self::ModelAudioDropped => "model.audio_dropped",
+            Self::ModelError => "model.error",
+            Self::ModelLateAudio => "model.late_audio",
+            Self::ModelFailedResponse => "model.failed_response",
+            Self::ModelSlow => "model.slow",
+            Self::ModelUnknownTool => "model.unknown_tool",
+            Self::ModelPlainerConfiguration => "model.plainer_configuration",
+            Self::ModelReconnected => "model.reconnected",
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a call hears of, in our words.
+
+use crate::audio::Chunk;
+use crate::id::{ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::secret::Private;
+
+/// Something that happened to a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The phone is connected: audio may flow both ways.
+    StreamStarted,
+    /// The phone's socket is gone, and nobody said why yet.
+    StreamLost,
+    CallerAudio(Chunk),
+    /// The phone has played, or thrown away, all that came before the mark.
+    MarkPlayed(Mark),
+    /// A key was pressed.
+    Digit(char),
+    CallerHungUp,
+
+    /// The model is configured.
+    ModelReady,
+    ResponseStarted(ResponseId),
+    ModelAudio {
+        response: ResponseId,
+        item: ItemId,
+        chunk: Chunk,
+    },
+    ResponseEnded {
+        response: ResponseId,
+        outcome: Outcome,
+    },
+    /// The caller began to speak; `item` will hold what they say.
+    SpeechStarted(ItemId),
+    SpeechStopped,
+    Transcript {
+        who: Who,
+        item: ItemId,
+        text: Private,
+    },
+    ToolRequested {
+        id: ToolCallId,
+        name: String,
+        response: ResponseId,
+    },
+    Usage {
+        tokens_in: u64,
+        tokens_out: u64,
+    },
+    /// The model complained about something that we sent, and goes on.
+    ModelFault(Fault),
+    ModelLost(Loss),
+
+    /// The phone's socket has taken this piece.
+    AudioLeft(Piece),
+    /// A frame for the phone has waited for more than 20 ms.
+    CallerStalled,
+    /// The model takes no more audio.
+    ModelStalled,
+    /// The house closes: say goodbye.
+    Draining,
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// To its end, or as far as it was allowed to go.
+    Whole,
+    Cancelled,
+    /// It broke; another try may work.
+    Failed,
+    /// It broke, and so would the next: no credit, no access.
+    Refused,
+}
+
+/// A complaint that changes what we do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// We asked for a response while one was running.
+    ResponseAlreadyActive,
+    /// Anything else: counted, and that is all.
+    Other,
+}
+
+/// Why the model is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nobody answered, or not in time.
+    Unreachable,
+    /// The key or the model's name was not accepted.
+    Refused,
+    /// The configuration was not accepted.
+    Misconfigured,
+    /// It stopped answering.
+    Stalled,
+    /// It was there, and the socket closed.
+    Closed,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Caller,
+    Assistant,
+}

@@ -1,0 +1,749 @@
+//! One phone call, as a pure state machine: events in, actions out.
+//!
+//! It owns no socket, task, lock or clock, and knows neither Twilio's nor OpenAI's formats. The session feeds it
+//! events with the time they happened, carries out its actions in order, and wakes it at its deadline.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod action;
+mod end;
+mod event;
+mod playback;
+mod quiet;
+mod tally;
+mod turn;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use action::{Action, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
+pub use end::EndReason;
+pub use event::{Event, Fault, Loss, Outcome, Who};
+pub use tally::Tally;
+
+use crate::assistant::plan::{First, Plan};
+use crate::audio::Chunk;
+use crate::id::{ItemId, ResponseId, ToolCallId};
+use crate::secret::Private;
+use end::{Ending, GOODBYE, Stage};
+use playback::{Playback, Source};
+use quiet::{Quiet, Step};
+use turn::{Ask, Responses};
+
+/// How much of the caller's audio is kept while the model is not ready: 10 s.
+const EARLY_BYTES: u64 = 80_000;
+/// How much audio may go to the phone without a mark behind it: 200 ms.
+const MARK_EVERY: u64 = 1_600;
+/// How long the phone may send nothing at all. Twilio sends 50 frames a second, silence included.
+const CALLER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a running response may send nothing while nothing plays.
+const SILENT_RESPONSE: Duration = Duration::from_secs(5);
+/// How long it may take to learn why the phone's socket is gone.
+const LOST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after the last key the keys are one message.
+const DIGITS_PAUSE: Duration = Duration::from_millis(1_500);
+/// Keys in one message. Nobody types more by hand.
+const MAX_DIGITS: usize = 32;
+/// Lines kept for a model that is not ready.
+const MAX_UNTOLD: usize = 8;
+/// A goodbye waits for this much audio to play out before it; more is cut.
+const POLITE_WAIT: Duration = Duration::from_secs(4);
+
+/// The one tool that is built into every call whose assistant has it.
+pub const END_CALL: &str = "end_call";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Call {
+    plan: Arc<Plan>,
+    started: Option<Instant>,
+    model_ready: bool,
+    turns_by: TurnsBy,
+    greeting: Greeting,
+    playback: Playback,
+    responses: Responses,
+    /// Since when the caller speaks, and the item that will hold it.
+    speaking: Option<(Instant, ItemId)>,
+    early: VecDeque<Chunk>,
+    early_bytes: u64,
+    /// Lines for the model from before it was ready.
+    untold: Vec<Line>,
+    digits: String,
+    digits_due: Option<Instant>,
+    quiet: Quiet,
+    ending: Option<Ending>,
+    /// When the phone's socket was lost, until it is known why.
+    lost: Option<Instant>,
+    last_from_caller: Option<Instant>,
+    last_from_model: Option<Instant>,
+    tools_seen: VecDeque<ToolCallId>,
+    /// Whether anything of the running response has been put out for the phone.
+    response_spoke: bool,
+    tally: Tally,
+    ended: bool,
+}
+
+/// How far the greeting is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// To be asked of the model as soon as phone and model are there.
+    Due,
+    /// Asked of the model, or playing from memory.
+    Playing,
+    Over,
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The call's longest duration.
+    Duration,
+    /// Nobody does anything.
+    Silence,
+    /// A goodbye that is not heard in time.
+    Goodbye,
+    /// Keys wait for more keys.
+    Digits,
+    /// The phone sends nothing, or its socket is gone.
+    Caller,
+    /// A response is due, or has gone silent.
+    Model,
+    /// Audio counts as played though no echo came.
+    Playback,
+}
+
+impl Call {
+    /// A call that follows `plan` to its end. Nothing happens before [`Event::StreamStarted`].
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let greeting = match plan.greeting.first {
+            First::Assistant => Greeting::Due,
+            First::Caller => Greeting::Over,
+        };
+        Self {
+            turns_by: turns_at_start(&plan),
+            quiet: Quiet::new(plan.limits.silence),
+            plan,
+            started: None,
+            model_ready: false,
+            greeting,
+            playback: Playback::default(),
+            responses: Responses::default(),
+            speaking: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
+            untold: Vec::new(),
+            digits: String::new(),
+            digits_due: None,
+            ending: None,
+            lost: None,
+            last_from_caller: None,
+            last_from_model: None,
+            tools_seen: VecDeque::new(),
+            response_spoke: false,
+            tally: Tally::default(),
+            ended: false,
+        }
+    }
+
+    /// Takes in what happened at `now`, and appends what is to be done about it.
+    pub fn handle(&mut self, event: Event, now: Instant, out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        match event {
+            Event::CallerAudio(chunk) => return self.caller_audio(chunk, now, out),
+            Event::StreamStarted => self.stream_started(now, out),
+            Event::StreamLost => {
+                self.lost.get_or_insert(now);
+            }
+            Event::MarkPlayed(mark) => {
+                self.last_from_caller = Some(now);
+                if !self.playback.played(mark, now) {
+                    odd(Oddity::CallerUnknownMark, out);
+                }
+            }
+            Event::Digit(digit) => self.digit(digit, now, out),
+            Event::CallerHungUp => self.end(EndReason::CallerHungUp, out),
+            Event::ModelReady => self.model_ready(out),
+            Event::ResponseStarted(response) => self.response_started(response, now, out),
+            Event::ModelAudio { response, item, chunk } => {
+                self.model_audio(response, item, chunk, now, out);
+            }
+            Event::ResponseEnded { response, outcome } => self.response_ended(&response, outcome, now, out),
+            Event::SpeechStarted(item) => self.speech_started(item, now, out),
+            Event::SpeechStopped => self.speech_stopped(now, out),
+            Event::Transcript { who, item, text } => {
+                self.last_from_model = Some(now);
+                out.push(Action::Note(Note::Said { who, item, text }));
+            }
+            Event::ToolRequested { id, name, response } => {
+                self.tool_requested(id, &name, &response, now, out)
+            }
+            Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
+            Event::ModelFault(fault) => {
+                odd(Oddity::ModelError, out);
+                match fault {
+                    Fault::ResponseAlreadyActive => self.responses.refused(),
+                    Fault::Other => {}
+                }
+            }
+            Event::ModelLost(loss) => self.model_lost(loss, out),
+            Event::AudioLeft(piece) => {
+                self.playback.left(piece, now);
+                self.tally.audio_left(self.started, now, out);
+            }
+            Event::CallerStalled => {
+                self.playback.stalled(now);
+                odd(Oddity::CallerStalled, out);
+            }
+            Event::ModelStalled => self.end(EndReason::ModelStalled, out),
+            Event::Draining => self.say_goodbye(EndReason::HouseDraining, now, out),
+        }
+        self.settle(now, out);
+    }
+
+    /// Does what is due at `now`. Early calls do no harm.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        if let Some(lost) = self.lost {
+            if lost + LOST_PATIENCE <= now {
+                self.end(EndReason::CallerLost, out);
+            }
+            return;
+        }
+        if self.last_from_caller.is_some_and(|last| last + CALLER_PATIENCE <= now) {
+            return self.end(EndReason::CallerLost, out);
+        }
+        if self.digits_due.is_some_and(|due| due <= now) {
+            self.send_digits(out);
+        }
+        if self.duration_due().is_some_and(|due| due <= now) {
+            self.say_goodbye(EndReason::LimitDuration, now, out);
+        }
+        match self.quiet.step(now) {
+            Some(Step::Check) => self.responses.want(Ask::Say(Request::CheckCaller)),
+            Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
+            None => {}
+        }
+        self.watch_model(now, out);
+        self.settle(now, out);
+    }
+
+    /// When [`Self::handle_timeout`] is next due, and for whose sake.
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        if self.ended {
+            return None;
+        }
+        if let Some(lost) = self.lost {
+            return Some((lost + LOST_PATIENCE, Timer::Caller));
+        }
+        [
+            (self.duration_due(), Timer::Duration),
+            (self.quiet.deadline(), Timer::Silence),
+            (self.ending.as_ref().map(|ending| ending.deadline), Timer::Goodbye),
+            (self.digits_due, Timer::Digits),
+            (self.last_from_caller.map(|last| last + CALLER_PATIENCE), Timer::Caller),
+            (self.model_due(), Timer::Model),
+            (self.playback.presumed_over(), Timer::Playback),
+        ]
+        .into_iter()
+        .filter_map(|(due, timer)| Some((due?, timer)))
+        .min()
+    }
+
+    /// The figures of the call so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    // ── the phone ──
+
+    fn stream_started(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.started.is_some() {
+            return;
+        }
+        self.started = Some(now);
+        self.last_from_caller = Some(now);
+        out.push(Action::MarkForCaller(self.playback.mark(now)));
+        if self.greeting == Greeting::Due
+            && let Some(clip) = self.plan.greeting.clip.clone()
+        {
+            self.greeting = Greeting::Playing;
+            for chunk in Chunk::from_ulaw(&clip.ulaw).pieces() {
+                self.play(Source::Clip, chunk, out);
+            }
+            self.mark(now, out);
+        }
+    }
+
+    /// The hot path: no timer but the caller's own depends on a frame.
+    fn caller_audio(&mut self, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
+        self.last_from_caller = Some(now);
+        if self.model_ready {
+            out.push(Action::AppendToModel(chunk));
+            return;
+        }
+        self.early_bytes += chunk.bytes();
+        self.early.push_back(chunk);
+        while self.early_bytes > EARLY_BYTES
+            && let Some(oldest) = self.early.pop_front()
+        {
+            self.early_bytes -= oldest.bytes();
+            odd(Oddity::CallerAudioDropped, out);
+        }
+    }
+
+    fn digit(&mut self, digit: char, now: Instant, out: &mut Vec<Action>) {
+        self.last_from_caller = Some(now);
+        self.quiet.heard_from_caller();
+        if digit != '#' || self.digits.is_empty() {
+            self.digits.push(digit);
+        }
+        self.digits_due = Some(now + DIGITS_PAUSE);
+        if digit == '#' || self.digits.len() == MAX_DIGITS {
+            self.send_digits(out);
+        }
+    }
+
+    fn send_digits(&mut self, out: &mut Vec<Action>) {
+        self.digits_due = None;
+        let digits = std::mem::take(&mut self.digits);
+        if self.ending.is_none() {
+            self.tell(Line::Pressed(digits), out);
+            self.responses.want(Ask::Next);
+        }
+    }
+
+    // ── the model ──
+
+    fn model_ready(&mut self, out: &mut Vec<Action>) {
+        self.model_ready = true;
+        self.early_bytes = 0;
+        out.extend(self.untold.drain(..).map(Action::TellModel));
+        out.extend(self.early.drain(..).map(Action::AppendToModel));
+    }
+
+    fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
+        self.last_from_model = Some(now);
+        self.responses.started(response);
+        self.response_spoke = false;
+        self.tally.response_started();
+        match &mut self.ending {
+            Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
+            // Nothing is said after a goodbye.
+            Some(_) => out.extend(self.responses.discard_active().map(Action::CancelResponse)),
+            None => {}
+        }
+    }
+
+    fn model_audio(
+        &mut self,
+        response: ResponseId,
+        item: ItemId,
+        chunk: Chunk,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        if self.responses.is_discarded(&response) {
+            // It was on its way when the response was given up. The model believes that it was heard.
+            odd(Oddity::ModelLateAudio, out);
+            if self.responses.cut(&item) {
+                self.truncate(Truncation { item, audio_end_ms: 0 }, out);
+            }
+            return;
+        }
+        if self.started.is_none() {
+            return odd(Oddity::ModelAudioDropped, out);
+        }
+        self.response_spoke = true;
+        let source = Source::Item { item, response };
+        for chunk in chunk.pieces() {
+            self.play(source.clone(), chunk, out);
+        }
+        if self.playback.unmarked() >= MARK_EVERY {
+            self.mark(now, out);
+        }
+    }
+
+    fn response_ended(
+        &mut self,
+        response: &ResponseId,
+        outcome: Outcome,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        let was_active = self.responses.active() == Some(response);
+        self.responses.ended(response);
+        self.mark(now, out);
+        match outcome {
+            Outcome::Whole => self.responses.succeeded(),
+            Outcome::Cancelled => {}
+            Outcome::Refused => return self.end(EndReason::ModelRefused, out),
+            Outcome::Failed => {
+                odd(Oddity::ModelFailedResponse, out);
+                if !self.responses.failed() {
+                    return self.end(EndReason::ModelRefused, out);
+                }
+                if was_active && !self.response_spoke {
+                    self.responses.want(self.retry());
+                }
+            }
+        }
+        if was_active {
+            self.ask_for_goodbye_if_unsaid(out);
+        }
+    }
+
+    /// What a response that broke before its first word was to say.
+    fn retry(&self) -> Ask {
+        match &self.ending {
+            Some(ending) => Ask::Say(Request::Goodbye(ending.reason)),
+            None if self.greeting == Greeting::Playing => self.opening(),
+            None => Ask::Next,
+        }
+    }
+
+    fn model_lost(&mut self, loss: Loss, out: &mut Vec<Action>) {
+        // A goodbye that is all here is still heard.
+        let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
+        if !(said && self.responses.is_free()) {
+            self.end(loss.into(), out);
+        }
+    }
+
+    fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.model_due().is_none_or(|due| due > now) {
+            return;
+        }
+        if self.responses.forget_discarded() {
+            return; // It was given up long ago; that nobody says it ended harms nobody.
+        }
+        if self.responses.active().is_none() && self.responses.nudge() {
+            odd(Oddity::ModelSlow, out);
+            return out.push(Action::AskForResponse);
+        }
+        self.end(EndReason::ModelStalled, out);
+    }
+
+    fn model_due(&self) -> Option<Instant> {
+        if self.responses.active().is_none() {
+            return self.responses.overdue();
+        }
+        if self.ending.is_some() && !self.responses.is_active_discarded() {
+            return None; // The goodbye has a deadline of its own.
+        }
+        // While audio plays, a silent model harms nobody.
+        let nothing_plays_from = self.playback.presumed_over();
+        let silent_from = self.last_from_model? + SILENT_RESPONSE;
+        Some(nothing_plays_from.map_or(silent_from, |over| over.max(silent_from)))
+    }
+
+    // ── turns ──
+
+    fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
+        self.last_from_model = Some(now);
+        self.quiet.heard_from_caller();
+        self.tally.speech_started();
+        self.speaking = Some((now, item));
+        self.responses.caller_goes_on();
+        if self.ending.as_ref().is_some_and(Ending::yields_to_caller)
+            && let Some(ending) = self.ending.take()
+        {
+            self.responses.want_nothing();
+            if let Some(id) = ending.tool {
+                let output = "The caller spoke again, so the call goes on.".to_owned();
+                out.push(Action::AnswerTool { id, output });
+            }
+        }
+        if self.turns_by == TurnsBy::Model && self.ending.is_none() {
+            self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
+        }
+    }
+
+    fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.last_from_model = Some(now);
+        self.quiet.heard_from_caller();
+        if let Some((began, item)) = self.speaking.take() {
+            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
+        }
+        self.tally.speech_stopped(now);
+        match self.turns_by {
+            _ if self.ending.is_some() => {}
+            TurnsBy::Model => {
+                self.responses.answered_anyway();
+                self.responses.expect(now);
+            }
+            TurnsBy::Us => self.responses.want(Ask::Next),
+        }
+    }
+
+    /// Stops the assistant's voice at once, and tells the model how much of it was heard.
+    fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
+        let active = self.responses.discard_active();
+        let found = self.playback.interrupt(active.as_ref(), now);
+        if found.clear {
+            out.push(Action::ClearCaller);
+        }
+        if let Some(response) = active
+            && !model_cancels
+        {
+            out.push(Action::CancelResponse(response));
+        }
+        for truncation in found.truncations {
+            self.responses.cut(&truncation.item);
+            self.truncate(truncation, out);
+        }
+        if let Some(share) = found.clip_share {
+            self.tell_greeting(share, out);
+        }
+        if found.spoken.iter().any(|spoken| spoken.interrupted) {
+            self.tally.interrupted();
+        }
+        out.extend(found.spoken.into_iter().map(|spoken| Action::Note(Note::AssistantSpoke(spoken))));
+        if self.greeting == Greeting::Playing {
+            self.greeting = Greeting::Over;
+        }
+    }
+
+    fn truncate(&self, truncation: Truncation, out: &mut Vec<Action>) {
+        if self.plan.provider.abilities.truncates {
+            out.push(Action::TruncateItem(truncation));
+        }
+    }
+
+    // ── tools ──
+
+    fn tool_requested(
+        &mut self,
+        id: ToolCallId,
+        name: &str,
+        response: &ResponseId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        if self.tools_seen.contains(&id) {
+            return; // The same request is told of twice: when it is whole, and when its response is.
+        }
+        if self.tools_seen.len() == 256 {
+            self.tools_seen.pop_front();
+        }
+        self.tools_seen.push_back(id.clone());
+        if name == END_CALL && self.plan.call_control.end_call {
+            return self.end_call(id, response, now, out);
+        }
+        odd(Oddity::ModelUnknownTool, out);
+        out.push(Action::AnswerTool { id, output: "There is no such tool.".to_owned() });
+        self.responses.want(Ask::Next);
+    }
+
+    /// The model wants to end the call: its goodbye, said before or in the same breath, is heard first.
+    fn end_call(&mut self, id: ToolCallId, response: &ResponseId, now: Instant, out: &mut Vec<Action>) {
+        let refusal = if self.ending.is_some() {
+            Some("The call is already ending.")
+        } else if self.speaking.is_some() || self.responses.is_discarded(response) {
+            Some("The caller is speaking: listen first.")
+        } else {
+            None
+        };
+        if let Some(output) = refusal {
+            out.push(Action::AnswerTool { id, output: output.to_owned() });
+            return self.responses.want(Ask::Next);
+        }
+        let said = self.response_spoke || !self.playback.is_quiet();
+        self.responses.want_nothing();
+        self.ending = Some(Ending {
+            reason: EndReason::AssistantEnded,
+            deadline: now + GOODBYE,
+            stage: if said { Stage::Said } else { Stage::Asked },
+            tool: Some(id),
+        });
+        if self.responses.is_free() {
+            self.ask_for_goodbye_if_unsaid(out);
+        }
+    }
+
+    fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
+        if let Some(ending) = &mut self.ending
+            && ending.stage == Stage::Asked
+            && let Some(id) = ending.tool.take()
+        {
+            let output = "Say goodbye in one short sentence; then the call ends.".to_owned();
+            out.push(Action::AnswerTool { id, output });
+            self.responses.want(Ask::Say(Request::Goodbye(ending.reason)));
+        }
+    }
+
+    // ── the end ──
+
+    /// The house ends the call: the assistant says goodbye first.
+    fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return;
+        }
+        if self.started.is_none() || !self.model_ready {
+            return self.end(reason, out);
+        }
+        if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
+            self.interrupt(false, now, out);
+        }
+        self.responses.want_nothing();
+        self.responses.want(Ask::Say(Request::Goodbye(reason)));
+        self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
+    }
+
+    fn end(&mut self, reason: EndReason, out: &mut Vec<Action>) {
+        if !self.ended {
+            self.ended = true;
+            out.push(Action::HangUp);
+            out.push(Action::End(reason));
+        }
+    }
+
+    // ── after every event ──
+
+    /// What follows from the state as it is, whatever event led there.
+    fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        self.playback.presume(now);
+        self.open_if_due();
+        for spoken in self.playback.forget_heard(self.responses.active()) {
+            if spoken.item.is_none() {
+                self.tell_greeting(1.0, out);
+            }
+            out.push(Action::Note(Note::AssistantSpoke(spoken)));
+        }
+        self.close_greeting_if_over(out);
+        self.end_if_heard(now, out);
+        if self.ended {
+            return;
+        }
+        if self.may_ask()
+            && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
+        {
+            if self.greeting == Greeting::Due {
+                self.greeting = Greeting::Playing;
+            }
+            out.push(match ask {
+                Ask::Next => Action::AskForResponse,
+                Ask::Say(request) => Action::Say(request),
+            });
+        }
+        let idle = self.started.is_some()
+            && self.lost.is_none()
+            && self.ending.is_none()
+            && self.speaking.is_none()
+            && self.digits.is_empty()
+            && self.responses.is_idle()
+            && self.playback.is_quiet();
+        self.quiet.observe(idle, now);
+    }
+
+    fn open_if_due(&mut self) {
+        let nobody_leaves = self.ending.is_none();
+        if self.greeting == Greeting::Due && nobody_leaves && self.started.is_some() && self.model_ready {
+            self.responses.want(self.opening());
+        }
+    }
+
+    fn opening(&self) -> Ask {
+        self.plan.greeting.say.clone().map_or(Ask::Next, |line| Ask::Say(Request::Greeting(line)))
+    }
+
+    fn close_greeting_if_over(&mut self, out: &mut Vec<Action>) {
+        if self.greeting == Greeting::Playing && self.responses.is_free() && self.playback.is_quiet() {
+            self.greeting = Greeting::Over;
+        }
+        // Handed over between two turns only: one that is under way is ours to answer.
+        if self.greeting == Greeting::Over
+            && self.turns_by == TurnsBy::Us
+            && self.plan.turn_taking.interruptions
+            && self.model_ready
+            && self.speaking.is_none()
+        {
+            self.turns_by = TurnsBy::Model;
+            out.push(Action::Configure(TurnsBy::Model));
+        }
+    }
+
+    fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(ending) = &self.ending else { return };
+        let heard = ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet();
+        if heard || ending.deadline <= now {
+            self.end(ending.reason, out);
+        }
+    }
+
+    /// Where the model does not take turns by itself, we ask when nothing is left to hear and nobody speaks.
+    fn may_ask(&self) -> bool {
+        self.model_ready
+            && self.started.is_some()
+            && match self.turns_by {
+                TurnsBy::Model => true,
+                TurnsBy::Us => self.ending.is_some() || self.playback.is_quiet(),
+            }
+    }
+
+    fn duration_due(&self) -> Option<Instant> {
+        if self.ending.is_some() { None } else { Some(self.started? + self.plan.limits.call) }
+    }
+
+    fn play(&mut self, source: Source, chunk: Chunk, out: &mut Vec<Action>) {
+        let piece = self.playback.put(source, chunk.bytes());
+        out.push(Action::PlayToCaller { piece, chunk });
+    }
+
+    fn mark(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.playback.unmarked() > 0 {
+            out.push(Action::MarkForCaller(self.playback.mark(now)));
+        }
+    }
+
+    /// Tells the model which of the recorded greeting's words were heard: to it they are its own.
+    fn tell_greeting(&mut self, share: f64, out: &mut Vec<Action>) {
+        let text = self.plan.greeting.say.as_deref().unwrap_or_default();
+        let heard = words_heard(text, share).to_owned();
+        if !heard.is_empty() {
+            self.tell(Line::AssistantSaid(Private::from(heard)), out);
+        }
+    }
+
+    fn tell(&mut self, line: Line, out: &mut Vec<Action>) {
+        if self.model_ready {
+            out.push(Action::TellModel(line));
+        } else if self.untold.len() < MAX_UNTOLD {
+            self.untold.push(line);
+        }
+    }
+}
+
+/// Who takes turns when the call begins; the model is configured so before the phone is answered.
+pub fn turns_at_start(plan: &Plan) -> TurnsBy {
+    let greeting_is_safe = plan.greeting.interruptible || plan.greeting.first == First::Caller;
+    if plan.turn_taking.interruptions && greeting_is_safe { TurnsBy::Model } else { TurnsBy::Us }
+}
+
+/// The whole words among the first `share` (0.0 to 1.0) of the text.
+fn words_heard(text: &str, share: f64) -> &str {
+    if share >= 1.0 {
+        return text;
+    }
+    let characters = (text.chars().count() as f64 * share) as usize;
+    let cut = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
+    text[..cut].rfind(char::is_whitespace).map_or("", |at| text[..at].trim_end())
+}
+
+fn odd(oddity: Oddity, out: &mut Vec<Action>) {
+    out.push(Action::Note(Note::Odd(oddity)));
+}

@@ -1,0 +1,318 @@
+//! What must hold whatever comes: DESIGN's seven invariants, under random events against the real call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::tests::{ms, plan};
+use super::*;
+use crate::assistant::plan::Greeting as GreetingPlan;
+use crate::audio::Clip;
+use crate::id::{Mark, Piece};
+
+/// One step of a random call. Small numbers make ids collide, repeat and come late.
+#[derive(Debug, Clone)]
+enum Step {
+    Pass(u64),
+    Event(Event),
+    /// The socket takes so many of the frames that wait.
+    Leave(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let response = || (0..4u8).prop_map(|n| ResponseId::from(format!("r{n}").as_str()));
+    let item = || (0..5u8).prop_map(|n| ItemId::from(format!("i{n}").as_str()));
+    let chunk = || (0..4_000usize).prop_map(|bytes| Chunk::from_ulaw(&vec![0xFF; bytes]));
+    let outcome = prop_oneof![
+        4 => Just(Outcome::Whole),
+        3 => Just(Outcome::Cancelled),
+        1 => Just(Outcome::Failed),
+    ];
+    let name = prop_oneof![Just(END_CALL.to_owned()), Just("other".to_owned())];
+    prop_oneof![
+        3 => chunk().prop_map(Event::CallerAudio),
+        6 => (0..40u32).prop_map(|n| Event::MarkPlayed(Mark(n))),
+        1 => proptest::sample::select("0123456789*#".chars().collect::<Vec<_>>()).prop_map(Event::Digit),
+        2 => Just(Event::ModelReady),
+        6 => response().prop_map(Event::ResponseStarted),
+        9 => (response(), item(), chunk())
+            .prop_map(|(response, item, chunk)| Event::ModelAudio { response, item, chunk }),
+        6 => (response(), outcome).prop_map(|(response, outcome)| Event::ResponseEnded { response, outcome }),
+        4 => Just(Event::SpeechStarted("u".into())),
+        4 => Just(Event::SpeechStopped),
+        2 => ((0..6u8), name, response()).prop_map(|(n, name, response)| Event::ToolRequested {
+            id: format!("c{n}").as_str().into(),
+            name,
+            response,
+        }),
+        1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
+        1 => Just(Event::CallerStalled),
+        1 => Just(Event::StreamStarted),
+    ]
+}
+
+fn ending() -> impl Strategy<Value = Event> {
+    proptest::sample::select(vec![
+        Event::StreamLost,
+        Event::CallerHungUp,
+        Event::Draining,
+        Event::ModelStalled,
+        Event::ModelLost(Loss::Closed),
+    ])
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => event().prop_map(Step::Event),
+        2 => (0..700u64).prop_map(Step::Pass),
+        1 => (0..20_000u64).prop_map(Step::Pass),
+        3 => (1..6usize).prop_map(Step::Leave),
+    ];
+    (
+        proptest::collection::vec(step, 0..150),
+        proptest::option::of(ending()),
+        proptest::collection::vec(event(), 0..5),
+    )
+        .prop_map(|(mut steps, ending, late)| {
+            steps.extend(ending.map(Step::Event));
+            steps.extend(late.into_iter().map(Step::Event));
+            steps
+        })
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(assistant_first, clip, interruptible, interruptions, itself)| {
+            let mut plan = plan();
+            plan.greeting = GreetingPlan {
+                first: if assistant_first { First::Assistant } else { First::Caller },
+                say: Some("Hello there.".to_owned()),
+                clip: clip.then(|| Arc::new(Clip { ulaw: vec![0xFF; 12_345].into() })),
+                interruptible,
+            };
+            plan.turn_taking.interruptions = interruptions;
+            plan.limits.call = Duration::from_secs(90);
+            let mut provider = plan.provider.as_ref().clone();
+            provider.abilities.interrupts_by_itself = itself;
+            plan.provider = Arc::new(provider);
+            plan
+        },
+    )
+}
+
+/// Plays the steps as a session would, and checks each action as it comes.
+#[derive(Default)]
+struct World {
+    outbox: Vec<(Piece, Option<ItemId>, u64)>,
+    owner: BTreeMap<Piece, (ItemId, ResponseId)>,
+    sent: BTreeMap<ItemId, u64>,
+    dead: BTreeSet<ResponseId>,
+    active: Option<ResponseId>,
+    last_from_model: Option<Instant>,
+    requested: BTreeSet<ToolCallId>,
+    answered: BTreeSet<ToolCallId>,
+    over: bool,
+    log: Vec<String>,
+}
+
+impl World {
+    fn check(&mut self, actions: &[Action], now: Instant, current: Option<&(ItemId, ResponseId)>) {
+        self.forget(now);
+        for action in actions {
+            assert!(!self.over, "{action:?} follows the end");
+            self.log.push(format!("{action:?}"));
+            match action {
+                Action::PlayToCaller { piece, chunk } => {
+                    if let Some((item, response)) = current {
+                        assert!(!self.dead.contains(response), "audio of a discarded response is played");
+                        self.owner.insert(*piece, (item.clone(), response.clone()));
+                    }
+                    self.outbox.push((*piece, current.map(|(item, _)| item.clone()), chunk.bytes()));
+                }
+                Action::ClearCaller => {
+                    self.outbox.clear();
+                    self.dead.extend(self.active.clone());
+                }
+                Action::CancelResponse(response) => {
+                    self.dead.insert(response.clone());
+                }
+                Action::TruncateItem(cut) => {
+                    let sent = self.sent.get(&cut.item).copied().unwrap_or_default();
+                    assert!(cut.audio_end_ms * 8 <= sent, "{cut:?}, of which {sent} bytes were sent");
+                }
+                Action::AnswerTool { id, .. } => {
+                    assert!(self.requested.contains(id), "an answer to no request");
+                    assert!(self.answered.insert(id.clone()), "{id} is answered twice");
+                }
+                Action::AskForResponse | Action::Say(_) => {
+                    assert!(self.active.is_none(), "asked for while {:?} runs", self.active);
+                }
+                Action::End(_) => self.over = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// A response that was given up is waited for, but not for ever.
+    fn forget(&mut self, now: Instant) {
+        if self.last_from_model.is_some_and(|last| now - last >= SILENT_RESPONSE) {
+            self.active = None;
+        }
+    }
+
+    /// What the world knows by itself when `event` happens.
+    fn before(&mut self, event: &Event, now: Instant) {
+        self.forget(now);
+        if matches!(
+            event,
+            Event::ResponseStarted(_)
+                | Event::ModelAudio { .. }
+                | Event::ResponseEnded { .. }
+                | Event::SpeechStarted(_)
+                | Event::SpeechStopped
+                | Event::ToolRequested { .. }
+        ) {
+            self.last_from_model = Some(now);
+        }
+        match event {
+            Event::ResponseStarted(response) => self.active = Some(response.clone()),
+            Event::ResponseEnded { response, .. } if self.active.as_ref() == Some(response) => {
+                self.active = None;
+            }
+            Event::ToolRequested { id, .. } => {
+                self.requested.insert(id.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
+    let start = Instant::now();
+    let mut now = start;
+    let mut call = Call::new(Arc::new(plan));
+    let mut world = World::default();
+    let mut out = Vec::new();
+    for step in steps {
+        match step {
+            Step::Pass(time) => {
+                let until = now + ms(*time);
+                while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= until) {
+                    now = now.max(due);
+                    call.handle_timeout(now, &mut out);
+                    world.check(&std::mem::take(&mut out), now, None);
+                    let still = call.deadline().is_some_and(|(next, _)| next <= due);
+                    assert!(
+                        !still || call.deadline().is_none(),
+                        "a deadline that never passes: {:?}",
+                        call.deadline()
+                    );
+                }
+                now = until;
+            }
+            Step::Event(event) => {
+                world.before(event, now);
+                let current = match event {
+                    Event::ModelAudio { response, item, .. } => Some((item.clone(), response.clone())),
+                    _ => None,
+                };
+                call.handle(event.clone(), now, &mut out);
+                world.check(&std::mem::take(&mut out), now, current.as_ref());
+            }
+            Step::Leave(count) => {
+                for _ in 0..*count {
+                    if world.outbox.is_empty() || world.over {
+                        break;
+                    }
+                    let (piece, item, bytes) = world.outbox.remove(0);
+                    if let Some(item) = item {
+                        *world.sent.entry(item).or_default() += bytes;
+                    }
+                    call.handle(Event::AudioLeft(piece), now, &mut out);
+                    world.check(&std::mem::take(&mut out), now, None);
+                }
+            }
+        }
+    }
+    // Time passes, the phone says nothing more: every call ends.
+    for _ in 0..200 {
+        let Some((due, _)) = call.deadline() else { break };
+        now = now.max(due);
+        call.handle_timeout(now, &mut out);
+        world.check(&std::mem::take(&mut out), now, None);
+    }
+    (world, call)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Invariants 1 to 5: the end is the end; truncations stay within what was sent; discarded audio is not
+    /// played; one answer for each request; nothing is asked while a response runs.
+    #[test]
+    fn whatever_comes_the_invariants_hold(plan in plans(), steps in steps()) {
+        let (world, call) = live(plan, &steps);
+        if call.started.is_some() {
+            prop_assert!(world.over, "a started call comes to its end");
+        }
+        if !world.over {
+            prop_assert_eq!(world.requested, world.answered);
+        }
+    }
+
+    /// Invariant 6: equal events at equal times give equal actions.
+    #[test]
+    fn the_same_events_give_the_same_actions(plan in plans(), steps in steps()) {
+        // Notes hold instants; the two runs begin at different ones.
+        let told = |world: World| -> Vec<String> {
+            world.log.into_iter().filter(|line| !line.contains("Instant")).collect()
+        };
+        prop_assert_eq!(told(live(plan.clone(), &steps).0), told(live(plan, &steps).0));
+    }
+}
+
+/// Invariant 7: memory is bounded, however long a call with an unhelpful phone and model goes on.
+#[test]
+fn memory_is_bounded() {
+    let start = Instant::now();
+    let mut call = Call::new(Arc::new(plan()));
+    let mut out = Vec::new();
+    call.handle(Event::StreamStarted, start, &mut out);
+    call.handle(Event::ModelReady, start, &mut out);
+    for n in 0..5_000u32 {
+        let now = start + ms(u64::from(n) * 20);
+        let id = ResponseId::from(format!("r{n}").as_str());
+        let item = ItemId::from(format!("i{n}").as_str());
+        let chunk = Chunk::from_ulaw(&[0xFF; 1_700]);
+        for event in [
+            Event::Digit('1'),
+            Event::ResponseStarted(id.clone()),
+            Event::ModelAudio { response: id.clone(), item, chunk: chunk.clone() },
+            Event::CallerAudio(chunk),
+            Event::ToolRequested {
+                id: format!("c{n}").as_str().into(),
+                name: "x".into(),
+                response: id.clone(),
+            },
+        ] {
+            call.handle(event, now, &mut out);
+        }
+        if n % 3 == 0 {
+            call.handle(Event::SpeechStarted("u".into()), now, &mut out);
+        } else {
+            call.handle(Event::ResponseEnded { response: id, outcome: Outcome::Whole }, now, &mut out);
+        }
+        while !out.is_empty() {
+            for action in std::mem::take(&mut out) {
+                if let Action::PlayToCaller { piece, .. } = action {
+                    call.handle(Event::AudioLeft(piece), now, &mut out);
+                }
+            }
+        }
+    }
+    assert!(!call.ended, "the call goes on");
+    let size = format!("{call:?}").len();
+    assert!(size < 200_000, "{size} characters describe the call");
+}

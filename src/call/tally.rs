@@ -1,0 +1,91 @@
+//! The figures of a call: what its last line and `call.json` tell.
+
+use std::time::{Duration, Instant};
+
+use crate::call::action::{Action, Note};
+
+/// Turn times that are kept for the median; a call of hours has fewer.
+const MAX_TURNS_KEPT: usize = 4096;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// The caller's turns.
+    pub turns: u32,
+    /// How often the caller talked over the assistant.
+    pub interruptions: u32,
+    /// The stream's start → the first audio that left.
+    pub first_word: Option<Duration>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    turn_times: Vec<Duration>,
+    turn: Turn,
+}
+
+/// Where the measured turn stands.
+#[derive(Debug, Clone, Copy, Default)]
+enum Turn {
+    #[default]
+    None,
+    /// The caller's turn ended then.
+    Over(Instant),
+    /// And a response has started since.
+    Answered(Instant),
+}
+
+impl Tally {
+    /// End of the caller's turn → first audio of the answer; `None` before the first. Interrupted turns are
+    /// left out.
+    pub fn turn_median(&self) -> Option<Duration> {
+        let mut times = self.turn_times.clone();
+        times.sort_unstable();
+        times.get(times.len().checked_sub(1)? / 2).copied()
+    }
+
+    /// The longest of them.
+    pub fn turn_max(&self) -> Option<Duration> {
+        self.turn_times.iter().max().copied()
+    }
+
+    pub(super) fn speech_started(&mut self) {
+        self.turn = Turn::None;
+    }
+
+    pub(super) fn speech_stopped(&mut self, now: Instant) {
+        self.turns += 1;
+        self.turn = Turn::Over(now);
+    }
+
+    pub(super) fn response_started(&mut self) {
+        if let Turn::Over(at) = self.turn {
+            self.turn = Turn::Answered(at);
+        }
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        self.interruptions += 1;
+    }
+
+    pub(super) fn used(&mut self, tokens_in: u64, tokens_out: u64) {
+        self.tokens_in += tokens_in;
+        self.tokens_out += tokens_out;
+    }
+
+    pub(super) fn audio_left(&mut self, started: Option<Instant>, now: Instant, out: &mut Vec<Action>) {
+        if self.first_word.is_none()
+            && let Some(started) = started
+        {
+            let first_word = now.saturating_duration_since(started);
+            self.first_word = Some(first_word);
+            out.push(Action::Note(Note::FirstWord(first_word)));
+        }
+        if let Turn::Answered(since) = self.turn {
+            self.turn = Turn::None;
+            let time = now.saturating_duration_since(since);
+            if self.turn_times.len() < MAX_TURNS_KEPT {
+                self.turn_times.push(time);
+            }
+            out.push(Action::Note(Note::Answered(time)));
+        }
+    }
+}

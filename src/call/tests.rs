@@ -1,0 +1,790 @@
+//! Scripts of a call: what happens, and when, against what the call wants done.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::assistant::plan::{
+    CallControl, Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, TurnTaking,
+};
+use crate::audio::Clip;
+use crate::id::{Mark, Piece};
+use crate::provider::Provider;
+use When::*;
+
+/// A line of a script.
+pub(super) enum When {
+    /// From here on it is this long after the beginning; what is due before then happens first.
+    At(Duration),
+    On(Event),
+    /// Audio is put out, but the phone's socket does not take it until `Leaves`.
+    Jams,
+    Leaves,
+}
+
+pub(super) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(super) fn plan() -> Plan {
+    Plan {
+        assistant: "clinic".to_owned(),
+        provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
+        model: "gpt-realtime-2.1".to_owned(),
+        voice: "marin".to_owned(),
+        speed: None,
+        temperature: None,
+        reasoning: None,
+        instructions: "You answer the phone.".to_owned(),
+        greeting: GreetingPlan { first: First::Caller, say: None, clip: None, interruptible: true },
+        turn_taking: TurnTaking {
+            detection: Detection::Server { threshold: 0.5, silence: ms(500), prefix: ms(300) },
+            interruptions: true,
+            noise_reduction: None,
+        },
+        transcription: None,
+        call_control: CallControl { end_call: true },
+        limits: Limits { call: Duration::from_secs(1800), silence: Duration::from_secs(60) },
+        busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US".to_owned() },
+        on_failure: OnFailure {
+            line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US".to_owned() },
+            dial: None,
+        },
+    }
+}
+
+fn greeting(say: &str) -> GreetingPlan {
+    GreetingPlan { first: First::Assistant, say: Some(say.to_owned()), clip: None, interruptible: true }
+}
+
+fn response(id: &str) -> ResponseId {
+    ResponseId::from(id)
+}
+
+fn started(id: &str) -> When {
+    On(Event::ResponseStarted(response(id)))
+}
+
+fn ended(id: &str, outcome: Outcome) -> When {
+    On(Event::ResponseEnded { response: response(id), outcome })
+}
+
+/// So much audio of item `item`, in response `r1`.
+fn audio(item: &str, ms: usize) -> When {
+    audio_in("r1", item, ms)
+}
+
+fn audio_in(id: &str, item: &str, ms: usize) -> When {
+    On(Event::ModelAudio {
+        response: response(id),
+        item: ItemId::from(item),
+        chunk: Chunk::from_ulaw(&vec![0xFF; ms * 8]),
+    })
+}
+
+fn echo(mark: u32) -> When {
+    On(Event::MarkPlayed(Mark(mark)))
+}
+
+fn speaks() -> When {
+    On(Event::SpeechStarted(ItemId::from("u")))
+}
+
+fn tool(id: &str, name: &str) -> When {
+    On(Event::ToolRequested { id: id.into(), name: name.to_owned(), response: response("r1") })
+}
+
+/// The stream begins with the model ready, and the round trip is 30 ms.
+fn connected() -> Vec<When> {
+    vec![On(Event::ModelReady), On(Event::StreamStarted), At(ms(30)), echo(0)]
+}
+
+fn run(script: Vec<When>) -> String {
+    run_with(plan(), script)
+}
+
+/// Plays the script and writes down the actions. Audio leaves as soon as it is put out, unless it jams; notes
+/// about speech are left out.
+fn run_with(plan: Plan, script: Vec<When>) -> String {
+    let start = Instant::now();
+    let mut now = start;
+    let mut call = Call::new(Arc::new(plan));
+    let mut jammed: Option<Vec<Piece>> = None;
+    let mut text = String::new();
+    let mut out = Vec::new();
+    for line in script {
+        match line {
+            At(at) => {
+                let until = start + at;
+                while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= until) {
+                    now = now.max(due);
+                    call.handle_timeout(now, &mut out);
+                    perform(&mut call, &mut jammed, start, now, &mut out, &mut text);
+                }
+                now = until;
+            }
+            On(event) => call.handle(event, now, &mut out),
+            Jams => jammed = Some(Vec::new()),
+            Leaves => {
+                for piece in jammed.take().unwrap_or_default() {
+                    call.handle(Event::AudioLeft(piece), now, &mut out);
+                }
+            }
+        }
+        perform(&mut call, &mut jammed, start, now, &mut out, &mut text);
+    }
+    text
+}
+
+fn perform(
+    call: &mut Call,
+    jammed: &mut Option<Vec<Piece>>,
+    start: Instant,
+    now: Instant,
+    out: &mut Vec<Action>,
+    text: &mut String,
+) {
+    while !out.is_empty() {
+        for action in std::mem::take(out) {
+            let line = match &action {
+                Action::PlayToCaller { piece, chunk } => {
+                    match jammed {
+                        Some(pieces) => pieces.push(*piece),
+                        None => call.handle(Event::AudioLeft(*piece), now, out),
+                    }
+                    format!("PlayToCaller({chunk:?})")
+                }
+                Action::Note(Note::Odd(oddity)) => format!("Note({})", oddity.code()),
+                Action::Note(_) => continue,
+                Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
+                other => format!("{other:?}"),
+            };
+            writeln!(text, "{:>7}ms {line}", (now - start).as_millis()).unwrap();
+        }
+    }
+}
+
+fn after(mut first: Vec<When>, rest: Vec<When>) -> Vec<When> {
+    first.extend(rest);
+    first
+}
+
+#[test]
+fn barge_in_clears_and_truncates_to_what_was_heard() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            audio("a", 400),
+            At(ms(460)),
+            echo(1), // played at 445, heard of at 460
+            At(ms(530)),
+            speaks(),
+            audio("a", 400), // late: nobody may hear it
+            ended("r1", Outcome::Cancelled),
+        ]
+    )));
+}
+
+#[test]
+fn each_item_gets_its_own_truncation_also_to_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            audio("b", 400),
+            audio("c", 400),
+            At(ms(460)),
+            echo(1),
+            At(ms(630)),
+            speaks(), // 600 ms heard: all of a, half of b, nothing of c
+        ]
+    )));
+}
+
+#[test]
+fn an_item_of_a_dead_response_that_comes_late_is_truncated_to_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![started("r1"), audio("a", 400), At(ms(230)), speaks(), audio("b", 200), audio("b", 200),]
+    )));
+}
+
+#[test]
+fn talking_over_a_finished_response_clears_and_truncates_but_cancels_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![started("r1"), audio("a", 4000), ended("r1", Outcome::Whole), At(ms(1030)), speaks(),]
+    )));
+}
+
+#[test]
+fn a_provider_that_does_not_interrupt_is_told_to_cancel() {
+    let mut plan = plan();
+    let mut provider = Provider::openai("wss://api.example.com", None);
+    provider.abilities.interrupts_by_itself = false;
+    plan.provider = Arc::new(provider);
+    insta::assert_snapshot!(run_with(
+        plan,
+        after(connected(), vec![started("r1"), audio("a", 400), At(ms(130)), speaks(),])
+    ));
+}
+
+#[test]
+fn an_item_heard_to_its_end_may_still_grow() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            At(ms(460)),
+            echo(1),
+            At(ms(900)),
+            speaks(), // all 400 ms were heard, and the response was still running
+        ]
+    )));
+}
+
+#[test]
+fn speech_over_silence_does_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            ended("r1", Outcome::Whole),
+            At(ms(460)),
+            echo(1),
+            At(ms(900)),
+            speaks(),
+        ]
+    )));
+}
+
+#[test]
+fn a_buffer_that_ran_dry_starts_a_new_run() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            At(ms(460)),
+            echo(1),
+            At(ms(2000)),
+            audio("a", 400), // 1.5 s of nothing in between
+            At(ms(2100)),
+            speaks(), // 400 + 100
+        ]
+    )));
+}
+
+#[test]
+fn a_late_echo_lowers_the_estimate_and_a_double_one_moves_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            audio("a", 800),
+            At(ms(500)),
+            echo(1), // 40 ms later than the steady network would have it
+            At(ms(510)),
+            echo(1),
+            At(ms(630)),
+            speaks(), // by the clock 600, by the echo 400 + 130 + 30
+        ]
+    )));
+}
+
+#[test]
+fn audio_that_waits_has_not_been_heard() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            Jams,
+            audio("a", 400),
+            At(ms(50)),
+            On(Event::CallerStalled),
+            At(ms(300)),
+            Leaves,
+            At(ms(400)),
+            speaks(), // 100 ms after it left
+        ]
+    )));
+}
+
+#[test]
+fn a_stalled_socket_stops_the_clock() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            Jams,
+            audio("a", 400),
+            At(ms(80)),
+            On(Event::CallerStalled),
+            At(ms(300)),
+            speaks(), // 50 ms are sure, the rest is not
+        ]
+    )));
+}
+
+#[test]
+fn marks_echoed_because_of_a_clear_prove_nothing() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 400),
+            audio("a", 400),
+            At(ms(130)),
+            speaks(),
+            At(ms(160)),
+            echo(1),
+            echo(2),
+            ended("r1", Outcome::Cancelled),
+            On(Event::SpeechStopped),
+            started("r2"),
+            audio_in("r2", "b", 400),
+            At(ms(260)),
+            speaks(), // 100 ms of b
+        ]
+    )));
+}
+
+#[test]
+fn the_greeting_is_asked_for_when_phone_and_model_are_there() {
+    let mut plan = plan();
+    plan.greeting = greeting("Hello!");
+    insta::assert_snapshot!(run_with(
+        plan,
+        vec![
+            On(Event::StreamStarted),
+            On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))),
+            At(ms(100)),
+            On(Event::ModelReady),
+            started("r1"),
+            audio("a", 400),
+            ended("r1", Outcome::Whole),
+        ]
+    ));
+}
+
+#[test]
+fn a_recorded_greeting_plays_at_once_and_is_told_as_far_as_it_was_heard() {
+    let mut plan = plan();
+    plan.greeting = greeting("one two three four five six seven eight nine ten");
+    plan.greeting.clip = Some(Arc::new(Clip { ulaw: vec![0xFF; 16_000].into() }));
+    insta::assert_snapshot!(run_with(
+        plan,
+        vec![
+            On(Event::StreamStarted),
+            At(ms(500)),
+            On(Event::ModelReady),
+            At(ms(1000)),
+            speaks(),
+            On(Event::SpeechStopped),
+            started("r1"),
+            audio("a", 400),
+        ]
+    ));
+}
+
+#[test]
+fn a_recorded_greeting_heard_before_the_model_is_there_is_told_later() {
+    let mut plan = plan();
+    plan.greeting = greeting("Hello, this is the clinic.");
+    plan.greeting.clip = Some(Arc::new(Clip { ulaw: vec![0xFF; 800].into() }));
+    insta::assert_snapshot!(run_with(
+        plan,
+        vec![
+            On(Event::StreamStarted),
+            At(ms(30)),
+            echo(0),
+            At(ms(130)),
+            echo(1),
+            On(Event::Digit('5')),
+            On(Event::Digit('#')),
+            At(ms(500)),
+            On(Event::ModelReady),
+        ]
+    ));
+}
+
+#[test]
+fn an_uninterruptible_greeting_is_heard_out_before_the_model_takes_turns() {
+    let mut plan = plan();
+    plan.greeting = greeting("Hello!");
+    plan.greeting.interruptible = false;
+    insta::assert_snapshot!(run_with(
+        plan,
+        after(
+            connected(),
+            vec![
+                started("r1"),
+                audio("a", 1000),
+                ended("r1", Outcome::Whole),
+                At(ms(300)),
+                speaks(),
+                At(ms(700)),
+                On(Event::SpeechStopped), // owed an answer, once the greeting is over
+                At(ms(1060)),
+                echo(1),
+                started("r2"),
+                audio_in("r2", "b", 1000),
+                At(ms(1200)),
+                speaks(),
+            ]
+        )
+    ));
+}
+
+#[test]
+fn without_interruptions_the_answer_waits_for_speech_and_playback() {
+    let mut plan = plan();
+    plan.turn_taking.interruptions = false;
+    insta::assert_snapshot!(run_with(
+        plan,
+        after(
+            connected(),
+            vec![
+                speaks(),
+                At(ms(400)),
+                On(Event::SpeechStopped),
+                started("r1"),
+                audio("a", 1000),
+                ended("r1", Outcome::Whole),
+                At(ms(600)),
+                speaks(),
+                At(ms(900)),
+                On(Event::SpeechStopped),
+                At(ms(1430)),
+                echo(1),
+            ]
+        )
+    ));
+}
+
+#[test]
+fn the_goodbye_is_heard_before_the_call_ends() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 2000),
+            tool("c1", END_CALL),
+            tool("c1", END_CALL), // told of twice
+            ended("r1", Outcome::Whole),
+            At(ms(2060)),
+            echo(1),
+        ]
+    )));
+}
+
+#[test]
+fn a_goodbye_that_was_not_said_is_asked_for() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            tool("c1", END_CALL),
+            ended("r1", Outcome::Whole),
+            started("r2"),
+            audio_in("r2", "b", 1000),
+            ended("r2", Outcome::Whole),
+            At(ms(1100)),
+            echo(1),
+        ]
+    )));
+}
+
+#[test]
+fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 2000),
+            tool("c1", END_CALL),
+            ended("r1", Outcome::Whole),
+            At(ms(1030)),
+            speaks(),
+            At(ms(2060)),
+            echo(1),
+            At(ms(12_000)),
+            On(Event::SpeechStopped),
+        ]
+    )));
+}
+
+#[test]
+fn a_goodbye_that_is_not_heard_ends_in_ten_seconds() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 900),
+            tool("c1", END_CALL),
+            At(ms(11_000)), // its response never ends
+        ]
+    )));
+}
+
+#[test]
+fn the_silence_ladder_asks_then_says_goodbye() {
+    let mut script = connected();
+    // The phone sends frames all the time; here one each second is enough.
+    let listening = |script: &mut Vec<When>, from: u64, to: u64| {
+        for second in from..=to {
+            script.push(At(ms(second * 1_000)));
+            script.push(On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))));
+        }
+    };
+    listening(&mut script, 1, 31); // half of it passes at 30.03 s
+    script.extend([started("r1"), audio("a", 1_000), ended("r1", Outcome::Whole)]);
+    script.extend([At(ms(32_060)), echo(1)]); // while it played, nobody was silent
+    listening(&mut script, 33, 63);
+    script.extend([started("r2"), audio_in("r2", "b", 1_000), ended("r2", Outcome::Whole)]);
+    script.extend([At(ms(64_100)), echo(2)]);
+    let text = run(script);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("AppendToModel")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_call_that_is_too_long_is_cut_short_politely() {
+    let mut plan = plan();
+    plan.limits.call = Duration::from_secs(10);
+    insta::assert_snapshot!(run_with(
+        plan,
+        after(
+            connected(),
+            vec![
+                At(ms(9_000)),
+                started("r1"),
+                audio("a", 8_000),
+                At(ms(10_000)), // the answer has 7 s to go
+                ended("r1", Outcome::Cancelled),
+                started("r2"),
+                audio_in("r2", "b", 1_000),
+                ended("r2", Outcome::Whole),
+                speaks(), // changes nothing now
+                On(Event::SpeechStopped),
+                started("r3"), // the model answers by itself: nobody may hear it
+                audio_in("r3", "c", 1_000),
+                ended("r3", Outcome::Cancelled),
+                At(ms(11_060)),
+                echo(2),
+            ]
+        )
+    ));
+}
+
+#[test]
+fn keys_are_gathered_until_a_hash_or_a_pause() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            On(Event::Digit('1')),
+            At(ms(1_000)),
+            On(Event::Digit('2')),
+            At(ms(2_000)),
+            On(Event::Digit('#')),
+            started("r1"),
+            audio("a", 100),
+            ended("r1", Outcome::Whole),
+            At(ms(2_200)),
+            echo(1),
+            On(Event::Digit('*')),
+            At(ms(4_000)),
+        ]
+    )));
+}
+
+#[test]
+fn several_tools_are_answered_and_one_response_asked_for() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![started("r1"), tool("c1", "fly"), tool("c2", "swim"), ended("r1", Outcome::Whole),]
+    )));
+}
+
+#[test]
+fn a_response_that_breaks_is_tried_once_more() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            speaks(),
+            On(Event::SpeechStopped),
+            started("r1"),
+            ended("r1", Outcome::Failed),
+            started("r2"),
+            ended("r2", Outcome::Failed),
+        ]
+    )));
+}
+
+#[test]
+fn no_credit_ends_the_call_at_once() {
+    insta::assert_snapshot!(run(after(connected(), vec![started("r1"), ended("r1", Outcome::Refused)])));
+}
+
+#[test]
+fn a_refused_request_is_made_again_after_the_response_that_was_in_its_way() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            On(Event::Digit('1')),
+            On(Event::Digit('#')),
+            On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+            started("r1"),
+            ended("r1", Outcome::Whole),
+        ]
+    )));
+}
+
+#[test]
+fn a_model_that_does_not_answer_is_nudged_then_given_up() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![speaks(), On(Event::SpeechStopped), At(ms(9_000)),]
+    )));
+}
+
+#[test]
+fn a_response_that_goes_silent_is_given_up() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![started("r1"), audio("a", 1_000), At(ms(1_060)), echo(1), At(ms(9_000)),]
+    )));
+}
+
+#[test]
+fn a_lost_stream_is_a_hang_up_only_if_twilio_says_so() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![At(ms(100)), On(Event::StreamLost), At(ms(600)), On(Event::CallerHungUp),]
+    )));
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![At(ms(100)), On(Event::StreamLost), At(ms(2_000)), On(Event::CallerHungUp),]
+    )));
+}
+
+#[test]
+fn a_phone_that_sends_nothing_is_lost() {
+    insta::assert_snapshot!(run(after(connected(), vec![At(ms(20_000))])));
+}
+
+#[test]
+fn a_lost_model_ends_the_call_but_not_a_goodbye_that_is_all_here() {
+    insta::assert_snapshot!(run(after(connected(), vec![On(Event::ModelLost(Loss::Closed))])));
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            started("r1"),
+            audio("a", 1_000),
+            tool("c1", END_CALL),
+            ended("r1", Outcome::Whole),
+            On(Event::ModelLost(Loss::Closed)),
+            At(ms(1_060)),
+            echo(1),
+        ]
+    )));
+}
+
+#[test]
+fn draining_says_goodbye() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            On(Event::Draining),
+            started("r1"),
+            audio("a", 500),
+            ended("r1", Outcome::Whole),
+            At(ms(560)),
+            echo(1),
+        ]
+    )));
+}
+
+#[test]
+fn early_audio_is_bounded() {
+    let early = |_| On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 8_000])));
+    let text = run(std::iter::once(On(Event::StreamStarted))
+        .chain((0..12).map(early))
+        .chain([On(Event::ModelReady)])
+        .collect());
+    assert_eq!(text.matches("Note(caller.audio_dropped)").count(), 2);
+    assert_eq!(text.matches("AppendToModel(1000ms)").count(), 10);
+}
+
+#[test]
+fn a_long_delta_is_split_for_the_phone() {
+    let text = run(after(connected(), vec![started("r1"), audio("a", 2_500)]));
+    assert_eq!(text.matches("PlayToCaller").count(), 3);
+    assert_eq!(text.matches("MarkForCaller").count(), 2, "one at the start, one behind the delta\n{text}");
+}
+
+#[test]
+fn only_whole_words_count_as_heard() {
+    for (text, share, heard) in [
+        ("Hello, this is the clinic.", 1.0, "Hello, this is the clinic."),
+        ("Hello, this is the clinic.", 0.5, "Hello, this"),
+        ("Hello, this is the clinic.", 0.1, ""),
+        ("", 0.5, ""),
+        ("Grüße aus Köln an alle", 0.5, "Grüße aus"),
+    ] {
+        assert_eq!(words_heard(text, share), heard, "{share} of {text:?}");
+    }
+}
+
+#[test]
+fn every_end_has_its_own_code() {
+    let codes: std::collections::BTreeSet<_> = EndReason::ALL.iter().map(|reason| reason.code()).collect();
+    assert_eq!(codes.len(), EndReason::ALL.len());
+}
+
+#[test]
+fn figures_are_those_of_the_call() {
+    let start = Instant::now();
+    let mut call = Call::new(Arc::new(plan()));
+    let mut out = Vec::new();
+    let mut at = |time, event| {
+        call.handle(event, start + ms(time), &mut out);
+        for action in std::mem::take(&mut out) {
+            if let Action::PlayToCaller { piece, .. } = action {
+                call.handle(Event::AudioLeft(piece), start + ms(time), &mut out);
+            }
+        }
+    };
+    at(0, Event::ModelReady);
+    at(0, Event::StreamStarted);
+    for (turn, latency) in [(1_000, 300), (10_000, 500), (20_000, 900)] {
+        let id = format!("r{turn}");
+        at(turn, Event::SpeechStarted("u".into()));
+        at(turn + 500, Event::SpeechStopped);
+        at(turn + 500, Event::ResponseStarted(response(&id)));
+        let chunk = Chunk::from_ulaw(&[0xFF; 8_000]);
+        at(
+            turn + 500 + latency,
+            Event::ModelAudio { response: response(&id), item: id.as_str().into(), chunk },
+        );
+        at(turn + 600 + latency, Event::SpeechStarted("u".into())); // talks over it
+        at(
+            turn + 700 + latency,
+            Event::ResponseEnded { response: response(&id), outcome: Outcome::Cancelled },
+        );
+        at(turn + 800 + latency, Event::Usage { tokens_in: 10, tokens_out: 4 });
+    }
+    let tally = call.tally();
+    assert_eq!((tally.turns, tally.interruptions), (3, 3));
+    assert_eq!(tally.first_word, Some(ms(1_800)));
+    assert_eq!((tally.turn_median(), tally.turn_max()), (Some(ms(500)), Some(ms(900))));
+    assert_eq!((tally.tokens_in, tally.tokens_out), (30, 12));
+}

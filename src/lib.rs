@@ -1,0 +1,20 @@
+//! Switchboard answers phone numbers with voice assistants.
+//!
+//! The floors, from the ground: plain values; wire formats, providers and the YAML tree; assistants and settings;
+//! the call. Above them is the world: what is observed, links and tools, sessions and reload, HTTP and the
+//! simulators, and the program itself. A module uses its own folder and the floors below it; `tests/floors.rs`
+//! checks that, and `docs/architecture.md` is the map.
+
+pub mod assistant;
+pub mod audio;
+pub mod call;
+pub mod id;
+pub mod phone;
+pub mod problem;
+pub mod provider;
+pub mod reload;
+pub mod secret;
+pub mod settings;
+pub mod simulate;
+pub mod wire;
+pub mod yaml;

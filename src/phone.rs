@@ -1,0 +1,207 @@
+//! Phone numbers and who is at the other end of a call.
+//!
+//! This module knows the shape of an E.164 number and the words Twilio uses when there is none.
+//! It keeps numbers out of logs: `Debug` and `Display` are masked, and only
+//! [`PhoneNumber::expose`] gives the digits.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+
+/// A number in E.164: a plus and 7 to 15 digits. Prints masked.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PhoneNumber(String);
+
+/// Why a text is no phone number. Never holds the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotANumber {
+    #[error("a phone number starts with + and the country code")]
+    NoPlus,
+    #[error("a phone number holds only digits after the +, no spaces or dashes")]
+    NotDigits,
+    #[error("a phone number has 7 to 15 digits after the +")]
+    Length,
+    #[error("no country code starts with 0")]
+    Zero,
+}
+
+impl PhoneNumber {
+    /// Reads `+` and digits, nothing else. Whether anybody owns the number is not asked.
+    pub fn parse(text: &str) -> Result<PhoneNumber, NotANumber> {
+        let digits = text.strip_prefix('+').ok_or(NotANumber::NoPlus)?;
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotANumber::NotDigits);
+        }
+        if digits.starts_with('0') {
+            return Err(NotANumber::Zero);
+        }
+        if !(7..=15).contains(&digits.len()) {
+            return Err(NotANumber::Length);
+        }
+        Ok(PhoneNumber(text.to_owned()))
+    }
+
+    /// The number itself, for the wire and for the model's prompt. Never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Digit by digit, as a voice should read it: `+1 5 5 5 …` without the plus, parted by spaces.
+    pub fn spoken(&self) -> String {
+        let mut spoken = String::with_capacity(self.0.len() * 2);
+        for digit in self.0.chars().skip(1) {
+            if !spoken.is_empty() {
+                spoken.push(' ');
+            }
+            spoken.push(digit);
+        }
+        spoken
+    }
+
+    /// The ISO 3166 code of the country, such as `US`, where the numbering plan tells.
+    pub fn country(&self) -> Option<String> {
+        let parsed = phonenumber::parse(None, &self.0).ok()?;
+        parsed.country().id().map(|id| id.as_ref().to_owned())
+    }
+}
+
+impl fmt::Display for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // At least three digits stay hidden, whatever the length.
+        let digits = &self.0[1..];
+        let shown = 4.min(digits.len() - 5);
+        write!(f, "+{}•••{}", &digits[..shown], &digits[digits.len() - 2..])
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Who is at one end of a call. Prints masked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Party {
+    Number(PhoneNumber),
+    /// The network gave no number.
+    Withheld,
+    /// A SIP address, a Twilio client, or anything else that is no E.164 number.
+    Other(String),
+}
+
+impl Party {
+    /// Reads Twilio's `From` or `To`.
+    pub fn from_twilio(text: &str) -> Party {
+        // What Twilio puts where there is no number: words, or the same words on a phone's keys.
+        const WITHHELD: [&str; 13] = [
+            "",
+            "anonymous",
+            "unknown",
+            "restricted",
+            "blocked",
+            "private",
+            "unavailable",
+            "withheld",
+            "+266696687",
+            "+8656696",
+            "+86282452253",
+            "+7378742833",
+            "+2562533",
+        ];
+        let text = text.trim();
+        if WITHHELD.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            return Party::Withheld;
+        }
+        match PhoneNumber::parse(text) {
+            Ok(number) => Party::Number(number),
+            Err(_) => Party::Other(text.to_owned()),
+        }
+    }
+
+    /// The number, where there is one.
+    pub fn number(&self) -> Option<&PhoneNumber> {
+        match self {
+            Party::Number(number) => Some(number),
+            Party::Withheld | Party::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Party::Number(number) => number.fmt(f),
+            Party::Withheld => f.write_str("withheld"),
+            // Such an address may hold a name or a number: only its kind is shown.
+            Party::Other(text) if text.starts_with("client:") => f.write_str("client:•••"),
+            Party::Other(text) if text.starts_with("sip:") => f.write_str("sip:•••"),
+            Party::Other(_) => f.write_str("other:•••"),
+        }
+    }
+}
+
+impl fmt::Debug for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_or_refused_with_a_reason() {
+        let table = [
+            ("placeholder", "+15550100001", Ok("+1555•••01")),
+            ("shortest", "+1234567", Ok("+12•••67")),
+            ("longest", "+123456789012345", Ok("+1234•••45")),
+            ("no plus", "15550100001", Err(NotANumber::NoPlus)),
+            ("empty", "", Err(NotANumber::NoPlus)),
+            ("only a plus", "+", Err(NotANumber::NotDigits)),
+            ("spaces", "+1 555 010 0001", Err(NotANumber::NotDigits)),
+            ("other digits", "+١٢٣٤٥٦٧٨", Err(NotANumber::NotDigits)),
+            ("too short", "+123456", Err(NotANumber::Length)),
+            ("too long", "+1234567890123456", Err(NotANumber::Length)),
+            ("zero", "+0555010000", Err(NotANumber::Zero)),
+        ];
+        for (name, text, expected) in table {
+            let shown = PhoneNumber::parse(text).map(|number| format!("{number} {number:?}"));
+            assert_eq!(shown, expected.map(|masked| format!("{masked} {masked}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_spoken_digit_by_digit() {
+        let number = PhoneNumber::parse("+15550100001").unwrap();
+        assert_eq!(number.spoken(), "1 5 5 5 0 1 0 0 0 0 1");
+        assert_eq!(number.expose(), "+15550100001");
+    }
+
+    #[test]
+    fn a_country_comes_from_the_numbering_plan() {
+        assert_eq!(PhoneNumber::parse("+442079460000").unwrap().country().as_deref(), Some("GB"));
+        PhoneNumber::parse("+15550100001").unwrap().country();
+        assert_eq!(PhoneNumber::parse("+9999999999").unwrap().country(), None);
+    }
+
+    #[test]
+    fn parties_are_told_apart_and_masked() {
+        let table = [
+            ("+15550100001", "+1555•••01"),
+            (" +15550100001 ", "+1555•••01"),
+            ("anonymous", "withheld"),
+            ("Anonymous", "withheld"),
+            ("+266696687", "withheld"),
+            ("+86282452253", "withheld"),
+            ("RESTRICTED", "withheld"),
+            ("", "withheld"),
+            ("client:alice", "client:•••"),
+            ("sip:alice@example.com", "sip:•••"),
+            ("5550100001", "other:•••"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(format!("{:?}", Party::from_twilio(text)), expected, "{text}");
+        }
+    }
+}

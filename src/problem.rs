@@ -1,0 +1,423 @@
+//! Something wrong in a file or a setting, with its place, for the person who can mend it.
+//!
+//! A problem keeps the text around its place so that it can be shown with a pointer. Long runs of
+//! digits are starred out of that text when it is taken in: a snippet may end up in a log.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A place in a file. Lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: usize,
+    /// Length in bytes.
+    pub len: usize,
+    pub line: usize,
+    pub column: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong, or odd.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The path as the owner knows it, or `environment`.
+    pub file: String,
+    /// `None`: the file as a whole, or no file at all.
+    pub span: Option<Span>,
+    pub severity: Severity,
+    /// Stable, such as `voice.unknown`.
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+    /// A second place that belongs to it, such as the other claim to a number.
+    pub also: Option<Also>,
+    source: Option<Source>,
+}
+
+/// The second place of a problem.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Also {
+    pub file: String,
+    pub span: Span,
+    pub message: String,
+    source: Source,
+}
+
+/// A file's path and its text, fit to be shown.
+#[derive(Clone, PartialEq)]
+pub struct Source {
+    path: Arc<str>,
+    /// Same length in bytes as the file's text.
+    shown: Arc<str>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+impl Source {
+    pub fn new(path: &str, text: &str) -> Source {
+        Source { path: path.into(), shown: star_digits(text).into() }
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Stars out a whole span as well: a value that is a secret.
+    pub fn hide(&mut self, span: Span) {
+        let end = (span.start + span.len).min(self.shown.len());
+        if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
+            return;
+        }
+        let mut shown = self.shown[..span.start].to_owned();
+        for c in self.shown[span.start..end].chars() {
+            match c {
+                '\n' | '\r' | ' ' => shown.push(c),
+                _ => shown.extend(std::iter::repeat_n('*', c.len_utf8())),
+            }
+        }
+        shown.push_str(&self.shown[end..]);
+        self.shown = shown.into();
+    }
+
+    pub fn error(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem { source: Some(self.clone()), span: Some(span), ..Problem::about(&self.path, code, message) }
+    }
+
+    pub fn warning(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
+        self.error(span, code, message).into_warning()
+    }
+}
+
+impl Problem {
+    /// A problem of a file as a whole, or of a setting.
+    pub fn about(file: &str, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem {
+            file: file.to_owned(),
+            span: None,
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            help: None,
+            also: None,
+            source: None,
+        }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same problem, shown in this text: one in which a secret is hidden.
+    pub fn within(mut self, source: &Source) -> Problem {
+        self.source = self.source.map(|_| source.clone());
+        self
+    }
+
+    pub fn also(mut self, source: &Source, span: Span, message: impl Into<String>) -> Problem {
+        self.also = Some(Also {
+            file: source.path().to_owned(),
+            span,
+            message: message.into(),
+            source: source.clone(),
+        });
+        self
+    }
+
+    pub fn into_warning(mut self) -> Problem {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// In one line: place, severity, message, help. For logs.
+    pub fn line(&self) -> String {
+        let mut line = self.place();
+        line.push_str(&format!(": {}: {}", self.severity.name(), self.message));
+        if let Some(also) = &self.also {
+            let (file, at) = (&also.file, also.span);
+            line.push_str(&format!(" ({} at {file}:{}:{})", also.message, at.line, at.column));
+        }
+        if let Some(help) = &self.help {
+            line.push_str(&format!("; {help}"));
+        }
+        line
+    }
+
+    fn place(&self) -> String {
+        match self.span {
+            Some(at) => format!("{}:{}:{}", self.file, at.line, at.column),
+            None => self.file.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Orders problems as a person reads them: by file, then by place.
+pub fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|a, b| {
+        (&a.file, a.span.map(|s| s.start), a.severity).cmp(&(&b.file, b.span.map(|s| s.start), b.severity))
+    });
+}
+
+/// All problems for a pipe or a log file: each with its line and a pointer under the place.
+pub fn plain(problems: &[Problem]) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        let (place, severity) = (problem.place(), problem.severity.name());
+        out.push_str(&format!("{place}: {severity}: {}\n", problem.message));
+        if let (Some(source), Some(span)) = (&problem.source, problem.span) {
+            pointer(&mut out, source, span);
+        }
+        if let Some(also) = &problem.also {
+            let (file, at) = (&also.file, also.span);
+            out.push_str(&format!("  {file}:{}:{}: {}\n", at.line, at.column, also.message));
+            pointer(&mut out, &also.source, at);
+        }
+        if let Some(help) = &problem.help {
+            out.push_str(&format!("  help: {help}\n"));
+        }
+    }
+    out
+}
+
+/// All problems for a terminal, with colours and drawn pointers.
+pub fn pretty(problems: &[Problem]) -> String {
+    let handler = miette::GraphicalReportHandler::new();
+    let mut out = String::new();
+    for problem in problems {
+        if handler.render_report(&mut out, &Report(problem)).is_err() {
+            out.push_str(&plain(std::slice::from_ref(problem)));
+        }
+        if let Some(also) = &problem.also {
+            let (file, at) = (&also.file, also.span);
+            out.push_str(&format!("  {file}:{}:{}: {}\n", at.line, at.column, also.message));
+            pointer(&mut out, &also.source, at);
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn pointer(out: &mut String, source: &Source, span: Span) {
+    let Some(line) = source.shown.lines().nth(span.line.saturating_sub(1)) else { return };
+    // One line of a minified file can be as long as the file.
+    const WIDEST: usize = 160;
+    let column = span.column.saturating_sub(1);
+    if line.chars().count() > WIDEST || column > WIDEST {
+        return;
+    }
+    let under = source
+        .shown
+        .get(span.start..span.start + span.len)
+        .and_then(|text| text.lines().next())
+        .map_or(1, |text| text.trim_end().chars().count());
+    let room = line.chars().count().saturating_sub(column).max(1);
+    let number = span.line.to_string();
+    let margin = " ".repeat(number.len());
+    // A tab takes one column in both lines, so that the pointer stays under its place.
+    let line = line.replace('\t', " ");
+    out.push_str(&format!("  {number} | {line}\n"));
+    let carets = "^".repeat(under.clamp(1, room));
+    out.push_str(&format!("  {margin} | {}{carets}\n", " ".repeat(column)));
+}
+
+/// Stars out the middle of every run of seven digits or more, keeping each byte's place. After a
+/// plus the digits may be parted, as people write numbers.
+fn star_digits(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = text.to_owned().into_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let parted = at > 0 && bytes[at - 1] == b'+';
+        let mut digits = Vec::new();
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'0'..=b'9' => digits.push(at),
+                b' ' | b'-' | b'.' | b'(' | b')' if parted => {}
+                _ => break,
+            }
+            at += 1;
+        }
+        if digits.len() >= 7 {
+            let shown = 4.min(digits.len() - 5);
+            digits[shown..digits.len() - 2].iter().for_each(|&place| out[place] = b'*');
+        }
+    }
+    // Only digits were replaced, by stars.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// A text of others with its phone numbers starred out.
+pub fn masked(text: &str) -> String {
+    star_digits(text)
+}
+
+/// A value as a message may show it: short, and with no phone number in it.
+pub fn shown(value: &str) -> String {
+    const LONGEST: usize = 48;
+    let line = star_digits(value.lines().next().unwrap_or_default());
+    match line.chars().count() > LONGEST || value.lines().count() > 1 {
+        true => format!("{}…", line.chars().take(LONGEST).collect::<String>()),
+        false => line,
+    }
+}
+
+/// The names nearest to a misspelt one, best first, at most three.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let wrong = wrong.to_lowercase();
+    let mut found: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&wrong, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .collect();
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    found.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// `did you mean `x`?`, or the list of what there is.
+pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(wrong, known.iter().copied()).first() {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "there is none".to_owned(),
+        None => format!("there is {}", list(&known)),
+    }
+}
+
+/// `a, b and c`, each in backticks.
+pub fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// A problem in miette's words.
+#[derive(Debug)]
+struct Report<'a>(&'a Problem);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.span {
+            Some(_) => f.write_str(&self.0.message),
+            None => write!(f, "{}: {}", self.0.file, self.0.message),
+        }
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl miette::Diagnostic for Report<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.0.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.0.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.0.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.0.source.as_ref().map(|source| source as &dyn miette::SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
+        let span = self.0.span?;
+        let text = self.0.source.as_ref().and_then(|s| s.shown.get(span.start..));
+        // A long block would be drawn whole: its first line is enough.
+        let len = text.and_then(|t| t.lines().next()).map_or(0, |line| line.len().min(span.len));
+        let label = miette::LabeledSpan::new(None, span.start, len);
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+impl miette::SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &miette::SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, miette::MietteError> {
+        let inner = self.shown.as_bytes().read_span(span, before, after)?;
+        Ok(Box::new(miette::MietteSpanContents::new_named(
+            self.path.to_string(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            inner.column(),
+            inner.line_count(),
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_points_at_its_place() {
+        let source = Source::new("a.yaml", "one: 1\nvoice: nova\nnumbers: [\"+15550100001\"]\n");
+        let span = Span { start: 14, len: 4, line: 2, column: 8 };
+        let problem = source.error(span, "voice.unknown", "there is no voice `nova`").help("try `marin`");
+        assert_eq!(
+            plain(std::slice::from_ref(&problem)),
+            "a.yaml:2:8: error: there is no voice `nova`\n  2 | voice: nova\n    |        ^^^^\n  \
+             help: try `marin`\n"
+        );
+        let drawn = pretty(&[problem]);
+        assert!(drawn.contains("voice: nova") && drawn.contains("a.yaml"), "{drawn}");
+        assert!(!drawn.contains("15550100001"), "{drawn}");
+    }
+
+    #[test]
+    fn numbers_are_starred_in_place() {
+        assert_eq!(star_digits("x +15550100001 y"), "x +1555*****01 y");
+        assert_eq!(star_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
+        assert_eq!(star_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
+        assert_eq!(star_digits("port 5050"), "port 5050");
+        assert_eq!(shown("+15550100001"), "+1555*****01");
+    }
+}

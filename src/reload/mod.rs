@@ -1,0 +1,3 @@
+//! The folder of assistants: read from the disk.
+
+pub mod read;

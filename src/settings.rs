@@ -1,0 +1,526 @@
+//! The server's settings: defaults, then `switchboard.yaml`, then the environment.
+//!
+//! It knows every name of the contract's table and how its value is written. It reads no file and
+//! no process environment: both are handed in, and all problems come back at once. What assistants
+//! say is not known here.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile};
+use url::{Host, Url};
+
+use crate::problem::{self, Problem, Source, Span};
+use crate::provider::{OPENAI_REALTIME_URL, Provider};
+use crate::secret::Secret;
+use crate::yaml::{self, Kind, MISSING, SourceFile};
+
+/// Where settings come from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// `switchboard.yaml`, where there is one.
+    pub file: Option<SourceFile>,
+    /// The process's environment, `.env` included.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Every setting, well-formed. Whether there are enough of them to serve, [`Settings::for_serve`]
+/// tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub openai_api_key: Option<Secret>,
+    /// `ws://` or `wss://`, without the model.
+    pub openai_realtime_url: String,
+    /// Each may have signed a request; the first also keys the tickets.
+    pub twilio_auth_tokens: Vec<Secret>,
+    /// Id and secret of Twilio's shared-key signatures.
+    pub twilio_shared_keys: Vec<(String, Secret)>,
+    pub twilio_account_sid: Option<String>,
+    pub twilio_api_key: Option<String>,
+    pub twilio_api_secret: Option<Secret>,
+    pub twilio_api_url: String,
+    /// The address Twilio calls, without a trailing slash.
+    pub public_url: Option<String>,
+    pub host: IpAddr,
+    /// 0: any free one.
+    pub port: u16,
+    pub assistants_dir: PathBuf,
+    /// Calls at once in this process; at least 1.
+    pub max_calls: usize,
+    /// How long calls may go on once the program was told to stop.
+    pub drain: Duration,
+    pub metrics_port: Option<u16>,
+    pub metrics_token: Option<Secret>,
+    pub state_dir: Option<PathBuf>,
+    /// The log filter, as in `RUST_LOG`.
+    pub log: String,
+    /// `None`: text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+    /// The Fly machine this is, where it is one.
+    pub machine: Option<String>,
+    pub on_fly: bool,
+    /// What is odd, and no reason to stop.
+    pub warnings: Vec<Problem>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What `serve` cannot do without.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServeSettings {
+    pub provider: Arc<Provider>,
+    /// At least one.
+    pub twilio_auth_tokens: Vec<Secret>,
+    /// Without a trailing slash.
+    pub public_url: String,
+}
+
+/// The name of each setting in the environment, and whether its value is a secret. In
+/// `switchboard.yaml` the name is in lower case.
+const NAMES: [(&str, bool); 22] = [
+    ("OPENAI_API_KEY", true),
+    ("OPENAI_REALTIME_URL", false),
+    ("TWILIO_AUTH_TOKEN", true),
+    ("TWILIO_SHARED_KEYS", true),
+    ("TWILIO_ACCOUNT_SID", true),
+    ("TWILIO_API_KEY", true),
+    ("TWILIO_API_SECRET", true),
+    ("TWILIO_API_URL", false),
+    ("PUBLIC_URL", false),
+    ("HOST", false),
+    ("PORT", false),
+    ("ASSISTANTS_DIR", false),
+    ("ASSISTANTS_URL", false),
+    ("ASSISTANTS_TOKEN", true),
+    ("MAX_CALLS", false),
+    ("DRAIN_SECONDS", false),
+    ("METRICS_PORT", false),
+    ("METRICS_TOKEN", true),
+    ("STATE_DIR", false),
+    ("RUST_LOG", false),
+    ("LOG_FORMAT", false),
+    ("SSL_CERT_FILE", false),
+];
+
+const DEFAULTS: [(&str, &str); 8] = [
+    ("OPENAI_REALTIME_URL", OPENAI_REALTIME_URL),
+    ("TWILIO_API_URL", "https://api.twilio.com"),
+    ("HOST", "0.0.0.0"),
+    ("PORT", "5050"),
+    ("ASSISTANTS_DIR", "assistants"),
+    ("MAX_CALLS", "1000"),
+    ("DRAIN_SECONDS", "280"),
+    ("RUST_LOG", "info"),
+];
+
+/// A day: nobody waits longer for a call to end.
+const LONGEST_DRAIN: u64 = 24 * 60 * 60;
+
+impl Settings {
+    /// Reads every setting; all problems come at once.
+    pub fn read(sources: &Sources) -> Result<Settings, Vec<Problem>> {
+        let mut reader = Reader::new(sources);
+        let environment =
+            |name: &str| sources.environment.get(name).filter(|value| !value.is_empty()).cloned();
+        let app = environment("FLY_APP_NAME");
+        let settings = Settings {
+            openai_api_key: reader.secret("OPENAI_API_KEY"),
+            openai_realtime_url: reader.url("OPENAI_REALTIME_URL", &["wss", "ws"]).unwrap_or_default(),
+            twilio_auth_tokens: reader.secrets("TWILIO_AUTH_TOKEN"),
+            twilio_shared_keys: reader.shared_keys(),
+            twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
+            twilio_api_key: reader.text("TWILIO_API_KEY"),
+            twilio_api_secret: reader.secret("TWILIO_API_SECRET"),
+            twilio_api_url: reader.url("TWILIO_API_URL", &["https", "http"]).unwrap_or_default(),
+            public_url: reader
+                .url("PUBLIC_URL", &["https", "http"])
+                .or_else(|| app.as_ref().map(|app| format!("https://{app}.fly.dev"))),
+            host: reader
+                .parsed("HOST", "an IP address, such as `0.0.0.0`")
+                .unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            port: reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default(),
+            assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
+            max_calls: reader
+                .checked("MAX_CALLS", "a number of calls, 1 or more", |calls: &usize| *calls >= 1)
+                .unwrap_or(1),
+            drain: Duration::from_secs(
+                reader
+                    .checked("DRAIN_SECONDS", "a number of seconds, at most 86400", |seconds: &u64| {
+                        *seconds <= LONGEST_DRAIN
+                    })
+                    .unwrap_or_default(),
+            ),
+            metrics_port: reader.parsed("METRICS_PORT", "a port, 0 to 65535"),
+            metrics_token: reader.secret("METRICS_TOKEN"),
+            state_dir: reader.text("STATE_DIR").map(PathBuf::from),
+            log: reader.text("RUST_LOG").unwrap_or_default(),
+            log_format: reader.parsed("LOG_FORMAT", "`text` or `json`"),
+            machine: environment("FLY_MACHINE_ID"),
+            on_fly: app.is_some() || environment("FLY_MACHINE_ID").is_some(),
+            warnings: Vec::new(),
+        };
+        reader.not_yet("ASSISTANTS_URL");
+        reader.not_yet("ASSISTANTS_TOKEN");
+        reader.warn_of_http();
+        let (warnings, mut problems): (Vec<_>, Vec<_>) =
+            reader.problems.into_iter().partition(|problem| !problem.is_error());
+        if problems.is_empty() {
+            return Ok(Settings { warnings, ..settings });
+        }
+        problems.extend(warnings);
+        Err(problems)
+    }
+
+    /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.
+    pub fn provider(&self) -> Provider {
+        Provider::openai(self.openai_realtime_url.clone(), self.openai_api_key.clone())
+    }
+
+    /// Everything that `serve` needs, or a sentence for each thing that is missing.
+    pub fn for_serve(&self) -> Result<ServeSettings, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut missing = |name: &str, message: &str, help: &str| {
+            let message = format!("{name} is not set: {message}");
+            problems.push(Problem::about("environment", "setting.missing", message).help(help));
+        };
+        if self.openai_api_key.is_none() {
+            missing(
+                "OPENAI_API_KEY",
+                "no speech model can be reached",
+                "put OPENAI_API_KEY=sk-… into `.env` or the environment; to try without any key, \
+                 run `switchboard rehearse`",
+            );
+        }
+        if self.twilio_auth_tokens.is_empty() {
+            missing(
+                "TWILIO_AUTH_TOKEN",
+                "nobody could tell Twilio's requests from a stranger's",
+                "copy the auth token from the start page of the Twilio console; to try without \
+                 Twilio, run `switchboard rehearse`",
+            );
+        }
+        let public_url = self.public_url.clone().unwrap_or_default();
+        if public_url.is_empty() {
+            missing(
+                "PUBLIC_URL",
+                "Twilio has to know where to reach this server",
+                "set it to the address that Twilio calls, such as \
+                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one",
+            );
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(ServeSettings {
+            provider: Arc::new(self.provider()),
+            twilio_auth_tokens: self.twilio_auth_tokens.clone(),
+            public_url,
+        })
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<LogFormat, ()> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// One source of settings; all values are texts.
+struct Layer {
+    name: &'static str,
+    values: BTreeMap<String, String>,
+}
+
+const FILE: &str = "switchboard.yaml";
+
+impl figment::Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let values = self.values.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
+        Ok(Profile::Default.collect(values.collect()))
+    }
+}
+
+struct Reader {
+    figment: Figment,
+    /// Where each setting stands in the file, and how its value may be shown.
+    places: BTreeMap<String, (Span, String)>,
+    source: Option<Source>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn new(sources: &Sources) -> Reader {
+        let mut reader =
+            Reader { figment: Figment::new(), places: BTreeMap::new(), source: None, problems: Vec::new() };
+        let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
+        let named = |name: &str, value: &str| (name.to_lowercase(), value.to_owned());
+        let defaults = DEFAULTS.iter().map(|(name, value)| named(name, value)).collect();
+        let environment = NAMES
+            .iter()
+            .filter_map(|(name, _)| Some((name, sources.environment.get(*name)?.trim())))
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| named(name, value))
+            .collect();
+        reader.figment = Figment::from(Layer { name: "defaults", values: defaults })
+            .merge(Layer { name: FILE, values: file.unwrap_or_default() })
+            .merge(Layer { name: "environment", values: environment });
+        reader
+    }
+
+    /// The settings in the file. Unknown and double ones are problems.
+    fn file(
+        &mut self,
+        file: &SourceFile,
+        environment: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let mut document = yaml::read(file, environment);
+        let mut values = BTreeMap::new();
+        let entries = match document.root.as_ref().map(|root| &root.kind) {
+            Some(Kind::Map(entries)) => entries.as_slice(),
+            Some(Kind::Seq(_)) => {
+                let message = "settings are a map, such as `port: 5050`, and this is a list";
+                self.problems.push(Problem::about(&file.path, "setting.type", message));
+                &[]
+            }
+            Some(Kind::Scalar(scalar)) if !scalar.is_null() => {
+                let message = "settings are a map, such as `port: 5050`, and this is a text";
+                self.problems.push(Problem::about(&file.path, "setting.type", message));
+                &[]
+            }
+            Some(Kind::Scalar(_)) | None => &[],
+        };
+        hide_lines(&mut document.source, &file.bytes);
+        for (key, node) in entries {
+            let secret = NAMES.iter().any(|(name, secret)| *secret && name.eq_ignore_ascii_case(&key.name));
+            if secret {
+                document.source.hide(node.span);
+            }
+        }
+        let source = &document.source;
+        for (key, node) in entries {
+            let known = || NAMES.iter().map(|(name, _)| name.to_lowercase());
+            let name = key.name.as_str();
+            if name == "providers" {
+                let message = "`providers` is not available in this version";
+                self.problems.push(
+                    source
+                        .error(key.span, "setting.not_yet", message)
+                        .help("the built-in provider is set by openai_realtime_url and openai_api_key"),
+                );
+                continue;
+            }
+            if !known().any(|known| known == name) {
+                let known: Vec<String> = known().collect();
+                let message = format!("there is no setting `{}`", problem::shown(name));
+                let nearest = problem::nearest(name, known.iter().map(String::as_str));
+                let help = match nearest.first() {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
+                    None => format!(
+                        "settings are {}",
+                        problem::list(&known.iter().map(String::as_str).collect::<Vec<_>>())
+                    ),
+                };
+                self.problems.push(source.error(key.span, "setting.unknown", message).help(help));
+                continue;
+            }
+            if values.contains_key(name) {
+                let message = format!("`{name}` is set twice");
+                self.problems.push(source.error(key.span, "setting.double", message));
+                continue;
+            }
+            let value = match &node.kind {
+                Kind::Scalar(scalar) if scalar.is_null() => continue,
+                Kind::Scalar(scalar) => scalar.text().trim().to_owned(),
+                // `twilio_auth_token` and `twilio_shared_keys` read well as lists.
+                Kind::Seq(items) if items.iter().all(|item| item.scalar().is_some()) => items
+                    .iter()
+                    .filter_map(|item| Some(item.scalar()?.text().trim()))
+                    .collect::<Vec<_>>()
+                    .join(","),
+                Kind::Seq(_) | Kind::Map(_) => {
+                    let message = format!("`{name}` must be one value, and this is {}", node.what());
+                    self.problems.push(source.error(node.span, "setting.type", message));
+                    continue;
+                }
+            };
+            let shown = node.scalar().map_or_else(|| problem::shown(&value), |s| s.shown());
+            self.places.insert(name.to_owned(), (node.span, shown));
+            values.insert(name.to_owned(), value);
+        }
+        // The reader's own problems were made before the secrets were hidden.
+        let found = document.problems.drain(..).map(|problem| problem.within(&document.source));
+        self.problems.extend(found);
+        self.source = Some(document.source);
+        values.retain(|_, value| !value.contains(MISSING));
+        values
+    }
+
+    /// The value in force. Empty means not set.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let value = self.figment.find_value(&name.to_lowercase()).ok()?;
+        value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn secret(&mut self, name: &str) -> Option<Secret> {
+        self.text(name).map(Secret::new)
+    }
+
+    fn secrets(&mut self, name: &str) -> Vec<Secret> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Secret::new).collect()
+    }
+
+    fn shared_keys(&mut self) -> Vec<(String, Secret)> {
+        let text = self.text("TWILIO_SHARED_KEYS").unwrap_or_default();
+        let mut keys = Vec::new();
+        for (at, part) in text.split(',').map(str::trim).filter(|part| !part.is_empty()).enumerate() {
+            match part.split_once('=') {
+                Some((id, secret)) if !id.trim().is_empty() && !secret.trim().is_empty() => {
+                    keys.push((id.trim().to_owned(), Secret::new(secret.trim())));
+                }
+                _ => self.wrong(
+                    "TWILIO_SHARED_KEYS",
+                    &format!("must be `id=secret` pairs parted by commas; pair {} is not", at + 1),
+                ),
+            }
+        }
+        keys
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
+        self.checked(name, what, |_| true)
+    }
+
+    fn checked<T: FromStr>(&mut self, name: &str, what: &str, fits: fn(&T) -> bool) -> Option<T> {
+        let text = self.text(name)?;
+        let value = text.parse().ok().filter(fits);
+        if value.is_none() {
+            let shown = self.shown(name, &text);
+            self.wrong(name, &format!("must be {what}; `{shown}` is not"));
+        }
+        value
+    }
+
+    fn url(&mut self, name: &str, schemes: &[&str]) -> Option<String> {
+        let text = self.text(name)?;
+        let mut wrong = |why: String| {
+            let shown = self.shown(name, &text);
+            self.wrong(name, &format!("`{shown}` {why}"));
+            None
+        };
+        let starts = schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(" or ");
+        let Ok(url) = Url::parse(&text) else {
+            return wrong(format!("is not a URL; it starts with {starts}"));
+        };
+        if !schemes.contains(&url.scheme()) {
+            return wrong(format!("must start with {starts}"));
+        }
+        if url.host().is_none() {
+            return wrong("names no host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            // Shown nowhere: it holds a password.
+            self.wrong(name, "must hold no user name and no password");
+            return None;
+        }
+        // A provider's own URL may carry a query; Twilio's must not, or signatures never match.
+        if url.fragment().is_some() || (name != "OPENAI_REALTIME_URL" && url.query().is_some()) {
+            return wrong("must hold no `?` and no `#`".to_owned());
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    fn warn_of_http(&mut self) {
+        let Some(url) = self.text("PUBLIC_URL").and_then(|text| Url::parse(&text).ok()) else {
+            return;
+        };
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => true,
+        };
+        if url.scheme() == "http" && !loopback {
+            let problem = self.about(
+                "PUBLIC_URL",
+                "setting.http",
+                "PUBLIC_URL starts with http://: calls travel unencrypted, and Twilio opens \
+                 streams to wss:// only",
+            );
+            self.problems.push(problem.help("use https:// for real calls").into_warning());
+        }
+    }
+
+    fn not_yet(&mut self, name: &str) {
+        if self.text(name).is_some() {
+            let message = format!("{name} is not available in this version");
+            let problem = self.about(name, "setting.not_yet", &message);
+            self.problems.push(problem.help("unset it, and put the assistants into ASSISTANTS_DIR"));
+        }
+    }
+
+    fn wrong(&mut self, name: &str, why: &str) {
+        let problem = self.about(name, "setting.value", &format!("{name} {why}"));
+        self.problems.push(problem);
+    }
+
+    /// A problem that points at the file or the environment, whichever is in force.
+    fn about(&self, name: &str, code: &'static str, message: &str) -> Problem {
+        let key = name.to_lowercase();
+        let from_file = self.figment.find_metadata(&key).is_some_and(|from| from.name == FILE);
+        match (from_file, &self.source, self.places.get(&key)) {
+            (true, Some(source), Some((span, _))) => source.error(*span, code, message),
+            _ => Problem::about("environment", code, message),
+        }
+    }
+
+    fn shown(&self, name: &str, text: &str) -> String {
+        let key = name.to_lowercase();
+        let from_file = self.figment.find_metadata(&key).is_some_and(|from| from.name == FILE);
+        match self.places.get(&key) {
+            Some((_, shown)) if from_file => shown.clone(),
+            _ => problem::shown(text),
+        }
+    }
+}
+
+/// Hides what follows a secret's name on its line, also in a file that is no valid YAML.
+fn hide_lines(source: &mut Source, bytes: &[u8]) {
+    let Ok(text) = yaml::text("", bytes) else { return };
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        let secrets = NAMES.iter().filter(|(_, secret)| *secret).map(|(name, _)| name.to_lowercase());
+        for name in secrets {
+            if let Some(at) = lower.find(&name) {
+                // The name, and the colon after it, stay.
+                let from = (at + name.len() + 1).min(line.trim_end().len());
+                source.hide(Span { start: start + from, len: line.len() - from, ..Span::default() });
+            }
+        }
+        start += line.len();
+    }
+}
+
+#[cfg(test)]
+mod tests;

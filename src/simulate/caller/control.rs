@@ -1,0 +1,157 @@
+//! What the person at the phone does, and how they know when to do it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout_at};
+
+use super::now;
+
+/// An order to the call's task.
+#[derive(Debug, Clone)]
+pub(super) enum Command {
+    Say(Bytes),
+    Press(char),
+    HangUp,
+}
+
+/// Whether the phone's speaker is at work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Playing {
+    /// When the run that plays began; `None` while it is quiet.
+    pub since: Option<Instant>,
+    /// When the last run ended.
+    pub quiet_since: Option<Instant>,
+    /// Runs begun so far.
+    pub runs: u64,
+}
+
+/// One line of a script.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub when: When,
+    pub act: Act,
+}
+
+/// What a line waits for, after the line before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// So long after the line before it (the first: after the phone began to ring).
+    After(Duration),
+    /// Something new has been played since the line before, and then nothing for so long.
+    Quiet(Duration),
+    /// A run has played for so long.
+    PlayingFor(Duration),
+}
+
+/// What a line does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    Say(Bytes),
+    Press(char),
+    HangUp,
+    Nothing,
+}
+
+/// The hands and ears of the caller.
+#[derive(Debug, Clone)]
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    playing: watch::Receiver<Playing>,
+}
+
+impl Control {
+    pub(super) fn new(commands: mpsc::Sender<Command>, playing: watch::Receiver<Playing>) -> Self {
+        Self { commands, playing }
+    }
+
+    /// The caller says this (μ-law) after all that was to be said before.
+    pub fn say(&self, clip: Bytes) {
+        self.order(Command::Say(clip));
+    }
+
+    /// The caller presses a key.
+    pub fn press(&self, digit: char) {
+        self.order(Command::Press(digit));
+    }
+
+    /// The caller hangs up.
+    pub fn hang_up(&self) {
+        self.order(Command::HangUp);
+    }
+
+    /// Whether something plays, and since when.
+    pub fn playing(&self) -> watch::Receiver<Playing> {
+        self.playing.clone()
+    }
+
+    /// Waits until something has been played and nothing has played for so long; `false` when
+    /// the call ended first.
+    pub async fn wait_until_quiet(&self, pause: Duration) -> bool {
+        self.wait(|playing| playing.quiet_since.filter(|_| playing.since.is_none()), pause).await
+    }
+
+    /// As `wait_until_quiet`, but only after a run that had not begun when this was called.
+    pub async fn wait_for_reply(&self, pause: Duration) -> bool {
+        let before = self.playing.borrow().runs;
+        let quiet = |playing: &Playing| {
+            playing.quiet_since.filter(|_| playing.since.is_none() && playing.runs > before)
+        };
+        self.wait(quiet, pause).await
+    }
+
+    /// Waits until an unbroken run has played for so long; `false` when the call ended first.
+    pub async fn wait_until_playing_for(&self, long: Duration) -> bool {
+        self.wait(|playing| playing.since, long).await
+    }
+
+    /// Waits until a state has lasted for so long.
+    async fn wait(&self, since: impl Fn(&Playing) -> Option<Instant>, long: Duration) -> bool {
+        let mut playing = self.playing.clone();
+        loop {
+            let state = *playing.borrow_and_update();
+            let changed = match since(&state) {
+                Some(since) => match timeout_at((since + long).into(), playing.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => return true,
+                },
+                None => playing.changed().await,
+            };
+            if changed.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Works through a script; ends with it or with the call.
+    pub(super) async fn act(self, script: Vec<Line>) {
+        let mut at = now();
+        for line in script {
+            let alive = match line.when {
+                When::After(long) => {
+                    at += long;
+                    sleep_until(at.into()).await;
+                    true
+                }
+                When::Quiet(pause) => self.wait_for_reply(pause).await,
+                When::PlayingFor(long) => self.wait_until_playing_for(long).await,
+            };
+            if !alive {
+                return;
+            }
+            at = now();
+            match line.act {
+                Act::Say(clip) => self.say(clip),
+                Act::Press(digit) => self.press(digit),
+                Act::HangUp => self.hang_up(),
+                Act::Nothing => {}
+            }
+        }
+    }
+
+    fn order(&self, command: Command) {
+        // A full queue is a script that runs wild; a closed one, a call that is over.
+        let _ = self.commands.try_send(command);
+    }
+}

@@ -1,0 +1,581 @@
+//! The session's configuration: its defaults, what may be written into it, and how an update merges.
+//!
+//! An update is judged as a whole before any of it is applied.
+
+use serde_json::{Map, Value, json};
+
+use super::refusal::Refusal;
+use super::rule::{Rule, check_keys};
+
+const VOICES: &[&str] =
+    &["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"];
+const EFFORTS: &[&str] = &["minimal", "low", "medium", "high", "xhigh"];
+const TRANSCRIBERS: &[&str] = &[
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe-diarize",
+];
+const CONNECTORS: &[&str] = &[
+    "connector_dropbox",
+    "connector_gmail",
+    "connector_googlecalendar",
+    "connector_googledrive",
+    "connector_microsoftteams",
+    "connector_outlookcalendar",
+    "connector_outlookemail",
+    "connector_sharepoint",
+];
+const DEFAULT_INSTRUCTIONS: &str = "Your knowledge cutoff is 2023-10. You are a helpful, witty, and friendly AI. \
+    Act like a human, but remember that you aren't a human and that you can't do human things in the real world.";
+
+const SESSION: &[(&str, Rule)] = &[
+    ("!type", Rule::OneOf(&["realtime"])),
+    ("model", Rule::Text),
+    ("instructions", Rule::Text),
+    ("tools", Rule::By(tools)),
+    ("tool_choice", Rule::By(tool_choice)),
+    ("max_output_tokens", Rule::By(max_output_tokens)),
+    ("output_modalities", Rule::By(modalities)),
+    ("audio", Rule::Keys(&[("input", INPUT), ("output", OUTPUT)])),
+    ("tracing", Rule::OrNull(&Rule::By(tracing))),
+    ("include", Rule::OrNull(&Rule::List(&Rule::OneOf(&["item.input_audio_transcription.logprobs"])))),
+    ("prompt", Rule::OrNull(&PROMPT)),
+    ("truncation", Rule::By(truncation)),
+    ("reasoning", Rule::OrNull(&REASONING)),
+    ("parallel_tool_calls", Rule::Flag),
+];
+const INPUT: Rule = Rule::Keys(&[
+    ("format", Rule::By(format)),
+    (
+        "noise_reduction",
+        Rule::OrNull(&Rule::Keys(&[
+            ("!type", Rule::OneOf(&["near_field", "far_field"])),
+            ("strength", Rule::Decimal(0.0, 1.0)),
+        ])),
+    ),
+    ("transcription", Rule::OrNull(&Rule::By(transcription))),
+    ("turn_detection", Rule::OrNull(&Rule::By(turn_detection))),
+]);
+const OUTPUT: Rule = Rule::Keys(&[
+    ("format", Rule::By(format)),
+    ("speed", Rule::Decimal(0.25, 1.5)),
+    ("voice", Rule::By(voice)),
+]);
+const REASONING: Rule = Rule::Keys(&[("!effort", Rule::OneOf(EFFORTS))]);
+const PROMPT: Rule = Rule::Keys(&[
+    ("!id", Rule::Text),
+    ("version", Rule::OrNull(&Rule::Text)),
+    ("variables", Rule::OrNull(&Rule::Open)),
+]);
+
+/// What `response.create` may carry in `response`.
+const RESPONSE: &[(&str, Rule)] = &[
+    ("instructions", Rule::Text),
+    ("output_modalities", Rule::By(modalities)),
+    (
+        "audio",
+        Rule::Keys(&[("output", Rule::Keys(&[("format", Rule::By(format)), ("voice", Rule::By(voice))]))]),
+    ),
+    ("tools", Rule::By(tools)),
+    ("tool_choice", Rule::By(tool_choice)),
+    ("parallel_tool_calls", Rule::Flag),
+    ("reasoning", Rule::OrNull(&REASONING)),
+    ("max_output_tokens", Rule::By(max_output_tokens)),
+    ("prompt", Rule::OrNull(&PROMPT)),
+    ("conversation", Rule::OneOf(&["auto", "none"])),
+    ("input", Rule::List(&Rule::Open)),
+    ("metadata", Rule::OrNull(&Rule::By(metadata))),
+];
+
+/// How audio is written, each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Pcm,
+    Mulaw,
+    Alaw,
+}
+
+impl Format {
+    pub fn bytes_per_ms(self) -> u64 {
+        match self {
+            Format::Pcm => 48,
+            Format::Mulaw | Format::Alaw => 8,
+        }
+    }
+
+    fn of(value: &Value) -> Self {
+        match value["type"].as_str() {
+            Some("audio/pcmu") => Format::Mulaw,
+            Some("audio/pcma") => Format::Alaw,
+            _ => Format::Pcm,
+        }
+    }
+}
+
+/// When the server hears a turn begin and end, and what it does then.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Detection {
+    /// RMS, in 16-bit sample units, above which 20 ms count as speech.
+    pub level: f64,
+    pub prefix_ms: u64,
+    pub silence_ms: u64,
+    pub idle_ms: Option<u64>,
+    pub creates: bool,
+    pub interrupts: bool,
+}
+
+/// What the model's name and the dialect allow.
+pub(super) struct Limits {
+    pub temperature: bool,
+    /// Assistant audio exists: the voice is fixed.
+    pub has_audio: bool,
+    pub responding: bool,
+}
+
+/// The effective configuration of one session.
+pub(super) struct Config {
+    session: Value,
+}
+
+impl Config {
+    pub fn new(id: &str, model: &str, expires_at: u64) -> Self {
+        let mut session = json!({
+            "type": "realtime", "object": "realtime.session", "id": id, "model": model,
+            "output_modalities": ["audio"], "instructions": DEFAULT_INSTRUCTIONS,
+            "tools": [], "tool_choice": "auto", "max_output_tokens": "inf", "tracing": null,
+            "truncation": "auto", "prompt": null, "expires_at": expires_at, "include": null,
+            "audio": {
+                "input": {
+                    "format": {"type": "audio/pcm", "rate": 24000}, "transcription": null, "noise_reduction": null,
+                    "turn_detection": server_vad_defaults(),
+                },
+                "output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "alloy", "speed": 1.0},
+            },
+        });
+        if model.starts_with("gpt-realtime-2") {
+            session["reasoning"] = json!({"effort": "low"});
+            session["parallel_tool_calls"] = json!(true);
+        }
+        Self { session }
+    }
+
+    /// Applies the `session` of a `session.update`, or none of it.
+    pub fn update(&mut self, update: &Value, limits: &Limits) -> Result<(), Refusal> {
+        let given = update.as_object().ok_or_else(|| Refusal::wrong_type("session", "an object", update))?;
+        let mut given = given.clone();
+        let temperature = if limits.temperature { given.remove("temperature") } else { None };
+        if let Some(temperature) = &temperature {
+            Rule::Decimal(0.6, 1.2).check(temperature, "session.temperature")?;
+        }
+        check_keys(SESSION, &given, "session")?;
+        self.check_model_abilities(&given, "session")?;
+        self.check_fixed(update, limits)?;
+        self.check_mcp(given.get("tools"))?;
+
+        let Some(session) = self.session.as_object_mut() else { return Ok(()) };
+        session.extend(temperature.map(|value| ("temperature".to_owned(), value)));
+        for (key, value) in given {
+            match key.as_str() {
+                "audio" => merge_audio(&mut session["audio"], &value),
+                "tools" => drop(session.insert(key, without_secrets(value))),
+                _ => drop(session.insert(key, value)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the `response` of a `response.create`.
+    pub fn check_response(&self, response: &Value, has_audio: bool) -> Result<(), Refusal> {
+        let given =
+            response.as_object().ok_or_else(|| Refusal::wrong_type("response", "an object", response))?;
+        check_keys(RESPONSE, given, "response")?;
+        self.check_model_abilities(given, "response")?;
+        let voice = &response["audio"]["output"]["voice"];
+        if has_audio && !voice.is_null() && voice != self.voice() {
+            return Err(voice_is_fixed());
+        }
+        Ok(())
+    }
+
+    pub fn session(&self) -> &Value {
+        &self.session
+    }
+
+    pub fn input_format(&self) -> Format {
+        Format::of(&self.session["audio"]["input"]["format"])
+    }
+
+    /// The format a response speaks in, its own wish first.
+    pub fn output_format(&self, response: &Value) -> (Format, Value) {
+        let wish = &response["audio"]["output"]["format"];
+        let format = if wish.is_null() { &self.session["audio"]["output"]["format"] } else { wish };
+        (Format::of(format), format.clone())
+    }
+
+    pub fn voice(&self) -> &Value {
+        &self.session["audio"]["output"]["voice"]
+    }
+
+    /// The transcription model, when callers are transcribed.
+    pub fn transcriber(&self) -> Option<&str> {
+        self.session["audio"]["input"]["transcription"]["model"].as_str()
+    }
+
+    /// `None` is manual: the client commits.
+    pub fn detection(&self) -> Option<Detection> {
+        let detection = &self.session["audio"]["input"]["turn_detection"];
+        let kind = detection["type"].as_str()?;
+        let flag = |name: &str| detection[name].as_bool().unwrap_or(true);
+        let semantic = kind == "semantic_vad";
+        // The real one waits for the sense of the words; ours for a pause of a matching length.
+        let pause = match detection["eagerness"].as_str() {
+            Some("low") => 1_500,
+            Some("high") => 400,
+            _ => 800,
+        };
+        Some(Detection {
+            level: level(detection["threshold"].as_f64().unwrap_or(0.5)),
+            prefix_ms: detection["prefix_padding_ms"].as_u64().unwrap_or(300),
+            silence_ms: if semantic {
+                pause
+            } else {
+                detection["silence_duration_ms"].as_u64().unwrap_or(200)
+            },
+            idle_ms: detection["idle_timeout_ms"].as_u64(),
+            creates: flag("create_response"),
+            interrupts: flag("interrupt_response"),
+        })
+    }
+
+    fn check_model_abilities(&self, given: &Map<String, Value>, path: &str) -> Result<(), Refusal> {
+        let model = self.session["model"].as_str().unwrap_or_default();
+        if model.starts_with("gpt-realtime-2") {
+            return Ok(());
+        }
+        if given.get("reasoning").is_some_and(|value| !value.is_null()) {
+            // Seen with neither `param` nor `event_id`.
+            let message =
+                format!("Unsupported option for this model: reasoning is not supported by '{model}'.");
+            return Err(Refusal { echoes_event_id: false, ..Refusal::new("invalid_value", message, None) });
+        }
+        if given.contains_key("parallel_tool_calls") {
+            return Err(Refusal::unknown_key(&format!("{path}.parallel_tool_calls")));
+        }
+        Ok(())
+    }
+
+    /// What this session may no longer change.
+    fn check_fixed(&self, update: &Value, limits: &Limits) -> Result<(), Refusal> {
+        let output = &update["audio"]["output"];
+        if limits.has_audio && !output["voice"].is_null() && output["voice"] != *self.voice() {
+            return Err(voice_is_fixed());
+        }
+        let speed = &self.session["audio"]["output"]["speed"];
+        if limits.responding && !output["speed"].is_null() && output["speed"].as_f64() != speed.as_f64() {
+            let message = "Cannot update speed while a response is in progress.";
+            return Err(Refusal::invalid("session.audio.output.speed", message));
+        }
+        if let Some(tracing) = update.get("tracing")
+            && !self.session["tracing"].is_null()
+            && *tracing != self.session["tracing"]
+        {
+            return Err(Refusal::invalid("session.tracing", "Tracing cannot be modified once enabled."));
+        }
+        if let Some(model) = update.get("model")
+            && *model != self.session["model"]
+        {
+            return Err(Refusal::invalid("session.model", "The model of a session cannot be changed."));
+        }
+        Ok(())
+    }
+
+    /// A hosted server is named once, reached one way, and may later be repeated by its label alone.
+    fn check_mcp(&self, tools: Option<&Value>) -> Result<(), Refusal> {
+        let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+        let known = list(self.session.get("tools"));
+        for (i, tool) in list(tools).iter().enumerate().filter(|(_, tool)| tool["type"] == "mcp") {
+            let ways = ["server_url", "connector_id", "tunnel_id"]
+                .iter()
+                .filter(|key| !tool[**key].is_null())
+                .count();
+            let repeated =
+                known.iter().any(|old| old["type"] == "mcp" && old["server_label"] == tool["server_label"]);
+            if ways > 1 || (ways == 0 && !repeated) {
+                let message = "Exactly one of 'server_url', 'connector_id' or 'tunnel_id' must be given.";
+                return Err(Refusal::invalid(&format!("session.tools[{i}]"), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 0.5 is -40 dBFS: telephone speech lies some 15 dB above, line noise below.
+fn level(threshold: f64) -> f64 {
+    32_768.0 * 10f64.powf((-60.0 + 40.0 * threshold) / 20.0)
+}
+
+fn voice_is_fixed() -> Refusal {
+    Refusal::new(
+        "cannot_update_voice",
+        "Cannot update a conversation's voice if assistant audio is present.",
+        "session.audio.output.voice".to_owned(),
+    )
+}
+
+fn server_vad_defaults() -> Value {
+    json!({"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200,
+        "idle_timeout_ms": null, "create_response": true, "interrupt_response": true})
+}
+
+fn merge_audio(current: &mut Value, update: &Value) {
+    for side in ["input", "output"] {
+        for (key, value) in update[side].as_object().into_iter().flatten() {
+            let slot = &mut current[side][key.as_str()];
+            let base = match key.as_str() {
+                _ if value.is_null() => Value::Null,
+                "turn_detection" if slot["type"] == value["type"] => slot.take(),
+                "turn_detection" if value["type"] == "server_vad" => server_vad_defaults(),
+                "turn_detection" => {
+                    json!({"eagerness": "auto", "create_response": true, "interrupt_response": true})
+                }
+                "transcription" if !slot.is_null() => slot.take(),
+                "transcription" => json!({"language": null, "prompt": null}),
+                "noise_reduction" if !slot.is_null() => slot.take(),
+                _ => Value::Null,
+            };
+            *slot = overlay(base, value);
+            if let Some(transcription) = slot.as_object_mut() {
+                transcription.remove("keywords"); // Accepted, and not echoed.
+            }
+        }
+    }
+}
+
+fn overlay(base: Value, over: &Value) -> Value {
+    match (base, over) {
+        (Value::Object(mut base), Value::Object(over)) => {
+            base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+            Value::Object(base)
+        }
+        _ => over.clone(),
+    }
+}
+
+fn without_secrets(mut tools: Value) -> Value {
+    for tool in tools.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        tool.remove("authorization");
+        tool.remove("headers");
+    }
+    tools
+}
+
+fn format(value: &Value, path: &str) -> Result<(), Refusal> {
+    const KINDS: Rule = Rule::OneOf(&["audio/pcm", "audio/pcmu", "audio/pcma"]);
+    match value["type"].as_str() {
+        Some("audio/pcm") => {
+            Rule::Keys(&[("!type", KINDS), ("rate", Rule::Whole(24_000, 24_000))]).check(value, path)
+        }
+        _ => Rule::Keys(&[("!type", KINDS)]).check(value, path),
+    }
+}
+
+fn turn_detection(value: &Value, path: &str) -> Result<(), Refusal> {
+    const KINDS: Rule = Rule::OneOf(&["server_vad", "semantic_vad"]);
+    match value["type"].as_str() {
+        Some("semantic_vad") => Rule::Keys(&[
+            ("!type", KINDS),
+            ("eagerness", Rule::OneOf(&["low", "medium", "high", "auto"])),
+            ("create_response", Rule::Flag),
+            ("interrupt_response", Rule::Flag),
+        ])
+        .check(value, path),
+        _ => Rule::Keys(&[
+            ("!type", KINDS),
+            ("threshold", Rule::Decimal(0.0, 1.0)),
+            ("prefix_padding_ms", Rule::Whole(0, 60_000)),
+            ("silence_duration_ms", Rule::Whole(0, 60_000)),
+            ("idle_timeout_ms", Rule::OrNull(&Rule::Whole(5_000, 30_000))),
+            ("create_response", Rule::Flag),
+            ("interrupt_response", Rule::Flag),
+        ])
+        .check(value, path),
+    }
+}
+
+fn transcription(value: &Value, path: &str) -> Result<(), Refusal> {
+    Rule::Keys(&[
+        ("!model", Rule::OneOf(TRANSCRIBERS)),
+        ("language", Rule::OrNull(&Rule::Text)),
+        ("languages", Rule::OrNull(&Rule::List(&Rule::Text))),
+        ("keywords", Rule::OrNull(&Rule::List(&Rule::Text))),
+        ("prompt", Rule::OrNull(&Rule::Text)),
+        ("delay", Rule::OrNull(&Rule::OneOf(EFFORTS))),
+    ])
+    .check(value, path)?;
+    let model = value["model"].as_str().unwrap_or_default();
+    let given = |key: &str| !value[key].is_null();
+    let foreign = match model {
+        "gpt-transcribe" | "gpt-live-transcribe" => given("delay").then_some("delay"),
+        "gpt-realtime-whisper" => ["languages", "keywords", "prompt"].into_iter().find(|key| given(key)),
+        "gpt-4o-transcribe-diarize" => {
+            ["languages", "keywords", "delay", "prompt"].into_iter().find(|key| given(key))
+        }
+        _ => ["languages", "keywords", "delay"].into_iter().find(|key| given(key)),
+    };
+    match foreign {
+        Some(key) => Err(Refusal::invalid(
+            &format!("{path}.{key}"),
+            format!("'{key}' is not supported by model '{model}'."),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn voice(value: &Value, path: &str) -> Result<(), Refusal> {
+    match value {
+        Value::Object(_) => Rule::Keys(&[("!id", Rule::Text)]).check(value, path),
+        _ => Rule::OneOf(VOICES).check(value, path),
+    }
+}
+
+fn modalities(value: &Value, path: &str) -> Result<(), Refusal> {
+    Rule::List(&Rule::OneOf(&["audio", "text"])).check(value, path)?;
+    if value.as_array().is_some_and(|list| list.len() == 1) {
+        return Ok(());
+    }
+    let message = format!("Invalid modalities: {value}. Supported combinations are: ['text'] and ['audio'].");
+    Err(Refusal::invalid(path, message))
+}
+
+fn max_output_tokens(value: &Value, path: &str) -> Result<(), Refusal> {
+    if value == "inf" { Ok(()) } else { Rule::Whole(1, 4_096).check(value, path) }
+}
+
+fn tracing(value: &Value, path: &str) -> Result<(), Refusal> {
+    match value {
+        Value::String(_) => Rule::OneOf(&["auto"]).check(value, path),
+        _ => Rule::Keys(&[("workflow_name", Rule::Text), ("group_id", Rule::Text), ("metadata", Rule::Open)])
+            .check(value, path),
+    }
+}
+
+fn truncation(value: &Value, path: &str) -> Result<(), Refusal> {
+    match value {
+        Value::String(_) => Rule::OneOf(&["auto", "disabled"]).check(value, path),
+        _ => Rule::Keys(&[
+            ("!type", Rule::OneOf(&["retention_ratio"])),
+            ("!retention_ratio", Rule::Decimal(0.0, 1.0)),
+            ("token_limits", Rule::OrNull(&Rule::Keys(&[("post_instructions", Rule::Whole(0, i64::MAX))]))),
+        ])
+        .check(value, path),
+    }
+}
+
+fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
+    match (value, value["type"].as_str()) {
+        (Value::String(_), _) => Rule::OneOf(&["none", "auto", "required"]).check(value, path),
+        (_, Some("mcp")) => Rule::Keys(&[
+            ("!type", Rule::Text),
+            ("!server_label", Rule::Text),
+            ("name", Rule::OrNull(&Rule::Text)),
+        ])
+        .check(value, path),
+        _ => Rule::Keys(&[("!type", Rule::OneOf(&["function", "mcp"])), ("!name", Rule::Text)])
+            .check(value, path),
+    }
+}
+
+fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
+    let pairs = value.as_object().ok_or_else(|| Refusal::wrong_type(path, "an object", value))?;
+    if pairs.len() > 16 {
+        return Err(Refusal::invalid(path, "Too many metadata pairs: at most 16 are allowed."));
+    }
+    for (key, value) in pairs {
+        let text =
+            value.as_str().ok_or_else(|| Refusal::wrong_type(&format!("{path}.{key}"), "a string", value))?;
+        if key.chars().count() > 64 || text.chars().count() > 512 {
+            return Err(Refusal::invalid(&format!("{path}.{key}"), "Metadata key or value too long."));
+        }
+    }
+    Ok(())
+}
+
+fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
+    let list = value.as_array().ok_or_else(|| Refusal::wrong_type(path, "an array", value))?;
+    let mut labels = Vec::new();
+    for (i, tool) in list.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        match tool["type"].as_str() {
+            Some("mcp") => {
+                mcp_tool(tool, &path)?;
+                if labels.contains(&&tool["server_label"]) {
+                    return Err(Refusal::invalid(&format!("{path}.server_label"), "Duplicate server_label."));
+                }
+                labels.push(&tool["server_label"]);
+            }
+            _ => function_tool(tool, &path)?,
+        }
+    }
+    Ok(())
+}
+
+fn function_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
+    Rule::Keys(&[
+        ("!type", Rule::OneOf(&["function", "mcp"])),
+        ("!name", Rule::Text),
+        ("description", Rule::Text),
+        ("parameters", Rule::Open),
+    ])
+    .check(tool, path)?;
+    let name = tool["name"].as_str().unwrap_or_default();
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+        let message =
+            format!("Invalid '{path}.name': string does not match pattern '^[a-zA-Z0-9_-]{{1,64}}$'.");
+        return Err(Refusal::invalid(&format!("{path}.name"), message));
+    }
+    Ok(())
+}
+
+fn mcp_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
+    fn names_or_object(value: &Value, path: &str) -> Result<(), Refusal> {
+        match value {
+            Value::Array(_) => Rule::List(&Rule::Text).check(value, path),
+            _ => Rule::OrNull(&FILTER).check(value, path),
+        }
+    }
+    fn approval(value: &Value, path: &str) -> Result<(), Refusal> {
+        match value {
+            Value::String(_) => Rule::OneOf(&["always", "never"]).check(value, path),
+            _ => Rule::OrNull(&Rule::Keys(&[("always", FILTER), ("never", FILTER)])).check(value, path),
+        }
+    }
+    const FILTER: Rule = Rule::Keys(&[("tool_names", Rule::List(&Rule::Text)), ("read_only", Rule::Flag)]);
+    Rule::Keys(&[
+        ("!type", Rule::Text),
+        ("!server_label", Rule::Text),
+        ("server_url", Rule::OrNull(&Rule::Text)),
+        ("connector_id", Rule::OrNull(&Rule::OneOf(CONNECTORS))),
+        ("tunnel_id", Rule::OrNull(&Rule::Text)),
+        ("authorization", Rule::OrNull(&Rule::Text)),
+        ("headers", Rule::OrNull(&Rule::Open)),
+        ("allowed_tools", Rule::By(names_or_object)),
+        ("require_approval", Rule::By(approval)),
+        ("server_description", Rule::OrNull(&Rule::Text)),
+        ("defer_loading", Rule::Flag),
+        ("allowed_callers", Rule::OrNull(&Rule::List(&Rule::OneOf(&["direct", "programmatic"])))),
+    ])
+    .check(tool, path)?;
+    let headers = tool["headers"].as_object();
+    let doubled =
+        headers.is_some_and(|all| all.keys().any(|name| name.eq_ignore_ascii_case("authorization")));
+    if doubled && !tool["authorization"].is_null() {
+        return Err(Refusal::invalid(&format!("{path}.authorization"), "Authorization is given twice."));
+    }
+    Ok(())
+}

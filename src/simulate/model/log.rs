@@ -1,0 +1,195 @@
+//! What a session did, for those who watch or judge it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Client events kept in a log; later ones are only counted.
+const MAX_EVENTS: usize = 10_000;
+
+/// One session, as the server saw it. No secret is in it.
+#[derive(Debug, Clone)]
+pub struct SessionLog {
+    /// The session's number on this server, from 0.
+    pub number: usize,
+    /// When the connection was accepted.
+    pub connected: Instant,
+    /// Whether an `Authorization` header came.
+    pub authorization_present: bool,
+    /// Whether it held the right key.
+    pub authorization_good: bool,
+    /// The names of all request headers, in lower case.
+    pub headers: Vec<String>,
+    /// The `model` of the query.
+    pub model: Option<String>,
+    /// Every client event but the audio appends, as it came.
+    pub events: Vec<ClientEvent>,
+    /// How many audio appends came.
+    pub appends: u64,
+    /// Bytes of caller audio, after base64.
+    pub audio_bytes: u64,
+    /// The caller audio itself, where [`super::ModelOptions::keep_audio`] is set.
+    pub audio: Vec<u8>,
+    /// When the first audio append came.
+    pub first_append: Option<Instant>,
+    /// When `session.updated` was first sent.
+    pub updated: Option<Instant>,
+    /// When each `speech_started` was sent.
+    pub speech_started: Vec<Instant>,
+    /// When each `speech_stopped` was sent.
+    pub speech_stopped: Vec<Instant>,
+    /// The truncations accepted.
+    pub truncations: Vec<Truncation>,
+    /// The assistant's items with audio.
+    pub items: Vec<SpokenItem>,
+    /// Every response, in the order they were created.
+    pub responses: Vec<ResponseLog>,
+    /// The codes of all errors sent; an error without a code is the empty string.
+    pub errors: Vec<String>,
+    /// What stamped caller audio took to arrive ([`super::Speech::Stamped`]).
+    pub latencies: Vec<Duration>,
+    /// How the session ended; `None` while it lives.
+    pub closed: Option<Closed>,
+}
+
+/// A client event and when it arrived.
+#[derive(Debug, Clone)]
+pub struct ClientEvent {
+    pub at: Instant,
+    pub event: Value,
+}
+
+impl ClientEvent {
+    /// The event's `type`, or nothing.
+    pub fn kind(&self) -> &str {
+        self.event["type"].as_str().unwrap_or_default()
+    }
+}
+
+/// An accepted truncation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    pub at: Instant,
+    pub item: String,
+    pub audio_end_ms: u64,
+    /// How much of the item had been sent when it was cut.
+    pub sent_ms: u64,
+}
+
+/// An item the model spoke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpokenItem {
+    pub id: String,
+    /// The number its tags carry.
+    pub number: u16,
+    pub response: String,
+    pub line: String,
+    pub sent_bytes: u64,
+    pub sent_ms: u64,
+    /// When its first delta was sent.
+    pub first_delta: Option<Instant>,
+}
+
+/// A response and how it ended; `in_progress` while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseLog {
+    pub id: String,
+    pub created: Instant,
+    pub status: String,
+    /// `status_details.reason`, or the code of its error.
+    pub reason: Option<String>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// The client closed, with this code.
+    ByClient(Option<u16>),
+    /// The server closed, with this code and reason.
+    ByServer(u16, String),
+    /// The connection was dropped by a fault.
+    Dropped,
+    /// The client vanished or broke the protocol.
+    Lost,
+    /// The server was stopped.
+    Stopped,
+}
+
+/// Something that happened in a session, as it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelEvent {
+    pub session: usize,
+    pub at: Instant,
+    pub what: Happened,
+}
+
+/// What a [`ModelEvent`] tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    Connected,
+    /// A client event of this type came; audio appends are not told, but for the first.
+    Received(String),
+    /// A server event of this type was sent; audio and transcript deltas are not told.
+    Sent(String),
+    /// The caller's turn was reported with these words.
+    CallerSaid(String),
+    /// An item began to be spoken.
+    Speaking {
+        item: String,
+        line: String,
+    },
+    Truncated {
+        item: String,
+        audio_end_ms: u64,
+    },
+    /// An `error` with this code was sent.
+    Refused(String),
+    Closed(Closed),
+}
+
+impl SessionLog {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            number,
+            connected: Instant::now(),
+            authorization_present: false,
+            authorization_good: false,
+            headers: Vec::new(),
+            model: None,
+            events: Vec::new(),
+            appends: 0,
+            audio_bytes: 0,
+            audio: Vec::new(),
+            first_append: None,
+            updated: None,
+            speech_started: Vec::new(),
+            speech_stopped: Vec::new(),
+            truncations: Vec::new(),
+            items: Vec::new(),
+            responses: Vec::new(),
+            errors: Vec::new(),
+            latencies: Vec::new(),
+            closed: None,
+        }
+    }
+
+    /// The events of one type.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.events.iter().filter(move |event| event.kind() == kind).map(|event| &event.event)
+    }
+
+    /// Whether the caller's audio waited for `session.updated`.
+    pub fn audio_waited_for_update(&self) -> bool {
+        match (self.first_append, self.updated) {
+            (Some(append), Some(updated)) => append >= updated,
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
+    }
+
+    pub(super) fn record(&mut self, at: Instant, event: &Value) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push(ClientEvent { at, event: event.clone() });
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A simulated OpenAI Realtime server, as strict as the real one and as imperfect as it is told to be.
+//!
+//! It reads and writes plain JSON after `reference/openai-realtime.md` and knows nothing of the runtime's own wire
+//! types: a mistake in those must show here. It understands no speech: it hears energy, counts turns and follows
+//! its script.
+
+mod config;
+mod connection;
+mod conversation;
+mod input;
+mod log;
+mod options;
+mod refusal;
+mod response;
+mod rule;
+mod script;
+mod session;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod vad;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use log::{ClientEvent, Closed, Happened, ModelEvent, ResponseLog, SessionLog, SpokenItem, Truncation};
+pub use options::{ConnectError, Fault, ModelOptions, When};
+pub use script::{Reply, Script};
+pub use speech::Speech;
+
+/// Live events kept for a follower that lags.
+const EVENTS_KEPT: usize = 4_096;
+
+/// A running server on a port of its own.
+pub struct ModelServer {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    tasks: TaskTracker,
+}
+
+/// What all connections of a server have in common.
+struct Shared {
+    options: ModelOptions,
+    stop: CancellationToken,
+    events: broadcast::Sender<ModelEvent>,
+    sessions: Mutex<Vec<Arc<Mutex<SessionLog>>>>,
+    /// [`Fault::RefuseOptional`] with `once` has struck.
+    refused_optional: AtomicBool,
+}
+
+impl Shared {
+    fn tell(&self, event: ModelEvent) {
+        // Without a follower there is nobody to tell.
+        let _ = self.events.send(event);
+    }
+}
+
+impl ModelServer {
+    /// Listens on a free port of 127.0.0.1 and serves until [`Self::stop`].
+    pub async fn start(options: ModelOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            options,
+            stop: CancellationToken::new(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            sessions: Mutex::new(Vec::new()),
+            refused_optional: AtomicBool::new(false),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        Ok(Self { shared, addr, tasks })
+    }
+
+    /// The address to connect to; the client adds `?model=`.
+    pub fn url(&self) -> String {
+        format!("ws://{}/v1/realtime", self.addr)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A copy of every session's log, in the order of their connections.
+    pub fn sessions(&self) -> Vec<SessionLog> {
+        self.logs().iter().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
+
+    /// The live log of one session, for a look without a copy.
+    pub fn session(&self, number: usize) -> Option<Arc<Mutex<SessionLog>>> {
+        self.logs().get(number).cloned()
+    }
+
+    /// Everything that happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<ModelEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// Waits until the logs satisfy `seen`; false if they do not within `limit`.
+    pub async fn until(&self, limit: Duration, mut seen: impl FnMut(&[SessionLog]) -> bool) -> bool {
+        let mut events = self.subscribe();
+        let look = async {
+            while !seen(&self.sessions()) {
+                // Audio is not told of, so look now and then as well.
+                let _ = timeout(Duration::from_millis(20), events.recv()).await;
+            }
+        };
+        timeout(limit, look).await.is_ok()
+    }
+
+    /// Drops every connection, without a close frame, and waits for the last task.
+    pub async fn stop(self) {
+        self.shared.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn logs(&self) -> Vec<Arc<Mutex<SessionLog>>> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for ModelServer {
+    /// A server that is merely dropped ends its sessions too.
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.tasks.close();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        let Ok((tcp, _)) = accepted else {
+            // Out of descriptors, most likely: some will come back.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let (log, number) = {
+            let mut sessions = shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = sessions.len();
+            let log = Arc::new(Mutex::new(SessionLog::new(number)));
+            sessions.push(Arc::clone(&log));
+            (log, number)
+        };
+        tasks.spawn(connection::serve(Arc::clone(&shared), tcp, log, number));
+    }
+}

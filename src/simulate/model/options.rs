@@ -1,0 +1,172 @@
+//! How a simulated model behaves: its speed, its voice, its script, and what goes wrong with it.
+
+use std::time::Duration;
+
+use super::script::Script;
+use super::speech::Speech;
+
+/// The models the real service knew in November 2026.
+const MODELS: &[&str] = &[
+    "gpt-realtime-2.1",
+    "gpt-realtime-2",
+    "gpt-realtime-2.1-mini",
+    "gpt-realtime-1.5",
+    "gpt-realtime",
+    "gpt-realtime-2025-08-28",
+    "gpt-realtime-mini",
+    "gpt-realtime-mini-2025-12-15",
+    "gpt-realtime-mini-2025-10-06",
+];
+
+/// Everything about a [`super::ModelServer`]. The default is a healthy, strict server.
+#[derive(Clone)]
+pub struct ModelOptions {
+    /// The one key that is accepted.
+    pub key: String,
+    /// The models that exist; any other is refused after the 101.
+    pub models: Vec<String>,
+    /// From the end of the caller's speech, or a request, to the first delta.
+    pub think: Duration,
+    /// Seconds of audio made in one second of wall time.
+    pub burst: f64,
+    /// What the spoken audio is made of.
+    pub speech: Speech,
+    /// What it answers.
+    pub script: Script,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// Only this many connections, from the first, have the faults; `None` is all.
+    pub faulty_connections: Option<usize>,
+    /// A dialect that takes `session.temperature` from 0.6 to 1.2.
+    pub accepts_temperature: bool,
+    /// After this long a session expires.
+    pub session_cap: Duration,
+    /// Unknown event types and fields are sprinkled in.
+    pub oddities: bool,
+    /// Up to two audio deltas of an interrupted response still arrive after its end.
+    pub late_deltas: bool,
+    /// How often it pings; four unanswered ones end the session.
+    pub ping: Duration,
+    /// The order of things the real service leaves open follows from this.
+    pub seed: u64,
+    /// All caller audio is kept in the log.
+    pub keep_audio: bool,
+}
+
+impl std::fmt::Debug for ModelOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelOptions")
+            .field("speech", &self.speech)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            key: "sk-simulated".to_owned(),
+            models: MODELS.iter().map(|&model| model.to_owned()).collect(),
+            think: Duration::from_millis(500),
+            burst: 5.0,
+            speech: Speech::default(),
+            script: Script::default(),
+            faults: Vec::new(),
+            faulty_connections: None,
+            accepts_temperature: false,
+            session_cap: Duration::from_secs(3_600),
+            oddities: true,
+            late_deltas: true,
+            ping: Duration::from_secs(20),
+            seed: 1,
+            keep_audio: false,
+        }
+    }
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// The upgrade is answered with this HTTP status.
+    UpgradeStatus(u16),
+    /// The connection is accepted and nothing is ever said.
+    SilentTcp,
+    /// The connection is refused after the 101, whatever it asked.
+    RefuseConnect(ConnectError),
+    /// `session.created` never comes.
+    NoCreated,
+    /// Updates are applied, and `session.updated` never comes.
+    NoUpdated,
+    /// `session.updated` comes this late.
+    LateUpdated(Duration),
+    /// An update with transcription, noise reduction, speed, reasoning or truncation is refused; with `once`,
+    /// only the server's first such update.
+    RefuseOptional { once: bool },
+    /// Every update is refused.
+    RefuseUpdates,
+    /// The n-th response of the session, from 1, fails with this code before it says anything.
+    ResponseFailed { nth: usize, code: &'static str },
+    /// The n-th response ends half-way for this reason: `max_output_tokens` or `content_filter`.
+    ResponseIncomplete { nth: usize, reason: &'static str },
+    /// The n-th response stops making audio for ever once it has sent this much.
+    Stall { nth: usize, after: Duration },
+    /// The connection is dropped without a close frame.
+    Drop(When),
+    /// The connection is closed with this code and reason.
+    Close { when: When, code: u16, reason: &'static str },
+    /// The session expires early: an error, then close 1001.
+    Expire(When),
+    /// Frames that make no sense: text that is not JSON, JSON without a type, binary.
+    Garbage(When),
+    /// One text frame of this many bytes.
+    Huge { when: When, bytes: usize },
+    /// Every spoken answer comes as two items, with phases.
+    TwoItems,
+    /// Each `speech_started` comes twice.
+    DuplicateSpeechStarted,
+    /// An `error` nobody asked for, with an unknown code.
+    UnsolicitedError(When),
+    /// `rate_limits.updated` never comes.
+    NoRateLimits,
+}
+
+/// When a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// This long after the connection was made.
+    After(Duration),
+    /// At the first delta of the n-th response, from 1.
+    Response(usize),
+}
+
+/// Why a connection is refused right after the 101.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectError {
+    /// The key is not the one: 3000.
+    InvalidKey,
+    /// No bearer token came: 3000.
+    MissingKey,
+    /// No such model: 4000.
+    UnknownModel,
+    /// No model was named: 4000.
+    MissingModel,
+    /// The beta's header came: 4000.
+    BetaHeader,
+    /// Nothing is left on the account: 4000.
+    InsufficientQuota,
+}
+
+impl Fault {
+    /// When a fault that strikes on its own does so.
+    pub(super) fn when(&self) -> Option<When> {
+        match self {
+            Fault::Drop(when)
+            | Fault::Expire(when)
+            | Fault::Garbage(when)
+            | Fault::UnsolicitedError(when)
+            | Fault::Huge { when, .. }
+            | Fault::Close { when, .. } => Some(*when),
+            _ => None,
+        }
+    }
+}

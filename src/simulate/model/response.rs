@@ -1,0 +1,635 @@
+//! A response, performed step by step: the order of its events, its pace, its ways to end.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::config::Format;
+use super::conversation::{self, Spoken};
+use super::log::{Happened, ResponseLog, SpokenItem};
+use super::options::{Fault, When};
+use super::session::{Due, Session};
+use super::speech::{self, Speech};
+use super::{refusal::Refusal, script};
+use crate::simulate::tag;
+
+/// A response that is being made.
+pub(super) struct Response {
+    pub id: String,
+    /// Outside the conversation: it may run beside the others and is never interrupted.
+    pub out_of_band: bool,
+    nth: usize,
+    options: Value,
+    format: Format,
+    format_shown: Value,
+    parts: Vec<Part>,
+    current: usize,
+    output: Vec<Value>,
+    audio_ms: u64,
+    text_chars: usize,
+}
+
+/// One output item to be.
+struct Part {
+    item: String,
+    opened: bool,
+    kind: Kind,
+}
+
+enum Kind {
+    Speech(Utterance),
+    Text(String),
+    Call { name: String, arguments: String, call_id: String },
+}
+
+struct Utterance {
+    line: String,
+    number: u16,
+    /// `None` while it is being synthesised.
+    audio: Option<Bytes>,
+    phase: Option<&'static str>,
+    /// Bytes of audio and of the line that are out.
+    sent: usize,
+    said: usize,
+}
+
+/// Why a response is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Asked,
+    Turn,
+    Idle,
+}
+
+enum Next {
+    In(Duration),
+    /// Something else will wake it, or nothing ever.
+    Waits,
+    Ended,
+}
+
+impl Response {
+    /// The audio of `line` has been made.
+    pub fn supply(&mut self, line: &str, audio: &Bytes) {
+        for part in &mut self.parts {
+            if let Kind::Speech(utterance) = &mut part.kind
+                && utterance.audio.is_none()
+                && utterance.line == line
+            {
+                utterance.audio = Some(speech::convert(audio.clone(), self.format));
+            }
+        }
+    }
+
+    fn shown(&self, session: &Session, status: &str, details: &Value, usage: &Value) -> Value {
+        let config = session.config.session();
+        let pick = |key: &str| self.options.get(key).unwrap_or(&config[key]).clone();
+        let voice = match &self.options["audio"]["output"]["voice"] {
+            Value::Null => session.config.voice(),
+            voice => voice,
+        };
+        let conversation = (!self.out_of_band).then_some(&session.conversation_id);
+        json!({
+            "object": "realtime.response", "id": self.id, "status": status, "status_details": details,
+            "output": self.output, "conversation_id": conversation, "output_modalities": pick("output_modalities"),
+            "max_output_tokens": pick("max_output_tokens"),
+            "audio": {"output": {"format": self.format_shown, "voice": voice}},
+            "usage": usage, "metadata": self.options["metadata"],
+        })
+    }
+}
+
+impl Session {
+    /// Whether the conversation's one response is running, and which.
+    pub fn active(&self) -> Option<&str> {
+        self.responses.iter().find(|response| !response.out_of_band).map(|response| response.id.as_str())
+    }
+
+    /// `response.create`, from the client.
+    pub fn create_response(&mut self, options: Value) -> Result<(), Refusal> {
+        self.config.check_response(&options, self.has_audio)?;
+        for (i, item) in options["input"].as_array().into_iter().flatten().enumerate() {
+            let path = format!("response.input[{i}]");
+            match item["type"].as_str() {
+                Some("item_reference") => {
+                    let id = item["id"].as_str().ok_or_else(|| Refusal::missing(&format!("{path}.id")))?;
+                    if self.conversation.find(id).is_none() {
+                        return Err(Refusal::invalid(&path, format!("Item with id '{id}' not found.")));
+                    }
+                }
+                _ => conversation::check_item(item, &path)?,
+            }
+        }
+        if options["conversation"] != "none"
+            && let Some(active) = self.active()
+        {
+            let message = format!(
+                "Conversation already has an active response in progress: {active}. \
+                 Wait until the response is finished before creating a new one."
+            );
+            return Err(Refusal::new("conversation_already_has_active_response", message, None));
+        }
+        self.start_response(options, Cause::Asked);
+        Ok(())
+    }
+
+    /// Begins a response; the caller has seen that it may.
+    pub fn start_response(&mut self, options: Value, cause: Cause) {
+        self.response_count += 1;
+        self.idle_armed += 1;
+        let (format, format_shown) = self.config.output_format(&options);
+        let parts = self.plan_parts(&options, cause, format);
+        let response = Response {
+            id: self.new_id("resp_"),
+            out_of_band: options["conversation"] == "none",
+            nth: self.response_count,
+            options,
+            format,
+            format_shown,
+            parts,
+            current: 0,
+            output: Vec::new(),
+            audio_ms: 0,
+            text_chars: 0,
+        };
+        let shown = response.shown(self, "in_progress", &Value::Null, &Value::Null);
+        self.emit(json!({"type": "response.created", "response": shown}));
+        let entry = ResponseLog {
+            id: response.id.clone(),
+            created: self.now,
+            status: "in_progress".to_owned(),
+            reason: None,
+        };
+        self.note(|log| log.responses.push(entry));
+        let step = Due::Step(response.id.clone());
+        self.responses.push(response);
+        self.later(self.options().think, step);
+    }
+
+    /// Takes a response one step further.
+    pub fn step_response(&mut self, id: &str) {
+        let Some(at) = self.responses.iter().position(|response| response.id == id) else { return };
+        let mut response = self.responses.remove(at);
+        match self.step(&mut response) {
+            Next::Ended => {}
+            Next::Waits => self.responses.push(response),
+            Next::In(delay) => {
+                self.responses.push(response);
+                self.later(delay, Due::Step(id.to_owned()));
+            }
+        }
+    }
+
+    /// Ends a running response; `reason` is `turn_detected` or `client_cancelled`.
+    pub fn cancel_response(&mut self, id: &str, reason: &str) {
+        let Some(at) = self.responses.iter().position(|response| response.id == id) else { return };
+        let mut response = self.responses.remove(at);
+        let late = self.late_deltas(&mut response);
+        self.close_part(&mut response, "incomplete");
+        self.finish(&response, "cancelled", json!({"type": "cancelled", "reason": reason}));
+        for (i, delta) in late.into_iter().enumerate() {
+            self.later(Duration::from_millis(15 * (i as u64 + 1)), Due::Send(delta));
+        }
+    }
+
+    /// Audio for `line` is there: whoever waited for it goes on.
+    pub fn supply(&mut self, line: &str, audio: &Bytes) {
+        let mut waiting = Vec::new();
+        for response in &mut self.responses {
+            let current = response.parts.get(response.current);
+            let waits = matches!(current, Some(Part { kind: Kind::Speech(u), .. }) if u.audio.is_none());
+            response.supply(line, audio);
+            let current = response.parts.get(response.current);
+            let still = matches!(current, Some(Part { kind: Kind::Speech(u), .. }) if u.audio.is_none());
+            if waits && !still {
+                waiting.push(response.id.clone());
+            }
+        }
+        for id in waiting {
+            // A response still thinking has its step coming.
+            if self.starved.remove(&id) {
+                self.later(Duration::ZERO, Due::Step(id));
+            }
+        }
+    }
+
+    fn plan_parts(&mut self, options: &Value, cause: Cause, format: Format) -> Vec<Part> {
+        let requested = options["instructions"].as_str().and_then(script::requested_line);
+        let out_of_band = options["conversation"] == "none";
+        let after_output =
+            self.conversation.last().is_some_and(|item| item["type"] == "function_call_output");
+        let reply = self.options().script.reply(self.turns).clone();
+        let (mut lines, call) = match requested {
+            Some(line) => (vec![line], None),
+            None if out_of_band => (vec![speech::DONE.to_owned()], None),
+            None if cause == Cause::Idle => (vec![speech::STILL_THERE.to_owned()], None),
+            None if after_output => (vec![reply.after_call.unwrap_or_else(|| speech::DONE.to_owned())], None),
+            None if self.turns == 0 => (vec![speech::HELLO.to_owned()], None),
+            None => (reply.items, reply.call),
+        };
+        let config = self.config.session();
+        let pick = |key: &str| options.get(key).unwrap_or(&config[key]);
+        let text_only =
+            pick("output_modalities").as_array().is_some_and(|list| list.contains(&json!("text")));
+        let has_tool = |name: &str| {
+            let named = |tool: &Value| tool["type"] == "function" && tool["name"] == name;
+            pick("tool_choice") != "none"
+                && pick("tools").as_array().is_some_and(|tools| tools.iter().any(named))
+        };
+        let call = call.filter(|(name, _)| has_tool(name));
+        if self.faults.contains(&Fault::TwoItems) && lines.len() == 1 && !text_only {
+            lines.insert(0, speech::MOMENT.to_owned());
+        }
+
+        let count = lines.len();
+        let mut parts = Vec::new();
+        for (i, line) in lines.into_iter().enumerate() {
+            let item = self.new_id("item_");
+            let phase = (count > 1).then_some(if i + 1 < count { "commentary" } else { "final_answer" });
+            let kind =
+                if text_only { Kind::Text(line) } else { Kind::Speech(self.utterance(line, phase, format)) };
+            parts.push(Part { item, opened: false, kind });
+        }
+        if let Some((name, arguments)) = call {
+            let call_id = self.new_id("call_");
+            parts.push(Part {
+                item: self.new_id("item_"),
+                opened: false,
+                kind: Kind::Call { name, arguments, call_id },
+            });
+        }
+        parts
+    }
+
+    fn utterance(&mut self, line: String, phase: Option<&'static str>, format: Format) -> Utterance {
+        self.spoken_items = self.spoken_items.wrapping_add(1);
+        let number = self.spoken_items;
+        let audio =
+            speech::ready(self.options().speech, &line, number).map(|audio| speech::convert(audio, format));
+        if audio.is_none() {
+            self.wanted_lines.push(line.clone());
+        }
+        Utterance { line, number, audio, phase, sent: 0, said: 0 }
+    }
+
+    fn step(&mut self, response: &mut Response) -> Next {
+        let nth = response.nth;
+        let failed = self.faults.iter().find_map(|fault| match fault {
+            Fault::ResponseFailed { nth: n, code } if *n == nth => Some(*code),
+            _ => None,
+        });
+        if let Some(code) = failed {
+            let kind = if code == "server_error" { "server_error" } else { "tokens" };
+            let message = "The simulated model was told to fail.";
+            let error = json!({"type": kind, "code": code, "message": message});
+            self.finish(response, "failed", json!({"type": "failed", "error": error}));
+            return Next::Ended;
+        }
+        let Some(part) = response.parts.get(response.current) else {
+            self.finish(response, "completed", Value::Null);
+            return Next::Ended;
+        };
+        match &part.kind {
+            Kind::Speech(utterance) => {
+                let Some(audio) = &utterance.audio else {
+                    self.starved.insert(response.id.clone());
+                    return Next::Waits;
+                };
+                let (sent, total) = (utterance.sent, audio.len());
+                if let Some(next) = self.cut_short(response, sent, total) {
+                    return next;
+                }
+                self.open_part(response);
+                if sent < total {
+                    return self.speak(response);
+                }
+            }
+            Kind::Text(_) | Kind::Call { .. } => self.open_part(response),
+        }
+        self.close_part(response, "completed");
+        response.current += 1;
+        Next::In(Duration::ZERO)
+    }
+
+    /// Stalls and early ends.
+    fn cut_short(&mut self, response: &mut Response, sent: usize, total: usize) -> Option<Next> {
+        let nth = response.nth;
+        let sent_ms = sent as u64 / response.format.bytes_per_ms();
+        let mut ending = None;
+        for fault in &self.faults {
+            match fault {
+                Fault::Stall { nth: n, after } if *n == nth && u128::from(sent_ms) >= after.as_millis() => {
+                    return Some(Next::Waits);
+                }
+                Fault::ResponseIncomplete { nth: n, reason } if *n == nth && sent * 2 >= total => {
+                    ending = Some(*reason);
+                }
+                _ => {}
+            }
+        }
+        let reason = ending?;
+        self.close_part(response, "incomplete");
+        self.finish(response, "incomplete", json!({"type": "incomplete", "reason": reason}));
+        Some(Next::Ended)
+    }
+
+    /// Sends some words and the next delta of audio.
+    fn speak(&mut self, response: &mut Response) -> Next {
+        let index = response.current;
+        let part = &mut response.parts[index];
+        let Kind::Speech(utterance) = &mut part.kind else { return Next::Waits };
+        let total = utterance.audio.as_ref().map_or(1, Bytes::len).max(1);
+        let is_first = utterance.sent == 0;
+
+        // The words run ahead of the voice.
+        let goal = utterance.line.len() * (utterance.sent + total / 5) / total;
+        let words = next_words(&utterance.line, utterance.said, goal);
+        utterance.said += words.len();
+        if !words.is_empty() {
+            let obfuscation = self.obfuscation();
+            self.emit(json!({"type": "response.output_audio_transcript.delta", "response_id": response.id,
+                "item_id": part.item, "output_index": index, "content_index": 0, "delta": words,
+                "obfuscation": obfuscation}));
+        }
+        let (delta, bytes) = self.audio_delta(&response.id, index, part, response.format);
+        self.outbox.push_back(delta);
+        let ms = bytes / response.format.bytes_per_ms();
+        response.audio_ms += ms;
+        self.has_audio = true;
+        if is_first {
+            let at = When::Response(response.nth);
+            let now: Vec<Fault> =
+                self.faults.iter().filter(|fault| fault.when() == Some(at)).cloned().collect();
+            for fault in now {
+                self.strike(&fault);
+            }
+        }
+        Next::In(Duration::from_secs_f64(ms as f64 / 1_000.0 / self.options().burst.max(0.1)))
+    }
+
+    /// The next delta of a part, counted as sent, and its length in bytes.
+    fn audio_delta(
+        &mut self,
+        response: &str,
+        index: usize,
+        part: &mut Part,
+        format: Format,
+    ) -> (Message, u64) {
+        let Kind::Speech(utterance) = &mut part.kind else { return (Message::Text("{}".into()), 0) };
+        let audio = utterance.audio.clone().unwrap_or_default();
+        let ms = self.rng.random_range(100..400u64);
+        // Odd, so that no delta ends where a frame does; PCM keeps whole samples.
+        let wish = match format {
+            Format::Pcm => ms * 48,
+            Format::Mulaw | Format::Alaw => ms * 8 + 1 + 2 * self.rng.random_range(0..4u64),
+        };
+        let end = audio.len().min(utterance.sent + wish as usize);
+        let chunk = audio.slice(utterance.sent..end);
+        let base64 = if self.options().speech == Speech::Stamped && chunk.len() >= tag::STAMP_LEN {
+            let mut stamped = chunk.to_vec();
+            self.stamps = self.stamps.wrapping_add(1);
+            stamped[..tag::STAMP_LEN].copy_from_slice(&tag::stamp(tag::nanos(), self.stamps));
+            STANDARD.encode(stamped)
+        } else {
+            STANDARD.encode(&chunk)
+        };
+        let is_first = utterance.sent == 0;
+        utterance.sent = end;
+        let bytes = chunk.len() as u64;
+        if let Some(spoken) = self.conversation.find_mut(&part.item).and_then(|item| item.spoken.as_mut()) {
+            spoken.sent_bytes += bytes;
+        }
+        let now = self.now;
+        let per_ms = format.bytes_per_ms();
+        self.note(|log| {
+            if let Some(item) = log.items.iter_mut().rev().find(|item| item.id == part.item) {
+                item.sent_bytes += bytes;
+                item.sent_ms = item.sent_bytes / per_ms;
+                if is_first {
+                    item.first_delta = Some(now);
+                }
+            }
+        });
+        let (event, obfuscation, item) = (self.new_id("event_"), self.obfuscation(), &part.item);
+        let text = format!(
+            r#"{{"type":"response.output_audio.delta","event_id":"{event}","response_id":"{response}","item_id":"{item}","output_index":{index},"content_index":0,"delta":"{base64}","obfuscation":"{obfuscation}"}}"#
+        );
+        (Message::Text(text.into()), bytes)
+    }
+
+    /// Up to two deltas that will arrive after their response has ended.
+    fn late_deltas(&mut self, response: &mut Response) -> Vec<Message> {
+        let count = if self.options().late_deltas { self.rng.random_range(0..=2) } else { 0 };
+        let (id, format, index) = (response.id.clone(), response.format, response.current);
+        let Some(part) = response.parts.get_mut(index).filter(|part| part.opened) else { return Vec::new() };
+        let mut late = Vec::new();
+        for _ in 0..count {
+            let Kind::Speech(utterance) = &part.kind else { break };
+            if utterance.sent >= utterance.audio.as_ref().map_or(0, Bytes::len) {
+                break;
+            }
+            let (delta, bytes) = self.audio_delta(&id, index, part, format);
+            response.audio_ms += bytes / format.bytes_per_ms();
+            late.push(delta);
+        }
+        late
+    }
+
+    fn open_part(&mut self, response: &mut Response) {
+        let index = response.current;
+        let part = &mut response.parts[index];
+        if part.opened {
+            return;
+        }
+        part.opened = true;
+        let (item, part_shown) = match &part.kind {
+            Kind::Speech(utterance) => {
+                let mut item = assistant_message(&part.item, "in_progress", json!([]));
+                if let Some(phase) = utterance.phase {
+                    item["phase"] = json!(phase);
+                }
+                (item, Some(json!({"type": "audio", "transcript": ""})))
+            }
+            Kind::Text(_) => (
+                assistant_message(&part.item, "in_progress", json!([])),
+                Some(json!({"type": "text", "text": ""})),
+            ),
+            Kind::Call { name, call_id, .. } => {
+                (call_item(&part.item, "in_progress", name, "", call_id), None)
+            }
+        };
+        if let Kind::Speech(utterance) = &part.kind {
+            let spoken = SpokenItem {
+                id: part.item.clone(),
+                number: utterance.number,
+                response: response.id.clone(),
+                line: utterance.line.clone(),
+                sent_bytes: 0,
+                sent_ms: 0,
+                first_delta: None,
+            };
+            self.tell(Happened::Speaking { item: part.item.clone(), line: utterance.line.clone() });
+            self.note(|log| log.items.push(spoken));
+        }
+        let id = &response.id;
+        self.emit(json!({"type": "response.output_item.added", "response_id": id, "output_index": index, "item": item}));
+        if !response.out_of_band {
+            let is_spoken = matches!(part.kind, Kind::Speech(_));
+            let bytes_per_ms = response.format.bytes_per_ms();
+            let spoken = is_spoken.then_some(Spoken { sent_bytes: 0, bytes_per_ms, cut_ms: None });
+            let previous = self.conversation.push(item.clone(), spoken, 0);
+            self.emit(json!({"type": "conversation.item.added", "previous_item_id": previous, "item": item}));
+        }
+        if let Some(shown) = part_shown {
+            self.emit(json!({"type": "response.content_part.added", "response_id": id, "item_id": part.item,
+                "output_index": index, "content_index": 0, "part": shown}));
+        }
+        if self.options().oddities && self.rng.random_bool(0.5) {
+            self.emit(json!({"type": "response.output_audio.prosody", "response_id": id, "calm": 0.7}));
+        }
+    }
+
+    /// Ends the current part if it was opened; `status` is that of its item.
+    fn close_part(&mut self, response: &mut Response, status: &str) {
+        let index = response.current;
+        let Some(part) = response.parts.get(index).filter(|part| part.opened) else { return };
+        let id = &response.id;
+        let event = |kind: &str, key: &str, value: Value| {
+            json!({"type": kind, "response_id": id, "item_id": part.item, "output_index": index,
+                "content_index": 0, key: value})
+        };
+        let item = match &part.kind {
+            Kind::Speech(utterance) => {
+                let text =
+                    if status == "completed" { &utterance.line } else { &utterance.line[..utterance.said] };
+                if let Some(rest) = text.get(utterance.said..).filter(|rest| !rest.is_empty()) {
+                    self.emit(event("response.output_audio_transcript.delta", "delta", json!(rest)));
+                }
+                let mut done = event("response.output_audio.done", "delta", Value::Null);
+                done.as_object_mut().map(|done| done.remove("delta"));
+                self.emit(done);
+                self.emit(event("response.output_audio_transcript.done", "transcript", json!(text)));
+                let shown = json!({"type": "audio", "transcript": text});
+                self.emit(event("response.content_part.done", "part", shown));
+                response.text_chars += text.len();
+                let content = json!([{"type": "output_audio", "transcript": text}]);
+                let mut item = assistant_message(&part.item, status, content);
+                if let Some(phase) = utterance.phase {
+                    item["phase"] = json!(phase);
+                }
+                item
+            }
+            Kind::Text(text) => {
+                let mut delta = event("response.output_text.delta", "delta", json!(text));
+                delta["obfuscation"] = json!(self.obfuscation());
+                self.emit(delta);
+                self.emit(event("response.output_text.done", "text", json!(text)));
+                self.emit(event("response.content_part.done", "part", json!({"type": "text", "text": text})));
+                response.text_chars += text.len();
+                assistant_message(&part.item, status, json!([{"type": "output_text", "text": text}]))
+            }
+            Kind::Call { name, arguments, call_id } => {
+                let mut middle = arguments.len() / 2;
+                while !arguments.is_char_boundary(middle) {
+                    middle += 1;
+                }
+                for delta in [&arguments[..middle], &arguments[middle..]] {
+                    let obfuscation = self.obfuscation();
+                    self.emit(json!({"type": "response.function_call_arguments.delta", "response_id": id,
+                        "item_id": part.item, "output_index": index, "call_id": call_id, "delta": delta,
+                        "obfuscation": obfuscation}));
+                }
+                self.emit(json!({"type": "response.function_call_arguments.done", "response_id": id,
+                    "item_id": part.item, "output_index": index, "call_id": call_id, "name": name,
+                    "arguments": arguments}));
+                response.text_chars += arguments.len();
+                call_item(&part.item, status, name, arguments, call_id)
+            }
+        };
+        if !response.out_of_band {
+            if let Some(stored) = self.conversation.find_mut(&part.item) {
+                stored.value = item.clone();
+                // A truncation that came first has already taken the words.
+                if stored.spoken.is_some_and(|spoken| spoken.cut_ms.is_some()) {
+                    stored.value["content"][0]["transcript"] = json!("");
+                }
+            }
+            let previous = self.conversation.before(&part.item);
+            self.emit(json!({"type": "conversation.item.done", "previous_item_id": previous, "item": item}));
+        }
+        self.emit(json!({"type": "response.output_item.done", "response_id": id, "output_index": index, "item": item}));
+        response.output.push(item);
+    }
+
+    /// `response.done`, and what follows it.
+    fn finish(&mut self, response: &Response, status: &str, details: Value) {
+        let usage = if status == "failed" { Value::Null } else { self.usage(response) };
+        let reason =
+            details["reason"].as_str().or_else(|| details["error"]["code"].as_str()).map(str::to_owned);
+        let shown = response.shown(self, status, &details, &usage);
+        self.emit(json!({"type": "response.done", "response": shown}));
+        self.note(|log| {
+            if let Some(entry) = log.responses.iter_mut().find(|entry| entry.id == response.id) {
+                entry.status = status.to_owned();
+                entry.reason = reason;
+            }
+        });
+        if !self.faults.contains(&Fault::NoRateLimits) {
+            self.later(Duration::from_millis(43), Due::RateLimits);
+        }
+        if !response.out_of_band {
+            self.arm_idle(response.audio_ms);
+        }
+    }
+
+    fn usage(&mut self, response: &Response) -> Value {
+        let config = self.config.session();
+        let prompt = config["instructions"].as_str().map_or(0, str::len) + config["tools"].to_string().len();
+        let (mut text, mut audio) = self.conversation.tokens();
+        let (out_text, out_audio) = (response.text_chars as u64 / 4, response.audio_ms / 50);
+        // What this response added to the conversation is output, not input.
+        if !response.out_of_band {
+            text = text.saturating_sub(out_text);
+            audio = audio.saturating_sub(out_audio);
+        }
+        text += prompt as u64 / 4;
+        if response.output.is_empty() {
+            return conversation::usage((0, 0), (0, 0), 0);
+        }
+        let known = std::mem::replace(&mut self.last_input, text + audio);
+        conversation::usage((text, audio), (out_text, out_audio), known)
+    }
+
+    fn obfuscation(&mut self) -> String {
+        let length = self.rng.random_range(0..16);
+        self.letters(length)
+    }
+}
+
+fn assistant_message(id: &str, status: &str, content: Value) -> Value {
+    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+}
+
+fn call_item(id: &str, status: &str, name: &str, arguments: &str, call_id: &str) -> Value {
+    json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
+        "arguments": arguments})
+}
+
+/// Whole words of `line` from `said` on, until at least `goal`.
+fn next_words(line: &str, said: usize, goal: usize) -> &str {
+    if goal < said || said >= line.len() {
+        return "";
+    }
+    let rest = &line[said..];
+    let end = rest
+        .char_indices()
+        .skip(1)
+        .find(|(at, c)| c.is_whitespace() && said + at >= goal)
+        .map_or(rest.len(), |(at, _)| at);
+    &rest[..end]
+}

@@ -1,0 +1,904 @@
+//! The server over loopback, spoken to in raw frames.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::*;
+use crate::audio::{SILENCE, encode};
+use crate::simulate::tag;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Client {
+    async fn open(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = timeout(LIMIT, connect_async(request)).await.expect("an answer")?;
+        Ok(Self { socket })
+    }
+
+    /// A session with mu-law both ways, configured as `extra` says beside that.
+    async fn ready(server: &ModelServer, extra: Value) -> Self {
+        let url = format!("{}?model=gpt-realtime-2.1", server.url());
+        let mut client = Self::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
+        assert_eq!(client.next().await["type"], "session.created");
+        let mut session = json!({"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}},
+            "output": {"format": {"type": "audio/pcmu"}}}});
+        for (key, value) in extra.as_object().into_iter().flatten() {
+            session[key] = value.clone();
+        }
+        client.send(json!({"type": "session.update", "session": session})).await;
+        client.wait("session.updated").await;
+        client
+    }
+
+    async fn send(&mut self, event: Value) {
+        self.socket.send(Message::Text(event.to_string().into())).await.unwrap();
+    }
+
+    async fn append(&mut self, audio: &[u8]) {
+        for frame in audio.chunks(160) {
+            self.send(json!({"type": "input_audio_buffer.append", "audio": STANDARD.encode(frame)})).await;
+        }
+    }
+
+    async fn message(&mut self) -> Option<Message> {
+        loop {
+            match timeout(LIMIT, self.socket.next()).await.expect("a message in time")?.ok()? {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return Some(message),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Value {
+        serde_json::from_str(self.message().await.expect("an open socket").to_text().unwrap()).unwrap()
+    }
+
+    /// Everything up to and with the next event of this type.
+    async fn through(&mut self, kind: &str) -> Vec<Value> {
+        let mut seen = Vec::new();
+        loop {
+            let event = self.next().await;
+            let found = event["type"] == kind;
+            seen.push(event);
+            if found {
+                return seen;
+            }
+        }
+    }
+
+    async fn wait(&mut self, kind: &str) -> Value {
+        self.through(kind).await.pop().unwrap()
+    }
+
+    /// The error that answers `event`.
+    async fn error(&mut self, event: Value) -> Value {
+        self.send(event).await;
+        self.wait("error").await["error"].take()
+    }
+
+    async fn close_code(&mut self) -> Option<(u16, String)> {
+        match self.message().await? {
+            Message::Close(frame) => frame.map(|frame| (frame.code.into(), frame.reason.to_string())),
+            other => panic!("not a close: {other:?}"),
+        }
+    }
+}
+
+/// Quick and plain: what is not under test is switched off.
+fn plain() -> ModelOptions {
+    ModelOptions {
+        think: Duration::from_millis(20),
+        burst: 50.0,
+        oddities: false,
+        late_deltas: false,
+        ..ModelOptions::default()
+    }
+}
+
+fn voice(ms: usize) -> Vec<u8> {
+    (0..ms * 8).map(|i| encode((4_000.0 * (i as f64 * 0.6).sin()) as i16)).collect()
+}
+
+fn silence(ms: usize) -> Vec<u8> {
+    vec![SILENCE; ms * 8]
+}
+
+/// The types in order, each run of equal ones once, without what may come at any time.
+fn order(events: &[Value]) -> Vec<String> {
+    let mut kinds: Vec<String> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap().to_owned())
+        .filter(|kind| !kind.contains("transcription") && !kind.contains("rate_limits"))
+        .map(|kind| {
+            if kind.ends_with("audio_transcript.delta") {
+                "response.output_audio.delta".to_owned()
+            } else {
+                kind
+            }
+        })
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+fn item_of(events: &[Value]) -> String {
+    let added = events.iter().find(|event| event["type"] == "response.output_item.added").unwrap();
+    added["item"]["id"].as_str().unwrap().to_owned()
+}
+
+fn audio_of(events: &[Value]) -> Vec<u8> {
+    let deltas = events.iter().filter(|event| event["type"] == "response.output_audio.delta");
+    deltas.flat_map(|event| STANDARD.decode(event["delta"].as_str().unwrap()).unwrap()).collect()
+}
+
+const TURN: &[&str] = &[
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "conversation.item.added",
+    "conversation.item.done",
+    "response.created",
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "response.output_audio_transcript.done",
+    "response.content_part.done",
+    "conversation.item.done",
+    "response.output_item.done",
+    "response.done",
+];
+
+#[tokio::test]
+async fn a_bad_connection_gets_its_error_and_its_close_code() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let good = ("authorization", "Bearer sk-simulated");
+    for (what, query, headers, code, close, reason) in [
+        (
+            "key",
+            "?model=gpt-realtime",
+            vec![("authorization", "Bearer sk-no")],
+            json!("invalid_api_key"),
+            3000,
+            "invalid_request_error.invalid_api_key",
+        ),
+        ("none", "?model=gpt-realtime", vec![], json!(null), 3000, "invalid_request_error"),
+        (
+            "model",
+            "?model=gpt-live-1",
+            vec![good],
+            json!("invalid_model"),
+            4000,
+            "invalid_request_error.invalid_model",
+        ),
+        ("no model", "", vec![good], json!("missing_model"), 4000, "invalid_request_error.missing_model"),
+        (
+            "beta",
+            "?model=gpt-realtime",
+            vec![good, ("openai-beta", "realtime=v1")],
+            json!("beta_api_shape_disabled"),
+            4000,
+            "invalid_request_error.beta_api_shape_disabled",
+        ),
+    ] {
+        let mut client = Client::open(&format!("{}{query}", server.url()), &headers).await.expect(what);
+        assert_eq!(client.next().await["error"]["code"], code, "{what}");
+        assert_eq!(client.close_code().await, Some((close, reason.to_owned())), "{what}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_can_be_refused_with_a_status() {
+    let options = ModelOptions { faults: vec![Fault::UpgradeStatus(401)], ..plain() };
+    let server = ModelServer::start(options).await.unwrap();
+    match Client::open(&server.url(), &[]).await {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+        other => panic!("not refused: {:?}", other.err()),
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_update_is_refused_by_name_and_changes_nothing() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({"instructions": "first"})).await;
+    for (what, session, code, param) in [
+        ("unknown", json!({"type": "realtime", "foo": 1}), "unknown_parameter", "session.foo"),
+        (
+            "temperature",
+            json!({"type": "realtime", "temperature": 0.8}),
+            "unknown_parameter",
+            "session.temperature",
+        ),
+        ("beta voice", json!({"type": "realtime", "voice": "marin"}), "unknown_parameter", "session.voice"),
+        ("no type", json!({"instructions": "x"}), "missing_required_parameter", "session.type"),
+        (
+            "deep",
+            json!({"type": "realtime", "audio": {"input": {"gain": 1}}}),
+            "unknown_parameter",
+            "session.audio.input.gain",
+        ),
+        (
+            "rate",
+            json!({"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}}),
+            "integer_below_min_value",
+            "session.audio.input.format.rate",
+        ),
+        (
+            "speed",
+            json!({"type": "realtime", "audio": {"output": {"speed": 2.0}}}),
+            "decimal_above_max_value",
+            "session.audio.output.speed",
+        ),
+        (
+            "both",
+            json!({"type": "realtime", "output_modalities": ["audio", "text"]}),
+            "invalid_value",
+            "session.output_modalities",
+        ),
+        (
+            "voice",
+            json!({"type": "realtime", "audio": {"output": {"voice": "bob"}}}),
+            "invalid_value",
+            "session.audio.output.voice",
+        ),
+        (
+            "nested",
+            json!({"type": "realtime", "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "unknown_parameter",
+            "session.tools[0].function",
+        ),
+        (
+            "semantic",
+            json!({"type": "realtime", "audio": {"input":
+            {"turn_detection": {"type": "semantic_vad", "threshold": 0.5}}}}),
+            "unknown_parameter",
+            "session.audio.input.turn_detection.threshold",
+        ),
+        (
+            "transcriber",
+            json!({"type": "realtime", "audio": {"input": {"transcription": {"model": "ear-1"}}}}),
+            "invalid_value",
+            "session.audio.input.transcription.model",
+        ),
+        ("string", json!({"type": "realtime", "instructions": 5}), "invalid_type", "session.instructions"),
+    ] {
+        let mut session = session;
+        if what != "no type" && what != "string" {
+            session["instructions"] = json!("lost");
+        }
+        let error =
+            client.error(json!({"type": "session.update", "event_id": "e1", "session": session})).await;
+        assert_eq!((&error["code"], &error["param"]), (&json!(code), &json!(param)), "{what}");
+        assert_eq!(error["event_id"], "e1", "{what}");
+    }
+    client.send(json!({"type": "session.update", "session": {"type": "realtime"}})).await;
+    let updated = client.wait("session.updated").await;
+    assert_eq!(updated["session"]["instructions"], "first");
+    assert_eq!(updated["session"]["audio"]["input"]["format"], json!({"type": "audio/pcmu"}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_merges_objects_and_replaces_arrays() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let mut client = Client::ready(&server, json!({"tools": [tool("a"), tool("b")]})).await;
+    let update = json!({"type": "realtime", "tools": [tool("c")], "reasoning": {"effort": "low"}, "audio": {"input":
+        {"turn_detection": {"type": "server_vad", "silence_duration_ms": 700},
+         "transcription": {"model": "gpt-transcribe", "keywords": ["Acme"]}}}});
+    client.send(json!({"type": "session.update", "session": update})).await;
+    let session = client.wait("session.updated").await["session"].take();
+    assert_eq!(session["tools"], json!([tool("c")]));
+    let detection = &session["audio"]["input"]["turn_detection"];
+    assert_eq!((&detection["silence_duration_ms"], &detection["threshold"]), (&json!(700), &json!(0.5)));
+    let transcription = json!({"model": "gpt-transcribe", "language": null, "prompt": null});
+    assert_eq!(session["audio"]["input"]["transcription"], transcription);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn reasoning_is_for_the_second_generation_and_temperature_for_a_dialect() {
+    let server = ModelServer::start(ModelOptions { accepts_temperature: true, ..plain() }).await.unwrap();
+    let url = format!("{}?model=gpt-realtime", server.url());
+    let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
+    let session = json!({"type": "realtime", "reasoning": {"effort": "low"}});
+    let error = client.error(json!({"type": "session.update", "event_id": "e", "session": session})).await;
+    assert_eq!((&error["param"], &error["event_id"]), (&Value::Null, &Value::Null));
+    client.send(json!({"type": "session.update", "session": {"type": "realtime", "temperature": 0.9}})).await;
+    assert_eq!(client.wait("session.updated").await["session"]["temperature"], 0.9);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_the_session_goes_on() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.socket.send(Message::Binary(vec![1, 2].into())).await.unwrap();
+    assert_eq!(client.wait("error").await["error"]["code"], "invalid_event");
+    client.socket.send(Message::Text("{no".into())).await.unwrap();
+    assert_eq!(client.wait("error").await["error"]["code"], "invalid_json");
+    for (what, event, code, param) in [
+        ("type", json!({"type": "output_audio_buffer.clear"}), "invalid_value", json!("type")),
+        ("no type", json!({"audio": ""}), "invalid_event", json!(null)),
+        (
+            "base64",
+            json!({"type": "input_audio_buffer.append", "audio": "*"}),
+            "invalid_value",
+            json!("audio"),
+        ),
+        (
+            "no audio",
+            json!({"type": "input_audio_buffer.append"}),
+            "missing_required_parameter",
+            json!("audio"),
+        ),
+        (
+            "empty",
+            json!({"type": "input_audio_buffer.commit"}),
+            "input_audio_buffer_commit_empty",
+            json!(null),
+        ),
+        ("cancel", json!({"type": "response.cancel"}), "response_cancel_not_active", json!(null)),
+        (
+            "response key",
+            json!({"type": "response.create", "response": {"voice": "marin"}}),
+            "unknown_parameter",
+            json!("response.voice"),
+        ),
+        (
+            "modalities",
+            json!({"type": "response.create", "response": {"modalities": ["audio"]}}),
+            "unknown_parameter",
+            json!("response.modalities"),
+        ),
+    ] {
+        let error = client.error(event).await;
+        assert_eq!((&error["code"], &error["param"]), (&json!(code), &param), "{what}");
+    }
+    client.send(json!({"type": "input_audio_buffer.clear"})).await;
+    client.wait("input_audio_buffer.cleared").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn items_are_judged_by_id_place_and_content() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    let text = |id: &str, role: &str, kind: &str| json!({"id": id, "type": "message", "role": role, "content": [{"type": kind, "text": "Hi."}]});
+    let create = |item: Value| json!({"type": "conversation.item.create", "event_id": "c", "item": item});
+    client.send(create(text("a", "user", "input_text"))).await;
+    assert_eq!(client.wait("conversation.item.added").await["item"]["status"], "completed");
+    client.wait("conversation.item.done").await;
+    let mut astray = create(text("b", "user", "input_text"));
+    astray["previous_item_id"] = json!("nowhere");
+    for (what, event, code) in [
+        ("same id", create(text("a", "user", "input_text")), "item_create_duplicate_item_id"),
+        ("place", astray, "item_create_invalid_previous_item_id"),
+        ("content", create(text("d", "assistant", "text")), "invalid_value"),
+        (
+            "call",
+            create(json!({"type": "function_call_output", "call_id": "call_x", "output": ""})),
+            "item_create_invalid_call_id",
+        ),
+        (
+            "key",
+            create(json!({"type": "function_call_output", "call_id": "c", "output": "", "name": "f"})),
+            "unknown_parameter",
+        ),
+        (
+            "delete",
+            json!({"type": "conversation.item.delete", "item_id": "z"}),
+            "item_delete_invalid_item_id",
+        ),
+        (
+            "retrieve",
+            json!({"type": "conversation.item.retrieve", "item_id": "z"}),
+            "item_retrieve_invalid_item_id",
+        ),
+    ] {
+        assert_eq!(client.error(event).await["code"], code, "{what}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_turn_goes_in_the_real_order() {
+    let script =
+        Script { replies: vec![Reply::say("Yes, we are open.").to("Are you open?")], ..Script::default() };
+    let server =
+        ModelServer::start(ModelOptions { script, speech: Speech::Tagged, ..plain() }).await.unwrap();
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}},
+        "output": {"format": {"type": "audio/pcmu"}}});
+    let mut client = Client::ready(&server, json!({"audio": audio})).await;
+    client.append(&[silence(500), voice(600), silence(400)].concat()).await;
+    let events = client.through("response.done").await;
+    assert_eq!(order(&events), TURN);
+    assert_eq!(events[0]["audio_start_ms"], 200);
+    assert_eq!(events[1]["audio_end_ms"], 1_300);
+    assert_eq!(events[0]["item_id"], events[2]["item_id"]);
+    let done = &events.last().unwrap()["response"];
+    assert_eq!((&done["status"], &done["status_details"]), (&json!("completed"), &Value::Null));
+    assert_eq!(done["output"][0]["content"][0]["transcript"], "Yes, we are open.");
+    assert_eq!(done["usage"]["output_token_details"]["audio_tokens"].as_u64().map(|n| n > 10), Some(true));
+    assert!(server.until(LIMIT, |logs| logs[0].responses[0].status == "completed").await);
+    assert!(server.sessions()[0].audio_waited_for_update());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn deltas_are_odd_and_their_tags_run_on() {
+    let server = ModelServer::start(ModelOptions { speech: Speech::Tagged, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    let instructions = "You are Ann.\nSay exactly: \"One two three four five six seven eight nine ten.\"";
+    client.send(json!({"type": "response.create", "response": {"instructions": instructions}})).await;
+    let events = client.through("response.done").await;
+    let deltas: Vec<&Value> =
+        events.iter().filter(|event| event["type"] == "response.output_audio.delta").collect();
+    let odd = |event: &&Value| STANDARD.decode(event["delta"].as_str().unwrap()).unwrap().len() % 2 == 1;
+    assert!(deltas.len() > 3 && deltas[..deltas.len() - 1].iter().all(odd));
+    let audio = audio_of(&events);
+    let (groups, rest) = audio.as_chunks::<8>();
+    assert!(rest.is_empty());
+    for (ms, group) in groups.iter().enumerate() {
+        assert_eq!(tag::untag(group), Some((1, ms as u32)));
+    }
+    assert_eq!(server.sessions()[0].items[0].sent_ms as usize, groups.len());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_barge_in_ends_what_is_being_generated() {
+    let options = ModelOptions { script: Script::rehearsal(["a", "b", "c"]), burst: 3.0, ..plain() };
+    let server = ModelServer::start(options).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.append(&[voice(400), silence(300)].concat()).await;
+    client.wait("response.output_audio.delta").await;
+    client.append(&voice(200)).await;
+    client.wait("input_audio_buffer.speech_started").await;
+    let events = client.through("response.done").await;
+    let expected = [
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ];
+    assert_eq!(order(&events), expected);
+    let response = &events.last().unwrap()["response"];
+    assert_eq!(response["status_details"], json!({"type": "cancelled", "reason": "turn_detected"}));
+    assert_eq!(response["output"][0]["status"], "incomplete");
+    client.append(&silence(300)).await;
+    assert_eq!(
+        client.wait("response.output_audio_transcript.done").await["transcript"],
+        super::speech::NOTED
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn speech_after_the_generation_only_says_so() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("rate_limits.updated").await;
+    client.append(&voice(200)).await;
+    client.append(&silence(300)).await;
+    let events = client.through("input_audio_buffer.speech_stopped").await;
+    assert_eq!(order(&events), TURN[..2]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_truncation_never_passes_what_was_sent() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "conversation.item.create", "item": {"id": "u", "type": "message", "role": "system",
+        "content": [{"type": "input_text", "text": "x"}]}})).await;
+    client.send(json!({"type": "response.create"})).await;
+    let events = client.through("response.done").await;
+    let (item, ms) = (item_of(&events), audio_of(&events).len() as i64 / 8);
+    let truncate = |item: &str, end: i64| {
+        json!({"type": "conversation.item.truncate", "event_id": "t", "item_id": item, "content_index": 0,
+            "audio_end_ms": end})
+    };
+    for (what, event, code) in [
+        ("past the end", truncate(&item, ms + 1), "invalid_value"),
+        ("negative", truncate(&item, -11), "integer_below_min_value"),
+        ("no audio", truncate("u", 0), "unsupported_content_type"),
+        ("unknown", truncate("nobody", 0), "item_truncate_invalid_item_id"),
+    ] {
+        assert_eq!(client.error(event).await["code"], code, "{what}");
+    }
+    client.send(truncate(&item, 500)).await;
+    assert_eq!(client.wait("conversation.item.truncated").await["audio_end_ms"], 500);
+    let longer = client.error(truncate(&item, 501)).await;
+    assert_eq!(longer["message"], "Audio content of 500ms is already shorter than 501ms");
+    client.send(json!({"type": "conversation.item.retrieve", "item_id": item})).await;
+    let content = client.wait("conversation.item.retrieved").await["item"]["content"][0].take();
+    assert_eq!(content["transcript"], "");
+    let log = &server.sessions()[0];
+    assert_eq!((log.truncations.len(), log.truncations[0].audio_end_ms), (1, 500));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_response_at_a_time_but_for_those_out_of_band() {
+    let server = ModelServer::start(ModelOptions { burst: 3.0, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create", "response": {"metadata": {"why": "hello"}}})).await;
+    let created = client.wait("response.created").await;
+    assert_eq!(created["response"]["metadata"], json!({"why": "hello"}));
+    let error = client.error(json!({"type": "response.create", "event_id": "two"})).await;
+    assert_eq!(
+        (&error["code"], &error["event_id"]),
+        (&json!("conversation_already_has_active_response"), &json!("two"))
+    );
+    let aside = json!({"conversation": "none", "output_modalities": ["text"], "input": []});
+    client.send(json!({"type": "response.create", "response": aside})).await;
+    let done = client.wait("response.done").await;
+    assert_eq!(
+        (&done["response"]["conversation_id"], &done["response"]["status"]),
+        (&Value::Null, &json!("completed"))
+    );
+    assert_eq!(
+        client.error(json!({"type": "response.cancel", "response_id": "resp_x"})).await["code"],
+        "response_cancel_not_active"
+    );
+    client.send(json!({"type": "response.cancel", "response_id": created["response"]["id"]})).await;
+    let details = client.wait("response.done").await["response"]["status_details"].take();
+    assert_eq!(details, json!({"type": "cancelled", "reason": "client_cancelled"}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_function_is_called_answered_and_spoken_of() {
+    let reply = Reply { after_call: Some("It has shipped.".into()), ..Reply::say("Let me look.") };
+    let script = Script { replies: vec![reply.and_call("lookup", r#"{"no":"Ä7"}"#)], ..Script::default() };
+    let server =
+        ModelServer::start(ModelOptions { script, speech: Speech::Tagged, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({"tools": [{"type": "function", "name": "lookup"}]})).await;
+    client.append(&[voice(300), silence(300)].concat()).await;
+    let events = client.through("response.done").await;
+    let tail = [
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ];
+    assert_eq!(order(&events), [&TURN[..TURN.len() - 1], &tail].concat());
+    let call = &events.last().unwrap()["response"]["output"][1];
+    assert_eq!((&call["name"], &call["arguments"]), (&json!("lookup"), &json!(r#"{"no":"Ä7"}"#)));
+    let output = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "{}"});
+    client.send(json!({"type": "conversation.item.create", "item": output})).await;
+    client.send(json!({"type": "response.create"})).await;
+    assert_eq!(client.wait("response.output_audio_transcript.done").await["transcript"], "It has shipped.");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_voice_is_fixed_once_it_was_heard() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("response.done").await;
+    let update = |voice: &str| json!({"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": voice}}}});
+    assert_eq!(client.error(update("marin")).await["code"], "cannot_update_voice");
+    client.send(update("alloy")).await;
+    client.wait("session.updated").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silence_brings_a_prompt_when_the_session_asks_for_one() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let detection = json!({"type": "server_vad", "idle_timeout_ms": 5_000});
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection}});
+    let mut client = Client::ready(&server, json!({"audio": audio, "output_modalities": ["text"]})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("response.done").await;
+    client.wait("input_audio_buffer.timeout_triggered").await;
+    assert_eq!(client.wait("response.output_text.done").await["text"], super::speech::STILL_THERE);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_expires_with_an_error_and_1001() {
+    let options = ModelOptions { session_cap: Duration::from_millis(300), ..plain() };
+    let server = ModelServer::start(options).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    assert_eq!(client.wait("error").await["error"]["code"], "session_expired");
+    assert_eq!(client.close_code().await.map(|(code, _)| code), Some(1001));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn faults_strike_where_they_should() {
+    let first = When::Response(1);
+    for (fault, expected) in [
+        (Fault::ResponseFailed { nth: 1, code: "rate_limit_exceeded" }, "failed"),
+        (Fault::ResponseIncomplete { nth: 1, reason: "content_filter" }, "incomplete"),
+        (Fault::TwoItems, "completed"),
+        (Fault::UnsolicitedError(first), "completed"),
+        (Fault::Drop(first), ""),
+        (Fault::Close { when: first, code: 1011, reason: "boom" }, ""),
+    ] {
+        let server =
+            ModelServer::start(ModelOptions { faults: vec![fault.clone()], ..plain() }).await.unwrap();
+        let mut client = Client::ready(&server, json!({})).await;
+        client.send(json!({"type": "response.create"})).await;
+        if expected.is_empty() {
+            while let Some(Message::Text(_)) = client.message().await {}
+            assert!(server.until(LIMIT, |logs| logs[0].closed.is_some()).await, "{fault:?}");
+        } else {
+            let response = client.wait("response.done").await["response"].take();
+            assert_eq!(response["status"], expected, "{fault:?}");
+            if fault == Fault::TwoItems {
+                assert_eq!(response["output"][0]["phase"], "commentary");
+                assert_eq!(response["output"][1]["phase"], "final_answer");
+            }
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn optional_fields_can_be_refused_once() {
+    let faults = vec![Fault::RefuseOptional { once: true }];
+    let server = ModelServer::start(ModelOptions { faults, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    let update = json!({"type": "session.update", "session": {"type": "realtime", "truncation": "disabled"}});
+    assert_eq!(client.error(update.clone()).await["param"], "session.truncation");
+    client.send(update).await;
+    client.wait("session.updated").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stamps_are_measured_both_ways() {
+    let server = ModelServer::start(ModelOptions { speech: Speech::Stamped, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    for sequence in 0..20 {
+        let mut frame = silence(20);
+        frame[..tag::STAMP_LEN].copy_from_slice(&tag::stamp(tag::nanos(), sequence));
+        client.append(&frame).await;
+    }
+    client.send(json!({"type": "response.create"})).await;
+    let events = client.through("response.done").await;
+    assert!(order(&events).first().is_some_and(|kind| kind == "response.created"));
+    let head = audio_of(&events).first_chunk().copied().unwrap();
+    assert!(tag::unstamp(&head).is_some_and(|(sent, _)| sent <= tag::nanos()));
+    let latencies = &server.sessions()[0].latencies;
+    assert!(latencies.len() == 20 && latencies.iter().all(|latency| *latency < LIMIT));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn mulaw_sent_before_the_update_is_not_understood() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let url = format!("{}?model=gpt-realtime", server.url());
+    let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
+    client.append(&silence(480)).await;
+    client.send(json!({"type": "input_audio_buffer.commit"})).await;
+    // 480 ms of mu-law are 80 ms of PCM.
+    let message = client.wait("error").await["error"]["message"].take();
+    assert!(message.as_str().unwrap().contains("80.00ms"), "{message}");
+    assert!(!server.sessions()[0].audio_waited_for_update());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let detection = json!({"type": "server_vad", "silence_duration_ms": 500});
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection},
+        "output": {"format": {"type": "audio/pcmu"}}});
+    let mut client = Client::ready(&server, json!({"audio": audio})).await;
+    let clip = super::speech::ready(Speech::Clips, super::speech::HELLO, 1).unwrap();
+    client.append(&[&silence(300), &clip[..], &silence(700)].concat()).await;
+    client.wait("response.done").await;
+    let instructions = "Say exactly: \"Nobody has ever recorded this line.\"";
+    client.send(json!({"type": "response.create", "response": {"instructions": instructions}})).await;
+    let events = client.through("response.done").await;
+    assert!(audio_of(&events).len() > 8_000);
+    assert_eq!(server.sessions()[0].speech_started.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_interruption_may_be_followed_by_late_audio_that_can_still_be_truncated() {
+    let options = ModelOptions { oddities: true, late_deltas: true, burst: 3.0, ..plain() };
+    let options =
+        ModelOptions { script: Script::rehearsal(["a", "b", "c"]), speech: Speech::Tagged, ..options };
+    let server = ModelServer::start(options).await.unwrap();
+    let mut late = 0;
+    for _ in 0..6 {
+        let mut client = Client::ready(&server, json!({})).await;
+        client.append(&[voice(400), silence(300)].concat()).await;
+        let mut events = client.through("response.output_audio.delta").await;
+        client.append(&voice(200)).await;
+        events.extend(client.through("rate_limits.updated").await);
+        let done = events.iter().position(|event| event["type"] == "response.done").unwrap();
+        late += events[done..].iter().filter(|event| event["type"] == "response.output_audio.delta").count();
+        let (item, ms) = (item_of(&events), audio_of(&events).len() / 8);
+        client
+            .send(json!({"type": "conversation.item.truncate", "item_id": item, "content_index": 0, "audio_end_ms": ms}))
+            .await;
+        client.wait("conversation.item.truncated").await;
+    }
+    assert!(late > 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mute_server_stays_mute() {
+    for (fault, spoken) in [
+        (Fault::NoCreated, &[][..]),
+        (Fault::NoUpdated, &["session.created"]),
+        (Fault::RefuseUpdates, &["session.created", "error"]),
+        (Fault::LateUpdated(Duration::from_millis(100)), &["session.created", "session.updated"]),
+    ] {
+        let server = ModelServer::start(ModelOptions { faults: vec![fault], ..plain() }).await.unwrap();
+        let url = format!("{}?model=gpt-realtime", server.url());
+        let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
+        client.send(json!({"type": "session.update", "session": {"type": "realtime"}})).await;
+        for kind in spoken {
+            assert_eq!(client.next().await["type"], *kind);
+        }
+        let more = timeout(Duration::from_millis(200), client.socket.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stall_lasts_until_it_is_interrupted() {
+    let after = Duration::from_millis(300);
+    let faults = vec![Fault::Stall { nth: 1, after }, Fault::DuplicateSpeechStarted];
+    let server = ModelServer::start(ModelOptions { faults, ..plain() }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("response.output_audio.delta").await;
+    assert!(server.until(LIMIT, |logs| logs[0].items[0].sent_ms >= 300).await);
+    let quiet = async { while client.next().await["type"] != "response.done" {} };
+    assert!(timeout(Duration::from_millis(300), quiet).await.is_err());
+    client.append(&voice(200)).await;
+    let events = client.through("response.done").await;
+    let started = |event: &&Value| event["type"] == "input_audio_buffer.speech_started";
+    assert_eq!(events.iter().filter(started).count(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_is_transcribed_interrupted_and_ended_by_the_model() {
+    let script = Script::rehearsal(["When are you open?", "Book me in.", "Thank you, bye."]);
+    let server = ModelServer::start(ModelOptions { script, oddities: true, ..plain() }).await.unwrap();
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}},
+        "output": {"format": {"type": "audio/pcmu"}}});
+    let tools = json!([{"type": "function", "name": "end_call"}]);
+    let mut client = Client::ready(&server, json!({"audio": audio, "tools": tools})).await;
+    let mut said = Vec::new();
+    let mut cached = Vec::new();
+    for _ in 0..3 {
+        client.append(&[voice(300), silence(300)].concat()).await;
+        let mut events = client.through("response.done").await;
+        let completed = |event: &&Value| event["type"].as_str().unwrap().ends_with("transcription.completed");
+        if !events.iter().any(|event| completed(&event)) {
+            events.push(client.wait("conversation.item.input_audio_transcription.completed").await);
+        }
+        let user =
+            &events.iter().find(|event| event["type"] == "input_audio_buffer.committed").unwrap()["item_id"];
+        let transcript = events.iter().find(completed).unwrap();
+        assert_eq!(transcript["item_id"], *user);
+        said.push(transcript["transcript"].as_str().unwrap().to_owned());
+        let done = events.iter().find(|event| event["type"] == "response.done").unwrap();
+        cached.push(done["response"]["usage"]["input_token_details"]["cached_tokens"].as_u64().unwrap());
+        if said.len() == 3 {
+            assert_eq!(done["response"]["output"][1]["name"], "end_call");
+        }
+    }
+    assert_eq!(said, ["When are you open?", "Book me in.", "Thank you, bye."]);
+    assert!(cached[0] == 0 && cached[2] > cached[1] && cached[2] % 64 == 0, "{cached:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_pings_and_ends_a_session_that_is_silent_about_it() {
+    let options = ModelOptions { ping: Duration::from_millis(40), ..plain() };
+    let server = ModelServer::start(options).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    let message = timeout(LIMIT, client.socket.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(&message, Message::Ping(payload) if payload.len() == 4), "{message:?}");
+    // Unread, the pings go unanswered.
+    assert!(server.until(LIMIT, |logs| matches!(logs[0].closed, Some(Closed::ByServer(1011, _)))).await);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_comes_and_the_session_goes_on() {
+    let huge = Fault::Huge { when: When::Response(1), bytes: 2_000_000 };
+    let options = ModelOptions { faults: vec![Fault::Garbage(When::Response(1)), huge], ..plain() };
+    let server = ModelServer::start(options).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create"})).await;
+    let (mut binary, mut nonsense, mut largest) = (0, 0, 0);
+    loop {
+        match client.message().await.expect("an open socket") {
+            Message::Binary(_) => binary += 1,
+            Message::Text(text) => match serde_json::from_str::<Value>(&text) {
+                Ok(event) if event["type"] == "response.done" => break,
+                Ok(_) => largest = largest.max(text.len()),
+                Err(_) => nonsense += 1,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((binary, nonsense, largest > 2_000_000), (1, 1, true));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_server_leaves_no_task() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("response.created").await;
+    let tasks = server.tasks.clone();
+    timeout(LIMIT, server.stop()).await.unwrap();
+    assert!(tasks.is_empty());
+}
+
+#[tokio::test]
+async fn the_caller_may_be_answered_by_hand() {
+    let server = ModelServer::start(plain()).await.unwrap();
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": null}});
+    let mut client = Client::ready(&server, json!({"audio": audio, "output_modalities": ["text"]})).await;
+    client.append(&voice(400)).await;
+    client.send(json!({"type": "input_audio_buffer.commit"})).await;
+    client.send(json!({"type": "response.create"})).await;
+    let events = client.through("response.done").await;
+    assert_eq!(order(&events)[0], "input_audio_buffer.committed");
+    assert_eq!(events.last().unwrap()["response"]["output"][0]["content"][0]["text"], super::speech::REST);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn with_both_flags_off_only_the_turn_events_flow() {
+    let server = ModelServer::start(ModelOptions { burst: 3.0, ..plain() }).await.unwrap();
+    let detection = json!({"type": "server_vad", "create_response": false, "interrupt_response": false});
+    let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection},
+        "output": {"format": {"type": "audio/pcmu"}}});
+    let mut client = Client::ready(&server, json!({"audio": audio})).await;
+    client.send(json!({"type": "response.create"})).await;
+    client.wait("response.output_audio.delta").await;
+    client.append(&[voice(300), silence(300)].concat()).await;
+    let events = client.through("response.done").await;
+    let kinds = order(&events);
+    assert!(kinds.iter().any(|kind| kind == "input_audio_buffer.committed"));
+    assert!(!kinds.iter().any(|kind| kind == "response.created"));
+    assert_eq!(events.last().unwrap()["response"]["status"], "completed");
+    server.stop().await;
+}

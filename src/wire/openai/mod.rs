@@ -1,0 +1,3 @@
+//! OpenAI's formats.
+
+pub mod realtime;

@@ -1,0 +1,480 @@
+//! Events of the Realtime API over WebSocket, both ways.
+//!
+//! Source: the Realtime API's client and server events (GA). Reading is lenient: an event, field or value that
+//! nobody knows never fails. The two old names of the audio deltas are understood too, since compatible servers
+//! still use them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::audio::{Chunk, NotAChunk};
+use crate::wire::{Text, chunk_of};
+
+/// The largest message that is taken from the model, in bytes.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+
+/// An event from the model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming<'a> {
+    SessionCreated,
+    /// The configuration is in force.
+    SessionUpdated,
+    Error(ErrorBody<'a>),
+    /// The caller began to speak.
+    SpeechStarted {
+        item: Cow<'a, str>,
+    },
+    /// The caller's turn is over.
+    SpeechStopped,
+    ResponseCreated {
+        response: Cow<'a, str>,
+    },
+    AudioDelta {
+        response: Cow<'a, str>,
+        item: Cow<'a, str>,
+        chunk: Result<Chunk, NotAChunk>,
+    },
+    /// What the model says in an item, once whole.
+    SpokenText {
+        item: Cow<'a, str>,
+        text: Cow<'a, str>,
+    },
+    /// What the caller said, after the transcription model.
+    HeardText {
+        item: Cow<'a, str>,
+        text: Cow<'a, str>,
+    },
+    /// An item is whole. Only calls of functions matter.
+    FunctionCall {
+        response: Cow<'a, str>,
+        call: FunctionCall<'a>,
+    },
+    ResponseDone(ResponseDone<'a>),
+    /// Known, and nothing for us.
+    Nothing,
+    /// An event that this version does not know.
+    Unknown,
+}
+
+/// The model wants a function called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCall<'a> {
+    pub id: Cow<'a, str>,
+    pub name: Cow<'a, str>,
+    /// JSON, if all went well; a cancelled response may cut it.
+    pub arguments: Cow<'a, str>,
+}
+
+/// The end of a response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseDone<'a> {
+    pub response: Cow<'a, str>,
+    pub status: Status,
+    /// Why it failed, as a code.
+    pub failure: Option<Cow<'a, str>>,
+    /// Calls of functions among its items, in case their own event did not come.
+    pub calls: Vec<FunctionCall<'a>>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Completed,
+    Cancelled,
+    Incomplete,
+    Failed,
+}
+
+/// An error, without its message: that may quote what was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorBody<'a> {
+    pub kind: Option<Cow<'a, str>>,
+    pub code: Option<Cow<'a, str>>,
+    /// Which parameter was wrong.
+    pub param: Option<Cow<'a, str>>,
+}
+
+/// The frame is not a JSON object with a `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a JSON object with a type")]
+pub struct BadEvent;
+
+/// Reads one event.
+///
+/// # Errors
+/// [`BadEvent`] when the frame is no JSON object with a `type`, or a known event lacks what it must carry.
+pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
+    let raw: Raw<'_> = serde_json::from_slice(frame).map_err(|_| BadEvent)?;
+    Ok(match &*raw.kind.0 {
+        "response.output_audio.delta" | "response.audio.delta" => Incoming::AudioDelta {
+            response: must(raw.response_id)?,
+            item: must(raw.item_id)?,
+            chunk: chunk_of(frame, must(raw.delta)?),
+        },
+        "input_audio_buffer.speech_started" => {
+            Incoming::SpeechStarted { item: text(raw.item_id).unwrap_or_default() }
+        }
+        "input_audio_buffer.speech_stopped" => Incoming::SpeechStopped,
+        "response.created" => {
+            let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
+            Incoming::ResponseCreated { response: response.id.0 }
+        }
+        "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
+        "response.output_item.done" => match read::<RawItem<'_>>(raw.item).and_then(function_call) {
+            Some(call) => Incoming::FunctionCall { response: must(raw.response_id)?, call },
+            None => Incoming::Nothing,
+        },
+        "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
+            Incoming::SpokenText { item: must(raw.item_id)?, text: must(raw.transcript)? }
+        }
+        "conversation.item.input_audio_transcription.completed" => {
+            Incoming::HeardText { item: must(raw.item_id)?, text: must(raw.transcript)? }
+        }
+        "error" => {
+            let error: RawError<'_> = read(raw.error).unwrap_or_default();
+            Incoming::Error(ErrorBody {
+                kind: text(error.kind),
+                code: text(error.code),
+                param: text(error.param),
+            })
+        }
+        "session.created" => Incoming::SessionCreated,
+        "session.updated" => Incoming::SessionUpdated,
+        known if NOTHING_FOR_US.contains(&known) => Incoming::Nothing,
+        _ => Incoming::Unknown,
+    })
+}
+
+/// Events that are part of every conversation and carry nothing that a call needs.
+const NOTHING_FOR_US: [&str; 37] = [
+    "conversation.created",
+    "conversation.item.added",
+    "conversation.item.created",
+    "conversation.item.deleted",
+    "conversation.item.done",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.failed",
+    "conversation.item.input_audio_transcription.segment",
+    "conversation.item.retrieved",
+    "conversation.item.truncated",
+    "input_audio_buffer.cleared",
+    "input_audio_buffer.committed",
+    "input_audio_buffer.timeout_triggered",
+    "mcp_list_tools.completed",
+    "mcp_list_tools.failed",
+    "mcp_list_tools.in_progress",
+    "rate_limits.updated",
+    "response.audio.done",
+    "response.audio_transcript.delta",
+    "response.content_part.added",
+    "response.content_part.done",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "response.mcp_call.completed",
+    "response.mcp_call.failed",
+    "response.mcp_call.in_progress",
+    "response.mcp_call_arguments.delta",
+    "response.mcp_call_arguments.done",
+    "response.output_audio.done",
+    "response.output_audio_transcript.delta",
+    "response.output_item.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.text.delta",
+    "response.text.done",
+    "input_audio_buffer.dtmf_event_received",
+    "output_audio_buffer.cleared",
+];
+
+/// Every field that some event carries, unread: whatever its type, it cannot spoil another event.
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    response_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    item_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    transcript: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    item: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawResponse<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawItem<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    status: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    call_id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    arguments: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct RawError<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    param: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawDetails<'a> {
+    #[serde(borrow, default)]
+    error: Option<RawError<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct RawUsage {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    read::<Text<'_>>(raw).map(|text| text.0)
+}
+
+fn must(raw: Option<&RawValue>) -> Result<Cow<'_, str>, BadEvent> {
+    text(raw).ok_or(BadEvent)
+}
+
+fn function_call(item: RawItem<'_>) -> Option<FunctionCall<'_>> {
+    let whole = item.status.is_none_or(|status| status.0 != "incomplete");
+    if item.kind.0 != "function_call" || !whole {
+        return None;
+    }
+    Some(FunctionCall {
+        id: item.call_id?.0,
+        name: item.name?.0,
+        arguments: item.arguments.map(|text| text.0).unwrap_or_default(),
+    })
+}
+
+fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
+    let response: RawResponse<'_> = read(raw)?;
+    let status = match text(response.status).as_deref() {
+        Some("cancelled") => Status::Cancelled,
+        Some("incomplete") => Status::Incomplete,
+        Some("failed") => Status::Failed,
+        _ => Status::Completed,
+    };
+    let error = read::<RawDetails<'_>>(response.status_details).and_then(|details| details.error);
+    let failure = error.and_then(|error| text(error.code).or_else(|| text(error.kind)));
+    let usage: RawUsage = read(response.usage).unwrap_or_default();
+    let items: Vec<&RawValue> = read(response.output).unwrap_or_default();
+    let calls = match status {
+        Status::Completed => items.into_iter().filter_map(|item| function_call(read(Some(item))?)).collect(),
+        Status::Cancelled | Status::Incomplete | Status::Failed => Vec::new(),
+    };
+    Some(ResponseDone {
+        response: response.id.0,
+        status,
+        failure,
+        calls,
+        tokens_in: usage.input_tokens.unwrap_or_default(),
+        tokens_out: usage.output_tokens.unwrap_or_default(),
+    })
+}
+
+/// The caller's audio, copied once.
+pub fn append(chunk: &Chunk) -> String {
+    const START: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
+    const END: &str = r#""}"#;
+    let audio = chunk.as_str();
+    let mut frame = String::with_capacity(START.len() + audio.len() + END.len());
+    frame.push_str(START);
+    frame.push_str(audio);
+    frame.push_str(END);
+    frame
+}
+
+/// Replaces the given fields of the session; all of them, or none when one is refused.
+pub fn session_update(session: &Value) -> String {
+    json!({"type": "session.update", "session": session}).to_string()
+}
+
+/// Stops one response.
+pub fn cancel(response: &str) -> String {
+    json!({"type": "response.cancel", "response_id": response}).to_string()
+}
+
+/// The caller heard this much of the item, and no more.
+pub fn truncate(item: &str, audio_end_ms: u64) -> String {
+    json!({
+        "type": "conversation.item.truncate",
+        "item_id": item,
+        "content_index": 0,
+        "audio_end_ms": audio_end_ms,
+    })
+    .to_string()
+}
+
+/// The result of a function.
+pub fn function_output(call: &str, output: &str) -> String {
+    json!({
+        "type": "conversation.item.create",
+        "item": {"type": "function_call_output", "call_id": call, "output": output},
+    })
+    .to_string()
+}
+
+/// A line in the caller's name, such as the keys that were pressed.
+pub fn user_text(text: &str) -> String {
+    message("user", "input_text", text)
+}
+
+/// A line in the assistant's name, such as a recorded greeting.
+pub fn assistant_text(text: &str) -> String {
+    message("assistant", "output_text", text)
+}
+
+fn message(role: &str, part: &str, text: &str) -> String {
+    json!({
+        "type": "conversation.item.create",
+        "item": {"type": "message", "role": role, "content": [{"type": part, "text": text}]},
+    })
+    .to_string()
+}
+
+/// Asks for a response; `instructions` replace the session's for this one.
+pub fn response_create(instructions: Option<&str>) -> String {
+    match instructions {
+        Some(instructions) => {
+            json!({"type": "response.create", "response": {"instructions": instructions}}).to_string()
+        }
+        None => r#"{"type":"response.create"}"#.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(text: &str) -> Result<Incoming<'static>, BadEvent> {
+        parse(Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes()))))
+    }
+
+    #[test]
+    fn every_event_of_the_reference_is_read() {
+        let frames = include_str!("../../../tests/frames/realtime-incoming.jsonl");
+        let read: Vec<String> = frames
+            .lines()
+            .map(|line| {
+                let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
+                format!("{kind} {:?}", reading(line).expect(line))
+            })
+            .collect();
+        insta::assert_snapshot!(read.join("\n"));
+    }
+
+    #[test]
+    fn our_events_are_those_of_the_reference() {
+        let ours = [
+            append(&Chunk::from_base64("////".into()).unwrap()),
+            cancel("resp_X"),
+            truncate("item_A", 1480),
+            function_output("call_1", r#"{"state":"shipped"}"#),
+            user_text("Caller pressed 5."),
+            assistant_text("Hello."),
+            response_create(None),
+            response_create(Some("Say \"hi\".")),
+        ];
+        let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
+        let reference = include_str!("../../../tests/frames/realtime-outgoing.jsonl");
+        assert_eq!(
+            ours.iter().map(|frame| value(frame)).collect::<Vec<_>>(),
+            reference.lines().map(value).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn what_nobody_knows_never_fails() {
+        for (what, text, expected) in [
+            ("an event", r#"{"type":"response.smell.delta","delta":{"x":[1]}}"#, Incoming::Unknown),
+            (
+                "a type in another event's field",
+                r#"{"type":"x.y","item_id":7,"response":[]}"#,
+                Incoming::Unknown,
+            ),
+            ("an error without a body", r#"{"type":"error"}"#, {
+                Incoming::Error(ErrorBody { kind: None, code: None, param: None })
+            }),
+            (
+                "an error with a code of another type",
+                r#"{"type":"error","error":{"code":7,"param":["a"],"message":"x"}}"#,
+                Incoming::Error(ErrorBody { kind: None, code: None, param: None }),
+            ),
+            (
+                "a status and an output nobody knows",
+                r#"{"type":"response.done","response":{"id":"r","status":"pondered","output":[{"type":"dream"}],"usage":7}}"#,
+                Incoming::ResponseDone(ResponseDone {
+                    response: "r".into(),
+                    status: Status::Completed,
+                    failure: None,
+                    calls: vec![],
+                    tokens_in: 0,
+                    tokens_out: 0,
+                }),
+            ),
+        ] {
+            assert_eq!(reading(text), Ok(expected), "{what}");
+        }
+        for bad in ["", "hello", "[]", r#"{"type":7}"#, r#"{"type":"response.created","response":{}}"#] {
+            assert_eq!(reading(bad), Err(BadEvent), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_call_cut_by_an_interruption_is_none() {
+        let cut = r#"{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","status":"incomplete","call_id":"c","name":"n","arguments":"{\"a"}}"#;
+        assert_eq!(reading(cut), Ok(Incoming::Nothing));
+    }
+
+    #[test]
+    fn a_delta_is_borrowed_from_its_frame() {
+        let frame = Bytes::from_static(
+            br#"{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"////"}"#,
+        );
+        let Ok(Incoming::AudioDelta { chunk: Ok(chunk), .. }) = parse(&frame) else { panic!("a delta") };
+        assert!(frame.as_ptr_range().contains(&chunk.as_str().as_ptr()));
+    }
+}

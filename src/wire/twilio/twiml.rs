@@ -1,0 +1,116 @@
+//! The few TwiML documents that we answer with.
+//!
+//! No verb follows `</Connect>`: with an `action` it would never run.
+
+use std::fmt::Write as _;
+
+/// One verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb<'a> {
+    /// Opens a bidirectional stream; when it ends, Twilio asks `action` what comes next.
+    ConnectStream {
+        url: &'a str,
+        action: &'a str,
+        status: &'a str,
+    },
+    /// Twilio's own voice. `language` is BCP 47.
+    Say {
+        text: &'a str,
+        language: &'a str,
+    },
+    /// Rings a person, in E.164, for `timeout_secs`.
+    Dial {
+        number: &'a str,
+        timeout_secs: u32,
+    },
+    Hangup,
+}
+
+/// The document. No verbs make the empty answer, which ends a call that is still up.
+pub fn document(verbs: &[Verb<'_>]) -> String {
+    let mut xml = String::from(r#"<?xml version="1.0" encoding="UTF-8"?><Response>"#);
+    for verb in verbs {
+        match verb {
+            Verb::ConnectStream { url, action, status } => write!(
+                xml,
+                r#"<Connect action="{}" method="POST"><Stream url="{}" statusCallback="{}" statusCallbackMethod="POST"/></Connect>"#,
+                escaped(action),
+                escaped(url),
+                escaped(status),
+            ),
+            Verb::Say { text, language } => {
+                write!(xml, r#"<Say language="{}">{}</Say>"#, escaped(language), escaped(text))
+            }
+            Verb::Dial { number, timeout_secs } => {
+                write!(xml, r#"<Dial timeout="{timeout_secs}">{}</Dial>"#, escaped(number))
+            }
+            Verb::Hangup => write!(xml, "<Hangup/>"),
+        }
+        .expect("a String takes all that is written");
+    }
+    xml.push_str("</Response>");
+    xml
+}
+
+/// Text as XML 1.0 takes it; characters that XML cannot hold at all are left out.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => {
+                out.push(character);
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ringing_phone_is_connected_to_a_stream() {
+        let xml = document(&[Verb::ConnectStream {
+            url: "wss://voice.example.com/media-stream/t1",
+            action: "https://voice.example.com/after-stream/t1",
+            status: "https://voice.example.com/stream-status",
+        }]);
+        assert_eq!(
+            xml,
+            concat!(
+                r#"<?xml version="1.0" encoding="UTF-8"?><Response>"#,
+                r#"<Connect action="https://voice.example.com/after-stream/t1" method="POST">"#,
+                r#"<Stream url="wss://voice.example.com/media-stream/t1" "#,
+                r#"statusCallback="https://voice.example.com/stream-status" statusCallbackMethod="POST"/>"#,
+                "</Connect></Response>"
+            )
+        );
+    }
+
+    #[test]
+    fn what_an_owner_writes_cannot_become_markup() {
+        let xml = document(&[
+            Verb::Say { text: "Tom & Jerry's <b>\"bar\"</b>\u{0}", language: "en-US\"" },
+            Verb::Dial { number: "+15550100009", timeout_secs: 20 },
+            Verb::Hangup,
+        ]);
+        let parsed = roxmltree::Document::parse(&xml).expect("well-formed");
+        let verbs: Vec<_> = parsed.root_element().children().collect();
+        assert_eq!(verbs[0].text(), Some("Tom & Jerry's <b>\"bar\"</b>"));
+        assert_eq!(verbs[0].attribute("language"), Some("en-US\""));
+        assert_eq!(verbs[1].text(), Some("+15550100009"));
+        assert_eq!(verbs.len(), 3);
+    }
+
+    #[test]
+    fn nothing_to_do_is_an_empty_response() {
+        assert_eq!(document(&[]), r#"<?xml version="1.0" encoding="UTF-8"?><Response></Response>"#);
+    }
+}

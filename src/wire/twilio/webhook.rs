@@ -1,0 +1,115 @@
+//! The forms that Twilio's webhooks send.
+
+use crate::id::CallSid;
+use crate::phone::Party;
+
+/// A form, decoded once (`+` is a space, `%2B` a plus), in the order it came.
+#[derive(Clone, Default)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads `application/x-www-form-urlencoded`: a body, or the query of a GET.
+    pub fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().collect())
+    }
+
+    /// Every pair: all of them are signed, also those that nobody reads.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// The first value of that name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A request about a call: it rings, a stream has ended, or its status changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRequest {
+    pub call: CallSid,
+    pub from: Party,
+    pub to: Party,
+    pub status: CallStatus,
+    /// Present on the `action` of a `<Dial>`.
+    pub dial_status: Option<DialStatus>,
+}
+
+/// How far a call is (`CallStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallStatus {
+    /// Not over: ringing, answered, or a word that this version does not know.
+    Up,
+    /// Over, for whatever reason.
+    Over,
+}
+
+/// How a `<Dial>` ended (`DialCallStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialStatus {
+    /// They spoke.
+    Completed,
+    /// Busy, no answer, failed or cancelled.
+    NotReached,
+}
+
+impl CallRequest {
+    /// `None` when there is no call SID: then the request is not about a call.
+    pub fn read(form: &Form) -> Option<Self> {
+        let party = |name| Party::from_twilio(form.field(name).unwrap_or_default());
+        Some(Self {
+            call: CallSid::parse(form.field("CallSid")?)?,
+            from: party("From"),
+            to: party("To"),
+            status: match form.field("CallStatus") {
+                Some("completed" | "busy" | "failed" | "no-answer" | "canceled") => CallStatus::Over,
+                _ => CallStatus::Up,
+            },
+            dial_status: form.field("DialCallStatus").map(|status| match status {
+                "completed" | "answered" => DialStatus::Completed,
+                _ => DialStatus::NotReached,
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ringing_call_is_read_and_every_pair_kept() {
+        let form = Form::parse(
+            b"CallSid=CA01&From=%2B15550100007&To=%2B15550100001&CallStatus=ringing&Odd=a+b%26&Odd=&Empty",
+        );
+        let request = CallRequest::read(&form).unwrap();
+        assert_eq!(request.call.as_str(), "CA01");
+        assert_eq!(request.from, Party::from_twilio("+15550100007"));
+        assert_eq!((request.status, request.dial_status), (CallStatus::Up, None));
+        assert_eq!(form.pairs().len(), 7);
+        assert_eq!(form.field("Odd"), Some("a b&"));
+    }
+
+    #[test]
+    fn an_ended_call_and_an_ended_dial_are_told_apart() {
+        for (body, status, dial) in [
+            ("CallSid=CA1&CallStatus=completed", CallStatus::Over, None),
+            ("CallSid=CA1&CallStatus=in-progress", CallStatus::Up, None),
+            (
+                "CallSid=CA1&CallStatus=in-progress&DialCallStatus=completed",
+                CallStatus::Up,
+                Some(DialStatus::Completed),
+            ),
+            (
+                "CallSid=CA1&CallStatus=in-progress&DialCallStatus=no-answer",
+                CallStatus::Up,
+                Some(DialStatus::NotReached),
+            ),
+        ] {
+            let request = CallRequest::read(&Form::parse(body.as_bytes())).unwrap();
+            assert_eq!((request.status, request.dial_status), (status, dial), "{body}");
+        }
+        assert_eq!(CallRequest::read(&Form::parse(b"From=x")), None);
+        assert_eq!(CallRequest::read(&Form::parse(b"CallSid=..%2F")), None);
+    }
+}

@@ -1,0 +1,597 @@
+//! YAML as written: a tree in which every key and value knows its place.
+//!
+//! It parses with limits (size, depth, aliases), keeps duplicate keys, and replaces `${NAME}` in
+//! values before anybody asks for their type. What the keys mean is not known here. A value that
+//! came from the environment is never shown: it prints as it was written.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
+use serde_yaml::{Location, Spanned};
+
+use crate::problem::{self, Problem, Source, Span};
+
+/// The largest YAML file that is read, in bytes.
+pub const LARGEST: usize = 256 * 1024;
+/// The longest text that a value may have after `${…}` is replaced, in bytes.
+const LONGEST_VALUE: usize = 256 * 1024;
+const DEEPEST: usize = 32;
+
+/// A file as it was on the disk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As the owner knows it, such as `assistants/clinic.yaml`.
+    pub path: String,
+    pub bytes: Vec<u8>,
+}
+
+impl SourceFile {
+    pub fn new(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> SourceFile {
+        SourceFile { path: path.into(), bytes: bytes.into() }
+    }
+}
+
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.path, self.bytes.len())
+    }
+}
+
+/// What reading a file gave. With a problem of severity error, `root` may be partial.
+#[derive(Debug)]
+pub struct Document {
+    pub source: Source,
+    /// `None` for a file that cannot be read at all. An empty file has a null root.
+    pub root: Option<Node>,
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub span: Span,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    Scalar(Scalar),
+    Seq(Vec<Node>),
+    /// In the order of the file; a key may come twice.
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub name: String,
+    pub span: Span,
+}
+
+/// A single value. Its type is judged when it is asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Scalar {
+    text: String,
+    style: Style,
+    /// The text before `${…}` was replaced, where there was one.
+    written: Option<String>,
+}
+
+/// How a value stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Quoted,
+    /// After `|`: its lines are the file's lines.
+    Literal,
+    /// After `>`.
+    Folded,
+}
+
+impl Node {
+    pub fn scalar(&self) -> Option<&Scalar> {
+        match &self.kind {
+            Kind::Scalar(scalar) => Some(scalar),
+            Kind::Seq(_) | Kind::Map(_) => None,
+        }
+    }
+
+    /// Nothing, or an environment variable that holds nothing.
+    pub fn is_null(&self) -> bool {
+        self.scalar().is_some_and(Scalar::is_null)
+    }
+
+    /// What it is, in words: `a list`.
+    pub fn what(&self) -> &'static str {
+        match &self.kind {
+            Kind::Seq(_) => "a list",
+            Kind::Map(_) => "a map",
+            Kind::Scalar(scalar) if scalar.is_null() => "empty",
+            Kind::Scalar(scalar) if scalar.bool().is_some() => "true or false",
+            Kind::Scalar(scalar) if scalar.number().is_some() => "a number",
+            Kind::Scalar(_) => "a text",
+        }
+    }
+}
+
+impl Scalar {
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Whether it came, wholly or in part, from the environment or a default in `${…}`.
+    pub fn expanded(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// The value as a message may show it.
+    pub fn shown(&self) -> String {
+        problem::shown(self.written.as_deref().unwrap_or(&self.text))
+    }
+
+    pub fn is_null(&self) -> bool {
+        match self.written {
+            Some(_) => self.text.is_empty(),
+            None => {
+                self.style == Style::Plain
+                    && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+            }
+        }
+    }
+
+    /// Quotes make a text, unless `${…}` stood inside them.
+    fn typed(&self) -> bool {
+        self.style == Style::Plain || self.written.is_some()
+    }
+
+    pub fn bool(&self) -> Option<bool> {
+        match self.text.trim() {
+            _ if !self.typed() => None,
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => None,
+        }
+    }
+
+    pub fn number(&self) -> Option<f64> {
+        let text = self.text.trim();
+        let looks_so = text.bytes().any(|b| b.is_ascii_digit())
+            && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
+        if !self.typed() || !looks_so {
+            return None;
+        }
+        text.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+/// Reads a file: its tree, with every `${NAME}` replaced.
+pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Document {
+    let path = file.path.as_str();
+    let text = match text(path, &file.bytes) {
+        Ok(text) => text,
+        Err(problem) => {
+            let source = Source::new(path, "");
+            return Document { source, root: None, problems: vec![*problem] };
+        }
+    };
+    let source = Source::new(path, text);
+    let mut problems = Vec::new();
+    let root = match parse(text, &source) {
+        Ok(mut root) => {
+            let mut expansion = Expansion { environment, source: &source, text, problems: &mut problems };
+            expansion.node(&mut root);
+            Some(root)
+        }
+        Err(problem) => {
+            problems.push(*problem);
+            None
+        }
+    };
+    Document { source, root, problems }
+}
+
+/// The text of a file of at most [`LARGEST`] bytes, without a byte order mark.
+pub fn text<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Problem>> {
+    if bytes.len() > LARGEST {
+        let message = format!("the file has {} KiB, and may have at most 256", bytes.len() / 1024);
+        return Err(Box::new(Problem::about(path, "file.large", message)));
+    }
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+        let problem = Problem::about(path, "file.encoding", "the file is UTF-16");
+        return Err(Box::new(problem.help("save it as UTF-8")));
+    }
+    if let Some(at) = bytes.iter().position(|&b| b == 0) {
+        let line = bytes[..at].iter().filter(|&&b| b == b'\n').count() + 1;
+        let message = format!("line {line} holds a zero byte: this is not a text file");
+        return Err(Box::new(Problem::about(path, "file.binary", message)));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        let message = format!("line {line} holds bytes that are not UTF-8");
+        Box::new(Problem::about(path, "file.encoding", message).help("save the file as UTF-8"))
+    })
+}
+
+fn parse(text: &str, source: &Source) -> Result<Node, Box<Problem>> {
+    let blank = |line: &str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#')
+    };
+    if text.lines().all(blank) {
+        let scalar = Scalar { text: String::new(), style: Style::Plain, written: None };
+        return Ok(Node { span: Span { line: 1, column: 1, ..Span::default() }, kind: Kind::Scalar(scalar) });
+    }
+    let options = serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_depth: DEEPEST,
+            max_nodes: 20_000,
+            max_events: 60_000,
+            max_aliases: 200,
+            max_anchors: 200,
+            max_documents: 2,
+            max_merge_keys: 200,
+            max_total_scalar_bytes: 2 * LARGEST,
+        },
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        alias_limits: serde_yaml::alias_limits! {
+            max_total_replayed_events: 20_000,
+            max_replay_stack_depth: 16,
+        },
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        with_snippet: false,
+    };
+    let tree: Spanned<Raw> = serde_yaml::from_str_with_options(text, options)
+        .map_err(|error| Box::new(broken(text, source, &error)))?;
+    let lines = Lines::new(text);
+    lines.node(tree).map_err(|(span, message)| Box::new(source.error(span, "yaml.key", message)))
+}
+
+/// A parser's complaint, with the cause that people most often meet.
+fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> Problem {
+    let said = error.without_snippet().to_string();
+    let said = said.lines().next().unwrap_or_default();
+    // The parser puts the place into its sentence; ours has it already.
+    let said = said.split(" at line ").next().unwrap_or(said);
+    let message = if said.contains("alias") {
+        "the aliases (`*name`) in this file repeat too much".to_owned()
+    } else if said.contains("multiple YAML documents") {
+        "a second document starts here, and a file may hold one".to_owned()
+    } else {
+        format!("this is not valid YAML: {}", problem::masked(said))
+    };
+    let place = error.location().filter(|at| at.line() > 0);
+    let line = place.and_then(|at| text.lines().nth(at.line() as usize - 1)).unwrap_or_default();
+    let mut found = match place {
+        Some(at) => source.error(Lines::new(text).at(at), "yaml.syntax", message),
+        None => Problem::about(source.path(), "yaml.syntax", message),
+    };
+    let indent = line.len() - line.trim_start().len();
+    if line[..indent].contains('\t') || said.contains("tab") {
+        found = found.help("YAML is indented with spaces; this line has a tab");
+    } else if line.contains("{{") && !line.contains('"') && !line.contains('\'') {
+        found = found.help("put a text with {{ … }} in quotes");
+    } else if line.matches(": ").count() > 1 && !line.contains('{') {
+        found = found.help("put a text that holds a colon in quotes");
+    }
+    found
+}
+
+/// The tree as serde hands it over. Plain scalars are read from the source, not from here: their
+/// type is not the parser's to judge, or `+15550100001` would lose its plus.
+enum Raw {
+    Text(String),
+    Plain,
+    Seq(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::Seq(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+/// A text and where its lines begin.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Lines<'a> {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Lines { text, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// A parser's location as a span that lies within the text, whatever the parser said.
+    fn at(&self, location: Location) -> Span {
+        let line = (location.line() as usize).clamp(1, self.starts.len());
+        let mut column = (location.column() as usize).max(1);
+        let start_of_line = self.starts[line - 1];
+        let rest = &self.text[start_of_line..];
+        let wide = rest.lines().next().unwrap_or_default().chars().count();
+        column = column.min(wide + 1);
+        let start =
+            rest.char_indices().nth(column - 1).map_or(self.text.len(), |(offset, _)| start_of_line + offset);
+        let tail = &self.text[start..];
+        let chars = location.span().len() as usize;
+        let len = tail.char_indices().nth(chars).map_or(tail.len(), |(offset, _)| offset);
+        Span { start, len, line, column }
+    }
+
+    fn node(&self, raw: Spanned<Raw>) -> Result<Node, (Span, String)> {
+        let span = self.at(raw.defined);
+        let source = &self.text[span.start..span.start + span.len];
+        let kind = match raw.value {
+            Raw::Text(text) => {
+                let style = match source.bytes().next() {
+                    Some(b'"' | b'\'') => Style::Quoted,
+                    _ => self.block_style(span).unwrap_or(Style::Plain),
+                };
+                Kind::Scalar(Scalar { text, style, written: None })
+            }
+            Raw::Plain => {
+                let text = source.trim().to_owned();
+                Kind::Scalar(Scalar { text, style: Style::Plain, written: None })
+            }
+            Raw::Seq(items) => {
+                Kind::Seq(items.into_iter().map(|item| self.node(item)).collect::<Result<_, _>>()?)
+            }
+            Raw::Map(entries) => Kind::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| Ok((self.key(key)?, self.node(value)?)))
+                    .collect::<Result<_, (Span, String)>>()?,
+            ),
+        };
+        Ok(Node { span, kind })
+    }
+
+    /// A block's place is its first line of text; the sign that opened it ends the line above.
+    fn block_style(&self, span: Span) -> Option<Style> {
+        let line_start = *self.starts.get(span.line.checked_sub(1)?)?;
+        if !self.text[line_start..span.start].trim().is_empty() {
+            return None;
+        }
+        let above = self.text[..line_start].trim_end().lines().next_back()?;
+        let above = above.split(" #").next()?.trim_end();
+        let sign = above.trim_end_matches(|c: char| matches!(c, '-' | '+' | '1'..='9'));
+        match sign.bytes().next_back()? {
+            b'|' => Some(Style::Literal),
+            b'>' => Some(Style::Folded),
+            _ => None,
+        }
+    }
+
+    fn key(&self, raw: Spanned<Raw>) -> Result<Key, (Span, String)> {
+        let node = self.node(raw)?;
+        match node.kind {
+            Kind::Scalar(scalar) if !scalar.text.is_empty() => Ok(Key { name: scalar.text, span: node.span }),
+            Kind::Scalar(_) => Err((node.span, "a key is missing before the colon".to_owned())),
+            Kind::Seq(_) | Kind::Map(_) => Err((
+                node.span,
+                "a key must be a plain word; a value that starts with { needs quotes".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Replaces `${NAME}`, `${NAME:-default}` and `$${`.
+struct Expansion<'a> {
+    environment: &'a BTreeMap<String, String>,
+    source: &'a Source,
+    text: &'a str,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Expansion<'_> {
+    fn node(&mut self, node: &mut Node) {
+        let span = node.span;
+        match &mut node.kind {
+            Kind::Seq(items) => items.iter_mut().for_each(|item| self.node(item)),
+            Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| self.node(value)),
+            Kind::Scalar(scalar) if scalar.text.contains("${") => {
+                let written = scalar.text.clone();
+                let (text, replaced) = self.expand(&written, span, 0);
+                scalar.text = text;
+                if replaced {
+                    scalar.written = Some(written);
+                }
+            }
+            Kind::Scalar(_) => {}
+        }
+    }
+
+    /// The text with its names replaced, and whether there was one.
+    fn expand(&mut self, text: &str, span: Span, depth: usize) -> (String, bool) {
+        let mut out = String::with_capacity(text.len());
+        let mut replaced = false;
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                // `$${` is how `${` is written.
+                out.push_str(&rest[..at - 1]);
+                out.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            out.push_str(&rest[..at]);
+            let inner = &rest[at + 2..];
+            let Some(end) = closing(inner) else {
+                self.report(
+                    span,
+                    "${",
+                    "env.syntax",
+                    "`${` has no closing brace",
+                    "write `$${` for a plain `${`",
+                );
+                out.push_str("${");
+                rest = inner;
+                continue;
+            };
+            let (name, default) = match inner[..end].split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (&inner[..end], None),
+            };
+            rest = &inner[end + 1..];
+            replaced = true;
+            if !is_name(name) {
+                let message = format!("`${{{}}}` does not name a variable", problem::shown(name));
+                let help = "write `${NAME}` or `${NAME:-default}`, and `$${` for a plain `${`";
+                self.report(span, "${", "env.syntax", &message, help);
+                continue;
+            }
+            let value = self.environment.get(name).filter(|value| !value.is_empty());
+            match (value, default) {
+                (Some(value), _) => out.push_str(value),
+                (None, Some(default)) if depth < 4 => {
+                    out.push_str(&self.expand(default, span, depth + 1).0);
+                }
+                (None, Some(default)) => out.push_str(default),
+                (None, None) => {
+                    let message = format!("the environment variable `{name}` is not set");
+                    let help = format!("set {name}, or write `${{{name}:-default}}` to give it a default");
+                    self.report(span, &format!("${{{name}}}"), "env.missing", &message, &help);
+                    // Something that is not empty, so that no second problem follows from this one.
+                    out.push_str(MISSING);
+                }
+            }
+            if out.len() > LONGEST_VALUE {
+                self.report(
+                    span,
+                    "${",
+                    "env.large",
+                    "this value is too long once its variables are replaced",
+                    "a value has at most 256 KiB",
+                );
+                out.clear();
+                return (out, replaced);
+            }
+        }
+        out.push_str(rest);
+        (out, replaced)
+    }
+
+    /// Points at the very `${…}` where it can be found in the file.
+    fn report(&mut self, span: Span, find: &str, code: &'static str, message: &str, help: &str) {
+        let within = self.text.get(span.start..span.start + span.len).unwrap_or_default();
+        let span = match within.find(find) {
+            Some(at) => {
+                let before = &within[..at];
+                let breaks = before.matches('\n').count();
+                let column = match before.rfind('\n') {
+                    Some(newline) => before[newline + 1..].chars().count() + 1,
+                    None => span.column + before.chars().count(),
+                };
+                Span { start: span.start + at, len: find.len(), line: span.line + breaks, column }
+            }
+            None => span,
+        };
+        self.problems.push(self.source.error(span, code, message).help(help));
+    }
+}
+
+/// Stands for a variable that is not set, so that its value is not judged as well.
+pub const MISSING: &str = "\u{fffc}";
+
+/// Where the brace that closes `${` is: braces within a default come in pairs.
+fn closing(inner: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in inner.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Folders of assistants, good and bad, and what their owner is told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
+use switchboard::phone::{Party, PhoneNumber};
+use switchboard::problem;
+use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
+use switchboard::reload::read::read_folder;
+
+/// What no message may ever hold.
+const SECRETS: [&str; 3] = ["hunter2value", "15550100001", "15550177777"];
+
+fn environment() -> BTreeMap<String, String> {
+    let pairs = [
+        ("SECRET_TEXT", "hunter2value {{ nowhere }}"),
+        ("SECRET_VOICE", "hunter2value"),
+        ("SECRET_NUMBER", "hunter2value"),
+        ("GOOD_NUMBER", "+15550177777"),
+        ("EMPTY", ""),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+fn check(folder: &Folder) -> Checked {
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    Roster::check(folder, &environment(), &[provider])
+}
+
+/// Every case of a folder: a single file, or a folder that is read as the real one.
+fn cases(kind: &str) -> Vec<(String, Folder)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assistants").join(kind);
+    let mut paths: Vec<PathBuf> = fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let mut cases = Vec::new();
+    for path in paths.iter().filter(|path| path.extension().is_none_or(|e| e != "snap")) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut folder = match path.is_dir() {
+            true => read_folder(path).unwrap(),
+            false => Folder {
+                assistants: vec![SourceFile::new(
+                    path.file_name().unwrap().to_str().unwrap(),
+                    fs::read(path).unwrap(),
+                )],
+                ..Folder::default()
+            },
+        };
+        let Folder { assistants, fragments, greetings } = &mut folder;
+        for file in assistants.iter_mut().chain(fragments).chain(greetings) {
+            file.path = file.path.replace(&format!("{}/", path.display()), "");
+        }
+        cases.push((name, folder));
+    }
+    cases
+}
+
+fn facts(caller: &str) -> Facts {
+    Facts {
+        caller: Party::from_twilio(caller),
+        called: Party::from_twilio("+15550100001"),
+        call: "CA1".to_owned(),
+        now: "2026-03-03T14:05:00Z".parse().unwrap(),
+    }
+}
+
+#[test]
+fn every_bad_file_is_explained() {
+    let cases = cases("invalid");
+    assert!(cases.len() >= 20, "only {} cases", cases.len());
+    insta::with_settings!({ snapshot_path => "assistants/invalid", prepend_module_to_snapshot => false, omit_expression => true }, {
+        for (name, folder) in cases {
+            let checked = check(&folder);
+            let problems = checked.problems();
+            assert!(!problems.is_empty(), "{name} has no problem");
+            let plain = problem::plain(&problems);
+            let everything = format!("{plain}{}{problems:?}{checked:?}", problem::pretty(&problems));
+            for secret in SECRETS {
+                assert!(!everything.contains(secret), "{name} shows {secret}:\n{everything}");
+            }
+            insta::assert_snapshot!(name, plain);
+        }
+    });
+}
+
+#[test]
+fn every_good_file_passes_without_a_word() {
+    let cases = cases("valid");
+    assert!(cases.len() >= 8, "only {} cases", cases.len());
+    for (name, folder) in cases {
+        let checked = check(&folder);
+        assert_eq!(problem::plain(&checked.problems()), "", "{name}");
+        let roster = checked.roster.unwrap();
+        for assistant in roster.iter() {
+            for caller in ["+15550109999", "anonymous", "client:bob", "+442079460000"] {
+                assistant.plan(&facts(caller)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_shipped_folder_passes_and_greets() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assistants");
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let checked = Roster::check(&read_folder(&dir).unwrap(), &BTreeMap::new(), &[provider]);
+    assert_eq!(problem::plain(&checked.problems()), "");
+    let roster = checked.roster.unwrap();
+    let say = |name: &str| {
+        let plan = roster.by_name(name).unwrap().plan(&facts("+15550109999")).unwrap();
+        assert!(plan.call_control.end_call, "{name}");
+        assert!(plan.instructions.contains("end_call"), "{name}");
+        plan.greeting.say.unwrap()
+    };
+    assert_eq!(roster.len(), 3);
+    assert_eq!(say("personal"), "Hello, how can I help you today?");
+    assert_eq!(say("clinic"), "Hello, Example Dental, how can I help?");
+    assert_eq!(say("pizzeria"), "Thank you for calling Example Pizzeria. What would you like to order?");
+    let find = |number: &str| roster.find(&PhoneNumber::parse(number).unwrap()).unwrap().name().to_owned();
+    assert_eq!(find("+15550100001"), "clinic");
+    assert_eq!(find("+15550100002"), "pizzeria");
+    assert_eq!(find("+15550109999"), "personal");
+    assert_eq!(roster.find_party(&Party::from_twilio("sip:a@b")).unwrap().name(), "personal");
+    assert!(!format!("{roster:?}").contains("15550100001"));
+}
+
+#[test]
+fn the_seeds_variables_are_read() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assistants");
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let environment = [
+        ("ASSISTANT_INSTRUCTIONS", "You are a pirate.\nSay {% arr"),
+        ("VOICE", "cedar"),
+        ("PERSONAL_NUMBER", "+15550100009"),
+        ("TEMPERATURE", "0.8"),
+    ];
+    let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let checked = Roster::check(&read_folder(&dir).unwrap(), &environment, &[provider]);
+    let codes: Vec<_> = checked.warnings.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["temperature.no_effect"]);
+    let roster = checked.roster.unwrap();
+    assert!(roster.find(&PhoneNumber::parse("+15550109999").unwrap()).is_none());
+    let plan = roster.by_name("personal").unwrap().plan(&facts("anonymous")).unwrap();
+    assert!(plan.instructions.contains("You are a pirate.\nSay {% arr"));
+    assert_eq!((plan.voice.as_str(), plan.temperature), ("cedar", None));
+}
+
+#[test]
+fn a_plan_holds_what_the_file_says() {
+    let folder = cases("valid").into_iter().find(|(name, _)| name == "everything").unwrap().1;
+    let roster = check(&folder).roster.unwrap();
+    let plan = roster.by_name("everything").unwrap().plan(&facts("+15550109999")).unwrap();
+    // The provider's abilities are not the file's.
+    let shown = format!("{plan:#?}");
+    let (before, after) = (shown.find("    provider:").unwrap(), shown.find("    model: ").unwrap());
+    insta::assert_snapshot!(format!("{}{}", &shown[..before], &shown[after..]));
+}
+
+#[test]
+fn rosters_are_equal_where_their_files_mean_the_same() {
+    let roster = |text: &str| {
+        let assistants = vec![SourceFile::new("a.yaml", text)];
+        check(&Folder { assistants, ..Folder::default() }).roster.unwrap()
+    };
+    let one = roster("instructions: Be kind.\nnumbers: ['+15550100001']\n");
+    assert_eq!(one, roster("# The same\nnumbers: [+15550100001]\ninstructions: 'Be kind.'\n"));
+    assert_ne!(one, roster("instructions: Be kind!\nnumbers: ['+15550100001']\n"));
+    assert_ne!(one, roster("instructions: Be kind.\nnumbers: ['+15550100002']\n"));
+    assert!(one.find(&PhoneNumber::parse("+15550100002").unwrap()).is_none());
+    assert!(one.find_party(&Party::Withheld).is_none());
+}
+
+#[test]
+fn an_empty_folder_is_a_problem() {
+    let problems = check(&Folder::default()).problems();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["folder.empty"]);
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEYS: [&str; 14] = [
+        "numbers",
+        "voice",
+        "model",
+        "instructions",
+        "greeting",
+        "turn_taking",
+        "limits",
+        "busy",
+        "variables",
+        "callers",
+        "fragments",
+        "mcp",
+        "timezone",
+        "transcription",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_check_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            check(&Folder { assistants: vec![SourceFile::new("a.yaml", bytes)], ..Folder::default() });
+        }
+
+        #[test]
+        fn no_shape_makes_the_check_panic(
+            entries in proptest::collection::vec((proptest::sample::select(&KEYS[..]), "([a-z0-9{}%$ :,*&!\"'|>\\[\\]-]|\n  ){0,30}"), 0..6)
+        ) {
+            let text: String = entries.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
+            let checked = check(&Folder { assistants: vec![SourceFile::new("a.yaml", text)], ..Folder::default() });
+            problem::pretty(&checked.problems());
+        }
+
+        #[test]
+        fn no_template_makes_the_check_panic(text in "(\\{\\{|\\}\\}|\\{%|%\\}|[a-z. ]|for x in|if |endif|endfor|caller|\n|[(|)'0-9~é]){0,40}") {
+            let yaml = format!("instructions: |\n  {}\n", text.replace('\n', "\n  "));
+            let checked = check(&Folder { assistants: vec![SourceFile::new("a.yaml", yaml)], ..Folder::default() });
+            problem::pretty(&checked.problems());
+        }
+    }
+}
