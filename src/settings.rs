@@ -58,6 +58,8 @@ pub struct Settings {
     pub metrics_port: Option<u16>,
     pub metrics_token: Option<Secret>,
     pub state_dir: Option<PathBuf>,
+    /// Trusted certificates, in place of the system's.
+    pub ssl_cert_file: Option<PathBuf>,
     /// The log filter, as in `RUST_LOG`.
     pub log: String,
     /// `None`: text on a terminal, else JSON.
@@ -163,6 +165,7 @@ impl Settings {
             metrics_port: reader.parsed("METRICS_PORT", "a port, 0 to 65535"),
             metrics_token: reader.secret("METRICS_TOKEN"),
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
+            ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT", "`text` or `json`"),
             machine: environment("FLY_MACHINE_ID"),

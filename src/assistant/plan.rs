@@ -2,6 +2,7 @@
 //!
 //! A call keeps its plan from the ring to the goodbye, whatever happens to the files meanwhile.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::phone::PhoneNumber;
 use crate::provider::Provider;
 
 /// All that a call needs to know of its assistant.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
     pub assistant: String,
@@ -36,8 +37,16 @@ pub struct Plan {
     pub on_failure: OnFailure,
 }
 
+impl fmt::Debug for Plan {
+    /// Names only: rendered text may hold the caller's number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { assistant, provider, model, voice, .. } = self;
+        write!(f, "Plan({assistant} with {voice} on {model} at {})", provider.name)
+    }
+}
+
 /// How a call opens.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Greeting {
     pub first: First,
     /// The rendered line. With a clip it is the clip's text; without one the model is asked to say it.
@@ -120,7 +129,7 @@ pub struct Limits {
 }
 
 /// A sentence for Twilio's voice to say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Line {
     pub say: String,
     /// BCP 47, such as `en-US`.
@@ -128,7 +137,7 @@ pub struct Line {
 }
 
 /// What the caller hears when the conversation broke, and who is dialled then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OnFailure {
     pub line: Line,
     pub dial: Option<PhoneNumber>,

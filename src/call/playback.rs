@@ -148,9 +148,10 @@ impl Playback {
         }
     }
 
-    /// The phone echoed `mark`. False for one that we do not wait for: unknown, echoed before, or cleared.
+    /// The phone echoed `mark`. One that was echoed before, or cleared, proves nothing. False for one that was
+    /// never sent.
     pub fn played(&mut self, mark: Mark, now: Instant) -> bool {
-        let Some(pending) = self.marks.remove(&mark) else { return false };
+        let Some(pending) = self.marks.remove(&mark) else { return mark.0 < self.next_mark };
         if let Some(sent) = pending.alone_since {
             let round_trip = now.saturating_duration_since(sent);
             self.least_round_trip =

@@ -125,7 +125,7 @@ impl Playback {
         }
         self.waiting.clear();
         let tail = self.heard.as_deref().unwrap_or_default();
-        let last = tail.len().min(run.played.min(8) as usize);
+        let last = tail.len().min(run.played.min(16) as usize);
         Cleared {
             at: now,
             last: tail[tail.len() - last..].to_vec(),
@@ -204,7 +204,7 @@ mod tests {
         playback.advance(start + ms(50), &mut out);
         let cleared = playback.clear(start + ms(50), &mut out);
         assert_eq!((cleared.run_played, cleared.dropped, cleared.marks), (400, 400, 1));
-        assert_eq!(cleared.last, audio[392..400]);
+        assert_eq!(cleared.last, audio[384..400]);
         assert_eq!(echoes(&out, start), [("a".into(), 50, true)]);
         // The next audio begins a run of its own, at its own time.
         playback.media(&[9; 8], start + ms(70), &mut out);

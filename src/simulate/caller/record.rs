@@ -54,7 +54,7 @@ pub enum PhoneEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
     pub at: Instant,
-    /// The last bytes that were played, eight at most; empty unless the audio is kept.
+    /// The last bytes that were played, sixteen at most; empty unless the audio is kept.
     pub last: Vec<u8>,
     /// Bytes played of the unbroken run that was cut; 0 when nothing was playing.
     pub run_played: u64,

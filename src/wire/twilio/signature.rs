@@ -150,10 +150,10 @@ fn hex(bytes: &[u8]) -> String {
 /// How Twilio may have spelt the address of a webhook: its own back end adds and drops the default port.
 /// `public_url` is ours, `path_and_query` as it was asked, percent-encoding untouched.
 pub fn webhook_urls(public_url: &str, path_and_query: &str) -> Vec<String> {
-    let Address { scheme, host, port } = Address::of(public_url);
+    let Address { scheme, host, port, path } = Address::of(public_url);
     let mut urls = vec![format!("{public_url}{path_and_query}")];
     for port in ports(scheme, port) {
-        push_new(&mut urls, format!("{scheme}://{host}{port}{path_and_query}"));
+        push_new(&mut urls, format!("{scheme}://{host}{port}{path}{path_and_query}"));
     }
     urls
 }
@@ -161,13 +161,13 @@ pub fn webhook_urls(public_url: &str, path_and_query: &str) -> Vec<String> {
 /// How the address of a stream may have been spelt: first as our TwiML wrote it, then the variants that have
 /// been reported (scheme, trailing slash, port). All stand under the same secret.
 pub fn stream_urls(public_url: &str, path: &str) -> Vec<String> {
-    let Address { scheme, host, port } = Address::of(public_url);
+    let Address { scheme, host, port, path: base } = Address::of(public_url);
     let bare = path.trim_end_matches('/');
     let mut urls = vec![format!("{}{bare}", stream_base(public_url))];
     for scheme in [if scheme == "http" { "ws" } else { "wss" }, "wss", "https", "ws", "http"] {
         for port in ports(scheme, port) {
             for slash in ["", "/"] {
-                push_new(&mut urls, format!("{scheme}://{host}{port}{bare}{slash}"));
+                push_new(&mut urls, format!("{scheme}://{host}{port}{base}{bare}{slash}"));
             }
         }
     }
@@ -184,23 +184,22 @@ pub fn stream_base(public_url: &str) -> String {
 
 struct Address<'a> {
     scheme: &'a str,
-    /// Host and, where the public address has one, its path.
     host: &'a str,
     port: Option<&'a str>,
+    /// What a proxy in front adds; empty, or from the slash on.
+    path: &'a str,
 }
 
 impl<'a> Address<'a> {
     fn of(url: &'a str) -> Self {
         let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
-        let after_brackets = rest.rfind(']').map_or(0, |at| at + 1);
-        match rest[after_brackets..].find(':') {
-            Some(at) => Self {
-                scheme,
-                host: &rest[..after_brackets + at],
-                port: Some(&rest[after_brackets + at + 1..]),
-            },
-            None => Self { scheme, host: rest, port: None },
-        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
+        let (host, port) = match authority[after_brackets..].find(':') {
+            Some(at) => (&authority[..after_brackets + at], Some(&authority[after_brackets + at + 1..])),
+            None => (authority, None),
+        };
+        Self { scheme, host, port, path }
     }
 }
 
@@ -378,6 +377,10 @@ mod tests {
         assert_eq!(
             webhook_urls("https://[::1]:8443", "/x"),
             ["https://[::1]:8443/x", "https://[::1]/x", "https://[::1]:443/x"]
+        );
+        assert_eq!(
+            webhook_urls("https://h:8443/base", "/x"),
+            ["https://h:8443/base/x", "https://h/base/x", "https://h:443/base/x"]
         );
         assert_eq!(webhook_urls("http://h", "/x"), ["http://h/x", "http://h:80/x"]);
         let urls = stream_urls("http://127.0.0.1:5050", "/media-stream/t/");

@@ -1,0 +1,202 @@
+//! The commands: what a person types, and what they read when something is missing.
+//!
+//! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+
+use crate::assistant::Roster;
+use crate::observe;
+use crate::problem::{self, Problem};
+use crate::provider::Provider;
+use crate::reload::read::read_folder;
+use crate::serve::{self, Serve};
+use crate::settings::{LogFormat, Settings, Sources};
+use crate::yaml::SourceFile;
+
+/// Answers phone numbers with voice assistants.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer the phone: serve Twilio's webhooks and media streams
+    Serve,
+    /// Check the folder of assistants and say everything that is wrong with it
+    Check {
+        /// The folder; by default ASSISTANTS_DIR, or `assistants`
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Why a command ends with 1: what the person reads, on standard error.
+enum Failure {
+    Problems(Vec<Problem>),
+    Error(anyhow::Error),
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the program cannot start its threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve_command().await,
+            Command::Check { dir } => check(dir),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Problems(problems)) => {
+            report(&problems);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_command() -> Result<(), Failure> {
+    let environment = environment()?;
+    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+    let mut problems = Vec::new();
+    let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
+    let provider = Arc::new(settings.provider());
+    let checked = folder(&settings.assistants_dir, &environment, provider);
+    let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
+    let Some(ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
+
+    let json = settings.log_format.map(|format| format == LogFormat::Json);
+    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
+    for warning in settings.warnings.iter().chain(&warnings) {
+        tracing::warn!("{}", warning.line());
+    }
+    let listener = bind(&settings, settings.port, "PORT").await?;
+    let metrics_listener = match settings.metrics_port {
+        Some(port) => Some(bind(&settings, port, "METRICS_PORT").await?),
+        None => None,
+    };
+    let metrics = observe::metrics::install().context("metrics cannot be counted")?;
+    let shutdown = serve::signalled()?;
+    let serve =
+        Serve { settings, ready, roster, listener, metrics_listener, metrics: Some(metrics), journal: None };
+    Ok(serve::run(serve, shutdown).await?)
+}
+
+fn check(dir: Option<PathBuf>) -> Result<(), Failure> {
+    let environment = environment()?;
+    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+    let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
+    let (roster, warnings) = folder(&dir, &environment, Arc::new(settings.provider()))?;
+    report(&warnings);
+    let count = roster.len();
+    println!("{} is fine: {count} assistant{}.", dir.display(), if count == 1 { "" } else { "s" });
+    Ok(())
+}
+
+/// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
+pub(crate) fn folder(
+    dir: &Path,
+    environment: &BTreeMap<String, String>,
+    provider: Arc<Provider>,
+) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
+    let folder = read_folder(dir).map_err(|error| {
+        vec![Problem::about(&dir.display().to_string(), "folder.unreadable", error.to_string())]
+    })?;
+    let checked = Roster::check(&folder, environment, &[provider]);
+    match checked.roster {
+        Ok(roster) => Ok((roster, checked.warnings)),
+        Err(mut problems) => {
+            problems.extend(checked.warnings);
+            problem::sort(&mut problems);
+            Err(problems)
+        }
+    }
+}
+
+/// The environment, with what `.env` adds; the file never overrides.
+pub(crate) fn environment() -> anyhow::Result<BTreeMap<String, String>> {
+    let mut environment = BTreeMap::new();
+    match dotenvy::from_path_iter(".env") {
+        Ok(lines) => {
+            for line in lines {
+                let (name, value) =
+                    line.map_err(|_| anyhow!("`.env` has a line that is not NAME=value; mend or remove it"))?;
+                environment.insert(name, value);
+            }
+        }
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(dotenvy::Error::Io(error)) => return Err(error).context("`.env` cannot be read"),
+        Err(_) => return Err(anyhow!("`.env` cannot be read as lines of NAME=value")),
+    }
+    environment.extend(
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    );
+    Ok(environment)
+}
+
+/// `switchboard.yaml`, where there is one.
+pub(crate) fn settings_file() -> anyhow::Result<Option<SourceFile>> {
+    const FILE: &str = "switchboard.yaml";
+    match std::fs::read(FILE) {
+        Ok(bytes) => Ok(Some(SourceFile::new(FILE, bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context("`switchboard.yaml` cannot be read"),
+    }
+}
+
+async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpListener> {
+    let host = settings.host;
+    TcpListener::bind((host, port)).await.with_context(|| {
+        format!(
+            "cannot listen on {host}, port {port}; if another program does, stop it or choose another {name}"
+        )
+    })
+}
+
+fn report(problems: &[Problem]) {
+    if problems.is_empty() {
+        return;
+    }
+    let text =
+        if std::io::stderr().is_terminal() { problem::pretty(problems) } else { problem::plain(problems) };
+    eprint!("{text}");
+}

@@ -1,0 +1,69 @@
+//! The proof that a webhook is Twilio's: a handler that takes [`Signed`] cannot be reached without it.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+
+use super::Door;
+use crate::observe::metrics;
+use crate::wire::twilio::signature::{self, Body, Refusal, Signature};
+use crate::wire::twilio::webhook::Form;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A form that Twilio signed.
+pub struct Signed(pub Form);
+
+impl FromRequest<Door> for Signed {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let is_json = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("application/json"));
+        let headers = parts.headers.clone();
+        let is_get = parts.method == Method::GET || parts.method == Method::HEAD;
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let whole = Request::from_parts(parts, body);
+        let body = match timeout(BODY_PATIENCE, Bytes::from_request(whole, door)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(rejection)) => return Err(rejection.into_response()),
+            Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        };
+        let urls = signature::webhook_urls(door.public_url(), &path);
+        // The query of a GET is in the URL, and is signed there; only a form's body is signed by itself.
+        let form = if is_get || is_json { Form::default() } else { Form::parse(&body) };
+        let signed = if is_json { Body::Raw(&body) } else { Body::Form(form.pairs()) };
+        door.0.keys.verify(&urls, signed, of(&headers)).map_err(refused)?;
+        Ok(Self(if is_get { Form::parse(query.as_bytes()) } else { form }))
+    }
+}
+
+/// Whether a stream's upgrade is Twilio's: checked when the header is there, in every spelling of its address.
+pub fn stream_is_signed(door: &Door, headers: &HeaderMap, path: &str) -> Result<(), Refusal> {
+    let signature = of(headers);
+    if signature.code.is_none() {
+        return Ok(());
+    }
+    door.0.keys.verify(&signature::stream_urls(door.public_url(), path), Body::Form(&[]), signature)
+}
+
+/// A stranger learns a status, the metric the reason.
+pub fn refused(refusal: Refusal) -> Response {
+    metrics::refused("signature", refusal.code());
+    (StatusCode::FORBIDDEN, "Forbidden").into_response()
+}
+
+fn of(headers: &HeaderMap) -> Signature<'_> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    Signature { code: text("x-twilio-signature"), settings: text("x-twilio-webhooks-signature-settings") }
+}

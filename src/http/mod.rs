@@ -1,0 +1,92 @@
+//! Who talks to us: the routes, and what guards each.
+//!
+//! | route | guarded by |
+//! | --- | --- |
+//! | `/incoming-call`, `/after-stream/{ticket}`, `/stream-status`, `/call-status` | Twilio's signature |
+//! | `/media-stream/{ticket}` | the signature when there is one, then the ticket |
+//! | `/healthz`, `/readyz` | nothing: they tell nothing |
+//! | `/metrics` | a listener of its own, or a Bearer token |
+
+mod guard;
+mod listen;
+mod status;
+mod stream;
+mod voice;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::secret::Secret;
+use crate::session::House;
+use crate::wire::twilio::signature::Keys;
+
+pub use listen::listen;
+
+/// The largest body that is read. Twilio's webhooks have about 1 KiB.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct Door(Arc<Inner>);
+
+struct Inner {
+    house: Arc<House>,
+    keys: Keys,
+    public_url: String,
+    on_fly: bool,
+    metrics: Option<PrometheusHandle>,
+    metrics_token: Option<Secret>,
+}
+
+/// What a door is built from.
+pub struct DoorParts {
+    pub house: Arc<House>,
+    pub keys: Keys,
+    /// The address that Twilio calls, without a slash at its end.
+    pub public_url: String,
+    /// Whether the Fly proxy is in front: it can send a ring elsewhere.
+    pub on_fly: bool,
+    pub metrics: Option<PrometheusHandle>,
+    /// With it, `/metrics` answers on the main listener.
+    pub metrics_token: Option<Secret>,
+}
+
+impl Door {
+    pub fn new(parts: DoorParts) -> Self {
+        let DoorParts { house, keys, public_url, on_fly, metrics, metrics_token } = parts;
+        Self(Arc::new(Inner { house, keys, public_url, on_fly, metrics, metrics_token }))
+    }
+
+    fn house(&self) -> &Arc<House> {
+        &self.0.house
+    }
+
+    fn public_url(&self) -> &str {
+        &self.0.public_url
+    }
+}
+
+/// Every route of the main listener.
+pub fn routes(door: Door) -> Router {
+    Router::new()
+        .route("/incoming-call", post(voice::incoming_call).get(voice::incoming_call))
+        .route("/media-stream/{ticket}", any(stream::media_stream))
+        .route("/media-stream/{ticket}/", any(stream::media_stream))
+        .route("/after-stream/{ticket}", post(voice::after_stream).get(voice::after_stream))
+        .route("/stream-status", post(status::stream_status).get(status::stream_status))
+        .route("/call-status", post(status::call_status).get(status::call_status))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(door)
+}
+
+/// The one route of the metrics' own listener.
+pub fn metrics_routes(door: Door) -> Router {
+    Router::new().route("/metrics", get(status::open_metrics)).with_state(door)
+}

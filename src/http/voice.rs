@@ -1,0 +1,99 @@
+//! The two webhooks that answer with TwiML: a phone rings, and a stream has ended.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Door;
+use super::guard::Signed;
+use crate::assistant::plan::OnFailure;
+use crate::session::{Next, Ring};
+use crate::wire::twilio::signature::stream_base;
+use crate::wire::twilio::twiml::{Verb, document};
+use crate::wire::twilio::webhook::CallRequest;
+
+/// How long a person's phone rings.
+const DIAL_SECONDS: u32 = 30;
+/// What Twilio's voice says where no assistant can be asked.
+const NOBODY: &str = "Sorry, this number is not in use. Goodbye.";
+const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
+const LANGUAGE: &str = "en-US";
+
+/// A phone rings.
+pub async fn incoming_call(State(door): State<Door>, Signed(form): Signed) -> Response {
+    let Some(request) = CallRequest::read(&form) else {
+        return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
+    };
+    match door.house().ring(&request) {
+        Ring::Stream { ticket } => twiml(connect(&door, &ticket)),
+        Ring::Busy(line) => twiml(said(&line.say, &line.language)),
+        Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
+        Ring::Broken => twiml(said(BROKEN, LANGUAGE)),
+        Ring::Draining => elsewhere(&door),
+    }
+}
+
+/// A stream, or a `<Dial>`, has ended: what next?
+pub async fn after_stream(
+    State(door): State<Door>,
+    Path(ticket): Path<String>,
+    Signed(form): Signed,
+) -> Response {
+    let Some(request) = CallRequest::read(&form) else {
+        return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
+    };
+    let after = door.house().after_stream(&ticket, &request).await;
+    if let Some(known) = after.known {
+        return twiml(known);
+    }
+    let answer = match &after.next {
+        Next::HangUp => hang_up(),
+        Next::Sorry(on_failure) => sorry(on_failure),
+        Next::Stream { ticket } => connect(&door, ticket),
+        Next::Unknown => said(BROKEN, LANGUAGE),
+    };
+    door.house().answered(&after, &answer);
+    twiml(answer)
+}
+
+fn connect(door: &Door, ticket: &str) -> String {
+    let base = door.public_url();
+    document(&[Verb::ConnectStream {
+        url: &format!("{}/media-stream/{ticket}", stream_base(base)),
+        action: &format!("{base}/after-stream/{ticket}"),
+        status: &format!("{base}/stream-status"),
+    }])
+}
+
+fn said(text: &str, language: &str) -> String {
+    document(&[Verb::Say { text, language }, Verb::Hangup])
+}
+
+fn hang_up() -> String {
+    document(&[Verb::Hangup])
+}
+
+fn sorry(on_failure: &OnFailure) -> String {
+    let say = Verb::Say { text: &on_failure.line.say, language: &on_failure.line.language };
+    match &on_failure.dial {
+        Some(number) => {
+            document(&[say, Verb::Dial { number: number.expose(), timeout_secs: DIAL_SECONDS }, Verb::Hangup])
+        }
+        None => document(&[say, Verb::Hangup]),
+    }
+}
+
+/// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
+fn elsewhere(door: &Door) -> Response {
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response();
+    if door.0.on_fly {
+        let replay = HeaderName::from_static("fly-replay");
+        response.headers_mut().insert(replay, HeaderValue::from_static("elsewhere=true"));
+        *response.status_mut() = StatusCode::OK;
+    }
+    response
+}
+
+fn twiml(document: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], document).into_response()
+}

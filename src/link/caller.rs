@@ -1,0 +1,258 @@
+//! The phone's socket: Twilio's media stream in, the call's events out.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::outbox::Outbox;
+use crate::audio::Chunk;
+use crate::call::{Event, Oddity};
+use crate::id::{CallSid, Mark, Piece};
+use crate::wire::twilio::media_stream::{self, Incoming, Writer};
+
+/// How long after the upgrade `start` must come.
+pub const START_PATIENCE: Duration = Duration::from_secs(5);
+/// A frame that waits longer than this to be taken by the socket stops the playback clock.
+const STALL: Duration = Duration::from_millis(20);
+/// How long a closing handshake may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// Frames before `start` that are put up with.
+const MAX_EARLY_FRAMES: u32 = 64;
+
+/// WebSocket close codes (RFC 6455 §7.4.1).
+pub mod close {
+    pub const NORMAL: u16 = 1000;
+    pub const POLICY: u16 = 1008;
+}
+
+/// A media stream that has started.
+#[derive(Debug)]
+pub struct CallerLink {
+    socket: WebSocket,
+    stream: String,
+    writer: Writer,
+    outbox: Outbox<Tag, Message>,
+    stall_reported: bool,
+    gone: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tag {
+    Audio(Piece),
+    Mark,
+    Clear,
+}
+
+/// What one step brought.
+#[derive(Debug)]
+pub enum CallerStep {
+    Event(Event),
+    Odd(Oddity),
+}
+
+/// Why a stream did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotStarted {
+    #[error("no start came in time")]
+    Late,
+    #[error("the start names another call")]
+    AnotherCall,
+    #[error("the stream's audio is not 8 kHz mono μ-law")]
+    OtherAudio,
+    #[error("the socket closed before the start")]
+    Closed,
+}
+
+impl NotStarted {
+    /// The metric's label.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Late => "no_start",
+            Self::AnotherCall => "wrong_call",
+            Self::OtherAudio => "wrong_audio",
+            Self::Closed => "closed_before_start",
+        }
+    }
+}
+
+impl CallerLink {
+    /// Waits for `start`, which must name `call`. Oddities on the way are given to `odd`.
+    ///
+    /// # Errors
+    /// [`NotStarted`]; the socket is closed then, with 1008 unless it was gone.
+    pub async fn start(
+        mut socket: WebSocket,
+        call: &CallSid,
+        mut odd: impl FnMut(Oddity),
+    ) -> Result<Self, NotStarted> {
+        let started = match timeout(START_PATIENCE, start_frame(&mut socket, call, &mut odd)).await {
+            Ok(started) => started,
+            Err(_) => Err(NotStarted::Late),
+        };
+        match started {
+            Ok(stream) => Ok(Self {
+                writer: Writer::new(&stream),
+                socket,
+                stream,
+                outbox: Outbox::new(),
+                stall_reported: false,
+                gone: false,
+            }),
+            Err(why) => {
+                if why != NotStarted::Closed {
+                    send_close(&mut socket, close::POLICY).await;
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
+    pub async fn step(&mut self) -> CallerStep {
+        poll_fn(|cx| self.poll_step(cx)).await
+    }
+
+    pub fn play(&mut self, piece: Piece, chunk: &Chunk) {
+        let frame = self.writer.media(chunk);
+        self.outbox.push(Tag::Audio(piece), Message::Text(frame.into()));
+    }
+
+    pub fn mark(&mut self, mark: Mark) {
+        let frame = self.writer.mark(&format!("m{}", mark.0));
+        self.outbox.push(Tag::Mark, Message::Text(frame.into()));
+    }
+
+    /// Takes back all that waits, and empties the phone's buffer.
+    pub fn clear(&mut self) {
+        self.outbox.retain(|tag| matches!(tag, Tag::Clear));
+        self.outbox.push(Tag::Clear, Message::Text(self.writer.clear().into()));
+        self.stall_reported = false;
+    }
+
+    /// When the frame that waits will have waited too long.
+    pub fn stall_deadline(&self) -> Option<Instant> {
+        if self.stall_reported {
+            return None;
+        }
+        Some(self.outbox.waiting_since()? + STALL)
+    }
+
+    /// Whether a frame has waited too long; told once until one leaves.
+    pub fn has_stalled(&mut self, now: Instant) -> bool {
+        let stalled = self.stall_deadline().is_some_and(|due| due <= now);
+        self.stall_reported |= stalled;
+        stalled
+    }
+
+    /// Closes the stream, which makes Twilio ask what comes next.
+    pub async fn close(mut self) {
+        if !self.gone {
+            send_close(&mut self.socket, close::NORMAL).await;
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<CallerStep> {
+        if self.gone {
+            return Poll::Pending;
+        }
+        loop {
+            match self.outbox.poll_send(&mut self.socket, cx) {
+                Poll::Ready(Ok(Tag::Audio(piece))) => {
+                    self.stall_reported = false;
+                    return Poll::Ready(CallerStep::Event(Event::AudioLeft(piece)));
+                }
+                Poll::Ready(Ok(Tag::Mark | Tag::Clear)) => self.stall_reported = false,
+                Poll::Ready(Err(_)) => return self.lost(),
+                Poll::Pending => break,
+            }
+        }
+        loop {
+            let step = match self.socket.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(Message::Text(text)))) => self.read(&Bytes::from(text)),
+                Poll::Ready(Some(Ok(Message::Binary(_)))) => Some(CallerStep::Odd(Oddity::CallerBinaryFrame)),
+                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
+                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => return self.lost(),
+            };
+            if let Some(step) = step {
+                return Poll::Ready(step);
+            }
+        }
+    }
+
+    fn lost(&mut self) -> Poll<CallerStep> {
+        self.gone = true;
+        Poll::Ready(CallerStep::Event(Event::StreamLost))
+    }
+
+    fn read(&self, frame: &Bytes) -> Option<CallerStep> {
+        let of_another = |stream: &str| stream != self.stream;
+        let incoming = match media_stream::parse(frame) {
+            Ok(incoming) => incoming,
+            Err(_) => return Some(CallerStep::Odd(Oddity::CallerBadFrame)),
+        };
+        Some(match incoming {
+            Incoming::Media { stream, .. }
+            | Incoming::Dtmf { stream, .. }
+            | Incoming::Mark { stream, .. }
+                if of_another(&stream) =>
+            {
+                CallerStep::Odd(Oddity::CallerWrongStream)
+            }
+            Incoming::Media { chunk: Ok(chunk), .. } => CallerStep::Event(Event::CallerAudio(chunk)),
+            Incoming::Media { chunk: Err(_), .. } => CallerStep::Odd(Oddity::CallerBadAudio),
+            Incoming::Dtmf { digit, .. } => CallerStep::Event(Event::Digit(digit)),
+            Incoming::Mark { name, .. } => match name.strip_prefix('m').and_then(|n| n.parse().ok()) {
+                Some(number) => CallerStep::Event(Event::MarkPlayed(Mark(number))),
+                None => CallerStep::Odd(Oddity::CallerUnknownMark),
+            },
+            Incoming::Stop => CallerStep::Event(Event::CallerHungUp),
+            Incoming::Connected => return None,
+            Incoming::Start(_) | Incoming::Unknown => CallerStep::Odd(Oddity::CallerUnknownEvent),
+        })
+    }
+}
+
+async fn start_frame(
+    socket: &mut WebSocket,
+    call: &CallSid,
+    odd: &mut impl FnMut(Oddity),
+) -> Result<String, NotStarted> {
+    for _ in 0..MAX_EARLY_FRAMES {
+        let frame = match socket.next().await {
+            Some(Ok(Message::Text(text))) => Bytes::from(text),
+            Some(Ok(Message::Binary(_))) => {
+                odd(Oddity::CallerBinaryFrame);
+                continue;
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(NotStarted::Closed),
+        };
+        match media_stream::parse(&frame) {
+            Ok(Incoming::Connected) => {}
+            Ok(Incoming::Start(start)) if start.call != call.as_str() => return Err(NotStarted::AnotherCall),
+            Ok(Incoming::Start(start)) if !start.is_ulaw_8k_mono => return Err(NotStarted::OtherAudio),
+            Ok(Incoming::Start(start)) => return Ok(start.stream.into_owned()),
+            Ok(Incoming::Stop) => return Err(NotStarted::Closed),
+            Ok(Incoming::Unknown) => odd(Oddity::CallerUnknownEvent),
+            Ok(_) | Err(_) => odd(Oddity::CallerBadFrame),
+        }
+    }
+    Err(NotStarted::Late)
+}
+
+async fn send_close(socket: &mut WebSocket, code: u16) {
+    let frame = CloseFrame { code, reason: "".into() };
+    let _ = timeout(CLOSE_PATIENCE, async {
+        socket.send(Message::Close(Some(frame))).await?;
+        // The peer answers with a close of its own; what else it still sends is of no interest.
+        while let Some(Ok(_)) = socket.next().await {}
+        Ok::<(), axum::Error>(())
+    })
+    .await;
+}

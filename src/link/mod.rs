@@ -1,0 +1,10 @@
+//! Links: one socket each, translated between a vendor's format and the call's words.
+
+pub mod caller;
+pub mod model;
+mod outbox;
+
+/// Tokio's time, which tests can pause, in the standard library's type.
+pub fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

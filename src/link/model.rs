@@ -1,0 +1,593 @@
+//! The model's socket: OpenAI Realtime in, the call's events out. It also builds the session's configuration from
+//! the plan.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use rustls::ClientConfig;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::now;
+use super::outbox::Outbox;
+use crate::assistant::plan::{Detection, Eagerness, Effort, NoiseReduction, Plan};
+use crate::audio::Chunk;
+use crate::call::{
+    END_CALL, EndReason, Event, Fault, Line, Loss, Oddity, Outcome, Request, Truncation, TurnsBy, Who,
+    turns_at_start,
+};
+use crate::id::{ItemId, ResponseId, ToolCallId};
+use crate::provider::Auth;
+use crate::secret::Private;
+use crate::wire::openai::realtime::{self, ErrorBody, Incoming, ResponseDone, Status};
+
+/// How long one attempt to connect and be configured may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// The caller's audio that may wait to be sent: 10 s. More means that the model takes none.
+const MAX_WAITING: u64 = 80_000;
+/// How long the model may be silent before it is asked whether it is there.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// How long it then has to answer.
+const PONG_WITHIN: Duration = Duration::from_secs(8);
+/// How long a closing handshake may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// 8 KiB: the library's default of 128 KiB is filled with zeros at reads, and costs most of the CPU and memory.
+const READ_BUFFER: usize = 8 * 1024;
+
+/// A configured session of the model.
+#[derive(Debug)]
+pub struct ModelLink {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    plan: Arc<Plan>,
+    outbox: Outbox<u64, Message>,
+    /// Bytes of the caller's audio that wait.
+    waiting: u64,
+    events: VecDeque<ModelStep>,
+    last_response: Option<ResponseId>,
+    last_item: Option<ItemId>,
+    last_heard: Instant,
+    pinged: Option<Instant>,
+    /// Whether the optional fields had to be left out.
+    plainer: bool,
+    gone: bool,
+}
+
+/// What one step brought.
+#[derive(Debug)]
+pub enum ModelStep {
+    Event(Event),
+    Odd(Oddity),
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotConnected {
+    #[error("the provider's address is not a WebSocket URL with a host")]
+    BadUrl,
+    #[error("nobody answers: {0}")]
+    Unreachable(String),
+    #[error("the provider refused the upgrade with status {0}")]
+    Status(u16),
+    #[error("the provider does not accept the key or the model ({0})")]
+    Refused(String),
+    #[error("the provider does not accept the session's configuration ({0})")]
+    Misconfigured(String),
+    #[error("the provider answered too late")]
+    Late,
+}
+
+impl NotConnected {
+    /// What the call makes of it.
+    pub fn loss(&self) -> Loss {
+        match self {
+            Self::BadUrl | Self::Misconfigured(_) => Loss::Misconfigured,
+            Self::Refused(_) => Loss::Refused,
+            Self::Status(400..=428) => Loss::Refused,
+            Self::Unreachable(_) | Self::Status(_) | Self::Late => Loss::Unreachable,
+        }
+    }
+
+    /// Whether another attempt may go better.
+    pub fn is_passing(&self) -> bool {
+        self.loss() == Loss::Unreachable
+    }
+}
+
+impl ModelLink {
+    /// Connects to the plan's provider and configures the session: `session.created`, our update,
+    /// `session.updated`. One attempt, within 5 s.
+    ///
+    /// # Errors
+    /// [`NotConnected`].
+    pub async fn connect(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
+        timeout(ATTEMPT, Self::attempt(plan, tls)).await.unwrap_or(Err(NotConnected::Late))
+    }
+
+    async fn attempt(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
+        let mut socket = open(&plan, tls).await?;
+        until_created(&mut socket).await?;
+        let plainer = configure(&mut socket, &plan).await?;
+        Ok(Self {
+            socket,
+            plan,
+            outbox: Outbox::new(),
+            waiting: 0,
+            events: VecDeque::new(),
+            last_response: None,
+            last_item: None,
+            last_heard: now(),
+            pinged: None,
+            plainer,
+            gone: false,
+        })
+    }
+
+    /// Whether the provider refused the optional fields, and the session runs without them.
+    pub fn is_plainer(&self) -> bool {
+        self.plainer
+    }
+
+    /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
+    pub async fn step(&mut self) -> ModelStep {
+        poll_fn(|cx| self.poll_step(cx)).await
+    }
+
+    /// The caller's audio. False when too much waits already: the model takes none.
+    pub fn append(&mut self, chunk: &Chunk) -> bool {
+        if self.waiting + chunk.bytes() > MAX_WAITING {
+            return false;
+        }
+        self.waiting += chunk.bytes();
+        self.outbox.push(chunk.bytes(), Message::Text(realtime::append(chunk).into()));
+        true
+    }
+
+    pub fn configure(&mut self, turns: TurnsBy) {
+        let session = json!({
+            "type": "realtime",
+            "audio": {"input": {"turn_detection": turn_detection(&self.plan, turns)}},
+        });
+        self.send(realtime::session_update(&session));
+    }
+
+    pub fn cancel(&mut self, response: &ResponseId) {
+        self.send(realtime::cancel(response.as_str()));
+    }
+
+    pub fn truncate(&mut self, cut: &Truncation) {
+        self.send(realtime::truncate(cut.item.as_str(), cut.audio_end_ms));
+    }
+
+    pub fn answer_tool(&mut self, id: &ToolCallId, output: &str) {
+        self.send(realtime::function_output(id.as_str(), output));
+    }
+
+    pub fn tell(&mut self, line: &Line) {
+        self.send(match line {
+            Line::Pressed(keys) => {
+                let spaced: Vec<String> = keys.chars().map(String::from).collect();
+                realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
+            }
+            Line::AssistantSaid(text) => realtime::assistant_text(text.expose()),
+        });
+    }
+
+    /// Instructions of one response replace the session's, so the whole prompt goes with the request.
+    pub fn say(&mut self, request: &Request) {
+        let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
+        self.send(realtime::response_create(Some(&instructions)));
+    }
+
+    pub fn ask(&mut self) {
+        self.send(realtime::response_create(None));
+    }
+
+    /// When [`Self::check_alive`] is next due.
+    pub fn alive_deadline(&self) -> Option<Instant> {
+        if self.gone {
+            return None;
+        }
+        Some(self.pinged.map_or(self.last_heard + PING_AFTER, |pinged| pinged + PONG_WITHIN))
+    }
+
+    /// Asks a silent model whether it is there. False when it was asked and did not answer.
+    pub fn check_alive(&mut self, now: Instant) -> bool {
+        if self.alive_deadline().is_none_or(|due| due > now) {
+            return true;
+        }
+        if self.pinged.is_some() {
+            self.gone = true;
+            return false;
+        }
+        self.pinged = Some(now);
+        self.outbox.push(0, Message::Ping(Bytes::new()));
+        true
+    }
+
+    /// Closes the session.
+    pub async fn close(mut self) {
+        if self.gone {
+            return;
+        }
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = timeout(CLOSE_PATIENCE, async {
+            self.socket.send(Message::Close(Some(frame))).await?;
+            while let Some(Ok(_)) = self.socket.next().await {}
+            Ok::<(), WsError>(())
+        })
+        .await;
+    }
+
+    fn send(&mut self, frame: String) {
+        self.outbox.push(0, Message::Text(frame.into()));
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
+        loop {
+            if let Some(step) = self.events.pop_front() {
+                return Poll::Ready(step);
+            }
+            if self.gone {
+                return Poll::Pending;
+            }
+            loop {
+                match self.outbox.poll_send(&mut self.socket, cx) {
+                    Poll::Ready(Ok(bytes)) => self.waiting -= bytes,
+                    Poll::Ready(Err(_)) => return self.lost(),
+                    Poll::Pending => break,
+                }
+            }
+            match self.socket.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(message))) => {
+                    self.last_heard = now();
+                    self.pinged = None;
+                    match message {
+                        Message::Text(text) => self.read(&Bytes::from(text)),
+                        Message::Binary(_) => self.events.push_back(ModelStep::Odd(Oddity::ModelBadEvent)),
+                        Message::Close(_) => return self.lost(),
+                        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                    }
+                }
+                Poll::Ready(Some(Err(_)) | None) => return self.lost(),
+            }
+        }
+    }
+
+    fn lost(&mut self) -> Poll<ModelStep> {
+        self.gone = true;
+        Poll::Ready(ModelStep::Event(Event::ModelLost(Loss::Closed)))
+    }
+
+    fn read(&mut self, frame: &Bytes) {
+        let incoming = match realtime::parse(frame) {
+            Ok(incoming) => incoming,
+            Err(_) => return self.events.push_back(ModelStep::Odd(Oddity::ModelBadEvent)),
+        };
+        let event = match incoming {
+            Incoming::AudioDelta { response, item, chunk: Ok(chunk) } => {
+                let response = known(&mut self.last_response, &response);
+                let item = known(&mut self.last_item, &item);
+                Event::ModelAudio { response, item, chunk }
+            }
+            Incoming::AudioDelta { chunk: Err(_), .. } => {
+                return self.events.push_back(ModelStep::Odd(Oddity::ModelBadAudio));
+            }
+            Incoming::SpeechStarted { item } => Event::SpeechStarted(ItemId::from(&*item)),
+            Incoming::SpeechStopped => Event::SpeechStopped,
+            Incoming::ResponseCreated { response } => Event::ResponseStarted(ResponseId::from(&*response)),
+            Incoming::SpokenText { item, text } => transcript(Who::Assistant, &item, &text),
+            Incoming::HeardText { item, text } => transcript(Who::Caller, &item, &text),
+            Incoming::FunctionCall { response, call } => Event::ToolRequested {
+                id: ToolCallId::from(&*call.id),
+                name: call.name.into_owned(),
+                response: ResponseId::from(&*response),
+            },
+            Incoming::ResponseDone(done) => return self.response_done(done),
+            Incoming::Error(error) => Event::ModelFault(fault(&error)),
+            Incoming::Unknown => return self.events.push_back(ModelStep::Odd(Oddity::ModelUnknownEvent)),
+            Incoming::SessionCreated | Incoming::SessionUpdated | Incoming::Nothing => return,
+        };
+        self.events.push_back(ModelStep::Event(event));
+    }
+
+    fn response_done(&mut self, done: ResponseDone<'_>) {
+        let response = ResponseId::from(&*done.response);
+        let outcome = match done.status {
+            Status::Completed | Status::Incomplete => Outcome::Whole,
+            Status::Cancelled => Outcome::Cancelled,
+            Status::Failed if done.failure.as_deref().is_some_and(is_final) => Outcome::Refused,
+            Status::Failed => Outcome::Failed,
+        };
+        if outcome == Outcome::Failed || outcome == Outcome::Refused {
+            tracing::warn!(code = code(done.failure.as_deref()), "The model failed to respond");
+        }
+        let requests = done.calls.into_iter().map(|call| Event::ToolRequested {
+            id: ToolCallId::from(&*call.id),
+            name: call.name.into_owned(),
+            response: response.clone(),
+        });
+        self.events.extend(requests.map(ModelStep::Event));
+        let usage = Event::Usage { tokens_in: done.tokens_in, tokens_out: done.tokens_out };
+        self.events.push_back(ModelStep::Event(usage));
+        self.events.push_back(ModelStep::Event(Event::ResponseEnded { response, outcome }));
+    }
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, NotConnected> {
+    let mut request = address(&plan.provider.url, &plan.model)
+        .and_then(|url| url.into_client_request().ok())
+        .ok_or(NotConnected::BadUrl)?;
+    if let Some(key) = &plan.provider.key {
+        let (name, value) = match &plan.provider.auth {
+            Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
+            Auth::Header(name) => (name.as_str(), key.expose().to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| NotConnected::Refused("the key is not ASCII".to_owned()))?;
+        value.set_sensitive(true);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotConnected::BadUrl)?;
+        request.headers_mut().insert(name, value);
+    }
+    let uri = request.uri();
+    let secure = uri.scheme_str() == Some("wss");
+    let host = uri.host().ok_or(NotConnected::BadUrl)?.trim_matches(['[', ']']).to_owned();
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let unreachable = |error: std::io::Error| NotConnected::Unreachable(error.kind().to_string());
+    let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(realtime::MAX_MESSAGE))
+        .max_frame_size(Some(realtime::MAX_MESSAGE));
+    let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
+    match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(WsError::Http(response)) => Err(NotConnected::Status(response.status().as_u16())),
+        Err(WsError::Io(error)) => Err(unreachable(error)),
+        Err(WsError::Tls(_)) => Err(NotConnected::Unreachable("TLS failed".to_owned())),
+        Err(_) => Err(NotConnected::Unreachable("no WebSocket there".to_owned())),
+    }
+}
+
+/// The provider's endpoint with `model` in its query.
+fn address(url: &str, model: &str) -> Option<String> {
+    let mut url = url::Url::parse(url).ok()?;
+    if !url.query_pairs().any(|(name, _)| name == "model") {
+        url.query_pairs_mut().append_pair("model", model);
+    }
+    Some(url.into())
+}
+
+/// Waits until the session exists: that the socket opened proves nothing.
+async fn until_created(socket: &mut Socket) -> Result<(), NotConnected> {
+    loop {
+        let frame = next(socket, NotConnected::Refused).await?;
+        match realtime::parse(&frame) {
+            Ok(Incoming::SessionCreated) => return Ok(()),
+            Ok(Incoming::Error(error)) => return Err(NotConnected::Refused(described(&error))),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Sends the configuration; where it is refused, once more without its optional fields. True when that was needed.
+async fn configure(socket: &mut Socket, plan: &Plan) -> Result<bool, NotConnected> {
+    for plainer in [false, true] {
+        let update = realtime::session_update(&session(plan, turns_at_start(plan), plainer));
+        let unreachable = |_| NotConnected::Unreachable("the socket closed".to_owned());
+        socket.send(Message::Text(update.into())).await.map_err(unreachable)?;
+        loop {
+            let frame = next(socket, NotConnected::Misconfigured).await?;
+            match realtime::parse(&frame) {
+                Ok(Incoming::SessionUpdated) => return Ok(plainer),
+                Ok(Incoming::Error(error)) if plainer || error.code.as_deref().is_some_and(is_final) => {
+                    return Err(NotConnected::Misconfigured(described(&error)));
+                }
+                Ok(Incoming::Error(error)) => {
+                    tracing::warn!(
+                        error = described(&error),
+                        "The session's configuration was refused; trying without its optional fields"
+                    );
+                    break;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    unreachable!("the second round returns")
+}
+
+/// The next text frame. A close that says why is `refused`.
+async fn next(socket: &mut Socket, refused: impl Fn(String) -> NotConnected) -> Result<Bytes, NotConnected> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(Bytes::from(text)),
+            Some(Ok(Message::Close(Some(close)))) if (3000..5000).contains(&u16::from(close.code)) => {
+                return Err(refused(format!("closed with {}", u16::from(close.code))));
+            }
+            Some(Ok(Message::Close(_)) | Err(_)) | None => {
+                return Err(NotConnected::Unreachable("the socket closed".to_owned()));
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// The session's configuration. `plainer` leaves out what a provider may refuse.
+pub fn session(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+    let mut input = json!({
+        "format": {"type": "audio/pcmu"},
+        "turn_detection": turn_detection(plan, turns),
+    });
+    let mut output = json!({"format": {"type": "audio/pcmu"}, "voice": plan.voice});
+    let mut session = json!({
+        "type": "realtime",
+        "instructions": plan.instructions,
+        "output_modalities": ["audio"],
+        "tools": tools(plan),
+        "tool_choice": "auto",
+    });
+    if let Some(temperature) = plan.temperature {
+        session["temperature"] = json!(temperature);
+    }
+    if !plainer {
+        if let Some(transcription) = &plan.transcription {
+            input["transcription"] = json!({"model": transcription.model});
+            if let Some(language) = &transcription.language {
+                input["transcription"]["language"] = json!(language);
+            }
+        }
+        if let Some(reduction) = plan.turn_taking.noise_reduction {
+            let kind = match reduction {
+                NoiseReduction::NearField => "near_field",
+                NoiseReduction::FarField => "far_field",
+            };
+            input["noise_reduction"] = json!({"type": kind});
+        }
+        if let Some(speed) = plan.speed {
+            output["speed"] = json!(speed);
+        }
+        if let Some(effort) = plan.reasoning {
+            let effort = match effort {
+                Effort::Minimal => "minimal",
+                Effort::Low => "low",
+                Effort::Medium => "medium",
+                Effort::High => "high",
+                Effort::Xhigh => "xhigh",
+            };
+            session["reasoning"] = json!({"effort": effort});
+        }
+    }
+    session["audio"] = json!({"input": input, "output": output});
+    session
+}
+
+/// The complete object: what an update leaves out would keep its old value.
+fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
+    let by_model = turns == TurnsBy::Model;
+    match plan.turn_taking.detection {
+        Detection::Server { threshold, silence, prefix } => json!({
+            "type": "server_vad",
+            "threshold": threshold,
+            "prefix_padding_ms": prefix.as_millis() as u64,
+            "silence_duration_ms": silence.as_millis() as u64,
+            "create_response": by_model,
+            "interrupt_response": by_model,
+        }),
+        Detection::Semantic { eagerness } => json!({
+            "type": "semantic_vad",
+            "eagerness": match eagerness {
+                Eagerness::Low => "low",
+                Eagerness::Medium => "medium",
+                Eagerness::High => "high",
+                Eagerness::Auto => "auto",
+            },
+            "create_response": by_model,
+            "interrupt_response": by_model,
+        }),
+    }
+}
+
+fn tools(plan: &Plan) -> Vec<Value> {
+    let mut tools = Vec::new();
+    if plan.call_control.end_call {
+        tools.push(json!({
+            "type": "function",
+            "name": END_CALL,
+            "description": "Ends the phone call. Say goodbye first, in the same answer; then call this. \
+                            The line stays open until the goodbye has been heard.",
+            "parameters": {"type": "object", "properties": {}, "required": []},
+        }));
+    }
+    tools
+}
+
+fn wording(request: &Request) -> String {
+    match request {
+        Request::Greeting(line) => {
+            format!("The call begins now. Say exactly this, word for word, and nothing else: \"{line}\"")
+        }
+        Request::CheckCaller => {
+            "Nobody has spoken for a while. Ask in one short sentence whether the caller \
+                                 is still there."
+                .to_owned()
+        }
+        Request::Goodbye(reason) => {
+            let why = match reason {
+                EndReason::LimitSilence => "The caller has not spoken for a long time",
+                EndReason::LimitDuration => "The call has reached its longest duration",
+                EndReason::HouseDraining => "The line closes for maintenance",
+                _ => "The conversation is over",
+            };
+            format!("{why}, and the call ends now. Say goodbye in one short sentence.")
+        }
+    }
+}
+
+fn fault(error: &ErrorBody<'_>) -> Fault {
+    tracing::debug!(error = described(error), "The model complains");
+    match error.code.as_deref() {
+        Some("conversation_already_has_active_response") => Fault::ResponseAlreadyActive,
+        _ => Fault::Other,
+    }
+}
+
+/// Codes after which no other try helps: access or credit is missing.
+fn is_final(code: &str) -> bool {
+    matches!(
+        code,
+        "insufficient_quota"
+            | "billing_hard_limit_reached"
+            | "account_deactivated"
+            | "invalid_api_key"
+            | "model_not_found"
+    )
+}
+
+/// Code and parameter. The message is left out: it may quote what was sent.
+fn described(error: &ErrorBody<'_>) -> String {
+    let name = code(error.code.as_deref().or(error.kind.as_deref()));
+    match error.param.as_deref() {
+        Some(param) => format!("{name} at {}", code(Some(param))),
+        None => name,
+    }
+}
+
+/// A word of the provider's, short and plain enough for a log line.
+fn code(word: Option<&str>) -> String {
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
+    let word: String = word.unwrap_or_default().chars().filter(plain).take(80).collect();
+    if word.is_empty() { "no code".to_owned() } else { word }
+}
+
+fn transcript(who: Who, item: &str, text: &str) -> Event {
+    Event::Transcript { who, item: ItemId::from(item), text: Private::from(text.to_owned()) }
+}
+
+/// The same id as last time shares its memory: deltas come by the hundred.
+fn known<I: Clone + AsRef<str> + for<'a> From<&'a str>>(last: &mut Option<I>, text: &str) -> I {
+    match last {
+        Some(id) if id.as_ref() == text => id.clone(),
+        _ => last.insert(I::from(text)).clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

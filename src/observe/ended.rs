@@ -1,0 +1,45 @@
+//! The line at the end of a call, and the metrics of the same.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::call::{EndReason, Oddity, Tally};
+use crate::id::CallSid;
+use crate::observe::metrics;
+
+/// A call that is over.
+#[derive(Debug)]
+pub struct CallEnded<'a> {
+    pub call: &'a CallSid,
+    pub assistant: &'a str,
+    pub reason: EndReason,
+    /// From the ring on.
+    pub lasted: Duration,
+    pub tally: &'a Tally,
+    pub odd: &'a BTreeMap<Oddity, u64>,
+}
+
+impl CallEnded<'_> {
+    /// Writes the line and counts it.
+    pub fn emit(&self) {
+        let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+        let notes: Vec<String> =
+            self.odd.iter().map(|(oddity, count)| format!("{}={count}", oddity.code())).collect();
+        tracing::info!(
+            call = %self.call,
+            assistant = self.assistant,
+            reason = %self.reason,
+            seconds = self.lasted.as_millis() as f64 / 1000.0,
+            turns = self.tally.turns,
+            interruptions = self.tally.interruptions,
+            first_word_ms = ms(self.tally.first_word),
+            turn_ms_p50 = ms(self.tally.turn_median()),
+            turn_ms_max = ms(self.tally.turn_max()),
+            tokens_in = self.tally.tokens_in,
+            tokens_out = self.tally.tokens_out,
+            notes = (!notes.is_empty()).then(|| notes.join(" ")),
+            "Call ended"
+        );
+        metrics::call_ended(self.assistant, self.reason, self.tally);
+    }
+}

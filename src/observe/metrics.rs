@@ -1,0 +1,86 @@
+//! The metrics, by the names that the contract fixes. Labels come from closed lists: an assistant's name, a code.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::call::{EndReason, Oddity, Tally};
+
+const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
+
+/// Starts to count, for the whole process. The handle renders what `/metrics` answers.
+///
+/// # Errors
+/// When something counts already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let seconds = |name: &str| Matcher::Full(name.to_owned());
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(seconds("switchboard_first_word_seconds"), &SECONDS)?
+        .set_buckets_for_metric(seconds("switchboard_turn_seconds"), &SECONDS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    use ::metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("switchboard_calls_total", "Calls that ended, by assistant and reason");
+    describe_gauge!("switchboard_calls_active", "Calls that have a place: ringing or under way");
+    describe_counter!("switchboard_refusals_total", "Requests refused, by layer and why");
+    describe_histogram!("switchboard_first_word_seconds", "Stream's start to the first audio sent");
+    describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
+    describe_counter!("switchboard_interruptions_total", "Times the caller talked over the assistant");
+    describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
+    describe_counter!("switchboard_reloads_total", "Reloads of the assistants, by outcome");
+    describe_gauge!(
+        "switchboard_reload_last_success_timestamp_seconds",
+        "When the roster in force was loaded"
+    );
+    describe_gauge!("switchboard_roster_problems", "Problems of the edit that is held back");
+    describe_counter!("switchboard_notes_total", "Oddities that were coped with, by code");
+}
+
+/// Takes down the end of a call.
+pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
+    counter!("switchboard_calls_total", "assistant" => assistant.to_owned(), "reason" => reason.code())
+        .increment(1);
+    counter!("switchboard_interruptions_total", "assistant" => assistant.to_owned())
+        .increment(u64::from(tally.interruptions));
+    counter!("switchboard_tokens_total", "kind" => "in").increment(tally.tokens_in);
+    counter!("switchboard_tokens_total", "kind" => "out").increment(tally.tokens_out);
+}
+
+/// So many calls have a place.
+pub fn calls_active(calls: usize) {
+    gauge!("switchboard_calls_active").set(calls as f64);
+}
+
+/// A request was refused. `layer` and `why` are words of ours.
+pub fn refused(layer: &'static str, why: &'static str) {
+    tracing::debug!(layer, why, "Request refused");
+    counter!("switchboard_refusals_total", "layer" => layer, "why" => why).increment(1);
+}
+
+/// The first audio left, so long after the stream's start.
+pub fn first_word(time: Duration) {
+    histogram!("switchboard_first_word_seconds").record(time.as_secs_f64());
+}
+
+/// An answer's first audio left, so long after the caller's turn.
+pub fn turn(time: Duration) {
+    histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
+}
+
+/// Something odd happened.
+pub fn odd(oddity: Oddity) {
+    counter!("switchboard_notes_total", "code" => oddity.code()).increment(1);
+}
+
+/// A roster is in force since now.
+pub fn roster_loaded() {
+    counter!("switchboard_reloads_total", "outcome" => "applied").increment(1);
+    gauge!("switchboard_roster_problems").set(0.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!("switchboard_reload_last_success_timestamp_seconds").set(now.as_secs_f64());
+}

@@ -1,0 +1,163 @@
+//! The server: everything that it needs is handed in, so that a test can hand in something else.
+//!
+//! It alone listens for signals. The first closes the door: calls go on for as long as they may, then hear a
+//! goodbye. The second ends everything at once.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use rustls::ClientConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::assistant::Roster;
+use crate::http::{self, Door, DoorParts};
+use crate::observe::journal::Journal;
+use crate::observe::metrics;
+use crate::session::{House, HouseParts};
+use crate::settings::{ServeSettings, Settings};
+use crate::wire::twilio::signature;
+
+/// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end.
+const GOODBYES: Duration = Duration::from_secs(13);
+/// How long after the last call its `/after-stream` is still answered.
+const LAST_QUESTIONS: Duration = Duration::from_secs(2);
+/// Connections besides those of calls: webhooks, health checks, strangers.
+const SPARE_CONNECTIONS: usize = 1024;
+
+/// What is served.
+pub struct Serve {
+    pub settings: Settings,
+    pub ready: ServeSettings,
+    pub roster: Roster,
+    pub listener: TcpListener,
+    /// Where `/metrics` answers by itself.
+    pub metrics_listener: Option<TcpListener>,
+    /// Counts for `/metrics`; see [`metrics::install`].
+    pub metrics: Option<PrometheusHandle>,
+    pub journal: Option<Journal>,
+}
+
+/// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
+///
+/// # Errors
+/// When the system's certificates cannot be read though the provider's address needs them.
+pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let Serve { settings, ready, roster, listener, metrics_listener, metrics: handle, journal } = serve;
+    let secure = ready.provider.url.starts_with("wss:");
+    let tls = client_config(secure, settings.ssl_cert_file.as_deref())?;
+    metrics::roster_loaded();
+    let assistants = roster.len();
+    let (_roster, roster) = watch::channel(Arc::new(roster));
+    let house = Arc::new(House::new(HouseParts {
+        roster,
+        tokens: ready.twilio_auth_tokens.clone(),
+        machine: settings.machine.clone().unwrap_or_default(),
+        max_calls: settings.max_calls,
+        tls,
+        journal,
+    }));
+    let shared = settings.twilio_shared_keys.iter().cloned().collect();
+    let door = Door::new(DoorParts {
+        house: house.clone(),
+        keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
+        public_url: ready.public_url.clone(),
+        on_fly: settings.on_fly,
+        metrics: handle,
+        metrics_token: settings.metrics_token.clone(),
+    });
+    let stop = CancellationToken::new();
+    let limit = settings.max_calls + SPARE_CONNECTIONS;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let mut listening = tokio::task::JoinSet::new();
+    listening.spawn(http::listen(listener, http::routes(door.clone()), limit, stop.clone()));
+    if let Some(listener) = metrics_listener {
+        listening.spawn(http::listen(listener, http::metrics_routes(door), 64, stop.clone()));
+    }
+    tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
+    shutdown.await;
+    drain(&house, settings.drain).await;
+    stop.cancel();
+    let _ = timeout(Duration::from_secs(2), async { while listening.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+/// Closes the house: calls go on for `grace`, then are sent home with a goodbye.
+async fn drain(house: &House, grace: Duration) {
+    house.close_door();
+    let calls = house.calls();
+    tracing::info!(calls, grace_secs = grace.as_secs(), "Draining: no new calls");
+    if calls == 0 {
+        return;
+    }
+    if timeout(grace, house.empty()).await.is_err() {
+        tracing::warn!(calls = house.calls(), "Saying goodbye to calls that outlived the grace period");
+        house.send_home();
+        if timeout(GOODBYES, house.empty()).await.is_err() {
+            tracing::error!(calls = house.calls(), "Calls did not end; leaving them");
+        }
+    }
+    // Twilio asks what follows the last stream.
+    sleep(LAST_QUESTIONS).await;
+    tracing::info!("Drained");
+}
+
+/// Waits for SIGTERM or SIGINT. From then on, another one ends the process at once.
+///
+/// # Errors
+/// When the system refuses to tell us of signals.
+pub fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be listened for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be listened for")?;
+    let (first_tx, first) = tokio::sync::oneshot::channel();
+    // This task ends with the process: it is what a second signal needs.
+    tokio::spawn(async move {
+        let mut first_tx = Some(first_tx);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match first_tx.take() {
+                Some(first) => drop(first.send(())),
+                None => {
+                    tracing::warn!("A second signal: ending at once");
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+    Ok(async move { drop(first.await) })
+}
+
+/// TLS towards the provider, trusting the system's certificates, or those of `bundle`.
+fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    if needed {
+        let found = match bundle {
+            Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
+            None => rustls_native_certs::load_native_certs(),
+        };
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            bail!(
+                "no trusted certificates were found; install the system's ca-certificates, or name a bundle in \
+                 SSL_CERT_FILE"
+            );
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS cannot be set up")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

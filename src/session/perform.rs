@@ -1,0 +1,468 @@
+//! The task that owns a call: its machine, both sockets, both outboxes, its timer.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::WebSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Sleep, sleep};
+
+use crate::assistant::plan::Plan;
+use crate::call::{Action, Call, EndReason, Event, Loss, Note, Oddity, Tally};
+use crate::id::CallSid;
+use crate::link::caller::{CallerLink, CallerStep, NotStarted};
+use crate::link::model::{ModelLink, ModelStep, NotConnected};
+use crate::link::now;
+use crate::observe::ended::CallEnded;
+use crate::observe::journal::What;
+use crate::observe::metrics;
+
+use super::House;
+use super::registry::{Command, Decision, Nonce, TICKET_LIFE};
+
+/// How long after the stream's start the model may take to be ready.
+const MODEL_PATIENCE: Duration = Duration::from_secs(3);
+/// The pause before the second attempt to connect; it doubles up to 2 s.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// One session. See the module.
+pub struct Session {
+    house: Arc<House>,
+    plan: Arc<Plan>,
+    call: CallSid,
+    nonce: Nonce,
+    retried: bool,
+    rang: Instant,
+    commands: mpsc::Receiver<Command>,
+    decision: watch::Sender<Option<Decision>>,
+    odd: BTreeMap<Oddity, u64>,
+}
+
+impl Session {
+    pub(super) fn new(
+        house: Arc<House>,
+        plan: Arc<Plan>,
+        call: CallSid,
+        nonce: Nonce,
+        retried: bool,
+        commands: mpsc::Receiver<Command>,
+        decision: watch::Sender<Option<Decision>>,
+    ) -> Self {
+        let odd = BTreeMap::new();
+        Self { house, plan, call, nonce, retried, rang: now(), commands, decision, odd }
+    }
+
+    /// From the ring to the end. `stream` brings the phone's socket.
+    pub(super) async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
+        let mut model = Model::connecting(self.plan.clone(), self.house.clone());
+        match self.wait_for_stream(stream, &mut model).await {
+            Ok(caller) => self.converse(caller, &mut model).await,
+            Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &Tally::default()),
+            Err(Absent::NeverCame) if self.retried => {
+                self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
+            }
+            Err(Absent::NeverCame) => {
+                tracing::warn!("No stream came for this call");
+                self.decide(Decision::Again);
+            }
+            Err(Absent::NotStarted(why)) => {
+                metrics::refused("stream", why.code());
+                let (reason, decision) = match why {
+                    NotStarted::AnotherCall | NotStarted::OtherAudio => {
+                        (EndReason::CallerRefused, Decision::Sorry)
+                    }
+                    NotStarted::Late | NotStarted::Closed if self.retried => {
+                        (EndReason::CallerLost, Decision::Sorry)
+                    }
+                    NotStarted::Late | NotStarted::Closed => {
+                        tracing::warn!(%why, "The stream did not start");
+                        self.decide(Decision::Again);
+                        return model.close().await;
+                    }
+                };
+                self.finish(reason, decision, &Tally::default());
+            }
+        }
+        model.close().await;
+    }
+
+    /// While the phone rings, the model's session is opened and kept.
+    async fn wait_for_stream(
+        &mut self,
+        stream: oneshot::Receiver<WebSocket>,
+        model: &mut Model,
+    ) -> Result<CallerLink, Absent> {
+        let lapse = sleep(TICKET_LIFE);
+        tokio::pin!(lapse);
+        tokio::pin!(stream);
+        let socket = loop {
+            tokio::select! {
+                socket = &mut stream => break socket.map_err(|_| Absent::NeverCame)?,
+                () = &mut lapse => return Err(Absent::NeverCame),
+                () = model.settle() => {}
+                command = self.commands.recv() => match command {
+                    Some(Command::CallerHungUp) => return Err(Absent::HungUp),
+                    Some(Command::StreamLost) => return Err(Absent::NeverCame),
+                    // A ticket that was given is honoured.
+                    Some(Command::Drain) | None => {}
+                },
+            }
+        };
+        let mut odd = Vec::new();
+        let started = {
+            let start = CallerLink::start(socket, &self.call, |oddity| odd.push(oddity));
+            tokio::pin!(start);
+            loop {
+                tokio::select! {
+                    started = &mut start => break started,
+                    () = model.settle() => {}
+                }
+            }
+        };
+        for oddity in odd {
+            self.count(oddity);
+        }
+        started.map_err(Absent::NotStarted)
+    }
+
+    async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
+        let began = now();
+        let mut call = Call::new(self.plan.clone());
+        let mut caller = Some(caller);
+        let mut actions = Vec::new();
+        let mut timer = Timer::new();
+        model.patience = Some(began + MODEL_PATIENCE);
+        self.house.tell(&self.call, What::Started);
+        if model.is_ready() {
+            call.handle(Event::ModelReady, began, &mut actions);
+            if let Some(oddity) = model.take_oddity() {
+                self.count(oddity);
+            }
+        }
+        call.handle(Event::StreamStarted, began, &mut actions);
+        let reason = loop {
+            if let Some(reason) = self.perform(&mut actions, caller.as_mut(), model, &mut call) {
+                break reason;
+            }
+            let stall = caller.as_ref().and_then(CallerLink::stall_deadline);
+            let due = call.deadline().map(|(due, _)| due);
+            timer.arm([due, stall, model.deadline()].into_iter().flatten().min());
+            // Every arm is cancel-safe: a step happens within one poll, the rest are a timer and channels.
+            tokio::select! {
+                step = step(caller.as_mut()) => match step {
+                    CallerStep::Event(event) => call.handle(event, now(), &mut actions),
+                    CallerStep::Odd(oddity) => self.count(oddity),
+                },
+                step = model.step() => match step {
+                    ModelStep::Event(event) => call.handle(event, now(), &mut actions),
+                    ModelStep::Odd(oddity) => self.count(oddity),
+                },
+                () = timer.fired() => {
+                    let now = now();
+                    if caller.as_mut().is_some_and(|caller| caller.has_stalled(now)) {
+                        call.handle(Event::CallerStalled, now, &mut actions);
+                    }
+                    if let Some(loss) = model.overdue(now) {
+                        call.handle(Event::ModelLost(loss), now, &mut actions);
+                    }
+                    call.handle_timeout(now, &mut actions);
+                }
+                command = self.commands.recv() => match command {
+                    Some(Command::CallerHungUp) => call.handle(Event::CallerHungUp, now(), &mut actions),
+                    Some(Command::StreamLost) => call.handle(Event::StreamLost, now(), &mut actions),
+                    Some(Command::Drain) => call.handle(Event::Draining, now(), &mut actions),
+                    None => {}
+                },
+            }
+            if let Some(oddity) = model.take_oddity() {
+                self.count(oddity);
+            }
+        };
+        let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
+        self.finish(reason, decision, call.tally());
+        if let Some(caller) = caller {
+            caller.close().await;
+        }
+    }
+
+    /// Carries out the actions in order; gives the reason when the call is over.
+    fn perform(
+        &mut self,
+        actions: &mut Vec<Action>,
+        mut caller: Option<&mut CallerLink>,
+        model: &mut Model,
+        call: &mut Call,
+    ) -> Option<EndReason> {
+        let mut ended = None;
+        let mut stalled = false;
+        for action in actions.drain(..) {
+            match action {
+                Action::PlayToCaller { piece, chunk } => {
+                    if let Some(caller) = &mut caller {
+                        caller.play(piece, &chunk);
+                    }
+                }
+                Action::MarkForCaller(mark) => {
+                    if let Some(caller) = &mut caller {
+                        caller.mark(mark);
+                    }
+                }
+                Action::ClearCaller => {
+                    if let Some(caller) = &mut caller {
+                        caller.clear();
+                    }
+                }
+                Action::Note(note) => self.note(note),
+                // The socket is closed by `converse`, after the decision is written.
+                Action::HangUp => {}
+                Action::End(reason) => ended = Some(reason),
+                Action::AppendToModel(chunk) => {
+                    stalled |= model.link().is_some_and(|link| !link.append(&chunk))
+                }
+                Action::Configure(turns) => model.with(|link| link.configure(turns)),
+                Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
+                Action::TruncateItem(cut) => model.with(|link| link.truncate(&cut)),
+                Action::AnswerTool { id, output } => model.with(|link| link.answer_tool(&id, &output)),
+                Action::TellModel(line) => model.with(|link| link.tell(&line)),
+                Action::Say(request) => model.with(|link| link.say(&request)),
+                Action::AskForResponse => model.with(ModelLink::ask),
+            }
+        }
+        if stalled && ended.is_none() {
+            call.handle(Event::ModelStalled, now(), actions);
+            return self.perform(actions, caller, model, call);
+        }
+        ended
+    }
+
+    fn note(&mut self, note: Note) {
+        match &note {
+            Note::Odd(oddity) => return self.count(*oddity),
+            Note::FirstWord(time) => metrics::first_word(*time),
+            Note::Answered(time) => metrics::turn(*time),
+            Note::CallerSpoke { .. } | Note::AssistantSpoke(_) | Note::Said { .. } => {}
+        }
+        self.house.tell(&self.call, What::Note(note));
+    }
+
+    fn count(&mut self, oddity: Oddity) {
+        *self.odd.entry(oddity).or_default() += 1;
+        metrics::odd(oddity);
+        self.house.tell(&self.call, What::Note(Note::Odd(oddity)));
+    }
+
+    /// Writes down what follows, then tells of the end. The sockets are still open.
+    fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
+        self.decide(decision);
+        let lasted = now() - self.rang;
+        let assistant = &self.plan.assistant;
+        CallEnded { call: &self.call, assistant, reason, lasted, tally, odd: &self.odd }.emit();
+        self.house.tell(&self.call, What::Ended { reason, tally: tally.clone() });
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        self.decision.send_replace(Some(decision));
+        self.house.registry.ended(&self.nonce);
+    }
+}
+
+impl Drop for Session {
+    /// A session that is torn down undecided (a panic, the end of the program) leaves an apology.
+    fn drop(&mut self) {
+        if self.decision.borrow().is_none() {
+            self.decide(Decision::Sorry);
+        }
+    }
+}
+
+/// Why there is no stream.
+enum Absent {
+    HungUp,
+    NeverCame,
+    NotStarted(NotStarted),
+}
+
+async fn step(caller: Option<&mut CallerLink>) -> CallerStep {
+    match caller {
+        Some(caller) => caller.step().await,
+        None => pending().await,
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;
+
+/// The model's side: on its way, there, or gone for good.
+struct Model {
+    plan: Arc<Plan>,
+    house: Arc<House>,
+    state: State,
+    attempts: u32,
+    /// Until when it must be ready; none while the phone rings.
+    patience: Option<Instant>,
+    oddity: Option<Oddity>,
+}
+
+enum State {
+    Connecting(Connecting),
+    Ready(Box<ModelLink>),
+    Failed(Loss),
+    /// The call knows that it is gone.
+    Gone,
+}
+
+impl Model {
+    fn connecting(plan: Arc<Plan>, house: Arc<House>) -> Self {
+        let connect = Box::pin(ModelLink::connect(plan.clone(), house.tls.clone()));
+        Self { plan, house, state: State::Connecting(connect), attempts: 1, patience: None, oddity: None }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
+    fn link(&mut self) -> Option<&mut ModelLink> {
+        match &mut self.state {
+            State::Ready(link) => Some(link),
+            State::Connecting(_) | State::Failed(_) | State::Gone => None,
+        }
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut ModelLink)) {
+        if let Some(link) = self.link() {
+            act(link);
+        }
+    }
+
+    fn take_oddity(&mut self) -> Option<Oddity> {
+        self.oddity.take()
+    }
+
+    /// While the phone rings: goes on connecting, and keeps the session that is there. Cancel-safe.
+    async fn settle(&mut self) {
+        match &mut self.state {
+            State::Connecting(_) => {
+                self.connect().await;
+            }
+            State::Ready(link) => match link.step().await {
+                ModelStep::Event(Event::ModelLost(_)) => self.again(),
+                ModelStep::Event(_) | ModelStep::Odd(_) => {}
+            },
+            State::Failed(_) | State::Gone => pending().await,
+        }
+    }
+
+    /// The next step of the conversation, or the news that the model is there, or not. Cancel-safe.
+    async fn step(&mut self) -> ModelStep {
+        loop {
+            match &mut self.state {
+                State::Connecting(_) => {
+                    if self.connect().await {
+                        return ModelStep::Event(Event::ModelReady);
+                    }
+                }
+                State::Ready(link) => return link.step().await,
+                State::Failed(loss) => {
+                    let loss = *loss;
+                    self.state = State::Gone;
+                    return ModelStep::Event(Event::ModelLost(loss));
+                }
+                State::Gone => pending().await,
+            }
+        }
+    }
+
+    /// Finishes one attempt. True when the model is ready.
+    async fn connect(&mut self) -> bool {
+        let State::Connecting(connecting) = &mut self.state else { return false };
+        match connecting.await {
+            Ok(link) => {
+                if link.is_plainer() {
+                    self.oddity = Some(Oddity::ModelPlainerConfiguration);
+                } else if self.attempts > 1 {
+                    self.oddity = Some(Oddity::ModelReconnected);
+                }
+                self.state = State::Ready(Box::new(link));
+                true
+            }
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, attempt = self.attempts, "The model cannot be reached; trying again");
+                self.again();
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "The model cannot be used");
+                self.state = State::Failed(error.loss());
+                false
+            }
+        }
+    }
+
+    fn again(&mut self) {
+        let pause = RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1);
+        self.attempts += 1;
+        let (plan, tls) = (self.plan.clone(), self.house.tls.clone());
+        self.state = State::Connecting(Box::pin(async move {
+            sleep(pause).await;
+            ModelLink::connect(plan, tls).await
+        }));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Connecting(_) => self.patience,
+            State::Ready(link) => link.alive_deadline(),
+            State::Failed(_) | State::Gone => None,
+        }
+    }
+
+    /// Whether it took too long to come, or has stopped answering.
+    fn overdue(&mut self, now: Instant) -> Option<Loss> {
+        let loss = match &mut self.state {
+            State::Connecting(_) => {
+                self.patience.is_some_and(|patience| patience <= now).then_some(Loss::Unreachable)
+            }
+            State::Ready(link) => (!link.check_alive(now)).then_some(Loss::Stalled),
+            State::Failed(_) | State::Gone => None,
+        }?;
+        self.state = State::Gone;
+        Some(loss)
+    }
+
+    async fn close(self) {
+        if let State::Ready(link) = self.state {
+            link.close().await;
+        }
+    }
+}
+
+/// One timer for all deadlines, set anew only when the next one is earlier than what it is set to.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    set_to: Option<Instant>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep(Duration::ZERO)), set_to: None }
+    }
+
+    fn arm(&mut self, due: Option<Instant>) {
+        let Some(due) = due else { return };
+        if self.set_to.is_none_or(|set_to| due < set_to) {
+            self.sleep.as_mut().reset(due.into());
+            self.set_to = Some(due);
+        }
+    }
+
+    /// Cancel-safe. It may fire early, for a deadline that has moved on: the caller looks again.
+    async fn fired(&mut self) {
+        if self.set_to.is_none() {
+            return pending().await;
+        }
+        self.sleep.as_mut().await;
+        self.set_to = None;
+    }
+}

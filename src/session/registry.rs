@@ -1,0 +1,198 @@
+//! Which calls this process has, by ticket: who waits for a stream, who is live, and what was decided for those that
+//! ended.
+//!
+//! It hands out each ticket's stream once, and remembers decisions for ten minutes, so that the same question gets
+//! the same answer. All of it is a small map touched for a moment.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::WebSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::assistant::plan::Plan;
+use crate::id::CallSid;
+
+/// How long a ticket lets a stream in.
+pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// How long a decision is remembered.
+const MEMORY: Duration = Duration::from_secs(600);
+/// Ended calls that are remembered at most; the oldest go first.
+const MAX_ENDED: usize = 20_000;
+
+/// Tells one ticket from another.
+pub type Nonce = [u8; 16];
+
+/// What a session is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Twilio says that the call is over.
+    CallerHungUp,
+    /// Twilio says that the stream has ended.
+    StreamLost,
+    /// The house closes: say goodbye.
+    Drain,
+}
+
+/// What follows the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    HangUp,
+    /// The assistant's `on_failure`.
+    Sorry,
+    /// The stream never started: once more, with a new ticket.
+    Again,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<Calls>);
+
+#[derive(Debug, Default)]
+struct Calls {
+    tickets: HashMap<Nonce, Entry>,
+    /// The newest ticket of each call.
+    newest: HashMap<CallSid, Nonce>,
+    ended: VecDeque<(Instant, Nonce)>,
+}
+
+/// A call, as others see it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub call: CallSid,
+    pub plan: Arc<Plan>,
+    /// Whether this stream is the second try already.
+    pub retried: bool,
+    pub commands: mpsc::Sender<Command>,
+    /// Decided before the socket is closed.
+    pub decision: watch::Receiver<Option<Decision>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    handle: Handle,
+    ticket: String,
+    /// Taken by the one stream that is let in.
+    door: Option<oneshot::Sender<WebSocket>>,
+    issued: Instant,
+    /// What the `action` was answered with, to answer it so again.
+    answer: Option<String>,
+}
+
+/// Why a stream is not let in. A stranger is told none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    Unknown,
+    Used,
+    Old,
+}
+
+impl Refused {
+    /// The metric's label.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "ticket_unknown",
+            Self::Used => "ticket_used",
+            Self::Old => "ticket_old",
+        }
+    }
+}
+
+impl Registry {
+    /// Enters a call that waits for its stream.
+    pub fn enter(&self, nonce: Nonce, ticket: String, handle: Handle, door: oneshot::Sender<WebSocket>) {
+        let mut calls = self.lock();
+        let now = now();
+        calls.sweep(now);
+        calls.newest.insert(handle.call.clone(), nonce);
+        let entry = Entry { handle, ticket, door: Some(door), issued: now, answer: None };
+        calls.tickets.insert(nonce, entry);
+    }
+
+    /// The ticket of a call that still waits for its stream: a webhook sent twice gets the same answer.
+    pub fn unused_ticket(&self, call: &CallSid) -> Option<String> {
+        let calls = self.lock();
+        let entry = calls.tickets.get(calls.newest.get(call)?)?;
+        let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();
+        (waits && entry.issued + TICKET_LIFE > now()).then(|| entry.ticket.clone())
+    }
+
+    /// Lets the stream in that bears this ticket: once, and in time.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing is used up by it.
+    pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
+        let mut calls = self.lock();
+        let entry = calls.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
+        if entry.issued + TICKET_LIFE <= now() {
+            return Err(Refused::Old);
+        }
+        if entry.handle.decision.borrow().is_some() {
+            return Err(Refused::Used);
+        }
+        entry.door.take().ok_or(Refused::Used)
+    }
+
+    /// The call of a ticket, and the answer that its `action` got before.
+    pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Option<String>)> {
+        let calls = self.lock();
+        let entry = calls.tickets.get(nonce)?;
+        Some((entry.handle.clone(), entry.answer.clone()))
+    }
+
+    /// The newest session of a call.
+    pub fn of_call(&self, call: &CallSid) -> Option<Handle> {
+        let calls = self.lock();
+        Some(calls.tickets.get(calls.newest.get(call)?)?.handle.clone())
+    }
+
+    /// Remembers what the `action` was answered with.
+    pub fn answered(&self, nonce: &Nonce, answer: &str) {
+        if let Some(entry) = self.lock().tickets.get_mut(nonce) {
+            entry.answer = Some(answer.to_owned());
+        }
+    }
+
+    /// The session of this ticket is over; its decision stays known for a while.
+    pub fn ended(&self, nonce: &Nonce) {
+        let mut calls = self.lock();
+        if let Some(entry) = calls.tickets.get_mut(nonce) {
+            entry.door = None;
+        }
+        let now = now();
+        calls.ended.push_back((now, *nonce));
+        calls.sweep(now);
+    }
+
+    /// Every session that has not ended.
+    pub fn live(&self) -> Vec<Handle> {
+        let calls = self.lock();
+        let live = calls.tickets.values().filter(|entry| entry.handle.decision.borrow().is_none());
+        live.map(|entry| entry.handle.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        // Nothing panics while it is held; and were it so, the map is whole between any two statements.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    fn sweep(&mut self, now: Instant) {
+        while let Some((ended, nonce)) = self.ended.front().copied()
+            && (ended + MEMORY <= now || self.ended.len() > MAX_ENDED)
+        {
+            self.ended.pop_front();
+            if let Some(entry) = self.tickets.remove(&nonce)
+                && self.newest.get(&entry.handle.call) == Some(&nonce)
+            {
+                self.newest.remove(&entry.handle.call);
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    crate::link::now()
+}

@@ -1,0 +1,194 @@
+//! Each security rule, by the attack that it stops.
+
+use std::time::Duration;
+
+use switchboard::call::EndReason;
+use switchboard::simulate::caller::{CallEnd, Fault, StreamEnd, sign};
+use switchboard::simulate::model::{ModelOptions, Speech};
+
+use crate::town::{CLINIC, TOKEN, Town, finished, http};
+
+fn quick() -> ModelOptions {
+    ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
+}
+
+const UPGRADE: &str =
+    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+/// An upgrade by hand; the answer's status.
+async fn knock(server: &str, path: &str, more: &str) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(server.trim_start_matches("http://")).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n{UPGRADE}{more}\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let read = socket.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Rings by hand; the ticket of the answer.
+async fn ticket(town: &Town, call: &str) -> String {
+    let form =
+        [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "ringing")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let code = sign(TOKEN, &format!("{}/incoming-call", town.server), &form);
+    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus=ringing");
+    let header = format!("X-Twilio-Signature: {code}\r\n");
+    let (status, answer) = http(&town.server, "POST", "/incoming-call", &header, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let ticket = answer.split("/media-stream/").nth(1).unwrap().split('"').next().unwrap();
+    ticket.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_not_signed_by_twilio_is_forbidden() {
+    for fault in [Fault::BadSignature, Fault::NoSignature] {
+        let town = Town::open(CLINIC, quick()).await;
+        let mut options = town.phone();
+        options.faults = vec![fault];
+        let record = finished(town.dial(options)).await;
+        assert_eq!(record.documents[0].status, Some(403), "{fault:?}");
+        assert!(matches!(record.end, CallEnd::Failed(_)));
+        assert!(town.model.sessions().is_empty(), "no model was called");
+        town.quit().await;
+    }
+    let town = Town::open(CLINIC, quick()).await;
+    for path in ["/after-stream/abc", "/stream-status", "/call-status", "/incoming-call"] {
+        for method in ["POST", "GET"] {
+            assert_eq!(http(&town.server, method, path, "", "CallSid=CA1").await.0, 403, "{method} {path}");
+        }
+    }
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_signed_by_somebody_else_is_forbidden_and_uses_nothing_up() {
+    let town = Town::open(CLINIC, quick()).await;
+    let path = format!("/media-stream/{}", ticket(&town, "CA00000000000000000000000000000001").await);
+    let wrong = "X-Twilio-Signature: AcOu8WjCweLnbv1U7RB3QNsqIu0=\r\n";
+    assert_eq!(knock(&town.server, &path, wrong).await, 403);
+    let url = format!("{}{path}", town.server.replace("http", "ws"));
+    let right = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &url, &[]));
+    assert_eq!(knock(&town.server, &path, &right).await, 101, "the ticket was not used up");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_one_stream() {
+    let mut town = Town::open(CLINIC, quick()).await;
+    let mut options = town.phone();
+    options.faults = vec![Fault::TwoConnects];
+    let phone = town.dial(options);
+    assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "the first is served");
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.streams[0].second_connect, Some(403));
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_ticket_of_ours_opens_nothing() {
+    let town = Town::open(CLINIC, quick()).await;
+    let good = ticket(&town, "CA00000000000000000000000000000001").await;
+    let mut forged = good.clone();
+    forged.replace_range(10..11, if &good[10..11] == "A" { "B" } else { "A" });
+    for bad in ["x", &forged, &good[..good.len() - 4], "..%2F..%2Fetc", &"A".repeat(4_000)] {
+        let path = format!("/media-stream/{bad}");
+        assert_eq!(knock(&town.server, &path, "").await, 403, "{bad}");
+    }
+    let path = format!("/media-stream/{good}");
+    assert_eq!(http(&town.server, "GET", &path, "", "").await.0, 426, "no upgrade");
+    assert_eq!(http(&town.server, "GET", "/media-stream/x", "", "").await.0, 426, "no upgrade, no ticket");
+    assert_eq!(knock(&town.server, &format!("{path}/"), "").await, 101, "a trailing slash is fine");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_serves_its_own_call_only() {
+    let mut town = Town::open(CLINIC, quick()).await;
+    let mut options = town.phone();
+    options.faults = vec![Fault::WrongCallSid];
+    let record = finished(town.dial(options)).await;
+    assert!(
+        matches!(&record.streams[0].end, StreamEnd::ServerClosed { code: 1008, .. }),
+        "{:?}",
+        record.streams[0].end
+    );
+    assert_eq!(record.streams[0].media_received, 0);
+    assert_eq!(town.ended().await.reason, EndReason::CallerRefused);
+    assert_eq!(record.said[0].text, "Sorry, something broke.");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_does_not_start_is_closed_and_tried_once_more() {
+    let mut town = Town::open(CLINIC, quick()).await;
+    let mut options = town.phone();
+    options.faults = vec![Fault::NoStart];
+    let record = finished(town.dial(options)).await;
+    assert_eq!(record.streams.len(), 2, "once more, with another ticket");
+    assert_ne!(record.streams[0].url, record.streams[1].url);
+    for stream in &record.streams {
+        assert!(matches!(&stream.end, StreamEnd::ServerClosed { code: 1008, .. }), "{:?}", stream.end);
+        let lasted = stream.ended - stream.opened.unwrap();
+        assert!((4.5..6.5).contains(&lasted.as_secs_f64()), "{lasted:?}");
+    }
+    assert_eq!(town.ended().await.reason, EndReason::CallerLost);
+    assert_eq!(record.said[0].text, "Sorry, something broke.");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_on_the_ticket_is_not_what_was_signed() {
+    let town = Town::open(CLINIC, quick()).await;
+    let mut options = town.phone();
+    options.faults = vec![Fault::QueryOnTicket];
+    let record = finished(town.dial(options)).await;
+    assert!(
+        matches!(record.streams[0].end, StreamEnd::Refused { status: Some(403), .. }),
+        "{:?}",
+        record.streams[0].end
+    );
+    assert_eq!(record.said[0].text, "Sorry, something broke.", "and the caller hears something");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_limits() {
+    let town = Town::open(CLINIC, quick()).await;
+    let body = "a=".to_owned() + &"x".repeat(70_000);
+    assert_eq!(http(&town.server, "POST", "/incoming-call", "X-Twilio-Signature: x\r\n", &body).await.0, 413);
+    let header = format!("X-Long: {}\r\n", "x".repeat(20_000));
+    assert_eq!(http(&town.server, "GET", "/healthz", &header, "").await.0, 431);
+    assert_eq!(http(&town.server, "GET", "/nothing", "", "").await.0, 404);
+    assert_eq!(http(&town.server, "DELETE", "/incoming-call", "", "").await.0, 405);
+    assert_eq!(http(&town.server, "GET", "/metrics", "", "").await.0, 404, "no token: no page");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_frames_are_counted_and_disturb_nobody() {
+    let mut town = Town::open(CLINIC, quick()).await;
+    let calm = town.dial(town.phone());
+    for fault in [Fault::Garbage, Fault::Binary, Fault::MediaFirst, Fault::TwoStops] {
+        let mut options = town.phone();
+        options.faults = vec![fault];
+        let phone = town.dial(options);
+        assert!(phone.wait_until_playing_for(Duration::from_millis(400)).await, "{fault:?}");
+        phone.hang_up();
+        finished(phone).await;
+        let ended = town.ended().await;
+        assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
+    }
+    let mut options = town.phone();
+    options.faults = vec![Fault::Oversized];
+    finished(town.dial(options)).await;
+    assert_eq!(town.ended().await.reason, EndReason::CallerLost, "a frame of 100 KiB ends its own call");
+    assert!(calm.wait_until_quiet(Duration::from_millis(100)).await);
+    calm.hang_up();
+    finished(calm).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    town.quit().await;
+}

@@ -1,0 +1,182 @@
+//! What breaks, and what the caller hears then: within three seconds, somebody or something speaks.
+
+use std::time::Duration;
+
+use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::simulate::caller::{CallEnd, CallRecord, Fault as PhoneFault};
+use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, Speech, When};
+
+use crate::town::{CLINIC, Ended, Town, finished, speech};
+
+fn quick() -> ModelOptions {
+    ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
+}
+
+/// A call to a model with this fault, whose caller speaks once after the greeting.
+async fn call_with(fault: Fault) -> (CallRecord, Ended) {
+    let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
+    let phone = town.dial(town.phone());
+    let control = phone.control();
+    let caller = tokio::spawn(async move {
+        if control.wait_until_quiet(Duration::from_millis(200)).await {
+            control.say(speech(600));
+        }
+    });
+    let record = finished(phone).await;
+    caller.abort();
+    let ended = town.ended().await;
+    town.quit().await;
+    (record, ended)
+}
+
+fn assert_sorry(record: &CallRecord, fault: &Fault) {
+    record.assert_clean();
+    assert_eq!(record.said.len(), 1, "{fault:?}: {:?}", record.said);
+    assert_eq!(record.said[0].text, "Sorry, something broke.", "{fault:?}");
+    assert_eq!(record.dialled[0].number, "+15550100009", "{fault:?}: a person is dialled");
+    assert_eq!(record.end, CallEnd::HungUp, "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_had_is_told_within_three_seconds() {
+    for (fault, reason) in [
+        (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused),
+        (Fault::RefuseConnect(ConnectError::UnknownModel), EndReason::ModelRefused),
+        (Fault::RefuseConnect(ConnectError::InsufficientQuota), EndReason::ModelRefused),
+        (Fault::UpgradeStatus(401), EndReason::ModelRefused),
+        (Fault::UpgradeStatus(503), EndReason::ModelUnreachable),
+        (Fault::SilentTcp, EndReason::ModelUnreachable),
+        (Fault::NoCreated, EndReason::ModelUnreachable),
+        (Fault::NoUpdated, EndReason::ModelUnreachable),
+        (Fault::RefuseUpdates, EndReason::ModelMisconfigured),
+    ] {
+        let (record, ended) = call_with(fault.clone()).await;
+        assert_eq!(ended.reason, reason, "{fault:?}");
+        assert_sorry(&record, &fault);
+        let waited = record.said[0].at - record.streams[0].started.unwrap();
+        assert!(waited < Duration::from_millis(3_400), "{fault:?}: {waited:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_breaks_in_mid_call_is_told() {
+    for (fault, reason) in [
+        (Fault::Drop(When::Response(2)), EndReason::ModelLost),
+        (Fault::Close { when: When::Response(2), code: 1011, reason: "oops" }, EndReason::ModelLost),
+        (Fault::Expire(When::Response(2)), EndReason::ModelLost),
+        (Fault::Huge { when: When::Response(2), bytes: 2_000_000 }, EndReason::ModelLost),
+        (Fault::ResponseFailed { nth: 2, code: "insufficient_quota" }, EndReason::ModelRefused),
+        (Fault::Stall { nth: 2, after: Duration::from_millis(200) }, EndReason::ModelStalled),
+    ] {
+        let (record, ended) = call_with(fault.clone()).await;
+        assert_eq!(ended.reason, reason, "{fault:?}");
+        assert_sorry(&record, &fault);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_model_says_besides_is_counted_and_ends_nothing() {
+    for (fault, oddity) in [
+        (Fault::Garbage(When::Response(1)), Oddity::ModelBadEvent),
+        (Fault::UnsolicitedError(When::Response(1)), Oddity::ModelError),
+        (Fault::RefuseOptional { once: true }, Oddity::ModelPlainerConfiguration),
+        (Fault::ResponseFailed { nth: 1, code: "server_error" }, Oddity::ModelFailedResponse),
+    ] {
+        let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault.clone()], ..quick() }).await;
+        let phone = town.dial(town.phone());
+        assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "{fault:?}: the greeting is heard");
+        phone.say(speech(600));
+        assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "{fault:?}: and an answer");
+        phone.hang_up();
+        finished(phone).await.assert_clean();
+        let ended = town.ended().await;
+        assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
+        assert!(ended.notes.contains(&Note::Odd(oddity)), "{fault:?}: {:?}", ended.notes);
+        town.quit().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_comes_late_is_waited_for_and_hears_what_was_said_meanwhile() {
+    let file = CLINIC.replace("greeting: { say:", "greeting: { first: caller, say:");
+    let faults = vec![Fault::LateUpdated(Duration::from_millis(1_500))];
+    let mut town = Town::open(&file, ModelOptions { faults, keep_audio: true, ..quick() }).await;
+    let phone = town.dial(town.phone());
+    phone.say(speech(600)); // long over when the model is there
+    assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "it is answered");
+    phone.hang_up();
+    finished(phone).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    let session = town.session();
+    assert!(session.audio_waited_for_update());
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_was_away_for_a_moment_is_reached_while_it_rings() {
+    let mut town = Town::open(
+        CLINIC,
+        ModelOptions { faults: vec![Fault::UpgradeStatus(503)], faulty_connections: Some(2), ..quick() },
+    )
+    .await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_until_quiet(Duration::from_millis(100)).await, "the greeting is heard");
+    phone.hang_up();
+    finished(phone).await.assert_clean();
+    let ended = town.ended().await;
+    assert_eq!(ended.reason, EndReason::CallerHungUp);
+    assert!(ended.notes.contains(&Note::Odd(Oddity::ModelReconnected)));
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
+    for (fault, reason) in [
+        (PhoneFault::Cut { after: Duration::from_millis(900) }, EndReason::CallerLost),
+        (PhoneFault::NoStop, EndReason::CallerHungUp),
+    ] {
+        let mut town = Town::open(CLINIC, quick()).await;
+        let mut options = town.phone();
+        options.faults = vec![fault];
+        options.status_callback = true;
+        let phone = town.dial(options);
+        assert!(phone.wait_until_playing_for(Duration::from_millis(200)).await);
+        if fault == PhoneFault::NoStop {
+            phone.hang_up();
+        }
+        let record = finished(phone).await;
+        assert_eq!(town.ended().await.reason, reason, "{fault:?}");
+        if reason == EndReason::CallerLost {
+            assert_eq!(record.said[0].text, "Sorry, something broke.", "whoever is still there hears it");
+        }
+        let closed = |sessions: &[switchboard::simulate::model::SessionLog]| sessions[0].closed.is_some();
+        assert!(town.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
+        town.quit().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_asked_twice_gets_the_same_answer() {
+    let fault = Fault::Drop(When::Response(1));
+    let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
+    let options = town.phone();
+    let (call, from, to) = (options.call_sid.clone(), options.from.clone(), options.to.clone());
+    let record = finished(town.dial(options)).await;
+    town.ended().await;
+    let action = record.documents.iter().find(|document| document.url.contains("/after-stream/")).unwrap();
+    let form = [("CallSid", call), ("From", from), ("To", to), ("CallStatus", "in-progress".to_owned())]
+        .map(|(name, value)| (name.to_owned(), value));
+    let code = switchboard::simulate::caller::sign(crate::town::TOKEN, &action.url, &form);
+    let body: String = form
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.replace('+', "%2B")))
+        .collect::<Vec<_>>()
+        .join("&");
+    let path = action.url.trim_start_matches(&town.server);
+    let header = format!("X-Twilio-Signature: {code}\r\n");
+    let (status, answer) = crate::town::http(&town.server, "POST", path, &header, &body).await;
+    assert_eq!(status, 200);
+    assert!(answer.ends_with(&action.twiml), "{answer}");
+    town.quit().await;
+}

@@ -1,0 +1,170 @@
+//! What the caller heard is known: truncations against what the phone really played.
+//!
+//! The model's audio says in every millisecond which item and position it is, so the phone's last played bytes are
+//! the truth that our truncations are held against.
+
+use std::time::Duration;
+
+use switchboard::simulate::caller::{Cleared, Network, PhoneEvent};
+use switchboard::simulate::model::{Fault, ModelOptions, Reply, Script, SessionLog, Speech};
+use switchboard::simulate::tag;
+
+use crate::town::{CLINIC, Town, finished, speech};
+
+const LONG: &str = "This is a long answer that goes on and on about the opening hours of the clinic, about the \
+                    way to it, about where to park, and about what to bring along when you come to see us.";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn talkative() -> ModelOptions {
+    ModelOptions {
+        think: ms(100),
+        speech: Speech::Tagged,
+        script: Script { replies: Vec::new(), rest: Reply::say(LONG) },
+        ..ModelOptions::default()
+    }
+}
+
+/// The item and millisecond that the phone had played when the clear took effect.
+fn truth(cleared: &Cleared) -> (u16, u64) {
+    let bytes = &cleared.last;
+    // The last whole tag; up to seven bytes of the next millisecond may have been played after it.
+    let (item, ms) = (0..=bytes.len() - tag::TAG_LEN)
+        .rev()
+        .find_map(|at| tag::untag(bytes[at..at + tag::TAG_LEN].try_into().unwrap()))
+        .unwrap_or_else(|| panic!("no tag in {bytes:?}"));
+    (item, u64::from(ms) + 1)
+}
+
+/// How far the truncation that belongs to a clear is off, in milliseconds. Positive: more was told than heard.
+fn errors(session: &SessionLog, clears: &[Cleared]) -> Vec<i64> {
+    clears
+        .iter()
+        .filter(|cleared| cleared.run_played >= 16 && cleared.last.len() == 16)
+        .map(|cleared| {
+            let (number, heard) = truth(cleared);
+            let item = session.items.iter().find(|item| item.number == number).expect("the item is known");
+            let told =
+                session.truncations.iter().find(|cut| cut.item == item.id).unwrap_or_else(|| {
+                    panic!("item {number} was cut at {heard} ms, and the model was not told")
+                });
+            assert!(told.audio_end_ms <= told.sent_ms, "never more than was sent: {told:?}");
+            told.audio_end_ms as i64 - heard as i64
+        })
+        .collect()
+}
+
+async fn interrupted(network: Network, model: ModelOptions, after: &[u64]) -> (SessionLog, Vec<Cleared>) {
+    let town = Town::open(CLINIC, model).await;
+    let mut options = town.phone();
+    options.network = network;
+    let mut phone = town.dial(options);
+    assert!(phone.wait_until_quiet(ms(400)).await, "the greeting is over");
+    phone.say(speech(500));
+    for after in after {
+        assert!(phone.wait_until_playing_for(ms(*after)).await, "the answer plays");
+        phone.say(speech(500));
+        phone.wait_for(|event| matches!(event, PhoneEvent::Cleared(_))).await.expect("the voice stops");
+    }
+    assert!(phone.wait_until_playing_for(ms(100)).await, "the next answer plays");
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    let clears = record.streams[0].clears.clone();
+    assert_eq!(clears.len(), after.len(), "one clear for each interruption");
+    town.quit().await;
+    (session, clears)
+}
+
+fn network(one_way: u64, jitter: u64) -> Network {
+    Network { up: ms(one_way), down: ms(one_way), jitter: ms(jitter), seed: 7 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncations_are_exact_whatever_the_distance() {
+    for one_way in [0, 40, 150] {
+        let (session, clears) = interrupted(network(one_way, 0), talkative(), &[700, 1_500]).await;
+        for error in errors(&session, &clears) {
+            assert!(error.abs() <= 20, "{one_way} ms each way: {error} ms off");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncations_are_within_the_jitter_of_a_jittered_network() {
+    for one_way in [0, 40] {
+        let (session, clears) = interrupted(network(one_way, 30), talkative(), &[700, 1_500]).await;
+        for error in errors(&session, &clears) {
+            assert!(error.abs() <= 20 + 2 * 30, "{one_way} ms each way, 30 ms of jitter: {error} ms off");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_in_the_second_item_truncates_the_second() {
+    // Two items, of which the first takes about 2 s.
+    let reply = Reply {
+        items: vec!["One moment please, I will have a look.".to_owned(), LONG.to_owned()],
+        ..Reply::default()
+    };
+    let script = Script { replies: Vec::new(), rest: reply };
+    let (session, clears) =
+        interrupted(network(40, 0), ModelOptions { script, ..talkative() }, &[4_000]).await;
+    let (number, _) = truth(&clears[0]);
+    let second = session.items.iter().find(|item| item.number == number).unwrap();
+    assert_eq!(second.line, LONG, "it was the second that played");
+    for error in errors(&session, &clears) {
+        assert!(error.abs() <= 20, "{error} ms off");
+    }
+    let cut: Vec<&str> = session.truncations.iter().map(|cut| cut.item.as_str()).collect();
+    assert_eq!(cut, [second.id.as_str()], "the first was heard whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_in_the_first_of_two_items_truncates_both() {
+    let model = ModelOptions { faults: vec![Fault::TwoItems], burst: 10.0, ..talkative() };
+    let (session, clears) = interrupted(network(0, 0), model, &[2_500]).await;
+    let (number, _) = truth(&clears[0]);
+    let first = session.items.iter().find(|item| item.number == number).unwrap();
+    let of_response: Vec<_> = session.items.iter().filter(|item| item.response == first.response).collect();
+    for item in of_response.iter().filter(|item| item.number > number) {
+        let told = session.truncations.iter().find(|cut| cut.item == item.id);
+        assert!(told.is_some_and(|cut| cut.audio_end_ms == 0), "unheard, and told so: {told:?}");
+    }
+    for error in errors(&session, &clears) {
+        assert!(error.abs() <= 20, "{error} ms off");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_after_generation_has_finished_cancels_nothing() {
+    let model = ModelOptions { burst: 10.0, ..talkative() };
+    let (session, clears) = interrupted(network(40, 0), model, &[5_000]).await;
+    for error in errors(&session, &clears) {
+        assert!(error.abs() <= 20, "{error} ms off");
+    }
+    assert_eq!(session.of_kind("response.cancel").count(), 0);
+    let answer = &session.responses[1];
+    assert_eq!(answer.status, "completed", "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
+    let town = Town::open(CLINIC, ModelOptions { late_deltas: true, ..talkative() }).await;
+    let mut phone = town.dial(town.phone());
+    assert!(phone.wait_until_quiet(ms(300)).await);
+    phone.say(speech(500));
+    assert!(phone.wait_until_playing_for(ms(600)).await);
+    phone.say(speech(1_500));
+    let cleared = phone.wait_for(|event| matches!(event, PhoneEvent::Cleared(_))).await.unwrap();
+    let again = phone.wait_for(|event| matches!(event, PhoneEvent::Playing)).await.unwrap();
+    // The caller speaks for 1.5 s, then 500 ms of silence end the turn: not before that does the voice come back.
+    assert!(again.at - cleared.at > ms(1_700), "{:?}", again.at - cleared.at);
+    phone.hang_up();
+    finished(phone).await.assert_clean();
+    town.quit().await;
+}

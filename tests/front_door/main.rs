@@ -1,0 +1,8 @@
+//! The whole server from its front door: rings, conversations, interruptions, failures and goodbyes, over real
+//! loopback sockets.
+
+mod attacks;
+mod calls;
+mod failures;
+mod interruptions;
+mod town;

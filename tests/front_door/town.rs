@@ -1,0 +1,239 @@
+//! A town for one test: the whole server on port 0, a strict Realtime server on its one side, strict phones on the
+//! other, and a watch over every log line.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use switchboard::assistant::{Folder, Roster};
+use switchboard::call::{EndReason, Note, Tally};
+use switchboard::observe::journal::{Happening, What};
+use switchboard::serve::{self, Serve};
+use switchboard::settings::{Settings, Sources};
+use switchboard::simulate::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
+use switchboard::simulate::model::{ModelOptions, ModelServer, SessionLog};
+use switchboard::yaml::SourceFile;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub const TOKEN: &str = "12345";
+/// Longer than anything here takes.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The file of an assistant that greets, and may end the call.
+pub const CLINIC: &str = r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: { say: "Hello, Example Dental, how can I help?" }
+call_control: { end_call: true }
+on_failure: { say: "Sorry, something broke.", dial: "+15550100009" }
+"#;
+
+pub struct Town {
+    pub model: ModelServer,
+    pub server: String,
+    journal: mpsc::UnboundedReceiver<Happening>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+/// How a call ended, and what the journal told of it.
+pub struct Ended {
+    pub reason: EndReason,
+    pub tally: Tally,
+    pub notes: Vec<Note>,
+}
+
+impl Town {
+    pub async fn open(assistant: &str, model: ModelOptions) -> Self {
+        Self::with(assistant, &[], model, &[]).await
+    }
+
+    /// `greetings`: recorded ones, by file name. `settings`: over the usual ones.
+    pub async fn with(
+        assistant: &str,
+        greetings: &[(&str, Vec<u8>)],
+        model: ModelOptions,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        watch_the_log();
+        let model = ModelServer::start(model).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let url = model.url();
+        let mut environment: BTreeMap<String, String> = [
+            ("OPENAI_API_KEY", "sk-simulated"),
+            ("OPENAI_REALTIME_URL", &url),
+            ("TWILIO_AUTH_TOKEN", TOKEN),
+            ("PUBLIC_URL", &server),
+            ("DRAIN_SECONDS", "0"),
+        ]
+        .into_iter()
+        .chain(settings.iter().copied())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+        environment.retain(|_, value| !value.is_empty());
+        let sources = Sources { file: None, environment: environment.clone() };
+        let settings = Settings::read(&sources).unwrap();
+        let ready = settings.for_serve().unwrap();
+        let folder = Folder {
+            assistants: vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())],
+            greetings: greetings
+                .iter()
+                .map(|(name, wav)| SourceFile::new(format!("assistants/greetings/{name}"), wav.clone()))
+                .collect(),
+            ..Folder::default()
+        };
+        let checked = Roster::check(&folder, &environment, &[ready.provider.clone()]);
+        let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let (journal_tx, journal) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = Serve {
+            settings,
+            ready,
+            roster,
+            listener,
+            metrics_listener: None,
+            metrics: switchboard::observe::metrics::install().ok(),
+            journal: Some(journal_tx),
+        };
+        let serving = tokio::spawn(serve::run(serve, async {
+            let _ = stopped.await;
+        }));
+        Self { model, server, journal, stop: Some(stop), serving }
+    }
+
+    /// A phone that is about to ring here.
+    pub fn phone(&self) -> PhoneOptions {
+        let mut options = PhoneOptions::new(self.server.clone(), TOKEN);
+        options.dials =
+            vec![DialOutcome { status: "completed".to_owned(), after: Duration::from_millis(10) }];
+        options
+    }
+
+    pub fn dial(&self, options: PhoneOptions) -> PhoneHandle {
+        Phone::dial(options)
+    }
+
+    /// What the journal tells of the next call to end.
+    pub async fn ended(&mut self) -> Ended {
+        let mut notes = Vec::new();
+        loop {
+            let happening =
+                timeout(PATIENCE, self.journal.recv()).await.expect("a call ends in time").unwrap();
+            match happening.what {
+                What::Note(note) => notes.push(note),
+                What::Ended { reason, tally } => return Ended { reason, tally, notes },
+                What::Rang { .. } | What::Started => {}
+            }
+        }
+    }
+
+    /// The first session that the model had.
+    pub fn session(&self) -> SessionLog {
+        self.model.sessions().into_iter().next().expect("the model was called")
+    }
+
+    /// Tells the server to stop: it drains.
+    pub fn close(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Ends everything, and asserts that nothing is left: no session, no log line that tells too much.
+    pub async fn quit(mut self) {
+        self.close();
+        timeout(PATIENCE, self.serving).await.expect("the server stops").unwrap().unwrap();
+        self.model.stop().await;
+        assert!(!TOLD_TOO_MUCH.load(Ordering::SeqCst), "a log line held a number, a word or a key");
+    }
+}
+
+/// Waits for the end of a call.
+pub async fn finished(phone: PhoneHandle) -> CallRecord {
+    timeout(PATIENCE, phone.finished()).await.expect("the call ends in time")
+}
+
+/// Loud enough to be speech: a tone that swells.
+pub fn speech(ms: usize) -> Bytes {
+    (0..ms * 8)
+        .map(|at| {
+            let time = at as f64 / 8_000.0;
+            let swell = 0.6 + 0.4 * (time * 4.0 * std::f64::consts::TAU).sin();
+            let tone =
+                (time * 220.0 * std::f64::consts::TAU).sin() + (time * 530.0 * std::f64::consts::TAU).sin();
+            switchboard::audio::encode((tone * swell * 7_000.0) as i16)
+        })
+        .collect()
+}
+
+/// A request by hand.
+pub async fn http(server: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = server.trim_start_matches("http://");
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("an answer").unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+static TOLD_TOO_MUCH: AtomicBool = AtomicBool::new(false);
+
+/// Reads every event of every level, and panics at one that holds a phone number, what somebody said, or a key.
+fn watch_the_log() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let subscriber = tracing_subscriber::registry().with(Watch(Arc::default()));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+struct Watch(Arc<()>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut text = Text(event.metadata().target().to_owned());
+        event.record(&mut text);
+        judge(&text.0);
+    }
+
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        let mut text = Text(String::new());
+        attributes.record(&mut text);
+        judge(&text.0);
+    }
+}
+
+/// What may stand in no line: the numbers of every phone here, words of the conversation, keys.
+pub fn judge(text: &str) {
+    let personal =
+        ["5550100", "Example Dental", "simulated model", "You answer the phone", TOKEN, "sk-simulated"];
+    if let Some(found) = personal.iter().find(|personal| text.contains(**personal)) {
+        // A port of this machine may hold the same digits; a number in E.164 is longer.
+        TOLD_TOO_MUCH.store(true, Ordering::SeqCst);
+        panic!("a log line holds `{found}`: {text}");
+    }
+}
+
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write as _;
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}
