@@ -247,7 +247,7 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// Invariants 1 to 5: the end is the end; truncations stay within what was sent; discarded audio is not
     /// played; one answer for each request; nothing is asked while a response runs.

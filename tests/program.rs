@@ -1,0 +1,210 @@
+//! The program as a person starts it: what it says when something is missing, and how it ends.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const ASSISTANT: &str = "numbers: [\"*\"]\ninstructions: You answer the phone.\n";
+
+/// The program in a folder of its own, with no environment but what a test gives.
+fn program(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command.args(arguments).current_dir(folder).env_clear().envs(environment.iter().copied());
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    program(folder, arguments, environment).output().unwrap()
+}
+
+const GOOD: [(&str, &str); 5] = [
+    ("OPENAI_API_KEY", "sk-simulated"),
+    ("TWILIO_AUTH_TOKEN", "12345"),
+    ("PUBLIC_URL", "http://127.0.0.1:5050"),
+    ("OPENAI_REALTIME_URL", "ws://127.0.0.1:9/v1/realtime"),
+    ("HOST", "127.0.0.1"),
+];
+
+fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    GOOD.iter().chain(more).copied().collect()
+}
+
+fn folder_with(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, bytes) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn bad_input_is_a_sentence_that_says_what_to_do() {
+    let good: &[(&str, &[u8])] = &[("assistants/a.yaml", ASSISTANT.as_bytes())];
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    const GREETS: &[u8] = b"numbers: [\"*\"]\ninstructions: Hi.\ngreeting: { play: hello.wav, say: Hello. }\n";
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a [u8])], Vec<(&'a str, &'a str)>, &'a [&'a str]);
+    let cases: Vec<Case<'_>> = vec![
+        (
+            "nothing set: all of it at once, and how to rehearse",
+            good,
+            vec![],
+            &["OPENAI_API_KEY", "TWILIO_AUTH_TOKEN", "PUBLIC_URL", "switchboard rehearse"],
+        ),
+        ("no folder", &[], with(&[]), &["the folder `assistants` does not exist", "ASSISTANTS_DIR"]),
+        ("an empty folder", &[("assistants/fragments/x.md", b"x")], with(&[]), &["there is no assistant in"]),
+        (
+            "a broken file",
+            &[("assistants/a.yaml", b"numbers: [\"*\"\ninstructions: x\n")],
+            with(&[]),
+            &["assistants/a.yaml:"],
+        ),
+        (
+            "a clip that is missing",
+            &[("assistants/a.yaml", GREETS)],
+            with(&[]),
+            &["assistants/a.yaml:3", "hello.wav"],
+        ),
+        (
+            "a clip that is no WAV",
+            &[("assistants/a.yaml", GREETS), ("assistants/greetings/hello.wav", b"hello")],
+            with(&[]),
+            &["hello.wav", "not a WAV"],
+        ),
+        ("a port in use", good, with(&[("PORT", &port)]), &["cannot listen", "PORT"]),
+        ("a port that is none", good, with(&[("PORT", "http")]), &["PORT", "0 to 65535"]),
+        ("a filter that is none", good, with(&[("RUST_LOG", "=loud=")]), &["RUST_LOG"]),
+        ("a broken .env", &[("assistants/a.yaml", b"x"), (".env", b"A B C\n")], with(&[]), &["`.env`"]),
+        ("a setting nobody knows", &[("switchboard.yaml", b"prot: 1\n")], with(&[]), &["prot", "port"]),
+    ];
+    for (what, files, environment, words) in cases {
+        let folder = folder_with(files);
+        let output = run(folder.path(), &["serve"], &environment);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{what}: {told}");
+        for word in words {
+            assert!(told.contains(word), "{what}: `{word}` is not in\n{told}");
+        }
+        for trace in ["panicked", "stack backtrace", "RUST_BACKTRACE", "sk-simulated", "12345"] {
+            assert!(!told.contains(trace), "{what}: `{trace}` is in\n{told}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_two_and_help_is_none() {
+    let folder = folder_with(&[]);
+    for (arguments, code) in [
+        (&["serve", "--loud"][..], 2),
+        (&["answer"], 2),
+        (&[], 2),
+        (&["--help"], 0),
+        (&["--version"], 0),
+    ] {
+        assert_eq!(run(folder.path(), arguments, &[]).status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_shipped_folder_is_fine() {
+    let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["check"], &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert_eq!(told, "", "no warning either");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "assistants is fine: 3 assistants.\n");
+}
+
+/// A program that serves; killed when dropped.
+struct Serving {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Serving {
+    /// Starts it with a port of its own choice, and waits for its first line.
+    fn start() -> Self {
+        let folder = folder_with(&[
+            ("assistants/a.yaml", ASSISTANT.as_bytes()),
+            (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
+        ]);
+        let mut child =
+            program(folder.path(), &["serve"], &GOOD).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next().expect("the program says that it is ready").unwrap();
+            assert!(line.starts_with('{'), "`.env` asks for JSON: {line}");
+            if line.contains("\"Ready\"") {
+                break line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, port, _folder: folder }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_signal_closes_an_idle_house_at_once() {
+    for signal in ["-TERM", "-INT"] {
+        let mut serving = Serving::start();
+        assert!(serving.get("/readyz").starts_with("HTTP/1.1 200"));
+        let asked = Instant::now();
+        serving.signal(signal);
+        assert_eq!(serving.child.wait().unwrap().code(), Some(0), "{signal}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_busy_house_at_once() {
+    let mut serving = Serving::start();
+    // A call that rings keeps the house open: its ticket is honoured for a minute.
+    let url = "http://127.0.0.1:5050/incoming-call";
+    let form = [("CallSid".to_owned(), "CA1".to_owned()), ("To".to_owned(), "+15550100001".to_owned())];
+    let code = switchboard::simulate::caller::sign("12345", url, &form);
+    let body = "CallSid=CA1&To=%2B15550100001";
+    let mut socket = TcpStream::connect(("127.0.0.1", serving.port)).unwrap();
+    write!(
+        socket,
+        "POST /incoming-call HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Twilio-Signature: {code}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("<Stream"), "{answer}");
+
+    serving.signal("-TERM");
+    while !serving.get("/readyz").starts_with("HTTP/1.1 503") {
+        std::thread::yield_now();
+    }
+    assert!(serving.child.try_wait().unwrap().is_none(), "it waits for the call");
+    serving.signal("-TERM");
+    assert_eq!(serving.child.wait().unwrap().code(), Some(1));
+}
