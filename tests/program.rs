@@ -47,7 +47,8 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
     let good: &[(&str, &[u8])] = &[("assistants/a.yaml", ASSISTANT.as_bytes())];
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    const GREETS: &[u8] = b"numbers: [\"*\"]\ninstructions: Hi.\ngreeting: { play: hello.wav, say: Hello. }\n";
+    const GREETS: &[u8] =
+        b"numbers: [\"*\"]\ninstructions: Hi.\ngreeting: { play: hello.wav, say: Hello. }\n";
     type Case<'a> = (&'a str, &'a [(&'a str, &'a [u8])], Vec<(&'a str, &'a str)>, &'a [&'a str]);
     let cases: Vec<Case<'_>> = vec![
         (
@@ -99,13 +100,9 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
 #[test]
 fn wrong_usage_is_two_and_help_is_none() {
     let folder = folder_with(&[]);
-    for (arguments, code) in [
-        (&["serve", "--loud"][..], 2),
-        (&["answer"], 2),
-        (&[], 2),
-        (&["--help"], 0),
-        (&["--version"], 0),
-    ] {
+    for (arguments, code) in
+        [(&["serve", "--loud"][..], 2), (&["answer"], 2), (&[], 2), (&["--help"], 0), (&["--version"], 0)]
+    {
         assert_eq!(run(folder.path(), arguments, &[]).status.code(), Some(code), "{arguments:?}");
     }
 }
@@ -133,8 +130,7 @@ impl Serving {
             ("assistants/a.yaml", ASSISTANT.as_bytes()),
             (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
         ]);
-        let mut child =
-            program(folder.path(), &["serve"], &GOOD).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = program(folder.path(), &["serve"], &GOOD).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let port = loop {
             let line = lines.next().expect("the program says that it is ready").unwrap();

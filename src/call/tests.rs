@@ -1,4 +1,5 @@
 //! Scripts of a call: what happens, and when, against what the call wants done.
+#![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -2,11 +2,12 @@
 //! other, and a watch over every log line.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusHandle;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::call::{EndReason, Note, Tally};
 use switchboard::observe::journal::{Happening, What};
@@ -88,7 +89,7 @@ impl Town {
                 .collect(),
             ..Folder::default()
         };
-        let checked = Roster::check(&folder, &environment, &[ready.provider.clone()]);
+        let checked = Roster::check(&folder, &environment, std::slice::from_ref(&ready.provider));
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (journal_tx, journal) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -98,7 +99,7 @@ impl Town {
             roster,
             listener,
             metrics_listener: None,
-            metrics: switchboard::observe::metrics::install().ok(),
+            metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
             journal: Some(journal_tx),
         };
         let serving = tokio::spawn(serve::run(serve, async {
@@ -188,16 +189,19 @@ pub async fn http(server: &str, method: &str, path: &str, headers: &str, body: &
     (status, answer)
 }
 
+/// One recorder counts for the whole process, whichever test comes first.
+static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
 static TOLD_TOO_MUCH: AtomicBool = AtomicBool::new(false);
 
 /// Reads every event of every level, and panics at one that holds a phone number, what somebody said, or a key.
 fn watch_the_log() {
     use tracing_subscriber::layer::SubscriberExt as _;
-    let subscriber = tracing_subscriber::registry().with(Watch(Arc::default()));
+    let subscriber = tracing_subscriber::registry().with(Watch);
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-struct Watch(Arc<()>);
+struct Watch;
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {

@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn both_tokens_are_good_while_rotating() {
-        let tokens = ["next", TOKEN].map(|token| Secret::new(token)).to_vec();
+        let tokens = ["next", TOKEN].map(Secret::new).to_vec();
         let signature = Signature { code: Some("AcOu8WjCweLnbv1U7RB3QNsqIu0="), settings: None };
         let keys = Keys::new(tokens, BTreeMap::new());
         assert_eq!(keys.verify(&webhook_urls(BASE, "/voice"), Body::Form(&p()), signature), Ok(()));
