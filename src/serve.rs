@@ -26,6 +26,8 @@ use crate::wire::twilio::signature;
 
 /// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end.
 const GOODBYES: Duration = Duration::from_secs(13);
+/// How often the metrics' samples are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(30);
 /// How long after the last call its `/after-stream` is still answered.
 const LAST_QUESTIONS: Duration = Duration::from_secs(2);
 /// Connections besides those of calls: webhooks, health checks, strangers.
@@ -64,6 +66,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         journal,
     }));
     let shared = settings.twilio_shared_keys.iter().cloned().collect();
+    let upkeep = handle.clone();
     let door = Door::new(DoorParts {
         house: house.clone(),
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
@@ -79,6 +82,15 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     listening.spawn(http::listen(listener, http::routes(door.clone()), limit, stop.clone()));
     if let Some(listener) = metrics_listener {
         listening.spawn(http::listen(listener, http::metrics_routes(door), 64, stop.clone()));
+    }
+    if let Some(handle) = upkeep {
+        let stop = stop.clone();
+        listening.spawn(async move {
+            // Without it, histograms would keep every sample until somebody asks for the page.
+            while timeout(UPKEEP, stop.cancelled()).await.is_err() {
+                handle.run_upkeep();
+            }
+        });
     }
     tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
     shutdown.await;

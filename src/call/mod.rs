@@ -492,6 +492,8 @@ impl Call {
         let found = self.playback.interrupt(active.as_ref(), now);
         if found.clear {
             out.push(Action::ClearCaller);
+            // On an empty buffer: its echo measures the round trip anew.
+            out.push(Action::MarkForCaller(self.playback.mark(now)));
         }
         if let Some(response) = active
             && !model_cancels

@@ -47,7 +47,8 @@ pub async fn after_stream(
         return twiml(known);
     }
     let answer = match &after.next {
-        Next::HangUp => hang_up(),
+        Next::Nothing => document(&[]),
+        Next::HangUp => document(&[Verb::Hangup]),
         Next::Sorry(on_failure) => sorry(on_failure),
         Next::Stream { ticket } => connect(&door, ticket),
         Next::Unknown => said(BROKEN, LANGUAGE),
@@ -67,10 +68,6 @@ fn connect(door: &Door, ticket: &str) -> String {
 
 fn said(text: &str, language: &str) -> String {
     document(&[Verb::Say { text, language }, Verb::Hangup])
-}
-
-fn hang_up() -> String {
-    document(&[Verb::Hangup])
 }
 
 fn sorry(on_failure: &OnFailure) -> String {

@@ -78,6 +78,8 @@ pub enum Ring {
 
 /// What is done when a stream has ended.
 pub enum Next {
+    /// The call is over already: there is nothing to do.
+    Nothing,
     HangUp,
     Sorry(OnFailure),
     /// Another stream, with this ticket.
@@ -140,7 +142,7 @@ impl House {
         };
         if request.status == CallStatus::Over {
             let _ = handle.commands.try_send(Command::CallerHungUp);
-            return After::new(Next::HangUp);
+            return After::new(Next::Nothing);
         }
         if request.dial_status.is_some() {
             return After::new(Next::HangUp);
@@ -245,7 +247,10 @@ impl House {
 
     /// For a call that this process knows nothing of (it was restarted, or forgot): the assistant still does.
     fn sorry_by_roster(&self, ticket: &Ticket, request: &CallRequest) -> Next {
-        if request.status == CallStatus::Over || request.dial_status.is_some() {
+        if request.status == CallStatus::Over {
+            return Next::Nothing;
+        }
+        if request.dial_status.is_some() {
             return Next::HangUp;
         }
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();

@@ -39,6 +39,8 @@ pub struct Session {
     commands: mpsc::Receiver<Command>,
     decision: watch::Sender<Option<Decision>>,
     odd: BTreeMap<Oddity, u64>,
+    /// The house said goodbye before the stream came.
+    sent_home: bool,
 }
 
 impl Session {
@@ -52,7 +54,7 @@ impl Session {
         decision: watch::Sender<Option<Decision>>,
     ) -> Self {
         let odd = BTreeMap::new();
-        Self { house, plan, call, nonce, retried, rang: now(), commands, decision, odd }
+        Self { house, plan, call, nonce, retried, rang: now(), commands, decision, odd, sent_home: false }
     }
 
     /// From the ring to the end. `stream` brings the phone's socket.
@@ -63,6 +65,9 @@ impl Session {
             Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &Tally::default()),
             Err(Absent::NeverCame) if self.retried => {
                 self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
+            }
+            Err(Absent::Lapsed) => {
+                self.finish(EndReason::CallerLost, Decision::Again, &Tally::default());
             }
             Err(Absent::NeverCame) => {
                 tracing::warn!("No stream came for this call");
@@ -101,13 +106,13 @@ impl Session {
         let socket = loop {
             tokio::select! {
                 socket = &mut stream => break socket.map_err(|_| Absent::NeverCame)?,
-                () = &mut lapse => return Err(Absent::NeverCame),
+                () = &mut lapse => return Err(Absent::Lapsed),
                 () = model.settle() => {}
-                command = self.commands.recv() => match command {
-                    Some(Command::CallerHungUp) => return Err(Absent::HungUp),
-                    Some(Command::StreamLost) => return Err(Absent::NeverCame),
-                    // A ticket that was given is honoured.
-                    Some(Command::Drain) | None => {}
+                Some(command) = self.commands.recv() => match command {
+                    Command::CallerHungUp => return Err(Absent::HungUp),
+                    Command::StreamLost => return Err(Absent::NeverCame),
+                    // A ticket that was given is honoured: the stream may come, and hears a goodbye.
+                    Command::Drain => self.sent_home = true,
                 },
             }
         };
@@ -143,6 +148,9 @@ impl Session {
             }
         }
         call.handle(Event::StreamStarted, began, &mut actions);
+        if self.sent_home {
+            call.handle(Event::Draining, began, &mut actions);
+        }
         let reason = loop {
             if let Some(reason) = self.perform(&mut actions, caller.as_mut(), model, &mut call) {
                 break reason;
@@ -170,12 +178,14 @@ impl Session {
                     }
                     call.handle_timeout(now, &mut actions);
                 }
-                command = self.commands.recv() => match command {
-                    Some(Command::CallerHungUp) => call.handle(Event::CallerHungUp, now(), &mut actions),
-                    Some(Command::StreamLost) => call.handle(Event::StreamLost, now(), &mut actions),
-                    Some(Command::Drain) => call.handle(Event::Draining, now(), &mut actions),
-                    None => {}
-                },
+                Some(command) = self.commands.recv() => {
+                    let event = match command {
+                        Command::CallerHungUp => Event::CallerHungUp,
+                        Command::StreamLost => Event::StreamLost,
+                        Command::Drain => Event::Draining,
+                    };
+                    call.handle(event, now(), &mut actions);
+                }
             }
             if let Some(oddity) = model.take_oddity() {
                 self.count(oddity);
@@ -281,7 +291,10 @@ impl Drop for Session {
 /// Why there is no stream.
 enum Absent {
     HungUp,
+    /// Twilio says that the stream is over before it came here.
     NeverCame,
+    /// The ticket is too old.
+    Lapsed,
     NotStarted(NotStarted),
 }
 
