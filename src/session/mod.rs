@@ -8,6 +8,7 @@ mod admission;
 mod perform;
 mod registry;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -234,14 +235,20 @@ impl House {
         self.registry.enter(nonce, ticket.clone(), handle, door);
         self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
-        let session = Session::new(self.clone(), plan, call, nonce, retried, commands, decision_tx);
-        self.sessions.spawn(
-            async move {
-                let _place = place;
-                session.run(stream).await;
-            }
-            .instrument(span),
-        );
+        let session = Session {
+            house: self.clone(),
+            plan,
+            call,
+            nonce,
+            retried,
+            rang: crate::link::now(),
+            place: Some(place),
+            commands,
+            decision: decision_tx,
+            odd: BTreeMap::new(),
+            sent_home: false,
+        };
+        self.sessions.spawn(session.run(stream).instrument(span));
         Ring::Stream { ticket }
     }
 

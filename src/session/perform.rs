@@ -21,6 +21,7 @@ use crate::observe::journal::What;
 use crate::observe::metrics;
 
 use super::House;
+use super::admission::Place;
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE};
 
 /// How long after the stream's start the model may take to be ready.
@@ -29,36 +30,26 @@ const MODEL_PATIENCE: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// One session. See the module.
-pub struct Session {
-    house: Arc<House>,
-    plan: Arc<Plan>,
-    call: CallSid,
-    nonce: Nonce,
-    retried: bool,
-    rang: Instant,
-    commands: mpsc::Receiver<Command>,
-    decision: watch::Sender<Option<Decision>>,
-    odd: BTreeMap<Oddity, u64>,
+pub(super) struct Session {
+    pub house: Arc<House>,
+    pub plan: Arc<Plan>,
+    pub call: CallSid,
+    pub nonce: Nonce,
+    /// Whether this is the second try for the same call.
+    pub retried: bool,
+    pub rang: Instant,
+    /// Given back when the call is over, before the sockets are closed.
+    pub place: Option<Place>,
+    pub commands: mpsc::Receiver<Command>,
+    pub decision: watch::Sender<Option<Decision>>,
+    pub odd: BTreeMap<Oddity, u64>,
     /// The house said goodbye before the stream came.
-    sent_home: bool,
+    pub sent_home: bool,
 }
 
 impl Session {
-    pub(super) fn new(
-        house: Arc<House>,
-        plan: Arc<Plan>,
-        call: CallSid,
-        nonce: Nonce,
-        retried: bool,
-        commands: mpsc::Receiver<Command>,
-        decision: watch::Sender<Option<Decision>>,
-    ) -> Self {
-        let odd = BTreeMap::new();
-        Self { house, plan, call, nonce, retried, rang: now(), commands, decision, odd, sent_home: false }
-    }
-
     /// From the ring to the end. `stream` brings the phone's socket.
-    pub(super) async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
+    pub async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
         let mut model = Model::connecting(self.plan.clone(), self.house.clone());
         match self.wait_for_stream(stream, &mut model).await {
             Ok(caller) => self.converse(caller, &mut model).await,
@@ -267,6 +258,7 @@ impl Session {
     /// Writes down what follows, then tells of the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.decide(decision);
+        self.place = None;
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;
         CallEnded { call: &self.call, assistant, reason, lasted, tally, odd: &self.odd }.emit();
