@@ -5,4 +5,5 @@ mod attacks;
 mod calls;
 mod failures;
 mod interruptions;
+mod tls;
 mod town;
