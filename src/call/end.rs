@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::call::event::Loss;
-use crate::id::ToolCallId;
+use super::Call;
+use super::action::{Action, Request};
+use super::event::Loss;
+use super::turn::Ask;
+use crate::id::{ResponseId, ToolCallId};
 
 /// The most time a goodbye has to be heard.
-pub(super) const GOODBYE: Duration = Duration::from_secs(10);
+const GOODBYE: Duration = Duration::from_secs(10);
+/// A goodbye waits for this much audio to play out before it; more is cut.
+const POLITE_WAIT: Duration = Duration::from_secs(4);
 
 /// Why a call ended: the closed list that log, metrics and docs share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,5 +138,82 @@ impl Ending {
     /// Whether the caller can stop it by speaking: then the call goes on.
     pub fn yields_to_caller(&self) -> bool {
         matches!(self.reason, EndReason::AssistantEnded | EndReason::LimitSilence)
+    }
+}
+
+impl Call {
+    /// The model wants to end the call: its goodbye, said before or in the same breath, is heard first.
+    pub(super) fn end_call(
+        &mut self,
+        id: ToolCallId,
+        response: &ResponseId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let refusal = if self.ending.is_some() {
+            Some("The call is already ending.")
+        } else if self.speaking.is_some() || self.responses.is_discarded(response) {
+            Some("The caller is speaking: listen first.")
+        } else {
+            None
+        };
+        if let Some(output) = refusal {
+            out.push(Action::AnswerTool { id, output: output.to_owned() });
+            return self.responses.want(Ask::Next);
+        }
+        let said = self.response_spoke || !self.playback.is_quiet();
+        self.responses.want_nothing();
+        self.ending = Some(Ending {
+            reason: EndReason::AssistantEnded,
+            deadline: now + GOODBYE,
+            stage: if said { Stage::Said } else { Stage::Asked },
+            tool: Some(id),
+        });
+        if self.responses.is_free() {
+            self.ask_for_goodbye_if_unsaid(out);
+        }
+    }
+
+    pub(super) fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
+        if let Some(ending) = &mut self.ending
+            && ending.stage == Stage::Asked
+            && let Some(id) = ending.tool.take()
+        {
+            let output = "Say goodbye in one short sentence; then the call ends.".to_owned();
+            out.push(Action::AnswerTool { id, output });
+            self.responses.want(Ask::Say(Request::Goodbye(ending.reason)));
+        }
+    }
+
+    /// The house ends the call: the assistant says goodbye first.
+    pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return;
+        }
+        if self.started.is_none() || !self.model_ready {
+            return self.end(reason, out);
+        }
+        if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
+            self.interrupt(false, now, out);
+        }
+        self.responses.want_nothing();
+        self.responses.want(Ask::Say(Request::Goodbye(reason)));
+        self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
+    }
+
+    pub(super) fn end(&mut self, reason: EndReason, out: &mut Vec<Action>) {
+        if !self.ended {
+            self.ended = true;
+            out.push(Action::HangUp);
+            out.push(Action::End(reason));
+        }
+    }
+
+    pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(ending) = &self.ending else { return };
+        let heard = ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet();
+        if heard || ending.deadline <= now {
+            self.end(ending.reason, out);
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod action;
 mod end;
 mod event;
+mod greeting;
 mod playback;
 mod quiet;
 mod tally;
@@ -24,13 +25,14 @@ use std::time::{Duration, Instant};
 pub use action::{Action, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
 pub use end::EndReason;
 pub use event::{Event, Fault, Loss, Outcome, Who};
+pub use greeting::turns_at_start;
 pub use tally::Tally;
 
 use crate::assistant::plan::{First, Plan};
 use crate::audio::Chunk;
 use crate::id::{ItemId, ResponseId, ToolCallId};
-use crate::secret::Private;
-use end::{Ending, GOODBYE, Stage};
+use end::{Ending, Stage};
+use greeting::Greeting;
 use playback::{Playback, Source};
 use quiet::{Quiet, Step};
 use turn::{Ask, Responses};
@@ -51,8 +53,6 @@ const DIGITS_PAUSE: Duration = Duration::from_millis(1_500);
 const MAX_DIGITS: usize = 32;
 /// Lines kept for a model that is not ready.
 const MAX_UNTOLD: usize = 8;
-/// A goodbye waits for this much audio to play out before it; more is cut.
-const POLITE_WAIT: Duration = Duration::from_secs(4);
 
 /// The one tool that is built into every call whose assistant has it.
 pub const END_CALL: &str = "end_call";
@@ -86,16 +86,6 @@ pub struct Call {
     response_spoke: bool,
     tally: Tally,
     ended: bool,
-}
-
-/// How far the greeting is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Greeting {
-    /// To be asked of the model as soon as phone and model are there.
-    Due,
-    /// Asked of the model, or playing from memory.
-    Playing,
-    Over,
 }
 
 /// What a deadline is for.
@@ -548,69 +538,6 @@ impl Call {
         self.responses.want(Ask::Next);
     }
 
-    /// The model wants to end the call: its goodbye, said before or in the same breath, is heard first.
-    fn end_call(&mut self, id: ToolCallId, response: &ResponseId, now: Instant, out: &mut Vec<Action>) {
-        let refusal = if self.ending.is_some() {
-            Some("The call is already ending.")
-        } else if self.speaking.is_some() || self.responses.is_discarded(response) {
-            Some("The caller is speaking: listen first.")
-        } else {
-            None
-        };
-        if let Some(output) = refusal {
-            out.push(Action::AnswerTool { id, output: output.to_owned() });
-            return self.responses.want(Ask::Next);
-        }
-        let said = self.response_spoke || !self.playback.is_quiet();
-        self.responses.want_nothing();
-        self.ending = Some(Ending {
-            reason: EndReason::AssistantEnded,
-            deadline: now + GOODBYE,
-            stage: if said { Stage::Said } else { Stage::Asked },
-            tool: Some(id),
-        });
-        if self.responses.is_free() {
-            self.ask_for_goodbye_if_unsaid(out);
-        }
-    }
-
-    fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
-        if let Some(ending) = &mut self.ending
-            && ending.stage == Stage::Asked
-            && let Some(id) = ending.tool.take()
-        {
-            let output = "Say goodbye in one short sentence; then the call ends.".to_owned();
-            out.push(Action::AnswerTool { id, output });
-            self.responses.want(Ask::Say(Request::Goodbye(ending.reason)));
-        }
-    }
-
-    // ── the end ──
-
-    /// The house ends the call: the assistant says goodbye first.
-    fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
-        if self.ending.is_some() {
-            return;
-        }
-        if self.started.is_none() || !self.model_ready {
-            return self.end(reason, out);
-        }
-        if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
-            self.interrupt(false, now, out);
-        }
-        self.responses.want_nothing();
-        self.responses.want(Ask::Say(Request::Goodbye(reason)));
-        self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
-    }
-
-    fn end(&mut self, reason: EndReason, out: &mut Vec<Action>) {
-        if !self.ended {
-            self.ended = true;
-            out.push(Action::HangUp);
-            out.push(Action::End(reason));
-        }
-    }
-
     // ── after every event ──
 
     /// What follows from the state as it is, whatever event led there.
@@ -652,41 +579,6 @@ impl Call {
         self.quiet.observe(idle, now);
     }
 
-    fn open_if_due(&mut self) {
-        let nobody_leaves = self.ending.is_none();
-        if self.greeting == Greeting::Due && nobody_leaves && self.started.is_some() && self.model_ready {
-            self.responses.want(self.opening());
-        }
-    }
-
-    fn opening(&self) -> Ask {
-        self.plan.greeting.say.clone().map_or(Ask::Next, |line| Ask::Say(Request::Greeting(line)))
-    }
-
-    fn close_greeting_if_over(&mut self, out: &mut Vec<Action>) {
-        if self.greeting == Greeting::Playing && self.responses.is_free() && self.playback.is_quiet() {
-            self.greeting = Greeting::Over;
-        }
-        // Handed over between two turns only: one that is under way is ours to answer.
-        if self.greeting == Greeting::Over
-            && self.turns_by == TurnsBy::Us
-            && self.plan.turn_taking.interruptions
-            && self.model_ready
-            && self.speaking.is_none()
-        {
-            self.turns_by = TurnsBy::Model;
-            out.push(Action::Configure(TurnsBy::Model));
-        }
-    }
-
-    fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let Some(ending) = &self.ending else { return };
-        let heard = ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet();
-        if heard || ending.deadline <= now {
-            self.end(ending.reason, out);
-        }
-    }
-
     /// Where the model does not take turns by itself, we ask when nothing is left to hear and nobody speaks.
     fn may_ask(&self) -> bool {
         self.model_ready
@@ -712,15 +604,6 @@ impl Call {
         }
     }
 
-    /// Tells the model which of the recorded greeting's words were heard: to it they are its own.
-    fn tell_greeting(&mut self, share: f64, out: &mut Vec<Action>) {
-        let text = self.plan.greeting.say.as_deref().unwrap_or_default();
-        let heard = words_heard(text, share).to_owned();
-        if !heard.is_empty() {
-            self.tell(Line::AssistantSaid(Private::from(heard)), out);
-        }
-    }
-
     fn tell(&mut self, line: Line, out: &mut Vec<Action>) {
         if self.model_ready {
             out.push(Action::TellModel(line));
@@ -728,22 +611,6 @@ impl Call {
             self.untold.push(line);
         }
     }
-}
-
-/// Who takes turns when the call begins; the model is configured so before the phone is answered.
-pub fn turns_at_start(plan: &Plan) -> TurnsBy {
-    let greeting_is_safe = plan.greeting.interruptible || plan.greeting.first == First::Caller;
-    if plan.turn_taking.interruptions && greeting_is_safe { TurnsBy::Model } else { TurnsBy::Us }
-}
-
-/// The whole words among the first `share` (0.0 to 1.0) of the text.
-fn words_heard(text: &str, share: f64) -> &str {
-    if share >= 1.0 {
-        return text;
-    }
-    let characters = (text.chars().count() as f64 * share) as usize;
-    let cut = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
-    text[..cut].rfind(char::is_whitespace).map_or("", |at| text[..at].trim_end())
 }
 
 fn odd(oddity: Oddity, out: &mut Vec<Action>) {

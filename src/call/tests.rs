@@ -741,7 +741,7 @@ fn only_whole_words_count_as_heard() {
         ("", 0.5, ""),
         ("Grüße aus Köln an alle", 0.5, "Grüße aus"),
     ] {
-        assert_eq!(words_heard(text, share), heard, "{share} of {text:?}");
+        assert_eq!(greeting::words_heard(text, share), heard, "{share} of {text:?}");
     }
 }
 
