@@ -16,6 +16,7 @@ use crate::assistant::Roster;
 use crate::observe;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
+use crate::rehearse::{self, Rehearse};
 use crate::reload::read::read_folder;
 use crate::serve::{self, Serve};
 use crate::settings::{LogFormat, Settings, Sources};
@@ -38,10 +39,34 @@ enum Command {
         /// The folder; by default ASSISTANTS_DIR, or `assistants`
         dir: Option<PathBuf>,
     },
+    /// Try one call here, with a simulated phone and a simulated model, and keep its recording
+    Rehearse(RehearseArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RehearseArguments {
+    /// The assistant's name; by default the only one, or the first
+    assistant: Option<String>,
+    /// The number that is called: it rings the assistant who answers it
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<String>,
+    /// The number that calls, or `anonymous`
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<String>,
+    /// A WAV file that is all the caller says: 8 to 48 kHz, mono or stereo
+    #[arg(long, value_name = "FILE.wav")]
+    caller: Option<PathBuf>,
+    /// Where call.wav and call.json go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Talk to the real model, with OPENAI_API_KEY
+    #[arg(long)]
+    live: bool,
 }
 
 /// Why a command ends with 1: what the person reads, on standard error.
-enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     Problems(Vec<Problem>),
     Error(anyhow::Error),
 }
@@ -78,6 +103,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve => serve_command().await,
             Command::Check { dir } => check(dir),
+            Command::Rehearse(arguments) => rehearse_command(arguments).await,
         }
     });
     match done {
@@ -120,6 +146,18 @@ async fn serve_command() -> Result<(), Failure> {
     Ok(serve::run(serve, shutdown).await?)
 }
 
+async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
+    let RehearseArguments { assistant, to, from, caller, out, live } = arguments;
+    let sources = Sources { file: settings_file()?, environment: environment()? };
+    // The conversation is the output: the server speaks up only where something is odd.
+    let filter = sources.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
+    let filter = filter.map_or("warn", String::as_str);
+    observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
+    let stop = serve::signalled()?;
+    let options = Rehearse { assistant, to, from, caller, out, live };
+    rehearse::run(&options, &sources, stop, &mut rehearse::Screen::standard()).await
+}
+
 fn check(dir: Option<PathBuf>) -> Result<(), Failure> {
     let environment = environment()?;
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
@@ -137,9 +175,8 @@ pub(crate) fn folder(
     environment: &BTreeMap<String, String>,
     provider: Arc<Provider>,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let folder = read_folder(dir).map_err(|error| {
-        vec![Problem::about(&dir.display().to_string(), "folder.unreadable", error.to_string())]
-    })?;
+    let folder = read_folder(dir)
+        .map_err(|error| vec![Problem::about("folder", "folder.unreadable", error.to_string())])?;
     let checked = Roster::check(&folder, environment, &[provider]);
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),

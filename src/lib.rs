@@ -16,6 +16,7 @@ pub mod observe;
 pub mod phone;
 pub mod problem;
 pub mod provider;
+pub mod rehearse;
 pub mod reload;
 pub mod secret;
 pub mod serve;

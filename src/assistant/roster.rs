@@ -151,6 +151,14 @@ impl Roster {
         }
     }
 
+    /// The same assistants, where `number` rings the one of this name: a rehearsal of one that has no number.
+    pub fn ringing(&self, number: PhoneNumber, name: &str) -> Option<Roster> {
+        let assistant = self.by_name(name)?.clone();
+        let mut roster = self.clone();
+        roster.numbers.insert(number, assistant);
+        Some(roster)
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {
         self.assistants.get(name)
     }

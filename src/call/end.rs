@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::{Action, Request};
+use super::action::{Action, Note, Request, Spoken};
 use super::event::Loss;
 use super::turn::Ask;
 use crate::id::{ResponseId, ToolCallId};
@@ -191,7 +191,7 @@ impl Call {
             return;
         }
         if self.started.is_none() || !self.model_ready {
-            return self.end(reason, out);
+            return self.end(reason, now, out);
         }
         if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
             self.interrupt(false, now, out);
@@ -201,9 +201,17 @@ impl Call {
         self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
     }
 
-    pub(super) fn end(&mut self, reason: EndReason, out: &mut Vec<Action>) {
+    /// Ends the call. Whoever follows it learns what was being said.
+    pub(super) fn end(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
         if !self.ended {
             self.ended = true;
+            for spoken in self.playback.interrupt(None, now).spoken {
+                let spoken = Spoken { interrupted: false, ..spoken };
+                out.push(Action::Note(Note::AssistantSpoke(spoken)));
+            }
+            if let Some((began, item)) = self.speaking.take() {
+                out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
+            }
             out.push(Action::HangUp);
             out.push(Action::End(reason));
         }
@@ -213,7 +221,7 @@ impl Call {
         let Some(ending) = &self.ending else { return };
         let heard = ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet();
         if heard || ending.deadline <= now {
-            self.end(ending.reason, out);
+            self.end(ending.reason, now, out);
         }
     }
 }

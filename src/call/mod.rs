@@ -158,7 +158,7 @@ impl Call {
                 }
             }
             Event::Digit(digit) => self.digit(digit, now, out),
-            Event::CallerHungUp => self.end(EndReason::CallerHungUp, out),
+            Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
             Event::ModelReady => self.model_ready(out),
             Event::ResponseStarted(response) => self.response_started(response, now, out),
             Event::ModelAudio { response, item, chunk } => {
@@ -182,7 +182,7 @@ impl Call {
                     Fault::Other => {}
                 }
             }
-            Event::ModelLost(loss) => self.model_lost(loss, out),
+            Event::ModelLost(loss) => self.model_lost(loss, now, out),
             Event::AudioLeft(piece) => {
                 self.playback.left(piece, now);
                 self.tally.audio_left(self.started, now, out);
@@ -191,7 +191,7 @@ impl Call {
                 self.playback.stalled(now);
                 odd(Oddity::CallerStalled, out);
             }
-            Event::ModelStalled => self.end(EndReason::ModelStalled, out),
+            Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
             Event::Draining => self.say_goodbye(EndReason::HouseDraining, now, out),
         }
         self.settle(now, out);
@@ -204,12 +204,12 @@ impl Call {
         }
         if let Some(lost) = self.lost {
             if lost + LOST_PATIENCE <= now {
-                self.end(EndReason::CallerLost, out);
+                self.end(EndReason::CallerLost, now, out);
             }
             return;
         }
         if self.last_from_caller.is_some_and(|last| last + CALLER_PATIENCE <= now) {
-            return self.end(EndReason::CallerLost, out);
+            return self.end(EndReason::CallerLost, now, out);
         }
         if self.digits_due.is_some_and(|due| due <= now) {
             self.send_digits(out);
@@ -377,11 +377,11 @@ impl Call {
         match outcome {
             Outcome::Whole => self.responses.succeeded(),
             Outcome::Cancelled => {}
-            Outcome::Refused => return self.end(EndReason::ModelRefused, out),
+            Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {
                 odd(Oddity::ModelFailedResponse, out);
                 if !self.responses.failed() {
-                    return self.end(EndReason::ModelRefused, out);
+                    return self.end(EndReason::ModelRefused, now, out);
                 }
                 if was_active && !self.response_spoke {
                     self.responses.want(self.retry());
@@ -402,11 +402,11 @@ impl Call {
         }
     }
 
-    fn model_lost(&mut self, loss: Loss, out: &mut Vec<Action>) {
+    fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
         // A goodbye that is all here is still heard.
         let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
         if !(said && self.responses.is_free()) {
-            self.end(loss.into(), out);
+            self.end(loss.into(), now, out);
         }
     }
 
@@ -421,7 +421,7 @@ impl Call {
             odd(Oddity::ModelSlow, out);
             return out.push(Action::AskForResponse);
         }
-        self.end(EndReason::ModelStalled, out);
+        self.end(EndReason::ModelStalled, now, out);
     }
 
     fn model_due(&self) -> Option<Instant> {

@@ -429,8 +429,12 @@ impl Call {
     }
 
     pub fn emit(&self, event: PhoneEvent) {
+        self.emit_at(event, now());
+    }
+
+    pub fn emit_at(&self, event: PhoneEvent, at: Instant) {
         // Nobody has to listen; the record is complete without.
-        let _ = self.happened.try_send(Happened { at: now(), event });
+        let _ = self.happened.try_send(Happened { at, event });
     }
 
     pub fn violation(&mut self, code: u32, what: impl Into<String>) {

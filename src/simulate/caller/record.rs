@@ -36,6 +36,8 @@ pub enum PhoneEvent {
     Cleared(Cleared),
     /// A mark was sent back: played, or flushed by a `clear`.
     MarkEchoed { name: String, flushed: bool },
+    /// The caller began to say a clip: with the frame that holds its first sound.
+    Speaking,
     /// A clip of the caller's was sent to its end.
     Spoke,
     /// The stream is over.

@@ -106,6 +106,8 @@ struct Live<'call> {
     /// When the next frame leaves the caller's phone, and which it is.
     next_frame: Option<Instant>,
     frame: u64,
+    /// The caller is in the middle of a clip.
+    speaking: bool,
     first_timestamp: u64,
     /// After the caller hung up: when the socket is dropped at the latest.
     leaving: Option<Instant>,
@@ -141,6 +143,7 @@ impl<'call> Live<'call> {
             began: now(),
             next_frame: None,
             frame: 0,
+            speaking: false,
             first_timestamp,
             leaving: None,
             discarding: false,
@@ -371,6 +374,11 @@ impl<'call> Live<'call> {
                     self.record.speech.push(at);
                 }
             }
+            if filled != Filled::Silence && !self.speaking {
+                // A frame holds the 20 ms before it was sent.
+                self.call.emit_at(PhoneEvent::Speaking, due - FRAME_TIME);
+            }
+            self.speaking = filled == Filled::Speech;
             if filled == Filled::End {
                 self.call.emit(PhoneEvent::Spoke);
             }

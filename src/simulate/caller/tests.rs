@@ -292,7 +292,7 @@ async fn a_clear_is_noted_to_the_byte_and_flushes_the_marks() {
     near(cleared.at - stream.media[0].at, 200);
     assert_eq!(cleared.run_played + cleared.dropped, 8_000);
     let played = cleared.run_played as usize;
-    assert_eq!(cleared.last, audio[played - 8..played]);
+    assert_eq!(cleared.last, audio[played - 16..played]);
     assert!(record.heard.ends_with(&audio[..played]));
     assert!(stream.marks[0].flushed);
     assert!(matches!(stream.end, StreamEnd::Lost(_)), "{:?}", stream.end);

@@ -62,6 +62,12 @@ impl Script {
         }
     }
 
+    /// What can be said to a recording that nobody understands. `caller` stands for its words.
+    pub fn for_recording(caller: &str) -> Self {
+        let rest = Reply::say(super::speech::HEARD).to(caller);
+        Self { replies: Vec::new(), rest }
+    }
+
     /// The reply to the caller's n-th turn, counted from 1.
     pub(super) fn reply(&self, turn: usize) -> &Reply {
         turn.checked_sub(1).and_then(|i| self.replies.get(i)).unwrap_or(&self.rest)

@@ -34,6 +34,8 @@ pub(super) const GOODBYE: &str = "Goodbye, and thank you for calling.";
 pub(super) const DONE: &str = "All right, that is done.";
 pub(super) const MOMENT: &str = "One moment, let me check that.";
 pub(super) const REST: &str = "This is the simulated model. I have nothing more in my script.";
+pub(super) const HEARD: &str =
+    "This is the simulated model. I heard you speak, but I do not understand words. Please go on.";
 
 /// Made by `speech/make.sh` from `speech/lines.txt`.
 const CLIPS: &[(&str, &[u8])] = &[
@@ -51,6 +53,7 @@ const CLIPS: &[(&str, &[u8])] = &[
     (DONE, include_bytes!("../speech/done.ulaw")),
     (MOMENT, include_bytes!("../speech/moment.ulaw")),
     (REST, include_bytes!("../speech/rest.ulaw")),
+    (HEARD, include_bytes!("../speech/heard.ulaw")),
 ];
 
 const SYNTHESIS_LIMIT: Duration = Duration::from_secs(3);

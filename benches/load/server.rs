@@ -1,0 +1,182 @@
+//! The release binary as a process of its own, and what the kernel says of a process.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+pub const TOKEN: &str = "load";
+/// Of the simulated model.
+pub const KEY: &str = "sk-simulated";
+/// `utime` and `stime` count in these (`getconf CLK_TCK`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// `switchboard serve`, until it is dropped.
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+    /// From its spawn to the first 200 of `/readyz`.
+    pub ready_after: Duration,
+}
+
+impl Server {
+    /// Starts it with one assistant, which answers every number.
+    pub fn start(model_url: &str, assistant: &str, max_calls: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let assistants = folder.path().join("assistants");
+        fs::create_dir(&assistants)?;
+        fs::write(assistants.join("load.yaml"), assistant)?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let log = File::create(folder.path().join("log"))?;
+        let spawned = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .arg("serve")
+            .current_dir(folder.path())
+            .env_clear()
+            .env("OPENAI_API_KEY", KEY)
+            .env("OPENAI_REALTIME_URL", model_url)
+            .env("TWILIO_AUTH_TOKEN", TOKEN)
+            .env("PUBLIC_URL", format!("http://127.0.0.1:{port}"))
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("ASSISTANTS_DIR", &assistants)
+            .env("MAX_CALLS", max_calls.to_string())
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("the server cannot be started")?;
+        let mut server = Self { child, folder, port, ready_after: Duration::ZERO };
+        while !server.is_ready() {
+            if spawned.elapsed() > Duration::from_secs(10) || server.child.try_wait()?.is_some() {
+                bail!("the server is not ready; it said:\n{}", server.log());
+            }
+            sleep(Duration::from_micros(500));
+        }
+        server.ready_after = spawned.elapsed();
+        Ok(server)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr())
+    }
+
+    /// What it has said so far, the last 2 kB of it.
+    pub fn log(&self) -> String {
+        let all = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let from = all.char_indices().map(|(at, _)| at).find(|at| all.len() - at <= 2_000);
+        all[from.unwrap_or(0)..].to_owned()
+    }
+
+    fn is_ready(&self) -> bool {
+        let ask = || -> io::Result<bool> {
+            let mut socket = TcpStream::connect(self.addr())?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut head = [0; 12];
+            socket.read_exact(&mut head)?;
+            Ok(&head == b"HTTP/1.1 200")
+        };
+        ask().unwrap_or(false)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a process uses from one moment on, and what others use beside it.
+pub struct Meter {
+    pid: u32,
+    began: Instant,
+    process: [Duration; 2],
+    driver: Duration,
+    machine: Duration,
+}
+
+/// What a [`Meter`] read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cost {
+    pub lasted: Duration,
+    /// Processor time in user and kernel mode.
+    pub cpu: [Duration; 2],
+    /// Cores kept busy by neither the process nor this one. Figures from a busy machine say little.
+    pub others: f64,
+}
+
+impl Meter {
+    pub fn start(pid: u32) -> anyhow::Result<Self> {
+        let driver = cpu(std::process::id())?.iter().sum();
+        Ok(Self { pid, began: Instant::now(), process: cpu(pid)?, driver, machine: machine()? })
+    }
+
+    pub fn read(&self) -> anyhow::Result<Cost> {
+        let now = Self::start(self.pid)?;
+        let lasted = now.began - self.began;
+        let cpu = [0, 1].map(|i| now.process[i] - self.process[i]);
+        let ours = cpu[0] + cpu[1] + (now.driver - self.driver);
+        let others = (now.machine - self.machine).saturating_sub(ours);
+        Ok(Cost { lasted, cpu, others: others.as_secs_f64() / lasted.as_secs_f64() })
+    }
+}
+
+impl Cost {
+    /// For one call's minute, if there were so many calls.
+    pub fn per_call_minute(&self, calls: usize) -> [Duration; 2] {
+        self.cpu.map(|cpu| cpu.mul_f64(60.0 / (self.lasted.as_secs_f64() * calls as f64)))
+    }
+}
+
+/// Processor time that a process has used so far, in user and kernel mode.
+fn cpu(pid: u32) -> anyhow::Result<[Duration; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    // The name may hold anything; the fields after it start with the third.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = |nth: usize| -> Option<Duration> {
+        fields.split_whitespace().nth(nth - 3)?.parse().ok().map(|ticks: u32| TICK * ticks)
+    };
+    ticks(14).zip(ticks(15)).map(Into::into).context("/proc/PID/stat is not as expected")
+}
+
+/// Processor time that this machine has been busy: all but `idle` and `iowait`.
+fn machine() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line =
+        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no `cpu` in /proc/stat")?;
+    let ticks: Vec<u32> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
+    let busy = ticks.iter().enumerate().filter(|(nth, _)| !matches!(nth, 3 | 4)).map(|(_, ticks)| ticks);
+    Ok(TICK * busy.sum::<u32>())
+}
+
+/// Resident memory of a process in KiB.
+pub fn resident(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).context("no VmRSS")
+}
+
+/// How many files this process may open.
+pub fn file_limit() -> anyhow::Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()).unwrap_or("unlimited");
+    Ok(soft.parse().unwrap_or(usize::MAX))
+}

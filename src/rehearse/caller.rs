@@ -1,0 +1,200 @@
+//! The caller's part: what they say, when they say it, and when they hang up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+
+use crate::assistant::plan::First;
+use crate::audio::{BYTES_PER_MS, Clip, decode};
+use crate::simulate::caller::Control;
+
+/// Made by `speech/make.sh` from `speech/lines.txt`.
+const LINES: [(&str, &[u8]); 3] = [
+    ("Hello, what are your opening hours?", include_bytes!("speech/hours.wav")),
+    ("Sorry, one more thing, please make a note that I called.", include_bytes!("speech/note.wav")),
+    ("No, that is all, thank you, goodbye.", include_bytes!("speech/goodbye.wav")),
+];
+
+/// How long the caller listens to the first answer before talking over it.
+const LISTENS: Duration = Duration::from_millis(4_500);
+/// A pause after which it is the caller's turn.
+const PAUSE: Duration = Duration::from_millis(800);
+/// A caller who is not greeted, or not answered, speaks anyway.
+const GREETING: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+/// Quiet after the last word, and the caller hangs up.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// The same after a recording; and where nobody answered its last words.
+const AFTER_FILE: Duration = Duration::from_secs(3);
+const UNANSWERED: Duration = Duration::from_secs(8);
+
+/// Windows of 20 ms whose energy is above this are a voice.
+const LOUD: f64 = 250.0;
+const WINDOW_MS: usize = 20;
+
+/// Everything that the caller says.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    /// Three sentences: a question, an interruption, a goodbye.
+    Demo([Clip; 3]),
+    /// One recording, played from its beginning to its end.
+    File(Clip),
+}
+
+impl Part {
+    pub fn demo() -> anyhow::Result<Self> {
+        let clip = |at: usize| Clip::from_wav(LINES[at].1).context("a clip of the rehearsal is broken");
+        Ok(Self::Demo([clip(0)?, clip(1)?, clip(2)?]))
+    }
+
+    /// # Errors
+    /// When it is no recording, or one in which nobody speaks.
+    pub fn file(wav: &[u8]) -> anyhow::Result<Self> {
+        let clip = Clip::from_wav(wav)?;
+        if voiced(&clip.ulaw).is_empty() {
+            bail!("nothing in it is loud enough to be speech; record it louder");
+        }
+        Ok(Self::File(clip))
+    }
+
+    /// The words of the demo's clips.
+    pub fn words() -> [&'static str; 3] {
+        LINES.map(|(words, _)| words)
+    }
+
+    /// How long the caller speaks, pauses within a recording included.
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::Demo(clips) => clips.iter().map(Clip::duration).sum(),
+            Self::File(clip) => clip.duration(),
+        }
+    }
+
+    /// The clips in the order in which they are said.
+    pub fn clips(&self) -> impl Iterator<Item = &Bytes> {
+        let clips = match self {
+            Self::Demo(clips) => clips.as_slice(),
+            Self::File(clip) => std::slice::from_ref(clip),
+        };
+        clips.iter().map(|clip| &clip.ulaw)
+    }
+
+    /// Plays the part on an open stream, and hangs up at its end unless the assistant was first.
+    pub async fn act(self, phone: Control, first: First) {
+        let heard_out = match first {
+            First::Assistant => timeout(GREETING, phone.wait_until_quiet(PAUSE)).await.unwrap_or(true),
+            First::Caller => {
+                sleep(PAUSE).await;
+                true
+            }
+        };
+        if heard_out {
+            match self {
+                Self::Demo(clips) => converse(&phone, clips).await,
+                Self::File(clip) => recite(&phone, clip.ulaw).await,
+            }
+        }
+        phone.hang_up();
+    }
+}
+
+async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3]) {
+    phone.say(question.ulaw);
+    let long_enough = async {
+        tokio::select! {
+            alive = phone.wait_until_playing_for(LISTENS) => alive,
+            // A short answer cannot be interrupted.
+            alive = phone.wait_for_reply(PAUSE) => alive,
+        }
+    };
+    if !timeout(ANSWER, long_enough).await.unwrap_or(true) {
+        return;
+    }
+    phone.say(interruption.ulaw);
+    if !timeout(ANSWER, phone.wait_for_reply(PAUSE)).await.unwrap_or(true) {
+        return;
+    }
+    phone.say(goodbye.ulaw);
+    // The assistant ends the call, or this does.
+    let _ = timeout(ANSWER, phone.wait_for_reply(GOODBYE)).await;
+}
+
+async fn recite(phone: &Control, clip: Bytes) {
+    let last_word = voiced(&clip).last().map_or(0, |(_, end)| *end);
+    let (until_word, whole) = (Duration::from_millis(last_word as u64), crate::audio::duration(clip.len()));
+    phone.say(clip);
+    let mut playing = phone.playing();
+    sleep(until_word).await;
+    let runs = playing.borrow().runs;
+    sleep(whole.saturating_sub(until_word)).await;
+    let over = Instant::now();
+    loop {
+        let state = *playing.borrow_and_update();
+        let patience = if state.runs > runs { AFTER_FILE } else { UNANSWERED };
+        let changed = match state.since {
+            Some(_) => playing.changed().await,
+            None => {
+                let quiet_since = state.quiet_since.map_or(over, |at| at.max(over));
+                let left = (quiet_since + patience).saturating_duration_since(Instant::now());
+                match timeout(left, playing.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => return,
+                }
+            }
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where there is a voice in a clip: beginnings and ends in milliseconds, neighbours joined.
+pub(super) fn voiced(ulaw: &[u8]) -> Vec<(usize, usize)> {
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for (at, window) in ulaw.chunks(WINDOW_MS * BYTES_PER_MS).enumerate() {
+        let energy: f64 = window.iter().map(|byte| f64::from(decode(*byte)).powi(2)).sum();
+        if (energy / window.len() as f64).sqrt() < LOUD {
+            continue;
+        }
+        let (start, end) = (at * WINDOW_MS, at * WINDOW_MS + window.len() / BYTES_PER_MS);
+        match spans.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => spans.push((start, end)),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{SILENCE, encode};
+
+    #[test]
+    fn every_line_of_the_list_has_its_clip_and_no_long_pause() {
+        let lines: Vec<&str> = include_str!("speech/lines.txt")
+            .lines()
+            .filter_map(|line| Some(line.split_once('|')?.1))
+            .collect();
+        assert_eq!(lines, Part::words());
+        let part = Part::demo().unwrap();
+        for clip in part.clips() {
+            let spans = voiced(clip);
+            let pauses = spans.windows(2).map(|pair| pair[1].0 - pair[0].1);
+            assert!(pauses.max().unwrap_or(0) <= 300, "a turn would end within {spans:?}");
+        }
+    }
+
+    #[test]
+    fn a_voice_is_found_where_it_is() {
+        let tone = |ms: usize| (0..ms * 8).map(|i| encode(if i % 8 < 4 { 4_000 } else { -4_000 }));
+        let mut clip = vec![SILENCE; 100 * 8];
+        clip.extend(tone(60));
+        clip.extend(vec![SILENCE; 40 * 8]);
+        clip.extend(tone(15));
+        assert_eq!(voiced(&clip), [(100, 160), (200, 215)]);
+        assert!(Part::file(&crate::audio::stereo_wav(&[0; 800], &[0; 800])).is_err());
+    }
+}

@@ -1,0 +1,407 @@
+//! The conversation, put together from what the server tells and what the phone noticed.
+//!
+//! All times are milliseconds since the stream began, by the phone: the clock of `call.wav`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::caller::voiced;
+use crate::call::{EndReason, Note, Tally, Who};
+use crate::id::ItemId;
+use crate::observe::journal::{Happening, What};
+use crate::simulate::caller::{Happened, PhoneEvent};
+
+/// How long a turn waits for its words before it is shown without.
+const WORDS_LATE: Duration = Duration::from_millis(2_500);
+/// How long after the phone fell silent the server may need to tell what was heard.
+const NEWS_LATE: Duration = Duration::from_millis(150);
+/// The server hears of a voice a little after it began.
+const ONSET: u64 = 400;
+/// An answer and the item that it begins with are told at about the same moment.
+const SAME_MOMENT: u64 = 150;
+
+/// Somebody's turn that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Turn {
+    pub start_ms: u64,
+    pub end_ms: u64,
+    /// `None` until, or unless, somebody says what the words were.
+    pub text: Option<String>,
+    pub voice: Voice,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Voice {
+    Caller {
+        /// Whether a transcript can come.
+        transcribed: bool,
+    },
+    Assistant {
+        sent_ms: u64,
+        heard_ms: u64,
+        interrupted: bool,
+        latency_ms: Option<u64>,
+        /// Of the call's first turn.
+        first_word_ms: Option<u64>,
+    },
+}
+
+/// A turn and what is still to happen to it.
+#[derive(Debug)]
+struct Entry {
+    turn: Turn,
+    item: Option<ItemId>,
+    told: Instant,
+    shown: bool,
+}
+
+/// A clip of the caller's that was begun.
+#[derive(Debug)]
+struct Utterance {
+    start_ms: u64,
+    spans: Vec<(usize, usize)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    /// The text of a recorded greeting.
+    greeting: Option<String>,
+    transcribed: bool,
+    /// The caller's clips that are not yet begun.
+    clips: Vec<Bytes>,
+    zero: Option<Instant>,
+    entries: Vec<Entry>,
+    /// Words of turns that are not over.
+    texts: BTreeMap<ItemId, (Who, String)>,
+    utterances: Vec<Utterance>,
+    /// When answers began, and how long they took, until a turn takes them.
+    answers: Vec<(u64, u64)>,
+    first_word: Option<u64>,
+    playing_since: Option<Instant>,
+    /// When the last run began, and when it ended.
+    quiet_since: Option<Instant>,
+    /// Codes of oddities, and how often.
+    pub notes: BTreeMap<&'static str, u64>,
+    pub ended: Option<(EndReason, Tally)>,
+}
+
+impl Conversation {
+    pub fn new(greeting: Option<String>, transcribed: bool, clips: Vec<Bytes>) -> Self {
+        Self {
+            greeting,
+            transcribed,
+            clips,
+            zero: None,
+            entries: Vec::new(),
+            texts: BTreeMap::new(),
+            utterances: Vec::new(),
+            answers: Vec::new(),
+            first_word: None,
+            playing_since: None,
+            quiet_since: None,
+            notes: BTreeMap::new(),
+            ended: None,
+        }
+    }
+
+    /// Milliseconds since the stream began; 0 before.
+    pub fn ms(&self, at: Instant) -> u64 {
+        self.zero.map_or(0, |zero| at.saturating_duration_since(zero).as_millis() as u64)
+    }
+
+    /// Whether the stream is open.
+    pub fn has_begun(&self) -> bool {
+        self.zero.is_some()
+    }
+
+    /// Whether a clip of the caller's is under way.
+    pub fn caller_speaks(&self, now: u64) -> bool {
+        let last = self.utterances.last();
+        last.and_then(|last| Some(now < last.start_ms + last.spans.last()?.1 as u64)).unwrap_or(false)
+    }
+
+    /// Whether the phone plays anything.
+    pub fn assistant_speaks(&self) -> bool {
+        self.playing_since.is_some()
+    }
+
+    /// What the phone noticed.
+    pub fn noticed(&mut self, happened: &Happened) {
+        match &happened.event {
+            PhoneEvent::StreamStarted { .. } => {
+                self.zero.get_or_insert(happened.at);
+            }
+            PhoneEvent::Playing => self.playing_since = Some(happened.at),
+            PhoneEvent::Quiet { .. } => {
+                self.playing_since = None;
+                self.quiet_since = Some(happened.at);
+            }
+            PhoneEvent::Speaking if !self.clips.is_empty() => {
+                let clip = self.clips.remove(0);
+                let start_ms = self.ms(happened.at);
+                self.utterances.push(Utterance { start_ms, spans: voiced(&clip) });
+            }
+            _ => {}
+        }
+    }
+
+    /// What the server told.
+    pub fn told(&mut self, happening: Happening) {
+        let at = happening.at;
+        match happening.what {
+            What::Rang { .. } | What::Started => {}
+            What::Ended { reason, tally } => self.ended = Some((reason, tally)),
+            What::Note(Note::Odd(oddity)) => *self.notes.entry(oddity.code()).or_default() += 1,
+            What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
+            What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
+            What::Note(Note::Said { who, item, text }) => {
+                let text = text.expose().trim().to_owned();
+                if let Some(entry) = self.entries.iter_mut().find(|entry| entry.item.as_ref() == Some(&item))
+                {
+                    entry.turn.text = Some(text).filter(|text| !text.is_empty());
+                } else if !text.is_empty() {
+                    self.texts.insert(item, (who, text));
+                }
+            }
+            What::Note(Note::CallerSpoke { item, began, ended }) => {
+                let (start_ms, end_ms) = self.spoken_between(self.ms(began), self.ms(ended));
+                let voice = Voice::Caller { transcribed: self.transcribed };
+                self.add(Turn { start_ms, end_ms, text: None, voice }, Some(item), at);
+            }
+            What::Note(Note::AssistantSpoke(spoken)) => {
+                let start_ms = self.ms(spoken.began);
+                let voice =
+                    self.assistant_turn(start_ms, spoken.sent_ms, spoken.heard_ms, spoken.interrupted);
+                let text = self.greeting.clone().filter(|_| spoken.item.is_none());
+                let end_ms = start_ms + spoken.heard_ms;
+                self.add(Turn { start_ms, end_ms, text, voice }, spoken.item, at);
+            }
+        }
+    }
+
+    fn assistant_turn(&mut self, start_ms: u64, sent_ms: u64, heard_ms: u64, interrupted: bool) -> Voice {
+        let answer = self.answers.iter().position(|(when, _)| when.abs_diff(start_ms) <= SAME_MOMENT);
+        let latency_ms = answer.map(|place| self.answers.remove(place).1);
+        let is_first = !self.entries.iter().any(|entry| entry.turn.is_assistant());
+        let first_word_ms = self.first_word.filter(|_| is_first);
+        Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms }
+    }
+
+    fn add(&mut self, mut turn: Turn, item: Option<ItemId>, told: Instant) {
+        if let Some(item) = &item {
+            turn.text = self.texts.remove(item).map(|(_, text)| text).or(turn.text);
+        }
+        let place = self.entries.partition_point(|entry| entry.turn.start_ms <= turn.start_ms);
+        self.entries.insert(place, Entry { turn, item, told, shown: false });
+    }
+
+    /// When the caller's voice began and ended within what the model took for a turn. Its end is when the model
+    /// was sure, half a second after the last word; the phone knows better.
+    fn spoken_between(&self, began: u64, ended: u64) -> (u64, u64) {
+        let callers = self.entries.iter().filter(|entry| !entry.turn.is_assistant());
+        let before = callers.map(|entry| entry.turn.end_ms).max().unwrap_or(0);
+        let from = began.saturating_sub(ONSET).max(before);
+        let within: Vec<(u64, u64)> =
+            self.spans().filter(|(start, end)| *start < ended && *end > from).collect();
+        match (within.first(), within.last()) {
+            (Some((start, _)), Some((_, end))) => ((*start).max(from), (*end).min(ended)),
+            _ => (began, ended),
+        }
+    }
+
+    /// Where the caller's voice was in all that they have begun to say.
+    fn spans(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.utterances.iter().flat_map(|utterance| {
+            let at = |ms: usize| utterance.start_ms + ms as u64;
+            utterance.spans.iter().map(move |(start, end)| (at(*start), at(*end)))
+        })
+    }
+
+    /// The turns that can be shown, each once, in the order of their beginnings.
+    pub fn ready(&mut self, now: Instant) -> Vec<Turn> {
+        let (playing, quiet) = (self.playing_since, self.quiet_since);
+        let zero = self.zero;
+        let mut ready = Vec::new();
+        for entry in self.entries.iter_mut().filter(|entry| !entry.shown) {
+            let patient = now.saturating_duration_since(entry.told) < WORDS_LATE;
+            let waits_for_words = entry.turn.text.is_none() && patient && entry.turn.can_have_words();
+            // Whoever began before it and still speaks comes first.
+            let start = zero.map(|zero| zero + Duration::from_millis(entry.turn.start_ms));
+            let inside = !entry.turn.is_assistant()
+                && (playing.is_some_and(|since| start.is_some_and(|start| since < start))
+                    || quiet.is_some_and(|quiet| now.saturating_duration_since(quiet) < NEWS_LATE));
+            if waits_for_words || inside {
+                break;
+            }
+            entry.shown = true;
+            ready.push(entry.turn.clone());
+        }
+        ready
+    }
+
+    /// Those that were not shown, at the end.
+    pub fn rest(&mut self) -> Vec<Turn> {
+        let rest = self.entries.iter_mut().filter(|entry| !entry.shown);
+        rest.map(|entry| {
+            entry.shown = true;
+            entry.turn.clone()
+        })
+        .collect()
+    }
+
+    /// All turns, in the order of their beginnings.
+    pub fn turns(&self) -> impl Iterator<Item = &Turn> {
+        self.entries.iter().map(|entry| &entry.turn)
+    }
+
+    /// The stream's start → the first sound.
+    pub fn first_word_ms(&self) -> Option<u64> {
+        self.first_word
+    }
+}
+
+impl Turn {
+    pub fn is_assistant(&self) -> bool {
+        matches!(self.voice, Voice::Assistant { .. })
+    }
+
+    fn can_have_words(&self) -> bool {
+        !matches!(self.voice, Voice::Caller { transcribed: false })
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{SILENCE, encode};
+    use crate::call::Spoken;
+    use crate::id::CallSid;
+
+    struct Stage {
+        zero: Instant,
+        conversation: Conversation,
+    }
+
+    impl Stage {
+        fn new(transcribed: bool) -> Self {
+            // 100 ms of quiet, 300 ms of voice, 100 ms of quiet.
+            let mut clip = vec![SILENCE; 800];
+            clip.extend((0..2_400).map(|at| encode(if at % 8 < 4 { 4_000 } else { -4_000 })));
+            clip.extend(vec![SILENCE; 800]);
+            let zero = Instant::now();
+            let mut conversation =
+                Conversation::new(Some("Welcome.".to_owned()), transcribed, vec![Bytes::from(clip)]);
+            let event = PhoneEvent::StreamStarted { stream_sid: "MZ1".to_owned() };
+            conversation.noticed(&Happened { at: zero, event });
+            Self { zero, conversation }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.zero + Duration::from_millis(ms)
+        }
+
+        fn noticed(&mut self, ms: u64, event: PhoneEvent) {
+            self.conversation.noticed(&Happened { at: self.at(ms), event });
+        }
+
+        fn told(&mut self, ms: u64, note: Note) {
+            let (call, at) = (CallSid::from("CA1"), self.at(ms));
+            self.conversation.told(Happening { call, at, what: What::Note(note) });
+        }
+
+        fn said(&mut self, ms: u64, item: &str, text: &str) {
+            let who = Who::Assistant;
+            self.told(ms, Note::Said { who, item: item.into(), text: text.to_owned().into() });
+        }
+
+        fn assistant_spoke(&mut self, ms: u64, item: Option<&str>, began: u64, heard_ms: u64) {
+            let began = self.at(began);
+            let item = item.map(ItemId::from);
+            let spoken = Spoken { item, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
+            self.told(ms, Note::AssistantSpoke(spoken));
+        }
+
+        fn caller_spoke(&mut self, ms: u64, began: u64) {
+            let (began, ended) = (self.at(began), self.at(ms));
+            self.told(ms, Note::CallerSpoke { item: "u".into(), began, ended });
+        }
+
+        fn ready(&mut self, ms: u64) -> Vec<String> {
+            let now = self.at(ms);
+            let shown = |turn: Turn| format!("{}-{} {:?}", turn.start_ms, turn.end_ms, turn.text);
+            self.conversation.ready(now).into_iter().map(shown).collect()
+        }
+    }
+
+    #[test]
+    fn the_callers_turn_is_where_the_voice_is() {
+        let mut stage = Stage::new(true);
+        stage.noticed(2_000, PhoneEvent::Speaking);
+        stage.caller_spoke(2_900, 2_160);
+        assert_eq!(stage.ready(2_950), [""; 0], "its words are not known yet");
+        stage.said(3_000, "u", " Hello. ");
+        assert_eq!(stage.ready(3_000), ["2100-2400 Some(\"Hello.\")"]);
+        assert_eq!(stage.ready(9_000), [""; 0], "once is enough");
+    }
+
+    #[test]
+    fn a_turn_without_words_is_shown_all_the_same() {
+        let mut stage = Stage::new(true);
+        stage.caller_spoke(2_900, 2_160);
+        assert_eq!(stage.ready(4_000), [""; 0]);
+        assert_eq!(stage.ready(5_500), ["2160-2900 None"]);
+        let mut stage = Stage::new(false);
+        stage.caller_spoke(2_900, 2_160);
+        assert_eq!(stage.ready(2_900).len(), 1);
+    }
+
+    #[test]
+    fn latency_and_first_word_stand_at_their_turns() {
+        let mut stage = Stage::new(true);
+        stage.told(20, Note::FirstWord(Duration::from_millis(20)));
+        stage.assistant_spoke(1_020, None, 20, 1_000);
+        stage.told(4_000, Note::Answered(Duration::from_millis(512)));
+        stage.said(4_100, "a", "One.");
+        stage.said(4_100, "b", "Two.");
+        stage.assistant_spoke(5_000, Some("a"), 4_000, 1_000);
+        stage.assistant_spoke(5_500, Some("b"), 5_000, 500);
+        let facts: Vec<_> = stage
+            .conversation
+            .turns()
+            .map(|turn| match turn.voice {
+                Voice::Assistant { latency_ms, first_word_ms, interrupted, .. } => {
+                    (turn.text.as_deref().unwrap(), first_word_ms, latency_ms, interrupted)
+                }
+                Voice::Caller { .. } => unreachable!(),
+            })
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                ("Welcome.", Some(20), None, false),
+                ("One.", None, Some(512), false),
+                ("Two.", None, None, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_turn_within_another_comes_after_it() {
+        let mut stage = Stage::new(false);
+        stage.noticed(1_000, PhoneEvent::Playing);
+        stage.caller_spoke(1_900, 1_200);
+        assert_eq!(stage.ready(1_950), [""; 0], "the assistant began before and still speaks");
+        stage.noticed(2_000, PhoneEvent::Quiet { played: Duration::from_secs(1) });
+        assert_eq!(stage.ready(2_001), [""; 0], "and is told of in a moment");
+        stage.said(2_002, "a", "One.");
+        stage.assistant_spoke(2_003, Some("a"), 1_000, 1_000);
+        assert_eq!(stage.ready(2_200), ["1000-2000 Some(\"One.\")", "1200-1900 None"]);
+    }
+}

@@ -1,0 +1,175 @@
+//! How a rehearsal is told: lines, and on a terminal one more line that moves.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use super::conversation::{Turn, Voice};
+
+/// Less than this unheard, and nobody misses it.
+const UNHEARD: u64 = 100;
+
+/// Where the lines go.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    /// Whether the last line may be written over.
+    moving: bool,
+    progress: String,
+}
+
+impl Screen {
+    /// Standard output.
+    pub fn standard() -> Self {
+        let moving = io::stdout().is_terminal();
+        Self { moving, ..Self::plain(io::stdout()) }
+    }
+
+    /// Plain lines, to anything.
+    pub fn plain(out: impl Write + Send + 'static) -> Self {
+        Self { out: Box::new(out), moving: false, progress: String::new() }
+    }
+
+    pub fn line(&mut self, text: &str) {
+        self.wipe();
+        // Whoever closed the pipe wants no more; the call and its files go on.
+        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+
+    /// Replaces the moving line; where there is none, says nothing.
+    pub fn progress(&mut self, text: &str) {
+        if self.moving && self.progress != text {
+            let _ = write!(self.out, "\r{text}\x1b[K");
+            let _ = self.out.flush();
+            text.clone_into(&mut self.progress);
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn wipe(&mut self) {
+        if !self.progress.is_empty() {
+            self.progress.clear();
+            let _ = write!(self.out, "\r\x1b[K");
+            let _ = self.out.flush();
+        }
+    }
+}
+
+/// `m:ss.mmm`
+pub(super) fn clock(ms: u64) -> String {
+    format!("{}:{:02}.{:03}", ms / 60_000, ms / 1_000 % 60, ms % 1_000)
+}
+
+/// One line of the conversation.
+pub(super) fn row(ms: u64, who: &str, text: &str) -> String {
+    format!("{}  {who:<9}  {text}", clock(ms))
+}
+
+/// A turn, as it is shown once it is over.
+pub(super) fn turn(turn: &Turn) -> Vec<String> {
+    let lasted = seconds(turn.end_ms.saturating_sub(turn.start_ms));
+    match &turn.voice {
+        Voice::Caller { transcribed } => {
+            let text = match (&turn.text, transcribed) {
+                (Some(text), _) => text.as_str(),
+                (None, true) => "(words not known)",
+                (None, false) => "(transcription is off in the assistant's file)",
+            };
+            vec![row(turn.start_ms, "caller", &format!("{text}  [{lasted}]"))]
+        }
+        Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms } => {
+            let text = turn.text.as_deref().unwrap_or("(words not known)");
+            let mut facts = Vec::new();
+            facts.extend(first_word_ms.map(|ms| format!("first word after {ms} ms")));
+            facts.extend(latency_ms.map(|ms| format!("answered in {ms} ms")));
+            let part = format!("{} of {} heard", seconds(*heard_ms), seconds(*sent_ms));
+            let ends_early = heard_ms + UNHEARD < *sent_ms;
+            facts.push(match (interrupted, ends_early) {
+                (true, _) => format!("interrupted: {part}"),
+                (false, true) => format!("cut off when the call ended: {part}"),
+                (false, false) => lasted,
+            });
+            let mut lines = vec![row(turn.start_ms, "assistant", &format!("{text}  [{}]", facts.join(", ")))];
+            if (*interrupted || ends_early)
+                && let Some(text) = &turn.text
+            {
+                let (heard, lost) = parted(text, *heard_ms, *sent_ms);
+                lines.push(aside("heard", heard));
+                lines.push(aside("not heard", lost));
+            }
+            lines
+        }
+    }
+}
+
+fn aside(what: &str, text: &str) -> String {
+    let text = if text.is_empty() { "(nothing)".to_owned() } else { format!("“{text}”") };
+    format!("{:21}  {what}: {text}", "")
+}
+
+/// `2.1 s`
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1_000.0)
+}
+
+/// A limit, in the largest unit that fits.
+pub(super) fn span(time: Duration) -> String {
+    match time.as_secs() {
+        whole if whole >= 120 && whole % 60 == 0 => format!("{} minutes", whole / 60),
+        whole => format!("{whole} seconds"),
+    }
+}
+
+/// The words among the first `heard` of `sent` milliseconds, and the rest. A word that was cut is not heard.
+fn parted(text: &str, heard: u64, sent: u64) -> (&str, &str) {
+    if heard >= sent {
+        return (text, "");
+    }
+    let characters = text.chars().count() as u64 * heard / sent;
+    let cut = text.char_indices().nth(characters as usize).map_or(text.len(), |(at, _)| at);
+    let whole = match text[cut..].starts_with(char::is_whitespace) {
+        true => cut,
+        false => text[..cut].rfind(char::is_whitespace).unwrap_or(0),
+    };
+    (text[..whole].trim(), text[whole..].trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_parted_at_what_was_heard() {
+        for (heard, expected) in [
+            (0, ("", "One two three.")),
+            (100, ("", "One two three.")),
+            (215, ("One", "two three.")),
+            (500, ("One two", "three.")),
+            (999, ("One two", "three.")),
+            (1_000, ("One two three.", "")),
+        ] {
+            assert_eq!(parted("One two three.", heard, 1_000), expected, "{heard} ms");
+        }
+        assert_eq!(parted("Grüß Gott", 500, 900), ("Grüß", "Gott"));
+    }
+
+    #[test]
+    fn an_interrupted_turn_shows_what_was_heard_of_it() {
+        let spoken = Turn {
+            start_ms: 65_030,
+            end_ms: 66_030,
+            text: Some("We are open all day.".to_owned()),
+            voice: Voice::Assistant {
+                sent_ms: 2_000,
+                heard_ms: 1_000,
+                interrupted: true,
+                latency_ms: Some(512),
+                first_word_ms: None,
+            },
+        };
+        insta::assert_snapshot!(turn(&spoken).join("\n"), @r"
+        1:05.030  assistant  We are open all day.  [answered in 512 ms, interrupted: 1.0 s of 2.0 s heard]
+                               heard: “We are”
+                               not heard: “open all day.”
+        ");
+    }
+}

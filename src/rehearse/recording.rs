@@ -1,0 +1,133 @@
+//! What a rehearsal leaves behind: `call.wav` and `call.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::conversation::{Turn, Voice};
+use crate::audio::{BYTES_PER_MS, decode, stereo_wav};
+use crate::simulate::caller::CallRecord;
+
+const SOUND: &str = "call.wav";
+const SHEET: &str = "call.json";
+
+/// The folder for both, known to be writable.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub sound: PathBuf,
+    pub sheet: PathBuf,
+}
+
+/// `call.json`, as the contract fixes it.
+#[derive(Debug, Serialize)]
+pub(super) struct Sheet {
+    pub version: u32,
+    pub assistant: String,
+    pub to: String,
+    pub simulated: bool,
+    pub seconds: f64,
+    pub reason: String,
+    pub first_word_ms: Option<u64>,
+    pub turns: Vec<Row>,
+    pub tokens: Tokens,
+    pub notes: BTreeMap<String, u64>,
+}
+
+/// One turn of it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "who", rename_all = "lowercase")]
+pub(super) enum Row {
+    Caller {
+        start_ms: u64,
+        end_ms: u64,
+        text: String,
+    },
+    Assistant {
+        start_ms: u64,
+        end_ms: u64,
+        text: String,
+        sent_ms: u64,
+        heard_ms: u64,
+        interrupted: bool,
+        latency_ms: Option<u64>,
+    },
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Tokens {
+    #[serde(rename = "in")]
+    pub taken: u64,
+    #[serde(rename = "out")]
+    pub made: u64,
+}
+
+impl From<&Turn> for Row {
+    fn from(turn: &Turn) -> Self {
+        let (start_ms, end_ms) = (turn.start_ms, turn.end_ms);
+        let text = turn.text.clone().unwrap_or_default();
+        match turn.voice {
+            Voice::Caller { .. } => Self::Caller { start_ms, end_ms, text },
+            Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms: _ } => {
+                Self::Assistant { start_ms, end_ms, text, sent_ms, heard_ms, interrupted, latency_ms }
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Makes the folder and sees that both files can be written, before anybody has spoken.
+    pub fn prepare(folder: &Path) -> anyhow::Result<Self> {
+        let name = folder.display();
+        fs::create_dir_all(folder).with_context(|| format!("the folder `{name}` (--out) cannot be made"))?;
+        let files = Self { sound: folder.join(SOUND), sheet: folder.join(SHEET) };
+        for file in [&files.sound, &files.sheet] {
+            let is_new = !file.exists();
+            fs::OpenOptions::new().append(true).create(true).open(file).with_context(|| {
+                format!("`{}` cannot be written; choose another folder with --out", file.display())
+            })?;
+            if is_new {
+                let _ = fs::remove_file(file);
+            }
+        }
+        Ok(files)
+    }
+
+    pub fn write(&self, record: &CallRecord, sheet: &Sheet) -> anyhow::Result<()> {
+        let unwritten = |file: &Path| format!("`{}` could not be written", file.display());
+        let (caller, assistant) = channels(record);
+        fs::write(&self.sound, stereo_wav(&caller, &assistant)).with_context(|| unwritten(&self.sound))?;
+        let mut text = serde_json::to_string_pretty(sheet).context("call.json could not be made")?;
+        text.push('\n');
+        fs::write(&self.sheet, text).with_context(|| unwritten(&self.sheet))
+    }
+}
+
+/// How long the stream was open, from its start to its end.
+pub(super) fn stream_seconds(record: &CallRecord) -> f64 {
+    let lasted = stream(record).map_or(0, |(_, samples)| samples / BYTES_PER_MS);
+    lasted as f64 / 1_000.0
+}
+
+/// Where the stream lies in the phone's recordings: its first sample, and how many there are.
+fn stream(record: &CallRecord) -> Option<(usize, usize)> {
+    let started = record.streams.iter().find_map(|stream| stream.started)?;
+    let ended = record.streams.last()?.ended;
+    let samples = |from, to: std::time::Instant| {
+        (to.saturating_duration_since(from).as_nanos() * BYTES_PER_MS as u128 / 1_000_000) as usize
+    };
+    Some((samples(record.started, started), samples(started, ended)))
+}
+
+/// What the caller said and what they heard, sample by sample on one clock.
+fn channels(record: &CallRecord) -> (Vec<i16>, Vec<i16>) {
+    let Some((first, count)) = stream(record) else { return (Vec::new(), Vec::new()) };
+    let channel = |ulaw: &[u8]| {
+        let mut samples: Vec<i16> = ulaw.iter().skip(first).take(count).map(|byte| decode(*byte)).collect();
+        samples.resize(count, 0);
+        samples
+    };
+    (channel(&record.spoken), channel(&record.heard))
+}
