@@ -286,14 +286,23 @@ async fn truncate() -> anyhow::Result<()> {
     let judged = truncation::measure(6).await?;
     println!("\ntruncation against what was heard");
     println!(
-        "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}",
-        "network", "jitter", "interrupted in", "items", "median", "worst", "goal", "past", "untold"
+        "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}{:>12}",
+        "network",
+        "jitter",
+        "interrupted in",
+        "items",
+        "median",
+        "worst",
+        "goal",
+        "past",
+        "untold",
+        "left out"
     );
     for (case, judged) in &judged {
         let (half, worst) = judged.spread();
         let missed = worst > case.goal_ms() || judged.past_sent + judged.untold > 0;
         println!(
-            "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}{}",
+            "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}{:>12}{}",
             format!("{} ms", case.network_ms),
             format!("{} ms", case.jitter_ms),
             case.moment.name(),
@@ -303,6 +312,7 @@ async fn truncate() -> anyhow::Result<()> {
             format!("≤ {} ms", case.goal_ms()),
             judged.past_sent,
             judged.untold,
+            judged.stood_still,
             if missed { "  MISSED" } else { "" },
         );
         if worst > case.goal_ms() {

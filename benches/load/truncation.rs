@@ -22,6 +22,8 @@ const ITEMS: [&str; 2] = [
     "The second item of the two follows with no pause in between.",
 ];
 const ITEM_MS: u64 = 4_000;
+/// The server answers `speech_started` with truncations within 2 ms; what takes longer tells of the machine.
+const STOOD_STILL: Duration = Duration::from_millis(10);
 
 const ASSISTANT: &str = r#"
 numbers: ["*"]
@@ -104,6 +106,9 @@ pub struct Judged {
     pub past_sent: usize,
     /// Items cut short of which the model was told nothing.
     pub untold: usize,
+    /// Items left out because the machine stood still around their interruption: the model, to which there is no
+    /// network, got the truncation late.
+    pub stood_still: usize,
     pub bad: Vec<String>,
 }
 
@@ -188,7 +193,12 @@ impl Judged {
             let heard_ms = heard.get(&item.number).copied().unwrap_or(0);
             match log.truncations.iter().find(|cut| cut.item == item.id) {
                 Some(cut) => {
-                    self.errors.push(cut.audio_end_ms as i64 - heard_ms as i64);
+                    let said = log.speech_started.iter().rev().find(|at| **at <= cut.at);
+                    if said.is_some_and(|said| cut.at - *said > STOOD_STILL) {
+                        self.stood_still += 1;
+                    } else {
+                        self.errors.push(cut.audio_end_ms as i64 - heard_ms as i64);
+                    }
                     self.past_sent += usize::from(cut.audio_end_ms > cut.sent_ms);
                 }
                 None => self.untold += usize::from(heard_ms + 1 < item.sent_ms),
