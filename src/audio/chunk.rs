@@ -41,7 +41,7 @@ impl Chunk {
         }
         let padding = base64.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
         let text = &base64[..base64.len() - padding];
-        if !text.iter().all(|byte| ALPHABET[*byte as usize]) {
+        if !is_base64(text) {
             return Err(NotAChunk::Alphabet);
         }
         let bytes = (base64.len() / 4 * 3 - padding) as u32;
@@ -97,16 +97,14 @@ impl fmt::Debug for Chunk {
     }
 }
 
-/// Which bytes are base64's 64.
-const ALPHABET: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte == b'+' as usize || byte == b'/' as usize;
-        byte += 1;
-    }
-    table
-};
+/// Whether all bytes are of base64's 64. Without an early end or a table, so that the compiler takes many at once.
+fn is_base64(text: &[u8]) -> bool {
+    text.iter().fold(true, |good, byte| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        let digit = byte.wrapping_sub(b'0') < 10;
+        good & (letter | digit | (*byte == b'+') | (*byte == b'/'))
+    })
+}
 
 #[cfg(test)]
 mod tests {
@@ -130,6 +128,14 @@ mod tests {
             ("aa_-", NotAChunk::Alphabet),
         ] {
             assert_eq!(Chunk::from_base64(text.into()).err(), Some(why), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_alphabet_is_base64s() {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        for byte in 0..=255 {
+            assert_eq!(is_base64(&[b'A', byte, b'/']), ALPHABET.contains(&byte), "{byte}");
         }
     }
 
