@@ -48,10 +48,6 @@ identity! {
     CallSid
 }
 identity! {
-    /// Twilio's name for one media stream, `MZ…`.
-    StreamSid
-}
-identity! {
     /// The model's name for one piece of the conversation.
     ItemId
 }

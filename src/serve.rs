@@ -105,7 +105,7 @@ async fn drain(house: &House, grace: Duration) {
     house.close_door();
     let calls = house.calls();
     tracing::info!(calls, grace_secs = grace.as_secs(), "Draining: no new calls");
-    if calls == 0 {
+    if house.is_empty() {
         return;
     }
     if timeout(grace, house.empty()).await.is_err() {

@@ -134,7 +134,7 @@ pub enum Oddity {
     ModelSlow,
     ModelUnknownTool,
     ModelPlainerConfiguration,
-    ModelReconnected,
+    ModelRetried,
 }
 
 impl Oddity {
@@ -159,7 +159,7 @@ impl Oddity {
             Self::ModelSlow => "model.slow",
             Self::ModelUnknownTool => "model.unknown_tool",
             Self::ModelPlainerConfiguration => "model.plainer_configuration",
-            Self::ModelReconnected => "model.reconnected",
+            Self::ModelRetried => "model.retried",
         }
     }
 }

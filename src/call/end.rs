@@ -190,7 +190,7 @@ impl Call {
         if self.ending.is_some() {
             return;
         }
-        if self.started.is_none() || !self.model_ready {
+        if self.started.is_none() {
             return self.end(reason, now, out);
         }
         if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
@@ -214,6 +214,15 @@ impl Call {
             }
             out.push(Action::HangUp);
             out.push(Action::End(reason));
+        }
+    }
+
+    /// What was taken for the goodbye was none, or broke before its first word.
+    pub(super) fn goodbye_is_unsaid(&mut self) {
+        if let Some(ending) = &mut self.ending
+            && ending.tool.is_none()
+        {
+            ending.stage = Stage::Asked;
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Event {
     /// The model is configured.
     ModelReady,
     ResponseStarted(ResponseId),
+    /// The model works on a response; there is nothing to hear of it yet.
+    ModelWorking,
     ModelAudio {
         response: ResponseId,
         item: ItemId,
@@ -76,7 +78,9 @@ pub enum Outcome {
 /// A complaint that changes what we do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// We asked for a response while one was running.
+    /// Our last request for a response was refused: another one was running.
+    RequestRefused,
+    /// Some request was refused because a response was running; whose, is not said.
     ResponseAlreadyActive,
     /// Anything else: counted, and that is all.
     Other,

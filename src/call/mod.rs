@@ -43,8 +43,12 @@ const EARLY_BYTES: u64 = 80_000;
 const MARK_EVERY: u64 = 1_600;
 /// How long the phone may send nothing at all. Twilio sends 50 frames a second, silence included.
 const CALLER_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a running response may send nothing while nothing plays.
-const SILENT_RESPONSE: Duration = Duration::from_secs(5);
+/// How long a running response may send nothing while nothing plays, once it has begun to speak.
+const SILENT_RESPONSE: Duration = Duration::from_secs(3);
+/// How long it may send nothing before: a model may think.
+const THOUGHTFUL_RESPONSE: Duration = Duration::from_secs(10);
+/// How much audio may wait for the phone to play it: 5 min. More is dropped; Twilio itself keeps 10.
+const MAX_AHEAD: u64 = 2_400_000;
 /// How long it may take to learn why the phone's socket is gone.
 const LOST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after the last key the keys are one message.
@@ -175,13 +179,8 @@ impl Call {
                 self.tool_requested(id, &name, &response, now, out)
             }
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
-            Event::ModelFault(fault) => {
-                odd(Oddity::ModelError, out);
-                match fault {
-                    Fault::ResponseAlreadyActive => self.responses.refused(),
-                    Fault::Other => {}
-                }
-            }
+            Event::ModelWorking => self.last_from_model = Some(now),
+            Event::ModelFault(fault) => self.model_fault(fault, out),
             Event::ModelLost(loss) => self.model_lost(loss, now, out),
             Event::AudioLeft(piece) => {
                 self.playback.left(piece, now);
@@ -341,6 +340,12 @@ impl Call {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
+        if chunk.bytes() == 0 {
+            return;
+        }
+        if self.responses.is_news(&response) {
+            self.response_started(response.clone(), now, out);
+        }
         self.last_from_model = Some(now);
         if self.responses.is_discarded(&response) {
             // It was on its way when the response was given up. The model believes that it was heard.
@@ -350,7 +355,7 @@ impl Call {
             }
             return;
         }
-        if self.started.is_none() {
+        if self.started.is_none() || self.playback.unplayed() > MAX_AHEAD {
             return odd(Oddity::ModelAudioDropped, out);
         }
         self.response_spoke = true;
@@ -370,8 +375,11 @@ impl Call {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
+        if self.responses.is_news(response) {
+            self.response_started(response.clone(), now, out);
+        }
         self.last_from_model = Some(now);
-        let was_active = self.responses.active() == Some(response);
+        let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
         self.responses.ended(response);
         self.mark(now, out);
         match outcome {
@@ -380,11 +388,12 @@ impl Call {
             Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {
                 odd(Oddity::ModelFailedResponse, out);
-                if !self.responses.failed() {
+                if was_active && !self.responses.failed() {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
                 if was_active && !self.response_spoke {
                     self.responses.want(self.retry());
+                    self.goodbye_is_unsaid();
                 }
             }
         }
@@ -399,6 +408,18 @@ impl Call {
             Some(ending) => Ask::Say(Request::Goodbye(ending.reason)),
             None if self.greeting == Greeting::Playing => self.opening(),
             None => Ask::Next,
+        }
+    }
+
+    fn model_fault(&mut self, fault: Fault, out: &mut Vec<Action>) {
+        odd(Oddity::ModelError, out);
+        match fault {
+            Fault::RequestRefused => {
+                self.responses.refused();
+                self.goodbye_is_unsaid();
+            }
+            Fault::ResponseAlreadyActive if self.responses.is_due() => self.responses.refused(),
+            Fault::ResponseAlreadyActive | Fault::Other => {}
         }
     }
 
@@ -433,7 +454,8 @@ impl Call {
         }
         // While audio plays, a silent model harms nobody.
         let nothing_plays_from = self.playback.presumed_over();
-        let silent_from = self.last_from_model? + SILENT_RESPONSE;
+        let patience = if self.response_spoke { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
+        let silent_from = self.last_from_model? + patience;
         Some(nothing_plays_from.map_or(silent_from, |over| over.max(silent_from)))
     }
 
@@ -470,6 +492,10 @@ impl Call {
             _ if self.ending.is_some() => {}
             TurnsBy::Model => {
                 self.responses.answered_anyway();
+                // One that began while the caller spoke keeps the model from answering by itself.
+                if self.responses.active().is_some() && !self.responses.is_active_discarded() {
+                    self.responses.want(Ask::Next);
+                }
                 self.responses.expect(now);
             }
             TurnsBy::Us => self.responses.want(Ask::Next),

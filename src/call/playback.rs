@@ -258,6 +258,11 @@ impl Playback {
         time(self.queued - heard)
     }
 
+    /// How many bytes were put out and may not have been played.
+    pub fn unplayed(&self) -> u64 {
+        self.queued - self.settled
+    }
+
     /// How many bytes were put out since the last mark.
     pub fn unmarked(&self) -> u64 {
         self.queued - self.marked

@@ -49,6 +49,8 @@ fn event() -> impl Strategy<Value = Event> {
             response,
         }),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
+        1 => Just(Event::ModelFault(Fault::RequestRefused)),
+        1 => Just(Event::ModelWorking),
         1 => Just(Event::CallerStalled),
         1 => Just(Event::StreamStarted),
     ]
@@ -174,6 +176,7 @@ impl World {
                 | Event::SpeechStarted(_)
                 | Event::SpeechStopped
                 | Event::ToolRequested { .. }
+                | Event::ModelWorking
         ) {
             self.last_from_model = Some(now);
         }

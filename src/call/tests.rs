@@ -733,6 +733,130 @@ fn a_long_delta_is_split_for_the_phone() {
 }
 
 #[test]
+fn a_response_whose_start_nobody_told_is_a_response_all_the_same() {
+    let text = run(after(
+        connected(),
+        vec![
+            On(Event::Digit('1')),
+            On(Event::Digit('#')), // asked for
+            audio("a", 400),
+            At(ms(230)),
+            speaks(),
+            audio("a", 400), // late: nobody may hear it
+            ended("r1", Outcome::Cancelled),
+            audio("a", 400), // later still: it does not come to life again
+            On(Event::SpeechStopped),
+            audio_in("r2", "b", 1_000),
+            ended("r2", Outcome::Whole),
+            At(ms(1_300)),
+            echo(3),
+            At(ms(9_000)),
+        ],
+    ));
+    insta::assert_snapshot!(text);
+    assert!(!text.contains("End("), "the call goes on");
+}
+
+#[test]
+fn a_turn_taken_while_an_answer_began_is_answered_after_it() {
+    let mut plan = plan();
+    plan.greeting = greeting("Hello!");
+    insta::assert_snapshot!(run_with(
+        plan,
+        after(
+            connected(),
+            vec![
+                speaks(), // "Hello?", before the greeting began
+                started("r1"),
+                audio("a", 1_000),
+                At(ms(400)),
+                On(Event::SpeechStopped), // the model cannot answer by itself: it is speaking
+                ended("r1", Outcome::Whole),
+            ]
+        )
+    ));
+}
+
+#[test]
+fn a_goodbye_that_breaks_is_asked_for_once_more() {
+    insta::assert_snapshot!(run(after(
+        connected(),
+        vec![
+            On(Event::Draining),
+            started("r1"),
+            ended("r1", Outcome::Failed),
+            started("r2"),
+            audio_in("r2", "b", 500),
+            ended("r2", Outcome::Whole),
+            At(ms(560)),
+            echo(1),
+        ]
+    )));
+}
+
+#[test]
+fn a_goodbye_before_the_model_is_there_is_said_when_it_is() {
+    insta::assert_snapshot!(run(vec![
+        On(Event::StreamStarted),
+        On(Event::Draining),
+        At(ms(500)),
+        On(Event::ModelReady),
+        started("r1"),
+        audio("a", 500),
+        ended("r1", Outcome::Whole),
+        At(ms(1_100)),
+        echo(1),
+    ]));
+}
+
+#[test]
+fn a_refusal_that_is_not_of_our_request_asks_for_nothing_again() {
+    let mut plan = plan();
+    plan.greeting = greeting("Hello!");
+    let text = run_with(
+        plan,
+        after(
+            connected(),
+            vec![
+                started("r1"),
+                audio("a", 1_000),
+                On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+                ended("r1", Outcome::Whole),
+                At(ms(1_060)),
+                echo(1),
+            ],
+        ),
+    );
+    assert_eq!(text.matches("Say(").count(), 1, "the greeting is said once:\n{text}");
+}
+
+#[test]
+fn a_model_that_thinks_is_given_time() {
+    let text = run(after(
+        connected(),
+        vec![
+            speaks(),
+            On(Event::SpeechStopped),
+            started("r1"),
+            At(ms(6_000)),
+            On(Event::ModelWorking),
+            At(ms(15_000)),
+            audio("a", 400),
+        ],
+    ));
+    assert!(text.contains("PlayToCaller") && !text.contains("End("), "{text}");
+}
+
+#[test]
+fn audio_without_end_is_dropped_at_a_limit() {
+    let mut script = after(connected(), vec![started("r1"), Jams]);
+    script.extend((0..400).map(|_| audio("a", 1_000)));
+    let text = run(script);
+    assert!(text.contains("Note(model.audio_dropped)"));
+    assert!(text.matches("PlayToCaller").count() < 2 * 303, "five minutes wait, and no more");
+}
+
+#[test]
 fn only_whole_words_count_as_heard() {
     for (text, share, heard) in [
         ("Hello, this is the clinic.", 1.0, "Hello, this is the clinic."),

@@ -10,7 +10,7 @@ use crate::id::{ItemId, ResponseId};
 const REMEMBERED: usize = 64;
 
 /// How long a response may be due before it is asked for once more; twice that, and the model has stalled.
-pub(super) const PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What we would have the model do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub(super) struct Responses {
     nudged: bool,
     failures: u32,
     discarded: VecDeque<ResponseId>,
+    over: VecDeque<ResponseId>,
     cut: VecDeque<ItemId>,
 }
 
@@ -86,11 +87,22 @@ impl Responses {
         self.due = None;
     }
 
+    /// Something of a response came whose start nobody told: a server may leave that out, or it was lost.
+    pub fn is_news(&self, response: &ResponseId) -> bool {
+        self.active.is_none() && !self.is_discarded(response) && !self.over.contains(response)
+    }
+
     pub fn ended(&mut self, response: &ResponseId) {
         if self.active.as_ref() == Some(response) {
             self.active = None;
             self.asked = None;
         }
+        remember(&mut self.over, response.clone());
+    }
+
+    /// Whether our request has not been answered by a response yet.
+    pub fn is_due(&self) -> bool {
+        self.due.is_some()
     }
 
     /// Our request was refused because another response runs: it is wished for again.

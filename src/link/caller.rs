@@ -38,6 +38,8 @@ pub struct CallerLink {
     writer: Writer,
     outbox: Outbox<Tag, Message>,
     stall_reported: bool,
+    /// Nothing can be sent any more; what the phone sent before it closed may still be read.
+    mute: bool,
     gone: bool,
 }
 
@@ -84,12 +86,12 @@ impl CallerLink {
     /// Waits for `start`, which must name `call`. Oddities on the way are given to `odd`.
     ///
     /// # Errors
-    /// [`NotStarted`]; the socket is closed then, with 1008 unless it was gone.
+    /// [`NotStarted`], with the socket: it is for [`refuse`], once what follows is written down.
     pub async fn start(
         mut socket: WebSocket,
         call: &CallSid,
         mut odd: impl FnMut(Oddity),
-    ) -> Result<Self, NotStarted> {
+    ) -> Result<Self, (NotStarted, WebSocket)> {
         let started = match timeout(START_PATIENCE, start_frame(&mut socket, call, &mut odd)).await {
             Ok(started) => started,
             Err(_) => Err(NotStarted::Late),
@@ -101,14 +103,10 @@ impl CallerLink {
                 stream,
                 outbox: Outbox::new(),
                 stall_reported: false,
+                mute: false,
                 gone: false,
             }),
-            Err(why) => {
-                if why != NotStarted::Closed {
-                    send_close(&mut socket, close::POLICY).await;
-                }
-                Err(why)
-            }
+            Err(why) => Err((why, socket)),
         }
     }
 
@@ -136,7 +134,7 @@ impl CallerLink {
 
     /// When the frame that waits will have waited too long.
     pub fn stall_deadline(&self) -> Option<Instant> {
-        if self.stall_reported {
+        if self.stall_reported || self.mute {
             return None;
         }
         Some(self.outbox.waiting_since()? + STALL)
@@ -160,14 +158,14 @@ impl CallerLink {
         if self.gone {
             return Poll::Pending;
         }
-        loop {
+        while !self.mute {
             match self.outbox.poll_send(&mut self.socket, cx) {
                 Poll::Ready(Ok(Tag::Audio(piece))) => {
                     self.stall_reported = false;
                     return Poll::Ready(CallerStep::Event(Event::AudioLeft(piece)));
                 }
                 Poll::Ready(Ok(Tag::Mark | Tag::Clear)) => self.stall_reported = false,
-                Poll::Ready(Err(_)) => return self.lost(),
+                Poll::Ready(Err(_)) => self.mute = true,
                 Poll::Pending => break,
             }
         }
@@ -216,6 +214,11 @@ impl CallerLink {
             Incoming::Start(_) | Incoming::Unknown => CallerStep::Odd(Oddity::CallerUnknownEvent),
         })
     }
+}
+
+/// Closes a stream that was not let in, with 1008.
+pub async fn refuse(mut socket: WebSocket) {
+    send_close(&mut socket, close::POLICY).await;
 }
 
 async fn start_frame(

@@ -60,6 +60,10 @@ pub struct ModelLink {
     last_item: Option<ItemId>,
     last_heard: Instant,
     pinged: Option<Instant>,
+    /// How many responses were asked for: the last request's `event_id`.
+    requests: u64,
+    /// Nothing can be sent any more; what the model sent before it closed may still be read.
+    mute: bool,
     /// Whether the optional fields had to be left out.
     plainer: bool,
     gone: bool,
@@ -130,6 +134,8 @@ impl ModelLink {
             last_item: None,
             last_heard: now(),
             pinged: None,
+            requests: 0,
+            mute: false,
             plainer,
             gone: false,
         })
@@ -188,11 +194,11 @@ impl ModelLink {
     /// Instructions of one response replace the session's, so the whole prompt goes with the request.
     pub fn say(&mut self, request: &Request) {
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        self.send(realtime::response_create(Some(&instructions)));
+        self.request(Some(&instructions));
     }
 
     pub fn ask(&mut self) {
-        self.send(realtime::response_create(None));
+        self.request(None);
     }
 
     /// When [`Self::check_alive`] is next due.
@@ -231,6 +237,23 @@ impl ModelLink {
         .await;
     }
 
+    fn request(&mut self, instructions: Option<&str>) {
+        self.requests += 1;
+        self.send(realtime::response_create(&last_request(self.requests), instructions));
+    }
+
+    fn fault(&self, error: &ErrorBody<'_>) -> Event {
+        tracing::debug!(error = described(error), "The model complains");
+        match error.code.as_deref() {
+            Some(code) if is_final(code) => Event::ModelLost(Loss::Refused),
+            Some("conversation_already_has_active_response") => {
+                let ours = error.event.as_deref() == Some(&last_request(self.requests));
+                Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
+            }
+            _ => Event::ModelFault(Fault::Other),
+        }
+    }
+
     fn send(&mut self, frame: String) {
         self.outbox.push(0, Message::Text(frame.into()));
     }
@@ -243,10 +266,10 @@ impl ModelLink {
             if self.gone {
                 return Poll::Pending;
             }
-            loop {
+            while !self.mute {
                 match self.outbox.poll_send(&mut self.socket, cx) {
                     Poll::Ready(Ok(bytes)) => self.waiting -= bytes,
-                    Poll::Ready(Err(_)) => return self.lost(),
+                    Poll::Ready(Err(_)) => self.mute = true,
                     Poll::Pending => break,
                 }
             }
@@ -297,7 +320,8 @@ impl ModelLink {
                 response: ResponseId::from(&*response),
             },
             Incoming::ResponseDone(done) => return self.response_done(done),
-            Incoming::Error(error) => Event::ModelFault(fault(&error)),
+            Incoming::Error(error) => self.fault(&error),
+            Incoming::Working => Event::ModelWorking,
             Incoming::Unknown => return self.events.push_back(ModelStep::Odd(Oddity::ModelUnknownEvent)),
             Incoming::SessionCreated | Incoming::SessionUpdated | Incoming::Nothing => return,
         };
@@ -381,7 +405,20 @@ async fn until_created(socket: &mut Socket) -> Result<(), NotConnected> {
         let frame = next(socket, NotConnected::Refused).await?;
         match realtime::parse(&frame) {
             Ok(Incoming::SessionCreated) => return Ok(()),
-            Ok(Incoming::Error(error)) => return Err(NotConnected::Refused(described(&error))),
+            Ok(Incoming::Error(error)) => {
+                let passing = [&error.code, &error.kind].into_iter().flatten().any(|word| {
+                    matches!(
+                        &**word,
+                        "server_error" | "internal_error" | "rate_limit_exceeded" | "rate_limit_error"
+                    )
+                });
+                let what = described(&error);
+                return Err(if passing {
+                    NotConnected::Unreachable(what)
+                } else {
+                    NotConnected::Refused(what)
+                });
+            }
             Ok(_) | Err(_) => {}
         }
     }
@@ -541,12 +578,9 @@ fn wording(request: &Request) -> String {
     }
 }
 
-fn fault(error: &ErrorBody<'_>) -> Fault {
-    tracing::debug!(error = described(error), "The model complains");
-    match error.code.as_deref() {
-        Some("conversation_already_has_active_response") => Fault::ResponseAlreadyActive,
-        _ => Fault::Other,
-    }
+/// The `event_id` of our n-th request for a response.
+fn last_request(number: u64) -> String {
+    format!("ask{number}")
 }
 
 /// Codes after which no other try helps: access or credit is missing.

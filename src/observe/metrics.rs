@@ -51,9 +51,14 @@ pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
     counter!("switchboard_tokens_total", "kind" => "out").increment(tally.tokens_out);
 }
 
-/// So many calls have a place.
-pub fn calls_active(calls: usize) {
-    gauge!("switchboard_calls_active").set(calls as f64);
+/// A call has a place.
+pub fn call_entered() {
+    gauge!("switchboard_calls_active").increment(1.0);
+}
+
+/// A call has given its place back.
+pub fn call_left() {
+    gauge!("switchboard_calls_active").decrement(1.0);
 }
 
 /// A request was refused. `layer` and `why` are words of ours.

@@ -23,13 +23,12 @@ impl Admission {
 
     /// A place, unless all are taken.
     pub fn admit(&self) -> Option<Place> {
-        let taken = self
-            .taken
+        self.taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
                 (taken < self.limit).then_some(taken + 1)
             })
             .ok()?;
-        metrics::calls_active(taken + 1);
+        metrics::call_entered();
         Some(Place(self.taken.clone()))
     }
 
@@ -41,8 +40,8 @@ impl Admission {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let before = self.0.fetch_sub(1, Ordering::AcqRel);
-        metrics::calls_active(before - 1);
+        self.0.fetch_sub(1, Ordering::AcqRel);
+        metrics::call_left();
     }
 }
 

@@ -15,14 +15,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::ws::WebSocket;
 use rustls::ClientConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::assistant::plan::{Line, OnFailure, Plan};
 use crate::assistant::{Assistant, Facts, Roster};
+use crate::call::{EndReason, Tally};
 use crate::id::CallSid;
+use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
 use crate::secret::Secret;
@@ -143,12 +145,16 @@ impl House {
         };
         if request.status == CallStatus::Over {
             let _ = handle.commands.try_send(Command::CallerHungUp);
-            return After::new(Next::Nothing);
+            if answer.is_none() && *handle.decision.borrow() == Some(Decision::Again) {
+                self.never_began(&handle, EndReason::CallerHungUp);
+            }
+            return After { nonce: Some(ticket.nonce), ..After::new(Next::Nothing) };
         }
         if request.dial_status.is_some() {
             return After::new(Next::HangUp);
         }
-        if let Some(answer) = answer {
+        let asking = handle.asking.clone().lock_owned().await;
+        if let Some((_, Some(answer))) = self.registry.find(&ticket.nonce) {
             return After { known: Some(answer), ..After::new(Next::HangUp) };
         }
         let next = match decided(&handle).await {
@@ -156,12 +162,27 @@ impl House {
             Decision::Again if !handle.retried && !self.is_draining() => {
                 match self.open(handle.plan.clone(), handle.call.clone(), true) {
                     Ring::Stream { ticket } => Next::Stream { ticket },
-                    _ => Next::Sorry(handle.plan.on_failure.clone()),
+                    _ => {
+                        self.never_began(&handle, EndReason::CallerLost);
+                        Next::Sorry(handle.plan.on_failure.clone())
+                    }
                 }
             }
-            Decision::Again | Decision::Sorry => Next::Sorry(handle.plan.on_failure.clone()),
+            Decision::Again => {
+                self.never_began(&handle, EndReason::CallerLost);
+                Next::Sorry(handle.plan.on_failure.clone())
+            }
+            Decision::Sorry => Next::Sorry(handle.plan.on_failure.clone()),
         };
-        After { next, known: None, nonce: Some(ticket.nonce) }
+        After { next, known: None, nonce: Some(ticket.nonce), _asking: Some(asking) }
+    }
+
+    /// A call whose stream never started, and is not tried again: it ends here.
+    fn never_began(&self, handle: &Handle, reason: EndReason) {
+        let (call, assistant) = (&handle.call, &handle.plan.assistant);
+        let (tally, odd) = (Tally::default(), BTreeMap::new());
+        CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, odd: &odd }.emit();
+        self.tell(call, What::Ended { reason, tally });
     }
 
     /// Remembers the document that [`Self::after_stream`] led to.
@@ -173,7 +194,7 @@ impl House {
 
     /// Twilio says that a call is over.
     pub fn call_is_over(&self, call: &CallSid) {
-        if let Some(handle) = self.registry.of_call(call) {
+        for handle in self.registry.of_call(call) {
             let _ = handle.commands.try_send(Command::CallerHungUp);
         }
     }
@@ -198,6 +219,11 @@ impl House {
         for handle in self.registry.live() {
             let _ = handle.commands.try_send(Command::Drain);
         }
+    }
+
+    /// Whether no session is left, closing sockets included.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
     }
 
     /// How many calls have a place.
@@ -230,9 +256,17 @@ impl House {
         let (door, stream) = oneshot::channel();
         let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
         let (decision_tx, decision) = watch::channel(None);
-        let handle =
-            Handle { call: call.clone(), plan: plan.clone(), retried, commands: commands_tx, decision };
-        self.registry.enter(nonce, ticket.clone(), handle, door);
+        let handle = Handle {
+            call: call.clone(),
+            plan: plan.clone(),
+            retried,
+            commands: commands_tx,
+            decision,
+            asking: Arc::default(),
+        };
+        if let Err(waiting) = self.registry.enter(nonce, ticket.clone(), handle, door) {
+            return Ring::Stream { ticket: waiting };
+        }
         self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let session = Session {
@@ -278,11 +312,13 @@ pub struct After {
     /// The document that this question got before.
     pub known: Option<String>,
     nonce: Option<Nonce>,
+    /// Until the answer is remembered, nobody else answers the same question.
+    _asking: Option<OwnedMutexGuard<()>>,
 }
 
 impl After {
     fn new(next: Next) -> Self {
-        Self { next, known: None, nonce: None }
+        Self { next, known: None, nonce: None, _asking: None }
     }
 }
 

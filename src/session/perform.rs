@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use crate::assistant::plan::Plan;
 use crate::call::{Action, Call, EndReason, Event, Loss, Note, Oddity, Tally};
 use crate::id::CallSid;
-use crate::link::caller::{CallerLink, CallerStep, NotStarted};
+use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 use crate::link::now;
 use crate::observe::ended::CallEnded;
@@ -51,38 +51,34 @@ impl Session {
     /// From the ring to the end. `stream` brings the phone's socket.
     pub async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
         let mut model = Model::connecting(self.plan.clone(), self.house.clone());
+        let no_figures = Tally::default();
         match self.wait_for_stream(stream, &mut model).await {
             Ok(caller) => self.converse(caller, &mut model).await,
-            Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &Tally::default()),
-            Err(Absent::NeverCame) if self.retried => {
-                self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
-            }
-            Err(Absent::Lapsed) => {
-                self.finish(EndReason::CallerLost, Decision::Again, &Tally::default());
-            }
-            Err(Absent::NeverCame) => {
-                tracing::warn!("No stream came for this call");
-                self.decide(Decision::Again);
-            }
-            Err(Absent::NotStarted(why)) => {
+            Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
+            Err(Absent::Lapsed) => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
+            Err(Absent::NeverCame) => self.never_started("it never came"),
+            Err(Absent::NotStarted(why, socket)) => {
                 metrics::refused("stream", why.code());
-                let (reason, decision) = match why {
+                match why {
                     NotStarted::AnotherCall | NotStarted::OtherAudio => {
-                        (EndReason::CallerRefused, Decision::Sorry)
+                        self.finish(EndReason::CallerRefused, Decision::Sorry, &no_figures);
                     }
-                    NotStarted::Late | NotStarted::Closed if self.retried => {
-                        (EndReason::CallerLost, Decision::Sorry)
-                    }
-                    NotStarted::Late | NotStarted::Closed => {
-                        tracing::warn!(%why, "The stream did not start");
-                        self.decide(Decision::Again);
-                        return model.close().await;
-                    }
-                };
-                self.finish(reason, decision, &Tally::default());
+                    NotStarted::Late | NotStarted::Closed => self.never_started(why.code()),
+                }
+                refuse(*socket).await;
             }
         }
         model.close().await;
+    }
+
+    /// Twilio may open another stream, once.
+    fn never_started(&mut self, why: &str) {
+        if self.retried {
+            return self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
+        }
+        tracing::warn!(why, "The stream did not start");
+        self.place = None;
+        self.decide(Decision::Again);
     }
 
     /// While the phone rings, the model's session is opened and kept.
@@ -115,13 +111,19 @@ impl Session {
                 tokio::select! {
                     started = &mut start => break started,
                     () = model.settle() => {}
+                    Some(command) = self.commands.recv() => match command {
+                        Command::CallerHungUp => return Err(Absent::HungUp),
+                        // The socket tells by itself.
+                        Command::StreamLost => {}
+                        Command::Drain => self.sent_home = true,
+                    },
                 }
             }
         };
         for oddity in odd {
             self.count(oddity);
         }
-        started.map_err(Absent::NotStarted)
+        started.map_err(|(why, socket)| Absent::NotStarted(why, Box::new(socket)))
     }
 
     async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
@@ -134,9 +136,7 @@ impl Session {
         self.house.tell(&self.call, What::Started);
         if model.is_ready() {
             call.handle(Event::ModelReady, began, &mut actions);
-            if let Some(oddity) = model.take_oddity() {
-                self.count(oddity);
-            }
+            self.count_all(model);
         }
         call.handle(Event::StreamStarted, began, &mut actions);
         if self.sent_home {
@@ -178,9 +178,7 @@ impl Session {
                     call.handle(event, now(), &mut actions);
                 }
             }
-            if let Some(oddity) = model.take_oddity() {
-                self.count(oddity);
-            }
+            self.count_all(model);
         };
         let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
@@ -255,10 +253,16 @@ impl Session {
         self.house.tell(&self.call, What::Note(Note::Odd(oddity)));
     }
 
+    fn count_all(&mut self, model: &mut Model) {
+        while let Some(oddity) = model.odd.pop() {
+            self.count(oddity);
+        }
+    }
+
     /// Writes down what follows, then tells of the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
-        self.decide(decision);
         self.place = None;
+        self.decide(decision);
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;
         CallEnded { call: &self.call, assistant, reason, lasted, tally, odd: &self.odd }.emit();
@@ -275,7 +279,7 @@ impl Drop for Session {
     /// A session that is torn down undecided (a panic, the end of the program) leaves an apology.
     fn drop(&mut self) {
         if self.decision.borrow().is_none() {
-            self.decide(Decision::Sorry);
+            self.finish(EndReason::HouseFault, Decision::Sorry, &Tally::default());
         }
     }
 }
@@ -287,7 +291,7 @@ enum Absent {
     NeverCame,
     /// The ticket is too old.
     Lapsed,
-    NotStarted(NotStarted),
+    NotStarted(NotStarted, Box<WebSocket>),
 }
 
 async fn step(caller: Option<&mut CallerLink>) -> CallerStep {
@@ -307,7 +311,8 @@ struct Model {
     attempts: u32,
     /// Until when it must be ready; none while the phone rings.
     patience: Option<Instant>,
-    oddity: Option<Oddity>,
+    /// What was odd on the way, not yet counted.
+    odd: Vec<Oddity>,
 }
 
 enum State {
@@ -321,7 +326,7 @@ enum State {
 impl Model {
     fn connecting(plan: Arc<Plan>, house: Arc<House>) -> Self {
         let connect = Box::pin(ModelLink::connect(plan.clone(), house.tls.clone()));
-        Self { plan, house, state: State::Connecting(connect), attempts: 1, patience: None, oddity: None }
+        Self { plan, house, state: State::Connecting(connect), attempts: 1, patience: None, odd: Vec::new() }
     }
 
     fn is_ready(&self) -> bool {
@@ -339,10 +344,6 @@ impl Model {
         if let Some(link) = self.link() {
             act(link);
         }
-    }
-
-    fn take_oddity(&mut self) -> Option<Oddity> {
-        self.oddity.take()
     }
 
     /// While the phone rings: goes on connecting, and keeps the session that is there. Cancel-safe.
@@ -385,9 +386,10 @@ impl Model {
         match connecting.await {
             Ok(link) => {
                 if link.is_plainer() {
-                    self.oddity = Some(Oddity::ModelPlainerConfiguration);
-                } else if self.attempts > 1 {
-                    self.oddity = Some(Oddity::ModelReconnected);
+                    self.odd.push(Oddity::ModelPlainerConfiguration);
+                }
+                if self.attempts > 1 {
+                    self.odd.push(Oddity::ModelRetried);
                 }
                 self.state = State::Ready(Box::new(link));
                 true

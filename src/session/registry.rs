@@ -67,6 +67,8 @@ pub struct Handle {
     pub commands: mpsc::Sender<Command>,
     /// Decided before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
+    /// Held while its `action` is answered: the same question in flight twice gets the same answer.
+    pub asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -100,22 +102,32 @@ impl Refused {
 }
 
 impl Registry {
-    /// Enters a call that waits for its stream.
-    pub fn enter(&self, nonce: Nonce, ticket: String, handle: Handle, door: oneshot::Sender<WebSocket>) {
+    /// Enters a call that waits for its stream; unless one of the same call waits already, whose ticket it gives.
+    ///
+    /// # Errors
+    /// The ticket of the one that waits.
+    pub fn enter(
+        &self,
+        nonce: Nonce,
+        ticket: String,
+        handle: Handle,
+        door: oneshot::Sender<WebSocket>,
+    ) -> Result<(), String> {
         let mut calls = self.lock();
         let now = now();
+        if let Some(waiting) = calls.unused_ticket(&handle.call, now) {
+            return Err(waiting);
+        }
         calls.sweep(now);
         calls.newest.insert(handle.call.clone(), nonce);
         let entry = Entry { handle, ticket, door: Some(door), issued: now, answer: None };
         calls.tickets.insert(nonce, entry);
+        Ok(())
     }
 
     /// The ticket of a call that still waits for its stream: a webhook sent twice gets the same answer.
     pub fn unused_ticket(&self, call: &CallSid) -> Option<String> {
-        let calls = self.lock();
-        let entry = calls.tickets.get(calls.newest.get(call)?)?;
-        let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();
-        (waits && entry.issued + TICKET_LIFE > now()).then(|| entry.ticket.clone())
+        self.lock().unused_ticket(call, now())
     }
 
     /// Lets the stream in that bears this ticket: once, and in time.
@@ -141,10 +153,11 @@ impl Registry {
         Some((entry.handle.clone(), entry.answer.clone()))
     }
 
-    /// The newest session of a call.
-    pub fn of_call(&self, call: &CallSid) -> Option<Handle> {
+    /// Every session of a call.
+    pub fn of_call(&self, call: &CallSid) -> Vec<Handle> {
         let calls = self.lock();
-        Some(calls.tickets.get(calls.newest.get(call)?)?.handle.clone())
+        let of_call = calls.tickets.values().filter(|entry| entry.handle.call == *call);
+        of_call.map(|entry| entry.handle.clone()).collect()
     }
 
     /// Remembers what the `action` was answered with.
@@ -179,6 +192,12 @@ impl Registry {
 }
 
 impl Calls {
+    fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
+        let entry = self.tickets.get(self.newest.get(call)?)?;
+        let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();
+        (waits && entry.issued + TICKET_LIFE > now).then(|| entry.ticket.clone())
+    }
+
     fn sweep(&mut self, now: Instant) {
         while let Some((ended, nonce)) = self.ended.front().copied()
             && (ended + MEMORY <= now || self.ended.len() > MAX_ENDED)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use switchboard::call::EndReason;
+use switchboard::call::{EndReason, Note, Oddity};
 use switchboard::simulate::caller::{CallEnd, Fault, StreamEnd, sign};
 use switchboard::simulate::model::{ModelOptions, Speech};
 
-use crate::town::{CLINIC, TOKEN, Town, finished, http};
+use crate::town::{CLINIC, TOKEN, Town, finished, http, metrics};
 
 fn quick() -> ModelOptions {
     ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
@@ -50,6 +50,9 @@ async fn a_webhook_that_is_not_signed_by_twilio_is_forbidden() {
         assert_eq!(record.documents[0].status, Some(403), "{fault:?}");
         assert!(matches!(record.end, CallEnd::Failed(_)));
         assert!(town.model.sessions().is_empty(), "no model was called");
+        let why = if fault == Fault::NoSignature { "signature_missing" } else { "signature_wrong" };
+        let count = format!(r#"switchboard_refusals_total{{layer="signature",why="{why}"}}"#);
+        assert!(metrics().contains(&count), "{fault:?} is counted");
         town.quit().await;
     }
     let town = Town::open(CLINIC, quick()).await;
@@ -172,7 +175,13 @@ async fn requests_have_limits() {
 async fn hostile_frames_are_counted_and_disturb_nobody() {
     let mut town = Town::open(CLINIC, quick()).await;
     let calm = town.dial(town.phone());
-    for fault in [Fault::Garbage, Fault::Binary, Fault::MediaFirst, Fault::TwoStops] {
+    for (fault, counted) in [
+        (Fault::Garbage, Some(Oddity::CallerBadFrame)),
+        (Fault::Binary, Some(Oddity::CallerBinaryFrame)),
+        (Fault::MediaFirst, Some(Oddity::CallerBadFrame)),
+        (Fault::WrongStream, Some(Oddity::CallerWrongStream)),
+        (Fault::TwoStops, None),
+    ] {
         let mut options = town.phone();
         options.faults = vec![fault];
         let phone = town.dial(options);
@@ -181,6 +190,9 @@ async fn hostile_frames_are_counted_and_disturb_nobody() {
         finished(phone).await;
         let ended = town.ended().await;
         assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
+        if let Some(oddity) = counted {
+            assert!(ended.notes.contains(&Note::Odd(oddity)), "{fault:?} is counted: {:?}", ended.notes);
+        }
     }
     let mut options = town.phone();
     options.faults = vec![Fault::Oversized];

@@ -1,4 +1,5 @@
-//! What breaks, and what the caller hears then: within three seconds, somebody or something speaks.
+//! What breaks, and what the caller hears then: somebody or something speaks. Where the model cannot be had, that is
+//! within three seconds of the stream's start; where it falls silent in mid-call, within three of its last sign of life.
 
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ async fn a_model_that_was_away_for_a_moment_is_reached_while_it_rings() {
     finished(phone).await.assert_clean();
     let ended = town.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    assert!(ended.notes.contains(&Note::Odd(Oddity::ModelReconnected)));
+    assert!(ended.notes.contains(&Note::Odd(Oddity::ModelRetried)));
     town.quit().await;
 }
 

@@ -40,10 +40,11 @@ fn truth(cleared: &Cleared) -> (u16, u64) {
 
 /// How far the truncation that belongs to a clear is off, in milliseconds. Positive: more was told than heard.
 fn errors(session: &SessionLog, clears: &[Cleared]) -> Vec<i64> {
+    assert!(!clears.is_empty(), "something was interrupted");
     clears
         .iter()
-        .filter(|cleared| cleared.run_played >= 16 && cleared.last.len() == 16)
         .map(|cleared| {
+            assert_eq!(cleared.last.len(), 16, "the voice was playing when it was cleared");
             let (number, heard) = truth(cleared);
             let item = session.items.iter().find(|item| item.number == number).expect("the item is known");
             let told =
@@ -96,10 +97,10 @@ async fn truncations_are_exact_whatever_the_distance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn truncations_are_within_the_jitter_of_a_jittered_network() {
-    for one_way in [0, 40] {
+    for one_way in [0, 40, 150] {
         let (session, clears) = interrupted(network(one_way, 30), talkative(), &[700, 1_500]).await;
         for error in errors(&session, &clears) {
-            assert!(error.abs() <= 20 + 2 * 30, "{one_way} ms each way, 30 ms of jitter: {error} ms off");
+            assert!(error.abs() <= 20 + 30, "{one_way} ms each way, 30 ms of jitter: {error} ms off");
         }
     }
 }

@@ -189,6 +189,11 @@ pub async fn http(server: &str, method: &str, path: &str, headers: &str, body: &
     (status, answer)
 }
 
+/// What `/metrics` would say.
+pub fn metrics() -> String {
+    METRICS.get().and_then(Option::as_ref).expect("something counts").render()
+}
+
 /// One recorder counts for the whole process, whichever test comes first.
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 

@@ -146,6 +146,8 @@ pub enum Fault {
     Garbage,
     /// A media frame of 100 KiB, likewise.
     Oversized,
+    /// A media frame of another stream, likewise.
+    WrongStream,
     /// Events that no documentation knows, likewise.
     UnknownEvents,
     /// For a while, no media is sent.

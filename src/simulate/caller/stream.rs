@@ -450,6 +450,9 @@ impl<'call> Live<'call> {
                     let big = vec![SILENCE; 100 * 1_024];
                     vec![Message::text(self.writer.media(0, &big))]
                 }
+                Fault::WrongStream => vec![Message::text(
+                    "{\"event\":\"media\",\"streamSid\":\"MZother\",\"media\":{\"payload\":\"////\"}}",
+                )],
                 Fault::UnknownEvents => vec![
                     Message::text("{\"event\":\"weather\",\"weather\":{\"rain\":true}}"),
                     Message::text("{\"nothing\":1}"),

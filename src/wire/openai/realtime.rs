@@ -54,6 +54,8 @@ pub enum Incoming<'a> {
         call: FunctionCall<'a>,
     },
     ResponseDone(ResponseDone<'a>),
+    /// A response is being made; nothing of it can be heard or done yet.
+    Working,
     /// Known, and nothing for us.
     Nothing,
     /// An event that this version does not know.
@@ -98,6 +100,8 @@ pub struct ErrorBody<'a> {
     pub code: Option<Cow<'a, str>>,
     /// Which parameter was wrong.
     pub param: Option<Cow<'a, str>>,
+    /// The `event_id` of the event that it answers, where that is known.
+    pub event: Option<Cow<'a, str>>,
 }
 
 /// The frame is not a JSON object with a `type`.
@@ -128,7 +132,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.done" => match read::<RawItem<'_>>(raw.item).and_then(function_call) {
             Some(call) => Incoming::FunctionCall { response: must(raw.response_id)?, call },
-            None => Incoming::Nothing,
+            None => Incoming::Working,
         },
         "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
             Incoming::SpokenText { item: must(raw.item_id)?, text: must(raw.transcript)? }
@@ -142,11 +146,18 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
                 kind: text(error.kind),
                 code: text(error.code),
                 param: text(error.param),
+                event: text(error.event_id),
             })
         }
         "session.created" => Incoming::SessionCreated,
         "session.updated" => Incoming::SessionUpdated,
-        known if NOTHING_FOR_US.contains(&known) => Incoming::Nothing,
+        known if NOTHING_FOR_US.contains(&known) => {
+            if known.starts_with("response.") {
+                Incoming::Working
+            } else {
+                Incoming::Nothing
+            }
+        }
         _ => Incoming::Unknown,
     })
 }
@@ -249,6 +260,8 @@ struct RawError<'a> {
     code: Option<&'a RawValue>,
     #[serde(borrow, default)]
     param: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    event_id: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -375,14 +388,13 @@ fn message(role: &str, part: &str, text: &str) -> String {
     .to_string()
 }
 
-/// Asks for a response; `instructions` replace the session's for this one.
-pub fn response_create(instructions: Option<&str>) -> String {
-    match instructions {
-        Some(instructions) => {
-            json!({"type": "response.create", "response": {"instructions": instructions}}).to_string()
-        }
-        None => r#"{"type":"response.create"}"#.to_owned(),
+/// Asks for a response; `instructions` replace the session's for this one. An error that answers it names `event`.
+pub fn response_create(event: &str, instructions: Option<&str>) -> String {
+    let mut request = json!({"type": "response.create", "event_id": event});
+    if let Some(instructions) = instructions {
+        request["response"] = json!({"instructions": instructions});
     }
+    request.to_string()
 }
 
 #[cfg(test)]
@@ -415,8 +427,8 @@ mod tests {
             function_output("call_1", r#"{"state":"shipped"}"#),
             user_text("Caller pressed 5."),
             assistant_text("Hello."),
-            response_create(None),
-            response_create(Some("Say \"hi\".")),
+            response_create("c9", None),
+            response_create("c10", Some("Say \"hi\".")),
         ];
         let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
         let reference = include_str!("../../../tests/frames/realtime-outgoing.jsonl");
@@ -436,12 +448,12 @@ mod tests {
                 Incoming::Unknown,
             ),
             ("an error without a body", r#"{"type":"error"}"#, {
-                Incoming::Error(ErrorBody { kind: None, code: None, param: None })
+                Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None })
             }),
             (
                 "an error with a code of another type",
                 r#"{"type":"error","error":{"code":7,"param":["a"],"message":"x"}}"#,
-                Incoming::Error(ErrorBody { kind: None, code: None, param: None }),
+                Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None }),
             ),
             (
                 "a status and an output nobody knows",
@@ -466,7 +478,7 @@ mod tests {
     #[test]
     fn a_call_cut_by_an_interruption_is_none() {
         let cut = r#"{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","status":"incomplete","call_id":"c","name":"n","arguments":"{\"a"}}"#;
-        assert_eq!(reading(cut), Ok(Incoming::Nothing));
+        assert_eq!(reading(cut), Ok(Incoming::Working));
     }
 
     #[test]

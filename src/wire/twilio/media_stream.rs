@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::audio::{Chunk, NotAChunk};
 use crate::wire::{Text, chunk_of};
@@ -92,7 +93,10 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadFrame> {
                 stream: start.stream_sid.map(|text| text.0).or(stream).ok_or(BadFrame::Incomplete)?,
                 call: start.call_sid.0,
                 is_ulaw_8k_mono: start.media_format.is_none_or(|format| {
-                    format.encoding.0 == "audio/x-mulaw" && format.sample_rate == 8000 && format.channels == 1
+                    let number = |raw: &RawValue| raw.get().trim_matches('"').parse::<u32>().ok();
+                    format.encoding.0 == "audio/x-mulaw"
+                        && number(format.sample_rate) == Some(8000)
+                        && number(format.channels) == Some(1)
                 }),
             })
         }
@@ -152,8 +156,11 @@ struct RawStart<'a> {
 struct RawFormat<'a> {
     #[serde(borrow)]
     encoding: Text<'a>,
-    sample_rate: u32,
-    channels: u32,
+    /// A number, or a number in quotes.
+    #[serde(borrow)]
+    sample_rate: &'a RawValue,
+    #[serde(borrow)]
+    channels: &'a RawValue,
 }
 
 /// Writes frames for one stream.
@@ -278,6 +285,21 @@ mod tests {
             ),
         ] {
             assert_eq!(read(text), Ok(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn other_audio_is_told_apart_however_its_numbers_are_written() {
+        for (format, ulaw) in [
+            (r#"{"encoding":"audio/x-mulaw","sampleRate":"8000","channels":"1"}"#, true),
+            (r#"{"encoding":"audio/x-mulaw","sampleRate":16000,"channels":1}"#, false),
+            (r#"{"encoding":"audio/l16","sampleRate":8000,"channels":1}"#, false),
+        ] {
+            let start = format!(
+                r#"{{"event":"start","start":{{"streamSid":"M","callSid":"C","mediaFormat":{format}}}}}"#
+            );
+            let Ok(Incoming::Start(start)) = read(&start) else { panic!("{format}") };
+            assert_eq!(start.is_ulaw_8k_mono, ulaw, "{format}");
         }
     }
 
