@@ -94,7 +94,7 @@ fn every_good_file_passes_without_a_word() {
         assert_eq!(problem::plain(&checked.problems()), "", "{name}");
         let roster = checked.roster.unwrap();
         for assistant in roster.iter() {
-            for caller in ["+15550109999", "anonymous", "client:bob", "+442079460000"] {
+            for caller in ["+15550109999", "anonymous", "client:bob", "+441632960000"] {
                 assistant.plan(&facts(caller)).unwrap();
             }
         }

@@ -810,6 +810,21 @@ fn a_goodbye_before_the_model_is_there_is_said_when_it_is() {
 }
 
 #[test]
+fn a_refused_request_is_made_again_though_the_other_response_looked_like_ours() {
+    let text = run(after(
+        connected(),
+        vec![
+            On(Event::Digit('1')),
+            On(Event::Digit('#')),
+            started("r1"),
+            On(Event::ModelFault(Fault::RequestRefused)),
+            ended("r1", Outcome::Whole),
+        ],
+    ));
+    assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
+}
+
+#[test]
 fn a_refusal_that_is_not_of_our_request_asks_for_nothing_again() {
     let mut plan = plan();
     plan.greeting = greeting("Hello!");

@@ -136,15 +136,15 @@ mod tests {
             ("nothing said", None, None, "ann at +15550100007"),
             ("its name", Some("ann"), None, "ann at +15550100007"),
             ("its number", None, Some("+15550100007"), "ann at +15550100007"),
-            ("any other number", None, Some("+442079460000"), "bob at +442079460000"),
+            ("any other number", None, Some("+441632960000"), "bob at +441632960000"),
             ("the name of one without a number", Some("cleo"), None, "cleo at +15550100000"),
             ("no such name", Some("anna"), None, "there is no assistant `anna`: did you mean `ann`?"),
             ("no number", None, Some("five"), "`--to five` is no phone number"),
             (
                 "two that differ",
                 Some("ann"),
-                Some("+442079460000"),
-                "+442079460000 rings `bob`, not `ann`: leave out the name or the number",
+                Some("+441632960000"),
+                "+441632960000 rings `bob`, not `ann`: leave out the name or the number",
             ),
         ] {
             let found = match choose(&three, name, to, None) {
