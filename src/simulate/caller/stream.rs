@@ -309,6 +309,8 @@ impl<'call> Live<'call> {
             Ok(FromServer::Mark(name)) => self.playback.mark(name, at, &mut self.effects),
             Ok(FromServer::Clear) => {
                 let cleared = self.playback.clear(at, &mut self.effects);
+                // The speaker is quiet before anybody is told why.
+                self.react();
                 self.call.emit(PhoneEvent::Cleared(cleared.clone()));
                 self.record.clears.push(cleared);
             }
