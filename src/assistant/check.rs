@@ -4,6 +4,7 @@
 
 mod model;
 mod talk;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, Kind, MISSING, Node, SourceFile};
+pub use tools::{ToolKind, Toolbox};
 
 /// An assistant that passed every check. Prints as its name only.
 #[derive(Clone, PartialEq)]
@@ -35,8 +37,8 @@ pub struct Assistant {
     speed: Option<f64>,
     temperature: Option<f64>,
     reasoning: Option<Effort>,
-    /// The templates of the prompt, in order.
-    instructions: Vec<String>,
+    prompt: Vec<Part>,
+    toolboxes: Vec<Toolbox>,
     first: First,
     say: Option<String>,
     clip: Option<Arc<Clip>>,
@@ -48,6 +50,13 @@ pub struct Assistant {
     /// `say` is a template here.
     busy: Line,
     on_failure: OnFailure,
+}
+
+/// A part of the prompt.
+#[derive(Clone, PartialEq)]
+struct Part {
+    heading: String,
+    template: String,
 }
 
 /// What an assistant's file may refer to.
@@ -103,6 +112,15 @@ impl Assistant {
         self.rest
     }
 
+    pub fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// The tools that its file speaks of, on or off.
+    pub fn toolboxes(&self) -> &[Toolbox] {
+        &self.toolboxes
+    }
+
     /// The assistant rendered and frozen for one call.
     pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
         let render = |template: &str| {
@@ -110,7 +128,8 @@ impl Assistant {
                 .render(template, facts)
                 .map_err(|reason| PlanError { assistant: self.subject.name.clone(), reason })
         };
-        let parts: Vec<String> = self.instructions.iter().map(|t| render(t)).collect::<Result<_, _>>()?;
+        let parts = self.prompt.iter().map(|part| Ok(part.under_heading(&render(&part.template)?)));
+        let parts: Vec<String> = parts.collect::<Result<_, PlanError>>()?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         let line = |line: &Line| Ok(Line { say: render(&line.say)?, language: line.language.clone() });
         Ok(Plan {
@@ -210,8 +229,8 @@ impl<'a> Check<'a> {
         let mut own = Vec::new();
         match top.take("instructions") {
             Some(node) => {
-                if let Some(text) = self.template(node, "instructions", &mut texts) {
-                    own.push(text);
+                if let Some(template) = self.template(node, "instructions", &mut texts) {
+                    own.push(Part { heading: "Your role".to_owned(), template });
                 }
             }
             None => {
@@ -230,7 +249,9 @@ impl<'a> Check<'a> {
         let greeting = self.greeting(&top, &mut texts);
         let turn_taking = self.turn_taking(&top);
         let transcription = self.transcription(&top, language.as_deref());
-        let call_control = self.call_control(&top);
+        let (call_control, targets) = self.call_control(&top);
+        let mut toolboxes = self.toolboxes(&top, &mut texts);
+        toolboxes.extend(targets);
         let limits = self.limits(&top, &provider);
         let spoken = match language.as_deref() {
             Some(tag) if tag.contains('-') => tag.to_owned(),
@@ -259,7 +280,8 @@ impl<'a> Check<'a> {
             speed,
             temperature,
             reasoning,
-            instructions: own.into_iter().chain(fragments).collect(),
+            prompt: own.into_iter().chain(fragments).chain(tool_parts(&toolboxes)).collect(),
+            toolboxes,
             first,
             say,
             clip,
@@ -408,7 +430,7 @@ impl<'a> Check<'a> {
         variables
     }
 
-    fn fragments(&self, top: &Fields<'a>, examiner: &Examiner) -> Vec<String> {
+    fn fragments(&self, top: &Fields<'a>, examiner: &Examiner) -> Vec<Part> {
         let w = self.written;
         let Some(node) = top.take("fragments") else { return Vec::new() };
         let mut templates = Vec::new();
@@ -424,33 +446,47 @@ impl<'a> Check<'a> {
                 w.error_help(item.span, "fragment.unknown", format!("there is no fragment `{shown}`"), help);
                 continue;
             };
-            let place = Place {
-                source: &fragment.source,
-                span: Span { line: 1, column: 1, ..Span::default() },
-                // One line up, so that the first line gets a span of its own as well.
-                first_line: Some(1),
-                text: fragment.text,
-                written: None,
-            };
-            for problem in examiner.check(fragment.text, &place) {
+            for problem in examiner.check(fragment.text, &Place::whole(&fragment.source, fragment.text)) {
                 w.note(problem);
             }
-            templates.push(fragment.text.to_owned());
+            templates.push(Part { heading: heading(name.trim()), template: fragment.text.to_owned() });
         }
         templates
     }
 
-    /// Keys of later versions: a file that counts on them must not seem to work.
+    /// A key of a later version: a file that counts on it must not seem to work.
     fn later(&self, top: &Fields<'a>) {
-        for name in ["mcp", "functions", "fallback"] {
-            if let Some(node) = top.take(name)
-                && !empty(node)
-            {
-                let message = format!("`{name}` is not available in this version");
-                self.written.error_help(node.span, "not_yet", message, "leave it out");
-            }
+        if let Some(node) = top.take("fallback").filter(|node| !empty(node)) {
+            let message = "`fallback` is kept for a later version";
+            self.written.error_help(node.span, "not_yet", message, "leave it out");
         }
     }
+}
+
+/// The instructions of every tool that is on, together under one heading.
+fn tool_parts(boxes: &[Toolbox]) -> Vec<Part> {
+    let on = boxes.iter().filter(|toolbox| toolbox.on);
+    let with_text = on.filter_map(|toolbox| Some((&toolbox.name, toolbox.instructions.as_ref()?)));
+    with_text
+        .map(|(name, template)| Part { heading: format!("Tools: {name}"), template: template.clone() })
+        .collect()
+}
+
+impl Part {
+    /// The rendered text, under its heading unless it begins with one of its own.
+    fn under_heading(&self, text: &str) -> String {
+        match text.is_empty() || text.starts_with('#') {
+            true => text.to_owned(),
+            false => format!("# {}\n\n{text}", self.heading),
+        }
+    }
+}
+
+/// A fragment's name as a heading: `house-rules` is `House rules`.
+fn heading(name: &str) -> String {
+    let words = name.replace(['-', '_'], " ");
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Whether there is nothing in it, however deep.

@@ -5,12 +5,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod check;
+mod examine;
+mod filters;
 pub mod plan;
 mod prompt;
 mod roster;
 mod written;
 
-pub use check::Assistant;
+pub use check::{Assistant, ToolKind, Toolbox};
 pub use prompt::{Facts, PlanError};
 pub use roster::{Checked, Folder, Roster};
 

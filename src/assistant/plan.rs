@@ -113,6 +113,9 @@ pub struct Transcription {
     pub language: Option<String>,
 }
 
+/// The tool with which the model ends the call.
+pub const END_CALL: &str = "end_call";
+
 /// What the assistant may do with the call itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallControl {

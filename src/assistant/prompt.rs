@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
+use super::examine::{self, UseKind};
+use super::filters::{self, Moment};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem, Source, Span};
 use crate::yaml::{Kind, Node, Scalar, Style};
@@ -73,8 +76,15 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn problem(&self, line: Option<usize>, code: &'static str, message: String) -> Problem {
-        let span = self.line(line).unwrap_or(self.span);
+    /// A file that is a template from its first byte to its last.
+    pub fn whole(source: &'a Source, text: &'a str) -> Place<'a> {
+        let span = Span { line: 1, column: 1, ..Span::default() };
+        Place { source, span, first_line: Some(1), text, written: None }
+    }
+
+    /// `at` are the bytes of the template that are meant; `None` for all of it.
+    fn problem(&self, template: &str, at: Option<Range<usize>>, code: &'static str, message: String) -> Problem {
+        let span = at.and_then(|at| self.part(template, at)).unwrap_or(self.span);
         let message = match &self.written {
             Some(written) => format!("{message} (the text comes from `{written}`)"),
             None => message,
@@ -82,17 +92,22 @@ impl<'a> Place<'a> {
         self.source.error(span, code, message)
     }
 
-    /// The template's line as a place in the file.
-    fn line(&self, line: Option<usize>) -> Option<Span> {
-        let number = self.first_line? + line?.checked_sub(1)?;
-        if number == self.span.line {
-            return None;
-        }
+    /// A part of the template as a place in the file. Where the template's line does not stand there as it is
+    /// (escapes, folded lines), there is none.
+    fn part(&self, template: &str, at: Range<usize>) -> Option<Span> {
+        let before = template.get(..at.start)?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = template[line_start..].lines().next().unwrap_or_default();
+        let number = self.first_line? + before.matches('\n').count();
         let start: usize = self.text.split_inclusive('\n').take(number - 1).map(str::len).sum();
         let whole = self.text.get(start..)?.lines().next()?;
-        let indent = whole.len() - whole.trim_start().len();
-        let len = whole.trim().len();
-        Some(Span { start: start + indent, len, line: number, column: indent + 1 })
+        // On its first line a value stands behind its key.
+        let from = if number == self.span.line { self.span.column.saturating_sub(1) } else { 0 };
+        let from = whole.char_indices().nth(from).map_or(0, |(offset, _)| offset);
+        let inset = from + whole[from..].find(line)? + (at.start - line_start);
+        let len = at.len().min(line.len() - (at.start - line_start));
+        let column = whole.get(..inset)?.chars().count() + 1;
+        Some(Span { start: start + inset, len, line: number, column })
     }
 }
 
@@ -139,7 +154,7 @@ impl Subject {
             ("caller", context! { number => number(caller), spoken => spoken(caller), country, name }),
             ("called", context! { number => number(called), spoken => spoken(called) }),
             ("call", context! { id => facts.call.as_str() }),
-            ("now", Value::from(now.strftime("%A, %-d %B %Y, %H:%M").to_string())),
+            ("now", Value::from_object(Moment(now))),
             ("assistant", context! { name => self.name.as_str(), description => self.description.as_str() }),
             ("variables", Value::from(self.variables.clone())),
         ];
@@ -162,18 +177,9 @@ impl Examiner {
     }
 
     fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        let parsed = match environment.template_from_str(template) {
+        let parsed = match parse(environment, template, place) {
             Ok(parsed) => parsed,
-            Err(error) => {
-                let message = match place.written {
-                    Some(_) => "this template has a mistake".to_owned(),
-                    None => format!("this template has a mistake: {}", reason(&error)),
-                };
-                let problem = place.problem(error.line(), "template.syntax", message);
-                return vec![
-                    problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}"),
-                ];
-            }
+            Err(problems) => return problems,
         };
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
         names.sort();
@@ -191,10 +197,52 @@ impl Examiner {
                 Some(_) => "this template cannot be rendered".to_owned(),
                 None => format!("this template cannot be rendered: {}", reason(&error)),
             };
-            problems.push(place.problem(error.line(), "template.render", message));
+            problems.push(place.problem(template, error.range(), "template.render", message));
         }
         problems
     }
+}
+
+/// Every problem of a template that shows without any assistant: its syntax, its filters and tests.
+pub fn check_shared(template: &str, place: &Place<'_>) -> Vec<Problem> {
+    ENVIRONMENT.with(|environment| parse(environment, template, place).err().unwrap_or_default())
+}
+
+fn parse<'a>(
+    environment: &'a Environment<'_>,
+    template: &'a str,
+    place: &Place<'_>,
+) -> Result<minijinja::Template<'a, 'a>, Vec<Problem>> {
+    let parsed = environment.template_from_str(template).map_err(|error| {
+        let message = match place.written {
+            Some(_) => "this template has a mistake".to_owned(),
+            None => format!("this template has a mistake: {}", reason(&error)),
+        };
+        let problem = place.problem(template, error.range(), "template.syntax", message);
+        vec![problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}")]
+    })?;
+    let problems: Vec<Problem> = examine::unknown_uses(environment, template)
+        .into_iter()
+        .map(|used| {
+            let what = match used.kind {
+                UseKind::Filter => "filter",
+                UseKind::Test => "test",
+            };
+            let message = match place.written {
+                Some(_) => format!("this text uses a {what} that does not exist"),
+                None => format!("there is no {what} `{}`", used.name),
+            };
+            let problem = place.problem(template, Some(used.at), "template.filter", message);
+            match used.kind {
+                UseKind::Filter if place.written.is_none() => {
+                    problem.help(problem::suggestion(used.name, filters::FILTERS))
+                }
+                UseKind::Filter => problem.help(format!("there is {}", problem::list(&filters::FILTERS))),
+                UseKind::Test => problem.help("tests are `defined`, `none`, `odd`, `even`, `in` and the like"),
+            }
+        })
+        .collect();
+    if problems.is_empty() { Ok(parsed) } else { Err(problems) }
 }
 
 fn run(template: &minijinja::Template<'_, '_>, context: &Value) -> Result<String, minijinja::Error> {
@@ -223,7 +271,8 @@ fn unknown(name: &str, context: &Value, template: &str, place: &Place<'_>) -> Op
             let there: Vec<String> =
                 value.try_iter().ok()?.filter_map(|key| key.as_str().map(str::to_owned)).collect();
             let there: Vec<&str> = there.iter().map(String::as_str).collect();
-            let line = template.lines().position(|line| line.contains(part)).map(|at| at + 1);
+            let path: Vec<&str> = passed.iter().copied().chain([part]).collect();
+            let at = examine::find_name(template, &path);
             let (message, shown) = match (&place.written, passed.is_empty()) {
                 (Some(_), _) => ("this text uses a name that does not exist".to_owned(), None),
                 (None, true) => (format!("there is no name `{part}`"), Some(part)),
@@ -233,7 +282,7 @@ fn unknown(name: &str, context: &Value, template: &str, place: &Place<'_>) -> Op
                 Some(part) => problem::suggestion(part, there),
                 None => format!("there is {}", problem::list(&there)),
             };
-            return Some(place.problem(line, "template.name", message).help(help));
+            return Some(place.problem(template, at, "template.name", message).help(help));
         };
         passed.push(part);
         value = next;
@@ -250,20 +299,16 @@ fn environment() -> Environment<'static> {
     // Debug output prints the values of all variables: numbers, names.
     environment.set_debug(false);
     environment.remove_global("debug");
-    environment.add_filter("spoken", spoken);
+    filters::add(&mut environment);
     environment
-}
-
-/// Digits one by one, as a voice should read them.
-fn spoken(text: &str) -> String {
-    let digits: Vec<String> =
-        text.chars().filter(|c| !matches!(c, '+' | ' ' | '-')).map(|c| c.to_string()).collect();
-    digits.join(" ")
 }
 
 /// What went wrong, without the values that were in it.
 fn reason(error: &minijinja::Error) -> String {
     use minijinja::ErrorKind;
+    if let Some(misused) = filters::misused(error) {
+        return misused;
+    }
     match error.kind() {
         ErrorKind::OutOfFuel => "it does not come to an end".to_owned(),
         ErrorKind::WriteFailure => "it makes more than 64 KiB of text".to_owned(),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Fragment};
+use super::prompt::{self, Place};
 use crate::audio::Clip;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem, Source, Span};
@@ -213,6 +214,8 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
         match yaml::text(&file.path, &file.bytes) {
             Ok(text) => {
                 let source = Source::new(&file.path, text);
+                // Also one that nobody uses: it may be used by the next edit.
+                problems.extend(prompt::check_shared(text, &Place::whole(&source, text)));
                 fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text });
             }
             Err(problem) => problems.push(*problem),

@@ -197,6 +197,11 @@ impl<'a> Fields<'a> {
         Some(*node).filter(|node| !node.is_null())
     }
 
+    /// Whether the key is written, also with nothing behind it.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, _, _)| key.name == name)
+    }
+
     /// Every entry, for a map whose keys are the owner's.
     pub fn all(&self) -> impl Iterator<Item = (&'a Key, &'a Node)> + '_ {
         self.entries.iter().map(|(key, node, used)| {

@@ -28,6 +28,7 @@ pub use event::{Event, Fault, Loss, Outcome, Who};
 pub use greeting::turns_at_start;
 pub use tally::Tally;
 
+pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
 use crate::audio::Chunk;
 use crate::id::{ItemId, ResponseId, ToolCallId};
@@ -57,9 +58,6 @@ const DIGITS_PAUSE: Duration = Duration::from_millis(1_500);
 const MAX_DIGITS: usize = 32;
 /// Lines kept for a model that is not ready.
 const MAX_UNTOLD: usize = 8;
-
-/// The one tool that is built into every call whose assistant has it.
-pub const END_CALL: &str = "end_call";
 
 /// See the module.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, Text, empty};
+use super::tools::Toolbox;
+use super::{Check, Text};
 use crate::assistant::plan::{
     CallControl, Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking,
 };
@@ -137,24 +138,19 @@ impl<'a> Check<'a> {
         turns
     }
 
-    pub(super) fn call_control(&self, top: &Fields<'a>) -> CallControl {
+    pub(super) fn call_control(&self, top: &Fields<'a>) -> (CallControl, Vec<Toolbox>) {
         let w = self.written;
         let mut control = CallControl::default();
-        let Some(node) = top.take("call_control") else { return control };
+        let Some(node) = top.take("call_control") else { return (control, Vec::new()) };
         let Some(map) = w.map(node, "call_control", "call_control: { end_call: true }") else {
-            return control;
+            return (control, Vec::new());
         };
         if let Some(node) = map.take("end_call") {
             control.end_call = w.bool(node, "end_call").unwrap_or(false);
         }
-        if let Some(node) = map.take("transfer_to")
-            && !empty(node)
-        {
-            let message = "`transfer_to` is not available in this version";
-            w.error_help(node.span, "not_yet", message, "leave it out; `on_failure` can dial a person");
-        }
+        let targets = self.transfer_to(&map);
         map.finish();
-        control
+        (control, targets)
     }
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {
