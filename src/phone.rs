@@ -57,11 +57,33 @@ impl PhoneNumber {
         spoken
     }
 
+    /// What the world's numbering plans say against it. The area code 555 of North America is nobody's, and is
+    /// what examples and tests are written with: it is not doubted.
+    pub fn doubt(&self) -> Option<Doubt> {
+        if self.0.starts_with("+1555") {
+            return None;
+        }
+        let Ok(parsed) = phonenumber::parse(None, &self.0) else { return Some(Doubt::NoCountry) };
+        if parsed.is_valid() {
+            return None;
+        }
+        Some(Doubt::NotThere(parsed.country().code()))
+    }
+
     /// The ISO 3166 code of the country, such as `US`, where the numbering plan tells.
     pub fn country(&self) -> Option<String> {
         let parsed = phonenumber::parse(None, &self.0).ok()?;
         parsed.country().id().map(|id| id.as_ref().to_owned())
     }
+}
+
+/// Why a number that is well written can hardly be anybody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// No country has this code.
+    NoCountry,
+    /// No number with this country code looks like it: a digit is wrong, missing or too many.
+    NotThere(u16),
 }
 
 impl fmt::Display for PhoneNumber {
@@ -202,6 +224,21 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(format!("{:?}", Party::from_twilio(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_can_be_nobodys_are_doubted() {
+        let not_there = |code| Some(Doubt::NotThere(code));
+        for (number, doubt) in [
+            ("+15550100001", None),
+            ("+12025550123", None),
+            ("+442079460000", None),
+            ("+99912345678", Some(Doubt::NoCountry)),
+            ("+1202555012", not_there(1)),
+            ("+4420794600001", not_there(44)),
+        ] {
+            assert_eq!(PhoneNumber::parse(number).unwrap().doubt(), doubt, "{number}");
         }
     }
 }

@@ -153,14 +153,19 @@ impl Problem {
         self.severity == Severity::Error
     }
 
+    /// The message, with the second place in words.
+    fn told(&self) -> String {
+        match &self.also {
+            Some(Also { file, span, message, .. }) => {
+                format!("{} ({message} at {file}:{}:{})", self.message, span.line, span.column)
+            }
+            None => self.message.clone(),
+        }
+    }
+
     /// In one line: place, severity, message, help. For logs.
     pub fn line(&self) -> String {
-        let mut line = self.place();
-        line.push_str(&format!(": {}: {}", self.severity.name(), self.message));
-        if let Some(also) = &self.also {
-            let (file, at) = (&also.file, also.span);
-            line.push_str(&format!(" ({} at {file}:{}:{})", also.message, at.line, at.column));
-        }
+        let mut line = format!("{}: {}: {}", self.place(), self.severity.name(), self.told());
         if let Some(help) = &self.help {
             line.push_str(&format!("; {help}"));
         }
@@ -207,6 +212,44 @@ pub fn plain(problems: &[Problem]) -> String {
         if let Some(help) = &problem.help {
             out.push_str(&format!("  help: {help}\n"));
         }
+    }
+    out
+}
+
+/// All problems for a program: an array of
+/// `{"file","line","column","severity","code","message","help"}`. A problem of a whole file has line 1.
+pub fn json(problems: &[Problem]) -> String {
+    let rows: Vec<serde_json::Value> = problems
+        .iter()
+        .map(|problem| {
+            let at = problem.span.unwrap_or(Span { line: 1, column: 1, ..Span::default() });
+            serde_json::json!({
+                "file": problem.file, "line": at.line, "column": at.column, "severity": problem.severity.name(),
+                "code": problem.code, "message": problem.told(), "help": problem.help,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(rows))
+}
+
+/// All problems as annotations of GitHub Actions, one line each.
+pub fn github(problems: &[Problem]) -> String {
+    // Theirs is the escaping: https://github.com/actions/toolkit, core, command.ts.
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let mut out = String::new();
+    for problem in problems {
+        let at = problem.span.unwrap_or(Span { line: 1, column: 1, ..Span::default() });
+        let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
+        out.push_str(&format!(
+            "::{} file={},line={},col={},title={}::{}\n",
+            problem.severity.name(),
+            property(&problem.file),
+            at.line,
+            at.column,
+            property(problem.code),
+            data(&format!("{}{help}", problem.told())),
+        ));
     }
     out
 }

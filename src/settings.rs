@@ -114,6 +114,12 @@ const NAMES: [(&str, bool); 22] = [
     ("SSL_CERT_FILE", false),
 ];
 
+/// Whether what this variable holds is for nobody's eyes: one of ours, or one that is named so.
+pub fn is_secret(variable: &str) -> bool {
+    NAMES.iter().any(|(name, secret)| *secret && *name == variable)
+        || ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"].iter().any(|end| variable.ends_with(end))
+}
+
 const DEFAULTS: [(&str, &str); 8] = [
     ("OPENAI_REALTIME_URL", OPENAI_REALTIME_URL),
     ("TWILIO_API_URL", "https://api.twilio.com"),

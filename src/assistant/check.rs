@@ -3,9 +3,11 @@
 //! Nothing else makes an [`Assistant`]. Which number rings which assistant is the roster's to know.
 
 mod model;
+mod secrets;
 mod talk;
 mod tools;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -83,9 +85,19 @@ pub struct Claim {
     pub shown: String,
 }
 
+/// A phone number and where it is written.
+#[derive(Debug, Clone)]
+pub struct Dialable {
+    pub number: PhoneNumber,
+    pub span: Span,
+    pub shown: String,
+}
+
 /// What the check of one file gave.
 pub struct Outcome {
     pub source: problem::Source,
+    /// Every phone number in it.
+    pub numbers: Vec<Dialable>,
     /// `None` when there is an error.
     pub assistant: Option<Assistant>,
     pub claims: Vec<Claim>,
@@ -165,10 +177,13 @@ impl fmt::Debug for Assistant {
 
 /// Checks one file.
 pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
-    let document = yaml::read(file, around.environment);
+    let mut document = yaml::read(file, around.environment);
     let text = yaml::text(&file.path, &file.bytes).unwrap_or_default();
-    let written = Written::new(document.source, document.problems);
+    secrets::hide(&mut document.source, text, document.root.as_ref());
+    let problems = document.problems.into_iter().map(|problem| problem.within(&document.source)).collect();
+    let written = Written::new(document.source.clone(), problems);
     let mut claims = Vec::new();
+    let mut numbers = Vec::new();
     let assistant = match &document.root {
         Some(root) if root.is_null() => {
             let message = "the file is empty";
@@ -177,15 +192,17 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
             None
         }
         Some(root) => {
-            let check = Check { name, text, around, written: &written };
-            check.top(root, &mut claims)
+            let check = Check { name, text, around, written: &written, numbers: RefCell::default() };
+            let assistant = check.top(root, &mut claims);
+            numbers = check.numbers.into_inner();
+            assistant
         }
         None => None,
     };
     let source = written.source.clone();
     let problems = written.into_problems();
     let sound = !problems.iter().any(Problem::is_error);
-    Outcome { source, assistant: assistant.filter(|_| sound), claims, problems }
+    Outcome { source, numbers, assistant: assistant.filter(|_| sound), claims, problems }
 }
 
 struct Check<'a> {
@@ -193,6 +210,7 @@ struct Check<'a> {
     text: &'a str,
     around: &'a Around<'a>,
     written: &'a Written,
+    numbers: RefCell<Vec<Dialable>>,
 }
 
 /// A template and its place; checked once all variables are known.
@@ -308,7 +326,11 @@ impl<'a> Check<'a> {
     fn number(&self, node: &Node, name: &str) -> Option<PhoneNumber> {
         let text = self.written.text(node, name)?;
         match PhoneNumber::parse(text.trim()) {
-            Ok(number) => Some(number),
+            Ok(number) => {
+                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
+                self.numbers.borrow_mut().push(Dialable { number: number.clone(), span: node.span, shown });
+                Some(number)
+            }
             Err(why) => {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                 self.written.error_help(

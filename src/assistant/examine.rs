@@ -57,7 +57,9 @@ fn uses<'a>(tokens: &[(Token<'a>, Range<usize>)]) -> Vec<Use<'a>> {
         let Token::Ident(name) = token else { continue };
         let before = |back: usize| at.checked_sub(back).and_then(|at| tokens.get(at)).map(|(token, _)| token);
         let kind = match (before(2), before(1)) {
-            (_, Some(Token::Pipe)) | (Some(Token::BlockStart), Some(Token::Ident("filter"))) => UseKind::Filter,
+            (_, Some(Token::Pipe)) | (Some(Token::BlockStart), Some(Token::Ident("filter"))) => {
+                UseKind::Filter
+            }
             (_, Some(Token::Ident("is"))) if *name != "not" => UseKind::Test,
             (Some(Token::Ident("is")), Some(Token::Ident("not"))) => UseKind::Test,
             _ => continue,

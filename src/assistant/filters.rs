@@ -78,8 +78,9 @@ pub fn add(environment: &mut Environment<'_>) {
             let time: Time = value.as_str()?.trim().parse().ok()?;
             Date::default().to_datetime(time).to_zoned(TimeZone::UTC).ok()
         });
-        let when =
-            when.ok_or_else(|| misuse("`time` takes `now`, or a text such as \"18:30\" or \"2026-12-24T18:30\""))?;
+        let when = when.ok_or_else(|| {
+            misuse("`time` takes `now`, or a text such as \"18:30\" or \"2026-12-24T18:30\"")
+        })?;
         print(format.unwrap_or(TIME), &when)
     });
     environment.add_filter("listed", listed);

@@ -10,10 +10,11 @@ mod filters;
 pub mod plan;
 mod prompt;
 mod roster;
+pub mod schema;
 mod written;
 
 pub use check::{Assistant, ToolKind, Toolbox};
 pub use prompt::{Facts, PlanError};
-pub use roster::{Checked, Folder, Roster};
+pub use roster::{Checked, Folder, Roster, is_name};
 
 pub use crate::yaml::SourceFile;

@@ -83,7 +83,13 @@ impl<'a> Place<'a> {
     }
 
     /// `at` are the bytes of the template that are meant; `None` for all of it.
-    fn problem(&self, template: &str, at: Option<Range<usize>>, code: &'static str, message: String) -> Problem {
+    fn problem(
+        &self,
+        template: &str,
+        at: Option<Range<usize>>,
+        code: &'static str,
+        message: String,
+    ) -> Problem {
         let span = at.and_then(|at| self.part(template, at)).unwrap_or(self.span);
         let message = match &self.written {
             Some(written) => format!("{message} (the text comes from `{written}`)"),
@@ -177,18 +183,15 @@ impl Examiner {
     }
 
     fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        let parsed = match parse(environment, template, place) {
+        let (parsed, mut problems) = match parse(environment, template, place) {
             Ok(parsed) => parsed,
-            Err(problems) => return problems,
+            Err(problem) => return vec![*problem],
         };
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
         names.sort();
         let global = |name: &str| environment.globals().any(|(global, _)| global == name);
-        let mut problems: Vec<Problem> = names
-            .iter()
-            .filter(|name| !global(name.split('.').next().unwrap_or_default()))
-            .filter_map(|name| unknown(name, &self.samples[0], template, place))
-            .collect();
+        let names = names.iter().filter(|name| !global(name.split('.').next().unwrap_or_default()));
+        problems.extend(names.filter_map(|name| unknown(name, &self.samples[0], template, place)));
         if !problems.is_empty() {
             return problems;
         }
@@ -205,23 +208,27 @@ impl Examiner {
 
 /// Every problem of a template that shows without any assistant: its syntax, its filters and tests.
 pub fn check_shared(template: &str, place: &Place<'_>) -> Vec<Problem> {
-    ENVIRONMENT.with(|environment| parse(environment, template, place).err().unwrap_or_default())
+    ENVIRONMENT.with(|environment| match parse(environment, template, place) {
+        Ok((_, problems)) => problems,
+        Err(problem) => vec![*problem],
+    })
 }
 
+/// A template that can be read, with the filters and tests in it that do not exist; or why it cannot be read.
 fn parse<'a>(
     environment: &'a Environment<'_>,
     template: &'a str,
     place: &Place<'_>,
-) -> Result<minijinja::Template<'a, 'a>, Vec<Problem>> {
+) -> Result<(minijinja::Template<'a, 'a>, Vec<Problem>), Box<Problem>> {
     let parsed = environment.template_from_str(template).map_err(|error| {
         let message = match place.written {
             Some(_) => "this template has a mistake".to_owned(),
             None => format!("this template has a mistake: {}", reason(&error)),
         };
         let problem = place.problem(template, error.range(), "template.syntax", message);
-        vec![problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}")]
+        Box::new(problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}"))
     })?;
-    let problems: Vec<Problem> = examine::unknown_uses(environment, template)
+    let problems = examine::unknown_uses(environment, template)
         .into_iter()
         .map(|used| {
             let what = match used.kind {
@@ -238,11 +245,13 @@ fn parse<'a>(
                     problem.help(problem::suggestion(used.name, filters::FILTERS))
                 }
                 UseKind::Filter => problem.help(format!("there is {}", problem::list(&filters::FILTERS))),
-                UseKind::Test => problem.help("tests are `defined`, `none`, `odd`, `even`, `in` and the like"),
+                UseKind::Test => {
+                    problem.help("tests are `defined`, `none`, `odd`, `even`, `in` and the like")
+                }
             }
         })
         .collect();
-    if problems.is_empty() { Ok(parsed) } else { Err(problems) }
+    Ok((parsed, problems))
 }
 
 fn run(template: &minijinja::Template<'_, '_>, context: &Value) -> Result<String, minijinja::Error> {

@@ -55,19 +55,17 @@ impl<'a> Check<'a> {
         for (key, node) in self.entries(top, "mcp", example) {
             let Some(map) = self.written.map(node, &key.name, "url: … or command: …") else { continue };
             let toolbox = self.server(key, &map, texts);
-            if toolbox.on {
-                self.not_run(key, &format!("run tools: those of `{}` are not there in a call", key.name));
-            }
-            boxes.push(toolbox);
             map.finish();
+            boxes.push((key, toolbox));
         }
-        boxes
+        self.not_run(boxes, "run tools")
     }
 
     fn server(&self, key: &'a Key, map: &Fields<'a>, texts: &mut Vec<Text<'a>>) -> Toolbox {
         let w = self.written;
         let words = [("runtime", ToolKind::Runtime), ("provider", ToolKind::Provider)];
-        let kind = map.take("via").and_then(|node| w.one_of(node, "via", &words)).unwrap_or(ToolKind::Runtime);
+        let kind =
+            map.take("via").and_then(|node| w.one_of(node, "via", &words)).unwrap_or(ToolKind::Runtime);
         let named = map.has("url") || map.has("command");
         let (url, command) = (map.take("url"), map.take("command").filter(|node| !empty(node)));
         if !named {
@@ -105,7 +103,8 @@ impl<'a> Check<'a> {
         self.patience(map);
         for (tool, node) in self.entries(map, "tools", "tools: { add-task: { approval: always } }") {
             if allow.as_ref().is_some_and(|allow| !allow.contains(&tool.name)) {
-                let message = format!("`{}` is not in `allow`, so it is never used", problem::shown(&tool.name));
+                let message =
+                    format!("`{}` is not in `allow`, so it is never used", problem::shown(&tool.name));
                 w.warning(tool.span, "mcp.not_allowed", message, "add it to `allow`, or take it out here");
             }
             let example = "{ approval: always, timeout: 8s }";
@@ -113,12 +112,15 @@ impl<'a> Check<'a> {
             self.approval(&options, false);
             self.patience(&options);
             if let Some(node) = options.take("fixed") {
-                w.map(node, "fixed", "fixed: { project: inbox }").iter().for_each(|map| map.all().for_each(drop));
+                w.map(node, "fixed", "fixed: { project: inbox }")
+                    .iter()
+                    .for_each(|map| map.all().for_each(drop));
             }
             options.take("stop_on_interruption").map(|node| w.bool(node, "stop_on_interruption"));
             options.finish();
         }
-        let instructions = map.take("instructions").and_then(|node| self.template(node, "instructions", texts));
+        let instructions =
+            map.take("instructions").and_then(|node| self.template(node, "instructions", texts));
         Toolbox { name: key.name.clone(), kind, on: url.is_some() || command.is_some(), instructions }
     }
 
@@ -173,11 +175,15 @@ impl<'a> Check<'a> {
             w.error_help(token.span, "mcp.credentials", message, "take one of the two out");
         }
         match (find("user"), find("password")) {
-            (Some(node), None) => w.error(node.span, "mcp.credentials", "there is a `user` and no `password`"),
+            (Some(node), None) => {
+                w.error(node.span, "mcp.credentials", "there is a `user` and no `password`")
+            }
             (None, Some(node)) if map.has("user") => {
                 w.error(node.span, "mcp.credentials", "there is a `password`, and `user` is empty");
             }
-            (None, Some(node)) => w.error(node.span, "mcp.credentials", "there is a `password` and no `user`"),
+            (None, Some(node)) => {
+                w.error(node.span, "mcp.credentials", "there is a `password` and no `user`")
+            }
             _ => {}
         }
         self.texts(map, "headers", "headers: { X-Api-Key: \"${API_KEY}\" }");
@@ -186,7 +192,8 @@ impl<'a> Check<'a> {
     fn functions(&self, top: &Fields<'a>, servers: &[Toolbox]) -> Vec<Toolbox> {
         let w = self.written;
         let mut boxes = Vec::new();
-        let example = "functions: { create_task: { description: …, mcp: { server: todoist, tool: add-tasks } } }";
+        let example =
+            "functions: { create_task: { description: …, mcp: { server: todoist, tool: add-tasks } } }";
         for (key, node) in self.entries(top, "functions", example) {
             if key.name == END_CALL {
                 let message = format!("`{END_CALL}` is built in: `call_control` switches it on");
@@ -208,7 +215,8 @@ impl<'a> Check<'a> {
                 (Some(node), None) => on = self.function_of_server(node, servers),
                 (None, Some(node)) => self.function_over_http(node),
                 _ => {
-                    let message = format!("the function `{}` must say where a call of it goes, once", key.name);
+                    let message =
+                        format!("the function `{}` must say where a call of it goes, once", key.name);
                     let help = "write `mcp: { server: …, tool: … }` or `http: { url: … }`";
                     w.error_help(key.span, "function.where", message, help);
                 }
@@ -217,12 +225,12 @@ impl<'a> Check<'a> {
             self.patience(&map);
             map.take("stop_on_interruption").map(|node| w.bool(node, "stop_on_interruption"));
             map.finish();
-            if on {
-                self.not_run(key, &format!("run tools: `{}` is not there in a call", key.name));
-            }
-            boxes.push(Toolbox { name: key.name.clone(), kind: ToolKind::Function, on, instructions: None });
+            boxes.push((
+                key,
+                Toolbox { name: key.name.clone(), kind: ToolKind::Function, on, instructions: None },
+            ));
         }
-        boxes
+        self.not_run(boxes, "call functions")
     }
 
     /// A JSON Schema of an object; what is in it is for the model.
@@ -256,7 +264,12 @@ impl<'a> Check<'a> {
                     let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                     let there = servers.iter().map(|server| server.name.as_str());
                     let help = problem::suggestion(&text, there);
-                    w.error_help(node.span, "function.server", format!("there is no `{shown}` in `mcp`"), help);
+                    w.error_help(
+                        node.span,
+                        "function.server",
+                        format!("there is no `{shown}` in `mcp`"),
+                        help,
+                    );
                 }
             }
         }
@@ -273,7 +286,9 @@ impl<'a> Check<'a> {
         match map.take("url") {
             Some(node) => {
                 let text = w.text(node, "url").unwrap_or_default();
-                if !text.is_empty() && !["https://", "http://", "{{"].iter().any(|start| text.starts_with(start)) {
+                if !text.is_empty()
+                    && !["https://", "http://", "{{"].iter().any(|start| text.starts_with(start))
+                {
                     let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                     let message = format!("`{shown}` is not the address of a server");
                     w.error_help(node.span, "url.invalid", message, "it starts with https:// or http://");
@@ -300,12 +315,12 @@ impl<'a> Check<'a> {
                 continue;
             }
             let on = self.number(node, &key.name).is_some();
-            if on {
-                self.not_run(key, "pass calls on to somebody");
-            }
-            boxes.push(Toolbox { name: key.name.clone(), kind: ToolKind::Transfer, on, instructions: None });
+            boxes.push((
+                key,
+                Toolbox { name: key.name.clone(), kind: ToolKind::Transfer, on, instructions: None },
+            ));
         }
-        boxes
+        self.not_run(boxes, "pass calls on")
     }
 
     /// `never` or `always`; for a whole server also a list of tools that need a yes.
@@ -335,7 +350,8 @@ impl<'a> Check<'a> {
 
     /// The entries of a map under names that the model will read.
     fn entries(&self, map: &Fields<'a>, name: &'static str, example: &str) -> Vec<(&'a Key, &'a Node)> {
-        let Some(node) = map.take(name).filter(|node| !matches!(&node.kind, Kind::Seq(items) if items.is_empty()))
+        let Some(node) =
+            map.take(name).filter(|node| !matches!(&node.kind, Kind::Seq(items) if items.is_empty()))
         else {
             return Vec::new();
         };
@@ -354,9 +370,15 @@ impl<'a> Check<'a> {
         named
     }
 
-    fn not_run(&self, key: &Key, what: &str) {
-        let message = format!("this version cannot yet {what}");
-        let help = "it may stay here for a later version, but no instruction should promise it";
-        self.written.warning(key.span, "not_yet", message, help);
+    /// Says so once where something is on that no call can use yet.
+    fn not_run(&self, boxes: Vec<(&'a Key, Toolbox)>, what: &str) -> Vec<Toolbox> {
+        let on: Vec<&(&Key, Toolbox)> = boxes.iter().filter(|(_, toolbox)| toolbox.on).collect();
+        if let Some((key, _)) = on.first() {
+            let names: Vec<&str> = on.iter().map(|(key, _)| key.name.as_str()).collect();
+            let message = format!("this version cannot yet {what}: no call has {}", problem::list(&names));
+            let help = "it may stay here for a later version, but no instruction should promise it";
+            self.written.warning(key.span, "not_yet", message, help);
+        }
+        boxes.into_iter().map(|(_, toolbox)| toolbox).collect()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
 
+mod owner;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::assistant::Roster;
+use crate::assistant::{Checked, Roster};
 use crate::observe;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
@@ -38,7 +40,30 @@ enum Command {
     Check {
         /// The folder; by default ASSISTANTS_DIR, or `assistants`
         dir: Option<PathBuf>,
+        /// How to tell what is wrong
+        #[arg(long, value_enum, default_value = "text")]
+        format: owner::Format,
     },
+    /// Show an assistant: its instructions as the model gets them, and the configuration that is sent
+    Show {
+        /// The assistant's name: its file's name without the ending
+        assistant: String,
+        /// The number that calls, or `anonymous`
+        #[arg(long, value_name = "NUMBER")]
+        from: Option<String>,
+    },
+    /// Say which assistant answers a number
+    Who {
+        /// The number that is called, such as +1555…
+        number: String,
+    },
+    /// Write a new assistant to begin with
+    New {
+        /// The assistant's name
+        name: String,
+    },
+    /// Print the JSON Schema of an assistant's file, for editors
+    Schema,
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
 }
@@ -69,6 +94,10 @@ struct RehearseArguments {
 pub enum Failure {
     Problems(Vec<Problem>),
     Error(anyhow::Error),
+    /// The command itself was wrong: the end is 2.
+    Usage(String),
+    /// It was told already.
+    Told,
 }
 
 impl From<Vec<Problem>> for Failure {
@@ -102,7 +131,14 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Serve => serve_command().await,
-            Command::Check { dir } => check(dir),
+            Command::Check { dir, format } => owner::check(dir, format),
+            Command::Show { assistant, from } => owner::show(&assistant, from.as_deref()),
+            Command::Who { number } => owner::who(&number),
+            Command::New { name } => owner::new(&name),
+            Command::Schema => {
+                owner::schema();
+                Ok(())
+            }
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
         }
     });
@@ -116,6 +152,11 @@ pub fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Told) => ExitCode::FAILURE,
     }
 }
 
@@ -158,15 +199,15 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     rehearse::run(&options, &sources, stop, &mut rehearse::Screen::standard()).await
 }
 
-fn check(dir: Option<PathBuf>) -> Result<(), Failure> {
-    let environment = environment()?;
-    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
-    let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
-    let (roster, warnings) = folder(&dir, &environment, Arc::new(settings.provider()))?;
-    report(&warnings);
-    let count = roster.len();
-    println!("{} is fine: {count} assistant{}.", dir.display(), if count == 1 { "" } else { "s" });
-    Ok(())
+/// The folder, read and checked as a whole.
+fn look(
+    dir: &Path,
+    environment: &BTreeMap<String, String>,
+    provider: Arc<Provider>,
+) -> Result<Checked, Vec<Problem>> {
+    let folder = read_folder(dir)
+        .map_err(|error| vec![Problem::about("folder", "folder.unreadable", error.to_string())])?;
+    Ok(Roster::check(&folder, environment, &[provider]))
 }
 
 /// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
@@ -175,9 +216,7 @@ pub(crate) fn folder(
     environment: &BTreeMap<String, String>,
     provider: Arc<Provider>,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let folder = read_folder(dir)
-        .map_err(|error| vec![Problem::about("folder", "folder.unreadable", error.to_string())])?;
-    let checked = Roster::check(&folder, environment, &[provider]);
+    let checked = look(dir, environment, provider)?;
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),
         Err(mut problems) => {

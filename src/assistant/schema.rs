@@ -1,0 +1,4 @@
+//! placeholder
+pub fn schema() -> serde_json::Value {
+    serde_json::json!({})
+}

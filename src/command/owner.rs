@@ -1,0 +1,300 @@
+//! What an owner asks of the folder of assistants: is it right, who answers, what does the model get.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Failure, environment, look, report, settings_file};
+use crate::assistant::plan::{First, Plan};
+use crate::assistant::{self, Assistant, Checked, Facts, Roster, ToolKind};
+use crate::call::turns_at_start;
+use crate::link::model::session;
+use crate::phone::{Party, PhoneNumber};
+use crate::problem::{self, Problem};
+use crate::settings::{self, Settings, Sources};
+
+/// Who calls in `show` unless `--from` says otherwise: a number that is nobody's.
+const CALLER: &str = "+15550100100";
+
+/// How `check` tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, on standard error
+    Text,
+    /// An array of problems, on standard output
+    Json,
+    /// Annotations for GitHub Actions, on standard output
+    Github,
+}
+
+/// `switchboard check`.
+pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
+    let (place, count, problems) = match look_at(dir) {
+        Ok((place, checked)) => {
+            let mut problems = checked.problems();
+            problems.extend(checked.doubts());
+            problem::sort(&mut problems);
+            (place, checked.roster.ok().map(|roster| roster.len()), problems)
+        }
+        Err(Failure::Problems(problems)) => (String::new(), None, problems),
+        Err(other) => return Err(other),
+    };
+    match format {
+        Format::Text => report(&problems),
+        Format::Json => print!("{}", problem::json(&problems)),
+        Format::Github => print!("{}", problem::github(&problems)),
+    }
+    let Some(count) = count else { return Err(Failure::Told) };
+    if format == Format::Text {
+        println!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" });
+    }
+    Ok(())
+}
+
+/// The folder's name, and what checking it gave.
+fn look_at(dir: Option<PathBuf>) -> Result<(String, Checked), Failure> {
+    let environment = environment()?;
+    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+    let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
+    let checked = look(&dir, &environment, Arc::new(settings.provider()))?;
+    Ok((dir.display().to_string(), checked))
+}
+
+/// The folder's name, and its assistants with what is odd about them.
+fn read() -> Result<(String, Roster, Vec<Problem>), Failure> {
+    let (place, checked) = look_at(None)?;
+    match checked.roster {
+        Ok(roster) => Ok((place, roster, checked.warnings)),
+        Err(_) => Err(checked.problems().into()),
+    }
+}
+
+/// `switchboard who NUMBER`.
+pub fn who(number: &str) -> Result<(), Failure> {
+    let called = Party::from_twilio(number);
+    let dialled = number.trim().trim_start_matches('+');
+    if called.number().is_none() && dialled.chars().all(|c| c.is_ascii_digit() || " -().".contains(c)) {
+        let why = PhoneNumber::parse(number.trim()).err().map(|why| why.to_string()).unwrap_or_default();
+        return Err(Failure::Usage(format!(
+            "`{number}` is not a phone number: {why}; write a plus, the country code and the number"
+        )));
+    }
+    let (place, roster, _) = read()?;
+    let Some(assistant) = roster.find_party(&called) else {
+        return Err(anyhow!(
+            "nobody answers {number}: write it into `numbers` of one of the files in {place}, or \"*\" for \
+             every number that no other file has"
+        )
+        .into());
+    };
+    let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
+    let why = if listed { "it has this number" } else { "it has \"*\": every number that no other file has" };
+    println!("{}: {why}", assistant.name());
+    Ok(())
+}
+
+/// `switchboard show ASSISTANT`.
+pub fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
+    let (place, roster, warnings) = read()?;
+    let Some(assistant) = roster.by_name(name) else {
+        let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
+        let help = problem::suggestion(name, names);
+        return Err(anyhow!("there is no assistant `{}` in {place}: {help}", problem::shown(name)).into());
+    };
+    let ours = format!("/{name}.y");
+    report(&warnings.into_iter().filter(|warning| warning.file.contains(&ours)).collect::<Vec<_>>());
+    let caller = from.unwrap_or(CALLER);
+    let called = assistant.numbers().first().map_or(CALLER, PhoneNumber::expose);
+    let facts = Facts {
+        caller: Party::from_twilio(caller),
+        called: Party::from_twilio(called),
+        call: "CA00000000000000000000000000000000".to_owned(),
+        now: Timestamp::now(),
+    };
+    let plan = assistant.plan(&facts).map_err(|error| anyhow!("{error}"))?;
+    let update = json!({"type": "session.update", "session": session(&plan, turns_at_start(&plan), false)});
+    let text = format!(
+        "{}\nThe instructions, for a call from {}:\n\n{}\n\nThe configuration that is sent to `{}`:\n\n{update:#}\n",
+        about(assistant, &plan),
+        facts.caller,
+        indented(&plan.instructions).trim_end(),
+        plan.provider.name,
+    );
+    print!("{}", without_secrets(&text, &environment()?));
+    Ok(())
+}
+
+/// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
+fn about(assistant: &Assistant, plan: &Plan) -> String {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    let mut numbers: Vec<String> = assistant.numbers().iter().map(ToString::to_string).collect();
+    if assistant.answers_the_rest() {
+        numbers.push("every number that no other assistant has".to_owned());
+    }
+    if numbers.is_empty() {
+        numbers.push("none: nothing rings it yet".to_owned());
+    }
+    let provider = &plan.provider;
+    let key = if provider.key.is_some() { "with a key" } else { "without a key" };
+    rows.push(("answers", numbers.join(", ")));
+    rows.push(("provider", format!("{}, {}, {key}", provider.name, without_query(&provider.url))));
+    rows.push(("model", format!("{}, voice {}", plan.model, plan.voice)));
+    let greeting = match (plan.greeting.first, &plan.greeting.clip, &plan.greeting.say) {
+        (First::Caller, _, _) => "the caller speaks first".to_owned(),
+        (_, Some(_), say) => {
+            format!("a recording is played: {}", say.as_deref().unwrap_or("(its words are not written down)"))
+        }
+        (_, None, Some(say)) => format!("\"{say}\""),
+        (_, None, None) => "in the model's own words".to_owned(),
+    };
+    rows.push(("greeting", greeting));
+    let limits = plan.limits;
+    rows.push(("limits", format!("{:?} a call, {:?} of silence", limits.call, limits.silence)));
+    rows.push(("busy", format!("\"{}\"", plan.busy.say)));
+    let dial =
+        plan.on_failure.dial.as_ref().map(|number| format!(", then dials {number}")).unwrap_or_default();
+    rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
+    if plan.call_control.end_call {
+        rows.push(("tool", "end_call: the model may end the call".to_owned()));
+    }
+    for toolbox in assistant.toolboxes() {
+        let kind = match toolbox.kind {
+            ToolKind::Runtime => "an MCP server, called from here",
+            ToolKind::Provider => "an MCP server, called by the model's host",
+            ToolKind::Function => "a function",
+            ToolKind::Transfer => "somebody to pass the call on to",
+        };
+        let state = if toolbox.on { "not run by this version" } else { "off: it does not say where" };
+        rows.push(("tool", format!("{}: {kind} ({state})", toolbox.name)));
+    }
+    let description = Some(assistant.description()).filter(|text| !text.is_empty());
+    let mut text = format!("{}: {}\n", assistant.name(), description.unwrap_or("(no description)"));
+    for (name, value) in rows {
+        text.push_str(&format!("  {name:<11} {value}\n"));
+    }
+    text
+}
+
+fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or(url)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
+}
+
+/// A text in which no value of a secret variable stands.
+fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
+    let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 6);
+    secrets.fold(text.to_owned(), |text, (_, value)| text.replace(value.as_str(), "•••"))
+}
+
+/// `switchboard new NAME`.
+pub fn new(name: &str) -> Result<(), Failure> {
+    if !assistant::is_name(name) {
+        return Err(Failure::Usage(format!(
+            "`{}` cannot be an assistant's name: use a to z, 0 to 9 and -, at most 64 of them, such as front-desk",
+            problem::shown(name)
+        )));
+    }
+    let environment = environment()?;
+    let settings = Settings::read(&Sources { file: settings_file()?, environment })?;
+    let dir = &settings.assistants_dir;
+    fs::create_dir_all(dir).with_context(|| format!("the folder `{}` cannot be made", dir.display()))?;
+    if dir.join(format!("{name}.yml")).exists() {
+        return Err(anyhow!("`{}` is there already", dir.join(format!("{name}.yml")).display()).into());
+    }
+    let path = dir.join(format!("{name}.yaml"));
+    let schema = schema_beside(dir)?;
+    let variable = format!("{}_NUMBER", name.to_uppercase().replace('-', "_"));
+    let variable =
+        if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("N{variable}") } else { variable };
+    let text = STARTER.replace("SCHEMA", &schema).replace("NUMBER", &variable).replace("NAME", name);
+    write_new(&path, &text)?;
+    println!(
+        "{} is there. Next:\n  \
+         1. Write into it what the assistant is for.\n  \
+         2. `switchboard check` says whether all is well.\n  \
+         3. `switchboard rehearse {name}` plays a call with it: no phone and no key needed.\n  \
+         4. Put {variable}=+1555… into `.env`, with your Twilio number: then that number rings it.\n  \
+         5. `switchboard serve` answers the phone.",
+        path.display()
+    );
+    Ok(())
+}
+
+/// The schema as seen from the folder: the project's own, or a copy that is written beside the files.
+fn schema_beside(dir: &Path) -> anyhow::Result<String> {
+    const SCHEMA: &str = "assistant.schema.json";
+    let steps = dir.components().count();
+    if dir.is_relative() && Path::new("docs").join(SCHEMA).exists() && !dir.starts_with("..") {
+        return Ok(format!("{}docs/{SCHEMA}", "../".repeat(steps)));
+    }
+    let copy = dir.join(SCHEMA);
+    if !copy.exists() {
+        fs::write(&copy, schema_text()).with_context(|| format!("`{}` cannot be written", copy.display()))?;
+    }
+    Ok(format!("./{SCHEMA}"))
+}
+
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = match fs::File::create_new(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("`{}` is there already: choose another name, or edit it", path.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("`{}` cannot be written", path.display())),
+    };
+    file.write_all(text.as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+/// A file that passes. NAME, NUMBER and SCHEMA are replaced.
+const STARTER: &str = r##"# yaml-language-server: $schema=SCHEMA
+description: Answers the phone           # for you: the caller never hears it
+
+# Each number rings one assistant. The number itself stays out of this file: it comes from the
+# environment or from .env. Without one, nothing rings this assistant, and it can be rehearsed.
+numbers: ["${NUMBER:-}"]
+
+voice: marin
+timezone: UTC                            # such as America/New_York: for {{ now }}
+
+variables:                               # your own names, for the texts below
+  business: { name: Example Company, hours: "Monday to Friday, nine to five" }
+
+instructions: |
+  # Who you are
+
+  You answer the phone for {{ business.name }}. You are friendly and to the point.
+
+  # What you know
+
+  It is {{ now }}. The hours are {{ business.hours }}.
+
+  # How you speak
+
+  This is a phone call: everything you write is spoken aloud. Speak in short sentences, and ask one
+  question at a time. When the caller says goodbye, say goodbye too, and then call `end_call`.
+
+greeting:
+  say: "Hello, {{ business.name }}, how can I help?"
+
+call_control: { end_call: true }
+"##;
+
+/// `switchboard schema`.
+pub fn schema() {
+    print!("{}", schema_text());
+}
+
+fn schema_text() -> String {
+    let schema: Value = assistant::schema::schema();
+    format!("{schema:#}\n")
+}

@@ -1,0 +1,203 @@
+//! The commands about the folder, as an owner types them.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// What no output may ever hold.
+const SECRET: &str = "hunter2-value";
+
+fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command.args(arguments).current_dir(folder).env_clear().envs(environment.iter().copied());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+const DESK: &str = r#"description: Answers the front desk
+numbers: ["+15550100001"]
+variables: { code: "${DOOR_CODE}" }
+instructions: |
+  The code is {{ code }}. The caller is {{ caller.spoken }}. It is {{ now | date }}.
+fragments: [house-rules]
+mcp:
+  todoist:
+    url: https://mcp.example.com/mcp
+    token: "${TODOIST_TOKEN}"
+    instructions: Add a task when the caller asks for one.
+  off: { url: "${NOWHERE:-}", instructions: Never seen. }
+greeting: { say: Hello. }
+on_failure: { say: Sorry., dial: "+15550100002" }
+"#;
+
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("DOOR_CODE", "4711"),
+    ("TODOIST_TOKEN", SECRET),
+    ("OPENAI_API_KEY", SECRET),
+    ("ASSISTANT_PASSWORD", SECRET),
+];
+
+fn desk() -> tempfile::TempDir {
+    folder_with(&[("assistants/desk.yaml", DESK), ("assistants/fragments/house-rules.md", "Be kind.\n")])
+}
+
+#[test]
+fn show_tells_what_the_model_gets() {
+    let folder = desk();
+    let (code, out, err) =
+        told(&run(folder.path(), &["show", "desk", "--from", "+15550109999"], &ENVIRONMENT));
+    assert_eq!(code, 0, "{err}");
+    let parts = [
+        "desk: Answers the front desk",
+        "  # Your role\n\n  The code is 4711. The caller is 1 5 5 5 0 1 0 9 9 9 9.",
+        "  # House rules\n\n  Be kind.\n\n  # Tools: todoist\n\n  Add a task when the caller asks for one.\n",
+        "todoist: an MCP server, called from here (not run by this version)",
+        "off: an MCP server, called from here (off: it does not say where)",
+        "+1555•••02",
+    ];
+    let mut rest = out.as_str();
+    for part in parts.iter().take(3) {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in {rest}"));
+        rest = &rest[at + part.len()..];
+    }
+    for part in &parts[3..] {
+        assert!(out.contains(part), "no {part:?} in {out}");
+    }
+    assert!(!out.contains("Never seen") && !out.contains("15550100001"), "{out}");
+    let json = &out[out.find("\n{").unwrap()..];
+    let update: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(update["type"], "session.update");
+    assert_eq!(update["session"]["audio"]["output"]["voice"], "marin");
+    assert!(update["session"].get("temperature").is_none());
+    let instructions = update["session"]["instructions"].as_str().unwrap();
+    assert!(instructions.starts_with("# Your role\n\nThe code is 4711."), "{instructions}");
+    assert!(err.contains("this version cannot yet run tools: no call has `todoist`"), "{err}");
+}
+
+#[test]
+fn show_hides_a_secret_that_found_its_way_into_a_text() {
+    let folder = folder_with(&[(
+        "assistants/a.yaml",
+        "instructions: \"The key is ${ASSISTANT_PASSWORD}.\"\ngreeting: { say: \"${OPENAI_API_KEY}\" }\n",
+    )]);
+    let (code, out, err) = told(&run(folder.path(), &["show", "a"], &ENVIRONMENT));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("The key is •••.") && !format!("{out}{err}").contains(SECRET), "{out}{err}");
+}
+
+#[test]
+fn who_answers_is_said_and_nobody_is_an_error() {
+    let folder = desk();
+    let who = |number: &str| told(&run(folder.path(), &["who", number], &ENVIRONMENT));
+    assert_eq!(who("+15550100001"), (0, "desk: it has this number\n".to_owned(), String::new()));
+    let (code, _, err) = who("+15550100009");
+    assert_eq!(code, 1);
+    assert!(err.contains("nobody answers +15550100009"), "{err}");
+    assert_eq!(who("anonymous").0, 1);
+    assert_eq!(who("sip:desk@example.com").0, 1);
+    for wrong in ["15550100001", "555 010 0001", ""] {
+        let (code, _, err) = who(wrong);
+        assert_eq!(code, 2, "{wrong}: {err}");
+    }
+    std::fs::write(folder.path().join("assistants/rest.yaml"), "numbers: [\"*\"]\ninstructions: Hi.\n")
+        .unwrap();
+    for number in ["+15550100009", "anonymous", "sip:desk@example.com", "client:bob"] {
+        let (code, out, err) = told(&run(folder.path(), &["who", number], &ENVIRONMENT));
+        assert_eq!((code, err.as_str()), (0, ""), "{number}");
+        assert!(out.starts_with("rest: it has \"*\""), "{out}");
+    }
+}
+
+#[test]
+fn a_new_assistant_passes_is_shown_and_answers_its_number() {
+    for (files, schema) in [
+        (&[][..], "./assistant.schema.json"),
+        (&[("docs/assistant.schema.json", "{}")][..], "../docs/assistant.schema.json"),
+    ] {
+        let folder = folder_with(files);
+        let (code, out, err) = told(&run(folder.path(), &["new", "front-desk"], &[]));
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("`switchboard check`") && out.contains("FRONT_DESK_NUMBER=+1555"), "{out}");
+        let path = folder.path().join("assistants/front-desk.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().next().unwrap(), format!("# yaml-language-server: $schema={schema}"));
+        assert!(folder.path().join("assistants").join(schema).exists());
+        let (code, out, err) = told(&run(folder.path(), &["check"], &[]));
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert_eq!(told(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
+        let number = [("FRONT_DESK_NUMBER", "+15550100007")];
+        let (code, out, _) = told(&run(folder.path(), &["who", "+15550100007"], &number));
+        assert_eq!((code, out.as_str()), (0, "front-desk: it has this number\n"));
+        // Written once, and never over somebody's work.
+        std::fs::write(&path, "mine").unwrap();
+        let (code, _, err) = told(&run(folder.path(), &["new", "front-desk"], &[]));
+        assert_eq!(code, 1);
+        assert!(err.contains("is there already"), "{err}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+    let folder = folder_with(&[]);
+    assert_eq!(told(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
+    assert_eq!(told(&run(folder.path(), &["new", "../x"], &[])).0, 2);
+}
+
+#[test]
+fn check_speaks_to_people_programs_and_github() {
+    let folder = folder_with(&[(
+        "assistants/a.yaml",
+        "instructions: Hi.\nnumbers: [\"+15550100001\"]\ntemprature: 1\n",
+    )]);
+    let check = |format: &str| told(&run(folder.path(), &["check", "--format", format], &[]));
+    let (code, out, err) = check("text");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("assistants/a.yaml:3:1: error: there is no key `temprature`"), "{err}");
+    let (code, out, err) = check("json");
+    assert_eq!((code, err.as_str()), (1, ""));
+    let problems: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        problems,
+        serde_json::json!([{"file": "assistants/a.yaml", "line": 3, "column": 1, "severity": "error",
+            "code": "key.unknown", "message": "there is no key `temprature`", "help": "did you mean `temperature`?"}])
+    );
+    let (code, out, _) = check("github");
+    assert_eq!(code, 1);
+    assert_eq!(
+        out,
+        "::error file=assistants/a.yaml,line=3,col=1,title=key.unknown::there is no key `temprature`%0Adid you mean \
+         `temperature`?\n"
+    );
+    assert_eq!(check("xml").0, 2);
+    // Nothing wrong is an empty array, warnings are 0, and a folder that is not there is a problem as well.
+    std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\ntemperature: 1\n").unwrap();
+    let (code, out, _) = check("json");
+    let problems: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, problems[0]["severity"].as_str()), (0, Some("warning")));
+    std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\n").unwrap();
+    assert_eq!(check("json"), (0, "[]\n".to_owned(), String::new()));
+    let (code, out, _) = told(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
+    let problems: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, problems[0]["code"].as_str()), (1, Some("folder.unreadable")));
+}
+
+#[test]
+fn check_doubts_a_number_that_can_be_nobodys() {
+    let folder = folder_with(&[("assistants/a.yaml", "instructions: Hi.\nnumbers: [\"+99955501000\"]\n")]);
+    let (code, out, _) = told(&run(folder.path(), &["check", "--format", "json"], &[]));
+    let problems: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, problems[0]["code"].as_str()), (0, Some("number.doubt")), "{out}");
+    assert!(!out.contains("99955501000"), "{out}");
+}
