@@ -295,31 +295,37 @@ fn pointer(out: &mut String, source: &Source, span: Span) {
     out.push_str(&format!("  {margin} | {}{carets}\n", " ".repeat(column)));
 }
 
-/// Stars out the middle of every run of seven digits or more, keeping each byte's place. After a
-/// plus the digits may be parted, as people write numbers.
+/// Stars out the middle of what may be a phone number, keeping each byte's place: seven digits or more in a row, as
+/// many after a plus however they are parted, or ten that are parted as people part numbers.
 fn star_digits(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = text.to_owned().into_bytes();
+    let mut star = |digits: &[usize]| {
+        let shown = 4.min(digits.len() - 5);
+        digits[shown..digits.len() - 2].iter().for_each(|&place| out[place] = b'*');
+    };
     let mut at = 0;
     while at < bytes.len() {
         if !bytes[at].is_ascii_digit() {
             at += 1;
             continue;
         }
-        let parted = at > 0 && bytes[at - 1] == b'+';
-        let mut digits = Vec::new();
+        let plus = at > 0 && bytes[at - 1] == b'+';
+        let mut digits: Vec<usize> = Vec::new();
         while let Some(byte) = bytes.get(at) {
             match byte {
                 b'0'..=b'9' => digits.push(at),
-                b' ' | b'-' | b'.' | b'(' | b')' if parted => {}
+                b' ' | b'-' | b'.' | b'(' | b')' => {}
                 _ => break,
             }
             at += 1;
         }
-        if digits.len() >= 7 {
-            let shown = 4.min(digits.len() - 5);
-            digits[shown..digits.len() - 2].iter().for_each(|&place| out[place] = b'*');
+        if digits.len() >= if plus { 7 } else { 10 } {
+            star(&digits);
+            continue;
         }
+        let runs = digits.chunk_by(|one, next| one + 1 == *next);
+        runs.filter(|run| run.len() >= 7).for_each(&mut star);
     }
     // Only digits were replaced, by stars.
     String::from_utf8(out).unwrap_or_default()
@@ -460,6 +466,9 @@ mod tests {
         assert_eq!(star_digits("x +15550100001 y"), "x +1555*****01 y");
         assert_eq!(star_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
         assert_eq!(star_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
+        assert_eq!(star_digits("1 (555) 010-0001"), "1 (555) ***-**01");
+        assert_eq!(star_digits("12345678 - 1"), "123***78 - 1");
+        assert_eq!(star_digits("2026-12-24 18:30"), "2026-**-** 18:30");
         assert_eq!(star_digits("port 5050"), "port 5050");
         assert_eq!(shown("+15550100001"), "+1555*****01");
     }

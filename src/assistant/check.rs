@@ -257,7 +257,7 @@ impl<'a> Check<'a> {
                     "write what the assistant is for: `instructions: |` and a text",
                 );
                 let span = Span { line: span.line.max(1), column: span.column.max(1), ..span };
-                if !self.asked(root, "fragments") {
+                if !self.asked(root, "fragments") && !misspelt(root, "instructions") {
                     w.error_help(span, "instructions.missing", "there are no `instructions`", help);
                 }
             }
@@ -333,12 +333,12 @@ impl<'a> Check<'a> {
             }
             Err(why) => {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                self.written.error_help(
-                    node.span,
-                    "number.invalid",
-                    format!("`{shown}` is not a phone number: {why}"),
-                    "write a plus, the country code and the number, such as \"+1555…\"",
-                );
+                let help = match text.contains([',', ';']) {
+                    true => "write several numbers as a list: [\"+1555…\", \"+1555…\"]",
+                    false => "write a plus, the country code and the number, such as \"+1555…\"",
+                };
+                let message = format!("`{shown}` is not a phone number: {why}");
+                self.written.error_help(node.span, "number.invalid", message, help);
                 None
             }
         }
@@ -509,6 +509,11 @@ fn heading(name: &str) -> String {
     let words = name.replace(['-', '_'], " ");
     let mut letters = words.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Whether a key is there that was probably meant as this one: it has a problem of its own.
+fn misspelt(root: &Node, name: &str) -> bool {
+    matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| !problem::nearest(&key.name, [name]).is_empty()))
 }
 
 /// Whether there is nothing in it, however deep.
