@@ -115,6 +115,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
+        // Somebody speaks TLS to a server that does not.
+        if head[0] != b'G' {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            return;
+        }
     }
     let head = String::from_utf8(head).unwrap();
     let before = {
@@ -536,10 +541,12 @@ async fn a_host_that_cannot_be_reached_or_trusted_hears_no_token() {
     assert!(said.contains("cannot be reached (connection refused); check host and port"), "{said}");
 
     // A label of more than 63 letters is no name: the resolver says so without asking anybody.
-    let nameless = format!("https://{}.example.com/a.tar.gz", "x".repeat(70));
-    let said =
-        Remote::new(&nameless, Some(&token), &trusting()).unwrap().fetch().await.unwrap_err().to_string();
-    assert!(said.starts_with("nobody knows the name in ASSISTANTS_URL (`xxx"), "{said}");
+    for nameless in ["https://LABEL.example.com/a.tar.gz", "http://LABEL.localhost/a.tar.gz"] {
+        let nameless = nameless.replace("LABEL", &"x".repeat(70));
+        let mut remote = Remote::new(&nameless, Some(&token), &trusting()).unwrap();
+        let said = remote.fetch().await.unwrap_err().to_string();
+        assert!(said.starts_with("nobody knows the name in ASSISTANTS_URL (`xxx"), "{said}");
+    }
 }
 
 #[tokio::test]

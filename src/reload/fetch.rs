@@ -297,8 +297,9 @@ fn failure(error: &reqwest::Error, at: String) -> FetchError {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             return FetchError::Untrusted { at, why: distrust(error) };
         }
-        // The resolver's error has no type that is to be seen.
-        if error.to_string().starts_with("dns error") {
+        // These errors have no types that could be seen: of the resolver, and of TLS about a name.
+        let text = error.to_string();
+        if text.starts_with("dns error") || text == "invalid dns name" {
             return FetchError::NoSuchName { at };
         }
         let io = error.downcast_ref::<io::Error>();
