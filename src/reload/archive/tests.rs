@@ -278,3 +278,28 @@ fn a_file_that_is_too_large_is_too_large_as_on_a_disk() {
         "`ASSISTANTS_URL/greetings/hi.wav` is 20971521 bytes; a recorded greeting may have at most 20 MB"
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        changes in proptest::collection::vec((0..4096usize, proptest::prelude::any::<u8>()), 0..12),
+        cut in 0..4096usize,
+    ) {
+        let mut bytes = tar()
+            .raw(b"x", EntryType::XHeader, b"31 path=repo/assistants/b.yaml\n")
+            .file("a.yaml", "x")
+            .file("fragments/a.md", "x")
+            .0
+            .into_inner()
+            .unwrap();
+        for (at, byte) in changes {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        let _ = unpack(&gz(&bytes[..cut.min(bytes.len())]));
+        let _ = unpack(&gz(&bytes));
+        let packed = gz(&bytes);
+        let _ = unpack(&packed[..cut.min(packed.len())]);
+    }
+}
