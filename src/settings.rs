@@ -51,6 +51,10 @@ pub struct Settings {
     /// 0: any free one.
     pub port: u16,
     pub assistants_dir: PathBuf,
+    /// Where the folder is fetched as a `.tar.gz`: https, or http to this machine. Its query may be a secret.
+    pub assistants_url: Option<Secret>,
+    /// Sent to `assistants_url` as Bearer.
+    pub assistants_token: Option<Secret>,
     /// Calls at once in this process; at least 1.
     pub max_calls: usize,
     /// How long calls may go on once the program was told to stop.
@@ -102,7 +106,7 @@ const NAMES: [(&str, bool); 22] = [
     ("HOST", false),
     ("PORT", false),
     ("ASSISTANTS_DIR", false),
-    ("ASSISTANTS_URL", false),
+    ("ASSISTANTS_URL", true),
     ("ASSISTANTS_TOKEN", true),
     ("MAX_CALLS", false),
     ("DRAIN_SECONDS", false),
@@ -158,6 +162,8 @@ impl Settings {
                 .unwrap_or(IpAddr::from([0, 0, 0, 0])),
             port: reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default(),
             assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
+            assistants_url: reader.assistants_url(),
+            assistants_token: reader.secret("ASSISTANTS_TOKEN"),
             max_calls: reader
                 .checked("MAX_CALLS", "a number of calls, 1 or more", |calls: &usize| *calls >= 1)
                 .unwrap_or(1),
@@ -178,9 +184,8 @@ impl Settings {
             on_fly: app.is_some() || environment("FLY_MACHINE_ID").is_some(),
             warnings: Vec::new(),
         };
-        reader.not_yet("ASSISTANTS_URL");
-        reader.not_yet("ASSISTANTS_TOKEN");
         reader.warn_of_http();
+        reader.warn_of_idle_token();
         let (warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
         if problems.is_empty() {
@@ -433,8 +438,11 @@ impl Reader {
     fn url(&mut self, name: &str, schemes: &[&str]) -> Option<String> {
         let text = self.text(name)?;
         let mut wrong = |why: String| {
-            let shown = self.shown(name, &text);
-            self.wrong(name, &format!("`{shown}` {why}"));
+            // A user name and password, or a query with a token, may be in it.
+            match text.contains(['@', '?']) {
+                true => self.wrong(name, &why),
+                false => self.wrong(name, &format!("`{}` {why}", self.shown(name, &text))),
+            }
             None
         };
         let starts = schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(" or ");
@@ -453,23 +461,32 @@ impl Reader {
             return None;
         }
         // A provider's own URL may carry a query; Twilio's must not, or signatures never match.
-        if url.fragment().is_some() || (name != "OPENAI_REALTIME_URL" && url.query().is_some()) {
+        // So may the address of an archive.
+        let query = name == "OPENAI_REALTIME_URL" || name == "ASSISTANTS_URL";
+        if url.fragment().is_some() || (!query && url.query().is_some()) {
             return wrong("must hold no `?` and no `#`".to_owned());
         }
         Some(text.trim_end_matches('/').to_owned())
+    }
+
+    /// Its query may be a secret, so no problem shows it.
+    fn assistants_url(&mut self) -> Option<Secret> {
+        const NAME: &str = "ASSISTANTS_URL";
+        self.url(NAME, &["https", "http"])?;
+        let text = self.text(NAME)?;
+        let url = Url::parse(&text).ok()?;
+        if url.scheme() == "http" && !is_loopback(&url) {
+            self.wrong(NAME, "must start with https://: whoever can change the folder answers your phone");
+            return None;
+        }
+        Some(Secret::new(text))
     }
 
     fn warn_of_http(&mut self) {
         let Some(url) = self.text("PUBLIC_URL").and_then(|text| Url::parse(&text).ok()) else {
             return;
         };
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => true,
-        };
-        if url.scheme() == "http" && !loopback {
+        if url.scheme() == "http" && !is_loopback(&url) {
             let problem = self.about(
                 "PUBLIC_URL",
                 "setting.http",
@@ -480,11 +497,11 @@ impl Reader {
         }
     }
 
-    fn not_yet(&mut self, name: &str) {
-        if self.text(name).is_some() {
-            let message = format!("{name} is not available in this version");
-            let problem = self.about(name, "setting.not_yet", &message);
-            self.problems.push(problem.help("unset it, and put the assistants into ASSISTANTS_DIR"));
+    fn warn_of_idle_token(&mut self) {
+        if self.text("ASSISTANTS_TOKEN").is_some() && self.text("ASSISTANTS_URL").is_none() {
+            let message = "ASSISTANTS_TOKEN is set, and ASSISTANTS_URL is not: nothing is fetched";
+            let problem = self.about("ASSISTANTS_TOKEN", "setting.unused", message);
+            self.problems.push(problem.help("set ASSISTANTS_URL, or unset the token").into_warning());
         }
     }
 
@@ -510,6 +527,16 @@ impl Reader {
             Some((_, shown)) if from_file => shown.clone(),
             _ => problem::shown(text),
         }
+    }
+}
+
+/// Whether a URL leads to this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => true,
     }
 }
 

@@ -1,3 +1,7 @@
-//! The folder of assistants: read from the disk.
+//! The folder of assistants: read from the disk, or fetched from afar.
 
+mod archive;
+pub mod fetch;
 pub mod read;
+
+pub use archive::ArchiveError;

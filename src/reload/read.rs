@@ -9,11 +9,11 @@ use crate::assistant::{Folder, SourceFile};
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
 /// The largest recorded greeting, in bytes.
-const LARGEST_WAV: u64 = 20 * 1024 * 1024;
+pub(super) const LARGEST_WAV: u64 = 20 * 1024 * 1024;
 /// Recorded greetings in all, in bytes: they stay in memory.
 const LARGEST_WAVS: u64 = 512 * 1024 * 1024;
 /// One byte more than a file may have, so that the check can say that it is too large.
-const LARGEST_TEXT: u64 = crate::yaml::LARGEST as u64 + 1;
+pub(super) const LARGEST_TEXT: u64 = crate::yaml::LARGEST as u64 + 1;
 
 /// Why the folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,14 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
     if assistants.is_empty() {
         return Err(ReadError::Empty(dir.to_owned()));
     }
+    greetings_fit(&greetings)?;
+    Ok(Folder { assistants, fragments, greetings })
+}
+
+/// Whether recorded greetings are small enough, each and together.
+pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadError> {
     let mut total = 0;
-    for file in &greetings {
+    for file in greetings {
         let size = file.bytes.len() as u64;
         if size > LARGEST_WAV {
             return Err(ReadError::LargeGreeting { path: PathBuf::from(&file.path), size });
@@ -76,7 +82,15 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
     if total > LARGEST_WAVS {
         return Err(ReadError::LargeGreetings);
     }
-    Ok(Folder { assistants, fragments, greetings })
+    Ok(())
+}
+
+/// Whether a file of this name is one of those with these endings.
+pub(super) fn belongs(name: &Path, endings: &[&str]) -> bool {
+    // Editors keep their own files beside ours, such as `.#clinic.yaml`.
+    let hidden = name.to_string_lossy().starts_with('.');
+    let ending = name.extension().and_then(|ending| ending.to_str());
+    !hidden && ending.is_some_and(|ending| endings.contains(&ending))
 }
 
 /// The files of one folder with one of these endings. A folder that is not there has none.
@@ -97,10 +111,7 @@ fn files(
     for entry in entries {
         let name = entry.map_err(|error| unreadable(shown, error))?.file_name();
         *left = left.checked_sub(1).ok_or_else(|| ReadError::TooMany(shown.to_owned()))?;
-        let ending = Path::new(&name).extension().and_then(|ending| ending.to_str());
-        // Editors keep their own files beside ours, such as `.#clinic.yaml`.
-        let hidden = name.to_string_lossy().starts_with('.');
-        if !hidden && ending.is_some_and(|ending| endings.contains(&ending)) {
+        if belongs(Path::new(&name), endings) {
             names.push(name);
         }
     }

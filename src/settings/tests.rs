@@ -73,7 +73,7 @@ fn all_problems_come_at_once_and_show_no_secret() {
         ("OPENAI_REALTIME_URL", "https://x.example"),
         ("TWILIO_API_URL", "https://user:hunter2secret@x.example"),
         ("TWILIO_SHARED_KEYS", "a=hunter2secret,hunter2secret"),
-        ("ASSISTANTS_URL", "https://x.example/a.tar.gz"),
+        ("ASSISTANTS_URL", "http://x.example/a.tar.gz?token=hunter2secret"),
         ("FORMAT", "hunter2secret"),
         ("METRICS_TOKEN", "hunter2secret"),
     ];
@@ -95,10 +95,52 @@ fn debug_shows_no_secret() {
             ("TWILIO_SHARED_KEYS", "id=hunter2"),
             ("TWILIO_API_SECRET", "hunter2"),
             ("METRICS_TOKEN", "hunter2"),
+            ("ASSISTANTS_URL", "https://x.example/a.tar.gz?token=hunter2"),
+            ("ASSISTANTS_TOKEN", "hunter2"),
         ],
     )
     .unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+}
+
+#[test]
+fn the_folder_may_be_elsewhere() {
+    let url = "https://x.example/a.tar.gz?path=assistants/";
+    let settings = read(None, &[("ASSISTANTS_URL", url), ("ASSISTANTS_TOKEN", "t")]).unwrap();
+    assert_eq!(settings.assistants_url, Some(Secret::new(url)));
+    assert_eq!(settings.assistants_token, Some(Secret::new("t")));
+    assert_eq!(settings.warnings, []);
+    assert!(read(None, &[("ASSISTANTS_URL", "http://127.0.0.1:8000/a.tar.gz")]).is_ok());
+}
+
+#[test]
+fn a_bad_address_of_the_folder_shows_nothing_of_its_secrets() {
+    for url in [
+        "http://x.example/a.tar.gz?token=hunter2",
+        "ftp://x:hunter2@x.example/a.tar.gz",
+        "https://hunter2@x.example/a.tar.gz",
+        "https//x:hunter2hunter2hunter2hunter2hunter2hunter2hunter2@x.example/a.tar.gz",
+        "https://x.example/a.tar.gz?hunter2#x",
+        "x.example/?hunter2",
+    ] {
+        let file = format!("assistants_url: {url}\n");
+        for problems in [read(None, &[("ASSISTANTS_URL", url)]), read(Some(&file), &[])] {
+            let problems = problems.unwrap_err();
+            let shown = problem::plain(&problems) + &problem::pretty(&problems);
+            assert!(shown.contains("error: ASSISTANTS_URL "), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_token_without_an_address_is_a_warning() {
+    let warnings = read(None, &[("ASSISTANTS_TOKEN", "t")]).unwrap().warnings;
+    assert_eq!(
+        problem::plain(&warnings),
+        "environment: warning: ASSISTANTS_TOKEN is set, and ASSISTANTS_URL is not: nothing is fetched\n  \
+         help: set ASSISTANTS_URL, or unset the token\n"
+    );
 }
 
 #[test]

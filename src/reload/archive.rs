@@ -1,0 +1,326 @@
+//! Takes a folder of assistants out of a `.tar.gz`, in memory, with limits. Nothing touches the disk.
+//!
+//! An archive comes from afar, so it is trusted with nothing: one name that leads out of the folder refuses it
+//! whole, and no link is ever followed.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use super::read::{LARGEST_TEXT, LARGEST_WAV, ReadError, belongs, greetings_fit};
+use crate::assistant::{Folder, SourceFile};
+use crate::problem;
+
+/// The largest archive unpacked, all of it, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+/// The most entries an archive may have, of all kinds.
+const MOST_ENTRIES: usize = 2_000;
+/// Stands before each file's name in problems: the file is on no disk of this machine.
+const ORIGIN: &str = "ASSISTANTS_URL";
+/// The folder that holds the assistants, where it is not the whole archive.
+const ASSISTANTS: &str = "assistants";
+
+/// Why an archive gives no folder.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("what came is not a .tar.gz; give the address of the archive itself, not of a page about it")]
+    NotAnArchive,
+    #[error("the archive ends too early: it is not whole")]
+    Truncated,
+    #[error("the archive is damaged; make it again")]
+    Damaged,
+    #[error("the archive is more than 64 MB unpacked; keep the assistants in a repository of their own")]
+    TooLarge,
+    #[error("the archive has more than 2,000 entries; keep the assistants in a repository of their own")]
+    TooMany,
+    /// A name that could lead out of the folder.
+    #[error("the archive is refused whole: `{name}` is {why}")]
+    Hostile { name: String, why: &'static str },
+    #[error("`{0}` is a link, and links in an archive are not followed; put the file itself in its place")]
+    Link(String),
+    #[error(
+        "there is no assistant in the archive, neither at its top nor in a folder `assistants`; there is {0}"
+    )]
+    Empty(String),
+    #[error(transparent)]
+    Greeting(#[from] ReadError),
+}
+
+/// The folder in an archive: at its top or in `assistants/`, either of them also below the one top folder that Git
+/// hosts add. `assistants/` comes first.
+///
+/// The same files are taken as from a disk. Of two entries with one name the last counts, as with `tar`.
+pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(ArchiveError::NotAnArchive);
+    }
+    let state = State::default();
+    let reader = Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST, state: &state };
+    let mut contents = Contents::default();
+    let mut archive = tar::Archive::new(reader);
+    contents.read(&mut archive).map_err(|error| match error {
+        Stopped::Io(error) => state.meaning(&error, contents.entries),
+        Stopped::Refused(refused) => refused,
+    })?;
+    // The check sum comes last.
+    io::copy(&mut archive.into_inner(), &mut io::sink())
+        .map_err(|error| state.meaning(&error, contents.entries))?;
+    contents.folder()
+}
+
+/// Why reading stopped.
+enum Stopped {
+    Io(io::Error),
+    Refused(ArchiveError),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Stopped {
+        Stopped::Io(error)
+    }
+}
+
+impl From<ArchiveError> for Stopped {
+    fn from(refused: ArchiveError) -> Stopped {
+        Stopped::Refused(refused)
+    }
+}
+
+/// What went wrong below the tar reader, which wraps errors in its own.
+#[derive(Default)]
+struct State {
+    full: Cell<bool>,
+    failed: Cell<Option<io::ErrorKind>>,
+}
+
+impl State {
+    fn meaning(&self, error: &io::Error, entries: usize) -> ArchiveError {
+        match self.failed.get().unwrap_or(error.kind()) {
+            _ if self.full.get() => ArchiveError::TooLarge,
+            io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+            _ if self.failed.get().is_none() && entries == 0 => ArchiveError::NotAnArchive,
+            _ => ArchiveError::Damaged,
+        }
+    }
+}
+
+/// Reads so many bytes and no more: a few bytes of gzip can become any number.
+struct Limited<'a, R> {
+    inner: R,
+    left: u64,
+    state: &'a State,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into).inspect_err(|error| self.state.failed.set(Some(error.kind())))?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.state.full.set(true);
+                return Err(io::Error::other("too large"));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A name, part by part.
+type Name = Vec<String>;
+
+/// What an archive holds, as far as it could matter.
+#[derive(Default)]
+struct Contents {
+    entries: usize,
+    /// Every name, and whether it is a folder.
+    names: BTreeMap<Name, bool>,
+    /// The files that could belong to the folder.
+    files: BTreeMap<Name, Vec<u8>>,
+    links: BTreeSet<Name>,
+}
+
+impl Contents {
+    fn read<R: Read>(&mut self, archive: &mut tar::Archive<R>) -> Result<(), Stopped> {
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            self.entries += 1;
+            if self.entries > MOST_ENTRIES {
+                return Err(ArchiveError::TooMany.into());
+            }
+            let kind = entry.header().entry_type();
+            // Git writes the commit's id into one of these.
+            if kind == EntryType::XGlobalHeader {
+                continue;
+            }
+            let raw = entry.path_bytes().into_owned();
+            let name = parts(&raw)?;
+            let size = entry.size();
+            if size > LARGEST {
+                return Err(ArchiveError::TooLarge.into());
+            }
+            if name.is_empty() {
+                continue;
+            }
+            let folder = kind == EntryType::Directory || raw.ends_with(b"/");
+            self.files.remove(&name);
+            self.links.remove(&name);
+            match kind {
+                EntryType::Symlink | EntryType::Link => {
+                    self.links.insert(name.clone());
+                }
+                EntryType::Regular | EntryType::Continuous if !folder => {
+                    if let Some(limit) = limit(&name) {
+                        let mut bytes = Vec::new();
+                        entry.by_ref().take(limit).read_to_end(&mut bytes)?;
+                        // The tar reader takes the archive's end for the file's.
+                        if (bytes.len() as u64) < size.min(limit) {
+                            return Err(ArchiveError::Truncated.into());
+                        }
+                        self.files.insert(name.clone(), bytes);
+                    }
+                }
+                _ => {}
+            }
+            self.names.insert(name, folder);
+        }
+        Ok(())
+    }
+
+    fn folder(mut self) -> Result<Folder, ArchiveError> {
+        let top = self.top();
+        let inner: Name = top.iter().cloned().chain([ASSISTANTS.to_owned()]).collect();
+        let base = match self.names.keys().any(|name| name.starts_with(&inner)) {
+            true => inner,
+            false => top.clone(),
+        };
+        // In messages the name is the one in the repository: without the folder that the host added.
+        let added = if top.first().is_some_and(|top| top != ASSISTANTS) { top.len() } else { 0 };
+        let shown = |name: &Name| format!("{ORIGIN}/{}", name[added..].join("/"));
+        if let Some(link) = self.links.iter().find(|link| matters(link, &base)) {
+            return Err(ArchiveError::Link(problem::masked(&shown(link))));
+        }
+        let mut folder = Folder::default();
+        for (name, bytes) in std::mem::take(&mut self.files) {
+            let Some(within) = name.strip_prefix(base.as_slice()) else { continue };
+            let into = match kind(within) {
+                Some(Kind::Assistant) => &mut folder.assistants,
+                Some(Kind::Fragment) => &mut folder.fragments,
+                Some(Kind::Greeting) => &mut folder.greetings,
+                None => continue,
+            };
+            into.push(SourceFile::new(shown(&name), bytes));
+        }
+        if folder.assistants.is_empty() {
+            return Err(ArchiveError::Empty(self.list(&base)));
+        }
+        greetings_fit(&folder.greetings)?;
+        Ok(folder)
+    }
+
+    /// The one folder in which everything is, such as `repository-branch`; else nothing.
+    fn top(&self) -> Name {
+        let tops: BTreeSet<&String> = self.names.keys().filter_map(|name| name.first()).collect();
+        let mut tops = tops.into_iter().filter(|top| !top.starts_with('.'));
+        let (Some(top), None) = (tops.next(), tops.next()) else { return Name::new() };
+        let within =
+            |(name, folder): (&Name, &bool)| name.first() == Some(top) && (name.len() > 1 || *folder);
+        match self.names.iter().any(within) {
+            true => vec![top.clone()],
+            false => Name::new(),
+        }
+    }
+
+    /// What is in a folder of the archive, for a person who looks for his files.
+    fn list(&self, base: &Name) -> String {
+        const MOST: usize = 6;
+        let mut found: Vec<String> = Vec::new();
+        for (name, folder) in &self.names {
+            let (first, deeper) = match name.strip_prefix(base.as_slice()) {
+                Some([first]) => (first, *folder),
+                Some([first, ..]) => (first, true),
+                _ => continue,
+            };
+            let text = format!("{}{}", problem::shown(first), if deeper { "/" } else { "" });
+            if !found.contains(&text) {
+                found.push(text);
+            }
+        }
+        let names: Vec<&str> = found.iter().take(MOST).map(String::as_str).collect();
+        match (names.is_empty(), found.len() > MOST) {
+            (true, _) => "nothing in it".to_owned(),
+            (_, false) => problem::list(&names),
+            (_, true) => format!("{}, and more", problem::list(&names)),
+        }
+    }
+}
+
+/// A name's parts. One that could lead out of the folder, or break a line of the log, refuses the archive.
+fn parts(raw: &[u8]) -> Result<Name, ArchiveError> {
+    let hostile = |why| {
+        let text = String::from_utf8_lossy(raw).replace(char::is_control, "\u{fffd}");
+        ArchiveError::Hostile { name: problem::shown(&text), why }
+    };
+    let text = std::str::from_utf8(raw).map_err(|_| hostile("a name that is not UTF-8"))?;
+    if text.starts_with('/') {
+        return Err(hostile("an absolute path; make the archive from within its folder"));
+    }
+    if text.contains('\\') {
+        return Err(hostile("a name with a backslash; folders are parted by /"));
+    }
+    if text.contains(char::is_control) {
+        return Err(hostile("a name with a control character"));
+    }
+    let mut parts = Name::new();
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            return Err(hostile("a path with `..`; make the archive from within its folder"));
+        }
+        parts.push(part.to_owned());
+    }
+    Ok(parts)
+}
+
+/// What a file is in a folder of assistants.
+enum Kind {
+    Assistant,
+    Fragment,
+    Greeting,
+}
+
+/// What the file of this name, counted from the folder, is there.
+fn kind(within: &[String]) -> Option<Kind> {
+    match within {
+        [file] if belongs(Path::new(file), &["yaml", "yml"]) => Some(Kind::Assistant),
+        [sub, file] if sub == "fragments" && belongs(Path::new(file), &["md"]) => Some(Kind::Fragment),
+        [sub, file] if sub == "greetings" && belongs(Path::new(file), &["wav"]) => Some(Kind::Greeting),
+        _ => None,
+    }
+}
+
+/// How much is read of a file, whichever folder turns out to be the one. `None`: it can be in none.
+fn limit(name: &[String]) -> Option<u64> {
+    let deepest = if name.get(1).is_some_and(|inner| inner == ASSISTANTS) { 2 } else { 1 };
+    let mut kinds = (0..=deepest).filter_map(|base| kind(name.get(base..)?));
+    kinds.next().map(|kind| match kind {
+        Kind::Assistant | Kind::Fragment => LARGEST_TEXT,
+        // One more than it may have, so that too large is seen.
+        Kind::Greeting => LARGEST_WAV + 1,
+    })
+}
+
+/// Whether a link stands where the folder, a part of it or one of its files would.
+fn matters(link: &Name, base: &Name) -> bool {
+    match link.strip_prefix(base.as_slice()) {
+        Some([]) => true,
+        Some([part]) if part == "fragments" || part == "greetings" => true,
+        Some(within) => kind(within).is_some(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{Builder, Header};
+
+use super::*;
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A header with this name as it stands: the builder would refuse what a stranger may write.
+fn header(name: &[u8], kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_ustar();
+    header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name);
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    header
+}
+
+struct Tar(Builder<Vec<u8>>);
+
+fn tar() -> Tar {
+    Tar(Builder::new(Vec::new()))
+}
+
+impl Tar {
+    fn file(self, name: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> Tar {
+        self.raw(name.as_ref(), EntryType::Regular, bytes.as_ref())
+    }
+
+    fn raw(mut self, name: &[u8], kind: EntryType, bytes: &[u8]) -> Tar {
+        self.0.append(&header(name, kind, bytes.len() as u64), bytes).unwrap();
+        self
+    }
+
+    fn link(mut self, name: &str, kind: EntryType, target: &str) -> Tar {
+        let mut header = header(name.as_bytes(), kind, 0);
+        header.set_link_name_literal(target).unwrap();
+        header.set_cksum();
+        self.0.append(&header, io::empty()).unwrap();
+        self
+    }
+
+    fn gz(self) -> Vec<u8> {
+        gz(&self.0.into_inner().unwrap())
+    }
+
+    fn unpack(self) -> Result<Folder, ArchiveError> {
+        unpack(&self.gz())
+    }
+
+    fn refused(self) -> String {
+        self.unpack().unwrap_err().to_string()
+    }
+}
+
+fn names(folder: &Folder) -> Vec<&str> {
+    let files = folder.assistants.iter().chain(&folder.fragments).chain(&folder.greetings);
+    files.map(|file| file.path.as_str()).collect()
+}
+
+#[test]
+fn the_folder_is_found_wherever_hosts_put_it() {
+    let table: [(&str, &[&str], &[&str]); 9] = [
+        (
+            "at the top",
+            &["b.yaml", "a.yml", "fragments/x.md", "greetings/hi.wav"],
+            &["a.yml", "b.yaml", "fragments/x.md", "greetings/hi.wav"],
+        ),
+        ("with ./", &["./", "./a.yaml", "./fragments/x.md"], &["a.yaml", "fragments/x.md"]),
+        (
+            "one folder",
+            &["repo-main/", "repo-main/a.yaml", "repo-main/fragments/x.md"],
+            &["a.yaml", "fragments/x.md"],
+        ),
+        (
+            "`assistants` wins",
+            &["docker-compose.yml", "assistants/a.yaml", "assistants/fragments/x.md"],
+            &["assistants/a.yaml", "assistants/fragments/x.md"],
+        ),
+        (
+            "a Git host's",
+            &[
+                "repo-main/",
+                "repo-main/ci.yaml",
+                "repo-main/assistants/a.yaml",
+                "repo-main/assistants/greetings/h.wav",
+            ],
+            &["assistants/a.yaml", "assistants/greetings/h.wav"],
+        ),
+        ("only `assistants`", &["assistants/", "assistants/a.yaml"], &["assistants/a.yaml"]),
+        (
+            "a system's own files",
+            &["._repo", ".DS_Store", "repo/a.yaml", "repo/._a.yaml", "repo/.#b.yaml"],
+            &["a.yaml"],
+        ),
+        (
+            "what is no part of it",
+            &["a.yaml", "README.md", "fragments/x.yaml", "greetings/x.md", "deep/b.yaml"],
+            &["a.yaml"],
+        ),
+        ("a folder called a.yaml", &["a.yaml/", "a.yaml/x", "b.yaml"], &["b.yaml"]),
+    ];
+    for (what, files, expected) in table {
+        let archive = files.iter().fold(tar(), |archive, name| match name.ends_with('/') {
+            true => archive.raw(name.as_bytes(), EntryType::Directory, b""),
+            false => archive.file(name, name),
+        });
+        let folder = archive.unpack().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let expected: Vec<_> = expected.iter().map(|name| format!("ASSISTANTS_URL/{name}")).collect();
+        assert_eq!(names(&folder), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_is_in_the_files_comes_through_as_it_is() {
+    let text = b"\xef\xbb\xbfnumbers: []\r\n\xff\0";
+    let folder = tar().file("a.yaml", text).unpack().unwrap();
+    assert_eq!(folder.assistants[0].bytes, text);
+}
+
+#[test]
+fn the_last_of_two_entries_counts() {
+    let folder = tar().file("a.yaml", "old").file("a.yaml", "new").unpack().unwrap();
+    assert_eq!(folder.assistants[0].bytes, b"new");
+}
+
+#[test]
+fn the_headers_of_git_and_of_long_names_are_read() {
+    let mut archive = tar().raw(b"pax_global_header", EntryType::XGlobalHeader, b"19 comment=0123456\n");
+    let long = format!("repository-{}/assistants/a.yaml", "x".repeat(150));
+    archive.0.append_data(&mut header(b"", EntryType::Regular, 1), &long, &b"x"[..]).unwrap();
+    let folder = archive.unpack().unwrap();
+    assert_eq!(names(&folder), ["ASSISTANTS_URL/assistants/a.yaml"]);
+    let pax = b"31 path=repo/assistants/b.yaml\n";
+    let folder = tar().raw(b"x", EntryType::XHeader, pax).file("short", "x").unpack().unwrap();
+    assert_eq!(names(&folder), ["ASSISTANTS_URL/assistants/b.yaml"]);
+}
+
+#[test]
+fn a_name_that_leads_out_refuses_the_archive() {
+    let table: [(&[u8], &str); 8] = [
+        (b"../x.yaml", "`../x.yaml` is a path with `..`"),
+        (b"a/../../x.yaml", "`a/../../x.yaml` is a path with `..`"),
+        (b"..", "`..` is a path with `..`"),
+        (b"/etc/x.yaml", "`/etc/x.yaml` is an absolute path"),
+        (b"..\\x.yaml", "`..\\x.yaml` is a name with a backslash"),
+        (b"a\nb.yaml", "`a\u{fffd}b.yaml` is a name with a control character"),
+        (b"a\x1b[2J.yaml", "`a\u{fffd}[2J.yaml` is a name with a control character"),
+        (b"caf\xe9.yaml", "`caf\u{fffd}.yaml` is a name that is not UTF-8"),
+    ];
+    for (name, expected) in table {
+        let said = tar().file("a.yaml", "x").file(name, "x").refused();
+        assert!(said.starts_with(&format!("the archive is refused whole: {expected}")), "{said}");
+    }
+    // A name in an extended header can hold what a plain one cannot.
+    let said = tar().raw(b"x", EntryType::XHeader, b"16 path=a\0.yaml\n").file("b.yaml", "x").refused();
+    assert!(said.contains("a control character"), "{said}");
+    let number = tar().file("../+15550100001", "x").refused();
+    assert!(!number.contains("15550100001"), "{number}");
+}
+
+#[test]
+fn no_link_is_followed() {
+    for kind in [EntryType::Symlink, EntryType::Link] {
+        for name in ["b.yaml", "fragments", "fragments/x.md", "greetings/x.wav", "assistants"] {
+            for target in ["/etc/passwd", "../../secret", "a.yaml"] {
+                let said = tar().file("a.yaml", "x").link(name, kind, target).refused();
+                assert_eq!(
+                    said,
+                    format!(
+                        "`ASSISTANTS_URL/{name}` is a link, and links in an archive are not followed; \
+                         put the file itself in its place"
+                    )
+                );
+            }
+        }
+        let folder = tar().file("assistants/a.yaml", "x").link("docs/latest", kind, "/etc").unpack().unwrap();
+        assert_eq!(names(&folder), ["ASSISTANTS_URL/assistants/a.yaml"], "a link elsewhere is nobody's");
+    }
+}
+
+#[test]
+fn devices_and_pipes_are_no_files() {
+    for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo] {
+        let folder = tar().file("a.yaml", "x").raw(b"b.yaml", kind, b"").unpack().unwrap();
+        assert_eq!(names(&folder), ["ASSISTANTS_URL/a.yaml"]);
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_with_what_is() {
+    let said = |archive: Tar| {
+        let said = archive.refused();
+        let rest = said.strip_prefix(
+            "there is no assistant in the archive, neither at its top nor in a folder `assistants`; there is ",
+        );
+        rest.unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    assert_eq!(said(tar()), "nothing in it");
+    assert_eq!(said(tar().file("r/README.md", "").file("r/src/x.yaml", "")), "`README.md` and `src/`");
+    assert_eq!(said(tar().file("ci.yaml", "").file("assistants/x.txt", "")), "`x.txt`");
+    let many = (0..9).fold(tar(), |archive, at| archive.file(format!("{at}"), ""));
+    assert_eq!(said(many), "`0`, `1`, `2`, `3`, `4` and `5`, and more");
+}
+
+#[test]
+fn what_is_no_whole_archive_is_said() {
+    let said = |bytes: &[u8]| unpack(bytes).unwrap_err().to_string();
+    let page = "what came is not a .tar.gz; give the address of the archive itself, not of a page about it";
+    assert_eq!(said(b""), page);
+    assert_eq!(said(b"<html>"), page);
+    assert_eq!(
+        said(
+            &gz(b"no tar at all, but long enough for a header of one, which has five hundred bytes: ")
+                .repeat(9)
+        ),
+        page
+    );
+    // A text that does not pack: every cut falls into it.
+    let noise: Vec<u8> = (0..20_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let whole = tar().file("a.yaml", &noise).file("b.yaml", &noise).gz();
+    assert!(unpack(&whole).is_ok());
+    for cut in [3, 30, whole.len() / 2, whole.len() - 1] {
+        assert_eq!(said(&whole[..cut]), "the archive ends too early: it is not whole", "cut at {cut}");
+    }
+    let mut bad = whole.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    assert_eq!(said(&bad), "the archive is damaged; make it again", "the length at the end is wrong");
+    let mut sum = whole.clone();
+    let at = sum.len() - 8;
+    sum[at] ^= 1;
+    assert_eq!(said(&sum), "the archive is damaged; make it again", "the check sum is wrong");
+    // A whole gzip around half a tar.
+    let half = tar().file("a.yaml", &noise).0.into_inner().unwrap();
+    assert_eq!(said(&gz(&half[..5_000])), "the archive ends too early: it is not whole");
+}
+
+#[test]
+fn bombs_do_not_go_off() {
+    let zeros = vec![0; 70 * 1024 * 1024];
+    let bomb = tar().file("a.yaml", "x").file("zeros", &zeros).gz();
+    assert!(bomb.len() < 1024 * 1024, "it is small as it comes");
+    assert!(matches!(unpack(&bomb), Err(ArchiveError::TooLarge)));
+    // After the archive's end nobody looks, but the check sum does.
+    let mut behind = tar().file("a.yaml", "x").0.into_inner().unwrap();
+    behind.extend_from_slice(&zeros);
+    assert!(matches!(unpack(&gz(&behind)), Err(ArchiveError::TooLarge)));
+
+    for size in [u64::MAX / 2, 65 * 1024 * 1024] {
+        let mut declared = header(b"a.yaml", EntryType::Regular, size).as_bytes().to_vec();
+        declared.extend_from_slice(&[0; 2048]);
+        assert!(matches!(unpack(&gz(&declared)), Err(ArchiveError::TooLarge)), "{size}");
+    }
+    let mut declared = header(b"a.yaml", EntryType::Regular, 1024 * 1024).as_bytes().to_vec();
+    declared.extend_from_slice(&[0; 2048]);
+    assert!(matches!(unpack(&gz(&declared)), Err(ArchiveError::Truncated)));
+
+    let many = |count| (0..count).fold(tar(), |archive, at| archive.file(format!("{at}.txt"), ""));
+    assert!(matches!(many(10_001).unpack(), Err(ArchiveError::TooMany)));
+    assert!(many(MOST_ENTRIES - 1).file("a.yaml", "x").unpack().is_ok());
+}
+
+#[test]
+fn a_file_that_is_too_large_is_too_large_as_on_a_disk() {
+    // The check says it of a text, which needs one byte too many for that.
+    let folder = tar().file("a.yaml", vec![b'#'; 300 * 1024]).unpack().unwrap();
+    assert_eq!(folder.assistants[0].bytes.len(), crate::yaml::LARGEST + 1);
+    let wav = vec![0; 21 * 1024 * 1024];
+    assert_eq!(
+        tar().file("a.yaml", "x").file("greetings/hi.wav", &wav).refused(),
+        "`ASSISTANTS_URL/greetings/hi.wav` is 20971521 bytes; a recorded greeting may have at most 20 MB"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        changes in proptest::collection::vec((0..4096usize, proptest::prelude::any::<u8>()), 0..12),
+        cut in 0..4096usize,
+    ) {
+        let mut bytes = tar()
+            .raw(b"x", EntryType::XHeader, b"31 path=repo/assistants/b.yaml\n")
+            .file("a.yaml", "x")
+            .file("fragments/a.md", "x")
+            .0
+            .into_inner()
+            .unwrap();
+        for (at, byte) in changes {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        let _ = unpack(&gz(&bytes[..cut.min(bytes.len())]));
+        let _ = unpack(&gz(&bytes));
+        let packed = gz(&bytes);
+        let _ = unpack(&packed[..cut.min(packed.len())]);
+    }
+}

@@ -1,0 +1,364 @@
+//! Fetches the folder of assistants from afar: a `.tar.gz` by HTTPS, asked for only where it changed.
+//!
+//! The token goes to the address the owner wrote and to no other, and neither it nor a URL's query is in any
+//! message. What is in an archive, `archive.rs` knows.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
+use reqwest::{Client, Response, StatusCode};
+use rustls::{CertificateError, ClientConfig};
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+use url::Url;
+
+use super::archive::{self, ArchiveError};
+use crate::assistant::Folder;
+use crate::problem;
+use crate::secret::Secret;
+use crate::settings::is_loopback;
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a fetch may take, from the name to the last byte, redirects included.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest archive as it comes, in bytes.
+const LARGEST: usize = 32 * 1024 * 1024;
+/// How often one fetch may be sent on.
+const MOST_REDIRECTS: usize = 5;
+/// From one fetch to the next.
+const EVERY: Duration = Duration::from_secs(30);
+/// The longest pause after failures: each doubles it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// A folder somewhere else, and what is known of its last version.
+pub struct Remote {
+    url: Url,
+    /// `Bearer …`, marked as sensitive.
+    authorization: Option<HeaderValue>,
+    client: Client,
+    patience: Duration,
+    seen: Seen,
+}
+
+/// What a fetch gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The archive is the one that came before.
+    Unchanged,
+    /// Another archive, or the first. Its files are not checked yet.
+    Folder(Folder),
+}
+
+/// Why nothing was fetched. No message holds the token, or the URL's query.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("ASSISTANTS_URL must start with https:// (http:// only on this machine) and hold no user name")]
+    Url,
+    #[error("ASSISTANTS_TOKEN holds a character that no token may have; copy it again")]
+    Token,
+    #[error("TLS for ASSISTANTS_URL cannot be set up")]
+    Setup,
+    #[error("{at} wants a token (401); set ASSISTANTS_TOKEN to one that may read it")]
+    NoToken { at: String },
+    #[error("{at} does not accept ASSISTANTS_TOKEN (401); it may have lapsed: make a new one")]
+    BadToken { at: String },
+    #[error("{at} may not be read (403); set ASSISTANTS_TOKEN to a token that may read the repository")]
+    Forbidden { at: String },
+    #[error(
+        "there is nothing at {at} ({status}); check owner, repository and branch, and where the repository is \
+         private, that ASSISTANTS_TOKEN may read it"
+    )]
+    Missing { at: String, status: u16 },
+    #[error("{at} is asked too often (429); a host allows more to those who send ASSISTANTS_TOKEN")]
+    TooOften { at: String },
+    #[error("{at} has a fault of its own ({status}); nothing is to be done here, it is tried again")]
+    Fault { at: String, status: u16 },
+    #[error("{at} answers {status}, which is no archive; check ASSISTANTS_URL")]
+    Status { at: String, status: u16 },
+    #[error("{at} took longer than {} s; it is tried again", .after.as_secs_f32())]
+    Slow { at: String, after: Duration },
+    #[error("nobody knows the name in {at}; check its spelling, and this machine's DNS")]
+    NoSuchName { at: String },
+    #[error(
+        "{at} cannot be reached ({why}); check host and port, and whether this machine may connect there"
+    )]
+    Unreachable { at: String, why: String },
+    #[error("{at} is not trusted: {why}")]
+    Untrusted { at: String, why: &'static str },
+    #[error("{at} broke off in the middle of its answer; it is tried again")]
+    BrokeOff { at: String },
+    #[error("{at} leads to an address that is not https, where anybody could change the folder; {REDIRECT}")]
+    Insecure { at: String },
+    #[error("{at} leads to an address that cannot be understood; {REDIRECT}")]
+    Astray { at: String },
+    #[error("{at} is the last of more than 5 redirects; {REDIRECT}")]
+    Redirects { at: String },
+    #[error("{at} sends more than 32 MB; keep the assistants in a repository of their own")]
+    TooLarge { at: String },
+    #[error("{at}: {error}")]
+    Archive { at: String, error: ArchiveError },
+}
+
+const REDIRECT: &str = "set ASSISTANTS_URL to where the archive really is";
+
+/// The last archive that was good.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// Its entity tag, and the address that gave it, without a query.
+    tag: Option<(Url, HeaderValue)>,
+    /// Its bytes, for hosts that give no tag.
+    digest: Option<[u8; 32]>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("at", &self.place()).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// A folder that was never fetched. Trusted are the certificates of `tls`.
+    ///
+    /// # Errors
+    /// `url` is not https (or http to this machine), or `token` can be no header.
+    pub fn new(url: &str, token: Option<&Secret>, tls: &Arc<ClientConfig>) -> Result<Remote, FetchError> {
+        let url = Url::parse(url).map_err(|_| FetchError::Url)?;
+        let local = url.scheme() == "http" && is_loopback(&url);
+        let named = !url.username().is_empty() || url.password().is_some();
+        if (url.scheme() != "https" && !local) || named || url.host().is_none() {
+            return Err(FetchError::Url);
+        }
+        let bearer = |token: &Secret| {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        let authorization = token.map(|token| bearer(token).ok_or(FetchError::Token)).transpose()?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(tls))
+            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .no_proxy()
+            .build()
+            .map_err(|_| FetchError::Setup)?;
+        Ok(Remote { url, authorization, client, patience: PATIENCE, seen: Seen::default() })
+    }
+
+    /// The same folder, with so much time for a fetch in place of 20 s.
+    pub fn with_patience(self, patience: Duration) -> Remote {
+        Remote { patience, ..self }
+    }
+
+    /// Host and path, for people: without a query, which may hold a secret.
+    pub fn place(&self) -> String {
+        place(&self.url, true)
+    }
+
+    /// Asks for the archive and unpacks it, unless it is the one that came before.
+    ///
+    /// Cancel-safe: what is known of the last version changes only when a whole one was unpacked.
+    ///
+    /// # Errors
+    /// A sentence for each; the next fetch starts from the same state.
+    pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        let slow = || FetchError::Slow { at: self.place(), after: self.patience };
+        let asked = timeout(self.patience, self.ask()).await.map_err(|_| slow())??;
+        let Some((bytes, tag)) = asked else { return Ok(Fetched::Unchanged) };
+        let before = self.seen.digest;
+        // Up to 64 MB are unpacked: nobody's audio waits for that.
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let digest: [u8; 32] = Sha256::digest(&bytes).into();
+            let folder = (before != Some(digest)).then(|| archive::unpack(&bytes)).transpose();
+            folder.map(|folder| (digest, folder))
+        });
+        let unpacked = unpacked.await.unwrap_or(Err(ArchiveError::Damaged));
+        let (digest, folder) = unpacked.map_err(|error| FetchError::Archive { at: self.place(), error })?;
+        self.seen = Seen { tag, digest: Some(digest) };
+        Ok(folder.map_or(Fetched::Unchanged, Fetched::Folder))
+    }
+
+    /// The archive's bytes and its tag. `None`: the host says that it is unchanged.
+    async fn ask(&self) -> Result<Option<(Bytes, Option<(Url, HeaderValue)>)>, FetchError> {
+        let mut url = self.url.clone();
+        let mut authorization = self.authorization.as_ref();
+        for hop in 0..=MOST_REDIRECTS {
+            let at = place(&url, hop == 0);
+            let mut request = self.client.get(url.clone()).header(ACCEPT, "*/*");
+            if let Some(token) = authorization {
+                request = request.header(AUTHORIZATION, token);
+            }
+            let tag = self.seen.tag.as_ref().filter(|(from, _)| *from == without_query(&url));
+            if let Some((_, tag)) = tag {
+                request = request.header(IF_NONE_MATCH, tag);
+            }
+            let response = request.send().await.map_err(|error| failure(&error, at.clone()))?;
+            match response.status() {
+                StatusCode::OK => {
+                    let tag = response.headers().get(ETAG).map(|tag| (without_query(&url), tag.clone()));
+                    return Ok(Some((body(response, at).await?, tag)));
+                }
+                StatusCode::NOT_MODIFIED if tag.is_some() => return Ok(None),
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => {
+                    let next = self.next(&url, &response).map_err(|error| error(at))?;
+                    if next.origin() != url.origin() {
+                        // For good: a stranger who leads back must not borrow it.
+                        authorization = None;
+                    }
+                    url = next;
+                }
+                status => return Err(refusal(status, at, authorization.is_some())),
+            }
+        }
+        Err(FetchError::Redirects { at: place(&url, false) })
+    }
+
+    /// Where a redirect leads.
+    fn next(&self, from: &Url, response: &Response) -> Result<Url, fn(String) -> FetchError> {
+        let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let url = location.and_then(|location| from.join(location).ok());
+        let url =
+            url.filter(|url| url.host().is_some()).ok_or((|at| FetchError::Astray { at }) as fn(_) -> _)?;
+        let local = url.scheme() == "http" && is_loopback(&url) && self.url.scheme() == "http";
+        match url.scheme() == "https" || local {
+            true => Ok(url),
+            false => Err(|at| FetchError::Insecure { at }),
+        }
+    }
+}
+
+/// The whole body, where it is not too large.
+async fn body(mut response: Response, at: String) -> Result<Bytes, FetchError> {
+    let announced = response.content_length().unwrap_or_default();
+    if announced > LARGEST as u64 {
+        return Err(FetchError::TooLarge { at });
+    }
+    let mut bytes = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > LARGEST => {
+                return Err(FetchError::TooLarge { at });
+            }
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes.freeze()),
+            Err(_) => return Err(FetchError::BrokeOff { at }),
+        }
+    }
+}
+
+/// An address for people. Of one that we were sent to only the host: its path may be a secret.
+fn place(url: &Url, own: bool) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    match own {
+        true => format!("ASSISTANTS_URL (`{host}{port}{}`)", problem::masked(url.path())),
+        false => format!("`{host}{port}`, where ASSISTANTS_URL leads,"),
+    }
+}
+
+fn without_query(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+fn refusal(status: StatusCode, at: String, with_token: bool) -> FetchError {
+    let code = status.as_u16();
+    match code {
+        401 if with_token => FetchError::BadToken { at },
+        401 => FetchError::NoToken { at },
+        403 => FetchError::Forbidden { at },
+        404 | 410 => FetchError::Missing { at, status: code },
+        429 => FetchError::TooOften { at },
+        500..=599 => FetchError::Fault { at, status: code },
+        _ => FetchError::Status { at, status: code },
+    }
+}
+
+/// Why no answer came, from the depth of what the client says: its own words may quote the URL.
+fn failure(error: &reqwest::Error, at: String) -> FetchError {
+    if error.is_timeout() {
+        return FetchError::Slow { at, after: CONNECT };
+    }
+    let mut cause = error.source();
+    let mut why = None;
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return FetchError::Untrusted { at, why: distrust(error) };
+        }
+        // These errors have no types that could be seen: of the resolver, and of TLS about a name.
+        let text = error.to_string();
+        if text.starts_with("dns error") || text == "invalid dns name" {
+            return FetchError::NoSuchName { at };
+        }
+        let io = error.downcast_ref::<io::Error>();
+        why = io.map(|error| error.kind().to_string()).or(why);
+        // What an I/O error wraps is not its source.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    match (error.is_connect(), why) {
+        (true, why) => FetchError::Unreachable { at, why: why.unwrap_or_else(|| "no connection".to_owned()) },
+        (false, _) => FetchError::BrokeOff { at },
+    }
+}
+
+fn distrust(error: &rustls::Error) -> &'static str {
+    use CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "its certificate has lapsed; check this machine's clock, or wait until its owner renews it"
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "its certificate is for another name; check the host in ASSISTANTS_URL"
+        }
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "nobody vouches for its certificate; name a bundle with its authority in SSL_CERT_FILE"
+        }
+        rustls::Error::InvalidCertificate(_) => "its certificate is not valid",
+        _ => "TLS with it fails; check that the port speaks https",
+    }
+}
+
+/// When the next fetch is due, and what the log is told: a failure once, until it changes or is over.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    failures: u32,
+    said: Option<String>,
+}
+
+impl Rounds {
+    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: 30 s, and after
+    /// failures twice as long each time, at most 5 minutes.
+    pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
+        let Err(error) = outcome else {
+            if self.said.is_some() {
+                tracing::info!("The folder from afar can be fetched again");
+            }
+            *self = Rounds::default();
+            return EVERY;
+        };
+        let why = error.to_string();
+        if self.said.as_ref() != Some(&why) {
+            tracing::warn!(%why, "The folder from afar cannot be fetched; what runs stays");
+            self.said = Some(why);
+        }
+        // Capped long before it could overflow.
+        let pause = EVERY * 2u32.pow(self.failures.min(8));
+        self.failures += 1;
+        pause.min(LONGEST_PAUSE)
+    }
+}
