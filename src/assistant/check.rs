@@ -138,6 +138,67 @@ impl Assistant {
     }
 }
 
+impl Assistant {
+    /// The top-level keys in which the other differs. Empty for equal ones.
+    pub(super) fn changed_keys(&self, other: &Assistant) -> Vec<&'static str> {
+        // Every field is named, so that a new one cannot be forgotten.
+        let Assistant {
+            subject: Subject { name: _, description, zone, callers, variables },
+            claims,
+            rest,
+            provider,
+            model,
+            voice,
+            speed,
+            temperature,
+            reasoning,
+            instructions,
+            first,
+            say,
+            clip,
+            interruptible,
+            turn_taking,
+            transcription,
+            call_control,
+            limits,
+            busy,
+            on_failure,
+        } = self;
+        // The assistant's own text comes first, then those of its fragments.
+        let (own, fragments) = instructions.split_at(instructions.len().min(1));
+        let (other_own, other_fragments) = other.instructions.split_at(other.instructions.len().min(1));
+        let same = [
+            ("description", *description == other.subject.description),
+            ("numbers", *claims == other.claims && *rest == other.rest),
+            ("provider", *provider == other.provider),
+            ("model", *model == other.model),
+            ("voice", *voice == other.voice),
+            ("speed", *speed == other.speed),
+            ("temperature", *temperature == other.temperature),
+            ("reasoning", *reasoning == other.reasoning),
+            ("timezone", *zone == other.subject.zone),
+            ("callers", *callers == other.subject.callers),
+            ("variables", *variables == other.subject.variables),
+            ("instructions", own == other_own),
+            ("fragments", fragments == other_fragments),
+            (
+                "greeting",
+                *first == other.first
+                    && *say == other.say
+                    && *clip == other.clip
+                    && *interruptible == other.interruptible,
+            ),
+            ("turn_taking", *turn_taking == other.turn_taking),
+            ("transcription", *transcription == other.transcription),
+            ("call_control", *call_control == other.call_control),
+            ("limits", *limits == other.limits),
+            ("busy", *busy == other.busy),
+            ("on_failure", *on_failure == other.on_failure),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+}
+
 impl fmt::Debug for Assistant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Assistant({})", self.subject.name)

@@ -12,6 +12,6 @@ mod written;
 
 pub use check::Assistant;
 pub use prompt::{Facts, PlanError};
-pub use roster::{Checked, Folder, Roster};
+pub use roster::{Changes, Checked, Folder, Roster};
 
 pub use crate::yaml::SourceFile;

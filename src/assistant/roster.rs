@@ -34,6 +34,45 @@ pub struct Roster {
     rest: Option<Arc<Assistant>>,
 }
 
+/// What differs between two rosters, by name: a log may hold it. In the order of the names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    /// Each with the top-level keys that mean something else: a fragment's text counts as `fragments` of whoever uses
+    /// it, a recording's sound as `greeting`.
+    pub changed: Vec<(String, Vec<&'static str>)>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    /// `added clinic; removed desk; changed pizzeria (voice, instructions)`. Long lists are cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Names of each kind: an edit of a thousand files must still fit a log line.
+        const MOST: usize = 40;
+        let changed = self.changed.iter().map(|(name, keys)| format!("{name} ({})", keys.join(", ")));
+        let kinds = [
+            ("added", self.added.clone()),
+            ("removed", self.removed.clone()),
+            ("changed", changed.collect::<Vec<_>>()),
+        ];
+        let told = kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| {
+            let more = names.len().saturating_sub(MOST);
+            let names = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+            match more {
+                0 => format!("{kind} {names}"),
+                more => format!("{kind} {names} and {more} more"),
+            }
+        });
+        f.write_str(&told.collect::<Vec<_>>().join("; "))
+    }
+}
+
 /// What checking a folder gave.
 #[derive(Debug)]
 pub struct Checked {
@@ -157,6 +196,19 @@ impl Roster {
         let mut roster = self.clone();
         roster.numbers.insert(number, assistant);
         Some(roster)
+    }
+
+    /// What `next` has that this roster has not, and the other way round. Empty for rosters that are equal.
+    pub fn changes(&self, next: &Roster) -> Changes {
+        let missing = |from: &Roster, other: &Roster| {
+            let names = from.assistants.keys().filter(|name| !other.assistants.contains_key(*name));
+            names.cloned().collect()
+        };
+        let changed = self.assistants.iter().filter_map(|(name, before)| {
+            let keys = before.changed_keys(next.assistants.get(name)?);
+            (!keys.is_empty()).then(|| (name.clone(), keys))
+        });
+        Changes { added: missing(next, self), removed: missing(self, next), changed: changed.collect() }
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {

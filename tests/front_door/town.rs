@@ -97,6 +97,7 @@ impl Town {
             settings,
             ready,
             roster,
+            reload: None,
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
