@@ -289,3 +289,85 @@ fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, O
     }
     greetings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::OPENAI_REALTIME_URL;
+
+    fn roster(files: &[(&str, &str)]) -> Roster {
+        let mut folder = Folder::default();
+        for (name, text) in files {
+            let kind = match name.ends_with(".md") {
+                true => &mut folder.fragments,
+                false => &mut folder.assistants,
+            };
+            kind.push(SourceFile::new(*name, *text));
+        }
+        let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+        Roster::check(&folder, &BTreeMap::new(), &[provider]).roster.unwrap()
+    }
+
+    #[test]
+    fn changes_are_told_by_name_and_key() {
+        const PLAIN: &str = "instructions: Hi.\n";
+        let one = |more: &str| roster(&[("a.yaml", &format!("{PLAIN}{more}"))]);
+        for (what, before, after, told) in [
+            ("nothing", one(""), one("# A comment\nvoice: marin\n"), ""),
+            ("a file came", one(""), roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), "added b"),
+            ("a file went", roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), one(""), "removed b"),
+            ("a file was renamed", one(""), roster(&[("b.yaml", PLAIN)]), "added b; removed a"),
+            ("a text", one(""), roster(&[("a.yaml", "instructions: Ho.\n")]), "changed a (instructions)"),
+            ("a number", one("numbers: [\"+15550100001\"]\n"), one(""), "changed a (numbers)"),
+            ("every other number", one("numbers: [\"*\"]\n"), one(""), "changed a (numbers)"),
+            (
+                "a variable",
+                one("variables: { x: 1 }\n"),
+                one("variables: { x: 2 }\n"),
+                "changed a (variables)",
+            ),
+            ("a caller", one("callers: { \"+15550100002\": Anna }\n"), one(""), "changed a (callers)"),
+            ("a line", one(""), one("busy: { say: Later. }\n"), "changed a (busy)"),
+            (
+                "who is dialled",
+                one(""),
+                one("on_failure: { dial: \"+15550100003\" }\n"),
+                "changed a (on_failure)",
+            ),
+            ("turns", one(""), one("turn_taking: { silence: 700ms }\n"), "changed a (turn_taking)"),
+            (
+                "many keys",
+                one(""),
+                one(
+                    "voice: cedar\nspeed: 1.2\ntimezone: America/New_York\ncall_control: { end_call: true }\n",
+                ),
+                "changed a (voice, speed, timezone, call_control)",
+            ),
+            (
+                "a fragment counts for those who use it",
+                roster(&[
+                    ("a.yaml", "instructions: Hi.\nfragments: [x]\n"),
+                    ("b.yaml", PLAIN),
+                    ("x.md", "One."),
+                ]),
+                roster(&[
+                    ("a.yaml", "instructions: Hi.\nfragments: [x]\n"),
+                    ("b.yaml", PLAIN),
+                    ("x.md", "Two."),
+                ]),
+                "changed a (fragments)",
+            ),
+        ] {
+            let changes = before.changes(&after);
+            assert_eq!(changes.to_string(), told, "{what}");
+            assert_eq!(changes.is_empty(), before == after, "{what}: no change is an equal roster");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_changes_is_cut() {
+        let added = (0..1_000).map(|number| format!("a{number:03}")).collect();
+        let told = Changes { added, ..Changes::default() }.to_string();
+        assert!(told.starts_with("added a000, a001") && told.ends_with("a039 and 960 more"), "{told}");
+    }
+}

@@ -17,6 +17,9 @@ use super::read::read_folder;
 use super::settings::SettingsFile;
 use super::stamps::Stamps;
 
+/// How often a disk that does not rest is read before it is left alone again.
+const RESTLESS_TRIES: usize = 20;
+
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -93,20 +96,21 @@ impl Watcher {
 
     async fn watch(&mut self) {
         self.arm().await;
+        let mut rested = true;
         loop {
-            while !self.look().await {
-                self.quiet().await;
+            while !self.look(rested).await {
+                rested = self.quiet().await;
             }
             loop {
                 tokio::select! {
                     () = self.news.notified() => {
-                        self.quiet().await;
+                        rested = self.quiet().await;
                         break;
                     }
                     () = sleep(self.pace.poll) => {
                         self.arm().await;
                         if self.stamps.as_ref() != Some(&self.stamps().await) {
-                            self.quiet().await;
+                            rested = self.quiet().await;
                             break;
                         }
                         if !self.sure {
@@ -118,8 +122,8 @@ impl Watcher {
         }
     }
 
-    /// Waits until the disk is at rest, following the places as they move.
-    async fn quiet(&mut self) {
+    /// Waits until the disk is at rest, following the places as they move. `false` when it does not come to rest.
+    async fn quiet(&mut self) -> bool {
         self.arm().await;
         let limit = Instant::now() + self.pace.at_most;
         loop {
@@ -136,7 +140,7 @@ impl Watcher {
                 }
             }
             if Instant::now() >= limit {
-                return;
+                return false;
             }
             let moved = self.arm().await;
             let written = match before {
@@ -144,27 +148,28 @@ impl Watcher {
                 None => false,
             };
             if !moved && !written {
-                return;
+                return true;
             }
         }
     }
 
-    /// Reads all and hands it over. `false` when somebody wrote meanwhile: what was read may be torn.
-    async fn look(&mut self) -> bool {
+    /// Reads all and hands it over. `false` when somebody wrote meanwhile, so that what was read may be torn; on a
+    /// disk that does not rest, a moment between two writes is tried for.
+    async fn look(&mut self, rested: bool) -> bool {
         let (dir, settings) = (self.dir.clone(), self.settings_path());
+        let tries = if rested { 1 } else { RESTLESS_TRIES };
         let read = blocking(move || {
-            let before = Stamps::take(&dir, settings.as_deref());
-            let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
-            let read = settings.as_deref().map(std::fs::read);
-            let after = Stamps::take(&dir, settings.as_deref());
-            (before, folder, read, after)
+            let one_try = || {
+                let before = Stamps::take(&dir, settings.as_deref());
+                let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
+                let read = settings.as_deref().map(std::fs::read);
+                (before == Stamps::take(&dir, settings.as_deref())).then_some((before, folder, read))
+            };
+            (0..tries).find_map(|_| one_try())
         });
-        let (before, folder, settings, after) = read.await;
-        if before != after {
-            return false;
-        }
-        self.sure = self.stamps.as_ref() == Some(&after);
-        self.stamps = Some(after);
+        let Some((stamps, folder, settings)) = read.await else { return false };
+        self.sure = self.stamps.as_ref() == Some(&stamps);
+        self.stamps = Some(stamps);
         self.keeper.apply(folder).await;
         if let (Some(file), Some(read)) = (&mut self.settings, settings) {
             file.look(read);
