@@ -3,8 +3,9 @@
 //! It alone listens for signals. The first closes the door: calls go on for as long as they may, then hear a
 //! goodbye. The second ends everything at once.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use crate::assistant::Roster;
 use crate::http::{self, Door, DoorParts};
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
+use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{House, HouseParts};
 use crate::settings::{ServeSettings, Settings};
 use crate::wire::twilio::signature;
@@ -37,7 +38,10 @@ const SPARE_CONNECTIONS: usize = 1024;
 pub struct Serve {
     pub settings: Settings,
     pub ready: ServeSettings,
+    /// In force at start.
     pub roster: Roster,
+    /// Where edits of the roster are looked for. `None`: it stays as it is.
+    pub reload: Option<Reload>,
     pub listener: TcpListener,
     /// Where `/metrics` answers by itself.
     pub metrics_listener: Option<TcpListener>,
@@ -46,19 +50,32 @@ pub struct Serve {
     pub journal: Option<Journal>,
 }
 
+/// What is read again when it changes.
+pub struct Reload {
+    /// The folder of assistants.
+    pub dir: PathBuf,
+    /// `switchboard.yaml`, there or not. What it says of the server is not reloaded: a change is said.
+    pub settings_file: PathBuf,
+    /// What `${NAME}` stands for, and where settings come from besides the file.
+    pub environment: BTreeMap<String, String>,
+}
+
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
 ///
 /// # Errors
 /// When the system's certificates cannot be read though the provider's address needs them.
 pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Serve { settings, ready, roster, listener, metrics_listener, metrics: handle, journal } = serve;
+    let Serve { settings, ready, roster, reload, listener, metrics_listener, metrics: handle, journal } =
+        serve;
     let secure = ready.provider.url.starts_with("wss:");
     let tls = client_config(secure, settings.ssl_cert_file.as_deref())?;
     metrics::roster_loaded();
     let assistants = roster.len();
-    let (_roster, roster) = watch::channel(Arc::new(roster));
+    let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
+    let environment = Arc::new(environment);
+    let keeper = Keeper::new(roster, environment.clone(), [ready.provider.clone()]);
     let house = Arc::new(House::new(HouseParts {
-        roster,
+        roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),
         machine: settings.machine.clone().unwrap_or_default(),
         max_calls: settings.max_calls,
@@ -69,6 +86,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let upkeep = handle.clone();
     let door = Door::new(DoorParts {
         house: house.clone(),
+        standing: keeper.standing(),
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
         on_fly: settings.on_fly,
@@ -92,8 +110,16 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
             }
         });
     }
+    let watching = stop.child_token();
+    if let Some(reload) = reload {
+        let file = SettingsFile::new(reload.settings_file, environment, settings.clone());
+        let watcher = Watcher::new(keeper, reload.dir, Some(file), Pace::default());
+        listening.spawn(watcher.run(watching.clone()));
+    }
     tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
     shutdown.await;
+    // No call begins any more that an edit could reach.
+    watching.cancel();
     drain(&house, settings.drain).await;
     stop.cancel();
     let _ = timeout(Duration::from_secs(2), async { while listening.join_next().await.is_some() {} }).await;

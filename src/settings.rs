@@ -558,5 +558,7 @@ fn hide_lines(source: &mut Source, bytes: &[u8]) {
     }
 }
 
+mod changes;
+
 #[cfg(test)]
 mod tests;

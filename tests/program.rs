@@ -120,7 +120,7 @@ fn the_shipped_folder_is_fine() {
 struct Serving {
     child: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Serving {
@@ -140,7 +140,7 @@ impl Serving {
             }
         };
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port, _folder: folder }
+        Self { child, port, folder }
     }
 
     fn get(&self, path: &str) -> String {
@@ -149,6 +149,20 @@ impl Serving {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// Waits until `/readyz` says so; it must be ready all the while.
+    fn ready_with(&self, words: &str) {
+        let asked = Instant::now();
+        loop {
+            let answer = self.get("/readyz");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            if answer.contains(words) {
+                return;
+            }
+            assert!(asked.elapsed() < Duration::from_secs(20), "`{words}` is not in {answer}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn signal(&self, signal: &str) {
@@ -162,6 +176,19 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn an_edit_is_in_force_without_a_restart() {
+    let serving = Serving::start();
+    let file = |name: &str| serving.folder.path().join("assistants").join(name);
+    serving.ready_with("\"assistants\":1,\"generation\":1,\"problems\":0");
+    std::fs::write(file("b.yaml"), "instructions: You take messages.\n").unwrap();
+    serving.ready_with("\"assistants\":2,\"generation\":2,\"problems\":0");
+    std::fs::write(file("b.yaml"), "instructions: [\n").unwrap();
+    serving.ready_with("\"assistants\":2,\"generation\":2,\"problems\":1");
+    std::fs::remove_file(file("b.yaml")).unwrap();
+    serving.ready_with("\"assistants\":1,\"generation\":3,\"problems\":0");
 }
 
 #[test]

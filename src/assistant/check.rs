@@ -39,7 +39,9 @@ pub struct Assistant {
     speed: Option<f64>,
     temperature: Option<f64>,
     reasoning: Option<Effort>,
-    prompt: Vec<Part>,
+    /// Its own part of the prompt.
+    instructions: Option<Part>,
+    fragments: Vec<Part>,
     toolboxes: Vec<Toolbox>,
     first: First,
     say: Option<String>,
@@ -140,7 +142,9 @@ impl Assistant {
                 .render(template, facts)
                 .map_err(|reason| PlanError { assistant: self.subject.name.clone(), reason })
         };
-        let parts = self.prompt.iter().map(|part| Ok(part.under_heading(&render(&part.template)?)));
+        let tools = tool_parts(&self.toolboxes);
+        let parts = self.instructions.iter().chain(&self.fragments).chain(&tools);
+        let parts = parts.map(|part| Ok(part.under_heading(&render(&part.template)?)));
         let parts: Vec<String> = parts.collect::<Result<_, PlanError>>()?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         let line = |line: &Line| Ok(Line { say: render(&line.say)?, language: line.language.clone() });
@@ -166,6 +170,74 @@ impl Assistant {
             busy: line(&self.busy)?,
             on_failure: OnFailure { line: line(&self.on_failure.line)?, dial: self.on_failure.dial.clone() },
         })
+    }
+}
+
+impl Assistant {
+    /// The top-level keys in which the other differs. Empty for equal ones.
+    pub(super) fn changed_keys(&self, other: &Assistant) -> Vec<&'static str> {
+        // Every field is named, so that a new one cannot be forgotten.
+        let Assistant {
+            subject: Subject { name: _, description, zone, callers, variables },
+            claims,
+            rest,
+            provider,
+            model,
+            voice,
+            speed,
+            temperature,
+            reasoning,
+            instructions,
+            fragments,
+            toolboxes,
+            first,
+            say,
+            clip,
+            interruptible,
+            turn_taking,
+            transcription,
+            call_control,
+            limits,
+            busy,
+            on_failure,
+        } = self;
+        let same_tools = |kinds: &[ToolKind]| {
+            let of = |boxes: &[Toolbox]| -> Vec<Toolbox> {
+                boxes.iter().filter(|toolbox| kinds.contains(&toolbox.kind)).cloned().collect()
+            };
+            of(toolboxes) == of(&other.toolboxes)
+        };
+        let same = [
+            ("description", *description == other.subject.description),
+            ("numbers", *claims == other.claims && *rest == other.rest),
+            ("provider", *provider == other.provider),
+            ("model", *model == other.model),
+            ("voice", *voice == other.voice),
+            ("speed", *speed == other.speed),
+            ("temperature", *temperature == other.temperature),
+            ("reasoning", *reasoning == other.reasoning),
+            ("timezone", *zone == other.subject.zone),
+            ("callers", *callers == other.subject.callers),
+            ("variables", *variables == other.subject.variables),
+            ("instructions", *instructions == other.instructions),
+            ("fragments", *fragments == other.fragments),
+            ("mcp", same_tools(&[ToolKind::Runtime, ToolKind::Provider])),
+            ("functions", same_tools(&[ToolKind::Function])),
+            (
+                "greeting",
+                *first == other.first
+                    && *say == other.say
+                    && *clip == other.clip
+                    && *interruptible == other.interruptible,
+            ),
+            ("turn_taking", *turn_taking == other.turn_taking),
+            ("transcription", *transcription == other.transcription),
+            ("call_control", *call_control == other.call_control && same_tools(&[ToolKind::Transfer])),
+            ("limits", *limits == other.limits),
+            ("busy", *busy == other.busy),
+            ("on_failure", *on_failure == other.on_failure),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
 }
 
@@ -244,12 +316,11 @@ impl<'a> Check<'a> {
         };
 
         let mut texts: Vec<Text<'a>> = Vec::new();
-        let mut own = Vec::new();
+        let mut own = None;
         match top.take("instructions") {
             Some(node) => {
-                if let Some(template) = self.template(node, "instructions", &mut texts) {
-                    own.push(Part { heading: "Your role".to_owned(), template });
-                }
+                let template = self.template(node, "instructions", &mut texts);
+                own = template.map(|template| Part { heading: "Your role".to_owned(), template });
             }
             None => {
                 let (span, help) = (
@@ -298,7 +369,8 @@ impl<'a> Check<'a> {
             speed,
             temperature,
             reasoning,
-            prompt: own.into_iter().chain(fragments).chain(tool_parts(&toolboxes)).collect(),
+            instructions: own,
+            fragments,
             toolboxes,
             first,
             say,

@@ -15,6 +15,6 @@ mod written;
 
 pub use check::{Assistant, ToolKind, Toolbox};
 pub use prompt::{Facts, PlanError};
-pub use roster::{Checked, Folder, Roster, is_name};
+pub use roster::{Changes, Checked, Folder, Roster, is_name};
 
 pub use crate::yaml::SourceFile;

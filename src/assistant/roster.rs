@@ -35,6 +35,45 @@ pub struct Roster {
     rest: Option<Arc<Assistant>>,
 }
 
+/// What differs between two rosters, by name: a log may hold it. In the order of the names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    /// Each with the top-level keys that mean something else: a fragment's text counts as `fragments` of whoever uses
+    /// it, a recording's sound as `greeting`.
+    pub changed: Vec<(String, Vec<&'static str>)>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    /// `added clinic; removed desk; changed pizzeria (voice, instructions)`. Long lists are cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Names of each kind: an edit of a thousand files must still fit a log line.
+        const MOST: usize = 40;
+        let changed = self.changed.iter().map(|(name, keys)| format!("{name} ({})", keys.join(", ")));
+        let kinds = [
+            ("added", self.added.clone()),
+            ("removed", self.removed.clone()),
+            ("changed", changed.collect::<Vec<_>>()),
+        ];
+        let told = kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| {
+            let more = names.len().saturating_sub(MOST);
+            let names = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+            match more {
+                0 => format!("{kind} {names}"),
+                more => format!("{kind} {names} and {more} more"),
+            }
+        });
+        f.write_str(&told.collect::<Vec<_>>().join("; "))
+    }
+}
+
 /// What checking a folder gave.
 #[derive(Debug)]
 pub struct Checked {
@@ -185,6 +224,19 @@ impl Roster {
         Some(roster)
     }
 
+    /// What `next` has that this roster has not, and the other way round. Empty for rosters that are equal.
+    pub fn changes(&self, next: &Roster) -> Changes {
+        let missing = |from: &Roster, other: &Roster| {
+            let names = from.assistants.keys().filter(|name| !other.assistants.contains_key(*name));
+            names.cloned().collect()
+        };
+        let changed = self.assistants.iter().filter_map(|(name, before)| {
+            let keys = before.changed_keys(next.assistants.get(name)?);
+            (!keys.is_empty()).then(|| (name.clone(), keys))
+        });
+        Changes { added: missing(next, self), removed: missing(self, next), changed: changed.collect() }
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {
         self.assistants.get(name)
     }
@@ -267,4 +319,86 @@ fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, O
         greetings.insert(name.unwrap_or_default().to_owned(), clip);
     }
     greetings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::OPENAI_REALTIME_URL;
+
+    fn roster(files: &[(&str, &str)]) -> Roster {
+        let mut folder = Folder::default();
+        for (name, text) in files {
+            let kind = match name.ends_with(".md") {
+                true => &mut folder.fragments,
+                false => &mut folder.assistants,
+            };
+            kind.push(SourceFile::new(*name, *text));
+        }
+        let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+        Roster::check(&folder, &BTreeMap::new(), &[provider]).roster.unwrap()
+    }
+
+    #[test]
+    fn changes_are_told_by_name_and_key() {
+        const PLAIN: &str = "instructions: Hi.\n";
+        let one = |more: &str| roster(&[("a.yaml", &format!("{PLAIN}{more}"))]);
+        for (what, before, after, told) in [
+            ("nothing", one(""), one("# A comment\nvoice: marin\n"), ""),
+            ("a file came", one(""), roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), "added b"),
+            ("a file went", roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), one(""), "removed b"),
+            ("a file was renamed", one(""), roster(&[("b.yaml", PLAIN)]), "added b; removed a"),
+            ("a text", one(""), roster(&[("a.yaml", "instructions: Ho.\n")]), "changed a (instructions)"),
+            ("a number", one("numbers: [\"+15550100001\"]\n"), one(""), "changed a (numbers)"),
+            ("every other number", one("numbers: [\"*\"]\n"), one(""), "changed a (numbers)"),
+            (
+                "a variable",
+                one("variables: { x: 1 }\n"),
+                one("variables: { x: 2 }\n"),
+                "changed a (variables)",
+            ),
+            ("a caller", one("callers: { \"+15550100002\": Anna }\n"), one(""), "changed a (callers)"),
+            ("a line", one(""), one("busy: { say: Later. }\n"), "changed a (busy)"),
+            (
+                "who is dialled",
+                one(""),
+                one("on_failure: { dial: \"+15550100003\" }\n"),
+                "changed a (on_failure)",
+            ),
+            ("turns", one(""), one("turn_taking: { silence: 700ms }\n"), "changed a (turn_taking)"),
+            (
+                "many keys",
+                one(""),
+                one(
+                    "voice: cedar\nspeed: 1.2\ntimezone: America/New_York\ncall_control: { end_call: true }\n",
+                ),
+                "changed a (voice, speed, timezone, call_control)",
+            ),
+            (
+                "a fragment counts for those who use it",
+                roster(&[
+                    ("a.yaml", "instructions: Hi.\nfragments: [x]\n"),
+                    ("b.yaml", PLAIN),
+                    ("x.md", "One."),
+                ]),
+                roster(&[
+                    ("a.yaml", "instructions: Hi.\nfragments: [x]\n"),
+                    ("b.yaml", PLAIN),
+                    ("x.md", "Two."),
+                ]),
+                "changed a (fragments)",
+            ),
+        ] {
+            let changes = before.changes(&after);
+            assert_eq!(changes.to_string(), told, "{what}");
+            assert_eq!(changes.is_empty(), before == after, "{what}: no change is an equal roster");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_changes_is_cut() {
+        let added = (0..1_000).map(|number| format!("a{number:03}")).collect();
+        let told = Changes { added, ..Changes::default() }.to_string();
+        assert!(told.starts_with("added a000, a001") && told.ends_with("a039 and 960 more"), "{told}");
+    }
 }

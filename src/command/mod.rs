@@ -19,10 +19,13 @@ use crate::observe;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
-use crate::reload::read::read_folder;
-use crate::serve::{self, Serve};
+use crate::reload::{self, read::read_folder};
+use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources};
 use crate::yaml::SourceFile;
+
+/// The settings' file, where there is one.
+const FILE: &str = "switchboard.yaml";
 
 /// Answers phone numbers with voice assistants.
 #[derive(Debug, Parser)]
@@ -182,8 +185,17 @@ async fn serve_command() -> Result<(), Failure> {
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
     let shutdown = serve::signalled()?;
-    let serve =
-        Serve { settings, ready, roster, listener, metrics_listener, metrics: Some(metrics), journal: None };
+    let reload = Reload { dir: settings.assistants_dir.clone(), settings_file: FILE.into(), environment };
+    let serve = Serve {
+        settings,
+        ready,
+        roster,
+        reload: Some(reload),
+        listener,
+        metrics_listener,
+        metrics: Some(metrics),
+        journal: None,
+    };
     Ok(serve::run(serve, shutdown).await?)
 }
 
@@ -205,8 +217,7 @@ fn look(
     environment: &BTreeMap<String, String>,
     provider: Arc<Provider>,
 ) -> Result<Checked, Vec<Problem>> {
-    let folder = read_folder(dir)
-        .map_err(|error| vec![Problem::about("folder", "folder.unreadable", error.to_string())])?;
+    let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
     Ok(Roster::check(&folder, environment, &[provider]))
 }
 
@@ -216,15 +227,7 @@ pub(crate) fn folder(
     environment: &BTreeMap<String, String>,
     provider: Arc<Provider>,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let checked = look(dir, environment, provider)?;
-    match checked.roster {
-        Ok(roster) => Ok((roster, checked.warnings)),
-        Err(mut problems) => {
-            problems.extend(checked.warnings);
-            problem::sort(&mut problems);
-            Err(problems)
-        }
-    }
+    reload::check(read_folder(dir).map_err(|error| vec![error.into()]), environment, &[provider])
 }
 
 /// The environment, with what `.env` adds; the file never overrides.
@@ -251,7 +254,6 @@ pub(crate) fn environment() -> anyhow::Result<BTreeMap<String, String>> {
 
 /// `switchboard.yaml`, where there is one.
 pub(crate) fn settings_file() -> anyhow::Result<Option<SourceFile>> {
-    const FILE: &str = "switchboard.yaml";
     match std::fs::read(FILE) {
         Ok(bytes) => Ok(Some(SourceFile::new(FILE, bytes))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -19,7 +19,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
+use crate::reload::Standing;
 use crate::secret::Secret;
 use crate::session::House;
 use crate::wire::twilio::signature::Keys;
@@ -35,6 +37,7 @@ pub struct Door(Arc<Inner>);
 
 struct Inner {
     house: Arc<House>,
+    standing: watch::Receiver<Standing>,
     keys: Keys,
     public_url: String,
     on_fly: bool,
@@ -45,6 +48,8 @@ struct Inner {
 /// What a door is built from.
 pub struct DoorParts {
     pub house: Arc<House>,
+    /// How the roster in force stands, for `/readyz`.
+    pub standing: watch::Receiver<Standing>,
     pub keys: Keys,
     /// The address that Twilio calls, without a slash at its end.
     pub public_url: String,
@@ -57,8 +62,8 @@ pub struct DoorParts {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { house, keys, public_url, on_fly, metrics, metrics_token } = parts;
-        Self(Arc::new(Inner { house, keys, public_url, on_fly, metrics, metrics_token }))
+        let DoorParts { house, standing, keys, public_url, on_fly, metrics, metrics_token } = parts;
+        Self(Arc::new(Inner { house, standing, keys, public_url, on_fly, metrics, metrics_token }))
     }
 
     fn house(&self) -> &Arc<House> {

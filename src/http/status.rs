@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Door;
 use super::guard::Signed;
 use crate::observe::metrics as count;
+use crate::reload::Standing;
 use crate::secret::Secret;
 use crate::wire::twilio::webhook::{CallRequest, CallStatus};
 
@@ -44,7 +45,10 @@ pub async fn readyz(State(door): State<Door>) -> Response {
     } else {
         (StatusCode::OK, "ready")
     };
-    let body = json!({"status": status, "assistants": house.assistants(), "generation": 1, "problems": 0});
+    let Standing { generation, problems } = *door.0.standing.borrow();
+    let assistants = house.assistants();
+    let body =
+        json!({"status": status, "assistants": assistants, "generation": generation, "problems": problems});
     (code, Json(body)).into_response()
 }
 

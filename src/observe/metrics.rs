@@ -32,7 +32,10 @@ fn describe() {
     describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
     describe_counter!("switchboard_interruptions_total", "Times the caller talked over the assistant");
     describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
-    describe_counter!("switchboard_reloads_total", "Reloads of the assistants, by outcome");
+    describe_counter!(
+        "switchboard_reloads_total",
+        "Edits of the assistants: applied, held_back (it has errors), mended (back to what is in force)"
+    );
     describe_gauge!(
         "switchboard_reload_last_success_timestamp_seconds",
         "When the roster in force was loaded"

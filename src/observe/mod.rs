@@ -6,6 +6,7 @@
 pub mod ended;
 pub mod journal;
 pub mod metrics;
+pub mod reloaded;
 
 use std::io::IsTerminal;
 

@@ -213,6 +213,7 @@ impl Server {
             settings,
             ready,
             roster: choice.roster.clone(),
+            reload: None,
             listener,
             metrics_listener: None,
             metrics: None,

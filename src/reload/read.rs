@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::assistant::{Folder, SourceFile};
+use crate::problem::Problem;
 
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
@@ -38,6 +39,12 @@ pub enum ReadError {
     LargeGreetings,
     #[error("`{}` holds more than 10,000 files; is it the right folder?", .0.display())]
     TooMany(PathBuf),
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Problem {
+        Problem::about("folder", "folder.unreadable", error.to_string())
+    }
 }
 
 /// Reads every `*.yaml`, `fragments/*.md` and `greetings/*.wav`, in the order of their names.

@@ -165,3 +165,19 @@ fn a_broken_file_shows_no_secret() {
     let problems = read(Some("twilio_auth_token: hunter2\nport: [1\n"), &[]).unwrap_err();
     assert!(!problem::pretty(&problems).contains("hunter2"), "{}", problem::pretty(&problems));
 }
+
+#[test]
+fn changed_settings_are_told_by_name() {
+    let read = |text: &str| {
+        let file = Some(crate::yaml::SourceFile::new("switchboard.yaml", text));
+        Settings::read(&Sources { file, environment: BTreeMap::new() }).unwrap()
+    };
+    let before = read("port: 5050\n");
+    assert_eq!(before.changed(&read("# The default\n")), [""; 0]);
+    let after =
+        read("port: 1\nmax_calls: 2\ndrain_seconds: 3\nmetrics_token: four\ntwilio_shared_keys: [a=b]\n");
+    assert_eq!(
+        before.changed(&after),
+        ["twilio_shared_keys", "port", "max_calls", "drain_seconds", "metrics_token"]
+    );
+}

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod calls;
+mod edits;
 mod failures;
 mod interruptions;
 mod tls;

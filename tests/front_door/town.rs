@@ -2,6 +2,7 @@
 //! other, and a watch over every log line.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::call::{EndReason, Note, Tally};
 use switchboard::observe::journal::{Happening, What};
-use switchboard::serve::{self, Serve};
+use switchboard::reload::read::read_folder;
+use switchboard::serve::{self, Reload, Serve};
 use switchboard::settings::{Settings, Sources};
 use switchboard::simulate::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
 use switchboard::simulate::model::{ModelOptions, ModelServer, SessionLog};
@@ -61,6 +63,28 @@ impl Town {
         model: ModelOptions,
         settings: &[(&str, &str)],
     ) -> Self {
+        let folder = Folder {
+            assistants: vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())],
+            greetings: greetings
+                .iter()
+                .map(|(name, wav)| SourceFile::new(format!("assistants/greetings/{name}"), wav.clone()))
+                .collect(),
+            ..Folder::default()
+        };
+        Self::serve(folder, None, model, settings).await
+    }
+
+    /// Serves a folder on the disk, and watches it for edits.
+    pub async fn on_disk(dir: &Path, model: ModelOptions) -> Self {
+        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[]).await
+    }
+
+    async fn serve(
+        folder: Folder,
+        dir: Option<&Path>,
+        model: ModelOptions,
+        settings: &[(&str, &str)],
+    ) -> Self {
         watch_the_log();
         let model = ModelServer::start(model).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,14 +105,6 @@ impl Town {
         let sources = Sources { file: None, environment: environment.clone() };
         let settings = Settings::read(&sources).unwrap();
         let ready = settings.for_serve().unwrap();
-        let folder = Folder {
-            assistants: vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())],
-            greetings: greetings
-                .iter()
-                .map(|(name, wav)| SourceFile::new(format!("assistants/greetings/{name}"), wav.clone()))
-                .collect(),
-            ..Folder::default()
-        };
         let checked = Roster::check(&folder, &environment, std::slice::from_ref(&ready.provider));
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (journal_tx, journal) = mpsc::unbounded_channel();
@@ -97,6 +113,11 @@ impl Town {
             settings,
             ready,
             roster,
+            reload: dir.map(|dir| Reload {
+                dir: dir.to_owned(),
+                settings_file: dir.join("../switchboard.yaml"),
+                environment,
+            }),
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),

@@ -1,0 +1,263 @@
+//! When to look at the folder on the disk: the system's news say that something happened, and quiet says that it is
+//! done. A poll that only takes stamps finds what the news left out.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Keeper;
+use super::places::Places;
+use super::read::read_folder;
+use super::settings::SettingsFile;
+use super::stamps::Stamps;
+
+/// How often a disk that does not rest is read before it is left alone again.
+const RESTLESS_TRIES: usize = 20;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The disk is at rest when nothing happened for so long.
+    pub quiet: Duration,
+    /// A disk that does not come to rest is read after so long.
+    pub at_most: Duration,
+    /// Between two polls.
+    pub poll: Duration,
+    /// Whether the system is asked for news; without them the poll is all there is.
+    pub news: bool,
+}
+
+impl Default for Pace {
+    /// An edit is in force within a second: 400 ms of quiet, and the check.
+    fn default() -> Pace {
+        Pace {
+            quiet: Duration::from_millis(400),
+            at_most: Duration::from_secs(2),
+            poll: Duration::from_secs(30),
+            news: true,
+        }
+    }
+}
+
+/// Brings the keeper every edit of one folder.
+pub struct Watcher {
+    keeper: Keeper,
+    dir: PathBuf,
+    settings: Option<SettingsFile>,
+    pace: Pace,
+    /// Something happened at a place of ours.
+    news: Arc<Notify>,
+    /// `None` when the system gives no news: the poll is all there is.
+    watch: Option<Watch>,
+    /// Whether it was said that there are no news.
+    deaf: bool,
+    /// As of the last look.
+    stamps: Option<Stamps>,
+    /// Two looks found these stamps: no write hid in the same tick of the disk's clock as the first look.
+    sure: bool,
+}
+
+/// The system's news from these places, for as long as it lives.
+struct Watch {
+    places: Arc<Places>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Watcher {
+    pub fn new(
+        keeper: Keeper,
+        dir: impl Into<PathBuf>,
+        settings: Option<SettingsFile>,
+        pace: Pace,
+    ) -> Watcher {
+        Watcher {
+            keeper,
+            dir: dir.into(),
+            settings,
+            pace,
+            news: Arc::default(),
+            watch: None,
+            deaf: false,
+            stamps: None,
+            sure: false,
+        }
+    }
+
+    /// Watches until `stop`. The first look is at once: for what was written since the start read the folder.
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.watch()).await;
+    }
+
+    async fn watch(&mut self) {
+        self.arm().await;
+        let mut rested = true;
+        loop {
+            while !self.look(rested).await {
+                rested = self.quiet().await;
+            }
+            loop {
+                tokio::select! {
+                    () = self.news.notified() => {
+                        rested = self.quiet().await;
+                        break;
+                    }
+                    () = sleep(self.pace.poll) => {
+                        self.arm().await;
+                        if self.stamps.as_ref() != Some(&self.stamps().await) {
+                            rested = self.quiet().await;
+                            break;
+                        }
+                        if !self.sure {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the disk is at rest, following the places as they move. `false` when it does not come to rest.
+    async fn quiet(&mut self) -> bool {
+        self.arm().await;
+        let limit = Instant::now() + self.pace.at_most;
+        loop {
+            // Without news, two equal stamps are what can be known of quiet.
+            let before = match self.watch {
+                Some(_) => None,
+                None => Some(self.stamps().await),
+            };
+            let mut until = limit.min(Instant::now() + self.pace.quiet);
+            loop {
+                tokio::select! {
+                    () = self.news.notified() => until = limit.min(Instant::now() + self.pace.quiet),
+                    () = sleep_until(until) => break,
+                }
+            }
+            if Instant::now() >= limit {
+                return false;
+            }
+            let moved = self.arm().await;
+            let written = match before {
+                Some(before) => before != self.stamps().await,
+                None => false,
+            };
+            if !moved && !written {
+                return true;
+            }
+        }
+    }
+
+    /// Reads all and hands it over. `false` when somebody wrote meanwhile, so that what was read may be torn; on a
+    /// disk that does not rest, a moment between two writes is tried for.
+    async fn look(&mut self, rested: bool) -> bool {
+        let (dir, settings) = (self.dir.clone(), self.settings_path());
+        let tries = if rested { 1 } else { RESTLESS_TRIES };
+        let read = blocking(move || {
+            let one_try = || {
+                let before = Stamps::take(&dir, settings.as_deref());
+                let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
+                let read = settings.as_deref().map(std::fs::read);
+                (before == Stamps::take(&dir, settings.as_deref())).then_some((before, folder, read))
+            };
+            (0..tries).find_map(|_| one_try())
+        });
+        let Some((stamps, folder, settings)) = read.await else { return false };
+        self.sure = self.stamps.as_ref() == Some(&stamps);
+        self.stamps = Some(stamps);
+        self.keeper.apply(folder).await;
+        if let (Some(file), Some(read)) = (&mut self.settings, settings) {
+            file.look(read);
+        }
+        true
+    }
+
+    /// Watches where the folder is by now. Whether that is elsewhere than before.
+    async fn arm(&mut self) -> bool {
+        if !self.pace.news {
+            return false;
+        }
+        let (dir, settings, news) = (self.dir.clone(), self.settings_path(), self.news.clone());
+        let known = self.watch.as_ref().map(|watch| watch.places.clone());
+        let armed = blocking(move || {
+            let places = Places::around(&dir, settings.as_deref());
+            match known.is_some_and(|known| *known == places) {
+                true => Ok(None),
+                false => Watch::new(places, news).map(Some),
+            }
+        });
+        match armed.await {
+            Ok(None) => false,
+            Ok(Some(watch)) => {
+                self.watch = Some(watch);
+                if std::mem::take(&mut self.deaf) {
+                    tracing::info!("The folder of assistants is watched again");
+                }
+                true
+            }
+            Err(error) => {
+                self.watch = None;
+                if !std::mem::replace(&mut self.deaf, true) {
+                    let poll_secs = self.pace.poll.as_secs();
+                    tracing::warn!(
+                        %error,
+                        poll_secs,
+                        "The folder of assistants cannot be watched: edits are found by looking now and then; \
+                         raise the limits of inotify to have them at once"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    async fn stamps(&self) -> Stamps {
+        let (dir, settings) = (self.dir.clone(), self.settings_path());
+        blocking(move || Stamps::take(&dir, settings.as_deref())).await
+    }
+
+    fn settings_path(&self) -> Option<PathBuf> {
+        self.settings.as_ref().map(|file| file.path().to_owned())
+    }
+}
+
+impl Watch {
+    /// # Errors
+    /// When the system has no watch left, and the like. A place that is gone, or that we may not see, is no error:
+    /// what is above it tells when it is back.
+    fn new(places: Places, news: Arc<Notify>) -> notify::Result<Watch> {
+        let places = Arc::new(places);
+        let ours = places.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // An error says that news may be missing.
+            if event.map_or(true, |event| ours.concerned(&event)) {
+                news.notify_one();
+            }
+        })?;
+        for place in places.watched.keys() {
+            if let Err(error) = watcher.watch(place, RecursiveMode::NonRecursive) {
+                use io::ErrorKind::{NotFound, PermissionDenied};
+                match &error.kind {
+                    notify::ErrorKind::PathNotFound => {}
+                    notify::ErrorKind::Io(error) if matches!(error.kind(), NotFound | PermissionDenied) => {}
+                    _ => return Err(error),
+                }
+            }
+        }
+        Ok(Watch { places, _watcher: watcher })
+    }
+}
+
+/// The disk may be slow, and calls share this runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // It is never aborted.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Files are edited while phones ring.
+
+use std::fs;
+use std::time::Duration;
+
+use switchboard::call::EndReason;
+use switchboard::simulate::caller::sign;
+use switchboard::simulate::model::{Fault, ModelOptions, Speech, When};
+use tokio::time::{sleep, timeout};
+
+use crate::town::{CLINIC, PATIENCE, TOKEN, Town, finished, http, metrics, speech};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("assistants");
+    fs::create_dir(&dir).unwrap();
+    let file = dir.join("clinic.yaml");
+    let edition = |sorry: &str, voice: &str| {
+        CLINIC.replace("something broke.", sorry).replace("greeting:", &format!("voice: {voice}\ngreeting:"))
+    };
+    fs::write(&file, edition("one.", "marin")).unwrap();
+    // The model breaks off where it would answer the caller, and the caller hears the plan's `on_failure`.
+    let faults = vec![Fault::Drop(When::Response(2))];
+    let model = ModelOptions {
+        think: Duration::from_millis(50),
+        speech: Speech::Tagged,
+        faults,
+        ..ModelOptions::default()
+    };
+    let mut town = Town::on_disk(&dir, model).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "the greeting is heard");
+
+    for edit in 1..=50 {
+        let text = match edit {
+            50 => edition("fifty.", "cedar"),
+            _ if edit % 2 == 0 => edition(&format!("{edit}."), "ash"),
+            // Half of a file, as a slow writer leaves it.
+            _ => edition("odd.", "ash").replace("\"Hello", "Hello: {{").to_owned(),
+        };
+        fs::write(&file, text).unwrap();
+        ring(&town, &format!("CA{edit}")).await;
+        over(&town, &format!("CA{edit}")).await;
+        let (status, ready) = http(&town.server, "GET", "/readyz", "", "").await;
+        assert_eq!(status, 200, "{ready}");
+        // Every tenth edit is held back, or in force, before the next one comes.
+        if edit % 10 == 9 {
+            until(&town, "\"problems\":1").await;
+        }
+    }
+    until(&town, "\"problems\":0").await;
+
+    // The next ring sees the last edit.
+    ring(&town, "CAlast").await;
+    let cedar = async {
+        while !town.model.sessions().iter().any(|session| format!("{:?}", session.events).contains("cedar")) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, cedar).await.expect("the last edit is in force");
+    over(&town, "CAlast").await;
+
+    // The call under way has seen none of it.
+    phone.say(speech(600));
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.said[0].text, "Sorry, one.");
+    let events = format!("{:?}", town.session().events);
+    assert!(events.contains("marin") && !events.contains("cedar") && !events.contains("ash\""), "{events}");
+    let mut reasons = Vec::new();
+    while !reasons.contains(&EndReason::ModelLost) {
+        reasons.push(town.ended().await.reason);
+    }
+    let page = metrics();
+    assert!(page.contains("switchboard_reloads_total{outcome=\"held_back\"} "), "{page}");
+    assert!(page.contains("switchboard_roster_problems 0\n"), "{page}");
+    town.quit().await;
+}
+
+/// Waits until `/readyz` says so.
+async fn until(town: &Town, words: &str) {
+    let said = async {
+        while !http(&town.server, "GET", "/readyz", "", "").await.1.contains(words) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("/readyz never says {words}"));
+}
+
+/// A phone rings, and is answered with a stream.
+async fn ring(town: &Town, call: &str) {
+    let (status, answer) = post(town, "/incoming-call", call, "ringing").await;
+    assert!(status == 200 && answer.contains("<Stream"), "{call}: {answer}");
+}
+
+/// Its caller hangs up before anything else.
+async fn over(town: &Town, call: &str) {
+    let (status, answer) = post(town, "/call-status", call, "completed").await;
+    assert_eq!(status, 204, "{call}: {answer}");
+}
+
+async fn post(town: &Town, path: &str, call: &str, status: &str) -> (u16, String) {
+    let form = [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", status)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let code = sign(TOKEN, &format!("{}{path}", town.server), &form);
+    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus={status}");
+    http(&town.server, "POST", path, &format!("X-Twilio-Signature: {code}\r\n"), &body).await
+}

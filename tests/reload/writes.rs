@@ -1,0 +1,342 @@
+//! The ways in which editors and tools write.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use switchboard::reload::Pace;
+
+use crate::house::{BURST, House, SAVE, assistant, write};
+
+#[tokio::test]
+async fn a_file_is_truncated_and_written() {
+    let mut house = House::open().await;
+    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    house.generation(3).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_file_is_renamed_over() {
+    let mut house = House::open().await;
+    // As editors do: a swap file, a name to try, a backup.
+    for (file, text) in [(".a.yaml.swp", "b0VIM"), ("4913", ""), ("a.yaml~", "old"), ("a.yaml.tmp", "")] {
+        fs::write(house.dir.join(file), text).unwrap();
+    }
+    fs::write(house.dir.join("a.yaml.tmp"), assistant("two")).unwrap();
+    fs::rename(house.dir.join("a.yaml.tmp"), house.dir.join("a.yaml")).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    fs::write(house.root().join("outside.yaml"), assistant("three")).unwrap();
+    fs::rename(house.root().join("outside.yaml"), house.dir.join("a.yaml")).unwrap();
+    house.says("a", "three", Instant::now(), SAVE).await;
+    house.generation(4).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_file_is_deleted_and_created() {
+    let mut house = House::open().await;
+    fs::remove_file(house.dir.join("a.yaml")).unwrap();
+    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
+    house.generation(3).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_file_comes_in_two_halves() {
+    let mut house = House::open().await;
+    let mut file = fs::File::create(house.dir.join("a.yaml")).unwrap();
+    file.write_all(assistant("one half").as_bytes()).unwrap();
+    file.sync_all().unwrap();
+    // The writer's own pause; it is what is tested here.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    file.write_all(b"fragments: [house-rules]\nvoice: cedar\n").unwrap();
+    write(&house.dir.join("fragments/house-rules.md"), "Be brief.");
+    drop(file);
+    house.says("a", "Be brief.", Instant::now(), SAVE).await;
+    house.generation(3).await;
+    assert_eq!(house.lines().len(), 1, "the first half was never read: {:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_checkout_of_many_files_is_one_reload() {
+    let git = |root: &Path, arguments: &[&str]| {
+        let done = Command::new("git")
+            .args(["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"])
+            .args(arguments)
+            .current_dir(root)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let mut house = House::with(Pace::default(), |root| {
+        let dir = root.join("assistants");
+        git(root, &["init", "--quiet", "--initial-branch=one"]);
+        for (branch, count) in [("one", 60), ("two", 80)] {
+            git(root, &["checkout", "--quiet", "-B", branch]);
+            for number in 0..count {
+                let text = assistant(branch) + "fragments: [rules]\n";
+                write(&dir.join(format!("a{number}.yaml")), text);
+            }
+            write(&dir.join("fragments/rules.md"), format!("Rules of {branch}."));
+            git(root, &["add", "."]);
+            git(root, &["commit", "--quiet", "-m", branch]);
+        }
+        git(root, &["checkout", "--quiet", "one"]);
+        dir
+    })
+    .await;
+    assert_eq!(house.roster.borrow().len(), 60);
+    git(house.root(), &["checkout", "--quiet", "two"]);
+    let done = Instant::now();
+    house.says("a79", "Rules of two.", done, SAVE).await;
+    house.generation(3).await;
+    assert_eq!(house.roster.borrow().len(), 80);
+    git(house.root(), &["checkout", "--quiet", "one"]);
+    house.says("a0", "Rules of one.", Instant::now(), SAVE).await;
+    house.generation(4).await;
+    assert_eq!(house.roster.borrow().len(), 60);
+    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_linked_folder_is_swapped_at_once() {
+    let mut house = House::with(Pace::default(), |root| {
+        for (release, words) in [("releases/1", "one"), ("releases/2", "two")] {
+            write(&root.join(release).join("a.yaml"), assistant(words));
+        }
+        symlink("releases/1", root.join("assistants")).unwrap();
+        root.join("assistants")
+    })
+    .await;
+    let swap = |target: &str| {
+        symlink(target, house.root().join("new")).unwrap();
+        fs::rename(house.root().join("new"), house.root().join("assistants")).unwrap();
+        Instant::now()
+    };
+    let swapped = swap("releases/2");
+    house.says("a", "two", swapped, SAVE).await;
+    // The new place is watched, the old one is not.
+    fs::write(house.root().join("releases/2/a.yaml"), assistant("three")).unwrap();
+    house.says("a", "three", Instant::now(), SAVE).await;
+    fs::write(house.root().join("releases/1/a.yaml"), assistant("four")).unwrap();
+    house.nothing_happens().await;
+    // And where the link leads to may be replaced as well.
+    fs::rename(house.root().join("releases/2"), house.root().join("releases/0")).unwrap();
+    fs::rename(house.root().join("releases/1"), house.root().join("releases/2")).unwrap();
+    house.says("a", "four", Instant::now(), SAVE).await;
+    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_link_further_up_and_links_of_files_are_followed() {
+    // As a deploy tool (`current`) and Kubernetes (`..data`) lay files out.
+    let mut house = House::with(Pace::default(), |root| {
+        let dir = root.join("releases/7/assistants");
+        write(&dir.join("..v1/a.yaml"), assistant("one"));
+        write(&dir.join("..v2/a.yaml"), assistant("two"));
+        write(&root.join("releases/8/assistants/a.yaml"), assistant("three"));
+        symlink("..v1", dir.join("..data")).unwrap();
+        symlink("..data/a.yaml", dir.join("a.yaml")).unwrap();
+        symlink("releases/7", root.join("current")).unwrap();
+        root.join("current/assistants")
+    })
+    .await;
+    let dir = house.root().join("releases/7/assistants");
+    symlink("..v2", dir.join("..data_tmp")).unwrap();
+    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    fs::write(dir.join("..v2/a.yaml"), assistant("two and a half")).unwrap();
+    house.says("a", "two and a half", Instant::now(), SAVE).await;
+    symlink("releases/8", house.root().join("next")).unwrap();
+    fs::rename(house.root().join("next"), house.root().join("current")).unwrap();
+    house.says("a", "three", Instant::now(), SAVE).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_saves_ends_in_the_last_one() {
+    let mut house = House::open().await;
+    let dir = house.dir.clone();
+    // More than five seconds of saves, so that some of them must be in force before the burst is over.
+    let began = Instant::now();
+    let saved = tokio::task::spawn_blocking(move || {
+        for save in 1..=500 {
+            fs::write(dir.join("a.yaml"), assistant(&format!("save {save}"))).unwrap();
+            write(&dir.join(format!("b{}.yaml", save % 7)), assistant("others"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Instant::now()
+    });
+    house.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::house::SLACK, "a disk that never rests is read nevertheless");
+    let done = saved.await.unwrap();
+    house.says("a", "save 500", done, BURST).await;
+    assert_eq!(house.roster.borrow().len(), 8);
+    let reloads = house.count("Assistants reloaded");
+    assert!((2..=7).contains(&reloads), "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn the_folder_itself_is_replaced() {
+    let mut house = House::open().await;
+    write(&house.root().join("next/a.yaml"), assistant("two"));
+    fs::rename(&house.dir, house.root().join("old")).unwrap();
+    fs::rename(house.root().join("next"), &house.dir).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    fs::write(house.dir.join("a.yaml"), assistant("three")).unwrap();
+    house.says("a", "three", Instant::now(), SAVE).await;
+    // Gone for longer than a moment: that is a problem, and calls go on with what there was.
+    fs::remove_dir_all(&house.dir).unwrap();
+    house.problems(1).await;
+    assert!(house.text("a").contains("three"));
+    assert!(house.line("does not exist").await.contains("WARN"));
+    write(&house.dir.join("a.yaml"), assistant("four"));
+    house.says("a", "four", Instant::now(), SAVE).await;
+    house.problems(0).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn folders_of_fragments_come_and_go() {
+    let mut house = House::open().await;
+    write(&house.dir.join("fragments/rules.md"), "Rules of one.");
+    fs::write(house.dir.join("a.yaml"), assistant("two") + "fragments: [rules]\n").unwrap();
+    house.says("a", "Rules of one.", Instant::now(), SAVE).await;
+    fs::write(house.dir.join("fragments/rules.md"), "Rules of two.").unwrap();
+    house.says("a", "Rules of two.", Instant::now(), SAVE).await;
+    fs::rename(house.dir.join("fragments"), house.root().join("fragments")).unwrap();
+    symlink("../fragments", house.dir.join("fragments")).unwrap();
+    fs::write(house.root().join("fragments/rules.md"), "Rules of three.").unwrap();
+    house.says("a", "Rules of three.", Instant::now(), SAVE).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
+    let pace = Pace { news: false, poll: Duration::from_millis(100), ..Pace::default() };
+    let mut house = House::with(pace, |root| {
+        write(&root.join("assistants/a.yaml"), assistant("one"));
+        root.join("assistants")
+    })
+    .await;
+    let path = house.dir.join("a.yaml");
+    let save = |words: &str, time: SystemTime| {
+        fs::write(&path, assistant(words)).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        Instant::now()
+    };
+    // A clock that was set back, then one that stands still; the same length each time.
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    let saved = save("two", old);
+    house.says("a", "two", saved, SAVE).await;
+    let saved = save("six", old);
+    house.says("a", "six", saved, SAVE).await;
+    fs::remove_file(&path).unwrap();
+    house.problems(1).await;
+    let saved = save("ten", old);
+    house.says("a", "ten", saved, SAVE).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn the_clock_is_set_back_under_the_watcher() {
+    let mut house = House::open().await;
+    let path = house.dir.join("a.yaml");
+    fs::write(&path, assistant("two")).unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    house.says("a", "two", Instant::now(), SAVE).await;
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn permission_is_lost_and_regained() {
+    // Nothing is forbidden to root.
+    if as_nobody("writes::permission_is_lost_and_regained") {
+        return;
+    }
+    let mut house = House::open().await;
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let file = house.dir.join("a.yaml");
+    let dir = house.dir.clone();
+    let mut since = Instant::now();
+    for (path, lost, regained, words) in
+        [(&file, 0o000, 0o644, "two"), (&dir, 0o000, 0o755, "three"), (&dir, 0o600, 0o700, "four")]
+    {
+        mode(path, lost);
+        house.problems(1).await;
+        assert!(since.elapsed() < SAVE + crate::house::SLACK, "{:?}", since.elapsed());
+        let line = house.line("cannot be read").await;
+        assert!(line.contains("check who may read it"), "{line}");
+        mode(path, regained);
+        house.problems(0).await;
+        house.line("is mended").await;
+        fs::write(&file, assistant(words)).unwrap();
+        house.says("a", words, Instant::now(), SAVE).await;
+        since = Instant::now();
+    }
+    assert_eq!(house.count("held back"), 3, "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_system_that_gives_no_news_is_said_once() {
+    // The limit is each user's own: no other test may run into it.
+    if as_nobody("writes::a_system_that_gives_no_news_is_said_once") {
+        return;
+    }
+    let pace = Pace { poll: Duration::from_millis(100), ..Pace::default() };
+    let mut taken = Vec::new();
+    while let Ok(watcher) = notify::recommended_watcher(|_| {}) {
+        taken.push(watcher);
+        assert!(taken.len() < 2_000, "this system has no limit that a test could reach");
+    }
+    let mut house = House::with(pace, |root| {
+        write(&root.join("assistants/a.yaml"), assistant("one"));
+        root.join("assistants")
+    })
+    .await;
+    for words in ["two", "three"] {
+        fs::write(house.dir.join("a.yaml"), assistant(words)).unwrap();
+        house.says("a", words, Instant::now(), SAVE).await;
+    }
+    // It was said before the first look, whose lines are not kept.
+    assert_eq!(house.count("cannot be watched"), 0, "{:#?}", house.lines());
+    drop(taken);
+    house.line("watched again").await;
+    house.quit().await;
+}
+
+/// Runs this one test again as a user who may not do everything. `false` for such a user.
+fn as_nobody(test: &str) -> bool {
+    const NOBODY: u32 = 65_534;
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    if !root {
+        return false;
+    }
+    // The folder of the build may be closed to others.
+    let temp = tempfile::tempdir().unwrap();
+    fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = temp.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = Command::new(program);
+    command.args(["--exact", test, "--nocapture"]).current_dir("/").env_remove("NEXTEST");
+    let done = command.uid(NOBODY).gid(NOBODY).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{told}\n{}", String::from_utf8_lossy(&done.stderr));
+    assert!(told.contains("1 passed"), "{told}");
+    true
+}
