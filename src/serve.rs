@@ -20,7 +20,7 @@ use crate::assistant::Roster;
 use crate::http::{self, Door, DoorParts};
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
-use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
+use crate::reload::{Afar, Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{House, HouseParts};
 use crate::settings::{ServeSettings, Settings};
 use crate::wire::twilio::signature;
@@ -52,12 +52,19 @@ pub struct Serve {
 
 /// What is read again when it changes.
 pub struct Reload {
-    /// The folder of assistants.
-    pub dir: PathBuf,
-    /// `switchboard.yaml`, there or not. What it says of the server is not reloaded: a change is said.
+    pub from: From,
+    /// `switchboard.yaml`, there or not. What it says of the server is not reloaded: a change is said. Where the
+    /// folder comes from afar, the disk is not looked at.
     pub settings_file: PathBuf,
     /// What `${NAME}` stands for, and where settings come from besides the file.
     pub environment: BTreeMap<String, String>,
+}
+
+/// Where the folder of assistants comes from.
+pub enum From {
+    Disk(PathBuf),
+    /// The first fetch is done.
+    Afar(Afar),
 }
 
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
@@ -112,9 +119,14 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     }
     let watching = stop.child_token();
     if let Some(reload) = reload {
-        let file = SettingsFile::new(reload.settings_file, environment, settings.clone());
-        let watcher = Watcher::new(keeper, reload.dir, Some(file), Pace::default());
-        listening.spawn(watcher.run(watching.clone()));
+        match reload.from {
+            From::Disk(dir) => {
+                let file = SettingsFile::new(reload.settings_file, environment, settings.clone());
+                let watcher = Watcher::new(keeper, dir, Some(file), Pace::default());
+                listening.spawn(watcher.run(watching.clone()));
+            }
+            From::Afar(afar) => drop(listening.spawn(afar.run(keeper, watching.clone()))),
+        }
     }
     tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
     shutdown.await;
@@ -175,8 +187,11 @@ pub fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async move { drop(first.await) })
 }
 
-/// TLS towards the provider, trusting the system's certificates, or those of `bundle`.
-fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
+/// TLS towards whomever we call, trusting the system's certificates, or those of `bundle`.
+///
+/// # Errors
+/// When certificates are needed and there are none.
+pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     if needed {
         let found = match bundle {

@@ -126,11 +126,16 @@ struct Serving {
 impl Serving {
     /// Starts it with a port of its own choice, and waits for its first line.
     fn start() -> Self {
+        Self::start_with(&GOOD)
+    }
+
+    fn start_with(environment: &[(&str, &str)]) -> Self {
         let folder = folder_with(&[
             ("assistants/a.yaml", ASSISTANT.as_bytes()),
             (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
         ]);
-        let mut child = program(folder.path(), &["serve"], &GOOD).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            program(folder.path(), &["serve"], environment).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let port = loop {
             let line = lines.next().expect("the program says that it is ready").unwrap();
@@ -189,6 +194,41 @@ fn an_edit_is_in_force_without_a_restart() {
     serving.ready_with("\"assistants\":2,\"generation\":2,\"problems\":1");
     std::fs::remove_file(file("b.yaml")).unwrap();
     serving.ready_with("\"assistants\":1,\"generation\":3,\"problems\":0");
+}
+
+/// Answers every request with an archive of two assistants, or with 500.
+fn host(works: bool) -> String {
+    let mut archive =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for name in ["one.yaml", "two.yaml"] {
+        let text = b"instructions: Be kind.\n";
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, format!("repo-main/assistants/{name}"), &text[..]).unwrap();
+    }
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/archive.tar.gz", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
+            let (status, body) = if works { ("200 OK", &archive[..]) } else { ("500 No", &b""[..]) };
+            let length = body.len();
+            let _ =
+                write!(socket, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = socket.write_all(body);
+        }
+    });
+    url
+}
+
+#[test]
+fn the_folder_comes_from_afar_or_else_from_here() {
+    for (works, assistants) in [(true, "\"assistants\":2"), (false, "\"assistants\":1")] {
+        let serving = Serving::start_with(&with(&[("ASSISTANTS_URL", &host(works))]));
+        serving.ready_with(assistants);
+    }
 }
 
 #[test]

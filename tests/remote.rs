@@ -1,5 +1,6 @@
 //! The folder from afar, fetched from servers on this machine that answer well, badly, slowly and with malice.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,12 +12,15 @@ use rustls::{ClientConfig, RootCertStore};
 use switchboard::assistant::{Folder, Roster};
 use switchboard::provider::Provider;
 use switchboard::reload::fetch::{FetchError, Fetched, Remote, Rounds};
+use switchboard::reload::{Afar, Keeper};
 use switchboard::secret::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "sesame-0f1e2d3c";
 const QUERY: &str = "private=hunter2hunter2";
@@ -637,4 +641,82 @@ async fn no_log_at_any_level_holds_the_token_or_the_query() {
         assert!(!log.contains(secret), "{secret} is in the log");
         assert!(!debug.contains(secret), "{debug}");
     }
+}
+
+/// An archive with one assistant, called so.
+fn only(name: &str) -> Vec<u8> {
+    archive(&[(&format!("{name}.yaml"), b"instructions: Be kind.\n")])
+}
+
+#[tokio::test]
+async fn a_push_reaches_the_keeper_and_a_bad_one_is_held_back() {
+    let host = Host::start(|_, before| match before {
+        0 => whole("200 OK", "ETag: \"0\"\r\n", only("zero")),
+        1 => whole("200 OK", "ETag: \"1\"\r\n", only("one")),
+        2 => whole("200 OK", "ETag: \"2\"\r\n", archive(&[("two.yaml", b"instrctions: Be kind.\n")])),
+        3 => whole("500 Internal Server Error", "", ""),
+        4 => whole("200 OK", "ETag: \"3\"\r\n", only("three")),
+        _ => whole("304 Not Modified", "ETag: \"3\"\r\n", ""),
+    })
+    .await;
+    let afar = Afar::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
+    let roster = check(afar.fresh().unwrap());
+    let keeper = Keeper::new(roster, BTreeMap::new(), [provider()]);
+    let (mut roster, mut standing) = (keeper.roster(), keeper.standing());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(afar.run(keeper, stop.clone()));
+    for (names, generation) in [("one", 2), ("three", 3)] {
+        let seen =
+            timeout(Duration::from_secs(10), roster.wait_for(|roster| roster.by_name(names).is_some()));
+        assert_eq!(seen.await.unwrap().unwrap().len(), 1);
+        let seen =
+            timeout(Duration::from_secs(10), standing.wait_for(|now| now.generation == generation)).await;
+        assert_eq!(seen.unwrap().unwrap().problems, 0);
+        if names == "one" {
+            let held = timeout(Duration::from_secs(10), standing.wait_for(|now| now.problems > 0)).await;
+            assert_eq!(held.unwrap().unwrap().generation, 2, "what runs stays");
+        }
+    }
+    // Nothing new is nothing: the sixth and seventh fetch change no generation.
+    let asked = host.heads().len();
+    timeout(Duration::from_secs(10), async {
+        while host.heads().len() < asked + 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(standing.borrow().generation, 3);
+    let log = logged();
+    assert!(log.contains("added one; removed zero"), "{log}");
+    assert!(log.contains("ASSISTANTS_URL/two.yaml:1:1: error: there is no key `instrctions`"), "{log}");
+    stop.cancel();
+    timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_first_fetch_with_problems_is_held_against_what_runs_instead() {
+    let bad = archive(&[("two.yaml", b"instrctions: Be kind.\n")]);
+    let host = Host::start(move |_, before| match before {
+        0 => whole("200 OK", "", bad.clone()),
+        _ => whole("500 Internal Server Error", "", ""),
+    })
+    .await;
+    let afar = Afar::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
+    let keeper = Keeper::new(Roster::default(), BTreeMap::new(), [provider()]);
+    let mut standing = keeper.standing();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(afar.run(keeper, stop.clone()));
+    let held = timeout(Duration::from_secs(10), standing.wait_for(|now| now.problems > 0)).await;
+    assert_eq!(held.unwrap().unwrap().generation, 1);
+    stop.cancel();
+    timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+}
+
+fn provider() -> Arc<Provider> {
+    Arc::new(Provider::openai("wss://voice.example.com/v1/realtime", None))
+}
+
+fn check(folder: &Folder) -> Roster {
+    Roster::check(folder, &BTreeMap::new(), &[provider()]).roster.unwrap()
 }

@@ -19,7 +19,8 @@ use crate::observe;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
-use crate::reload::{self, read::read_folder};
+use crate::reload::fetch::{Remote, Rounds};
+use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources};
 use crate::yaml::SourceFile;
@@ -168,13 +169,23 @@ async fn serve_command() -> Result<(), Failure> {
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
+    let json = settings.log_format.map(|format| format == LogFormat::Json);
+    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
+    let afar = match &settings.assistants_url {
+        Some(url) if ready.is_some() => Some(begin_afar(url.expose(), &settings).await?),
+        Some(_) | None => None,
+    };
     let provider = Arc::new(settings.provider());
-    let checked = folder(&settings.assistants_dir, &environment, provider);
+    let fetched = afar.as_ref().and_then(Afar::fresh).cloned();
+    let fetched = fetched.map(|folder| reload::check(Ok(folder), &environment, &[provider.clone()]));
+    let checked = match fetched {
+        Some(Ok(sound)) => Ok(sound),
+        // Why not was logged, or will be: the folder that is here answers until then.
+        Some(Err(_)) | None => folder(&settings.assistants_dir, &environment, provider),
+    };
     let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
     let Some(ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
 
-    let json = settings.log_format.map(|format| format == LogFormat::Json);
-    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
     for warning in settings.warnings.iter().chain(&warnings) {
         tracing::warn!("{}", warning.line());
     }
@@ -185,7 +196,8 @@ async fn serve_command() -> Result<(), Failure> {
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
     let shutdown = serve::signalled()?;
-    let reload = Reload { dir: settings.assistants_dir.clone(), settings_file: FILE.into(), environment };
+    let from = afar.map_or_else(|| serve::From::Disk(settings.assistants_dir.clone()), serve::From::Afar);
+    let reload = Reload { from, settings_file: FILE.into(), environment };
     let serve = Serve {
         settings,
         ready,
@@ -197,6 +209,12 @@ async fn serve_command() -> Result<(), Failure> {
         journal: None,
     };
     Ok(serve::run(serve, shutdown).await?)
+}
+
+async fn begin_afar(url: &str, settings: &Settings) -> anyhow::Result<Afar> {
+    let tls = serve::client_config(url.starts_with("https:"), settings.ssl_cert_file.as_deref())?;
+    let remote = Remote::new(url, settings.assistants_token.as_ref(), &tls)?;
+    Ok(Afar::begin(remote, Rounds::default()).await)
 }
 
 async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {

@@ -334,22 +334,35 @@ fn distrust(error: &rustls::Error) -> &'static str {
 }
 
 /// When the next fetch is due, and what the log is told: a failure once, until it changes or is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rounds {
+    every: Duration,
     failures: u32,
     said: Option<String>,
 }
 
+impl Default for Rounds {
+    /// A fetch every 30 s.
+    fn default() -> Rounds {
+        Rounds::every(EVERY)
+    }
+}
+
 impl Rounds {
-    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: 30 s, and after
-    /// failures twice as long each time, at most 5 minutes.
+    /// Fetches so far apart, while all is well.
+    pub fn every(every: Duration) -> Rounds {
+        Rounds { every, failures: 0, said: None }
+    }
+
+    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: after failures twice
+    /// as long each time, at most 5 minutes.
     pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
         let Err(error) = outcome else {
             if self.said.is_some() {
                 tracing::info!("The folder from afar can be fetched again");
             }
-            *self = Rounds::default();
-            return EVERY;
+            *self = Rounds::every(self.every);
+            return self.every;
         };
         let why = error.to_string();
         if self.said.as_ref() != Some(&why) {
@@ -357,7 +370,7 @@ impl Rounds {
             self.said = Some(why);
         }
         // Capped long before it could overflow.
-        let pause = EVERY * 2u32.pow(self.failures.min(8));
+        let pause = self.every * 2u32.pow(self.failures.min(8));
         self.failures += 1;
         pause.min(LONGEST_PAUSE)
     }

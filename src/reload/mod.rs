@@ -4,6 +4,7 @@
 //! roster in force stays and every problem is said. Where folders come from and when to look is for the modules
 //! below this one to know.
 
+mod afar;
 mod archive;
 pub mod fetch;
 mod places;
@@ -22,6 +23,7 @@ use crate::observe::reloaded;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 
+pub use afar::Afar;
 pub use archive::ArchiveError;
 pub use settings::SettingsFile;
 pub use watch::{Pace, Watcher};

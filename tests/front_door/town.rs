@@ -13,7 +13,7 @@ use switchboard::assistant::{Folder, Roster};
 use switchboard::call::{EndReason, Note, Tally};
 use switchboard::observe::journal::{Happening, What};
 use switchboard::reload::read::read_folder;
-use switchboard::serve::{self, Reload, Serve};
+use switchboard::serve::{self, From, Reload, Serve};
 use switchboard::settings::{Settings, Sources};
 use switchboard::simulate::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
 use switchboard::simulate::model::{ModelOptions, ModelServer, SessionLog};
@@ -114,7 +114,7 @@ impl Town {
             ready,
             roster,
             reload: dir.map(|dir| Reload {
-                dir: dir.to_owned(),
+                from: From::Disk(dir.to_owned()),
                 settings_file: dir.join("../switchboard.yaml"),
                 environment,
             }),
