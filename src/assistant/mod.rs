@@ -8,6 +8,7 @@ mod check;
 pub mod plan;
 mod prompt;
 mod roster;
+pub mod schema;
 mod written;
 
 pub use check::Assistant;
