@@ -75,7 +75,7 @@ impl fmt::Debug for Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        Source { path: path.into(), shown: star_digits(text).into() }
+        Source { path: path.into(), shown: visible(&star_digits(text)).into() }
     }
 
     pub fn path(&self) -> &str {
@@ -282,15 +282,34 @@ fn star_digits(text: &str) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Puts a sign in place of every character that commands a terminal, keeping each byte's place: a
+/// file must not be able to write something else than what is there.
+fn visible(text: &str) -> String {
+    let sign = |c: char| match c {
+        '\n' | '\r' | '\t' => c,
+        // The marks that turn the direction of writing take three bytes, and so does this sign.
+        '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => '␣',
+        c if c.is_control() && c.len_utf8() == 1 => '?',
+        c if c.is_control() => '·',
+        c => c,
+    };
+    text.chars().map(sign).collect()
+}
+
 /// A text of others with its phone numbers starred out.
 pub fn masked(text: &str) -> String {
-    star_digits(text)
+    visible(&star_digits(text))
 }
 
 /// A value as a message may show it: short, and with no phone number in it.
 pub fn shown(value: &str) -> String {
     const LONGEST: usize = 48;
-    let line = star_digits(value.lines().next().unwrap_or_default());
+    let line = visible(&star_digits(value.lines().next().unwrap_or_default()));
     match line.chars().count() > LONGEST || value.lines().count() > 1 {
         true => format!("{}…", line.chars().take(LONGEST).collect::<String>()),
         false => line,
@@ -419,5 +438,16 @@ mod tests {
         assert_eq!(star_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
         assert_eq!(star_digits("port 5050"), "port 5050");
         assert_eq!(shown("+15550100001"), "+1555*****01");
+    }
+
+    #[test]
+    fn a_file_cannot_command_the_terminal() {
+        let text = "a\u{1b}[2J\u{9b}\u{7f}b\u{202e}\u{200b}\u{feff}\té\n";
+        assert_eq!(masked(text), "a?[2J·?b␣␣␣\té\n");
+        assert_eq!(masked(text).len(), text.len());
+        assert!(!format!("{:?}", shown(text)).contains("\\u"));
+        let source = Source::new("a.yaml", text);
+        let problem = source.error(Span { start: 0, len: 1, line: 1, column: 1 }, "x", "y");
+        assert!(!plain(std::slice::from_ref(&problem)).contains('\u{1b}'));
     }
 }
