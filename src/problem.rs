@@ -216,7 +216,7 @@ pub fn pretty(problems: &[Problem]) -> String {
     let handler = miette::GraphicalReportHandler::new();
     let mut out = String::new();
     for problem in problems {
-        if handler.render_report(&mut out, &Report(problem)).is_err() {
+        if too_wide(problem) || handler.render_report(&mut out, &Report(problem)).is_err() {
             out.push_str(&plain(std::slice::from_ref(problem)));
         }
         if let Some(also) = &problem.also {
@@ -227,6 +227,16 @@ pub fn pretty(problems: &[Problem]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Whether a line to draw is longer than any terminal: the drawing would fill the screen with nothing,
+/// and beyond 65,535 columns it panics.
+fn too_wide(problem: &Problem) -> bool {
+    const WIDEST: usize = 1_000;
+    let (Some(source), Some(span)) = (&problem.source, problem.span) else { return false };
+    let within = source.shown.get(span.start..span.start + span.len).unwrap_or_default();
+    let around = within.matches('\n').count() + 3;
+    source.shown.lines().skip(span.line.saturating_sub(2)).take(around).any(|line| line.len() > WIDEST)
 }
 
 fn pointer(out: &mut String, source: &Source, span: Span) {
@@ -429,6 +439,15 @@ mod tests {
         let drawn = pretty(&[problem]);
         assert!(drawn.contains("voice: nova") && drawn.contains("a.yaml"), "{drawn}");
         assert!(!drawn.contains("15550100001"), "{drawn}");
+    }
+
+    #[test]
+    fn a_line_of_any_length_can_be_shown() {
+        let text = format!("a: {}zebra\n", "x ".repeat(40_000));
+        let source = Source::new("a.yaml", &text);
+        let span = Span { start: 80_003, len: 5, line: 1, column: 80_004 };
+        let drawn = pretty(&[source.error(span, "x", "no zebra")]);
+        assert_eq!(drawn, "a.yaml:1:80004: error: no zebra\n\n");
     }
 
     #[test]

@@ -479,9 +479,9 @@ impl Expansion<'_> {
                 let open = format!("${{{}", inner.lines().next().unwrap_or_default());
                 let help = "write `$${` for a plain `${`";
                 self.report(span, &open, "env.syntax", "`${` has no closing brace", help);
-                out.push_str("${");
-                rest = inner;
-                continue;
+                // To look for the brace of each `${` that follows would take the square of the time.
+                out.push_str(&rest[at..]);
+                return (out, replaced);
             };
             let (name, default) = match inner[..end].split_once(":-") {
                 Some((name, default)) => (name, Some(default)),
@@ -528,6 +528,10 @@ impl Expansion<'_> {
 
     /// Points at the very `${…}` where it can be found in the file.
     fn report(&mut self, span: Span, find: &str, code: &'static str, message: &str, help: &str) {
+        // Nobody reads more, and a text may hold a hundred thousand.
+        if self.problems.len() >= 200 {
+            return;
+        }
         let within = self.text.get(span.start..span.start + span.len).unwrap_or_default();
         let span = match within.find(find) {
             Some(at) => {
