@@ -75,7 +75,7 @@ impl fmt::Debug for Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        Source { path: path.into(), shown: star_digits(text).into() }
+        Source { path: path.into(), shown: visible(&star_digits(text)).into() }
     }
 
     pub fn path(&self) -> &str {
@@ -259,7 +259,7 @@ pub fn pretty(problems: &[Problem]) -> String {
     let handler = miette::GraphicalReportHandler::new();
     let mut out = String::new();
     for problem in problems {
-        if handler.render_report(&mut out, &Report(problem)).is_err() {
+        if too_wide(problem) || handler.render_report(&mut out, &Report(problem)).is_err() {
             out.push_str(&plain(std::slice::from_ref(problem)));
         }
         if let Some(also) = &problem.also {
@@ -270,6 +270,16 @@ pub fn pretty(problems: &[Problem]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Whether a line to draw is longer than any terminal: the drawing would fill the screen with nothing,
+/// and beyond 65,535 columns it panics.
+fn too_wide(problem: &Problem) -> bool {
+    const WIDEST: usize = 1_000;
+    let (Some(source), Some(span)) = (&problem.source, problem.span) else { return false };
+    let within = source.shown.get(span.start..span.start + span.len).unwrap_or_default();
+    let around = within.matches('\n').count() + 3;
+    source.shown.lines().skip(span.line.saturating_sub(2)).take(around).any(|line| line.len() > WIDEST)
 }
 
 fn pointer(out: &mut String, source: &Source, span: Span) {
@@ -331,15 +341,34 @@ fn star_digits(text: &str) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Puts a sign in place of every character that commands a terminal, keeping each byte's place: a
+/// file must not be able to write something else than what is there.
+fn visible(text: &str) -> String {
+    let sign = |c: char| match c {
+        '\n' | '\r' | '\t' => c,
+        // The marks that turn the direction of writing take three bytes, and so does this sign.
+        '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => '␣',
+        c if c.is_control() && c.len_utf8() == 1 => '?',
+        c if c.is_control() => '·',
+        c => c,
+    };
+    text.chars().map(sign).collect()
+}
+
 /// A text of others with its phone numbers starred out.
 pub fn masked(text: &str) -> String {
-    star_digits(text)
+    visible(&star_digits(text))
 }
 
 /// A value as a message may show it: short, and with no phone number in it.
 pub fn shown(value: &str) -> String {
     const LONGEST: usize = 48;
-    let line = star_digits(value.lines().next().unwrap_or_default());
+    let line = visible(&star_digits(value.lines().next().unwrap_or_default()));
     match line.chars().count() > LONGEST || value.lines().count() > 1 {
         true => format!("{}…", line.chars().take(LONGEST).collect::<String>()),
         false => line,
@@ -462,6 +491,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_any_length_can_be_shown() {
+        let text = format!("a: {}zebra\n", "x ".repeat(40_000));
+        let source = Source::new("a.yaml", &text);
+        let span = Span { start: 80_003, len: 5, line: 1, column: 80_004 };
+        let drawn = pretty(&[source.error(span, "x", "no zebra")]);
+        assert_eq!(drawn, "a.yaml:1:80004: error: no zebra\n\n");
+    }
+
+    #[test]
     fn numbers_are_starred_in_place() {
         assert_eq!(star_digits("x +15550100001 y"), "x +1555*****01 y");
         assert_eq!(star_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
@@ -471,5 +509,16 @@ mod tests {
         assert_eq!(star_digits("2026-12-24 18:30"), "2026-**-** 18:30");
         assert_eq!(star_digits("port 5050"), "port 5050");
         assert_eq!(shown("+15550100001"), "+1555*****01");
+    }
+
+    #[test]
+    fn a_file_cannot_command_the_terminal() {
+        let text = "a\u{1b}[2J\u{9b}\u{7f}b\u{202e}\u{200b}\u{feff}\té\n";
+        assert_eq!(masked(text), "a?[2J·?b␣␣␣\té\n");
+        assert_eq!(masked(text).len(), text.len());
+        assert!(!format!("{:?}", shown(text)).contains("\\u"));
+        let source = Source::new("a.yaml", text);
+        let problem = source.error(Span { start: 0, len: 1, line: 1, column: 1 }, "x", "y");
+        assert!(!plain(std::slice::from_ref(&problem)).contains('\u{1b}'));
     }
 }

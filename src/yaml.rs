@@ -5,6 +5,8 @@
 //! came from the environment is never shown: it prints as it was written.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod syntax;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -218,6 +220,16 @@ pub fn text<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Problem>> {
         let message = format!("line {line} holds a zero byte: this is not a text file");
         return Err(Box::new(Problem::about(path, "file.binary", message)));
     }
+    // The parser takes it for the end of a line, and nothing else here does.
+    let lone = |(at, pair): (usize, &[u8])| (pair[0] == b'\r' && pair[1] != b'\n').then_some(at);
+    if let Some(at) = bytes.windows(2).enumerate().find_map(lone) {
+        let line = bytes[..at].iter().filter(|&&b| b == b'\n').count() + 1;
+        let message = format!("line {line} holds a carriage return that ends no line");
+        let problem = Problem::about(path, "file.lines", message);
+        return Err(Box::new(
+            problem.help("save the file with the line ends of Unix (LF) or Windows (CR LF)"),
+        ));
+    }
     std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
@@ -227,11 +239,7 @@ pub fn text<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Problem>> {
 }
 
 fn parse(text: &str, source: &Source) -> Result<Node, Box<Problem>> {
-    let blank = |line: &str| {
-        let line = line.trim();
-        line.is_empty() || line.starts_with('#')
-    };
-    if text.lines().all(blank) {
+    if text.lines().all(syntax::blank) {
         let scalar = Scalar { text: String::new(), style: Style::Plain, written: None };
         return Ok(Node { span: Span { line: 1, column: 1, ..Span::default() }, kind: Kind::Scalar(scalar) });
     }
@@ -255,39 +263,9 @@ fn parse(text: &str, source: &Source) -> Result<Node, Box<Problem>> {
         with_snippet: false,
     };
     let tree: Spanned<Raw> = serde_yaml::from_str_with_options(text, options)
-        .map_err(|error| Box::new(broken(text, source, &error)))?;
+        .map_err(|error| Box::new(syntax::broken(text, source, &error)))?;
     let lines = Lines::new(text);
     lines.node(tree).map_err(|(span, message)| Box::new(source.error(span, "yaml.key", message)))
-}
-
-/// A parser's complaint, with the cause that people most often meet.
-fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> Problem {
-    let said = error.without_snippet().to_string();
-    let said = said.lines().next().unwrap_or_default();
-    // The parser puts the place into its sentence; ours has it already.
-    let said = said.split(" at line ").next().unwrap_or(said);
-    let message = if said.contains("alias") {
-        "the aliases (`*name`) in this file repeat too much".to_owned()
-    } else if said.contains("multiple YAML documents") {
-        "a second document starts here, and a file may hold one".to_owned()
-    } else {
-        format!("this is not valid YAML: {}", problem::masked(said))
-    };
-    let place = error.location().filter(|at| at.line() > 0);
-    let line = place.and_then(|at| text.lines().nth(at.line() as usize - 1)).unwrap_or_default();
-    let mut found = match place {
-        Some(at) => source.error(Lines::new(text).at(at), "yaml.syntax", message),
-        None => Problem::about(source.path(), "yaml.syntax", message),
-    };
-    let indent = line.len() - line.trim_start().len();
-    if line[..indent].contains('\t') || said.contains("tab") {
-        found = found.help("YAML is indented with spaces; this line has a tab");
-    } else if line.contains("{{") && !line.contains('"') && !line.contains('\'') {
-        found = found.help("put a text with {{ … }} in quotes");
-    } else if line.matches(": ").count() > 1 && !line.contains('{') {
-        found = found.help("put a text that holds a colon in quotes");
-    }
-    found
 }
 
 /// The tree as serde hands it over. Plain scalars are read from the source, not from here: their
@@ -498,16 +476,12 @@ impl Expansion<'_> {
             out.push_str(&rest[..at]);
             let inner = &rest[at + 2..];
             let Some(end) = closing(inner) else {
-                self.report(
-                    span,
-                    "${",
-                    "env.syntax",
-                    "`${` has no closing brace",
-                    "write `$${` for a plain `${`",
-                );
-                out.push_str("${");
-                rest = inner;
-                continue;
+                let open = format!("${{{}", inner.lines().next().unwrap_or_default());
+                let help = "write `$${` for a plain `${`";
+                self.report(span, &open, "env.syntax", "`${` has no closing brace", help);
+                // To look for the brace of each `${` that follows would take the square of the time.
+                out.push_str(&rest[at..]);
+                return (out, replaced);
             };
             let (name, default) = match inner[..end].split_once(":-") {
                 Some((name, default)) => (name, Some(default)),
@@ -518,7 +492,7 @@ impl Expansion<'_> {
             if !is_name(name) {
                 let message = format!("`${{{}}}` does not name a variable", problem::shown(name));
                 let help = "write `${NAME}` or `${NAME:-default}`, and `$${` for a plain `${`";
-                self.report(span, "${", "env.syntax", &message, help);
+                self.report(span, &format!("${{{}}}", &inner[..end]), "env.syntax", &message, help);
                 continue;
             }
             let value = self.environment.get(name).filter(|value| !value.is_empty());
@@ -554,6 +528,10 @@ impl Expansion<'_> {
 
     /// Points at the very `${…}` where it can be found in the file.
     fn report(&mut self, span: Span, find: &str, code: &'static str, message: &str, help: &str) {
+        // Nobody reads more, and a text may hold a hundred thousand.
+        if self.problems.len() >= 200 {
+            return;
+        }
         let within = self.text.get(span.start..span.start + span.len).unwrap_or_default();
         let span = match within.find(find) {
             Some(at) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
 use switchboard::phone::{Party, PhoneNumber};
@@ -69,7 +70,7 @@ fn facts(caller: &str) -> Facts {
 #[test]
 fn every_bad_file_is_explained() {
     let cases = cases("invalid");
-    assert!(cases.len() >= 20, "only {} cases", cases.len());
+    assert!(cases.len() >= 50, "only {} cases", cases.len());
     insta::with_settings!({ snapshot_path => "assistants/invalid", prepend_module_to_snapshot => false, omit_expression => true }, {
         for (name, folder) in cases {
             let checked = check(&folder);
@@ -231,6 +232,138 @@ mod properties {
             let yaml = format!("instructions: |\n  {}\n", text.replace('\n', "\n  "));
             let checked = check(&Folder { assistants: vec![SourceFile::new("a.yaml", yaml)], ..Folder::default() });
             problem::pretty(&checked.problems());
+        }
+    }
+
+    /// Checks a file and shows its problems, within a second. Longer ones are tried by name below.
+    fn in_time(what: &str, file: impl Into<Vec<u8>>) -> Checked {
+        let folder = Folder { assistants: vec![SourceFile::new("a.yaml", file)], ..Folder::default() };
+        let time = || {
+            let start = Instant::now();
+            let checked = check(&folder);
+            let problems = checked.problems();
+            problem::plain(&problems);
+            problem::pretty(&problems);
+            (start.elapsed(), checked)
+        };
+        // A machine that stood still is no fault of the check: the better of two counts.
+        let (took, checked) = time();
+        let took = if took > SECOND { took.min(time().0) } else { took };
+        assert!(took < SECOND, "{what} takes {took:?}");
+        checked
+    }
+
+    /// A second as it is delivered; without optimisation all takes several times as long.
+    const SECOND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+    /// As much as a file may have.
+    const FULL: usize = 256 * 1024;
+
+    fn filled(start: &str, piece: &str, end: &str) -> String {
+        let times = (FULL - start.len() - end.len()) / piece.len();
+        format!("{start}{}{end}", piece.repeat(times))
+    }
+
+    #[test]
+    fn no_large_file_takes_more_than_a_second() {
+        let numbered = |line: &dyn Fn(usize) -> String| {
+            let mut text = "instructions: Be kind.\n".to_owned();
+            (0..)
+                .map(line)
+                .take_while(|line| {
+                    text.len() + line.len() < FULL && {
+                        text.push_str(line);
+                        true
+                    }
+                })
+                .count();
+            text
+        };
+        let words = "instructions: |\n  ";
+        let cases = [
+            ("unknown keys", numbered(&|at| format!("key{at}: 1\n"))),
+            ("unknown keys in a map", filled("limits: { ", "a: 1, ", "}\n")),
+            ("one key again and again", filled("", "voice: marin\n", "")),
+            (
+                "variables",
+                numbered(&|at| match at {
+                    0 => "variables:\n".to_owned(),
+                    _ => format!("  v{at}: {at}\n"),
+                }),
+            ),
+            ("wrong numbers", filled("numbers: [", "5, ", "1]\n")),
+            (
+                "numbers",
+                (0..2_000).fold("numbers:\n".to_owned(), |text, at| text + &format!("- +1555{at:07}\n")),
+            ),
+            (
+                "callers",
+                numbered(&|at| match at {
+                    0 => "callers:\n".to_owned(),
+                    _ => format!("  +1555{at:07}: Anna\n"),
+                }),
+            ),
+            ("fragments", filled("fragments: [", "nobody, ", "x]\n")),
+            ("nested lists", filled("a: ", "[", "")),
+            ("nested maps", filled("a: ", "{ a: ", "")),
+            ("dashes", filled("", "- ", "")),
+            ("anchors", numbered(&|at| format!("a{at}: &a{at} x\n"))),
+            ("aliases", filled("a: &a [x]\nb: [", "*a, ", "*a]\n")),
+            (
+                "aliases of aliases",
+                (0..60)
+                    .map(|at| format!("a{}: &a{} [{}]\n", at + 1, at + 1, format!("*a{at},").repeat(9)))
+                    .fold("a0: &a0 [x]\n".to_owned(), |text, line| text + &line),
+            ),
+            (
+                "merge keys",
+                numbered(&|at| match at {
+                    0 => "a: &a { b: 1 }\n".to_owned(),
+                    _ => format!("a{at}: {{ <<: *a }}\n"),
+                }),
+            ),
+            ("quotes", filled("say: ", "\"", "")),
+            ("one long line", filled("instructions: ", "x", "\n")),
+            ("one long line of errors", filled("limits: { ", "é: 1, ", "}\n")),
+            ("empty lines", filled("instructions: x\n", "\n", "zebra: 1\n")),
+            ("comments", filled("instructions: x\n", "# x\n", "zebra: 1\n")),
+            ("spaces", filled("instructions: x\n", " ", "zebra: 1\n")),
+            ("open substitutions", filled("instructions: \"", "${", "\"\n")),
+            ("missing variables", filled("instructions: \"", "${A} ", "\"\n")),
+            ("defaults in defaults", filled("instructions: \"", "${A:-", "\"\n")),
+            ("dollars", filled("instructions: \"", "$", "{A}\"\n")),
+            ("a long text", filled(words, "Be kind. ", "\n")),
+            ("names", filled(words, "{{ caller.name }}", "\n")),
+            ("unknown names", filled(words, "{{ nobody }}\n  ", "\n")),
+            ("more than a file may have", "x".repeat(FULL + 1)),
+        ];
+        for (what, text) in cases {
+            in_time(what, text);
+        }
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_said_to_be_too_large() {
+        let problems = in_time("large", "# x\n".repeat(FULL / 4 + 1)).problems();
+        assert_eq!(
+            problem::plain(&problems),
+            "a.yaml: error: the file has 256 KiB, and may have at most 256\n"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_input_takes_more_than_a_second(
+            pieces in proptest::collection::vec((
+                "([a-z]: |- |\\[|\\{|\\]|\\}|, |&a |\\*a|\n|\n  |\"|'|\\||\\$\\{A:-|\\{\\{|\\}\\}|\\{%|%\\}|#|é|x|for a in range\\(9\\)|instructions: ){1,12}",
+                prop_oneof![4 => 1..4_usize, 1 => 1..8000_usize],
+            ), 1..8)
+        ) {
+            let mut text: String = pieces.iter().map(|(piece, times)| piece.repeat(*times)).collect();
+            let most = text.char_indices().map(|(at, _)| at).find(|at| *at >= FULL - 4).unwrap_or(text.len());
+            text.truncate(most);
+            in_time("this", text);
         }
     }
 }

@@ -1,4 +1,73 @@
-//! placeholder
-pub fn schema() -> serde_json::Value {
-    serde_json::json!({})
+//! What an assistant's file may hold, for editors and for readers: its JSON Schema, and the
+//! reference that is made from the same words.
+//!
+//! The structs here describe a file as it is written. They are never filled: the check walks the
+//! tree by itself, because it wants every problem with its place. `tests/schema.rs` keeps both in step.
+
+mod file;
+mod reference;
+mod value;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+pub use reference::reference;
+
+/// The JSON Schema (draft 2020-12) of an assistant's file, as `docs/assistant.schema.json` holds it.
+pub fn schema() -> Value {
+    let mut schema = described();
+    strip(&mut schema);
+    schema
+}
+
+/// The schema with the keywords that only the reference reads: they start with `x-`.
+fn described() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let mut schema = settings.into_generator().into_root_schema_for::<file::Assistant>().to_value();
+    flatten(&mut schema);
+    schema
+}
+
+/// "This or that, or nothing" comes as a choice within a choice; one choice reads better. And a
+/// paragraph is one line: where this file breaks it is nobody's business.
+fn flatten(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(flatten),
+        Value::Object(map) => {
+            map.values_mut().for_each(flatten);
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text = text.replace('\n', " ").replace("  ", "\n\n");
+            }
+            let Some(Value::Array(choices)) = map.get_mut("anyOf") else { return };
+            let nested = matches!(choices.as_slice(), [inner, null]
+                if inner.get("anyOf").is_some() && *null == serde_json::json!({ "type": "null" }));
+            if !nested {
+                return;
+            }
+            let null = choices.pop().unwrap_or_default();
+            let Some(Value::Object(mut inner)) = choices.pop() else { return };
+            if let Some(Value::Array(choices)) = inner.get_mut("anyOf") {
+                choices.push(null);
+            }
+            for (key, value) in inner {
+                if key == "anyOf" || !map.contains_key(&key) {
+                    map.insert(key, value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        Value::Object(map) => {
+            let kept = std::mem::take(map).into_iter().filter(|(key, _)| !key.starts_with("x-"));
+            *map = kept.collect::<Map<_, _>>();
+            map.values_mut().for_each(strip);
+        }
+        _ => {}
+    }
 }

@@ -3,16 +3,22 @@
 //! It knows types, ranges and spellings, and not which keys there are.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::problem::{self, Problem, Source, Span};
-use crate::yaml::{Key, Kind, MISSING, Node, Scalar};
+use crate::yaml::{Key, Kind, MISSING, Node, Scalar, Style};
+
+/// The most problems of one file that are told one by one: a file with more is not read to its end.
+const MOST_PROBLEMS: usize = 100;
 
 /// One file while it is read.
 pub struct Written {
     pub source: Source,
     problems: RefCell<Vec<Problem>>,
+    /// Problems beyond [`MOST_PROBLEMS`].
+    more: Cell<usize>,
 }
 
 /// The keys of one map. Keys that nobody asked for are unknown.
@@ -26,15 +32,30 @@ pub struct Fields<'a> {
 
 impl Written {
     pub fn new(source: Source, problems: Vec<Problem>) -> Written {
-        Written { source, problems: RefCell::new(problems) }
+        let written = Written { source, problems: RefCell::default(), more: Cell::new(0) };
+        problems.into_iter().for_each(|problem| written.note(problem));
+        written
     }
 
     pub fn into_problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+        let mut problems = self.problems.into_inner();
+        if self.more.get() > 0 {
+            let message = format!("there are {} problems more in this file", self.more.get());
+            problems.push(Problem::about(self.source.path(), "file.problems", message));
+        }
+        problems
     }
 
     pub fn note(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
+        match self.full() {
+            true => self.more.set(self.more.get() + 1),
+            false => self.problems.borrow_mut().push(problem),
+        }
+    }
+
+    /// Whether further problems are only counted.
+    fn full(&self) -> bool {
+        self.problems.borrow().len() >= MOST_PROBLEMS
     }
 
     pub fn error(&self, at: Span, code: &'static str, message: impl Into<String>) {
@@ -69,17 +90,17 @@ impl Written {
             "" => String::new(),
             _ => format!(" in `{name}`"),
         };
-        let mut first: Vec<&Key> = Vec::new();
-        let mut kept = Vec::new();
+        let mut first: HashMap<&str, &Key> = HashMap::with_capacity(entries.len());
+        let mut kept = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            match first.iter().find(|earlier| earlier.name == key.name) {
+            match first.get(key.name.as_str()) {
                 Some(earlier) => {
                     let message = format!("`{}` is written twice{place}", problem::shown(&key.name));
                     let problem = self.source.error(key.span, "key.double", message);
                     self.note(problem.also(&self.source, earlier.span, "first written here"));
                 }
                 None => {
-                    first.push(key);
+                    first.insert(&key.name, key);
                     kept.push((key, value, Cell::new(false)));
                 }
             }
@@ -123,8 +144,11 @@ impl Written {
         let Some(number) = scalar.number() else {
             let message = format!("`{name}` must be a number; `{}` is not", scalar.shown());
             let help = match scalar.text().parse::<f64>() {
-                Ok(_) => "write it without quotes".to_owned(),
-                Err(_) => format!("write a number from {least} to {most}"),
+                Ok(_) if scalar.style() == Style::Quoted => "write it without quotes".to_owned(),
+                _ if scalar.text().replacen(',', ".", 1).parse::<f64>().is_ok() => {
+                    "write it with a point, such as 0.8".to_owned()
+                }
+                _ => format!("write a number from {least} to {most}"),
             };
             self.error_help(node.span, "type.number", message, help);
             return None;
@@ -214,11 +238,33 @@ impl<'a> Fields<'a> {
     pub fn finish(self) {
         let known = self.known.borrow();
         for (key, _, _) in self.entries.iter().filter(|(_, _, used)| !used.get()) {
+            if self.written.full() {
+                self.written.more.set(self.written.more.get() + 1);
+                continue;
+            }
+            if let Some(c) = key.name.chars().find(|c| invisible(*c)) {
+                let seen: String = key.name.chars().filter(|c| !invisible(*c)).collect();
+                let message = format!(
+                    "an invisible character (U+{:04X}) belongs to the key `{}` here",
+                    u32::from(c),
+                    problem::shown(&seen)
+                );
+                let help = "delete it: an editor shows it when it shows invisible characters";
+                self.written.error_help(key.span, "key.invisible", message, help);
+                continue;
+            }
             let message = format!("there is no key `{}`{}", problem::shown(&key.name), self.place);
             let help = problem::suggestion(&key.name, known.iter().copied());
             self.written.error_help(key.span, "key.unknown", message, help);
         }
     }
+}
+
+/// What looks like a space or like nothing, and is neither to YAML: text copied from a web page has it.
+fn invisible(c: char) -> bool {
+    c.is_control()
+        || (c.is_whitespace() && c != ' ')
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `500ms`, `60s`, `30m`, `1h30m`.

@@ -67,6 +67,9 @@ impl<'a> Check<'a> {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                 let there: Vec<&str> = self.around.greetings.keys().map(String::as_str).collect();
                 let help = match there.is_empty() {
+                    _ if name.contains(['/', '\\']) => {
+                        "write the file's name only: it is looked for in assistants/greetings/".to_owned()
+                    }
                     true => "put it into assistants/greetings/, as a WAV file".to_owned(),
                     false => problem::suggestion(&name, there),
                 };

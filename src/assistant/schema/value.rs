@@ -1,0 +1,178 @@
+//! The kinds of single values. A value that is no text may also be a text with `${…}` in it, which
+//! gets its type when the variable is replaced.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use crate::assistant::prompt::NAMES;
+use crate::provider::{OPENAI_REALTIME_URL, Provider};
+
+/// `${NAME}` or `${NAME:-default}`, and not `$${`.
+const EXPANSION: &str = r"(^|[^$])\$\{[A-Za-z_][A-Za-z0-9_]*(\}|:-)";
+const PHONE: &str = r"^\s*\+[1-9][0-9]{6,14}\s*$";
+const DURATION: &str = r"^\s*([0-9]+\s*(ms|s|min|m|h)\s*)+$";
+
+/// Types that are nothing but their schema.
+macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident = $schema:expr;)*) => {$(
+        $(#[$doc])*
+        pub struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )*};
+}
+
+values! {
+    Text = text("a text");
+    Template = text("a text, with names in `{{ … }}`");
+    Texts = list("a list of texts, or one", text("a text"));
+    Flag = typed("`true` or `false`", json!({ "type": "boolean" }));
+    Phone = phone();
+    Numbers = numbers();
+    Language = typed(
+        "a language tag",
+        json!({ "type": "string", "pattern": r"^\s*[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\s*$" }),
+    );
+    ModelName = suggested("the name of a model", models());
+    Voice = suggested("the name of a voice", voices());
+    Speed = {
+        let range = Provider::openai(OPENAI_REALTIME_URL, None).abilities.speed.unwrap_or(0.25..=1.5);
+        number(*range.start(), *range.end())
+    };
+    Temperature = number(0.0, 2.0);
+    Threshold = number(0.0, 1.0);
+    Duration = typed("a duration", json!({ "type": "string", "pattern": DURATION }));
+    Engine = words(&["realtime"]);
+    Effort = words(&["minimal", "low", "medium", "high", "xhigh"]);
+    First = words(&["assistant", "caller"]);
+    Detection = words(&["server", "semantic"]);
+    Eagerness = words(&["low", "medium", "high", "auto"]);
+    NoiseReduction = words(&["near_field", "far_field", "none"]);
+    Via = words(&["runtime", "provider"]);
+    Approval = words(&["never", "always"]);
+    Approvals = approvals();
+    Method = words(&["GET", "POST", "PUT", "PATCH", "DELETE"]);
+    Codes = codes();
+    Anything = json_schema!({ "x-type": "any value" });
+    /// A JSON Schema of its own.
+    Parameters = json_schema!({ "type": "object", "x-type": "a map: a JSON Schema of type `object`" });
+    Variables = json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": { "enum": NAMES } },
+        "x-type": "a map; its values are texts, numbers, true or false, lists and maps",
+    });
+    Callers = json_schema!({
+        "type": "object",
+        // A key without quotes reaches a validator as a number, without its plus.
+        "propertyNames": { "pattern": r"^\s*\+?[1-9][0-9]{6,14}\s*$" },
+        "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
+        "x-type": "a map from phone numbers to names",
+    });
+}
+
+/// The names of the voices that are known, the best first.
+pub fn voices() -> Vec<String> {
+    let provider = Provider::openai(OPENAI_REALTIME_URL, None);
+    provider.abilities.voices.iter().map(|voice| voice.to_string()).collect()
+}
+
+fn models() -> Vec<String> {
+    let provider = Provider::openai(OPENAI_REALTIME_URL, None);
+    provider.abilities.models.iter().map(|model| model.name.to_string()).collect()
+}
+
+/// A number or `true` where a text is meant is that text.
+fn text(what: &str) -> Schema {
+    json_schema!({ "type": ["string", "number", "boolean"], "x-type": what })
+}
+
+/// A text that becomes some value.
+pub fn expansion() -> Value {
+    json!({ "type": "string", "pattern": EXPANSION })
+}
+
+/// A value of this type, or a text that becomes one.
+fn typed(what: &str, schema: Value) -> Schema {
+    json_schema!({ "anyOf": [schema, expansion()], "x-type": what })
+}
+
+fn number(least: f64, most: f64) -> Schema {
+    let schema = json!({ "type": "number", "minimum": least, "maximum": most });
+    typed(&format!("a number from {least} to {most}"), schema)
+}
+
+fn words(words: &[&str]) -> Schema {
+    typed("a word", json!({ "enum": words }))
+}
+
+/// Names that an editor can offer; others may be right at another provider.
+fn suggested(what: &str, names: Vec<String>) -> Schema {
+    json_schema!({ "anyOf": [{ "enum": names }, { "type": "string", "minLength": 1 }], "x-type": what })
+}
+
+/// Without quotes YAML makes an integer of it, which we read as it was written.
+fn phone() -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": PHONE },
+            { "type": "integer", "minimum": 1_000_000, "maximum": 999_999_999_999_999_u64 },
+            expansion(),
+        ],
+        "x-type": "a phone number: a plus, the country code and the number",
+    })
+}
+
+fn numbers() -> Schema {
+    let mut item = phone();
+    item.remove("x-type");
+    if let Some(Value::Array(choices)) = item.get_mut("anyOf") {
+        choices.push(json!({ "type": "string", "pattern": r"^\s*\*\s*$" }));
+    }
+    let mut schema = list("a list of phone numbers, or one", item);
+    if let Some(many) = schema.get_mut("anyOf").and_then(|choices| choices.get_mut(0)) {
+        many["uniqueItems"] = json!(true);
+    }
+    schema
+}
+
+/// A list, or a single value in its place. An empty entry of a list is passed over.
+fn list(what: &str, item: Schema) -> Schema {
+    let mut item = item.to_value();
+    item.as_object_mut().map(|item| item.remove("x-type"));
+    let mut choices = match item.get("anyOf").and_then(Value::as_array) {
+        Some(choices) => choices.clone(),
+        None => vec![item],
+    };
+    let mut entries = choices.clone();
+    entries.push(json!({ "type": "null" }));
+    choices.insert(0, json!({ "type": "array", "items": { "anyOf": entries } }));
+    json_schema!({ "anyOf": choices, "x-type": what })
+}
+
+fn approvals() -> Schema {
+    let tools = json!({ "type": "array", "items": { "type": "string" } });
+    let word = json!({ "enum": ["never", "always"] });
+    json_schema!({ "anyOf": [word, tools, expansion()], "x-type": "a word, or a list of the names of tools" })
+}
+
+fn codes() -> Schema {
+    let code = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+    json_schema!({
+        "anyOf": [{ "type": "array", "items": typed("", code.clone()) }, code],
+        "x-type": "a list of HTTP status codes, or one",
+    })
+}

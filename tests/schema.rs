@@ -1,0 +1,376 @@
+//! The JSON Schema, the reference and the check say the same of an assistant's file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use switchboard::assistant::{Folder, Roster, SourceFile, schema};
+use switchboard::problem::Problem;
+use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
+
+/// Cases of `tests/assistants/invalid` that a schema cannot judge, each with why.
+const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
+    ("Front_Desk", "the name of the file"),
+    ("alias-problem", "templates"),
+    ("bad-fragment", "other files"),
+    ("bad-substitution", "what stands in `${…}` within a free text"),
+    ("both-stars", "other files"),
+    ("deep", "how deep a value may be nested"),
+    ("double-name", "other files"),
+    ("fragment-path", "other files"),
+    ("greeting-absolute", "other files"),
+    ("greeting-caller", "other files"),
+    ("greeting-path", "other files"),
+    ("missing-variable", "the environment"),
+    ("near-voice", "other providers have other voices"),
+    ("no-effect", "only warnings"),
+    ("old-mac", "line ends"),
+    ("same-number", "other files"),
+    ("template-braces", "templates"),
+    ("template-dashes", "templates"),
+    ("template-endless", "templates"),
+    ("template-filter", "templates"),
+    ("template-folded", "templates"),
+    ("template-from-environment", "the environment"),
+    ("template-huge", "templates"),
+    ("template-names", "templates"),
+    ("template-python", "templates"),
+    ("template-shell", "what stands in `${…}` within a free text"),
+    ("template-syntax", "templates"),
+    ("template-tags", "templates"),
+    ("template-unclosed", "templates"),
+    ("timezone-offset", "time zones have names, which grow in number"),
+    ("timezones", "time zones have names, which grow in number"),
+    ("unknown-model", "what providers there are, and their models"),
+    ("unknown-voice", "other providers have other voices"),
+    ("variables-parts", "templates"),
+    ("voice-from-environment", "the environment"),
+];
+
+/// Keys that the check knows only to refuse them.
+const RESERVED: [&str; 1] = ["fallback"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn validator() -> Validator {
+    jsonschema::draft202012::new(&schema::schema()).unwrap()
+}
+
+/// A file as any YAML reader hands it to a validator; `None` where it is no YAML.
+fn json(text: &str) -> Option<Value> {
+    // As YAML 1.2 has it, where `no` is a word.
+    let options = serde_yaml::options! { strict_booleans: true };
+    serde_yaml::from_str_with_options(text.strip_prefix('\u{feff}').unwrap_or(text), options).ok()
+}
+
+fn file(name: &str, made: &str) {
+    let path = root().join("docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, made).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == made,
+        "docs/{name} is not what src/assistant/schema/ makes: run `UPDATE_DOCS=1 cargo test --test schema`"
+    );
+}
+
+#[test]
+fn the_committed_schema_and_reference_are_what_the_code_makes() {
+    file("assistant.schema.json", &format!("{:#}\n", schema::schema()));
+    file("assistants.md", &schema::reference());
+}
+
+#[test]
+fn the_schema_is_a_schema() {
+    jsonschema::meta::validate(&schema::schema()).unwrap();
+    assert!(!schema::schema().to_string().contains("\"x-"));
+}
+
+/// Every case of a folder with the YAML files in it.
+fn cases(folder: &str) -> Vec<(String, Vec<PathBuf>)> {
+    let list = |dir: &Path| {
+        let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let yaml = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let mut cases = Vec::new();
+    for path in list(&root().join(folder)) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() && !["fragments", "greetings"].contains(&name.as_str()) {
+            cases.push((name, list(&path).into_iter().filter(yaml).collect()));
+        } else if yaml(&path) {
+            cases.push((name, vec![path]));
+        }
+    }
+    assert!(cases.len() >= 3, "{folder} holds {} cases", cases.len());
+    cases
+}
+
+/// What a validator says of a file; `None` where it takes it.
+fn refusal(validator: &Validator, path: &Path) -> Option<String> {
+    let Ok(text) = fs::read_to_string(path) else { return Some("is no UTF-8".to_owned()) };
+    let Some(value) = json(&text) else { return Some("is no YAML".to_owned()) };
+    validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).next()
+}
+
+#[test]
+fn the_schema_takes_every_good_file() {
+    let validator = validator();
+    for (name, files) in cases("tests/assistants/valid").into_iter().chain(cases("assistants")) {
+        for file in files {
+            assert_eq!(refusal(&validator, &file), None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_every_bad_file_that_it_can_judge() {
+    let validator = validator();
+    let mut beyond: BTreeMap<&str, &str> = BEYOND_A_SCHEMA.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (name, files) in cases("tests/assistants/invalid") {
+        let refused = files.iter().find_map(|file| refusal(&validator, file));
+        match (refused, beyond.remove(name.as_str())) {
+            (None, None) => wrong.push(format!("{name} is taken: is it beyond a schema?")),
+            (Some(said), Some(_)) => wrong.push(format!("{name} is refused, and listed as beyond: {said}")),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+    }
+    wrong.extend(beyond.keys().map(|name| format!("{name} is no case any more")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_example_of_the_reference_is_right() {
+    let (validator, reference) = (validator(), schema::reference());
+    let blocks: Vec<&str> =
+        reference.split("```yaml\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 50, "only {} examples", blocks.len());
+    for block in blocks {
+        let mut value = json(block).unwrap_or_else(|| panic!("this is no YAML:\n{block}"));
+        if value.get("instructions").is_none() {
+            merge(&mut value, json!({ "instructions": "Be kind." }));
+        }
+        let refused = validator.iter_errors(&value).next();
+        assert!(refused.is_none(), "{refused:?} in\n{block}");
+    }
+}
+
+/// A map of the schema whose keys are fixed: its place, and the schema of each key.
+type ClosedMap = (Vec<String>, serde_json::Map<String, Value>);
+
+/// Every closed map. A name that is the owner's to choose stands as an example of one.
+fn maps() -> Vec<ClosedMap> {
+    fn walk(schema: &Value, path: &[String], found: &mut Vec<ClosedMap>) {
+        let choices = schema["anyOf"].as_array().into_iter().flatten();
+        for map in std::iter::once(schema).chain(choices) {
+            let below = |name: &str| [path, &[name.to_owned()]].concat();
+            match (&map["additionalProperties"], map["properties"].as_object()) {
+                (Value::Bool(false), Some(properties)) => {
+                    found.push((path.to_vec(), properties.clone()));
+                    properties.iter().for_each(|(name, schema)| walk(schema, &below(name), found));
+                }
+                (Value::Object(_), _) => {
+                    let name = match path.last().map(String::as_str) {
+                        Some("mcp") => "todoist",
+                        Some("tools") => "add-tasks",
+                        _ => "book-table",
+                    };
+                    walk(&map["additionalProperties"], &below(name), found);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&schema::schema(), &[], &mut found);
+    assert!(found.len() > 10, "only {} maps", found.len());
+    found
+}
+
+/// Every key of every closed map, with its schema.
+fn keys() -> Vec<(Vec<String>, Value)> {
+    let keys = |(path, properties): ClosedMap| {
+        properties.into_iter().map(move |(name, schema)| ([path.clone(), vec![name]].concat(), schema))
+    };
+    maps().into_iter().flat_map(keys).collect()
+}
+
+fn nest(path: &[String], value: Value) -> Value {
+    path.iter().rev().fold(value, |value, name| json!({ name: value }))
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// A file in which the key of this path makes sense, without that key.
+fn around(path: &[String]) -> Value {
+    let mut file = json!({
+        "instructions": "Be kind.",
+        "variables": { "clinic": { "name": "Example Dental" } },
+    });
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let server = json!({ "mcp": { "todoist": { "url": "https://mcp.example.com/" } } });
+    merge(
+        &mut file,
+        match path.as_slice() {
+            ["turn_taking", "eagerness"] => json!({ "turn_taking": { "detection": "semantic" } }),
+            ["mcp", _, "url" | "command"] | ["mcp"] => json!({}),
+            ["mcp", _, "env"] => json!({ "mcp": { "todoist": { "command": ["npx"] } } }),
+            ["mcp", _, "user" | "password"] => {
+                let login = json!({ "user": "anna", "password": "${TODOIST_MCP_PASSWORD}" });
+                json!({ "mcp": { "todoist": { "url": "https://mcp.example.com/", "user": login["user"], "password": login["password"] } } })
+            }
+            ["mcp", ..] => server.clone(),
+            ["functions", _, "http"] => json!({ "functions": { "book-table": { "description": "Books." } } }),
+            ["functions", _, "http", ..] => json!({
+                "functions": { "book-table": { "description": "Books.", "http": { "url": "https://example.com/" } } }
+            }),
+            ["functions", ..] => json!({
+                "functions": { "book-table": { "description": "Books.", "mcp": { "server": "todoist", "tool": "add" } } }
+            }),
+            _ => json!({}),
+        },
+    );
+    if path.first() == Some(&"functions") {
+        merge(&mut file, server);
+    }
+    file
+}
+
+fn check(file: &Value) -> (Option<Roster>, Vec<Problem>) {
+    let wav = fs::read(root().join("tests/assistants/valid/folder/greetings/hello.wav")).unwrap();
+    let folder = Folder {
+        assistants: vec![SourceFile::new("a.yaml", file.to_string())],
+        fragments: vec![SourceFile::new("fragments/house-rules.md", "Be brief.")],
+        greetings: vec![SourceFile::new("greetings/clinic.wav", wav)],
+    };
+    let environment =
+        ["CLINIC_NUMBER", "TODOIST_MCP_PASSWORD"].map(|name| (name.to_owned(), "+15550100001".to_owned()));
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let checked = Roster::check(&folder, &environment.into(), &[provider]);
+    let problems = checked.problems();
+    (checked.roster.ok(), problems)
+}
+
+/// Whether the check refuses the keys of this path altogether.
+fn not_yet(path: &[String], problems: &[Problem]) -> bool {
+    let later = matches!(path.first().map(String::as_str), Some("mcp" | "functions"))
+        || path.last().is_some_and(|name| name == "transfer_to");
+    later && problems.iter().any(|problem| problem.code == "not_yet")
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> BTreeSet<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_schema_and_the_check_know_the_same_keys() {
+    for (path, properties) in maps() {
+        let mut file = around(&path);
+        merge(&mut file, nest(&path, json!({ "qqqqqqqq": 1 })));
+        let problems = check(&file).1;
+        let said = problems.iter().find(|p| p.code == "key.unknown" && p.message.contains("qqqqqqqq"));
+        if said.is_none() && not_yet(&path, &problems) {
+            continue;
+        }
+        let said = said.unwrap_or_else(|| panic!("{path:?} takes any key: {problems:?}"));
+        let mut known = quoted(said.help.as_deref().unwrap_or_default());
+        RESERVED.iter().for_each(|name| assert!(!path.is_empty() || known.remove(*name), "{name}"));
+        assert_eq!(
+            known,
+            properties.keys().cloned().collect(),
+            "left: the check, right: the schema, in {path:?}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_and_the_check_know_the_same_words_and_ranges() {
+    let reference = schema::reference();
+    let (mut words_seen, mut ranges_seen) = (0, 0);
+    for (path, schema) in keys() {
+        let name = path.last().unwrap();
+        let said = |wrong: Value, code: &str| {
+            let mut file = around(&path);
+            merge(&mut file, nest(&path, wrong));
+            let problems = check(&file).1;
+            if not_yet(&path, &problems) {
+                return None;
+            }
+            let problem = problems.iter().find(|problem| problem.code == code);
+            Some(problem.unwrap_or_else(|| panic!("{path:?} is not judged: {problems:?}")).message.clone())
+        };
+        let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
+        if let Some(words) = choices.iter().find_map(|choice| choice["enum"].as_array())
+            && !["model", "voice", "transcription"].contains(&name.as_str())
+            && !choices.iter().any(|choice| choice["type"] == "array")
+        {
+            let words = words.iter().map(|word| word.as_str().unwrap().to_owned());
+            let Some(said) = said(json!("qqqqqqqq"), "word") else { continue };
+            let mut known = quoted(&said);
+            known.remove("qqqqqqqq");
+            known.remove(name);
+            assert_eq!(known, words.collect(), "left: the check, right: the schema, in {path:?}");
+            words_seen += 1;
+        }
+        let title = path.join(".").replace("mcp.todoist", "mcp.NAME").replace("add-tasks", "TOOL");
+        let title = title.replace("book-table", "NAME");
+        let entry = reference.split(&format!("# {title}\n")).nth(1).unwrap_or_else(|| panic!("no {title}"));
+        let entry = entry.split("\n#").next().unwrap();
+        let documented = |sign: &str| entry.split(sign).nth(1).and_then(|rest| rest.lines().next());
+        let duration = documented("- Range: ").map(|range| (json!("100000h"), range));
+        let number = documented("- Type: a number from ").map(|range| (json!(1e6), range));
+        if let Some((wrong, range)) = duration.or(number) {
+            let Some(said) = said(wrong, "range") else { continue };
+            assert!(
+                said.contains(&format!("from {range};")),
+                "{path:?}: {range}, and the check says: {said}"
+            );
+            ranges_seen += 1;
+        }
+    }
+    assert!(words_seen >= 6 && ranges_seen >= 7, "only {words_seen} lists of words and {ranges_seen} ranges");
+}
+
+#[test]
+fn every_example_and_default_passes_the_check() {
+    let (mut examples, mut defaults) = (0, 0);
+    for (path, schema) in keys() {
+        let with = |value: &Value| {
+            let mut file = around(&path);
+            merge(&mut file, nest(&path, value.clone()));
+            let (roster, problems) = check(&file);
+            let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+            assert!(errors.is_empty() || not_yet(&path, &problems), "{path:?}: {value}: {errors:?}");
+            roster
+        };
+        for example in schema["examples"].as_array().into_iter().flatten() {
+            with(example);
+            examples += 1;
+        }
+        // What is written out as the default means the same as nothing.
+        if let Some(default) = schema.get("default") {
+            let without = check(&around(&path)).0;
+            assert!(with(default) == without, "{path:?} is not {default} when it is left out");
+            defaults += 1;
+        }
+    }
+    assert!(examples > 50 && defaults > 15, "only {examples} examples and {defaults} defaults");
+}
