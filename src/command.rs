@@ -124,9 +124,12 @@ async fn serve_command() -> Result<(), Failure> {
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
-    let provider = Arc::new(settings.provider());
-    let checked = folder(&settings.assistants_dir, &environment, provider);
+    let checked = folder(&settings.assistants_dir, &environment, &settings.providers());
     let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
+    // Without any provider's key `for_serve` has said so.
+    if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
+        problems.extend(roster.without_key());
+    }
     let Some(ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
 
     let json = settings.log_format.map(|format| format == LogFormat::Json);
@@ -162,7 +165,7 @@ fn check(dir: Option<PathBuf>) -> Result<(), Failure> {
     let environment = environment()?;
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
     let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
-    let (roster, warnings) = folder(&dir, &environment, Arc::new(settings.provider()))?;
+    let (roster, warnings) = folder(&dir, &environment, &settings.providers())?;
     report(&warnings);
     let count = roster.len();
     println!("{} is fine: {count} assistant{}.", dir.display(), if count == 1 { "" } else { "s" });
@@ -173,11 +176,11 @@ fn check(dir: Option<PathBuf>) -> Result<(), Failure> {
 pub(crate) fn folder(
     dir: &Path,
     environment: &BTreeMap<String, String>,
-    provider: Arc<Provider>,
+    providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
     let folder = read_folder(dir)
         .map_err(|error| vec![Problem::about("folder", "folder.unreadable", error.to_string())])?;
-    let checked = Roster::check(&folder, environment, &[provider]);
+    let checked = Roster::check(&folder, environment, providers);
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),
         Err(mut problems) => {

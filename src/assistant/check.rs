@@ -93,6 +93,11 @@ impl Assistant {
         &self.subject.description
     }
 
+    /// Whose model answers.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
     /// The numbers it answers by name.
     pub fn numbers(&self) -> &[PhoneNumber] {
         &self.claims
@@ -228,8 +233,8 @@ impl<'a> Check<'a> {
         let examiner = subject.examiner();
         let fragments = self.fragments(&top, &examiner);
         let greeting = self.greeting(&top, &mut texts);
-        let turn_taking = self.turn_taking(&top);
-        let transcription = self.transcription(&top, language.as_deref());
+        let turn_taking = self.turn_taking(&top, &provider);
+        let transcription = self.transcription(&top, &provider, language.as_deref());
         let call_control = self.call_control(&top);
         let limits = self.limits(&top, &provider);
         let spoken = match language.as_deref() {

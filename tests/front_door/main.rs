@@ -5,5 +5,6 @@ mod attacks;
 mod calls;
 mod failures;
 mod interruptions;
+mod providers;
 mod tls;
 mod town;

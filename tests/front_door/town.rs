@@ -61,6 +61,17 @@ impl Town {
         model: ModelOptions,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::with_file(assistant, greetings, model, settings, None).await
+    }
+
+    /// The same, with a `switchboard.yaml`.
+    pub async fn with_file(
+        assistant: &str,
+        greetings: &[(&str, Vec<u8>)],
+        model: ModelOptions,
+        settings: &[(&str, &str)],
+        file: Option<&str>,
+    ) -> Self {
         watch_the_log();
         let model = ModelServer::start(model).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -78,7 +89,8 @@ impl Town {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
         environment.retain(|_, value| !value.is_empty());
-        let sources = Sources { file: None, environment: environment.clone() };
+        let file = file.map(|text| SourceFile::new("switchboard.yaml", text));
+        let sources = Sources { file, environment: environment.clone() };
         let settings = Settings::read(&sources).unwrap();
         let ready = settings.for_serve().unwrap();
         let folder = Folder {
@@ -89,7 +101,7 @@ impl Town {
                 .collect(),
             ..Folder::default()
         };
-        let checked = Roster::check(&folder, &environment, std::slice::from_ref(&ready.provider));
+        let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (journal_tx, journal) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
