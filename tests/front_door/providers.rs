@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use switchboard::call::EndReason;
+use switchboard::call::{EndReason, Note, Who};
 use switchboard::provider::{Abilities, Dialect, OPENAI_REALTIME_URL, Provider, Transcribing};
 use switchboard::simulate::caller::CallEnd;
 use switchboard::simulate::model::{
@@ -46,8 +46,8 @@ fn settings(name: &str, server: &ModelServer) -> String {
     format!("{before}url: ws://{}{}", server.addr(), rest.strip_prefix(host).unwrap())
 }
 
-/// A greeting, a turn, an interruption and a goodbye; what the model saw of them.
-async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> SessionLog {
+/// A greeting, a turn, an interruption and a goodbye: what the model saw of them, and what the caller said first.
+async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> (SessionLog, Option<String>) {
     let key = options.key.clone();
     let server = ModelServer::start(options).await.unwrap();
     let file = settings(name, &server);
@@ -73,7 +73,18 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
     assert!(town.model.sessions().is_empty(), "nobody called OpenAI");
     town.quit().await;
     server.stop().await;
-    session
+    let said: Vec<&str> = ended
+        .notes
+        .iter()
+        .filter_map(|note| match note {
+            Note::Said { who: Who::Caller, text, .. } => Some(text.expose()),
+            _ => None,
+        })
+        .collect();
+    for text in &said {
+        assert_eq!(said.iter().filter(|other| other == &text).count(), 1, "{name} tells {text} once");
+    }
+    (session, said.first().map(|text| (*text).to_owned()))
 }
 
 /// The first configuration.
@@ -95,7 +106,8 @@ async fn azure_speaks_as_openai_does_behind_another_header() {
         ..talkative()
     };
     let more = "temperature: 0.9\nreasoning: low\nvoice: cedar\n";
-    let session = call("azure", "AZURE_OPENAI_API_KEY", more, options).await;
+    let (session, said) = call("azure", "AZURE_OPENAI_API_KEY", more, options).await;
+    assert_eq!(said.as_deref(), Some("When?"));
     assert!(session.authorization_good && !session.headers.iter().any(|name| name == "authorization"));
     let configured = configured(&session);
     assert_eq!(configured.get("temperature"), None, "it would lose the whole configuration");
@@ -109,7 +121,9 @@ async fn azure_speaks_as_openai_does_behind_another_header() {
 async fn xai_is_configured_in_its_own_words() {
     let options =
         ModelOptions { dialect: Dialect::Xai, models: vec!["grok-voice-latest".to_owned()], ..talkative() };
-    let session = call("xai", "XAI_API_KEY", "reasoning: none\nspeed: 1.2\nvoice: leo\n", options).await;
+    let (session, said) =
+        call("xai", "XAI_API_KEY", "reasoning: none\nspeed: 1.2\nvoice: leo\n", options).await;
+    assert_eq!(said.as_deref(), Some("When?"));
     let configured = configured(&session);
     assert_eq!(configured["voice"], "leo", "there are other voices than those of the list");
     assert_eq!(configured["turn_detection"]["type"], "server_vad");
@@ -122,7 +136,8 @@ async fn xai_is_configured_in_its_own_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn localai_needs_no_key() {
     let options = ModelOptions { key: String::new(), models: vec!["my-pipeline".to_owned()], ..talkative() };
-    let session = call("localai", "LOCALAI_API_KEY", "", options).await;
+    let (session, said) = call("localai", "LOCALAI_API_KEY", "", options).await;
+    assert_eq!(said, None, "nobody was asked to write it down");
     assert!(!session.authorization_present);
     let input = &configured(&session)["audio"]["input"];
     assert_eq!((input.get("transcription"), input.get("noise_reduction")), (None, None));
@@ -137,7 +152,8 @@ async fn speaches_speaks_as_the_beta_did_and_is_never_told_what_was_heard() {
         truncating: Truncating::Refused,
         ..talkative()
     };
-    let session = call("speaches", "SPEACHES_API_KEY", "temperature: 0.9\n", options).await;
+    let (session, said) = call("speaches", "SPEACHES_API_KEY", "temperature: 0.9\n", options).await;
+    assert_eq!(said.as_deref(), Some("When?"));
     let configured = configured(&session);
     assert_eq!(configured["temperature"], 0.9);
     assert_eq!(configured["input_audio_format"], "g711_ulaw");
@@ -157,7 +173,8 @@ async fn a_plain_server_is_given_what_it_says_it_takes() {
         interrupts: false,
         ..talkative()
     };
-    let session = call("house", "HOUSE_VOICE_KEY", "temperature: 1.3\n", options).await;
+    let (session, said) = call("house", "HOUSE_VOICE_KEY", "temperature: 1.3\n", options).await;
+    assert_eq!(said.as_deref(), Some("When?"));
     assert_eq!(configured(&session)["temperature"], 1.3);
     assert_eq!(configured(&session)["audio"]["output"]["voice"], "anna");
     let cancelled = session.responses.iter().filter(|response| response.status == "cancelled");
@@ -198,6 +215,20 @@ async fn a_wrong_key_is_told_at_the_upgrade() {
     assert_eq!(record.said[0].text, "Sorry, something broke.");
     assert_eq!(town.ended().await.reason, EndReason::ModelRefused);
     assert!(server.sessions().iter().all(|session| !session.authorization_good), "{KEY} is another");
+    town.quit().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_pcm_only_is_not_used() {
+    let options = ModelOptions { key: String::new(), models: Vec::new(), pcm_only: true, ..talkative() };
+    let server = ModelServer::start(options).await.unwrap();
+    let file = settings("localai", &server);
+    let assistant = format!("{CLINIC}\nprovider: localai\n");
+    let mut town = Town::with_file(&assistant, &[], ModelOptions::default(), &[], Some(&file)).await;
+    let record = finished(town.dial(town.phone())).await;
+    assert_eq!(record.said[0].text, "Sorry, something broke.");
+    assert_eq!(town.ended().await.reason, EndReason::ModelMisconfigured);
     town.quit().await;
     server.stop().await;
 }

@@ -138,6 +138,8 @@ pub(super) struct Limits {
     pub temperature: Option<RangeInclusive<f64>>,
     /// Voices and transcription models may have any name.
     pub own_names: bool,
+    /// Formats are read, and have no effect.
+    pub pcm_only: bool,
     /// Assistant audio exists: the voice is fixed.
     pub has_audio: bool,
     pub responding: bool,
@@ -185,6 +187,12 @@ impl Config {
             self.check_model_abilities(&given, "session")?;
         } else {
             given = dialect::session(self.dialect, &given)?;
+        }
+        if limits.pcm_only {
+            for side in ["input", "output"] {
+                let side = given.get_mut("audio").and_then(|audio| audio.get_mut(side)?.as_object_mut());
+                side.map(|side| side.remove("format"));
+            }
         }
         self.check_fixed(&Value::Object(given.clone()), limits)?;
         self.check_mcp(given.get("tools"))?;

@@ -37,6 +37,8 @@ pub struct ModelOptions {
     pub models: Vec<String>,
     /// Any name of a voice or of a transcription model is taken: the names are the server's own.
     pub own_names: bool,
+    /// Whatever format an update asks for, the session stays with PCM, and says so.
+    pub pcm_only: bool,
     /// What becomes of `conversation.item.truncate`.
     pub truncating: Truncating,
     /// It stops its response when the caller speaks, where the session says so.
@@ -87,6 +89,7 @@ impl Default for ModelOptions {
             auth_header: None,
             denies_at_upgrade: false,
             own_names: false,
+            pcm_only: false,
             truncating: Truncating::Works,
             interrupts: true,
             models: MODELS.iter().map(|&model| model.to_owned()).collect(),

@@ -230,6 +230,7 @@ impl Session {
         let limits = super::config::Limits {
             temperature: self.options().temperature.clone(),
             own_names: self.options().own_names,
+            pcm_only: self.options().pcm_only,
             has_audio: self.has_audio,
             responding: !self.responses.is_empty(),
         };
@@ -494,7 +495,7 @@ impl Session {
             "transcript": text, "usage": usage}));
     }
 
-    /// Each telling holds all words so far. Every other turn has no last one that says it is whole.
+    /// Each telling holds all words so far. Every other turn, from the first, has no last one that says it is whole.
     fn transcribe_by_itself(&mut self, item: &str, text: &str) {
         let kind = "conversation.item.input_audio_transcription";
         let mut so_far = String::new();
@@ -504,7 +505,7 @@ impl Session {
                 "transcript": so_far}));
         }
         self.tell(Happened::CallerSaid(text.to_owned()));
-        if self.turns % 2 == 1 {
+        if self.turns.is_multiple_of(2) {
             self.emit(json!({"type": format!("{kind}.completed"), "item_id": item, "content_index": 0,
                 "transcript": text}));
         }

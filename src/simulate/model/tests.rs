@@ -16,6 +16,8 @@ use super::*;
 use crate::audio::{SILENCE, encode};
 use crate::simulate::tag;
 
+mod dialects;
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 struct Client {

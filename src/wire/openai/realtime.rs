@@ -441,17 +441,46 @@ mod tests {
         parse(Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes()))))
     }
 
+    fn all(frames: &str) -> String {
+        let read = frames.lines().map(|line| {
+            let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
+            format!("{kind} {:?}", reading(line).expect(line))
+        });
+        read.collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn every_event_of_the_reference_is_read() {
-        let frames = include_str!("../../../tests/frames/realtime-incoming.jsonl");
-        let read: Vec<String> = frames
-            .lines()
-            .map(|line| {
-                let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
-                format!("{kind} {:?}", reading(line).expect(line))
-            })
-            .collect();
-        insta::assert_snapshot!(read.join("\n"));
+        let read = all(include_str!("../../../tests/frames/realtime-incoming.jsonl"));
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn the_beta_is_understood() {
+        let read = all(include_str!("../../../tests/frames/realtime-incoming-beta.jsonl"));
+        assert!(!read.contains("Unknown"), "{read}");
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn xai_is_understood() {
+        let read = all(include_str!("../../../tests/frames/realtime-incoming-xai.jsonl"));
+        assert!(!read.contains("Unknown"), "{read}");
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn the_beta_is_spoken() {
+        let both = Some(&["text", "audio"][..]);
+        let ours = [
+            assistant_text_of_beta("Hello."),
+            response_create("c9", None, both),
+            response_create("c10", Some("Say \"hi\"."), both),
+        ];
+        let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
+        let reference = include_str!("../../../tests/frames/realtime-outgoing-beta.jsonl");
+        let theirs: Vec<Value> = reference.lines().map(value).collect();
+        assert_eq!(ours.iter().map(|frame| value(frame)).collect::<Vec<_>>(), theirs);
     }
 
     #[test]
