@@ -1,5 +1,5 @@
-//! The model's socket: OpenAI Realtime in, the call's events out. What goes out in answer to the plan is built by
-//! [`configure`].
+//! The model's socket: OpenAI Realtime in, the call's events out. What the plan makes of a session is built in
+//! `configure.rs`.
 
 mod configure;
 

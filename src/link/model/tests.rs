@@ -72,3 +72,13 @@ fn turns_are_changed_at_the_dialects_own_place() {
         assert_eq!(update.get("type").is_some(), dialect == Dialect::Ga);
     }
 }
+
+#[test]
+fn a_line_of_the_assistants_has_the_dialects_own_type() {
+    for (dialect, kind) in
+        [(Dialect::Ga, "output_text"), (Dialect::Beta, "text"), (Dialect::Xai, "output_text")]
+    {
+        let line: Value = serde_json::from_str(&configure::assistant_text(&plan(dialect), "Hello.")).unwrap();
+        assert_eq!(line["item"]["content"][0], json!({"type": kind, "text": "Hello."}), "{dialect:?}");
+    }
+}
