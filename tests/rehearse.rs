@@ -296,6 +296,19 @@ fn a_call_that_goes_wrong_is_an_error_and_leaves_its_files() {
 }
 
 #[test]
+fn a_deployment_by_another_name_may_reason() {
+    let yaml = "numbers: [\"+15550100001\"]\ninstructions: Be kind.\nprovider: azure\nreasoning: low\n\
+                call_control: { end_call: true }\ngreeting: { say: Hello there. }\n";
+    let place = Place::with_assistant("clinic", yaml);
+    let settings = "providers:\n  azure:\n    url: wss://my.example.com/openai/v1/realtime\n    \
+                    abilities: { models: [{ name: reception, reasoning: true }] }\n";
+    fs::write(place.path("switchboard.yaml"), settings).unwrap();
+    let told = place.rehearse(&[]);
+    told.fine();
+    told.says("this stand-in for reception");
+}
+
+#[test]
 fn another_provider_is_rehearsed_in_its_own_dialect() {
     let yaml = "numbers: [\"+15550100001\"]\ninstructions: Be kind.\nprovider: old\ntemperature: 0.9\n\
                 call_control: { end_call: true }\ngreeting: { say: Hello there. }\n";

@@ -136,7 +136,7 @@ pub(super) struct Detection {
 /// What the model's name and the dialect allow.
 pub(super) struct Limits {
     pub temperature: Option<RangeInclusive<f64>>,
-    /// Voices and transcription models may have any name.
+    /// Models, voices and transcription models may have any name, and models may be able to do anything.
     pub own_names: bool,
     /// Formats are read, and have no effect.
     pub pcm_only: bool,
@@ -184,7 +184,9 @@ impl Config {
         if self.dialect == Dialect::Ga {
             let judged = if limits.own_names { with_known_names(&given) } else { given.clone() };
             check_keys(SESSION, &judged, "session")?;
-            self.check_model_abilities(&given, "session")?;
+            if !limits.own_names {
+                self.check_model_abilities(&given, "session")?;
+            }
         } else {
             given = dialect::session(self.dialect, &given)?;
         }

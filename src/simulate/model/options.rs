@@ -35,7 +35,8 @@ pub struct ModelOptions {
     pub denies_at_upgrade: bool,
     /// The models that exist; any other is refused after the 101. Where it is empty, all do.
     pub models: Vec<String>,
-    /// Any name of a voice or of a transcription model is taken: the names are the server's own.
+    /// Any name of a voice or of a transcription model is taken, and a model's name says nothing of what it can
+    /// do: the names are the server's own.
     pub own_names: bool,
     /// Whatever format an update asks for, the session stays with PCM, and says so.
     pub pcm_only: bool,
