@@ -25,9 +25,13 @@ pub struct Provider {
     /// As assistants name it: `openai` is built in.
     pub name: String,
     pub engine: Engine,
+    /// How its messages are spelt.
+    pub dialect: Dialect,
     /// `ws://` or `wss://`, without the model.
     pub url: String,
     pub key: Option<Secret>,
+    /// Nothing is answered there without a key.
+    pub needs_key: bool,
     pub auth: Auth,
     pub abilities: Abilities,
 }
@@ -48,6 +52,30 @@ impl Engine {
     }
 }
 
+/// How the messages of the Realtime API are spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's API since its general availability.
+    Ga,
+    /// OpenAI's API before that, which many compatible servers still speak.
+    Beta,
+    /// xAI's: the events of `Ga`, with voice and turn detection at the top of the session.
+    Xai,
+}
+
+impl Dialect {
+    pub const ALL: [Dialect; 3] = [Dialect::Ga, Dialect::Beta, Dialect::Xai];
+
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Ga => "ga",
+            Dialect::Beta => "beta",
+            Dialect::Xai => "xai",
+        }
+    }
+}
+
 /// How the key is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
@@ -57,30 +85,69 @@ pub enum Auth {
     Header(String),
 }
 
-/// What a provider's sessions can do.
+/// What a provider's sessions can do. What is not possible there is not sent there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Abilities {
     /// Takes `conversation.item.truncate`.
     pub truncates: bool,
-    /// Tells when the caller's speech starts and stops.
-    pub turn_events: bool,
     /// Stops its own response when the caller speaks.
     pub interrupts_by_itself: bool,
     /// The range of a session's `temperature`; `None` where the field would be refused or ignored.
     pub temperature: Option<RangeInclusive<f64>>,
     /// The range of the voice's speed; `None` where there is no such field.
     pub speed: Option<RangeInclusive<f64>>,
-    /// Audio comes faster than it is spoken.
-    pub bursts_audio: bool,
-    /// Needs silence to be sent while nobody speaks.
-    pub needs_continuous_input: bool,
+    /// How it can hear that a turn is over; the first is the default. Never empty.
+    pub turn_detection: Vec<TurnDetection>,
+    /// The range of the threshold of [`TurnDetection::Server`].
+    pub threshold: RangeInclusive<f64>,
+    /// Takes `noise_reduction`.
+    pub noise_reduction: bool,
+    /// The efforts its reasoning models take, as written in YAML; empty where there is no such field.
+    pub efforts: Vec<Cow<'static, str>>,
+    pub transcription: Transcribing,
     /// The longest session, from its start.
     pub session_limit: Duration,
-    /// The voices it offers; empty where any name may be right.
+    /// The voices it offers; empty where any name may be right. The first is the default.
     pub voices: Vec<Cow<'static, str>>,
-    /// The models it is known to serve; empty where any name may be right.
+    /// There are other voices than those, such as an owner's own.
+    pub open_voices: bool,
+    /// The models it is known to serve; empty where any name may be right. The first is the default.
     pub models: Vec<Model>,
 }
+
+/// How a provider hears that a turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnDetection {
+    /// By silence.
+    Server,
+    /// By meaning.
+    Semantic,
+}
+
+impl TurnDetection {
+    pub const ALL: [TurnDetection; 2] = [TurnDetection::Server, TurnDetection::Semantic];
+
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            TurnDetection::Server => "server",
+            TurnDetection::Semantic => "semantic",
+        }
+    }
+}
+
+/// How a provider writes down what the caller says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transcribing {
+    /// With a model that the session names; the first is the default. Where none is known, any name may
+    /// be right, and none is sent unless the assistant's file names one.
+    Named(Vec<Transcriber>),
+    /// In its own way, unasked: nothing is sent.
+    ByItself,
+}
+
+/// Announced: the last day, such as `20 January 2027`, and what to use then.
+pub type Shutdown = (Cow<'static, str>, Cow<'static, str>);
 
 /// What is known of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,40 +155,41 @@ pub struct Model {
     pub name: Cow<'static, str>,
     /// Takes `reasoning` in the session.
     pub reasoning: bool,
-    /// The announced last day, such as `20 January 2027`, and what to use then.
-    pub shutdown: Option<(Cow<'static, str>, Cow<'static, str>)>,
+    /// May call several tools in one response.
+    pub parallel_tool_calls: bool,
+    /// How much it remembers, in tokens, where that is known.
+    pub context: Option<u32>,
+    /// The longest response, in tokens, where that is known.
+    pub max_output: Option<u32>,
+    pub shutdown: Option<Shutdown>,
+}
+
+/// What is known of a transcription model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcriber {
+    pub name: Cow<'static, str>,
+    pub shutdown: Option<Shutdown>,
 }
 
 impl Provider {
     /// OpenAI's Realtime API, or whatever answers like it at `url`.
     pub fn openai(url: impl Into<String>, key: Option<Secret>) -> Provider {
+        let abilities = Abilities {
+            transcription: Transcribing::Named(TRANSCRIBERS.iter().map(Transcriber::from).collect()),
+            voices: VOICES.iter().map(|voice| Cow::Borrowed(*voice)).collect(),
+            open_voices: false,
+            models: MODELS.iter().map(Model::from).collect(),
+            ..Abilities::of(Dialect::Ga)
+        };
         Provider {
             name: "openai".to_owned(),
             engine: Engine::Realtime,
+            dialect: Dialect::Ga,
             url: url.into(),
             key,
+            needs_key: true,
             auth: Auth::Bearer,
-            abilities: Abilities {
-                truncates: true,
-                turn_events: true,
-                interrupts_by_itself: true,
-                // A `temperature` in a session is an unknown parameter there, and one of those
-                // loses the whole configuration.
-                temperature: None,
-                speed: Some(0.25..=1.5),
-                bursts_audio: true,
-                needs_continuous_input: false,
-                session_limit: Duration::from_secs(60 * 60),
-                voices: VOICES.iter().map(|voice| Cow::Borrowed(*voice)).collect(),
-                models: MODELS
-                    .iter()
-                    .map(|&(name, reasoning, shutdown)| Model {
-                        name: Cow::Borrowed(name),
-                        reasoning,
-                        shutdown: shutdown.map(|(day, next)| (day.into(), next.into())),
-                    })
-                    .collect(),
-            },
+            abilities,
         }
     }
 
@@ -134,25 +202,166 @@ impl Provider {
     pub fn reasons(&self, model: &str) -> bool {
         self.model(model).is_some_and(|model| model.reasoning)
     }
+
+    /// Whether it needs a key, and there is none.
+    pub fn lacks_key(&self) -> bool {
+        self.needs_key && self.key.is_none()
+    }
+
+    /// The model of an assistant that names none.
+    pub fn default_model(&self) -> &str {
+        self.abilities.models.first().map_or(DEFAULT_MODEL, |model| &model.name)
+    }
+
+    /// The voice of an assistant that names none.
+    pub fn default_voice(&self) -> &str {
+        self.abilities.voices.first().map_or(DEFAULT_VOICE, |voice| voice)
+    }
+
+    /// Whether there may be a voice of this name.
+    pub fn has_voice(&self, name: &str) -> bool {
+        let Abilities { voices, open_voices, .. } = &self.abilities;
+        *open_voices || voices.is_empty() || voices.iter().any(|voice| voice == name)
+    }
+
+    /// The model that writes down what callers say, where the assistant's file names none.
+    pub fn default_transcriber(&self) -> Option<&str> {
+        match &self.abilities.transcription {
+            Transcribing::Named(known) => known.first().map(|transcriber| &*transcriber.name),
+            Transcribing::ByItself => None,
+        }
+    }
+}
+
+impl Abilities {
+    /// What a server of this dialect is taken to be able to do where its owner says nothing else. No voice and no
+    /// model is known: any name may be right.
+    pub fn of(dialect: Dialect) -> Abilities {
+        let ga = Abilities {
+            truncates: true,
+            interrupts_by_itself: true,
+            // A `temperature` in a session is an unknown parameter there, and one of those loses the whole
+            // configuration.
+            temperature: None,
+            speed: Some(0.25..=1.5),
+            turn_detection: vec![TurnDetection::Server, TurnDetection::Semantic],
+            threshold: 0.0..=1.0,
+            noise_reduction: true,
+            efforts: ["minimal", "low", "medium", "high", "xhigh"].map(Cow::Borrowed).to_vec(),
+            transcription: Transcribing::Named(Vec::new()),
+            session_limit: Duration::from_secs(60 * 60),
+            voices: Vec::new(),
+            open_voices: true,
+            models: Vec::new(),
+        };
+        match dialect {
+            Dialect::Ga => ga,
+            Dialect::Beta => Abilities {
+                temperature: Some(0.6..=1.2),
+                efforts: Vec::new(),
+                session_limit: Duration::from_secs(30 * 60),
+                ..ga
+            },
+            Dialect::Xai => Abilities {
+                speed: Some(0.7..=1.5),
+                turn_detection: vec![TurnDetection::Server],
+                threshold: 0.1..=0.9,
+                noise_reduction: false,
+                efforts: ["none", "high"].map(Cow::Borrowed).to_vec(),
+                transcription: Transcribing::ByItself,
+                ..ga
+            },
+        }
+    }
+}
+
+impl Model {
+    /// A model of this name: what is known of it where OpenAI has one of the same name, but for the day of its
+    /// shutdown, which is OpenAI's own.
+    pub fn named(name: &str) -> Model {
+        match MODELS.iter().find(|row| row.0 == name) {
+            Some(row) => Model { shutdown: None, ..Model::from(row) },
+            None => Model {
+                name: Cow::Owned(name.to_owned()),
+                reasoning: false,
+                parallel_tool_calls: false,
+                context: None,
+                max_output: None,
+                shutdown: None,
+            },
+        }
+    }
+}
+
+impl From<&Row> for Model {
+    fn from(&(name, generation, shutdown): &Row) -> Model {
+        let second = generation == Generation::Second;
+        Model {
+            name: Cow::Borrowed(name),
+            reasoning: second,
+            parallel_tool_calls: second,
+            context: Some(if second { 128_000 } else { 32_000 }),
+            max_output: Some(if second { 32_000 } else { 4_096 }),
+            shutdown: shutdown.map(owned),
+        }
+    }
+}
+
+impl From<&(&'static str, Option<Announced>)> for Transcriber {
+    fn from(&(name, shutdown): &(&'static str, Option<Announced>)) -> Transcriber {
+        Transcriber { name: Cow::Borrowed(name), shutdown: shutdown.map(owned) }
+    }
+}
+
+fn owned((day, next): Announced) -> Shutdown {
+    (Cow::Borrowed(day), Cow::Borrowed(next))
 }
 
 /// The best two first: they are what a suggestion lists.
 const VOICES: [&str; 10] =
     ["marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse"];
 
-/// The name, whether it reasons, and the announced last day with its successor.
-type Row = (&'static str, bool, Option<(&'static str, &'static str)>);
+/// The announced last day and the successor.
+type Announced = (&'static str, &'static str);
 
+/// The name, what it can do, and when it goes.
+type Row = (&'static str, Generation, Option<Announced>);
+
+/// What the models of one age have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    /// 32k tokens of context, no reasoning, one tool at a time.
+    First,
+    /// 128k tokens of context, reasoning, several tools at once.
+    Second,
+}
+
+const JANUARY: &str = "20 January 2027";
+const FEBRUARY: &str = "26 February 2027";
+
+/// As announced in November 2026.
 const MODELS: [Row; 9] = [
-    ("gpt-realtime-2.1", true, None),
-    ("gpt-realtime-2.1-mini", true, None),
-    ("gpt-realtime-2", true, None),
-    ("gpt-realtime-1.5", false, None),
-    ("gpt-realtime", false, Some(("20 January 2027", "gpt-realtime-2.1"))),
-    ("gpt-realtime-2025-08-28", false, Some(("20 January 2027", "gpt-realtime-2.1"))),
-    ("gpt-realtime-mini", false, Some(("20 January 2027", "gpt-realtime-2.1-mini"))),
-    ("gpt-realtime-mini-2025-12-15", false, Some(("20 January 2027", "gpt-realtime-2.1-mini"))),
-    ("gpt-realtime-mini-2025-10-06", false, Some(("20 January 2027", "gpt-realtime-2.1-mini"))),
+    ("gpt-realtime-2.1", Generation::Second, None),
+    ("gpt-realtime-2.1-mini", Generation::Second, None),
+    ("gpt-realtime-2", Generation::Second, None),
+    ("gpt-realtime-1.5", Generation::First, None),
+    ("gpt-realtime", Generation::First, Some((JANUARY, "gpt-realtime-2.1"))),
+    ("gpt-realtime-2025-08-28", Generation::First, Some((JANUARY, "gpt-realtime-2.1"))),
+    ("gpt-realtime-mini", Generation::First, Some((JANUARY, "gpt-realtime-2.1-mini"))),
+    ("gpt-realtime-mini-2025-12-15", Generation::First, Some((JANUARY, "gpt-realtime-2.1-mini"))),
+    ("gpt-realtime-mini-2025-10-06", Generation::First, Some((JANUARY, "gpt-realtime-2.1-mini"))),
+];
+
+/// As announced in November 2026.
+const TRANSCRIBERS: [(&str, Option<Announced>); 8] = [
+    ("gpt-transcribe", None),
+    ("gpt-live-transcribe", None),
+    ("gpt-realtime-whisper", None),
+    ("whisper-1", Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-transcribe", Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-mini-transcribe", Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-mini-transcribe-2025-12-15", Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-transcribe-diarize", Some((FEBRUARY, "gpt-transcribe"))),
 ];
 
 #[cfg(test)]
@@ -170,7 +379,39 @@ mod tests {
         let provider = Provider::openai(OPENAI_REALTIME_URL, None);
         assert!(provider.model(DEFAULT_MODEL).is_some_and(|model| model.shutdown.is_none()));
         assert!(provider.abilities.voices.iter().any(|voice| voice == DEFAULT_VOICE));
+        assert_eq!((provider.default_model(), provider.default_voice()), (DEFAULT_MODEL, DEFAULT_VOICE));
+        assert_eq!(provider.default_transcriber(), Some(DEFAULT_TRANSCRIPTION));
         assert!(provider.reasons("gpt-realtime-2.1") && !provider.reasons("gpt-realtime"));
         assert!(!provider.reasons("something-else"));
+    }
+
+    #[test]
+    fn openai_is_never_sent_a_temperature() {
+        assert_eq!(Provider::openai(OPENAI_REALTIME_URL, None).abilities.temperature, None);
+        assert_eq!(Abilities::of(Dialect::Xai).temperature, None);
+        assert_eq!(Abilities::of(Dialect::Beta).temperature, Some(0.6..=1.2));
+    }
+
+    #[test]
+    fn a_successor_is_known_and_stays() {
+        let provider = Provider::openai(OPENAI_REALTIME_URL, None);
+        for model in &provider.abilities.models {
+            if let Some((_, next)) = &model.shutdown {
+                assert!(provider.model(next).is_some_and(|next| next.shutdown.is_none()), "{}", model.name);
+            }
+        }
+        let Transcribing::Named(known) = &provider.abilities.transcription else { panic!("named") };
+        for transcriber in known {
+            if let Some((_, next)) = &transcriber.shutdown {
+                assert!(known.iter().any(|known| known.name == *next && known.shutdown.is_none()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_named_model_is_what_openai_knows_of_it_without_its_end() {
+        let model = Model::named("gpt-realtime");
+        assert_eq!((model.context, model.shutdown), (Some(32_000), None));
+        assert!(Model::named("gpt-realtime-2.1").reasoning && !Model::named("reception").reasoning);
     }
 }

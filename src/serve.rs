@@ -70,17 +70,17 @@ pub enum From {
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
 ///
 /// # Errors
-/// When the system's certificates cannot be read though the provider's address needs them.
+/// When the system's certificates cannot be read though a provider's address needs them.
 pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Serve { settings, ready, roster, reload, listener, metrics_listener, metrics: handle, journal } =
         serve;
-    let secure = ready.provider.url.starts_with("wss:");
+    let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
     let tls = client_config(secure, settings.ssl_cert_file.as_deref())?;
     metrics::roster_loaded();
     let assistants = roster.len();
     let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
     let environment = Arc::new(environment);
-    let keeper = Keeper::new(roster, environment.clone(), [ready.provider.clone()]);
+    let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),

@@ -5,6 +5,8 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod providers;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub openai_api_key: Option<Secret>,
     /// `ws://` or `wss://`, without the model.
     pub openai_realtime_url: String,
+    /// Those of the file, by name; `openai` is not among them.
+    pub named_providers: Vec<Arc<Provider>>,
     /// Each may have signed a request; the first also keys the tickets.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Id and secret of Twilio's shared-key signatures.
@@ -84,7 +88,8 @@ pub enum LogFormat {
 /// What `serve` cannot do without.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServeSettings {
-    pub provider: Arc<Provider>,
+    /// All of them; the first is the default.
+    pub providers: Vec<Arc<Provider>>,
     /// At least one.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Without a trailing slash.
@@ -135,6 +140,9 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("RUST_LOG", "info"),
 ];
 
+/// The one setting that is a map, and in the file only.
+const PROVIDERS: &str = "providers";
+
 /// A day: nobody waits longer for a call to end.
 const LONGEST_DRAIN: u64 = 24 * 60 * 60;
 
@@ -148,6 +156,7 @@ impl Settings {
         let settings = Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL", &["wss", "ws"]).unwrap_or_default(),
+            named_providers: std::mem::take(&mut reader.providers),
             twilio_auth_tokens: reader.secrets("TWILIO_AUTH_TOKEN"),
             twilio_shared_keys: reader.shared_keys(),
             twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
@@ -200,6 +209,12 @@ impl Settings {
         Provider::openai(self.openai_realtime_url.clone(), self.openai_api_key.clone())
     }
 
+    /// Every provider; `openai`, the default, is the first.
+    pub fn providers(&self) -> Vec<Arc<Provider>> {
+        let first = Arc::new(self.provider());
+        std::iter::once(first).chain(self.named_providers.iter().cloned()).collect()
+    }
+
     /// Everything that `serve` needs, or a sentence for each thing that is missing.
     pub fn for_serve(&self) -> Result<ServeSettings, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -207,7 +222,8 @@ impl Settings {
             let message = format!("{name} is not set: {message}");
             problems.push(Problem::about("environment", "setting.missing", message).help(help));
         };
-        if self.openai_api_key.is_none() {
+        // With others the assistants decide: see `Roster::without_key`.
+        if self.openai_api_key.is_none() && self.named_providers.is_empty() {
             missing(
                 "OPENAI_API_KEY",
                 "no speech model can be reached",
@@ -236,7 +252,7 @@ impl Settings {
             return Err(problems);
         }
         Ok(ServeSettings {
-            provider: Arc::new(self.provider()),
+            providers: self.providers(),
             twilio_auth_tokens: self.twilio_auth_tokens.clone(),
             public_url,
         })
@@ -279,13 +295,19 @@ struct Reader {
     /// Where each setting stands in the file, and how its value may be shown.
     places: BTreeMap<String, (Span, String)>,
     source: Option<Source>,
+    providers: Vec<Arc<Provider>>,
     problems: Vec<Problem>,
 }
 
 impl Reader {
     fn new(sources: &Sources) -> Reader {
-        let mut reader =
-            Reader { figment: Figment::new(), places: BTreeMap::new(), source: None, problems: Vec::new() };
+        let mut reader = Reader {
+            figment: Figment::new(),
+            places: BTreeMap::new(),
+            source: None,
+            providers: Vec::new(),
+            problems: Vec::new(),
+        };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
         let named = |name: &str, value: &str| (name.to_lowercase(), value.to_owned());
         let defaults = DEFAULTS.iter().map(|(name, value)| named(name, value)).collect();
@@ -329,22 +351,31 @@ impl Reader {
             if secret {
                 document.source.hide(node.span);
             }
+            if key.name == PROVIDERS {
+                providers::hide(&mut document.source, node);
+            }
         }
         let source = &document.source;
+        let mut seen_providers = false;
+        // Where the keys of providers stand.
+        let mut keys: Vec<Span> = Vec::new();
         for (key, node) in entries {
             let known = || NAMES.iter().map(|(name, _)| name.to_lowercase());
             let name = key.name.as_str();
-            if name == "providers" {
-                let message = "`providers` is not available in this version";
-                self.problems.push(
-                    source
-                        .error(key.span, "setting.not_yet", message)
-                        .help("the built-in provider is set by openai_realtime_url and openai_api_key"),
-                );
+            if name == PROVIDERS && !seen_providers {
+                seen_providers = true;
+                let (providers, problems) = providers::read(source, node);
+                self.providers = providers;
+                self.problems.extend(problems);
+                keys = providers::keys(node);
+                continue;
+            }
+            if name == PROVIDERS {
+                self.problems.push(source.error(key.span, "setting.double", "`providers` is set twice"));
                 continue;
             }
             if !known().any(|known| known == name) {
-                let known: Vec<String> = known().collect();
+                let known: Vec<String> = known().chain([PROVIDERS.to_owned()]).collect();
                 let message = format!("there is no setting `{}`", problem::shown(name));
                 let nearest = problem::nearest(name, known.iter().map(String::as_str));
                 let help = match nearest.first() {
@@ -383,7 +414,12 @@ impl Reader {
         }
         // The reader's own problems were made before the secrets were hidden.
         let found = document.problems.drain(..).map(|problem| problem.within(&document.source));
-        self.problems.extend(found);
+        // A provider's key may be missing until somebody calls: `check` needs none.
+        let inside = |key: &Span, at: Span| (key.start..=key.start + key.len).contains(&at.start);
+        self.problems.extend(found.filter(|problem| {
+            let at_key = problem.span.is_some_and(|at| keys.iter().any(|key| inside(key, at)));
+            problem.code != "env.missing" || !at_key
+        }));
         self.source = Some(document.source);
         values.retain(|_, value| !value.contains(MISSING));
         values
@@ -547,6 +583,17 @@ fn hide_lines(source: &mut Source, bytes: &[u8]) {
     for line in text.split_inclusive('\n') {
         let lower = line.to_ascii_lowercase();
         let secrets = NAMES.iter().filter(|(_, secret)| *secret).map(|(name, _)| name.to_lowercase());
+        // A provider's key stands behind this word alone.
+        let starts =
+            |at: &usize| !lower[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
+        let key = lower.match_indices("key").map(|(at, _)| at).find(|at| {
+            let rest = lower[at + 3..].trim_start_matches(['"', '\'']).trim_start();
+            starts(at) && rest.starts_with(':')
+        });
+        if let Some(at) = key {
+            let from = (at + 4).min(line.trim_end().len());
+            source.hide(Span { start: start + from, len: line.len() - from, ..Span::default() });
+        }
         for name in secrets {
             if let Some(at) = lower.find(&name) {
                 // The name, and the colon after it, stay.

@@ -11,6 +11,7 @@ use switchboard::phone::{Party, PhoneNumber};
 use switchboard::problem;
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
+use switchboard::settings::{Settings, Sources};
 
 /// What no message may ever hold.
 const SECRETS: [&str; 3] = ["hunter2value", "15550100001", "15550177777"];
@@ -26,9 +27,25 @@ fn environment() -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
+/// Those that the cases name beside `openai`.
+const PROVIDERS: &str = r#"
+providers:
+  xai:
+    url: wss://xai.example.com/v1/realtime
+    dialect: xai
+    abilities:
+      models: [{ name: grok-voice-latest, reasoning: true }]
+      voices: [eve, ara]
+      open_voices: true
+  house:
+    url: wss://voice.example.com/v1/realtime
+    abilities: { models: [house-voice], voices: [anna, bert], temperature: [0, 1.5], reasoning: [], session: 20m }
+"#;
+
 fn check(folder: &Folder) -> Checked {
-    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
-    Roster::check(folder, &environment(), &[provider])
+    let file = Some(SourceFile::new("switchboard.yaml", PROVIDERS));
+    let settings = Settings::read(&Sources { file, ..Sources::default() }).unwrap();
+    Roster::check(folder, &environment(), &settings.providers())
 }
 
 /// Every case of a folder: a single file, or a folder that is read as the real one.

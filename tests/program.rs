@@ -271,3 +271,29 @@ fn a_second_signal_ends_a_busy_house_at_once() {
     serving.signal("-TERM");
     assert_eq!(serving.child.wait().unwrap().code(), Some(1));
 }
+
+#[test]
+fn a_provider_needs_its_key_when_it_serves_and_no_sooner() {
+    const SETTINGS: &[u8] =
+        b"providers:\n  other: { url: \"ws://127.0.0.1:9/v1/realtime\", key: \"${OTHER_KEY}\" }\n";
+    let other = format!("{ASSISTANT}provider: other\n");
+    let files: [(&str, &[u8]); 3] = [
+        ("switchboard.yaml", SETTINGS),
+        ("assistants/a.yaml", other.as_bytes()),
+        ("assistants/b.yaml", b"instructions: You answer the phone.\n"),
+    ];
+    let folder = folder_with(&files);
+    let checked = run(folder.path(), &["check"], &[]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    let environment: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != "OPENAI_API_KEY").collect();
+    let served = run(folder.path(), &["serve"], &environment);
+    let said = String::from_utf8(served.stderr).unwrap();
+    assert_eq!(served.status.code(), Some(1), "{said}");
+    for text in [
+        "the assistant `a` uses the provider `other`, which has no key",
+        "the assistant `b` uses the provider `openai`, which has no key",
+        "OPENAI_API_KEY",
+    ] {
+        assert!(said.contains(text), "`{text}` is not in:\n{said}");
+    }
+}

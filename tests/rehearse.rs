@@ -294,3 +294,34 @@ fn a_call_that_goes_wrong_is_an_error_and_leaves_its_files() {
     assert_eq!((&sheet["simulated"], &sheet["first_word_ms"]), (&false.into(), &Value::Null));
     assert!(place.path("kept/here/call.wav").exists());
 }
+
+#[test]
+fn a_deployment_by_another_name_may_reason() {
+    let yaml = "numbers: [\"+15550100001\"]\ninstructions: Be kind.\nprovider: azure\nreasoning: low\n\
+                call_control: { end_call: true }\ngreeting: { say: Hello there. }\n";
+    let place = Place::with_assistant("clinic", yaml);
+    let settings = "providers:\n  azure:\n    url: wss://my.example.com/openai/v1/realtime\n    \
+                    abilities: { models: [{ name: reception, reasoning: true }] }\n";
+    fs::write(place.path("switchboard.yaml"), settings).unwrap();
+    let told = place.rehearse(&[]);
+    told.fine();
+    told.says("this stand-in for reception");
+}
+
+#[test]
+fn another_provider_is_rehearsed_in_its_own_dialect() {
+    let yaml = "numbers: [\"+15550100001\"]\ninstructions: Be kind.\nprovider: old\ntemperature: 0.9\n\
+                call_control: { end_call: true }\ngreeting: { say: Hello there. }\n";
+    let place = Place::with_assistant("clinic", yaml);
+    // A key that is not set, and certificates that nobody needs.
+    let settings = "providers:\n  old:\n    url: wss://voice.example.com/v1/realtime\n    key: \"${OLD_KEY}\"\n    \
+                    auth: x-api-key\n    dialect: beta\n    abilities: { truncates: false, models: [old-voice] }\n";
+    fs::write(place.path("switchboard.yaml"), settings).unwrap();
+    let told = place.rehearse(&[]);
+    told.fine();
+    told.says("this stand-in for old-voice");
+    told.says("assistant.ended");
+    let live = place.rehearse(&["--live"]);
+    assert_eq!(live.code, 1);
+    assert!(live.errors.contains("the provider `old` has no key"), "{}", live.errors);
+}

@@ -250,7 +250,8 @@ async fn a_folder_is_fetched_and_then_asked_for_by_its_tag() {
     let fetched = folder(remote.fetch().await.unwrap());
     assert_eq!(fetched.assistants[0].path, "ASSISTANTS_URL/assistants/clinic.yaml");
     assert_eq!(fetched.assistants[0].bytes, CLINIC);
-    let openai = Provider::openai("wss://api.openai.com/v1/realtime".to_owned(), None);
+    let openai =
+        Provider::openai("wss://api.openai.com/v1/realtime".to_owned(), Some(Secret::new("sk-simulated")));
     let roster = Roster::check(&fetched, &Default::default(), &[Arc::new(openai)]).roster.unwrap();
     assert_eq!(roster.len(), 1);
 
@@ -714,7 +715,7 @@ async fn a_first_fetch_with_problems_is_held_against_what_runs_instead() {
 }
 
 fn provider() -> Arc<Provider> {
-    Arc::new(Provider::openai("wss://voice.example.com/v1/realtime", None))
+    Arc::new(Provider::openai("wss://voice.example.com/v1/realtime", Some(Secret::new("sk-simulated"))))
 }
 
 fn check(folder: &Folder) -> Roster {

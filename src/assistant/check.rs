@@ -116,6 +116,11 @@ impl Assistant {
         &self.subject.description
     }
 
+    /// Whose model answers.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
     /// The numbers it answers by name.
     pub fn numbers(&self) -> &[PhoneNumber] {
         &self.claims
@@ -124,10 +129,6 @@ impl Assistant {
     /// Whether it answers every number that no other assistant claims.
     pub fn answers_the_rest(&self) -> bool {
         self.rest
-    }
-
-    pub fn provider(&self) -> &Provider {
-        &self.provider
     }
 
     /// The tools that its file speaks of, on or off.
@@ -336,8 +337,8 @@ impl<'a> Check<'a> {
         let examiner = subject.examiner();
         let fragments = self.fragments(&top, &examiner);
         let greeting = self.greeting(&top, &mut texts);
-        let turn_taking = self.turn_taking(&top);
-        let transcription = self.transcription(&top, language.as_deref());
+        let turn_taking = self.turn_taking(&top, &provider);
+        let transcription = self.transcription(&top, &provider, language.as_deref());
         let (call_control, targets) = self.call_control(&top);
         let mut toolboxes = self.toolboxes(&top, &mut texts);
         toolboxes.extend(targets);

@@ -98,11 +98,27 @@ pub enum NoiseReduction {
 /// How hard a reasoning model thinks before it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
+    /// Not at all.
+    None,
     Minimal,
     Low,
     Medium,
     High,
     Xhigh,
+}
+
+impl Effort {
+    /// As written, in YAML and in the session.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effort::None => "none",
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::Xhigh => "xhigh",
+        }
+    }
 }
 
 /// A second model writes down what the caller says.

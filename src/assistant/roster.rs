@@ -237,6 +237,23 @@ impl Roster {
         Changes { added: missing(next, self), removed: missing(self, next), changed: changed.collect() }
     }
 
+    /// Assistants that nobody could answer for: their provider needs a key, and there is none. `check` passes them,
+    /// so that it runs without keys; what serves does not.
+    pub fn without_key(&self) -> Vec<Problem> {
+        let lacking = self.iter().filter(|assistant| assistant.provider().lacks_key());
+        lacking
+            .map(|assistant| {
+                let (name, provider) = (assistant.name(), &assistant.provider().name);
+                let message = format!("the assistant `{name}` uses the provider `{provider}`, which has no key");
+                let help = match provider.as_str() {
+                    "openai" => "put OPENAI_API_KEY=sk-… into `.env` or the environment, or name another `provider`",
+                    _ => "set the variable that its `key` in switchboard.yaml names, or name another `provider`",
+                };
+                Problem::about("environment", "provider.key", message).help(help)
+            })
+            .collect()
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {
         self.assistants.get(name)
     }

@@ -175,15 +175,19 @@ async fn serve_command() -> Result<(), Failure> {
         Some(url) if ready.is_some() => Some(begin_afar(url.expose(), &settings).await?),
         Some(_) | None => None,
     };
-    let provider = Arc::new(settings.provider());
+    let providers = settings.providers();
     let fetched = afar.as_ref().and_then(Afar::fresh).cloned();
-    let fetched = fetched.map(|folder| reload::check(Ok(folder), &environment, &[provider.clone()]));
+    let fetched = fetched.map(|folder| reload::check_to_serve(Ok(folder), &environment, &providers));
     let checked = match fetched {
         Some(Ok(sound)) => Ok(sound),
         // Why not was logged, or will be: the folder that is here answers until then.
-        Some(Err(_)) | None => folder(&settings.assistants_dir, &environment, provider),
+        Some(Err(_)) | None => folder(&settings.assistants_dir, &environment, &providers),
     };
     let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
+    // Without any provider's key `for_serve` has said so.
+    if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
+        problems.extend(roster.without_key());
+    }
     let Some(ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
 
     for warning in settings.warnings.iter().chain(&warnings) {
@@ -233,19 +237,19 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
 fn look(
     dir: &Path,
     environment: &BTreeMap<String, String>,
-    provider: Arc<Provider>,
+    providers: &[Arc<Provider>],
 ) -> Result<Checked, Vec<Problem>> {
     let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
-    Ok(Roster::check(&folder, environment, &[provider]))
+    Ok(Roster::check(&folder, environment, providers))
 }
 
 /// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
 pub(crate) fn folder(
     dir: &Path,
     environment: &BTreeMap<String, String>,
-    provider: Arc<Provider>,
+    providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    reload::check(read_folder(dir).map_err(|error| vec![error.into()]), environment, &[provider])
+    reload::check(read_folder(dir).map_err(|error| vec![error.into()]), environment, providers)
 }
 
 /// The environment, with what `.env` adds; the file never overrides.

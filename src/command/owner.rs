@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
@@ -63,7 +62,7 @@ fn look_at(dir: Option<PathBuf>) -> Result<(String, Checked), Failure> {
     let environment = environment()?;
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
     let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
-    let checked = look(&dir, &environment, Arc::new(settings.provider()))?;
+    let checked = look(&dir, &environment, &settings.providers())?;
     Ok((dir.display().to_string(), checked))
 }
 

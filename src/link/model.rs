@@ -1,5 +1,7 @@
-//! The model's socket: OpenAI Realtime in, the call's events out. It also builds the session's configuration from
-//! the plan.
+//! The model's socket: OpenAI Realtime in, the call's events out. What the plan makes of a session is built in
+//! `configure.rs`.
+
+mod configure;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
-use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -22,16 +23,16 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 
 use super::now;
 use super::outbox::Outbox;
-use crate::assistant::plan::{Detection, Eagerness, Effort, NoiseReduction, Plan};
+use crate::assistant::plan::Plan;
 use crate::audio::Chunk;
 use crate::call::{
-    END_CALL, EndReason, Event, Fault, Line, Loss, Oddity, Outcome, Request, Truncation, TurnsBy, Who,
-    turns_at_start,
+    EndReason, Event, Fault, Line, Loss, Oddity, Outcome, Request, Truncation, TurnsBy, Who, turns_at_start,
 };
 use crate::id::{ItemId, ResponseId, ToolCallId};
-use crate::provider::Auth;
+use crate::provider::{Auth, Dialect};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, ErrorBody, Incoming, ResponseDone, Status};
+pub use configure::session;
 
 /// How long one attempt to connect and be configured may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -58,6 +59,8 @@ pub struct ModelLink {
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
+    /// What the caller has said so far, where a provider tells it again and again: the item and its words.
+    so_far: Option<(ItemId, Private)>,
     last_heard: Instant,
     pinged: Option<Instant>,
     /// How many responses were asked for: the last request's `event_id`.
@@ -122,7 +125,7 @@ impl ModelLink {
 
     async fn attempt(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
         let mut socket = open(&plan, tls).await?;
-        until_created(&mut socket).await?;
+        until_created(&mut socket, plan.provider.dialect).await?;
         let plainer = configure(&mut socket, &plan).await?;
         Ok(Self {
             socket,
@@ -132,6 +135,7 @@ impl ModelLink {
             events: VecDeque::new(),
             last_response: None,
             last_item: None,
+            so_far: None,
             last_heard: now(),
             pinged: None,
             requests: 0,
@@ -162,10 +166,7 @@ impl ModelLink {
     }
 
     pub fn configure(&mut self, turns: TurnsBy) {
-        let session = json!({
-            "type": "realtime",
-            "audio": {"input": {"turn_detection": turn_detection(&self.plan, turns)}},
-        });
+        let session = configure::turns_alone(&self.plan, turns);
         self.send(realtime::session_update(&session));
     }
 
@@ -187,7 +188,7 @@ impl ModelLink {
                 let spaced: Vec<String> = keys.chars().map(String::from).collect();
                 realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
             }
-            Line::AssistantSaid(text) => realtime::assistant_text(text.expose()),
+            Line::AssistantSaid(text) => configure::assistant_text(&self.plan, text.expose()),
         });
     }
 
@@ -239,7 +240,7 @@ impl ModelLink {
 
     fn request(&mut self, instructions: Option<&str>) {
         self.requests += 1;
-        self.send(realtime::response_create(&last_request(self.requests), instructions));
+        self.send(configure::response_create(&self.plan, &last_request(self.requests), instructions));
     }
 
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
@@ -309,11 +310,27 @@ impl ModelLink {
             Incoming::AudioDelta { chunk: Err(_), .. } => {
                 return self.events.push_back(ModelStep::Odd(Oddity::ModelBadAudio));
             }
-            Incoming::SpeechStarted { item } => Event::SpeechStarted(ItemId::from(&*item)),
+            Incoming::SpeechStarted { item } => {
+                self.heard_whole();
+                Event::SpeechStarted(ItemId::from(&*item))
+            }
             Incoming::SpeechStopped => Event::SpeechStopped,
             Incoming::ResponseCreated { response } => Event::ResponseStarted(ResponseId::from(&*response)),
             Incoming::SpokenText { item, text } => transcript(Who::Assistant, &item, &text),
-            Incoming::HeardText { item, text } => transcript(Who::Caller, &item, &text),
+            Incoming::HeardText { item, text } => {
+                if self.so_far.as_ref().is_some_and(|(so_far, _)| so_far.as_ref() == &*item) {
+                    self.so_far = None;
+                }
+                transcript(Who::Caller, &item, &text)
+            }
+            Incoming::HeardSoFar { item, text } => {
+                let item = ItemId::from(&*item);
+                if self.so_far.as_ref().is_some_and(|(so_far, _)| *so_far != item) {
+                    self.heard_whole();
+                }
+                self.so_far = Some((item, Private::from(text.into_owned())));
+                return;
+            }
             Incoming::FunctionCall { response, call } => Event::ToolRequested {
                 id: ToolCallId::from(&*call.id),
                 name: call.name.into_owned(),
@@ -323,12 +340,23 @@ impl ModelLink {
             Incoming::Error(error) => self.fault(&error),
             Incoming::Working => Event::ModelWorking,
             Incoming::Unknown => return self.events.push_back(ModelStep::Odd(Oddity::ModelUnknownEvent)),
-            Incoming::SessionCreated | Incoming::SessionUpdated | Incoming::Nothing => return,
+            Incoming::SessionCreated
+            | Incoming::SessionUpdated { .. }
+            | Incoming::ConversationCreated
+            | Incoming::Nothing => return,
         };
         self.events.push_back(ModelStep::Event(event));
     }
 
+    /// Nothing more comes of what was told again and again: its last telling is the text.
+    fn heard_whole(&mut self) {
+        if let Some((item, text)) = self.so_far.take() {
+            self.events.push_back(ModelStep::Event(Event::Transcript { who: Who::Caller, item, text }));
+        }
+    }
+
     fn response_done(&mut self, done: ResponseDone<'_>) {
+        self.heard_whole();
         let response = ResponseId::from(&*done.response);
         let outcome = match done.status {
             Status::Completed | Status::Incomplete => Outcome::Whole,
@@ -400,11 +428,13 @@ fn address(url: &str, model: &str) -> Option<String> {
 }
 
 /// Waits until the session exists: that the socket opened proves nothing.
-async fn until_created(socket: &mut Socket) -> Result<(), NotConnected> {
+async fn until_created(socket: &mut Socket, dialect: Dialect) -> Result<(), NotConnected> {
     loop {
         let frame = next(socket, NotConnected::Refused).await?;
         match realtime::parse(&frame) {
             Ok(Incoming::SessionCreated) => return Ok(()),
+            // xAI may tell of its conversation, and of nothing else.
+            Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(()),
             Ok(Incoming::Error(error)) => {
                 let passing = [&error.code, &error.kind].into_iter().flatten().any(|word| {
                     matches!(
@@ -433,7 +463,11 @@ async fn configure(socket: &mut Socket, plan: &Plan) -> Result<bool, NotConnecte
         loop {
             let frame = next(socket, NotConnected::Misconfigured).await?;
             match realtime::parse(&frame) {
-                Ok(Incoming::SessionUpdated) => return Ok(plainer),
+                Ok(Incoming::SessionUpdated { mulaw: false }) => {
+                    let what = "it does not take and give G.711 mu-law";
+                    return Err(NotConnected::Misconfigured(what.to_owned()));
+                }
+                Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(plainer),
                 Ok(Incoming::Error(error)) if plainer || error.code.as_deref().is_some_and(is_final) => {
                     return Err(NotConnected::Misconfigured(described(&error)));
                 }
@@ -456,7 +490,7 @@ async fn next(socket: &mut Socket, refused: impl Fn(String) -> NotConnected) -> 
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(Bytes::from(text)),
-            Some(Ok(Message::Close(Some(close)))) if (3000..5000).contains(&u16::from(close.code)) => {
+            Some(Ok(Message::Close(Some(close)))) if is_refusal(close.code.into()) => {
                 return Err(refused(format!("closed with {}", u16::from(close.code))));
             }
             Some(Ok(Message::Close(_)) | Err(_)) | None => {
@@ -467,93 +501,9 @@ async fn next(socket: &mut Socket, refused: impl Fn(String) -> NotConnected) -> 
     }
 }
 
-/// The session's configuration. `plainer` leaves out what a provider may refuse.
-pub fn session(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
-    let mut input = json!({
-        "format": {"type": "audio/pcmu"},
-        "turn_detection": turn_detection(plan, turns),
-    });
-    let mut output = json!({"format": {"type": "audio/pcmu"}, "voice": plan.voice});
-    let mut session = json!({
-        "type": "realtime",
-        "instructions": plan.instructions,
-        "output_modalities": ["audio"],
-        "tools": tools(plan),
-        "tool_choice": "auto",
-    });
-    if let Some(temperature) = plan.temperature {
-        session["temperature"] = json!(temperature);
-    }
-    if !plainer {
-        if let Some(transcription) = &plan.transcription {
-            input["transcription"] = json!({"model": transcription.model});
-            if let Some(language) = &transcription.language {
-                input["transcription"]["language"] = json!(language);
-            }
-        }
-        if let Some(reduction) = plan.turn_taking.noise_reduction {
-            let kind = match reduction {
-                NoiseReduction::NearField => "near_field",
-                NoiseReduction::FarField => "far_field",
-            };
-            input["noise_reduction"] = json!({"type": kind});
-        }
-        if let Some(speed) = plan.speed {
-            output["speed"] = json!(speed);
-        }
-        if let Some(effort) = plan.reasoning {
-            let effort = match effort {
-                Effort::Minimal => "minimal",
-                Effort::Low => "low",
-                Effort::Medium => "medium",
-                Effort::High => "high",
-                Effort::Xhigh => "xhigh",
-            };
-            session["reasoning"] = json!({"effort": effort});
-        }
-    }
-    session["audio"] = json!({"input": input, "output": output});
-    session
-}
-
-/// The complete object: what an update leaves out would keep its old value.
-fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
-    let by_model = turns == TurnsBy::Model;
-    match plan.turn_taking.detection {
-        Detection::Server { threshold, silence, prefix } => json!({
-            "type": "server_vad",
-            "threshold": threshold,
-            "prefix_padding_ms": prefix.as_millis() as u64,
-            "silence_duration_ms": silence.as_millis() as u64,
-            "create_response": by_model,
-            "interrupt_response": by_model,
-        }),
-        Detection::Semantic { eagerness } => json!({
-            "type": "semantic_vad",
-            "eagerness": match eagerness {
-                Eagerness::Low => "low",
-                Eagerness::Medium => "medium",
-                Eagerness::High => "high",
-                Eagerness::Auto => "auto",
-            },
-            "create_response": by_model,
-            "interrupt_response": by_model,
-        }),
-    }
-}
-
-fn tools(plan: &Plan) -> Vec<Value> {
-    let mut tools = Vec::new();
-    if plan.call_control.end_call {
-        tools.push(json!({
-            "type": "function",
-            "name": END_CALL,
-            "description": "Ends the phone call. Say goodbye first, in the same answer; then call this. \
-                            The line stays open until the goodbye has been heard.",
-            "parameters": {"type": "object", "properties": {}, "required": []},
-        }));
-    }
-    tools
+/// Codes with which a provider closes on who connects. 1008 is how servers say it that have none of their own.
+fn is_refusal(code: u16) -> bool {
+    code == 1008 || (3000..5000).contains(&code)
 }
 
 fn wording(request: &Request) -> String {

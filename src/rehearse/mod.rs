@@ -30,12 +30,12 @@ use crate::call::EndReason;
 use crate::command::{self, Failure};
 use crate::observe::journal::Happening;
 use crate::phone::Party;
-use crate::provider::Provider;
+use crate::provider::{Auth, Provider};
 use crate::secret::Secret;
 use crate::serve::{self, Serve};
 use crate::settings::{ServeSettings, Settings, Sources};
 use crate::simulate::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
-use crate::simulate::model::{ModelOptions, ModelServer, Script};
+use crate::simulate::model::{ModelOptions, ModelServer, Script, Truncating};
 use caller::Part;
 use choose::Choice;
 use conversation::{Conversation, millis};
@@ -82,28 +82,32 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let settings = Settings::read(sources)?;
     let (part, recording) = part(options.caller.as_deref())?;
-    let model = match options.live {
-        true => None,
-        false => Some(simulated_model(recording.as_deref()).await?),
+    let choose = |providers: &[Arc<Provider>]| -> Result<Choice, Failure> {
+        let (roster, _) = command::folder(&settings.assistants_dir, &sources.environment, providers)?;
+        let (name, to, from) = (&options.assistant, &options.to, &options.from);
+        Ok(choose::choose(&roster, name.as_deref(), to.as_deref(), from.as_deref())?)
     };
-    let provider = Arc::new(match &model {
-        Some(model) => model.provider.clone(),
-        None => live(&settings)?,
-    });
-    let (roster, _) = command::folder(&settings.assistants_dir, &sources.environment, provider.clone())?;
-    let choice = choose::choose(
-        &roster,
-        options.assistant.as_deref(),
-        options.to.as_deref(),
-        options.from.as_deref(),
-    )?;
+    let mut providers = settings.providers();
+    let mut choice = choose(&providers)?;
+    let mut model = None;
+    if options.live {
+        live(choice.assistant.provider())?;
+    } else {
+        // The stand-in takes the place of the provider that this assistant uses, under the same name.
+        let started = simulated_model(choice.assistant.provider(), recording.as_deref()).await?;
+        for provider in providers.iter_mut().filter(|provider| provider.name == started.provider.name) {
+            *provider = Arc::new(started.provider.clone());
+        }
+        model = Some(started);
+        choice = choose(&providers)?;
+    }
     let plan = plan(&choice)?;
     let files = Files::prepare(&options.out)?;
 
     for line in opening(&choice, &plan, &part, recording.as_deref(), options.live) {
         screen.line(&line);
     }
-    let server = Server::start(settings, provider, &choice).await?;
+    let server = Server::start(settings, &choice).await?;
     let stage = Stage { plan: &plan, part, choice: &choice, screen };
     let scene = stage.play(server, stop, options.live).await?;
 
@@ -142,27 +146,52 @@ struct Model {
     provider: Provider,
 }
 
-async fn simulated_model(recording: Option<&str>) -> anyhow::Result<Model> {
+/// A model that speaks the provider's dialect and has its abilities.
+async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Result<Model> {
     let key = format!("sk-rehearsal-{}", token());
     let script = match recording {
         Some(name) => Script::for_recording(&format!("(speech in {name})")),
         None => Script::rehearsal(Part::words()),
     };
-    let options = ModelOptions { key: key.clone(), script, ..ModelOptions::default() };
+    let abilities = &real.abilities;
+    let options = ModelOptions {
+        dialect: real.dialect,
+        key: key.clone(),
+        auth_header: match &real.auth {
+            Auth::Bearer => None,
+            Auth::Header(name) => Some(name.clone()),
+        },
+        // OpenAI's names are known; those of others are their owners'.
+        models: if real.name == "openai" { ModelOptions::default().models } else { Vec::new() },
+        own_names: real.name != "openai",
+        truncating: if abilities.truncates { Truncating::Works } else { Truncating::Refused },
+        interrupts: abilities.interrupts_by_itself,
+        temperature: abilities.temperature.clone(),
+        script,
+        ..ModelOptions::default()
+    };
     let server =
         ModelServer::start(options).await.context("the simulated model cannot listen on 127.0.0.1")?;
-    let provider = Provider::openai(server.url(), Some(Secret::new(key)));
+    let provider = Provider { url: server.url(), key: Some(Secret::new(key)), ..real.clone() };
     Ok(Model { server, provider })
 }
 
-fn live(settings: &Settings) -> anyhow::Result<Provider> {
-    if settings.openai_api_key.is_none() {
+/// Whether the real provider can be called.
+fn live(provider: &Provider) -> anyhow::Result<()> {
+    if !provider.lacks_key() {
+        return Ok(());
+    }
+    if provider.name == "openai" {
         bail!(
             "OPENAI_API_KEY is not set, and --live talks to the real model: put OPENAI_API_KEY=sk-… into `.env` or \
              the environment, or leave out --live to rehearse with the simulated one"
         );
     }
-    Ok(settings.provider())
+    bail!(
+        "the provider `{}` has no key, and --live talks to the real model: set the variable that its `key` in \
+         switchboard.yaml names, or leave out --live to rehearse with the simulated one",
+        provider.name
+    );
 }
 
 /// The plan that the server will make for this call, but for the minute.
@@ -186,7 +215,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(settings: Settings, provider: Arc<Provider>, choice: &Choice) -> anyhow::Result<Self> {
+    async fn start(settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("the server cannot listen on 127.0.0.1")?;
         let port = listener.local_addr().context("the server's port is not known")?.port();
@@ -206,7 +235,9 @@ impl Server {
             on_fly: false,
             ..settings
         };
-        let ready = ServeSettings { provider, twilio_auth_tokens: tokens, public_url: url.clone() };
+        // Only the one that is called: the others' certificates are nobody's business here.
+        let providers = vec![choice.assistant.provider().clone()];
+        let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };
         let (journal, news) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
         let serve = Serve {

@@ -98,7 +98,7 @@ impl Keeper {
         let current = self.roster.borrow().clone();
         // The check takes a while, and calls share this runtime.
         let checked = tokio::task::spawn_blocking(move || {
-            let (next, warnings) = check(folder, &environment, &providers)?;
+            let (next, warnings) = check_to_serve(folder, &environment, &providers)?;
             let changes = current.changes(&next);
             Ok((next, changes, warnings))
         });
@@ -156,6 +156,20 @@ impl Keeper {
         }
         Outcome::HeldBack(errors)
     }
+}
+
+/// The same as [`check`], where calls are to come: an assistant whose provider lacks its key is a problem too.
+///
+/// # Errors
+/// All that is wrong, and what is odd, sorted by place.
+pub fn check_to_serve(
+    folder: Result<Folder, Vec<Problem>>,
+    environment: &BTreeMap<String, String>,
+    providers: &[Arc<Provider>],
+) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
+    let (roster, warnings) = check(folder, environment, providers)?;
+    let lacking = roster.without_key();
+    if lacking.is_empty() { Ok((roster, warnings)) } else { Err(lacking) }
 }
 
 /// Checks a folder as a whole: the roster and what is odd about it.

@@ -9,6 +9,7 @@ impl Settings {
         let Settings {
             openai_api_key,
             openai_realtime_url,
+            named_providers,
             twilio_auth_tokens,
             twilio_shared_keys,
             twilio_account_sid,
@@ -37,6 +38,7 @@ impl Settings {
         let same = [
             ("openai_api_key", *openai_api_key == other.openai_api_key),
             ("openai_realtime_url", *openai_realtime_url == other.openai_realtime_url),
+            ("providers", *named_providers == other.named_providers),
             ("twilio_auth_token", *twilio_auth_tokens == other.twilio_auth_tokens),
             ("twilio_shared_keys", *twilio_shared_keys == other.twilio_shared_keys),
             ("twilio_account_sid", *twilio_account_sid == other.twilio_account_sid),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::provider::{Abilities, Auth, Dialect, TurnDetection};
 
 fn read(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
     Settings::read(&Sources {
@@ -64,7 +65,7 @@ fn http_is_a_warning_unless_it_is_this_machine() {
 
 #[test]
 fn all_problems_come_at_once_and_show_no_secret() {
-    let file = "prot: 1\nhost: [a, b]\nport: 1\nport: 2\nproviders: {}\nopenai_api_key: hunter2secret\n\
+    let file = "prot: 1\nhost: [a, b]\nport: 1\nport: 2\nproviders: []\nopenai_api_key: hunter2secret\n\
                 log_format: ${FORMAT}\nstate_dir: ${NOWHERE}\nmetrics_port: {a: b}\n";
     let environment = [
         ("MAX_CALLS", "0"),
@@ -151,7 +152,7 @@ fn serving_needs_three_things_and_says_which() {
         [("OPENAI_API_KEY", "sk-1"), ("TWILIO_AUTH_TOKEN", "t"), ("PUBLIC_URL", "https://phone.example/")];
     let serve = read(None, &enough).unwrap().for_serve().unwrap();
     assert_eq!(serve.public_url, "https://phone.example");
-    assert_eq!(serve.provider.key, Some(Secret::new("sk-1")));
+    assert_eq!(serve.providers[0].key, Some(Secret::new("sk-1")));
     assert!(!format!("{serve:?}").contains("sk-1"));
 }
 
@@ -180,4 +181,116 @@ fn changed_settings_are_told_by_name() {
         before.changed(&after),
         ["twilio_shared_keys", "port", "max_calls", "drain_seconds", "metrics_token"]
     );
+}
+
+const PROVIDERS: &str = r#"
+providers:
+  azure:
+    url: wss://my.example.com/openai/v1/realtime?version=3
+    key: "${AZURE_KEY}"
+    auth: API-Key
+    abilities:
+      voices: [marin]
+      models: [gpt-realtime-2.1, { name: reception, reasoning: true, context: 128_000 }]
+      temperature: [0.6, 1.2]
+      speed: none
+      transcription: [whisper-1]
+      reasoning: [low]
+      turn_detection: semantic
+      truncates: false
+      interrupts: false
+      noise_reduction: false
+      session: 2h
+  old:
+    url: ws://127.0.0.1:8000/v1/realtime/
+    key: "${OLD_KEY:-}"
+    dialect: beta
+"#;
+
+#[test]
+fn providers_are_read_with_their_abilities() {
+    let settings = read(Some(PROVIDERS), &[("AZURE_KEY", "hunter2")]).unwrap();
+    let [openai, azure, old] = &settings.providers()[..] else { panic!("three") };
+    assert_eq!((openai.name.as_str(), openai.lacks_key()), ("openai", true));
+    assert_eq!(azure.url, "wss://my.example.com/openai/v1/realtime?version=3");
+    assert_eq!((azure.dialect, &azure.auth), (Dialect::Ga, &Auth::Header("api-key".to_owned())));
+    assert_eq!((azure.key.clone(), azure.lacks_key()), (Some(Secret::new("hunter2")), false));
+    let Abilities { voices, open_voices, temperature, speed, efforts, .. } = &azure.abilities;
+    assert_eq!(
+        (&voices[..], open_voices, temperature, speed),
+        (&["marin".into()][..], &false, &Some(0.6..=1.2), &None)
+    );
+    assert_eq!(efforts, &["low"]);
+    assert_eq!(azure.abilities.turn_detection, [TurnDetection::Semantic]);
+    assert_eq!((azure.abilities.truncates, azure.abilities.interrupts_by_itself), (false, false));
+    assert_eq!((azure.abilities.noise_reduction, azure.abilities.session_limit.as_secs()), (false, 7_200));
+    assert_eq!(azure.default_transcriber(), Some("whisper-1"));
+    assert!(azure.reasons("gpt-realtime-2.1") && azure.reasons("reception"));
+    assert_eq!(azure.model("reception").and_then(|model| model.context), Some(128_000));
+    assert_eq!((old.dialect, &old.key, old.lacks_key()), (Dialect::Beta, &None, false));
+    assert_eq!(old.url, "ws://127.0.0.1:8000/v1/realtime");
+    assert_eq!(old.abilities, Abilities::of(Dialect::Beta));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_providers_key_may_be_missing_until_it_serves() {
+    let settings = read(Some(PROVIDERS), &[]).unwrap();
+    assert!(settings.named_providers[0].lacks_key(), "`${{AZURE_KEY}}` is not set");
+    // OPENAI_API_KEY is not asked for where another provider could serve.
+    let missing = problem::plain(&settings.for_serve().unwrap_err());
+    assert!(!missing.contains("OPENAI_API_KEY") && missing.contains("PUBLIC_URL"), "{missing}");
+}
+
+#[test]
+fn all_that_is_wrong_with_providers_is_told_and_no_key_is_shown() {
+    let file = r#"
+provider: {}
+providers:
+  openai: { url: wss://a.example.com }
+  Azure!: { url: wss://a.example.com }
+  nothing:
+  nowhere: { key: hunter2secret }
+  listed: [a, b]
+  web: { url: "https://a.example.com/?x=hunter2secret", key: hunter2secret }
+  inside: { url: "wss://user:hunter2secret@a.example.com", key: "${HIDDEN}" }
+  query: { url: "wss://a.example.com/?api_key=hunter2secret" }
+  spelt: { url: wss://a.example.com, kye: hunter2secret, dialekt: ga, abilities: { truncate: true } }
+  same: { url: wss://a.example.com }
+  same: { url: wss://b.example.com }
+  values:
+    url: wss://a.example.com
+    key: [hunter2secret]
+    auth: two words
+    dialect: gamma
+    abilities:
+      temperature: 0.8
+      speed: [2, 1]
+      threshold: [0, 7]
+      voices: { a: b }
+      models: [{ reasoning: true }, { name: a, resoning: true, context: much }]
+      reasoning: [hard]
+      turn_detection: [semantics]
+      truncates: "yes"
+      session: soon
+"#;
+    let problems = read(Some(file), &[("HIDDEN", "hunter2secret")]).unwrap_err();
+    let shown = problem::plain(&problems);
+    assert!(!shown.contains("hunter2secret"), "{shown}");
+    assert!(!problem::pretty(&problems).contains("hunter2secret"));
+    assert!(!format!("{problems:?}").contains("hunter2secret"));
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_broken_file_shows_no_providers_key() {
+    for file in [
+        "providers:\n  a:\n    key: hunter2\n    url: [1\n",
+        "providers: { a: { \"key\" : hunter2, url: [1\n",
+        "providers:\n  a: {url: x, key: hunter2}\n  b: [1\n",
+    ] {
+        let problems = read(Some(file), &[]).unwrap_err();
+        assert!(!problem::pretty(&problems).contains("hunter2"), "{}", problem::pretty(&problems));
+        assert!(!problem::plain(&problems).contains("hunter2"));
+    }
 }

@@ -6,5 +6,6 @@ mod calls;
 mod edits;
 mod failures;
 mod interruptions;
+mod providers;
 mod tls;
 mod town;

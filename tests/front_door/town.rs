@@ -63,6 +63,17 @@ impl Town {
         model: ModelOptions,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::with_file(assistant, greetings, model, settings, None).await
+    }
+
+    /// The same, with a `switchboard.yaml`.
+    pub async fn with_file(
+        assistant: &str,
+        greetings: &[(&str, Vec<u8>)],
+        model: ModelOptions,
+        settings: &[(&str, &str)],
+        file: Option<&str>,
+    ) -> Self {
         let folder = Folder {
             assistants: vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())],
             greetings: greetings
@@ -71,12 +82,12 @@ impl Town {
                 .collect(),
             ..Folder::default()
         };
-        Self::serve(folder, None, model, settings).await
+        Self::serve(folder, None, model, settings, file).await
     }
 
     /// Serves a folder on the disk, and watches it for edits.
     pub async fn on_disk(dir: &Path, model: ModelOptions) -> Self {
-        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[]).await
+        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None).await
     }
 
     async fn serve(
@@ -84,6 +95,7 @@ impl Town {
         dir: Option<&Path>,
         model: ModelOptions,
         settings: &[(&str, &str)],
+        file: Option<&str>,
     ) -> Self {
         watch_the_log();
         let model = ModelServer::start(model).await.unwrap();
@@ -102,10 +114,11 @@ impl Town {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
         environment.retain(|_, value| !value.is_empty());
-        let sources = Sources { file: None, environment: environment.clone() };
+        let file = file.map(|text| SourceFile::new("switchboard.yaml", text));
+        let sources = Sources { file, environment: environment.clone() };
         let settings = Settings::read(&sources).unwrap();
         let ready = settings.for_serve().unwrap();
-        let checked = Roster::check(&folder, &environment, std::slice::from_ref(&ready.provider));
+        let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (journal_tx, journal) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();

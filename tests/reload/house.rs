@@ -11,6 +11,7 @@ use switchboard::assistant::{Facts, Roster};
 use switchboard::phone::Party;
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::{Keeper, Pace, SettingsFile, Standing, Watcher};
+use switchboard::secret::Secret;
 use switchboard::settings::{Settings, Sources};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -80,7 +81,7 @@ impl House {
             fs::read(&path).ok().map(|bytes| switchboard::yaml::SourceFile::new("switchboard.yaml", bytes));
         let sources = Sources { file, environment: BTreeMap::clone(&environment) };
         let settings = SettingsFile::new(path, environment.clone(), Settings::read(&sources).unwrap());
-        let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+        let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, Some(Secret::new("sk-simulated"))));
         let keeper = Keeper::new(Roster::default(), environment, [provider]);
         let (roster, standing) = (keeper.roster(), keeper.standing());
         let stop = CancellationToken::new();

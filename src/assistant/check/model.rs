@@ -6,9 +6,11 @@ use super::Check;
 use crate::assistant::plan::{Effort, Transcription};
 use crate::assistant::written::Fields;
 use crate::problem;
-use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE, OPENAI_REALTIME_URL, Provider};
+use crate::provider::{OPENAI_REALTIME_URL, Provider, Transcribing};
+use crate::yaml::{MISSING, Node};
 
-const EFFORTS: [(&str, Effort); 5] = [
+const EFFORTS: [(&str, Effort); 6] = [
+    ("none", Effort::None),
     ("minimal", Effort::Minimal),
     ("low", Effort::Low),
     ("medium", Effort::Medium),
@@ -54,8 +56,8 @@ impl<'a> Check<'a> {
 
     pub(super) fn model(&self, top: &Fields<'a>, provider: &Provider) -> String {
         let w = self.written;
-        let Some(node) = top.take("model") else { return DEFAULT_MODEL.to_owned() };
-        let Some(model) = w.text(node, "model") else { return DEFAULT_MODEL.to_owned() };
+        let Some(node) = top.take("model") else { return provider.default_model().to_owned() };
+        let Some(model) = w.text(node, "model") else { return provider.default_model().to_owned() };
         let model = model.trim().to_owned();
         let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
         match provider.model(&model) {
@@ -88,13 +90,12 @@ impl<'a> Check<'a> {
 
     pub(super) fn voice(&self, top: &Fields<'a>, provider: &Provider) -> String {
         let w = self.written;
-        let Some(node) = top.take("voice") else { return DEFAULT_VOICE.to_owned() };
-        let Some(voice) = w.text(node, "voice") else { return DEFAULT_VOICE.to_owned() };
+        let Some(node) = top.take("voice") else { return provider.default_voice().to_owned() };
+        let Some(voice) = w.text(node, "voice") else { return provider.default_voice().to_owned() };
         let voice = voice.trim().to_owned();
-        let voices = &provider.abilities.voices;
-        if !voices.is_empty() && !voices.iter().any(|known| *known == voice) {
+        if !provider.has_voice(&voice) {
             let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-            let known: Vec<&str> = voices.iter().map(AsRef::as_ref).collect();
+            let known: Vec<&str> = provider.abilities.voices.iter().map(AsRef::as_ref).collect();
             let near = problem::nearest(&voice, known.iter().copied());
             let help = match near.as_slice() {
                 [] => format!("voices are {}", problem::list(&known)),
@@ -140,26 +141,43 @@ impl<'a> Check<'a> {
 
     pub(super) fn reasoning(&self, top: &Fields<'a>, provider: &Provider, model: &str) -> Option<Effort> {
         let node = top.take("reasoning")?;
-        let effort = self.written.one_of(node, "reasoning", &EFFORTS)?;
-        if !provider.reasons(model) {
+        let efforts = &provider.abilities.efforts;
+        let words: Vec<(&str, Effort)> = EFFORTS
+            .into_iter()
+            .filter(|(word, _)| efforts.is_empty() || efforts.iter().any(|effort| effort == word))
+            .collect();
+        let effort = self.written.one_of(node, "reasoning", &words)?;
+        if efforts.is_empty() || !provider.reasons(model) {
+            let reasons = provider.abilities.models.iter().find(|model| model.reasoning);
             self.written.warning(
                 node.span,
                 "reasoning.no_effect",
                 "`reasoning` has no effect with this model: it is not sent",
-                format!("leave it out, or use `{DEFAULT_MODEL}`"),
+                match reasons.filter(|_| !efforts.is_empty()) {
+                    Some(model) => format!("leave it out, or use `{}`", model.name),
+                    None => "leave it out".to_owned(),
+                },
             );
             return None;
         }
         Some(effort)
     }
 
-    pub(super) fn transcription(&self, top: &Fields<'a>, language: Option<&str>) -> Option<Transcription> {
+    pub(super) fn transcription(
+        &self,
+        top: &Fields<'a>,
+        provider: &Provider,
+        language: Option<&str>,
+    ) -> Option<Transcription> {
         let w = self.written;
         // A recogniser takes the language without the region.
         let short = |tag: &str| tag.split('-').next().unwrap_or(tag).to_owned();
+        let known = provider.default_transcriber();
         let mut transcription =
-            Transcription { model: DEFAULT_TRANSCRIPTION.to_owned(), language: language.map(short) };
-        let Some(node) = top.take("transcription") else { return Some(transcription) };
+            Transcription { model: known.unwrap_or_default().to_owned(), language: language.map(short) };
+        // Without a name there is nothing to ask for.
+        let named = |transcription: Transcription| (!transcription.model.is_empty()).then_some(transcription);
+        let Some(node) = top.take("transcription") else { return named(transcription) };
         if let Some(scalar) = node.scalar()
             && (scalar.bool() == Some(false) || scalar.text() == "none")
         {
@@ -167,9 +185,10 @@ impl<'a> Check<'a> {
         }
         let Some(map) = w.map(node, "transcription", "transcription: { model: gpt-transcribe }, or `none`")
         else {
-            return Some(transcription);
+            return named(transcription);
         };
         if let Some(node) = map.take("model") {
+            self.transcriber(node, provider);
             match w.text(node, "model") {
                 Some(model) if model.trim() == "none" => {
                     map.finish();
@@ -183,6 +202,44 @@ impl<'a> Check<'a> {
             transcription.language = self.language(node, "language").as_deref().map(short);
         }
         map.finish();
-        Some(transcription)
+        match &provider.abilities.transcription {
+            Transcribing::Named(_) => named(transcription),
+            Transcribing::ByItself => {
+                let message = format!(
+                    "`transcription` has no effect with `{}`, which writes down what is said in its own way",
+                    provider.name
+                );
+                w.warning(node.span, "transcription.no_effect", message, "leave it out");
+                None
+            }
+        }
+    }
+
+    /// What is odd about the name of a transcription model.
+    fn transcriber(&self, node: &Node, provider: &Provider) {
+        let Transcribing::Named(known) = &provider.abilities.transcription else { return };
+        // A name that is no text is a problem of its own.
+        let Some(scalar) = node.scalar() else { return };
+        let (name, shown) = (scalar.text().trim(), scalar.shown());
+        if known.is_empty() || name == "none" || name.contains(MISSING) {
+            return;
+        }
+        match known.iter().find(|transcriber| transcriber.name == name) {
+            Some(transcriber) => {
+                if let Some((day, next)) = &transcriber.shutdown {
+                    let message = format!("`{shown}` is announced to be shut down on {day}");
+                    self.written.warning(node.span, "model.shutdown", message, format!("use `{next}`"));
+                }
+            }
+            None => {
+                let names = known.iter().map(|transcriber| transcriber.name.as_ref());
+                self.written.warning(
+                    node.span,
+                    "transcription.unknown",
+                    format!("`{shown}` is no transcription model of `{}` that is known here", provider.name),
+                    problem::suggestion(name, names),
+                );
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::assistant::written::Fields;
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::problem;
-use crate::provider::Provider;
+use crate::provider::{Provider, TurnDetection};
 use crate::yaml::Node;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -80,18 +80,31 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub(super) fn turn_taking(&self, top: &Fields<'a>) -> TurnTaking {
+    pub(super) fn turn_taking(&self, top: &Fields<'a>, provider: &Provider) -> TurnTaking {
         let w = self.written;
+        let abilities = &provider.abilities;
+        let default = match abilities.turn_detection.first() {
+            Some(TurnDetection::Semantic) => Detection::Semantic { eagerness: Eagerness::Auto },
+            Some(TurnDetection::Server) | None => {
+                let mut detection = server(None, None, None);
+                if let Detection::Server { threshold, .. } = &mut detection {
+                    *threshold = threshold.clamp(*abilities.threshold.start(), *abilities.threshold.end());
+                }
+                detection
+            }
+        };
         let mut turns = TurnTaking {
-            detection: server(None, None, None),
+            detection: default,
             interruptions: true,
-            noise_reduction: Some(NoiseReduction::NearField),
+            noise_reduction: abilities.noise_reduction.then_some(NoiseReduction::NearField),
         };
         let Some(node) = top.take("turn_taking") else { return turns };
         let Some(map) = w.map(node, "turn_taking", "turn_taking: { silence: 500ms }") else { return turns };
-        let words = [("server", false), ("semantic", true)];
-        let semantic =
-            map.take("detection").and_then(|node| w.one_of(node, "detection", &words)).unwrap_or(false);
+        let kind = self.detection(&map, provider);
+        let semantic = match kind {
+            Some(kind) => kind == TurnDetection::Semantic,
+            None => matches!(default, Detection::Semantic { .. }),
+        };
         let (silence, threshold) = (map.take("silence"), map.take("threshold"));
         let (prefix, eagerness) = (map.take("prefix"), map.take("eagerness"));
         let idle = |node: Option<&Node>, name: &str, other: &str| {
@@ -121,7 +134,12 @@ impl<'a> Check<'a> {
         } else {
             idle(eagerness, "eagerness", "semantic");
             turns.detection = server(
-                threshold.and_then(|node| w.number(node, "threshold", 0.0..=1.0)),
+                threshold.and_then(|node| w.number(node, "threshold", abilities.threshold.clone())).or(
+                    match default {
+                        Detection::Server { threshold, .. } => Some(threshold),
+                        Detection::Semantic { .. } => None,
+                    },
+                ),
                 silence.and_then(|node| w.duration(node, "silence", ms(100)..=ms(5_000))),
                 prefix.and_then(|node| w.duration(node, "prefix", ms(0)..=ms(2_000))),
             );
@@ -136,9 +154,30 @@ impl<'a> Check<'a> {
                 ("none", None),
             ];
             turns.noise_reduction = w.one_of(node, "noise_reduction", &words).flatten();
+            if turns.noise_reduction.is_some() && !abilities.noise_reduction {
+                let message =
+                    format!("`noise_reduction` has no effect with `{}`: it is not sent", provider.name);
+                w.warning(node.span, "turns.no_effect", message, "leave it out");
+                turns.noise_reduction = None;
+            }
         }
         map.finish();
         turns
+    }
+
+    /// How the provider is to hear that a turn is over, where the file says so.
+    fn detection(&self, map: &Fields<'a>, provider: &Provider) -> Option<TurnDetection> {
+        let node = map.take("detection")?;
+        let words = TurnDetection::ALL.map(|kind| (kind.name(), kind));
+        let kind = self.written.one_of(node, "detection", &words)?;
+        let offered = &provider.abilities.turn_detection;
+        if !offered.contains(&kind) {
+            let message = format!("`{}` has no turn detection of the kind `{}`", provider.name, kind.name());
+            let other = offered.first().map_or("server", |kind| kind.name());
+            let help = format!("write `detection: {other}`, or leave it out");
+            self.written.error_help(node.span, "turns.detection", message, help);
+        }
+        Some(kind)
     }
 
     pub(super) fn call_control(&self, top: &Fields<'a>) -> (CallControl, Vec<Toolbox>) {
@@ -158,14 +197,14 @@ impl<'a> Check<'a> {
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {
         let w = self.written;
-        let mut limits = Limits { call: HOUR / 2, silence: Duration::from_secs(60) };
+        let longest = provider.abilities.session_limit;
+        let mut limits = Limits { call: longest.min(HOUR / 2), silence: Duration::from_secs(60) };
         let Some(node) = top.take("limits") else { return limits };
         let Some(map) = w.map(node, "limits", "limits: { call: 30m, silence: 60s }") else { return limits };
         if let Some(node) = map.take("call")
             && let Some(call) = w.duration(node, "call", Duration::from_secs(10)..=4 * HOUR)
         {
             limits.call = call;
-            let longest = provider.abilities.session_limit;
             if call > longest {
                 let minutes = longest.as_secs() / 60;
                 w.warning(

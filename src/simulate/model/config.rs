@@ -2,10 +2,14 @@
 //!
 //! An update is judged as a whole before any of it is applied.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value, json};
 
+use super::dialect;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
+use crate::provider::Dialect;
 
 const VOICES: &[&str] =
     &["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"];
@@ -131,7 +135,11 @@ pub(super) struct Detection {
 
 /// What the model's name and the dialect allow.
 pub(super) struct Limits {
-    pub temperature: bool,
+    pub temperature: Option<RangeInclusive<f64>>,
+    /// Models, voices and transcription models may have any name, and models may be able to do anything.
+    pub own_names: bool,
+    /// Formats are read, and have no effect.
+    pub pcm_only: bool,
     /// Assistant audio exists: the voice is fixed.
     pub has_audio: bool,
     pub responding: bool,
@@ -140,10 +148,11 @@ pub(super) struct Limits {
 /// The effective configuration of one session.
 pub(super) struct Config {
     session: Value,
+    dialect: Dialect,
 }
 
 impl Config {
-    pub fn new(id: &str, model: &str, expires_at: u64) -> Self {
+    pub fn new(id: &str, model: &str, expires_at: u64, dialect: Dialect) -> Self {
         let mut session = json!({
             "type": "realtime", "object": "realtime.session", "id": id, "model": model,
             "output_modalities": ["audio"], "instructions": DEFAULT_INSTRUCTIONS,
@@ -161,20 +170,33 @@ impl Config {
             session["reasoning"] = json!({"effort": "low"});
             session["parallel_tool_calls"] = json!(true);
         }
-        Self { session }
+        Self { session, dialect }
     }
 
     /// Applies the `session` of a `session.update`, or none of it.
     pub fn update(&mut self, update: &Value, limits: &Limits) -> Result<(), Refusal> {
         let given = update.as_object().ok_or_else(|| Refusal::wrong_type("session", "an object", update))?;
         let mut given = given.clone();
-        let temperature = if limits.temperature { given.remove("temperature") } else { None };
-        if let Some(temperature) = &temperature {
-            Rule::Decimal(0.6, 1.2).check(temperature, "session.temperature")?;
+        let temperature = limits.temperature.as_ref().and_then(|_| given.remove("temperature"));
+        if let (Some(temperature), Some(range)) = (&temperature, &limits.temperature) {
+            Rule::Decimal(*range.start(), *range.end()).check(temperature, "session.temperature")?;
         }
-        check_keys(SESSION, &given, "session")?;
-        self.check_model_abilities(&given, "session")?;
-        self.check_fixed(update, limits)?;
+        if self.dialect == Dialect::Ga {
+            let judged = if limits.own_names { with_known_names(&given) } else { given.clone() };
+            check_keys(SESSION, &judged, "session")?;
+            if !limits.own_names {
+                self.check_model_abilities(&given, "session")?;
+            }
+        } else {
+            given = dialect::session(self.dialect, &given)?;
+        }
+        if limits.pcm_only {
+            for side in ["input", "output"] {
+                let side = given.get_mut("audio").and_then(|audio| audio.get_mut(side)?.as_object_mut());
+                side.map(|side| side.remove("format"));
+            }
+        }
+        self.check_fixed(&Value::Object(given.clone()), limits)?;
         self.check_mcp(given.get("tools"))?;
 
         let Some(session) = self.session.as_object_mut() else { return Ok(()) };
@@ -194,7 +216,9 @@ impl Config {
         let given =
             response.as_object().ok_or_else(|| Refusal::wrong_type("response", "an object", response))?;
         check_keys(RESPONSE, given, "response")?;
-        self.check_model_abilities(given, "response")?;
+        if self.dialect == Dialect::Ga {
+            self.check_model_abilities(given, "response")?;
+        }
         let voice = &response["audio"]["output"]["voice"];
         if has_audio && !voice.is_null() && voice != self.voice() {
             return Err(voice_is_fixed());
@@ -314,6 +338,19 @@ impl Config {
     }
 }
 
+/// The same update with names that OpenAI has, where there are others.
+fn with_known_names(given: &Map<String, Value>) -> Map<String, Value> {
+    let mut given = given.clone();
+    let names = [("/output/voice", "alloy"), ("/input/transcription/model", "whisper-1")];
+    for (at, known) in names {
+        let name = given.get_mut("audio").and_then(|audio| audio.pointer_mut(at));
+        if let Some(name) = name.filter(|name| name.is_string()) {
+            *name = json!(known);
+        }
+    }
+    given
+}
+
 /// 0.5 is -40 dBFS: telephone speech lies some 15 dB above, line noise below.
 fn level(threshold: f64) -> f64 {
     32_768.0 * 10f64.powf((-60.0 + 40.0 * threshold) / 20.0)
@@ -384,7 +421,7 @@ fn format(value: &Value, path: &str) -> Result<(), Refusal> {
     }
 }
 
-fn turn_detection(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(super) fn turn_detection(value: &Value, path: &str) -> Result<(), Refusal> {
     const KINDS: Rule = Rule::OneOf(&["server_vad", "semantic_vad"]);
     match value["type"].as_str() {
         Some("semantic_vad") => Rule::Keys(&[
@@ -452,7 +489,7 @@ fn modalities(value: &Value, path: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid(path, message))
 }
 
-fn max_output_tokens(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(super) fn max_output_tokens(value: &Value, path: &str) -> Result<(), Refusal> {
     if value == "inf" { Ok(()) } else { Rule::Whole(1, 4_096).check(value, path) }
 }
 
@@ -476,7 +513,7 @@ fn truncation(value: &Value, path: &str) -> Result<(), Refusal> {
     }
 }
 
-fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(super) fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
     match (value, value["type"].as_str()) {
         (Value::String(_), _) => Rule::OneOf(&["none", "auto", "required"]).check(value, path),
         (_, Some("mcp")) => Rule::Keys(&[
@@ -490,7 +527,7 @@ fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
     }
 }
 
-fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(super) fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
     let pairs = value.as_object().ok_or_else(|| Refusal::wrong_type(path, "an object", value))?;
     if pairs.len() > 16 {
         return Err(Refusal::invalid(path, "Too many metadata pairs: at most 16 are allowed."));
@@ -505,7 +542,7 @@ fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(super) fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
     let list = value.as_array().ok_or_else(|| Refusal::wrong_type(path, "an array", value))?;
     let mut labels = Vec::new();
     for (i, tool) in list.iter().enumerate() {

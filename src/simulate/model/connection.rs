@@ -21,6 +21,7 @@ use super::options::{ConnectError, Fault};
 use super::refusal::Refusal;
 use super::session::{Ending, Session};
 use super::{Shared, speech};
+use crate::provider::Dialect;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -67,8 +68,10 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
     #[expect(clippy::result_large_err, reason = "tungstenite's callback fixes the type")]
     let look = |request: &Request, response: Response| {
         let (asked, verdict) = examine(request, shared, log);
+        let denied = verdict.as_ref().filter(|_| options.denies_at_upgrade);
+        let denied = denied.map(|(_, code)| if *code == 3000 { 401 } else { 400 });
         (model, refusal) = (asked, verdict);
-        match status.or_else(|| (request.uri().path() != "/v1/realtime").then_some(404)) {
+        match status.or_else(|| (request.uri().path() != options.path).then_some(404)).or(denied) {
             None => Ok(response),
             Some(status) => Err(refused_upgrade(status)),
         }
@@ -213,9 +216,15 @@ fn examine(
         .find(|(key, _)| key == "model")
         .map(|(_, model)| model.into_owned())
         .filter(|model| !model.is_empty());
-    let header = request.headers().get("authorization").map(|value| value.to_str().unwrap_or_default());
-    let token = header.and_then(|value| value.strip_prefix("Bearer "));
-    let is_good = token == Some(shared.options.key.as_str());
+    let options = &shared.options;
+    let name = options.auth_header.as_deref().unwrap_or("authorization");
+    let header = request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+    let token = match options.auth_header {
+        Some(_) => header,
+        None => header.and_then(|value| value.strip_prefix("Bearer ")),
+    };
+    let is_open = options.key.is_empty();
+    let is_good = token == Some(options.key.as_str());
     {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.headers = request.headers().keys().map(|name| name.as_str().to_owned()).collect();
@@ -223,19 +232,24 @@ fn examine(
         log.authorization_present = header.is_some();
         log.authorization_good = is_good;
     }
-    let error = if token.is_none() {
+    let error = if is_open {
+        None
+    } else if token.is_none() {
         Some(ConnectError::MissingKey)
     } else if !is_good {
         Some(ConnectError::InvalidKey)
-    } else if request.headers().contains_key("openai-beta") {
+    } else if options.dialect == Dialect::Ga && request.headers().contains_key("openai-beta") {
         Some(ConnectError::BetaHeader)
     } else {
-        match &model {
-            None => Some(ConnectError::MissingModel),
-            Some(model) if !shared.options.models.contains(model) => Some(ConnectError::UnknownModel),
-            Some(_) => None,
-        }
+        None
     };
+    let error = error.or_else(|| match &model {
+        None => Some(ConnectError::MissingModel),
+        Some(model) if !options.models.is_empty() && !options.models.contains(model) => {
+            Some(ConnectError::UnknownModel)
+        }
+        Some(_) => None,
+    });
     let refusal = error.map(|error| connect_refusal(error, model.as_deref()));
     (model, refusal)
 }

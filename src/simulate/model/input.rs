@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::dialect;
 use super::log::{Happened, Truncation};
+use super::options::Truncating;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 use super::session::{Ending, Session};
@@ -136,13 +138,18 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
         }
         "conversation.item.create" => {
             keys(object, [("!item", Rule::Open), ("previous_item_id", Rule::OrNull(&Rule::Text))])?;
-            create_item(session, &event["item"], event["previous_item_id"].as_str())
+            let item = dialect::item(session.options().dialect, &event["item"])?;
+            create_item(session, &item, event["previous_item_id"].as_str())
         }
         "conversation.item.truncate" => {
             let index = ("!content_index", Rule::Whole(0, i64::MAX));
             let end = ("!audio_end_ms", Rule::Whole(0, i64::MAX));
             keys(object, [("!item_id", Rule::Text), index, end])?;
-            truncate(session, event)
+            match session.options().truncating {
+                Truncating::Works => truncate(session, event),
+                Truncating::Ignored => Ok(()),
+                Truncating::Refused => Err(Refusal::not_one_of("type", kind, &[])),
+            }
         }
         "conversation.item.delete" => {
             keys(object, [("!item_id", Rule::Text)])?;
@@ -163,7 +170,8 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
         }
         "response.create" => {
             keys(object, [("response", Rule::Open)])?;
-            session.create_response(event.get("response").cloned().unwrap_or_else(|| json!({})))
+            let asked = event.get("response").cloned().unwrap_or_else(|| json!({}));
+            session.create_response(dialect::response(session.options().dialect, &asked)?)
         }
         "response.cancel" => {
             keys(object, [("response_id", Rule::OrNull(&Rule::Text))])?;

@@ -14,7 +14,7 @@ pub struct SessionLog {
     pub number: usize,
     /// When the connection was accepted.
     pub connected: Instant,
-    /// Whether an `Authorization` header came.
+    /// Whether the header with the key came: `Authorization`, or the one that holds it.
     pub authorization_present: bool,
     /// Whether it held the right key.
     pub authorization_good: bool,

@@ -7,6 +7,7 @@
 mod config;
 mod connection;
 mod conversation;
+mod dialect;
 mod input;
 mod log;
 mod options;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use log::{ClientEvent, Closed, Happened, ModelEvent, ResponseLog, SessionLog, SpokenItem, Truncation};
-pub use options::{ConnectError, Fault, ModelOptions, When};
+pub use options::{ConnectError, Fault, ModelOptions, Truncating, When};
 pub use script::{Reply, Script};
 pub use speech::Speech;
 
@@ -83,7 +84,7 @@ impl ModelServer {
 
     /// The address to connect to; the client adds `?model=`.
     pub fn url(&self) -> String {
-        format!("ws://{}/v1/realtime", self.addr)
+        format!("ws://{}{}", self.addr, self.shared.options.path)
     }
 
     /// Where it listens.

@@ -1,9 +1,11 @@
 //! How a simulated model behaves: its speed, its voice, its script, and what goes wrong with it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::script::Script;
 use super::speech::Speech;
+use crate::provider::Dialect;
 
 /// The models the real service knew in November 2026.
 const MODELS: &[&str] = &[
@@ -21,10 +23,27 @@ const MODELS: &[&str] = &[
 /// Everything about a [`super::ModelServer`]. The default is a healthy, strict server.
 #[derive(Clone)]
 pub struct ModelOptions {
-    /// The one key that is accepted.
+    /// How its messages are spelt; those of the other dialects are refused.
+    pub dialect: Dialect,
+    /// Where it answers.
+    pub path: String,
+    /// The one key that is accepted; where it is empty, anybody is.
     pub key: String,
-    /// The models that exist; any other is refused after the 101.
+    /// The header that holds the bare key; `None` is `Authorization: Bearer KEY`.
+    pub auth_header: Option<String>,
+    /// Who has no key, or asks for a model that does not exist, is refused by a status in place of the 101.
+    pub denies_at_upgrade: bool,
+    /// The models that exist; any other is refused after the 101. Where it is empty, all do.
     pub models: Vec<String>,
+    /// Any name of a voice or of a transcription model is taken, and a model's name says nothing of what it can
+    /// do: the names are the server's own.
+    pub own_names: bool,
+    /// Whatever format an update asks for, the session stays with PCM, and says so.
+    pub pcm_only: bool,
+    /// What becomes of `conversation.item.truncate`.
+    pub truncating: Truncating,
+    /// It stops its response when the caller speaks, where the session says so.
+    pub interrupts: bool,
     /// From the end of the caller's speech, or a request, to the first delta.
     pub think: Duration,
     /// Seconds of audio made in one second of wall time.
@@ -37,8 +56,8 @@ pub struct ModelOptions {
     pub faults: Vec<Fault>,
     /// Only this many connections, from the first, have the faults; `None` is all.
     pub faulty_connections: Option<usize>,
-    /// A dialect that takes `session.temperature` from 0.6 to 1.2.
-    pub accepts_temperature: bool,
+    /// The range of `session.temperature`; `None` where it is an unknown parameter.
+    pub temperature: Option<RangeInclusive<f64>>,
     /// After this long a session expires.
     pub session_cap: Duration,
     /// Unknown event types and fields are sprinkled in.
@@ -65,7 +84,15 @@ impl std::fmt::Debug for ModelOptions {
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
+            dialect: Dialect::Ga,
+            path: "/v1/realtime".to_owned(),
             key: "sk-simulated".to_owned(),
+            auth_header: None,
+            denies_at_upgrade: false,
+            own_names: false,
+            pcm_only: false,
+            truncating: Truncating::Works,
+            interrupts: true,
             models: MODELS.iter().map(|&model| model.to_owned()).collect(),
             think: Duration::from_millis(500),
             burst: 5.0,
@@ -73,7 +100,7 @@ impl Default for ModelOptions {
             script: Script::default(),
             faults: Vec::new(),
             faulty_connections: None,
-            accepts_temperature: false,
+            temperature: None,
             session_cap: Duration::from_secs(3_600),
             oddities: true,
             late_deltas: true,
@@ -82,6 +109,16 @@ impl Default for ModelOptions {
             keep_audio: false,
         }
     }
+}
+
+/// What becomes of a truncation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncating {
+    Works,
+    /// There is no such event: an error.
+    Refused,
+    /// It is taken, and nothing happens.
+    Ignored,
 }
 
 /// One thing that goes wrong.

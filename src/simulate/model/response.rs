@@ -15,7 +15,7 @@ use super::log::{Happened, ResponseLog, SpokenItem};
 use super::options::{Fault, When};
 use super::session::{Due, Session};
 use super::speech::{self, Speech};
-use super::{refusal::Refusal, script};
+use super::{dialect, refusal::Refusal, script};
 use crate::simulate::tag;
 
 /// A response that is being made.
@@ -416,8 +416,9 @@ impl Session {
             }
         });
         let (event, obfuscation, item) = (self.new_id("event_"), self.obfuscation(), &part.item);
+        let kind = dialect::audio_delta(self.options().dialect);
         let text = format!(
-            r#"{{"type":"response.output_audio.delta","event_id":"{event}","response_id":"{response}","item_id":"{item}","output_index":{index},"content_index":0,"delta":"{base64}","obfuscation":"{obfuscation}"}}"#
+            r#"{{"type":"{kind}","event_id":"{event}","response_id":"{response}","item_id":"{item}","output_index":{index},"content_index":0,"delta":"{base64}","obfuscation":"{obfuscation}"}}"#
         );
         (Message::Text(text.into()), bytes)
     }

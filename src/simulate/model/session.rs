@@ -20,7 +20,8 @@ use super::options::{Fault, ModelOptions, When};
 use super::refusal::Refusal;
 use super::response::{Cause, Response};
 use super::vad::{Heard, Vad};
-use super::{Shared, input};
+use super::{Shared, dialect, input};
+use crate::provider::Dialect;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -96,7 +97,7 @@ impl Session {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let id = format!("sess_{}", letters(&mut rng, 21));
         let conversation_id = format!("conv_{}", letters(&mut rng, 21));
-        let config = Config::new(&id, model, epoch + options.session_cap.as_secs());
+        let config = Config::new(&id, model, epoch + options.session_cap.as_secs(), options.dialect);
         let mut session = Self {
             detection: config.detection(),
             format: config.input_format(),
@@ -227,7 +228,9 @@ impl Session {
     pub fn update(&mut self, update: &Value) -> Result<(), Refusal> {
         self.check_update_faults(update)?;
         let limits = super::config::Limits {
-            temperature: self.options().accepts_temperature,
+            temperature: self.options().temperature.clone(),
+            own_names: self.options().own_names,
+            pcm_only: self.options().pcm_only,
             has_audio: self.has_audio,
             responding: !self.responses.is_empty(),
         };
@@ -268,7 +271,7 @@ impl Session {
     /// A turn of the caller's has been committed as `id`: it counts, and is transcribed if the session says so.
     pub fn take_turn(&mut self, id: String, heard_ms: u64) {
         self.turns += 1;
-        if self.config.transcriber().is_none() {
+        if self.config.transcriber().is_none() && self.options().dialect != Dialect::Xai {
             return;
         }
         let reply = self.options().script.reply(self.turns);
@@ -309,7 +312,8 @@ impl Session {
     }
 
     /// Queues an event, giving it its `event_id`.
-    pub fn emit(&mut self, mut event: Value) {
+    pub fn emit(&mut self, event: Value) {
+        let Some(mut event) = dialect::outward(self.options().dialect, event) else { return };
         event["event_id"] = json!(self.new_id("event_"));
         if self.shared.events.receiver_count() > 0 {
             let kind = event["type"].as_str().unwrap_or_default();
@@ -400,7 +404,8 @@ impl Session {
             self.emit(event.clone());
         }
         self.emit(event);
-        if self.detection.as_ref().is_some_and(|detection| detection.interrupts)
+        if self.options().interrupts
+            && self.detection.as_ref().is_some_and(|detection| detection.interrupts)
             && let Some(active) = self.active().map(str::to_owned)
         {
             self.cancel_response(&active, "turn_detected");
@@ -461,6 +466,9 @@ impl Session {
     }
 
     fn transcribe(&mut self, item: &str, text: &str, heard_ms: u64) {
+        if self.options().dialect == Dialect::Xai {
+            return self.transcribe_by_itself(item, text);
+        }
         let transcriber = self.config.transcriber().unwrap_or("whisper-1");
         let streams = transcriber.starts_with("gpt-");
         let by_duration = !transcriber.starts_with("gpt-4o");
@@ -485,6 +493,22 @@ impl Session {
         self.tell(Happened::CallerSaid(text.to_owned()));
         self.emit(json!({"type": format!("{kind}.completed"), "item_id": item, "content_index": 0,
             "transcript": text, "usage": usage}));
+    }
+
+    /// Each telling holds all words so far. Every other turn, from the first, has no last one that says it is whole.
+    fn transcribe_by_itself(&mut self, item: &str, text: &str) {
+        let kind = "conversation.item.input_audio_transcription";
+        let mut so_far = String::new();
+        for word in text.split_inclusive(' ') {
+            so_far.push_str(word);
+            self.emit(json!({"type": format!("{kind}.updated"), "item_id": item, "content_index": 0,
+                "transcript": so_far}));
+        }
+        self.tell(Happened::CallerSaid(text.to_owned()));
+        if self.turns.is_multiple_of(2) {
+            self.emit(json!({"type": format!("{kind}.completed"), "item_id": item, "content_index": 0,
+                "transcript": text}));
+        }
     }
 
     fn idle(&mut self, armed: u64) {

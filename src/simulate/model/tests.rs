@@ -16,6 +16,8 @@ use super::*;
 use crate::audio::{SILENCE, encode};
 use crate::simulate::tag;
 
+mod dialects;
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 struct Client {
@@ -318,7 +320,7 @@ async fn an_update_merges_objects_and_replaces_arrays() {
 
 #[tokio::test]
 async fn reasoning_is_for_the_second_generation_and_temperature_for_a_dialect() {
-    let server = ModelServer::start(ModelOptions { accepts_temperature: true, ..plain() }).await.unwrap();
+    let server = ModelServer::start(ModelOptions { temperature: Some(0.6..=1.2), ..plain() }).await.unwrap();
     let url = format!("{}?model=gpt-realtime", server.url());
     let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
     let session = json!({"type": "realtime", "reasoning": {"effort": "low"}});

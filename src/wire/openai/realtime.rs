@@ -1,8 +1,8 @@
 //! Events of the Realtime API over WebSocket, both ways.
 //!
 //! Source: the Realtime API's client and server events (GA). Reading is lenient: an event, field or value that
-//! nobody knows never fails. The two old names of the audio deltas are understood too, since compatible servers
-//! still use them.
+//! nobody knows never fails. The names of the beta and of xAI are understood everywhere, since compatible servers
+//! mix them.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,12 @@ pub const MAX_MESSAGE: usize = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming<'a> {
     SessionCreated,
-    /// The configuration is in force.
-    SessionUpdated,
+    /// There is a conversation: some servers say so before, or in place of, the session.
+    ConversationCreated,
+    /// The configuration is in force. False where it says plainly that its audio is something else than mu-law.
+    SessionUpdated {
+        mulaw: bool,
+    },
     Error(ErrorBody<'a>),
     /// The caller began to speak.
     SpeechStarted {
@@ -45,6 +49,11 @@ pub enum Incoming<'a> {
     },
     /// What the caller said, after the transcription model.
     HeardText {
+        item: Cow<'a, str>,
+        text: Cow<'a, str>,
+    },
+    /// What the caller has said so far in an item; the next one replaces it.
+    HeardSoFar {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
@@ -140,6 +149,9 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "conversation.item.input_audio_transcription.completed" => {
             Incoming::HeardText { item: must(raw.item_id)?, text: must(raw.transcript)? }
         }
+        "conversation.item.input_audio_transcription.updated" => {
+            Incoming::HeardSoFar { item: must(raw.item_id)?, text: must(raw.transcript)? }
+        }
         "error" => {
             let error: RawError<'_> = read(raw.error).unwrap_or_default();
             Incoming::Error(ErrorBody {
@@ -150,7 +162,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             })
         }
         "session.created" => Incoming::SessionCreated,
-        "session.updated" => Incoming::SessionUpdated,
+        "session.updated" => Incoming::SessionUpdated { mulaw: is_mulaw(raw.session) },
+        "conversation.created" => Incoming::ConversationCreated,
         known if NOTHING_FOR_US.contains(&known) => {
             if known.starts_with("response.") {
                 Incoming::Working
@@ -163,8 +176,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
 }
 
 /// Events that are part of every conversation and carry nothing that a call needs.
-const NOTHING_FOR_US: [&str; 37] = [
-    "conversation.created",
+const NOTHING_FOR_US: [&str; 36] = [
     "conversation.item.added",
     "conversation.item.created",
     "conversation.item.deleted",
@@ -222,6 +234,8 @@ struct Raw<'a> {
     item: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    session: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -276,6 +290,19 @@ struct RawUsage {
     input_tokens: Option<u64>,
     #[serde(default)]
     output_tokens: Option<u64>,
+}
+
+/// Whether the session's audio is mu-law both ways, as far as it tells: what is not said is taken to be as asked.
+fn is_mulaw(session: Option<&RawValue>) -> bool {
+    let session: Value = read(session).unwrap_or_default();
+    let said = [
+        &session["audio"]["input"]["format"]["type"],
+        &session["audio"]["output"]["format"]["type"],
+        &session["input_audio_format"],
+        &session["output_audio_format"],
+    ];
+    said.iter()
+        .all(|format| format.as_str().is_none_or(|format| matches!(format, "audio/pcmu" | "g711_ulaw")))
 }
 
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
@@ -380,6 +407,11 @@ pub fn assistant_text(text: &str) -> String {
     message("assistant", "output_text", text)
 }
 
+/// The same for a server that speaks as the beta did.
+pub fn assistant_text_of_beta(text: &str) -> String {
+    message("assistant", "text", text)
+}
+
 fn message(role: &str, part: &str, text: &str) -> String {
     json!({
         "type": "conversation.item.create",
@@ -388,11 +420,15 @@ fn message(role: &str, part: &str, text: &str) -> String {
     .to_string()
 }
 
-/// Asks for a response; `instructions` replace the session's for this one. An error that answers it names `event`.
-pub fn response_create(event: &str, instructions: Option<&str>) -> String {
+/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's. An error
+/// that answers it names `event`.
+pub fn response_create(event: &str, instructions: Option<&str>, modalities: Option<&[&str]>) -> String {
     let mut request = json!({"type": "response.create", "event_id": event});
     if let Some(instructions) = instructions {
-        request["response"] = json!({"instructions": instructions});
+        request["response"]["instructions"] = json!(instructions);
+    }
+    if let Some(modalities) = modalities {
+        request["response"]["modalities"] = json!(modalities);
     }
     request.to_string()
 }
@@ -405,17 +441,46 @@ mod tests {
         parse(Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes()))))
     }
 
+    fn all(frames: &str) -> String {
+        let read = frames.lines().map(|line| {
+            let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
+            format!("{kind} {:?}", reading(line).expect(line))
+        });
+        read.collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn every_event_of_the_reference_is_read() {
-        let frames = include_str!("../../../tests/frames/realtime-incoming.jsonl");
-        let read: Vec<String> = frames
-            .lines()
-            .map(|line| {
-                let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
-                format!("{kind} {:?}", reading(line).expect(line))
-            })
-            .collect();
-        insta::assert_snapshot!(read.join("\n"));
+        let read = all(include_str!("../../../tests/frames/realtime-incoming.jsonl"));
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn the_beta_is_understood() {
+        let read = all(include_str!("../../../tests/frames/realtime-incoming-beta.jsonl"));
+        assert!(!read.contains("Unknown"), "{read}");
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn xai_is_understood() {
+        let read = all(include_str!("../../../tests/frames/realtime-incoming-xai.jsonl"));
+        assert!(!read.contains("Unknown"), "{read}");
+        insta::assert_snapshot!(read);
+    }
+
+    #[test]
+    fn the_beta_is_spoken() {
+        let both = Some(&["text", "audio"][..]);
+        let ours = [
+            assistant_text_of_beta("Hello."),
+            response_create("c9", None, both),
+            response_create("c10", Some("Say \"hi\"."), both),
+        ];
+        let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
+        let reference = include_str!("../../../tests/frames/realtime-outgoing-beta.jsonl");
+        let theirs: Vec<Value> = reference.lines().map(value).collect();
+        assert_eq!(ours.iter().map(|frame| value(frame)).collect::<Vec<_>>(), theirs);
     }
 
     #[test]
@@ -427,8 +492,8 @@ mod tests {
             function_output("call_1", r#"{"state":"shipped"}"#),
             user_text("Caller pressed 5."),
             assistant_text("Hello."),
-            response_create("c9", None),
-            response_create("c10", Some("Say \"hi\".")),
+            response_create("c9", None, None),
+            response_create("c10", Some("Say \"hi\"."), None),
         ];
         let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
         let reference = include_str!("../../../tests/frames/realtime-outgoing.jsonl");

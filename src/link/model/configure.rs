@@ -1,0 +1,180 @@
+//! What the model is told before and during a call, built from the plan in the provider's dialect: the session's
+//! configuration, requests for a response, and lines that were said.
+
+use serde_json::{Value, json};
+
+use crate::assistant::plan::{Detection, Eagerness, NoiseReduction, Plan};
+use crate::call::{END_CALL, TurnsBy};
+use crate::provider::Dialect;
+use crate::wire::openai::realtime;
+
+/// The session's configuration: the exact `session` of the first `session.update`. `plainer` leaves out what a
+/// provider may refuse: transcription, noise reduction, speed and reasoning.
+pub fn session(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+    match plan.provider.dialect {
+        Dialect::Ga => ga(plan, turns, plainer),
+        Dialect::Beta => beta(plan, turns, plainer),
+        Dialect::Xai => xai(plan, turns, plainer),
+    }
+}
+
+/// The `session` of an update that changes only who takes turns.
+pub(super) fn turns_alone(plan: &Plan, turns: TurnsBy) -> Value {
+    let detection = turn_detection(plan, turns);
+    match plan.provider.dialect {
+        Dialect::Ga => json!({"type": "realtime", "audio": {"input": {"turn_detection": detection}}}),
+        Dialect::Beta | Dialect::Xai => json!({"turn_detection": detection}),
+    }
+}
+
+/// A request for a response, as [`realtime::response_create`].
+pub(super) fn response_create(plan: &Plan, event: &str, instructions: Option<&str>) -> String {
+    let modalities = match plan.provider.dialect {
+        Dialect::Ga | Dialect::Xai => None,
+        Dialect::Beta => Some(BETA_MODALITIES),
+    };
+    realtime::response_create(event, instructions, modalities)
+}
+
+/// A line in the assistant's name.
+pub(super) fn assistant_text(plan: &Plan, text: &str) -> String {
+    match plan.provider.dialect {
+        Dialect::Ga | Dialect::Xai => realtime::assistant_text(text),
+        Dialect::Beta => realtime::assistant_text_of_beta(text),
+    }
+}
+
+/// The beta always asks for both; a voice without words is not to be had there.
+const BETA_MODALITIES: &[&str] = &["text", "audio"];
+
+fn ga(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+    let mut input = json!({
+        "format": {"type": "audio/pcmu"},
+        "turn_detection": turn_detection(plan, turns),
+    });
+    let mut output = json!({"format": {"type": "audio/pcmu"}, "voice": plan.voice});
+    let mut session = json!({
+        "type": "realtime",
+        "instructions": plan.instructions,
+        "output_modalities": ["audio"],
+        "tools": tools(plan),
+        "tool_choice": "auto",
+    });
+    set(&mut session, "temperature", temperature(plan));
+    if !plainer {
+        set(&mut input, "transcription", transcription(plan));
+        set(&mut input, "noise_reduction", noise_reduction(plan));
+        set(&mut output, "speed", plan.speed.map(Value::from));
+        set(&mut session, "reasoning", reasoning(plan));
+    }
+    session["audio"] = json!({"input": input, "output": output});
+    session
+}
+
+fn beta(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+    let mut session = json!({
+        "modalities": BETA_MODALITIES,
+        "instructions": plan.instructions,
+        "voice": plan.voice,
+        "input_audio_format": "g711_ulaw",
+        "output_audio_format": "g711_ulaw",
+        "turn_detection": turn_detection(plan, turns),
+        "tools": tools(plan),
+        "tool_choice": "auto",
+    });
+    set(&mut session, "temperature", temperature(plan));
+    if !plainer {
+        set(&mut session, "input_audio_transcription", transcription(plan));
+        set(&mut session, "input_audio_noise_reduction", noise_reduction(plan));
+        set(&mut session, "speed", plan.speed.map(Value::from));
+    }
+    session
+}
+
+fn xai(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+    let mut output = json!({"format": {"type": "audio/pcmu"}});
+    let mut session = json!({
+        "instructions": plan.instructions,
+        "voice": plan.voice,
+        "turn_detection": turn_detection(plan, turns),
+        "tools": tools(plan),
+    });
+    set(&mut session, "temperature", temperature(plan));
+    if !plainer {
+        set(&mut output, "speed", plan.speed.map(Value::from));
+        set(&mut session, "reasoning", reasoning(plan));
+    }
+    session["audio"] = json!({"input": {"format": {"type": "audio/pcmu"}}, "output": output});
+    session
+}
+
+fn set(object: &mut Value, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        object[key] = value;
+    }
+}
+
+/// Only where the provider says that it takes one: elsewhere it would lose the whole configuration.
+fn temperature(plan: &Plan) -> Option<Value> {
+    let taken = plan.provider.abilities.temperature.is_some();
+    plan.temperature.filter(|_| taken).map(Value::from)
+}
+
+fn transcription(plan: &Plan) -> Option<Value> {
+    let transcription = plan.transcription.as_ref()?;
+    let mut value = json!({"model": transcription.model});
+    set(&mut value, "language", transcription.language.clone().map(Value::from));
+    Some(value)
+}
+
+fn noise_reduction(plan: &Plan) -> Option<Value> {
+    let kind = match plan.turn_taking.noise_reduction? {
+        NoiseReduction::NearField => "near_field",
+        NoiseReduction::FarField => "far_field",
+    };
+    Some(json!({"type": kind}))
+}
+
+fn reasoning(plan: &Plan) -> Option<Value> {
+    Some(json!({"effort": plan.reasoning?.name()}))
+}
+
+/// The complete object: what an update leaves out would keep its old value.
+fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
+    let by_model = turns == TurnsBy::Model;
+    match plan.turn_taking.detection {
+        Detection::Server { threshold, silence, prefix } => json!({
+            "type": "server_vad",
+            "threshold": threshold,
+            "prefix_padding_ms": prefix.as_millis() as u64,
+            "silence_duration_ms": silence.as_millis() as u64,
+            "create_response": by_model,
+            "interrupt_response": by_model,
+        }),
+        Detection::Semantic { eagerness } => json!({
+            "type": "semantic_vad",
+            "eagerness": match eagerness {
+                Eagerness::Low => "low",
+                Eagerness::Medium => "medium",
+                Eagerness::High => "high",
+                Eagerness::Auto => "auto",
+            },
+            "create_response": by_model,
+            "interrupt_response": by_model,
+        }),
+    }
+}
+
+fn tools(plan: &Plan) -> Vec<Value> {
+    let mut tools = Vec::new();
+    if plan.call_control.end_call {
+        tools.push(json!({
+            "type": "function",
+            "name": END_CALL,
+            "description": "Ends the phone call. Say goodbye first, in the same answer; then call this. \
+                            The line stays open until the goodbye has been heard.",
+            "parameters": {"type": "object", "properties": {}, "required": []},
+        }));
+    }
+    tools
+}

@@ -1,0 +1,464 @@
+//! `providers:` in `switchboard.yaml`: whose servers there are besides OpenAI's own, and what each can do.
+//!
+//! It knows the keys and how their values are written. What is left out is as [`Abilities::of`] the dialect.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::problem::{self, Problem, Source, Span};
+use crate::provider::{
+    Abilities, Auth, Dialect, Engine, Model, Provider, Transcriber, Transcribing, TurnDetection,
+};
+use crate::secret::Secret;
+use crate::yaml::{Key, Kind, MISSING, Node, Scalar};
+
+/// The keys of one provider.
+const PROVIDER: [&str; 5] = ["url", "key", "auth", "dialect", "abilities"];
+/// The keys of its `abilities`.
+const ABILITIES: [&str; 13] = [
+    "voices",
+    "open_voices",
+    "models",
+    "transcription",
+    "temperature",
+    "speed",
+    "reasoning",
+    "turn_detection",
+    "threshold",
+    "noise_reduction",
+    "truncates",
+    "interrupts",
+    "session",
+];
+/// The keys of one of its `models`.
+const MODEL: [&str; 5] = ["name", "reasoning", "parallel_tool_calls", "context", "max_output"];
+/// As assistants may write them.
+const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+/// Names in a query that would hold a secret where everybody reads it.
+const SECRET_QUERIES: [&str; 6] = ["key", "api_key", "api-key", "apikey", "token", "access_token"];
+
+/// Stars out every key, and every URL that may hold one, before anything of the file is shown.
+pub(super) fn hide(source: &mut Source, node: &Node) {
+    for (_, provider) in entries(node) {
+        for (key, value) in entries(provider) {
+            let is_secret = match key.name.as_str() {
+                "url" => value.scalar().is_some_and(|scalar| scalar.text().contains(['@', '?'])),
+                "auth" | "dialect" | "abilities" => false,
+                // A misspelt `key` holds a key, too.
+                _ => true,
+            };
+            if is_secret {
+                source.hide(value.span);
+            }
+        }
+    }
+}
+
+/// The places of all keys. A variable that is missing there matters only where somebody is to be called.
+pub(super) fn keys(node: &Node) -> Vec<Span> {
+    let providers = entries(node).iter().flat_map(|(_, provider)| entries(provider));
+    providers.filter(|(key, _)| key.name == "key").map(|(_, value)| value.span).collect()
+}
+
+/// Every provider that is sound, and all that is wrong with the others.
+pub(super) fn read(source: &Source, node: &Node) -> (Vec<Arc<Provider>>, Vec<Problem>) {
+    let mut reading = Reading { source, problems: Vec::new() };
+    let mut providers = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    if node.is_null() {
+        return (providers, reading.problems);
+    }
+    for (key, value) in reading.map(node, "providers", "providers: { azure: { url: \"wss://…\" } }") {
+        let name = key.name.as_str();
+        let fits = !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if name == "openai" {
+            let help = "set OPENAI_REALTIME_URL and OPENAI_API_KEY, or give this provider another name";
+            reading.wrong(
+                key.span,
+                "provider.builtin",
+                "`openai` is built in, and cannot be written anew",
+                help,
+            );
+        } else if !fits {
+            let message = format!("`{}` cannot be the name of a provider", problem::shown(name));
+            reading.wrong(key.span, "provider.name", message, "use a to z, 0 to 9 and -, at most 64 of them");
+        } else if names.contains(&name) {
+            let message = format!("the provider `{name}` is written twice");
+            reading.wrong(
+                key.span,
+                "setting.double",
+                message,
+                "keep one of the two, or give it another name",
+            );
+        } else {
+            names.push(name);
+            providers.extend(reading.provider(key, value).map(Arc::new));
+        }
+    }
+    (providers, reading.problems)
+}
+
+fn entries(node: &Node) -> &[(Key, Node)] {
+    match &node.kind {
+        Kind::Map(entries) => entries,
+        Kind::Seq(_) | Kind::Scalar(_) => &[],
+    }
+}
+
+struct Reading<'a> {
+    source: &'a Source,
+    problems: Vec<Problem>,
+}
+
+/// The known keys of one map. Empty values are left out.
+struct Fields<'a>(Vec<(&'a str, &'a Node)>);
+
+impl<'a> Fields<'a> {
+    fn get(&self, name: &str) -> Option<&'a Node> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn provider(&mut self, name: &'a Key, node: &'a Node) -> Option<Provider> {
+        let before = self.problems.len();
+        let fields = self.fields(node, &name.name, &PROVIDER, "azure: { url: \"wss://…\" }");
+        let url = match fields.get("url") {
+            Some(node) => self.url(node),
+            None if self.problems.len() > before => None,
+            None => {
+                let message = format!("the provider `{}` has no `url`", name.name);
+                let help = "write where it answers, such as `url: wss://example.com/v1/realtime`";
+                self.wrong(name.span, "provider.url", message, help);
+                None
+            }
+        };
+        let dialects = Dialect::ALL.map(|dialect| (dialect.name(), dialect));
+        let dialect = fields.get("dialect").and_then(|node| self.word(node, "dialect", &dialects));
+        let dialect = dialect.unwrap_or(Dialect::Ga);
+        let auth = fields.get("auth").and_then(|node| self.auth(node)).unwrap_or(Auth::Bearer);
+        let written = entries(node).iter().find(|(key, _)| key.name == "key").map(|(_, node)| node);
+        let (key, needs_key) = written.map_or((None, false), |node| self.key(node));
+        let abilities = match fields.get("abilities") {
+            Some(node) => self.abilities(node, dialect),
+            None => Abilities::of(dialect),
+        };
+        let (name, engine) = (name.name.clone(), Engine::Realtime);
+        let provider = Provider { name, engine, dialect, url: url?, key, needs_key, auth, abilities };
+        (self.problems.len() == before).then_some(provider)
+    }
+
+    fn abilities(&mut self, node: &'a Node, dialect: Dialect) -> Abilities {
+        let mut abilities = Abilities::of(dialect);
+        let fields = self.fields(node, "abilities", &ABILITIES, "abilities: { truncates: true }");
+        if let Some(node) = fields.get("voices") {
+            abilities.voices = self.names(node, "voices").into_iter().map(Into::into).collect();
+            // A list says which voices there are, unless the next key says that there are others.
+            abilities.open_voices = abilities.voices.is_empty();
+        }
+        if let Some(node) = fields.get("models") {
+            abilities.models = self.list(node, "models").iter().filter_map(|node| self.model(node)).collect();
+        }
+        if let Some(node) = fields.get("transcription") {
+            abilities.transcription = match node.scalar().map(|scalar| scalar.text().trim()) {
+                Some("itself") => Transcribing::ByItself,
+                _ => Transcribing::Named(
+                    self.names(node, "transcription")
+                        .into_iter()
+                        .map(|name| Transcriber { name: name.into(), shutdown: None })
+                        .collect(),
+                ),
+            };
+        }
+        if let Some(node) = fields.get("reasoning") {
+            let words = EFFORTS.map(|effort| (effort, effort));
+            abilities.efforts = self.words(node, "reasoning", &words).into_iter().map(Into::into).collect();
+        }
+        if let Some(node) = fields.get("turn_detection") {
+            let words = TurnDetection::ALL.map(|kind| (kind.name(), kind));
+            let kinds = self.words(node, "turn_detection", &words);
+            if !kinds.is_empty() {
+                abilities.turn_detection = kinds;
+            }
+        }
+        if let Some(node) = fields.get("session")
+            && let Some(limit) = self.minutes(node)
+        {
+            abilities.session_limit = limit;
+        }
+        if let Some(node) = fields.get("threshold")
+            && let Some(range) = self.range(node, "threshold", 0.0..=1.0)
+        {
+            abilities.threshold = range;
+        }
+        for (name, largest, range) in
+            [("temperature", 2.0, &mut abilities.temperature), ("speed", 4.0, &mut abilities.speed)]
+        {
+            let Some(node) = fields.get(name) else { continue };
+            *range = match node.scalar().map(|scalar| scalar.text().trim()) {
+                Some("none") => None,
+                _ => self.range(node, name, 0.0..=largest),
+            };
+        }
+        for (name, flag) in [
+            ("open_voices", &mut abilities.open_voices),
+            ("noise_reduction", &mut abilities.noise_reduction),
+            ("truncates", &mut abilities.truncates),
+            ("interrupts", &mut abilities.interrupts_by_itself),
+        ] {
+            if let Some(node) = fields.get(name) {
+                *flag = self.flag(node, name).unwrap_or(*flag);
+            }
+        }
+        abilities
+    }
+
+    /// A model by its name, or a map that says more of it.
+    fn model(&mut self, node: &'a Node) -> Option<Model> {
+        if node.scalar().is_some() {
+            return Some(Model::named(&self.text(node, "models")?));
+        }
+        let example = "models: [{ name: reception, reasoning: true }]";
+        let fields = self.fields(node, "models", &MODEL, example);
+        let Some(name) = fields.get("name") else {
+            if matches!(node.kind, Kind::Map(_)) {
+                let message = "a model has no `name`";
+                self.wrong(node.span, "provider.model", message, format!("write {example}"));
+            }
+            return None;
+        };
+        let mut model = Model::named(&self.text(name, "name")?);
+        for (name, flag) in
+            [("reasoning", &mut model.reasoning), ("parallel_tool_calls", &mut model.parallel_tool_calls)]
+        {
+            if let Some(node) = fields.get(name) {
+                *flag = self.flag(node, name).unwrap_or(*flag);
+            }
+        }
+        for (name, count) in [("context", &mut model.context), ("max_output", &mut model.max_output)] {
+            if let Some(node) = fields.get(name) {
+                *count = self.tokens(node, name);
+            }
+        }
+        Some(model)
+    }
+
+    fn url(&mut self, node: &Node) -> Option<String> {
+        let text = self.text(node, "url")?;
+        let mut wrong = |why: &str| {
+            // The value is not quoted: it may hold a password.
+            let help = "write it like wss://example.com/v1/realtime";
+            self.wrong(node.span, "provider.url", format!("`url` {why}"), help);
+            None
+        };
+        let Ok(url) = Url::parse(&text) else {
+            return wrong("is not a URL; it starts with wss:// or ws://");
+        };
+        if !matches!(url.scheme(), "wss" | "ws") {
+            return wrong("must start with wss:// or ws://");
+        }
+        if url.host().is_none() {
+            return wrong("names no host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong("must hold no user name and no password: the key has a place of its own, `key`");
+        }
+        if url.fragment().is_some() {
+            return wrong("must hold no `#`");
+        }
+        if url.query_pairs().any(|(name, _)| SECRET_QUERIES.contains(&&*name.to_lowercase())) {
+            return wrong("must hold no key: it has a place of its own, `key`");
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    /// The key, and whether there should be one.
+    fn key(&mut self, node: &Node) -> (Option<Secret>, bool) {
+        let Some(scalar) = node.scalar() else {
+            self.wrong_type(node, "key", "one value");
+            return (None, true);
+        };
+        let text = scalar.text().trim();
+        if text.is_empty() || scalar.is_null() {
+            // `${NAME:-}` says that it may be missing; `${NAME}` that it must not.
+            return (None, scalar.expanded() && !scalar.shown().contains(":-"));
+        }
+        if text.contains(MISSING) {
+            return (None, true);
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = "`key` holds a character that no key has";
+            self.wrong(
+                node.span,
+                "provider.key",
+                message,
+                "a key has letters, digits and signs, and no space",
+            );
+            return (None, true);
+        }
+        (Some(Secret::new(text)), true)
+    }
+
+    fn auth(&mut self, node: &Node) -> Option<Auth> {
+        let text = self.text(node, "auth")?;
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        match text.as_str() {
+            "bearer" | "Bearer" => Some(Auth::Bearer),
+            name if name.len() <= 64 && name.bytes().all(is_name) => {
+                Some(Auth::Header(name.to_ascii_lowercase()))
+            }
+            _ => {
+                let message =
+                    format!("`auth` must be `bearer` or the name of a header; `{}` is not", shown(node));
+                self.wrong(node.span, "provider.auth", message, "write `auth: bearer`, or `auth: api-key`");
+                None
+            }
+        }
+    }
+
+    fn minutes(&mut self, node: &Node) -> Option<Duration> {
+        let text = self.text(node, "session")?;
+        let (number, seconds) = match (text.strip_suffix('m'), text.strip_suffix('h')) {
+            (Some(number), _) => (number, 60),
+            (_, Some(number)) => (number, 60 * 60),
+            _ => ("", 0),
+        };
+        let limit = number.parse::<u32>().ok().map(|count| Duration::from_secs(u64::from(count) * seconds));
+        let limit = limit.filter(|limit| (60..=24 * 60 * 60).contains(&limit.as_secs()));
+        if limit.is_none() {
+            let message = format!("`session` must be from 1m to 24h; `{}` is not", shown(node));
+            self.wrong(node.span, "provider.session", message, "write it like `30m` or `2h`");
+        }
+        limit
+    }
+
+    fn range(&mut self, node: &Node, name: &str, within: RangeInclusive<f64>) -> Option<RangeInclusive<f64>> {
+        let numbers: Vec<f64> = match &node.kind {
+            Kind::Seq(items) => items.iter().filter_map(|item| item.scalar()?.number()).collect(),
+            Kind::Scalar(_) | Kind::Map(_) => Vec::new(),
+        };
+        if let [least, most] = numbers[..]
+            && least <= most
+            && within.contains(&least)
+            && within.contains(&most)
+        {
+            return Some(least..=most);
+        }
+        let message = format!("`{name}` must be the least and the most that is taken, and this is not");
+        let (least, most) = (within.start(), within.end());
+        let help = format!("write it like `{name}: [{least}, {most}]`, which are the limits here");
+        self.wrong(node.span, "provider.range", message, help);
+        None
+    }
+
+    fn tokens(&mut self, node: &Node, name: &str) -> Option<u32> {
+        let count = node.scalar().and_then(|scalar| scalar.text().trim().replace('_', "").parse().ok());
+        if count.is_none() {
+            self.wrong_type(node, name, "a number of tokens, such as 32000");
+        }
+        count
+    }
+
+    fn flag(&mut self, node: &Node, name: &str) -> Option<bool> {
+        let flag = node.scalar().and_then(Scalar::bool);
+        if flag.is_none() {
+            self.wrong_type(node, name, "true or false");
+        }
+        flag
+    }
+
+    fn names(&mut self, node: &'a Node, name: &str) -> Vec<String> {
+        let items = self.list(node, name);
+        items.into_iter().filter_map(|item| self.text(item, name)).collect()
+    }
+
+    fn words<T: Copy>(&mut self, node: &'a Node, name: &str, words: &[(&str, T)]) -> Vec<T> {
+        let items = self.list(node, name);
+        items.into_iter().filter_map(|item| self.word(item, name, words)).collect()
+    }
+
+    fn word<T: Copy>(&mut self, node: &Node, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node, name)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let either = problem::list(&known).replace(" and ", " or ");
+            let message = format!("`{name}` must be {either}; `{}` is not", shown(node));
+            let problem = self.source.error(node.span, "provider.word", message);
+            self.problems.push(match problem::nearest(&text, known).first() {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem,
+            });
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// The items, or the one value in their place; an empty one is an empty list.
+    fn list(&mut self, node: &'a Node, name: &str) -> Vec<&'a Node> {
+        match &node.kind {
+            Kind::Seq(items) => items.iter().filter(|item| !item.is_null()).collect(),
+            Kind::Scalar(_) => vec![node],
+            Kind::Map(_) => {
+                self.wrong_type(node, name, "a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A text without white space around it; `None` also for a variable that is missing, which was noted.
+    fn text(&mut self, node: &Node, name: &str) -> Option<String> {
+        let Some(scalar) = node.scalar() else {
+            self.wrong_type(node, name, "one value");
+            return None;
+        };
+        Some(scalar.text().trim().to_owned()).filter(|text| !text.contains(MISSING) && !text.is_empty())
+    }
+
+    fn fields(&mut self, node: &'a Node, name: &str, known: &[&'static str], example: &str) -> Fields<'a> {
+        let mut fields = Fields(Vec::new());
+        let mut seen: Vec<&str> = Vec::new();
+        for (key, value) in self.map(node, name, example) {
+            let shown = problem::shown(&key.name);
+            if !known.contains(&key.name.as_str()) {
+                let message = format!("there is no key `{shown}` in `{name}`");
+                let help = problem::suggestion(&key.name, known.iter().copied());
+                self.wrong(key.span, "key.unknown", message, help);
+            } else if seen.contains(&key.name.as_str()) {
+                let message = format!("`{shown}` is written twice in `{name}`");
+                self.wrong(key.span, "setting.double", message, "keep one of the two");
+            } else {
+                seen.push(&key.name);
+                if !value.is_null() {
+                    fields.0.push((&key.name, value));
+                }
+            }
+        }
+        fields
+    }
+
+    fn map(&mut self, node: &'a Node, name: &str, example: &str) -> &'a [(Key, Node)] {
+        if !matches!(node.kind, Kind::Map(_)) {
+            let message = format!("`{name}` must be a map, and this is {}", node.what());
+            self.wrong(node.span, "setting.type", message, format!("write {example}"));
+        }
+        entries(node)
+    }
+
+    fn wrong_type(&mut self, node: &Node, name: &str, what: &str) {
+        let message = format!("`{name}` must be {what}, and this is {}", node.what());
+        self.problems.push(self.source.error(node.span, "setting.type", message));
+    }
+
+    fn wrong(&mut self, at: Span, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(self.source.error(at, code, message).help(help));
+    }
+}
+
+fn shown(node: &Node) -> String {
+    node.scalar().map(Scalar::shown).unwrap_or_default()
+}
