@@ -64,7 +64,7 @@ pub struct Reload {
 pub enum From {
     Disk(PathBuf),
     /// The first fetch is done.
-    Afar(Afar),
+    Afar(Box<Afar>),
 }
 
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.

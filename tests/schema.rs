@@ -28,14 +28,19 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("near-voice", "other providers have other voices"),
     ("no-effect", "only warnings"),
     ("old-mac", "line ends"),
+    ("provider-abilities", "what providers there are, and what they can do"),
+    ("provider-ranges", "what providers there are, and what they can do"),
+    ("provider-threshold", "what providers there are, and what they can do"),
     ("same-number", "other files"),
     ("template-braces", "templates"),
+    ("template-branches", "templates"),
     ("template-dashes", "templates"),
     ("template-endless", "templates"),
     ("template-filter", "templates"),
     ("template-folded", "templates"),
     ("template-from-environment", "the environment"),
     ("template-huge", "templates"),
+    ("template-misuse", "templates"),
     ("template-names", "templates"),
     ("template-python", "templates"),
     ("template-shell", "what stands in `${…}` within a free text"),
@@ -44,8 +49,11 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("template-unclosed", "templates"),
     ("timezone-offset", "time zones have names, which grow in number"),
     ("timezones", "time zones have names, which grow in number"),
+    ("transcription-shutdown", "only warnings"),
+    ("transcription-unknown", "only warnings"),
     ("unknown-model", "what providers there are, and their models"),
     ("unknown-voice", "other providers have other voices"),
+    ("unused-fragment", "other files"),
     ("variables-parts", "templates"),
     ("voice-from-environment", "the environment"),
 ];
@@ -230,7 +238,7 @@ fn around(path: &[String]) -> Value {
         &mut file,
         match path.as_slice() {
             ["turn_taking", "eagerness"] => json!({ "turn_taking": { "detection": "semantic" } }),
-            ["mcp", _, "url" | "command"] | ["mcp"] => json!({}),
+            ["mcp", _, "url" | "command"] | ["mcp"] | ["functions"] => json!({}),
             ["mcp", _, "env"] => json!({ "mcp": { "todoist": { "command": ["npx"] } } }),
             ["mcp", _, "user" | "password"] => {
                 let login = json!({ "user": "anna", "password": "${TODOIST_MCP_PASSWORD}" });
@@ -260,19 +268,14 @@ fn check(file: &Value) -> (Option<Roster>, Vec<Problem>) {
         fragments: vec![SourceFile::new("fragments/house-rules.md", "Be brief.")],
         greetings: vec![SourceFile::new("greetings/clinic.wav", wav)],
     };
-    let environment =
-        ["CLINIC_NUMBER", "TODOIST_MCP_PASSWORD"].map(|name| (name.to_owned(), "+15550100001".to_owned()));
-    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
-    let checked = Roster::check(&folder, &environment.into(), &[provider]);
+    let environment = ["CLINIC_NUMBER", "TODOIST_MCP_USER", "TODOIST_MCP_PASSWORD"]
+        .map(|name| (name.to_owned(), "+15550100001".to_owned()));
+    let mut provider = Provider::openai(OPENAI_REALTIME_URL, None);
+    // The schema knows those of every dialect.
+    provider.abilities.efforts.insert(0, "none".into());
+    let checked = Roster::check(&folder, &environment.into(), &[Arc::new(provider)]);
     let problems = checked.problems();
     (checked.roster.ok(), problems)
-}
-
-/// Whether the check refuses the keys of this path altogether.
-fn not_yet(path: &[String], problems: &[Problem]) -> bool {
-    let later = matches!(path.first().map(String::as_str), Some("mcp" | "functions"))
-        || path.last().is_some_and(|name| name == "transfer_to");
-    later && problems.iter().any(|problem| problem.code == "not_yet")
 }
 
 /// What stands in backticks.
@@ -287,9 +290,6 @@ fn the_schema_and_the_check_know_the_same_keys() {
         merge(&mut file, nest(&path, json!({ "qqqqqqqq": 1 })));
         let problems = check(&file).1;
         let said = problems.iter().find(|p| p.code == "key.unknown" && p.message.contains("qqqqqqqq"));
-        if said.is_none() && not_yet(&path, &problems) {
-            continue;
-        }
         let said = said.unwrap_or_else(|| panic!("{path:?} takes any key: {problems:?}"));
         let mut known = quoted(said.help.as_deref().unwrap_or_default());
         RESERVED.iter().for_each(|name| assert!(!path.is_empty() || known.remove(*name), "{name}"));
@@ -311,11 +311,8 @@ fn the_schema_and_the_check_know_the_same_words_and_ranges() {
             let mut file = around(&path);
             merge(&mut file, nest(&path, wrong));
             let problems = check(&file).1;
-            if not_yet(&path, &problems) {
-                return None;
-            }
             let problem = problems.iter().find(|problem| problem.code == code);
-            Some(problem.unwrap_or_else(|| panic!("{path:?} is not judged: {problems:?}")).message.clone())
+            problem.unwrap_or_else(|| panic!("{path:?} is not judged: {problems:?}")).message.clone()
         };
         let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
         if let Some(words) = choices.iter().find_map(|choice| choice["enum"].as_array())
@@ -323,7 +320,7 @@ fn the_schema_and_the_check_know_the_same_words_and_ranges() {
             && !choices.iter().any(|choice| choice["type"] == "array")
         {
             let words = words.iter().map(|word| word.as_str().unwrap().to_owned());
-            let Some(said) = said(json!("qqqqqqqq"), "word") else { continue };
+            let said = said(json!("qqqqqqqq"), "word");
             let mut known = quoted(&said);
             known.remove("qqqqqqqq");
             known.remove(name);
@@ -338,7 +335,7 @@ fn the_schema_and_the_check_know_the_same_words_and_ranges() {
         let duration = documented("- Range: ").map(|range| (json!("100000h"), range));
         let number = documented("- Type: a number from ").map(|range| (json!(1e6), range));
         if let Some((wrong, range)) = duration.or(number) {
-            let Some(said) = said(wrong, "range") else { continue };
+            let said = said(wrong, "range");
             assert!(
                 said.contains(&format!("from {range};")),
                 "{path:?}: {range}, and the check says: {said}"
@@ -358,7 +355,7 @@ fn every_example_and_default_passes_the_check() {
             merge(&mut file, nest(&path, value.clone()));
             let (roster, problems) = check(&file);
             let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
-            assert!(errors.is_empty() || not_yet(&path, &problems), "{path:?}: {value}: {errors:?}");
+            assert!(errors.is_empty(), "{path:?}: {value}: {errors:?}");
             roster
         };
         for example in schema["examples"].as_array().into_iter().flatten() {

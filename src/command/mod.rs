@@ -200,7 +200,10 @@ async fn serve_command() -> Result<(), Failure> {
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
     let shutdown = serve::signalled()?;
-    let from = afar.map_or_else(|| serve::From::Disk(settings.assistants_dir.clone()), serve::From::Afar);
+    let from = afar.map_or_else(
+        || serve::From::Disk(settings.assistants_dir.clone()),
+        |afar| serve::From::Afar(Box::new(afar)),
+    );
     let reload = Reload { from, settings_file: FILE.into(), environment };
     let serve = Serve {
         settings,

@@ -26,7 +26,7 @@ async fn a_bad_edit_changes_nothing_and_is_said_once() {
     let lines = house.lines();
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(
-        lines[0].contains("a.yaml:1:15: error: there is no name `nowhere`; did you mean `now`?"),
+        lines[0].contains("a.yaml:1:21: error: there is no name `nowhere`; did you mean `now`?"),
         "{lines:#?}"
     );
     assert!(

@@ -57,7 +57,7 @@ values! {
     Threshold = number(0.0, 1.0);
     Duration = typed("a duration", json!({ "type": "string", "pattern": DURATION }));
     Engine = words(&["realtime"]);
-    Effort = words(&["minimal", "low", "medium", "high", "xhigh"]);
+    Effort = words(&["none", "minimal", "low", "medium", "high", "xhigh"]);
     First = words(&["assistant", "caller"]);
     Detection = words(&["server", "semantic"]);
     Eagerness = words(&["low", "medium", "high", "auto"]);
