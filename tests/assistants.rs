@@ -351,6 +351,60 @@ mod properties {
             ("a long text", filled(words, "Be kind. ", "\n")),
             ("names", filled(words, "{{ caller.name }}", "\n")),
             ("unknown names", filled(words, "{{ nobody }}\n  ", "\n")),
+            (
+                "many unknown names",
+                numbered(&|at| match at {
+                    0 => "greeting:\n say: |\n".to_owned(),
+                    _ => format!("  {{{{ n{at} }}}}\n"),
+                }),
+            ),
+            ("branches", filled(words, "{% if caller %}", "\n")),
+            ("loops", filled(words, "{% for a in range(9) %}", "\n")),
+            ("brackets", filled(words, "{{ [", "\n")),
+            ("brackets in one", filled("instructions: \"{{ ", "(", "\"\n")),
+            ("not not", filled("instructions: \"{{ ", "not ", "\"\n")),
+            ("a long loop", filled(words, "{% for a in range(10000) %}{{ a }}{% endfor %}", "\n")),
+            ("a large power", format!("{words}{{{{ 'x' * 999999999 }}}} {{{{ 9 ** 99999 }}}}\n")),
+            (
+                "a large range",
+                format!("{words}{{{{ range(99999999) }}}} {{{{ range(99999) | list | sort | join }}}}\n"),
+            ),
+            (
+                "growing texts",
+                format!(
+                    "{words}{{% set x = 'xxxxxxxxxx' %}}{}{{{{ x | length }}}}\n",
+                    "{% set x = x ~ x %}".repeat(30)
+                ),
+            ),
+            (
+                "replacing texts",
+                format!(
+                    "{words}{{% set x = 'aaaaaaaaaa' %}}{}\n",
+                    "{% set x = x | replace('a', 'aaaaaaaaaa') %}".repeat(9)
+                ),
+            ),
+            (
+                "macros",
+                format!(
+                    "{words}{{% macro m(n) %}}{{{{ m(n) }}}}{{{{ m(n) }}}}{{% endmacro %}}{{{{ m(1) }}}}\n"
+                ),
+            ),
+            (
+                "branches of one choice",
+                filled(&format!("{words}{{% if a %}}"), "{% elif a %}", "{% endif %}\n"),
+            ),
+            ("parts of a name", filled("instructions: \"{{ caller", ".x", " }}\"\n")),
+            ("filters", filled("instructions: \"{{ caller", "|upper", " }}\"\n")),
+            ("a long sum", filled("instructions: \"{{ 1", "+1", " }}\"\n")),
+            ("a long text of parts", filled("instructions: \"{{ 1", "~1", " }}\"\n")),
+            ("a long condition", filled("instructions: \"{{ 1", " and 1", " }}\"\n")),
+            ("choices in choices", filled("instructions: \"{{ 1", " if 1 else 1", " }}\"\n")),
+            ("minus signs", filled("instructions: \"{{ ", "-", "1 }}\"\n")),
+            ("places of places", filled("instructions: \"{{ caller", "[0]", " }}\"\n")),
+            ("powers of powers", filled("instructions: \"{{ 1", "**1", " }}\"\n")),
+            ("texts set in texts", filled(words, "{% set x %}", "\n")),
+            ("control characters", filled("instructions: ", "\u{1b}", "\n")),
+            ("carriage returns", filled("instructions: x", "\r", "\n")),
             ("more than a file may have", "x".repeat(FULL + 1)),
         ];
         for (what, text) in cases {

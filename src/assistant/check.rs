@@ -9,6 +9,7 @@ mod tools;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -418,6 +419,7 @@ impl<'a> Check<'a> {
     }
 
     fn numbers(&self, node: &Node, claims: &mut Vec<Claim>) {
+        let mut first: BTreeMap<Option<PhoneNumber>, Span> = BTreeMap::new();
         for item in self.written.list(node, "numbers") {
             if item.is_null() {
                 continue;
@@ -430,13 +432,20 @@ impl<'a> Check<'a> {
                     None => continue,
                 },
             };
-            match claims.iter().find(|claim| claim.number == number) {
-                Some(earlier) => {
+            match first.entry(number.clone()) {
+                Entry::Occupied(earlier) => {
                     let message = format!("`{shown}` is listed twice");
                     let problem = self.written.source.error(item.span, "number.double", message);
-                    self.written.note(problem.also(&self.written.source, earlier.span, "first listed here"));
+                    self.written.note(problem.also(
+                        &self.written.source,
+                        *earlier.get(),
+                        "first listed here",
+                    ));
                 }
-                None => claims.push(Claim { number, span: item.span, shown }),
+                Entry::Vacant(place) => {
+                    place.insert(item.span);
+                    claims.push(Claim { number, span: item.span, shown });
+                }
             }
         }
     }

@@ -1,10 +1,17 @@
 //! What a template speaks of, found without running it: so also in branches that no sample takes.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind};
+
+/// Tokens in one expression or statement at most. `minijinja` compiles a chain such as `1+1+1` by recursion without a
+/// limit of its own: a very long one would overflow the stack, and end the whole program.
+const LONGEST: usize = 1_000;
+/// `elif` at most, for the same reason.
+const MOST_BRANCHES: usize = 200;
 
 /// A filter (`| name`) or a test (`is name`) in a template.
 #[derive(Debug, PartialEq)]
@@ -15,40 +22,79 @@ pub struct Use<'a> {
     pub at: Range<usize>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UseKind {
     Filter,
     Test,
 }
 
-/// The filters and tests of a template that the environment does not have.
-pub fn unknown_uses<'a>(environment: &Environment<'_>, template: &'a str) -> Vec<Use<'a>> {
-    let mut found = uses(&tokens(template));
-    found.retain(|used| {
-        let (probe, unknown) = match used.kind {
-            UseKind::Filter => (format!("0|{}", used.name), ErrorKind::UnknownFilter),
-            UseKind::Test => (format!("0 is {}", used.name), ErrorKind::UnknownTest),
-        };
-        let tried = environment.compile_expression(&probe).and_then(|probe| probe.eval(()));
-        tried.is_err_and(|error| error.kind() == unknown)
-    });
-    found
-}
+/// A template in its smallest parts, up to its first mistake, which is a problem of its own.
+pub struct Tokens<'a>(Vec<(Token<'a>, Range<usize>)>);
 
-/// Where a template first speaks of a name, such as `["caller", "name"]`: the bytes of the last part.
-pub fn find_name(template: &str, path: &[&str]) -> Option<Range<usize>> {
-    let tokens = tokens(template);
-    let is = |at: usize, token: &Token<'_>| tokens.get(at).is_some_and(|(there, _)| same(there, token));
-    (0..tokens.len()).find_map(|start| {
-        if start > 0 && is(start - 1, &Token::Dot) {
-            return None;
+impl<'a> Tokens<'a> {
+    pub fn of(template: &'a str) -> Tokens<'a> {
+        if !template.contains("{{") && !template.contains("{%") {
+            return Tokens(Vec::new());
         }
-        let fits = path.iter().enumerate().all(|(step, part)| {
-            let at = start + 2 * step;
-            is(at, &Token::Ident(part)) && (step == 0 || is(at - 1, &Token::Dot))
+        let tokens = tokenize(template, false, SyntaxConfig::default()).map_while(Result::ok);
+        Tokens(tokens.map(|(token, at)| (token, at.start_offset as usize..at.end_offset as usize)).collect())
+    }
+
+    /// Where the template is longer than it may be: see [`LONGEST`]. To be asked before it is parsed.
+    pub fn too_long(&self) -> Option<Range<usize>> {
+        let (mut length, mut branches) = (0, 0);
+        for (at, (token, place)) in self.0.iter().enumerate() {
+            length = match token {
+                Token::VariableStart | Token::BlockStart => 0,
+                _ => length + 1,
+            };
+            let starts = at > 0 && matches!(self.0[at - 1].0, Token::BlockStart);
+            branches += usize::from(starts && matches!(token, Token::Ident("elif")));
+            if length > LONGEST || branches > MOST_BRANCHES {
+                return Some(place.clone());
+            }
+        }
+        None
+    }
+
+    /// The filters and tests that the environment does not have.
+    pub fn unknown_uses(&self, environment: &Environment<'_>) -> Vec<Use<'a>> {
+        let mut known: BTreeSet<(UseKind, &str)> = BTreeSet::new();
+        let mut found = uses(&self.0);
+        found.retain(|used| {
+            if known.contains(&(used.kind, used.name)) {
+                return false;
+            }
+            let (probe, unknown) = match used.kind {
+                UseKind::Filter => (format!("0|{}", used.name), ErrorKind::UnknownFilter),
+                UseKind::Test => (format!("0 is {}", used.name), ErrorKind::UnknownTest),
+            };
+            let tried = environment.compile_expression(&probe).and_then(|probe| probe.eval(()));
+            let is_unknown = tried.is_err_and(|error| error.kind() == unknown);
+            if !is_unknown {
+                known.insert((used.kind, used.name));
+            }
+            is_unknown
         });
-        fits.then(|| tokens.get(start + 2 * (path.len().checked_sub(1)?)).map(|(_, at)| at.clone())).flatten()
-    })
+        found
+    }
+
+    /// Where the template first speaks of a name, such as `["caller", "name"]`: the bytes of the last part.
+    pub fn find_name(&self, path: &[&str]) -> Option<Range<usize>> {
+        let tokens = &self.0;
+        let is = |at: usize, token: &Token<'_>| tokens.get(at).is_some_and(|(there, _)| same(there, token));
+        let last = 2 * path.len().checked_sub(1)?;
+        (0..tokens.len()).find_map(|start| {
+            if start > 0 && is(start - 1, &Token::Dot) {
+                return None;
+            }
+            let fits = path.iter().enumerate().all(|(step, part)| {
+                let at = start + 2 * step;
+                is(at, &Token::Ident(part)) && (step == 0 || is(at - 1, &Token::Dot))
+            });
+            fits.then(|| tokens.get(start + last).map(|(_, at)| at.clone())).flatten()
+        })
+    }
 }
 
 fn uses<'a>(tokens: &[(Token<'a>, Range<usize>)]) -> Vec<Use<'a>> {
@@ -69,14 +115,6 @@ fn uses<'a>(tokens: &[(Token<'a>, Range<usize>)]) -> Vec<Use<'a>> {
     found
 }
 
-/// Up to the first mistake, which is a problem of its own.
-fn tokens(template: &str) -> Vec<(Token<'_>, Range<usize>)> {
-    tokenize(template, false, SyntaxConfig::default())
-        .map_while(Result::ok)
-        .map(|(token, span)| (token, span.start_offset as usize..span.end_offset as usize))
-        .collect()
-}
-
 fn same(one: &Token<'_>, other: &Token<'_>) -> bool {
     match (one, other) {
         (Token::Ident(one), Token::Ident(other)) => one == other,
@@ -93,7 +131,7 @@ mod tests {
     fn filters_and_tests_are_found_wherever_they_stand() {
         let template = "| no {% if a is not odd %}{{ b|upper | shout(c) }}{% endif %}{% filter loud %}is x{% endfilter %}\
                         {% raw %}{{ x | raw }}{% endraw %}{# {{ y | gone }} #}{{ 'z | text' if d is wrong }}";
-        let names: Vec<_> = uses(&tokens(template)).iter().map(|used| (used.name, used.kind)).collect();
+        let names: Vec<_> = uses(&Tokens::of(template).0).iter().map(|used| (used.name, used.kind)).collect();
         assert_eq!(
             names,
             [
@@ -104,16 +142,32 @@ mod tests {
                 ("wrong", UseKind::Test),
             ]
         );
-        let unknown = unknown_uses(&Environment::new(), template);
+        let unknown = Tokens::of(template).unknown_uses(&Environment::new());
         let names: Vec<_> = unknown.iter().map(|used| &template[used.at.clone()]).collect();
         assert_eq!(names, ["shout", "loud", "wrong"]);
     }
 
     #[test]
+    fn what_is_too_long_is_told_before_it_is_parsed() {
+        for (fits, too_long) in [
+            (format!("{{{{ 1{} }}}}", "+1".repeat(499)), format!("{{{{ 1{} }}}}", "+1".repeat(501))),
+            (
+                format!("{{% if a %}}{}{{% endif %}}", "{% elif b %}".repeat(200)),
+                format!("{{% if a %}}{}{{% endif %}}", "{% elif b %}".repeat(201)),
+            ),
+        ] {
+            assert_eq!(Tokens::of(&fits).too_long(), None, "{fits}");
+            Environment::new().template_from_str(&fits).unwrap();
+            assert!(Tokens::of(&too_long).too_long().is_some(), "{too_long}");
+        }
+    }
+
+    #[test]
     fn a_name_is_found_with_its_parts() {
         let template = "name {{ x.caller }} {{ caller.spoken }} {{ caller.nmae }}";
-        assert_eq!(find_name(template, &["caller", "nmae"]), Some(50..54));
-        assert_eq!(find_name(template, &["caller"]), Some(23..29));
-        assert_eq!(find_name(template, &["spoken"]), None);
+        let tokens = Tokens::of(template);
+        assert_eq!(tokens.find_name(&["caller", "nmae"]), Some(50..54));
+        assert_eq!(tokens.find_name(&["caller"]), Some(23..29));
+        assert_eq!(tokens.find_name(&["spoken"]), None);
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::examine::{self, UseKind};
+use super::examine::{Tokens, UseKind};
 use super::filters::{self, Moment};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem, Source, Span};
@@ -21,6 +21,8 @@ use crate::yaml::{Kind, Node, Scalar, Style};
 const LONGEST: usize = 64 * 1024;
 /// Instructions a template may run: a prompt takes some hundreds.
 const FUEL: u64 = 100_000;
+/// Problems of one kind that are told of one template: who has a hundred mends those first.
+const MOST_PROBLEMS: usize = 100;
 /// The names that are ours; an owner's variable may not have one.
 pub const NAMES: [&str; 6] = ["caller", "called", "call", "now", "assistant", "variables"];
 
@@ -183,7 +185,8 @@ impl Examiner {
     }
 
     fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        let (parsed, mut problems) = match parse(environment, template, place) {
+        let tokens = Tokens::of(template);
+        let (parsed, mut problems) = match parse(environment, template, &tokens, place) {
             Ok(parsed) => parsed,
             Err(problem) => return vec![*problem],
         };
@@ -191,11 +194,14 @@ impl Examiner {
         names.sort();
         let global = |name: &str| environment.globals().any(|(global, _)| global == name);
         let names = names.iter().filter(|name| !global(name.split('.').next().unwrap_or_default()));
-        problems.extend(names.filter_map(|name| unknown(name, &self.samples[0], template, place)));
+        let unknown = names.filter_map(|name| unknown(name, &self.samples[0], template, &tokens, place));
+        problems.extend(unknown.take(MOST_PROBLEMS));
         if !problems.is_empty() {
             return problems;
         }
-        if let Some(error) = self.samples.iter().find_map(|sample| run(&parsed, sample).err()) {
+        // The samples differ in their caller alone.
+        let samples = if template.contains("caller") { &self.samples[..] } else { &self.samples[..1] };
+        if let Some(error) = samples.iter().find_map(|sample| run(&parsed, sample).err()) {
             let message = match place.written {
                 Some(_) => "this template cannot be rendered".to_owned(),
                 None => format!("this template cannot be rendered: {}", reason(&error)),
@@ -208,7 +214,7 @@ impl Examiner {
 
 /// Every problem of a template that shows without any assistant: its syntax, its filters and tests.
 pub fn check_shared(template: &str, place: &Place<'_>) -> Vec<Problem> {
-    ENVIRONMENT.with(|environment| match parse(environment, template, place) {
+    ENVIRONMENT.with(|environment| match parse(environment, template, &Tokens::of(template), place) {
         Ok((_, problems)) => problems,
         Err(problem) => vec![*problem],
     })
@@ -218,8 +224,14 @@ pub fn check_shared(template: &str, place: &Place<'_>) -> Vec<Problem> {
 fn parse<'a>(
     environment: &'a Environment<'_>,
     template: &'a str,
+    tokens: &Tokens<'_>,
     place: &Place<'_>,
 ) -> Result<(minijinja::Template<'a, 'a>, Vec<Problem>), Box<Problem>> {
+    if let Some(at) = tokens.too_long() {
+        let problem =
+            place.problem(template, Some(at), "template.long", "this template is too long".to_owned());
+        return Err(Box::new(problem.help("part it with {% set … %}, or put a long list into `variables`")));
+    }
     let parsed = environment.template_from_str(template).map_err(|error| {
         let message = match place.written {
             Some(_) => "this template has a mistake".to_owned(),
@@ -228,8 +240,10 @@ fn parse<'a>(
         let problem = place.problem(template, error.range(), "template.syntax", message);
         Box::new(problem.help("a name is written {{ name }}, a choice {% if name %} … {% endif %}"))
     })?;
-    let problems = examine::unknown_uses(environment, template)
+    let problems = tokens
+        .unknown_uses(environment)
         .into_iter()
+        .take(MOST_PROBLEMS)
         .map(|used| {
             let what = match used.kind {
                 UseKind::Filter => "filter",
@@ -267,7 +281,13 @@ thread_local! {
 }
 
 /// A name that the texts may not use, or a part of one that does not exist.
-fn unknown(name: &str, context: &Value, template: &str, place: &Place<'_>) -> Option<Problem> {
+fn unknown(
+    name: &str,
+    context: &Value,
+    template: &str,
+    tokens: &Tokens<'_>,
+    place: &Place<'_>,
+) -> Option<Problem> {
     let mut value = context.clone();
     let mut passed: Vec<&str> = Vec::new();
     for part in name.split('.') {
@@ -281,7 +301,7 @@ fn unknown(name: &str, context: &Value, template: &str, place: &Place<'_>) -> Op
                 value.try_iter().ok()?.filter_map(|key| key.as_str().map(str::to_owned)).collect();
             let there: Vec<&str> = there.iter().map(String::as_str).collect();
             let path: Vec<&str> = passed.iter().copied().chain([part]).collect();
-            let at = examine::find_name(template, &path);
+            let at = tokens.find_name(&path);
             let (message, shown) = match (&place.written, passed.is_empty()) {
                 (Some(_), _) => ("this text uses a name that does not exist".to_owned(), None),
                 (None, true) => (format!("there is no name `{part}`"), Some(part)),
