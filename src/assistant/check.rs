@@ -398,6 +398,11 @@ impl<'a> Check<'a> {
     }
 
     fn number(&self, node: &Node, name: &str) -> Option<PhoneNumber> {
+        if node.scalar().is_none() {
+            let message = format!("`{name}` must be a phone number, and this is {}", node.what());
+            self.written.error_help(node.span, "type", message, "write one number, such as \"+1555…\"");
+            return None;
+        }
         let text = self.written.text(node, name)?;
         match PhoneNumber::parse(text.trim()) {
             Ok(number) => {
@@ -407,9 +412,14 @@ impl<'a> Check<'a> {
             }
             Err(why) => {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                let help = match text.contains([',', ';']) {
-                    true => "write several numbers as a list: [\"+1555…\", \"+1555…\"]",
-                    false => "write a plus, the country code and the number, such as \"+1555…\"",
+                let help = match text.as_str() {
+                    _ if text.contains([',', ';']) => {
+                        "write several numbers as a list: [\"+1555…\", \"+1555…\"]"
+                    }
+                    _ if text.contains(['“', '”', '„', '‘', '’']) => {
+                        "use straight quotes: \"+1555…\""
+                    }
+                    _ => "write a plus, the country code and the number, such as \"+1555…\"",
                 };
                 let message = format!("`{shown}` is not a phone number: {why}");
                 self.written.error_help(node.span, "number.invalid", message, help);
@@ -459,7 +469,10 @@ impl<'a> Check<'a> {
             && parts.all(|p| (2..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_alphanumeric()));
         if !fits {
             let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-            let message = format!("`{shown}` is not a language");
+            let message = match text.is_empty() {
+                true => format!("`{name}` is empty"),
+                false => format!("`{shown}` is not a language"),
+            };
             self.written.error_help(node.span, "language.invalid", message, "write it like `en` or `en-US`");
             return None;
         }
@@ -492,7 +505,11 @@ impl<'a> Check<'a> {
         let example = "callers: { \"+1555…\": Anna }";
         let Some(map) = self.written.map(node, "callers", example) else { return callers };
         for (key, value) in map.all() {
-            let name = self.written.text(value, "callers");
+            if value.scalar().is_none() {
+                let message = format!("the name of a caller must be a text, and this is {}", value.what());
+                self.written.error_help(value.span, "type", message, format!("write {example}"));
+            }
+            let name = value.scalar().and_then(|_| self.written.text(value, "callers"));
             match (PhoneNumber::parse(key.name.trim()), name) {
                 (Ok(number), Some(name)) => {
                     callers.insert(number, name);
@@ -543,7 +560,11 @@ impl<'a> Check<'a> {
             let Some(fragment) = self.around.fragments.get(name.trim()) else {
                 let shown = item.scalar().map(|s| s.shown()).unwrap_or_default();
                 let there: Vec<&str> = self.around.fragments.keys().map(String::as_str).collect();
+                let bare = name.trim().trim_end_matches(".md").rsplit('/').next().unwrap_or_default();
                 let help = match there.is_empty() {
+                    _ if there.contains(&bare) => {
+                        format!("write the name without folder and ending: `{bare}`")
+                    }
                     true => "put it into assistants/fragments/, as a file with the ending .md".to_owned(),
                     false => problem::suggestion(&name, there),
                 };

@@ -351,6 +351,11 @@ fn reason(error: &minijinja::Error) -> String {
             let detail = error.detail().map(problem::masked);
             detail.unwrap_or_else(|| error.kind().to_string())
         }
+        ErrorKind::InvalidOperation
+            if error.detail().is_some_and(|detail| detail.contains("not callable")) =>
+        {
+            "it calls a name as if it were a function; write names without ( )".to_owned()
+        }
         kind => kind.to_string(),
     }
 }

@@ -267,7 +267,7 @@ fn invisible(c: char) -> bool {
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// `500ms`, `60s`, `30m`, `1h30m`.
+/// `500ms`, `1.5s`, `30m`, `1h30m`.
 fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -275,8 +275,12 @@ fn duration(text: &str) -> Option<Duration> {
         return None;
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let count: u64 = rest[..digits].parse().ok()?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (whole, part) = rest[..digits].split_once('.').unwrap_or((&rest[..digits], "0"));
+        let count: u64 = whole.parse().ok()?;
+        // Thousandths, which of every unit are whole microseconds.
+        let thousandths: u64 = Some(part).filter(|part| part.len() <= 3)?.parse().ok()?;
+        let thousandths = thousandths * 10_u64.pow(3 - part.len() as u32);
         rest = &rest[digits..];
         let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let ms: u64 = match rest[..unit].trim() {
@@ -287,6 +291,7 @@ fn duration(text: &str) -> Option<Duration> {
             _ => return None,
         };
         total = total.checked_add(Duration::from_millis(count.checked_mul(ms)?))?;
+        total = total.checked_add(Duration::from_micros(thousandths * ms))?;
         rest = &rest[unit..];
     }
     Some(total)
@@ -323,7 +328,13 @@ mod tests {
             ("s", None),
             ("-5s", None),
             ("99999999999999999999h", None),
-            ("1.5s", None),
+            ("1.5s", Some(1_500)),
+            ("0.25h", Some(900_000)),
+            ("1.5m 30s", Some(120_000)),
+            ("1.2345s", None),
+            (".5s", None),
+            ("1.s", None),
+            ("1.5.5s", None),
         ] {
             assert_eq!(duration(text), ms.map(Duration::from_millis), "{text}");
         }

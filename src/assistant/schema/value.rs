@@ -12,7 +12,7 @@ use crate::provider::{OPENAI_REALTIME_URL, Provider};
 /// `${NAME}` or `${NAME:-default}`, and not `$${`.
 const EXPANSION: &str = r"(^|[^$])\$\{[A-Za-z_][A-Za-z0-9_]*(\}|:-)";
 const PHONE: &str = r"^\s*\+[1-9][0-9]{6,14}\s*$";
-const DURATION: &str = r"^\s*([0-9]+\s*(ms|s|min|m|h)\s*)+$";
+const DURATION: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h)\s*)+$";
 
 /// Types that are nothing but their schema.
 macro_rules! values {
