@@ -9,6 +9,7 @@ use switchboard::assistant::{Folder, Roster, SourceFile};
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
 use switchboard::reload::{Keeper, Outcome};
+use switchboard::secret::Secret;
 
 const ASSISTANTS: usize = 1_000;
 
@@ -77,7 +78,7 @@ on_failure: {{ say: "Sorry, something went wrong on our side. Please call again.
 }
 
 fn thousand(criterion: &mut Criterion) {
-    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, Some(Secret::new("sk-simulated"))));
     let environment = BTreeMap::new();
     let (one, two) = (folder("calm"), folder("cheerful"));
     let roster = |folder: &Folder| {
