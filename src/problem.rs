@@ -315,13 +315,11 @@ fn star_digits(text: &str) -> String {
         digits[shown..digits.len() - 2].iter().for_each(|&place| out[place] = b'*');
     };
     let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
-        }
+    let mut digits: Vec<usize> = Vec::new();
+    while let Some(next) = bytes[at..].iter().position(u8::is_ascii_digit) {
+        at += next;
         let plus = at > 0 && bytes[at - 1] == b'+';
-        let mut digits: Vec<usize> = Vec::new();
+        digits.clear();
         while let Some(byte) = bytes.get(at) {
             match byte {
                 b'0'..=b'9' => digits.push(at),
@@ -357,6 +355,11 @@ fn visible(text: &str) -> String {
         c if c.is_control() => '·',
         c => c,
     };
+    // Most texts are as they should be.
+    let ordinary = |byte: u8| (b' '..=b'~').contains(&byte) || matches!(byte, b'\n' | b'\r' | b'\t');
+    if text.bytes().all(ordinary) {
+        return text.to_owned();
+    }
     text.chars().map(sign).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What a template speaks of, found without running it: so also in branches that no sample takes.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -29,26 +30,53 @@ pub enum UseKind {
 }
 
 /// A template in its smallest parts, up to its first mistake, which is a problem of its own.
-pub struct Tokens<'a>(Vec<(Token<'a>, Range<usize>)>);
+pub struct Tokens<'a> {
+    template: &'a str,
+    /// Made when they are asked for: most templates only name things.
+    all: OnceCell<Vec<(Token<'a>, Range<usize>)>>,
+}
 
 impl<'a> Tokens<'a> {
     pub fn of(template: &'a str) -> Tokens<'a> {
-        if !template.contains("{{") && !template.contains("{%") {
-            return Tokens(Vec::new());
+        Tokens { template, all: OnceCell::new() }
+    }
+
+    fn all(&self) -> &[(Token<'a>, Range<usize>)] {
+        self.all.get_or_init(|| {
+            let tokens = tokenize(self.template, false, SyntaxConfig::default()).map_while(Result::ok);
+            tokens.map(|(token, at)| (token, at.start_offset as usize..at.end_offset as usize)).collect()
+        })
+    }
+
+    /// Whether it is seen at a glance that there is no filter and no test in it, and nothing long: whatever stands
+    /// between a `{` and the next `}` is short, closed, and holds no sign of one.
+    fn is_plain(&self) -> bool {
+        if self.template.contains("{#") || self.template.matches("elif").count() > MOST_BRANCHES {
+            return false;
         }
-        let tokens = tokenize(template, false, SyntaxConfig::default()).map_while(Result::ok);
-        Tokens(tokens.map(|(token, at)| (token, at.start_offset as usize..at.end_offset as usize)).collect())
+        let mut tags = self.template.split('{');
+        tags.next();
+        // After a brace that opens a tag, up to the next brace of any kind.
+        tags.all(|rest| {
+            let inner = rest.split('}').next().unwrap_or_default();
+            let odd = ["|", "\"", "'", "is", "filter", "raw"].iter().any(|odd| inner.contains(odd));
+            !odd && inner.len() <= LONGEST && (inner.len() < rest.len() || rest.is_empty())
+        })
     }
 
     /// Where the template is longer than it may be: see [`LONGEST`]. To be asked before it is parsed.
     pub fn too_long(&self) -> Option<Range<usize>> {
+        if self.is_plain() {
+            return None;
+        }
+        let tokens = self.all();
         let (mut length, mut branches) = (0, 0);
-        for (at, (token, place)) in self.0.iter().enumerate() {
+        for (at, (token, place)) in tokens.iter().enumerate() {
             length = match token {
                 Token::VariableStart | Token::BlockStart => 0,
                 _ => length + 1,
             };
-            let starts = at > 0 && matches!(self.0[at - 1].0, Token::BlockStart);
+            let starts = at > 0 && matches!(tokens[at - 1].0, Token::BlockStart);
             branches += usize::from(starts && matches!(token, Token::Ident("elif")));
             if length > LONGEST || branches > MOST_BRANCHES {
                 return Some(place.clone());
@@ -59,8 +87,11 @@ impl<'a> Tokens<'a> {
 
     /// The filters and tests that the environment does not have.
     pub fn unknown_uses(&self, environment: &Environment<'_>) -> Vec<Use<'a>> {
+        if self.is_plain() {
+            return Vec::new();
+        }
         let mut known: BTreeSet<(UseKind, &str)> = BTreeSet::new();
-        let mut found = uses(&self.0);
+        let mut found = uses(self.all());
         found.retain(|used| {
             if known.contains(&(used.kind, used.name)) {
                 return false;
@@ -81,7 +112,7 @@ impl<'a> Tokens<'a> {
 
     /// Where the template first speaks of a name, such as `["caller", "name"]`: the bytes of the last part.
     pub fn find_name(&self, path: &[&str]) -> Option<Range<usize>> {
-        let tokens = &self.0;
+        let tokens = self.all();
         let is = |at: usize, token: &Token<'_>| tokens.get(at).is_some_and(|(there, _)| same(there, token));
         let last = 2 * path.len().checked_sub(1)?;
         (0..tokens.len()).find_map(|start| {
@@ -131,7 +162,8 @@ mod tests {
     fn filters_and_tests_are_found_wherever_they_stand() {
         let template = "| no {% if a is not odd %}{{ b|upper | shout(c) }}{% endif %}{% filter loud %}is x{% endfilter %}\
                         {% raw %}{{ x | raw }}{% endraw %}{# {{ y | gone }} #}{{ 'z | text' if d is wrong }}";
-        let names: Vec<_> = uses(&Tokens::of(template).0).iter().map(|used| (used.name, used.kind)).collect();
+        let names: Vec<_> =
+            uses(Tokens::of(template).all()).iter().map(|used| (used.name, used.kind)).collect();
         assert_eq!(
             names,
             [
@@ -145,6 +177,26 @@ mod tests {
         let unknown = Tokens::of(template).unknown_uses(&Environment::new());
         let names: Vec<_> = unknown.iter().map(|used| &template[used.at.clone()]).collect();
         assert_eq!(names, ["shout", "loud", "wrong"]);
+    }
+
+    #[test]
+    fn a_glance_misses_no_filter() {
+        for (template, plain) in [
+            ("Hello, this is a text | with no tag.", true),
+            ("{{ caller.name }} {% if now %}{% else %}{% endif %}", true),
+            ("{{ now | date }}", false),
+            ("{{ '}}' | shout }}", false),
+            ("{% if a is odd %}{% endif %}", false),
+            ("{% filter upper %}x{% endfilter %}", false),
+            ("{# {{ #} {{ a | b }}", false),
+            ("{% raw %}{{{% endraw %}{{ a|b }}", false),
+            ("{{ a }", true),
+            ("{{ a", false),
+            ("{{ {'x': 1} | length }}", false),
+            ("{{ {x: {y: 1}} }} | {{ z }}", false),
+        ] {
+            assert_eq!(Tokens::of(template).is_plain(), plain, "{template}");
+        }
     }
 
     #[test]

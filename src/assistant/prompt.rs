@@ -126,7 +126,9 @@ impl Subject {
         let caller = facts.caller.number().filter(|_| template.contains("country"));
         let country = caller.and_then(PhoneNumber::country).unwrap_or_default();
         let name = facts.caller.number().and_then(|number| self.callers.get(number));
-        let context = self.context(facts, &country, name.map_or("", String::as_str));
+        let mut names = self.names(facts);
+        names.insert("caller".to_owned(), who(&facts.caller, &country, name.map_or("", String::as_str)));
+        let context = Value::from(names);
         ENVIRONMENT
             .with(|environment: &Environment<'_>| {
                 let template = environment.template_from_str(template)?;
@@ -138,37 +140,47 @@ impl Subject {
     /// What checks this assistant's texts.
     pub fn examiner(&self) -> Examiner {
         let caller = || Party::from_twilio("+15550109999");
+        let facts = Facts {
+            caller: Party::Withheld,
+            called: Party::from_twilio("+15550100000"),
+            call: "CA00000000000000000000000000000000".to_owned(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let shared = self.names(&facts);
         let samples = [(caller(), "US", "Anna"), (caller(), "US", ""), (Party::Withheld, "", "")];
         Examiner {
             samples: samples.map(|(caller, country, name)| {
-                let facts = Facts {
-                    caller,
-                    called: Party::from_twilio("+15550100000"),
-                    call: "CA00000000000000000000000000000000".to_owned(),
-                    now: Timestamp::UNIX_EPOCH,
-                };
-                self.context(&facts, country, name)
+                let mut names = shared.clone();
+                names.insert("caller".to_owned(), who(&caller, country, name));
+                Value::from(names)
             }),
         }
     }
 
-    fn context(&self, facts: &Facts, country: &str, name: &str) -> Value {
-        let number = |party: &Party| party.number().map_or(String::new(), |n| n.expose().to_owned());
-        let spoken = |party: &Party| party.number().map_or(String::new(), PhoneNumber::spoken);
+    /// Every name that texts may speak of, but the caller.
+    fn names(&self, facts: &Facts) -> BTreeMap<String, Value> {
         let now = facts.now.to_zoned(self.zone.clone());
-        let mut context: BTreeMap<String, Value> = self.variables.clone();
-        let (caller, called) = (&facts.caller, &facts.called);
+        let called = facts.called.number();
+        let number = called.map_or("", PhoneNumber::expose);
+        let spoken = called.map_or(String::new(), PhoneNumber::spoken);
+        let mut names: BTreeMap<String, Value> = self.variables.clone();
         let ours = [
-            ("caller", context! { number => number(caller), spoken => spoken(caller), country, name }),
-            ("called", context! { number => number(called), spoken => spoken(called) }),
+            ("called", context! { number, spoken }),
             ("call", context! { id => facts.call.as_str() }),
             ("now", Value::from_object(Moment(now))),
             ("assistant", context! { name => self.name.as_str(), description => self.description.as_str() }),
             ("variables", Value::from(self.variables.clone())),
         ];
-        context.extend(ours.map(|(name, value)| (name.to_owned(), value)));
-        Value::from(context)
+        names.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+        names
     }
+}
+
+/// A caller, as texts speak of one.
+fn who(caller: &Party, country: &str, name: &str) -> Value {
+    let number = caller.number().map_or("", PhoneNumber::expose);
+    let spoken = caller.number().map_or(String::new(), PhoneNumber::spoken);
+    context! { number, spoken, country, name }
 }
 
 /// Checks the texts of one assistant against sample calls.
@@ -201,7 +213,8 @@ impl Examiner {
         }
         // The samples differ in their caller alone.
         let samples = if template.contains("caller") { &self.samples[..] } else { &self.samples[..1] };
-        if let Some(error) = samples.iter().find_map(|sample| run(&parsed, sample).err()) {
+        let fails = |sample: &Value| parsed.render_captured_to(sample.clone(), &mut Counted(0)).err();
+        if let Some(error) = samples.iter().find_map(fails) {
             let message = match place.written {
                 Some(_) => "this template cannot be rendered".to_owned(),
                 None => format!("this template cannot be rendered: {}", reason(&error)),
@@ -212,11 +225,28 @@ impl Examiner {
     }
 }
 
-/// Every problem of a template that shows without any assistant: its syntax, its filters and tests.
-pub fn check_shared(template: &str, place: &Place<'_>) -> Vec<Problem> {
-    ENVIRONMENT.with(|environment| match parse(environment, template, &Tokens::of(template), place) {
-        Ok((_, problems)) => problems,
-        Err(problem) => vec![*problem],
+/// Every problem of a template that shows without any assistant. True where nothing in it depends on an assistant's
+/// own variables, so that no more is to be found.
+pub fn check_shared(template: &str, place: &Place<'_>) -> (bool, Vec<Problem>) {
+    ENVIRONMENT.with(|environment| {
+        let tokens = Tokens::of(template);
+        match parse(environment, template, &tokens, place) {
+            Err(problem) => (false, vec![*problem]),
+            Ok((parsed, problems)) => {
+                let shared = |name: &String| name != "variables" && NAMES.contains(&name.as_str());
+                if !problems.is_empty() || !parsed.undeclared_variables(false).iter().all(shared) {
+                    return (false, problems);
+                }
+                let anybody = Subject {
+                    name: "anybody".to_owned(),
+                    description: String::new(),
+                    zone: TimeZone::UTC,
+                    callers: BTreeMap::new(),
+                    variables: BTreeMap::new(),
+                };
+                (true, anybody.examiner().check_in(environment, template, place))
+            }
+        }
     })
 }
 
@@ -365,10 +395,25 @@ struct Capped(Vec<u8>);
 
 impl Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
+        Counted(self.0.len()).write(bytes)?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes as much, and keeps none of it.
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        if self.0 > LONGEST {
             return Err(io::Error::other("too long"));
         }
-        self.0.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -312,8 +312,9 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
             Ok(text) => {
                 let source = Source::new(&file.path, text);
                 // Also one that nobody uses: it may be used by the next edit.
-                problems.extend(prompt::check_shared(text, &Place::whole(&source, text)));
-                fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text });
+                let (checked, found) = prompt::check_shared(text, &Place::whole(&source, text));
+                problems.extend(found);
+                fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text, checked });
             }
             Err(problem) => problems.push(*problem),
         }

@@ -9,9 +9,12 @@ const KEYS: [&str; 4] = ["token", "password", "authorization", "api_key"];
 /// Stars out every secret in the text that problems show: also in a file that is no valid YAML.
 pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
     let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        for key in KEYS {
-            for (at, _) in line.to_ascii_lowercase().match_indices(key) {
+    let lower = text.to_ascii_lowercase();
+    let keys: Vec<&str> = KEYS.into_iter().filter(|key| lower.contains(key)).collect();
+    let urls = text.contains("://");
+    for line in text.split_inclusive('\n').take_while(|_| urls || !keys.is_empty()) {
+        for key in &keys {
+            for (at, _) in lower[start..start + line.len()].match_indices(key) {
                 let rest = &line[at + key.len()..];
                 let value = rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':').map(str::trim_start);
                 // What comes from the environment is shown as it is written.
