@@ -126,7 +126,12 @@ const NAMES: [(&str, bool); 22] = [
 /// Whether what this variable holds is for nobody's eyes: one of ours, or one that is named so.
 pub fn is_secret(variable: &str) -> bool {
     NAMES.iter().any(|(name, secret)| *secret && *name == variable)
-        || ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"].iter().any(|end| variable.ends_with(end))
+        || variable.split('_').any(|part| {
+            matches!(
+                part,
+                "KEY" | "TOKEN" | "SECRET" | "PASSWORD" | "PASS" | "PASSWD" | "PWD" | "AUTH" | "CREDENTIALS"
+            )
+        })
 }
 
 const DEFAULTS: [(&str, &str); 8] = [

@@ -139,6 +139,13 @@ impl Assistant {
         &self.toolboxes
     }
 
+    /// What is said and done when a call with these facts cannot go on, or cannot begin.
+    pub fn on_failure(&self, facts: &Facts) -> OnFailure {
+        let OnFailure { line, dial } = &self.on_failure;
+        let say = self.subject.render(&line.say, facts).unwrap_or_else(|_| talk::SORRY.to_owned());
+        OnFailure { line: Line { say, language: line.language.clone() }, dial: dial.clone() }
+    }
+
     /// The assistant rendered and frozen for one call.
     pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
         let render = |template: &str| {
@@ -320,25 +327,17 @@ impl<'a> Check<'a> {
         };
 
         let mut texts: Vec<Text<'a>> = Vec::new();
-        let mut own = None;
-        match top.take("instructions") {
-            Some(node) => {
-                let template = self.template(node, "instructions", &mut texts);
-                own = template.map(|template| Part { heading: "Your role".to_owned(), template });
-            }
-            None => {
-                let (span, help) = (
-                    Span { len: 0, ..root.span },
-                    "write what the assistant is for: `instructions: |` and a text",
-                );
-                let span = Span { line: span.line.max(1), column: span.column.max(1), ..span };
-                if !self.asked(root, "fragments") && !misspelt(root, "instructions") {
-                    w.error_help(span, "instructions.missing", "there are no `instructions`", help);
-                }
-            }
-        }
+        let instructions = top.take("instructions").filter(|node| !blank(node));
+        let template = instructions.and_then(|node| self.template(node, "instructions", &mut texts));
+        let own = template.map(|template| Part { heading: "Your role".to_owned(), template });
         let examiner = subject.examiner();
         let fragments = self.fragments(&top, &examiner);
+        if instructions.is_none() && !self.asked(root, "fragments") && !misspelt(root, "instructions") {
+            let span =
+                Span { len: 0, line: root.span.line.max(1), column: root.span.column.max(1), ..root.span };
+            let help = "write what the assistant is for: `instructions: |` and a text";
+            w.error_help(span, "instructions.missing", "there are no `instructions`", help);
+        }
         let greeting = self.greeting(&top, &mut texts);
         let turn_taking = self.turn_taking(&top, &provider);
         let transcription = self.transcription(&top, &provider, language.as_deref());
@@ -390,7 +389,7 @@ impl<'a> Check<'a> {
     }
 
     fn asked(&self, root: &Node, name: &str) -> bool {
-        matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| key.name == name))
+        matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, node)| key.name == name && !empty(node)))
     }
 
     fn template(&self, node: &'a Node, name: &str, texts: &mut Vec<Text<'a>>) -> Option<String> {
@@ -619,7 +618,12 @@ fn heading(name: &str) -> String {
 
 /// Whether a key is there that was probably meant as this one: it has a problem of its own.
 fn misspelt(root: &Node, name: &str) -> bool {
-    matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| !problem::nearest(&key.name, [name]).is_empty()))
+    matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| key.name != name && !problem::nearest(&key.name, [name]).is_empty()))
+}
+
+/// Whether it is a text in which nothing can be seen.
+fn blank(node: &Node) -> bool {
+    node.scalar().is_some_and(|scalar| scalar.text().trim().is_empty())
 }
 
 /// Whether there is nothing in it, however deep.

@@ -29,6 +29,18 @@ pub enum UseKind {
     Test,
 }
 
+/// What differs from call to call.
+const LIVE: [&str; 4] = ["caller", "called", "call", "now"];
+
+/// `{% word … %}`.
+struct Tag<'a> {
+    word: &'a str,
+    /// Its bytes in the template.
+    at: Range<usize>,
+    /// Its tokens, from the word on.
+    tokens: Range<usize>,
+}
+
 /// A template in its smallest parts, up to its first mistake, which is a problem of its own.
 pub struct Tokens<'a> {
     template: &'a str,
@@ -83,6 +95,141 @@ impl<'a> Tokens<'a> {
             }
         }
         None
+    }
+
+    /// The same template with every branch taken, one after the other, wherever the caller or the time decides. `None`
+    /// where they decide nothing. Lines stay where they are.
+    pub fn every_branch(&self) -> Option<String> {
+        if !["if", "elif"].iter().any(|word| self.template.contains(word)) {
+            return None;
+        }
+        let tags = self.tags();
+        let chains = self.chains(&tags);
+        if !chains.contains(&Some(true)) {
+            return None;
+        }
+        let mut out = String::with_capacity(self.template.len() + 64);
+        let mut copied = 0;
+        for (tag, _) in tags.iter().zip(chains).filter(|(_, chain)| *chain == Some(true)) {
+            out.push_str(&self.template[copied..tag.at.start]);
+            copied = tag.at.end;
+            match tag.word {
+                "if" => out.push_str("{% if true %}"),
+                "endif" => out.push_str("{% endif %}"),
+                _ => out.push_str("{% endif %}{% if true %}"),
+            }
+            let lines = self.template[tag.at.clone()].matches('\n').count();
+            out.push_str(&"\n".repeat(lines));
+        }
+        out.push_str(&self.template[copied..]);
+        Some(out)
+    }
+
+    /// For each tag whether it belongs to a choice, and if so whether the caller or the time decides it.
+    fn chains(&self, tags: &[Tag<'_>]) -> Vec<Option<bool>> {
+        let tokens = self.all();
+        let mut live: BTreeSet<&str> = LIVE.into();
+        let mut of: Vec<Option<usize>> = Vec::new();
+        let mut decided: Vec<bool> = Vec::new();
+        // The choices and loops that are open; a loop has no number.
+        let mut open: Vec<Option<usize>> = Vec::new();
+        for tag in tags {
+            let inner = &tokens[tag.tokens.clone()];
+            let speaks = inner.iter().enumerate().any(|(at, (token, _))| {
+                let part = at > 0 && matches!(inner[at - 1].0, Token::Dot);
+                matches!(token, Token::Ident(name) if !part && live.contains(name))
+            });
+            match tag.word {
+                "if" => {
+                    open.push(Some(decided.len()));
+                    decided.push(false);
+                }
+                "for" => open.push(None),
+                _ => {}
+            }
+            let chain = match tag.word {
+                "if" | "elif" | "else" | "endif" => open.last().copied().flatten(),
+                _ => None,
+            };
+            if let Some(chain) = chain
+                && speaks
+            {
+                decided[chain] = true;
+            }
+            if let ("set", Some((Token::Ident(name), _))) = (tag.word, inner.get(1))
+                && speaks
+            {
+                live.insert(name);
+            }
+            if matches!(tag.word, "endif" | "endfor") {
+                open.pop();
+            }
+            of.push(chain);
+        }
+        of.into_iter().map(|chain| chain.map(|chain| decided[chain])).collect()
+    }
+
+    /// Every `{% … %}`.
+    fn tags(&self) -> Vec<Tag<'a>> {
+        let tokens = self.all();
+        let mut tags = Vec::new();
+        let mut start = None;
+        for (at, (token, place)) in tokens.iter().enumerate() {
+            match token {
+                Token::BlockStart => start = Some((at, place.start)),
+                Token::BlockEnd => {
+                    if let Some((first, from)) = start.take()
+                        && let Some((Token::Ident(word), _)) = tokens.get(first + 1)
+                    {
+                        tags.push(Tag { word, at: from..place.end, tokens: first + 1..at });
+                    }
+                }
+                _ => {}
+            }
+        }
+        tags
+    }
+
+    /// Parts that are asked for by a text in brackets, such as `clinic["name"]`, as paths.
+    pub fn paths_in_brackets(&self) -> Vec<(Vec<&str>, Range<usize>)> {
+        if !self.template.contains('[') {
+            return Vec::new();
+        }
+        let tokens = self.all();
+        let mut found = Vec::new();
+        for start in 0..tokens.len() {
+            let (Token::Ident(root), place) = &tokens[start] else { continue };
+            if start > 0 && matches!(tokens[start - 1].0, Token::Dot | Token::Pipe) {
+                continue;
+            }
+            let (mut path, mut last, mut next, mut brackets) = (vec![*root], place.clone(), start + 1, false);
+            loop {
+                match (tokens.get(next), tokens.get(next + 1), tokens.get(next + 2)) {
+                    (Some((Token::Dot, _)), Some((Token::Ident(part), place)), _) => {
+                        path.push(part);
+                        last = place.clone();
+                        next += 2;
+                    }
+                    (
+                        Some((Token::BracketOpen, _)),
+                        Some((Token::Str(part), place)),
+                        Some((Token::BracketClose, _)),
+                    ) => {
+                        path.push(part);
+                        last = place.clone();
+                        next += 3;
+                        brackets = true;
+                    }
+                    _ => break,
+                }
+            }
+            // What is called is a method, and no part.
+            let called = matches!(tokens.get(next), Some((Token::ParenOpen, _)));
+            if brackets && !called {
+                found.push((path, last));
+            }
+        }
+        found
     }
 
     /// The filters and tests that the environment does not have.
@@ -197,6 +344,39 @@ mod tests {
         ] {
             assert_eq!(Tokens::of(template).is_plain(), plain, "{template}");
         }
+    }
+
+    #[test]
+    fn every_branch_that_a_call_decides_is_taken() {
+        for (template, every) in [
+            ("{% if clinic %}a{% else %}b{% endif %}", None),
+            ("{% if x.caller %}a{% endif %} caller now", None),
+            (
+                "{% if caller.name %}a{% elif x %}b{%- else -%}c{% endif %}",
+                Some("{% if true %}a{% endif %}{% if true %}b{% endif %}{% if true %}c{% endif %}"),
+            ),
+            (
+                "{% set late = now | time %}\n{% if\n late %}{% for a in b %}x{% else %}y{% endfor %}{% endif %}",
+                Some(
+                    "{% set late = now | time %}\n{% if true %}\n{% for a in b %}x{% else %}y{% endfor %}{% endif %}",
+                ),
+            ),
+            (
+                "{% if a %}{% if now %}x{% endif %}{% else %}y{% endif %}",
+                Some("{% if a %}{% if true %}x{% endif %}{% else %}y{% endif %}"),
+            ),
+        ] {
+            assert_eq!(Tokens::of(template).every_branch().as_deref(), every, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_brackets_is_a_part() {
+        let template =
+            "{{ clinic['name'] }} {{ a.b[\"c\"].d }} {{ x[caller.number] }} {{ y['z'].upper() }} {{ ['q'] }}";
+        let tokens = Tokens::of(template);
+        let paths: Vec<String> = tokens.paths_in_brackets().iter().map(|(path, _)| path.join(".")).collect();
+        assert_eq!(paths, ["clinic.name", "a.b.c.d"]);
     }
 
     #[test]

@@ -18,3 +18,4 @@ pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 
 pub use crate::yaml::SourceFile;
+pub use written::spell;

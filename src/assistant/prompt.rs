@@ -3,7 +3,7 @@
 //! It knows which names there are and what they hold. Undefined names are errors, and the work and
 //! the length of a text are bounded, because a template is the owner's program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -205,8 +205,19 @@ impl Examiner {
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
         names.sort();
         let global = |name: &str| environment.globals().any(|(global, _)| global == name);
-        let names = names.iter().filter(|name| !global(name.split('.').next().unwrap_or_default()));
-        let unknown = names.filter_map(|name| unknown(name, &self.samples[0], template, &tokens, place));
+        let named = names.iter().map(|name| name.split('.').collect::<Vec<_>>());
+        let mut paths: Vec<(Vec<&str>, Option<Range<usize>>)> =
+            named.filter(|path| !global(path[0])).map(|path| (path, None)).collect();
+        // A name that the template sets itself is not among those that it is given.
+        let given: BTreeSet<&str> = paths.iter().map(|(path, _)| path[0]).collect();
+        let brackets = tokens.paths_in_brackets().into_iter().filter(|(path, _)| given.contains(path[0]));
+        paths.extend(brackets.map(|(path, at)| (path, Some(at))));
+        let sample = &self.samples[0];
+        let unknown = paths.into_iter().filter_map(|(path, at)| {
+            let (message, help, depth) = unknown(&path, sample, place)?;
+            let at = at.or_else(|| tokens.find_name(&path[..depth]));
+            Some(place.problem(template, at, "template.name", message).help(help))
+        });
         problems.extend(unknown.take(MOST_PROBLEMS));
         if !problems.is_empty() {
             return problems;
@@ -220,8 +231,42 @@ impl Examiner {
                 None => format!("this template cannot be rendered: {}", reason(&error)),
             };
             problems.push(place.problem(template, error.range(), "template.render", message));
+            return problems;
         }
+        problems.extend(self.check_branches(environment, template, &tokens, place));
         problems
+    }
+
+    /// What fails in branches that the samples do not take. What can only be a mistake is an error; what may be
+    /// guarded by its condition, such as the part of a list that is not always there, is a warning.
+    fn check_branches(
+        &self,
+        environment: &Environment<'_>,
+        template: &str,
+        tokens: &Tokens<'_>,
+        place: &Place<'_>,
+    ) -> Option<Problem> {
+        let every = tokens.every_branch()?;
+        let parsed = environment.template_from_str(&every).ok()?;
+        let error = parsed.render_captured_to(self.samples[0].clone(), &mut Counted(0)).err()?;
+        let line = error.line().and_then(|line| line.checked_sub(1));
+        let line = line.and_then(|line| template.split_inclusive('\n').nth(line).map(|text| (line, text)));
+        let at = line.map(|(line, text)| {
+            let start: usize = template.split_inclusive('\n').take(line).map(str::len).sum();
+            let inset = text.len() - text.trim_start().len();
+            start + inset..start + text.trim_end().len().max(inset)
+        });
+        let sure = filters::misused(&error).is_some() || error.kind() == minijinja::ErrorKind::OutOfFuel;
+        let message = match place.written {
+            Some(_) => "a branch of this template cannot be rendered".to_owned(),
+            None => format!("a branch of this template cannot be rendered: {}", reason(&error)),
+        };
+        let problem = place.problem(template, at, "template.branch", message);
+        Some(if sure {
+            problem
+        } else {
+            problem.help("where its condition sees to it that this cannot happen, all is well").into_warning()
+        })
     }
 }
 
@@ -310,41 +355,34 @@ thread_local! {
     static ENVIRONMENT: Environment<'static> = environment();
 }
 
-/// A name that the texts may not use, or a part of one that does not exist.
-fn unknown(
-    name: &str,
-    context: &Value,
-    template: &str,
-    tokens: &Tokens<'_>,
-    place: &Place<'_>,
-) -> Option<Problem> {
+/// A name that the texts may not use, or a part of one that does not exist: what to say, and how deep it is.
+fn unknown(path: &[&str], context: &Value, place: &Place<'_>) -> Option<(String, String, usize)> {
     let mut value = context.clone();
-    let mut passed: Vec<&str> = Vec::new();
-    for part in name.split('.') {
+    for (depth, part) in path.iter().enumerate() {
         if value.kind() != minijinja::value::ValueKind::Map {
             // Attributes of other values show when the text is rendered.
             return None;
         }
-        let next = value.get_attr(part).ok().filter(|next| !next.is_undefined());
-        let Some(next) = next else {
-            let there: Vec<String> =
-                value.try_iter().ok()?.filter_map(|key| key.as_str().map(str::to_owned)).collect();
-            let there: Vec<&str> = there.iter().map(String::as_str).collect();
-            let path: Vec<&str> = passed.iter().copied().chain([part]).collect();
-            let at = tokens.find_name(&path);
-            let (message, shown) = match (&place.written, passed.is_empty()) {
-                (Some(_), _) => ("this text uses a name that does not exist".to_owned(), None),
-                (None, true) => (format!("there is no name `{part}`"), Some(part)),
-                (None, false) => (format!("there is no `{part}` in `{}`", passed.join(".")), Some(part)),
-            };
-            let help = match shown {
-                Some(part) => problem::suggestion(part, there),
-                None => format!("there is {}", problem::list(&there)),
-            };
-            return Some(place.problem(template, at, "template.name", message).help(help));
+        if let Some(next) = value.get_attr(part).ok().filter(|next| !next.is_undefined()) {
+            value = next;
+            continue;
+        }
+        let there: Vec<String> =
+            value.try_iter().ok()?.filter_map(|key| key.as_str().map(str::to_owned)).collect();
+        let there: Vec<&str> = there.iter().map(String::as_str).collect();
+        let part = problem::shown(part);
+        let (message, help) = match (&place.written, depth) {
+            (Some(_), _) => {
+                let message = "this text uses a name that does not exist".to_owned();
+                (message, format!("there is {}", problem::list(&there)))
+            }
+            (None, 0) => (format!("there is no name `{part}`"), problem::suggestion(&part, there)),
+            (None, _) => {
+                let message = format!("there is no `{part}` in `{}`", path[..depth].join("."));
+                (message, problem::suggestion(&part, there))
+            }
         };
-        passed.push(part);
-        value = next;
+        return Some((message, help, depth + 1));
     }
     None
 }

@@ -297,7 +297,8 @@ fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-fn spell(duration: Duration) -> String {
+/// A duration as files write it, such as `30m`.
+pub fn spell(duration: Duration) -> String {
     match duration.as_millis() {
         0 => "0s".to_owned(),
         ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),

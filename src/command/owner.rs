@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
@@ -155,7 +155,10 @@ fn about(assistant: &Assistant, plan: &Plan) -> String {
     };
     rows.push(("greeting", greeting));
     let limits = plan.limits;
-    rows.push(("limits", format!("{:?} a call, {:?} of silence", limits.call, limits.silence)));
+    rows.push((
+        "limits",
+        format!("{} a call, {} of silence", assistant::spell(limits.call), assistant::spell(limits.silence)),
+    ));
     rows.push(("busy", format!("\"{}\"", plan.busy.say)));
     let dial =
         plan.on_failure.dial.as_ref().map(|number| format!(", then dials {number}")).unwrap_or_default();
@@ -189,10 +192,15 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
 }
 
-/// A text in which no value of a secret variable stands.
+/// A text in which no value of a secret variable stands, also not as JSON writes it.
 fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
-    let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 6);
-    secrets.fold(text.to_owned(), |text, (_, value)| text.replace(value.as_str(), "•••"))
+    let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 4);
+    secrets.fold(text.to_owned(), |text, (_, value)| {
+        let quoted = Value::from(value.as_str()).to_string();
+        let text = text.replace(quoted.trim_matches('"'), "•••");
+        // A text of several lines is shown indented.
+        value.lines().filter(|line| line.trim().len() >= 4).fold(text, |text, line| text.replace(line, "•••"))
+    })
 }
 
 /// `switchboard new NAME`.
@@ -215,7 +223,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
     let variable = format!("{}_NUMBER", name.to_uppercase().replace('-', "_"));
     let variable =
         if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("N{variable}") } else { variable };
-    let text = STARTER.replace("SCHEMA", &schema).replace("NUMBER", &variable).replace("NAME", name);
+    let text = STARTER.replace("{SCHEMA}", &schema).replace("{VARIABLE}", &variable);
     write_new(&path, &text)?;
     println!(
         "{} is there. Next:\n  \
@@ -232,8 +240,11 @@ pub fn new(name: &str) -> Result<(), Failure> {
 /// The schema as seen from the folder: the project's own, or a copy that is written beside the files.
 fn schema_beside(dir: &Path) -> anyhow::Result<String> {
     const SCHEMA: &str = "assistant.schema.json";
-    let steps = dir.components().count();
-    if dir.is_relative() && Path::new("docs").join(SCHEMA).exists() && !dir.starts_with("..") {
+    let steps = dir.components().filter(|part| matches!(part, Component::Normal(_))).count();
+    if dir.is_relative()
+        && Path::new("docs").join(SCHEMA).exists()
+        && !dir.components().any(|part| part == Component::ParentDir)
+    {
         return Ok(format!("{}docs/{SCHEMA}", "../".repeat(steps)));
     }
     let copy = dir.join(SCHEMA);
@@ -254,13 +265,13 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
-/// A file that passes. NAME, NUMBER and SCHEMA are replaced.
-const STARTER: &str = r##"# yaml-language-server: $schema=SCHEMA
+/// A file that passes, once `{SCHEMA}` and `{VARIABLE}` are replaced.
+const STARTER: &str = r##"# yaml-language-server: $schema={SCHEMA}
 description: Answers the phone           # for you: the caller never hears it
 
 # Each number rings one assistant. The number itself stays out of this file: it comes from the
 # environment or from .env. Without one, nothing rings this assistant, and it can be rehearsed.
-numbers: ["${NUMBER:-}"]
+numbers: ["${{VARIABLE}:-}"]
 
 voice: marin
 timezone: UTC                            # such as America/New_York: for {{ now }}

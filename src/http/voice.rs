@@ -28,7 +28,7 @@ pub async fn incoming_call(State(door): State<Door>, Signed(form): Signed) -> Re
         Ring::Stream { ticket } => twiml(connect(&door, &ticket)),
         Ring::Busy(line) => twiml(said(&line.say, &line.language)),
         Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
-        Ring::Broken => twiml(said(BROKEN, LANGUAGE)),
+        Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
         Ring::Draining => elsewhere(&door),
     }
 }

@@ -75,8 +75,8 @@ pub enum Ring {
     Nobody,
     /// The house takes no new calls.
     Draining,
-    /// The assistant's texts could not be rendered for this call.
-    Broken,
+    /// The call cannot begin, because the assistant's texts cannot be rendered for it: what is said and done instead.
+    Sorry(OnFailure),
 }
 
 /// What is done when a stream has ended.
@@ -122,7 +122,9 @@ impl House {
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
             return Ring::Nobody;
         };
-        let Some(plan) = frozen(&assistant, request) else { return Ring::Broken };
+        let Some(plan) = frozen(&assistant, request) else {
+            return Ring::Sorry(assistant.on_failure(&facts(request)));
+        };
         self.open(Arc::new(plan), request.call.clone(), false)
     }
 
@@ -251,7 +253,7 @@ impl House {
         });
         let Some(ticket) = sealed else {
             tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name does not fit a ticket");
-            return Ring::Broken;
+            return Ring::Sorry(plan.on_failure.clone());
         };
         let (door, stream) = oneshot::channel();
         let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
@@ -295,8 +297,7 @@ impl House {
             return Next::HangUp;
         }
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();
-        let plan = assistant.and_then(|assistant| frozen(&assistant, request));
-        plan.map_or(Next::Unknown, |plan| Next::Sorry(plan.on_failure))
+        assistant.map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request))))
     }
 
     fn tell(&self, call: &CallSid, what: What) {
@@ -336,14 +337,17 @@ async fn decided(handle: &Handle) -> Decision {
     }
 }
 
-fn frozen(assistant: &Assistant, request: &CallRequest) -> Option<Plan> {
-    let facts = Facts {
+fn facts(request: &CallRequest) -> Facts {
+    Facts {
         caller: request.from.clone(),
         called: request.to.clone(),
         call: request.call.as_str().to_owned(),
         now: jiff::Timestamp::now(),
-    };
-    match assistant.plan(&facts) {
+    }
+}
+
+fn frozen(assistant: &Assistant, request: &CallRequest) -> Option<Plan> {
+    match assistant.plan(&facts(request)) {
         Ok(plan) => Some(plan),
         Err(error) => {
             tracing::error!(call = %request.call, assistant = assistant.name(), %error, "The plan cannot be made");

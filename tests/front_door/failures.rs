@@ -181,3 +181,18 @@ async fn a_question_asked_twice_gets_the_same_answer() {
     assert!(answer.ends_with(&action.twiml), "{answer}");
     town.quit().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_fail_for_one_caller_lead_to_a_person() {
+    // `check` warns of it: only a caller who is none of its samples gets there.
+    let instructions = "instructions: \"{% if caller.number and caller.number != '+15550109999' %}{% set who = caller %}\
+                        {{ who.nmae }}{% endif %}You answer the phone.\"";
+    let assistant = CLINIC.replace("instructions: You answer the phone.", instructions);
+    let town = Town::open(&assistant, quick()).await;
+    let record = finished(town.dial(town.phone())).await;
+    record.assert_clean();
+    assert_eq!(record.said[0].text, "Sorry, something broke.");
+    assert_eq!(record.dialled[0].number, "+15550100009");
+    assert!(record.streams.is_empty());
+    town.quit().await;
+}

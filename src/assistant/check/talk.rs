@@ -9,13 +9,18 @@ use super::{Check, Text};
 use crate::assistant::plan::{
     CallControl, Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking,
 };
-use crate::assistant::written::Fields;
+use crate::assistant::written::{Fields, spell};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::problem;
 use crate::provider::{Provider, TurnDetection};
 use crate::yaml::Node;
 
+/// Said when a call cannot go on and the file says nothing else.
+pub const SORRY: &str = "Sorry, something went wrong. Please call again.";
+
+/// What a session may take beside the call itself.
+const MARGIN: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 impl<'a> Check<'a> {
@@ -197,7 +202,8 @@ impl<'a> Check<'a> {
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {
         let w = self.written;
-        let longest = provider.abilities.session_limit;
+        // The session begins while the phone rings, and the goodbye is a part of it.
+        let longest = provider.abilities.session_limit.saturating_sub(MARGIN);
         let mut limits = Limits { call: longest.min(HOUR / 2), silence: Duration::from_secs(60) };
         let Some(node) = top.take("limits") else { return limits };
         let Some(map) = w.map(node, "limits", "limits: { call: 30m, silence: 60s }") else { return limits };
@@ -206,16 +212,11 @@ impl<'a> Check<'a> {
         {
             limits.call = call;
             if call > longest {
-                let minutes = longest.as_secs() / 60;
-                w.warning(
-                    node.span,
-                    "limits.session",
-                    format!(
-                        "`{}` ends every session after {minutes} minutes, and the call with it",
-                        provider.name
-                    ),
-                    format!("write at most `{minutes}m`"),
-                );
+                let limit = spell(provider.abilities.session_limit);
+                let message =
+                    format!("`{}` ends every session after {limit}, and the call with it", provider.name);
+                let help = format!("write at most `{}`", spell(longest));
+                w.warning(node.span, "limits.session", message, help);
             }
         }
         if let Some(node) = map.take("silence") {
@@ -249,10 +250,7 @@ impl<'a> Check<'a> {
         language: &str,
         texts: &mut Vec<Text<'a>>,
     ) -> (Line, Option<PhoneNumber>) {
-        let line = Line {
-            say: "Sorry, something went wrong. Please call again.".to_owned(),
-            language: language.to_owned(),
-        };
+        let line = Line { say: SORRY.to_owned(), language: language.to_owned() };
         let Some(node) = top.take("on_failure") else { return (line, None) };
         let example = "on_failure: { say: \"Sorry. One moment.\" }";
         let Some(map) = self.written.map(node, "on_failure", example) else { return (line, None) };
