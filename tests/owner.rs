@@ -151,6 +151,16 @@ fn a_new_assistant_passes_is_shown_and_answers_its_number() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
     let folder = folder_with(&[]);
+    // Names in which the starter's own words occur, and one that is no variable.
+    for (name, variable) in
+        [("surname", "SURNAME_NUMBER"), ("name-number", "NAME_NUMBER_NUMBER"), ("9-lives", "N9_LIVES_NUMBER")]
+    {
+        let (code, out, _) = told(&run(folder.path(), &["new", name], &[]));
+        assert!(code == 0 && out.contains(&format!("{variable}=")), "{out}");
+        let number = [(variable, "+15550100007")];
+        let (code, out, _) = told(&run(folder.path(), &["who", "+15550100007"], &number));
+        assert_eq!((code, out), (0, format!("{name}: it has this number\n")));
+    }
     assert_eq!(told(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
     assert_eq!(told(&run(folder.path(), &["new", "../x"], &[])).0, 2);
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing else makes an [`Assistant`]. Which number rings which assistant is the roster's to know.
 
+mod changes;
 mod model;
 mod secrets;
 mod talk;
@@ -181,74 +182,6 @@ impl Assistant {
             busy: line(&self.busy)?,
             on_failure: OnFailure { line: line(&self.on_failure.line)?, dial: self.on_failure.dial.clone() },
         })
-    }
-}
-
-impl Assistant {
-    /// The top-level keys in which the other differs. Empty for equal ones.
-    pub(super) fn changed_keys(&self, other: &Assistant) -> Vec<&'static str> {
-        // Every field is named, so that a new one cannot be forgotten.
-        let Assistant {
-            subject: Subject { name: _, description, zone, callers, variables },
-            claims,
-            rest,
-            provider,
-            model,
-            voice,
-            speed,
-            temperature,
-            reasoning,
-            instructions,
-            fragments,
-            toolboxes,
-            first,
-            say,
-            clip,
-            interruptible,
-            turn_taking,
-            transcription,
-            call_control,
-            limits,
-            busy,
-            on_failure,
-        } = self;
-        let same_tools = |kinds: &[ToolKind]| {
-            let of = |boxes: &[Toolbox]| -> Vec<Toolbox> {
-                boxes.iter().filter(|toolbox| kinds.contains(&toolbox.kind)).cloned().collect()
-            };
-            of(toolboxes) == of(&other.toolboxes)
-        };
-        let same = [
-            ("description", *description == other.subject.description),
-            ("numbers", *claims == other.claims && *rest == other.rest),
-            ("provider", *provider == other.provider),
-            ("model", *model == other.model),
-            ("voice", *voice == other.voice),
-            ("speed", *speed == other.speed),
-            ("temperature", *temperature == other.temperature),
-            ("reasoning", *reasoning == other.reasoning),
-            ("timezone", *zone == other.subject.zone),
-            ("callers", *callers == other.subject.callers),
-            ("variables", *variables == other.subject.variables),
-            ("instructions", *instructions == other.instructions),
-            ("fragments", *fragments == other.fragments),
-            ("mcp", same_tools(&[ToolKind::Runtime, ToolKind::Provider])),
-            ("functions", same_tools(&[ToolKind::Function])),
-            (
-                "greeting",
-                *first == other.first
-                    && *say == other.say
-                    && *clip == other.clip
-                    && *interruptible == other.interruptible,
-            ),
-            ("turn_taking", *turn_taking == other.turn_taking),
-            ("transcription", *transcription == other.transcription),
-            ("call_control", *call_control == other.call_control && same_tools(&[ToolKind::Transfer])),
-            ("limits", *limits == other.limits),
-            ("busy", *busy == other.busy),
-            ("on_failure", *on_failure == other.on_failure),
-        ];
-        same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
 }
 

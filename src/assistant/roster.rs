@@ -254,6 +254,11 @@ impl Roster {
             .collect()
     }
 
+    /// Whether any number rings any assistant.
+    pub fn answers(&self) -> bool {
+        !self.numbers.is_empty() || self.rest.is_some()
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Arc<Assistant>> {
         self.assistants.get(name)
     }

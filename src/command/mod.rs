@@ -193,6 +193,11 @@ async fn serve_command() -> Result<(), Failure> {
     for warning in settings.warnings.iter().chain(&warnings) {
         tracing::warn!("{}", warning.line());
     }
+    if !roster.answers() {
+        tracing::warn!(
+            "No number rings any assistant yet: write one into `numbers`, or set the variable that stands there"
+        );
+    }
     let listener = bind(&settings, settings.port, "PORT").await?;
     let metrics_listener = match settings.metrics_port {
         Some(port) => Some(bind(&settings, port, "METRICS_PORT").await?),

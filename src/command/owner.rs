@@ -40,7 +40,8 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
             let mut problems = checked.problems();
             problems.extend(checked.doubts());
             problem::sort(&mut problems);
-            (place, checked.roster.ok().map(|roster| roster.len()), problems)
+            let count = checked.roster.as_ref().ok().map(|roster| (roster.len(), roster.answers()));
+            (place, count, problems)
         }
         Err(Failure::Problems(problems)) => (String::new(), None, problems),
         Err(other) => return Err(other),
@@ -50,9 +51,12 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
         Format::Json => print!("{}", problem::json(&problems)),
         Format::Github => print!("{}", problem::github(&problems)),
     }
-    let Some(count) = count else { return Err(Failure::Told) };
+    let Some((count, answers)) = count else { return Err(Failure::Told) };
     if format == Format::Text {
         println!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" });
+        if !answers {
+            println!("No number rings yet: write one into `numbers`, or set the variable that stands there.");
+        }
     }
     Ok(())
 }

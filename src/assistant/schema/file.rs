@@ -33,7 +33,7 @@ pub struct Assistant {
     numbers: Option<Numbers>,
     /// Who serves the model: `openai`, or a provider that `switchboard.yaml` names.
     #[schemars(example = &"openai")]
-    #[schemars(extend("x-default" = "the first provider of `switchboard.yaml`, or `openai`"))]
+    #[schemars(extend("x-default" = "`openai`"))]
     provider: Option<Text>,
     /// The kind of speech model. There is one so far.
     #[schemars(extend("default" = "realtime"))]
