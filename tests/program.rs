@@ -196,16 +196,17 @@ fn an_edit_is_in_force_without_a_restart() {
     serving.ready_with("\"assistants\":1,\"generation\":3,\"problems\":0");
 }
 
-/// Answers every request with an archive of two assistants, or with 500.
-fn host(works: bool) -> String {
+/// Answers every request with an archive of two assistants of this text, or with 500.
+fn host(text: Option<&str>) -> String {
+    let works = text.is_some();
+    let text = text.unwrap_or_default().as_bytes();
     let mut archive =
         tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for name in ["one.yaml", "two.yaml"] {
-        let text = b"instructions: Be kind.\n";
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, format!("repo-main/assistants/{name}"), &text[..]).unwrap();
+        archive.append_data(&mut header, format!("repo-main/assistants/{name}"), text).unwrap();
     }
     let archive = archive.into_inner().unwrap().finish().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -225,9 +226,26 @@ fn host(works: bool) -> String {
 
 #[test]
 fn the_folder_comes_from_afar_or_else_from_here() {
-    for (works, assistants) in [(true, "\"assistants\":2"), (false, "\"assistants\":1")] {
-        let serving = Serving::start_with(&with(&[("ASSISTANTS_URL", &host(works))]));
+    for (text, assistants) in
+        [(Some("instructions: Be kind.\n"), "\"assistants\":2"), (None, "\"assistants\":1")]
+    {
+        let serving = Serving::start_with(&with(&[("ASSISTANTS_URL", &host(text))]));
         serving.ready_with(assistants);
+    }
+}
+
+#[test]
+fn a_folder_from_afar_with_problems_is_said_where_none_is_here() {
+    let url = host(Some("instrctions: Be kind.\n"));
+    let folder = folder_with(&[]);
+    let output = run(folder.path(), &["serve"], &with(&[("ASSISTANTS_URL", &url)]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for words in [
+        "ASSISTANTS_URL/assistants/one.yaml:1:1: error: there is no key `instrctions`",
+        "the folder `assistants` does not exist",
+    ] {
+        assert!(told.contains(words), "`{words}` is not in\n{told}");
     }
 }
 

@@ -180,8 +180,10 @@ async fn serve_command() -> Result<(), Failure> {
     let fetched = fetched.map(|folder| reload::check_to_serve(Ok(folder), &environment, &providers));
     let checked = match fetched {
         Some(Ok(sound)) => Ok(sound),
-        // Why not was logged, or will be: the folder that is here answers until then.
-        Some(Err(_)) | None => folder(&settings.assistants_dir, &environment, &providers),
+        // The folder that is here answers until then, and why was logged, or will be. Where it does not, both are wrong.
+        Some(Err(wrong)) => folder(&settings.assistants_dir, &environment, &providers)
+            .map_err(|here| wrong.into_iter().chain(here).collect()),
+        None => folder(&settings.assistants_dir, &environment, &providers),
     };
     let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
     // Without any provider's key `for_serve` has said so.

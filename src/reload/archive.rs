@@ -19,6 +19,10 @@ use crate::problem;
 const LARGEST: u64 = 64 * 1024 * 1024;
 /// The most entries an archive may have, of all kinds.
 const MOST_ENTRIES: usize = 2_000;
+/// The longest name, in bytes: as on a disk.
+const LONGEST_NAME: usize = 4096;
+/// What may stand before one entry's content, in bytes: the tar reader keeps all of it in memory.
+const LARGEST_HEAD: u64 = 1024 * 1024;
 /// Stands before each file's name in problems: the file is on no disk of this machine.
 const ORIGIN: &str = "ASSISTANTS_URL";
 /// The folder that holds the assistants, where it is not the whole archive.
@@ -37,7 +41,13 @@ pub enum ArchiveError {
     TooLarge,
     #[error("the archive has more than 2,000 entries; keep the assistants in a repository of their own")]
     TooMany,
-    /// A name that could lead out of the folder.
+    #[error("the archive is refused whole: it has a name of more than 4,096 bytes; make it again")]
+    LongName,
+    #[error(
+        "the archive is refused whole: an entry has more than 1 MB of headers; make it again without them"
+    )]
+    LargeHead,
+    /// A name that could lead out of the folder, or an entry that is none to unpack.
     #[error("the archive is refused whole: `{name}` is {why}")]
     Hostile { name: String, why: &'static str },
     #[error("`{0}` is a link, and links in an archive are not followed; put the file itself in its place")]
@@ -62,7 +72,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
     let reader = Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST, state: &state };
     let mut contents = Contents::default();
     let mut archive = tar::Archive::new(reader);
-    contents.read(&mut archive).map_err(|error| match error {
+    contents.read(&mut archive, &state).map_err(|error| match error {
         Stopped::Io(error) => state.meaning(&error, contents.entries),
         Stopped::Refused(refused) => refused,
     })?;
@@ -94,6 +104,8 @@ impl From<ArchiveError> for Stopped {
 #[derive(Default)]
 struct State {
     full: Cell<bool>,
+    /// While headers are read: how many bytes they may still have.
+    head: Cell<Option<u64>>,
     failed: Cell<Option<io::ErrorKind>>,
 }
 
@@ -101,6 +113,7 @@ impl State {
     fn meaning(&self, error: &io::Error, entries: usize) -> ArchiveError {
         match self.failed.get().unwrap_or(error.kind()) {
             _ if self.full.get() => ArchiveError::TooLarge,
+            _ if self.head.get() == Some(0) => ArchiveError::LargeHead,
             io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
             _ if self.failed.get().is_none() && entries == 0 => ArchiveError::NotAnArchive,
             _ => ArchiveError::Damaged,
@@ -108,7 +121,7 @@ impl State {
     }
 }
 
-/// Reads so many bytes and no more: a few bytes of gzip can become any number.
+/// Reads so many bytes and no more, in all and of headers: a few bytes of gzip can become any number.
 struct Limited<'a, R> {
     inner: R,
     left: u64,
@@ -123,6 +136,13 @@ impl<R: Read> Read for Limited<'_, R> {
             None => {
                 self.state.full.set(true);
                 return Err(io::Error::other("too large"));
+            }
+        }
+        if let Some(left) = self.state.head.get() {
+            let left = left.saturating_sub(read as u64);
+            self.state.head.set(Some(left));
+            if left == 0 {
+                return Err(io::Error::other("too many headers"));
             }
         }
         Ok(read)
@@ -144,49 +164,72 @@ struct Contents {
 }
 
 impl Contents {
-    fn read<R: Read>(&mut self, archive: &mut tar::Archive<R>) -> Result<(), Stopped> {
-        for entry in archive.entries()? {
+    fn read<R: Read>(&mut self, archive: &mut tar::Archive<R>, state: &State) -> Result<(), Stopped> {
+        let mut entries = archive.entries()?;
+        loop {
+            // The content before is read to its end, so that only headers are read here.
+            state.head.set(Some(LARGEST_HEAD));
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry?;
-            self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return Err(ArchiveError::TooMany.into());
-            }
-            let kind = entry.header().entry_type();
-            // Git writes the commit's id into one of these.
-            if kind == EntryType::XGlobalHeader {
-                continue;
-            }
-            let raw = entry.path_bytes().into_owned();
-            let name = parts(&raw)?;
-            let size = entry.size();
-            if size > LARGEST {
-                return Err(ArchiveError::TooLarge.into());
-            }
-            if name.is_empty() {
-                continue;
-            }
-            let folder = kind == EntryType::Directory || raw.ends_with(b"/");
-            self.files.remove(&name);
-            self.links.remove(&name);
-            match kind {
-                EntryType::Symlink | EntryType::Link => {
-                    self.links.insert(name.clone());
-                }
-                EntryType::Regular | EntryType::Continuous if !folder => {
-                    if let Some(limit) = limit(&name) {
-                        let mut bytes = Vec::new();
-                        entry.by_ref().take(limit).read_to_end(&mut bytes)?;
-                        // The tar reader takes the archive's end for the file's.
-                        if (bytes.len() as u64) < size.min(limit) {
-                            return Err(ArchiveError::Truncated.into());
-                        }
-                        self.files.insert(name.clone(), bytes);
-                    }
-                }
-                _ => {}
-            }
-            self.names.insert(name, folder);
+            state.head.set(None);
+            self.take(&mut entry)?;
+            io::copy(&mut entry, &mut io::sink())?;
         }
+        state.head.set(None);
+        Ok(())
+    }
+
+    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), Stopped> {
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(ArchiveError::TooMany.into());
+        }
+        let kind = entry.header().entry_type();
+        // Git writes the commit's id into one of these.
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let raw = entry.path_bytes();
+        // Each part of a name takes memory of its own.
+        if raw.len() > LONGEST_NAME {
+            return Err(ArchiveError::LongName.into());
+        }
+        let raw = raw.into_owned();
+        let name = parts(&raw)?;
+        // A few bytes of it can stand for any number, and nobody makes one of texts.
+        if kind == EntryType::GNUSparse {
+            let name = problem::shown(&name.join("/"));
+            let why = "a sparse file; make the archive without `--sparse`";
+            return Err(ArchiveError::Hostile { name, why }.into());
+        }
+        let size = entry.size();
+        if size > LARGEST {
+            return Err(ArchiveError::TooLarge.into());
+        }
+        if name.is_empty() {
+            return Ok(());
+        }
+        let folder = kind == EntryType::Directory || raw.ends_with(b"/");
+        self.files.remove(&name);
+        self.links.remove(&name);
+        match kind {
+            EntryType::Symlink | EntryType::Link => {
+                self.links.insert(name.clone());
+            }
+            EntryType::Regular | EntryType::Continuous if !folder => {
+                if let Some(limit) = limit(&name) {
+                    let mut bytes = Vec::new();
+                    entry.by_ref().take(limit).read_to_end(&mut bytes)?;
+                    // The tar reader takes the archive's end for the file's.
+                    if (bytes.len() as u64) < size.min(limit) {
+                        return Err(ArchiveError::Truncated.into());
+                    }
+                    self.files.insert(name.clone(), bytes);
+                }
+            }
+            _ => {}
+        }
+        self.names.insert(name, folder);
         Ok(())
     }
 

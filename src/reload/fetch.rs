@@ -33,8 +33,8 @@ const LARGEST: usize = 32 * 1024 * 1024;
 const MOST_REDIRECTS: usize = 5;
 /// From one fetch to the next.
 const EVERY: Duration = Duration::from_secs(30);
-/// The longest pause after failures: each doubles it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The longest pause where the host does not answer: each failure doubles it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60);
 
 /// A folder somewhere else, and what is known of its last version.
 pub struct Remote {
@@ -106,6 +106,25 @@ pub enum FetchError {
 }
 
 const REDIRECT: &str = "set ASSISTANTS_URL to where the archive really is";
+
+impl FetchError {
+    /// Whether the host is well, and what is wrong is mended by a push or in its settings: then it is asked as often
+    /// as ever.
+    fn answered(&self) -> bool {
+        match self {
+            Self::Url | Self::Token | Self::Setup => false,
+            Self::NoSuchName { .. } | Self::Unreachable { .. } | Self::Untrusted { .. } => false,
+            Self::Slow { .. } | Self::BrokeOff { .. } => false,
+            // It answers, and asks to be left alone.
+            Self::TooOften { .. } | Self::Fault { .. } => false,
+            Self::NoToken { .. } | Self::BadToken { .. } | Self::Forbidden { .. } | Self::Missing { .. } => {
+                true
+            }
+            Self::Insecure { .. } | Self::Astray { .. } | Self::Redirects { .. } => true,
+            Self::Status { .. } | Self::TooLarge { .. } | Self::Archive { .. } => true,
+        }
+    }
+}
 
 /// The last archive that was good.
 #[derive(Debug, Clone, Default)]
@@ -354,8 +373,8 @@ impl Rounds {
         Rounds { every, failures: 0, said: None }
     }
 
-    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: after failures twice
-    /// as long each time, at most 5 minutes.
+    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: where the host does not
+    /// answer twice as long each time, at most 2 minutes.
     pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
         let Err(error) = outcome else {
             if self.said.is_some() {
@@ -364,14 +383,22 @@ impl Rounds {
             *self = Rounds::every(self.every);
             return self.every;
         };
+        self.failures = if error.answered() { 0 } else { self.failures + 1 };
+        // Capped long before it could overflow.
+        let pause = self.every * 2u32.pow(self.failures.saturating_sub(1).min(8));
+        let pause = pause.min(LONGEST_PAUSE);
         let why = error.to_string();
         if self.said.as_ref() != Some(&why) {
-            tracing::warn!(%why, "The folder from afar cannot be fetched; what runs stays");
+            let later = if error.answered() { self.every } else { LONGEST_PAUSE };
+            let (again_secs, later_secs) = (pause.as_secs(), later.as_secs());
+            tracing::warn!(
+                %why,
+                again_secs,
+                later_secs,
+                "The folder from afar cannot be fetched; what runs stays, and it is tried again and again"
+            );
             self.said = Some(why);
         }
-        // Capped long before it could overflow.
-        let pause = self.every * 2u32.pow(self.failures.min(8));
-        self.failures += 1;
-        pause.min(LONGEST_PAUSE)
+        pause
     }
 }

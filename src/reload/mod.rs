@@ -41,6 +41,10 @@ pub struct Keeper {
     warned: Option<BTreeSet<String>>,
 }
 
+/// What the check of a folder gave: its roster, how that differs from the one in force, and its warnings; or all that
+/// is wrong.
+type Verdict = Result<(Roster, Changes, Vec<Problem>), Vec<Problem>>;
+
 /// How the roster in force stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -94,6 +98,12 @@ impl Keeper {
     /// Checks a folder, or takes note of why there is none, and puts it in force if nothing is wrong with it. All of
     /// it is logged and counted here, once: the same folder again changes nothing and says nothing.
     pub async fn apply(&mut self, folder: Result<Folder, Vec<Problem>>) -> Outcome {
+        let verdict = self.check(folder).await;
+        self.settle(verdict)
+    }
+
+    /// The first half of [`Self::apply`]: nobody hears of it yet.
+    async fn check(&self, folder: Result<Folder, Vec<Problem>>) -> Verdict {
         let (environment, providers) = (self.environment.clone(), self.providers.clone());
         let current = self.roster.borrow().clone();
         // The check takes a while, and calls share this runtime.
@@ -107,10 +117,32 @@ impl Keeper {
                 "the check of this folder broke down, which is a mistake in Switchboard; please report it";
             Err(vec![Problem::about("folder", "folder.check", message)])
         };
-        match checked.await.unwrap_or_else(broke) {
+        checked.await.unwrap_or_else(broke)
+    }
+
+    /// The second half.
+    fn settle(&mut self, verdict: Verdict) -> Outcome {
+        match verdict {
             Ok((next, changes, warnings)) => self.sound(next, changes, &warnings),
             Err(problems) => self.hold_back(&problems),
         }
+    }
+
+    /// What would be worse than it is now: each problem, and each assistant that would be gone or lose a number.
+    fn loses(&self, verdict: &Verdict) -> BTreeSet<String> {
+        let next = match verdict {
+            Ok((next, ..)) => next,
+            Err(problems) => return problems.iter().map(Problem::line).collect(),
+        };
+        let numbers: BTreeSet<_> = next.iter().flat_map(|assistant| assistant.numbers()).collect();
+        let rest = next.iter().any(|assistant| assistant.answers_the_rest());
+        let current = self.roster.borrow();
+        let lost = current.iter().filter(|assistant| {
+            next.by_name(assistant.name()).is_none()
+                || !assistant.numbers().iter().all(|number| numbers.contains(number))
+                || (assistant.answers_the_rest() && !rest)
+        });
+        lost.map(|assistant| assistant.name().to_owned()).collect()
     }
 
     fn sound(&mut self, next: Roster, changes: Changes, warnings: &[Problem]) -> Outcome {

@@ -1,6 +1,7 @@
 //! When to look at the folder on the disk: the system's news say that something happened, and quiet says that it is
 //! done. A poll that only takes stamps finds what the news left out.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +17,18 @@ use super::places::Places;
 use super::read::read_folder;
 use super::settings::SettingsFile;
 use super::stamps::Stamps;
+use crate::assistant::Folder;
+use crate::problem::Problem;
 
-/// How often a disk that does not rest is read before it is left alone again.
-const RESTLESS_TRIES: usize = 20;
+/// What takes something away, or has problems, is looked at again after so long.
+const AGAIN: Duration = Duration::from_millis(50);
+/// On a disk that does not rest: the pause before the first glimpse. Each is longer than the one before, so that they
+/// do not keep step with somebody who writes at intervals.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// A disk that does not rest is believed what it takes away when that many glimpses in a row agree, ...
+const GLIMPSES: u32 = 20;
+/// ... over so many times of quiet: a single file that rests so long would be at rest.
+const QUIETS: u32 = 4;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +69,17 @@ pub struct Watcher {
     deaf: bool,
     /// As of the last look.
     stamps: Option<Stamps>,
+    /// What glimpses agree on, since when, and how many.
+    doubt: Option<(BTreeSet<String>, Instant, u32)>,
     /// Two looks found these stamps: no write hid in the same tick of the disk's clock as the first look.
     sure: bool,
+}
+
+/// All that was on the disk at one moment.
+struct Read {
+    stamps: Stamps,
+    folder: Result<Folder, Vec<Problem>>,
+    settings: Option<io::Result<Vec<u8>>>,
 }
 
 /// The system's news from these places, for as long as it lives.
@@ -85,6 +104,7 @@ impl Watcher {
             watch: None,
             deaf: false,
             stamps: None,
+            doubt: None,
             sure: false,
         }
     }
@@ -98,19 +118,19 @@ impl Watcher {
         self.arm().await;
         let mut rested = true;
         loop {
-            while !self.look(rested).await {
-                rested = self.quiet().await;
+            while !(rested && self.look().await) {
+                rested = self.rest().await;
             }
             loop {
                 tokio::select! {
                     () = self.news.notified() => {
-                        rested = self.quiet().await;
+                        rested = false;
                         break;
                     }
                     () = sleep(self.pace.poll) => {
                         self.arm().await;
                         if self.stamps.as_ref() != Some(&self.stamps().await) {
-                            rested = self.quiet().await;
+                            rested = false;
                             break;
                         }
                         if !self.sure {
@@ -122,10 +142,22 @@ impl Watcher {
         }
     }
 
+    /// Waits until the disk is at rest. `false` when it does not come to rest: then a glimpse of it is in force.
+    async fn rest(&mut self) -> bool {
+        let mut limit = self.pace.at_most;
+        while !self.quiet(limit).await {
+            if self.glimpses().await {
+                return false;
+            }
+            limit = self.pace.quiet * 2;
+        }
+        true
+    }
+
     /// Waits until the disk is at rest, following the places as they move. `false` when it does not come to rest.
-    async fn quiet(&mut self) -> bool {
+    async fn quiet(&mut self, at_most: Duration) -> bool {
         self.arm().await;
-        let limit = Instant::now() + self.pace.at_most;
+        let limit = Instant::now() + at_most;
         loop {
             // Without news, two equal stamps are what can be known of quiet.
             let before = match self.watch {
@@ -153,28 +185,80 @@ impl Watcher {
         }
     }
 
-    /// Reads all and hands it over. `false` when somebody wrote meanwhile, so that what was read may be torn; on a
-    /// disk that does not rest, a moment between two writes is tried for.
-    async fn look(&mut self, rested: bool) -> bool {
-        let (dir, settings) = (self.dir.clone(), self.settings_path());
-        let tries = if rested { 1 } else { RESTLESS_TRIES };
-        let read = blocking(move || {
-            let one_try = || {
-                let before = Stamps::take(&dir, settings.as_deref());
-                let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
-                let read = settings.as_deref().map(std::fs::read);
-                (before == Stamps::take(&dir, settings.as_deref())).then_some((before, folder, read))
-            };
-            (0..tries).find_map(|_| one_try())
-        });
-        let Some((stamps, folder, settings)) = read.await else { return false };
+    /// Reads all and hands it over. `false` when somebody wrote meanwhile, so that what was read may be torn.
+    async fn look(&mut self) -> bool {
+        let Some(Read { stamps, folder, settings }) = self.read().await else { return false };
+        let verdict = self.keeper.check(folder).await;
+        let lost = self.keeper.loses(&verdict);
+        if !lost.is_empty() && !self.stays(&stamps).await && !self.agree(lost) {
+            return false;
+        }
         self.sure = self.stamps.as_ref() == Some(&stamps);
         self.stamps = Some(stamps);
-        self.keeper.apply(folder).await;
+        self.doubt = None;
+        self.keeper.settle(verdict);
         if let (Some(file), Some(read)) = (&mut self.settings, settings) {
             file.look(read);
         }
         true
+    }
+
+    /// Whether nobody writes for a moment. A file that is deleted to be created is gone for a moment only, and the
+    /// look may fall into that.
+    async fn stays(&self, stamps: &Stamps) -> bool {
+        tokio::select! {
+            () = self.news.notified() => false,
+            () = sleep(AGAIN) => self.stamps().await == *stamps,
+        }
+    }
+
+    /// Reads a disk that does not rest between two writes, for as long as it would take to come to rest. Whether
+    /// something was handed over.
+    ///
+    /// Files may be half written, or gone until they are created again. So a glimpse that takes something away, or
+    /// that has problems, counts only when all glimpses agree for a while. Of the settings' file nothing is said.
+    async fn glimpses(&mut self) -> bool {
+        let end = Instant::now() + self.pace.quiet;
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() < end {
+            sleep(pause).await;
+            let began = Instant::now();
+            if let Some(read) = self.read().await {
+                let verdict = self.keeper.check(read.folder).await;
+                let lost = self.keeper.loses(&verdict);
+                if lost.is_empty() || self.agree(lost) {
+                    self.doubt = None;
+                    self.keeper.settle(verdict);
+                    return true;
+                }
+            }
+            // A large folder takes long to read and to check: not more than half of the time.
+            pause = (pause + Duration::from_millis(1)).max(began.elapsed());
+        }
+        false
+    }
+
+    /// Takes down what a glimpse lost. Whether enough of them agree.
+    fn agree(&mut self, lost: BTreeSet<String>) -> bool {
+        let (since, before) = match self.doubt.take() {
+            Some((same, since, count)) if same == lost => (since, count),
+            _ => (Instant::now(), 0),
+        };
+        self.doubt = Some((lost, since, before + 1));
+        before + 1 >= GLIMPSES && since.elapsed() >= self.pace.quiet * QUIETS
+    }
+
+    /// Everything as it is now. `None` when somebody wrote meanwhile.
+    async fn read(&self) -> Option<Read> {
+        let (dir, settings) = (self.dir.clone(), self.settings_path());
+        blocking(move || {
+            let stamps = Stamps::take(&dir, settings.as_deref());
+            let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
+            let read = settings.as_deref().map(std::fs::read);
+            let whole = stamps == Stamps::take(&dir, settings.as_deref());
+            whole.then_some(Read { stamps, folder, settings: read })
+        })
+        .await
     }
 
     /// Watches where the folder is by now. Whether that is elsewhere than before.

@@ -1,6 +1,8 @@
 //! Files are edited while phones ring.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use switchboard::call::EndReason;
@@ -75,6 +77,36 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
     let page = metrics();
     assert!(page.contains("switchboard_reloads_total{outcome=\"held_back\"} "), "{page}");
     assert!(page.contains("switchboard_roster_problems 0\n"), "{page}");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("assistants");
+    fs::create_dir(&dir).unwrap();
+    let file = dir.join("clinic.yaml");
+    fs::write(&file, CLINIC).unwrap();
+    fs::write(dir.join("other.yaml"), "instructions: You answer nobody.\n").unwrap();
+    let town = Town::on_disk(&dir, ModelOptions::default()).await;
+    let stop = Arc::<AtomicBool>::default();
+    let stopped = stop.clone();
+    let saving = tokio::task::spawn_blocking(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            fs::remove_file(&file).unwrap();
+            std::thread::sleep(Duration::from_millis(8));
+            fs::write(&file, CLINIC).unwrap();
+            std::thread::sleep(Duration::from_millis(6));
+        }
+    });
+    // Long enough for a disk that does not rest to be read three times.
+    for number in 0..75 {
+        ring(&town, &format!("CAburst{number}")).await;
+        over(&town, &format!("CAburst{number}")).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    saving.await.unwrap();
     town.quit().await;
 }
 

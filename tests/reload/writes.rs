@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use switchboard::reload::Pace;
@@ -187,6 +189,111 @@ async fn a_burst_of_saves_ends_in_the_last_one() {
     let reloads = house.count("Assistants reloaded");
     assert!((2..=7).contains(&reloads), "{:#?}", house.lines());
     house.quit().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_deleted_and_created_files_takes_nobody_out_of_service() {
+    let mut house = two().await;
+    let file = house.dir.join("a.yaml");
+    let burst = Burst::begin(move |save| {
+        fs::remove_file(&file).unwrap();
+        std::thread::sleep(Duration::from_millis(8));
+        fs::write(&file, assistant(&format!("save {save}"))).unwrap();
+        std::thread::sleep(Duration::from_millis(6));
+    });
+    let mut roster = house.roster.clone();
+    let gone = tokio::spawn(async move {
+        while roster.wait_for(|roster| roster.by_name("a").is_none()).await.is_err() {}
+    });
+    let began = Instant::now();
+    house.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::house::SLACK, "{:?}", began.elapsed());
+    // Long enough for a disk that does not rest to be read three times.
+    tokio::time::sleep(Duration::from_millis(7_500)).await;
+    let (last, done) = burst.end().await;
+    house.says("a", &format!("save {last}."), done, BURST).await;
+    assert!(!gone.is_finished(), "{:#?}", house.lines());
+    gone.abort();
+    assert_eq!((house.count("removed"), house.count("WARN")), (0, 0), "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_files_that_are_empty_for_a_while_is_no_problem() {
+    let mut house = two().await;
+    let file = house.dir.join("a.yaml");
+    let burst = Burst::begin(move |save| {
+        let mut file = fs::File::create(&file).unwrap();
+        std::thread::sleep(Duration::from_millis(8));
+        file.write_all(assistant(&format!("save {save}")).as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(6));
+    });
+    let began = Instant::now();
+    house.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::house::SLACK, "{:?}", began.elapsed());
+    tokio::time::sleep(Duration::from_millis(5_000)).await;
+    let (last, done) = burst.end().await;
+    house.says("a", &format!("save {last}."), done, BURST).await;
+    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
+    house.quit().await;
+}
+
+#[tokio::test]
+async fn what_is_gone_for_good_is_gone_although_others_are_written() {
+    let mut house = two().await;
+    let (gone, other) = (house.dir.join("a.yaml"), house.dir.join("b.yaml"));
+    let burst = Burst::begin(move |save| {
+        if save == 1 {
+            fs::remove_file(&gone).unwrap();
+        }
+        // The same text: nothing but the deletion is news.
+        fs::write(&other, assistant("others")).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    });
+    house.generation(3).await;
+    assert_eq!(house.roster.borrow().len(), 1);
+    house.line("removed a").await;
+    burst.end().await;
+    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
+    house.quit().await;
+}
+
+/// A house with the assistants `a` and `b`.
+async fn two() -> House {
+    House::with(Pace::default(), |root| {
+        write(&root.join("assistants/a.yaml"), assistant("one"));
+        write(&root.join("assistants/b.yaml"), assistant("others"));
+        root.join("assistants")
+    })
+    .await
+}
+
+/// Saves again and again, until it is ended.
+struct Burst {
+    stop: Arc<AtomicBool>,
+    saving: tokio::task::JoinHandle<(u32, Instant)>,
+}
+
+impl Burst {
+    fn begin(mut save: impl FnMut(u32) + Send + 'static) -> Burst {
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = stop.clone();
+        let saving = tokio::task::spawn_blocking(move || {
+            let mut last = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                last += 1;
+                save(last);
+            }
+            (last, Instant::now())
+        });
+        Burst { stop, saving }
+    }
+
+    /// Which save was the last, and when it was done.
+    async fn end(self) -> (u32, Instant) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.saving.await.unwrap()
+    }
 }
 
 #[tokio::test]

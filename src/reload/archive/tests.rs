@@ -262,6 +262,42 @@ fn bombs_do_not_go_off() {
     declared.extend_from_slice(&[0; 2048]);
     assert!(matches!(unpack(&gz(&declared)), Err(ArchiveError::Truncated)));
 
+    // One name of 30 million parts, packed into some kilobytes.
+    let endless = b"a/".repeat(30 * 1024 * 1024);
+    let pax = |value: &[u8]| {
+        // The length counts itself.
+        let rest = value.len() + " path=\n".len();
+        let digits = (rest + rest.to_string().len()).to_string().len();
+        [format!("{} path=", rest + digits).as_bytes(), value, b"\n"].concat()
+    };
+    for (kind, short, long) in [
+        (EntryType::GNULongName, endless[..5000].to_vec(), endless.clone()),
+        (EntryType::XHeader, pax(&endless[..5000]), pax(&endless)),
+    ] {
+        let named = |bytes: &[u8]| {
+            let bomb = tar().raw(b"x", kind, bytes).file("b.yaml", "x").gz();
+            assert!(bomb.len() < 1024 * 1024, "it is small as it comes");
+            unpack(&bomb)
+        };
+        assert!(matches!(named(&short), Err(ArchiveError::LongName)), "{kind:?}");
+        assert!(matches!(named(&long), Err(ArchiveError::LargeHead)), "{kind:?}");
+    }
+    // The headers of one entry count, not those of all.
+    let noted = |archive: Tar| archive.raw(b"x", EntryType::XHeader, &pax(&vec![b'a'; 4000]));
+    let large = vec![b'x'; 300 * 1024];
+    let archive = (0..400).fold(tar(), |archive, _| noted(archive).file("short", &large[..4000]));
+    assert!(archive.file("large", &large).file("a.yaml", "x").unpack().is_ok());
+    let mut sparse = Header::new_gnu();
+    sparse.set_path("b.yaml").unwrap();
+    sparse.set_entry_type(EntryType::GNUSparse);
+    sparse.set_size(0);
+    sparse.as_gnu_mut().unwrap().realsize = *b"00000000000\0";
+    sparse.set_cksum();
+    let mut archive = tar().file("a.yaml", "x");
+    archive.0.append(&sparse, io::empty()).unwrap();
+    let said = archive.refused();
+    assert!(said.starts_with("the archive is refused whole: `b.yaml` is a sparse file"), "{said}");
+
     let many = |count| (0..count).fold(tar(), |archive, at| archive.file(format!("{at}.txt"), ""));
     assert!(matches!(many(10_001).unpack(), Err(ArchiveError::TooMany)));
     assert!(many(MOST_ENTRIES - 1).file("a.yaml", "x").unpack().is_ok());
