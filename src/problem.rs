@@ -82,21 +82,25 @@ impl Source {
         &self.path
     }
 
-    /// Stars out a whole span as well: a value that is a secret.
-    pub fn hide(&mut self, span: Span) {
-        let end = (span.start + span.len).min(self.shown.len());
-        if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
-            return;
-        }
-        let mut shown = self.shown[..span.start].to_owned();
-        for c in self.shown[span.start..end].chars() {
-            match c {
-                '\n' | '\r' | ' ' => shown.push(c),
-                _ => shown.extend(std::iter::repeat_n('*', c.len_utf8())),
+    /// Stars out whole spans as well: values that are secrets. They may lie within each other.
+    pub fn hide(&mut self, mut spans: Vec<Span>) {
+        spans.sort_by_key(|span| span.start);
+        let mut shown = self.shown.as_bytes().to_vec();
+        let mut done = 0;
+        for span in spans {
+            let end = (span.start + span.len).min(shown.len());
+            if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
+                continue;
+            }
+            let from = span.start.max(done);
+            done = end.max(done);
+            let hidden = shown.get_mut(from..end).unwrap_or_default();
+            for byte in hidden.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r' | b' ')) {
+                *byte = b'*';
             }
         }
-        shown.push_str(&self.shown[end..]);
-        self.shown = shown.into();
+        // Only whole characters were replaced, by stars.
+        self.shown = String::from_utf8(shown).unwrap_or_default().into();
     }
 
     pub fn error(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {

@@ -127,13 +127,10 @@ impl<'a> Check<'a> {
     fn server_url(&self, node: &Node, kind: ToolKind) {
         let w = self.written;
         let Some(text) = w.text(node, "url") else { return };
-        let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
         let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url.filter(Url::has_host) else {
-            let message = match node.scalar().is_some_and(|s| s.expanded()) {
-                true => format!("the value of `{shown}` is not the address of a server"),
-                false => format!("`{shown}` is not the address of a server"),
-            };
+            // The value is not quoted: it may hold a password.
+            let message = "`url` is not the address of a server";
             return w.error_help(node.span, "url.invalid", message, "it starts with https:// or http://");
         };
         if !url.username().is_empty() || url.password().is_some() {
@@ -289,8 +286,7 @@ impl<'a> Check<'a> {
                 if !text.is_empty()
                     && !["https://", "http://", "{{"].iter().any(|start| text.starts_with(start))
                 {
-                    let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                    let message = format!("`{shown}` is not the address of a server");
+                    let message = "`url` is not the address of a server";
                     w.error_help(node.span, "url.invalid", message, "it starts with https:// or http://");
                 }
             }
