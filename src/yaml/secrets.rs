@@ -59,13 +59,14 @@ fn value(line: &str, is_secret: &dyn Fn(&str) -> bool) -> Option<usize> {
     let of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     let mut at = 0;
     while let Some(next) = line[at..].find(of_name) {
+        let inside = line[..at + next].ends_with("${");
         let name = &line[at + next..];
         let name = &name[..name.find(|c| !of_name(c)).unwrap_or(name.len())];
         at += next + name.len();
         let behind = line[at..].trim_start_matches(['"', '\'', ' ', '\t']);
         let Some(value) = behind.strip_prefix([':', '=']).map(str::trim_start) else { continue };
         // What comes from the environment is shown as it is written.
-        if !value.trim_start_matches(['"', '\'']).starts_with("${") && is_secret(name) {
+        if !inside && !value.trim_start_matches(['"', '\'']).starts_with("${") && is_secret(name) {
             return Some(line.len() - value.len());
         }
     }
