@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
         let named = map.has("url") || map.has("command");
         let (url, command) = (map.take("url"), map.take("command").filter(|node| !empty(node)));
         if !named {
-            let message = format!("`{}` does not say where its tools are", key.name);
+            let message = format!("`{}` does not say where its tools are", problem::shown(&key.name));
             w.error_help(
                 key.span,
                 "mcp.where",
@@ -200,7 +200,8 @@ impl<'a> Check<'a> {
             match map.take("description") {
                 Some(node) => drop(w.text(node, "description")),
                 None => {
-                    let message = format!("the function `{}` has no `description`", key.name);
+                    let message =
+                        format!("the function `{}` has no `description`", problem::shown(&key.name));
                     let help = "say in a sentence what it does, and when to use it: the model reads it";
                     w.error_help(key.span, "function.description", message, help);
                 }
@@ -212,8 +213,10 @@ impl<'a> Check<'a> {
                 (Some(node), None) => on = self.function_of_server(node, servers),
                 (None, Some(node)) => self.function_over_http(node),
                 _ => {
-                    let message =
-                        format!("the function `{}` must say where a call of it goes, once", key.name);
+                    let message = format!(
+                        "the function `{}` must say where a call of it goes, once",
+                        problem::shown(&key.name)
+                    );
                     let help = "write `mcp: { server: …, tool: … }` or `http: { url: … }`";
                     w.error_help(key.span, "function.where", message, help);
                 }
@@ -370,7 +373,8 @@ impl<'a> Check<'a> {
     fn not_run(&self, boxes: Vec<(&'a Key, Toolbox)>, what: &str) -> Vec<Toolbox> {
         let on: Vec<&(&Key, Toolbox)> = boxes.iter().filter(|(_, toolbox)| toolbox.on).collect();
         if let Some((key, _)) = on.first() {
-            let names: Vec<&str> = on.iter().map(|(key, _)| key.name.as_str()).collect();
+            let names: Vec<String> = on.iter().map(|(key, _)| problem::shown(&key.name)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let message = format!("this version cannot yet {what}: no call has {}", problem::list(&names));
             let help = "it may stay here for a later version, but no instruction should promise it";
             self.written.warning(key.span, "not_yet", message, help);
