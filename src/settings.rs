@@ -5,6 +5,7 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod env_file;
 mod providers;
 
 use std::collections::BTreeMap;
