@@ -75,28 +75,32 @@ impl fmt::Debug for Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        Source { path: path.into(), shown: visible(&star_digits(text)).into() }
+        Source { path: fenced(path).into(), shown: visible(&star_digits(text)).into() }
     }
 
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Stars out a whole span as well: a value that is a secret.
-    pub fn hide(&mut self, span: Span) {
-        let end = (span.start + span.len).min(self.shown.len());
-        if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
-            return;
-        }
-        let mut shown = self.shown[..span.start].to_owned();
-        for c in self.shown[span.start..end].chars() {
-            match c {
-                '\n' | '\r' | ' ' => shown.push(c),
-                _ => shown.extend(std::iter::repeat_n('*', c.len_utf8())),
+    /// Stars out whole spans as well: values that are secrets. They may lie within each other.
+    pub fn hide(&mut self, mut spans: Vec<Span>) {
+        spans.sort_by_key(|span| span.start);
+        let mut shown = self.shown.as_bytes().to_vec();
+        let mut done = 0;
+        for span in spans {
+            let end = (span.start + span.len).min(shown.len());
+            if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
+                continue;
+            }
+            let from = span.start.max(done);
+            done = end.max(done);
+            let hidden = shown.get_mut(from..end).unwrap_or_default();
+            for byte in hidden.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r' | b' ')) {
+                *byte = b'*';
             }
         }
-        shown.push_str(&self.shown[end..]);
-        self.shown = shown.into();
+        // Only whole characters were replaced, by stars.
+        self.shown = String::from_utf8(shown).unwrap_or_default().into();
     }
 
     pub fn error(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
@@ -112,11 +116,11 @@ impl Problem {
     /// A problem of a file as a whole, or of a setting.
     pub fn about(file: &str, code: &'static str, message: impl Into<String>) -> Problem {
         Problem {
-            file: file.to_owned(),
+            file: fenced(file),
             span: None,
             severity: Severity::Error,
             code,
-            message: message.into(),
+            message: fenced(&message.into()),
             help: None,
             also: None,
             source: None,
@@ -124,7 +128,7 @@ impl Problem {
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Problem {
-        self.help = Some(help.into());
+        self.help = Some(fenced(&help.into()));
         self
     }
 
@@ -138,7 +142,7 @@ impl Problem {
         self.also = Some(Also {
             file: source.path().to_owned(),
             span,
-            message: message.into(),
+            message: fenced(&message.into()),
             source: source.clone(),
         });
         self
@@ -259,7 +263,9 @@ pub fn pretty(problems: &[Problem]) -> String {
     let handler = miette::GraphicalReportHandler::new();
     let mut out = String::new();
     for problem in problems {
-        if too_wide(problem) || handler.render_report(&mut out, &Report(problem)).is_err() {
+        // A place in a text that is not shown, as in `.env`, has nothing to draw.
+        let unseen = problem.span.is_some() && problem.source.is_none();
+        if unseen || too_wide(problem) || handler.render_report(&mut out, &Report(problem)).is_err() {
             out.push_str(&plain(std::slice::from_ref(problem)));
         }
         if let Some(also) = &problem.also {
@@ -306,36 +312,53 @@ fn pointer(out: &mut String, source: &Source, span: Span) {
 }
 
 /// Stars out the middle of what may be a phone number, keeping each byte's place: seven digits or more in a row, as
-/// many after a plus however they are parted, or ten that are parted as people part numbers.
+/// many after a plus however they are parted, or ten that are parted as people part numbers. Digits of every script
+/// are digits, and after a plus the letter O is one.
 fn star_digits(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = text.to_owned().into_bytes();
-    let mut star = |digits: &[usize]| {
-        let shown = 4.min(digits.len() - 5);
-        digits[shown..digits.len() - 2].iter().for_each(|&place| out[place] = b'*');
+    /// How many signs part two digits at most.
+    const GAP: usize = 5;
+    let parts = |c: char| {
+        matches!(c, ' ' | '-' | '.' | '(' | ')' | '/' | '_')
+            || (!c.is_ascii() && (c.is_whitespace() || matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')))
     };
-    let mut at = 0;
-    let mut digits: Vec<usize> = Vec::new();
-    while let Some(next) = bytes[at..].iter().position(u8::is_ascii_digit) {
-        at += next;
-        let plus = at > 0 && bytes[at - 1] == b'+';
+    let mut out = text.to_owned().into_bytes();
+    let mut star = |digits: &[(usize, usize)]| {
+        let shown = 4.min(digits.len() - 5);
+        digits[shown..digits.len() - 2].iter().for_each(|&(place, len)| out[place..place + len].fill(b'*'));
+    };
+    let mut letters = text.char_indices().peekable();
+    let mut digits: Vec<(usize, usize)> = Vec::new();
+    let mut before = ' ';
+    while let Some(&(_, first)) = letters.peek() {
+        if !first.is_numeric() {
+            before = first;
+            letters.next();
+            continue;
+        }
+        let plus = matches!(before, '+' | '＋');
         digits.clear();
-        while let Some(byte) = bytes.get(at) {
-            match byte {
-                b'0'..=b'9' => digits.push(at),
-                b' ' | b'-' | b'.' | b'(' | b')' => {}
+        let mut gap = 0;
+        while let Some(&(at, c)) = letters.peek() {
+            match c {
+                c if c.is_numeric() || (plus && matches!(c, 'o' | 'O')) => {
+                    digits.push((at, c.len_utf8()));
+                    gap = 0;
+                }
+                '\n' | '\r' | '+' | '*' | '•' => break,
+                c if gap < GAP && (parts(c) || (plus && !c.is_ascii_alphabetic())) => gap += 1,
                 _ => break,
             }
-            at += 1;
+            before = c;
+            letters.next();
         }
         if digits.len() >= if plus { 7 } else { 10 } {
             star(&digits);
             continue;
         }
-        let runs = digits.chunk_by(|one, next| one + 1 == *next);
+        let runs = digits.chunk_by(|one, next| one.0 + one.1 == next.0);
         runs.filter(|run| run.len() >= 7).for_each(&mut star);
     }
-    // Only digits were replaced, by stars.
+    // Only whole characters were replaced, by stars.
     String::from_utf8(out).unwrap_or_default()
 }
 
@@ -366,6 +389,11 @@ fn visible(text: &str) -> String {
 /// A text of others with its phone numbers starred out.
 pub fn masked(text: &str) -> String {
     visible(&star_digits(text))
+}
+
+/// A sentence as it may go to a terminal or a log, in one line: what is quoted in it writes no lines of its own.
+fn fenced(text: &str) -> String {
+    masked(text).replace(['\n', '\r', '\t'], " ")
 }
 
 /// A value as a message may show it: short, and with no phone number in it.
@@ -512,6 +540,38 @@ mod tests {
         assert_eq!(star_digits("2026-12-24 18:30"), "2026-**-** 18:30");
         assert_eq!(star_digits("port 5050"), "port 5050");
         assert_eq!(shown("+15550100001"), "+1555*****01");
+        for (number, starred) in [
+            ("+1_555_010_0001", "+1_555_***_**01"),
+            ("+1/555/010/0001", "+1/555/***/**01"),
+            ("+1\u{a0}555\u{a0}010\u{a0}0001", "+1\u{a0}555\u{a0}***\u{a0}**01"),
+            ("1\u{2011}555\u{2011}010\u{2011}0001", "1\u{2011}555\u{2011}***\u{2011}**01"),
+            ("+1555O1OOOO1", "+1555*****O1"),
+            ("+１５５５０１００００１", "+１５５５***************０１"),
+            ("+١٥٥٥٠١٠٠٠٠١", "+١٥٥٥**********٠١"),
+            ("+1 555 of 2", "+1 555 of 2"),
+        ] {
+            assert_eq!(star_digits(number), starred);
+            assert_eq!(star_digits(starred), starred);
+        }
+    }
+
+    #[test]
+    fn no_name_in_a_sentence_writes_a_line_or_commands_the_terminal() {
+        let source = Source::new("+15550100008.yaml", "x: 1\n");
+        let span = Span { start: 0, len: 1, line: 1, column: 1 };
+        let name = "x\nforged: \u{1b}[31m+15550100001";
+        let problem = source.error(span, "x", name).help(name).also(&source, span, name);
+        let about = Problem::about(&format!("{name}.yaml"), "x", name);
+        let problems = [problem, about];
+        let lines = problems.iter().map(Problem::line).collect::<Vec<_>>().join(" ");
+        assert!(!lines.contains('\n'), "{lines}");
+        for text in [plain(&problems), json(&problems), github(&problems), lines] {
+            assert!(!text.contains("\nforged") && !text.contains("\\nforged"), "{text}");
+            assert!(!text.contains('\u{1b}') && !text.contains("u001b"), "{text}");
+            assert!(!text.contains("0100001") && !text.contains("0100008"), "{text}");
+        }
+        let drawn = pretty(&problems);
+        assert!(!drawn.contains("\nforged") && !drawn.contains("01000"), "{drawn}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod env_file;
 mod providers;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use url::{Host, Url};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::{OPENAI_REALTIME_URL, Provider};
 use crate::secret::Secret;
-use crate::yaml::{self, Kind, MISSING, SourceFile};
+use crate::yaml::{self, Kind, MISSING, SourceFile, secrets};
 
 /// Where settings come from.
 #[derive(Clone, Default)]
@@ -350,16 +351,18 @@ impl Reader {
             }
             Some(Kind::Scalar(_)) | None => &[],
         };
-        hide_lines(&mut document.source, &file.bytes);
+        let text = yaml::text("", &file.bytes).unwrap_or_default();
+        let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
+        let mut hidden = secrets::lines(text, document.root.is_none(), &is_named);
         for (key, node) in entries {
-            let secret = NAMES.iter().any(|(name, secret)| *secret && name.eq_ignore_ascii_case(&key.name));
-            if secret {
-                document.source.hide(node.span);
-            }
-            if key.name == PROVIDERS {
-                providers::hide(&mut document.source, node);
+            // What a misspelt name holds, nobody knows.
+            let plain = NAMES.iter().any(|(name, secret)| !secret && name.eq_ignore_ascii_case(&key.name));
+            match key.name == PROVIDERS {
+                true => providers::secrets(node, &mut hidden),
+                false => secrets::values(node, !plain, &is_named, &mut hidden),
             }
         }
+        document.source.hide(hidden);
         let source = &document.source;
         let mut seen_providers = false;
         // Where the keys of providers stand.
@@ -578,35 +581,6 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => true,
-    }
-}
-
-/// Hides what follows a secret's name on its line, also in a file that is no valid YAML.
-fn hide_lines(source: &mut Source, bytes: &[u8]) {
-    let Ok(text) = yaml::text("", bytes) else { return };
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let lower = line.to_ascii_lowercase();
-        let secrets = NAMES.iter().filter(|(_, secret)| *secret).map(|(name, _)| name.to_lowercase());
-        // A provider's key stands behind this word alone.
-        let starts =
-            |at: &usize| !lower[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
-        let key = lower.match_indices("key").map(|(at, _)| at).find(|at| {
-            let rest = lower[at + 3..].trim_start_matches(['"', '\'']).trim_start();
-            starts(at) && rest.starts_with(':')
-        });
-        if let Some(at) = key {
-            let from = (at + 4).min(line.trim_end().len());
-            source.hide(Span { start: start + from, len: line.len() - from, ..Span::default() });
-        }
-        for name in secrets {
-            if let Some(at) = lower.find(&name) {
-                // The name, and the colon after it, stay.
-                let from = (at + name.len() + 1).min(line.trim_end().len());
-                source.hide(Span { start: start + from, len: line.len() - from, ..Span::default() });
-            }
-        }
-        start += line.len();
     }
 }
 

@@ -5,8 +5,10 @@
 //! came from the environment is never shown: it prints as it was written.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod secrets;
 mod syntax;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -353,24 +355,33 @@ impl<'de> Visitor<'de> for RawVisitor {
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// The line, column and offset that were asked for last: most go on from there.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Lines<'a> {
         let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-        Lines { text, starts: std::iter::once(0).chain(breaks).collect() }
+        Lines { text, starts: std::iter::once(0).chain(breaks).collect(), last: Cell::new((1, 1, 0)) }
     }
 
     /// A parser's location as a span that lies within the text, whatever the parser said.
     fn at(&self, location: Location) -> Span {
         let line = (location.line() as usize).clamp(1, self.starts.len());
-        let mut column = (location.column() as usize).max(1);
-        let start_of_line = self.starts[line - 1];
-        let rest = &self.text[start_of_line..];
-        let wide = rest.lines().next().unwrap_or_default().chars().count();
-        column = column.min(wide + 1);
-        let start =
-            rest.char_indices().nth(column - 1).map_or(self.text.len(), |(offset, _)| start_of_line + offset);
+        let wanted = (location.column() as usize).max(1);
+        // A line may be as long as the file: to count each column from its start takes the square of the time.
+        let (mut column, mut start) = match self.last.get() {
+            (last, column, offset) if last == line && column <= wanted => (column, offset),
+            _ => (1, self.starts[line - 1]),
+        };
+        for c in self.text[start..].chars().take(wanted - column) {
+            if c == '\n' || self.text[start..].starts_with("\r\n") {
+                break;
+            }
+            column += 1;
+            start += c.len_utf8();
+        }
+        self.last.set((line, column, start));
         let tail = &self.text[start..];
         let chars = location.span().len() as usize;
         let len = tail.char_indices().nth(chars).map_or(tail.len(), |(offset, _)| offset);
@@ -408,7 +419,8 @@ impl<'a> Lines<'a> {
     /// A block's place is its first line of text; the sign that opened it ends the line above.
     fn block_style(&self, span: Span) -> Option<Style> {
         let line_start = *self.starts.get(span.line.checked_sub(1)?)?;
-        if !self.text[line_start..span.start].trim().is_empty() {
+        // From behind: the lines that begin with a thousand spaces are few, and the values in them many.
+        if self.text[line_start..span.start].bytes().rev().any(|b| !b.is_ascii_whitespace()) {
             return None;
         }
         let above = self.text[..line_start].trim_end().lines().next_back()?;

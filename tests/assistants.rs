@@ -405,6 +405,22 @@ mod properties {
             ("powers of powers", filled("instructions: \"{{ 1", "**1", " }}\"\n")),
             ("texts set in texts", filled(words, "{% set x %}", "\n")),
             ("control characters", filled("instructions: ", "\u{1b}", "\n")),
+            ("tokens", filled("description: \"", "token:", "\"\n")),
+            ("addresses", filled("description: \"", "x://a@", "\"\n")),
+            ("keys on lines", filled("", "token: x\n", "")),
+            ("items in one line", filled("fragments: [", "'nobody at é', ", "x]\n")),
+            (
+                "items behind spaces",
+                filled(&format!("fragments:\n {}[", " ".repeat(FULL / 2)), "x, ", "x]\n"),
+            ),
+            ("numbers in one line", {
+                let numbers: Vec<String> = (0..9_000).map(|at| format!("+1555{at:07}")).collect();
+                format!("numbers: [{}]\n", numbers.join(", "))
+            }),
+            ("callers in one line", {
+                let callers: Vec<String> = (0..9_000).map(|at| format!("+1555{at:07}: A")).collect();
+                format!("callers: {{ {} }}\n", callers.join(", "))
+            }),
             ("carriage returns", filled("instructions: x", "\r", "\n")),
             ("more than a file may have", "x".repeat(FULL + 1)),
         ];

@@ -248,7 +248,7 @@ fn what_cannot_be_rehearsed_is_a_sentence() {
         (
             &["personal", "--to", "+15550100001"],
             1,
-            "error: +15550100001 rings `clinic`, not `personal`: leave out the name or the number\n",
+            "error: +1555•••01 rings `clinic`, not `personal`: leave out the name or the number\n",
         ),
         (&["--caller", "none.wav"], 1, "error: the recording `none.wav` (--caller) cannot be read: "),
         (

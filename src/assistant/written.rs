@@ -78,6 +78,7 @@ impl Written {
 
     /// The keys of a map; `name` is the map's own key, empty at the top. Double keys are noted.
     pub fn map<'a>(&'a self, node: &'a Node, name: &str, example: &str) -> Option<Fields<'a>> {
+        let name = &*problem::shown(name);
         let Kind::Map(entries) = &node.kind else {
             let message = match name {
                 "" => format!("an assistant is a map of keys, and this file is {}", node.what()),

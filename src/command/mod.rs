@@ -22,11 +22,13 @@ use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
 use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{LogFormat, Settings, Sources};
+use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";
+/// What adds to the environment, where there is one.
+const ENV_FILE: &str = ".env";
 
 /// Answers phone numbers with voice assistants.
 #[derive(Debug, Parser)]
@@ -263,19 +265,10 @@ pub(crate) fn folder(
 }
 
 /// The environment, with what `.env` adds; the file never overrides.
-pub(crate) fn environment() -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn environment() -> Result<BTreeMap<String, String>, Vec<Problem>> {
     let mut environment = BTreeMap::new();
-    match dotenvy::from_path_iter(".env") {
-        Ok(lines) => {
-            for line in lines {
-                let (name, value) =
-                    line.map_err(|_| anyhow!("`.env` has a line that is not NAME=value; mend or remove it"))?;
-                environment.insert(name, value);
-            }
-        }
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(dotenvy::Error::Io(error)) => return Err(error).context("`.env` cannot be read"),
-        Err(_) => return Err(anyhow!("`.env` cannot be read as lines of NAME=value")),
+    if let Some(bytes) = read_or_none(ENV_FILE)? {
+        environment.extend(env_file::read(ENV_FILE, &bytes)?);
     }
     environment.extend(
         std::env::vars_os()
@@ -285,11 +278,17 @@ pub(crate) fn environment() -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// `switchboard.yaml`, where there is one.
-pub(crate) fn settings_file() -> anyhow::Result<Option<SourceFile>> {
-    match std::fs::read(FILE) {
-        Ok(bytes) => Ok(Some(SourceFile::new(FILE, bytes))),
+pub(crate) fn settings_file() -> Result<Option<SourceFile>, Vec<Problem>> {
+    Ok(read_or_none(FILE)?.map(|bytes| SourceFile::new(FILE, bytes)))
+}
+
+fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context("`switchboard.yaml` cannot be read"),
+        Err(error) => {
+            Err(vec![Problem::about(path, "file.unreadable", format!("this file cannot be read: {error}"))])
+        }
     }
 }
 

@@ -45,11 +45,13 @@ pub(super) fn choose(
         },
         (None, Some(to)) => match roster.find(to) {
             Some(assistant) => assistant,
-            None => bail!(
-                "nobody answers {}; the numbers of this folder are {}",
-                to.expose(),
-                problem::list(&numbers(roster))
-            ),
+            None => {
+                let numbers = numbers(roster);
+                match problem::list(&numbers.iter().map(String::as_str).collect::<Vec<_>>()) {
+                    none if none.is_empty() => bail!("nobody answers {to}: no assistant here has a number"),
+                    numbers => bail!("nobody answers {to}; the numbers of this folder are {numbers}"),
+                }
+            }
         },
         (None, None) => {
             let first = roster.iter().next().context("there is no assistant in the folder")?;
@@ -69,12 +71,7 @@ pub(super) fn choose(
         && let Some(other) = roster.find(to)
         && other.name() != assistant.name()
     {
-        bail!(
-            "{} rings `{}`, not `{}`: leave out the name or the number",
-            to.expose(),
-            other.name(),
-            assistant.name()
-        );
+        bail!("{to} rings `{}`, not `{}`: leave out the name or the number", other.name(), assistant.name());
     }
     let to = to.or_else(|| assistant.numbers().first().cloned());
     let to =
@@ -99,8 +96,9 @@ fn caller(text: &str) -> anyhow::Result<String> {
     }
 }
 
-fn numbers(roster: &Roster) -> Vec<&str> {
-    roster.iter().flat_map(|assistant| assistant.numbers()).map(PhoneNumber::expose).collect()
+/// As they are shown.
+fn numbers(roster: &Roster) -> Vec<String> {
+    roster.iter().flat_map(|assistant| assistant.numbers()).map(PhoneNumber::to_string).collect()
 }
 
 /// A number of fiction that no assistant claims.
@@ -144,7 +142,7 @@ mod tests {
                 "two that differ",
                 Some("ann"),
                 Some("+441632960000"),
-                "+441632960000 rings `bob`, not `ann`: leave out the name or the number",
+                "+4416•••00 rings `bob`, not `ann`: leave out the name or the number",
             ),
         ] {
             let found = match choose(&three, name, to, None) {
@@ -165,7 +163,10 @@ mod tests {
     fn a_number_that_nobody_answers_is_an_error() {
         let one = roster(&[("ann", "\"+15550100007\"")]);
         let error = choose(&one, None, Some("+15550100008"), None).unwrap_err().to_string();
-        assert_eq!(error, "nobody answers +15550100008; the numbers of this folder are `+15550100007`");
+        assert_eq!(error, "nobody answers +1555•••08; the numbers of this folder are `+1555•••07`");
+        let none = roster(&[("ann", "")]);
+        let error = choose(&none, None, Some("+15550100008"), None).unwrap_err().to_string();
+        assert_eq!(error, "nobody answers +1555•••08: no assistant here has a number");
         assert_eq!(choose(&one, None, None, Some("anonymous")).unwrap().from, "+266696687");
     }
 }

@@ -13,7 +13,7 @@ use crate::provider::{
     Abilities, Auth, Dialect, Engine, Model, Provider, Transcriber, Transcribing, TurnDetection,
 };
 use crate::secret::Secret;
-use crate::yaml::{Key, Kind, MISSING, Node, Scalar};
+use crate::yaml::{Key, Kind, MISSING, Node, Scalar, secrets};
 
 /// The keys of one provider.
 const PROVIDER: [&str; 5] = ["url", "key", "auth", "dialect", "abilities"];
@@ -40,18 +40,30 @@ const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"]
 /// Names in a query that would hold a secret where everybody reads it.
 const SECRET_QUERIES: [&str; 6] = ["key", "api_key", "api-key", "apikey", "token", "access_token"];
 
-/// Stars out every key, and every URL that may hold one, before anything of the file is shown.
-pub(super) fn hide(source: &mut Source, node: &Node) {
+/// Where every key stands, and every URL that may hold one: nothing of them is shown.
+pub(super) fn secrets(node: &Node, hidden: &mut Vec<Span>) {
     for (_, provider) in entries(node) {
+        if provider.scalar().is_some() {
+            hidden.push(provider.span);
+        }
         for (key, value) in entries(provider) {
             let is_secret = match key.name.as_str() {
                 "url" => value.scalar().is_some_and(|scalar| scalar.text().contains(['@', '?'])),
-                "auth" | "dialect" | "abilities" => false,
+                // The key itself, where the name of its header is meant.
+                "auth" => value.scalar().is_none_or(|scalar| !is_header(scalar.text().trim())),
+                "dialect" => false,
+                "abilities" => {
+                    for (key, value) in entries(value) {
+                        let known = ABILITIES.contains(&key.name.as_str());
+                        secrets::values(value, !known, &secrets::named, hidden);
+                    }
+                    false
+                }
                 // A misspelt `key` holds a key, too.
                 _ => true,
             };
             if is_secret {
-                source.hide(value.span);
+                secrets::values(value, true, &secrets::named, hidden);
             }
         }
     }
@@ -306,15 +318,12 @@ impl<'a> Reading<'a> {
 
     fn auth(&mut self, node: &Node) -> Option<Auth> {
         let text = self.text(node, "auth")?;
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         match text.as_str() {
             "bearer" | "Bearer" => Some(Auth::Bearer),
-            name if name.len() <= 64 && name.bytes().all(is_name) => {
-                Some(Auth::Header(name.to_ascii_lowercase()))
-            }
+            name if is_header(name) => Some(Auth::Header(name.to_ascii_lowercase())),
             _ => {
-                let message =
-                    format!("`auth` must be `bearer` or the name of a header; `{}` is not", shown(node));
+                // The value is not quoted: it may be the key.
+                let message = "`auth` must be `bearer` or the name of a header, and this is neither";
                 self.wrong(node.span, "provider.auth", message, "write `auth: bearer`, or `auth: api-key`");
                 None
             }
@@ -457,6 +466,11 @@ impl<'a> Reading<'a> {
     fn wrong(&mut self, at: Span, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(self.source.error(at, code, message).help(help));
     }
+}
+
+fn is_header(name: &str) -> bool {
+    let of_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    name.len() <= 64 && name.bytes().all(of_name)
 }
 
 fn shown(node: &Node) -> String {

@@ -163,8 +163,25 @@ fn an_empty_file_is_no_problem() {
 
 #[test]
 fn a_broken_file_shows_no_secret() {
-    let problems = read(Some("twilio_auth_token: hunter2\nport: [1\n"), &[]).unwrap_err();
-    assert!(!problem::pretty(&problems).contains("hunter2"), "{}", problem::pretty(&problems));
+    for text in [
+        "twilio_auth_token: hunter2\nport: [1\n",
+        "open_ai_key: hunter2\n  port: 1\n",
+        "openai_token: hunter2\n  port: 1\n",
+        "twilio_auth_token:\n- hunter2\n  a: b\n",
+        "twilio_auth_token:\n  - a: hunter2\n - hunter2: b\n",
+        "openai_api_key: |\nhunter2\nport: 1\n",
+        "providers:\n  azure:\n    key: >-\n      hunter2\n     hunter2: x\n",
+        // These are valid YAML.
+        "open_ai: hunter2\n",
+        "open_ai:\n- [hunter2]\n",
+        "openai_api_key:\n  a: hunter2\n",
+        "providers: { azure: { url: \"wss://a.example.com\", auth: \"Bearer hunter2\" } }\n",
+        "providers: { azure: { url: \"wss://a.example.com\", abilities: { kee: hunter2 } } }\n",
+    ] {
+        let problems = read(Some(text), &[]).unwrap_err();
+        let shown = format!("{}{}", problem::plain(&problems), problem::pretty(&problems));
+        assert!(!shown.contains("hunter2"), "{text}: {shown}");
+    }
 }
 
 #[test]

@@ -101,7 +101,9 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
         );
     }
     if has("simple key expected ':'") {
-        let word = line.split_whitespace().next().unwrap_or("key");
+        // The lines of a secret are not told again.
+        let secret = above.is_some_and(|(_, above)| super::secrets::named(above));
+        let word = line.split_whitespace().next().filter(|_| !secret).unwrap_or("key");
         let help = format!("write `{}: …`, and a longer text indented below `|`", problem::shown(word));
         return wrong("there is no colon after the key", &help);
     }

@@ -1,58 +1,74 @@
-//! Secrets that stand in a file, where they should not, are kept out of what is shown of it.
+//! Secrets that stand in an assistant's file are kept out of what is shown of it.
 
 use crate::problem::{Source, Span};
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node, secrets};
 
-/// The keys whose values are secrets, in lower case.
-const KEYS: [&str; 4] = ["token", "password", "authorization", "api_key"];
+/// The keys of a server in `mcp`, and of a function and its `http`, whose values are shown unless they look like a
+/// secret. What an unknown key holds, nobody knows.
+const KNOWN: [&str; 24] = [
+    "via",
+    "url",
+    "user",
+    "allow",
+    "approval",
+    "timeout",
+    "filler_after",
+    "tools",
+    "instructions",
+    "description",
+    "parameters",
+    "mcp",
+    "http",
+    "stop_on_interruption",
+    "server",
+    "tool",
+    "method",
+    "body",
+    "success",
+    "answer",
+    "command",
+    "env",
+    "headers",
+    "fixed",
+];
 
 /// Stars out every secret in the text that problems show: also in a file that is no valid YAML.
 pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
-    let mut start = 0;
-    let lower = text.to_ascii_lowercase();
-    let keys: Vec<&str> = KEYS.into_iter().filter(|key| lower.contains(key)).collect();
-    let urls = text.contains("://");
-    for line in text.split_inclusive('\n').take_while(|_| urls || !keys.is_empty()) {
-        for key in &keys {
-            for (at, _) in lower[start..start + line.len()].match_indices(key) {
-                let rest = &line[at + key.len()..];
-                let value = rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':').map(str::trim_start);
-                // What comes from the environment is shown as it is written.
-                let Some(value) =
-                    value.filter(|value| !value.trim_start_matches(['"', '\'']).starts_with("${"))
-                else {
-                    continue;
-                };
-                let from = line.len() - value.len();
-                source.hide(Span { start: start + from, len: value.trim_end().len(), ..Span::default() });
-            }
-        }
-        // `https://user:password@host`.
-        for (at, _) in line.match_indices("://") {
-            let authority = line[at + 3..].split(['/', '"', '\'', ' ', ',', '}']).next().unwrap_or_default();
-            if let Some(end) = authority.rfind('@') {
-                source.hide(Span { start: start + at + 3, len: end, ..Span::default() });
-            }
-        }
-        start += line.len();
-    }
+    let owners = |name: &str| matches!(name, "headers" | "env");
+    let mut hidden = match root {
+        Some(_) => secrets::lines(text, false, &secrets::named),
+        None => secrets::lines(text, true, &|name| secrets::named(name) || owners(name)),
+    };
     if let Some(root) = root {
-        owners(root, false, source);
+        secrets::values(root, false, &|name| secrets::named(name) || owners(name), &mut hidden);
+        for (key, node) in entries(root) {
+            if key == "mcp" || key == "functions" {
+                entries(node).for_each(|(_, tools)| tool(tools, &mut hidden));
+            }
+        }
+    }
+    source.hide(hidden);
+}
+
+/// What one server or function holds besides: the arguments of its command, and unknown keys.
+fn tool(node: &Node, hidden: &mut Vec<Span>) {
+    for (key, value) in entries(node) {
+        if let ("command", Kind::Seq(parts)) = (key, &value.kind) {
+            parts.iter().skip(1).for_each(|part| secrets::values(part, true, &secrets::named, hidden));
+        }
+        secrets::values(value, !KNOWN.contains(&key), &secrets::named, hidden);
+        if key == "http" {
+            tool(value, hidden);
+        }
     }
 }
 
-/// Values under `headers` and `env`, whatever the owner called them.
-fn owners(node: &Node, secret: bool, source: &mut Source) {
-    match &node.kind {
-        Kind::Scalar(scalar) if secret && !scalar.expanded() => source.hide(node.span),
-        Kind::Scalar(_) => {}
-        Kind::Seq(items) => items.iter().for_each(|item| owners(item, secret, source)),
-        Kind::Map(entries) => {
-            for (key, value) in entries {
-                owners(value, secret || matches!(key.name.as_str(), "headers" | "env"), source);
-            }
-        }
-    }
+fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
+    let entries = match &node.kind {
+        Kind::Map(entries) => entries.as_slice(),
+        Kind::Seq(_) | Kind::Scalar(_) => &[],
+    };
+    entries.iter().map(|(key, value)| (key.name.as_str(), value))
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
         let named = map.has("url") || map.has("command");
         let (url, command) = (map.take("url"), map.take("command").filter(|node| !empty(node)));
         if !named {
-            let message = format!("`{}` does not say where its tools are", key.name);
+            let message = format!("`{}` does not say where its tools are", problem::shown(&key.name));
             w.error_help(
                 key.span,
                 "mcp.where",
@@ -127,13 +127,10 @@ impl<'a> Check<'a> {
     fn server_url(&self, node: &Node, kind: ToolKind) {
         let w = self.written;
         let Some(text) = w.text(node, "url") else { return };
-        let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
         let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url.filter(Url::has_host) else {
-            let message = match node.scalar().is_some_and(|s| s.expanded()) {
-                true => format!("the value of `{shown}` is not the address of a server"),
-                false => format!("`{shown}` is not the address of a server"),
-            };
+            // The value is not quoted: it may hold a password.
+            let message = "`url` is not the address of a server";
             return w.error_help(node.span, "url.invalid", message, "it starts with https:// or http://");
         };
         if !url.username().is_empty() || url.password().is_some() {
@@ -203,7 +200,8 @@ impl<'a> Check<'a> {
             match map.take("description") {
                 Some(node) => drop(w.text(node, "description")),
                 None => {
-                    let message = format!("the function `{}` has no `description`", key.name);
+                    let message =
+                        format!("the function `{}` has no `description`", problem::shown(&key.name));
                     let help = "say in a sentence what it does, and when to use it: the model reads it";
                     w.error_help(key.span, "function.description", message, help);
                 }
@@ -215,8 +213,10 @@ impl<'a> Check<'a> {
                 (Some(node), None) => on = self.function_of_server(node, servers),
                 (None, Some(node)) => self.function_over_http(node),
                 _ => {
-                    let message =
-                        format!("the function `{}` must say where a call of it goes, once", key.name);
+                    let message = format!(
+                        "the function `{}` must say where a call of it goes, once",
+                        problem::shown(&key.name)
+                    );
                     let help = "write `mcp: { server: …, tool: … }` or `http: { url: … }`";
                     w.error_help(key.span, "function.where", message, help);
                 }
@@ -289,8 +289,7 @@ impl<'a> Check<'a> {
                 if !text.is_empty()
                     && !["https://", "http://", "{{"].iter().any(|start| text.starts_with(start))
                 {
-                    let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                    let message = format!("`{shown}` is not the address of a server");
+                    let message = "`url` is not the address of a server";
                     w.error_help(node.span, "url.invalid", message, "it starts with https:// or http://");
                 }
             }
@@ -374,7 +373,8 @@ impl<'a> Check<'a> {
     fn not_run(&self, boxes: Vec<(&'a Key, Toolbox)>, what: &str) -> Vec<Toolbox> {
         let on: Vec<&(&Key, Toolbox)> = boxes.iter().filter(|(_, toolbox)| toolbox.on).collect();
         if let Some((key, _)) = on.first() {
-            let names: Vec<&str> = on.iter().map(|(key, _)| key.name.as_str()).collect();
+            let names: Vec<String> = on.iter().map(|(key, _)| problem::shown(&key.name)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let message = format!("this version cannot yet {what}: no call has {}", problem::list(&names));
             let help = "it may stay here for a later version, but no instruction should promise it";
             self.written.warning(key.span, "not_yet", message, help);
