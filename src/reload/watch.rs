@@ -2,11 +2,14 @@
 //! done. A poll that only takes stamps finds what the news left out.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -110,11 +113,30 @@ impl Watcher {
     }
 
     /// Watches until `stop`. The first look is at once: for what was written since the start read the folder.
+    ///
+    /// A panic would end reloading, and nobody would know until the end of the program. So it is said, once, and
+    /// after as long as a poll it is watched again.
     pub async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.watch()).await;
+        let watching = async {
+            let mut said = false;
+            loop {
+                let Err(_) = AssertUnwindSafe(self.watch()).catch_unwind().await;
+                if !std::mem::replace(&mut said, true) {
+                    tracing::error!(
+                        again_secs = self.pace.poll.as_secs(),
+                        "Watching the folder of assistants broke down, which is a mistake in Switchboard; \
+                         please report it. It is tried again and again"
+                    );
+                }
+                // What they knew may be half of it.
+                (self.watch, self.stamps, self.doubt, self.sure) = (None, None, None, false);
+                sleep(self.pace.poll).await;
+            }
+        };
+        stop.run_until_cancelled(watching).await;
     }
 
-    async fn watch(&mut self) {
+    async fn watch(&mut self) -> Infallible {
         self.arm().await;
         let mut rested = true;
         loop {

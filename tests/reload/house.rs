@@ -33,6 +33,9 @@ pub const WINDOW: Duration = Duration::from_millis(1_500);
 /// What no line may ever hold.
 const SECRETS: [&str; 4] = ["hunter2value", "5550100", "You answer for", "gpt-realtime-2.1-mini"];
 
+/// Who reloads an assistant of this name breaks down in the middle of saying so.
+pub const PANICS: &str = "panics";
+
 pub struct House {
     temp: TempDir,
     pub dir: PathBuf,
@@ -118,7 +121,7 @@ impl House {
     /// Waits until the assistant's text is this; it must be in force within `limit` of `since`.
     pub async fn says(&mut self, name: &str, words: &str, since: Instant, limit: Duration) {
         let fits = |roster: &Arc<Roster>| text(roster, name).contains(words);
-        let met = timeout(PATIENCE, self.roster.wait_for(fits)).await.is_ok();
+        let met = timeout(PATIENCE, self.roster.wait_for(fits)).await.is_ok_and(|seen| seen.is_ok());
         assert!(met, "`{words}` is not in force: {:#?}", self.lines());
         let took = since.elapsed();
         assert!(took <= limit + SLACK, "in force after {took:?}");
@@ -201,7 +204,9 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Listener {
         if event.metadata().target().starts_with("switchboard") {
             let mut line = Line(event.metadata().level().to_string());
             event.record(&mut line);
+            let panics = line.0.contains(PANICS);
             self.0.lock().unwrap().push(line.0);
+            assert!(!panics, "as the test wants it");
         }
     }
 }

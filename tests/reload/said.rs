@@ -1,16 +1,35 @@
 //! What is said of an edit, good and bad, and what is not.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use switchboard::reload::Pace;
 
-use crate::house::{House, SAVE, assistant, write};
+use crate::house::{House, PANICS, SAVE, assistant, write};
 
 const HELD_BACK: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
 const APPLIED: &str = "switchboard_reloads_total{outcome=\"applied\"}";
 const MENDED: &str = "switchboard_reloads_total{outcome=\"mended\"}";
 const PROBLEMS: &str = "switchboard_roster_problems";
+
+#[tokio::test]
+async fn a_watcher_that_breaks_down_says_so_once_and_watches_again() {
+    let pace = Pace { poll: Duration::from_millis(100), ..Pace::default() };
+    let mut house = House::with(pace, |root| {
+        write(&root.join("assistants/a.yaml"), assistant("one"));
+        root.join("assistants")
+    })
+    .await;
+    for number in 1..=2 {
+        fs::write(house.dir.join(format!("{PANICS}{number}.yaml")), assistant("trouble")).unwrap();
+        house.line(&format!("{PANICS}{number}")).await;
+        let words = format!("edit {number}");
+        fs::write(house.dir.join("a.yaml"), assistant(&words)).unwrap();
+        house.says("a", &words, Instant::now(), SAVE).await;
+    }
+    assert_eq!((house.count("ERROR"), house.count("broke down")), (1, 1), "{:#?}", house.lines());
+    house.quit().await;
+}
 
 #[tokio::test]
 async fn a_bad_edit_changes_nothing_and_is_said_once() {

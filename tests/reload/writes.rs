@@ -359,6 +359,34 @@ async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
 }
 
 #[tokio::test]
+async fn an_idle_watcher_opens_no_file() {
+    let poll = Duration::from_millis(50);
+    let mut house = House::with(Pace { poll, ..Pace::default() }, |root| {
+        write(&root.join("assistants/a.yaml"), assistant("one"));
+        root.join("assistants")
+    })
+    .await;
+    let opened = Arc::<std::sync::atomic::AtomicU32>::default();
+    let count = opened.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let file = |event: notify::Event| event.paths.iter().any(|path| path.ends_with("a.yaml"));
+        if event.is_ok_and(file) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .unwrap();
+    notify::Watcher::watch(&mut watcher, &house.dir, notify::RecursiveMode::NonRecursive).unwrap();
+    fs::read(house.dir.join("a.yaml")).unwrap();
+    // The second look, which makes sure, may come now; then some thirty polls only take stamps.
+    house.nothing_happens().await;
+    let before = opened.swap(0, Ordering::SeqCst);
+    assert!(before > 0, "opening a file shows here");
+    house.nothing_happens().await;
+    assert_eq!(opened.load(Ordering::SeqCst), 0);
+    house.quit().await;
+}
+
+#[tokio::test]
 async fn the_clock_is_set_back_under_the_watcher() {
     let mut house = House::open().await;
     let path = house.dir.join("a.yaml");
