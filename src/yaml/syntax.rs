@@ -113,6 +113,10 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
             "write a double quote within a text as \\\"",
         );
     }
+    let item = line.trim_start().strip_prefix('-');
+    if item.is_some_and(|item| item.starts_with(|c: char| !c.is_whitespace() && c != '-')) {
+        return wrong("an item of a list begins with a dash and a space", "put a space after the dash");
+    }
     if has("simple key expected ':'") {
         // The lines of a secret are not told again.
         let secret = above.is_some_and(|(_, above)| super::secrets::named(above));
@@ -138,10 +142,6 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
 fn cause(said: &str, line: &str, above: Option<(usize, &str)>) -> String {
     let quoted = line.contains('"') || line.contains('\'');
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let item = line.trim_start().strip_prefix('-');
-    if item.is_some_and(|item| item.starts_with(|c: char| !c.is_whitespace() && c != '-')) {
-        return "put a space after the dash".to_owned();
-    }
     if line.contains("{{") && !quoted {
         return "put a text with {{ … }} in quotes".to_owned();
     }
