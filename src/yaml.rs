@@ -374,10 +374,7 @@ impl<'a> Lines<'a> {
             (last, column, offset) if last == line && column <= wanted => (column, offset),
             _ => (1, self.starts[line - 1]),
         };
-        for c in self.text[start..].chars().take(wanted - column) {
-            if c == '\n' || self.text[start..].starts_with("\r\n") {
-                break;
-            }
+        for c in self.text[start..].chars().take(wanted - column).take_while(|c| !matches!(c, '\n' | '\r')) {
             column += 1;
             start += c.len_utf8();
         }
@@ -390,6 +387,7 @@ impl<'a> Lines<'a> {
 
     fn node(&self, raw: Spanned<Raw>) -> Result<Node, (Span, String)> {
         let span = self.at(raw.defined);
+        self.no_tag(span)?;
         let source = &self.text[span.start..span.start + span.len];
         let kind = match raw.value {
             Raw::Text(text) => {
@@ -414,6 +412,20 @@ impl<'a> Lines<'a> {
             ),
         };
         Ok(Node { span, kind })
+    }
+
+    /// The parser drops tags such as `!secret`, and the value would seem to be what it is not.
+    fn no_tag(&self, span: Span) -> Result<(), (Span, String)> {
+        let start_of_line = self.starts[span.line - 1];
+        let before = self.text[start_of_line..span.start].trim_end();
+        let word = before.rsplit([' ', '\t', '[', '{', ',']).next().unwrap_or_default();
+        if word.len() < 2 || !word.starts_with('!') || word.starts_with("!!") {
+            return Ok(());
+        }
+        let start = start_of_line + before.len() - word.len();
+        let column = self.text[start_of_line..start].chars().count() + 1;
+        let span = Span { start, len: word.len(), column, ..span };
+        Err((span, format!("`{}` is not known here; write the value, or `${{NAME}}`", problem::shown(word))))
     }
 
     /// A block's place is its first line of text; the sign that opened it ends the line above.

@@ -80,7 +80,12 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
         ("a port in use", good, with(&[("PORT", &port)]), &["cannot listen", "PORT"]),
         ("a port that is none", good, with(&[("PORT", "http")]), &["PORT", "0 to 65535"]),
         ("a filter that is none", good, with(&[("RUST_LOG", "=loud=")]), &["RUST_LOG"]),
-        ("a broken .env", &[("assistants/a.yaml", b"x"), (".env", b"A B C\n")], with(&[]), &[".env:1:1: error"]),
+        (
+            "a broken .env",
+            &[("assistants/a.yaml", b"x"), (".env", b"A B C\n")],
+            with(&[]),
+            &[".env:1:1: error"],
+        ),
         ("a setting nobody knows", &[("switchboard.yaml", b"prot: 1\n")], with(&[]), &["prot", "port"]),
     ];
     for (what, files, environment, words) in cases {

@@ -203,6 +203,15 @@ impl Written {
     pub fn list<'a>(&self, node: &'a Node, name: &str) -> Vec<&'a Node> {
         match &node.kind {
             Kind::Seq(items) => items.iter().collect(),
+            // Without the space a dash is a letter like others.
+            Kind::Scalar(scalar)
+                if scalar.style() == Style::Plain
+                    && ["-\"", "-'", "-+"].iter().any(|start| scalar.text().starts_with(start)) =>
+            {
+                let message = format!("`{name}` must be a list, and this is a text that starts with a dash");
+                self.error_help(node.span, "type.list", message, "put a space after the dash");
+                Vec::new()
+            }
             Kind::Scalar(_) => vec![node],
             Kind::Map(_) => {
                 let message = format!("`{name}` must be a list, and this is a map");

@@ -6,6 +6,13 @@ use crate::problem::{self, Problem, Source, Span};
 
 /// What the parser said, as a problem at its place.
 pub(super) fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> Problem {
+    let mark = |(_, line): &(usize, &str)| line.starts_with("<<<<<<<");
+    if let Some((at, line)) = text.split_inclusive('\n').enumerate().find(mark) {
+        let start = text.split_inclusive('\n').take(at).map(str::len).sum();
+        let span = Span { start, len: line.trim_end().len(), line: at + 1, column: 1 };
+        let problem = source.error(span, "yaml.conflict", "this file holds an unresolved git conflict");
+        return problem.help("decide between the two sides, and remove the marks");
+    }
     let said = error.without_snippet().to_string();
     let said = said.lines().next().unwrap_or_default();
     // The parser puts the place into its sentence; ours has it already.
@@ -55,6 +62,12 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
     let wrong = |message: &str, help: &str| {
         (format!("this is not valid YAML: {message}"), Some(help.to_owned()).filter(|help| !help.is_empty()))
     };
+    if let Some((before, _)) = line.split_once("${")
+        && before.contains(['[', '{'])
+        && !before.contains(['"', '\''])
+    {
+        return wrong("`${…}` cannot stand within [ ] or { } without quotes", "put ${…} in quotes here");
+    }
     if has("unknown anchor") || has("anchor or alias") {
         let message = "a `*` without quotes stands for a value that is named above, and there is none";
         return wrong(message, "put a text that starts with `*` in quotes, such as \"*\"");
@@ -99,6 +112,10 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
             "the quote ends here, and something follows it",
             "write a double quote within a text as \\\"",
         );
+    }
+    let item = line.trim_start().strip_prefix('-');
+    if item.is_some_and(|item| item.starts_with(|c: char| !c.is_whitespace() && c != '-')) {
+        return wrong("an item of a list begins with a dash and a space", "put a space after the dash");
     }
     if has("simple key expected ':'") {
         // The lines of a secret are not told again.
