@@ -33,6 +33,8 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("provider-ranges", "what providers there are, and what they can do"),
     ("provider-threshold", "what providers there are, and what they can do"),
     ("same-number", "other files"),
+    ("secrets-block", "only warnings"),
+    ("tag", "tags, which a reader drops"),
     ("template-braces", "templates"),
     ("template-branches", "templates"),
     ("template-dashes", "templates"),
