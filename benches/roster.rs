@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use switchboard::assistant::{Folder, Roster, SourceFile};
+use switchboard::assistant::{Folder, SourceFile};
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
-use switchboard::reload::{Keeper, Outcome};
+use switchboard::reload::{Keeper, Outcome, check_whole};
 use switchboard::secret::Secret;
 
 const ASSISTANTS: usize = 1_000;
@@ -82,7 +82,7 @@ fn thousand(criterion: &mut Criterion) {
     let environment = BTreeMap::new();
     let (one, two) = (folder("calm"), folder("cheerful"));
     let roster = |folder: &Folder| {
-        Roster::check(folder, &environment, std::slice::from_ref(&provider))
+        check_whole(folder, &environment, std::slice::from_ref(&provider))
             .roster
             .expect("the folder is sound")
     };

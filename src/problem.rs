@@ -1,11 +1,11 @@
 //! Something wrong in a file or a setting, with its place, for the person who can mend it.
 //!
 //! A problem keeps the text around its place so that it can be shown with a pointer. Long runs of
-//! digits are starred out of that text when it is taken in: a snippet may end up in a log.
+//! digits are starred out of that text before it is shown: a snippet may end up in a log.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,11 +60,24 @@ pub struct Also {
 }
 
 /// A file's path and its text, fit to be shown.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Source {
     path: Arc<str>,
-    /// Same length in bytes as the file's text.
-    shown: Arc<str>,
+    text: Arc<Text>,
+}
+
+/// A text that is made fit to be shown when that is asked for: most files have no problem.
+struct Text {
+    written: Box<str>,
+    hidden: Vec<Span>,
+    /// Same length in bytes as what was written.
+    shown: OnceLock<String>,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.path == other.path && (Arc::ptr_eq(&self.text, &other.text) || self.shown() == other.shown())
+    }
 }
 
 impl fmt::Debug for Source {
@@ -75,7 +88,8 @@ impl fmt::Debug for Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        Source { path: fenced(path).into(), shown: visible(&star_digits(text)).into() }
+        let text = Text { written: text.into(), hidden: Vec::new(), shown: OnceLock::new() };
+        Source { path: fenced(path).into(), text: Arc::new(text) }
     }
 
     pub fn path(&self) -> &str {
@@ -83,24 +97,17 @@ impl Source {
     }
 
     /// Stars out whole spans as well: values that are secrets. They may lie within each other.
-    pub fn hide(&mut self, mut spans: Vec<Span>) {
-        spans.sort_by_key(|span| span.start);
-        let mut shown = self.shown.as_bytes().to_vec();
-        let mut done = 0;
-        for span in spans {
-            let end = (span.start + span.len).min(shown.len());
-            if !self.shown.is_char_boundary(span.start) || !self.shown.is_char_boundary(end) {
-                continue;
-            }
-            let from = span.start.max(done);
-            done = end.max(done);
-            let hidden = shown.get_mut(from..end).unwrap_or_default();
-            for byte in hidden.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r' | b' ')) {
-                *byte = b'*';
-            }
-        }
-        // Only whole characters were replaced, by stars.
-        self.shown = String::from_utf8(shown).unwrap_or_default().into();
+    pub fn hide(&mut self, spans: Vec<Span>) {
+        let written = self.text.written.clone();
+        let hidden = self.text.hidden.iter().copied().chain(spans).collect();
+        self.text = Arc::new(Text { written, hidden, shown: OnceLock::new() });
+    }
+
+    fn shown(&self) -> &str {
+        self.text.shown.get_or_init(|| {
+            let shown = visible(&star_digits(&self.text.written));
+            starred(shown, self.text.hidden.clone())
+        })
     }
 
     pub fn error(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
@@ -283,13 +290,13 @@ pub fn pretty(problems: &[Problem]) -> String {
 fn too_wide(problem: &Problem) -> bool {
     const WIDEST: usize = 1_000;
     let (Some(source), Some(span)) = (&problem.source, problem.span) else { return false };
-    let within = source.shown.get(span.start..span.start + span.len).unwrap_or_default();
+    let within = source.shown().get(span.start..span.start + span.len).unwrap_or_default();
     let around = within.matches('\n').count() + 3;
-    source.shown.lines().skip(span.line.saturating_sub(2)).take(around).any(|line| line.len() > WIDEST)
+    source.shown().lines().skip(span.line.saturating_sub(2)).take(around).any(|line| line.len() > WIDEST)
 }
 
 fn pointer(out: &mut String, source: &Source, span: Span) {
-    let Some(line) = source.shown.lines().nth(span.line.saturating_sub(1)) else { return };
+    let Some(line) = source.shown().lines().nth(span.line.saturating_sub(1)) else { return };
     // One line of a minified file can be as long as the file.
     const WIDEST: usize = 160;
     let column = span.column.saturating_sub(1);
@@ -297,7 +304,7 @@ fn pointer(out: &mut String, source: &Source, span: Span) {
         return;
     }
     let under = source
-        .shown
+        .shown()
         .get(span.start..span.start + span.len)
         .and_then(|text| text.lines().next())
         .map_or(1, |text| text.trim_end().chars().count());
@@ -357,6 +364,27 @@ fn star_digits(text: &str) -> String {
         }
         let runs = digits.chunk_by(|one, next| one.0 + one.1 == next.0);
         runs.filter(|run| run.len() >= 7).for_each(&mut star);
+    }
+    // Only whole characters were replaced, by stars.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Stars out every span that lies on whole characters.
+fn starred(text: String, mut spans: Vec<Span>) -> String {
+    spans.sort_by_key(|span| span.start);
+    let mut out = text.as_bytes().to_vec();
+    let mut done = 0;
+    for span in spans {
+        let end = (span.start + span.len).min(out.len());
+        if !text.is_char_boundary(span.start) || !text.is_char_boundary(end) {
+            continue;
+        }
+        let from = span.start.max(done);
+        done = end.max(done);
+        let hidden = out.get_mut(from..end).unwrap_or_default();
+        for byte in hidden.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r' | b' ')) {
+            *byte = b'*';
+        }
     }
     // Only whole characters were replaced, by stars.
     String::from_utf8(out).unwrap_or_default()
@@ -475,7 +503,7 @@ impl miette::Diagnostic for Report<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
         let span = self.0.span?;
-        let text = self.0.source.as_ref().and_then(|s| s.shown.get(span.start..));
+        let text = self.0.source.as_ref().and_then(|s| s.shown().get(span.start..));
         // A long block would be drawn whole: its first line is enough.
         let len = text.and_then(|t| t.lines().next()).map_or(0, |line| line.len().min(span.len));
         let label = miette::LabeledSpan::new(None, span.start, len);
@@ -490,7 +518,7 @@ impl miette::SourceCode for Source {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, miette::MietteError> {
-        let inner = self.shown.as_bytes().read_span(span, before, after)?;
+        let inner = self.shown().as_bytes().read_span(span, before, after)?;
         Ok(Box::new(miette::MietteSpanContents::new_named(
             self.path.to_string(),
             inner.data(),

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::check::{self, Around, Assistant, Dialable, Fragment};
+use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
 use super::prompt::{self, Place};
 use crate::audio::Clip;
 use crate::phone::{Doubt, Party, PhoneNumber};
@@ -116,12 +116,27 @@ impl Checked {
     }
 }
 
+/// Applies a check to every file, each under its name, and gives the outcomes in the order of the files.
+pub type Apply<'a> =
+    dyn Fn(&[(&str, &SourceFile)], &(dyn Fn(&(&str, &SourceFile)) -> Outcome + Sync)) -> Vec<Outcome> + 'a;
+
 impl Roster {
     /// Checks a folder as a whole. The first provider is the default.
     pub fn check(
         folder: &Folder,
         environment: &BTreeMap<String, String>,
         providers: &[Arc<Provider>],
+    ) -> Checked {
+        let one_by_one: &Apply<'_> = &|files, check| files.iter().map(check).collect();
+        Roster::check_by(folder, environment, providers, one_by_one)
+    }
+
+    /// The same, where `apply` decides who checks which file: no file's check looks at another file.
+    pub fn check_by(
+        folder: &Folder,
+        environment: &BTreeMap<String, String>,
+        providers: &[Arc<Provider>],
+        apply: &Apply<'_>,
     ) -> Checked {
         let mut problems = Vec::new();
         let fragments = fragments(folder, &mut problems);
@@ -138,6 +153,7 @@ impl Roster {
                  `instructions:`",
             ));
         }
+        let mut named: Vec<(&str, &SourceFile)> = Vec::new();
         for file in &folder.assistants {
             let name = match name(file) {
                 Ok(name) => name,
@@ -151,7 +167,9 @@ impl Roster {
                 problems.push(Problem::about(&file.path, "file.double", message).help("keep one of the two"));
                 continue;
             }
-            let outcome = check::file(name, file, &around);
+            named.push((name, file));
+        }
+        for outcome in apply(&named, &|(name, file)| check::file(name, file, &around)) {
             problems.extend(outcome.problems);
             numbers.extend(outcome.numbers.into_iter().map(|number| (outcome.source.clone(), number)));
             for claim in outcome.claims {

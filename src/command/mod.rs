@@ -252,7 +252,7 @@ fn look(
     providers: &[Arc<Provider>],
 ) -> Result<Checked, Vec<Problem>> {
     let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
-    Ok(Roster::check(&folder, environment, providers))
+    Ok(reload::check_whole(&folder, environment, providers))
 }
 
 /// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.

@@ -14,11 +14,13 @@ mod stamps;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::{panic, thread};
 
 use tokio::sync::watch as channel;
 
-use crate::assistant::{Changes, Folder, Roster};
+use crate::assistant::{Changes, Checked, Folder, Roster};
 use crate::observe::reloaded;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
@@ -213,7 +215,7 @@ pub fn check(
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let checked = Roster::check(&folder?, environment, providers);
+    let checked = check_whole(&folder?, environment, providers);
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),
         Err(mut problems) => {
@@ -222,4 +224,30 @@ pub fn check(
             Err(problems)
         }
     }
+}
+
+/// [`Roster::check`] on all processors: the files are shared out among as many threads.
+pub fn check_whole(
+    folder: &Folder,
+    environment: &BTreeMap<String, String>,
+    providers: &[Arc<Provider>],
+) -> Checked {
+    /// Fewer files than this are checked sooner than a thread starts.
+    const SHARE: usize = 16;
+    Roster::check_by(folder, environment, providers, &|files, check| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = files.len().div_ceil(processors).max(SHARE);
+        thread::scope(|scope| {
+            let mut shares = files.chunks(share);
+            let own = shares.next().unwrap_or_default();
+            let others: Vec<_> =
+                shares.map(|share| scope.spawn(|| share.iter().map(check).collect::<Vec<_>>())).collect();
+            let mut outcomes: Vec<_> = own.iter().map(check).collect();
+            for other in others {
+                // A check that broke down here breaks down where it was asked for.
+                outcomes.extend(other.join().unwrap_or_else(|broke| panic::resume_unwind(broke)));
+            }
+            outcomes
+        })
+    })
 }
