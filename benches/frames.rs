@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::assistant::plan::{
-    CallControl, Detection, First, Greeting, Limits, Line, OnFailure, Plan, TurnTaking,
+    Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, Rule, Tool, TurnTaking, Work,
 };
 use switchboard::audio::Chunk;
 use switchboard::call::{Action, Call, Event};
@@ -39,7 +39,14 @@ fn plan() -> Arc<Plan> {
             noise_reduction: None,
         },
         transcription: None,
-        call_control: CallControl { end_call: true },
+        tools: vec![Tool {
+            name: END_CALL.to_owned(),
+            description: "Ends the call.".to_owned(),
+            parameters: Default::default(),
+            rule: Rule::default(),
+            work: Work::EndCall,
+        }],
+        hosted: Vec::new(),
         limits: Limits { call: Duration::from_secs(1_800), silence: Duration::from_secs(60) },
         busy: line("All lines are busy."),
         on_failure: OnFailure { line: line("Sorry."), dial: None },

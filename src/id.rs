@@ -60,6 +60,11 @@ identity! {
     ToolCallId
 }
 
+identity! {
+    /// The name of a host's question whether it may run its tool (`approval_request_id`).
+    ApprovalId
+}
+
 impl CallSid {
     /// The longest SID that is taken. Twilio's have 34 characters.
     pub const MAX_LENGTH: usize = 64;

@@ -23,5 +23,6 @@ pub mod serve;
 pub mod session;
 pub mod settings;
 pub mod simulate;
+pub mod tool;
 pub mod wire;
 pub mod yaml;

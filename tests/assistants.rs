@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use switchboard::assistant::plan::{Nothing, Work};
 use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
 use switchboard::phone::{Party, PhoneNumber};
 use switchboard::problem;
@@ -113,7 +114,7 @@ fn every_good_file_passes_without_a_word() {
         let roster = checked.roster.unwrap();
         for assistant in roster.iter() {
             for caller in ["+15550109999", "anonymous", "client:bob", "+441632960000"] {
-                assistant.plan(&facts(caller)).unwrap();
+                assistant.plan(&facts(caller), &Nothing).unwrap();
             }
         }
     }
@@ -127,8 +128,8 @@ fn the_shipped_folder_passes_and_greets() {
     assert_eq!(problem::plain(&checked.problems()), "");
     let roster = checked.roster.unwrap();
     let say = |name: &str| {
-        let plan = roster.by_name(name).unwrap().plan(&facts("+15550109999")).unwrap();
-        assert!(plan.call_control.end_call, "{name}");
+        let plan = roster.by_name(name).unwrap().plan(&facts("+15550109999"), &Nothing).unwrap();
+        assert!(plan.tools.iter().any(|tool| tool.work == Work::EndCall), "{name}");
         assert!(plan.instructions.contains("end_call"), "{name}");
         plan.greeting.say.unwrap()
     };
@@ -160,7 +161,7 @@ fn the_seeds_variables_are_read() {
     assert_eq!(codes, ["temperature.no_effect"]);
     let roster = checked.roster.unwrap();
     assert!(roster.find(&PhoneNumber::parse("+15550109999").unwrap()).is_none());
-    let plan = roster.by_name("personal").unwrap().plan(&facts("anonymous")).unwrap();
+    let plan = roster.by_name("personal").unwrap().plan(&facts("anonymous"), &Nothing).unwrap();
     assert!(plan.instructions.contains("You are a pirate.\nSay {% arr"));
     assert_eq!((plan.voice.as_str(), plan.temperature), ("cedar", None));
 }
@@ -169,7 +170,7 @@ fn the_seeds_variables_are_read() {
 fn a_plan_holds_what_the_file_says() {
     let folder = cases("valid").into_iter().find(|(name, _)| name == "everything").unwrap().1;
     let roster = check(&folder).roster.unwrap();
-    let plan = roster.by_name("everything").unwrap().plan(&facts("+15550109999")).unwrap();
+    let plan = roster.by_name("everything").unwrap().plan(&facts("+15550109999"), &Nothing).unwrap();
     // A plan's own Debug tells names only: its texts may hold the caller's number.
     assert!(!format!("{plan:?}").contains("5550109999"));
     let lines = [
@@ -183,7 +184,7 @@ fn a_plan_holds_what_the_file_says() {
     let rest = (
         (&plan.model, &plan.voice, plan.speed, plan.temperature, plan.reasoning),
         (plan.greeting.first, &plan.greeting.clip, plan.greeting.interruptible),
-        (&plan.turn_taking, &plan.transcription, plan.call_control, plan.limits),
+        (&plan.turn_taking, &plan.transcription, plan.tools.len(), plan.limits),
     );
     insta::assert_snapshot!(format!("{}\n---\n{}\n---\n{rest:#?}", plan.instructions, lines.join("\n")));
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::plan::{
-    CallControl, Effort, First, Greeting, Limits, Line, OnFailure, Plan, Transcription, TurnTaking,
+    Effort, First, Greeting, Limits, Line, OnFailure, Plan, Supply, Tool, Transcription, TurnTaking,
 };
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::written::{Fields, Written};
@@ -51,7 +51,7 @@ pub struct Assistant {
     interruptible: bool,
     turn_taking: TurnTaking,
     transcription: Option<Transcription>,
-    call_control: CallControl,
+    end_call: bool,
     limits: Limits,
     /// `say` is a template here.
     busy: Line,
@@ -147,8 +147,11 @@ impl Assistant {
         OnFailure { line: Line { say, language: line.language.clone() }, dial: dial.clone() }
     }
 
-    /// The assistant rendered and frozen for one call.
-    pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
+    /// The assistant rendered and frozen for one call, with the tools that can be used now.
+    ///
+    /// # Errors
+    /// A text that cannot be rendered for these facts.
+    pub fn plan(&self, facts: &Facts, _supply: &dyn Supply) -> Result<Plan, PlanError> {
         let render = |template: &str| {
             self.subject
                 .render(template, facts)
@@ -177,7 +180,8 @@ impl Assistant {
             },
             turn_taking: self.turn_taking.clone(),
             transcription: self.transcription.clone(),
-            call_control: self.call_control,
+            tools: self.end_call.then(tools::end_call).into_iter().collect::<Vec<Tool>>(),
+            hosted: Vec::new(),
             limits: self.limits,
             busy: line(&self.busy)?,
             on_failure: OnFailure { line: line(&self.on_failure.line)?, dial: self.on_failure.dial.clone() },
@@ -274,7 +278,7 @@ impl<'a> Check<'a> {
         let greeting = self.greeting(&top, &mut texts);
         let turn_taking = self.turn_taking(&top, &provider);
         let transcription = self.transcription(&top, &provider, language.as_deref());
-        let (call_control, targets) = self.call_control(&top);
+        let (end_call, targets) = self.call_control(&top);
         let mut toolboxes = self.toolboxes(&top, &mut texts);
         toolboxes.extend(targets);
         let limits = self.limits(&top, &provider);
@@ -314,7 +318,7 @@ impl<'a> Check<'a> {
             interruptible,
             turn_taking,
             transcription,
-            call_control,
+            end_call,
             limits,
             busy,
             on_failure: OnFailure { line: failed, dial },

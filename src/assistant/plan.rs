@@ -6,9 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
+use crate::secret::Secret;
 
 /// All that a call needs to know of its assistant.
 #[derive(Clone, PartialEq)]
@@ -30,7 +33,10 @@ pub struct Plan {
     pub greeting: Greeting,
     pub turn_taking: TurnTaking,
     pub transcription: Option<Transcription>,
-    pub call_control: CallControl,
+    /// What the model may call and we run, each under a name of its own.
+    pub tools: Vec<Tool>,
+    /// MCP servers whose tools the model's host runs.
+    pub hosted: Vec<Hosted>,
     pub limits: Limits,
     /// Said when the call cannot be taken.
     pub busy: Line,
@@ -131,12 +137,183 @@ pub struct Transcription {
 
 /// The tool with which the model ends the call.
 pub const END_CALL: &str = "end_call";
+/// The tool with which it passes the call on to a person.
+pub const TRANSFER_CALL: &str = "transfer_call";
+/// The tool with which it presses keys, for a machine at the other end.
+pub const SEND_DIGITS: &str = "send_digits";
+/// The tool with which it writes to the caller's phone.
+pub const SEND_SMS: &str = "send_sms";
+/// The tool with which it takes down a message for the owner.
+pub const TAKE_MESSAGE: &str = "take_message";
 
-/// What the assistant may do with the call itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CallControl {
-    /// The model may end the call.
-    pub end_call: bool,
+/// Something that the model may call.
+#[derive(Clone, PartialEq)]
+pub struct Tool {
+    /// As the model knows it: 1 to 64 letters, digits, `_` and `-`; no two in a plan have the same.
+    pub name: String,
+    /// When to use it and what it does, for the model.
+    pub description: String,
+    /// A JSON Schema of an object, as every provider takes it.
+    pub parameters: Map<String, Value>,
+    pub rule: Rule,
+    pub work: Work,
+}
+
+/// How a tool is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The caller is asked first: what they have not agreed to is not run.
+    pub ask_first: bool,
+    /// How long one use may take.
+    pub timeout: Duration,
+    /// After how long the caller is told to wait.
+    pub filler_after: Duration,
+    /// It is given up when the caller speaks.
+    pub stop_on_interruption: bool,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            ask_first: false,
+            timeout: Duration::from_secs(10),
+            filler_after: Duration::from_millis(1_500),
+            stop_on_interruption: false,
+        }
+    }
+}
+
+/// What becomes of a tool that is called.
+#[derive(Clone, PartialEq)]
+pub enum Work {
+    /// The call ends once the goodbye is heard.
+    EndCall,
+    /// The call is passed on; the argument `to` names one of these.
+    Transfer(Vec<Target>),
+    /// The argument `digits` is pressed: 0 to 9, `*`, `#`, and `w` for half a second's wait.
+    SendDigits,
+    /// It is done beside the call.
+    Errand(Arc<Errand>),
+}
+
+/// Somebody whom a call can be passed on to.
+#[derive(Clone, PartialEq)]
+pub struct Target {
+    pub name: String,
+    pub number: PhoneNumber,
+    /// How long their phone rings.
+    pub ring: Duration,
+}
+
+/// Work outside of the call.
+#[derive(Clone, PartialEq)]
+pub enum Errand {
+    /// A tool of an MCP server. `fixed` are arguments that the owner gives, and the model does not see.
+    Mcp {
+        server: Arc<Server>,
+        tool: String,
+        fixed: Map<String, Value>,
+    },
+    Http(HttpCall),
+    /// A text message to the caller's own number; the argument is `text`.
+    SendSms,
+    /// The arguments are a message for the owner.
+    TakeMessage(Mailbox),
+}
+
+/// An MCP server whose client we are. Servers with the same reach share one connection.
+#[derive(Clone, PartialEq)]
+pub struct Server {
+    /// The key in `mcp`: for logs.
+    pub name: String,
+    pub reach: Reach,
+}
+
+/// Where an MCP server is.
+#[derive(Clone, PartialEq)]
+pub enum Reach {
+    /// With the headers of every request, `authorization` among them.
+    Url { url: String, headers: Vec<(String, Secret)> },
+    /// A program to start, with its arguments, and what it finds in its environment besides `PATH`, `HOME` and the
+    /// like.
+    Command { command: Vec<String>, env: Vec<(String, Secret)> },
+}
+
+/// An MCP server that the model's host asks by itself.
+#[derive(Clone, PartialEq)]
+pub struct Hosted {
+    /// The key in `mcp`.
+    pub label: String,
+    pub url: String,
+    /// An access token, without `Bearer`; never together with a header `authorization`.
+    pub authorization: Option<Secret>,
+    pub headers: Vec<(String, Secret)>,
+    /// The tools that it may use; `None`: all.
+    pub allowed: Option<Vec<String>>,
+    /// Which tools need the caller's yes.
+    pub ask_first: AskFirst,
+}
+
+/// Which of a server's tools need the caller's yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskFirst {
+    Never,
+    Always,
+    /// These do; no other does.
+    Of(Vec<String>),
+}
+
+/// Where messages for the owner go.
+#[derive(Clone, PartialEq)]
+pub struct Mailbox {
+    pub url: String,
+    /// Signs each delivery, as Standard Webhooks has it.
+    pub secret: Secret,
+}
+
+/// A request over HTTP, as the owner wrote it: its texts are templates of the arguments.
+#[derive(Clone, PartialEq)]
+pub struct HttpCall {
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, Secret)>,
+    pub body: Option<Value>,
+    /// Status codes that mean that it worked; where it is empty, 200 to 299 do.
+    pub success: Vec<u16>,
+    /// Which part of a JSON answer the model gets, such as `tasks.0.title`; `None`: all of it.
+    pub answer: Option<String>,
+}
+
+/// A tool that an MCP server has.
+#[derive(Clone, PartialEq)]
+pub struct Listed {
+    pub name: String,
+    pub description: String,
+    /// As the server gave it.
+    pub schema: Map<String, Value>,
+}
+
+/// What there is besides the owner's files while a plan is made.
+pub trait Supply: Send + Sync {
+    /// What the server has listed; `None` while it cannot be reached.
+    fn listed(&self, server: &Server) -> Option<Arc<[Listed]>>;
+    /// Whether text messages can be sent.
+    fn sends_texts(&self) -> bool;
+}
+
+/// No server is reached, and no text can be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+impl Supply for Nothing {
+    fn listed(&self, _: &Server) -> Option<Arc<[Listed]>> {
+        None
+    }
+
+    fn sends_texts(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

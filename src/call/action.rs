@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
+
 use crate::audio::Chunk;
 use crate::call::EndReason;
-use crate::id::{ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
 
 /// Something for the session to do, in order.
@@ -31,7 +33,13 @@ pub enum Action {
     /// Give the model a tool's result.
     AnswerTool {
         id: ToolCallId,
-        output: String,
+        output: Private,
+    },
+    /// Tell the model's host whether it may run its tool; the reason is for the model.
+    AnswerApproval {
+        id: ApprovalId,
+        approve: bool,
+        reason: &'static str,
     },
     /// Add a line to the conversation; nothing is asked.
     TellModel(Line),
@@ -40,10 +48,33 @@ pub enum Action {
     /// Ask the model to go on.
     AskForResponse,
 
+    /// Run the errand of the plan's tool at this index, and report
+    /// [`ToolFinished`](crate::call::Event::ToolFinished).
+    RunTool {
+        id: ToolCallId,
+        tool: usize,
+        arguments: Map<String, Value>,
+    },
+    /// Give up what [`Self::RunTool`] began; nothing more is to be reported of it.
+    StopTool(ToolCallId),
+
+    /// Close the phone's socket and keep the model's: the phone is sent elsewhere, and may come back with
+    /// [`Returned`](crate::call::Event::Returned).
+    Park(Away),
+
     /// Count it, and tell whoever follows the call.
     Note(Note),
     /// The call is over. Nothing follows.
     End(EndReason),
+}
+
+/// Where a parked phone is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Away {
+    /// To the plan's tool at this index, and there to the target at that one.
+    Dial { tool: usize, target: usize },
+    /// It presses these keys.
+    Press(Private),
 }
 
 /// Who ends the caller's turn and starts the answer.
@@ -70,6 +101,8 @@ pub enum Line {
     Pressed(String),
     /// The assistant's own words, spoken by a recording.
     AssistantSaid(Private),
+    /// The call was passed on, and nobody took it.
+    NotTaken { target: String, why: NotTaken },
 }
 
 /// What the model is asked to say.
@@ -79,6 +112,8 @@ pub enum Request {
     Greeting(String),
     /// Whether the caller is still there.
     CheckCaller,
+    /// That a tool takes a moment.
+    Filler,
     /// Goodbye, because of this.
     Goodbye(EndReason),
 }
@@ -100,7 +135,7 @@ pub enum Note {
     Said { who: Who, item: ItemId, text: Private },
 }
 
-pub use crate::call::event::Who;
+pub use crate::call::event::{NotTaken, Who};
 
 /// What became of an item of speech.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +168,13 @@ pub enum Oddity {
     ModelFailedResponse,
     ModelSlow,
     ModelUnknownTool,
+    /// Its arguments are no JSON object.
+    ModelBadArguments,
+    /// It wrote what looks like a call, instead of calling.
+    ModelWroteCall,
+    ToolTimeout,
+    /// It ended after it was given up.
+    ToolLate,
     ModelPlainerConfiguration,
     ModelRetried,
 }
@@ -158,6 +200,10 @@ impl Oddity {
             Self::ModelFailedResponse => "model.failed_response",
             Self::ModelSlow => "model.slow",
             Self::ModelUnknownTool => "model.unknown_tool",
+            Self::ModelBadArguments => "model.bad_arguments",
+            Self::ModelWroteCall => "model.wrote_call",
+            Self::ToolTimeout => "tool.timeout",
+            Self::ToolLate => "tool.late",
             Self::ModelPlainerConfiguration => "model.plainer_configuration",
             Self::ModelRetried => "model.retried",
         }

@@ -158,7 +158,7 @@ impl Call {
             None
         };
         if let Some(output) = refusal {
-            out.push(Action::AnswerTool { id, output: output.to_owned() });
+            out.push(Action::AnswerTool { id, output: output.to_owned().into() });
             return self.responses.want(Ask::Next);
         }
         let said = self.response_spoke || !self.playback.is_quiet();
@@ -179,7 +179,7 @@ impl Call {
             && ending.stage == Stage::Asked
             && let Some(id) = ending.tool.take()
         {
-            let output = "Say goodbye in one short sentence; then the call ends.".to_owned();
+            let output = "Say goodbye in one short sentence; then the call ends.".to_owned().into();
             out.push(Action::AnswerTool { id, output });
             self.responses.want(Ask::Say(Request::Goodbye(ending.reason)));
         }

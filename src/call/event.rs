@@ -1,7 +1,7 @@
 //! What a call hears of, in our words.
 
 use crate::audio::Chunk;
-use crate::id::{ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
 
 /// Something that happened to a call.
@@ -40,9 +40,28 @@ pub enum Event {
         item: ItemId,
         text: Private,
     },
+    /// The model calls a tool; `arguments` is what it wrote, JSON or not.
     ToolRequested {
         id: ToolCallId,
         name: String,
+        arguments: Private,
+        response: ResponseId,
+    },
+    /// The model's host has begun to run a tool of its own.
+    HostedStarted {
+        item: ItemId,
+        response: ResponseId,
+    },
+    /// It has ended, well or not. It may end after its response.
+    HostedEnded {
+        item: ItemId,
+    },
+    /// The model's host asks whether it may run a tool of its own.
+    ApprovalRequested {
+        id: ApprovalId,
+        /// The server's label and the tool's name.
+        tool: String,
+        arguments: Private,
         response: ResponseId,
     },
     Usage {
@@ -52,6 +71,16 @@ pub enum Event {
     /// The model complained about something that we sent, and goes on.
     ModelFault(Fault),
     ModelLost(Loss),
+
+    /// A tool that we run is still at work, and says so.
+    ToolWorking(ToolCallId),
+    /// A tool that we run has ended: what the model is told of it.
+    ToolFinished {
+        id: ToolCallId,
+        output: Private,
+    },
+    /// A parked call is back: its phone is connected again.
+    Returned(Return),
 
     /// The phone's socket has taken this piece.
     AudioLeft(Piece),
@@ -106,4 +135,22 @@ pub enum Loss {
 pub enum Who {
     Caller,
     Assistant,
+}
+
+/// How a parked call came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// Nobody took it.
+    NotTaken(NotTaken),
+    /// The keys were pressed.
+    KeysPressed,
+}
+
+/// Why nobody took a call that was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    NoAnswer,
+    Busy,
+    /// The number could not be reached at all.
+    Failed,
 }

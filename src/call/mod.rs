@@ -22,14 +22,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
+pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
 pub use end::EndReason;
-pub use event::{Event, Fault, Loss, Outcome, Who};
+pub use event::{Event, Fault, Loss, NotTaken, Outcome, Return, Who};
 pub use greeting::turns_at_start;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
-use crate::assistant::plan::{First, Plan};
+use crate::assistant::plan::{First, Plan, Work};
 use crate::audio::Chunk;
 use crate::id::{ItemId, ResponseId, ToolCallId};
 use end::{Ending, Stage};
@@ -173,9 +173,15 @@ impl Call {
                 self.last_from_model = Some(now);
                 out.push(Action::Note(Note::Said { who, item, text }));
             }
-            Event::ToolRequested { id, name, response } => {
+            Event::ToolRequested { id, name, arguments: _, response } => {
                 self.tool_requested(id, &name, &response, now, out)
             }
+            Event::HostedStarted { .. }
+            | Event::HostedEnded { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::ToolWorking(_)
+            | Event::ToolFinished { .. }
+            | Event::Returned(_) => {}
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking => self.last_from_model = Some(now),
             Event::ModelFault(fault) => self.model_fault(fault, out),
@@ -470,7 +476,7 @@ impl Call {
         {
             self.responses.want_nothing();
             if let Some(id) = ending.tool {
-                let output = "The caller spoke again, so the call goes on.".to_owned();
+                let output = "The caller spoke again, so the call goes on.".to_owned().into();
                 out.push(Action::AnswerTool { id, output });
             }
         }
@@ -554,11 +560,12 @@ impl Call {
             self.tools_seen.pop_front();
         }
         self.tools_seen.push_back(id.clone());
-        if name == END_CALL && self.plan.call_control.end_call {
+        let tool = self.plan.tools.iter().find(|tool| tool.name == name);
+        if tool.is_some_and(|tool| tool.work == Work::EndCall) {
             return self.end_call(id, response, now, out);
         }
         odd(Oddity::ModelUnknownTool, out);
-        out.push(Action::AnswerTool { id, output: "There is no such tool.".to_owned() });
+        out.push(Action::AnswerTool { id, output: "There is no such tool.".to_owned().into() });
         self.responses.want(Ask::Next);
     }
 

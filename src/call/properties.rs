@@ -46,6 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => ((0..6u8), name, response()).prop_map(|(n, name, response)| Event::ToolRequested {
             id: format!("c{n}").as_str().into(),
             name,
+            arguments: "{}".to_owned().into(),
             response,
         }),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
@@ -296,6 +297,7 @@ fn memory_is_bounded() {
             Event::ToolRequested {
                 id: format!("c{n}").as_str().into(),
                 name: "x".into(),
+                arguments: "{}".to_owned().into(),
                 response: id.clone(),
             },
         ] {

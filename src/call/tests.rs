@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::assistant::plan::{
-    CallControl, Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, TurnTaking,
+    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking,
 };
 use crate::audio::Clip;
 use crate::id::{Mark, Piece};
@@ -45,7 +45,14 @@ pub(super) fn plan() -> Plan {
             noise_reduction: None,
         },
         transcription: None,
-        call_control: CallControl { end_call: true },
+        tools: vec![Tool {
+            name: END_CALL.to_owned(),
+            description: "Ends the call.".to_owned(),
+            parameters: Default::default(),
+            rule: Rule::default(),
+            work: Work::EndCall,
+        }],
+        hosted: Vec::new(),
         limits: Limits { call: Duration::from_secs(1800), silence: Duration::from_secs(60) },
         busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US".to_owned() },
         on_failure: OnFailure {
@@ -93,7 +100,8 @@ fn speaks() -> When {
 }
 
 fn tool(id: &str, name: &str) -> When {
-    On(Event::ToolRequested { id: id.into(), name: name.to_owned(), response: response("r1") })
+    let arguments = "{}".to_owned().into();
+    On(Event::ToolRequested { id: id.into(), name: name.to_owned(), arguments, response: response("r1") })
 }
 
 /// The stream begins with the model ready, and the round trip is 30 ms.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Failure, environment, look, report, settings_file};
-use crate::assistant::plan::{First, Plan};
+use crate::assistant::plan::{First, Nothing, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts, Roster, ToolKind};
 use crate::call::turns_at_start;
 use crate::link::model::session;
@@ -121,7 +121,7 @@ pub fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         call: "CA00000000000000000000000000000000".to_owned(),
         now: Timestamp::now(),
     };
-    let plan = assistant.plan(&facts).map_err(|error| anyhow!("{error}"))?;
+    let plan = assistant.plan(&facts, &Nothing).map_err(|error| anyhow!("{error}"))?;
     let update = json!({"type": "session.update", "session": session(&plan, turns_at_start(&plan), false)});
     let text = format!(
         "{}\nThe instructions, for a call from {}:\n\n{}\n\nThe configuration that is sent to `{}`:\n\n{update:#}\n",
@@ -167,7 +167,7 @@ fn about(assistant: &Assistant, plan: &Plan) -> String {
     let dial =
         plan.on_failure.dial.as_ref().map(|number| format!(", then dials {number}")).unwrap_or_default();
     rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
-    if plan.call_control.end_call {
+    if plan.tools.iter().any(|tool| tool.work == Work::EndCall) {
         rows.push(("tool", "end_call: the model may end the call".to_owned()));
     }
     for toolbox in assistant.toolboxes() {

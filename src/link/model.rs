@@ -188,6 +188,7 @@ impl ModelLink {
                 let spaced: Vec<String> = keys.chars().map(String::from).collect();
                 realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
             }
+            Line::NotTaken { .. } => realtime::user_text("Nobody took the call."),
             Line::AssistantSaid(text) => configure::assistant_text(&self.plan, text.expose()),
         });
     }
@@ -334,6 +335,7 @@ impl ModelLink {
             Incoming::FunctionCall { response, call } => Event::ToolRequested {
                 id: ToolCallId::from(&*call.id),
                 name: call.name.into_owned(),
+                arguments: Private::from(String::new()),
                 response: ResponseId::from(&*response),
             },
             Incoming::ResponseDone(done) => return self.response_done(done),
@@ -370,6 +372,7 @@ impl ModelLink {
         let requests = done.calls.into_iter().map(|call| Event::ToolRequested {
             id: ToolCallId::from(&*call.id),
             name: call.name.into_owned(),
+            arguments: Private::from(String::new()),
             response: response.clone(),
         });
         self.events.extend(requests.map(ModelStep::Event));
@@ -516,6 +519,7 @@ fn wording(request: &Request) -> String {
                                  is still there."
                 .to_owned()
         }
+        Request::Filler => "Say in a few words that it takes a moment.".to_owned(),
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",

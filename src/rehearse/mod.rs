@@ -25,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::assistant::Facts;
-use crate::assistant::plan::{First, Plan};
+use crate::assistant::plan::{First, Nothing, Plan};
 use crate::call::EndReason;
 use crate::command::{self, Failure};
 use crate::observe::journal::Happening;
@@ -202,7 +202,7 @@ fn plan(choice: &Choice) -> anyhow::Result<Plan> {
         call: "CA00000000000000000000000000000000".to_owned(),
         now: Timestamp::now(),
     };
-    Ok(choice.assistant.plan(&facts)?)
+    Ok(choice.assistant.plan(&facts, &Nothing)?)
 }
 
 /// The real server, on a port of its own.

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::assistant::plan::{Line, OnFailure, Plan};
+use crate::assistant::plan::{Line, Nothing, OnFailure, Plan};
 use crate::assistant::{Assistant, Facts, Roster};
 use crate::call::{EndReason, Tally};
 use crate::id::CallSid;
@@ -347,7 +347,7 @@ fn facts(request: &CallRequest) -> Facts {
 }
 
 fn frozen(assistant: &Assistant, request: &CallRequest) -> Option<Plan> {
-    match assistant.plan(&facts(request)) {
+    match assistant.plan(&facts(request), &Nothing) {
         Ok(plan) => Some(plan),
         Err(error) => {
             tracing::error!(call = %request.call, assistant = assistant.name(), %error, "The plan cannot be made");

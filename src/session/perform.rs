@@ -224,7 +224,14 @@ impl Session {
                 Action::Configure(turns) => model.with(|link| link.configure(turns)),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
                 Action::TruncateItem(cut) => model.with(|link| link.truncate(&cut)),
-                Action::AnswerTool { id, output } => model.with(|link| link.answer_tool(&id, &output)),
+                Action::AnswerTool { id, output } => {
+                    model.with(|link| link.answer_tool(&id, output.expose()))
+                }
+                // Wired up with `tool`.
+                Action::RunTool { .. }
+                | Action::StopTool(_)
+                | Action::AnswerApproval { .. }
+                | Action::Park(_) => {}
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),

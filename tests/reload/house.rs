@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use switchboard::assistant::plan::Nothing;
 use switchboard::assistant::{Facts, Roster};
 use switchboard::phone::Party;
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
@@ -188,7 +189,10 @@ fn text(roster: &Roster, name: &str) -> String {
         call: "CA1".to_owned(),
         now: "2026-03-03T14:05:00Z".parse().unwrap(),
     };
-    roster.by_name(name).map(|assistant| assistant.plan(&facts).unwrap().instructions).unwrap_or_default()
+    roster
+        .by_name(name)
+        .map(|assistant| assistant.plan(&facts, &Nothing).unwrap().instructions)
+        .unwrap_or_default()
 }
 
 /// Takes down every event of this thread, whose runtime runs the watcher.

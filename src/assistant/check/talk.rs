@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::tools::Toolbox;
 use super::{Check, Text};
-use crate::assistant::plan::{
-    CallControl, Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking,
-};
+use crate::assistant::plan::{Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking};
 use crate::assistant::written::{Fields, spell};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
@@ -185,19 +183,19 @@ impl<'a> Check<'a> {
         Some(kind)
     }
 
-    pub(super) fn call_control(&self, top: &Fields<'a>) -> (CallControl, Vec<Toolbox>) {
+    pub(super) fn call_control(&self, top: &Fields<'a>) -> (bool, Vec<Toolbox>) {
         let w = self.written;
-        let mut control = CallControl::default();
-        let Some(node) = top.take("call_control") else { return (control, Vec::new()) };
+        let mut end_call = false;
+        let Some(node) = top.take("call_control") else { return (end_call, Vec::new()) };
         let Some(map) = w.map(node, "call_control", "call_control: { end_call: true }") else {
-            return (control, Vec::new());
+            return (end_call, Vec::new());
         };
         if let Some(node) = map.take("end_call") {
-            control.end_call = w.bool(node, "end_call").unwrap_or(false);
+            end_call = w.bool(node, "end_call").unwrap_or(false);
         }
         let targets = self.transfer_to(&map);
         map.finish();
-        (control, targets)
+        (end_call, targets)
     }
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {

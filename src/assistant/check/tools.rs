@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::{Check, Text, empty};
-use crate::assistant::plan::END_CALL;
+use crate::assistant::plan::{END_CALL, Rule, Tool, Work};
 use crate::assistant::written::Fields;
 use crate::problem;
 use crate::yaml::{Key, Kind, Node};
@@ -39,6 +39,21 @@ pub enum ToolKind {
     Function,
     /// Somebody the call can be passed on to.
     Transfer,
+}
+
+/// The tool that ends the call.
+pub(super) fn end_call() -> Tool {
+    let schema = serde_json::json!({"type": "object", "properties": {}, "required": []});
+    Tool {
+        name: END_CALL.to_owned(),
+        description:
+            "Ends the phone call. Say goodbye first, in the same answer; then call this. The line stays \
+                      open until the goodbye has been heard."
+                .to_owned(),
+        parameters: schema.as_object().cloned().unwrap_or_default(),
+        rule: Rule::default(),
+        work: Work::EndCall,
+    }
 }
 
 impl<'a> Check<'a> {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::assistant::plan::{Detection, Eagerness, NoiseReduction, Plan};
-use crate::call::{END_CALL, TurnsBy};
+use crate::call::TurnsBy;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
 
@@ -166,15 +166,13 @@ fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
 }
 
 fn tools(plan: &Plan) -> Vec<Value> {
-    let mut tools = Vec::new();
-    if plan.call_control.end_call {
-        tools.push(json!({
+    let functions = plan.tools.iter().map(|tool| {
+        json!({
             "type": "function",
-            "name": END_CALL,
-            "description": "Ends the phone call. Say goodbye first, in the same answer; then call this. \
-                            The line stays open until the goodbye has been heard.",
-            "parameters": {"type": "object", "properties": {}, "required": []},
-        }));
-    }
-    tools
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters,
+        })
+    });
+    functions.collect()
 }

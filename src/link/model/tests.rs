@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::assistant::plan::{Effort, Transcription};
+use crate::assistant::plan::{Effort, Nothing, Transcription};
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnsBy;
 use crate::phone::Party;
@@ -23,7 +23,7 @@ fn plan(dialect: Dialect) -> Plan {
         call: "CA1".to_owned(),
         now: "2026-03-03T14:05:00Z".parse().unwrap(),
     };
-    let mut plan = roster.by_name("clinic").unwrap().plan(&facts).unwrap();
+    let mut plan = roster.by_name("clinic").unwrap().plan(&facts, &Nothing).unwrap();
     provider.dialect = dialect;
     provider.abilities.temperature = Some(0.0..=2.0);
     plan.provider = Arc::new(provider);
