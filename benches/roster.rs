@@ -73,7 +73,7 @@ on_failure: {{ say: "Sorry, something went wrong on our side. Please call again.
     Folder {
         assistants: (0..ASSISTANTS).map(assistant).collect(),
         fragments: ["house-rules", "extra-0", "extra-1", "extra-2"].map(fragment).into(),
-        greetings: Vec::new(),
+        ..Folder::default()
     }
 }
 

@@ -67,7 +67,7 @@ fn cases(kind: &str) -> Vec<(String, Folder)> {
                 ..Folder::default()
             },
         };
-        let Folder { assistants, fragments, greetings } = &mut folder;
+        let Folder { assistants, fragments, greetings, .. } = &mut folder;
         for file in assistants.iter_mut().chain(fragments).chain(greetings) {
             file.path = file.path.replace(&format!("{}/", path.display()), "");
         }

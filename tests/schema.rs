@@ -271,6 +271,7 @@ fn check(file: &Value) -> (Option<Roster>, Vec<Problem>) {
         assistants: vec![SourceFile::new("a.yaml", file.to_string())],
         fragments: vec![SourceFile::new("fragments/house-rules.md", "Be brief.")],
         greetings: vec![SourceFile::new("greetings/clinic.wav", wav)],
+        ..Folder::default()
     };
     let environment = ["CLINIC_NUMBER", "TODOIST_MCP_USER", "TODOIST_MCP_PASSWORD"]
         .map(|name| (name.to_owned(), "+15550100001".to_owned()));

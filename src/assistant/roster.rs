@@ -24,6 +24,8 @@ pub struct Folder {
     pub fragments: Vec<SourceFile>,
     /// `greetings/NAME.wav`.
     pub greetings: Vec<SourceFile>,
+    /// Paths that look as if they were meant to be one of these, and are not: `clinic.YAML`, `clinic.yaml.txt`.
+    pub unread: Vec<String>,
 }
 
 /// The assistants in force.
@@ -146,11 +148,16 @@ impl Roster {
         let mut numbers = Vec::new();
         let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+        problems.extend(folder.unread.iter().map(|path| {
+            let help = "assistants are NAME.yaml, fragments are fragments/NAME.md, and recorded greetings are \
+                        greetings/NAME.wav, all in lower case";
+            Problem::about(path, "file.unread", "this is not read").into_warning().help(help)
+        }));
         if folder.assistants.is_empty() {
             let message = "there is no assistant in the folder";
             problems.push(Problem::about("assistants", "folder.empty", message).help(
                 "write one file for each assistant, such as clinic.yaml with `numbers:` and \
-                 `instructions:`",
+                 `instructions:`; `switchboard new clinic` does",
             ));
         }
         let mut named: Vec<(&str, &SourceFile)> = Vec::new();

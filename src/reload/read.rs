@@ -27,10 +27,11 @@ pub enum ReadError {
     #[error("`{}` is not a folder; ASSISTANTS_DIR must name a folder of YAML files", .0.display())]
     NotAFolder(PathBuf),
     #[error(
-        "there is no assistant in `{}`; write one file for each assistant, such as clinic.yaml",
-        .0.display()
+        "there is no assistant in `{}`; write one file for each assistant, such as clinic.yaml (`switchboard new \
+         clinic` does){}",
+        dir.display(), also(unread)
     )]
-    Empty(PathBuf),
+    Empty { dir: PathBuf, unread: Vec<String> },
     #[error("`{}` cannot be read: {error}; check who may read it", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error("`{}` is {size} bytes; a recorded greeting may have at most 20 MB", path.display())]
@@ -44,6 +45,13 @@ pub enum ReadError {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
         Problem::about("folder", "folder.unreadable", error.to_string())
+    }
+}
+
+fn also(unread: &[String]) -> String {
+    match unread.first() {
+        Some(path) => format!("; `{path}` is not read: its name must end in .yaml, in lower case"),
+        None => String::new(),
     }
 }
 
@@ -61,19 +69,20 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
     let real =
         fs::canonicalize(dir).map_err(|error| ReadError::Unreadable { path: dir.to_owned(), error })?;
     let mut left = MOST_FILES;
+    let mut unread = Vec::new();
     let mut read = |sub: &str, endings: &[&str], limit: u64| {
         let shown = if sub.is_empty() { dir.to_owned() } else { dir.join(sub) };
         let there = if sub.is_empty() { real.clone() } else { real.join(sub) };
-        files(&there, &shown, endings, limit, &mut left)
+        files(&there, &shown, endings, limit, &mut left, &mut unread)
     };
     let assistants = read("", &["yaml", "yml"], LARGEST_TEXT)?;
     let fragments = read("fragments", &["md"], LARGEST_TEXT)?;
     let greetings = read("greetings", &["wav"], LARGEST_WAV + 1)?;
     if assistants.is_empty() {
-        return Err(ReadError::Empty(dir.to_owned()));
+        return Err(ReadError::Empty { dir: dir.to_owned(), unread });
     }
     greetings_fit(&greetings)?;
-    Ok(Folder { assistants, fragments, greetings })
+    Ok(Folder { assistants, fragments, greetings, unread })
 }
 
 /// Whether recorded greetings are small enough, each and together.
@@ -100,6 +109,16 @@ pub(super) fn belongs(name: &Path, endings: &[&str]) -> bool {
     !hidden && ending.is_some_and(|ending| endings.contains(&ending))
 }
 
+/// Whether a name that does not belong was probably meant to: another case, an editor's second ending, a name in the
+/// singular, or a sound of another kind.
+fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
+    let name = name.to_string_lossy().to_lowercase();
+    let bare = name.strip_suffix(".txt").unwrap_or(&name);
+    let sounds: &[&str] = if endings.contains(&"wav") { &["mp3", "m4a", "ogg", "flac"] } else { &[] };
+    let folder = endings.contains(&"yaml") && matches!(bare, "fragment" | "greeting");
+    folder || (!name.starts_with('.') && belongs(Path::new(bare), &[endings, sounds].concat()))
+}
+
 /// The files of one folder with one of these endings. A folder that is not there has none.
 fn files(
     dir: &Path,
@@ -107,6 +126,7 @@ fn files(
     endings: &[&str],
     limit: u64,
     left: &mut usize,
+    unread: &mut Vec<String>,
 ) -> Result<Vec<SourceFile>, ReadError> {
     let unreadable = |path: &Path, error| ReadError::Unreadable { path: path.to_owned(), error };
     let entries = match fs::read_dir(dir) {
@@ -120,6 +140,8 @@ fn files(
         *left = left.checked_sub(1).ok_or_else(|| ReadError::TooMany(shown.to_owned()))?;
         if belongs(Path::new(&name), endings) {
             names.push(name);
+        } else if nearly_belongs(Path::new(&name), endings) {
+            unread.push(shown.join(&name).to_string_lossy().into_owned());
         }
     }
     names.sort();
@@ -188,8 +210,30 @@ mod tests {
         );
         assert_eq!(
             said(dir.path()),
-            "there is no assistant in `DIR`; write one file for each assistant, such as clinic.yaml"
+            "there is no assistant in `DIR`; write one file for each assistant, such as clinic.yaml (`switchboard new \
+             clinic` does)"
         );
+        write(dir.path(), "desk.yaml.txt", "");
+        let text = said(dir.path());
+        assert!(
+            text.ends_with("; `DIR/desk.yaml.txt` is not read: its name must end in .yaml, in lower case"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_nearly_has_the_right_name_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let near = ["b.YAML", "c.yaml.txt", "fragment/x.md", "fragments/y.MD", "greetings/hi.mp3"];
+        for name in
+            ["a.yaml", "notes.txt", "README.md", ".b.YAML.swp", "a.yaml~", "a.yaml.bak"].iter().chain(&near)
+        {
+            write(dir.path(), name, name);
+        }
+        let mut unread = read_folder(dir.path()).unwrap().unread;
+        unread.sort();
+        let expected = ["b.YAML", "c.yaml.txt", "fragment", "fragments/y.MD", "greetings/hi.mp3"];
+        assert_eq!(unread, expected.map(|name| dir.path().join(name).display().to_string()));
     }
 
     #[cfg(unix)]
