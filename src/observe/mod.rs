@@ -10,23 +10,32 @@ pub mod reloaded;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
+
+/// Whether a line is one of ours. No other is written, at any level: libraries log the messages that they carry, and
+/// those hold what people said.
+pub fn is_ours(line: &Metadata<'_>) -> bool {
+    line.target().split("::").next() == Some("switchboard")
+}
 
 /// Sets up logging for the program: to standard error, filtered by `filter` (`RUST_LOG`'s syntax), as text on a
 /// terminal and as JSON elsewhere unless `json` says which.
 ///
 /// # Errors
 /// When the filter cannot be read; the message says which part.
-pub fn init(filter: &str, json: Option<bool>) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn init(filter: &str, json: Option<bool>) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    // A second call, in a test, changes nothing.
-    let _ = if json.unwrap_or(!terminal) {
-        log.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
-    } else {
-        log.with_target(false).try_init()
+    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let log = match json.unwrap_or(!terminal) {
+        true => log.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
+        false => log.with_target(false).boxed(),
     };
+    // A second call, in a test, changes nothing.
+    let _ = registry().with(filter).with(log.with_filter(filter_fn(is_ours))).try_init();
     Ok(())
 }

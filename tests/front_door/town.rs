@@ -244,6 +244,9 @@ struct Watch;
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if !switchboard::observe::is_ours(event.metadata()) {
+            return;
+        }
         let mut text = Text(event.metadata().target().to_owned());
         event.record(&mut text);
         judge(&text.0);
