@@ -51,6 +51,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("template-syntax", "templates"),
     ("template-tags", "templates"),
     ("template-unclosed", "templates"),
+    ("timezone-city", "time zones have names, which grow in number"),
     ("timezone-offset", "time zones have names, which grow in number"),
     ("timezones", "time zones have names, which grow in number"),
     ("transcription-shutdown", "only warnings"),

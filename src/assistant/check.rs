@@ -425,8 +425,13 @@ impl<'a> Check<'a> {
             Err(_) => {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                 let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+                // Who writes `Berlin` means the one whose last part that is.
+                let city = name.trim().replace(' ', "_").to_lowercase();
+                let of_city = all.iter().find(|zone| {
+                    zone.to_lowercase().rsplit('/').next() == Some(city.as_str()) && zone.contains('/')
+                });
                 let near = problem::nearest(&name, all.iter().map(String::as_str));
-                let help = match near.first() {
+                let help = match of_city.map(String::as_str).or(near.first().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "write it like `America/New_York` or `UTC`".to_owned(),
                 };
