@@ -12,9 +12,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use url::Url;
 
 use super::control::{Command, Playing};
-use super::record::{CallEnd, CallRecord, Dialled, Fetched, Happened, PhoneEvent, Said, Violation};
+use super::record::{CallEnd, CallRecord, Dialled, Fetched, Happened, PhoneEvent, Pressed, Said, Violation};
 use super::twiml::{self, Dial, Method, Verb};
-use super::{Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
+use super::{DialOutcome, Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
 use crate::audio::SILENCE;
 
 /// No call of ours needs more documents; a longer one is a loop.
@@ -26,6 +26,9 @@ const HTTP_FAILED: u32 = 11_200;
 const TOO_MANY_REDIRECTS: u32 = 11_215;
 const BAD_CALLER_ID: u32 = 13_214;
 const BAD_NUMBER: u32 = 13_223;
+
+/// A tone and the gap behind it. Twilio does not say; keypads are about as quick.
+const TONE: Duration = Duration::from_millis(250);
 
 type Form = Vec<(String, String)>;
 
@@ -83,6 +86,7 @@ impl Call {
             streams: Vec::new(),
             said: Vec::new(),
             dialled: Vec::new(),
+            pressed: Vec::new(),
             violations: Vec::new(),
             heard: Vec::new(),
             spoken: Vec::new(),
@@ -210,6 +214,12 @@ impl Call {
                 self.emit(PhoneEvent::Said(url));
                 Next::Verb
             }
+            Verb::PressKeys { digits, times } => {
+                for _ in 0..times.min(10) {
+                    self.press_keys(&digits).await;
+                }
+                Next::Verb
+            }
             Verb::Pause { seconds } => {
                 self.wait(Duration::from_secs(seconds)).await;
                 Next::Verb
@@ -223,21 +233,43 @@ impl Call {
         }
     }
 
+    /// Plays tones to the line; it takes its time.
+    async fn press_keys(&mut self, digits: &str) {
+        let streams = self.record.streams.len();
+        self.record.pressed.push(Pressed { at: now(), digits: digits.to_owned(), streams });
+        self.emit(PhoneEvent::Pressed(digits.to_owned()));
+        let long = digits.chars().map(|key| match key {
+            'w' => Duration::from_millis(500),
+            'W' => Duration::from_secs(1),
+            _ => TONE,
+        });
+        self.wait(long.sum()).await;
+    }
+
     async fn dial(&mut self, dial: Dial, base: &str) -> Next {
-        let numerals = dial.number.strip_prefix('+').unwrap_or_default();
-        if !(8..=15).contains(&numerals.len()) || !numerals.bytes().all(|b| b.is_ascii_digit()) {
+        let mut is_possible = true;
+        if !is_e164(&dial.number) {
             self.violation(BAD_NUMBER, "<Dial> of what is no E.164 number");
+            is_possible = false;
         }
-        let ours = [&self.options.from, &self.options.to];
-        if dial.caller_id.as_ref().is_some_and(|id| !ours.contains(&id)) {
-            self.violation(BAD_CALLER_ID, "a callerId that is neither of this call's numbers");
+        if let Some(shown) = &dial.caller_id {
+            let PhoneOptions { from, to, numbers, .. } = &self.options;
+            if !is_e164(shown) || !(shown == from || shown == to || numbers.contains(shown)) {
+                self.violation(BAD_CALLER_ID, "a callerId that is neither the caller's nor the account's");
+                is_possible = false;
+            }
         }
         self.emit(PhoneEvent::Dialled(dial.number.clone()));
         let at = now();
         let turn = self.record.dialled.len().min(self.options.dials.len().saturating_sub(1));
+        let (rings, lasts) = (Duration::from_secs(dial.timeout), Duration::from_secs(dial.time_limit));
         let (status, after) = match self.options.dials.get(turn) {
-            Some(outcome) => (outcome.status.clone(), outcome.after),
-            None => ("no-answer".to_owned(), Duration::from_secs(dial.timeout)),
+            _ if !is_possible => ("failed".to_owned(), Duration::ZERO),
+            Some(DialOutcome { status, after }) if status == "completed" => {
+                (status.clone(), (*after).min(rings + lasts))
+            }
+            Some(DialOutcome { status, after }) => (status.clone(), (*after).min(rings)),
+            None => ("no-answer".to_owned(), rings),
         };
         let status = if self.wait(after).await { "canceled".to_owned() } else { status };
         let seconds = (now() - at).as_secs();
@@ -246,6 +278,7 @@ impl Call {
             number: dial.number,
             caller_id: dial.caller_id,
             status: status.clone(),
+            streams: self.record.streams.len(),
         });
         let mut extra = pairs(&[("DialCallStatus", &status), ("DialCallSid", &sid("CA"))]);
         if status == "completed" {
@@ -556,6 +589,11 @@ pub(super) fn resolve(base: &str, url: &str) -> String {
     }
     let joined = Url::parse(base).and_then(|base| base.join(url));
     joined.map_or_else(|_| url.to_owned(), String::from)
+}
+
+fn is_e164(number: &str) -> bool {
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    (8..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 pub(super) fn sid(prefix: &str) -> String {
