@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::dialect;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
+use super::schema;
 use crate::provider::Dialect;
 
 const VOICES: &[&str] =
@@ -204,7 +205,10 @@ impl Config {
         for (key, value) in given {
             match key.as_str() {
                 "audio" => merge_audio(&mut session["audio"], &value),
-                "tools" => drop(session.insert(key, without_secrets(value))),
+                "tools" => {
+                    let tools = kept(value, &session["tools"]);
+                    session.insert(key, tools);
+                }
                 _ => drop(session.insert(key, value)),
             }
         }
@@ -403,10 +407,18 @@ fn overlay(base: Value, over: &Value) -> Value {
     }
 }
 
-fn without_secrets(mut tools: Value) -> Value {
-    for tool in tools.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        tool.remove("authorization");
-        tool.remove("headers");
+/// The tools as they are kept and shown: without secrets, and a hosted server that is only named stays what it was.
+fn kept(mut tools: Value, known: &Value) -> Value {
+    let known = known.as_array();
+    for tool in tools.as_array_mut().into_iter().flatten() {
+        let same = |old: &&Value| old["type"] == "mcp" && old["server_label"] == tool["server_label"];
+        let is_named = tool["type"] == "mcp" && tool.as_object().is_some_and(|keys| keys.len() == 2);
+        if let Some(old) = known.into_iter().flatten().find(same).filter(|_| is_named) {
+            *tool = old.clone();
+        } else if let Some(tool) = tool.as_object_mut() {
+            tool.remove("authorization");
+            tool.remove("headers");
+        }
     }
     tools
 }
@@ -545,6 +557,7 @@ pub(super) fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
 pub(super) fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
     let list = value.as_array().ok_or_else(|| Refusal::wrong_type(path, "an array", value))?;
     let mut labels = Vec::new();
+    let mut names = Vec::new();
     for (i, tool) in list.iter().enumerate() {
         let path = format!("{path}[{i}]");
         match tool["type"].as_str() {
@@ -555,7 +568,14 @@ pub(super) fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
                 }
                 labels.push(&tool["server_label"]);
             }
-            _ => function_tool(tool, &path)?,
+            _ => {
+                function_tool(tool, &path)?;
+                if names.contains(&&tool["name"]) {
+                    let message = format!("Duplicate function name: {}.", tool["name"]);
+                    return Err(Refusal::invalid(&format!("{path}.name"), message));
+                }
+                names.push(&tool["name"]);
+            }
         }
     }
     Ok(())
@@ -576,7 +596,10 @@ fn function_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
             format!("Invalid '{path}.name': string does not match pattern '^[a-zA-Z0-9_-]{{1,64}}$'.");
         return Err(Refusal::invalid(&format!("{path}.name"), message));
     }
-    Ok(())
+    match tool.get("parameters") {
+        Some(parameters) => schema::check(name, parameters, &format!("{path}.parameters")),
+        None => Ok(()),
+    }
 }
 
 fn mcp_tool(tool: &Value, path: &str) -> Result<(), Refusal> {

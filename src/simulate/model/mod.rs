@@ -8,12 +8,15 @@ mod config;
 mod connection;
 mod conversation;
 mod dialect;
+mod hosted;
 mod input;
 mod log;
 mod options;
+mod parts;
 mod refusal;
 mod response;
 mod rule;
+mod schema;
 mod script;
 mod session;
 mod speech;
@@ -33,9 +36,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use log::{ClientEvent, Closed, Happened, ModelEvent, ResponseLog, SessionLog, SpokenItem, Truncation};
-pub use options::{ConnectError, Fault, ModelOptions, Truncating, When};
-pub use script::{Reply, Script};
+pub use log::{
+    ApprovalLog, CallLog, ClientEvent, Closed, Happened, HostedLog, ModelEvent, ResponseLog, SessionLog,
+    SpokenItem, Truncation,
+};
+pub use options::{
+    ConnectError, Fault, HostedServer, HostedTool, Hosting, Listing, ModelOptions, Truncating, When,
+};
+pub use script::{HostedCall, HostedError, Reply, Script};
 pub use speech::Speech;
 
 /// Live events kept for a follower that lags.
