@@ -12,9 +12,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use url::Url;
 
 use super::control::{Command, Playing};
-use super::record::{CallEnd, CallRecord, Dialled, Fetched, Happened, PhoneEvent, Pressed, Said, Violation};
-use super::twiml::{self, Dial, Method, Verb};
-use super::{DialOutcome, Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
+use super::record::{CallEnd, CallRecord, Fetched, Happened, PhoneEvent, Said, Violation};
+use super::twiml::{self, Method, Verb};
+use super::{Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
 use crate::audio::SILENCE;
 
 /// No call of ours needs more documents; a longer one is a loop.
@@ -24,13 +24,7 @@ const MOST_VIOLATIONS: usize = 1_000;
 /// Twilio's codes for a webhook that did not work.
 const HTTP_FAILED: u32 = 11_200;
 const TOO_MANY_REDIRECTS: u32 = 11_215;
-const BAD_CALLER_ID: u32 = 13_214;
-const BAD_NUMBER: u32 = 13_223;
-
-/// A tone and the gap behind it. Twilio does not say; keypads are about as quick.
-const TONE: Duration = Duration::from_millis(250);
-
-type Form = Vec<(String, String)>;
+pub(super) type Form = Vec<(String, String)>;
 
 /// One call, owned by one task.
 pub(super) struct Call {
@@ -63,7 +57,7 @@ pub(super) enum Filled {
 }
 
 /// What follows a verb.
-enum Next {
+pub(super) enum Next {
     Verb,
     Document { url: String, method: Method, extra: Form },
     End(CallEnd),
@@ -233,62 +227,8 @@ impl Call {
         }
     }
 
-    /// Plays tones to the line; it takes its time.
-    async fn press_keys(&mut self, digits: &str) {
-        let streams = self.record.streams.len();
-        self.record.pressed.push(Pressed { at: now(), digits: digits.to_owned(), streams });
-        self.emit(PhoneEvent::Pressed(digits.to_owned()));
-        let long = digits.chars().map(|key| match key {
-            'w' => Duration::from_millis(500),
-            'W' => Duration::from_secs(1),
-            _ => TONE,
-        });
-        self.wait(long.sum()).await;
-    }
-
-    async fn dial(&mut self, dial: Dial, base: &str) -> Next {
-        let mut is_possible = true;
-        if !is_e164(&dial.number) {
-            self.violation(BAD_NUMBER, "<Dial> of what is no E.164 number");
-            is_possible = false;
-        }
-        if let Some(shown) = &dial.caller_id {
-            let PhoneOptions { from, to, numbers, .. } = &self.options;
-            if !is_e164(shown) || !(shown == from || shown == to || numbers.contains(shown)) {
-                self.violation(BAD_CALLER_ID, "a callerId that is neither the caller's nor the account's");
-                is_possible = false;
-            }
-        }
-        self.emit(PhoneEvent::Dialled(dial.number.clone()));
-        let at = now();
-        let turn = self.record.dialled.len().min(self.options.dials.len().saturating_sub(1));
-        let (rings, lasts) = (Duration::from_secs(dial.timeout), Duration::from_secs(dial.time_limit));
-        let (status, after) = match self.options.dials.get(turn) {
-            _ if !is_possible => ("failed".to_owned(), Duration::ZERO),
-            Some(DialOutcome { status, after }) if status == "completed" => {
-                (status.clone(), (*after).min(rings + lasts))
-            }
-            Some(DialOutcome { status, after }) => (status.clone(), (*after).min(rings)),
-            None => ("no-answer".to_owned(), rings),
-        };
-        let status = if self.wait(after).await { "canceled".to_owned() } else { status };
-        let seconds = (now() - at).as_secs();
-        self.record.dialled.push(Dialled {
-            at,
-            number: dial.number,
-            caller_id: dial.caller_id,
-            status: status.clone(),
-            streams: self.record.streams.len(),
-        });
-        let mut extra = pairs(&[("DialCallStatus", &status), ("DialCallSid", &sid("CA"))]);
-        if status == "completed" {
-            extra.extend(pairs(&[("DialCallDuration", &seconds.to_string())]));
-        }
-        self.follow(dial.action, dial.method, extra, base)
-    }
-
     /// The document at `action`, or the next verb.
-    fn follow(&self, action: Option<String>, method: Method, extra: Form, base: &str) -> Next {
+    pub fn follow(&self, action: Option<String>, method: Method, extra: Form, base: &str) -> Next {
         match action {
             None => Next::Verb,
             Some(url) => Next::Document { url: resolve(base, &url), method, extra },
@@ -437,7 +377,7 @@ impl Call {
     }
 
     /// Lets time pass; says whether the caller hung up meanwhile.
-    async fn wait(&mut self, long: Duration) -> bool {
+    pub async fn wait(&mut self, long: Duration) -> bool {
         let until = now() + long;
         while !self.hung_up {
             tokio::select! {
@@ -591,16 +531,11 @@ pub(super) fn resolve(base: &str, url: &str) -> String {
     joined.map_or_else(|_| url.to_owned(), String::from)
 }
 
-fn is_e164(number: &str) -> bool {
-    let digits = number.strip_prefix('+').unwrap_or_default();
-    (8..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
-}
-
 pub(super) fn sid(prefix: &str) -> String {
     format!("{prefix}{:032x}", rand::random::<u128>())
 }
 
-fn pairs(list: &[(&str, &str)]) -> Form {
+pub(super) fn pairs(list: &[(&str, &str)]) -> Form {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

@@ -8,6 +8,7 @@
 mod call;
 mod connect;
 mod control;
+mod dial;
 mod http;
 mod message;
 mod playback;

@@ -16,12 +16,12 @@ mod parts;
 mod refusal;
 mod response;
 mod rule;
-mod schema;
 mod script;
 mod session;
 mod speech;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod vad;
 
 use std::io;

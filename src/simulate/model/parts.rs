@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::config::Format;
+use super::hosted::{self, Shown};
 use super::options::Fault;
 use super::response::Cause;
 use super::script::{self, FollowUps, HostedCall, Reply};
@@ -52,6 +53,30 @@ pub(super) struct Utterance {
     /// Bytes of audio and of the line that are out.
     pub sent: usize,
     pub said: usize,
+}
+
+impl Part {
+    /// The item when it is opened, and its content part where it has one.
+    pub fn shown_first(&self) -> (Value, Option<Value>) {
+        let id = &self.item;
+        match &self.kind {
+            Kind::Speech(utterance) => {
+                let mut item = assistant_message(id, "in_progress", json!([]));
+                if let Some(phase) = utterance.phase {
+                    item["phase"] = json!(phase);
+                }
+                (item, Some(json!({"type": "audio", "transcript": ""})))
+            }
+            Kind::Text(_) => {
+                (assistant_message(id, "in_progress", json!([])), Some(json!({"type": "text", "text": ""})))
+            }
+            Kind::Call { name, call_id, .. } => (call_item(id, "in_progress", name, "", call_id), None),
+            Kind::Hosted { call, approval } => {
+                (hosted::call_item(id, call, approval.as_deref(), Shown::Asked), None)
+            }
+            Kind::Request { call } => (hosted::request_item(id, call), None),
+        }
+    }
 }
 
 impl Session {
@@ -158,4 +183,13 @@ impl Session {
         }
         Utterance { line, number, audio, phase, sent: 0, said: 0 }
     }
+}
+
+pub(super) fn assistant_message(id: &str, status: &str, content: Value) -> Value {
+    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+}
+
+pub(super) fn call_item(id: &str, status: &str, name: &str, arguments: &str, call_id: &str) -> Value {
+    json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
+        "arguments": arguments})
 }

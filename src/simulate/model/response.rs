@@ -14,7 +14,7 @@ use super::conversation::{self, Spoken};
 use super::hosted::{self, Place, Shown};
 use super::log::{CallLog, Happened, ResponseLog, SpokenItem};
 use super::options::{Fault, When};
-use super::parts::{Kind, Part, Planned};
+use super::parts::{Kind, Part, Planned, assistant_message, call_item};
 use super::session::{Due, Session};
 use super::speech::{self, Speech};
 use super::{dialect, refusal::Refusal};
@@ -406,26 +406,7 @@ impl Session {
             return;
         }
         part.opened = true;
-        let (item, part_shown) = match &part.kind {
-            Kind::Speech(utterance) => {
-                let mut item = assistant_message(&part.item, "in_progress", json!([]));
-                if let Some(phase) = utterance.phase {
-                    item["phase"] = json!(phase);
-                }
-                (item, Some(json!({"type": "audio", "transcript": ""})))
-            }
-            Kind::Text(_) => (
-                assistant_message(&part.item, "in_progress", json!([])),
-                Some(json!({"type": "text", "text": ""})),
-            ),
-            Kind::Call { name, call_id, .. } => {
-                (call_item(&part.item, "in_progress", name, "", call_id), None)
-            }
-            Kind::Hosted { call, approval } => {
-                (hosted::call_item(&part.item, call, approval.as_deref(), Shown::Asked), None)
-            }
-            Kind::Request { call } => (hosted::request_item(&part.item, call), None),
-        };
+        let (item, part_shown) = part.shown_first();
         if let Kind::Speech(utterance) = &part.kind {
             let spoken = SpokenItem {
                 id: part.item.clone(),
@@ -593,15 +574,6 @@ impl Session {
         let length = self.rng.random_range(0..16);
         self.letters(length)
     }
-}
-
-fn assistant_message(id: &str, status: &str, content: Value) -> Value {
-    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
-}
-
-fn call_item(id: &str, status: &str, name: &str, arguments: &str, call_id: &str) -> Value {
-    json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
-        "arguments": arguments})
 }
 
 /// Whole words of `line` from `said` on, until at least `goal`.
