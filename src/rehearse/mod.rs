@@ -409,6 +409,7 @@ fn noticed(happened: &Happened, conversation: &Conversation) -> Option<String> {
         PhoneEvent::StreamStarted { .. } => phone("connected: the clock starts, and sound flows both ways"),
         PhoneEvent::Said(text) => phone(&format!("Twilio's own voice says: {text}")),
         PhoneEvent::Dialled(number) => phone(&format!("Twilio dials {number}")),
+        PhoneEvent::Pressed(keys) => phone(&format!("Twilio presses the keys {keys}")),
         PhoneEvent::HungUp => phone("the caller hangs up"),
         PhoneEvent::Violation(violation) => {
             phone(&format!("Twilio would complain: {} ({})", violation.what, violation.code))

@@ -12,8 +12,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 use url::Url;
 
 use super::control::{Command, Playing};
-use super::record::{CallEnd, CallRecord, Dialled, Fetched, Happened, PhoneEvent, Said, Violation};
-use super::twiml::{self, Dial, Method, Verb};
+use super::record::{CallEnd, CallRecord, Fetched, Happened, PhoneEvent, Said, Violation};
+use super::twiml::{self, Method, Verb};
 use super::{Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
 use crate::audio::SILENCE;
 
@@ -24,10 +24,7 @@ const MOST_VIOLATIONS: usize = 1_000;
 /// Twilio's codes for a webhook that did not work.
 const HTTP_FAILED: u32 = 11_200;
 const TOO_MANY_REDIRECTS: u32 = 11_215;
-const BAD_CALLER_ID: u32 = 13_214;
-const BAD_NUMBER: u32 = 13_223;
-
-type Form = Vec<(String, String)>;
+pub(super) type Form = Vec<(String, String)>;
 
 /// One call, owned by one task.
 pub(super) struct Call {
@@ -60,7 +57,7 @@ pub(super) enum Filled {
 }
 
 /// What follows a verb.
-enum Next {
+pub(super) enum Next {
     Verb,
     Document { url: String, method: Method, extra: Form },
     End(CallEnd),
@@ -83,6 +80,7 @@ impl Call {
             streams: Vec::new(),
             said: Vec::new(),
             dialled: Vec::new(),
+            pressed: Vec::new(),
             violations: Vec::new(),
             heard: Vec::new(),
             spoken: Vec::new(),
@@ -210,6 +208,12 @@ impl Call {
                 self.emit(PhoneEvent::Said(url));
                 Next::Verb
             }
+            Verb::PressKeys { digits, times } => {
+                for _ in 0..times.min(10) {
+                    self.press_keys(&digits).await;
+                }
+                Next::Verb
+            }
             Verb::Pause { seconds } => {
                 self.wait(Duration::from_secs(seconds)).await;
                 Next::Verb
@@ -223,39 +227,8 @@ impl Call {
         }
     }
 
-    async fn dial(&mut self, dial: Dial, base: &str) -> Next {
-        let numerals = dial.number.strip_prefix('+').unwrap_or_default();
-        if !(8..=15).contains(&numerals.len()) || !numerals.bytes().all(|b| b.is_ascii_digit()) {
-            self.violation(BAD_NUMBER, "<Dial> of what is no E.164 number");
-        }
-        let ours = [&self.options.from, &self.options.to];
-        if dial.caller_id.as_ref().is_some_and(|id| !ours.contains(&id)) {
-            self.violation(BAD_CALLER_ID, "a callerId that is neither of this call's numbers");
-        }
-        self.emit(PhoneEvent::Dialled(dial.number.clone()));
-        let at = now();
-        let turn = self.record.dialled.len().min(self.options.dials.len().saturating_sub(1));
-        let (status, after) = match self.options.dials.get(turn) {
-            Some(outcome) => (outcome.status.clone(), outcome.after),
-            None => ("no-answer".to_owned(), Duration::from_secs(dial.timeout)),
-        };
-        let status = if self.wait(after).await { "canceled".to_owned() } else { status };
-        let seconds = (now() - at).as_secs();
-        self.record.dialled.push(Dialled {
-            at,
-            number: dial.number,
-            caller_id: dial.caller_id,
-            status: status.clone(),
-        });
-        let mut extra = pairs(&[("DialCallStatus", &status), ("DialCallSid", &sid("CA"))]);
-        if status == "completed" {
-            extra.extend(pairs(&[("DialCallDuration", &seconds.to_string())]));
-        }
-        self.follow(dial.action, dial.method, extra, base)
-    }
-
     /// The document at `action`, or the next verb.
-    fn follow(&self, action: Option<String>, method: Method, extra: Form, base: &str) -> Next {
+    pub fn follow(&self, action: Option<String>, method: Method, extra: Form, base: &str) -> Next {
         match action {
             None => Next::Verb,
             Some(url) => Next::Document { url: resolve(base, &url), method, extra },
@@ -404,7 +377,7 @@ impl Call {
     }
 
     /// Lets time pass; says whether the caller hung up meanwhile.
-    async fn wait(&mut self, long: Duration) -> bool {
+    pub async fn wait(&mut self, long: Duration) -> bool {
         let until = now() + long;
         while !self.hung_up {
             tokio::select! {
@@ -562,7 +535,7 @@ pub(super) fn sid(prefix: &str) -> String {
     format!("{prefix}{:032x}", rand::random::<u128>())
 }
 
-fn pairs(list: &[(&str, &str)]) -> Form {
+pub(super) fn pairs(list: &[(&str, &str)]) -> Form {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

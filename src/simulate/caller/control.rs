@@ -25,6 +25,8 @@ pub struct Playing {
     pub quiet_since: Option<Instant>,
     /// Runs begun so far.
     pub runs: u64,
+    /// Streams started so far.
+    pub streams: u64,
 }
 
 /// One line of a script.
@@ -43,6 +45,10 @@ pub enum When {
     Quiet(Duration),
     /// A run has played for so long.
     PlayingFor(Duration),
+    /// The call's n-th stream, from 1, has started.
+    Stream(u64),
+    /// Nothing has played for so long since the line before, whether or not there is a stream.
+    Silent(Duration),
 }
 
 /// What a line does.
@@ -106,6 +112,22 @@ impl Control {
         self.wait(|playing| playing.since, long).await
     }
 
+    /// Waits until the call's n-th stream, from 1, has started; `false` when the call ended first.
+    pub async fn wait_for_stream(&self, n: u64) -> bool {
+        self.playing.clone().wait_for(|playing| playing.streams >= n).await.is_ok()
+    }
+
+    /// Waits until nothing has played for so long, counted from now at the earliest; `false` when
+    /// the call ended first.
+    pub async fn wait_for_silence(&self, long: Duration) -> bool {
+        let from = now();
+        let quiet = |playing: &Playing| {
+            let since = playing.quiet_since.map_or(from, |since| since.max(from));
+            playing.since.is_none().then_some(since)
+        };
+        self.wait(quiet, long).await
+    }
+
     /// Waits until a state has lasted for so long.
     async fn wait(&self, since: impl Fn(&Playing) -> Option<Instant>, long: Duration) -> bool {
         let mut playing = self.playing.clone();
@@ -136,6 +158,8 @@ impl Control {
                 }
                 When::Quiet(pause) => self.wait_for_reply(pause).await,
                 When::PlayingFor(long) => self.wait_until_playing_for(long).await,
+                When::Stream(n) => self.wait_for_stream(n).await,
+                When::Silent(long) => self.wait_for_silence(long).await,
             };
             if !alive {
                 return;

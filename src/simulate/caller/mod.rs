@@ -8,6 +8,7 @@
 mod call;
 mod connect;
 mod control;
+mod dial;
 mod http;
 mod message;
 mod playback;
@@ -25,8 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use control::{Act, Control, Line, Playing, When};
 pub use record::{
-    CallEnd, CallRecord, Cleared, Dialled, Fetched, Happened, MarkRecord, MediaArrival, PhoneEvent, Said,
-    StreamEnd, StreamRecord, Violation,
+    CallEnd, CallRecord, Cleared, Dialled, Fetched, Happened, MarkRecord, MediaArrival, PhoneEvent, Pressed,
+    Said, StreamEnd, StreamRecord, Violation,
 };
 pub use sign::sign;
 
@@ -42,6 +43,8 @@ pub struct PhoneOptions {
     pub call_sid: String,
     pub from: String,
     pub to: String,
+    /// The account's other numbers: a `<Dial>` may show them too.
+    pub numbers: Vec<String>,
     pub network: Network,
     /// Each frame of caller audio is late by up to this much more; the order is kept.
     pub frame_jitter: Duration,
@@ -71,6 +74,7 @@ impl PhoneOptions {
             call_sid: format!("CA{}", hex()),
             from: "+15550100100".to_owned(),
             to: "+15550100001".to_owned(),
+            numbers: Vec::new(),
             network: Network::default(),
             frame_jitter: Duration::ZERO,
             faults: Vec::new(),
@@ -113,7 +117,7 @@ pub struct Network {
 pub struct DialOutcome {
     /// The `DialCallStatus`: `completed`, `no-answer`, `busy` or `failed`.
     pub status: String,
-    /// How long that takes, ringing and talking together.
+    /// How long that takes, ringing and talking together; no longer than the `<Dial>` allows.
     pub after: Duration,
 }
 
@@ -251,6 +255,16 @@ impl PhoneHandle {
     /// Waits until an unbroken run has played for so long.
     pub async fn wait_until_playing_for(&self, long: Duration) -> bool {
         self.control.wait_until_playing_for(long).await
+    }
+
+    /// Waits until the call's n-th stream, from 1, has started; `false` when the call ended first.
+    pub async fn wait_for_stream(&self, n: u64) -> bool {
+        self.control.wait_for_stream(n).await
+    }
+
+    /// Waits until nothing has played for so long, counted from now at the earliest.
+    pub async fn wait_for_silence(&self, long: Duration) -> bool {
+        self.control.wait_for_silence(long).await
     }
 
     /// Waits for the end of the call; it does not bring it about.

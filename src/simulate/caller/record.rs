@@ -46,6 +46,8 @@ pub enum PhoneEvent {
     Said(String),
     /// Twilio called a number.
     Dialled(String),
+    /// Twilio played keys (`<Play digits>`) to the caller's line.
+    Pressed(String),
     /// The caller hung up.
     HungUp,
     /// The server did what Twilio does not allow.
@@ -162,6 +164,18 @@ pub struct Dialled {
     pub caller_id: Option<String>,
     /// The `DialCallStatus` it ended with.
     pub status: String,
+    /// The streams that had been opened, or refused, before.
+    pub streams: usize,
+}
+
+/// One `<Play digits>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pressed {
+    pub at: Instant,
+    /// As written, with its pauses.
+    pub digits: String,
+    /// The streams that had been opened, or refused, before.
+    pub streams: usize,
 }
 
 /// Why the call ended.
@@ -188,6 +202,7 @@ pub struct CallRecord {
     pub streams: Vec<StreamRecord>,
     pub said: Vec<Said>,
     pub dialled: Vec<Dialled>,
+    pub pressed: Vec<Pressed>,
     pub violations: Vec<Violation>,
     /// μ-law that came out of the phone's speaker, silence where nothing played.
     pub heard: Vec<u8>,

@@ -208,6 +208,7 @@ impl<'call> Live<'call> {
             let spoken = &mut self.call.record.spoken;
             spoken.resize(place.max(spoken.len()), SILENCE);
         }
+        self.call.playing.send_modify(|playing| playing.streams += 1);
         let stream_sid = self.record.stream_sid.clone();
         if let Some(url) = &plan.status_callback {
             let name = plan.name.as_deref();

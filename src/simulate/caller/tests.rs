@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use super::*;
 use crate::audio::{SILENCE, duration};
 
+mod again;
+
 const TOKEN: &str = "12345";
 
 type Socket = WebSocketStream<TcpStream>;
@@ -441,12 +443,24 @@ async fn faults_are_as_ordered() {
 
 #[tokio::test]
 async fn a_number_or_caller_id_that_twilio_would_refuse_is_noted() {
-    let dial = r#"<Dial timeout="0" callerId="+15559999999">reception</Dial>"#;
-    let server = Server::new(&[("/incoming-call", dial)]).await;
-    let record = soon(Phone::dial(server.options()).finished()).await;
-    let codes: Vec<_> = record.violations.iter().map(|violation| violation.code).collect();
-    assert_eq!(codes, [13_223, 13_214]);
-    assert_eq!((record.dialled[0].status.as_str(), record.end), ("no-answer", CallEnd::HungUp));
+    for (dial, from, wrong) in [
+        (r#"<Dial callerId="+15550199999">reception</Dial>"#, "+15550100100", vec![13_223, 13_214]),
+        (r#"<Dial callerId="+15550199999">+15550100009</Dial>"#, "+15550100100", vec![13_214]),
+        // The caller's own, but no number.
+        (r#"<Dial callerId="anonymous">+15550100009</Dial>"#, "anonymous", vec![13_214]),
+        (r#"<Dial timeout="0" callerId="+15550100100">+15550100009</Dial>"#, "+15550100100", vec![]),
+        (r#"<Dial timeout="0" callerId="+15550100001">+15550100009</Dial>"#, "anonymous", vec![]),
+        (r#"<Dial timeout="0" callerId="+15550100002">+15550100009</Dial>"#, "anonymous", vec![]),
+    ] {
+        let server = Server::new(&[("/incoming-call", dial)]).await;
+        let numbers = vec!["+15550100002".to_owned()];
+        let options = PhoneOptions { from: from.to_owned(), numbers, ..server.options() };
+        let record = soon(Phone::dial(options).finished()).await;
+        let codes: Vec<_> = record.violations.iter().map(|violation| violation.code).collect();
+        assert_eq!(codes, wrong, "{dial}");
+        let status = if wrong.is_empty() { "no-answer" } else { "failed" };
+        assert_eq!((record.dialled[0].status.as_str(), record.end), (status, CallEnd::HungUp), "{dial}");
+    }
 }
 
 #[tokio::test]

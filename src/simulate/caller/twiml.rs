@@ -1,5 +1,7 @@
 //! TwiML as Twilio reads it: verbs are case-sensitive, and what it does not know is an error.
 
+use std::ops::RangeInclusive;
+
 use roxmltree::{Document, Node, ParsingOptions};
 
 /// A webhook's answer may not be longer (11750).
@@ -8,13 +10,36 @@ pub(super) const LONGEST: usize = 64 * 1_024;
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verb {
-    Connect { action: Option<String>, method: Method, stream: Stream },
-    Say { text: String, voice: Option<String>, language: Option<String>, times: u32 },
-    Play { url: String },
-    Pause { seconds: u64 },
+    Connect {
+        action: Option<String>,
+        method: Method,
+        stream: Stream,
+    },
+    Say {
+        text: String,
+        voice: Option<String>,
+        language: Option<String>,
+        times: u32,
+    },
+    Play {
+        url: String,
+    },
+    /// Tones, a digit each; `w` and `W` are pauses of half a second and of one.
+    PressKeys {
+        digits: String,
+        times: u32,
+    },
+    Pause {
+        seconds: u64,
+    },
     Hangup,
-    Reject { reason: String },
-    Redirect { url: String, method: Method },
+    Reject {
+        reason: String,
+    },
+    Redirect {
+        url: String,
+        method: Method,
+    },
     Dial(Dial),
 }
 
@@ -38,7 +63,10 @@ pub(super) struct Dial {
     pub number: String,
     pub action: Option<String>,
     pub method: Method,
+    /// Seconds that it may ring.
     pub timeout: u64,
+    /// Seconds that it may last.
+    pub time_limit: u64,
     pub caller_id: Option<String>,
 }
 
@@ -106,8 +134,13 @@ fn verb(element: &Element<'_, '_>) -> Result<Verb, Fault> {
         }
         "Play" => {
             element.allow(&["loop", "digits"])?;
-            element.number("loop", 1)?;
-            Ok(Verb::Play { url: element.text()? })
+            let times = element.number("loop", 1)?.clamp(1, 1_000) as u32;
+            match element.get("digits") {
+                None => Ok(Verb::Play { url: element.text()? }),
+                Some(_) if element.text().is_ok() => Err(fault(SCHEMA, "<Play> has digits and a file")),
+                Some(digits) if is_keys(&digits) => Ok(Verb::PressKeys { digits, times }),
+                Some(_) => Err(fault(SCHEMA, "digits may hold 0-9, *, #, w and W")),
+            }
         }
         "Pause" => {
             element.allow(&["length"])?;
@@ -191,14 +224,23 @@ fn dial(element: &Element<'_, '_>) -> Result<Dial, Fault> {
         }
         [other, ..] => return Err(other.unknown()),
     };
-    element.number("timeLimit", 14_400)?;
+    for flag in ["answerOnBridge", "sequential", "hangupOnStar"] {
+        if element.get(flag).is_some_and(|value| !["true", "false"].contains(&value.as_str())) {
+            return Err(fault(SCHEMA, format!("{flag} is neither true nor false")));
+        }
+    }
     Ok(Dial {
         number,
         action: element.get("action"),
         method: element.method("method")?,
-        timeout: element.number("timeout", 30)?,
+        timeout: element.within("timeout", 30, 0..=600)?,
+        time_limit: element.within("timeLimit", 14_400, 1..=86_400)?,
         caller_id: element.get("callerId"),
     })
+}
+
+fn is_keys(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|key| key.is_ascii_digit() || b"*#wW".contains(&key))
 }
 
 /// A node, with the questions that TwiML asks.
@@ -241,6 +283,14 @@ impl<'a, 'input> Element<'a, 'input> {
         self.0.attribute(name).map_or(Ok(default), |written| {
             written.parse().map_err(|_| fault(SCHEMA, format!("{name} is not a number")))
         })
+    }
+
+    fn within(&self, name: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64, Fault> {
+        let number = self.number(name, default)?;
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        Err(fault(SCHEMA, format!("{name} is not from {} to {}", range.start(), range.end())))
     }
 
     fn elements(&self) -> Vec<Self> {
@@ -306,6 +356,8 @@ mod tests {
         assert_eq!(text, "It & that");
         assert_eq!((dial.number.as_str(), dial.timeout), ("+15550100002", 12));
         assert_eq!(xml("<Response/>").unwrap(), []);
+        let keys = Verb::PressKeys { digits: "w1*0#W".to_owned(), times: 1 };
+        assert_eq!(xml("<Response><Play digits='w1*0#W'/></Response>").unwrap(), [keys]);
     }
 
     #[test]
@@ -322,6 +374,15 @@ mod tests {
             ("<Response><Connect><Stream url='wss://x' statusCallback='/x'/></Connect></Response>", SCHEMA),
             ("<Response><Say></Say></Response>", SCHEMA),
             ("<Response><Dial><Sip>a</Sip></Dial></Response>", SCHEMA),
+            ("<Response><Dial timeout='601'>+15550100002</Dial></Response>", SCHEMA),
+            ("<Response><Dial timeout='soon'>+15550100002</Dial></Response>", SCHEMA),
+            ("<Response><Dial timeLimit='0'>+15550100002</Dial></Response>", SCHEMA),
+            ("<Response><Dial answerOnBridge='yes'>+15550100002</Dial></Response>", SCHEMA),
+            ("<Response><Dial callerid='+15550100001'>+15550100002</Dial></Response>", SCHEMA),
+            ("<Response><Play digits='12a'/></Response>", SCHEMA),
+            ("<Response><Play digits=''/></Response>", SCHEMA),
+            ("<Response><Play digits='1'>https://x.example/a.wav</Play></Response>", SCHEMA),
+            ("<Response><Play/></Response>", SCHEMA),
             ("<Response><Pause length='long'/></Response>", SCHEMA),
             ("<Response><Reject reason='tired'/></Response>", SCHEMA),
             ("<Response><Redirect method='PUT'>/x</Redirect></Response>", SCHEMA),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::dialect;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
+use super::tools::{kept, tool_choice, tools};
 use crate::provider::Dialect;
 
 const VOICES: &[&str] =
@@ -23,16 +24,6 @@ const TRANSCRIBERS: &[&str] = &[
     "gpt-4o-mini-transcribe",
     "gpt-4o-mini-transcribe-2025-12-15",
     "gpt-4o-transcribe-diarize",
-];
-const CONNECTORS: &[&str] = &[
-    "connector_dropbox",
-    "connector_gmail",
-    "connector_googlecalendar",
-    "connector_googledrive",
-    "connector_microsoftteams",
-    "connector_outlookcalendar",
-    "connector_outlookemail",
-    "connector_sharepoint",
 ];
 const DEFAULT_INSTRUCTIONS: &str = "Your knowledge cutoff is 2023-10. You are a helpful, witty, and friendly AI. \
     Act like a human, but remember that you aren't a human and that you can't do human things in the real world.";
@@ -204,7 +195,10 @@ impl Config {
         for (key, value) in given {
             match key.as_str() {
                 "audio" => merge_audio(&mut session["audio"], &value),
-                "tools" => drop(session.insert(key, without_secrets(value))),
+                "tools" => {
+                    let tools = kept(value, &session["tools"]);
+                    session.insert(key, tools);
+                }
                 _ => drop(session.insert(key, value)),
             }
         }
@@ -403,14 +397,6 @@ fn overlay(base: Value, over: &Value) -> Value {
     }
 }
 
-fn without_secrets(mut tools: Value) -> Value {
-    for tool in tools.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        tool.remove("authorization");
-        tool.remove("headers");
-    }
-    tools
-}
-
 fn format(value: &Value, path: &str) -> Result<(), Refusal> {
     const KINDS: Rule = Rule::OneOf(&["audio/pcm", "audio/pcmu", "audio/pcma"]);
     match value["type"].as_str() {
@@ -513,20 +499,6 @@ fn truncation(value: &Value, path: &str) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
-    match (value, value["type"].as_str()) {
-        (Value::String(_), _) => Rule::OneOf(&["none", "auto", "required"]).check(value, path),
-        (_, Some("mcp")) => Rule::Keys(&[
-            ("!type", Rule::Text),
-            ("!server_label", Rule::Text),
-            ("name", Rule::OrNull(&Rule::Text)),
-        ])
-        .check(value, path),
-        _ => Rule::Keys(&[("!type", Rule::OneOf(&["function", "mcp"])), ("!name", Rule::Text)])
-            .check(value, path),
-    }
-}
-
 pub(super) fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
     let pairs = value.as_object().ok_or_else(|| Refusal::wrong_type(path, "an object", value))?;
     if pairs.len() > 16 {
@@ -538,81 +510,6 @@ pub(super) fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
         if key.chars().count() > 64 || text.chars().count() > 512 {
             return Err(Refusal::invalid(&format!("{path}.{key}"), "Metadata key or value too long."));
         }
-    }
-    Ok(())
-}
-
-pub(super) fn tools(value: &Value, path: &str) -> Result<(), Refusal> {
-    let list = value.as_array().ok_or_else(|| Refusal::wrong_type(path, "an array", value))?;
-    let mut labels = Vec::new();
-    for (i, tool) in list.iter().enumerate() {
-        let path = format!("{path}[{i}]");
-        match tool["type"].as_str() {
-            Some("mcp") => {
-                mcp_tool(tool, &path)?;
-                if labels.contains(&&tool["server_label"]) {
-                    return Err(Refusal::invalid(&format!("{path}.server_label"), "Duplicate server_label."));
-                }
-                labels.push(&tool["server_label"]);
-            }
-            _ => function_tool(tool, &path)?,
-        }
-    }
-    Ok(())
-}
-
-fn function_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
-    Rule::Keys(&[
-        ("!type", Rule::OneOf(&["function", "mcp"])),
-        ("!name", Rule::Text),
-        ("description", Rule::Text),
-        ("parameters", Rule::Open),
-    ])
-    .check(tool, path)?;
-    let name = tool["name"].as_str().unwrap_or_default();
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
-        let message =
-            format!("Invalid '{path}.name': string does not match pattern '^[a-zA-Z0-9_-]{{1,64}}$'.");
-        return Err(Refusal::invalid(&format!("{path}.name"), message));
-    }
-    Ok(())
-}
-
-fn mcp_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
-    fn names_or_object(value: &Value, path: &str) -> Result<(), Refusal> {
-        match value {
-            Value::Array(_) => Rule::List(&Rule::Text).check(value, path),
-            _ => Rule::OrNull(&FILTER).check(value, path),
-        }
-    }
-    fn approval(value: &Value, path: &str) -> Result<(), Refusal> {
-        match value {
-            Value::String(_) => Rule::OneOf(&["always", "never"]).check(value, path),
-            _ => Rule::OrNull(&Rule::Keys(&[("always", FILTER), ("never", FILTER)])).check(value, path),
-        }
-    }
-    const FILTER: Rule = Rule::Keys(&[("tool_names", Rule::List(&Rule::Text)), ("read_only", Rule::Flag)]);
-    Rule::Keys(&[
-        ("!type", Rule::Text),
-        ("!server_label", Rule::Text),
-        ("server_url", Rule::OrNull(&Rule::Text)),
-        ("connector_id", Rule::OrNull(&Rule::OneOf(CONNECTORS))),
-        ("tunnel_id", Rule::OrNull(&Rule::Text)),
-        ("authorization", Rule::OrNull(&Rule::Text)),
-        ("headers", Rule::OrNull(&Rule::Open)),
-        ("allowed_tools", Rule::By(names_or_object)),
-        ("require_approval", Rule::By(approval)),
-        ("server_description", Rule::OrNull(&Rule::Text)),
-        ("defer_loading", Rule::Flag),
-        ("allowed_callers", Rule::OrNull(&Rule::List(&Rule::OneOf(&["direct", "programmatic"])))),
-    ])
-    .check(tool, path)?;
-    let headers = tool["headers"].as_object();
-    let doubled =
-        headers.is_some_and(|all| all.keys().any(|name| name.eq_ignore_ascii_case("authorization")));
-    if doubled && !tool["authorization"].is_null() {
-        return Err(Refusal::invalid(&format!("{path}.authorization"), "Authorization is given twice."));
     }
     Ok(())
 }

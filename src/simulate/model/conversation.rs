@@ -48,7 +48,7 @@ impl Conversation {
         self.items.iter_mut().find(|item| item.value["id"] == id)
     }
 
-    pub fn last(&self) -> Option<&Value> {
+    fn last(&self) -> Option<&Value> {
         self.items.last().map(|item| &item.value)
     }
 
@@ -98,16 +98,27 @@ impl Conversation {
         let same = |kind: &str, key: &str, wanted: &Value| {
             self.items.iter().any(|item| item.value["type"] == kind && item.value[key] == *wanted)
         };
-        if item["type"] == "function_call_output" && !same("function_call", "call_id", &item["call_id"]) {
-            let message =
-                format!("Error adding item: no function call with call_id {} exists.", item["call_id"]);
-            return Err(Refusal::of_item("item_create_invalid_call_id", message));
+        if item["type"] == "function_call_output" {
+            let id = &item["call_id"];
+            let wrong = if !same("function_call", "call_id", id) {
+                format!("Error adding item: no function call with call_id {id} exists.")
+            } else if same("function_call_output", "call_id", id) {
+                format!("Error adding item: the function call with call_id {id} has an output already.")
+            } else {
+                return Ok(());
+            };
+            return Err(Refusal::of_item("item_create_invalid_call_id", wrong));
         }
-        if item["type"] == "mcp_approval_response"
-            && !same("mcp_approval_request", "id", &item["approval_request_id"])
-        {
-            let message = "Error adding item: the approval request does not exist.".to_owned();
-            return Err(Refusal::of_item("item_create_invalid_approval_request_id", message));
+        if item["type"] == "mcp_approval_response" {
+            let id = &item["approval_request_id"];
+            let wrong = if !same("mcp_approval_request", "id", id) {
+                "Error adding item: the approval request does not exist."
+            } else if same("mcp_approval_response", "approval_request_id", id) {
+                "Error adding item: the approval request has been answered already."
+            } else {
+                return Ok(());
+            };
+            return Err(Refusal::of_item("item_create_invalid_approval_request_id", wrong.to_owned()));
         }
         Ok(())
     }

@@ -6,9 +6,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::{max_output_tokens, metadata, tool_choice, tools, turn_detection};
+use super::config::{max_output_tokens, metadata, turn_detection};
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
+use super::tools::{tool_choice, tools};
 use crate::provider::Dialect;
 
 const BETA_FORMATS: &[&str] = &["pcm16", "g711_ulaw", "g711_alaw"];

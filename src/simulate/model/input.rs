@@ -213,6 +213,7 @@ fn create_item(session: &mut Session, item: &Value, previous: Option<&str>) -> R
     }
     if item["type"] == "message" && item["role"] == "user" {
         session.turns += 1;
+        session.results.clear();
     }
     // The audio a client gives is kept out of the echo.
     for part in item["content"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -221,7 +222,26 @@ fn create_item(session: &mut Session, item: &Value, previous: Option<&str>) -> R
     let previous = session.conversation.insert(item.clone(), previous);
     session.emit(json!({"type": "conversation.item.added", "previous_item_id": previous, "item": item}));
     session.emit(json!({"type": "conversation.item.done", "previous_item_id": previous, "item": item}));
+    let text = |key: &str| item[key].as_str().unwrap_or_default();
+    match text("type") {
+        "function_call_output" => take_output(session, text("call_id"), text("output")),
+        "mcp_approval_response" => {
+            let (id, approved) = (text("approval_request_id"), item["approve"] == true);
+            session.take_approval(id, approved, item["reason"].as_str());
+        }
+        _ => {}
+    }
     Ok(())
+}
+
+fn take_output(session: &mut Session, call_id: &str, output: &str) {
+    let now = session.now;
+    session.results.push(output.to_owned());
+    session.note(|log| {
+        if let Some(call) = log.calls.iter_mut().find(|call| call.id == call_id) {
+            call.answered = Some((now, output.to_owned()));
+        }
+    });
 }
 
 fn truncate(session: &mut Session, event: &Value) -> Result<(), Refusal> {

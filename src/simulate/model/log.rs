@@ -44,6 +44,12 @@ pub struct SessionLog {
     pub items: Vec<SpokenItem>,
     /// Every response, in the order they were created.
     pub responses: Vec<ResponseLog>,
+    /// Every function call the model made, in order.
+    pub calls: Vec<CallLog>,
+    /// Every call of a hosted tool that was run, in order.
+    pub hosted: Vec<HostedLog>,
+    /// Every approval that was asked for, in order.
+    pub approvals: Vec<ApprovalLog>,
     /// The codes of all errors sent; an error without a code is the empty string.
     pub errors: Vec<String>,
     /// What stamped caller audio took to arrive ([`super::Speech::Stamped`]).
@@ -98,6 +104,44 @@ pub struct ResponseLog {
     pub status: String,
     /// `status_details.reason`, or the code of its error.
     pub reason: Option<String>,
+}
+
+/// A function call of the model's, and the client's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallLog {
+    /// Its `call_id`.
+    pub id: String,
+    pub name: String,
+    pub arguments: String,
+    pub response: String,
+    pub asked: Instant,
+    /// The `function_call_output` that came for it, and when.
+    pub answered: Option<(Instant, String)>,
+}
+
+/// A call of a hosted tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostedLog {
+    /// The `mcp_call` item.
+    pub item: String,
+    pub server: String,
+    pub tool: String,
+    /// The request that was approved before.
+    pub approval: Option<String>,
+    pub began: Instant,
+    pub ended: Option<Instant>,
+}
+
+/// A request for an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalLog {
+    /// The `mcp_approval_request` item.
+    pub id: String,
+    pub server: String,
+    pub tool: String,
+    pub asked: Instant,
+    /// What the client answered.
+    pub approved: Option<bool>,
 }
 
 /// How a session ended.
@@ -167,6 +211,9 @@ impl SessionLog {
             truncations: Vec::new(),
             items: Vec::new(),
             responses: Vec::new(),
+            calls: Vec::new(),
+            hosted: Vec::new(),
+            approvals: Vec::new(),
             errors: Vec::new(),
             latencies: Vec::new(),
             closed: None,

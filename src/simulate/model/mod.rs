@@ -8,9 +8,11 @@ mod config;
 mod connection;
 mod conversation;
 mod dialect;
+mod hosted;
 mod input;
 mod log;
 mod options;
+mod parts;
 mod refusal;
 mod response;
 mod rule;
@@ -19,6 +21,7 @@ mod session;
 mod speech;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod vad;
 
 use std::io;
@@ -33,9 +36,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use log::{ClientEvent, Closed, Happened, ModelEvent, ResponseLog, SessionLog, SpokenItem, Truncation};
-pub use options::{ConnectError, Fault, ModelOptions, Truncating, When};
-pub use script::{Reply, Script};
+pub use log::{
+    ApprovalLog, CallLog, ClientEvent, Closed, Happened, HostedLog, ModelEvent, ResponseLog, SessionLog,
+    SpokenItem, Truncation,
+};
+pub use options::{
+    ConnectError, Fault, HostedServer, HostedTool, Hosting, Listing, ModelOptions, Truncating, When,
+};
+pub use script::{HostedCall, HostedError, Reply, Script};
 pub use speech::Speech;
 
 /// Live events kept for a follower that lags.

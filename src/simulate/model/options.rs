@@ -52,6 +52,8 @@ pub struct ModelOptions {
     pub speech: Speech,
     /// What it answers.
     pub script: Script,
+    /// The hosted MCP servers, and how their calls run.
+    pub hosting: Hosting,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// Only this many connections, from the first, have the faults; `None` is all.
@@ -98,6 +100,7 @@ impl Default for ModelOptions {
             burst: 5.0,
             speech: Speech::default(),
             script: Script::default(),
+            hosting: Hosting::default(),
             faults: Vec::new(),
             faulty_connections: None,
             temperature: None,
@@ -108,6 +111,51 @@ impl Default for ModelOptions {
             seed: 1,
             keep_audio: false,
         }
+    }
+}
+
+/// Hosted MCP: what there is, and what the reference leaves open.
+#[derive(Debug, Clone, Default)]
+pub struct Hosting {
+    /// The servers that exist. One that is not among them has the tools that the client allows it.
+    pub servers: Vec<HostedServer>,
+    /// A hosted call ends before `response.done`; otherwise its response is over first.
+    pub within_response: bool,
+    /// An approved call runs in the response that is asked for next; otherwise at once, outside any.
+    pub approved_in_response: bool,
+}
+
+/// One hosted server, known by its label.
+#[derive(Debug, Clone)]
+pub struct HostedServer {
+    pub label: String,
+    pub tools: Vec<HostedTool>,
+    pub listing: Listing,
+}
+
+/// A tool that a hosted server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostedTool {
+    pub name: String,
+    /// Its annotation `readOnlyHint`.
+    pub read_only: bool,
+}
+
+/// How a hosted server's tools get known. A tool can be called only after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    Works,
+    /// After so long.
+    Late(Duration),
+    Fails,
+}
+
+impl HostedServer {
+    /// A server whose listing works. No tool of it is read-only.
+    pub fn new(label: impl Into<String>, tools: &[&str]) -> Self {
+        let tools =
+            tools.iter().map(|&name| HostedTool { name: name.to_owned(), read_only: false }).collect();
+        Self { label: label.into(), tools, listing: Listing::Works }
     }
 }
 
@@ -159,6 +207,8 @@ pub enum Fault {
     Huge { when: When, bytes: usize },
     /// Every spoken answer comes as two items, with phases.
     TwoItems,
+    /// Function calls are not made but said, as text that looks like one: `name({"a": 1})`.
+    WritesCalls,
     /// Each `speech_started` comes twice.
     DuplicateSpeechStarted,
     /// An `error` nobody asked for, with an unknown code.

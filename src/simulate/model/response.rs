@@ -11,11 +11,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::config::Format;
 use super::conversation::{self, Spoken};
-use super::log::{Happened, ResponseLog, SpokenItem};
+use super::hosted::{self, Place, Shown};
+use super::log::{CallLog, Happened, ResponseLog, SpokenItem};
 use super::options::{Fault, When};
+use super::parts::{Kind, Part, Planned, assistant_message, call_item};
 use super::session::{Due, Session};
 use super::speech::{self, Speech};
-use super::{dialect, refusal::Refusal, script};
+use super::{dialect, refusal::Refusal};
 use crate::simulate::tag;
 
 /// A response that is being made.
@@ -29,33 +31,11 @@ pub(super) struct Response {
     format_shown: Value,
     parts: Vec<Part>,
     current: usize,
+    /// The results this one answers, and its place in the script, to be given back if it fails.
+    answers: Option<(Vec<String>, super::Reply)>,
     output: Vec<Value>,
     audio_ms: u64,
     text_chars: usize,
-}
-
-/// One output item to be.
-struct Part {
-    item: String,
-    opened: bool,
-    kind: Kind,
-}
-
-enum Kind {
-    Speech(Utterance),
-    Text(String),
-    Call { name: String, arguments: String, call_id: String },
-}
-
-struct Utterance {
-    line: String,
-    number: u16,
-    /// `None` while it is being synthesised.
-    audio: Option<Bytes>,
-    phase: Option<&'static str>,
-    /// Bytes of audio and of the line that are out.
-    sent: usize,
-    said: usize,
 }
 
 /// Why a response is made.
@@ -143,7 +123,7 @@ impl Session {
         self.response_count += 1;
         self.idle_armed += 1;
         let (format, format_shown) = self.config.output_format(&options);
-        let parts = self.plan_parts(&options, cause, format);
+        let Planned { parts, answers } = self.plan_parts(&options, cause, format);
         let response = Response {
             id: self.new_id("resp_"),
             out_of_band: options["conversation"] == "none",
@@ -153,6 +133,7 @@ impl Session {
             format_shown,
             parts,
             current: 0,
+            answers,
             output: Vec::new(),
             audio_ms: 0,
             text_chars: 0,
@@ -218,65 +199,6 @@ impl Session {
         }
     }
 
-    fn plan_parts(&mut self, options: &Value, cause: Cause, format: Format) -> Vec<Part> {
-        let requested = options["instructions"].as_str().and_then(script::requested_line);
-        let out_of_band = options["conversation"] == "none";
-        let after_output =
-            self.conversation.last().is_some_and(|item| item["type"] == "function_call_output");
-        let reply = self.options().script.reply(self.turns).clone();
-        let (mut lines, call) = match requested {
-            Some(line) => (vec![line], None),
-            None if out_of_band => (vec![speech::DONE.to_owned()], None),
-            None if cause == Cause::Idle => (vec![speech::STILL_THERE.to_owned()], None),
-            None if after_output => (vec![reply.after_call.unwrap_or_else(|| speech::DONE.to_owned())], None),
-            None if self.turns == 0 => (vec![speech::HELLO.to_owned()], None),
-            None => (reply.items, reply.call),
-        };
-        let config = self.config.session();
-        let pick = |key: &str| options.get(key).unwrap_or(&config[key]);
-        let text_only =
-            pick("output_modalities").as_array().is_some_and(|list| list.contains(&json!("text")));
-        let has_tool = |name: &str| {
-            let named = |tool: &Value| tool["type"] == "function" && tool["name"] == name;
-            pick("tool_choice") != "none"
-                && pick("tools").as_array().is_some_and(|tools| tools.iter().any(named))
-        };
-        let call = call.filter(|(name, _)| has_tool(name));
-        if self.faults.contains(&Fault::TwoItems) && lines.len() == 1 && !text_only {
-            lines.insert(0, speech::MOMENT.to_owned());
-        }
-
-        let count = lines.len();
-        let mut parts = Vec::new();
-        for (i, line) in lines.into_iter().enumerate() {
-            let item = self.new_id("item_");
-            let phase = (count > 1).then_some(if i + 1 < count { "commentary" } else { "final_answer" });
-            let kind =
-                if text_only { Kind::Text(line) } else { Kind::Speech(self.utterance(line, phase, format)) };
-            parts.push(Part { item, opened: false, kind });
-        }
-        if let Some((name, arguments)) = call {
-            let call_id = self.new_id("call_");
-            parts.push(Part {
-                item: self.new_id("item_"),
-                opened: false,
-                kind: Kind::Call { name, arguments, call_id },
-            });
-        }
-        parts
-    }
-
-    fn utterance(&mut self, line: String, phase: Option<&'static str>, format: Format) -> Utterance {
-        self.spoken_items = self.spoken_items.wrapping_add(1);
-        let number = self.spoken_items;
-        let audio =
-            speech::ready(self.options().speech, &line, number).map(|audio| speech::convert(audio, format));
-        if audio.is_none() {
-            self.wanted_lines.push(line.clone());
-        }
-        Utterance { line, number, audio, phase, sent: 0, said: 0 }
-    }
-
     fn step(&mut self, response: &mut Response) -> Next {
         let nth = response.nth;
         let failed = self.faults.iter().find_map(|fault| match fault {
@@ -288,6 +210,10 @@ impl Session {
             let message = "The simulated model was told to fail.";
             let error = json!({"type": kind, "code": code, "message": message});
             self.finish(response, "failed", json!({"type": "failed", "error": error}));
+            if let Some((results, reply)) = response.answers.take() {
+                self.results = results;
+                self.follow_ups.put_first(super::Reply { if_result_has: None, ..reply });
+            }
             return Next::Ended;
         }
         let Some(part) = response.parts.get(response.current) else {
@@ -309,11 +235,43 @@ impl Session {
                     return self.speak(response);
                 }
             }
-            Kind::Text(_) | Kind::Call { .. } => self.open_part(response),
+            Kind::Text(_) | Kind::Call { .. } | Kind::Request { .. } => self.open_part(response),
+            Kind::Hosted { .. } if part.opened => return Next::Waits,
+            Kind::Hosted { call, .. } => {
+                let takes = call.takes;
+                self.open_part(response);
+                self.begin_hosted(response);
+                if self.options().hosting.within_response {
+                    let item = response.parts[response.current].item.clone();
+                    self.hosted_due(&item, takes);
+                    return Next::Waits;
+                }
+            }
         }
         self.close_part(response, "completed");
         response.current += 1;
         Next::In(Duration::ZERO)
+    }
+
+    /// The arguments of a hosted call, and its beginning.
+    fn begin_hosted(&mut self, response: &mut Response) {
+        let part = &response.parts[response.current];
+        let Kind::Hosted { call, approval } = &part.kind else { return };
+        response.text_chars += call.arguments.len();
+        let place = Place { response: response.id.clone(), index: response.current };
+        self.run_hosted(&part.item, call.clone(), approval.clone(), place, true);
+    }
+
+    /// A hosted call has ended that its response waited for.
+    pub fn hosted_part_ended(&mut self, item: &str, shown: &Value) {
+        let waiting = self.responses.iter_mut().find(|response| {
+            response.parts.get(response.current).is_some_and(|part| part.item == item && part.opened)
+        });
+        let Some(response) = waiting else { return };
+        response.output.push(shown.clone());
+        response.current += 1;
+        let step = Due::Step(response.id.clone());
+        self.later(Duration::ZERO, step);
     }
 
     /// Stalls and early ends.
@@ -448,22 +406,7 @@ impl Session {
             return;
         }
         part.opened = true;
-        let (item, part_shown) = match &part.kind {
-            Kind::Speech(utterance) => {
-                let mut item = assistant_message(&part.item, "in_progress", json!([]));
-                if let Some(phase) = utterance.phase {
-                    item["phase"] = json!(phase);
-                }
-                (item, Some(json!({"type": "audio", "transcript": ""})))
-            }
-            Kind::Text(_) => (
-                assistant_message(&part.item, "in_progress", json!([])),
-                Some(json!({"type": "text", "text": ""})),
-            ),
-            Kind::Call { name, call_id, .. } => {
-                (call_item(&part.item, "in_progress", name, "", call_id), None)
-            }
-        };
+        let (item, part_shown) = part.shown_first();
         if let Kind::Speech(utterance) = &part.kind {
             let spoken = SpokenItem {
                 id: part.item.clone(),
@@ -549,7 +492,27 @@ impl Session {
                     "item_id": part.item, "output_index": index, "call_id": call_id, "name": name,
                     "arguments": arguments}));
                 response.text_chars += arguments.len();
+                let entry = CallLog {
+                    id: call_id.clone(),
+                    name: name.clone(),
+                    arguments: arguments.clone(),
+                    response: id.clone(),
+                    asked: self.now,
+                    answered: None,
+                };
+                self.note(|log| log.calls.push(entry));
                 call_item(&part.item, status, name, arguments, call_id)
+            }
+            Kind::Hosted { call, approval } => {
+                // It is at work; its end will say the rest.
+                let item = hosted::call_item(&part.item, call, approval.as_deref(), Shown::Running);
+                response.output.push(item);
+                return;
+            }
+            Kind::Request { call } => {
+                let place = Place { response: id.clone(), index };
+                self.request_approval(&part.item, call, place);
+                hosted::request_item(&part.item, call)
             }
         };
         if !response.out_of_band {
@@ -586,6 +549,7 @@ impl Session {
         if !response.out_of_band {
             self.arm_idle(response.audio_ms);
         }
+        self.let_hosted_end(&response.id);
     }
 
     fn usage(&mut self, response: &Response) -> Value {
@@ -610,15 +574,6 @@ impl Session {
         let length = self.rng.random_range(0..16);
         self.letters(length)
     }
-}
-
-fn assistant_message(id: &str, status: &str, content: Value) -> Value {
-    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
-}
-
-fn call_item(id: &str, status: &str, name: &str, arguments: &str, call_id: &str) -> Value {
-    json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
-        "arguments": arguments})
 }
 
 /// Whole words of `line` from `said` on, until at least `goal`.

@@ -15,10 +15,12 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::config::{Config, Detection, Format};
 use super::conversation::Conversation;
+use super::hosted::HostingState;
 use super::log::{Closed, Happened, ModelEvent, SessionLog};
 use super::options::{Fault, ModelOptions, When};
 use super::refusal::Refusal;
 use super::response::{Cause, Response};
+use super::script::FollowUps;
 use super::vad::{Heard, Vad};
 use super::{Shared, dialect, input};
 use crate::provider::Dialect;
@@ -31,8 +33,16 @@ pub(super) enum Due {
     Send(Message),
     Updated,
     RateLimits,
-    Transcript { item: String, text: String, heard_ms: u64 },
+    Transcript {
+        item: String,
+        text: String,
+        heard_ms: u64,
+    },
     Idle(u64),
+    /// The hosted call that is this item has ended.
+    HostedEnds(String),
+    /// The tools of the server with this label are known, or not to be had.
+    Listed(String),
     Strike(Fault),
     Ping,
     Expire,
@@ -72,6 +82,10 @@ pub(super) struct Session {
     pub last_input: u64,
     /// Which arming of the idle timer counts.
     pub idle_armed: u64,
+    /// What tools have said since the model last answered or the caller last spoke.
+    pub results: Vec<String>,
+    pub follow_ups: FollowUps,
+    pub hosting: HostingState,
     /// Lines to be synthesised, and responses that wait for one.
     pub wanted_lines: Vec<String>,
     pub starved: BTreeSet<String>,
@@ -119,6 +133,9 @@ impl Session {
             stamps: 0,
             last_input: 0,
             idle_armed: 0,
+            results: Vec::new(),
+            follow_ups: FollowUps::default(),
+            hosting: HostingState::default(),
             wanted_lines: Vec::new(),
             starved: BTreeSet::new(),
             schedule: BTreeMap::new(),
@@ -234,6 +251,7 @@ impl Session {
             has_audio: self.has_audio,
             responding: !self.responses.is_empty(),
         };
+        let known = self.config.session()["tools"].clone();
         self.config.update(update, &limits)?;
         self.detection = self.config.detection();
         self.format = self.config.input_format();
@@ -248,9 +266,7 @@ impl Session {
             Some(delay) => self.later(delay, Due::Updated),
             None => self.happen(Due::Updated),
         }
-        if update["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["type"] == "mcp")) {
-            self.list_mcp_tools(&update["tools"]);
-        }
+        self.list_hosted(&known);
         Ok(())
     }
 
@@ -271,6 +287,7 @@ impl Session {
     /// A turn of the caller's has been committed as `id`: it counts, and is transcribed if the session says so.
     pub fn take_turn(&mut self, id: String, heard_ms: u64) {
         self.turns += 1;
+        self.results.clear();
         if self.config.transcriber().is_none() && self.options().dialect != Dialect::Xai {
             return;
         }
@@ -447,6 +464,8 @@ impl Session {
             }
             Due::Transcript { item, text, heard_ms } => self.transcribe(&item, &text, heard_ms),
             Due::Idle(armed) => self.idle(armed),
+            Due::HostedEnds(item) => self.end_hosted(&item),
+            Due::Listed(label) => self.listed(&label),
             Due::Strike(fault) => self.strike(&fault),
             Due::Ping => {
                 if self.now.duration_since(self.last_pong) > self.options().ping * 4 {
@@ -549,29 +568,6 @@ impl Session {
             return Ok(());
         }
         Err(Refusal::invalid(param, format!("Invalid value for '{param}': not supported by this model.")))
-    }
-
-    /// Hosted tools are listed at once; what the server is said to have is what may be called.
-    fn list_mcp_tools(&mut self, tools: &Value) {
-        for tool in tools.as_array().into_iter().flatten().filter(|tool| tool["type"] == "mcp") {
-            let id = self.new_id("mcpl_");
-            let allowed =
-                tool["allowed_tools"].as_array().or_else(|| tool["allowed_tools"]["tool_names"].as_array());
-            let names = allowed.cloned().unwrap_or_default();
-            let listed: Vec<Value> =
-                names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
-            let mut item = json!({"id": id, "type": "mcp_list_tools", "server_label": tool["server_label"],
-                "tools": []});
-            let previous = self.conversation.push(item.clone(), None, 0);
-            self.emit(json!({"type": "conversation.item.added", "previous_item_id": previous, "item": item}));
-            self.emit(json!({"type": "mcp_list_tools.in_progress", "item_id": id}));
-            self.emit(json!({"type": "mcp_list_tools.completed", "item_id": id}));
-            item["tools"] = json!(listed);
-            if let Some(stored) = self.conversation.find_mut(&id) {
-                stored.value = item.clone();
-            }
-            self.emit(json!({"type": "conversation.item.done", "previous_item_id": previous, "item": item}));
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::audio::{SILENCE, encode};
 use crate::simulate::tag;
 
 mod dialects;
+mod tools;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

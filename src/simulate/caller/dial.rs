@@ -1,0 +1,76 @@
+//! What Twilio does to the line itself: it calls a number, and it plays keys.
+
+use std::time::Duration;
+
+use super::call::{Call, Next, pairs, sid};
+use super::record::{Dialled, PhoneEvent, Pressed};
+use super::twiml::Dial;
+use super::{DialOutcome, PhoneOptions, now};
+
+/// Twilio's codes for a `<Dial>` that it does not carry out.
+const BAD_CALLER_ID: u32 = 13_214;
+const BAD_NUMBER: u32 = 13_223;
+
+/// A tone and the gap behind it. Twilio does not say; keypads are about as quick.
+const TONE: Duration = Duration::from_millis(250);
+
+impl Call {
+    /// Plays tones to the line; it takes its time.
+    pub async fn press_keys(&mut self, digits: &str) {
+        let streams = self.record.streams.len();
+        self.record.pressed.push(Pressed { at: now(), digits: digits.to_owned(), streams });
+        self.emit(PhoneEvent::Pressed(digits.to_owned()));
+        let long = digits.chars().map(|key| match key {
+            'w' => Duration::from_millis(500),
+            'W' => Duration::from_secs(1),
+            _ => TONE,
+        });
+        self.wait(long.sum()).await;
+    }
+
+    pub async fn dial(&mut self, dial: Dial, base: &str) -> Next {
+        let mut is_possible = true;
+        if !is_e164(&dial.number) {
+            self.violation(BAD_NUMBER, "<Dial> of what is no E.164 number");
+            is_possible = false;
+        }
+        if let Some(shown) = &dial.caller_id {
+            let PhoneOptions { from, to, numbers, .. } = &self.options;
+            if !is_e164(shown) || !(shown == from || shown == to || numbers.contains(shown)) {
+                self.violation(BAD_CALLER_ID, "a callerId that is neither the caller's nor the account's");
+                is_possible = false;
+            }
+        }
+        self.emit(PhoneEvent::Dialled(dial.number.clone()));
+        let at = now();
+        let turn = self.record.dialled.len().min(self.options.dials.len().saturating_sub(1));
+        let (rings, lasts) = (Duration::from_secs(dial.timeout), Duration::from_secs(dial.time_limit));
+        let (status, after) = match self.options.dials.get(turn) {
+            _ if !is_possible => ("failed".to_owned(), Duration::ZERO),
+            Some(DialOutcome { status, after }) if status == "completed" => {
+                (status.clone(), (*after).min(rings + lasts))
+            }
+            Some(DialOutcome { status, after }) => (status.clone(), (*after).min(rings)),
+            None => ("no-answer".to_owned(), rings),
+        };
+        let status = if self.wait(after).await { "canceled".to_owned() } else { status };
+        let seconds = (now() - at).as_secs();
+        self.record.dialled.push(Dialled {
+            at,
+            number: dial.number,
+            caller_id: dial.caller_id,
+            status: status.clone(),
+            streams: self.record.streams.len(),
+        });
+        let mut extra = pairs(&[("DialCallStatus", &status), ("DialCallSid", &sid("CA"))]);
+        if status == "completed" {
+            extra.extend(pairs(&[("DialCallDuration", &seconds.to_string())]));
+        }
+        self.follow(dial.action, dial.method, extra, base)
+    }
+}
+
+fn is_e164(number: &str) -> bool {
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    (8..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
