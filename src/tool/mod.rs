@@ -4,17 +4,32 @@
 //! errands of all calls. Nothing of a call is kept here once its errand is over, and neither arguments nor results
 //! are ever logged.
 
-use std::sync::Arc;
+mod http;
+mod message;
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use crate::assistant::plan::{Errand, Listed, Server, Supply};
 use crate::id::CallSid;
+use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
 use crate::secret::Private;
+use http::Web;
+pub use message::Mailboxes;
+use message::Post;
 
 /// See the module.
-pub struct Tools {}
+pub struct Tools {
+    web: Web,
+    post: Post,
+    /// Sends text messages, where there are credentials.
+    account: Option<Account>,
+}
 
 /// Which call an errand is for.
 #[derive(Debug, Clone)]
@@ -34,17 +49,78 @@ pub struct Done {
     pub failed: Option<&'static str>,
 }
 
+impl Done {
+    /// It worked, and this came of it.
+    fn well(output: impl Into<String>) -> Self {
+        Self { output: output.into().into(), failed: None }
+    }
+
+    /// It failed for this reason, which is told to the model in a plain sentence.
+    fn failed(why: &'static str, sentence: impl Into<String>) -> Self {
+        Self { output: sentence.into().into(), failed: Some(why) }
+    }
+}
+
 impl Tools {
+    /// Trusted are the certificates of `tls`; what must last is kept in the folder `state`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(
+        tls: &Arc<ClientConfig>,
+        account: Option<Account>,
+        state: Option<&Path>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self { web: Web::new(tls)?, post: Post::new(tls, state)?, account })
+    }
+
     /// Runs one errand. It has no limit of its own: who asks drops it when its time is over. `working` is called
     /// whenever the tool says that it is still at work.
     pub async fn run(
         &self,
-        _errand: &Errand,
-        _arguments: Map<String, Value>,
-        _client: &Client,
+        errand: &Errand,
+        arguments: Map<String, Value>,
+        client: &Client,
         _working: impl Fn() + Send,
     ) -> Done {
-        Done { output: "There is no such tool.".to_owned().into(), failed: Some("unknown") }
+        match errand {
+            Errand::Mcp { .. } => Done::failed("unknown", "There is no such tool."),
+            Errand::Http(call) => self.web.run(call, &arguments).await,
+            Errand::SendSms => self.send_sms(&arguments, client).await,
+            Errand::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,
+        }
+    }
+
+    /// Goes on with the messages that an earlier process left; `mailboxes` finds where an assistant's go, by the
+    /// roster in force.
+    pub async fn resume_messages(&self, mailboxes: Arc<Mailboxes>) {
+        self.post.address_by(mailboxes);
+        self.post.resume().await;
+    }
+
+    /// Ends all that is under way. Messages for the owner that are nowhere else have so long to be delivered.
+    pub async fn close(&self, grace: Duration) {
+        self.post.close(grace).await;
+    }
+
+    async fn send_sms(&self, arguments: &Map<String, Value>, client: &Client) -> Done {
+        let Some(account) = &self.account else {
+            return Done::failed("denied", NotSent::Denied.to_string());
+        };
+        let Some(caller) = client.caller.number() else {
+            return Done::failed(
+                "no_number",
+                "The caller's number is not known, so no text can be sent to it.",
+            );
+        };
+        let Some(called) = client.called.number() else {
+            return Done::failed("no_number", "This line has no number that a text could be sent from.");
+        };
+        let text = arguments.get("text").and_then(Value::as_str).unwrap_or_default();
+        match account.send_text(called, caller, text).await {
+            Ok(()) => Done::well("The text message is sent."),
+            Err(why) => Done::failed(why.code(), why.to_string()),
+        }
     }
 }
 
@@ -54,6 +130,6 @@ impl Supply for Tools {
     }
 
     fn sends_texts(&self) -> bool {
-        false
+        self.account.is_some()
     }
 }
