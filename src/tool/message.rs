@@ -336,7 +336,7 @@ fn written(id: &str, fields: Map<String, Value>, client: &Client) -> String {
 
 /// `v1,` and the HMAC of id, timestamp and body: <https://www.standardwebhooks.com>. A secret that starts with
 /// `whsec_` is base64; any other is its bytes.
-fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> String {
+pub(super) fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> String {
     let encoded = secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
     let key = encoded.unwrap_or_else(|| secret.expose().as_bytes().to_vec());
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");

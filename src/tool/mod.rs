@@ -7,6 +7,9 @@
 mod http;
 mod message;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
