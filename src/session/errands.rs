@@ -102,6 +102,12 @@ impl Errands {
         }
     }
 
+    /// The call is over: what does not outlive it is given up.
+    pub fn stop_all(&mut self) {
+        self.tasks.abort_all();
+        self.running.clear();
+    }
+
     /// What an errand tells next. Cancel-safe.
     pub async fn news(&mut self) -> Event {
         // One sender is ours: the channel does not close.

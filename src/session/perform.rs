@@ -146,7 +146,7 @@ impl Session {
             self.count_all(model);
         }
         call.handle(Event::StreamStarted, began, &mut actions);
-        if std::mem::take(&mut self.sent_home) {
+        if self.sent_home {
             call.handle(Event::Draining, began, &mut actions);
         }
         let mut refused = None;
@@ -163,7 +163,10 @@ impl Session {
                     PhoneStep::Caller(CallerStep::Event(event)) => call.handle(event, now(), &mut actions),
                     PhoneStep::Caller(CallerStep::Odd(oddity)) => self.count(oddity),
                     PhoneStep::Back(back) => {
-                        refused = self.back(back, &mut phone, &mut call, &mut actions).or(refused);
+                        if let Err(socket) = self.back(back, &mut phone, &mut call, &mut actions) {
+                            refused = socket;
+                            break EndReason::CallerLost;
+                        }
                     }
                 },
                 step = model.step() => match step {
@@ -183,15 +186,9 @@ impl Session {
                 }
                 Some(command) = self.commands.recv() => match command {
                     Command::CallerHungUp => call.handle(Event::CallerHungUp, now(), &mut actions),
-                    Command::StreamLost => {
-                        if phone.line().is_none() {
-                            // The stream that was to bring it back is over before it came here.
-                            phone = Phone::Away;
-                        }
-                        call.handle(Event::StreamLost, now(), &mut actions);
-                    }
-                    // A phone that is away hears no goodbye: it does when it comes back.
-                    Command::Drain if phone.line().is_none() => self.sent_home = true,
+                    // The stream that was to bring it back is over before it came here.
+                    Command::StreamLost if phone.line().is_none() => break EndReason::CallerLost,
+                    Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
                     Command::Drain => call.handle(Event::Draining, now(), &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
                     Command::Returned(way) => phone = self.expect_back(way),
@@ -217,37 +214,37 @@ impl Session {
         Phone::coming_back(way, self.call.clone())
     }
 
-    /// The phone is back, or will not come. Gives the socket of a stream that is to be refused, once what follows is
-    /// written down.
+    /// The phone is back.
+    ///
+    /// # Errors
+    /// It will not come. The socket of a stream that is to be refused is for later, once what follows is written down.
     fn back(
         &mut self,
         back: Back,
         phone: &mut Phone,
         call: &mut Call,
         actions: &mut Vec<Action>,
-    ) -> Option<Box<WebSocket>> {
+    ) -> Result<(), Option<Box<WebSocket>>> {
         let Back { how, odd, stream } = back;
         for oddity in odd {
             self.count(oddity);
         }
-        let refused = match stream {
+        match stream {
             Ok(line) => {
                 *phone = Phone::OnTheLine(line);
                 call.handle(Event::Returned(how), now(), actions);
-                if std::mem::take(&mut self.sent_home) {
-                    call.handle(Event::Draining, now(), actions);
-                }
-                return None;
+                Ok(())
             }
-            Err(NotBack::NoStream) => None,
+            Err(NotBack::NoStream) => {
+                tracing::warn!("The phone did not come back");
+                Err(None)
+            }
             Err(NotBack::NotStarted(why, socket)) => {
                 metrics::refused("stream", why.code());
-                Some(socket)
+                tracing::warn!(why = why.code(), "The phone did not come back");
+                Err(Some(socket))
             }
-        };
-        tracing::warn!("The phone did not come back");
-        call.handle(Event::StreamLost, now(), actions);
-        refused
+        }
     }
 
     /// Writes down where the phone goes, and closes its socket, which makes Twilio ask.
@@ -365,6 +362,7 @@ impl Session {
     /// Writes down what follows, then tells of the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
+        self.errands.stop_all();
         self.decide(decision);
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;

@@ -118,7 +118,7 @@ fn answer(call: &HttpCall, body: Vec<u8>) -> Done {
     }
     match serde_json::from_str::<Value>(&text) {
         Ok(value) => match part(call, &value) {
-            Some(Value::String(text)) => Done::well(cut(text)),
+            Some(Value::String(text)) => Done::well(cut(&text)),
             Some(value) => Done::well(cut(&value.to_string())),
             None => Done::failed("nothing_there", NOTHING_THERE),
         },
@@ -159,10 +159,11 @@ fn prepared(call: &HttpCall, arguments: &Map<String, Value>) -> Result<HttpReque
 }
 
 /// The part of the answer that the owner named, such as `tasks.0.title`.
-fn part<'a>(call: &HttpCall, value: &'a Value) -> Option<&'a Value> {
-    let Some(path) = &call.answer else { return Some(value) };
-    path.split('.').try_fold(value, |value, key| match value {
+fn part(call: &HttpCall, value: &Value) -> Option<Value> {
+    let Some(path) = &call.answer else { return Some(value.clone()) };
+    let part = path.split('.').try_fold(value, |value, key| match value {
         Value::Array(list) => key.parse::<usize>().ok().and_then(|at| list.get(at)),
         value => value.get(key),
-    })
+    });
+    part.cloned()
 }
