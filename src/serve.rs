@@ -88,7 +88,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let environment = Arc::new(environment);
     let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
     let account = account(&settings, &ready, &tls).context("TLS cannot be set up")?;
-    let tools = Tools::new(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
     let house = Arc::new(House::new(HouseParts {
@@ -179,7 +179,7 @@ async fn close(house: &House, tools: &Tools, left: Duration) {
     if timeout(left, house.errands_done()).await.is_err() {
         tracing::error!("Messages could not be taken down in time");
     }
-    tools.close(left.saturating_sub(began.elapsed())).await;
+    tools.last_messages(left.saturating_sub(began.elapsed())).await;
 }
 
 /// The account that sends text messages; `None` without its SID, or without a key or token.

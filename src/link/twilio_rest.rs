@@ -2,7 +2,6 @@
 //!
 //! It knows the account's credentials, and turns Twilio's codes into sentences. No sentence holds a number.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -92,10 +91,10 @@ impl Account {
         sid: &str,
         user: &str,
         password: Secret,
-        tls: &Arc<ClientConfig>,
+        tls: &ClientConfig,
     ) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
+            .tls_backend_preconfigured(tls.clone())
             .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)

@@ -35,7 +35,7 @@ pub(super) fn house() -> Arc<House> {
         tokens: vec![Secret::new("12345")],
         machine: String::new(),
         max_calls: 2,
-        tools: Arc::new(Tools::new(&tls, None, None).unwrap()),
+        tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
         journal: None,
     }))

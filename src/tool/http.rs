@@ -2,7 +2,6 @@
 //!
 //! No sentence about what went wrong holds an address or a body: both may be personal.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -31,7 +30,7 @@ impl Web {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(tls: &Arc<ClientConfig>) -> Result<Self, reqwest::Error> {
+    pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         let same_origin = Policy::custom(|attempt| {
             let known = attempt.previous().len() <= MOST_REDIRECTS;
             let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
@@ -39,7 +38,7 @@ impl Web {
             if known && stays { attempt.follow() } else { attempt.stop() }
         });
         let client = Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
+            .tls_backend_preconfigured(tls.clone())
             .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
             .redirect(same_origin)
             .connect_timeout(CONNECT)

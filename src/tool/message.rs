@@ -121,9 +121,9 @@ impl Post {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(tls: &Arc<ClientConfig>, state: Option<&Path>) -> Result<Self, reqwest::Error> {
+    pub fn new(tls: &ClientConfig, state: Option<&Path>) -> Result<Self, reqwest::Error> {
         let http = HttpClient::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
+            .tls_backend_preconfigured(tls.clone())
             .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
             // A redirect is a failure: what is posted is for one address.
             .redirect(reqwest::redirect::Policy::none())

@@ -65,12 +65,21 @@ impl Done {
 }
 
 impl Tools {
-    /// Trusted are the certificates of `tls`; what must last is kept in the folder `state`.
+    /// Without an account for text messages, and with nowhere to keep what must last; else as [`Self::with`].
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(
-        tls: &Arc<ClientConfig>,
+    pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
+        Self::with(tls, None, None)
+    }
+
+    /// Trusted are the certificates of `tls`; texts are sent by `account`; what must last is kept in the folder
+    /// `state`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with(
+        tls: &ClientConfig,
         account: Option<Account>,
         state: Option<&Path>,
     ) -> Result<Self, reqwest::Error> {
@@ -101,8 +110,8 @@ impl Tools {
         self.post.resume().await;
     }
 
-    /// Ends all that is under way. Messages for the owner that are nowhere else have so long to be delivered.
-    pub async fn close(&self, grace: Duration) {
+    /// No more messages come: those that are nowhere else have so long to be delivered.
+    pub async fn last_messages(&self, grace: Duration) {
         self.post.close(grace).await;
     }
 

@@ -115,7 +115,7 @@ fn tls() -> Arc<ClientConfig> {
 }
 
 fn tools(state: Option<&Path>) -> Tools {
-    Tools::new(&tls(), None, state).unwrap()
+    Tools::with(&tls(), None, state).unwrap()
 }
 
 fn client(from: &str) -> Client {
@@ -235,7 +235,7 @@ async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
 
 fn texting(url: &str) -> Tools {
     let account = Account::new(url, "AC1", "SK1", Secret::new("key"), &tls()).unwrap();
-    Tools::new(&tls(), Some(account), None).unwrap()
+    Tools::with(&tls(), Some(account), None).unwrap()
 }
 
 const CALLER: &str = "+15550100007";
@@ -354,7 +354,7 @@ async fn a_message_is_delivered_though_the_first_try_failed() {
         let code = message::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
         assert_eq!(header("webhook-signature"), code);
     }
-    tools.close(PATIENCE).await;
+    tools.last_messages(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
         !kept.contains(SECRET) && !kept.contains(&owner.url),
         "neither the secret nor the address is kept"
     );
-    timeout(PATIENCE, before.close(PATIENCE)).await.expect("what is on the disk is not waited for");
+    timeout(PATIENCE, before.last_messages(PATIENCE)).await.expect("what is on the disk is not waited for");
     drop(before);
     assert_eq!(files(&folder).len(), 1);
 
@@ -388,7 +388,7 @@ async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
     let second = owner.next().await;
     assert_eq!((&first.body, &first.headers["webhook-id"]), (&second.body, &second.headers["webhook-id"]));
     until_files(&folder, 0).await;
-    after.close(PATIENCE).await;
+    after.last_messages(PATIENCE).await;
     assert!(owner.nobody_came());
 }
 
@@ -406,7 +406,7 @@ async fn an_end_waits_for_a_message_that_is_nowhere_else() {
     });
     owner.next().await;
     taking.abort(); // The caller has hung up.
-    timeout(PATIENCE, tools.close(PATIENCE)).await.expect("it does not wait for the whole pause");
+    timeout(PATIENCE, tools.last_messages(PATIENCE)).await.expect("it does not wait for the whole pause");
     owner.next().await;
     owner.next().await;
     assert!(owner.nobody_came(), "the third try was taken, before the end");
@@ -423,7 +423,7 @@ async fn an_owner_who_wants_no_more_gets_no_more() {
     owner.next().await;
     until_files(&dir.path().join("messages/given-up"), 1).await;
     assert!(files(&dir.path().join("messages")).is_empty(), "it is kept aside");
-    tools.close(PATIENCE).await;
+    tools.last_messages(PATIENCE).await;
     assert!(owner.nobody_came());
 }
 
