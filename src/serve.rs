@@ -180,6 +180,7 @@ async fn close(house: &House, tools: &Tools, left: Duration) {
         tracing::error!("Messages could not be taken down in time");
     }
     tools.last_messages(left.saturating_sub(began.elapsed())).await;
+    tools.close().await;
 }
 
 /// The account that sends text messages; `None` without its SID, or without a key or token.

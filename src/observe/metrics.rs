@@ -18,6 +18,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(seconds("switchboard_first_word_seconds"), &SECONDS)?
         .set_buckets_for_metric(seconds("switchboard_turn_seconds"), &SECONDS)?
+        .set_buckets_for_metric(seconds("switchboard_tool_seconds"), &SECONDS)?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -30,6 +31,7 @@ fn describe() {
     describe_counter!("switchboard_refusals_total", "Requests refused, by layer and why");
     describe_histogram!("switchboard_first_word_seconds", "Stream's start to the first audio sent");
     describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
+    describe_histogram!("switchboard_tool_seconds", "How long a tool took, by outcome");
     describe_counter!("switchboard_interruptions_total", "Times the caller talked over the assistant");
     describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
     describe_counter!(
@@ -80,6 +82,11 @@ pub fn first_word(time: Duration) {
 /// An answer's first audio left, so long after the caller's turn.
 pub fn turn(time: Duration) {
     histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
+}
+
+/// A tool has ended, so long after it was called. `outcome` is a word of ours: `ok`, or why it failed.
+pub fn tool(outcome: &'static str, time: Duration) {
+    histogram!("switchboard_tool_seconds", "outcome" => outcome).record(time.as_secs_f64());
 }
 
 /// Something odd happened.

@@ -5,6 +5,7 @@
 //! are ever logged.
 
 mod http;
+pub mod mcp;
 mod message;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
+use self::mcp::Servers;
 use crate::assistant::plan::{Errand, Listed, Server, Supply};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
@@ -28,6 +30,7 @@ use message::Post;
 
 /// See the module.
 pub struct Tools {
+    mcp: Servers,
     web: Web,
     post: Post,
     /// Sends text messages, where there are credentials.
@@ -73,7 +76,7 @@ impl Tools {
         Self::with(tls, None, None)
     }
 
-    /// Trusted are the certificates of `tls`; texts are sent by `account`; what must last is kept in the folder
+    /// No server is reached yet. Trusted are the certificates of `tls`; texts are sent by `account`; what must last is kept in the folder
     /// `state`.
     ///
     /// # Errors
@@ -83,7 +86,27 @@ impl Tools {
         account: Option<Account>,
         state: Option<&Path>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self { web: Web::new(tls)?, post: Post::new(tls, state)?, account })
+        Ok(Self { mcp: Servers::new(tls)?, web: Web::new(tls)?, post: Post::new(tls, state)?, account })
+    }
+
+    /// Keeps connections to these MCP servers, and to no others; see [`Servers::keep`].
+    pub fn keep(&self, servers: impl IntoIterator<Item = (Arc<Server>, Option<Vec<String>>)>) {
+        self.mcp.keep(servers);
+    }
+
+    /// Why an MCP server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.
+    pub fn trouble(&self, server: &Server) -> Option<String> {
+        self.mcp.trouble(server)
+    }
+
+    /// Waits until each MCP server is listed or known to be out of reach, at most so long. No ring needs this.
+    pub async fn settled(&self, limit: Duration) {
+        self.mcp.settled(limit).await;
+    }
+
+    /// Ends all connections and the programs that were started.
+    pub async fn close(&self) {
+        self.mcp.close().await;
     }
 
     /// Runs one errand. It has no limit of its own: who asks drops it when its time is over. `working` is called
@@ -93,10 +116,12 @@ impl Tools {
         errand: &Errand,
         arguments: Map<String, Value>,
         client: &Client,
-        _working: impl Fn() + Send,
+        working: impl Fn() + Send,
     ) -> Done {
         match errand {
-            Errand::Mcp { .. } => Done::failed("unknown", "There is no such tool."),
+            Errand::Mcp { server, tool, fixed } => {
+                self.mcp.call(server, tool, fixed, arguments, working).await
+            }
             Errand::Http(call) => self.web.run(call, &arguments).await,
             Errand::SendSms => self.send_sms(&arguments, client).await,
             Errand::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,
@@ -137,8 +162,8 @@ impl Tools {
 }
 
 impl Supply for Tools {
-    fn listed(&self, _: &Server) -> Option<Arc<[Listed]>> {
-        None
+    fn listed(&self, server: &Server) -> Option<Arc<[Listed]>> {
+        self.mcp.listed(server)
     }
 
     fn sends_texts(&self) -> bool {
