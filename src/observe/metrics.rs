@@ -43,7 +43,6 @@ fn describe() {
         "When the roster in force was loaded"
     );
     describe_gauge!("switchboard_roster_problems", "Problems of the edit that is held back");
-    describe_counter!("switchboard_tools_total", "Tools that were run, by kind and outcome");
     describe_counter!("switchboard_messages_total", "Messages for the owner: taken, delivered, given_up");
     describe_counter!("switchboard_notes_total", "Oddities that were coped with, by code");
 }
@@ -92,11 +91,6 @@ pub fn tool(outcome: &'static str, time: Duration) {
 /// Something odd happened.
 pub fn odd(oddity: Oddity) {
     counter!("switchboard_notes_total", "code" => oddity.code()).increment(1);
-}
-
-/// A tool's errand is over. `kind` and `outcome` are words of ours.
-pub fn tool_ended(kind: &'static str, outcome: &'static str) {
-    counter!("switchboard_tools_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
 /// A message for the owner was `taken`, `delivered` or `given_up`.

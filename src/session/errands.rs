@@ -63,13 +63,7 @@ impl Errands {
         if self.running.len() >= MAX_AT_ONCE {
             return Err(Event::ToolFinished { id, output: TOO_MANY.to_owned().into() });
         }
-        let run = Run {
-            tool: name.clone(),
-            place: place(errand),
-            kind: kind(errand),
-            began: now(),
-            outcome: "stopped",
-        };
+        let run = Run { tool: name.clone(), place: place(errand), began: now(), outcome: "stopped" };
         let (house, client, news) = (self.house.clone(), self.client.clone(), self.news_tx.clone());
         let (errand, call_id) = (errand.clone(), id.clone());
         let lasts = matches!(*errand, Errand::TakeMessage(_));
@@ -80,7 +74,7 @@ impl Errands {
                 let _ = news.try_send(Event::ToolWorking(call_id.clone()));
             };
             let done = house.tools.run(&errand, arguments, &client, working).await;
-            run.outcome = done.failed.unwrap_or("done");
+            run.outcome = done.failed.unwrap_or("ok");
             drop(run);
             // Where nobody listens any more, the call is over.
             let _ = news.send(Event::ToolFinished { id: call_id, output: done.output }).await;
@@ -120,31 +114,24 @@ struct Run {
     tool: String,
     /// The MCP server's name, or the kind of errand.
     place: String,
-    kind: &'static str,
     began: Instant,
     outcome: &'static str,
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let ms = (now() - self.began).as_millis() as u64;
+        let time = now() - self.began;
+        let ms = time.as_millis() as u64;
         tracing::info!(tool = self.tool, at = self.place, ms, outcome = self.outcome, "Tool ended");
-        metrics::tool_ended(self.kind, self.outcome);
-    }
-}
-
-fn kind(errand: &Errand) -> &'static str {
-    match errand {
-        Errand::Mcp { .. } => "mcp",
-        Errand::Http(_) => "http",
-        Errand::SendSms => "sms",
-        Errand::TakeMessage(_) => "message",
+        metrics::tool(self.outcome, time);
     }
 }
 
 fn place(errand: &Errand) -> String {
     match errand {
         Errand::Mcp { server, .. } => server.name.clone(),
-        Errand::Http(_) | Errand::SendSms | Errand::TakeMessage(_) => kind(errand).to_owned(),
+        Errand::Http(_) => "http".to_owned(),
+        Errand::SendSms => "sms".to_owned(),
+        Errand::TakeMessage(_) => "message".to_owned(),
     }
 }
