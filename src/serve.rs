@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,13 +16,17 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::assistant::Roster;
+use crate::assistant::plan::{Errand, Mailbox, Nothing, Work};
+use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
+use crate::link::twilio_rest::Account;
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
+use crate::phone::Party;
 use crate::reload::{Afar, Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{House, HouseParts};
 use crate::settings::{ServeSettings, Settings};
+use crate::tool::Tools;
 use crate::wire::twilio::signature;
 
 /// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end.
@@ -31,6 +35,8 @@ const GOODBYES: Duration = Duration::from_secs(13);
 const UPKEEP: Duration = Duration::from_secs(30);
 /// How long after the last call its `/after-stream` is still answered.
 const LAST_QUESTIONS: Duration = Duration::from_secs(2);
+/// What outlives its call has at least so long, once the last call is over.
+const LAST_ERRANDS: Duration = Duration::from_secs(5);
 /// Connections besides those of calls: webhooks, health checks, strangers.
 const SPARE_CONNECTIONS: usize = 1024;
 
@@ -81,12 +87,17 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
     let environment = Arc::new(environment);
     let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+    let account = account(&settings, &ready, &tls).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
+    let tools = Arc::new(tools);
+    let roster = keeper.roster();
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),
         machine: settings.machine.clone().unwrap_or_default(),
         max_calls: settings.max_calls,
         tls,
+        tools: tools.clone(),
         journal,
     }));
     let shared = settings.twilio_shared_keys.iter().cloned().collect();
@@ -103,6 +114,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let stop = CancellationToken::new();
     let limit = settings.max_calls + SPARE_CONNECTIONS;
     let address = listener.local_addr().context("the listener has no address")?;
+    tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
     let mut listening = tokio::task::JoinSet::new();
     listening.spawn(http::listen(listener, http::routes(door.clone()), limit, stop.clone()));
     if let Some(listener) = metrics_listener {
@@ -132,7 +144,10 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     shutdown.await;
     // No call begins any more that an edit could reach.
     watching.cancel();
+    let closed = Instant::now();
     drain(&house, settings.drain).await;
+    let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_ERRANDS);
+    close(&house, &tools, left).await;
     stop.cancel();
     let _ = timeout(Duration::from_secs(2), async { while listening.join_next().await.is_some() {} }).await;
     Ok(())
@@ -156,6 +171,51 @@ async fn drain(house: &House, grace: Duration) {
     // Twilio asks what follows the last stream.
     sleep(LAST_QUESTIONS).await;
     tracing::info!("Drained");
+}
+
+/// Has what outlives its call finish: it has `left` in all.
+async fn close(house: &House, tools: &Tools, left: Duration) {
+    let began = Instant::now();
+    if timeout(left, house.errands_done()).await.is_err() {
+        tracing::error!("Messages could not be taken down in time");
+    }
+    tools.last_messages(left.saturating_sub(began.elapsed())).await;
+    tools.close().await;
+}
+
+/// The account that sends text messages; `None` without its SID, or without a key or token.
+fn account(
+    settings: &Settings,
+    ready: &ServeSettings,
+    tls: &Arc<ClientConfig>,
+) -> Result<Option<Account>, reqwest::Error> {
+    let Some(sid) = &settings.twilio_account_sid else { return Ok(None) };
+    let (user, password) = match (&settings.twilio_api_key, &settings.twilio_api_secret) {
+        (Some(key), Some(secret)) => (key, secret),
+        _ => match ready.twilio_auth_tokens.first() {
+            Some(token) => (sid, token),
+            None => return Ok(None),
+        },
+    };
+    Account::new(&settings.twilio_api_url, sid, user, password.clone(), tls).map(Some)
+}
+
+/// Where an assistant's messages go: its plan says so, whoever calls.
+fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
+    let facts = Facts {
+        caller: Party::Withheld,
+        called: Party::Withheld,
+        call: String::new(),
+        now: jiff::Timestamp::now(),
+    };
+    let plan = roster.by_name(assistant)?.plan(&facts, &Nothing).ok()?;
+    plan.tools.into_iter().find_map(|tool| match tool.work {
+        Work::Errand(errand) => match &*errand {
+            Errand::TakeMessage(mailbox) => Some(mailbox.clone()),
+            Errand::Mcp { .. } | Errand::Http(_) | Errand::SendSms => None,
+        },
+        Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
+    })
 }
 
 /// Waits for SIGTERM or SIGINT. From then on, another one ends the process at once.
@@ -190,21 +250,20 @@ pub fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
 /// TLS towards whomever we call, trusting the system's certificates, or those of `bundle`.
 ///
 /// # Errors
-/// When certificates are needed and there are none.
+/// When certificates are needed and there are none. Where they are not, the tools of an edit to come may be: they
+/// are loaded all the same.
 pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
-    if needed {
-        let found = match bundle {
-            Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
-            None => rustls_native_certs::load_native_certs(),
-        };
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            bail!(
-                "no trusted certificates were found; install the system's ca-certificates, or name a bundle in \
-                 SSL_CERT_FILE"
-            );
-        }
+    let found = match bundle {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
+        None => rustls_native_certs::load_native_certs(),
+    };
+    roots.add_parsable_certificates(found.certs);
+    if needed && roots.is_empty() {
+        bail!(
+            "no trusted certificates were found; install the system's ca-certificates, or name a bundle in \
+             SSL_CERT_FILE"
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the ground up. On floor 8 the modules may use each other.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["audio", "id", "phone", "problem", "secret"],
     &["provider", "wire", "yaml"],
     &["assistant", "settings"],
     &["call"],
     &["observe"],
-    &["link", "tool"],
+    &["link"],
+    &["tool"],
     &["reload", "session"],
     &["http", "simulate"],
     &["command", "lib", "main", "rehearse", "serve"],

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use super::Door;
 use super::guard::Signed;
 use crate::assistant::plan::OnFailure;
+use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
 use crate::wire::twilio::twiml::{Verb, document};
 use crate::wire::twilio::webhook::CallRequest;
 
 /// How long a person's phone rings.
-const DIAL_SECONDS: u32 = 30;
+const DIAL_SECONDS: u64 = 30;
 /// What Twilio's voice says where no assistant can be asked.
 const NOBODY: &str = "Sorry, this number is not in use. Goodbye.";
 const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
@@ -51,6 +52,23 @@ pub async fn after_stream(
         Next::HangUp => document(&[Verb::Hangup]),
         Next::Sorry(on_failure) => sorry(on_failure),
         Next::Stream { ticket } => connect(&door, ticket),
+        Next::Dial { number, ring } => {
+            // Who is dialled sees who calls; Twilio lets us show no number but the call's own.
+            let caller_id = request.from.number().or(request.to.number());
+            document(&[Verb::Dial {
+                number: number.expose(),
+                timeout_secs: ring.as_secs(),
+                caller_id: caller_id.map(PhoneNumber::expose),
+                action: Some(&action(&door, &ticket)),
+            }])
+        }
+        Next::Press { keys, ticket } => {
+            let (url, action, status) = addresses(&door, ticket);
+            document(&[
+                Verb::PlayDigits(keys.expose()),
+                Verb::ConnectStream { url: &url, action: &action, status: &status },
+            ])
+        }
         Next::Unknown => said(BROKEN, LANGUAGE),
     };
     door.house().answered(&after, &answer);
@@ -58,12 +76,19 @@ pub async fn after_stream(
 }
 
 fn connect(door: &Door, ticket: &str) -> String {
+    let (url, action, status) = addresses(door, ticket);
+    document(&[Verb::ConnectStream { url: &url, action: &action, status: &status }])
+}
+
+/// Of the stream, of what is asked after it, and of what is told about it.
+fn addresses(door: &Door, ticket: &str) -> (String, String, String) {
     let base = door.public_url();
-    document(&[Verb::ConnectStream {
-        url: &format!("{}/media-stream/{ticket}", stream_base(base)),
-        action: &format!("{base}/after-stream/{ticket}"),
-        status: &format!("{base}/stream-status"),
-    }])
+    let url = format!("{}/media-stream/{ticket}", stream_base(base));
+    (url, action(door, ticket), format!("{base}/stream-status"))
+}
+
+fn action(door: &Door, ticket: &str) -> String {
+    format!("{}/after-stream/{ticket}", door.public_url())
 }
 
 fn said(text: &str, language: &str) -> String {
@@ -74,7 +99,8 @@ fn sorry(on_failure: &OnFailure) -> String {
     let say = Verb::Say { text: &on_failure.line.say, language: &on_failure.line.language };
     match &on_failure.dial {
         Some(number) => {
-            document(&[say, Verb::Dial { number: number.expose(), timeout_secs: DIAL_SECONDS }, Verb::Hangup])
+            let (number, timeout_secs) = (number.expose(), DIAL_SECONDS);
+            document(&[say, Verb::Dial { number, timeout_secs, caller_id: None, action: None }, Verb::Hangup])
         }
         None => document(&[say, Verb::Hangup]),
     }

@@ -28,7 +28,7 @@ use crate::audio::Chunk;
 use crate::call::{
     EndReason, Event, Fault, Line, Loss, Oddity, Outcome, Request, Truncation, TurnsBy, Who, turns_at_start,
 };
-use crate::id::{ItemId, ResponseId, ToolCallId};
+use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::{Auth, Dialect};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, ErrorBody, Incoming, ResponseDone, Status};
@@ -180,6 +180,10 @@ impl ModelLink {
 
     pub fn answer_tool(&mut self, id: &ToolCallId, output: &str) {
         self.send(realtime::function_output(id.as_str(), output));
+    }
+
+    pub fn answer_approval(&mut self, id: &ApprovalId, approve: bool, reason: &str) {
+        self.send(realtime::approval_response(id.as_str(), approve, reason));
     }
 
     pub fn tell(&mut self, line: &Line) {

@@ -18,6 +18,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(seconds("switchboard_first_word_seconds"), &SECONDS)?
         .set_buckets_for_metric(seconds("switchboard_turn_seconds"), &SECONDS)?
+        .set_buckets_for_metric(seconds("switchboard_tool_seconds"), &SECONDS)?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -30,6 +31,7 @@ fn describe() {
     describe_counter!("switchboard_refusals_total", "Requests refused, by layer and why");
     describe_histogram!("switchboard_first_word_seconds", "Stream's start to the first audio sent");
     describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
+    describe_histogram!("switchboard_tool_seconds", "How long a tool took, by outcome");
     describe_counter!("switchboard_interruptions_total", "Times the caller talked over the assistant");
     describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
     describe_counter!(
@@ -41,6 +43,7 @@ fn describe() {
         "When the roster in force was loaded"
     );
     describe_gauge!("switchboard_roster_problems", "Problems of the edit that is held back");
+    describe_counter!("switchboard_messages_total", "Messages for the owner: taken, delivered, given_up");
     describe_counter!("switchboard_notes_total", "Oddities that were coped with, by code");
 }
 
@@ -80,9 +83,19 @@ pub fn turn(time: Duration) {
     histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
 }
 
+/// A tool has ended, so long after it was called. `outcome` is a word of ours: `ok`, or why it failed.
+pub fn tool(outcome: &'static str, time: Duration) {
+    histogram!("switchboard_tool_seconds", "outcome" => outcome).record(time.as_secs_f64());
+}
+
 /// Something odd happened.
 pub fn odd(oddity: Oddity) {
     counter!("switchboard_notes_total", "code" => oddity.code()).increment(1);
+}
+
+/// A message for the owner was `taken`, `delivered` or `given_up`.
+pub fn message(what: &'static str) {
+    counter!("switchboard_messages_total", "what" => what).increment(1);
 }
 
 /// A roster is in force since now.

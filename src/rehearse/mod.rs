@@ -231,6 +231,8 @@ impl Server {
             metrics_port: None,
             metrics_token: None,
             state_dir: None,
+            // A rehearsal sends no text messages.
+            twilio_account_sid: None,
             machine: None,
             on_fly: false,
             ..settings

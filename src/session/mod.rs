@@ -5,8 +5,13 @@
 //! until the goodbye.
 
 mod admission;
+mod errands;
 mod perform;
+mod phone;
 mod registry;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +25,28 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::assistant::plan::{Line, Nothing, OnFailure, Plan};
+use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
-use crate::call::{EndReason, Tally};
+use crate::call::{EndReason, NotTaken, Return, Tally};
 use crate::id::CallSid;
 use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
-use crate::secret::Secret;
+use crate::phone::PhoneNumber;
+use crate::secret::{Private, Secret};
+use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
-use crate::wire::twilio::webhook::{CallRequest, CallStatus};
+use crate::wire::twilio::webhook::{CallRequest, CallStatus, DialStatus};
 use admission::Admission;
+use errands::Errands;
 use perform::Session;
 pub use registry::{Command, Decision, Refused};
-use registry::{Handle, Nonce, Registry};
+use registry::{Handle, Nonce, Question, Registry, TICKET_LIFE, Way};
 
 /// How long a live session may take to decide when its stream is gone.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long Twilio takes to press one key, or to wait where the key is `w`; a little more than it does.
+const ONE_KEY: Duration = Duration::from_millis(500);
 /// Commands that may wait for one session.
 const MAX_COMMANDS: usize = 8;
 
@@ -49,6 +59,9 @@ pub struct House {
     admission: Admission,
     registry: Registry,
     sessions: TaskTracker,
+    tools: Arc<Tools>,
+    /// Errands that outlive their calls.
+    lasting: TaskTracker,
     draining: AtomicBool,
     journal: Option<Journal>,
 }
@@ -62,6 +75,7 @@ pub struct HouseParts {
     pub machine: String,
     pub max_calls: usize,
     pub tls: Arc<ClientConfig>,
+    pub tools: Arc<Tools>,
     pub journal: Option<Journal>,
 }
 
@@ -89,6 +103,16 @@ pub enum Next {
     Stream {
         ticket: String,
     },
+    /// A person is dialled for so long; then the same ticket is asked after again.
+    Dial {
+        number: PhoneNumber,
+        ring: Duration,
+    },
+    /// These keys are pressed, then another stream, with this ticket.
+    Press {
+        keys: Private,
+        ticket: String,
+    },
     /// Nothing is known, not even the assistant.
     Unknown,
 }
@@ -103,6 +127,8 @@ impl House {
             admission: Admission::new(parts.max_calls),
             registry: Registry::default(),
             sessions: TaskTracker::new(),
+            tools: parts.tools,
+            lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
             journal: parts.journal,
         }
@@ -122,10 +148,10 @@ impl House {
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
             return Ring::Nobody;
         };
-        let Some(plan) = frozen(&assistant, request) else {
+        let Some(plan) = frozen(&assistant, request, &*self.tools) else {
             return Ring::Sorry(assistant.on_failure(&facts(request)));
         };
-        self.open(Arc::new(plan), request.call.clone(), false)
+        self.open(Arc::new(plan), request, false)
     }
 
     /// A stream knocks with this ticket. What it gives back takes the stream, once.
@@ -137,46 +163,119 @@ impl House {
         self.registry.admit(&ticket.nonce)
     }
 
-    /// A stream has ended, and Twilio asks what comes next. The same question gets the same answer.
+    /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets
+    /// the same answer.
     pub async fn after_stream(self: &Arc<Self>, ticket: &str, request: &CallRequest) -> After {
         let Some(ticket) = self.keys.open(ticket).ok().filter(|ticket| ticket.call == request.call) else {
             return After::new(Next::Unknown);
         };
-        let Some((handle, answer)) = self.registry.find(&ticket.nonce) else {
+        let Some((handle, answers)) = self.registry.find(&ticket.nonce) else {
             return After::new(self.sorry_by_roster(&ticket, request));
         };
+        let question =
+            if request.dial_status.is_some() { Question::AfterDial } else { Question::AfterStream };
+        let asked = Some((ticket.nonce, question));
         if request.status == CallStatus::Over {
-            let _ = handle.commands.try_send(Command::CallerHungUp);
-            if answer.is_none() && *handle.decision.borrow() == Some(Decision::Again) {
+            let spoke = request.dial_status == Some(DialStatus::Completed)
+                && handle.is_dialling()
+                && self.registry.is_live(&ticket.nonce);
+            let command = if spoke { Command::Transferred } else { Command::CallerHungUp };
+            let _ = handle.commands.try_send(command);
+            let never_asked = answers.to(question).is_none();
+            if never_asked && *handle.decision.borrow() == Some(Decision::Again) {
                 self.never_began(&handle, EndReason::CallerHungUp);
             }
-            return After { nonce: Some(ticket.nonce), ..After::new(Next::Nothing) };
-        }
-        if request.dial_status.is_some() {
-            return After::new(Next::HangUp);
+            return After { asked, ..After::new(Next::Nothing) };
         }
         let asking = handle.asking.clone().lock_owned().await;
-        if let Some((_, Some(answer))) = self.registry.find(&ticket.nonce) {
-            return After { known: Some(answer), ..After::new(Next::HangUp) };
+        let answers = self.registry.find(&ticket.nonce).map(|(_, answers)| answers).unwrap_or_default();
+        if let Some(answer) = answers.to(question) {
+            return After { known: Some(answer.clone()), ..After::new(Next::HangUp) };
         }
-        let next = match decided(&handle).await {
+        let next = match request.dial_status {
+            None => self.after_conversation(&ticket.nonce, &handle, request).await,
+            Some(status) => self.after_dial(&ticket.nonce, &handle, status),
+        };
+        After { next, known: None, asked, _asking: Some(asking) }
+    }
+
+    async fn after_conversation(
+        self: &Arc<Self>,
+        nonce: &Nonce,
+        handle: &Handle,
+        request: &CallRequest,
+    ) -> Next {
+        let sorry = || Next::Sorry(handle.plan.on_failure.clone());
+        match decided(handle).await {
             Decision::HangUp => Next::HangUp,
+            Decision::Sorry => sorry(),
+            Decision::Dial { number, ring } => Next::Dial { number, ring },
+            Decision::Press(keys) => {
+                let takes = ONE_KEY * u32::try_from(keys.expose().len()).unwrap_or(u32::MAX);
+                match self.call_back(nonce, handle, Return::KeysPressed, takes) {
+                    Some(ticket) => Next::Press { keys, ticket },
+                    None => sorry(),
+                }
+            }
             Decision::Again if !handle.retried && !self.is_draining() => {
-                match self.open(handle.plan.clone(), handle.call.clone(), true) {
+                match self.open(handle.plan.clone(), request, true) {
                     Ring::Stream { ticket } => Next::Stream { ticket },
                     _ => {
-                        self.never_began(&handle, EndReason::CallerLost);
-                        Next::Sorry(handle.plan.on_failure.clone())
+                        self.never_began(handle, EndReason::CallerLost);
+                        sorry()
                     }
                 }
             }
             Decision::Again => {
-                self.never_began(&handle, EndReason::CallerLost);
-                Next::Sorry(handle.plan.on_failure.clone())
+                self.never_began(handle, EndReason::CallerLost);
+                sorry()
             }
-            Decision::Sorry => Next::Sorry(handle.plan.on_failure.clone()),
+        }
+    }
+
+    /// A person was dialled. Where nobody took the call, the phone goes back into its conversation.
+    fn after_dial(&self, nonce: &Nonce, handle: &Handle, status: DialStatus) -> Next {
+        let why = match status {
+            DialStatus::Completed => {
+                if handle.is_dialling() {
+                    let _ = handle.commands.try_send(Command::Transferred);
+                }
+                return Next::HangUp;
+            }
+            DialStatus::Busy => NotTaken::Busy,
+            DialStatus::NoAnswer => NotTaken::NoAnswer,
+            DialStatus::Failed => NotTaken::Failed,
         };
-        After { next, known: None, nonce: Some(ticket.nonce), _asking: Some(asking) }
+        let back = handle
+            .is_dialling()
+            .then(|| self.call_back(nonce, handle, Return::NotTaken(why), Duration::ZERO));
+        match back.flatten() {
+            Some(ticket) => Next::Stream { ticket },
+            // The conversation is over: nobody is left to go back to.
+            None => Next::Sorry(handle.plan.on_failure.clone()),
+        }
+    }
+
+    /// A new ticket into the session of a parked phone, whose stream comes after `takes` at the earliest. `None` where
+    /// the session is over.
+    fn call_back(&self, parked: &Nonce, handle: &Handle, how: Return, takes: Duration) -> Option<String> {
+        if !self.registry.is_live(parked) {
+            return None;
+        }
+        let nonce: Nonce = rand::random();
+        let ticket = self.seal(handle.call.clone(), &handle.plan, nonce)?;
+        let life = TICKET_LIFE + takes;
+        let (door, stream) = oneshot::channel();
+        let (decision_tx, decision) = watch::channel(None);
+        let again = Handle { decision, asking: Arc::default(), ..handle.clone() };
+        self.registry.enter_again(nonce, ticket.clone(), again, door, life);
+        let way = Way { how, nonce, stream, life, decision: decision_tx };
+        if handle.commands.try_send(Command::Returned(way)).is_err() {
+            // It ended in this moment.
+            self.registry.ended(&nonce);
+            return None;
+        }
+        Some(ticket)
     }
 
     /// A call whose stream never started, and is not tried again: it ends here.
@@ -189,8 +288,8 @@ impl House {
 
     /// Remembers the document that [`Self::after_stream`] led to.
     pub fn answered(&self, after: &After, document: &str) {
-        if let Some(nonce) = &after.nonce {
-            self.registry.answered(nonce, document);
+        if let Some((nonce, question)) = &after.asked {
+            self.registry.answered(nonce, *question, document);
         }
     }
 
@@ -216,6 +315,12 @@ impl House {
         self.sessions.wait().await;
     }
 
+    /// Waits until every errand that outlives its call is done.
+    pub async fn errands_done(&self) {
+        self.lasting.close();
+        self.lasting.wait().await;
+    }
+
     /// Has every call say goodbye.
     pub fn send_home(&self) {
         for handle in self.registry.live() {
@@ -238,20 +343,14 @@ impl House {
         self.roster.borrow().len()
     }
 
-    fn open(self: &Arc<Self>, plan: Arc<Plan>, call: CallSid, retried: bool) -> Ring {
+    fn open(self: &Arc<Self>, plan: Arc<Plan>, request: &CallRequest, retried: bool) -> Ring {
+        let call = request.call.clone();
         let Some(place) = self.admission.admit() else {
             metrics::refused("admission", "busy");
             return Ring::Busy(plan.busy.clone());
         };
         let nonce: Nonce = rand::random();
-        let sealed = self.keys.seal(&Ticket {
-            machine: self.machine.clone(),
-            call: call.clone(),
-            assistant: plan.assistant.clone(),
-            issued: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            nonce,
-        });
-        let Some(ticket) = sealed else {
+        let Some(ticket) = self.seal(call.clone(), &plan, nonce) else {
             tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name does not fit a ticket");
             return Ring::Sorry(plan.on_failure.clone());
         };
@@ -271,7 +370,14 @@ impl House {
         }
         self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
+        let client = Client {
+            call: call.clone(),
+            assistant: plan.assistant.clone(),
+            caller: request.from.clone(),
+            called: request.to.clone(),
+        };
         let session = Session {
+            errands: Errands::new(self.clone(), client),
             house: self.clone(),
             plan,
             call,
@@ -283,9 +389,20 @@ impl House {
             decision: decision_tx,
             odd: BTreeMap::new(),
             sent_home: false,
+            over: false,
         };
         self.sessions.spawn(session.run(stream).instrument(span));
         Ring::Stream { ticket }
+    }
+
+    fn seal(&self, call: CallSid, plan: &Plan, nonce: Nonce) -> Option<String> {
+        self.keys.seal(&Ticket {
+            machine: self.machine.clone(),
+            call,
+            assistant: plan.assistant.clone(),
+            issued: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            nonce,
+        })
     }
 
     /// For a call that this process knows nothing of (it was restarted, or forgot): the assistant still does.
@@ -293,7 +410,7 @@ impl House {
         if request.status == CallStatus::Over {
             return Next::Nothing;
         }
-        if request.dial_status.is_some() {
+        if request.dial_status == Some(DialStatus::Completed) {
             return Next::HangUp;
         }
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();
@@ -312,27 +429,28 @@ pub struct After {
     pub next: Next,
     /// The document that this question got before.
     pub known: Option<String>,
-    nonce: Option<Nonce>,
+    /// What was asked after which ticket.
+    asked: Option<(Nonce, Question)>,
     /// Until the answer is remembered, nobody else answers the same question.
     _asking: Option<OwnedMutexGuard<()>>,
 }
 
 impl After {
     fn new(next: Next) -> Self {
-        Self { next, known: None, nonce: None, _asking: None }
+        Self { next, known: None, asked: None, _asking: None }
     }
 }
 
 /// The session's decision. A live one is told that its stream is lost, and has a moment to decide.
 async fn decided(handle: &Handle) -> Decision {
     let mut decision = handle.decision.clone();
-    if let Some(decided) = *decision.borrow_and_update() {
-        return decided;
+    if let Some(decided) = &*decision.borrow_and_update() {
+        return decided.clone();
     }
     let _ = handle.commands.try_send(Command::StreamLost);
     let decided = timeout(DECISION_PATIENCE, decision.wait_for(Option::is_some)).await;
     match decided {
-        Ok(Ok(decided)) => decided.unwrap_or(Decision::Sorry),
+        Ok(Ok(decided)) => decided.clone().unwrap_or(Decision::Sorry),
         Ok(Err(_)) | Err(_) => Decision::Sorry,
     }
 }
@@ -346,8 +464,8 @@ fn facts(request: &CallRequest) -> Facts {
     }
 }
 
-fn frozen(assistant: &Assistant, request: &CallRequest) -> Option<Plan> {
-    match assistant.plan(&facts(request), &Nothing) {
+fn frozen(assistant: &Assistant, request: &CallRequest, supply: &dyn Supply) -> Option<Plan> {
+    match assistant.plan(&facts(request), supply) {
         Ok(plan) => Some(plan),
         Err(error) => {
             tracing::error!(call = %request.call, assistant = assistant.name(), %error, "The plan cannot be made");

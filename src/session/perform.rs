@@ -10,8 +10,8 @@ use axum::extract::ws::WebSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Sleep, sleep};
 
-use crate::assistant::plan::Plan;
-use crate::call::{Action, Call, EndReason, Event, Loss, Note, Oddity, Tally};
+use crate::assistant::plan::{Plan, Work};
+use crate::call::{Action, Away, Call, EndReason, Event, Loss, Note, Oddity, Tally};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
@@ -22,7 +22,9 @@ use crate::observe::metrics;
 
 use super::House;
 use super::admission::Place;
-use super::registry::{Command, Decision, Nonce, TICKET_LIFE};
+use super::errands::Errands;
+use super::phone::{Back, NotBack, Phone, PhoneStep};
+use super::registry::{Command, Decision, Nonce, TICKET_LIFE, Way};
 
 /// How long after the stream's start the model may take to be ready.
 const MODEL_PATIENCE: Duration = Duration::from_secs(3);
@@ -42,9 +44,12 @@ pub(super) struct Session {
     pub place: Option<Place>,
     pub commands: mpsc::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
+    pub errands: Errands,
     pub odd: BTreeMap<Oddity, u64>,
     /// The house said goodbye before the stream came.
     pub sent_home: bool,
+    /// What follows is written down for good.
+    pub over: bool,
 }
 
 impl Session {
@@ -100,6 +105,7 @@ impl Session {
                     Command::StreamLost => return Err(Absent::NeverCame),
                     // A ticket that was given is honoured: the stream may come, and hears a goodbye.
                     Command::Drain => self.sent_home = true,
+                    Command::Transferred | Command::Returned(_) => {}
                 },
             }
         };
@@ -116,6 +122,7 @@ impl Session {
                         // The socket tells by itself.
                         Command::StreamLost => {}
                         Command::Drain => self.sent_home = true,
+                        Command::Transferred | Command::Returned(_) => {}
                     },
                 }
             }
@@ -129,7 +136,7 @@ impl Session {
     async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
         let began = now();
         let mut call = Call::new(self.plan.clone());
-        let mut caller = Some(caller);
+        let mut phone = Phone::OnTheLine(Box::new(caller));
         let mut actions = Vec::new();
         let mut timer = Timer::new();
         model.patience = Some(began + MODEL_PATIENCE);
@@ -142,26 +149,34 @@ impl Session {
         if self.sent_home {
             call.handle(Event::Draining, began, &mut actions);
         }
+        let mut refused = None;
         let reason = loop {
-            if let Some(reason) = self.perform(&mut actions, caller.as_mut(), model, &mut call) {
+            if let Some(reason) = self.perform(&mut actions, &mut phone, model, &mut call) {
                 break reason;
             }
-            let stall = caller.as_ref().and_then(CallerLink::stall_deadline);
+            let stall = phone.line().and_then(|line| line.stall_deadline());
             let due = call.deadline().map(|(due, _)| due);
             timer.arm([due, stall, model.deadline()].into_iter().flatten().min());
             // Every arm is cancel-safe: a step happens within one poll, the rest are a timer and channels.
             tokio::select! {
-                step = step(caller.as_mut()) => match step {
-                    CallerStep::Event(event) => call.handle(event, now(), &mut actions),
-                    CallerStep::Odd(oddity) => self.count(oddity),
+                step = phone.step() => match step {
+                    PhoneStep::Caller(CallerStep::Event(event)) => call.handle(event, now(), &mut actions),
+                    PhoneStep::Caller(CallerStep::Odd(oddity)) => self.count(oddity),
+                    PhoneStep::Back(back) => {
+                        if let Err(socket) = self.back(back, &mut phone, &mut call, &mut actions) {
+                            refused = socket;
+                            break EndReason::CallerLost;
+                        }
+                    }
                 },
                 step = model.step() => match step {
                     ModelStep::Event(event) => call.handle(event, now(), &mut actions),
                     ModelStep::Odd(oddity) => self.count(oddity),
                 },
+                event = self.errands.news() => call.handle(event, now(), &mut actions),
                 () = timer.fired() => {
                     let now = now();
-                    if caller.as_mut().is_some_and(|caller| caller.has_stalled(now)) {
+                    if phone.line().is_some_and(|line| line.has_stalled(now)) {
                         call.handle(Event::CallerStalled, now, &mut actions);
                     }
                     if let Some(loss) = model.overdue(now) {
@@ -169,21 +184,91 @@ impl Session {
                     }
                     call.handle_timeout(now, &mut actions);
                 }
-                Some(command) = self.commands.recv() => {
-                    let event = match command {
-                        Command::CallerHungUp => Event::CallerHungUp,
-                        Command::StreamLost => Event::StreamLost,
-                        Command::Drain => Event::Draining,
-                    };
-                    call.handle(event, now(), &mut actions);
-                }
+                Some(command) = self.commands.recv() => match command {
+                    Command::CallerHungUp => call.handle(Event::CallerHungUp, now(), &mut actions),
+                    // The stream that was to bring it back is over before it came here.
+                    Command::StreamLost if phone.line().is_none() => break EndReason::CallerLost,
+                    Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
+                    Command::Drain => call.handle(Event::Draining, now(), &mut actions),
+                    Command::Transferred => break EndReason::AssistantTransferred,
+                    Command::Returned(way) => phone = self.expect_back(way),
+                },
             }
             self.count_all(model);
         };
         let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
-        if let Some(caller) = caller {
-            caller.close().await;
+        if let Some(line) = phone.let_go() {
+            line.close().await;
+        }
+        if let Some(socket) = refused {
+            refuse(*socket).await;
+        }
+    }
+
+    /// The phone has another ticket: from here on what is decided is decided for that one.
+    fn expect_back(&mut self, way: Way) -> Phone {
+        self.house.registry.ended(&self.nonce);
+        self.nonce = way.nonce;
+        self.decision = way.decision.clone();
+        Phone::coming_back(way, self.call.clone())
+    }
+
+    /// The phone is back.
+    ///
+    /// # Errors
+    /// It will not come. The socket of a stream that is to be refused is for later, once what follows is written down.
+    fn back(
+        &mut self,
+        back: Back,
+        phone: &mut Phone,
+        call: &mut Call,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Option<Box<WebSocket>>> {
+        let Back { how, odd, stream } = back;
+        for oddity in odd {
+            self.count(oddity);
+        }
+        match stream {
+            Ok(line) => {
+                *phone = Phone::OnTheLine(line);
+                call.handle(Event::Returned(how), now(), actions);
+                Ok(())
+            }
+            Err(NotBack::NoStream) => {
+                tracing::warn!("The phone did not come back");
+                Err(None)
+            }
+            Err(NotBack::NotStarted(why, socket)) => {
+                metrics::refused("stream", why.code());
+                tracing::warn!(why = why.code(), "The phone did not come back");
+                Err(Some(socket))
+            }
+        }
+    }
+
+    /// Writes down where the phone goes, and closes its socket, which makes Twilio ask.
+    fn park(&mut self, away: &Away, phone: &mut Phone) {
+        let decision = match away {
+            Away::Press(keys) => Decision::Press(keys.clone()),
+            Away::Dial { tool, target } => {
+                let target = self.plan.tools.get(*tool).and_then(|tool| match &tool.work {
+                    Work::Transfer(targets) => targets.get(*target),
+                    Work::EndCall | Work::SendDigits | Work::Errand(_) => None,
+                });
+                match target {
+                    Some(target) => Decision::Dial { number: target.number.clone(), ring: target.ring },
+                    None => {
+                        tracing::error!("The call is to be passed on to nobody that the plan knows");
+                        Decision::Sorry
+                    }
+                }
+            }
+        };
+        self.decision.send_replace(Some(decision));
+        if let Some(line) = phone.let_go() {
+            // Its end may take a second, in which the model goes on.
+            self.house.sessions.spawn(line.close());
         }
     }
 
@@ -191,27 +276,27 @@ impl Session {
     fn perform(
         &mut self,
         actions: &mut Vec<Action>,
-        mut caller: Option<&mut CallerLink>,
+        phone: &mut Phone,
         model: &mut Model,
         call: &mut Call,
     ) -> Option<EndReason> {
         let mut ended = None;
-        let mut stalled = false;
+        let mut follow = Vec::new();
         for action in actions.drain(..) {
             match action {
                 Action::PlayToCaller { piece, chunk } => {
-                    if let Some(caller) = &mut caller {
-                        caller.play(piece, &chunk);
+                    if let Some(line) = phone.line() {
+                        line.play(piece, &chunk);
                     }
                 }
                 Action::MarkForCaller(mark) => {
-                    if let Some(caller) = &mut caller {
-                        caller.mark(mark);
+                    if let Some(line) = phone.line() {
+                        line.mark(mark);
                     }
                 }
                 Action::ClearCaller => {
-                    if let Some(caller) = &mut caller {
-                        caller.clear();
+                    if let Some(line) = phone.line() {
+                        line.clear();
                     }
                 }
                 Action::Note(note) => self.note(note),
@@ -219,7 +304,9 @@ impl Session {
                 Action::HangUp => {}
                 Action::End(reason) => ended = Some(reason),
                 Action::AppendToModel(chunk) => {
-                    stalled |= model.link().is_some_and(|link| !link.append(&chunk))
+                    if model.link().is_some_and(|link| !link.append(&chunk)) && follow.is_empty() {
+                        follow.push(Event::ModelStalled);
+                    }
                 }
                 Action::Configure(turns) => model.with(|link| link.configure(turns)),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
@@ -227,21 +314,27 @@ impl Session {
                 Action::AnswerTool { id, output } => {
                     model.with(|link| link.answer_tool(&id, output.expose()))
                 }
-                // Wired up with `tool`.
-                Action::RunTool { .. }
-                | Action::StopTool(_)
-                | Action::AnswerApproval { .. }
-                | Action::Park(_) => {}
+                Action::AnswerApproval { id, approve, reason } => {
+                    model.with(|link| link.answer_approval(&id, approve, reason));
+                }
+                Action::RunTool { id, tool, arguments } => {
+                    let plan = self.plan.clone();
+                    follow.extend(self.errands.run(id, plan.tools.get(tool), arguments).err());
+                }
+                Action::StopTool(id) => self.errands.stop(&id),
+                Action::Park(away) => self.park(&away, phone),
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),
             }
         }
-        if stalled && ended.is_none() {
-            call.handle(Event::ModelStalled, now(), actions);
-            return self.perform(actions, caller, model, call);
+        if ended.is_some() || follow.is_empty() {
+            return ended;
         }
-        ended
+        for event in follow {
+            call.handle(event, now(), actions);
+        }
+        self.perform(actions, phone, model, call)
     }
 
     fn note(&mut self, note: Note) {
@@ -269,6 +362,7 @@ impl Session {
     /// Writes down what follows, then tells of the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
+        self.errands.stop_all();
         self.decide(decision);
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;
@@ -277,7 +371,12 @@ impl Session {
     }
 
     fn decide(&mut self, decision: Decision) {
-        self.decision.send_replace(Some(decision));
+        self.over = true;
+        // Who was promised a person gets one, whatever became of the model meanwhile.
+        let promised = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
+        if !promised || decision == Decision::HangUp {
+            self.decision.send_replace(Some(decision));
+        }
         self.house.registry.ended(&self.nonce);
     }
 }
@@ -285,7 +384,7 @@ impl Session {
 impl Drop for Session {
     /// A session that is torn down undecided (a panic, the end of the program) leaves an apology.
     fn drop(&mut self) {
-        if self.decision.borrow().is_none() {
+        if !self.over {
             self.finish(EndReason::HouseFault, Decision::Sorry, &Tally::default());
         }
     }
@@ -299,13 +398,6 @@ enum Absent {
     /// The ticket is too old.
     Lapsed,
     NotStarted(NotStarted, Box<WebSocket>),
-}
-
-async fn step(caller: Option<&mut CallerLink>) -> CallerStep {
-    match caller {
-        Some(caller) => caller.step().await,
-        None => pending().await,
-    }
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;

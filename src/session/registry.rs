@@ -12,7 +12,10 @@ use axum::extract::ws::WebSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::assistant::plan::Plan;
+use crate::call::Return;
 use crate::id::CallSid;
+use crate::phone::PhoneNumber;
+use crate::secret::Private;
 
 /// How long a ticket lets a stream in.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
@@ -25,20 +28,43 @@ const MAX_ENDED: usize = 20_000;
 pub type Nonce = [u8; 16];
 
 /// What a session is told from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
     /// Twilio says that the call is over.
     CallerHungUp,
     /// Twilio says that the stream has ended.
     StreamLost,
+    /// The parked phone spoke with whom it was sent to, and is done.
+    Transferred,
+    /// The parked phone comes back by another stream.
+    Returned(Way),
     /// The house closes: say goodbye.
     Drain,
 }
 
+/// How a parked phone comes back into its session.
+#[derive(Debug)]
+pub struct Way {
+    pub how: Return,
+    /// Of the new ticket, which takes the place of the one before.
+    pub nonce: Nonce,
+    pub stream: oneshot::Receiver<WebSocket>,
+    /// How long the stream may take to come.
+    pub life: Duration,
+    pub decision: watch::Sender<Option<Decision>>,
+}
+
 /// What follows the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     HangUp,
+    /// A person is dialled for so long, and the session waits for what comes of it.
+    Dial {
+        number: PhoneNumber,
+        ring: Duration,
+    },
+    /// These keys are pressed, and the session waits for the next stream.
+    Press(Private),
     /// The assistant's `on_failure`.
     Sorry,
     /// The stream never started: once more, with a new ticket.
@@ -71,15 +97,48 @@ pub struct Handle {
     pub asking: Arc<tokio::sync::Mutex<()>>,
 }
 
+impl Handle {
+    /// Whether the phone was sent to a person, and its session waits for what comes of it.
+    pub fn is_dialling(&self) -> bool {
+        matches!(*self.decision.borrow(), Some(Decision::Dial { .. }))
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     handle: Handle,
     ticket: String,
     /// Taken by the one stream that is let in.
     door: Option<oneshot::Sender<WebSocket>>,
-    issued: Instant,
-    /// What the `action` was answered with, to answer it so again.
-    answer: Option<String>,
+    /// From then on it lets nobody in.
+    lapses: Instant,
+    /// What each question about it was answered with, to answer it so again.
+    answers: Answers,
+    /// No session belongs to it any more.
+    over: bool,
+}
+
+/// A ticket is asked after twice where a `<Dial>` follows its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    AfterStream,
+    AfterDial,
+}
+
+/// The documents that a ticket's questions got.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    after_stream: Option<String>,
+    after_dial: Option<String>,
+}
+
+impl Answers {
+    pub fn to(&self, question: Question) -> Option<&String> {
+        match question {
+            Question::AfterStream => self.after_stream.as_ref(),
+            Question::AfterDial => self.after_dial.as_ref(),
+        }
+    }
 }
 
 /// Why a stream is not let in. A stranger is told none of it.
@@ -120,9 +179,23 @@ impl Registry {
         }
         calls.sweep(now);
         calls.newest.insert(handle.call.clone(), nonce);
-        let entry = Entry { handle, ticket, door: Some(door), issued: now, answer: None };
-        calls.tickets.insert(nonce, entry);
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, door, now + TICKET_LIFE));
         Ok(())
+    }
+
+    /// Enters another ticket of a session that is parked, good for `life`. It is the answer to no ringing phone.
+    pub fn enter_again(
+        &self,
+        nonce: Nonce,
+        ticket: String,
+        handle: Handle,
+        door: oneshot::Sender<WebSocket>,
+        life: Duration,
+    ) {
+        let mut calls = self.lock();
+        let now = now();
+        calls.sweep(now);
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, door, now + life));
     }
 
     /// The ticket of a call that still waits for its stream: a webhook sent twice gets the same answer.
@@ -137,7 +210,7 @@ impl Registry {
     pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
         let mut calls = self.lock();
         let entry = calls.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
-        if entry.issued + TICKET_LIFE <= now() {
+        if entry.lapses <= now() {
             return Err(Refused::Old);
         }
         if entry.handle.decision.borrow().is_some() {
@@ -146,11 +219,16 @@ impl Registry {
         entry.door.take().ok_or(Refused::Used)
     }
 
-    /// The call of a ticket, and the answer that its `action` got before.
-    pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Option<String>)> {
+    /// The call of a ticket, and the answers that its `action` got before.
+    pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Answers)> {
         let calls = self.lock();
         let entry = calls.tickets.get(nonce)?;
-        Some((entry.handle.clone(), entry.answer.clone()))
+        Some((entry.handle.clone(), entry.answers.clone()))
+    }
+
+    /// Whether a session still belongs to this ticket.
+    pub fn is_live(&self, nonce: &Nonce) -> bool {
+        self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
     }
 
     /// Every session of a call.
@@ -160,18 +238,23 @@ impl Registry {
         of_call.map(|entry| entry.handle.clone()).collect()
     }
 
-    /// Remembers what the `action` was answered with.
-    pub fn answered(&self, nonce: &Nonce, answer: &str) {
+    /// Remembers what a question was answered with.
+    pub fn answered(&self, nonce: &Nonce, question: Question, answer: &str) {
         if let Some(entry) = self.lock().tickets.get_mut(nonce) {
-            entry.answer = Some(answer.to_owned());
+            let answer = Some(answer.to_owned());
+            match question {
+                Question::AfterStream => entry.answers.after_stream = answer,
+                Question::AfterDial => entry.answers.after_dial = answer,
+            }
         }
     }
 
-    /// The session of this ticket is over; its decision stays known for a while.
+    /// The session of this ticket is over, or goes on with another one; its decision stays known for a while.
     pub fn ended(&self, nonce: &Nonce) {
         let mut calls = self.lock();
         if let Some(entry) = calls.tickets.get_mut(nonce) {
             entry.door = None;
+            entry.over = true;
         }
         let now = now();
         calls.ended.push_back((now, *nonce));
@@ -181,7 +264,7 @@ impl Registry {
     /// Every session that has not ended.
     pub fn live(&self) -> Vec<Handle> {
         let calls = self.lock();
-        let live = calls.tickets.values().filter(|entry| entry.handle.decision.borrow().is_none());
+        let live = calls.tickets.values().filter(|entry| !entry.over);
         live.map(|entry| entry.handle.clone()).collect()
     }
 
@@ -191,11 +274,18 @@ impl Registry {
     }
 }
 
+impl Entry {
+    fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
+        let answers = Answers::default();
+        Self { handle, ticket, door: Some(door), lapses, answers, over: false }
+    }
+}
+
 impl Calls {
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
         let entry = self.tickets.get(self.newest.get(call)?)?;
         let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();
-        (waits && entry.issued + TICKET_LIFE > now).then(|| entry.ticket.clone())
+        (waits && entry.lapses > now).then(|| entry.ticket.clone())
     }
 
     fn sweep(&mut self, now: Instant) {

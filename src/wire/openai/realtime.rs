@@ -397,6 +397,20 @@ pub fn function_output(call: &str, output: &str) -> String {
     .to_string()
 }
 
+/// Whether the model's host may run its tool, and why.
+pub fn approval_response(request: &str, approve: bool, reason: &str) -> String {
+    json!({
+        "type": "conversation.item.create",
+        "item": {
+            "type": "mcp_approval_response",
+            "approval_request_id": request,
+            "approve": approve,
+            "reason": reason,
+        },
+    })
+    .to_string()
+}
+
 /// A line in the caller's name, such as the keys that were pressed.
 pub fn user_text(text: &str) -> String {
     message("user", "input_text", text)

@@ -18,11 +18,16 @@ pub enum Verb<'a> {
         text: &'a str,
         language: &'a str,
     },
-    /// Rings a person, in E.164, for `timeout_secs`.
+    /// Rings a person, in E.164, for `timeout_secs`. With an `action`, Twilio asks there what comes next; without
+    /// one, the next verb does. They see `caller_id`; without one, the caller's number.
     Dial {
         number: &'a str,
-        timeout_secs: u32,
+        timeout_secs: u64,
+        caller_id: Option<&'a str>,
+        action: Option<&'a str>,
     },
+    /// Presses keys: 0 to 9, `*`, `#`, and `w` for half a second's wait.
+    PlayDigits(&'a str),
     Hangup,
 }
 
@@ -41,9 +46,18 @@ pub fn document(verbs: &[Verb<'_>]) -> String {
             Verb::Say { text, language } => {
                 write!(xml, r#"<Say language="{}">{}</Say>"#, escaped(language), escaped(text))
             }
-            Verb::Dial { number, timeout_secs } => {
-                write!(xml, r#"<Dial timeout="{timeout_secs}">{}</Dial>"#, escaped(number))
+            Verb::Dial { number, timeout_secs, caller_id, action } => {
+                let caller_id = caller_id.map(|id| format!(r#" callerId="{}""#, escaped(id)));
+                let action = action.map(|url| format!(r#" action="{}" method="POST""#, escaped(url)));
+                write!(
+                    xml,
+                    r#"<Dial timeout="{timeout_secs}"{}{}>{}</Dial>"#,
+                    caller_id.unwrap_or_default(),
+                    action.unwrap_or_default(),
+                    escaped(number)
+                )
             }
+            Verb::PlayDigits(digits) => write!(xml, r#"<Play digits="{}"/>"#, escaped(digits)),
             Verb::Hangup => write!(xml, "<Hangup/>"),
         }
         .expect("a String takes all that is written");
@@ -98,7 +112,7 @@ mod tests {
     fn what_an_owner_writes_cannot_become_markup() {
         let xml = document(&[
             Verb::Say { text: "Tom & Jerry's <b>\"bar\"</b>\u{0}", language: "en-US\"" },
-            Verb::Dial { number: "+15550100009", timeout_secs: 20 },
+            Verb::Dial { number: "+15550100009", timeout_secs: 20, caller_id: None, action: None },
             Verb::Hangup,
         ]);
         let parsed = roxmltree::Document::parse(&xml).expect("well-formed");
@@ -107,6 +121,27 @@ mod tests {
         assert_eq!(verbs[0].attribute("language"), Some("en-US\""));
         assert_eq!(verbs[1].text(), Some("+15550100009"));
         assert_eq!(verbs.len(), 3);
+    }
+
+    #[test]
+    fn a_call_that_is_passed_on_is_asked_after() {
+        let xml = document(&[Verb::Dial {
+            number: "+15550100009",
+            timeout_secs: 20,
+            caller_id: Some("+15550100007"),
+            action: Some("https://voice.example.com/after-stream/t1"),
+        }]);
+        assert!(xml.contains(concat!(
+            r#"<Response><Dial timeout="20" callerId="+15550100007" "#,
+            r#"action="https://voice.example.com/after-stream/t1" method="POST">+15550100009</Dial></Response>"#
+        )));
+    }
+
+    #[test]
+    fn keys_are_pressed_without_a_recording() {
+        assert!(
+            document(&[Verb::PlayDigits("1w2#")]).contains(r#"<Response><Play digits="1w2#"/></Response>"#)
+        );
     }
 
     #[test]

@@ -49,8 +49,12 @@ pub enum CallStatus {
 pub enum DialStatus {
     /// They spoke.
     Completed,
-    /// Busy, no answer, failed or cancelled.
-    NotReached,
+    /// They were busy, or declined.
+    Busy,
+    /// Nobody answered in time, or the caller gave up.
+    NoAnswer,
+    /// The number could not be reached; also a word that this version does not know.
+    Failed,
 }
 
 impl CallRequest {
@@ -67,7 +71,9 @@ impl CallRequest {
             },
             dial_status: form.field("DialCallStatus").map(|status| match status {
                 "completed" | "answered" => DialStatus::Completed,
-                _ => DialStatus::NotReached,
+                "busy" => DialStatus::Busy,
+                "no-answer" | "canceled" => DialStatus::NoAnswer,
+                _ => DialStatus::Failed,
             }),
         })
     }
@@ -103,8 +109,17 @@ mod tests {
             (
                 "CallSid=CA1&CallStatus=in-progress&DialCallStatus=no-answer",
                 CallStatus::Up,
-                Some(DialStatus::NotReached),
+                Some(DialStatus::NoAnswer),
             ),
+            ("CallSid=CA1&DialCallStatus=answered", CallStatus::Up, Some(DialStatus::Completed)),
+            ("CallSid=CA1&DialCallStatus=busy", CallStatus::Up, Some(DialStatus::Busy)),
+            (
+                "CallSid=CA1&CallStatus=completed&DialCallStatus=canceled",
+                CallStatus::Over,
+                Some(DialStatus::NoAnswer),
+            ),
+            ("CallSid=CA1&DialCallStatus=failed", CallStatus::Up, Some(DialStatus::Failed)),
+            ("CallSid=CA1&DialCallStatus=", CallStatus::Up, Some(DialStatus::Failed)),
         ] {
             let request = CallRequest::read(&Form::parse(body.as_bytes())).unwrap();
             assert_eq!((request.status, request.dial_status), (status, dial), "{body}");

@@ -1,0 +1,137 @@
+//! The errands of one call: each is a task beside the audio, and tells by a channel what came of it.
+//!
+//! The log learns of each one its tool, how long it took and one word for how it ended; never an argument or a
+//! result.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{Instrument as _, Span};
+
+use super::House;
+use crate::assistant::plan::{Errand, Tool, Work};
+use crate::call::Event;
+use crate::id::ToolCallId;
+use crate::link::now;
+use crate::observe::metrics;
+use crate::tool::Client;
+
+/// Errands of one call at once. No conversation needs more.
+const MAX_AT_ONCE: usize = 32;
+/// What errands have told and the session has not yet taken.
+const MAX_NEWS: usize = 64;
+/// For the model, in place of a result.
+const TOO_MANY: &str = "Too many tools are at work for this call. Wait for their results, then try again.";
+const NO_ERRAND: &str = "This tool cannot be used now.";
+
+/// See the module. Dropping it gives up every errand but those that outlive their call.
+pub(super) struct Errands {
+    house: Arc<House>,
+    client: Client,
+    tasks: JoinSet<()>,
+    running: HashMap<ToolCallId, AbortHandle>,
+    news_tx: mpsc::Sender<Event>,
+    news: mpsc::Receiver<Event>,
+}
+
+impl Errands {
+    pub fn new(house: Arc<House>, client: Client) -> Self {
+        let (news_tx, news) = mpsc::channel(MAX_NEWS);
+        Self { house, client, tasks: JoinSet::new(), running: HashMap::new(), news_tx, news }
+    }
+
+    /// Begins one. What comes of it, [`Self::news`] tells.
+    ///
+    /// # Errors
+    /// What the model is told instead, where it cannot begin.
+    pub fn run(
+        &mut self,
+        id: ToolCallId,
+        tool: Option<&Tool>,
+        arguments: Map<String, Value>,
+    ) -> Result<(), Event> {
+        let Some(Tool { name, work: Work::Errand(errand), .. }) = tool else {
+            return Err(Event::ToolFinished { id, output: NO_ERRAND.to_owned().into() });
+        };
+        // Those that are done leave here.
+        while self.tasks.try_join_next().is_some() {}
+        self.running.retain(|_, task| !task.is_finished());
+        if self.running.len() >= MAX_AT_ONCE {
+            return Err(Event::ToolFinished { id, output: TOO_MANY.to_owned().into() });
+        }
+        let run = Run { tool: name.clone(), place: place(errand), began: now(), outcome: "stopped" };
+        let (house, client, news) = (self.house.clone(), self.client.clone(), self.news_tx.clone());
+        let (errand, call_id) = (errand.clone(), id.clone());
+        let lasts = matches!(*errand, Errand::TakeMessage(_));
+        let task = async move {
+            let mut run = run;
+            let working = || {
+                // Where the session is behind with news, it knows that much already.
+                let _ = news.try_send(Event::ToolWorking(call_id.clone()));
+            };
+            let done = house.tools.run(&errand, arguments, &client, working).await;
+            run.outcome = done.failed.unwrap_or("ok");
+            drop(run);
+            // Where nobody listens any more, the call is over.
+            let _ = news.send(Event::ToolFinished { id: call_id, output: done.output }).await;
+        }
+        .instrument(Span::current());
+        if lasts {
+            // The caller may hang up on their last word: the message is taken down all the same.
+            self.house.lasting.spawn(task);
+        } else {
+            self.running.insert(id, self.tasks.spawn(task));
+        }
+        Ok(())
+    }
+
+    /// Gives one up. What it tells in this very moment comes late.
+    pub fn stop(&mut self, id: &ToolCallId) {
+        if let Some(task) = self.running.remove(id) {
+            task.abort();
+        }
+    }
+
+    /// The call is over: what does not outlive it is given up.
+    pub fn stop_all(&mut self) {
+        self.tasks.abort_all();
+        self.running.clear();
+    }
+
+    /// What an errand tells next. Cancel-safe.
+    pub async fn news(&mut self) -> Event {
+        // One sender is ours: the channel does not close.
+        self.news.recv().await.expect("a sender is kept beside the receiver")
+    }
+}
+
+/// One errand under way; its end, however it comes, is a line in the log.
+struct Run {
+    tool: String,
+    /// The MCP server's name, or the kind of errand.
+    place: String,
+    began: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let time = now() - self.began;
+        let ms = time.as_millis() as u64;
+        tracing::info!(tool = self.tool, at = self.place, ms, outcome = self.outcome, "Tool ended");
+        metrics::tool(self.outcome, time);
+    }
+}
+
+fn place(errand: &Errand) -> String {
+    match errand {
+        Errand::Mcp { server, .. } => server.name.clone(),
+        Errand::Http(_) => "http".to_owned(),
+        Errand::SendSms => "sms".to_owned(),
+        Errand::TakeMessage(_) => "message".to_owned(),
+    }
+}

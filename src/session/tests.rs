@@ -1,0 +1,305 @@
+//! A parked phone, from outside: what each question after it gets, and what its session is told.
+
+use std::collections::BTreeMap;
+
+use rustls::RootCertStore;
+use tokio::sync::mpsc::Receiver;
+
+use super::*;
+use crate::assistant::Folder;
+use crate::assistant::plan::Nothing;
+use crate::phone::Party;
+use crate::provider::Provider;
+use crate::wire::twilio::webhook::Form;
+use crate::yaml::SourceFile;
+
+const CALL: &str = "CA00000000000000000000000000000001";
+
+fn tls() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+pub(super) fn house() -> Arc<House> {
+    let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n";
+    let folder = Folder {
+        assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
+        ..Folder::default()
+    };
+    let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
+    let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
+    let tls = tls();
+    Arc::new(House::new(HouseParts {
+        roster: watch::channel(Arc::new(roster)).1,
+        tokens: vec![Secret::new("12345")],
+        machine: String::new(),
+        max_calls: 2,
+        tools: Arc::new(Tools::new(&tls).unwrap()),
+        tls,
+        journal: None,
+    }))
+}
+
+pub(super) fn request(form: &str) -> CallRequest {
+    let form = format!("CallSid={CALL}&From=%2B15550100007&To=%2B15550100001&{form}");
+    CallRequest::read(&Form::parse(form.as_bytes())).unwrap()
+}
+
+/// A session, as the registry knows it, whose stream has come and gone.
+struct Parked {
+    house: Arc<House>,
+    nonce: Nonce,
+    ticket: String,
+    commands: Receiver<Command>,
+    _decision: watch::Sender<Option<Decision>>,
+}
+
+impl Parked {
+    fn new(decision: Option<Decision>) -> Self {
+        let house = house();
+        let request = request("CallStatus=ringing");
+        let assistant = house.roster.borrow().find_party(&request.to).cloned().unwrap();
+        let plan = Arc::new(assistant.plan(&facts(&request), &Nothing).unwrap());
+        let nonce = [7; 16];
+        let ticket = house.seal(request.call.clone(), &plan, nonce).unwrap();
+        let (door, _stream) = oneshot::channel();
+        let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
+        let (decision_tx, decided) = watch::channel(None);
+        let handle = Handle {
+            call: request.call,
+            plan,
+            retried: false,
+            commands: commands_tx,
+            decision: decided,
+            asking: Arc::default(),
+        };
+        house.registry.enter(nonce, ticket.clone(), handle, door).unwrap();
+        house.admit(&ticket).unwrap();
+        decision_tx.send_replace(decision);
+        Self { house, nonce, ticket, commands, _decision: decision_tx }
+    }
+
+    fn dialling() -> Self {
+        let number = PhoneNumber::parse("+15550100009").unwrap();
+        Self::new(Some(Decision::Dial { number, ring: Duration::from_secs(20) }))
+    }
+
+    /// Asks as Twilio does, and answers with this document.
+    async fn ask(&self, form: &str, document: &str) -> (Next, Option<String>) {
+        let after = self.house.after_stream(&self.ticket, &request(form)).await;
+        if after.known.is_none() {
+            self.house.answered(&after, document);
+        }
+        (after.next, after.known)
+    }
+}
+
+const UP: &str = "CallStatus=in-progress";
+
+#[tokio::test]
+async fn a_call_that_nobody_takes_goes_back_into_its_session() {
+    let mut parked = Parked::dialling();
+    let (next, _) = parked.ask(UP, "dial").await;
+    assert!(matches!(next, Next::Dial { ring, .. } if ring == Duration::from_secs(20)));
+    let busy = format!("{UP}&DialCallStatus=busy");
+    let (next, known) = parked.ask(&busy, "stream").await;
+    let Next::Stream { ticket } = next else { panic!("it goes back") };
+    assert_eq!(known, None, "the answer about the stream is not the answer about the dial");
+    let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("the session is told") };
+    assert_eq!((way.how, way.life), (Return::NotTaken(NotTaken::Busy), TICKET_LIFE));
+    // Each question asked again gets the answer it had, and nothing happens.
+    assert_eq!(parked.ask(UP, "another").await.1.as_deref(), Some("dial"));
+    assert_eq!(parked.ask(&busy, "another").await.1.as_deref(), Some("stream"));
+    assert_eq!(parked.ask(&format!("{UP}&DialCallStatus=completed"), "x").await.1.as_deref(), Some("stream"));
+    assert!(parked.commands.try_recv().is_err());
+    // The new ticket lets one stream in; the old one none.
+    assert_eq!(parked.house.admit(&parked.ticket).err(), Some(Refused::Used));
+    assert!(parked.house.admit(&ticket).is_ok());
+    assert_eq!(parked.house.admit(&ticket).err(), Some(Refused::Used));
+}
+
+#[tokio::test]
+async fn why_nobody_took_it_is_told() {
+    for (status, why) in [
+        ("no-answer", NotTaken::NoAnswer),
+        ("canceled", NotTaken::NoAnswer),
+        ("busy", NotTaken::Busy),
+        ("failed", NotTaken::Failed),
+        ("something-new", NotTaken::Failed),
+    ] {
+        let mut parked = Parked::dialling();
+        parked.ask(UP, "dial").await;
+        parked.ask(&format!("{UP}&DialCallStatus={status}"), "stream").await;
+        let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("{status}") };
+        assert_eq!(way.how, Return::NotTaken(why), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_taken_ends_its_session_once() {
+    for status in ["completed", "answered"] {
+        let mut parked = Parked::dialling();
+        parked.ask(UP, "dial").await;
+        let form = format!("{UP}&DialCallStatus={status}");
+        assert!(matches!(parked.ask(&form, "hang up").await.0, Next::HangUp));
+        assert!(matches!(parked.commands.try_recv(), Ok(Command::Transferred)), "{status}");
+        assert_eq!(parked.ask(&form, "x").await.1.as_deref(), Some("hang up"));
+        assert!(parked.commands.try_recv().is_err(), "once");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_meanwhile_is_told_from_one_who_was_served() {
+    for (form, transferred) in [
+        ("CallStatus=completed", false),
+        ("CallStatus=completed&DialCallStatus=no-answer", false),
+        ("CallStatus=completed&DialCallStatus=canceled", false),
+        ("CallStatus=completed&DialCallStatus=completed", true),
+    ] {
+        let mut parked = Parked::dialling();
+        parked.ask(UP, "dial").await;
+        assert!(matches!(parked.ask(form, "").await.0, Next::Nothing), "{form}");
+        match parked.commands.try_recv() {
+            Ok(Command::Transferred) => assert!(transferred, "{form}"),
+            Ok(Command::CallerHungUp) => assert!(!transferred, "{form}"),
+            other => panic!("{form}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_are_pressed_and_the_phone_comes_back_by_the_same_document() {
+    let mut parked = Parked::new(Some(Decision::Press("1w2#".to_owned().into())));
+    let (Next::Press { keys, ticket }, None) = parked.ask(UP, "press").await else { panic!("keys") };
+    assert_eq!(keys.expose(), "1w2#");
+    let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("the session is told") };
+    assert_eq!(way.how, Return::KeysPressed);
+    assert_eq!(way.life, TICKET_LIFE + ONE_KEY * 4, "pressing takes its time");
+    assert_eq!(parked.ask(UP, "x").await.1.as_deref(), Some("press"));
+    assert!(parked.commands.try_recv().is_err(), "they are pressed once");
+    assert!(parked.house.admit(&ticket).is_ok());
+}
+
+#[tokio::test]
+async fn a_dial_that_is_not_ours_moves_nobody() {
+    // A conversation that goes on, and one that is over.
+    for over in [false, true] {
+        let mut parked = if over { Parked::dialling() } else { Parked::new(None) };
+        if over {
+            parked.ask(UP, "dial").await;
+            parked.house.registry.ended(&parked.nonce);
+        }
+        let (next, _) = parked.ask(&format!("{UP}&DialCallStatus=busy"), "sorry").await;
+        assert!(matches!(next, Next::Sorry(_)), "somebody speaks");
+        assert!(parked.commands.try_recv().is_err(), "over: {over}");
+    }
+    let mut parked = Parked::new(None);
+    let (next, _) = parked.ask(&format!("{UP}&DialCallStatus=completed"), "").await;
+    assert!(matches!(next, Next::HangUp));
+    assert!(parked.commands.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_call_brings_nobody_back() {
+    let mut parked = Parked::dialling();
+    parked.ask(UP, "dial").await;
+    let form = format!("CallSid=CA2&From=%2B15550100007&To=%2B15550100001&{UP}&DialCallStatus=busy");
+    let other = CallRequest::read(&Form::parse(form.as_bytes())).unwrap();
+    let after = parked.house.after_stream(&parked.ticket, &other).await;
+    assert!(matches!(after.next, Next::Unknown));
+    assert!(parked.commands.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_result_that_comes_after_a_restart_is_answered() {
+    let parked = Parked::dialling();
+    let restarted = house();
+    for (status, spoken) in [("busy", true), ("completed", false)] {
+        let request = request(&format!("{UP}&DialCallStatus={status}"));
+        let next = restarted.after_stream(&parked.ticket, &request).await.next;
+        assert_eq!(matches!(next, Next::Sorry(_)), spoken, "{status}");
+        assert_eq!(matches!(next, Next::HangUp), !spoken, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_house_that_closes_tells_the_parked_too() {
+    let mut parked = Parked::dialling();
+    parked.house.send_home();
+    assert!(matches!(parked.commands.try_recv(), Ok(Command::Drain)));
+    parked.house.registry.ended(&parked.nonce);
+    parked.house.send_home();
+    assert!(parked.commands.try_recv().is_err());
+}
+
+/// An errand without a service behind it: nobody listens on port 9.
+fn tool(errand: crate::assistant::plan::Errand) -> crate::assistant::plan::Tool {
+    crate::assistant::plan::Tool {
+        name: "look_up".to_owned(),
+        description: String::new(),
+        parameters: serde_json::Map::new(),
+        rule: crate::assistant::plan::Rule::default(),
+        work: crate::assistant::plan::Work::Errand(Arc::new(errand)),
+    }
+}
+
+fn client() -> Client {
+    let caller = Party::Withheld;
+    Client { call: CallSid::from(CALL), assistant: "clinic".to_owned(), called: caller.clone(), caller }
+}
+
+fn errand_at(url: String) -> crate::assistant::plan::Errand {
+    crate::assistant::plan::Errand::Http(crate::assistant::plan::HttpCall {
+        method: "GET".to_owned(),
+        url,
+        headers: Vec::new(),
+        body: None,
+        success: Vec::new(),
+        answer: None,
+    })
+}
+
+#[tokio::test]
+async fn an_errand_that_is_given_up_says_nothing_and_ends() {
+    use crate::call::Event;
+    use tokio::io::AsyncReadExt as _;
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", hanging.local_addr().unwrap());
+    let mut errands = Errands::new(house(), client());
+    let hangs = tool(errand_at(url));
+    for how in ["stopped", "the call ends"] {
+        errands.run("one".into(), Some(&hangs), serde_json::Map::new()).unwrap();
+        let (mut socket, _) = hanging.accept().await.unwrap();
+        assert!(socket.read(&mut [0; 64]).await.unwrap() > 0, "{how}: it asks");
+        if how == "stopped" {
+            errands.stop(&"one".into());
+        } else {
+            drop(std::mem::replace(&mut errands, Errands::new(house(), client())));
+        }
+        let gone = async { while socket.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
+        timeout(Duration::from_secs(5), gone).await.expect("the connection is closed");
+    }
+    // One that fails at once, after the one that was stopped: its news is the first.
+    let fails = tool(errand_at("http://127.0.0.1:9/".to_owned()));
+    errands.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
+    let news = timeout(Duration::from_secs(5), errands.news()).await.unwrap();
+    assert!(matches!(news, Event::ToolFinished { id, .. } if id == "two".into()));
+}
+
+#[tokio::test]
+async fn a_call_runs_a_bounded_number_of_errands() {
+    use crate::call::Event;
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = tool(errand_at(format!("http://{}/", hanging.local_addr().unwrap())));
+    let mut errands = Errands::new(house(), client());
+    for number in 0..32 {
+        let id = number.to_string();
+        assert!(errands.run(id.as_str().into(), Some(&hangs), serde_json::Map::new()).is_ok());
+    }
+    let refused = errands.run("more".into(), Some(&hangs), serde_json::Map::new()).unwrap_err();
+    assert!(matches!(refused, Event::ToolFinished { .. }), "the model is told");
+    errands.stop(&"0".into());
+    assert!(errands.run("more".into(), Some(&hangs), serde_json::Map::new()).is_ok(), "there is room again");
+    assert!(errands.run("none".into(), None, serde_json::Map::new()).is_err(), "no such tool");
+}

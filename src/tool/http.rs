@@ -1,0 +1,168 @@
+//! Functions that are a request over HTTP, as the owner wrote it. What the service says becomes text for the model.
+//!
+//! No sentence about what went wrong holds an address or a body: both may be personal.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response};
+use rustls::ClientConfig;
+use serde_json::{Map, Value};
+
+use super::Done;
+use crate::assistant::plan::HttpCall;
+use crate::secret::Secret;
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often one request may be sent on, to the same origin.
+const MOST_REDIRECTS: usize = 3;
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 1024 * 1024;
+/// The longest text that the model gets, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// Makes the requests of all functions.
+pub struct Web(Client);
+
+impl Web {
+    /// Trusted are the certificates of `tls`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
+        let same_origin = Policy::custom(|attempt| {
+            let known = attempt.previous().len() <= MOST_REDIRECTS;
+            let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+            // Elsewhere it would tell a stranger the caller's words, and the owner's headers.
+            if known && stays { attempt.follow() } else { attempt.stop() }
+        });
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+            .redirect(same_origin)
+            .connect_timeout(CONNECT)
+            .no_proxy()
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// Makes the request with the model's arguments.
+    pub async fn run(&self, call: &HttpCall, arguments: &Map<String, Value>) -> Done {
+        let (method, request) = match prepared(call, arguments) {
+            Ok(request) => match Method::from_bytes(request.method.as_bytes()) {
+                Ok(method) => (method, request),
+                Err(_) => return Done::failed("bad_request", NOT_MADE),
+            },
+            Err(sentence) => return Done::failed("bad_arguments", sentence),
+        };
+        let mut builder = self.0.request(method, &request.url);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value.expose());
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let response = match builder.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_builder() => return Done::failed("bad_request", NOT_MADE),
+            Err(error) if error.is_connect() => return Done::failed("unreachable", UNREACHABLE),
+            Err(_) => return Done::failed("broke_off", BROKE_OFF),
+        };
+        let status = response.status();
+        let good = match &call.success[..] {
+            [] => status.is_success(),
+            codes => codes.contains(&status.as_u16()),
+        };
+        if !good {
+            let sentence = format!("The service refused the request (status {}).", status.as_u16());
+            return Done::failed("status", sentence);
+        }
+        match body(response).await {
+            Ok(body) => answer(call, body),
+            Err(done) => done,
+        }
+    }
+}
+
+const NOT_MADE: &str = "The request cannot be made with these arguments.";
+const UNREACHABLE: &str = "The service cannot be reached.";
+const BROKE_OFF: &str = "The service broke off in the middle of its answer.";
+const TOO_LARGE: &str = "The service's answer is too large to be used.";
+const NOT_TEXT: &str = "The service's answer is not text.";
+const NOTHING_THERE: &str = "The service answered, but what was asked for is not in its answer.";
+/// What a service that says nothing means.
+const DONE: &str = "Done.";
+
+/// The whole body, where it is not too large.
+async fn body(mut response: Response) -> Result<Vec<u8>, Done> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST => {
+                return Err(Done::failed("too_large", TOO_LARGE));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(_) => return Err(Done::failed("broke_off", BROKE_OFF)),
+        }
+    }
+}
+
+/// What the model gets of the body: the part that the owner named, or all of it.
+fn answer(call: &HttpCall, body: Vec<u8>) -> Done {
+    let Ok(text) = String::from_utf8(body) else { return Done::failed("not_text", NOT_TEXT) };
+    if text.trim().is_empty() {
+        return Done::well(DONE);
+    }
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value) => match part(call, &value) {
+            Some(Value::String(text)) => Done::well(cut(&text)),
+            Some(value) => Done::well(cut(&value.to_string())),
+            None => Done::failed("nothing_there", NOTHING_THERE),
+        },
+        Err(_) if call.answer.is_some() => Done::failed("nothing_there", NOTHING_THERE),
+        Err(_) => Done::well(cut(text.trim())),
+    }
+}
+
+/// As much as the model can take, cut between two characters.
+fn cut(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    format!("{} … (the rest is left out)", &text[..end])
+}
+
+/// A request, ready to be made.
+struct HttpRequest {
+    method: String,
+    url: String,
+    headers: Vec<(String, Secret)>,
+    body: Option<String>,
+}
+
+/// The owner's request with the model's arguments in it. An error is a sentence for the model.
+fn prepared(call: &HttpCall, arguments: &Map<String, Value>) -> Result<HttpRequest, String> {
+    let mut headers = call.headers.clone();
+    let body = match (&call.body, call.method.as_str()) {
+        (Some(body), _) => Some(body.to_string()),
+        (None, "GET" | "DELETE") => None,
+        (None, _) => Some(Value::Object(arguments.clone()).to_string()),
+    };
+    if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("content-type".to_owned(), Secret::new("application/json")));
+    }
+    Ok(HttpRequest { method: call.method.clone(), url: call.url.clone(), headers, body })
+}
+
+/// The part of the answer that the owner named, such as `tasks.0.title`.
+fn part(call: &HttpCall, value: &Value) -> Option<Value> {
+    let Some(path) = &call.answer else { return Some(value.clone()) };
+    let part = path.split('.').try_fold(value, |value, key| match value {
+        Value::Array(list) => key.parse::<usize>().ok().and_then(|at| list.get(at)),
+        value => value.get(key),
+    });
+    part.cloned()
+}

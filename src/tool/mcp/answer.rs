@@ -1,0 +1,196 @@
+//! What a tool gave, as text for the model.
+
+use rmcp::model::{CallToolResult, ContentBlock, ErrorData, ResourceContents, ServerResult};
+use serde_json::Value;
+
+use super::lines::TOO_LONG;
+use crate::tool::Done;
+
+/// The longest text that the model gets, in bytes: what it reads costs tokens, and what it says takes time.
+pub const LONGEST: usize = 16 * 1024;
+/// The longest message of an error, in bytes.
+const LONGEST_ERROR: usize = 1024;
+const CUT: &str = "… (cut)";
+
+/// What the model is told of an answer to `tools/call`.
+pub fn done(result: ServerResult) -> Done {
+    match result {
+        ServerResult::CallToolResult(result) => {
+            let failed = (result.is_error == Some(true)).then_some("tool_error");
+            let mut text = text_of(&result);
+            if text.is_empty() {
+                text = match failed {
+                    None => "It worked, and there is nothing to tell.".to_owned(),
+                    Some(_) => "It did not work, and the tool does not say why.".to_owned(),
+                };
+            }
+            Done { output: text.into(), failed }
+        }
+        ServerResult::InputRequiredResult(_) => failed(
+            "input_required",
+            "The tool wants to ask back, which cannot be done in a call. It was not done.",
+        ),
+        // Results without a content look like these.
+        ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) | ServerResult::CustomResult(_) => {
+            done(ServerResult::CallToolResult(CallToolResult::default()))
+        }
+        _ => {
+            failed("garbage", "The tool's answer cannot be understood. It is not known whether it was done.")
+        }
+    }
+}
+
+/// What the model is told of an error in place of an answer.
+pub fn refused(error: &ErrorData) -> Done {
+    if error.code == TOO_LONG {
+        return failed("too_large", "The tool's answer is too long to be read. Ask for less at a time.");
+    }
+    let said = error.message.trim();
+    match said.is_empty() {
+        true => failed("refused", "The tool refused to do it."),
+        false => failed("refused", &cut(&format!("The tool refused to do it: {said}"), LONGEST_ERROR)),
+    }
+}
+
+/// A failure, with what the model is told of it.
+pub fn failed(why: &'static str, output: &str) -> Done {
+    Done { output: output.to_owned().into(), failed: Some(why) }
+}
+
+fn text_of(result: &CallToolResult) -> String {
+    let mut text = String::new();
+    for block in &result.content {
+        // Far more than is kept need not be put together.
+        if text.len() > LONGEST {
+            break;
+        }
+        let part = part_of(block);
+        if !part.is_empty() && !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&cut(&part, LONGEST + CUT.len()));
+    }
+    let words = result.content.iter().any(|block| matches!(block, ContentBlock::Text(_)));
+    match &result.structured_content {
+        Some(value) if !words && !value.is_null() => {
+            text = [compact(value), text].join("\n").trim_end().to_owned();
+        }
+        _ => {}
+    }
+    cut(text.trim(), LONGEST)
+}
+
+fn part_of(block: &ContentBlock) -> String {
+    match block {
+        ContentBlock::Text(text) => text.text.clone(),
+        ContentBlock::Image(image) => format!("(an image, {})", image.mime_type),
+        ContentBlock::Audio(audio) => format!("(a sound, {})", audio.mime_type),
+        ContentBlock::Resource(resource) => match &resource.resource {
+            ResourceContents::TextResourceContents { text, .. } => text.clone(),
+            ResourceContents::BlobResourceContents { mime_type, .. } => {
+                format!("(a file, {})", mime_type.as_deref().unwrap_or("of unknown kind"))
+            }
+            _ => "(a file)".to_owned(),
+        },
+        ContentBlock::ResourceLink(link) => format!("(a link to {})", link.name),
+        _ => String::new(),
+    }
+}
+
+fn compact(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// At most so many bytes, cut between two characters.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(longest - CUT.len());
+    format!("{}{CUT}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(result: Value) -> (String, Option<&'static str>) {
+        let done = done(serde_json::from_value(result).unwrap());
+        (done.output.expose().to_owned(), done.failed)
+    }
+
+    #[test]
+    fn results_become_text() {
+        let text = |text: &str| json!({"type": "text", "text": text});
+        for (what, result, output, failed) in [
+            ("texts", json!({"content": [text("one"), text("two")]}), "one\ntwo", None),
+            (
+                "an error",
+                json!({"content": [text("no such list")], "isError": true}),
+                "no such list",
+                Some("tool_error"),
+            ),
+            (
+                "structure only",
+                json!({"content": [], "structuredContent": {"temperature": 22}}),
+                r#"{"temperature":22}"#,
+                None,
+            ),
+            (
+                "text before structure",
+                json!({"content": [text("22 degrees")], "structuredContent": {"temperature": 22}}),
+                "22 degrees",
+                None,
+            ),
+            (
+                "an image",
+                json!({"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]}),
+                "(an image, image/png)",
+                None,
+            ),
+            (
+                "a link",
+                json!({"content": [{"type": "resource_link", "uri": "file:///a", "name": "menu"}]}),
+                "(a link to menu)",
+                None,
+            ),
+            (
+                "a file",
+                json!({"content": [{"type": "resource", "resource": {"uri": "file:///a", "text": "open at nine"}}]}),
+                "open at nine",
+                None,
+            ),
+            ("nothing", json!({"content": []}), "It worked, and there is nothing to tell.", None),
+            ("less than nothing", json!({}), "It worked, and there is nothing to tell.", None),
+        ] {
+            assert_eq!(told(result), (output.to_owned(), failed), "{what}");
+        }
+        let (output, failed) =
+            told(json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"}));
+        assert_eq!(failed, Some("input_required"), "{output}");
+    }
+
+    #[test]
+    fn a_long_result_is_cut_between_two_characters() {
+        for pad in 0..4 {
+            let long = format!("{}{}", "x".repeat(pad), "é€".repeat(LONGEST));
+            let (output, failed) = told(json!({"content": [{"type": "text", "text": long}]}));
+            assert!(output.len() <= LONGEST && output.len() > LONGEST - 20, "{}", output.len());
+            assert!(output.ends_with("€… (cut)") || output.ends_with("é… (cut)"));
+            assert_eq!(failed, None);
+        }
+    }
+
+    #[test]
+    fn an_error_in_place_of_an_answer_is_a_sentence() {
+        let error = |code, message: &str| refused(&ErrorData::new(code, message.to_owned(), None));
+        let told = error(rmcp::model::ErrorCode(-32602), "bad cursor");
+        assert_eq!(told.output.expose(), "The tool refused to do it: bad cursor");
+        assert_eq!(error(TOO_LONG, "x").failed, Some("too_large"));
+    }
+}

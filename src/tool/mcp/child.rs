@@ -1,0 +1,227 @@
+//! An MCP server that is a program of ours: started, spoken to in lines, and ended with us.
+//!
+//! It finds in its environment what the owner gives it and what every program needs, and nothing else: our own
+//! secrets stand there. What it writes to standard error is in our log until its first tool is called; from then on
+//! it may hold what people said.
+
+use std::io;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rmcp::RoleClient;
+use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::lines::Lines;
+use super::trouble::Trouble;
+use crate::problem;
+use crate::secret::Secret;
+
+/// What a program finds of our environment.
+const INHERITED: [&str; 18] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "TMP",
+    "TEMP",
+    "SYSTEMROOT",
+    "XDG_CACHE_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+];
+/// How long a program may take to end once it is asked to, and again once it is told to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How much of a line of standard error is logged, in bytes.
+const LONGEST_LINE: usize = 500;
+/// How many lines of standard error are logged for one start.
+const MOST_LINES: usize = 200;
+
+/// A running program, as a transport.
+pub struct Program {
+    child: Guarded,
+    /// Lines to be written. `None` once it is closed, which is the program's sign to end.
+    outgoing: Option<mpsc::Sender<Vec<u8>>>,
+    stdout: ChildStdout,
+    lines: Lines,
+    piece: Vec<u8>,
+    /// What reads its standard error. It ends with the program.
+    last_words: JoinSet<()>,
+    /// What writes to its standard input.
+    _writing: JoinSet<()>,
+}
+
+/// A child with its process group: dropped, both are killed.
+struct Guarded {
+    child: Child,
+    group: Option<u32>,
+}
+
+/// Starts a program. `name` is the server's, for the log; `private` is set once a tool was called.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(
+    name: &str,
+    command: &[String],
+    env: &[(String, Secret)],
+    private: Arc<AtomicBool>,
+) -> Result<Program, Trouble> {
+    let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear();
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(env.iter().map(|(name, value)| (name, value.expose())));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // Its own children end with it, and a Ctrl-C at our terminal is ours to handle.
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command.spawn().map_err(|error| Trouble::NoProgram(error.kind()))?;
+    let group = child.id();
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let child = Guarded { child, group };
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(Trouble::NoProgram(io::ErrorKind::BrokenPipe));
+    };
+    let (outgoing, mut lines) = mpsc::channel::<Vec<u8>>(64);
+    // Whoever sends may give up in the middle of a line: it is written whole all the same.
+    let mut writing = JoinSet::new();
+    writing.spawn(async move {
+        while let Some(line) = lines.recv().await {
+            if stdin.write_all(&line).await.is_err() {
+                return;
+            }
+        }
+    });
+    let secrets = env.iter().map(|(_, value)| value.clone()).collect();
+    let mut last_words = JoinSet::new();
+    last_words.spawn(log(stderr, name.to_owned(), secrets, private));
+    Ok(Program {
+        child,
+        outgoing: Some(outgoing),
+        stdout,
+        lines: Lines::default(),
+        piece: Vec::with_capacity(64 * 1024),
+        last_words,
+        _writing: writing,
+    })
+}
+
+impl Transport<RoleClient> for Program {
+    type Error = Trouble;
+
+    fn send(
+        &mut self,
+        message: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send + 'static {
+        let outgoing = self.outgoing.clone();
+        async move {
+            let mut line = serde_json::to_vec(&message).map_err(|_| Trouble::Garbage)?;
+            line.push(b'\n');
+            outgoing.ok_or(Trouble::Ended)?.send(line).await.map_err(|_| Trouble::Ended)
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        loop {
+            while let Some(message) = self.lines.next() {
+                match serde_json::from_value(message) {
+                    Ok(message) => return Some(message),
+                    Err(_) => tracing::debug!("A message of an MCP server is no JSON-RPC"),
+                }
+            }
+            self.piece.clear();
+            // Cancel-safe: what is read is in `lines` before anything else is awaited.
+            match self.stdout.read_buf(&mut self.piece).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => self.lines.feed(&self.piece),
+            }
+        }
+    }
+
+    /// Asks the program to end by closing its standard input, then tells it to, then kills it.
+    async fn close(&mut self) -> Result<(), Trouble> {
+        self.outgoing = None;
+        if timeout(PATIENCE, self.child.child.wait()).await.is_err() {
+            self.child.signal("TERM");
+            let _ = timeout(PATIENCE, self.child.child.wait()).await;
+        }
+        self.child.signal("KILL");
+        let _ = timeout(PATIENCE, self.child.child.wait()).await;
+        let _ = timeout(PATIENCE, self.last_words.join_next()).await;
+        Ok(())
+    }
+}
+
+impl Guarded {
+    /// Signals the whole group, by the shell: it may be gone, and then nothing happens.
+    fn signal(&self, signal: &str) {
+        let Some(group) = self.group else { return };
+        let kill = "kill -s \"$1\" -- \"-$2\"";
+        let _ = std::process::Command::new("sh")
+            .args(["-c", kill, "sh", signal, &group.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.signal("KILL");
+    }
+}
+
+/// Writes what the program says into our log, line by line, until it holds what people said.
+async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, private: Arc<AtomicBool>) {
+    let mut piece = [0; 4096];
+    let mut line = Vec::new();
+    let mut said = 0;
+    loop {
+        // The pipe is read to its end whatever becomes of it: a full one would stop the program.
+        let Ok(read @ 1..) = stderr.read(&mut piece).await else { break };
+        for &byte in &piece[..read] {
+            if byte != b'\n' {
+                if line.len() < LONGEST_LINE {
+                    line.push(byte);
+                }
+                continue;
+            }
+            if said < MOST_LINES && !private.load(Ordering::Relaxed) {
+                say(&server, &line, &secrets);
+                said += 1;
+            }
+            line.clear();
+        }
+    }
+    if !line.is_empty() && said < MOST_LINES && !private.load(Ordering::Relaxed) {
+        say(&server, &line, &secrets);
+    }
+}
+
+fn say(server: &str, line: &[u8], secrets: &[Secret]) {
+    let mut text = String::from_utf8_lossy(line).into_owned();
+    for secret in secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= 4) {
+        text = text.replace(secret, "•••");
+    }
+    let text = problem::masked(text.trim());
+    if !text.is_empty() {
+        tracing::info!(server, text, "An MCP server's program says");
+    }
+}

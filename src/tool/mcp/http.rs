@@ -1,0 +1,287 @@
+//! An MCP server at an address: streamable HTTP, with a client of our own beneath `rmcp`'s transport.
+//!
+//! Ours keeps connections open, knows our trusted certificates, turns what goes wrong into a [`Trouble`], and sees
+//! when the server is no streamable HTTP server at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::common::client_side_sse::BoxedSseResponse;
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
+    StreamableHttpPostResponse, StreamableHttpResponseLimits,
+};
+use rustls::ClientConfig;
+
+use super::lines::{LONGEST, TOO_LONG};
+use super::trouble::Trouble;
+use crate::secret::Secret;
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection waits for its next request. Many servers close it after 5 s: a request that meets the
+/// closing would be lost.
+const IDLE: Duration = Duration::from_secs(4);
+/// How many requests one server has to answer at a time: each call under way may have one, and it may hang.
+const AT_A_TIME: usize = 1024;
+/// How often one request may be sent on, and only to the same server.
+const MOST_REDIRECTS: usize = 3;
+
+/// The client for all servers of the process.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
+    let policy = redirect::Policy::custom(|attempt| {
+        let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+        let kept = matches!(attempt.status().as_u16(), 307 | 308);
+        // What is not followed comes back as the answer that it is.
+        match same && kept && attempt.previous().len() <= MOST_REDIRECTS {
+            true => attempt.follow(),
+            false => attempt.stop(),
+        }
+    });
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        .redirect(policy)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .tcp_keepalive(Duration::from_secs(30))
+        .no_proxy()
+        .build()
+}
+
+/// The owner's headers, as they are sent.
+///
+/// # Errors
+/// When one cannot be sent.
+pub fn headers(written: &[(String, Secret)]) -> Result<HeaderMap, Trouble> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in written {
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| Trouble::BadHeader)?;
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| Trouble::BadHeader)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// The transport to a streamable HTTP server, and what its client will have seen.
+pub fn transport(
+    client: reqwest::Client,
+    url: &str,
+    headers: HeaderMap,
+) -> (StreamableHttpClientTransport<Http>, Arc<Witness>) {
+    let mut config = StreamableHttpClientTransportConfig::with_uri(url);
+    config.custom_headers = headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
+    config.max_concurrent_requests = AT_A_TIME;
+    config.max_json_response_size = LONGEST;
+    config.max_sse_event_size = LONGEST;
+    config.max_error_response_size = 4 * 1024;
+    let witness = Arc::new(Witness::default());
+    let client = Http { client, witness: witness.clone() };
+    (StreamableHttpClientTransport::with_client(client, config), witness)
+}
+
+/// What a client saw: where a session does not begin, the transport keeps the reason to itself.
+#[derive(Debug, Default)]
+pub struct Witness(Mutex<Option<Seen>>);
+
+/// See [`Witness`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// A request failed so.
+    Trouble(Trouble),
+    /// A request was accepted without an answer: so behave servers made by `fly mcp launch`.
+    NoAnswer,
+}
+
+impl Witness {
+    /// The last thing that was seen.
+    pub fn seen(&self) -> Option<Seen> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, seen: Seen) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    }
+}
+
+/// Our client beneath the transport.
+#[derive(Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    witness: Arc<Witness>,
+}
+
+type Answer<T> = Result<T, StreamableHttpError<Trouble>>;
+
+impl StreamableHttpClient for Http {
+    type Error = Trouble;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Answer<StreamableHttpPostResponse> {
+        let limits = StreamableHttpResponseLimits::default();
+        let post = self.post_message_with_response_limits(
+            uri,
+            message,
+            session_id,
+            auth_header,
+            custom_headers,
+            limits,
+        );
+        post.await
+    }
+
+    async fn post_message_with_response_limits(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+        limits: StreamableHttpResponseLimits,
+    ) -> Answer<StreamableHttpPostResponse> {
+        let (id, probe) = match &message {
+            ClientJsonRpcMessage::Request(request) => {
+                let probe = matches!(request.request, ClientRequest::DiscoverRequest(_));
+                (Some(request.id.clone()), probe)
+            }
+            _ => (None, false),
+        };
+        let post = self.client.post_message_with_response_limits(
+            uri,
+            message,
+            session_id,
+            auth_header,
+            custom_headers,
+            limits,
+        );
+        let fail = |trouble| {
+            self.witness.see(Seen::Trouble(trouble));
+            Err(StreamableHttpError::Client(trouble))
+        };
+        match (post.await, id) {
+            (Ok(StreamableHttpPostResponse::Accepted), Some(_)) => {
+                self.witness.see(Seen::NoAnswer);
+                Err(StreamableHttpError::Client(Trouble::Garbage))
+            }
+            // A refusal without the request's id would find nobody who waits for it: a server that was restarted
+            // says so to a session that it does not know.
+            (Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _)), Some(id))
+                if !probe && error.id.as_ref().is_none_or(|answered| *answered != id) =>
+            {
+                fail(Trouble::Refuses(400))
+            }
+            // It is an answer like others, and the connection is well.
+            (Err(StreamableHttpError::ResponseBodyTooLarge { .. }), Some(id)) => {
+                let said = ErrorData::new(TOO_LONG, "the answer is too long", None);
+                let answer = ServerJsonRpcMessage::error(said, Some(id));
+                Ok(StreamableHttpPostResponse::Json(answer, None))
+            }
+            (Ok(answer), _) => Ok(answer),
+            // The transport begins a new session by itself.
+            (Err(StreamableHttpError::SessionExpired), _) => Err(StreamableHttpError::SessionExpired),
+            (Err(error), _) => fail(trouble(error)),
+        }
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session_id: Arc<str>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Answer<()> {
+        let deleted = self.client.delete_session(uri, session_id, auth_header, custom_headers).await;
+        deleted.map_err(|error| StreamableHttpError::Client(trouble(error)))
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Answer<BoxedSseResponse> {
+        self.get_stream_with_max_sse_event_size(
+            uri,
+            session_id,
+            last_event_id,
+            auth_header,
+            custom_headers,
+            LONGEST,
+        )
+        .await
+    }
+
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+        max_sse_event_size: usize,
+    ) -> Answer<BoxedSseResponse> {
+        let stream = self.client.get_stream_with_max_sse_event_size(
+            uri,
+            session_id,
+            last_event_id,
+            auth_header,
+            custom_headers,
+            max_sse_event_size,
+        );
+        stream.await.map_err(|error| match error {
+            // The transport must not ask again and again.
+            StreamableHttpError::ServerDoesNotSupportSse => StreamableHttpError::ServerDoesNotSupportSse,
+            StreamableHttpError::AuthRequired(challenge) => StreamableHttpError::AuthRequired(challenge),
+            StreamableHttpError::InsufficientScope(challenge) => {
+                StreamableHttpError::InsufficientScope(challenge)
+            }
+            error => StreamableHttpError::Client(trouble(error)),
+        })
+    }
+}
+
+/// What an error is about, without its words: they may hold what the server said.
+fn trouble(error: StreamableHttpError<reqwest::Error>) -> Trouble {
+    match error {
+        StreamableHttpError::Client(error) => match error.status() {
+            Some(status) => Trouble::of_status(status.as_u16()),
+            None => Trouble::of_client(&error),
+        },
+        StreamableHttpError::HttpStatus(error) => Trouble::of_status(error.status),
+        StreamableHttpError::AuthRequired(_) => Trouble::NotAccepted,
+        StreamableHttpError::InsufficientScope(_) => Trouble::Forbidden,
+        StreamableHttpError::ReservedHeaderConflict(_) => Trouble::BadHeader,
+        StreamableHttpError::ResponseBodyTooLarge { .. } => Trouble::TooLarge,
+        StreamableHttpError::UnexpectedServerResponse(text) => match status_in(&text) {
+            Some(status) => Trouble::of_status(status),
+            None => Trouble::Garbage,
+        },
+        StreamableHttpError::UnexpectedContentType(_) | StreamableHttpError::Deserialize(_) => {
+            Trouble::Garbage
+        }
+        StreamableHttpError::Sse(_) => Trouble::Garbage,
+        _ => Trouble::Lost,
+    }
+}
+
+/// The transport tells the status of most refusals in words only: `HTTP 302 Found: …`.
+fn status_in(text: &str) -> Option<u16> {
+    text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
+}

@@ -1,0 +1,439 @@
+//! Errands against services that behave well, badly, or not at all.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use rustls::RootCertStore;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::assistant::plan::{HttpCall, Mailbox};
+use crate::secret::Secret;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A request that came.
+struct Came {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Status, headers, body.
+type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
+
+/// A service on this machine. Its answers are given in turn; the last one holds.
+struct Service {
+    url: String,
+    came: mpsc::UnboundedReceiver<Came>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    serving: AbortHandle,
+}
+
+#[derive(Clone)]
+struct Desk {
+    came: mpsc::UnboundedSender<Came>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+}
+
+impl Service {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (came_tx, came) = mpsc::unbounded_channel();
+        let answers = Arc::default();
+        let desk = Desk { came: came_tx, answers: Arc::clone(&answers) };
+        let routes = Router::new().fallback(answer).with_state(desk);
+        let serving =
+            tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() }).abort_handle();
+        Self { url, came, answers, serving }
+    }
+
+    fn answers(&self, status: u16, body: impl Into<Vec<u8>>) {
+        self.answers.lock().unwrap().push_back((status, Vec::new(), body.into()));
+    }
+
+    fn sends_on(&self, status: u16, location: String) {
+        self.answers.lock().unwrap().push_back((status, vec![("location", location)], Vec::new()));
+    }
+
+    async fn next(&mut self) -> Came {
+        timeout(PATIENCE, self.came.recv()).await.expect("a request comes").unwrap()
+    }
+
+    fn nobody_came(&mut self) -> bool {
+        self.came.try_recv().is_err()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn answer(
+    State(desk): State<Desk>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (status, headers_out, text) = {
+        let mut answers = desk.answers.lock().unwrap();
+        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }.unwrap_or((
+            200,
+            vec![],
+            vec![],
+        ))
+    };
+    let mut response = (StatusCode::from_u16(status).unwrap(), text).into_response();
+    for (name, value) in headers_out {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let _ = desk.came.send(Came { method, uri, headers, body });
+    response
+}
+
+fn tls() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn tools(state: Option<&Path>) -> Tools {
+    Tools::with(&tls(), None, state).unwrap()
+}
+
+fn client(from: &str) -> Client {
+    Client {
+        call: CallSid::from("CA00000000000000000000000000000001"),
+        assistant: "clinic".to_owned(),
+        caller: Party::from_twilio(from),
+        called: Party::from_twilio("+15550100001"),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(map) = value else { panic!("{value} is no object") };
+    map
+}
+
+async fn run(tools: &Tools, errand: &Errand, arguments: Value, from: &str) -> Done {
+    timeout(PATIENCE, tools.run(errand, object(arguments), &client(from), || {})).await.expect("it ends")
+}
+
+// ── functions over HTTP ──
+
+fn function(method: &str, url: String) -> HttpCall {
+    HttpCall {
+        method: method.to_owned(),
+        url,
+        headers: Vec::new(),
+        body: None,
+        success: Vec::new(),
+        answer: None,
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_says_becomes_text_for_the_model() {
+    let long = "é".repeat(20_000);
+    for (what, status, body, part, success, expected, failed) in [
+        ("a part", 200, r#"{"tasks":[{"title":"Milk"}]}"#, Some("tasks.0.title"), vec![], "Milk", None),
+        ("an object", 200, r#"{"a": {"b": [1, 2]}}"#, Some("a"), vec![], r#"{"b":[1,2]}"#, None),
+        ("all of it", 201, r#"{"a": 1}"#, None, vec![], r#"{"a":1}"#, None),
+        ("text", 200, " It is open.\n", None, vec![], "It is open.", None),
+        ("nothing", 204, "", None, vec![], "Done.", None),
+        ("nothing where a part was named", 200, "", Some("a"), vec![], "Done.", None),
+        ("a code that counts", 404, "[]", None, vec![404], "[]", None),
+        ("another part", 200, r#"{"a": 1}"#, Some("b.c"), vec![], "not in its answer", Some("nothing_there")),
+        (
+            "text where a part was named",
+            200,
+            "x",
+            Some("b"),
+            vec![],
+            "not in its answer",
+            Some("nothing_there"),
+        ),
+        ("an error", 500, "secret words", None, vec![], "status 500", Some("status")),
+        ("a code that does not count", 200, "{}", None, vec![201], "status 200", Some("status")),
+        ("a long text", 200, long.as_str(), None, vec![], "(the rest is left out)", None),
+    ] {
+        let service = Service::open().await;
+        service.answers(status, body);
+        let mut call = function("GET", format!("{}/path", service.url));
+        (call.answer, call.success) = (part.map(str::to_owned), success);
+        let done = run(&tools(None), &Errand::Http(call), json!({}), "").await;
+        assert_eq!(done.failed, failed, "{what}");
+        let output = done.output.expose();
+        let whole = failed.is_none() && body.len() < 1_000;
+        assert!(if whole { output == expected } else { output.contains(expected) }, "{what}: {output}");
+        assert!(
+            output.len() < 17_000 && !output.contains("secret") && !output.contains("127.0.0.1"),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_misbehaves_is_a_sentence() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = format!("http://{}/path", listener.local_addr().unwrap());
+    drop(listener);
+    let service = Service::open().await;
+    for (what, url, body, failed) in [
+        ("nobody there", &closed, Vec::new(), "unreachable"),
+        ("too large", &service.url, vec![b'a'; 1024 * 1024 + 1], "too_large"),
+        ("no text", &service.url, vec![0xFF, 0xFE, 0x00], "not_text"),
+        ("no address", &"nonsense".to_owned(), Vec::new(), "bad_request"),
+    ] {
+        service.answers.lock().unwrap().clear();
+        service.answers(200, body);
+        let done = run(&tools(None), &Errand::Http(function("GET", url.clone())), json!({}), "").await;
+        assert_eq!(done.failed, Some(failed), "{what}");
+        assert!(done.output.expose().ends_with('.') && !done.output.expose().contains("127"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
+    let mut service = Service::open().await;
+    let mut stranger = Service::open().await;
+    service.sends_on(307, format!("{}/take", stranger.url));
+    let mut call = function("POST", format!("{}/path", service.url));
+    call.headers.push(("authorization".to_owned(), Secret::new("Bearer t0ken")));
+    let done = run(&tools(None), &Errand::Http(call.clone()), json!({"note": "hello"}), "").await;
+    assert_eq!(done.failed, Some("status"));
+    assert_eq!(service.next().await.headers["authorization"], "Bearer t0ken");
+    assert!(stranger.nobody_came());
+    // At the same place it may.
+    service.answers.lock().unwrap().clear();
+    service.sends_on(307, "/other".to_owned());
+    service.answers(200, "ok");
+    let done = run(&tools(None), &Errand::Http(call), json!({"note": "hello"}), "").await;
+    assert_eq!((done.output.expose(), done.failed), ("ok", None));
+    assert_eq!(service.next().await.uri.path(), "/path");
+    assert_eq!(service.next().await.uri.path(), "/other");
+}
+
+// ── text messages ──
+
+fn texting(url: &str) -> Tools {
+    let account = Account::new(url, "AC1", "SK1", Secret::new("key"), &tls()).unwrap();
+    Tools::with(&tls(), Some(account), None).unwrap()
+}
+
+const CALLER: &str = "+15550100007";
+
+#[tokio::test]
+async fn a_text_goes_from_the_called_number_to_the_caller() {
+    let mut twilio = Service::open().await;
+    twilio.answers(201, r#"{"sid":"SM1","status":"queued"}"#);
+    let tools = texting(&twilio.url);
+    assert!(tools.sends_texts());
+    let done = run(&tools, &Errand::SendSms, json!({"text": "Nine & five + 1"}), CALLER).await;
+    assert_eq!((done.output.expose(), done.failed), ("The text message is sent.", None));
+    let came = twilio.next().await;
+    assert_eq!((came.method, came.uri.path()), (Method::POST, "/2010-04-01/Accounts/AC1/Messages.json"));
+    // SK1:key
+    assert_eq!(came.headers["authorization"], "Basic U0sxOmtleQ==");
+    assert_eq!(came.body, "To=%2B15550100007&From=%2B15550100001&Body=Nine+%26+five+%2B+1");
+}
+
+#[tokio::test]
+async fn a_text_is_sent_once_whatever_happens() {
+    let refused = |code: u32| format!(r#"{{"code":{code},"message":"To {CALLER}","status":400}}"#);
+    for (what, answers, requests, failed) in [
+        ("too often, then well", vec![(429, String::new()), (201, "{}".to_owned())], 2, None),
+        ("a fault of theirs", vec![(500, String::new())], 1, Some("unknown")),
+        ("a landline", vec![(400, refused(21614))], 1, Some("refused")),
+        ("wrong key", vec![(401, refused(20003))], 1, Some("denied")),
+    ] {
+        let mut twilio = Service::open().await;
+        answers.into_iter().for_each(|(status, body)| twilio.answers(status, body));
+        let done = run(&texting(&twilio.url), &Errand::SendSms, json!({"text": "Hi"}), CALLER).await;
+        assert_eq!(done.failed, failed, "{what}");
+        assert!(!done.output.expose().contains("555"), "{what}: {:?}", done.output.expose());
+        for _ in 0..requests {
+            twilio.next().await;
+        }
+        assert!(twilio.nobody_came(), "{what}: no more than {requests}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_cannot_be_sent_is_not_tried() {
+    let mut twilio = Service::open().await;
+    let long = "x".repeat(1_601);
+    for (what, tools, text, from, failed) in [
+        ("no credentials", tools(None), json!({"text": "Hi"}), CALLER, "denied"),
+        ("withheld", texting(&twilio.url), json!({"text": "Hi"}), "anonymous", "no_number"),
+        ("a SIP caller", texting(&twilio.url), json!({"text": "Hi"}), "sip:a@example.com", "no_number"),
+        ("empty", texting(&twilio.url), json!({"text": " "}), CALLER, "bad_text"),
+        ("no text", texting(&twilio.url), json!({"text": 7}), CALLER, "bad_text"),
+        ("too long", texting(&twilio.url), json!({"text": long}), CALLER, "bad_text"),
+    ] {
+        let done = run(&tools, &Errand::SendSms, text, from).await;
+        assert_eq!(done.failed, Some(failed), "{what}");
+    }
+    assert!(twilio.nobody_came());
+    twilio.answers(201, "{}");
+    let longest = json!({"text": "ü".repeat(1_600)});
+    assert_eq!(run(&texting(&twilio.url), &Errand::SendSms, longest, CALLER).await.failed, None);
+}
+
+// ── messages for the owner ──
+
+fn mailbox(url: &str) -> Mailbox {
+    Mailbox { url: format!("{url}/messages"), secret: Secret::new(SECRET) }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    names.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+/// Waits until the folder holds this many files.
+async fn until_files(folder: &Path, count: usize) {
+    timeout(PATIENCE, async {
+        while files(folder).len() != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{count} files in {:?}", files(folder)));
+}
+
+#[tokio::test]
+async fn a_message_is_delivered_though_the_first_try_failed() {
+    let mut owner = Service::open().await;
+    owner.answers(500, "");
+    owner.answers(200, "");
+    let tools = tools(None);
+    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let done = run(&tools, &errand, json!({"name": "Ann", "about": "a tooth"}), CALLER).await;
+    assert_eq!(done.failed, None);
+    assert!(done.output.expose().contains("was delivered"));
+    let (first, second) = (owner.next().await, owner.next().await);
+    assert_eq!(first.body, second.body);
+    assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"], "it can be told for the same");
+    let event: Value = serde_json::from_slice(&second.body).unwrap();
+    assert_eq!(event["id"], second.headers["webhook-id"].to_str().unwrap());
+    assert_eq!(event["type"], "message.taken");
+    assert_eq!(
+        event["data"],
+        json!({
+            "assistant": "clinic",
+            "call": "CA00000000000000000000000000000001",
+            "caller": CALLER,
+            "called": "+15550100001",
+            "fields": {"name": "Ann", "about": "a tooth"},
+        })
+    );
+    assert!(event["timestamp"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
+    for came in [first, second] {
+        let header = |name: &str| came.headers[name].to_str().unwrap().to_owned();
+        let body = std::str::from_utf8(&came.body).unwrap();
+        let at = header("webhook-timestamp").parse().unwrap();
+        let code = message::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
+        assert_eq!(header("webhook-signature"), code);
+    }
+    tools.last_messages(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("messages");
+    let mut owner = Service::open().await;
+    owner.answers(503, "");
+    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let before = tools(Some(dir.path()));
+    let done = run(&before, &errand, json!({"name": "Ann"}), "anonymous").await;
+    assert_eq!(
+        (done.output.expose(), done.failed),
+        ("The message is taken down and will be delivered.", None)
+    );
+    let first = owner.next().await;
+    let kept = fs::read_to_string(folder.join(&files(&folder)[0])).unwrap();
+    assert!(
+        !kept.contains(SECRET) && !kept.contains(&owner.url),
+        "neither the secret nor the address is kept"
+    );
+    timeout(PATIENCE, before.last_messages(PATIENCE)).await.expect("what is on the disk is not waited for");
+    drop(before);
+    assert_eq!(files(&folder).len(), 1);
+
+    let after = tools(Some(dir.path()));
+    owner.answers.lock().unwrap().clear();
+    owner.answers(204, "");
+    let in_force = mailbox(&owner.url);
+    after.resume_messages(Arc::new(move |name: &str| (name == "clinic").then(|| in_force.clone()))).await;
+    let second = owner.next().await;
+    assert_eq!((&first.body, &first.headers["webhook-id"]), (&second.body, &second.headers["webhook-id"]));
+    until_files(&folder, 0).await;
+    after.last_messages(PATIENCE).await;
+    assert!(owner.nobody_came());
+}
+
+#[tokio::test]
+async fn an_end_waits_for_a_message_that_is_nowhere_else() {
+    let mut owner = Service::open().await;
+    owner.answers(500, "");
+    owner.answers(500, "");
+    owner.answers(200, "");
+    let tools = Arc::new(tools(None));
+    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let taking = tokio::spawn({
+        let tools = tools.clone();
+        async move { run(&tools, &errand, json!({}), CALLER).await }
+    });
+    owner.next().await;
+    taking.abort(); // The caller has hung up.
+    timeout(PATIENCE, tools.last_messages(PATIENCE)).await.expect("it does not wait for the whole pause");
+    owner.next().await;
+    owner.next().await;
+    assert!(owner.nobody_came(), "the third try was taken, before the end");
+}
+
+#[tokio::test]
+async fn an_owner_who_wants_no_more_gets_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut owner = Service::open().await;
+    owner.answers(410, "");
+    let tools = tools(Some(dir.path()));
+    let done = run(&tools, &Errand::TakeMessage(mailbox(&owner.url)), json!({}), CALLER).await;
+    assert_eq!(done.failed, None);
+    owner.next().await;
+    until_files(&dir.path().join("messages/given-up"), 1).await;
+    assert!(files(&dir.path().join("messages")).is_empty(), "it is kept aside");
+    tools.last_messages(PATIENCE).await;
+    assert!(owner.nobody_came());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_delivered_yet_is_no_promise() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let tools = tools(None);
+    let done = run(&tools, &Errand::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
+    assert_eq!(done.failed, Some("undelivered"));
+    assert!(done.output.expose().contains("may not arrive"));
+}

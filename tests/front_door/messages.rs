@@ -1,0 +1,182 @@
+//! What assistants do beside the conversation: messages for the owner, texts, and services that hang.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use switchboard::call::EndReason;
+use switchboard::simulate::caller::PhoneOptions;
+use switchboard::simulate::model::{ModelOptions, Reply, Script, Speech};
+
+use crate::service::{Came, Does, Service};
+use crate::town::{Town, finished, speech};
+
+const KEY: &[u8] = b"a key of twenty bytes";
+
+fn file(control: &str) -> String {
+    format!(
+        "numbers: [\"+15550100001\"]\ninstructions: You answer the phone.\n\
+         greeting: {{ say: \"Hello, Example Dental, how can I help?\" }}\n{control}\n\
+         on_failure: {{ say: \"Sorry, something broke.\" }}\n"
+    )
+}
+
+const TAKES_MESSAGES: &str = "call_control: { end_call: true, take_message: { url: \"${MESSAGES_URL}\", \
+                              secret: \"${MESSAGES_SECRET}\", fields: [name, about] } }";
+
+fn model(calls: (&str, &str)) -> ModelOptions {
+    let reply = Reply::say("One moment.").and_call(calls.0, calls.1);
+    let reply = Reply { after_call: Some("That is done.".to_owned()), ..reply };
+    let goodbye = Reply::say("Goodbye.").and_call("end_call", "{}");
+    ModelOptions {
+        think: Duration::from_millis(50),
+        speech: Speech::Tagged,
+        script: Script { replies: vec![reply, goodbye], ..Script::default() },
+        ..ModelOptions::default()
+    }
+}
+
+fn message() -> ModelOptions {
+    model(("take_message", r#"{"name":"Ann","about":"a tooth"}"#))
+}
+
+async fn town(owner: &Service, model: ModelOptions, settings: &[(&str, &str)]) -> Town {
+    let secret = format!("whsec_{}", STANDARD.encode(KEY));
+    let mut all = vec![("MESSAGES_URL", owner.url.as_str()), ("MESSAGES_SECRET", &secret)];
+    all.extend_from_slice(settings);
+    Town::with(&file(TAKES_MESSAGES), &[], model, &all).await
+}
+
+/// A call in which the caller speaks twice: the second time, the assistant says goodbye.
+async fn call(town: &mut Town) {
+    let phone = town.dial(town.phone());
+    for _ in 0..2 {
+        assert!(phone.wait_until_quiet(Duration::from_millis(700)).await, "the assistant speaks");
+        phone.say(speech(600));
+        phone.wait_until_playing_for(Duration::from_millis(10)).await;
+    }
+    finished(phone).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+}
+
+fn assert_signed(came: &Came) {
+    let signed = format!("{}.{}.", came.header("webhook-id"), came.header("webhook-timestamp"));
+    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
+    mac.update(signed.as_bytes());
+    mac.update(&came.body);
+    let code = STANDARD.encode(mac.finalize().into_bytes());
+    assert_eq!(came.header("webhook-signature"), format!("v1,{code}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_reaches_the_owner_though_it_takes_two_tries() {
+    let mut owner = Service::open([Does::Answer(500, ""), Does::Answer(200, "")]).await;
+    let state = tempfile::tempdir().unwrap();
+    let dir = state.path().to_str().unwrap().to_owned();
+    let mut town = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    call(&mut town).await;
+    let (first, second) = (owner.next().await, owner.next().await);
+    assert_signed(&first);
+    assert_signed(&second);
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    let data = &second.json()["data"];
+    assert_eq!(data["fields"], serde_json::json!({"name": "Ann", "about": "a tooth"}));
+    assert_eq!((&data["assistant"], &data["caller"]), (&"clinic".into(), &"+15550100100".into()));
+    town.quit().await;
+    let left: Vec<_> = std::fs::read_dir(state.path().join("messages")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_outlives_a_restart() {
+    let mut owner = Service::open([Does::Answer(503, "")]).await;
+    let state = tempfile::tempdir().unwrap();
+    let dir = state.path().to_str().unwrap().to_owned();
+    let mut before = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    call(&mut before).await;
+    let first = owner.next().await;
+    before.quit().await;
+    while owner.try_next().is_some() {}
+    owner.does(Does::Answer(204, ""));
+    let after = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    let second = owner.next().await;
+    assert_signed(&second);
+    assert_eq!((first.header("webhook-id"), &first.body), (second.header("webhook-id"), &second.body));
+    after.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_house_waits_for_a_message_that_is_nowhere_else() {
+    let mut owner = Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
+    let town = town(&owner, message(), &[]).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
+    phone.say(speech(600));
+    let first = owner.next().await;
+    phone.hang_up();
+    finished(phone).await;
+    town.quit().await;
+    let rest = [owner.try_next(), owner.try_next()].map(|came| came.expect("it was delivered before the end"));
+    assert!(rest.iter().all(|came| came.header("webhook-id") == first.header("webhook-id")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_sent_to_the_caller() {
+    let mut twilio = Service::open([Does::Answer(201, r#"{"sid":"SM1"}"#)]).await;
+    let settings = [
+        ("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000001"),
+        ("TWILIO_API_KEY", "SK1"),
+        ("TWILIO_API_SECRET", "shh"),
+        ("TWILIO_API_URL", twilio.url.as_str()),
+    ];
+    let control = file("call_control: { end_call: true, send_sms: true }");
+    let script = model(("send_sms", r#"{"text":"Example Street 5"}"#));
+    let mut town = Town::with(&control, &[], script, &settings).await;
+    call(&mut town).await;
+    let came = twilio.next().await;
+    assert_eq!(came.uri.path(), "/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages.json");
+    assert_eq!(came.body, "To=%2B15550100100&From=%2B15550100001&Body=Example+Street+5");
+    assert!(twilio.try_next().is_none(), "once");
+    town.quit().await;
+}
+
+/// How late the callers' audio was at the model, in fifty calls that all use the tool.
+async fn lateness(does: Does) -> Vec<Duration> {
+    let mut service = Service::open([does]).await;
+    let control = "call_control: { end_call: true }\nfunctions:\n  look_up:\n    description: Looks it up.\n    \
+                   parameters: { type: object, properties: {} }\n    http: { method: GET, url: \"${LOOK_UP_URL}\" }";
+    let settings = [("LOOK_UP_URL", service.url.as_str())];
+    let mut town = Town::with(&file(control), &[], model(("look_up", "{}")), &settings).await;
+    let phones: Vec<_> = (0..50)
+        .map(|_| town.dial(PhoneOptions { stamps: true, keep_audio: false, ..town.phone() }))
+        .collect();
+    for phone in &phones {
+        assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "the greeting is heard");
+        phone.say(speech(600));
+    }
+    for _ in &phones {
+        service.next().await;
+    }
+    // All of them use the tool: two more seconds of everybody's audio.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    phones.iter().for_each(switchboard::simulate::caller::PhoneHandle::hang_up);
+    for phone in phones {
+        finished(phone).await;
+        assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    }
+    let mut late: Vec<Duration> = town.model.sessions().iter().flat_map(|session| session.latencies.clone()).collect();
+    late.sort();
+    town.quit().await;
+    late
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_hangs_in_fifty_calls_delays_nobody() {
+    let p95 = |late: &[Duration]| late[late.len() * 95 / 100];
+    let (well, hanging) = (lateness(Does::Answer(200, "ok")).await, lateness(Does::Hang).await);
+    assert!(well.len() > 1_000 && hanging.len() > 1_000, "{} {}", well.len(), hanging.len());
+    let allowed = p95(&well) + Duration::from_millis(30);
+    assert!(p95(&hanging) < allowed, "{:?} with, {:?} without", p95(&hanging), p95(&well));
+}

@@ -1,0 +1,158 @@
+//! Calls that leave for a while: a person is dialled, or keys are pressed, and the conversation goes on.
+
+use std::time::Duration;
+
+use switchboard::call::EndReason;
+use switchboard::simulate::caller::{CallEnd, DialOutcome, PhoneEvent, PhoneHandle, PhoneOptions};
+use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
+
+use crate::town::{Town, finished, http, speech};
+
+const FILE: &str = r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: { say: "Hello, Example Dental, how can I help?" }
+call_control:
+  end_call: true
+  send_digits: true
+  transfer_to: { reception: { number: "+15550100008", ring_for: 20s } }
+on_failure: { say: "Sorry, something broke.", dial: "+15550100009" }
+"#;
+
+fn model(replies: Vec<Reply>) -> ModelOptions {
+    ModelOptions {
+        think: Duration::from_millis(50),
+        speech: Speech::Tagged,
+        script: Script { replies, ..Script::default() },
+        ..ModelOptions::default()
+    }
+}
+
+fn transfer() -> Reply {
+    let reply = Reply::say("I connect you now.").and_call("transfer_call", r#"{"to":"reception"}"#);
+    Reply { after_call: Some("They are not there. What else?".to_owned()), ..reply }
+}
+
+fn goodbye() -> Reply {
+    Reply::say("You are welcome. Goodbye.").to("Thank you, bye.").and_call("end_call", "{}")
+}
+
+fn dials(town: &Town, status: &str, after: u64) -> PhoneOptions {
+    let outcome = DialOutcome { status: status.to_owned(), after: Duration::from_millis(after) };
+    PhoneOptions { dials: vec![outcome], status_callback: true, ..town.phone() }
+}
+
+/// The caller waits until the assistant has spoken, and speaks.
+async fn ask(phone: &PhoneHandle) {
+    assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
+    phone.say(speech(600));
+    phone.wait_until_playing_for(Duration::from_millis(10)).await;
+}
+
+/// Everything that the model was told as text: results and lines.
+fn told(session: &SessionLog) -> String {
+    session.of_kind("conversation.item.create").map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
+    for (status, told_so) in [("no-answer", "Nobody answered"), ("busy", "busy"), ("failed", "could not be reached")] {
+        let mut town = Town::open(FILE, model(vec![transfer(), goodbye()])).await;
+        let mut phone = town.dial(dials(&town, status, 200));
+        ask(&phone).await;
+        phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+        phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.expect("it comes back");
+        ask(&phone).await;
+        let record = finished(phone).await;
+        record.assert_clean();
+        assert_eq!(record.streams.len(), 2, "{status}");
+        assert_ne!(record.streams[0].url, record.streams[1].url, "each has a ticket of its own");
+        assert_eq!(record.dialled[0].number, "+15550100008");
+        assert_eq!(record.dialled[0].caller_id.as_deref(), Some("+15550100100"), "they see who calls");
+        assert_eq!(record.end, CallEnd::HungUp);
+        assert!(record.said.is_empty(), "{status}: {:?}", record.said);
+        let ended = town.ended().await;
+        assert_eq!(ended.reason, EndReason::AssistantEnded, "{status}");
+        let sessions = town.model.sessions();
+        assert_eq!(sessions.len(), 1, "the model's session is the same");
+        assert!(sessions[0].errors.is_empty(), "{:?}", sessions[0].errors);
+        assert!(told(&sessions[0]).contains(told_so), "{status}: {}", told(&sessions[0]));
+        town.quit().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_is_taken_ends_the_call() {
+    let mut town = Town::open(FILE, model(vec![transfer()])).await;
+    let phone = town.dial(dials(&town, "completed", 300));
+    ask(&phone).await;
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!((record.streams.len(), &record.end), (1, &CallEnd::HungUp));
+    assert_eq!(record.streams[0].bytes_played, record.streams[0].bytes_received, "what was said was heard");
+    assert_eq!(town.ended().await.reason, EndReason::AssistantTransferred);
+    let closed = |sessions: &[SessionLog]| sessions[0].closed.is_some();
+    assert!(town.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hangs_up_while_it_rings_ends_the_call() {
+    let mut town = Town::open(FILE, model(vec![transfer()])).await;
+    let mut phone = town.dial(dials(&town, "no-answer", 15_000));
+    ask(&phone).await;
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    phone.hang_up();
+    let record = finished(phone).await;
+    assert_eq!(record.end, CallEnd::CallerHungUp);
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_pressed_and_the_conversation_goes_on() {
+    let press = Reply::say("I press the keys.").and_call("send_digits", r#"{"digits":"1w2#"}"#);
+    let press = Reply { after_call: Some("They are pressed.".to_owned()), ..press };
+    let mut town = Town::open(FILE, model(vec![press, goodbye()])).await;
+    let mut phone = town.dial(town.phone());
+    ask(&phone).await;
+    phone.wait_for(|event| matches!(event, PhoneEvent::Pressed(_))).await.expect("keys are pressed");
+    phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.expect("it comes back");
+    ask(&phone).await;
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.pressed.iter().map(|pressed| pressed.digits.as_str()).collect::<Vec<_>>(), ["1w2#"]);
+    assert_eq!(record.streams.len(), 2);
+    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert!(told(&town.session()).contains("pressed"), "{}", told(&town.session()));
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_call_comes_back_to_a_closing_house_and_hears_goodbye() {
+    let mut town = Town::open(FILE, model(vec![transfer()])).await;
+    let mut phone = town.dial(dials(&town, "no-answer", 1_000));
+    ask(&phone).await;
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    town.close();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.streams.len(), 2, "the ticket is honoured");
+    assert!(record.streams[1].bytes_played > 0, "a goodbye is heard");
+    assert_eq!(town.ended().await.reason, EndReason::HouseDraining);
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_twilio_says_how_a_dial_ended() {
+    let mut town = Town::open(FILE, model(vec![transfer()])).await;
+    let mut phone = town.dial(dials(&town, "completed", 1_500));
+    ask(&phone).await;
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    let body = "CallSid=CA1&CallStatus=in-progress&DialCallStatus=busy";
+    // Any ticket will do: the signature comes first.
+    assert_eq!(http(&town.server, "POST", "/after-stream/x", "", body).await.0, 403);
+    finished(phone).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::AssistantTransferred);
+    town.quit().await;
+}
