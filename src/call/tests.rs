@@ -167,6 +167,10 @@ fn perform(
                 Action::Note(Note::Odd(oddity)) => format!("Note({})", oddity.code()),
                 Action::Note(_) => continue,
                 Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
+                // Shown here: elsewhere it prints as its length only.
+                Action::AnswerTool { id, output } => {
+                    format!("AnswerTool {{ id: {id:?}, output: {:?} }}", output.expose())
+                }
                 other => format!("{other:?}"),
             };
             writeln!(text, "{:>7}ms {line}", (now - start).as_millis()).unwrap();
