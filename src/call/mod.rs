@@ -5,6 +5,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod action;
+mod away;
+mod consent;
 mod end;
 mod event;
 mod greeting;
@@ -31,13 +33,16 @@ pub use greeting::turns_at_start;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
-use crate::assistant::plan::{First, Plan, Work};
+use crate::assistant::plan::{First, Plan};
 use crate::audio::Chunk;
-use crate::id::{ItemId, ResponseId, ToolCallId};
-use end::{Ending, Stage};
+use crate::id::ItemId;
+use away::{Leaving, Parked};
+use consent::Consent;
+use end::Ending;
 use greeting::Greeting;
 use playback::{Playback, Source};
 use quiet::{Quiet, Step};
+use tools::Errands;
 use turn::{Ask, Responses};
 
 /// How much of the caller's audio is kept while the model is not ready: 10 s.
@@ -85,7 +90,13 @@ pub struct Call {
     lost: Option<Instant>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
-    tools_seen: VecDeque<ToolCallId>,
+    errands: Errands,
+    consent: Consent,
+    leaving: Option<Leaving>,
+    /// The phone is elsewhere.
+    parked: Option<Parked>,
+    /// Whether the caller has spoken or pressed a key.
+    caller_acted: bool,
     /// Whether anything of the running response has been put out for the phone.
     response_spoke: bool,
     tally: Tally,
@@ -109,6 +120,10 @@ pub enum Timer {
     Model,
     /// Audio counts as played though no echo came.
     Playback,
+    /// A tool takes too long, or so long that the caller is told to wait.
+    Tool,
+    /// The phone was sent elsewhere, and does not come back.
+    Parked,
 }
 
 impl Call {
@@ -137,7 +152,11 @@ impl Call {
             lost: None,
             last_from_caller: None,
             last_from_model: None,
-            tools_seen: VecDeque::new(),
+            errands: Errands::default(),
+            consent: Consent::default(),
+            leaving: None,
+            parked: None,
+            caller_acted: false,
             response_spoke: false,
             tally: Tally::default(),
             ended: false,
@@ -152,11 +171,13 @@ impl Call {
         match event {
             Event::CallerAudio(chunk) => return self.caller_audio(chunk, now, out),
             Event::StreamStarted => self.stream_started(now, out),
+            // A parked phone was sent away by us.
+            Event::StreamLost if self.parked.is_some() => {}
             Event::StreamLost => {
                 self.lost.get_or_insert(now);
             }
             Event::MarkPlayed(mark) => {
-                self.last_from_caller = Some(now);
+                self.last_from_caller = Some(now).filter(|_| self.parked.is_none());
                 if !self.playback.played(mark, now) {
                     odd(Oddity::CallerUnknownMark, out);
                 }
@@ -173,17 +194,22 @@ impl Call {
             Event::SpeechStopped => self.speech_stopped(now, out),
             Event::Transcript { who, item, text } => {
                 self.last_from_model = Some(now);
+                if who == Who::Assistant && tools::looks_like_a_call(text.expose(), &self.plan) {
+                    odd(Oddity::ModelWroteCall, out);
+                }
                 out.push(Action::Note(Note::Said { who, item, text }));
             }
-            Event::ToolRequested { id, name, arguments: _, response } => {
-                self.tool_requested(id, &name, &response, now, out)
+            Event::ToolRequested { id, name, arguments, response } => {
+                self.tool_requested(id, &name, &arguments, &response, now, out);
             }
-            Event::HostedStarted { .. }
-            | Event::HostedEnded { .. }
-            | Event::ApprovalRequested { .. }
-            | Event::ToolWorking(_)
-            | Event::ToolFinished { .. }
-            | Event::Returned(_) => {}
+            Event::HostedStarted { item, response } => self.hosted_started(item, response, now),
+            Event::HostedEnded { item } => self.hosted_ended(&item, now),
+            Event::ApprovalRequested { id, tool, arguments, response } => {
+                self.approval_requested(id, &tool, &arguments, &response, now, out);
+            }
+            Event::ToolWorking(id) => self.tool_working(&id, now),
+            Event::ToolFinished { id, output } => self.tool_finished(id, output, out),
+            Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking => self.last_from_model = Some(now),
             Event::ModelFault(fault) => self.model_fault(fault, out),
@@ -197,7 +223,10 @@ impl Call {
                 odd(Oddity::CallerStalled, out);
             }
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
-            Event::Draining => self.say_goodbye(EndReason::HouseDraining, now, out),
+            Event::Draining => match &mut self.parked {
+                Some(parked) => parked.draining = true,
+                None => self.say_goodbye(EndReason::HouseDraining, now, out),
+            },
         }
         self.settle(now, out);
     }
@@ -213,6 +242,9 @@ impl Call {
             }
             return;
         }
+        if let Some(parked) = self.parked.as_ref().filter(|parked| parked.until <= now) {
+            return self.end(parked.ends_as(), now, out);
+        }
         if self.last_from_caller.is_some_and(|last| last + CALLER_PATIENCE <= now) {
             return self.end(EndReason::CallerLost, now, out);
         }
@@ -227,6 +259,7 @@ impl Call {
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
         }
+        self.tools_due(now, out);
         self.watch_model(now, out);
         self.settle(now, out);
     }
@@ -247,6 +280,8 @@ impl Call {
             (self.last_from_caller.map(|last| last + CALLER_PATIENCE), Timer::Caller),
             (self.model_due(), Timer::Model),
             (self.playback.presumed_over(), Timer::Playback),
+            (self.errands.deadline(), Timer::Tool),
+            (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
         ]
         .into_iter()
         .filter_map(|(due, timer)| Some((due?, timer)))
@@ -280,6 +315,9 @@ impl Call {
 
     /// The hot path: no timer but the caller's own depends on a frame.
     fn caller_audio(&mut self, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
+        if self.parked.is_some() {
+            return; // The last of a socket that closes.
+        }
         self.last_from_caller = Some(now);
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
@@ -296,8 +334,11 @@ impl Call {
     }
 
     fn digit(&mut self, digit: char, now: Instant, out: &mut Vec<Action>) {
+        if self.parked.is_some() {
+            return;
+        }
         self.last_from_caller = Some(now);
-        self.quiet.heard_from_caller();
+        self.caller_acts(now);
         if digit != '#' || self.digits.is_empty() {
             self.digits.push(digit);
         }
@@ -305,6 +346,13 @@ impl Call {
         if digit == '#' || self.digits.len() == MAX_DIGITS {
             self.send_digits(out);
         }
+    }
+
+    /// They spoke or pressed a key.
+    fn caller_acts(&mut self, now: Instant) {
+        self.caller_acted = true;
+        self.quiet.heard_from_caller();
+        self.consent.caller_acts(self.playback.heard(now));
     }
 
     fn send_digits(&mut self, out: &mut Vec<Action>) {
@@ -336,6 +384,8 @@ impl Call {
         if self.ended {
             return;
         }
+        self.leave_if_heard(now, out);
+        self.settle_tools();
         if self.may_ask()
             && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
         {
@@ -352,6 +402,8 @@ impl Call {
             && self.ending.is_none()
             && self.speaking.is_none()
             && self.digits.is_empty()
+            && self.parked.is_none()
+            && !self.errands.is_busy()
             && self.responses.is_idle()
             && self.playback.is_quiet();
         self.quiet.observe(idle, now);
@@ -361,6 +413,7 @@ impl Call {
     fn may_ask(&self) -> bool {
         self.model_ready
             && self.started.is_some()
+            && self.parked.is_none()
             && match self.turns_by {
                 TurnsBy::Model => true,
                 TurnsBy::Us => self.ending.is_some() || self.playback.is_quiet(),
@@ -368,7 +421,11 @@ impl Call {
     }
 
     fn duration_due(&self) -> Option<Instant> {
-        if self.ending.is_some() { None } else { Some(self.started? + self.plan.limits.call) }
+        if self.ending.is_some() || self.parked.is_some() {
+            None
+        } else {
+            Some(self.started? + self.plan.limits.call)
+        }
     }
 
     fn play(&mut self, source: Source, chunk: Chunk, out: &mut Vec<Action>) {

@@ -25,6 +25,11 @@ impl Call {
         self.responses.started(response);
         self.response_spoke = false;
         self.tally.response_started();
+        if self.parked.is_some() {
+            // Nobody would hear it.
+            return out.extend(self.responses.discard_active().map(Action::CancelResponse));
+        }
+        self.announcement_begins();
         match &mut self.ending {
             Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
             // Nothing is said after a goodbye.
@@ -56,10 +61,14 @@ impl Call {
             }
             return;
         }
-        if self.started.is_none() || self.playback.unplayed() > MAX_AHEAD {
+        if self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_AHEAD {
             return odd(Oddity::ModelAudioDropped, out);
         }
         self.response_spoke = true;
+        self.errands.speaks(&response);
+        if self.responses.active() == Some(&response) && !self.responses.is_told_what_to_say() {
+            self.consent.assistant_speaks(&response, self.playback.end());
+        }
         let source = Source::Item { item, response };
         for chunk in chunk.pieces() {
             self.play(source.clone(), chunk, out);
@@ -81,7 +90,9 @@ impl Call {
         }
         self.last_from_model = Some(now);
         let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
+        let was_filler = self.responses.is_filler_asked();
         self.responses.ended(response);
+        self.errands.response_ended(response, outcome);
         self.mark(now, out);
         match outcome {
             Outcome::Whole => self.responses.succeeded(),
@@ -93,13 +104,19 @@ impl Call {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
                 if was_active && !self.response_spoke {
-                    self.responses.want(self.retry());
+                    // What follows the tools makes up for it.
+                    let made_up = was_filler || (self.ending.is_none() && self.errands.is_pending());
+                    if !made_up {
+                        self.responses.want(self.retry());
+                    }
                     self.goodbye_is_unsaid();
+                    self.announcement_is_unsaid();
                 }
             }
         }
         if was_active {
             self.ask_for_goodbye_if_unsaid(out);
+            self.announce_if_unsaid(out);
         }
     }
 
@@ -118,6 +135,7 @@ impl Call {
             Fault::RequestRefused => {
                 self.responses.refused();
                 self.goodbye_is_unsaid();
+                self.announcement_is_unsaid();
             }
             Fault::ResponseAlreadyActive if self.responses.is_due() => self.responses.refused(),
             Fault::ResponseAlreadyActive | Fault::Other => {}
@@ -125,6 +143,10 @@ impl Call {
     }
 
     pub(super) fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
+        if let Some(parked) = &mut self.parked {
+            parked.lost = Some(loss);
+            return;
+        }
         // A goodbye that is all here is still heard.
         let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
         if !(said && self.responses.is_free()) {
@@ -153,6 +175,9 @@ impl Call {
         if self.ending.is_some() && !self.responses.is_active_discarded() {
             return None; // The goodbye has a deadline of its own.
         }
+        if self.responses.active().is_some_and(|response| self.errands.is_hosting(response)) {
+            return None; // So have the host's tools.
+        }
         // While audio plays, a silent model harms nobody.
         let nothing_plays_from = self.playback.presumed_over();
         let patience = if self.response_spoke { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
@@ -164,7 +189,10 @@ impl Call {
 
     pub(super) fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
-        self.quiet.heard_from_caller();
+        if self.parked.is_some() {
+            return; // The end of what the phone sent before it went.
+        }
+        self.caller_acts(now);
         self.tally.speech_started();
         self.speaking = Some((now, item));
         self.responses.caller_goes_on();
@@ -179,11 +207,16 @@ impl Call {
         }
         if self.turns_by == TurnsBy::Model && self.ending.is_none() {
             self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
+            self.stop_interrupted_tools(out);
         }
+        self.stay("The caller spoke, so they were not passed on: listen first.", out);
     }
 
     pub(super) fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
+        if self.parked.is_some() {
+            return;
+        }
         self.quiet.heard_from_caller();
         if let Some((began, item)) = self.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
@@ -193,13 +226,17 @@ impl Call {
             _ if self.ending.is_some() => {}
             TurnsBy::Model => {
                 self.responses.answered_anyway();
+                self.errands.is_answered();
                 // One that began while the caller spoke keeps the model from answering by itself.
                 if self.responses.active().is_some() && !self.responses.is_active_discarded() {
                     self.responses.want(Ask::Next);
                 }
                 self.responses.expect(now);
             }
-            TurnsBy::Us => self.responses.want(Ask::Next),
+            TurnsBy::Us => {
+                self.responses.want(Ask::Next);
+                self.errands.is_answered();
+            }
         }
     }
 
