@@ -105,6 +105,8 @@ pub struct Abilities {
     /// The efforts its reasoning models take, as written in YAML; empty where there is no such field.
     pub efforts: Vec<Cow<'static, str>>,
     pub transcription: Transcribing,
+    /// Its host asks MCP servers by itself.
+    pub hosted_mcp: bool,
     /// The longest session, from its start.
     pub session_limit: Duration,
     /// The voices it offers; empty where any name may be right. The first is the default.
@@ -178,6 +180,7 @@ impl Provider {
             transcription: Transcribing::Named(TRANSCRIBERS.iter().map(Transcriber::from).collect()),
             voices: VOICES.iter().map(|voice| Cow::Borrowed(*voice)).collect(),
             open_voices: false,
+            hosted_mcp: true,
             models: MODELS.iter().map(Model::from).collect(),
             ..Abilities::of(Dialect::Ga)
         };
@@ -249,6 +252,7 @@ impl Abilities {
             noise_reduction: true,
             efforts: ["minimal", "low", "medium", "high", "xhigh"].map(Cow::Borrowed).to_vec(),
             transcription: Transcribing::Named(Vec::new()),
+            hosted_mcp: false,
             session_limit: Duration::from_secs(60 * 60),
             voices: Vec::new(),
             open_voices: true,

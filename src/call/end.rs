@@ -6,7 +6,7 @@ use super::Call;
 use super::action::{Action, Note, Request, Spoken};
 use super::event::Loss;
 use super::turn::Ask;
-use crate::id::{ResponseId, ToolCallId};
+use crate::id::ToolCallId;
 
 /// The most time a goodbye has to be heard.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -142,25 +142,8 @@ impl Ending {
 }
 
 impl Call {
-    /// The model wants to end the call: its goodbye, said before or in the same breath, is heard first.
-    pub(super) fn end_call(
-        &mut self,
-        id: ToolCallId,
-        response: &ResponseId,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        let refusal = if self.ending.is_some() {
-            Some("The call is already ending.")
-        } else if self.speaking.is_some() || self.responses.is_discarded(response) {
-            Some("The caller is speaking: listen first.")
-        } else {
-            None
-        };
-        if let Some(output) = refusal {
-            out.push(Action::AnswerTool { id, output: output.to_owned().into() });
-            return self.responses.want(Ask::Next);
-        }
+    /// The model ends the call: its goodbye, said before or in the same breath, is heard first.
+    pub(super) fn end_call(&mut self, id: ToolCallId, now: Instant, out: &mut Vec<Action>) {
         let said = self.response_spoke || !self.playback.is_quiet();
         self.responses.want_nothing();
         self.ending = Some(Ending {
@@ -196,6 +179,8 @@ impl Call {
         if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
             self.interrupt(false, now, out);
         }
+        self.stay("The call is ending, so the caller was not passed on.", out);
+        self.stop_tools_for_goodbye(out);
         self.responses.want_nothing();
         self.responses.want(Ask::Say(Request::Goodbye(reason)));
         self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
@@ -212,7 +197,10 @@ impl Call {
             if let Some((began, item)) = self.speaking.take() {
                 out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
             }
-            out.push(Action::HangUp);
+            self.stop_tools_at_end(out);
+            if self.parked.is_none() {
+                out.push(Action::HangUp);
+            }
             out.push(Action::End(reason));
         }
     }

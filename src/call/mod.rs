@@ -5,12 +5,16 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod action;
+mod away;
+mod consent;
 mod end;
 mod event;
 mod greeting;
+mod model;
 mod playback;
 mod quiet;
 mod tally;
+mod tools;
 mod turn;
 
 #[cfg(test)]
@@ -29,13 +33,16 @@ pub use greeting::turns_at_start;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
-use crate::assistant::plan::{First, Plan, Work};
+use crate::assistant::plan::{First, Plan};
 use crate::audio::Chunk;
-use crate::id::{ItemId, ResponseId, ToolCallId};
-use end::{Ending, Stage};
+use crate::id::ItemId;
+use away::{Leaving, Parked};
+use consent::Consent;
+use end::Ending;
 use greeting::Greeting;
 use playback::{Playback, Source};
 use quiet::{Quiet, Step};
+use tools::Errands;
 use turn::{Ask, Responses};
 
 /// How much of the caller's audio is kept while the model is not ready: 10 s.
@@ -83,7 +90,13 @@ pub struct Call {
     lost: Option<Instant>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
-    tools_seen: VecDeque<ToolCallId>,
+    errands: Errands,
+    consent: Consent,
+    leaving: Option<Leaving>,
+    /// The phone is elsewhere.
+    parked: Option<Parked>,
+    /// Whether the caller has spoken or pressed a key.
+    caller_acted: bool,
     /// Whether anything of the running response has been put out for the phone.
     response_spoke: bool,
     tally: Tally,
@@ -107,6 +120,10 @@ pub enum Timer {
     Model,
     /// Audio counts as played though no echo came.
     Playback,
+    /// A tool takes too long, or so long that the caller is told to wait.
+    Tool,
+    /// The phone was sent elsewhere, and does not come back.
+    Parked,
 }
 
 impl Call {
@@ -135,7 +152,11 @@ impl Call {
             lost: None,
             last_from_caller: None,
             last_from_model: None,
-            tools_seen: VecDeque::new(),
+            errands: Errands::default(),
+            consent: Consent::default(),
+            leaving: None,
+            parked: None,
+            caller_acted: false,
             response_spoke: false,
             tally: Tally::default(),
             ended: false,
@@ -150,11 +171,13 @@ impl Call {
         match event {
             Event::CallerAudio(chunk) => return self.caller_audio(chunk, now, out),
             Event::StreamStarted => self.stream_started(now, out),
+            // A parked phone was sent away by us.
+            Event::StreamLost if self.parked.is_some() => {}
             Event::StreamLost => {
                 self.lost.get_or_insert(now);
             }
             Event::MarkPlayed(mark) => {
-                self.last_from_caller = Some(now);
+                self.last_from_caller = Some(now).filter(|_| self.parked.is_none());
                 if !self.playback.played(mark, now) {
                     odd(Oddity::CallerUnknownMark, out);
                 }
@@ -171,17 +194,22 @@ impl Call {
             Event::SpeechStopped => self.speech_stopped(now, out),
             Event::Transcript { who, item, text } => {
                 self.last_from_model = Some(now);
+                if who == Who::Assistant && tools::looks_like_a_call(text.expose(), &self.plan) {
+                    odd(Oddity::ModelWroteCall, out);
+                }
                 out.push(Action::Note(Note::Said { who, item, text }));
             }
-            Event::ToolRequested { id, name, arguments: _, response } => {
-                self.tool_requested(id, &name, &response, now, out)
+            Event::ToolRequested { id, name, arguments, response } => {
+                self.tool_requested(id, &name, &arguments, &response, now, out);
             }
-            Event::HostedStarted { .. }
-            | Event::HostedEnded { .. }
-            | Event::ApprovalRequested { .. }
-            | Event::ToolWorking(_)
-            | Event::ToolFinished { .. }
-            | Event::Returned(_) => {}
+            Event::HostedStarted { item, response } => self.hosted_started(item, response, now),
+            Event::HostedEnded { item } => self.hosted_ended(&item, now),
+            Event::ApprovalRequested { id, tool, arguments, response } => {
+                self.approval_requested(id, &tool, &arguments, &response, now, out);
+            }
+            Event::ToolWorking(id) => self.tool_working(&id, now),
+            Event::ToolFinished { id, output } => self.tool_finished(id, output, out),
+            Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking => self.last_from_model = Some(now),
             Event::ModelFault(fault) => self.model_fault(fault, out),
@@ -195,7 +223,10 @@ impl Call {
                 odd(Oddity::CallerStalled, out);
             }
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
-            Event::Draining => self.say_goodbye(EndReason::HouseDraining, now, out),
+            Event::Draining => match &mut self.parked {
+                Some(parked) => parked.draining = true,
+                None => self.say_goodbye(EndReason::HouseDraining, now, out),
+            },
         }
         self.settle(now, out);
     }
@@ -211,6 +242,9 @@ impl Call {
             }
             return;
         }
+        if let Some(parked) = self.parked.as_ref().filter(|parked| parked.until <= now) {
+            return self.end(parked.ends_as(), now, out);
+        }
         if self.last_from_caller.is_some_and(|last| last + CALLER_PATIENCE <= now) {
             return self.end(EndReason::CallerLost, now, out);
         }
@@ -225,6 +259,7 @@ impl Call {
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
         }
+        self.tools_due(now, out);
         self.watch_model(now, out);
         self.settle(now, out);
     }
@@ -245,6 +280,8 @@ impl Call {
             (self.last_from_caller.map(|last| last + CALLER_PATIENCE), Timer::Caller),
             (self.model_due(), Timer::Model),
             (self.playback.presumed_over(), Timer::Playback),
+            (self.errands.deadline(), Timer::Tool),
+            (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
         ]
         .into_iter()
         .filter_map(|(due, timer)| Some((due?, timer)))
@@ -278,6 +315,9 @@ impl Call {
 
     /// The hot path: no timer but the caller's own depends on a frame.
     fn caller_audio(&mut self, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
+        if self.parked.is_some() {
+            return; // The last of a socket that closes.
+        }
         self.last_from_caller = Some(now);
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
@@ -294,8 +334,11 @@ impl Call {
     }
 
     fn digit(&mut self, digit: char, now: Instant, out: &mut Vec<Action>) {
+        if self.parked.is_some() {
+            return;
+        }
         self.last_from_caller = Some(now);
-        self.quiet.heard_from_caller();
+        self.caller_acts(now);
         if digit != '#' || self.digits.is_empty() {
             self.digits.push(digit);
         }
@@ -305,6 +348,13 @@ impl Call {
         }
     }
 
+    /// They spoke or pressed a key.
+    fn caller_acts(&mut self, now: Instant) {
+        self.caller_acted = true;
+        self.quiet.heard_from_caller();
+        self.consent.caller_acts(self.playback.heard(now));
+    }
+
     fn send_digits(&mut self, out: &mut Vec<Action>) {
         self.digits_due = None;
         let digits = std::mem::take(&mut self.digits);
@@ -312,261 +362,6 @@ impl Call {
             self.tell(Line::Pressed(digits), out);
             self.responses.want(Ask::Next);
         }
-    }
-
-    // ── the model ──
-
-    fn model_ready(&mut self, out: &mut Vec<Action>) {
-        self.model_ready = true;
-        self.early_bytes = 0;
-        out.extend(self.untold.drain(..).map(Action::TellModel));
-        out.extend(self.early.drain(..).map(Action::AppendToModel));
-    }
-
-    fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
-        self.last_from_model = Some(now);
-        self.responses.started(response);
-        self.response_spoke = false;
-        self.tally.response_started();
-        match &mut self.ending {
-            Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
-            // Nothing is said after a goodbye.
-            Some(_) => out.extend(self.responses.discard_active().map(Action::CancelResponse)),
-            None => {}
-        }
-    }
-
-    fn model_audio(
-        &mut self,
-        response: ResponseId,
-        item: ItemId,
-        chunk: Chunk,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        if chunk.bytes() == 0 {
-            return;
-        }
-        if self.responses.is_news(&response) {
-            self.response_started(response.clone(), now, out);
-        }
-        self.last_from_model = Some(now);
-        if self.responses.is_discarded(&response) {
-            // It was on its way when the response was given up. The model believes that it was heard.
-            odd(Oddity::ModelLateAudio, out);
-            if self.responses.cut(&item) {
-                self.truncate(Truncation { item, audio_end_ms: 0 }, out);
-            }
-            return;
-        }
-        if self.started.is_none() || self.playback.unplayed() > MAX_AHEAD {
-            return odd(Oddity::ModelAudioDropped, out);
-        }
-        self.response_spoke = true;
-        let source = Source::Item { item, response };
-        for chunk in chunk.pieces() {
-            self.play(source.clone(), chunk, out);
-        }
-        if self.playback.unmarked() >= MARK_EVERY {
-            self.mark(now, out);
-        }
-    }
-
-    fn response_ended(
-        &mut self,
-        response: &ResponseId,
-        outcome: Outcome,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        if self.responses.is_news(response) {
-            self.response_started(response.clone(), now, out);
-        }
-        self.last_from_model = Some(now);
-        let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
-        self.responses.ended(response);
-        self.mark(now, out);
-        match outcome {
-            Outcome::Whole => self.responses.succeeded(),
-            Outcome::Cancelled => {}
-            Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
-            Outcome::Failed => {
-                odd(Oddity::ModelFailedResponse, out);
-                if was_active && !self.responses.failed() {
-                    return self.end(EndReason::ModelRefused, now, out);
-                }
-                if was_active && !self.response_spoke {
-                    self.responses.want(self.retry());
-                    self.goodbye_is_unsaid();
-                }
-            }
-        }
-        if was_active {
-            self.ask_for_goodbye_if_unsaid(out);
-        }
-    }
-
-    /// What a response that broke before its first word was to say.
-    fn retry(&self) -> Ask {
-        match &self.ending {
-            Some(ending) => Ask::Say(Request::Goodbye(ending.reason)),
-            None if self.greeting == Greeting::Playing => self.opening(),
-            None => Ask::Next,
-        }
-    }
-
-    fn model_fault(&mut self, fault: Fault, out: &mut Vec<Action>) {
-        odd(Oddity::ModelError, out);
-        match fault {
-            Fault::RequestRefused => {
-                self.responses.refused();
-                self.goodbye_is_unsaid();
-            }
-            Fault::ResponseAlreadyActive if self.responses.is_due() => self.responses.refused(),
-            Fault::ResponseAlreadyActive | Fault::Other => {}
-        }
-    }
-
-    fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
-        // A goodbye that is all here is still heard.
-        let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
-        if !(said && self.responses.is_free()) {
-            self.end(loss.into(), now, out);
-        }
-    }
-
-    fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.model_due().is_none_or(|due| due > now) {
-            return;
-        }
-        if self.responses.forget_discarded() {
-            return; // It was given up long ago; that nobody says it ended harms nobody.
-        }
-        if self.responses.active().is_none() && self.responses.nudge() {
-            odd(Oddity::ModelSlow, out);
-            return out.push(Action::AskForResponse);
-        }
-        self.end(EndReason::ModelStalled, now, out);
-    }
-
-    fn model_due(&self) -> Option<Instant> {
-        if self.responses.active().is_none() {
-            return self.responses.overdue();
-        }
-        if self.ending.is_some() && !self.responses.is_active_discarded() {
-            return None; // The goodbye has a deadline of its own.
-        }
-        // While audio plays, a silent model harms nobody.
-        let nothing_plays_from = self.playback.presumed_over();
-        let patience = if self.response_spoke { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
-        let silent_from = self.last_from_model? + patience;
-        Some(nothing_plays_from.map_or(silent_from, |over| over.max(silent_from)))
-    }
-
-    // ── turns ──
-
-    fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
-        self.last_from_model = Some(now);
-        self.quiet.heard_from_caller();
-        self.tally.speech_started();
-        self.speaking = Some((now, item));
-        self.responses.caller_goes_on();
-        if self.ending.as_ref().is_some_and(Ending::yields_to_caller)
-            && let Some(ending) = self.ending.take()
-        {
-            self.responses.want_nothing();
-            if let Some(id) = ending.tool {
-                let output = "The caller spoke again, so the call goes on.".to_owned().into();
-                out.push(Action::AnswerTool { id, output });
-            }
-        }
-        if self.turns_by == TurnsBy::Model && self.ending.is_none() {
-            self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
-        }
-    }
-
-    fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.last_from_model = Some(now);
-        self.quiet.heard_from_caller();
-        if let Some((began, item)) = self.speaking.take() {
-            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
-        }
-        self.tally.speech_stopped(now);
-        match self.turns_by {
-            _ if self.ending.is_some() => {}
-            TurnsBy::Model => {
-                self.responses.answered_anyway();
-                // One that began while the caller spoke keeps the model from answering by itself.
-                if self.responses.active().is_some() && !self.responses.is_active_discarded() {
-                    self.responses.want(Ask::Next);
-                }
-                self.responses.expect(now);
-            }
-            TurnsBy::Us => self.responses.want(Ask::Next),
-        }
-    }
-
-    /// Stops the assistant's voice at once, and tells the model how much of it was heard.
-    fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
-        let active = self.responses.discard_active();
-        let found = self.playback.interrupt(active.as_ref(), now);
-        if found.clear {
-            out.push(Action::ClearCaller);
-            // On an empty buffer: its echo measures the round trip anew.
-            out.push(Action::MarkForCaller(self.playback.mark(now)));
-        }
-        if let Some(response) = active
-            && !model_cancels
-        {
-            out.push(Action::CancelResponse(response));
-        }
-        for truncation in found.truncations {
-            self.responses.cut(&truncation.item);
-            self.truncate(truncation, out);
-        }
-        if let Some(share) = found.clip_share {
-            self.tell_greeting(share, out);
-        }
-        if found.spoken.iter().any(|spoken| spoken.interrupted) {
-            self.tally.interrupted();
-        }
-        out.extend(found.spoken.into_iter().map(|spoken| Action::Note(Note::AssistantSpoke(spoken))));
-        if self.greeting == Greeting::Playing {
-            self.greeting = Greeting::Over;
-        }
-    }
-
-    fn truncate(&self, truncation: Truncation, out: &mut Vec<Action>) {
-        if self.plan.provider.abilities.truncates {
-            out.push(Action::TruncateItem(truncation));
-        }
-    }
-
-    // ── tools ──
-
-    fn tool_requested(
-        &mut self,
-        id: ToolCallId,
-        name: &str,
-        response: &ResponseId,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        self.last_from_model = Some(now);
-        if self.tools_seen.contains(&id) {
-            return; // The same request is told of twice: when it is whole, and when its response is.
-        }
-        if self.tools_seen.len() == 256 {
-            self.tools_seen.pop_front();
-        }
-        self.tools_seen.push_back(id.clone());
-        let tool = self.plan.tools.iter().find(|tool| tool.name == name);
-        if tool.is_some_and(|tool| tool.work == Work::EndCall) {
-            return self.end_call(id, response, now, out);
-        }
-        odd(Oddity::ModelUnknownTool, out);
-        out.push(Action::AnswerTool { id, output: "There is no such tool.".to_owned().into() });
-        self.responses.want(Ask::Next);
     }
 
     // ── after every event ──
@@ -589,6 +384,8 @@ impl Call {
         if self.ended {
             return;
         }
+        self.leave_if_heard(now, out);
+        self.settle_tools();
         if self.may_ask()
             && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
         {
@@ -605,6 +402,8 @@ impl Call {
             && self.ending.is_none()
             && self.speaking.is_none()
             && self.digits.is_empty()
+            && self.parked.is_none()
+            && !self.errands.is_busy()
             && self.responses.is_idle()
             && self.playback.is_quiet();
         self.quiet.observe(idle, now);
@@ -614,6 +413,7 @@ impl Call {
     fn may_ask(&self) -> bool {
         self.model_ready
             && self.started.is_some()
+            && self.parked.is_none()
             && match self.turns_by {
                 TurnsBy::Model => true,
                 TurnsBy::Us => self.ending.is_some() || self.playback.is_quiet(),
@@ -621,7 +421,11 @@ impl Call {
     }
 
     fn duration_due(&self) -> Option<Instant> {
-        if self.ending.is_some() { None } else { Some(self.started? + self.plan.limits.call) }
+        if self.ending.is_some() || self.parked.is_some() {
+            None
+        } else {
+            Some(self.started? + self.plan.limits.call)
+        }
     }
 
     fn play(&mut self, source: Source, chunk: Chunk, out: &mut Vec<Action>) {

@@ -205,6 +205,19 @@ impl Playback {
         found
     }
 
+    /// The phone's socket is gone, and another may come: what is under way is lost, and nothing is known of the new
+    /// one's delays. Pieces and marks go on counting.
+    pub fn disconnected(&mut self) {
+        self.segments.clear();
+        self.waiting.clear();
+        self.marks.clear();
+        self.queued = self.left;
+        self.settled = self.left;
+        self.marked = self.left;
+        self.run = None;
+        self.least_round_trip = None;
+    }
+
     /// Forgets items that were heard to their end; those of the `active` response may still grow.
     pub fn forget_heard(&mut self, active: Option<&ResponseId>) -> Vec<Spoken> {
         let over = self.settled;
@@ -261,6 +274,11 @@ impl Playback {
     /// How many bytes were put out and may not have been played.
     pub fn unplayed(&self) -> u64 {
         self.queued - self.settled
+    }
+
+    /// The position behind all that was put out.
+    pub fn end(&self) -> u64 {
+        self.queued
     }
 
     /// How many bytes were put out since the last mark.

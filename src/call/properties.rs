@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tests::{ms, plan};
+use super::tests::{ms, plan, tool_of};
 use super::*;
-use crate::assistant::plan::Greeting as GreetingPlan;
+use crate::assistant::plan::{
+    AskFirst, Errand, Greeting as GreetingPlan, Hosted, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE,
+    TRANSFER_CALL, Target, Work,
+};
 use crate::audio::Clip;
-use crate::id::{Mark, Piece};
+use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
+use crate::phone::PhoneNumber;
+use crate::secret::{Private, Secret};
 
 /// One step of a random call. Small numbers make ids collide, repeat and come late.
 #[derive(Debug, Clone)]
@@ -31,7 +36,23 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Outcome::Cancelled),
         1 => Just(Outcome::Failed),
     ];
-    let name = prop_oneof![Just(END_CALL.to_owned()), Just("other".to_owned())];
+    let name = || {
+        let names = [END_CALL, TRANSFER_CALL, SEND_DIGITS, TAKE_MESSAGE, "slow", "shy", "careful", "other"];
+        proptest::sample::select(names.to_vec()).prop_map(str::to_owned)
+    };
+    let arguments = || {
+        let written = ["{}", "", "{\"to\":\"desk\",\"digits\":\"1w\"}", "{\"a\":1}", "[]", "{\"a\""];
+        proptest::sample::select(written.to_vec()).prop_map(|text| Private::from(text.to_owned()))
+    };
+    let tool = || (0..6u8).prop_map(|n| ToolCallId::from(format!("c{n}").as_str()));
+    let hosted = || (0..4u8).prop_map(|n| ItemId::from(format!("h{n}").as_str()));
+    let approval = (0..4u8).prop_map(|n| ApprovalId::from(format!("a{n}").as_str()));
+    let label = proptest::sample::select(vec!["crm/find", "crm/erase", "else/x"]).prop_map(str::to_owned);
+    let back = proptest::sample::select(vec![
+        Return::KeysPressed,
+        Return::NotTaken(NotTaken::Busy),
+        Return::NotTaken(NotTaken::NoAnswer),
+    ]);
     prop_oneof![
         3 => chunk().prop_map(Event::CallerAudio),
         6 => (0..40u32).prop_map(|n| Event::MarkPlayed(Mark(n))),
@@ -43,12 +64,17 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (response(), outcome).prop_map(|(response, outcome)| Event::ResponseEnded { response, outcome }),
         4 => Just(Event::SpeechStarted("u".into())),
         4 => Just(Event::SpeechStopped),
-        2 => ((0..6u8), name, response()).prop_map(|(n, name, response)| Event::ToolRequested {
-            id: format!("c{n}").as_str().into(),
-            name,
-            arguments: "{}".to_owned().into(),
-            response,
+        5 => (tool(), name(), arguments(), response()).prop_map(|(id, name, arguments, response)| {
+            Event::ToolRequested { id, name, arguments, response }
         }),
+        2 => tool().prop_map(|id| Event::ToolFinished { id, output: "done".to_owned().into() }),
+        1 => tool().prop_map(Event::ToolWorking),
+        1 => (hosted(), response()).prop_map(|(item, response)| Event::HostedStarted { item, response }),
+        1 => hosted().prop_map(|item| Event::HostedEnded { item }),
+        1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
+            Event::ApprovalRequested { id, tool, arguments, response }
+        }),
+        2 => back.prop_map(Event::Returned),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
         1 => Just(Event::ModelFault(Fault::RequestRefused)),
         1 => Just(Event::ModelWorking),
@@ -98,12 +124,41 @@ fn plans() -> impl Strategy<Value = Plan> {
             };
             plan.turn_taking.interruptions = interruptions;
             plan.limits.call = Duration::from_secs(90);
+            plan.tools = tools();
+            plan.hosted = vec![Hosted {
+                label: "crm".to_owned(),
+                url: "https://mcp.example.com".to_owned(),
+                authorization: None,
+                headers: Vec::new(),
+                allowed: None,
+                ask_first: AskFirst::Of(vec!["erase".to_owned()]),
+            }];
             let mut provider = plan.provider.as_ref().clone();
             provider.abilities.interrupts_by_itself = itself;
             plan.provider = Arc::new(provider);
             plan
         },
     )
+}
+
+/// One tool of each kind.
+fn tools() -> Vec<crate::assistant::plan::Tool> {
+    let errand = || Work::Errand(Arc::new(Errand::SendSms));
+    let desk = Target {
+        name: "desk".to_owned(),
+        number: PhoneNumber::parse("+15550100009").unwrap(),
+        ring: Duration::from_secs(20),
+    };
+    let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
+    vec![
+        tool_of(END_CALL, Rule::default(), Work::EndCall),
+        tool_of(TRANSFER_CALL, Rule::default(), Work::Transfer(vec![desk])),
+        tool_of(SEND_DIGITS, Rule::default(), Work::SendDigits),
+        tool_of(TAKE_MESSAGE, Rule::default(), Work::Errand(Arc::new(Errand::TakeMessage(mailbox)))),
+        tool_of("slow", Rule::default(), errand()),
+        tool_of("shy", Rule { stop_on_interruption: true, ..Rule::default() }, errand()),
+        tool_of("careful", Rule { ask_first: true, ..Rule::default() }, errand()),
+    ]
 }
 
 /// Plays the steps as a session would, and checks each action as it comes.
@@ -117,6 +172,14 @@ struct World {
     last_from_model: Option<Instant>,
     requested: BTreeSet<ToolCallId>,
     answered: BTreeSet<ToolCallId>,
+    ran: BTreeSet<ToolCallId>,
+    running: BTreeSet<ToolCallId>,
+    /// Those that are not answered yet, and all.
+    approvals: BTreeSet<ApprovalId>,
+    known_approvals: BTreeSet<ApprovalId>,
+    /// What we asked for has not begun.
+    asked: bool,
+    parked: bool,
     over: bool,
     log: Vec<String>,
 }
@@ -127,6 +190,9 @@ impl World {
         for action in actions {
             assert!(!self.over, "{action:?} follows the end");
             self.log.push(format!("{action:?}"));
+            if self.parked {
+                assert!(!reaches_the_phone(action), "{action:?} while the phone is elsewhere");
+            }
             match action {
                 Action::PlayToCaller { piece, chunk } => {
                     if let Some((item, response)) = current {
@@ -150,13 +216,45 @@ impl World {
                     assert!(self.requested.contains(id), "an answer to no request");
                     assert!(self.answered.insert(id.clone()), "{id} is answered twice");
                 }
+                Action::AnswerApproval { id, .. } => {
+                    assert!(self.approvals.remove(id), "an answer to no question, or the second one");
+                }
+                Action::RunTool { id, .. } => {
+                    assert!(self.requested.contains(id) && !self.answered.contains(id));
+                    assert!(self.ran.insert(id.clone()), "{id} runs twice");
+                    self.running.insert(id.clone());
+                }
+                Action::StopTool(id) => assert!(self.running.remove(id), "{id} does not run"),
                 Action::AskForResponse | Action::Say(_) => {
                     assert!(self.active.is_none(), "asked for while {:?} runs", self.active);
+                    assert!(!self.asked, "asked for twice");
+                    self.asked = true;
                 }
+                Action::Park(_) => self.parked = true,
                 Action::End(_) => self.over = true,
-                _ => {}
+                Action::MarkForCaller(_)
+                | Action::HangUp
+                | Action::Configure(_)
+                | Action::AppendToModel(_)
+                | Action::TellModel(_)
+                | Action::Note(_) => {}
             }
         }
+    }
+
+    /// What was asked is answered, unless it is still under way.
+    fn compare(&self, call: &Call) {
+        if self.over {
+            return;
+        }
+        let running = call.errands.running().cloned();
+        let leaving = call.leaving.as_ref().and_then(|leaving| leaving.tool().cloned());
+        let parked = call.parked.as_ref().and_then(|parked| parked.tool.clone());
+        let ending = call.ending.as_ref().and_then(|ending| ending.tool.clone());
+        let open: BTreeSet<_> = running.chain(leaving).chain(parked).chain(ending).collect();
+        let unanswered: BTreeSet<_> = self.requested.difference(&self.answered).cloned().collect();
+        assert_eq!(open, unanswered, "what is unanswered is under way");
+        assert!(self.approvals.is_empty(), "an approval is answered at once");
     }
 
     /// A response that was given up is waited for, but not for ever.
@@ -177,21 +275,53 @@ impl World {
                 | Event::SpeechStarted(_)
                 | Event::SpeechStopped
                 | Event::ToolRequested { .. }
+                | Event::HostedStarted { .. }
+                | Event::HostedEnded { .. }
+                | Event::ApprovalRequested { .. }
                 | Event::ModelWorking
         ) {
             self.last_from_model = Some(now);
         }
         match event {
-            Event::ResponseStarted(response) => self.active = Some(response.clone()),
+            Event::ResponseStarted(response) => {
+                self.active = Some(response.clone());
+                self.asked = false;
+            }
+            // Where nobody told that it started.
+            Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
             Event::ResponseEnded { response, .. } if self.active.as_ref() == Some(response) => {
                 self.active = None;
             }
             Event::ToolRequested { id, .. } => {
                 self.requested.insert(id.clone());
+                self.asked = false;
             }
+            Event::ApprovalRequested { id, .. } => {
+                if self.known_approvals.insert(id.clone()) {
+                    self.approvals.insert(id.clone());
+                }
+            }
+            Event::ToolFinished { id, .. } => {
+                self.running.remove(id);
+            }
+            Event::Returned(_) => self.parked = false,
             _ => {}
         }
     }
+}
+
+/// Whether it needs a phone that is connected, or makes the model speak.
+fn reaches_the_phone(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::PlayToCaller { .. }
+            | Action::MarkForCaller(_)
+            | Action::ClearCaller
+            | Action::HangUp
+            | Action::AppendToModel(_)
+            | Action::Say(_)
+            | Action::AskForResponse
+    )
 }
 
 fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
@@ -208,6 +338,7 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
                     now = now.max(due);
                     call.handle_timeout(now, &mut out);
                     world.check(&std::mem::take(&mut out), now, None);
+                    world.compare(&call);
                     let still = call.deadline().is_some_and(|(next, _)| next <= due);
                     assert!(
                         !still || call.deadline().is_none(),
@@ -225,6 +356,7 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
                 };
                 call.handle(event.clone(), now, &mut out);
                 world.check(&std::mem::take(&mut out), now, current.as_ref());
+                world.compare(&call);
             }
             Step::Leave(count) => {
                 for _ in 0..*count {
@@ -259,9 +391,6 @@ proptest! {
         let (world, call) = live(plan, &steps);
         if call.started.is_some() {
             prop_assert!(world.over, "a started call comes to its end");
-        }
-        if !world.over {
-            prop_assert_eq!(world.requested, world.answered);
         }
     }
 

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::*;
 use crate::assistant::plan::{
-    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking,
+    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking, Work,
 };
 use crate::audio::Clip;
-use crate::id::{Mark, Piece};
+use crate::id::{Mark, Piece, ResponseId};
 use crate::provider::Provider;
 use When::*;
+
+mod away;
+mod consent;
+mod tools;
 
 /// A line of a script.
 pub(super) enum When {
@@ -45,13 +49,7 @@ pub(super) fn plan() -> Plan {
             noise_reduction: None,
         },
         transcription: None,
-        tools: vec![Tool {
-            name: END_CALL.to_owned(),
-            description: "Ends the call.".to_owned(),
-            parameters: Default::default(),
-            rule: Rule::default(),
-            work: Work::EndCall,
-        }],
+        tools: vec![tool_of(END_CALL, Rule::default(), Work::EndCall)],
         hosted: Vec::new(),
         limits: Limits { call: Duration::from_secs(1800), silence: Duration::from_secs(60) },
         busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US".to_owned() },
@@ -60,6 +58,11 @@ pub(super) fn plan() -> Plan {
             dial: None,
         },
     }
+}
+
+/// A tool that the model may call.
+pub(super) fn tool_of(name: &str, rule: Rule, work: Work) -> Tool {
+    Tool { name: name.to_owned(), description: String::new(), parameters: Default::default(), rule, work }
 }
 
 fn greeting(say: &str) -> GreetingPlan {
@@ -99,9 +102,24 @@ fn speaks() -> When {
     On(Event::SpeechStarted(ItemId::from("u")))
 }
 
+/// A request of a tool, in response `r1`.
 fn tool(id: &str, name: &str) -> When {
-    let arguments = "{}".to_owned().into();
-    On(Event::ToolRequested { id: id.into(), name: name.to_owned(), arguments, response: response("r1") })
+    tool_in("r1", id, name, "{}")
+}
+
+fn tool_in(in_response: &str, id: &str, name: &str, arguments: &str) -> When {
+    let (name, arguments) = (name.to_owned(), arguments.to_owned().into());
+    On(Event::ToolRequested { id: id.into(), name, arguments, response: response(in_response) })
+}
+
+/// The caller says something short.
+fn says() -> Vec<When> {
+    vec![speaks(), On(Event::SpeechStopped)]
+}
+
+/// The same, and the caller has said something: the model may end the call.
+fn connected_and_greeted() -> Vec<When> {
+    after(connected(), says())
 }
 
 /// The stream begins with the model ready, and the round trip is 30 ms.
@@ -167,6 +185,10 @@ fn perform(
                 Action::Note(Note::Odd(oddity)) => format!("Note({})", oddity.code()),
                 Action::Note(_) => continue,
                 Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
+                // Shown here: elsewhere it prints as its length only.
+                Action::AnswerTool { id, output } => {
+                    format!("AnswerTool {{ id: {id:?}, output: {:?} }}", output.expose())
+                }
                 other => format!("{other:?}"),
             };
             writeln!(text, "{:>7}ms {line}", (now - start).as_millis()).unwrap();
@@ -482,7 +504,7 @@ fn without_interruptions_the_answer_waits_for_speech_and_playback() {
 #[test]
 fn the_goodbye_is_heard_before_the_call_ends() {
     insta::assert_snapshot!(run(after(
-        connected(),
+        connected_and_greeted(),
         vec![
             started("r1"),
             audio("a", 2000),
@@ -498,7 +520,7 @@ fn the_goodbye_is_heard_before_the_call_ends() {
 #[test]
 fn a_goodbye_that_was_not_said_is_asked_for() {
     insta::assert_snapshot!(run(after(
-        connected(),
+        connected_and_greeted(),
         vec![
             started("r1"),
             tool("c1", END_CALL),
@@ -515,7 +537,7 @@ fn a_goodbye_that_was_not_said_is_asked_for() {
 #[test]
 fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
     insta::assert_snapshot!(run(after(
-        connected(),
+        connected_and_greeted(),
         vec![
             started("r1"),
             audio("a", 2000),
@@ -534,7 +556,7 @@ fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
 #[test]
 fn a_goodbye_that_is_not_heard_ends_in_ten_seconds() {
     insta::assert_snapshot!(run(after(
-        connected(),
+        connected_and_greeted(),
         vec![
             started("r1"),
             audio("a", 900),
@@ -694,7 +716,7 @@ fn a_phone_that_sends_nothing_is_lost() {
 fn a_lost_model_ends_the_call_but_not_a_goodbye_that_is_all_here() {
     insta::assert_snapshot!(run(after(connected(), vec![On(Event::ModelLost(Loss::Closed))])));
     insta::assert_snapshot!(run(after(
-        connected(),
+        connected_and_greeted(),
         vec![
             started("r1"),
             audio("a", 1_000),

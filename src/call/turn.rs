@@ -97,7 +97,7 @@ impl Responses {
             self.active = None;
             self.asked = None;
         }
-        remember(&mut self.over, response.clone());
+        remember(&mut self.over, response.clone(), REMEMBERED);
     }
 
     /// Whether our request has not been answered by a response yet.
@@ -119,7 +119,7 @@ impl Responses {
     /// end is told. `None` when none runs, or it was given up before.
     pub fn discard_active(&mut self) -> Option<ResponseId> {
         let response = self.active.clone().filter(|response| !self.is_discarded(response))?;
-        remember(&mut self.discarded, response.clone());
+        remember(&mut self.discarded, response.clone(), REMEMBERED);
         Some(response)
     }
 
@@ -163,7 +163,7 @@ impl Responses {
         if self.cut.contains(item) {
             return false;
         }
-        remember(&mut self.cut, item.clone());
+        remember(&mut self.cut, item.clone(), REMEMBERED);
         true
     }
 
@@ -179,6 +179,23 @@ impl Responses {
     /// Whether that is a goodbye.
     pub fn is_goodbye_asked(&self) -> bool {
         matches!(self.asked, Some(Ask::Say(Request::Goodbye(_))))
+    }
+
+    /// Whether it says what we told it to, word for word or nearly.
+    pub fn is_told_what_to_say(&self) -> bool {
+        matches!(self.asked, Some(Ask::Say(_)))
+    }
+
+    /// Whether it only tells the caller to wait.
+    pub fn is_filler_asked(&self) -> bool {
+        self.asked == Some(Ask::Say(Request::Filler))
+    }
+
+    /// Drops a wish to tell the caller to wait.
+    pub fn forget_filler(&mut self) {
+        if self.wanted == Some(Ask::Say(Request::Filler)) {
+            self.wanted = None;
+        }
     }
 
     /// None runs, none is due and none is wished for.
@@ -203,8 +220,9 @@ impl Responses {
     }
 }
 
-fn remember<T>(list: &mut VecDeque<T>, value: T) {
-    if list.len() == REMEMBERED {
+/// Puts it behind what is remembered; at the limit, the oldest is forgotten.
+pub(super) fn remember<T>(list: &mut VecDeque<T>, value: T, most: usize) {
+    if list.len() == most {
         list.pop_front();
     }
     list.push_back(value);

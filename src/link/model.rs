@@ -2,6 +2,7 @@
 //! `configure.rs`.
 
 mod configure;
+mod listing;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,13 +27,15 @@ use super::outbox::Outbox;
 use crate::assistant::plan::Plan;
 use crate::audio::Chunk;
 use crate::call::{
-    EndReason, Event, Fault, Line, Loss, Oddity, Outcome, Request, Truncation, TurnsBy, Who, turns_at_start,
+    EndReason, Event, Fault, Line, Loss, NotTaken, Oddity, Outcome, Request, Truncation, TurnsBy, Who,
+    turns_at_start,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::{Auth, Dialect};
 use crate::secret::Private;
-use crate::wire::openai::realtime::{self, ErrorBody, Incoming, ResponseDone, Status};
+use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
 pub use configure::session;
+use listing::Listing;
 
 /// How long one attempt to connect and be configured may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -59,6 +62,9 @@ pub struct ModelLink {
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
+    /// The response that began last: the host's tools that name none belong to it.
+    began: Option<ResponseId>,
+    listing: Listing,
     /// What the caller has said so far, where a provider tells it again and again: the item and its words.
     so_far: Option<(ItemId, Private)>,
     last_heard: Instant,
@@ -135,6 +141,8 @@ impl ModelLink {
             events: VecDeque::new(),
             last_response: None,
             last_item: None,
+            began: None,
+            listing: Listing::default(),
             so_far: None,
             last_heard: now(),
             pinged: None,
@@ -183,7 +191,7 @@ impl ModelLink {
     }
 
     pub fn answer_approval(&mut self, id: &ApprovalId, approve: bool, reason: &str) {
-        self.send(realtime::approval_response(id.as_str(), approve, reason));
+        self.send(realtime::approval(id.as_str(), approve, reason));
     }
 
     pub fn tell(&mut self, line: &Line) {
@@ -192,7 +200,16 @@ impl ModelLink {
                 let spaced: Vec<String> = keys.chars().map(String::from).collect();
                 realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
             }
-            Line::NotTaken { .. } => realtime::user_text("Nobody took the call."),
+            Line::NotTaken { target, why } => {
+                let why = match why {
+                    NotTaken::NoAnswer => "nobody answered",
+                    NotTaken::Busy => "the line was busy",
+                    NotTaken::Failed => "the number could not be reached",
+                };
+                let news =
+                    format!("The call was passed on to {target}, but {why}. The caller is back with you.");
+                realtime::user_text(&news)
+            }
             Line::AssistantSaid(text) => configure::assistant_text(&self.plan, text.expose()),
         });
     }
@@ -200,11 +217,12 @@ impl ModelLink {
     /// Instructions of one response replace the session's, so the whole prompt goes with the request.
     pub fn say(&mut self, request: &Request) {
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        self.request(Some(&instructions));
+        // Whoever waits for a tool is told so, and no other tool is begun for that.
+        self.request(Some(&instructions), *request == Request::Filler);
     }
 
     pub fn ask(&mut self) {
-        self.request(None);
+        self.request(None, false);
     }
 
     /// When [`Self::check_alive`] is next due.
@@ -243,9 +261,10 @@ impl ModelLink {
         .await;
     }
 
-    fn request(&mut self, instructions: Option<&str>) {
+    fn request(&mut self, instructions: Option<&str>, without_tools: bool) {
         self.requests += 1;
-        self.send(configure::response_create(&self.plan, &last_request(self.requests), instructions));
+        let event = last_request(self.requests);
+        self.send(configure::response_create(&self.plan, &event, instructions, without_tools));
     }
 
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
@@ -320,7 +339,11 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response } => Event::ResponseStarted(ResponseId::from(&*response)),
+            Incoming::ResponseCreated { response } => {
+                let response = ResponseId::from(&*response);
+                self.began = Some(response.clone());
+                Event::ResponseStarted(response)
+            }
             Incoming::SpokenText { item, text } => transcript(Who::Assistant, &item, &text),
             Incoming::HeardText { item, text } => {
                 if self.so_far.as_ref().is_some_and(|(so_far, _)| so_far.as_ref() == &*item) {
@@ -339,9 +362,23 @@ impl ModelLink {
             Incoming::FunctionCall { response, call } => Event::ToolRequested {
                 id: ToolCallId::from(&*call.id),
                 name: call.name.into_owned(),
-                arguments: Private::from(String::new()),
+                arguments: Private::from(call.arguments.into_owned()),
                 response: ResponseId::from(&*response),
             },
+            Incoming::HostedStarted { response, item } => {
+                let named = response.map(|response| ResponseId::from(&*response));
+                let Some(response) = named.or_else(|| self.began.clone()) else { return };
+                Event::HostedStarted { item: ItemId::from(&*item), response }
+            }
+            Incoming::HostedEnded { item } => Event::HostedEnded { item: ItemId::from(&*item) },
+            Incoming::ApprovalRequested { response, approval } => {
+                let named = response.map(|response| ResponseId::from(&*response));
+                let Some(response) = named.or_else(|| self.began.clone()) else { return };
+                asked(approval, response)
+            }
+            Incoming::Listing { item, server } => return self.listing.began(&item, &server),
+            Incoming::Listed { server, tools } => return self.listing.listed(&self.plan, &server, &tools),
+            Incoming::NotListed { item } => return self.listing.failed(&item),
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(&error),
             Incoming::Working => Event::ModelWorking,
@@ -376,10 +413,21 @@ impl ModelLink {
         let requests = done.calls.into_iter().map(|call| Event::ToolRequested {
             id: ToolCallId::from(&*call.id),
             name: call.name.into_owned(),
-            arguments: Private::from(String::new()),
+            arguments: Private::from(call.arguments.into_owned()),
             response: response.clone(),
         });
         self.events.extend(requests.map(ModelStep::Event));
+        for approval in done.approvals {
+            self.events.push_back(ModelStep::Event(asked(approval, response.clone())));
+        }
+        for (item, ended) in done.hosted {
+            let item = ItemId::from(&*item);
+            let response = response.clone();
+            self.events.push_back(ModelStep::Event(Event::HostedStarted { item: item.clone(), response }));
+            if ended {
+                self.events.push_back(ModelStep::Event(Event::HostedEnded { item }));
+            }
+        }
         let usage = Event::Usage { tokens_in: done.tokens_in, tokens_out: done.tokens_out };
         self.events.push_back(ModelStep::Event(usage));
         self.events.push_back(ModelStep::Event(Event::ResponseEnded { response, outcome }));
@@ -523,7 +571,11 @@ fn wording(request: &Request) -> String {
                                  is still there."
                 .to_owned()
         }
-        Request::Filler => "Say in a few words that it takes a moment.".to_owned(),
+        Request::Filler => {
+            "What you are doing for the caller takes a moment. Say so in one short sentence, in the language of \
+             the conversation, and nothing else: no result, no question."
+                .to_owned()
+        }
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",
@@ -567,6 +619,15 @@ fn code(word: Option<&str>) -> String {
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
     let word: String = word.unwrap_or_default().chars().filter(plain).take(80).collect();
     if word.is_empty() { "no code".to_owned() } else { word }
+}
+
+fn asked(approval: Approval<'_>, response: ResponseId) -> Event {
+    Event::ApprovalRequested {
+        id: ApprovalId::from(&*approval.id),
+        tool: format!("{}/{}", approval.server, approval.tool),
+        arguments: Private::from(approval.arguments.into_owned()),
+        response,
+    }
 }
 
 fn transcript(who: Who, item: &str, text: &str) -> Event {

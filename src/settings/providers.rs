@@ -18,7 +18,7 @@ use crate::yaml::{Key, Kind, MISSING, Node, Scalar, secrets};
 /// The keys of one provider.
 const PROVIDER: [&str; 5] = ["url", "key", "auth", "dialect", "abilities"];
 /// The keys of its `abilities`.
-const ABILITIES: [&str; 13] = [
+const ABILITIES: [&str; 14] = [
     "voices",
     "open_voices",
     "models",
@@ -31,6 +31,7 @@ const ABILITIES: [&str; 13] = [
     "noise_reduction",
     "truncates",
     "interrupts",
+    "hosted_mcp",
     "session",
 ];
 /// The keys of one of its `models`.
@@ -222,6 +223,7 @@ impl<'a> Reading<'a> {
             ("noise_reduction", &mut abilities.noise_reduction),
             ("truncates", &mut abilities.truncates),
             ("interrupts", &mut abilities.interrupts_by_itself),
+            ("hosted_mcp", &mut abilities.hosted_mcp),
         ] {
             if let Some(node) = fields.get(name) {
                 *flag = self.flag(node, name).unwrap_or(*flag);

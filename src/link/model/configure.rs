@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 
-use crate::assistant::plan::{Detection, Eagerness, NoiseReduction, Plan};
+use crate::assistant::plan::{AskFirst, Detection, Eagerness, Hosted, NoiseReduction, Plan};
 use crate::call::TurnsBy;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
 
 /// The session's configuration: the exact `session` of the first `session.update`. `plainer` leaves out what a
-/// provider may refuse: transcription, noise reduction, speed and reasoning.
+/// provider may refuse: transcription, noise reduction, speed, reasoning, and MCP servers that it is to ask by itself.
 pub fn session(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
     match plan.provider.dialect {
         Dialect::Ga => ga(plan, turns, plainer),
@@ -28,12 +28,19 @@ pub(super) fn turns_alone(plan: &Plan, turns: TurnsBy) -> Value {
 }
 
 /// A request for a response, as [`realtime::response_create`].
-pub(super) fn response_create(plan: &Plan, event: &str, instructions: Option<&str>) -> String {
+pub(super) fn response_create(
+    plan: &Plan,
+    event: &str,
+    instructions: Option<&str>,
+    without_tools: bool,
+) -> String {
     let modalities = match plan.provider.dialect {
         Dialect::Ga | Dialect::Xai => None,
         Dialect::Beta => Some(BETA_MODALITIES),
     };
-    realtime::response_create(event, instructions, modalities)
+    // xAI takes no choice of tools for a single response.
+    let without_tools = without_tools && plan.provider.dialect != Dialect::Xai;
+    realtime::response_create(event, instructions, modalities, without_tools)
 }
 
 /// A line in the assistant's name.
@@ -57,7 +64,7 @@ fn ga(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
         "type": "realtime",
         "instructions": plan.instructions,
         "output_modalities": ["audio"],
-        "tools": tools(plan),
+        "tools": tools(plan, plainer),
         "tool_choice": "auto",
     });
     set(&mut session, "temperature", temperature(plan));
@@ -79,7 +86,7 @@ fn beta(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
         "input_audio_format": "g711_ulaw",
         "output_audio_format": "g711_ulaw",
         "turn_detection": turn_detection(plan, turns),
-        "tools": tools(plan),
+        "tools": tools(plan, plainer),
         "tool_choice": "auto",
     });
     set(&mut session, "temperature", temperature(plan));
@@ -97,7 +104,7 @@ fn xai(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
         "instructions": plan.instructions,
         "voice": plan.voice,
         "turn_detection": turn_detection(plan, turns),
-        "tools": tools(plan),
+        "tools": tools(plan, plainer),
     });
     set(&mut session, "temperature", temperature(plan));
     if !plainer {
@@ -165,7 +172,7 @@ fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
     }
 }
 
-fn tools(plan: &Plan) -> Vec<Value> {
+fn tools(plan: &Plan, plainer: bool) -> Vec<Value> {
     let functions = plan.tools.iter().map(|tool| {
         json!({
             "type": "function",
@@ -174,5 +181,41 @@ fn tools(plan: &Plan) -> Vec<Value> {
             "parameters": tool.parameters,
         })
     });
-    functions.collect()
+    let takes_hosted = plan.provider.abilities.hosted_mcp && !plainer;
+    functions.chain(plan.hosted.iter().filter(|_| takes_hosted).map(hosted)).collect()
+}
+
+/// An MCP server that the host asks by itself.
+fn hosted(server: &Hosted) -> Value {
+    let mut value = json!({
+        "type": "mcp",
+        "server_label": server.label,
+        "server_url": server.url,
+        "require_approval": approval(server),
+    });
+    let authorization = server.authorization.as_ref().map(|token| json!(token.expose()));
+    set(&mut value, "authorization", authorization);
+    if !server.headers.is_empty() {
+        let headers = server.headers.iter().map(|(name, value)| (name.clone(), json!(value.expose())));
+        value["headers"] = Value::Object(headers.collect());
+    }
+    set(&mut value, "allowed_tools", server.allowed.as_ref().map(|names| json!(names)));
+    value
+}
+
+/// Which tools the host is to ask us about. Where it asks about one that needs no yes, the call says yes by itself.
+fn approval(server: &Hosted) -> Value {
+    match &server.ask_first {
+        AskFirst::Never => json!("never"),
+        AskFirst::Always => json!("always"),
+        AskFirst::Of(names) => {
+            let mut value = json!({"always": {"tool_names": names}});
+            let others = server.allowed.iter().flatten().filter(|name| !names.contains(name));
+            let others: Vec<&String> = others.collect();
+            if !others.is_empty() {
+                value["never"] = json!({"tool_names": others});
+            }
+            value
+        }
+    }
 }

@@ -63,6 +63,34 @@ pub enum Incoming<'a> {
         call: FunctionCall<'a>,
     },
     ResponseDone(ResponseDone<'a>),
+    /// The host runs a tool of an MCP server. No response is named where the conversation tells of it.
+    HostedStarted {
+        response: Option<Cow<'a, str>>,
+        item: Cow<'a, str>,
+    },
+    /// It has ended, well or not.
+    HostedEnded {
+        item: Cow<'a, str>,
+    },
+    /// The host asks whether it may.
+    ApprovalRequested {
+        response: Option<Cow<'a, str>>,
+        approval: Approval<'a>,
+    },
+    /// The host begins to list the tools of an MCP server.
+    Listing {
+        item: Cow<'a, str>,
+        server: Cow<'a, str>,
+    },
+    /// It has listed them, by their names.
+    Listed {
+        server: Cow<'a, str>,
+        tools: Vec<Cow<'a, str>>,
+    },
+    /// It could not; why, it does not say.
+    NotListed {
+        item: Cow<'a, str>,
+    },
     /// A response is being made; nothing of it can be heard or done yet.
     Working,
     /// Known, and nothing for us.
@@ -80,6 +108,17 @@ pub struct FunctionCall<'a> {
     pub arguments: Cow<'a, str>,
 }
 
+/// The host asks whether it may run a tool of an MCP server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval<'a> {
+    pub id: Cow<'a, str>,
+    /// The server's label.
+    pub server: Cow<'a, str>,
+    pub tool: Cow<'a, str>,
+    /// JSON.
+    pub arguments: Cow<'a, str>,
+}
+
 /// The end of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseDone<'a> {
@@ -89,6 +128,10 @@ pub struct ResponseDone<'a> {
     pub failure: Option<Cow<'a, str>>,
     /// Calls of functions among its items, in case their own event did not come.
     pub calls: Vec<FunctionCall<'a>>,
+    /// The host's questions among its items, likewise.
+    pub approvals: Vec<Approval<'a>>,
+    /// The host's tools among its items, likewise, and whether each has ended.
+    pub hosted: Vec<(Cow<'a, str>, bool)>,
     pub tokens_in: u64,
     pub tokens_out: u64,
 }
@@ -139,10 +182,36 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             Incoming::ResponseCreated { response: response.id.0 }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
-        "response.output_item.done" => match read::<RawItem<'_>>(raw.item).and_then(function_call) {
-            Some(call) => Incoming::FunctionCall { response: must(raw.response_id)?, call },
-            None => Incoming::Working,
+        "response.output_item.added" => match item(raw.item) {
+            Some(Item::Hosted { item, .. }) => {
+                Incoming::HostedStarted { response: text(raw.response_id), item }
+            }
+            _ => Incoming::Working,
         },
+        "response.output_item.done" => match item(raw.item) {
+            Some(Item::Call(call)) => Incoming::FunctionCall { response: must(raw.response_id)?, call },
+            Some(Item::Approval(approval)) => {
+                Incoming::ApprovalRequested { response: text(raw.response_id), approval }
+            }
+            Some(Item::Hosted { item, ended: true }) => Incoming::HostedEnded { item },
+            _ => Incoming::Working,
+        },
+        "response.mcp_call.completed" | "response.mcp_call.failed" => {
+            Incoming::HostedEnded { item: must(raw.item_id)? }
+        }
+        // An item that the host adds outside of a response is told of here alone.
+        "conversation.item.added" | "conversation.item.created" => match item(raw.item) {
+            Some(Item::Hosted { item, ended: false }) => Incoming::HostedStarted { response: None, item },
+            Some(Item::Listing { item, server, .. }) => Incoming::Listing { item, server },
+            _ => Incoming::Nothing,
+        },
+        "conversation.item.done" => match item(raw.item) {
+            Some(Item::Hosted { item, ended: true }) => Incoming::HostedEnded { item },
+            Some(Item::Approval(approval)) => Incoming::ApprovalRequested { response: None, approval },
+            Some(Item::Listing { server, tools, .. }) => Incoming::Listed { server, tools },
+            _ => Incoming::Nothing,
+        },
+        "mcp_list_tools.failed" => Incoming::NotListed { item: must(raw.item_id)? },
         "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
             Incoming::SpokenText { item: must(raw.item_id)?, text: must(raw.transcript)? }
         }
@@ -176,11 +245,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
 }
 
 /// Events that are part of every conversation and carry nothing that a call needs.
-const NOTHING_FOR_US: [&str; 36] = [
-    "conversation.item.added",
-    "conversation.item.created",
+const NOTHING_FOR_US: [&str; 29] = [
     "conversation.item.deleted",
-    "conversation.item.done",
     "conversation.item.input_audio_transcription.delta",
     "conversation.item.input_audio_transcription.failed",
     "conversation.item.input_audio_transcription.segment",
@@ -190,7 +256,6 @@ const NOTHING_FOR_US: [&str; 36] = [
     "input_audio_buffer.committed",
     "input_audio_buffer.timeout_triggered",
     "mcp_list_tools.completed",
-    "mcp_list_tools.failed",
     "mcp_list_tools.in_progress",
     "rate_limits.updated",
     "response.audio.done",
@@ -199,14 +264,11 @@ const NOTHING_FOR_US: [&str; 36] = [
     "response.content_part.done",
     "response.function_call_arguments.delta",
     "response.function_call_arguments.done",
-    "response.mcp_call.completed",
-    "response.mcp_call.failed",
     "response.mcp_call.in_progress",
     "response.mcp_call_arguments.delta",
     "response.mcp_call_arguments.done",
     "response.output_audio.done",
     "response.output_audio_transcript.delta",
-    "response.output_item.added",
     "response.output_text.delta",
     "response.output_text.done",
     "response.text.delta",
@@ -252,18 +314,43 @@ struct RawResponse<'a> {
     usage: Option<&'a RawValue>,
 }
 
+/// An item of the conversation: what all kinds carry, so that none is read twice.
 #[derive(Deserialize)]
 struct RawItem<'a> {
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow, default)]
-    status: Option<Text<'a>>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    call_id: Option<Text<'a>>,
+    status: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    call_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    arguments: Option<Text<'a>>,
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    server_label: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+}
+
+/// An item that matters for tools.
+enum Item<'a> {
+    Call(FunctionCall<'a>),
+    Hosted { item: Cow<'a, str>, ended: bool },
+    Approval(Approval<'a>),
+    Listing { item: Cow<'a, str>, server: Cow<'a, str>, tools: Vec<Cow<'a, str>> },
+}
+
+#[derive(Deserialize)]
+struct RawListed<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -317,16 +404,33 @@ fn must(raw: Option<&RawValue>) -> Result<Cow<'_, str>, BadEvent> {
     text(raw).ok_or(BadEvent)
 }
 
-fn function_call(item: RawItem<'_>) -> Option<FunctionCall<'_>> {
-    let whole = item.status.is_none_or(|status| status.0 != "incomplete");
-    if item.kind.0 != "function_call" || !whole {
-        return None;
+fn item(raw: Option<&RawValue>) -> Option<Item<'_>> {
+    let item: RawItem<'_> = read(raw)?;
+    match &*item.kind.0 {
+        "function_call" if text(item.status).as_deref() != Some("incomplete") => {
+            Some(Item::Call(FunctionCall {
+                id: text(item.call_id)?,
+                name: text(item.name)?,
+                arguments: text(item.arguments).unwrap_or_default(),
+            }))
+        }
+        "mcp_call" => {
+            let is_there = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
+            Some(Item::Hosted { item: text(item.id)?, ended: is_there(item.output) || is_there(item.error) })
+        }
+        "mcp_approval_request" => Some(Item::Approval(Approval {
+            id: text(item.id)?,
+            server: text(item.server_label)?,
+            tool: text(item.name)?,
+            arguments: text(item.arguments).unwrap_or_default(),
+        })),
+        "mcp_list_tools" => {
+            let tools: Vec<RawListed<'_>> = read(item.tools).unwrap_or_default();
+            let tools = tools.into_iter().map(|tool| tool.name.0).collect();
+            Some(Item::Listing { item: text(item.id)?, server: text(item.server_label)?, tools })
+        }
+        _ => None,
     }
-    Some(FunctionCall {
-        id: item.call_id?.0,
-        name: item.name?.0,
-        arguments: item.arguments.map(|text| text.0).unwrap_or_default(),
-    })
 }
 
 fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
@@ -341,15 +445,24 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
     let failure = error.and_then(|error| text(error.code).or_else(|| text(error.kind)));
     let usage: RawUsage = read(response.usage).unwrap_or_default();
     let items: Vec<&RawValue> = read(response.output).unwrap_or_default();
-    let calls = match status {
-        Status::Completed => items.into_iter().filter_map(|item| function_call(read(Some(item))?)).collect(),
-        Status::Cancelled | Status::Incomplete | Status::Failed => Vec::new(),
-    };
+    let (mut calls, mut approvals, mut hosted) = (Vec::new(), Vec::new(), Vec::new());
+    if status == Status::Completed {
+        for raw in items {
+            match item(Some(raw)) {
+                Some(Item::Call(call)) => calls.push(call),
+                Some(Item::Approval(approval)) => approvals.push(approval),
+                Some(Item::Hosted { item, ended }) => hosted.push((item, ended)),
+                Some(Item::Listing { .. }) | None => {}
+            }
+        }
+    }
     Some(ResponseDone {
         response: response.id.0,
         status,
         failure,
         calls,
+        approvals,
+        hosted,
         tokens_in: usage.input_tokens.unwrap_or_default(),
         tokens_out: usage.output_tokens.unwrap_or_default(),
     })
@@ -397,18 +510,14 @@ pub fn function_output(call: &str, output: &str) -> String {
     .to_string()
 }
 
-/// Whether the model's host may run its tool, and why.
-pub fn approval_response(request: &str, approve: bool, reason: &str) -> String {
-    json!({
-        "type": "conversation.item.create",
-        "item": {
-            "type": "mcp_approval_response",
-            "approval_request_id": request,
-            "approve": approve,
-            "reason": reason,
-        },
-    })
-    .to_string()
+/// Whether the host may run its tool; the reason is for the model.
+pub fn approval(request: &str, approve: bool, reason: &str) -> String {
+    let mut item =
+        json!({"type": "mcp_approval_response", "approval_request_id": request, "approve": approve});
+    if !approve {
+        item["reason"] = json!(reason);
+    }
+    json!({"type": "conversation.item.create", "item": item}).to_string()
 }
 
 /// A line in the caller's name, such as the keys that were pressed.
@@ -434,15 +543,23 @@ fn message(role: &str, part: &str, text: &str) -> String {
     .to_string()
 }
 
-/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's. An error
-/// that answers it names `event`.
-pub fn response_create(event: &str, instructions: Option<&str>, modalities: Option<&[&str]>) -> String {
+/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's, and
+/// `without_tools` keeps it from calling any. An error that answers it names `event`.
+pub fn response_create(
+    event: &str,
+    instructions: Option<&str>,
+    modalities: Option<&[&str]>,
+    without_tools: bool,
+) -> String {
     let mut request = json!({"type": "response.create", "event_id": event});
     if let Some(instructions) = instructions {
         request["response"]["instructions"] = json!(instructions);
     }
     if let Some(modalities) = modalities {
         request["response"]["modalities"] = json!(modalities);
+    }
+    if without_tools {
+        request["response"]["tool_choice"] = json!("none");
     }
     request.to_string()
 }
@@ -488,8 +605,8 @@ mod tests {
         let both = Some(&["text", "audio"][..]);
         let ours = [
             assistant_text_of_beta("Hello."),
-            response_create("c9", None, both),
-            response_create("c10", Some("Say \"hi\"."), both),
+            response_create("c9", None, both, false),
+            response_create("c10", Some("Say \"hi\"."), both, false),
         ];
         let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
         let reference = include_str!("../../../tests/frames/realtime-outgoing-beta.jsonl");
@@ -506,8 +623,11 @@ mod tests {
             function_output("call_1", r#"{"state":"shipped"}"#),
             user_text("Caller pressed 5."),
             assistant_text("Hello."),
-            response_create("c9", None, None),
-            response_create("c10", Some("Say \"hi\"."), None),
+            response_create("c9", None, None, false),
+            response_create("c10", Some("Say \"hi\"."), None, false),
+            response_create("c11", Some("Say \"hi\"."), None, true),
+            approval("mcpr_1", true, "x"),
+            approval("mcpr_2", false, "Ask first."),
         ];
         let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
         let reference = include_str!("../../../tests/frames/realtime-outgoing.jsonl");
@@ -542,6 +662,8 @@ mod tests {
                     status: Status::Completed,
                     failure: None,
                     calls: vec![],
+                    approvals: vec![],
+                    hosted: vec![],
                     tokens_in: 0,
                     tokens_out: 0,
                 }),
@@ -558,6 +680,29 @@ mod tests {
     fn a_call_cut_by_an_interruption_is_none() {
         let cut = r#"{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","status":"incomplete","call_id":"c","name":"n","arguments":"{\"a"}}"#;
         assert_eq!(reading(cut), Ok(Incoming::Working));
+    }
+
+    #[test]
+    fn tools_of_the_host_are_read() {
+        let frames = [
+            r#"{"type":"conversation.item.added","item":{"id":"mcpl_1","type":"mcp_list_tools","server_label":"crm","tools":[]}}"#,
+            r#"{"type":"mcp_list_tools.in_progress","item_id":"mcpl_1"}"#,
+            r#"{"type":"mcp_list_tools.completed","item_id":"mcpl_1"}"#,
+            r#"{"type":"conversation.item.done","item":{"id":"mcpl_1","type":"mcp_list_tools","server_label":"crm","tools":[{"name":"find","input_schema":{}},{"name":"make","description":"x","input_schema":{}}]}}"#,
+            r#"{"type":"mcp_list_tools.failed","item_id":"mcpl_1"}"#,
+            r#"{"type":"response.output_item.added","response_id":"r","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"","approval_request_id":null,"output":null,"error":null}}"#,
+            r#"{"type":"conversation.item.added","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"","output":null,"error":null}}"#,
+            r#"{"type":"response.mcp_call_arguments.done","item_id":"mcp_1","arguments":"{}"}"#,
+            r#"{"type":"response.mcp_call.in_progress","item_id":"mcp_1","output_index":0}"#,
+            r#"{"type":"response.mcp_call.completed","item_id":"mcp_1","output_index":0}"#,
+            r#"{"type":"response.mcp_call.failed","item_id":"mcp_1","output_index":0}"#,
+            r#"{"type":"response.output_item.done","response_id":"r","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"{}","output":"[]","error":null}}"#,
+            r#"{"type":"conversation.item.done","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"{}","output":null,"error":{"type":"http_error","code":502}}}"#,
+            r#"{"type":"response.output_item.done","response_id":"r","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{\"a\":1}"}}"#,
+            r#"{"type":"conversation.item.done","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}}"#,
+            r#"{"type":"response.done","response":{"id":"r","status":"completed","output":[{"id":"mcp_1","type":"mcp_call","name":"find","output":null,"error":null},{"id":"mcp_2","type":"mcp_call","name":"find","output":"[]"},{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}]}}"#,
+        ];
+        insta::assert_snapshot!(all(&frames.join("\n")));
     }
 
     #[test]

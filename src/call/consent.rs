@@ -1,0 +1,101 @@
+//! The caller's yes: which uses of a tool were asked about, and which may be run because of the answer.
+//!
+//! What the caller said is the model's to understand. What is enforced here is the order: the model wants a use, is
+//! told to ask, speaks, the caller answers, and the model wants the very same use again.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::id::ResponseId;
+use crate::secret::Private;
+
+/// Uses that are remembered at once; the oldest is forgotten first.
+const REMEMBERED: usize = 16;
+/// How long an answer holds. Later, the caller is asked anew.
+const HOLDS: Duration = Duration::from_secs(120);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Consent {
+    uses: VecDeque<Use>,
+}
+
+/// A use of a tool that the caller has to agree to.
+#[derive(Debug)]
+struct Use {
+    tool: String,
+    /// In the one way of writing of [`canonical`].
+    arguments: Private,
+    /// The response that wanted it first.
+    response: ResponseId,
+    since: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The model was told to ask.
+    Wanted,
+    /// The assistant speaks, from this position of what the phone plays on.
+    Asked { from: u64 },
+    /// The caller did something after that.
+    Answered,
+}
+
+impl Consent {
+    /// Whether the caller agreed to this use; their yes is then used up. Otherwise it is remembered: the model is to
+    /// ask.
+    pub fn allows(&mut self, tool: &str, arguments: &str, response: &ResponseId, now: Instant) -> bool {
+        self.uses.retain(|known| now.saturating_duration_since(known.since) < HOLDS);
+        let arguments = Private::from(canonical(arguments));
+        let same = |known: &Use| known.tool == tool && known.arguments == arguments;
+        if let Some(at) = self.uses.iter().position(same) {
+            if self.uses[at].stage != Stage::Answered {
+                return false;
+            }
+            let Some(used) = self.uses.remove(at) else { return false };
+            // One yes is for what was asked together: whatever else waits is asked about anew.
+            for other in self.uses.iter_mut().filter(|other| other.response != used.response) {
+                other.stage = Stage::Wanted;
+            }
+            return true;
+        }
+        if self.uses.len() == REMEMBERED {
+            self.uses.pop_front();
+        }
+        let (tool, response) = (tool.to_owned(), response.clone());
+        self.uses.push_back(Use { tool, arguments, response, since: now, stage: Stage::Wanted });
+        false
+    }
+
+    /// The assistant speaks in words of its own; the phone plays them from this position on.
+    pub fn assistant_speaks(&mut self, response: &ResponseId, from: u64) {
+        for known in &mut self.uses {
+            if known.stage == Stage::Wanted && known.response != *response {
+                known.stage = Stage::Asked { from };
+            }
+        }
+    }
+
+    /// The caller spoke or pressed a key, and had heard so much. Whoever heard nothing of a question answered none.
+    pub fn caller_acts(&mut self, heard: u64) {
+        for known in &mut self.uses {
+            if matches!(known.stage, Stage::Asked { from } if from < heard) {
+                known.stage = Stage::Answered;
+            }
+        }
+    }
+}
+
+/// The same arguments are the same text, in whatever order the model wrote them.
+fn canonical(arguments: &str) -> String {
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(mut value) => {
+            value.sort_all_objects();
+            value.to_string()
+        }
+        Err(_) => arguments.trim().to_owned(),
+    }
+}

@@ -1,0 +1,250 @@
+//! A call that leaves for a while.
+
+use super::*;
+use crate::assistant::plan::{Errand, SEND_DIGITS, TRANSFER_CALL, Target};
+use crate::phone::PhoneNumber;
+
+fn plan_with_people() -> Plan {
+    let mut plan = plan();
+    let target = |name: &str, ring: u64| Target {
+        name: name.to_owned(),
+        number: PhoneNumber::parse("+15550100009").unwrap(),
+        ring: Duration::from_secs(ring),
+    };
+    let targets = vec![target("reception", 20), target("night desk", 30)];
+    plan.tools.extend([
+        tool_of(TRANSFER_CALL, Rule::default(), Work::Transfer(targets)),
+        tool_of(SEND_DIGITS, Rule::default(), Work::SendDigits),
+        tool_of("look_up", Rule::default(), Work::Errand(Arc::new(Errand::SendSms))),
+    ]);
+    plan
+}
+
+fn play(rest: Vec<When>) -> String {
+    run_with(plan_with_people(), after(connected(), rest))
+}
+
+fn transfer(id: &str, to: &str) -> When {
+    tool_in("r1", id, TRANSFER_CALL, &format!(r#"{{"to":"{to}"}}"#))
+}
+
+/// The assistant says that it connects, and the phone is sent away at 560 ms.
+fn parked() -> Vec<When> {
+    vec![
+        started("r1"),
+        audio("a", 500),
+        transfer("c1", "night desk"),
+        ended("r1", Outcome::Whole),
+        At(ms(560)),
+        echo(1),
+    ]
+}
+
+fn not_taken() -> When {
+    On(Event::Returned(Return::NotTaken(NotTaken::Busy)))
+}
+
+#[test]
+fn a_call_that_nobody_takes_comes_back_and_goes_on() {
+    let mut script = parked();
+    script.extend([
+        On(Event::StreamLost), // our own doing
+        On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))),
+        On(Event::Digit('1')),
+        speaks(),
+        On(Event::SpeechStopped),
+        At(ms(25_000)),
+        not_taken(),
+        On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))),
+        At(ms(25_050)),
+        echo(2), // the new stream's first
+        started("r2"),
+        audio_in("r2", "b", 400),
+        ended("r2", Outcome::Whole),
+        At(ms(25_200)),
+        speaks(),
+    ]);
+    insta::assert_snapshot!(play(script));
+}
+
+#[test]
+fn a_transfer_without_a_word_is_announced_first() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        transfer("c1", "reception"),
+        ended("r1", Outcome::Whole),
+        started("r2"),
+        audio_in("r2", "b", 500),
+        ended("r2", Outcome::Whole),
+        At(ms(560)),
+        echo(1),
+        At(ms(5_000)),
+        On(Event::Returned(Return::NotTaken(NotTaken::NoAnswer))),
+    ]));
+}
+
+#[test]
+fn an_announcement_that_breaks_is_made_again() {
+    let text = play(vec![
+        started("r1"),
+        transfer("c1", "reception"),
+        ended("r1", Outcome::Whole),
+        started("r2"),
+        ended("r2", Outcome::Failed),
+        At(ms(100)),
+    ]);
+    assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
+    assert!(!text.contains("Park"), "{text}");
+}
+
+#[test]
+fn nobody_is_passed_on_to_whom_nobody_knows() {
+    for to in ["the moon", "", "Reception"] {
+        let text =
+            play(vec![started("r1"), audio("a", 100), transfer("c1", to), ended("r1", Outcome::Whole)]);
+        assert!(text.contains("one of: reception, night desk"), "{to}: {text}");
+        assert!(text.contains("AskForResponse") && !text.contains("Park"), "{to}: {text}");
+    }
+}
+
+#[test]
+fn who_speaks_is_not_passed_on() {
+    let before = play(vec![started("r1"), speaks(), transfer("c1", "reception")]);
+    assert!(before.contains("The caller is speaking: listen first."), "{before}");
+    let meanwhile = play(vec![
+        started("r1"),
+        audio("a", 2_000),
+        transfer("c1", "reception"),
+        ended("r1", Outcome::Whole),
+        At(ms(500)),
+        speaks(),
+        On(Event::SpeechStopped),
+        started("r2"),
+        ended("r2", Outcome::Whole),
+        At(ms(3_000)),
+    ]);
+    assert!(meanwhile.contains("The caller spoke, so they were not passed on"), "{meanwhile}");
+    assert!(!meanwhile.contains("Park") && meanwhile.matches("AnswerTool").count() == 1, "{meanwhile}");
+}
+
+#[test]
+fn one_transfer_at_a_time_and_none_once_the_call_ends() {
+    let twice = play(vec![
+        started("r1"),
+        audio("a", 500),
+        transfer("c1", "reception"),
+        transfer("c2", "night desk"),
+        tool("c3", END_CALL),
+        tool_in("r1", "c4", SEND_DIGITS, r#"{"digits":"1"}"#),
+    ]);
+    assert_eq!(twice.matches("is being passed on already").count(), 3, "{twice}");
+    let ending = play(vec![
+        On(Event::Digit('1')),
+        started("r1"),
+        audio("a", 500),
+        tool("c3", END_CALL),
+        transfer("c1", "reception"),
+    ]);
+    assert!(ending.contains("The call is already ending."), "{ending}");
+}
+
+#[test]
+fn a_call_that_stays_away_was_taken() {
+    let mut script = parked();
+    script.push(At(ms(60_000)));
+    let text = play(script);
+    assert!(text.ends_with("  40560ms End(AssistantTransferred)\n"), "it rings 30 s, and 10 more: {text}");
+}
+
+#[test]
+fn whoever_hangs_up_meanwhile_has_hung_up() {
+    let mut script = parked();
+    script.extend([At(ms(3_000)), On(Event::CallerHungUp)]);
+    let text = play(script);
+    assert!(text.ends_with("Park(Dial { tool: 1, target: 1 })\n   3000ms End(CallerHungUp)\n"), "{text}");
+}
+
+#[test]
+fn what_happens_to_a_parked_call_waits_for_its_return() {
+    let meanwhile = |event: Event| {
+        let mut script = parked();
+        script.extend([At(ms(3_000)), On(event), At(ms(9_000)), not_taken()]);
+        play(script)
+    };
+    let draining = meanwhile(Event::Draining);
+    assert!(draining.contains("9000ms Say(Goodbye(HouseDraining))"), "{draining}");
+    let lost = meanwhile(Event::ModelLost(Loss::Closed));
+    assert!(lost.ends_with("9000ms End(ModelLost)\n"), "{lost}");
+}
+
+#[test]
+fn tools_go_on_while_the_call_is_parked() {
+    let mut script = vec![started("r1"), tool("c9", "look_up")];
+    script.extend(parked().into_iter().skip(1));
+    script.extend([
+        At(ms(4_000)),
+        On(Event::ToolFinished { id: "c9".into(), output: "Found.".to_owned().into() }),
+        At(ms(9_000)),
+        not_taken(),
+    ]);
+    let text = play(script);
+    assert!(text.contains("4000ms AnswerTool"), "{text}");
+    assert_eq!(text.matches("AskForResponse").count(), 1, "{text}");
+    assert_eq!(text.matches("Say(").count(), 0, "nobody waits on the line: {text}");
+}
+
+#[test]
+fn what_is_said_to_a_parked_call_is_heard_by_nobody() {
+    let mut script = parked();
+    script.extend([started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled), At(ms(9_000))]);
+    let text = play(script);
+    assert!(text.contains("CancelResponse(ResponseId(\"r2\"))"), "{text}");
+    assert!(!text.split("Park").nth(1).unwrap().contains("PlayToCaller"), "{text}");
+}
+
+#[test]
+fn keys_are_pressed_once_all_is_heard() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        audio("a", 500),
+        tool_in("r1", "c1", SEND_DIGITS, r#"{"digits":"1ww2#"}"#),
+        ended("r1", Outcome::Whole),
+        At(ms(560)),
+        echo(1),
+        At(ms(4_000)),
+        On(Event::Returned(Return::KeysPressed)),
+    ]));
+}
+
+#[test]
+fn only_keys_can_be_pressed() {
+    for (digits, fine) in [
+        ("0123456789*#w", true),
+        ("", false),
+        ("A", false),
+        ("1 2", false),
+        ("1\"/><Dial>", false),
+        (&"1".repeat(32), true),
+        (&"1".repeat(33), false),
+    ] {
+        let arguments = serde_json::json!({ "digits": digits }).to_string();
+        let text = play(vec![
+            started("r1"),
+            tool_in("r1", "c1", SEND_DIGITS, &arguments),
+            ended("r1", Outcome::Whole),
+        ]);
+        assert_eq!(text.contains("Park(Press("), fine, "{digits}: {text}");
+        assert_eq!(text.contains("`digits` has to be"), !fine, "{digits}: {text}");
+    }
+}
+
+#[test]
+fn a_phone_that_does_not_come_back_is_lost() {
+    let text = play(vec![
+        started("r1"),
+        tool_in("r1", "c1", SEND_DIGITS, r#"{"digits":"12"}"#),
+        ended("r1", Outcome::Whole),
+        At(ms(60_000)),
+    ]);
+    assert!(text.ends_with("  16030ms End(CallerLost)\n"), "{text}");
+}

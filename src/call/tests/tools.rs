@@ -1,0 +1,427 @@
+//! What runs beside a call.
+
+use super::*;
+use crate::assistant::plan::{Errand, Mailbox, TAKE_MESSAGE};
+use crate::secret::{Private, Secret};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn errand() -> Work {
+    Work::Errand(Arc::new(Errand::SendSms))
+}
+
+fn rule() -> Rule {
+    Rule { timeout: 8 * SECOND, filler_after: ms(1_500), ..Rule::default() }
+}
+
+fn plan_with_tools() -> Plan {
+    let mut plan = plan();
+    let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
+    plan.tools.extend([
+        tool_of("look_up", rule(), errand()),
+        tool_of("count", Rule { filler_after: ms(700), ..rule() }, errand()),
+        tool_of("shy", Rule { stop_on_interruption: true, ..rule() }, errand()),
+        tool_of(TAKE_MESSAGE, rule(), Work::Errand(Arc::new(Errand::TakeMessage(mailbox)))),
+    ]);
+    plan
+}
+
+fn play(rest: Vec<When>) -> String {
+    run_with(plan_with_tools(), after(connected(), rest))
+}
+
+fn finished(id: &str) -> When {
+    On(Event::ToolFinished { id: id.into(), output: Private::from("It is here.".to_owned()) })
+}
+
+fn hosted(item: &str) -> When {
+    On(Event::HostedStarted { item: item.into(), response: response("r1") })
+}
+
+fn hosted_over(item: &str) -> When {
+    On(Event::HostedEnded { item: item.into() })
+}
+
+fn count(text: &str, what: &str) -> usize {
+    text.matches(what).count()
+}
+
+#[test]
+fn a_tool_runs_and_its_result_is_spoken_of() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
+        tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#), // told of twice
+        ended("r1", Outcome::Whole),
+        At(ms(400)),
+        finished("c1"),
+        finished("c1"), // twice, too
+        started("r2"),
+        audio_in("r2", "b", 400),
+        ended("r2", Outcome::Whole),
+    ]));
+}
+
+#[test]
+fn several_tools_are_one_batch_with_one_response() {
+    let text = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        tool("c2", "count"),
+        finished("c2"), // before its response has ended, and before the other
+        tool("c3", "fly"),
+        ended("r1", Outcome::Whole),
+        At(ms(500)),
+        finished("c1"),
+        At(ms(600)),
+    ]);
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "AnswerTool")), (1, 3), "{text}");
+    assert!(text.ends_with("500ms AskForResponse\n"), "{text}");
+}
+
+#[test]
+fn a_result_before_the_end_of_its_response_waits_with_the_question() {
+    let text = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        finished("c1"),
+        tool("c2", "look_up"), // the same response goes on to want another
+        ended("r1", Outcome::Whole),
+        At(ms(300)),
+        finished("c2"),
+    ]);
+    assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
+    assert!(text.contains("300ms AskForResponse"), "{text}");
+}
+
+#[test]
+fn arguments_that_are_no_object_are_answered() {
+    for bad in ["[]", "7", "{\"a\"", "null", "\"{}\""] {
+        let text =
+            play(vec![started("r1"), tool_in("r1", "c1", "look_up", bad), ended("r1", Outcome::Whole)]);
+        assert!(text.contains("Note(model.bad_arguments)") && !text.contains("RunTool"), "{bad}: {text}");
+        assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (1, 1), "{bad}: {text}");
+    }
+    let text = play(vec![started("r1"), tool_in("r1", "c1", "look_up", "")]);
+    assert!(text.contains("RunTool"), "nothing at all is no argument: {text}");
+}
+
+#[test]
+fn too_many_tools_at_once_are_answered() {
+    let mut script = vec![started("r1")];
+    script.extend((0..20).map(|n| tool(&format!("c{n}"), "look_up")));
+    let text = play(script);
+    assert_eq!((count(&text, "RunTool"), count(&text, "Too many tools run at once")), (16, 4), "{text}");
+}
+
+#[test]
+fn the_caller_is_told_to_wait_once() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        tool("c2", "count"), // waits least
+        ended("r1", Outcome::Whole),
+        At(ms(1_000)),
+        started("r2"),
+        audio_in("r2", "b", 1_000),
+        At(ms(1_200)),
+        finished("c1"),
+        finished("c2"), // while it is said: answered at once, spoken of afterwards
+        At(ms(1_500)),
+        ended("r2", Outcome::Whole),
+        At(ms(2_100)),
+    ]));
+}
+
+#[test]
+fn a_filler_waits_for_silence_and_comes_once_only() {
+    let text = play(vec![
+        started("r1"),
+        audio("a", 3_000),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(ms(3_100)),
+        echo(1),
+        started("r2"),
+        audio_in("r2", "b", 500),
+        ended("r2", Outcome::Whole),
+        At(ms(3_700)),
+        echo(2),
+        At(ms(7_000)),
+    ]);
+    assert_eq!(count(&text, "Say(Filler)"), 1, "{text}");
+    assert!(text.contains("3100ms Say(Filler)"), "after what was being said: {text}");
+}
+
+#[test]
+fn no_filler_once_the_tool_has_ended_or_while_the_caller_speaks() {
+    let quick = play(vec![
+        started("r1"),
+        audio("a", 3_000),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(ms(2_000)), // it is due, and something plays
+        finished("c1"),
+        started("r2"),
+        ended("r2", Outcome::Whole),
+        At(ms(3_100)),
+        echo(1),
+        At(ms(4_000)),
+    ]);
+    assert_eq!(count(&quick, "Say("), 0, "{quick}");
+    let talks = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(SECOND),
+        speaks(),
+        At(ms(4_000)),
+    ]);
+    assert_eq!(count(&talks, "Say("), 0, "{talks}");
+}
+
+#[test]
+fn a_filler_that_breaks_asks_for_nothing() {
+    let text = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(2 * SECOND),
+        started("r2"),
+        ended("r2", Outcome::Failed),
+        At(3 * SECOND),
+        finished("c1"),
+    ]);
+    assert_eq!((count(&text, "Say(Filler)"), count(&text, "AskForResponse")), (1, 1), "{text}");
+    assert!(text.contains("3000ms AskForResponse"), "{text}");
+}
+
+#[test]
+fn a_tool_that_takes_too_long_is_given_up() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(2 * SECOND),
+        started("r2"),
+        ended("r2", Outcome::Whole),
+        At(9 * SECOND),
+        started("r3"),
+        ended("r3", Outcome::Whole),
+        finished("c1"),
+    ]));
+}
+
+#[test]
+fn a_tool_that_says_that_it_works_gets_more_time_but_not_for_ever() {
+    let mut script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Whole)];
+    for seconds in (2..40).step_by(6) {
+        script.extend([At(seconds * SECOND), On(Event::ToolWorking("c1".into()))]);
+        script.push(On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))));
+        if seconds == 2 {
+            script.extend([started("r2"), ended("r2", Outcome::Whole)]);
+        }
+    }
+    let text = play(script);
+    assert!(text.contains("32030ms StopTool"), "four times its time after it began: {text}");
+}
+
+#[test]
+fn who_speaks_stops_what_is_to_be_stopped_and_nothing_else() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        audio("a", 2_000),
+        tool("c1", "shy"),
+        tool("c2", "look_up"),
+        At(ms(500)),
+        speaks(),
+        tool("c3", "shy"), // of the response that was talked over
+        tool("c4", "look_up"),
+        ended("r1", Outcome::Cancelled),
+        On(Event::SpeechStopped),
+        started("r2"),
+        audio_in("r2", "b", 200),
+        ended("r2", Outcome::Whole),
+        At(ms(900)),
+        finished("c2"),
+        finished("c4"),
+    ]));
+}
+
+#[test]
+fn a_result_that_comes_while_the_caller_speaks_is_answered_by_the_models_own_turn() {
+    let text = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(ms(200)),
+        speaks(),
+        At(ms(400)),
+        finished("c1"),
+        At(ms(600)),
+        On(Event::SpeechStopped),
+        started("r2"),
+        audio_in("r2", "b", 200),
+        ended("r2", Outcome::Whole),
+        At(ms(900)),
+    ]);
+    assert_eq!(count(&text, "AskForResponse"), 0, "{text}");
+    assert!(text.contains("400ms AnswerTool"), "it is given at once: {text}");
+}
+
+#[test]
+fn nobody_is_silent_while_a_tool_runs() {
+    let mut plan = plan_with_tools();
+    plan.limits.silence = 4 * SECOND;
+    let script = vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(2 * SECOND),
+        started("r2"),
+        audio_in("r2", "b", 100),
+        ended("r2", Outcome::Whole),
+        At(ms(2_200)),
+        echo(1),
+        At(7 * SECOND),
+    ];
+    let text = run_with(plan, after(connected(), script));
+    assert_eq!(count(&text, "Say(CheckCaller)"), 0, "{text}");
+}
+
+#[test]
+fn a_goodbye_of_the_house_stops_tools_but_not_messages() {
+    let text = play(vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        tool("c2", TAKE_MESSAGE),
+        ended("r1", Outcome::Whole),
+        At(ms(100)),
+        On(Event::Draining),
+        tool("c3", "look_up"),
+        started("r2"),
+        audio_in("r2", "b", 100),
+        ended("r2", Outcome::Whole),
+        At(ms(250)),
+        echo(1),
+    ]);
+    assert!(text.contains(r#"StopTool(ToolCallId("c1"))"#), "{text}");
+    assert!(!text.contains(r#"StopTool(ToolCallId("c2"))"#), "the message is delivered: {text}");
+    assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (2, 0), "{text}");
+    assert!(text.ends_with("End(HouseDraining)\n"), "{text}");
+}
+
+#[test]
+fn the_end_stops_what_runs() {
+    let text = play(vec![started("r1"), tool("c1", "look_up"), On(Event::CallerHungUp), finished("c1")]);
+    let end = "HangUp\n     30ms End(CallerHungUp)\n";
+    assert!(text.ends_with(&format!("30ms StopTool(ToolCallId(\"c1\"))\n     30ms {end}")), "{text}");
+}
+
+#[test]
+fn a_call_is_not_ended_as_soon_as_it_begins() {
+    let bye = |after_what: Vec<When>| {
+        let mut script = after_what;
+        script.extend([started("r1"), audio("a", 100), tool("c1", END_CALL), ended("r1", Outcome::Whole)]);
+        let text = play(script);
+        text.contains("The call has only just begun")
+    };
+    assert!(bye(vec![At(ms(4_900))]));
+    assert!(!bye(vec![At(ms(5_000))]));
+    assert!(!bye(vec![At(ms(500)), speaks(), On(Event::SpeechStopped)]), "the caller has spoken");
+    assert!(!bye(vec![At(ms(500)), On(Event::Digit('1'))]), "or pressed a key");
+}
+
+#[test]
+fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
+    let newer = play(vec![
+        started("r1"),
+        hosted("h1"),
+        ended("r1", Outcome::Whole),
+        At(ms(300)),
+        hosted_over("h1"),
+        hosted_over("h1"),
+    ]);
+    assert_eq!(count(&newer, "AskForResponse"), 1, "{newer}");
+    assert!(newer.contains("300ms AskForResponse"), "{newer}");
+    let older = play(vec![
+        started("r1"),
+        hosted("h1"),
+        At(ms(300)),
+        hosted_over("h1"),
+        At(ms(400)),
+        ended("r1", Outcome::Whole),
+    ]);
+    assert_eq!(count(&older, "AskForResponse"), 1, "{older}");
+    assert!(older.contains("400ms AskForResponse"), "{older}");
+    let spoken_of = play(vec![
+        started("r1"),
+        hosted("h1"),
+        At(ms(300)),
+        hosted_over("h1"),
+        audio("a", 400),
+        ended("r1", Outcome::Whole),
+        At(ms(900)),
+    ]);
+    assert_eq!(count(&spoken_of, "AskForResponse"), 0, "it has spoken of it: {spoken_of}");
+}
+
+#[test]
+fn hosted_tools_and_ours_are_one_batch() {
+    let text = play(vec![
+        started("r1"),
+        hosted("h1"),
+        hosted("h2"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(ms(200)),
+        hosted_over("h2"),
+        At(ms(300)),
+        finished("c1"),
+        At(ms(400)),
+        hosted_over("h1"),
+    ]);
+    assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
+    assert!(text.ends_with("400ms AskForResponse\n"), "{text}");
+}
+
+#[test]
+fn a_hosted_tool_that_never_ends_is_not_waited_for_for_ever() {
+    let mut script =
+        vec![started("r1"), hosted("h1"), ended("r1", Outcome::Whole), At(2 * SECOND), started("r2")];
+    script.extend([audio_in("r2", "b", 100), ended("r2", Outcome::Whole), At(ms(2_200)), echo(1)]);
+    for second in (4..32).step_by(4) {
+        script.extend([At(second * SECOND), On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])))]);
+    }
+    script.push(At(31 * SECOND));
+    let text = play(script);
+    assert_eq!((count(&text, "Say(Filler)"), count(&text, "Note(tool.timeout)")), (1, 1), "{text}");
+    assert!(text.contains("30030ms AskForResponse"), "{text}");
+}
+
+#[test]
+fn a_response_that_waits_for_its_hosts_tool_has_not_stalled() {
+    let script = vec![started("r1"), hosted("h1"), At(ms(14_000)), hosted_over("h1"), audio("a", 100)];
+    let text = play(script);
+    assert!(text.contains("PlayToCaller") && !text.contains("End("), "{text}");
+}
+
+#[test]
+fn text_that_looks_like_a_call_is_noted() {
+    let plan = plan_with_tools();
+    for (text, is_call) in [
+        (r#"{"name": "look_up", "arguments": {"order": "A7"}}"#, true),
+        ("look_up(order=7)", true),
+        ("Let me call look_up {\"order\": 7}", true),
+        ("<tool_call>x</tool_call>", true),
+        ("functions.look_up", true),
+        ("I could look_up that for you.", false),
+        ("Let us recount (it is quick).", false),
+        ("It has many functions. Which one do you want?", false),
+        ("Hello, this is the clinic.", false),
+    ] {
+        let said = Event::Transcript { who: Who::Assistant, item: "a".into(), text: text.to_owned().into() };
+        let told = run_with(plan.clone(), after(connected(), vec![On(said)]));
+        assert_eq!(told.contains("Note(model.wrote_call)"), is_call, "{text}");
+    }
+}

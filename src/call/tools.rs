@@ -1,0 +1,447 @@
+//! Tools in a call: what the model may run beside it, what it is owed for that, and what the caller hears meanwhile.
+//!
+//! Whatever is answered while something else runs is one batch: one response is asked for when all of it is answered,
+//! and the response that wanted it has ended. Tools of the model's host belong to the batch, too.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::action::{Action, Oddity, Request};
+use super::end::EndReason;
+use super::event::Outcome;
+use super::turn::{Ask, remember};
+use super::{Call, odd};
+use crate::assistant::plan::{AskFirst, Errand, Plan, Rule, Tool, Work};
+use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
+use crate::secret::Private;
+
+/// Tools that run at once in a call.
+const MAX_RUNNING: usize = 16;
+/// Tools of the model's host that are waited for at once.
+const MAX_HOSTED: usize = 64;
+/// How long a tool of the model's host is waited for.
+const HOSTED_PATIENCE: Duration = Duration::from_secs(30);
+/// A tool that says that it is at work is given so many times its time in all.
+const MOST_TIMEOUTS: u32 = 4;
+/// The call cannot be ended by the model before that, unless the caller has done something.
+const JUST_BEGUN: Duration = Duration::from_secs(5);
+
+const ASK_FIRST: &str = "Ask the caller first, in one short sentence, whether you may do this. Call it again with the \
+                         same arguments once they have said yes; if they say no, do not.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    /// Requests that were told of: each comes twice.
+    seen: VecDeque<ToolCallId>,
+    running: Vec<Running>,
+    hosted: Vec<Hosted>,
+    hosted_seen: VecDeque<ItemId>,
+    approvals_seen: VecDeque<ApprovalId>,
+    /// Something was answered: a response is to follow.
+    owed: bool,
+    filler: Filler,
+}
+
+/// A tool that runs.
+#[derive(Debug)]
+struct Running {
+    id: ToolCallId,
+    /// Its index in the plan.
+    tool: usize,
+    began: Instant,
+    deadline: Instant,
+}
+
+/// A tool that the model's host runs, or was allowed to run.
+#[derive(Debug)]
+struct Hosted {
+    /// `None`: it was allowed, and has not begun.
+    item: Option<ItemId>,
+    response: ResponseId,
+    since: Instant,
+    /// It ended before its response did.
+    ended: bool,
+    /// Its response has spoken since.
+    spoken_of: bool,
+}
+
+/// How far the batch is with telling the caller to wait.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Filler {
+    #[default]
+    None,
+    Due(Instant),
+    /// Due as soon as nobody speaks and nothing plays.
+    Ripe,
+    /// Once a batch is enough.
+    Asked,
+}
+
+impl Errands {
+    /// Whether something runs that the model waits for.
+    pub fn is_busy(&self) -> bool {
+        !self.running.is_empty() || !self.hosted.is_empty()
+    }
+
+    /// Whether a response follows, because of what was answered or still runs.
+    pub fn is_pending(&self) -> bool {
+        self.owed || self.is_busy()
+    }
+
+    /// A response comes by itself that knows all that was answered.
+    pub fn is_answered(&mut self) {
+        if !self.is_busy() {
+            self.owed = false;
+        }
+    }
+
+    /// The host's tools of this response have not all ended.
+    pub fn is_hosting(&self, response: &ResponseId) -> bool {
+        self.hosted.iter().any(|hosted| hosted.response == *response && !hosted.ended)
+    }
+
+    /// The response speaks: what has ended in it needs no other response.
+    pub fn speaks(&mut self, response: &ResponseId) {
+        for hosted in self.hosted.iter_mut().filter(|hosted| hosted.ended && hosted.response == *response) {
+            hosted.spoken_of = true;
+        }
+    }
+
+    /// What waits for the end of this response waits no longer; what was cut off with it never ends.
+    pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) {
+        let whole = outcome == Outcome::Whole;
+        let mut owed = false;
+        self.hosted.retain(|hosted| {
+            let over = hosted.response == *response && (hosted.ended || !whole);
+            owed |= over && whole && !hosted.spoken_of;
+            !over
+        });
+        self.owed |= owed;
+    }
+
+    /// When [`Call::tools_due`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let running = self.running.iter().map(|running| running.deadline);
+        let hosted = self.hosted.iter().map(|hosted| hosted.since + HOSTED_PATIENCE);
+        let filler = match self.filler {
+            Filler::Due(due) => Some(due),
+            Filler::None | Filler::Ripe | Filler::Asked => None,
+        };
+        running.chain(hosted).chain(filler).min()
+    }
+
+    fn began(&mut self, rule: &Rule, now: Instant) {
+        let due = now + rule.filler_after;
+        self.filler = match self.filler {
+            Filler::None => Filler::Due(due),
+            Filler::Due(earlier) => Filler::Due(due.min(earlier)),
+            later @ (Filler::Ripe | Filler::Asked) => later,
+        };
+    }
+
+    fn host(&mut self, item: Option<ItemId>, response: ResponseId, now: Instant) {
+        if self.hosted.len() < MAX_HOSTED {
+            self.hosted.push(Hosted { item, response, since: now, ended: false, spoken_of: false });
+            self.began(&Rule::default(), now);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn running(&self) -> impl Iterator<Item = &ToolCallId> {
+        self.running.iter().map(|running| &running.id)
+    }
+}
+
+impl Call {
+    pub(super) fn tool_requested(
+        &mut self,
+        id: ToolCallId,
+        name: &str,
+        arguments: &Private,
+        response: &ResponseId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        if self.errands.seen.contains(&id) {
+            return; // The same request is told of twice: when it is whole, and when its response is.
+        }
+        remember(&mut self.errands.seen, id.clone(), 256);
+        if self.responses.is_news(response) {
+            self.response_started(response.clone(), now, out);
+        }
+        let plan = self.plan.clone();
+        let Some((index, tool)) = plan.tools.iter().enumerate().find(|(_, tool)| tool.name == name) else {
+            odd(Oddity::ModelUnknownTool, out);
+            return self.answer(id, "There is no such tool.", out);
+        };
+        let Some(object) = object(arguments.expose()) else {
+            odd(Oddity::ModelBadArguments, out);
+            return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
+        };
+        if let Some(refusal) = self.refusal(tool, response, now) {
+            return self.answer(id, refusal, out);
+        }
+        if tool.rule.ask_first && !self.consent.allows(name, arguments.expose(), response, now) {
+            return self.answer(id, ASK_FIRST, out);
+        }
+        match &tool.work {
+            Work::EndCall => self.end_call(id, now, out),
+            Work::Transfer(targets) => self.transfer(id, index, targets, &object, out),
+            Work::SendDigits => self.press(id, &object, out),
+            Work::Errand(_) => {
+                let deadline = now + tool.rule.timeout;
+                self.errands.running.push(Running { id: id.clone(), tool: index, began: now, deadline });
+                self.errands.began(&tool.rule, now);
+                out.push(Action::RunTool { id, tool: index, arguments: object });
+            }
+        }
+    }
+
+    /// Why a tool cannot be used at this moment.
+    fn refusal(&self, tool: &Tool, response: &ResponseId, now: Instant) -> Option<&'static str> {
+        let discarded = self.responses.is_discarded(response);
+        let Work::Errand(errand) = &tool.work else {
+            return if self.ending.is_some() {
+                Some("The call is already ending.")
+            } else if self.leaving.is_some() || self.parked.is_some() {
+                Some("The caller is being passed on already.")
+            } else if self.speaking.is_some() || discarded {
+                Some("The caller is speaking: listen first.")
+            } else if tool.work == Work::EndCall && self.has_just_begun(now) {
+                Some("The call has only just begun: hear what the caller wants before you end it.")
+            } else {
+                None
+            };
+        };
+        let ends = self.ending.as_ref().is_some_and(|ending| ending.reason != EndReason::AssistantEnded);
+        if ends && !is_message(errand) {
+            Some("The call is ending, so this was not done.")
+        } else if discarded && tool.rule.stop_on_interruption {
+            Some("The caller spoke, so this was not done.")
+        } else if self.errands.running.len() >= MAX_RUNNING {
+            Some("Too many tools run at once, so this was not done: wait for the others, then call it again.")
+        } else {
+            None
+        }
+    }
+
+    fn has_just_begun(&self, now: Instant) -> bool {
+        !self.caller_acted && self.started.is_none_or(|started| now < started + JUST_BEGUN)
+    }
+
+    /// Answers a tool. A response follows when the whole batch is answered.
+    pub(super) fn answer(&mut self, id: ToolCallId, output: impl Into<String>, out: &mut Vec<Action>) {
+        self.errands.owed = true;
+        out.push(Action::AnswerTool { id, output: Private::from(output.into()) });
+    }
+
+    pub(super) fn tool_working(&mut self, id: &ToolCallId, now: Instant) {
+        if let Some(running) = self.errands.running.iter_mut().find(|running| running.id == *id) {
+            let timeout = self.plan.tools[running.tool].rule.timeout;
+            running.deadline = (now + timeout).min(running.began + timeout * MOST_TIMEOUTS);
+        }
+    }
+
+    pub(super) fn tool_finished(&mut self, id: ToolCallId, output: Private, out: &mut Vec<Action>) {
+        let Some(at) = self.errands.running.iter().position(|running| running.id == id) else {
+            return odd(Oddity::ToolLate, out);
+        };
+        self.errands.running.remove(at);
+        self.errands.owed = true;
+        out.push(Action::AnswerTool { id, output });
+    }
+
+    /// Gives up the tools that are to be given up when the caller speaks.
+    pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
+        let why = "The caller spoke, so this was stopped.";
+        self.stop_tools(|_, tool| tool.rule.stop_on_interruption, why, out);
+    }
+
+    /// Gives up what the end of the call cuts off. Messages for the owner are still delivered.
+    pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
+        self.stop_tools(|_, tool| !is_message_tool(tool), "The call is ending, so this was stopped.", out);
+        self.errands.hosted.clear();
+    }
+
+    /// Nothing is answered any more.
+    pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
+        for running in self.errands.running.drain(..) {
+            if !is_message_tool(&self.plan.tools[running.tool]) {
+                out.push(Action::StopTool(running.id));
+            }
+        }
+    }
+
+    fn stop_tools(
+        &mut self,
+        which: impl Fn(&Running, &Tool) -> bool,
+        why: &'static str,
+        out: &mut Vec<Action>,
+    ) {
+        let plan = self.plan.clone();
+        let stopped =
+            self.errands.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
+        for Running { id, .. } in stopped.collect::<Vec<_>>() {
+            out.push(Action::StopTool(id.clone()));
+            self.answer(id, why, out);
+        }
+    }
+
+    // ── the model's host ──
+
+    pub(super) fn hosted_started(&mut self, item: ItemId, response: ResponseId, now: Instant) {
+        self.last_from_model = Some(now);
+        if self.errands.hosted_seen.contains(&item) {
+            return;
+        }
+        remember(&mut self.errands.hosted_seen, item.clone(), MAX_HOSTED);
+        match self.errands.hosted.iter_mut().find(|hosted| hosted.item.is_none()) {
+            Some(allowed) => (allowed.item, allowed.response) = (Some(item), response),
+            None => self.errands.host(Some(item), response, now),
+        }
+    }
+
+    pub(super) fn hosted_ended(&mut self, item: &ItemId, now: Instant) {
+        self.last_from_model = Some(now);
+        let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
+        let Some(at) = self.errands.hosted.iter().position(known) else { return };
+        if self.responses.active() == Some(&self.errands.hosted[at].response) {
+            self.errands.hosted[at].ended = true;
+        } else {
+            self.errands.hosted.remove(at);
+            self.errands.owed = true;
+        }
+    }
+
+    pub(super) fn approval_requested(
+        &mut self,
+        id: ApprovalId,
+        tool: &str,
+        arguments: &Private,
+        response: &ResponseId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        if self.errands.approvals_seen.contains(&id) {
+            return;
+        }
+        remember(&mut self.errands.approvals_seen, id.clone(), MAX_HOSTED);
+        let refusal = if self.ending.is_some() {
+            Some("The call is ending, so this was not done.")
+        } else if self.responses.is_discarded(response) {
+            Some("The caller spoke, so this was not done.")
+        } else if asks_first(&self.plan, tool)
+            && !self.consent.allows(tool, arguments.expose(), response, now)
+        {
+            Some(ASK_FIRST)
+        } else {
+            None
+        };
+        let approve = refusal.is_none();
+        if approve {
+            self.errands.host(None, response.clone(), now);
+        } else {
+            self.errands.owed = true;
+        }
+        let reason = refusal.unwrap_or("The caller has agreed, or need not be asked.");
+        out.push(Action::AnswerApproval { id, approve, reason });
+    }
+
+    // ── time ──
+
+    /// Gives up what took too long.
+    pub(super) fn tools_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let late = |running: &Running| running.deadline <= now;
+        for _ in self.errands.running.iter().filter(|running| late(running)) {
+            odd(Oddity::ToolTimeout, out);
+        }
+        let why = "It took too long and was given up. Tell the caller so.";
+        self.stop_tools(|running, _| late(running), why, out);
+        let known = self.errands.hosted.len();
+        self.errands.hosted.retain(|hosted| hosted.since + HOSTED_PATIENCE > now);
+        for _ in self.errands.hosted.len()..known {
+            odd(Oddity::ToolTimeout, out);
+            self.errands.owed = true;
+            self.last_from_model = Some(now);
+        }
+        if matches!(self.errands.filler, Filler::Due(due) if due <= now) {
+            self.errands.filler = Filler::Ripe;
+        }
+    }
+
+    /// What is to be asked for, as things stand after every event.
+    pub(super) fn settle_tools(&mut self) {
+        let busy = self.errands.is_busy();
+        if !busy {
+            self.errands.filler = Filler::None;
+            self.responses.forget_filler();
+        }
+        if self.ending.is_some() {
+            self.errands.owed = false; // Nothing is said after a goodbye.
+            return;
+        }
+        if self.leaving.is_some() || self.parked.is_some() || self.responses.active().is_some() {
+            return;
+        }
+        if self.errands.owed && !busy {
+            self.errands.owed = false;
+            self.responses.want(Ask::Next);
+        }
+        let silence = self.speaking.is_none() && self.playback.is_quiet() && self.responses.is_idle();
+        if self.errands.filler == Filler::Ripe && silence && self.may_ask() {
+            self.errands.filler = Filler::Asked;
+            self.responses.want(Ask::Say(Request::Filler));
+        }
+    }
+}
+
+/// The arguments as the model wrote them; nothing at all is none.
+fn object(arguments: &str) -> Option<Map<String, Value>> {
+    if arguments.trim().is_empty() {
+        return Some(Map::new());
+    }
+    serde_json::from_str(arguments).ok()
+}
+
+fn is_message(errand: &Errand) -> bool {
+    matches!(errand, Errand::TakeMessage(_))
+}
+
+fn is_message_tool(tool: &Tool) -> bool {
+    matches!(&tool.work, Work::Errand(errand) if is_message(errand))
+}
+
+/// Whether the caller has to agree to `LABEL/TOOL`, a tool of the model's host. One that nobody knows needs a yes.
+fn asks_first(plan: &Plan, tool: &str) -> bool {
+    let server = plan.hosted.iter().find_map(|server| {
+        let name = tool.strip_prefix(&server.label)?.strip_prefix('/')?;
+        Some((server, name))
+    });
+    server.is_none_or(|(server, name)| match &server.ask_first {
+        AskFirst::Never => false,
+        AskFirst::Always => true,
+        AskFirst::Of(names) => names.iter().any(|asked| asked == name),
+    })
+}
+
+/// Whether the text holds what looks like a call of a tool: something a model says that it ought to do.
+pub(super) fn looks_like_a_call(text: &str, plan: &Plan) -> bool {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    let called = |name: &str| {
+        text.match_indices(name).any(|(at, _)| {
+            let apart = !text[..at].ends_with(is_name);
+            apart && text[at + name.len()..].trim_start().starts_with(['(', '{'])
+        })
+    };
+    let hosted = plan.hosted.iter().filter_map(|server| server.allowed.as_ref()).flatten();
+    let mut names = plan.tools.iter().map(|tool| &tool.name).chain(hosted);
+    (text.contains("\"name\"") && text.contains("\"arguments\""))
+        || text.contains("<tool_call>")
+        || text.split("functions.").skip(1).any(|rest| rest.starts_with(is_name))
+        || names.any(|name| !name.is_empty() && called(name))
+}

@@ -1,0 +1,45 @@
+//! The tools of MCP servers that the model's host asks by itself: which it has found, for the owner's log.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::code;
+use crate::assistant::plan::Plan;
+
+/// Listings that are under way at once.
+const MAX_LISTINGS: usize = 64;
+
+/// Which server each listing is of: its failure names the listing alone.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    servers: BTreeMap<String, String>,
+}
+
+impl Listing {
+    pub fn began(&mut self, item: &str, server: &str) {
+        if self.servers.len() < MAX_LISTINGS {
+            self.servers.insert(item.to_owned(), server.to_owned());
+        }
+    }
+
+    pub fn listed(&mut self, plan: &Plan, server: &str, tools: &[Cow<'_, str>]) {
+        self.servers.retain(|_, listed| listed != server);
+        let allowed = plan.hosted.iter().find(|hosted| hosted.label == server);
+        let allowed = allowed.and_then(|hosted| hosted.allowed.as_ref());
+        let server = code(Some(server));
+        tracing::info!(server, "Registered tools count: {}", tools.len());
+        for tool in tools {
+            let allowed = allowed.is_none_or(|allowed| allowed.iter().any(|name| name == tool));
+            tracing::info!(server, tool = code(Some(tool)), allowed, "Registered tool");
+        }
+    }
+
+    pub fn failed(&mut self, item: &str) {
+        let server = self.servers.remove(item);
+        tracing::warn!(
+            server = code(server.as_deref()),
+            "The provider could not list the tools of an MCP server: check that its URL is public HTTPS and its \
+             token is right, or let us be its client with `via: runtime`"
+        );
+    }
+}
