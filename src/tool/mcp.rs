@@ -141,7 +141,7 @@ impl Servers {
             Ok(done) => return done,
             Err(trouble) => trouble,
         };
-        live.broken.notify_one();
+        live.doubted.notify_one();
         if !trouble.before_the_door() {
             return lost(server);
         }
@@ -157,7 +157,7 @@ impl Servers {
         match live.call(tool, arguments, &mut working).await {
             Ok(done) => done,
             Err(trouble) => {
-                live.broken.notify_one();
+                live.doubted.notify_one();
                 if trouble.before_the_door() { unreachable(server) } else { lost(server) }
             }
         }

@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::common::client_side_sse::BoxedSseResponse;
+use rmcp::transport::common::client_side_sse::{BoxedSseResponse, SseRetryPolicy};
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
     StreamableHttpPostResponse, StreamableHttpResponseLimits,
@@ -80,6 +80,7 @@ pub fn transport(
 ) -> (StreamableHttpClientTransport<Http>, Arc<Witness>) {
     let mut config = StreamableHttpClientTransportConfig::with_uri(url);
     config.custom_headers = headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
+    config.retry_config = Arc::new(Resume);
     config.max_concurrent_requests = AT_A_TIME;
     config.max_json_response_size = LONGEST;
     config.max_sse_event_size = LONGEST;
@@ -87,6 +88,16 @@ pub fn transport(
     let witness = Arc::new(Witness::default());
     let client = Http { client, witness: witness.clone() };
     (StreamableHttpClientTransport::with_client(client, config), witness)
+}
+
+/// How a stream of events that broke off is taken up again: at once, then twice more. A call hangs so long.
+#[derive(Debug)]
+struct Resume;
+
+impl SseRetryPolicy for Resume {
+    fn retry(&self, times: usize) -> Option<Duration> {
+        [0, 250, 1000].get(times).map(|&pause| Duration::from_millis(pause))
+    }
 }
 
 /// What a client saw: where a session does not begin, the transport keeps the reason to itself.

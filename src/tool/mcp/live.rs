@@ -31,8 +31,8 @@ pub struct Live {
     private: Arc<AtomicBool>,
     /// Calls of tools under way.
     pub users: TaskTracker,
-    /// Somebody found that it does not work.
-    pub broken: Notify,
+    /// A call got no answer: it is to be found out whether the session still works.
+    pub doubted: Notify,
 }
 
 /// What the server tells us by itself.
@@ -76,7 +76,7 @@ impl Progress {
 
 impl Live {
     pub fn new(peer: Peer<RoleClient>, progress: Arc<Progress>, private: Arc<AtomicBool>) -> Live {
-        Live { peer, progress, private, users: TaskTracker::new(), broken: Notify::new() }
+        Live { peer, progress, private, users: TaskTracker::new(), doubted: Notify::new() }
     }
 
     /// Calls a tool, for as long as it takes. Dropped, it tells the server that nobody waits any more.

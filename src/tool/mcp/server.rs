@@ -274,7 +274,7 @@ impl Kept {
                     Reach::Command { .. } => Trouble::Ended,
                     Reach::Url { .. } => Trouble::Lost,
                 },
-                () = session.live.broken.notified() => return Trouble::Lost,
+                () = session.live.doubted.notified() => {}
                 () = sleep_until(Instant::now() + LOOK_AGAIN) => {}
                 () = session.ears.changed.notified() => sleep(BURST).await,
                 () = next_change(&mut subscription) => sleep(BURST).await,

@@ -1,0 +1,231 @@
+//! `@modelcontextprotocol/server-everything`, over HTTP and as a program.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use switchboard::assistant::plan::Supply as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    LIMIT, WHISPER, at, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
+    program, tools, until, worked,
+};
+
+const SCRIPT: &str = "@modelcontextprotocol/server-everything/dist/index.js";
+
+/// The server over HTTP, listening.
+async fn over_http(port: u16) -> Child {
+    let mut child = Command::new("node")
+        .args([&installed(SCRIPT), "streamableHttp"])
+        .env("PORT", port.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node is installed");
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("listening on port") {
+                return;
+            }
+        }
+        panic!("the server ended");
+    };
+    timeout(LIMIT, ready).await.expect("the server listens");
+    // Its later words must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    child
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
+    let port = free_port();
+    let mut child = over_http(port).await;
+    let server = at("everything-http", &format!("http://127.0.0.1:{port}/mcp"));
+    let tools = keeping(&[&server]);
+    let known = listed(&tools, &server).await;
+    assert_eq!(known.len(), 13);
+    let echo = known.iter().find(|tool| tool.name == "echo").expect("echo");
+    assert!(!echo.description.is_empty());
+    assert_eq!(echo.schema["properties"]["message"]["type"], "string");
+    let log = log_of(&server);
+    assert!(log.iter().any(|line| line.contains("Registered tools count: 13")), "{log:#?}");
+    assert_eq!(log.iter().filter(|line| line.contains("Registered a tool")).count(), 13);
+
+    // The owner's arguments win, and progress is heard of.
+    let fixed = json!({"message": format!("owner {WHISPER}")});
+    let done = call_with(&tools, &server, "echo", json!({"message": "model"}), fixed, || {}).await;
+    assert_eq!(worked(done), format!("Echo: owner {WHISPER}"));
+    let steps = AtomicUsize::new(0);
+    let long = json!({"duration": 0.4, "steps": 4});
+    let count = || drop(steps.fetch_add(1, Ordering::Relaxed));
+    let done = call_with(&tools, &server, "trigger-long-running-operation", long, json!({}), count).await;
+    assert!(worked(done).contains("completed"));
+    assert!(steps.load(Ordering::Relaxed) >= 2, "{steps:?}");
+
+    let wrong = call(&tools, &server, "get-sum", json!({"a": "x"})).await;
+    assert_eq!(wrong.failed, Some("tool_error"));
+    let image = worked(call(&tools, &server, "get-tiny-image", json!({})).await);
+    assert!(image.contains("(an image, image/png)") && image.len() < 1000, "{image}");
+
+    // Restarted between two calls: the first to notice is a call, and it works all the same.
+    child.kill().await.unwrap();
+    let mut child = over_http(port).await;
+    let done = call(&tools, &server, "echo", json!({"message": "again"})).await;
+    assert_eq!(worked(done), "Echo: again");
+
+    // Killed in the middle of a call.
+    listed(&tools, &server).await;
+    let long = json!({"duration": 60, "steps": 600});
+    let begun = AtomicUsize::new(0);
+    let (done, ()) = tokio::join!(
+        call_with(&tools, &server, "trigger-long-running-operation", long, json!({}), || {
+            begun.fetch_add(1, Ordering::Relaxed);
+        }),
+        async {
+            until(|| (begun.load(Ordering::Relaxed) > 0).then_some(())).await;
+            child.kill().await.unwrap();
+        }
+    );
+    assert_eq!(done.failed, Some("lost"), "{}", done.output.expose());
+    until(|| tools.trouble(&server)).await;
+    let since = Instant::now();
+    let done = call(&tools, &server, "echo", json!({"message": "x"})).await;
+    assert_eq!(done.failed, Some("unreachable"));
+    assert!(since.elapsed() < Duration::from_millis(200), "nobody waits for a server that is down");
+    let _child = over_http(port).await;
+    listed(&tools, &server).await;
+    assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");
+    assert!(log_of(&server).iter().any(|line| line.contains("is back")));
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_as_a_program_is_restarted_and_ends_with_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = folder.path().join("number");
+    let script = format!("echo $$ > {}; exec node {} stdio", number.display(), installed(SCRIPT));
+    let server = program("everything-stdio", &["sh", "-c", &script], &[("GREETING", WHISPER)]);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 13);
+    assert!(log_of(&server).iter().any(|line| line.contains("Starting default (STDIO) server")));
+
+    // It finds what the owner gives it and what every program needs, and nothing else of ours.
+    let environment = worked(call(&tools, &server, "get-env", json!({})).await);
+    assert!(environment.contains(WHISPER) && environment.contains("PATH"), "{environment}");
+    assert!(!environment.contains("CARGO"), "{environment}");
+
+    let begun = AtomicUsize::new(0);
+    let long = json!({"duration": 60, "steps": 600});
+    let (done, ()) = tokio::join!(
+        call_with(&tools, &server, "trigger-long-running-operation", long, json!({}), || {
+            begun.fetch_add(1, Ordering::Relaxed);
+        }),
+        async {
+            until(|| (begun.load(Ordering::Relaxed) > 0).then_some(())).await;
+            kill(&number);
+        }
+    );
+    assert_eq!(done.failed, Some("lost"));
+    listed(&tools, &server).await;
+    assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");
+
+    let number = std::fs::read_to_string(&number).unwrap();
+    assert!(is_alive(&number));
+    timeout(LIMIT, tools.close()).await.expect("an end");
+    assert!(!is_alive(&number));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_and_its_children_end_when_it_is_named_no_more_and_when_we_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    // As npx does it: the server is a child of the program, and deaf to the end of its input.
+    let start = |file: &std::path::Path| {
+        let inner = format!("echo $$ > {}; exec node {} stdio", file.display(), installed(SCRIPT));
+        format!("sh -c '{inner}'; sleep 1000")
+    };
+    for dropped in [false, true] {
+        let number = folder.path().join(format!("number-{dropped}"));
+        let server = program(&format!("nested-{dropped}"), &["sh", "-c", &start(&number)], &[]);
+        let tools = keeping(&[&server]);
+        listed(&tools, &server).await;
+        let number = std::fs::read_to_string(&number).unwrap();
+        assert!(is_alive(&number));
+        let kept = match dropped {
+            true => {
+                drop(tools);
+                None
+            }
+            false => {
+                tools.keep([]);
+                assert!(tools.listed(&server).is_none());
+                Some(tools)
+            }
+        };
+        until(|| (!is_alive(&number)).then_some(())).await;
+        drop(kept);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_start_or_ends_at_once_is_said_with_its_last_words() {
+    let missing = program("missing", &["/nonexistent/mcp-server"], &[]);
+    let script = format!("echo 'no key {WHISPER} for +15550100001' >&2; exit 3");
+    let broken = program("broken", &["sh", "-c", &script], &[("KEY", WHISPER)]);
+    let tools = tools();
+    tools.keep([&missing, &broken].map(|server| (server.clone(), None)));
+    tools.settled(LIMIT).await;
+    let trouble = tools.trouble(&missing).expect("it is known");
+    assert!(trouble.contains("cannot be started") && trouble.contains("`command`"), "{trouble}");
+    let trouble = tools.trouble(&broken).expect("it is known");
+    assert!(trouble.contains("ended by itself"), "{trouble}");
+    let log = log_of(&broken);
+    assert!(log.iter().any(|line| line.contains("no key ••• for +1555*****01")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("WARN") && line.contains("ended by itself")), "{log:#?}");
+    assert_eq!(call(&tools, &broken, "x", json!({})).await.failed, Some("unreachable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_writes_once_a_tool_was_called_is_not_logged() {
+    // It says its messages, as Todoist's does with what it could not do.
+    let script = r#"
+        require('readline').createInterface({input: process.stdin}).on('line', line => {
+            const asked = JSON.parse(line);
+            const answer = result => console.log(JSON.stringify({jsonrpc: '2.0', id: asked.id, result}));
+            if (asked.method == 'initialize') {
+                console.error('ready to serve');
+                console.log('npm notice: this is no message');
+                answer({protocolVersion: '2025-11-25', capabilities: {tools: {}}, serverInfo: {name: 'x', version: '1'}});
+            } else if (asked.method == 'tools/list') {
+                answer({tools: [{name: 'tell', inputSchema: {type: 'object'}}]});
+            } else if (asked.method == 'tools/call') {
+                console.error('called with', line);
+                const text = asked.params.arguments.long ? 'x'.repeat(20e6) : 'done';
+                answer({content: [{type: 'text', text}]});
+            } else if (asked.id !== undefined) {
+                console.log(JSON.stringify({jsonrpc: '2.0', id: asked.id, error: {code: -32601, message: 'no'}}));
+            }
+        });
+    "#;
+    let server = program("talkative", &["node", "-e", script], &[]);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let spoken = || log_of(&server).into_iter().find(|line| line.contains("ready to serve"));
+    until(spoken).await;
+    for _ in 0..3 {
+        assert_eq!(worked(call(&tools, &server, "tell", json!({"what": WHISPER})).await), "done");
+    }
+    // A message of 20 MB is answered for, and the next one is whole.
+    let since = Instant::now();
+    let long = call(&tools, &server, "tell", json!({"long": true})).await;
+    assert_eq!(long.failed, Some("too_large"), "{}", long.output.expose());
+    assert!(since.elapsed() < Duration::from_secs(10));
+    assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "done");
+    tools.close().await;
+    assert!(!log_of(&server).iter().any(|line| line.contains("called with")));
+}

@@ -1,0 +1,192 @@
+//! MCP servers: real ones, installed with npm from the lock file here, and stand-ins for whatever can go wrong.
+//!
+//! Every event of every level is read: one that holds an argument, a result or a token of these tests fails them.
+
+mod everything;
+mod fly;
+mod modern;
+mod stub;
+mod todoist;
+mod trouble;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use switchboard::assistant::plan::{Errand, Listed, Reach, Server, Supply as _};
+use switchboard::id::CallSid;
+use switchboard::observe;
+use switchboard::phone::Party;
+use switchboard::secret::Secret;
+use switchboard::serve::client_config;
+use switchboard::tool::{Client, Done, Tools};
+use tokio::time::{Instant, sleep, timeout};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+/// How long anything here may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// What stands in arguments, results and tokens, and may stand in no line of the log.
+const WHISPER: &str = "hush-hush";
+
+/// The tools of a process, with its log watched.
+fn tools() -> Tools {
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    WATCHED.get_or_init(|| {
+        let discreet = tracing_subscriber::filter::filter_fn(observe::is_discreet);
+        let subscriber = tracing_subscriber::registry().with(Watch.with_filter(discreet));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+    Tools::new(&client_config(false, None).unwrap()).unwrap()
+}
+
+/// A server at an address, with a token.
+fn at(name: &str, url: &str) -> Arc<Server> {
+    let token = ("authorization".to_owned(), Secret::new(format!("Bearer {WHISPER}")));
+    let reach = Reach::Url { url: url.to_owned(), headers: vec![token] };
+    Arc::new(Server { name: name.to_owned(), reach })
+}
+
+/// A server that is a program, with what it finds in its environment.
+fn program(name: &str, command: &[&str], env: &[(&str, &str)]) -> Arc<Server> {
+    let command = command.iter().map(|&word| word.to_owned()).collect();
+    let env = env.iter().map(|&(name, value)| (name.to_owned(), Secret::new(value))).collect();
+    Arc::new(Server { name: name.to_owned(), reach: Reach::Command { command, env } })
+}
+
+/// Tools with these servers, which are named without an allow list.
+fn keeping(servers: &[&Arc<Server>]) -> Tools {
+    let tools = tools();
+    tools.keep(servers.iter().map(|&server| (server.clone(), None)));
+    tools
+}
+
+async fn call(tools: &Tools, server: &Arc<Server>, tool: &str, arguments: Value) -> Done {
+    call_with(tools, server, tool, arguments, Value::Object(Map::new()), || {}).await
+}
+
+async fn call_with(
+    tools: &Tools,
+    server: &Arc<Server>,
+    tool: &str,
+    arguments: Value,
+    fixed: Value,
+    working: impl Fn() + Send,
+) -> Done {
+    let Value::Object(fixed) = fixed else { panic!("no object") };
+    let Value::Object(arguments) = arguments else { panic!("no object") };
+    let errand = Errand::Mcp { server: server.clone(), tool: tool.to_owned(), fixed };
+    let client = Client {
+        call: CallSid::parse("CA0123456789abcdef0123456789abcdef").unwrap(),
+        assistant: "clinic".to_owned(),
+        caller: Party::Withheld,
+        called: Party::Withheld,
+    };
+    let done = tools.run(&errand, arguments, &client, working);
+    timeout(LIMIT, done).await.expect("an answer")
+}
+
+/// The text that the model gets of something that worked.
+fn worked(done: Done) -> String {
+    assert_eq!(done.failed, None, "{}", done.output.expose());
+    done.output.expose().to_owned()
+}
+
+/// Waits until the server is listed.
+async fn listed(tools: &Tools, server: &Arc<Server>) -> Arc<[Listed]> {
+    until(|| tools.listed(server)).await
+}
+
+/// Waits until there is something.
+async fn until<T>(what: impl Fn() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(there) = what() {
+            return there;
+        }
+        assert!(since.elapsed() < LIMIT, "it never came; the log says:\n{}", log().join("\n"));
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until something is known to be wrong with the server, and says what.
+async fn wrong(tools: &Tools, server: &Arc<Server>) -> String {
+    until(|| tools.trouble(server)).await
+}
+
+/// A port that is free at the moment.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A script of a server that npm has installed.
+fn installed(script: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/node_modules").join(script);
+    assert!(
+        path.exists(),
+        "the real MCP servers are not installed: run `npm ci --prefix tests/mcp`, or `make test`, which does it"
+    );
+    path.display().to_string()
+}
+
+/// Kills a process whose number stands in a file, and forgets the number.
+fn kill(file: &PathBuf) {
+    let number = std::fs::read_to_string(file).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let killed = std::process::Command::new("kill").args(["-KILL", number.trim()]).status().unwrap();
+    assert!(killed.success());
+}
+
+fn is_alive(number: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", number.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Every line of the log so far that is ours.
+fn log() -> Vec<String> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The lines that name the server.
+fn log_of(server: &Server) -> Vec<String> {
+    let name = format!("server=\"{}\"", server.name);
+    log().into_iter().filter(|line| line.contains(&name)).collect()
+}
+
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Watch;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut text = Text(format!("{} {}", event.metadata().level(), event.metadata().target()));
+        event.record(&mut text);
+        assert!(!text.0.contains(WHISPER), "a log line tells: {}", text.0);
+        if event.metadata().target().starts_with("switchboard") {
+            LOG.lock().unwrap_or_else(PoisonError::into_inner).push(text.0);
+        }
+    }
+
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        let mut text = Text(String::new());
+        attributes.record(&mut text);
+        assert!(!text.0.contains(WHISPER), "a span tells: {}", text.0);
+    }
+}
+
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write as _;
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}

@@ -1,0 +1,297 @@
+//! Whatever can go wrong with a server at an address, against stand-ins.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use switchboard::assistant::plan::Supply as _;
+use tokio::time::{Instant, timeout};
+
+use crate::stub::{Asked, Stub, error, events, json_of, legacy, result_of, text_of, tool};
+use crate::{WHISPER, at, call, free_port, keeping, listed, log_of, tools, until, worked, wrong};
+
+/// A legacy server whose tools answer so.
+async fn serving(
+    names: &[&str],
+    calls: impl Fn(&Asked) -> futures_util::future::BoxFuture<'static, Response> + Send + Sync + 'static,
+) -> Stub {
+    let offered: Vec<Value> = names.iter().map(|name| tool(name)).collect();
+    Stub::new(move |asked| match legacy(&asked, &offered) {
+        Some(response) => Box::pin(async { response }),
+        None => calls(&asked),
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
+    let challenge = || {
+        let hint = format!("Bearer realm=\"{WHISPER}\"");
+        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, hint)], WHISPER).into_response()
+    };
+    let elsewhere =
+        || (StatusCode::FOUND, [(header::LOCATION, format!("/mcp/?key={WHISPER}"))], WHISPER).into_response();
+    let html = || ([(header::CONTENT_TYPE, "text/html")], format!("<p>{WHISPER}</p>")).into_response();
+    let garbage = || ([(header::CONTENT_TYPE, "application/json")], WHISPER).into_response();
+    let plain = |status: StatusCode| move || (status, WHISPER).into_response();
+    let stubs = [
+        ("401-challenge", Stub::always(challenge).await, "(401); check `token`"),
+        ("401-plain", Stub::always(plain(StatusCode::UNAUTHORIZED)).await, "(401); check `token`"),
+        ("403", Stub::always(plain(StatusCode::FORBIDDEN)).await, "(403)"),
+        ("404", Stub::always(plain(StatusCode::NOT_FOUND)).await, "check the path of `url`"),
+        ("302", Stub::always(elsewhere).await, "A slash at its end matters"),
+        ("500", Stub::always(plain(StatusCode::INTERNAL_SERVER_ERROR)).await, "fault of its own (500)"),
+        ("html", Stub::always(html).await, "is not MCP"),
+        ("garbage", Stub::always(garbage).await, "is not MCP"),
+    ];
+    let tools = tools();
+    let servers: Vec<_> = stubs.iter().map(|(name, stub, _)| at(name, &stub.url)).collect();
+    let refused = at("refused", &format!("http://127.0.0.1:{}/mcp", free_port()));
+    let nonsense = at("nonsense", &format!("{WHISPER} nonsense"));
+    let all = servers.iter().chain([&refused, &nonsense]);
+    tools.keep(all.map(|server| (server.clone(), None)));
+    tools.settled(crate::LIMIT).await;
+    let expected =
+        stubs.iter().map(|(.., expected)| *expected).chain(["check host and port", "is no address"]);
+    for (server, expected) in servers.iter().chain([&refused, &nonsense]).zip(expected) {
+        let trouble = wrong(&tools, server).await;
+        assert!(trouble.contains(expected), "{}: {trouble}", server.name);
+        assert!(!trouble.contains(WHISPER), "{}: {trouble}", server.name);
+        let done = call(&tools, server, "x", json!({"what": WHISPER})).await;
+        assert_eq!(done.failed, Some("unreachable"));
+        let warned = log_of(server).iter().filter(|line| line.contains("WARN")).count();
+        assert_eq!(warned, 1, "{}", server.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_silent_keeps_nobody_waiting() {
+    let stub = Stub::new(|_| Box::pin(std::future::pending())).await;
+    let server = at("silent", &stub.url);
+    let tools = keeping(&[&server]);
+    until(|| (!stub.asked().is_empty()).then_some(())).await;
+    let since = Instant::now();
+    assert_eq!(call(&tools, &server, "x", json!({})).await.failed, Some("unreachable"));
+    assert!(since.elapsed() < Duration::from_millis(200));
+    let trouble = wrong(&tools, &server).await;
+    assert!(trouble.contains("takes too long"), "{trouble}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_20_mb_costs_its_call_only() {
+    let long = "x".repeat(20 * 1024 * 1024);
+    let stub = serving(&["json", "stream", "short", "error"], move |asked| {
+        let text = json!({"content": [{"type": "text", "text": long}]});
+        let response = match asked.body["params"]["name"].as_str() {
+            Some("json") => result_of(asked, text),
+            Some("stream") => {
+                let (sender, response) = events();
+                sender.send(json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": text})).unwrap();
+                response
+            }
+            Some("error") => error(StatusCode::OK, &asked.body["id"], -32602),
+            _ => text_of(asked, "short"),
+        };
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("large", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let (json, stream, short) = tokio::join!(
+        call(&tools, &server, "json", json!({})),
+        call(&tools, &server, "stream", json!({})),
+        call(&tools, &server, "short", json!({})),
+    );
+    assert_eq!(json.failed, Some("too_large"), "{}", json.output.expose());
+    assert!(stream.failed.is_some() && stream.output.expose().len() < 1100, "{}", stream.output.expose());
+    assert_eq!(worked(short), "short");
+    assert_eq!(call(&tools, &server, "error", json!({})).await.failed, Some("refused"));
+    assert_eq!(worked(call(&tools, &server, "short", json!({})).await), "short");
+    assert_eq!(stub.count("initialize"), 1, "the session went on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_tools_come_in_pages_each_name_once() {
+    let stub = Stub::new(|asked| {
+        Box::pin(async move {
+            if asked.rpc() != "tools/list" {
+                return legacy(&asked, &[]).expect("no call");
+            }
+            // An empty text is a cursor as well.
+            let (page, next) = match asked.body["params"]["cursor"].as_str() {
+                None => (0, json!("")),
+                Some("") => (1, json!("two")),
+                Some("two") => (2, json!("three")),
+                Some(_) => (3, Value::Null),
+            };
+            let mut tools: Vec<Value> = (0..50).map(|n| tool(&format!("tool-{}", page * 50 + n))).collect();
+            tools.push(tool("tool-0"));
+            let mut result = json!({"tools": tools});
+            if !next.is_null() {
+                result["nextCursor"] = next;
+            }
+            result_of(&asked, result)
+        })
+    })
+    .await;
+    let server = at("pages", &stub.url);
+    let tools = tools();
+    tools.keep([
+        (server.clone(), Some(vec!["tool-7".to_owned()])),
+        (server.clone(), Some(vec!["tool-9".to_owned()])),
+    ]);
+    assert_eq!(listed(&tools, &server).await.len(), 200);
+    assert_eq!(stub.count("tools/list"), 4);
+    let log = log_of(&server);
+    assert!(log.iter().any(|line| line.contains("Registered tools count: 200") && line.contains("INFO")));
+    let allowed: Vec<_> = log.iter().filter(|line| line.contains("allowed=true")).collect();
+    assert_eq!(allowed.len(), 2, "{allowed:#?}");
+    assert!(allowed[0].contains("\"tool-7\"") && allowed[1].contains("\"tool-9\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_end_is_cut() {
+    let stub = Stub::new(|asked| {
+        Box::pin(async move {
+            if asked.rpc() != "tools/list" {
+                return legacy(&asked, &[]).expect("no call");
+            }
+            let page = asked.body["params"]["cursor"].as_str().unwrap_or("0").parse::<usize>().unwrap();
+            result_of(
+                &asked,
+                json!({"tools": [tool(&format!("t{page}"))], "nextCursor": (page + 1).to_string()}),
+            )
+        })
+    })
+    .await;
+    let server = at("endless", &stub.url);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_given_up_is_cancelled_and_50_that_hang_stop_nobody() {
+    let stub = serving(&["hang", "quick"], |asked| match asked.body["params"]["name"].as_str() {
+        Some("hang") => Box::pin(std::future::pending()),
+        _ => {
+            let response = text_of(asked, "quick");
+            Box::pin(async { response })
+        }
+    })
+    .await;
+    let server = at("hanging", &stub.url);
+    let tools = Arc::new(keeping(&[&server]));
+    listed(&tools, &server).await;
+    let mut hanging = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (tools, server) = (tools.clone(), server.clone());
+        hanging.spawn(async move { drop(call(&tools, &server, "hang", json!({})).await) });
+    }
+    until(|| (stub.count("tools/call") == 50).then_some(())).await;
+    let since = Instant::now();
+    assert_eq!(worked(call(&tools, &server, "quick", json!({})).await), "quick");
+    assert!(since.elapsed() < Duration::from_secs(2));
+    hanging.abort_all();
+    while hanging.join_next().await.is_some() {}
+    until(|| (stub.count("notifications/cancelled") == 50).then_some(())).await;
+    assert_eq!(worked(call(&tools, &server, "quick", json!({})).await), "quick");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_list_is_known_at_once_and_many_changes_are_one() {
+    let offered = Arc::new(Mutex::new(vec![tool("first")]));
+    let (changes, response) = events();
+    let (now, response) = (offered.clone(), Mutex::new(Some(response)));
+    let stub = Stub::new(move |asked| {
+        let response = match (&asked.method, asked.rpc()) {
+            (&Method::GET, _) => match response.lock().unwrap().take() {
+                Some(response) => response,
+                None => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+            },
+            (_, "initialize") => {
+                let mut response = legacy(&asked, &[]).expect("an answer");
+                response.headers_mut().insert("mcp-session-id", "s1".parse().unwrap());
+                response
+            }
+            _ => legacy(&asked, &now.lock().unwrap()).unwrap_or_else(|| StatusCode::OK.into_response()),
+        };
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("changing", &stub.url);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 1);
+    until(|| stub.asked().iter().any(|asked| asked.method == Method::GET).then_some(())).await;
+    offered.lock().unwrap().push(tool("second"));
+    for _ in 0..20 {
+        changes.send(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).unwrap();
+    }
+    until(|| tools.listed(&server).filter(|known| known.len() == 2)).await;
+    let log = log_of(&server);
+    assert!(log.iter().any(|line| line.contains("Registered tools count: 2")), "{log:#?}");
+    assert!(stub.count("tools/list") <= 4, "a burst is one change");
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
+    // The first session is forgotten, as after a restart; and one tool breaks off in the middle.
+    let stub = serving(&["once", "broken"], {
+        let forgotten = Mutex::new(false);
+        move |asked| {
+            let mut forgotten = forgotten.lock().unwrap();
+            let response = match asked.body["params"]["name"].as_str() {
+                Some("broken") => (StatusCode::BAD_GATEWAY, WHISPER).into_response(),
+                _ if !*forgotten => {
+                    *forgotten = true;
+                    json_of(
+                        StatusCode::BAD_REQUEST,
+                        &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no session"}}),
+                    )
+                }
+                _ => text_of(asked, "done"),
+            };
+            Box::pin(async { response })
+        }
+    })
+    .await;
+    let server = at("forgetful", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    assert_eq!(worked(call(&tools, &server, "once", json!({})).await), "done");
+    assert_eq!((stub.count("tools/call"), stub.count("initialize")), (2, 2));
+    let done = call(&tools, &server, "broken", json!({})).await;
+    assert_eq!(done.failed, Some("lost"));
+    assert_eq!(stub.count("tools/call"), 3, "it may have been done: never twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_with_one_reach_share_a_connection_and_one_that_is_named_no_more_lets_its_calls_end() {
+    let (gate, open) = tokio::sync::watch::channel(false);
+    let stub = serving(&["slow"], move |asked| {
+        let (mut open, response) = (open.clone(), text_of(asked, "slow but done"));
+        Box::pin(async move {
+            open.wait_for(|open| *open).await.unwrap();
+            response
+        })
+    })
+    .await;
+    let server = at("shared", &stub.url);
+    let other = at("shared-too", &stub.url);
+    let tools = keeping(&[&server, &other]);
+    listed(&tools, &server).await;
+    assert!(tools.listed(&other).is_some());
+    assert_eq!(stub.count("initialize"), 1);
+    let (done, ()) = tokio::join!(call(&tools, &server, "slow", json!({})), async {
+        until(|| (stub.count("tools/call") == 1).then_some(())).await;
+        tools.keep([]);
+        assert!(tools.listed(&server).is_none());
+        assert_eq!(call(&tools, &other, "slow", json!({})).await.failed, Some("unreachable"));
+        gate.send_replace(true);
+    });
+    assert_eq!(worked(done), "slow but done");
+    timeout(crate::LIMIT, tools.close()).await.unwrap();
+}
