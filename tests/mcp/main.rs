@@ -35,7 +35,7 @@ const WHISPER: &str = "hush-hush";
 fn tools() -> Tools {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {
-        let discreet = tracing_subscriber::filter::filter_fn(observe::is_discreet);
+        let discreet = tracing_subscriber::filter::filter_fn(observe::is_ours);
         let subscriber = tracing_subscriber::registry().with(Watch.with_filter(discreet));
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
