@@ -140,7 +140,10 @@ fn refusal(validator: &Validator, path: &Path) -> Option<String> {
 #[test]
 fn the_schema_takes_every_good_file() {
     let validator = validator();
-    for (name, files) in cases("tests/assistants/valid").into_iter().chain(cases("assistants")) {
+    let example = ("example".to_owned(), vec![root().join("docs/examples/todoist-functions.yaml")]);
+    for (name, files) in
+        cases("tests/assistants/valid").into_iter().chain(cases("assistants")).chain([example])
+    {
         for file in files {
             assert_eq!(refusal(&validator, &file), None, "{name}");
         }
