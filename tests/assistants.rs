@@ -213,7 +213,7 @@ mod properties {
     use super::*;
     use proptest::prelude::*;
 
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 16] = [
         "numbers",
         "voice",
         "model",
@@ -226,6 +226,8 @@ mod properties {
         "callers",
         "fragments",
         "mcp",
+        "functions",
+        "call_control",
         "timezone",
         "transcription",
     ];
@@ -422,6 +424,40 @@ mod properties {
                 let callers: Vec<String> = (0..9_000).map(|at| format!("+1555{at:07}: A")).collect();
                 format!("callers: {{ {} }}\n", callers.join(", "))
             }),
+            (
+                "servers",
+                numbered(&|at| match at {
+                    0 => "mcp:\n".to_owned(),
+                    _ => format!(
+                        "  s{at}: {{ url: '', instructions: '{{% for a in range(9000) %}}{{% endfor %}}' }}\n"
+                    ),
+                }),
+            ),
+            (
+                "functions",
+                numbered(&|at| match at {
+                    0 => "functions:\n".to_owned(),
+                    _ => format!(
+                        "  f{at}: {{ description: x, http: {{ url: 'https://example.com/{{{{ call.id }}}}' }} }}\n"
+                    ),
+                }),
+            ),
+            (
+                "a body of many templates",
+                filled(
+                    "instructions: x\nfunctions: { f: { description: x, http: { url: 'https://example.com', body: [",
+                    "'{% for a in range(900) %}{% endfor %}', ",
+                    "x] } } }\n",
+                ),
+            ),
+            (
+                "arguments",
+                filled(
+                    "instructions: x\nfunctions: { f: { description: x, parameters: { type: object, properties: { ",
+                    "aé: { type: string }, ",
+                    "b: {} } }, http: { url: 'https://example.com/{{ arguments.b }}' } } }\n",
+                ),
+            ),
             ("carriage returns", filled("instructions: x", "\r", "\n")),
             ("more than a file may have", "x".repeat(FULL + 1)),
         ];

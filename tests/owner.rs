@@ -41,6 +41,17 @@ mcp:
     token: "${TODOIST_TOKEN}"
     instructions: Add a task when the caller asks for one.
   off: { url: "${NOWHERE:-}", instructions: Never seen. }
+  hosted: { url: "https://mcp.example.com/hosted", via: provider, token: "${TODOIST_TOKEN}", allow: [search] }
+functions:
+  book:
+    description: Books a table.
+    http: { url: "https://api.example.com/tables?key=${TODOIST_TOKEN}", headers: { Authorization: "Bearer ${TODOIST_TOKEN}" } }
+    approval: always
+call_control:
+  end_call: true
+  send_sms: true
+  transfer_to: { boss: "+15550100002" }
+  take_message: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${TODOIST_TOKEN}" }
 greeting: { say: Hello. }
 on_failure: { say: Sorry., dial: "+15550100002" }
 "#;
@@ -65,9 +76,15 @@ fn show_tells_what_the_model_gets() {
     let parts = [
         "desk: Answers the front desk",
         "  # Your role\n\n  The code is 4711. The caller is 1 5 5 5 0 1 0 9 9 9 9.",
-        "  # House rules\n\n  Be kind.\n\n  # Tools: todoist\n\n  Add a task when the caller asks for one.\n",
-        "todoist: an MCP server, called from here (not run by this version)",
-        "off: an MCP server, called from here (off: it does not say where)",
+        "  # House rules\n\n  Be kind.\n",
+        "end_call: the model may end the call\n",
+        "transfer_call: the model may put the caller through to `boss`\n",
+        "take_message: a message to hooks.example.com\n",
+        "book: a request to api.example.com, once the caller says yes\n",
+        "hosted: an MCP server that the model's host calls: `search`\n",
+        "send_sms: off: there are no Twilio credentials",
+        "todoist: off: the server has not been reached\n",
+        "off: off: its `url` is empty\n",
         "+1555•••02",
     ];
     let mut rest = out.as_str();
@@ -78,7 +95,9 @@ fn show_tells_what_the_model_gets() {
     for part in &parts[3..] {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
-    assert!(!out.contains("Never seen") && !out.contains("15550100001"), "{out}");
+    for never in ["Never seen", "Add a task", "15550100001", SECRET] {
+        assert!(!format!("{out}{err}").contains(never), "{never} in {out}{err}");
+    }
     let json = &out[out.find("\n{").unwrap()..];
     let update: Value = serde_json::from_str(json).unwrap();
     assert_eq!(update["type"], "session.update");
@@ -86,7 +105,14 @@ fn show_tells_what_the_model_gets() {
     assert!(update["session"].get("temperature").is_none());
     let instructions = update["session"]["instructions"].as_str().unwrap();
     assert!(instructions.starts_with("# Your role\n\nThe code is 4711."), "{instructions}");
-    assert!(err.contains("this version cannot yet run tools: no call has `todoist`"), "{err}");
+    let tools: Vec<&str> = update["session"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect();
+    assert_eq!(tools, ["end_call", "transfer_call", "take_message", "book"]);
+    assert_eq!(err, "");
 }
 
 #[test]

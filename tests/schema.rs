@@ -22,9 +22,12 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("deep", "how deep a value may be nested"),
     ("double-name", "other files"),
     ("fragment-path", "other files"),
+    ("functions-http", "templates"),
     ("greeting-absolute", "other files"),
     ("greeting-caller", "other files"),
     ("greeting-path", "other files"),
+    ("mcp-provider", "what goes with `via: provider`"),
+    ("mcp-provider-other", "what providers there are, and what they can do"),
     ("missing-variable", "the environment"),
     ("near-voice", "other providers have other voices"),
     ("no-effect", "only warnings"),
@@ -35,6 +38,8 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("same-number", "other files"),
     ("secrets-block", "only warnings"),
     ("tag", "tags, which a reader drops"),
+    ("take-message", "where something is sent, and how it is signed"),
+    ("take-message-secret", "where something is sent, and how it is signed"),
     ("template-braces", "templates"),
     ("template-branches", "templates"),
     ("template-dashes", "templates"),
@@ -136,7 +141,10 @@ fn refusal(validator: &Validator, path: &Path) -> Option<String> {
 #[test]
 fn the_schema_takes_every_good_file() {
     let validator = validator();
-    for (name, files) in cases("tests/assistants/valid").into_iter().chain(cases("assistants")) {
+    let example = ("example".to_owned(), vec![root().join("docs/examples/todoist-functions.yaml")]);
+    for (name, files) in
+        cases("tests/assistants/valid").into_iter().chain(cases("assistants")).chain([example])
+    {
         for file in files {
             assert_eq!(refusal(&validator, &file), None, "{name}");
         }
@@ -194,6 +202,7 @@ fn maps() -> Vec<ClosedMap> {
                     let name = match path.last().map(String::as_str) {
                         Some("mcp") => "todoist",
                         Some("tools") => "add-tasks",
+                        Some("transfer_to") => "reception",
                         _ => "book-table",
                     };
                     walk(&map["additionalProperties"], &below(name), found);
@@ -254,6 +263,15 @@ fn around(path: &[String]) -> Value {
             ["functions", _, "http", ..] => json!({
                 "functions": { "book-table": { "description": "Books.", "http": { "url": "https://example.com/" } } }
             }),
+            ["call_control", "transfer_to", _, name] if *name != "number" => {
+                json!({ "call_control": { "transfer_to": { "reception": { "number": "+15550100011" } } } })
+            }
+            ["call_control", "transfer_to", _] => {
+                json!({ "call_control": { "transfer_to": { "reception": { "number": "+15550100011" } } } })
+            }
+            ["call_control", "take_message", ..] if path.len() > 2 => json!({
+                "call_control": { "take_message": { "url": "https://example.com/", "secret": "${TODOIST_MCP_PASSWORD}" } }
+            }),
             ["functions", ..] => json!({
                 "functions": { "book-table": { "description": "Books.", "mcp": { "server": "todoist", "tool": "add" } } }
             }),
@@ -274,7 +292,7 @@ fn check(file: &Value) -> (Option<Roster>, Vec<Problem>) {
         greetings: vec![SourceFile::new("greetings/clinic.wav", wav)],
         ..Folder::default()
     };
-    let environment = ["CLINIC_NUMBER", "TODOIST_MCP_USER", "TODOIST_MCP_PASSWORD"]
+    let environment = ["CLINIC_NUMBER", "TODOIST_MCP_USER", "TODOIST_MCP_PASSWORD", "MESSAGES_SECRET"]
         .map(|name| (name.to_owned(), "+15550100001".to_owned()));
     let mut provider = Provider::openai(OPENAI_REALTIME_URL, None);
     // The schema knows those of every dialect.
@@ -334,7 +352,7 @@ fn the_schema_and_the_check_know_the_same_words_and_ranges() {
             words_seen += 1;
         }
         let title = path.join(".").replace("mcp.todoist", "mcp.NAME").replace("add-tasks", "TOOL");
-        let title = title.replace("book-table", "NAME");
+        let title = title.replace("book-table", "NAME").replace("transfer_to.reception", "transfer_to.NAME");
         let entry = reference.split(&format!("# {title}\n")).nth(1).unwrap_or_else(|| panic!("no {title}"));
         let entry = entry.split("\n#").next().unwrap();
         let documented = |sign: &str| entry.split(sign).nth(1).and_then(|rest| rest.lines().next());

@@ -3,6 +3,9 @@
 //! Nothing else makes an [`Assistant`]. Which number rings which assistant is the roster's to know.
 
 mod changes;
+mod control;
+mod functions;
+mod mcp;
 mod model;
 mod secrets;
 mod talk;
@@ -17,16 +20,16 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::plan::{
-    Effort, First, Greeting, Limits, Line, OnFailure, Plan, Supply, Tool, Transcription, TurnTaking,
+    Effort, First, Greeting, Limits, Line, OnFailure, Plan, Server, Supply, Transcription, TurnTaking,
 };
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
+use super::toolbox::Toolbox;
 use super::written::{Fields, Written};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, Kind, MISSING, Node, SourceFile};
-pub use tools::{ToolKind, Toolbox};
 
 /// An assistant that passed every check. Prints as its name only.
 #[derive(Clone, PartialEq)]
@@ -44,14 +47,13 @@ pub struct Assistant {
     /// Its own part of the prompt.
     instructions: Option<Part>,
     fragments: Vec<Part>,
-    toolboxes: Vec<Toolbox>,
+    toolbox: Toolbox,
     first: First,
     say: Option<String>,
     clip: Option<Arc<Clip>>,
     interruptible: bool,
     turn_taking: TurnTaking,
     transcription: Option<Transcription>,
-    end_call: bool,
     limits: Limits,
     /// `say` is a template here.
     busy: Line,
@@ -135,9 +137,16 @@ impl Assistant {
         self.rest
     }
 
-    /// The tools that its file speaks of, on or off.
-    pub fn toolboxes(&self) -> &[Toolbox] {
-        &self.toolboxes
+    /// The MCP servers whose client we are to be, each with the tools that the model sees by themselves; `None`: all.
+    pub fn servers(&self) -> impl Iterator<Item = (Arc<Server>, Option<Vec<String>>)> {
+        let servers = self.toolbox.servers.iter();
+        servers.filter_map(|server| Some((server.runtime()?.clone(), server.allow.clone())))
+    }
+
+    /// The tools of its file that a call with these facts does not get, each with the reason in plain words. A tool of
+    /// a server is `SERVER.TOOL`.
+    pub fn tools_off(&self, facts: &Facts, supply: &dyn Supply) -> Vec<(String, String)> {
+        self.toolbox.pack(&self.subject, facts, supply).off
     }
 
     /// What is said and done when a call with these facts cannot go on, or cannot begin.
@@ -151,13 +160,15 @@ impl Assistant {
     ///
     /// # Errors
     /// A text that cannot be rendered for these facts.
-    pub fn plan(&self, facts: &Facts, _supply: &dyn Supply) -> Result<Plan, PlanError> {
+    pub fn plan(&self, facts: &Facts, supply: &dyn Supply) -> Result<Plan, PlanError> {
         let render = |template: &str| {
             self.subject
                 .render(template, facts)
                 .map_err(|reason| PlanError { assistant: self.subject.name.clone(), reason })
         };
-        let tools = tool_parts(&self.toolboxes);
+        let packed = self.toolbox.pack(&self.subject, facts, supply);
+        let tools: Vec<Part> =
+            packed.texts.iter().map(|(name, template)| Part::of_tool(name, template)).collect();
         let parts = self.instructions.iter().chain(&self.fragments).chain(&tools);
         let parts = parts.map(|part| Ok(part.under_heading(&render(&part.template)?)));
         let parts: Vec<String> = parts.collect::<Result<_, PlanError>>()?;
@@ -180,8 +191,8 @@ impl Assistant {
             },
             turn_taking: self.turn_taking.clone(),
             transcription: self.transcription.clone(),
-            tools: self.end_call.then(tools::end_call).into_iter().collect::<Vec<Tool>>(),
-            hosted: Vec::new(),
+            tools: packed.tools,
+            hosted: packed.hosted,
             limits: self.limits,
             busy: line(&self.busy)?,
             on_failure: OnFailure { line: line(&self.on_failure.line)?, dial: self.on_failure.dial.clone() },
@@ -278,9 +289,7 @@ impl<'a> Check<'a> {
         let greeting = self.greeting(&top, &mut texts);
         let turn_taking = self.turn_taking(&top, &provider);
         let transcription = self.transcription(&top, &provider, language.as_deref());
-        let (end_call, targets) = self.call_control(&top);
-        let mut toolboxes = self.toolboxes(&top, &mut texts);
-        toolboxes.extend(targets);
+        let toolbox = self.toolbox(&top, &provider, &examiner, &mut texts);
         let limits = self.limits(&top, &provider);
         let spoken = match language.as_deref() {
             Some(tag) if tag.contains('-') => tag.to_owned(),
@@ -311,14 +320,13 @@ impl<'a> Check<'a> {
             reasoning,
             instructions: own,
             fragments,
-            toolboxes,
+            toolbox,
             first,
             say,
             clip,
             interruptible,
             turn_taking,
             transcription,
-            end_call,
             limits,
             busy,
             on_failure: OnFailure { line: failed, dial },
@@ -532,16 +540,12 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The instructions of every tool that is on, together under one heading.
-fn tool_parts(boxes: &[Toolbox]) -> Vec<Part> {
-    let on = boxes.iter().filter(|toolbox| toolbox.on);
-    let with_text = on.filter_map(|toolbox| Some((&toolbox.name, toolbox.instructions.as_ref()?)));
-    with_text
-        .map(|(name, template)| Part { heading: format!("Tools: {name}"), template: template.clone() })
-        .collect()
-}
-
 impl Part {
+    /// The instructions of a server's tools.
+    fn of_tool(name: &str, template: &str) -> Part {
+        Part { heading: format!("Tools: {name}"), template: template.to_owned() }
+    }
+
     /// The rendered text, under its heading unless it begins with one of its own.
     fn under_heading(&self, text: &str) -> String {
         match text.is_empty() || text.starts_with('#') {

@@ -30,7 +30,7 @@ pub enum UseKind {
 }
 
 /// What differs from call to call.
-const LIVE: [&str; 4] = ["caller", "called", "call", "now"];
+const LIVE: [&str; 5] = ["caller", "called", "call", "now", "arguments"];
 
 /// `{% word … %}`.
 struct Tag<'a> {
@@ -230,6 +230,19 @@ impl<'a> Tokens<'a> {
             }
         }
         found
+    }
+
+    /// What stands between the braces, where the template is one `{{ … }}` and nothing else.
+    pub fn expression(&self) -> Option<&'a str> {
+        let tokens = self.all();
+        let (Some((Token::VariableStart, start)), Some((Token::VariableEnd, end))) =
+            (tokens.first(), tokens.last())
+        else {
+            return None;
+        };
+        let one = tokens.iter().filter(|(token, _)| matches!(token, Token::VariableStart)).count() == 1;
+        let whole = start.start == 0 && end.end == self.template.len();
+        self.template.get(start.end..end.start).filter(|_| one && whole)
     }
 
     /// The filters and tests that the environment does not have.

@@ -7,13 +7,16 @@
 mod check;
 mod examine;
 mod filters;
+mod fit;
 pub mod plan;
 mod prompt;
+mod request;
 mod roster;
 pub mod schema;
+mod toolbox;
 mod written;
 
-pub use check::{Assistant, ToolKind, Toolbox};
+pub use check::Assistant;
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 

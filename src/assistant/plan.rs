@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use super::request::{HttpCall, HttpRequest};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
@@ -269,20 +270,6 @@ pub struct Mailbox {
     pub url: String,
     /// Signs each delivery, as Standard Webhooks has it.
     pub secret: Secret,
-}
-
-/// A request over HTTP, as the owner wrote it: its texts are templates of the arguments.
-#[derive(Clone, PartialEq)]
-pub struct HttpCall {
-    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
-    pub method: String,
-    pub url: String,
-    pub headers: Vec<(String, Secret)>,
-    pub body: Option<Value>,
-    /// Status codes that mean that it worked; where it is empty, 200 to 299 do.
-    pub success: Vec<u16>,
-    /// Which part of a JSON answer the model gets, such as `tasks.0.title`; `None`: all of it.
-    pub answer: Option<String>,
 }
 
 /// A tool that an MCP server has.

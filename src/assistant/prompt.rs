@@ -9,7 +9,10 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use serde_json::Map;
+use url::Url;
 
 use super::examine::{Tokens, UseKind};
 use super::filters::{self, Moment};
@@ -21,10 +24,12 @@ use crate::yaml::{Kind, Node, Scalar, Style};
 const LONGEST: usize = 64 * 1024;
 /// Instructions a template may run: a prompt takes some hundreds.
 const FUEL: u64 = 100_000;
+/// The same of a part of a request: there may be hundreds of them.
+const FUEL_OF_REQUEST: u64 = 5_000;
 /// Problems of one kind that are told of one template: who has a hundred mends those first.
 const MOST_PROBLEMS: usize = 100;
 /// The names that are ours; an owner's variable may not have one.
-pub const NAMES: [&str; 6] = ["caller", "called", "call", "now", "assistant", "variables"];
+pub const NAMES: [&str; 7] = ["caller", "called", "call", "now", "assistant", "variables", "arguments"];
 
 /// What is known of one call when it rings.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,19 +127,19 @@ impl<'a> Place<'a> {
 impl Subject {
     /// Renders a template for one call.
     pub fn render(&self, template: &str, facts: &Facts) -> Result<String, String> {
-        // The numbering plans of the world take a moment to load: only for whoever asks.
-        let caller = facts.caller.number().filter(|_| template.contains("country"));
+        let context = self.known(facts, template.contains("country"));
+        fill(template, &context)
+    }
+
+    /// Every name that texts may speak of, as it is for one call. The caller's country is looked up only where it is
+    /// wanted: the numbering plans of the world take a moment to load.
+    pub fn known(&self, facts: &Facts, country: bool) -> Value {
+        let caller = facts.caller.number().filter(|_| country);
         let country = caller.and_then(PhoneNumber::country).unwrap_or_default();
         let name = facts.caller.number().and_then(|number| self.callers.get(number));
         let mut names = self.names(facts);
         names.insert("caller".to_owned(), who(&facts.caller, &country, name.map_or("", String::as_str)));
-        let context = Value::from(names);
-        ENVIRONMENT
-            .with(|environment: &Environment<'_>| {
-                let template = environment.template_from_str(template)?;
-                run(&template, &context)
-            })
-            .map_err(|error| reason(&error))
+        Value::from(names)
     }
 
     /// What checks this assistant's texts.
@@ -149,11 +154,13 @@ impl Subject {
         let shared = self.names(&facts);
         let samples = [(caller(), "US", "Anna"), (caller(), "US", ""), (Party::Withheld, "", "")];
         Examiner {
-            samples: samples.map(|(caller, country, name)| {
-                let mut names = shared.clone();
-                names.insert("caller".to_owned(), who(&caller, country, name));
-                Value::from(names)
-            }),
+            samples: samples
+                .map(|(caller, country, name)| {
+                    let mut names = shared.clone();
+                    names.insert("caller".to_owned(), who(&caller, country, name));
+                    Value::from(names)
+                })
+                .into(),
         }
     }
 
@@ -176,6 +183,56 @@ impl Subject {
     }
 }
 
+/// The names of a call, and the arguments of a tool under `arguments`.
+pub fn with_arguments(names: &Value, arguments: &Map<String, serde_json::Value>) -> Value {
+    context! { arguments => Value::from(Serde(arguments)), ..names.clone() }
+}
+
+/// Renders a template with these names.
+pub fn fill(template: &str, names: &Value) -> Result<String, String> {
+    let filled = ENVIRONMENT.with(|environment| run(&environment.template_from_str(template)?, names));
+    filled.map_err(|error| reason(&error))
+}
+
+/// The same for a part of a request.
+pub fn fill_request(template: &str, names: &Value) -> Result<String, String> {
+    let filled = REQUESTS.with(|environment| run(&environment.template_from_str(template)?, names));
+    filled.map_err(|error| reason(&error))
+}
+
+/// Renders the address of a request: every value is percent-encoded, and no value makes a path another one.
+pub fn fill_address(template: &str, names: &Value) -> Result<String, String> {
+    let filled = ADDRESSES.with(|environment| run(&environment.template_from_str(template)?, names));
+    let filled = filled.map_err(|error| reason(&error))?;
+    let plain = |text: &str| text.replace(['\u{1}', '\u{2}'], "");
+    // The marks went through a filter, and with them the value: it would be encoded twice.
+    if filled.contains("%01") || filled.contains("%02") {
+        return Err("a value in the address is used in a way that is not possible".to_owned());
+    }
+    let path = filled.split(['?', '#']).next().unwrap_or_default();
+    for segment in path.split('/').skip(3) {
+        let dots = plain(segment).to_ascii_lowercase().replace("%2e", ".");
+        if segment.contains('\u{1}') && matches!(dots.as_str(), "" | "." | "..") {
+            return Err("a value in the address is empty, and its place needs one".to_owned());
+        }
+    }
+    let url = Url::parse(&plain(&filled)).map_err(|_| "the address is none".to_owned())?;
+    Ok(url.into())
+}
+
+/// The value of a template that is one `{{ … }}` and nothing else: a number stays a number. `None` for others.
+pub fn evaluate(template: &str, names: &Value) -> Option<Result<serde_json::Value, String>> {
+    let expression = Tokens::of(template.trim()).expression()?.to_owned();
+    Some(REQUESTS.with(|environment| {
+        let value = environment.compile_expression(&expression).and_then(|expression| expression.eval(names));
+        let value = value.map_err(|error| reason(&error))?;
+        match value.is_undefined() {
+            true => Err("it uses something that is not there".to_owned()),
+            false => serde_json::to_value(&value).map_err(|_| "this value is none for JSON".to_owned()),
+        }
+    }))
+}
+
 /// A caller, as texts speak of one.
 fn who(caller: &Party, country: &str, name: &str) -> Value {
     let number = caller.number().map_or("", PhoneNumber::expose);
@@ -185,15 +242,36 @@ fn who(caller: &Party, country: &str, name: &str) -> Value {
 
 /// Checks the texts of one assistant against sample calls.
 pub struct Examiner {
-    /// A known, an unknown and a withheld caller.
-    samples: [Value; 3],
+    /// A known, an unknown and a withheld caller; with arguments, also one who gives few. Never empty.
+    samples: Vec<Value>,
 }
 
 impl Examiner {
+    /// The same for texts that speak of a tool's arguments as well: once all of them are given, once as few as may be.
+    pub fn with_arguments(
+        &self,
+        all: &Map<String, serde_json::Value>,
+        few: &Map<String, serde_json::Value>,
+    ) -> Examiner {
+        let mut samples: Vec<Value> = self.samples.iter().map(|sample| with_arguments(sample, all)).collect();
+        samples.extend(self.samples.first().map(|sample| with_arguments(sample, few)));
+        Examiner { samples }
+    }
+
+    /// What texts would be given for a sample call.
+    pub fn sample(&self) -> &Value {
+        &self.samples[0]
+    }
+
     /// Every problem of a template: its syntax, each name in it, also in branches that no sample
     /// takes, and what shows when it is rendered for the samples.
     pub fn check(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
         ENVIRONMENT.with(|environment: &Environment<'_>| self.check_in(environment, template, place))
+    }
+
+    /// The same for a part of a request.
+    pub fn check_request(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
+        REQUESTS.with(|environment| self.check_in(environment, template, place))
     }
 
     fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
@@ -222,8 +300,9 @@ impl Examiner {
         if !problems.is_empty() {
             return problems;
         }
-        // The samples differ in their caller alone.
-        let samples = if template.contains("caller") { &self.samples[..] } else { &self.samples[..1] };
+        // The samples differ in their caller and their arguments alone.
+        let differ = template.contains("caller") || template.contains("arguments");
+        let samples = if differ { &self.samples[..] } else { &self.samples[..1] };
         let fails = |sample: &Value| parsed.render_captured_to(sample.clone(), &mut Counted(0)).err();
         if let Some(error) = samples.iter().find_map(fails) {
             let message = match place.written {
@@ -353,6 +432,8 @@ fn run(template: &minijinja::Template<'_, '_>, context: &Value) -> Result<String
 thread_local! {
     /// Filters and tests are the same for all templates, and take a while to set up.
     static ENVIRONMENT: Environment<'static> = environment();
+    static REQUESTS: Environment<'static> = requests();
+    static ADDRESSES: Environment<'static> = addresses();
 }
 
 /// A name that the texts may not use, or a part of one that does not exist: what to say, and how deep it is.
@@ -397,6 +478,25 @@ fn environment() -> Environment<'static> {
     environment.set_debug(false);
     environment.remove_global("debug");
     filters::add(&mut environment);
+    environment
+}
+
+/// For the parts of a request.
+fn requests() -> Environment<'static> {
+    let mut environment = environment();
+    environment.set_fuel(Some(FUEL_OF_REQUEST));
+    environment
+}
+
+/// For addresses: values are percent-encoded, each between two marks that no address holds.
+fn addresses() -> Environment<'static> {
+    let mut environment = requests();
+    environment.set_formatter(|out, _, value| {
+        let text = if value.is_none() { String::new() } else { value.to_string() };
+        // For a form a space is a plus, which in a path it is not.
+        let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        Ok(out.write_str(&format!("\u{1}{}\u{2}", encoded.replace('+', "%20")))?)
+    });
     environment
 }
 
@@ -484,5 +584,18 @@ pub fn value(node: &Node) -> Value {
                 _ => Value::from(text),
             }
         }
+    }
+}
+
+/// A value as JSON has it. What comes from an empty variable is an empty text.
+pub fn json(node: &Node) -> serde_json::Value {
+    match &node.kind {
+        Kind::Seq(items) => items.iter().map(json).collect(),
+        Kind::Map(entries) => {
+            let entries = entries.iter().map(|(key, node)| (key.name.clone(), json(node)));
+            serde_json::Value::Object(entries.collect())
+        }
+        Kind::Scalar(scalar) if scalar.is_null() && !scalar.expanded() => serde_json::Value::Null,
+        Kind::Scalar(_) => serde_json::to_value(value(node)).unwrap_or_default(),
     }
 }

@@ -225,7 +225,10 @@ impl Written {
 impl<'a> Fields<'a> {
     /// The value of a key. An empty value, also one from the environment, is no value.
     pub fn take(&self, name: &'static str) -> Option<&'a Node> {
-        self.known.borrow_mut().push(name);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&name) {
+            known.push(name);
+        }
         let (_, node, used) = self.entries.iter().find(|(key, _, _)| key.name == name)?;
         used.set(true);
         Some(*node).filter(|node| !node.is_null())

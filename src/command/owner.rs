@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Failure, environment, look, report, settings_file};
-use crate::assistant::plan::{First, Nothing, Plan, Work};
-use crate::assistant::{self, Assistant, Checked, Facts, Roster, ToolKind};
+use crate::assistant::plan::{Errand, First, Plan, Supply, Work};
+use crate::assistant::{self, Assistant, Checked, Facts, Roster};
 use crate::call::turns_at_start;
 use crate::link::model::session;
 use crate::phone::{Party, PhoneNumber};
@@ -103,8 +103,8 @@ pub fn who(number: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `switchboard show ASSISTANT`.
-pub fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
+/// `switchboard show ASSISTANT`, with the tools that `supply` has.
+pub fn show(name: &str, from: Option<&str>, supply: &dyn Supply) -> Result<(), Failure> {
     let (place, roster, warnings) = read()?;
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
@@ -121,11 +121,14 @@ pub fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         call: "CA00000000000000000000000000000000".to_owned(),
         now: Timestamp::now(),
     };
-    let plan = assistant.plan(&facts, &Nothing).map_err(|error| anyhow!("{error}"))?;
-    let update = json!({"type": "session.update", "session": session(&plan, turns_at_start(&plan), false)});
+    let plan = assistant.plan(&facts, supply).map_err(|error| anyhow!("{error}"))?;
+    let off = assistant.tools_off(&facts, supply);
+    let mut session = session(&plan, turns_at_start(&plan), false);
+    hide_logins(&mut session);
+    let update = json!({"type": "session.update", "session": session});
     let text = format!(
         "{}\nThe instructions, for a call from {}:\n\n{}\n\nThe configuration that is sent to `{}`:\n\n{update:#}\n",
-        about(assistant, &plan),
+        about(assistant, &plan, off),
         facts.caller,
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
@@ -135,7 +138,7 @@ pub fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
 }
 
 /// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
-fn about(assistant: &Assistant, plan: &Plan) -> String {
+fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     let mut numbers: Vec<String> = assistant.numbers().iter().map(ToString::to_string).collect();
     if assistant.answers_the_rest() {
@@ -167,18 +170,36 @@ fn about(assistant: &Assistant, plan: &Plan) -> String {
     let dial =
         plan.on_failure.dial.as_ref().map(|number| format!(", then dials {number}")).unwrap_or_default();
     rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
-    if plan.tools.iter().any(|tool| tool.work == Work::EndCall) {
-        rows.push(("tool", "end_call: the model may end the call".to_owned()));
-    }
-    for toolbox in assistant.toolboxes() {
-        let kind = match toolbox.kind {
-            ToolKind::Runtime => "an MCP server, called from here",
-            ToolKind::Provider => "an MCP server, called by the model's host",
-            ToolKind::Function => "a function",
-            ToolKind::Transfer => "somebody to pass the call on to",
+    for tool in &plan.tools {
+        let what = match &tool.work {
+            Work::EndCall => "the model may end the call".to_owned(),
+            Work::Transfer(targets) => {
+                let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+                format!("the model may put the caller through to {}", problem::list(&names))
+            }
+            Work::SendDigits => "the model may press keys".to_owned(),
+            Work::Errand(errand) => match &**errand {
+                Errand::Mcp { server, tool, .. } => {
+                    format!("`{}` of the MCP server `{}`", problem::shown(tool), server.name)
+                }
+                Errand::Http(call) => format!("a request to {}", host(&call.url)),
+                Errand::SendSms => "a text message to the caller".to_owned(),
+                Errand::TakeMessage(mailbox) => format!("a message to {}", host(&mailbox.url)),
+            },
         };
-        let state = if toolbox.on { "not run by this version" } else { "off: it does not say where" };
-        rows.push(("tool", format!("{}: {kind} ({state})", toolbox.name)));
+        let asked = if tool.rule.ask_first { ", once the caller says yes" } else { "" };
+        rows.push(("tool", format!("{}: {what}{asked}", tool.name)));
+    }
+    for hosted in &plan.hosted {
+        let tools = match &hosted.allowed {
+            Some(allowed) if allowed.is_empty() => "none of its tools".to_owned(),
+            Some(allowed) => problem::list(&allowed.iter().map(String::as_str).collect::<Vec<_>>()),
+            None => "all of its tools".to_owned(),
+        };
+        rows.push(("tool", format!("{}: an MCP server that the model's host calls: {tools}", hosted.label)));
+    }
+    for (name, why) in off {
+        rows.push(("tool", format!("{name}: off: {why}")));
     }
     let description = Some(assistant.description()).filter(|text| !text.is_empty());
     let mut text = format!("{}: {}\n", assistant.name(), description.unwrap_or("(no description)"));
@@ -186,6 +207,23 @@ fn about(assistant: &Assistant, plan: &Plan) -> String {
         text.push_str(&format!("  {name:<11} {value}\n"));
     }
     text
+}
+
+/// Stars out how the model's host logs in to MCP servers.
+fn hide_logins(session: &mut Value) {
+    for tool in session["tools"].as_array_mut().into_iter().flatten().filter(|tool| tool["type"] == "mcp") {
+        if let Some(authorization) = tool.get_mut("authorization") {
+            *authorization = "•••".into();
+        }
+        let headers = tool.get_mut("headers").and_then(Value::as_object_mut);
+        headers.into_iter().flat_map(|headers| headers.values_mut()).for_each(|value| *value = "•••".into());
+    }
+}
+
+/// The host of an address: what follows may be a template, or a secret.
+fn host(url: &str) -> &str {
+    let behind = url.split_once("://").map_or(url, |(_, rest)| rest);
+    behind.split(['/', '?', '#']).next().unwrap_or(behind)
 }
 
 fn without_query(url: &str) -> &str {

@@ -1,7 +1,8 @@
 //! In which keys two versions of an assistant differ: what the log tells of an edit.
 
-use super::{Assistant, ToolKind, Toolbox};
+use super::Assistant;
 use crate::assistant::prompt::Subject;
+use crate::assistant::toolbox::Toolbox;
 
 impl Assistant {
     /// The top-level keys in which the other differs. Empty for equal ones.
@@ -19,24 +20,17 @@ impl Assistant {
             reasoning,
             instructions,
             fragments,
-            toolboxes,
+            toolbox: Toolbox { servers, functions, control },
             first,
             say,
             clip,
             interruptible,
             turn_taking,
             transcription,
-            end_call,
             limits,
             busy,
             on_failure,
         } = self;
-        let same_tools = |kinds: &[ToolKind]| {
-            let of = |boxes: &[Toolbox]| -> Vec<Toolbox> {
-                boxes.iter().filter(|toolbox| kinds.contains(&toolbox.kind)).cloned().collect()
-            };
-            of(toolboxes) == of(&other.toolboxes)
-        };
         let same = [
             ("description", *description == other.subject.description),
             ("numbers", *claims == other.claims && *rest == other.rest),
@@ -51,8 +45,8 @@ impl Assistant {
             ("variables", *variables == other.subject.variables),
             ("instructions", *instructions == other.instructions),
             ("fragments", *fragments == other.fragments),
-            ("mcp", same_tools(&[ToolKind::Runtime, ToolKind::Provider])),
-            ("functions", same_tools(&[ToolKind::Function])),
+            ("mcp", *servers == other.toolbox.servers),
+            ("functions", *functions == other.toolbox.functions),
             (
                 "greeting",
                 *first == other.first
@@ -62,7 +56,7 @@ impl Assistant {
             ),
             ("turn_taking", *turn_taking == other.turn_taking),
             ("transcription", *transcription == other.transcription),
-            ("call_control", *end_call == other.end_call && same_tools(&[ToolKind::Transfer])),
+            ("call_control", *control == other.toolbox.control),
             ("limits", *limits == other.limits),
             ("busy", *busy == other.busy),
             ("on_failure", *on_failure == other.on_failure),

@@ -3,9 +3,9 @@
 use crate::problem::{Source, Span};
 use crate::yaml::{Kind, Node, secrets};
 
-/// The keys of a server in `mcp`, and of a function and its `http`, whose values are shown unless they look like a
+/// The keys of a server in `mcp`, of a function and its `http`, and of `take_message`, whose values are shown unless they look like a
 /// secret. What an unknown key holds, nobody knows.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "via",
     "url",
     "user",
@@ -30,6 +30,7 @@ const KNOWN: [&str; 24] = [
     "env",
     "headers",
     "fixed",
+    "fields",
 ];
 
 /// Stars out every secret in the text that problems show: also in a file that is no valid YAML.
@@ -44,6 +45,10 @@ pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
         for (key, node) in entries(root) {
             if key == "mcp" || key == "functions" {
                 entries(node).for_each(|(_, tools)| tool(tools, &mut hidden));
+            }
+            if key == "call_control" {
+                let messages = entries(node).filter(|(key, _)| *key == "take_message");
+                messages.for_each(|(_, messages)| tool(messages, &mut hidden));
             }
         }
     }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tools::Toolbox;
 use super::{Check, Text};
 use crate::assistant::plan::{Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking};
 use crate::assistant::written::{Fields, spell};
@@ -181,21 +180,6 @@ impl<'a> Check<'a> {
             self.written.error_help(node.span, "turns.detection", message, help);
         }
         Some(kind)
-    }
-
-    pub(super) fn call_control(&self, top: &Fields<'a>) -> (bool, Vec<Toolbox>) {
-        let w = self.written;
-        let mut end_call = false;
-        let Some(node) = top.take("call_control") else { return (end_call, Vec::new()) };
-        let Some(map) = w.map(node, "call_control", "call_control: { end_call: true }") else {
-            return (end_call, Vec::new());
-        };
-        if let Some(node) = map.take("end_call") {
-            end_call = w.bool(node, "end_call").unwrap_or(false);
-        }
-        let targets = self.transfer_to(&map);
-        map.finish();
-        (end_call, targets)
     }
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {

@@ -1,13 +1,13 @@
 //! An assistant's file as it is written: every key with its meaning, default, range and example.
 //!
 //! `x-default` says a default that is no value, `x-range` the range of a duration, `x-key` what the
-//! keys of a map stand for and an example of one, `x-later` that a key is only checked so far.
+//! keys of a map stand for and an example of one.
 #![expect(dead_code, reason = "these types are described, and never filled")]
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::value::*;
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
@@ -97,8 +97,9 @@ pub struct Assistant {
     limits: Option<Limits>,
     busy: Option<Busy>,
     on_failure: Option<OnFailure>,
-    /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice.
-    #[schemars(extend("x-key" = ["NAME", "todoist"], "x-later" = true, "x-default" = "none"))]
+    /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice. The model gets the
+    /// tools that a server lists while the phone rings; a server that cannot be reached then has none in that call.
+    #[schemars(extend("x-key" = ["NAME", "todoist"], "x-default" = "none"))]
     #[schemars(example = json!({ "todoist": {
         "url": "${TODOIST_MCP_URL:-}",
         "token": "${TODOIST_MCP_TOKEN:-}",
@@ -108,7 +109,7 @@ pub struct Assistant {
     mcp: Option<BTreeMap<String, Option<Mcp>>>,
     /// Functions that the model may call, each under a name of your choice: what it is told about them, and
     /// where a call of one goes (`mcp` or `http`).
-    #[schemars(extend("x-key" = ["NAME", "book-table"], "x-later" = true, "x-default" = "none"))]
+    #[schemars(extend("x-key" = ["NAME", "book-table"], "x-default" = "none"))]
     #[schemars(example = json!({ "book-table": {
         "description": "Books a table. Ask for the day, the time and the number of guests first.",
         "parameters": { "type": "object", "properties": { "guests": { "type": "integer" } } },
@@ -224,11 +225,86 @@ struct CallControl {
     #[schemars(extend("default" = false))]
     #[schemars(example = true)]
     end_call: Option<Flag>,
-    /// The people it may put the caller through to: a name of your choice, and a phone number.
-    #[schemars(extend("x-later" = true, "x-default" = "nobody"))]
-    #[schemars(extend("x-type" = "a map from names to phone numbers"))]
+    /// The people it may put the caller through to, each under a name of your choice: a phone number, or a map
+    /// with more. The assistant says whom it calls, their phone rings, and if nobody answers it goes on with the
+    /// conversation.
+    #[schemars(extend("x-key" = ["NAME", "reception"], "x-default" = "nobody"))]
     #[schemars(example = json!({ "reception": "+15550100011" }))]
-    transfer_to: Option<BTreeMap<String, Option<Phone>>>,
+    transfer_to: Option<BTreeMap<String, Option<Person>>>,
+    /// Whether the assistant may press keys, for a machine at the other end that asks for them.
+    #[schemars(extend("default" = false))]
+    #[schemars(example = true)]
+    send_digits: Option<Flag>,
+    /// Whether the assistant may send a text message to the caller's own number. It can only where that number is
+    /// known, and where there are `TWILIO_ACCOUNT_SID`, `TWILIO_API_KEY` and `TWILIO_API_SECRET`.
+    #[schemars(extend("default" = false))]
+    #[schemars(example = true)]
+    send_sms: Option<Flag>,
+    take_message: Option<TakeMessage>,
+}
+
+/// A phone number, or a map with one.
+struct Person;
+
+impl JsonSchema for Person {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Person".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = phone();
+        if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+            choices.insert(0, PersonMap::json_schema(generator).to_value());
+        }
+        schema
+    }
+}
+
+/// Somebody the caller may be put through to.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct PersonMap {
+    /// The phone number. Where it is empty, nobody is put through to it.
+    #[schemars(extend("x-default" = "none: write it"))]
+    #[schemars(example = &"+15550100011")]
+    number: Option<Phone>,
+    /// How long their phone rings.
+    #[schemars(extend("default" = "25s", "x-range" = "5s to 2m"))]
+    #[schemars(example = &"40s")]
+    ring_for: Option<Duration>,
+    /// Who it is and when to call them, for the model.
+    #[schemars(extend("x-default" = "none"))]
+    #[schemars(example = &"The front desk, for everything about appointments")]
+    description: Option<Text>,
+}
+
+/// Lets the assistant take a message for you: it asks for what you want to know, and sends it to an address of
+/// yours as a signed webhook.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(example = json!({ "url": "${MESSAGES_URL:-}", "secret": "${MESSAGES_SECRET:-}", "fields": ["name", "message"] }))]
+struct TakeMessage {
+    /// Where messages go, by POST. Where it is empty, the tool is off.
+    #[schemars(extend("x-default" = "none: write it"))]
+    #[schemars(example = &"https://hooks.example.com/messages")]
+    url: Option<Text>,
+    /// What signs each message, as Standard Webhooks has it (`whsec_…`), so that you know that it is yours. Keep it
+    /// out of the file.
+    #[schemars(extend("x-default" = "none: write it"))]
+    #[schemars(example = &"${MESSAGES_SECRET}")]
+    secret: Option<Text>,
+    /// What is in a message: a list of names, or names with a JSON Schema each. The model asks for all of them.
+    #[schemars(extend("x-default" = "`[name, message]`"))]
+    #[schemars(example = ["name", "number", "message"], example = json!({ "name": { "type": "string" }, "urgent": { "type": "boolean", "description": "Whether it cannot wait" } }))]
+    fields: Option<MessageFields>,
+    /// When to take a message and how, for the model.
+    #[schemars(extend("x-default" = "our own words"))]
+    #[schemars(example = &"Takes a message for the doctor. Ask whether it is urgent.")]
+    description: Option<Text>,
 }
 
 /// How long a call may take.
@@ -286,7 +362,7 @@ struct OnFailure {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Mcp {
-    /// The server's address. Where it is empty, the tool is off: `"${TODOIST_MCP_URL:-}"` turns it on for
+    /// The server's address. Where it is empty, the server is off: `"${TODOIST_MCP_URL:-}"` turns it on for
     /// whoever sets the variable.
     #[schemars(extend("x-default" = "none: `url` or `command` is needed"))]
     #[schemars(example = &"https://mcp.example.com/")]
@@ -299,11 +375,13 @@ struct Mcp {
     #[schemars(extend("x-type" = "a map from names to texts", "x-default" = "none"))]
     #[schemars(example = json!({ "TODOIST_API_KEY": "${TODOIST_API_KEY:-}" }))]
     env: Option<BTreeMap<String, Option<Text>>>,
-    /// The key to log in with; it is sent as `Authorization: Bearer …`. Keep it out of the file.
+    /// The key to log in with; it is sent as `Authorization: Bearer …`. Keep it out of the file. A server takes
+    /// either this or `user` and `password`; what is empty is not there.
     #[schemars(extend("x-default" = "none"))]
     #[schemars(example = &"${TODOIST_MCP_TOKEN:-}")]
     token: Option<Text>,
-    /// The user to log in as, together with `password`.
+    /// The user to log in as, together with `password` (Basic). A server made by `fly mcp launch` with a user and
+    /// a password wants these.
     #[schemars(extend("x-default" = "none"))]
     #[schemars(example = &"${TODOIST_MCP_USER:-}")]
     user: Option<Text>,
@@ -320,27 +398,34 @@ struct Mcp {
     #[schemars(extend("default" = "runtime"))]
     #[schemars(example = &"provider")]
     via: Option<Via>,
-    /// The only tools that the model sees.
+    /// The only tools of the server that the model sees by themselves. `[]` means none of them: then only your
+    /// `functions` use the server. A function needs no entry here.
     #[schemars(extend("x-default" = "all tools of the server"))]
     #[schemars(example = ["add-tasks", "find-tasks"])]
     allow: Option<Texts>,
-    /// Whether the caller must agree before a tool runs: never, always, or for the tools that are listed.
+    /// Whether the caller is asked aloud and must agree before a tool runs: never, always, or for the tools that
+    /// are listed.
     #[schemars(extend("default" = "never"))]
     #[schemars(example = &"always", example = ["add-tasks"])]
     approval: Option<Approvals>,
     /// How long a tool may take.
-    #[schemars(extend("default" = "20s", "x-range" = "1s to 5m"))]
+    #[schemars(extend("default" = "10s", "x-range" = "1s to 5m"))]
     #[schemars(example = &"8s")]
     timeout: Option<Duration>,
     /// After how long the assistant says something to bridge the wait.
-    #[schemars(extend("default" = "1500ms"))]
+    #[schemars(extend("default" = "1500ms", "x-range" = "200ms to 1m"))]
     #[schemars(example = &"2s")]
     filler_after: Option<Duration>,
+    /// Whether a tool is given up when the caller talks over the assistant.
+    #[schemars(extend("default" = false))]
+    #[schemars(example = true)]
+    stop_on_interruption: Option<Flag>,
     /// Rules for single tools of the server, by the tool's name.
     #[schemars(extend("x-key" = ["TOOL", "add-tasks"], "x-default" = "none"))]
     #[schemars(example = json!({ "add-tasks": { "approval": "always", "fixed": { "project": "inbox" } } }))]
     tools: Option<BTreeMap<String, Option<Tool>>>,
-    /// What the model should know about these tools. It is joined to the instructions where the tool is on.
+    /// What the model should know about these tools. It is joined to the instructions in calls that have a tool of
+    /// this server, and in no other.
     #[schemars(extend("x-default" = "none"))]
     #[schemars(example = &"When the caller wants to remember something, add a task.")]
     instructions: Option<Template>,
@@ -359,15 +444,15 @@ struct Tool {
     #[schemars(example = &"8s")]
     timeout: Option<Duration>,
     /// After how long the assistant says something to bridge the wait.
-    #[schemars(extend("x-default" = "the server's `filler_after`"))]
+    #[schemars(extend("x-default" = "the server's `filler_after`", "x-range" = "200ms to 1m"))]
     #[schemars(example = &"2s")]
     filler_after: Option<Duration>,
-    /// Arguments that always have this value, whatever the model wants.
+    /// Arguments that always have this value; the model does not see them. Only with `via: runtime`.
     #[schemars(extend("x-type" = "a map from names of arguments to any values", "x-default" = "none"))]
     #[schemars(example = json!({ "project": "inbox" }))]
     fixed: Option<BTreeMap<String, Anything>>,
     /// Whether it is given up when the caller talks over the assistant.
-    #[schemars(extend("default" = false))]
+    #[schemars(extend("x-default" = "the server's `stop_on_interruption`"))]
     #[schemars(example = true)]
     stop_on_interruption: Option<Flag>,
 }
@@ -381,33 +466,33 @@ struct Function {
     #[schemars(example = &"Books a table. Ask for the day, the time and the number of guests first.")]
     description: Text,
     /// The arguments that it takes, as a JSON Schema of type `object`.
-    #[schemars(extend("x-default" = "no arguments"))]
+    #[schemars(extend("x-default" = "with `mcp` those of the tool, with `http` none"))]
     #[schemars(example = json!({ "type": "object", "properties": { "guests": { "type": "integer" } }, "required": ["guests"] }))]
     parameters: Option<Parameters>,
     mcp: Option<FunctionMcp>,
     http: Option<Http>,
-    /// Whether the caller must agree before it runs.
-    #[schemars(extend("default" = "never"))]
+    /// Whether the caller is asked aloud and must agree before it runs.
+    #[schemars(extend("x-default" = "with `mcp` as the server says of the tool, else `never`"))]
     #[schemars(example = &"always")]
     approval: Option<Approval>,
     /// How long it may take.
-    #[schemars(extend("default" = "20s", "x-range" = "1s to 5m"))]
+    #[schemars(extend("x-default" = "with `mcp` as the server says of the tool, else `10s`", "x-range" = "1s to 5m"))]
     #[schemars(example = &"8s")]
     timeout: Option<Duration>,
     /// After how long the assistant says something to bridge the wait.
-    #[schemars(extend("default" = "1500ms"))]
+    #[schemars(extend("x-default" = "with `mcp` as the server says of the tool, else `1500ms`", "x-range" = "200ms to 1m"))]
     #[schemars(example = &"2s")]
     filler_after: Option<Duration>,
     /// Whether it is given up when the caller talks over the assistant.
-    #[schemars(extend("default" = false))]
+    #[schemars(extend("x-default" = "with `mcp` as the server says of the tool, else `false`"))]
     #[schemars(example = true)]
     stop_on_interruption: Option<Flag>,
 }
 
-/// Sends the call to a tool of an MCP server.
+/// Sends the call to a tool of an MCP server that is `via: runtime`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(example = json!({ "server": "todoist", "tool": "add-tasks" }))]
+#[schemars(example = json!({ "server": "todoist", "tool": "add-tasks", "fixed": { "project": "inbox" } }))]
 struct FunctionMcp {
     /// The server, by its name under `mcp`.
     #[schemars(extend("x-default" = "none: write it"))]
@@ -417,35 +502,44 @@ struct FunctionMcp {
     #[schemars(extend("x-default" = "none: write it"))]
     #[schemars(example = &"add-tasks")]
     tool: Text,
+    /// Arguments of the tool that always have this value, beside those that the model gives. They come before the
+    /// `fixed` of the server's tool.
+    #[schemars(extend("x-type" = "a map from names of arguments to any values", "x-default" = "none"))]
+    #[schemars(example = json!({ "project": "inbox" }))]
+    fixed: Option<BTreeMap<String, Anything>>,
 }
 
 /// Sends the call as an HTTP request.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(example = json!({ "url": "https://api.example.com/tables", "success": [200, 201], "answer": "/message" }))]
+#[schemars(example = json!({ "url": "https://api.example.com/tables", "success": [200, 201], "answer": "message" }))]
 struct Http {
     /// The request's method.
     #[schemars(extend("default" = "POST"))]
     #[schemars(example = &"GET")]
     method: Option<Method>,
-    /// The address.
+    /// The address. `{{ arguments.NAME }}` puts in what the model gives, and all other names are there as well;
+    /// each value is percent-encoded, so it stays in its place in the path or behind the `?`. The host must be
+    /// written out or come from `${…}`. Where it is empty, the function is off.
     #[schemars(extend("x-default" = "none: write it"))]
-    #[schemars(example = &"https://api.example.com/tables")]
+    #[schemars(example = &"https://api.example.com/tables", example = &"https://api.example.com/tables?from={{ caller.number }}")]
     url: Template,
-    /// Headers of the request.
+    /// Headers of the request. They may speak of `{{ arguments.NAME }}` and of all other names.
     #[schemars(extend("x-type" = "a map from names to texts", "x-default" = "none"))]
     #[schemars(example = json!({ "Authorization": "Bearer ${TABLES_TOKEN:-}" }))]
     headers: Option<BTreeMap<String, Option<Template>>>,
-    /// What is sent.
-    #[schemars(extend("x-default" = "the arguments as a JSON object"))]
-    #[schemars(example = json!({ "source": "phone" }))]
+    /// What is sent, as JSON. Its texts may speak of `{{ arguments.NAME }}` and of all other names. A text that is
+    /// one `{{ … }}` and nothing else keeps its type, so a number stays a number, and is left out where the
+    /// argument is not given.
+    #[schemars(extend("x-default" = "the arguments as a JSON object; nothing with `GET` and `DELETE`"))]
+    #[schemars(example = json!({ "source": "phone", "from": "{{ caller.number }}" }))]
     body: Option<Anything>,
     /// The status codes that mean success.
     #[schemars(extend("x-default" = "200 to 299"))]
     #[schemars(example = [200, 201])]
     success: Option<Codes>,
-    /// Which part of the response is the answer for the model, as a JSON pointer.
+    /// Which part of a JSON response is the answer for the model: names and places, parted by points.
     #[schemars(extend("x-default" = "the whole response"))]
-    #[schemars(example = &"/data/message")]
+    #[schemars(example = &"data.message", example = &"tasks.0.title")]
     answer: Option<Text>,
 }

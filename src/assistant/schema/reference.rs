@@ -34,8 +34,6 @@ struct Key<'a> {
     /// From the top.
     path: Vec<Step>,
     schema: &'a Value,
-    /// A key above it is only checked so far.
-    later: bool,
 }
 
 /// One key on the way to another.
@@ -61,11 +59,10 @@ impl Step {
 
 /// Every key below a map, each before those within it.
 fn collect<'a>(map: &'a Value, path: &mut Vec<Step>, keys: &mut Vec<Key<'a>>) {
-    let later = keys.iter().any(|key| key.later && path.starts_with(&key.path));
     for (name, schema) in properties(map) {
         let depth = path.len();
         path.push(Step::new(name, name, map));
-        keys.push(Key { path: path.clone(), schema, later: later || schema["x-later"] == true });
+        keys.push(Key { path: path.clone(), schema });
         let mut within = schema;
         if let [Value::String(title), Value::String(name)] =
             schema["x-key"].as_array().map_or(&[][..], Vec::as_slice)
@@ -138,11 +135,6 @@ impl Key<'_> {
     fn write(&self, out: &mut String) {
         let depth = if self.path.len() == 1 { "###" } else { "####" };
         let _ = write!(out, "\n{depth} {}\n\n{}\n", self.title(), self.description());
-        if self.schema["x-later"] == true {
-            out.push_str("\n*This version checks it; a later version runs it.*\n");
-        } else if self.later && self.is_map() {
-            out.push_str("\n*Checked, and run by a later version.*\n");
-        }
         let _ = write!(out, "\n- Type: {}\n", self.kind());
         if let Some(words) = self.words() {
             let _ = writeln!(out, "- Allowed: {words}");

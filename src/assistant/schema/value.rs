@@ -67,6 +67,7 @@ values! {
     Approvals = approvals();
     Method = words(&["GET", "POST", "PUT", "PATCH", "DELETE"]);
     Codes = codes();
+    MessageFields = message_fields();
     Anything = json_schema!({ "x-type": "any value" });
     /// A JSON Schema of its own.
     Parameters = json_schema!({ "type": "object", "x-type": "a map: a JSON Schema of type `object`" });
@@ -125,7 +126,7 @@ fn suggested(what: &str, names: Vec<String>) -> Schema {
 }
 
 /// Without quotes YAML makes an integer of it, which we read as it was written.
-fn phone() -> Schema {
+pub fn phone() -> Schema {
     json_schema!({
         "anyOf": [
             { "type": "string", "pattern": PHONE },
@@ -167,6 +168,15 @@ fn approvals() -> Schema {
     let tools = json!({ "type": "array", "items": { "type": "string" } });
     let word = json!({ "enum": ["never", "always"] });
     json_schema!({ "anyOf": [word, tools, expansion()], "x-type": "a word, or a list of the names of tools" })
+}
+
+fn message_fields() -> Schema {
+    let field = json!({ "type": ["object", "null"] });
+    let mut schema = list("a list of names, or a map from names to JSON Schemas", text("a text"));
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.push(json!({ "type": "object", "additionalProperties": field }));
+    }
+    schema
 }
 
 fn codes() -> Schema {

@@ -1,0 +1,384 @@
+//! Which tools a call gets from what an assistant's file says, from what its servers list, and what the owner is told
+//! of the others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use switchboard::assistant::plan::{
+    AskFirst, Errand, Hosted, HttpCall, Listed, Nothing, Plan, Reach, Rule, Server, Supply, Tool, Work,
+};
+use switchboard::assistant::{Facts, Folder, Roster, SourceFile};
+use switchboard::phone::Party;
+use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
+use switchboard::reload::read::read_folder;
+
+const SECRET: &str = "hunter2value";
+
+/// Servers by name, with the names of their tools.
+struct Shelf {
+    tools: BTreeMap<&'static str, Arc<[Listed]>>,
+    texts: bool,
+}
+
+impl Supply for Shelf {
+    fn listed(&self, server: &Server) -> Option<Arc<[Listed]>> {
+        self.tools.get(server.name.as_str()).cloned()
+    }
+
+    fn sends_texts(&self) -> bool {
+        self.texts
+    }
+}
+
+fn listed(name: &str) -> Listed {
+    let schema = json!({"type": "object", "properties": {"title": {"type": "string"}, "project": {"type": "string"}},
+        "required": ["title", "project"]});
+    Listed { name: name.to_owned(), description: format!("Does {name}"), schema: object(schema) }
+}
+
+fn shelf(servers: &[(&'static str, &[&str])]) -> Shelf {
+    let tools =
+        servers.iter().map(|(server, tools)| (*server, tools.iter().map(|name| listed(name)).collect()));
+    Shelf { tools: tools.collect(), texts: true }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn facts(caller: &str) -> Facts {
+    Facts {
+        caller: Party::from_twilio(caller),
+        called: Party::from_twilio("+15550100001"),
+        call: "CA1".to_owned(),
+        now: "2026-03-03T14:05:00Z".parse().unwrap(),
+    }
+}
+
+fn roster(text: &str) -> Roster {
+    let assistants = vec![SourceFile::new("a.yaml", text)];
+    let environment = [("SECRET_VOICE", SECRET), ("GOOD_NUMBER", "+15550177777")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let checked =
+        Roster::check(&Folder { assistants, ..Folder::default() }, &environment.into(), &[provider]);
+    checked.roster.unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// The plan for a caller, and what is off in it.
+fn plan(text: &str, supply: &dyn Supply) -> (Plan, Vec<(String, String)>) {
+    let roster = roster(text);
+    let assistant = roster.by_name("a").unwrap();
+    let facts = facts("+15550109999");
+    (assistant.plan(&facts, supply).unwrap(), assistant.tools_off(&facts, supply))
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.tools.iter().map(|tool| tool.name.as_str()).collect()
+}
+
+fn tool<'a>(plan: &'a Plan, name: &str) -> &'a Tool {
+    plan.tools
+        .iter()
+        .find(|tool| tool.name == name)
+        .unwrap_or_else(|| panic!("no {name} in {:?}", names(plan)))
+}
+
+fn errand(tool: &Tool) -> &Errand {
+    match &tool.work {
+        Work::Errand(errand) => errand,
+        _ => panic!("{} is no errand", tool.name),
+    }
+}
+
+fn told(off: &[(String, String)]) -> Vec<String> {
+    off.iter().map(|(name, why)| format!("{name}: {why}")).collect()
+}
+
+fn everything() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assistants/valid/tools.yaml");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_call_gets_what_the_file_says_and_the_servers_list() {
+    let shelf = shelf(&[
+        ("todoist", &["add-tasks", "find-tasks", "complete-tasks", "delete-tasks"]),
+        ("local", &["find-tasks", "a.b"]),
+        ("login", &["end_call"]),
+    ]);
+    let (plan, off) = plan(&everything(), &shelf);
+    assert_eq!(told(&off), [""; 0]);
+    assert_eq!(
+        names(&plan),
+        [
+            "end_call",
+            "transfer_call",
+            "send_digits",
+            "send_sms",
+            "take_message",
+            "finish",
+            "book_table",
+            "look",
+            "add-tasks",
+            "todoist_find-tasks",
+            "local_find-tasks",
+            "local_a_b",
+            "login_end_call"
+        ]
+    );
+    // Rules: the tool's own before the server's, and the function's before both.
+    let rule = |name: &str| tool(&plan, name).rule;
+    let ms = std::time::Duration::from_millis;
+    let server =
+        Rule { ask_first: false, timeout: ms(8_000), filler_after: ms(2_000), stop_on_interruption: true };
+    assert_eq!(rule("todoist_find-tasks"), server);
+    assert_eq!(rule("add-tasks"), Rule { ask_first: true, stop_on_interruption: false, ..server });
+    let finish =
+        Rule { ask_first: true, timeout: ms(20_000), filler_after: ms(1_000), stop_on_interruption: true };
+    assert_eq!(rule("finish"), finish);
+    assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
+    // What the owner fixes is given, and hidden.
+    let Errand::Mcp { server, tool: own, fixed } = errand(tool(&plan, "add-tasks")) else { panic!() };
+    assert_eq!((server.name.as_str(), own.as_str()), ("todoist", "add-tasks"));
+    assert_eq!(*fixed, object(json!({"project": "inbox"})));
+    let parameters =
+        json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
+    assert_eq!(tool(&plan, "add-tasks").parameters, object(parameters));
+    let Errand::Mcp { tool: own, fixed, .. } = errand(tool(&plan, "finish")) else { panic!() };
+    assert_eq!((own.as_str(), fixed), ("complete-tasks", &object(json!({"notify": false}))));
+    assert_eq!(
+        tool(&plan, "finish").parameters["required"],
+        json!(["title", "project"]),
+        "those of the tool"
+    );
+    // The prompt has the part of each server that has a tool.
+    for part in
+        ["# Tools: todoist\n\nAdd a task for .", "# Tools: local\n\nLocal.", "# Tools: hosted\n\nSearch."]
+    {
+        assert!(plan.instructions.contains(part), "{}", plan.instructions);
+    }
+    // Who may be called, and what is in a message.
+    assert_eq!(
+        tool(&plan, "transfer_call").parameters["properties"]["to"],
+        json!({"type": "string", "enum": ["reception", "boss"],
+            "description": "Whom to put the caller through to. `boss`: Only when it burns"})
+    );
+    let Work::Transfer(targets) = &tool(&plan, "transfer_call").work else { panic!() };
+    let rings: Vec<_> = targets.iter().map(|target| (target.name.as_str(), target.ring.as_secs())).collect();
+    assert_eq!(rings, [("reception", 25), ("boss", 40)]);
+    assert_eq!(tool(&plan, "take_message").parameters["required"], json!(["name", "urgent"]));
+    let Errand::TakeMessage(mailbox) = errand(tool(&plan, "take_message")) else { panic!() };
+    assert_eq!(
+        (mailbox.url.as_str(), mailbox.secret.expose()),
+        ("https://hooks.example.com/messages", SECRET)
+    );
+    // What the model's host does by itself.
+    let [Hosted { label, url, authorization, headers, allowed, ask_first }] = plan.hosted.as_slice() else {
+        panic!()
+    };
+    assert_eq!((label.as_str(), url.as_str()), ("hosted", "https://mcp.example.com/mcp"));
+    assert_eq!(authorization.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["X-Team"]);
+    assert_eq!(allowed.as_deref().unwrap().join(" "), "search fetch drop");
+    assert_eq!(*ask_first, AskFirst::Of(vec!["drop".to_owned(), "fetch".to_owned()]));
+}
+
+#[test]
+fn servers_are_told_with_their_logins() {
+    let roster = roster(&everything());
+    let servers: Vec<_> = roster.by_name("a").unwrap().servers().collect();
+    let names: Vec<&str> = servers.iter().map(|(server, _)| server.name.as_str()).collect();
+    assert_eq!(names, ["todoist", "local", "login"]);
+    assert_eq!(servers[0].1, Some(vec!["add-tasks".to_owned(), "find-tasks".to_owned()]));
+    assert_eq!(servers[1].1, None);
+    let headers = |at: usize| match &servers[at].0.reach {
+        Reach::Url { headers, .. } => {
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>()
+        }
+        Reach::Command { command, env } => {
+            vec![command.join(" "), format!("{}={}", env[0].0, env[0].1.expose())]
+        }
+    };
+    assert_eq!(headers(0), [&format!("authorization: Bearer {SECRET}"), "x-team: desk"]);
+    assert_eq!(headers(1), ["npx -y @example/server", &format!("API_KEY={SECRET}")]);
+    // RFC 7617: `me:hunter2value`.
+    assert_eq!(headers(2), ["authorization: Basic bWU6aHVudGVyMnZhbHVl"]);
+}
+
+#[test]
+fn what_is_off_says_why() {
+    let (full, off) = plan(&everything(), &Nothing);
+    assert_eq!(
+        names(&full),
+        ["end_call", "transfer_call", "send_digits", "take_message", "book_table", "look"]
+    );
+    assert!(!full.instructions.contains("Tools: todoist") && full.instructions.contains("Tools: hosted"));
+    assert_eq!(
+        told(&off),
+        [
+            "send_sms: there are no Twilio credentials: set TWILIO_ACCOUNT_SID, TWILIO_API_KEY and TWILIO_API_SECRET",
+            "finish: `todoist` has not been reached",
+            "todoist: the server has not been reached",
+            "local: the server has not been reached",
+            "login: the server has not been reached",
+        ]
+    );
+    let text = std::fs::read_to_string("tests/assistants/valid/tools-off.yaml").unwrap();
+    let (none, off) = plan(&text, &shelf(&[]));
+    assert_eq!((names(&none), none.hosted.len()), (vec!["end_call", "send_sms"], 0));
+    assert!(!none.instructions.contains("Tools"), "{}", none.instructions);
+    assert_eq!(
+        told(&off),
+        [
+            "transfer_call.reception: its number is empty",
+            "transfer_call.boss: its number is empty",
+            "take_message: its `url` is empty",
+            "create_task: `todoist` is off: its `url` is empty",
+            "look: its `url` is empty",
+            "todoist: its `url` is empty",
+            "half: its `url` is empty",
+            "local: its `command` is empty",
+        ]
+    );
+    let file = "instructions: Hi.\nmcp: { todoist: { url: 'https://mcp.example.com/', allow: [add-task], instructions: Never. },\n  \
+                empty: { url: 'https://mcp.example.com/empty' } }\n\
+                functions: { done: { description: Done, mcp: { server: todoist, tool: finish } } }\n";
+    let (none, off) = plan(file, &shelf(&[("todoist", &["add-tasks", "find-tasks"]), ("empty", &[])]));
+    assert!(none.tools.is_empty() && !none.instructions.contains("Never"));
+    assert_eq!(
+        told(&off),
+        [
+            "done: `finish` is not among the server's tools: it has `add-tasks` and `find-tasks`",
+            "todoist.add-task: `add-task` is not among the server's tools: it has `add-tasks` and `find-tasks`",
+            "empty: the server has no tools",
+        ]
+    );
+}
+
+#[test]
+fn a_function_needs_no_entry_in_allow_and_brings_the_servers_part_of_the_prompt() {
+    let file = "instructions: Hi.\nmcp: { todoist: { url: 'https://mcp.example.com/', allow: [], instructions: Use it. } }\n\
+                functions: { add: { description: Adds, mcp: { server: todoist, tool: add-tasks } } }\n";
+    let (plan, off) = plan(file, &shelf(&[("todoist", &["add-tasks", "find-tasks"])]));
+    assert_eq!((names(&plan), told(&off).len()), (vec!["add"], 0));
+    assert!(plan.instructions.contains("Use it."));
+}
+
+#[test]
+fn a_caller_without_a_number_gets_no_text() {
+    let roster = roster("instructions: Hi.\ncall_control: { send_sms: true }\n");
+    let (assistant, supply) = (roster.by_name("a").unwrap(), shelf(&[]));
+    assert_eq!(names(&assistant.plan(&facts("+15550109999"), &supply).unwrap()), ["send_sms"]);
+    assert!(assistant.plan(&facts("anonymous"), &supply).unwrap().tools.is_empty());
+    let off = assistant.tools_off(&facts("anonymous"), &supply);
+    assert_eq!(told(&off), ["send_sms: the caller's number is not known"]);
+}
+
+#[test]
+fn many_and_large_tools_are_bounded() {
+    let file = "instructions: Hi.\nmcp: { many: { url: 'https://mcp.example.com/' } }\ncall_control: { end_call: true }\n";
+    let with = |count: usize, words: usize| {
+        let tools = (0..count).map(|at| Listed {
+            description: "x".repeat(2_000),
+            schema: object(
+                json!({"properties": {"a": {"type": "string", "description": "y".repeat(words)}}}),
+            ),
+            ..listed(&format!("tool-{at:03}"))
+        });
+        let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
+        plan(file, &shelf)
+    };
+    let (some, off) = with(20, 1_000);
+    assert_eq!((some.tools.len(), off.len()), (21, 0));
+    assert_eq!(some.tools[20].description.chars().count(), 1_024);
+    assert!(some.tools[20].parameters["properties"]["a"].get("description").is_some());
+    let (many, off) = with(200, 100);
+    assert_eq!(many.tools.len(), 121, "what 128 KiB hold of the 128");
+    assert_eq!(many.tools.len() + off.len(), 201);
+    assert!(many.tools[1].parameters["properties"]["a"].get("description").is_none());
+    assert!(told(&off)[0].contains("many.tool-127: a model takes 128 tools at most"), "{:?}", told(&off)[0]);
+    let size: usize =
+        many.tools.iter().map(|t| t.description.len() + json!(t.parameters).to_string().len()).sum();
+    assert!(size < 128 * 1024, "{size}");
+}
+
+#[test]
+fn a_request_knows_the_call() {
+    let (plan, _) = plan(&everything(), &Nothing);
+    let http = |name: &str| -> HttpCall {
+        match errand(tool(&plan, name)) {
+            Errand::Http(call) => call.clone(),
+            _ => panic!("{name} goes elsewhere"),
+        }
+    };
+    let request = http("book_table").request(&object(json!({"guests": 4, "day": "2026-12-24"}))).unwrap();
+    assert_eq!(request.url, "https://api.example.com/days/2026-12-24?from=%2B15550109999");
+    assert_eq!(request.method, "PUT");
+    let body: Value = serde_json::from_str(request.body.as_deref().unwrap()).unwrap();
+    assert_eq!(body, json!({"guests": 4, "who": "?"}));
+    let headers: Vec<_> =
+        request.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
+    assert_eq!(
+        headers,
+        [
+            &format!("Authorization: Bearer {SECRET}"),
+            "X-Day: Thursday, 24 December 2026",
+            "content-type: application/json"
+        ]
+    );
+    // A filter that does not take what the model gave is an answer to the model, without the value.
+    let refused = http("book_table").request(&object(json!({"guests": 4, "day": "soon"}))).unwrap_err();
+    assert!(refused.starts_with("The headers of the request cannot be written: `date` takes"), "{refused}");
+    assert_eq!(http("look").request(&Map::new()).unwrap().url, "https://api.example.com/CA1");
+    assert_eq!(http("book_table").part(&json!({"tables": [{"name": "Two"}]})), Some(json!("Two")));
+}
+
+#[test]
+fn the_shipped_todoist_blocks_are_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let provider = [Arc::new(Provider::openai(OPENAI_REALTIME_URL, None))];
+    let on = [("TODOIST_MCP_URL", "https://mcp.example.com/"), ("TODOIST_MCP_TOKEN", SECRET)];
+    let environment = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let example = std::fs::read_to_string(root.join("docs/examples/todoist-functions.yaml")).unwrap();
+    let example =
+        Folder { assistants: vec![SourceFile::new("todoist-functions.yaml", example)], ..Folder::default() };
+    let shelf = shelf(&[(
+        "todoist",
+        &["add-tasks", "find-tasks", "find-tasks-by-date", "complete-tasks", "user-info"],
+    )]);
+    let check = |folder: &Folder, pairs: &[(&str, &str)]| {
+        let checked = Roster::check(folder, &environment(pairs), &provider);
+        assert_eq!(switchboard::problem::plain(&checked.problems()), "");
+        checked.roster.unwrap()
+    };
+    let planned = |roster: &Roster, name: &str| {
+        roster.by_name(name).unwrap().plan(&facts("+15550109999"), &shelf).unwrap()
+    };
+    // Off where nothing is set, also where only a login is left over.
+    let shipped = read_folder(&root.join("assistants")).unwrap();
+    for pairs in [&[][..], &[("TODOIST_MCP_PASSWORD", SECRET)]] {
+        let plan = planned(&check(&shipped, pairs), "personal");
+        assert_eq!((names(&plan), plan.instructions.contains("Todoist")), (vec!["end_call"], false));
+        assert_eq!(names(&planned(&check(&example, pairs), "todoist-functions")), ["end_call"]);
+    }
+    let words = [on[0], on[1], ("TODOIST_INSTRUCTIONS", "Use {{ braces }}.")];
+    let plan = planned(&check(&shipped, &words), "personal");
+    assert_eq!(names(&plan), ["end_call", "add-tasks", "find-tasks", "find-tasks-by-date", "complete-tasks"]);
+    assert!(plan.instructions.contains("# Tools: todoist\n\nUse {{ braces }}."), "{}", plan.instructions);
+    let plan = planned(&check(&example, &on), "todoist-functions");
+    assert_eq!(names(&plan), ["end_call", "create_task", "get_tasks"]);
+    let login = [on[0], ("TODOIST_MCP_USER", "me"), ("TODOIST_MCP_PASSWORD", SECRET)];
+    check(&shipped, &login);
+    // One word hands the server to the model's host.
+    let mut hosted = shipped.clone();
+    let personal = hosted.assistants.iter_mut().find(|file| file.path.ends_with("personal.yaml")).unwrap();
+    let text = String::from_utf8(personal.bytes.clone()).unwrap();
+    personal.bytes = text.replace("via: runtime", "via: provider").into_bytes();
+    let plan = planned(&check(&hosted, &on), "personal");
+    assert_eq!((names(&plan), plan.hosted.len()), (vec!["end_call"], 1));
+}
