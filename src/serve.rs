@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -130,6 +131,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         });
     }
     let watching = stop.child_token();
+    listening.spawn(follow(tools.clone(), keeper.roster(), watching.clone()));
     if let Some(reload) = reload {
         match reload.from {
             From::Disk(dir) => {
@@ -198,6 +200,18 @@ fn account(
         },
     };
     Account::new(&settings.twilio_api_url, sid, user, password.clone(), tls).map(Some)
+}
+
+/// Has the tools' servers be those of the roster in force, from now on.
+async fn follow(tools: Arc<Tools>, mut roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) {
+    loop {
+        let current = roster.borrow_and_update().clone();
+        tools.keep(current.iter().flat_map(|assistant| assistant.servers()));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = roster.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// Where an assistant's messages go: its plan says so, whoever calls.

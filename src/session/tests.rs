@@ -257,6 +257,8 @@ fn errand_at(url: String) -> crate::assistant::plan::Errand {
         body: None,
         success: Vec::new(),
         answer: None,
+        parameters: serde_json::Map::new(),
+        known: Default::default(),
     })
 }
 

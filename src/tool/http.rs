@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::Done;
 use crate::assistant::plan::HttpCall;
-use crate::secret::Secret;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -49,7 +48,7 @@ impl Web {
 
     /// Makes the request with the model's arguments.
     pub async fn run(&self, call: &HttpCall, arguments: &Map<String, Value>) -> Done {
-        let (method, request) = match prepared(call, arguments) {
+        let (method, request) = match call.request(arguments) {
             Ok(request) => match Method::from_bytes(request.method.as_bytes()) {
                 Ok(method) => (method, request),
                 Err(_) => return Done::failed("bad_request", NOT_MADE),
@@ -116,7 +115,7 @@ fn answer(call: &HttpCall, body: Vec<u8>) -> Done {
         return Done::well(DONE);
     }
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) => match part(call, &value) {
+        Ok(value) => match call.part(&value) {
             Some(Value::String(text)) => Done::well(cut(&text)),
             Some(value) => Done::well(cut(&value.to_string())),
             None => Done::failed("nothing_there", NOTHING_THERE),
@@ -133,36 +132,4 @@ fn cut(text: &str) -> String {
     }
     let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     format!("{} … (the rest is left out)", &text[..end])
-}
-
-/// A request, ready to be made.
-struct HttpRequest {
-    method: String,
-    url: String,
-    headers: Vec<(String, Secret)>,
-    body: Option<String>,
-}
-
-/// The owner's request with the model's arguments in it. An error is a sentence for the model.
-fn prepared(call: &HttpCall, arguments: &Map<String, Value>) -> Result<HttpRequest, String> {
-    let mut headers = call.headers.clone();
-    let body = match (&call.body, call.method.as_str()) {
-        (Some(body), _) => Some(body.to_string()),
-        (None, "GET" | "DELETE") => None,
-        (None, _) => Some(Value::Object(arguments.clone()).to_string()),
-    };
-    if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        headers.push(("content-type".to_owned(), Secret::new("application/json")));
-    }
-    Ok(HttpRequest { method: call.method.clone(), url: call.url.clone(), headers, body })
-}
-
-/// The part of the answer that the owner named, such as `tasks.0.title`.
-fn part(call: &HttpCall, value: &Value) -> Option<Value> {
-    let Some(path) = &call.answer else { return Some(value.clone()) };
-    let part = path.split('.').try_fold(value, |value, key| match value {
-        Value::Array(list) => key.parse::<usize>().ok().and_then(|at| list.get(at)),
-        value => value.get(key),
-    });
-    part.cloned()
 }

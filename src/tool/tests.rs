@@ -146,6 +146,8 @@ fn function(method: &str, url: String) -> HttpCall {
         body: None,
         success: Vec::new(),
         answer: None,
+        parameters: Map::new(),
+        known: Default::default(),
     }
 }
 

@@ -109,7 +109,8 @@ async fn a_message_outlives_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_house_waits_for_a_message_that_is_nowhere_else() {
-    let mut owner = Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
+    let mut owner =
+        Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
     let town = town(&owner, message(), &[]).await;
     let phone = town.dial(town.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
@@ -118,7 +119,8 @@ async fn the_end_of_the_house_waits_for_a_message_that_is_nowhere_else() {
     phone.hang_up();
     finished(phone).await;
     town.quit().await;
-    let rest = [owner.try_next(), owner.try_next()].map(|came| came.expect("it was delivered before the end"));
+    let rest =
+        [owner.try_next(), owner.try_next()].map(|came| came.expect("it was delivered before the end"));
     assert!(rest.iter().all(|came| came.header("webhook-id") == first.header("webhook-id")));
 }
 
@@ -166,7 +168,8 @@ async fn lateness(does: Does) -> Vec<Duration> {
         finished(phone).await;
         assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
     }
-    let mut late: Vec<Duration> = town.model.sessions().iter().flat_map(|session| session.latencies.clone()).collect();
+    let mut late: Vec<Duration> =
+        town.model.sessions().iter().flat_map(|session| session.latencies.clone()).collect();
     late.sort();
     town.quit().await;
     late

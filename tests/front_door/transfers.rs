@@ -56,12 +56,17 @@ fn told(session: &SessionLog) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
-    for (status, told_so) in [("no-answer", "Nobody answered"), ("busy", "busy"), ("failed", "could not be reached")] {
+    for (status, told_so) in
+        [("no-answer", "Nobody answered"), ("busy", "busy"), ("failed", "could not be reached")]
+    {
         let mut town = Town::open(FILE, model(vec![transfer(), goodbye()])).await;
         let mut phone = town.dial(dials(&town, status, 200));
         ask(&phone).await;
         phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
-        phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.expect("it comes back");
+        phone
+            .wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. }))
+            .await
+            .expect("it comes back");
         ask(&phone).await;
         let record = finished(phone).await;
         record.assert_clean();
