@@ -302,10 +302,8 @@ impl World {
                 self.requested.insert(id.clone());
                 self.asked = false;
             }
-            Event::ApprovalRequested { id, .. } => {
-                if self.known_approvals.insert(id.clone()) {
-                    self.approvals.insert(id.clone());
-                }
+            Event::ApprovalRequested { id, .. } if self.known_approvals.insert(id.clone()) => {
+                self.approvals.insert(id.clone());
             }
             Event::ToolFinished { id, .. } => {
                 self.running.remove(id);

@@ -1,13 +1,14 @@
 //! What the model is told, by dialect.
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::assistant::plan::{AskFirst, Effort, Hosted, Nothing, Transcription};
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnsBy;
 use crate::phone::Party;
-use crate::provider::Provider;
+use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
 
