@@ -125,20 +125,25 @@ fn plans() -> impl Strategy<Value = Plan> {
             plan.turn_taking.interruptions = interruptions;
             plan.limits.call = Duration::from_secs(90);
             plan.tools = tools();
-            plan.hosted = vec![Hosted {
-                label: "crm".to_owned(),
-                url: "https://mcp.example.com".to_owned(),
-                authorization: None,
-                headers: Vec::new(),
-                allowed: None,
-                ask_first: AskFirst::Of(vec!["erase".to_owned()]),
-            }];
+            plan.hosted = servers();
             let mut provider = plan.provider.as_ref().clone();
             provider.abilities.interrupts_by_itself = itself;
             plan.provider = Arc::new(provider);
             plan
         },
     )
+}
+
+/// A server of the model's host, one of whose tools needs a yes.
+fn servers() -> Vec<Hosted> {
+    vec![Hosted {
+        label: "crm".to_owned(),
+        url: "https://mcp.example.com".to_owned(),
+        authorization: None,
+        headers: Vec::new(),
+        allowed: None,
+        ask_first: AskFirst::Of(vec!["erase".to_owned()]),
+    }]
 }
 
 /// One tool of each kind.
@@ -289,17 +294,16 @@ impl World {
             }
             // Where nobody told that it started.
             Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
-            Event::ResponseEnded { response, .. } if self.active.as_ref() == Some(response) => {
-                self.active = None;
+            Event::ResponseEnded { response, .. } => {
+                self.asked = false;
+                self.active.take_if(|active| active == response);
             }
             Event::ToolRequested { id, .. } => {
                 self.requested.insert(id.clone());
                 self.asked = false;
             }
-            Event::ApprovalRequested { id, .. } => {
-                if self.known_approvals.insert(id.clone()) {
-                    self.approvals.insert(id.clone());
-                }
+            Event::ApprovalRequested { id, .. } if self.known_approvals.insert(id.clone()) => {
+                self.approvals.insert(id.clone());
             }
             Event::ToolFinished { id, .. } => {
                 self.running.remove(id);
@@ -409,7 +413,9 @@ proptest! {
 #[test]
 fn memory_is_bounded() {
     let start = Instant::now();
-    let mut call = Call::new(Arc::new(plan()));
+    let mut plan = plan();
+    (plan.tools, plan.hosted) = (tools(), servers());
+    let mut call = Call::new(Arc::new(plan));
     let mut out = Vec::new();
     call.handle(Event::StreamStarted, start, &mut out);
     call.handle(Event::ModelReady, start, &mut out);
@@ -426,6 +432,19 @@ fn memory_is_bounded() {
             Event::ToolRequested {
                 id: format!("c{n}").as_str().into(),
                 name: "x".into(),
+                arguments: "{}".to_owned().into(),
+                response: id.clone(),
+            },
+            Event::ToolRequested {
+                id: format!("d{n}").as_str().into(),
+                name: if n % 2 == 0 { "slow" } else { "careful" }.into(),
+                arguments: format!("{{\"n\":{n}}}").into(),
+                response: id.clone(),
+            },
+            Event::HostedStarted { item: format!("h{n}").as_str().into(), response: id.clone() },
+            Event::ApprovalRequested {
+                id: format!("a{n}").as_str().into(),
+                tool: "crm/find".into(),
                 arguments: "{}".to_owned().into(),
                 response: id.clone(),
             },

@@ -1,7 +1,8 @@
-//! The model's socket: OpenAI Realtime in, the call's events out. What the plan makes of a session is built in
-//! `configure.rs`.
+//! The model's socket: OpenAI Realtime in, the call's events out. How it is opened is in `connect.rs`, and what the
+//! plan makes of a session in `configure.rs`.
 
 mod configure;
+mod connect;
 mod listing;
 
 use std::collections::VecDeque;
@@ -13,14 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::now;
 use super::outbox::Outbox;
@@ -28,13 +25,12 @@ use crate::assistant::plan::Plan;
 use crate::audio::Chunk;
 use crate::call::{
     EndReason, Event, Fault, Line, Loss, NotTaken, Oddity, Outcome, Request, Truncation, TurnsBy, Who,
-    turns_at_start,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
-use crate::provider::{Auth, Dialect};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
 pub use configure::session;
+use connect::{Socket, configure, open, until_created};
 use listing::Listing;
 
 /// How long one attempt to connect and be configured may take.
@@ -48,13 +44,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// 8 KiB: the library's default of 128 KiB is filled with zeros at reads, and costs most of the CPU and memory.
-const READ_BUFFER: usize = 8 * 1024;
-
 /// A configured session of the model.
 #[derive(Debug)]
 pub struct ModelLink {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     plan: Arc<Plan>,
     outbox: Outbox<u64, Message>,
     /// Bytes of the caller's audio that wait.
@@ -432,133 +425,6 @@ impl ModelLink {
         self.events.push_back(ModelStep::Event(usage));
         self.events.push_back(ModelStep::Event(Event::ResponseEnded { response, outcome }));
     }
-}
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, NotConnected> {
-    let mut request = address(&plan.provider.url, &plan.model)
-        .and_then(|url| url.into_client_request().ok())
-        .ok_or(NotConnected::BadUrl)?;
-    if let Some(key) = &plan.provider.key {
-        let (name, value) = match &plan.provider.auth {
-            Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
-            Auth::Header(name) => (name.as_str(), key.expose().to_owned()),
-        };
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| NotConnected::Refused("the key is not ASCII".to_owned()))?;
-        value.set_sensitive(true);
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotConnected::BadUrl)?;
-        request.headers_mut().insert(name, value);
-    }
-    let uri = request.uri();
-    let secure = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or(NotConnected::BadUrl)?.trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let unreachable = |error: std::io::Error| NotConnected::Unreachable(error.kind().to_string());
-    let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(realtime::MAX_MESSAGE))
-        .max_frame_size(Some(realtime::MAX_MESSAGE));
-    let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
-    match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => Err(NotConnected::Status(response.status().as_u16())),
-        Err(WsError::Io(error)) => Err(unreachable(error)),
-        Err(WsError::Tls(_)) => Err(NotConnected::Unreachable("TLS failed".to_owned())),
-        Err(_) => Err(NotConnected::Unreachable("no WebSocket there".to_owned())),
-    }
-}
-
-/// The provider's endpoint with `model` in its query.
-fn address(url: &str, model: &str) -> Option<String> {
-    let mut url = url::Url::parse(url).ok()?;
-    if !url.query_pairs().any(|(name, _)| name == "model") {
-        url.query_pairs_mut().append_pair("model", model);
-    }
-    Some(url.into())
-}
-
-/// Waits until the session exists: that the socket opened proves nothing.
-async fn until_created(socket: &mut Socket, dialect: Dialect) -> Result<(), NotConnected> {
-    loop {
-        let frame = next(socket, NotConnected::Refused).await?;
-        match realtime::parse(&frame) {
-            Ok(Incoming::SessionCreated) => return Ok(()),
-            // xAI may tell of its conversation, and of nothing else.
-            Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(()),
-            Ok(Incoming::Error(error)) => {
-                let passing = [&error.code, &error.kind].into_iter().flatten().any(|word| {
-                    matches!(
-                        &**word,
-                        "server_error" | "internal_error" | "rate_limit_exceeded" | "rate_limit_error"
-                    )
-                });
-                let what = described(&error);
-                return Err(if passing {
-                    NotConnected::Unreachable(what)
-                } else {
-                    NotConnected::Refused(what)
-                });
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-}
-
-/// Sends the configuration; where it is refused, once more without its optional fields. True when that was needed.
-async fn configure(socket: &mut Socket, plan: &Plan) -> Result<bool, NotConnected> {
-    for plainer in [false, true] {
-        let update = realtime::session_update(&session(plan, turns_at_start(plan), plainer));
-        let unreachable = |_| NotConnected::Unreachable("the socket closed".to_owned());
-        socket.send(Message::Text(update.into())).await.map_err(unreachable)?;
-        loop {
-            let frame = next(socket, NotConnected::Misconfigured).await?;
-            match realtime::parse(&frame) {
-                Ok(Incoming::SessionUpdated { mulaw: false }) => {
-                    let what = "it does not take and give G.711 mu-law";
-                    return Err(NotConnected::Misconfigured(what.to_owned()));
-                }
-                Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(plainer),
-                Ok(Incoming::Error(error)) if plainer || error.code.as_deref().is_some_and(is_final) => {
-                    return Err(NotConnected::Misconfigured(described(&error)));
-                }
-                Ok(Incoming::Error(error)) => {
-                    tracing::warn!(
-                        error = described(&error),
-                        "The session's configuration was refused; trying without its optional fields"
-                    );
-                    break;
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-    unreachable!("the second round returns")
-}
-
-/// The next text frame. A close that says why is `refused`.
-async fn next(socket: &mut Socket, refused: impl Fn(String) -> NotConnected) -> Result<Bytes, NotConnected> {
-    loop {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => return Ok(Bytes::from(text)),
-            Some(Ok(Message::Close(Some(close)))) if is_refusal(close.code.into()) => {
-                return Err(refused(format!("closed with {}", u16::from(close.code))));
-            }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                return Err(NotConnected::Unreachable("the socket closed".to_owned()));
-            }
-            Some(Ok(_)) => {}
-        }
-    }
-}
-
-/// Codes with which a provider closes on who connects. 1008 is how servers say it that have none of their own.
-fn is_refusal(code: u16) -> bool {
-    code == 1008 || (3000..5000).contains(&code)
 }
 
 fn wording(request: &Request) -> String {

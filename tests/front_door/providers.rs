@@ -274,6 +274,7 @@ fn the_pages_tables_are_those_of_the_code() {
         row("noise_reduction", "`true`, `false`", &|a| yes(a.noise_reduction)),
         row("truncates", "`true`, `false`", &|a| yes(a.truncates)),
         row("interrupts", "`true`, `false`", &|a| yes(a.interrupts_by_itself)),
+        row("hosted_mcp", "`true`, `false`", &|a| yes(a.hosted_mcp)),
         row("session", "`60m`, `2h`", &|a| format!("{}m", a.session_limit.as_secs() / 60)),
     ];
     let end = |shutdown: &Option<(std::borrow::Cow<'static, str>, std::borrow::Cow<'static, str>)>| {

@@ -203,6 +203,26 @@ fn what_is_said_to_a_parked_call_is_heard_by_nobody() {
 }
 
 #[test]
+fn nothing_is_known_of_the_way_to_a_phone_that_came_back() {
+    let mut script = parked();
+    script.extend([
+        At(ms(9_000)),
+        not_taken(),
+        At(ms(9_200)),
+        echo(2), // 200 ms there and back; before, it was 30
+        started("r2"),
+        audio_in("r2", "b", 400),
+        audio_in("r2", "b", 400),
+        At(ms(9_800)),
+        echo(3),
+        At(ms(9_850)),
+        speaks(),
+    ]);
+    let text = play(script);
+    assert!(text.contains("Truncate(b 650ms)"), "{text}");
+}
+
+#[test]
 fn keys_are_pressed_once_all_is_heard() {
     insta::assert_snapshot!(play(vec![
         started("r1"),

@@ -1,13 +1,15 @@
 //! What the model is told, by dialect.
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::*;
-use crate::assistant::plan::{Effort, Nothing, Transcription};
+use crate::assistant::plan::{AskFirst, Effort, Hosted, Nothing, Transcription};
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnsBy;
 use crate::phone::Party;
-use crate::provider::Provider;
+use crate::provider::{Dialect, Provider};
+use crate::secret::Secret;
 use crate::yaml::SourceFile;
 
 /// A plan with everything in it, for a provider of this dialect that takes it all.
@@ -26,6 +28,7 @@ fn plan(dialect: Dialect) -> Plan {
     let mut plan = roster.by_name("clinic").unwrap().plan(&facts, &Nothing).unwrap();
     provider.dialect = dialect;
     provider.abilities.temperature = Some(0.0..=2.0);
+    provider.abilities.hosted_mcp = true;
     plan.provider = Arc::new(provider);
     plan.temperature = Some(0.7);
     plan.reasoning = Some(Effort::High);
@@ -80,5 +83,163 @@ fn a_line_of_the_assistants_has_the_dialects_own_type() {
     {
         let line: Value = serde_json::from_str(&configure::assistant_text(&plan(dialect), "Hello.")).unwrap();
         assert_eq!(line["item"]["content"][0], json!({"type": kind, "text": "Hello."}), "{dialect:?}");
+    }
+}
+
+/// A server that the host asks by itself, and one with everything.
+fn servers() -> Vec<Hosted> {
+    let plain = Hosted {
+        label: "crm".to_owned(),
+        url: "https://crm.example.com/mcp".to_owned(),
+        authorization: None,
+        headers: Vec::new(),
+        allowed: None,
+        ask_first: AskFirst::Never,
+    };
+    let full = Hosted {
+        label: "todoist".to_owned(),
+        url: "https://todo.example.com/mcp".to_owned(),
+        authorization: Some(Secret::new("t-1")),
+        headers: vec![("X-Tenant".to_owned(), Secret::new("7"))],
+        allowed: Some(vec!["find".to_owned(), "make".to_owned()]),
+        ask_first: AskFirst::Of(vec!["make".to_owned()]),
+    };
+    vec![plain, full]
+}
+
+#[test]
+fn servers_of_the_host_are_named_only_where_it_asks_them() {
+    for dialect in Dialect::ALL {
+        let mut plan = plan(dialect);
+        plan.hosted = servers();
+        let named = |plan: &Plan, plainer| {
+            let session = session(plan, TurnsBy::Model, plainer);
+            let tools = session["tools"].as_array().unwrap().clone();
+            tools.into_iter().filter(|tool| tool["type"] == "mcp").collect::<Vec<_>>()
+        };
+        assert_eq!(
+            named(&plan, false),
+            [
+                json!({
+                    "type": "mcp", "server_label": "crm", "server_url": "https://crm.example.com/mcp",
+                    "require_approval": "never",
+                }),
+                json!({
+                    "type": "mcp", "server_label": "todoist", "server_url": "https://todo.example.com/mcp",
+                    "authorization": "t-1", "headers": {"X-Tenant": "7"}, "allowed_tools": ["find", "make"],
+                    "require_approval": {
+                        "always": {"tool_names": ["make"]}, "never": {"tool_names": ["find"]},
+                    },
+                }),
+            ],
+            "{dialect:?}"
+        );
+        assert!(named(&plan, true).is_empty(), "a refused configuration is tried again without them");
+        let mut provider = Provider::clone(&plan.provider);
+        provider.abilities.hosted_mcp = false;
+        plan.provider = Arc::new(provider);
+        assert!(named(&plan, false).is_empty(), "{dialect:?}");
+    }
+    let always = Hosted { ask_first: AskFirst::Always, ..servers().remove(0) };
+    let mut plan = plan(Dialect::Ga);
+    plan.hosted = vec![always];
+    assert_eq!(session(&plan, TurnsBy::Model, false)["tools"][1]["require_approval"], "always");
+}
+
+/// A link whose other end is in the test's hands.
+async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<TcpStream>) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut plan = plan;
+    let mut provider = Provider::clone(&plan.provider);
+    provider.url = format!("ws://{}", listener.local_addr().unwrap());
+    plan.provider = Arc::new(provider);
+    let server = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+        socket.send(Message::Text(r#"{"type":"session.created","session":{}}"#.into())).await.unwrap();
+        socket.next().await.unwrap().unwrap();
+        socket.send(Message::Text(r#"{"type":"session.updated","session":{}}"#.into())).await.unwrap();
+        socket
+    };
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let (link, socket) = tokio::join!(ModelLink::connect(Arc::new(plan), Arc::new(tls)), server);
+    (link.unwrap(), socket)
+}
+
+#[tokio::test]
+async fn what_the_model_wants_done_reaches_the_call() {
+    let mut plan = plan(Dialect::Ga);
+    plan.hosted = servers();
+    let (mut link, mut socket) = linked(plan).await;
+    let frames = [
+        r#"{"type":"response.created","response":{"id":"r1"}}"#,
+        r#"{"type":"response.output_item.done","response_id":"r1","item":{"type":"function_call","call_id":"c1","name":"find","arguments":"{\"a\":1}"}}"#,
+        // Some tell of a host's tool in the conversation alone.
+        r#"{"type":"conversation.item.added","item":{"id":"mcp_1","type":"mcp_call","name":"find","output":null}}"#,
+        r#"{"type":"response.mcp_call.failed","item_id":"mcp_1"}"#,
+        r#"{"type":"conversation.item.done","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}}"#,
+        r#"{"type":"response.done","response":{"id":"r1","status":"completed","output":[
+            {"type":"function_call","call_id":"c1","name":"find","arguments":"{\"a\":1}"},
+            {"id":"mcp_1","type":"mcp_call","output":null},
+            {"id":"mcp_2","type":"mcp_call","output":"x"},
+            {"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}]}}"#,
+    ];
+    for frame in frames {
+        socket.send(Message::Text(frame.into())).await.unwrap();
+    }
+    let mut told = Vec::new();
+    loop {
+        let ModelStep::Event(event) = timeout(Duration::from_secs(5), link.step()).await.unwrap() else {
+            panic!("an event")
+        };
+        if let Event::ToolRequested { arguments, .. } = &event {
+            assert_eq!(arguments.expose(), r#"{"a":1}"#);
+        }
+        let last = matches!(event, Event::ResponseEnded { .. });
+        told.push(format!("{event:?}"));
+        if last {
+            break;
+        }
+    }
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[tokio::test]
+async fn what_the_call_wants_said_of_tools_reaches_the_model() {
+    for dialect in Dialect::ALL {
+        let (mut link, mut socket) = linked(plan(dialect)).await;
+        link.answer_approval(&"mcpr_1".into(), false, "Ask first.");
+        link.say(&Request::Filler);
+        link.say(&Request::CheckCaller);
+        link.tell(&Line::NotTaken { target: "reception".to_owned(), why: NotTaken::Busy });
+        let mut read = async || {
+            let frame = tokio::select! {
+                frame = socket.next() => frame.unwrap().unwrap(),
+                step = link.step() => panic!("{step:?}"),
+            };
+            serde_json::from_str::<Value>(frame.to_text().unwrap()).unwrap()
+        };
+        let approval = read().await;
+        assert_eq!(
+            approval["item"],
+            json!({
+                "type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": false,
+                "reason": "Ask first.",
+            })
+        );
+        let filler = read().await;
+        let none = if dialect == Dialect::Xai { Value::Null } else { json!("none") };
+        assert_eq!(filler["response"]["tool_choice"], none, "{dialect:?}");
+        let instructions = filler["response"]["instructions"].as_str().unwrap();
+        assert!(instructions.contains("Be kind.") && instructions.contains("takes a moment"));
+        let check = read().await;
+        assert_eq!(check["response"]["tool_choice"], Value::Null, "any other may call tools");
+        let news = read().await;
+        let text = "The call was passed on to reception, but the line was busy. The caller is back with you.";
+        assert_eq!(news["item"]["content"][0]["text"], text);
     }
 }

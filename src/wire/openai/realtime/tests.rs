@@ -1,0 +1,145 @@
+//! Frames both ways, against those of the reference.
+
+use super::*;
+
+fn reading(text: &str) -> Result<Incoming<'static>, BadEvent> {
+    parse(Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes()))))
+}
+
+fn all(frames: &str) -> String {
+    let read = frames.lines().map(|line| {
+        let kind = serde_json::from_str::<Value>(line).expect(line)["type"].to_string();
+        format!("{kind} {:?}", reading(line).expect(line))
+    });
+    read.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_event_of_the_reference_is_read() {
+    let read = all(include_str!("../../../../tests/frames/realtime-incoming.jsonl"));
+    insta::assert_snapshot!(read);
+}
+
+#[test]
+fn the_beta_is_understood() {
+    let read = all(include_str!("../../../../tests/frames/realtime-incoming-beta.jsonl"));
+    assert!(!read.contains("Unknown"), "{read}");
+    insta::assert_snapshot!(read);
+}
+
+#[test]
+fn xai_is_understood() {
+    let read = all(include_str!("../../../../tests/frames/realtime-incoming-xai.jsonl"));
+    assert!(!read.contains("Unknown"), "{read}");
+    insta::assert_snapshot!(read);
+}
+
+#[test]
+fn the_beta_is_spoken() {
+    let both = Some(&["text", "audio"][..]);
+    let ours = [
+        assistant_text_of_beta("Hello."),
+        response_create("c9", None, both, false),
+        response_create("c10", Some("Say \"hi\"."), both, false),
+    ];
+    let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
+    let reference = include_str!("../../../../tests/frames/realtime-outgoing-beta.jsonl");
+    let theirs: Vec<Value> = reference.lines().map(value).collect();
+    assert_eq!(ours.iter().map(|frame| value(frame)).collect::<Vec<_>>(), theirs);
+}
+
+#[test]
+fn our_events_are_those_of_the_reference() {
+    let ours = [
+        append(&Chunk::from_base64("////".into()).unwrap()),
+        cancel("resp_X"),
+        truncate("item_A", 1480),
+        function_output("call_1", r#"{"state":"shipped"}"#),
+        user_text("Caller pressed 5."),
+        assistant_text("Hello."),
+        response_create("c9", None, None, false),
+        response_create("c10", Some("Say \"hi\"."), None, false),
+        response_create("c11", Some("Say \"hi\"."), None, true),
+        approval("mcpr_1", true, "x"),
+        approval("mcpr_2", false, "Ask first."),
+    ];
+    let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
+    let reference = include_str!("../../../../tests/frames/realtime-outgoing.jsonl");
+    assert_eq!(
+        ours.iter().map(|frame| value(frame)).collect::<Vec<_>>(),
+        reference.lines().map(value).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_nobody_knows_never_fails() {
+    for (what, text, expected) in [
+        ("an event", r#"{"type":"response.smell.delta","delta":{"x":[1]}}"#, Incoming::Unknown),
+        ("a type in another event's field", r#"{"type":"x.y","item_id":7,"response":[]}"#, Incoming::Unknown),
+        ("an error without a body", r#"{"type":"error"}"#, {
+            Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None })
+        }),
+        (
+            "an error with a code of another type",
+            r#"{"type":"error","error":{"code":7,"param":["a"],"message":"x"}}"#,
+            Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None }),
+        ),
+        (
+            "a status and an output nobody knows",
+            r#"{"type":"response.done","response":{"id":"r","status":"pondered","output":[{"type":"dream"}],"usage":7}}"#,
+            Incoming::ResponseDone(ResponseDone {
+                response: "r".into(),
+                status: Status::Completed,
+                failure: None,
+                calls: vec![],
+                approvals: vec![],
+                hosted: vec![],
+                tokens_in: 0,
+                tokens_out: 0,
+            }),
+        ),
+    ] {
+        assert_eq!(reading(text), Ok(expected), "{what}");
+    }
+    for bad in ["", "hello", "[]", r#"{"type":7}"#, r#"{"type":"response.created","response":{}}"#] {
+        assert_eq!(reading(bad), Err(BadEvent), "{bad}");
+    }
+}
+
+#[test]
+fn a_call_cut_by_an_interruption_is_none() {
+    let cut = r#"{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","status":"incomplete","call_id":"c","name":"n","arguments":"{\"a"}}"#;
+    assert_eq!(reading(cut), Ok(Incoming::Working));
+}
+
+#[test]
+fn tools_of_the_host_are_read() {
+    let frames = [
+        r#"{"type":"conversation.item.added","item":{"id":"mcpl_1","type":"mcp_list_tools","server_label":"crm","tools":[]}}"#,
+        r#"{"type":"mcp_list_tools.in_progress","item_id":"mcpl_1"}"#,
+        r#"{"type":"mcp_list_tools.completed","item_id":"mcpl_1"}"#,
+        r#"{"type":"conversation.item.done","item":{"id":"mcpl_1","type":"mcp_list_tools","server_label":"crm","tools":[{"name":"find","input_schema":{}},{"name":"make","description":"x","input_schema":{}}]}}"#,
+        r#"{"type":"mcp_list_tools.failed","item_id":"mcpl_1"}"#,
+        r#"{"type":"response.output_item.added","response_id":"r","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"","approval_request_id":null,"output":null,"error":null}}"#,
+        r#"{"type":"conversation.item.added","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"","output":null,"error":null}}"#,
+        r#"{"type":"response.mcp_call_arguments.done","item_id":"mcp_1","arguments":"{}"}"#,
+        r#"{"type":"response.mcp_call.in_progress","item_id":"mcp_1","output_index":0}"#,
+        r#"{"type":"response.mcp_call.completed","item_id":"mcp_1","output_index":0}"#,
+        r#"{"type":"response.mcp_call.failed","item_id":"mcp_1","output_index":0}"#,
+        r#"{"type":"response.output_item.done","response_id":"r","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"{}","output":"[]","error":null}}"#,
+        r#"{"type":"conversation.item.done","item":{"id":"mcp_1","type":"mcp_call","server_label":"crm","name":"find","arguments":"{}","output":null,"error":{"type":"http_error","code":502}}}"#,
+        r#"{"type":"response.output_item.done","response_id":"r","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{\"a\":1}"}}"#,
+        r#"{"type":"conversation.item.done","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}}"#,
+        r#"{"type":"response.done","response":{"id":"r","status":"completed","output":[{"id":"mcp_1","type":"mcp_call","name":"find","output":null,"error":null},{"id":"mcp_2","type":"mcp_call","name":"find","output":"[]"},{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}]}}"#,
+    ];
+    insta::assert_snapshot!(all(&frames.join("\n")));
+}
+
+#[test]
+fn a_delta_is_borrowed_from_its_frame() {
+    let frame = Bytes::from_static(
+        br#"{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"////"}"#,
+    );
+    let Ok(Incoming::AudioDelta { chunk: Ok(chunk), .. }) = parse(&frame) else { panic!("a delta") };
+    assert!(frame.as_ptr_range().contains(&chunk.as_str().as_ptr()));
+}
