@@ -178,6 +178,8 @@ async fn drain(house: &House, grace: Duration) {
 /// Has what outlives its call finish: it has `left` in all.
 async fn close(house: &House, tools: &Tools, left: Duration) {
     let began = Instant::now();
+    // What is being taken down may wait for its delivery.
+    tools.hurry_messages();
     if timeout(left, house.errands_done()).await.is_err() {
         tracing::error!("Messages could not be taken down in time");
     }

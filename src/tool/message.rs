@@ -201,10 +201,15 @@ impl Post {
         }
     }
 
-    /// Waits until all is delivered that is nowhere else, for so long at most. What is on the disk stays there for
-    /// the next start.
-    pub async fn close(&self, grace: Duration) {
+    /// The process is about to end: messages that are nowhere else are tried again soon, the others by the next one.
+    pub fn hurry(&self) {
         self.0.closing.cancel();
+    }
+
+    /// No more messages come. Waits until all is delivered that is nowhere else, for so long at most. What is on the
+    /// disk stays there for the next start.
+    pub async fn close(&self, grace: Duration) {
+        self.hurry();
         self.0.deliveries.close();
         if timeout(grace, self.0.deliveries.wait()).await.is_err() {
             let messages = self.0.deliveries.len();

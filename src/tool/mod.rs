@@ -135,6 +135,11 @@ impl Tools {
         self.post.resume().await;
     }
 
+    /// The process is about to end: no message waits long for its next try.
+    pub fn hurry_messages(&self) {
+        self.post.hurry();
+    }
+
     /// No more messages come: those that are nowhere else have so long to be delivered.
     pub async fn last_messages(&self, grace: Duration) {
         self.post.close(grace).await;
