@@ -63,7 +63,9 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     assert_eq!(worked(done), format!("Echo: owner {WHISPER}"));
     let steps = AtomicUsize::new(0);
     let long = json!({"duration": 0.4, "steps": 4});
-    let count = || drop(steps.fetch_add(1, Ordering::Relaxed));
+    let count = || {
+        steps.fetch_add(1, Ordering::Relaxed);
+    };
     let done = call_with(&tools, &server, "trigger-long-running-operation", long, json!({}), count).await;
     assert!(worked(done).contains("completed"));
     assert!(steps.load(Ordering::Relaxed) >= 2, "{steps:?}");

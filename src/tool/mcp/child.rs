@@ -47,6 +47,8 @@ const INHERITED: [&str; 18] = [
 ];
 /// How long a program may take to end once it is asked to, and again once it is told to.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long standard error is read when standard output has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How much of a line of standard error is logged, in bytes.
 const LONGEST_LINE: usize = 500;
 /// How many lines of standard error are logged for one start.
@@ -148,7 +150,11 @@ impl Transport<RoleClient> for Program {
             self.piece.clear();
             // Cancel-safe: what is read is in `lines` before anything else is awaited.
             match self.stdout.read_buf(&mut self.piece).await {
-                Ok(0) | Err(_) => return None,
+                Ok(0) | Err(_) => {
+                    // Why it ended is the last that it says.
+                    let _ = timeout(LAST_WORDS, self.last_words.join_next()).await;
+                    return None;
+                }
                 Ok(_) => self.lines.feed(&self.piece),
             }
         }
