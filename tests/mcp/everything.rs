@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    LIMIT, WHISPER, at, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
+    LIMIT, WHISPER, at, back, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
     program, tools, until, worked,
 };
 
@@ -134,6 +134,7 @@ async fn everything_as_a_program_is_restarted_and_ends_with_us() {
         }
     );
     assert_eq!(done.failed, Some("lost"));
+    back(&server).await;
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");
 

@@ -199,9 +199,8 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
     let mut piece = [0; 4096];
     let mut line = Vec::new();
     let mut said = 0;
-    loop {
-        // The pipe is read to its end whatever becomes of it: a full one would stop the program.
-        let Ok(read @ 1..) = stderr.read(&mut piece).await else { break };
+    // The pipe is read to its end whatever becomes of it: a full one would stop the program.
+    while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         for &byte in &piece[..read] {
             if byte != b'\n' {
                 if line.len() < LONGEST_LINE {
