@@ -194,11 +194,11 @@ impl Drop for Guarded {
     }
 }
 
-/// Writes what the program says into our log, line by line, until it holds what people said.
+/// Writes what the program says into our log, line by line, until it may hold what people said.
 async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, private: Arc<AtomicBool>) {
     let mut piece = [0; 4096];
     let mut line = Vec::new();
-    let mut said = 0;
+    let mut left = MOST_LINES;
     // The pipe is read to its end whatever becomes of it: a full one would stop the program.
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         for &byte in &piece[..read] {
@@ -208,14 +208,21 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
                 }
                 continue;
             }
-            if said < MOST_LINES && !private.load(Ordering::Relaxed) {
+            if left > 0 && private.load(Ordering::Relaxed) {
+                left = 0;
+                tracing::info!(
+                    server,
+                    "What an MCP server's program says after its first call is not logged"
+                );
+            }
+            if left > 0 {
+                left -= 1;
                 say(&server, &line, &secrets);
-                said += 1;
             }
             line.clear();
         }
     }
-    if !line.is_empty() && said < MOST_LINES && !private.load(Ordering::Relaxed) {
+    if left > 0 && !private.load(Ordering::Relaxed) {
         say(&server, &line, &secrets);
     }
 }
