@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    LIMIT, WHISPER, at, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
+    LIMIT, WHISPER, at, back, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
     program, tools, until, worked,
 };
 
@@ -63,7 +63,9 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     assert_eq!(worked(done), format!("Echo: owner {WHISPER}"));
     let steps = AtomicUsize::new(0);
     let long = json!({"duration": 0.4, "steps": 4});
-    let count = || drop(steps.fetch_add(1, Ordering::Relaxed));
+    let count = || {
+        steps.fetch_add(1, Ordering::Relaxed);
+    };
     let done = call_with(&tools, &server, "trigger-long-running-operation", long, json!({}), count).await;
     assert!(worked(done).contains("completed"));
     assert!(steps.load(Ordering::Relaxed) >= 2, "{steps:?}");
@@ -132,6 +134,7 @@ async fn everything_as_a_program_is_restarted_and_ends_with_us() {
         }
     );
     assert_eq!(done.failed, Some("lost"));
+    back(&server).await;
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::stub::{Asked, Stub, received, tool};
-use crate::{WHISPER, at, call, keeping, listed, log_of, until, worked, wrong};
+use crate::{WHISPER, at, back, call, keeping, listed, log_of, until, worked, wrong};
 
 /// Where what the program says goes: lost while nobody listens.
 #[derive(Clone, Default)]
@@ -102,7 +102,8 @@ async fn a_server_made_by_fly_mcp_launch_is_seen_as_one_and_used() {
     }
     // The listener is cut off: it is taken up again.
     *wrap.0.lock().unwrap() = None;
-    until(|| log_of(&server).into_iter().find(|line| line.contains("is back"))).await;
+    back(&server).await;
+    listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), format!("wrapped {WHISPER}"));
     tools.close().await;
 }

@@ -99,6 +99,11 @@ async fn listed(tools: &Tools, server: &Arc<Server>) -> Arc<[Listed]> {
     until(|| tools.listed(server)).await
 }
 
+/// Waits until the server is back after it was lost, for the first time.
+async fn back(server: &Server) {
+    until(|| log_of(server).into_iter().find(|line| line.contains("is back"))).await;
+}
+
 /// Waits until there is something.
 async fn until<T>(what: impl Fn() -> Option<T>) -> T {
     let since = Instant::now();

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::stub::{Stub, json_of};
-use crate::{WHISPER, call, installed, keeping, kill, listed, program, worked};
+use crate::{WHISPER, back, call, installed, keeping, kill, listed, program, worked};
 
 const SCRIPT: &str = "@doist/todoist-mcp/dist/main.js";
 
@@ -63,6 +63,7 @@ async fn todoist_takes_a_task_says_what_went_wrong_and_survives_a_kill_in_mid_ca
         kill(&number);
     });
     assert_eq!(done.failed, Some("lost"));
+    back(&server).await;
     listed(&tools, &server).await;
     assert!(worked(call(&tools, &server, "add-tasks", add("Again")).await).contains("Added 1 task"));
     tools.close().await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchboard::assistant::plan::Supply as _;
 use tokio::time::{Instant, timeout};
 
-use crate::stub::{Asked, Stub, error, events, json_of, legacy, result_of, text_of, tool};
+use crate::stub::{Asked, Stub, error, events, legacy, result_of, text_of, tool};
 use crate::{WHISPER, at, call, free_port, keeping, listed, log_of, tools, until, worked, wrong};
 
 /// A legacy server whose tools answer so.
@@ -238,24 +238,29 @@ async fn a_changed_list_is_known_at_once_and_many_changes_are_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
-    // The first session is forgotten, as after a restart; and one tool breaks off in the middle.
-    let stub = serving(&["once", "broken"], {
-        let forgotten = Mutex::new(false);
-        move |asked| {
-            let mut forgotten = forgotten.lock().unwrap();
-            let response = match asked.body["params"]["name"].as_str() {
-                Some("broken") => (StatusCode::BAD_GATEWAY, WHISPER).into_response(),
-                _ if !*forgotten => {
-                    *forgotten = true;
-                    json_of(
-                        StatusCode::BAD_REQUEST,
-                        &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no session"}}),
-                    )
+    // The first session is forgotten before its first call, as after a restart; one tool breaks off in the middle.
+    let forgotten = Mutex::new(None);
+    let offered = [tool("once"), tool("broken")];
+    let stub = Stub::new(move |asked| {
+        let mut forgotten = forgotten.lock().unwrap();
+        let response = match (asked.rpc(), asked.body["params"]["name"].as_str()) {
+            ("tools/call", _) if forgotten.is_none() => {
+                *forgotten = Some(true);
+                error(StatusCode::BAD_REQUEST, &Value::Null, -32000)
+            }
+            ("tools/list", _) if *forgotten == Some(true) => {
+                error(StatusCode::BAD_REQUEST, &Value::Null, -32000)
+            }
+            ("tools/call", Some("broken")) => (StatusCode::BAD_GATEWAY, WHISPER).into_response(),
+            ("tools/call", _) => text_of(&asked, "done"),
+            (rpc, _) => {
+                if rpc == "initialize" {
+                    *forgotten = forgotten.map(|_| false);
                 }
-                _ => text_of(asked, "done"),
-            };
-            Box::pin(async { response })
-        }
+                legacy(&asked, &offered).expect("an answer")
+            }
+        };
+        Box::pin(async { response })
     })
     .await;
     let server = at("forgetful", &stub.url);

@@ -109,7 +109,10 @@ fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(longest - CUT.len());
+    let mut end = longest - CUT.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     format!("{}{CUT}", &text[..end])
 }
 

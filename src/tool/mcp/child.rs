@@ -47,6 +47,8 @@ const INHERITED: [&str; 18] = [
 ];
 /// How long a program may take to end once it is asked to, and again once it is told to.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long standard error is read when standard output has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How much of a line of standard error is logged, in bytes.
 const LONGEST_LINE: usize = 500;
 /// How many lines of standard error are logged for one start.
@@ -148,7 +150,11 @@ impl Transport<RoleClient> for Program {
             self.piece.clear();
             // Cancel-safe: what is read is in `lines` before anything else is awaited.
             match self.stdout.read_buf(&mut self.piece).await {
-                Ok(0) | Err(_) => return None,
+                Ok(0) | Err(_) => {
+                    // Why it ended is the last that it says.
+                    let _ = timeout(LAST_WORDS, self.last_words.join_next()).await;
+                    return None;
+                }
                 Ok(_) => self.lines.feed(&self.piece),
             }
         }
@@ -188,14 +194,13 @@ impl Drop for Guarded {
     }
 }
 
-/// Writes what the program says into our log, line by line, until it holds what people said.
+/// Writes what the program says into our log, line by line, until it may hold what people said.
 async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, private: Arc<AtomicBool>) {
     let mut piece = [0; 4096];
     let mut line = Vec::new();
-    let mut said = 0;
-    loop {
-        // The pipe is read to its end whatever becomes of it: a full one would stop the program.
-        let Ok(read @ 1..) = stderr.read(&mut piece).await else { break };
+    let mut left = MOST_LINES;
+    // The pipe is read to its end whatever becomes of it: a full one would stop the program.
+    while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         for &byte in &piece[..read] {
             if byte != b'\n' {
                 if line.len() < LONGEST_LINE {
@@ -203,14 +208,21 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
                 }
                 continue;
             }
-            if said < MOST_LINES && !private.load(Ordering::Relaxed) {
+            if left > 0 && private.load(Ordering::Relaxed) {
+                left = 0;
+                tracing::info!(
+                    server,
+                    "What an MCP server's program says after its first call is not logged"
+                );
+            }
+            if left > 0 {
+                left -= 1;
                 say(&server, &line, &secrets);
-                said += 1;
             }
             line.clear();
         }
     }
-    if !line.is_empty() && said < MOST_LINES && !private.load(Ordering::Relaxed) {
+    if left > 0 && !private.load(Ordering::Relaxed) {
         say(&server, &line, &secrets);
     }
 }

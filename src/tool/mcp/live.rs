@@ -94,7 +94,8 @@ impl Live {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let sent = self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
-        let handle = sent.map_err(|error| Trouble::of_service(&error))?;
+        // It fails where the session has ended already.
+        let handle = sent.map_err(|_| Trouble::Gone)?;
         let news = Arc::new(Notify::new());
         self.progress.waiting().insert(handle.progress_token.clone(), news.clone());
         let mut asked = Asked { handle: Some(handle), live: self };

@@ -152,12 +152,12 @@ impl Kept {
             if self.over() {
                 return;
             }
-            self.standing.send_replace(Standing::Down(trouble));
             if told != Some(trouble) {
                 let at = self.place();
                 tracing::warn!(server = self.name(), at, why = %trouble, "An MCP server cannot be reached");
                 told = Some(trouble);
             }
+            self.standing.send_replace(Standing::Down(trouble));
             pause = match up >= STEADY {
                 true => Duration::ZERO,
                 false => (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),

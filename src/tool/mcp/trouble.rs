@@ -57,6 +57,8 @@ pub enum Trouble {
     NoCommonVersion,
     #[error("the connection to it broke off")]
     Lost,
+    #[error("the connection to it had broken off before")]
+    Gone,
 }
 
 impl Trouble {
@@ -78,11 +80,11 @@ impl Trouble {
             Trouble::NotAccepted | Trouble::Forbidden | Trouble::NotFound | Trouble::Elsewhere(_) => true,
             Trouble::Taken | Trouble::Refuses(_) | Trouble::NoSuchName | Trouble::Untrusted(_) => true,
             Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) => true,
+            // A request meets these only before it is sent.
+            Trouble::Ended | Trouble::Gone => true,
             // A connection from the pool may break after the request was read.
             Trouble::Unreachable(kind) => kind == io::ErrorKind::ConnectionRefused,
-            Trouble::Ended | Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => {
-                false
-            }
+            Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => false,
             Trouble::Rejects(_) | Trouble::NoCommonVersion | Trouble::Lost => false,
         }
     }
