@@ -88,7 +88,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
     let environment = Arc::new(environment);
     let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
-    let account = account(&settings, &ready, &tls).context("TLS cannot be set up")?;
+    let account = account(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
@@ -188,15 +188,14 @@ async fn close(house: &House, tools: &Tools, left: Duration) {
 }
 
 /// The account that sends text messages; `None` without its SID, or without a key or token.
-fn account(
-    settings: &Settings,
-    ready: &ServeSettings,
-    tls: &Arc<ClientConfig>,
-) -> Result<Option<Account>, reqwest::Error> {
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn account(settings: &Settings, tls: &Arc<ClientConfig>) -> Result<Option<Account>, reqwest::Error> {
     let Some(sid) = &settings.twilio_account_sid else { return Ok(None) };
     let (user, password) = match (&settings.twilio_api_key, &settings.twilio_api_secret) {
         (Some(key), Some(secret)) => (key, secret),
-        _ => match ready.twilio_auth_tokens.first() {
+        _ => match settings.twilio_auth_tokens.first() {
             Some(token) => (sid, token),
             None => return Ok(None),
         },

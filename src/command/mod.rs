@@ -14,7 +14,6 @@ use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::assistant::plan::Nothing;
 use crate::assistant::{Checked, Roster};
 use crate::observe;
 use crate::problem::{self, Problem};
@@ -139,7 +138,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve => serve_command().await,
             Command::Check { dir, format } => owner::check(dir, format),
-            Command::Show { assistant, from } => owner::show(&assistant, from.as_deref(), &Nothing),
+            Command::Show { assistant, from } => owner::show(&assistant, from.as_deref()).await,
             Command::Who { number } => owner::who(&number),
             Command::New { name } => owner::new(&name),
             Command::Schema => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
@@ -11,14 +12,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Failure, environment, look, report, settings_file};
-use crate::assistant::plan::{Errand, First, Plan, Supply, Work};
+use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts, Roster};
 use crate::call::turns_at_start;
 use crate::link::model::session;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem};
+use crate::serve;
 use crate::settings::{self, Settings, Sources};
+use crate::tool::Tools;
 
+/// How long `show` waits for MCP servers to list their tools. Programs may have to be downloaded first.
+const SERVERS_PATIENCE: Duration = Duration::from_secs(60);
 /// Who calls in `show` unless `--from` says otherwise: a number that is nobody's.
 const CALLER: &str = "+15550100100";
 
@@ -103,8 +108,8 @@ pub fn who(number: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `switchboard show ASSISTANT`, with the tools that `supply` has.
-pub fn show(name: &str, from: Option<&str>, supply: &dyn Supply) -> Result<(), Failure> {
+/// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
+pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let (place, roster, warnings) = read()?;
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
@@ -121,8 +126,21 @@ pub fn show(name: &str, from: Option<&str>, supply: &dyn Supply) -> Result<(), F
         call: "CA00000000000000000000000000000000".to_owned(),
         now: Timestamp::now(),
     };
-    let plan = assistant.plan(&facts, supply).map_err(|error| anyhow!("{error}"))?;
-    let off = assistant.tools_off(&facts, supply);
+    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment()? })?;
+    let tls = serve::client_config(false, settings.ssl_cert_file.as_deref())?;
+    let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
+    tools.keep(assistant.servers());
+    tools.settled(SERVERS_PATIENCE).await;
+    let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
+    let mut off = assistant.tools_off(&facts, &tools);
+    for (server, trouble) in assistant.servers().filter_map(|(server, _)| {
+        let trouble = tools.trouble(&server)?;
+        Some((server, trouble))
+    }) {
+        off.iter_mut().filter(|(name, _)| *name == server.name).for_each(|(_, why)| why.clone_from(&trouble));
+    }
+    tools.close().await;
     let mut session = session(&plan, turns_at_start(&plan), false);
     hide_logins(&mut session);
     let update = json!({"type": "session.update", "session": session});

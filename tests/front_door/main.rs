@@ -10,5 +10,6 @@ mod messages;
 mod providers;
 mod service;
 mod tls;
+mod tools;
 mod town;
 mod transfers;

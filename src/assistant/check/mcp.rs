@@ -331,7 +331,9 @@ impl<'a> Check<'a> {
             given.extend(w.text(node, name).map(|text| (name, node, text.trim().to_owned())));
         }
         let find = |wanted: &str| given.iter().find(|(name, _, _)| *name == wanted);
-        let (token, user, password) = (find("token"), find("user"), find("password"));
+        let (token, password) = (find("token"), find("password"));
+        // A user without a password is nobody where the password's variable is empty: a user may have a default.
+        let user = find("user").filter(|_| password.is_some() || !map.has("password"));
         let example = "headers: { X-Api-Key: \"${API_KEY}\" }";
         let headers = self.headers(map, &OURS, example);
         let own = headers.iter().find(|(key, _, _)| key.name.eq_ignore_ascii_case("authorization"));

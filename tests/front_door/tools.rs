@@ -1,0 +1,222 @@
+//! Tools in real calls: what the model is sent, in which order, what the caller hears, and what the log does not hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::any;
+use serde_json::{Value, json};
+use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::simulate::model::{
+    HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
+};
+use tokio::net::TcpListener;
+
+use crate::town::{Town, finished, speech};
+
+fn quick(replies: Vec<Reply>) -> ModelOptions {
+    let script = Script { replies, ..Script::default() };
+    ModelOptions { think: Duration::from_millis(50), script, speech: Speech::Tagged, ..ModelOptions::default() }
+}
+
+/// A service of the owner's: it answers every request after `takes`, and counts them.
+async fn service(takes: Duration) -> (String, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let answer = move || async move {
+        counted.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(takes).await;
+        axum::Json(json!({"task": {"id": "t-77", "note": "Example Dental"}}))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(answer))).await });
+    (url, count)
+}
+
+/// An assistant that may ask the service.
+fn clinic(url: &str, options: &str) -> String {
+    format!(
+        r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: {{ first: caller }}
+call_control: {{ end_call: true }}
+functions:
+  look_up:
+    description: Looks something up.
+    parameters: {{ type: object, properties: {{ what: {{ type: string }} }} }}
+    http: {{ url: "{url}/look" }}
+    {options}
+"#
+    )
+}
+
+/// Says something, and waits for the assistant to have answered.
+async fn turn(phone: &switchboard::simulate::caller::PhoneHandle) {
+    phone.say(speech(600));
+    assert!(phone.wait_until_playing_for(Duration::from_millis(10)).await, "the assistant speaks");
+    assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
+}
+
+/// The results that the model was given, in order.
+fn outputs(session: &SessionLog) -> Vec<String> {
+    let items = session.of_kind("conversation.item.create").map(|event| &event["item"]);
+    let outputs = items.filter(|item| item["type"] == "function_call_output");
+    outputs.map(|item| item["output"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// How often a response was asked for.
+fn asked(session: &SessionLog) -> usize {
+    session.of_kind("response.create").count()
+}
+
+fn count(notes: &[Note], oddity: Oddity) -> usize {
+    notes.iter().filter(|note| **note == Note::Odd(oddity)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_of_one_answer_are_answered_and_one_response_asked_for() {
+    let (url, requests) = service(Duration::from_millis(100)).await;
+    let reply = Reply::say("One moment.")
+        .and_call("look_up", r#"{"what":"a"}"#)
+        .and_call("look_up", r#"{"what":"b"}"#)
+        .then(Reply::say("Here they are."));
+    let mut town = Town::open(&clinic(&url, ""), quick(vec![reply, goodbye()])).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_for_stream(1).await);
+    turn(&phone).await;
+    phone.say(speech(600));
+    let record = finished(phone).await;
+    record.assert_clean();
+    let ended = town.ended().await;
+    assert_eq!(ended.reason, EndReason::AssistantEnded);
+    assert_eq!(requests.load(Ordering::SeqCst), 2);
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    assert_eq!(outputs(&session).len(), 2);
+    assert_eq!(asked(&session), 1, "one for both results; the model takes turns by itself");
+    town.quit().await;
+}
+
+fn goodbye() -> Reply {
+    Reply::say("You are welcome. Goodbye.").and_call("end_call", "{}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
+    let (url, _) = service(Duration::from_secs(60)).await;
+    let reply = Reply::call("look_up", r#"{"what":"a"}"#).then_if("too long", Reply::say("That did not work."));
+    let options = "timeout: 2s\n    filler_after: 300ms";
+    let mut town = Town::open(&clinic(&url, options), quick(vec![reply, goodbye()])).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_for_stream(1).await);
+    phone.say(speech(600));
+    let given_up = |sessions: &[SessionLog]| sessions.iter().any(|session| !outputs(session).is_empty());
+    assert!(town.model.until(Duration::from_secs(10), given_up).await, "the model is told");
+    assert!(phone.wait_until_quiet(Duration::from_millis(500)).await);
+    phone.say(speech(600));
+    finished(phone).await.assert_clean();
+    let ended = town.ended().await;
+    assert_eq!(ended.reason, EndReason::AssistantEnded);
+    assert_eq!(count(&ended.notes, Oddity::ToolTimeout), 1);
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    let fillers = session.of_kind("response.create").filter(|event| event["response"]["tool_choice"] == "none");
+    assert_eq!(fillers.count(), 1);
+    assert!(session.items.iter().any(|item| item.line == "That did not work."));
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_yes_is_not_run_without_one() {
+    let (url, requests) = service(Duration::ZERO).await;
+    let call = || Reply::call("look_up", r#"{"what":"a"}"#);
+    let replies = vec![
+        // It tries, is told to ask, tries again at once, and asks at last.
+        call().then(call()).then(Reply::say("Shall I really do that?")),
+        // After the yes it tries something else, and then what was agreed to.
+        Reply::call("look_up", r#"{"what":"b"}"#).then(call()).then(Reply::say("It is done.")),
+        goodbye(),
+    ];
+    let town = Town::open(&clinic(&url, "approval: always"), quick(replies)).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_for_stream(1).await);
+    turn(&phone).await;
+    assert_eq!(requests.load(Ordering::SeqCst), 0, "nobody agreed to anything");
+    turn(&phone).await;
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    phone.say(speech(600));
+    finished(phone).await.assert_clean();
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    let told = outputs(&session);
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[..3].iter().all(|output| output.to_lowercase().contains("ask the caller")), "{told:?}");
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosted_tool_is_followed_by_one_response_whatever_the_order() {
+    for within_response in [true, false] {
+        let file = r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: { first: caller }
+call_control: { end_call: true }
+mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_TOKEN}" } }
+"#;
+        let reply = Reply::default()
+            .and_hosted(HostedCall::new("crm", "find", "{}", "Example Dental").taking(Duration::from_millis(300)))
+            .then(Reply::say("I found it."));
+        let mut options = quick(vec![reply, goodbye()]);
+        options.hosting =
+            Hosting { servers: vec![HostedServer::new("crm", &["find"])], within_response, ..Hosting::default() };
+        let town = Town::with(file, &[], options, &[("CRM_TOKEN", "sk-simulated-crm")]).await;
+        let phone = town.dial(town.phone());
+        assert!(phone.wait_for_stream(1).await);
+        turn(&phone).await;
+        phone.say(speech(600));
+        finished(phone).await.assert_clean();
+        let session = town.session();
+        assert!(session.errors.is_empty(), "{:?}", session.errors);
+        assert!(session.items.iter().any(|item| item.line == "I found it."));
+        assert_eq!(asked(&session), 1);
+        let update = &session.of_kind("session.update").next().unwrap()["session"];
+        let tool = update["tools"].as_array().unwrap().iter().find(|tool| tool["type"] == "mcp").unwrap();
+        assert_eq!(tool["authorization"], "sk-simulated-crm");
+        assert_eq!(tool["require_approval"], "never");
+        town.quit().await;
+    }
+}
+
+/// Fifty calls at once wait for a tool that never answers, and the audio goes on as if there were none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
+    let (url, _) = service(Duration::from_secs(600)).await;
+    let _: Value = json!({});
+    let reply = Reply::say("Let me have a look at that for you, it will not be long.")
+        .and_call("look_up", r#"{"what":"a"}"#);
+    let mut town = Town::open(&clinic(&url, "timeout: 60s\n    filler_after: 60s"), quick(vec![reply])).await;
+    let phones: Vec<_> = (0..50).map(|_| town.dial(town.phone())).collect();
+    for phone in &phones {
+        assert!(phone.wait_for_stream(1).await);
+        phone.say(speech(600));
+    }
+    for phone in &phones {
+        assert!(phone.wait_until_quiet(Duration::from_millis(800)).await);
+    }
+    for phone in &phones {
+        phone.hang_up();
+    }
+    for phone in phones {
+        finished(phone).await.assert_clean();
+        assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    }
+    for session in town.model.sessions() {
+        assert!(session.errors.is_empty(), "{:?}", session.errors);
+        assert_eq!(session.truncations.len(), 0);
+    }
+    town.quit().await;
+}
