@@ -1,4 +1,4 @@
-//! What assistants do beside the conversation: messages for the owner, texts, and services that hang.
+//! What assistants do beside the conversation: messages for the owner, and texts.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use switchboard::call::EndReason;
-use switchboard::simulate::caller::PhoneOptions;
 use switchboard::simulate::model::{ModelOptions, Reply, Script, Speech};
 
 use crate::service::{Came, Does, Service};
@@ -142,44 +141,4 @@ async fn a_text_is_sent_to_the_caller() {
     assert_eq!(came.body, "To=%2B15550100100&From=%2B15550100001&Body=Example+Street+5");
     assert!(twilio.try_next().is_none(), "once");
     town.quit().await;
-}
-
-/// How late the callers' audio was at the model, in fifty calls that all use the tool.
-async fn lateness(does: Does) -> Vec<Duration> {
-    let mut service = Service::open([does]).await;
-    let control = "call_control: { end_call: true }\nfunctions:\n  look_up:\n    description: Looks it up.\n    \
-                   parameters: { type: object, properties: {} }\n    http: { method: GET, url: \"${LOOK_UP_URL}\" }";
-    let settings = [("LOOK_UP_URL", service.url.as_str())];
-    let mut town = Town::with(&file(control), &[], model(("look_up", "{}")), &settings).await;
-    let phones: Vec<_> = (0..50)
-        .map(|_| town.dial(PhoneOptions { stamps: true, keep_audio: false, ..town.phone() }))
-        .collect();
-    for phone in &phones {
-        assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "the greeting is heard");
-        phone.say(speech(600));
-    }
-    for _ in &phones {
-        service.next().await;
-    }
-    // All of them use the tool: two more seconds of everybody's audio.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    phones.iter().for_each(switchboard::simulate::caller::PhoneHandle::hang_up);
-    for phone in phones {
-        finished(phone).await;
-        assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    }
-    let mut late: Vec<Duration> =
-        town.model.sessions().iter().flat_map(|session| session.latencies.clone()).collect();
-    late.sort();
-    town.quit().await;
-    late
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tool_that_hangs_in_fifty_calls_delays_nobody() {
-    let p95 = |late: &[Duration]| late[late.len() * 95 / 100];
-    let (well, hanging) = (lateness(Does::Answer(200, "ok")).await, lateness(Does::Hang).await);
-    assert!(well.len() > 1_000 && hanging.len() > 1_000, "{} {}", well.len(), hanging.len());
-    let allowed = p95(&well) + Duration::from_millis(30);
-    assert!(p95(&hanging) < allowed, "{:?} with, {:?} without", p95(&hanging), p95(&well));
 }

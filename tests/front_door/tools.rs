@@ -1,38 +1,30 @@
 //! Tools in real calls: what the model is sent, in which order, what the caller hears, and what the log does not hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::any;
-use serde_json::{Value, json};
 use switchboard::call::{EndReason, Note, Oddity};
 use switchboard::simulate::model::{
     HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
 };
-use tokio::net::TcpListener;
 
+use crate::service::{Does, Service};
 use crate::town::{Town, finished, speech};
 
 fn quick(replies: Vec<Reply>) -> ModelOptions {
     let script = Script { replies, ..Script::default() };
-    ModelOptions { think: Duration::from_millis(50), script, speech: Speech::Tagged, ..ModelOptions::default() }
+    ModelOptions {
+        think: Duration::from_millis(50),
+        script,
+        speech: Speech::Tagged,
+        ..ModelOptions::default()
+    }
 }
 
-/// A service of the owner's: it answers every request after `takes`, and counts them.
-async fn service(takes: Duration) -> (String, Arc<AtomicUsize>) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    let answer = move || async move {
-        counted.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(takes).await;
-        axum::Json(json!({"task": {"id": "t-77", "note": "Example Dental"}}))
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(answer))).await });
-    (url, count)
+const ANSWER: Does = Does::Answer(200, r#"{"task": {"id": "t-77", "note": "Example Dental"}}"#);
+
+/// How many requests came since it was asked last.
+fn requests(service: &mut Service) -> usize {
+    std::iter::from_fn(|| service.try_next()).count()
 }
 
 /// An assistant that may ask the service.
@@ -78,12 +70,12 @@ fn count(notes: &[Note], oddity: Oddity) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_calls_of_one_answer_are_answered_and_one_response_asked_for() {
-    let (url, requests) = service(Duration::from_millis(100)).await;
+    let mut service = Service::open([ANSWER]).await;
     let reply = Reply::say("One moment.")
         .and_call("look_up", r#"{"what":"a"}"#)
         .and_call("look_up", r#"{"what":"b"}"#)
         .then(Reply::say("Here they are."));
-    let mut town = Town::open(&clinic(&url, ""), quick(vec![reply, goodbye()])).await;
+    let mut town = Town::open(&clinic(&service.url, ""), quick(vec![reply, goodbye()])).await;
     let phone = town.dial(town.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
@@ -92,7 +84,7 @@ async fn two_calls_of_one_answer_are_answered_and_one_response_asked_for() {
     record.assert_clean();
     let ended = town.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
-    assert_eq!(requests.load(Ordering::SeqCst), 2);
+    assert_eq!(requests(&mut service), 2);
     let session = town.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     assert_eq!(outputs(&session).len(), 2);
@@ -106,10 +98,11 @@ fn goodbye() -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
-    let (url, _) = service(Duration::from_secs(60)).await;
-    let reply = Reply::call("look_up", r#"{"what":"a"}"#).then_if("too long", Reply::say("That did not work."));
+    let service = Service::open([Does::Hang]).await;
+    let reply =
+        Reply::call("look_up", r#"{"what":"a"}"#).then_if("too long", Reply::say("That did not work."));
     let options = "timeout: 2s\n    filler_after: 300ms";
-    let mut town = Town::open(&clinic(&url, options), quick(vec![reply, goodbye()])).await;
+    let mut town = Town::open(&clinic(&service.url, options), quick(vec![reply, goodbye()])).await;
     let phone = town.dial(town.phone());
     assert!(phone.wait_for_stream(1).await);
     phone.say(speech(600));
@@ -123,7 +116,8 @@ async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
     assert_eq!(count(&ended.notes, Oddity::ToolTimeout), 1);
     let session = town.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    let fillers = session.of_kind("response.create").filter(|event| event["response"]["tool_choice"] == "none");
+    let fillers =
+        session.of_kind("response.create").filter(|event| event["response"]["tool_choice"] == "none");
     assert_eq!(fillers.count(), 1);
     assert!(session.items.iter().any(|item| item.line == "That did not work."));
     town.quit().await;
@@ -131,7 +125,7 @@ async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_yes_is_not_run_without_one() {
-    let (url, requests) = service(Duration::ZERO).await;
+    let mut service = Service::open([ANSWER]).await;
     let call = || Reply::call("look_up", r#"{"what":"a"}"#);
     let replies = vec![
         // It tries, is told to ask, tries again at once, and asks at last.
@@ -140,13 +134,13 @@ async fn what_needs_a_yes_is_not_run_without_one() {
         Reply::call("look_up", r#"{"what":"b"}"#).then(call()).then(Reply::say("It is done.")),
         goodbye(),
     ];
-    let town = Town::open(&clinic(&url, "approval: always"), quick(replies)).await;
+    let town = Town::open(&clinic(&service.url, "approval: always"), quick(replies)).await;
     let phone = town.dial(town.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
-    assert_eq!(requests.load(Ordering::SeqCst), 0, "nobody agreed to anything");
+    assert_eq!(requests(&mut service), 0, "nobody agreed to anything");
     turn(&phone).await;
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    assert_eq!(requests(&mut service), 1);
     phone.say(speech(600));
     finished(phone).await.assert_clean();
     let session = town.session();
@@ -168,11 +162,16 @@ call_control: { end_call: true }
 mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_TOKEN}" } }
 "#;
         let reply = Reply::default()
-            .and_hosted(HostedCall::new("crm", "find", "{}", "Example Dental").taking(Duration::from_millis(300)))
+            .and_hosted(
+                HostedCall::new("crm", "find", "{}", "Example Dental").taking(Duration::from_millis(300)),
+            )
             .then(Reply::say("I found it."));
         let mut options = quick(vec![reply, goodbye()]);
-        options.hosting =
-            Hosting { servers: vec![HostedServer::new("crm", &["find"])], within_response, ..Hosting::default() };
+        options.hosting = Hosting {
+            servers: vec![HostedServer::new("crm", &["find"])],
+            within_response,
+            ..Hosting::default()
+        };
         let town = Town::with(file, &[], options, &[("CRM_TOKEN", "sk-simulated-crm")]).await;
         let phone = town.dial(town.phone());
         assert!(phone.wait_for_stream(1).await);
@@ -191,14 +190,15 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_T
     }
 }
 
-/// Fifty calls at once wait for a tool that never answers, and the audio goes on as if there were none.
+/// Fifty calls at once wait for a tool that never answers: each hears the sentence before it whole, and nothing goes
+/// wrong on the wire.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
-    let (url, _) = service(Duration::from_secs(600)).await;
-    let _: Value = json!({});
+    let service = Service::open([Does::Hang]).await;
     let reply = Reply::say("Let me have a look at that for you, it will not be long.")
         .and_call("look_up", r#"{"what":"a"}"#);
-    let mut town = Town::open(&clinic(&url, "timeout: 60s\n    filler_after: 60s"), quick(vec![reply])).await;
+    let mut town =
+        Town::open(&clinic(&service.url, "timeout: 60s\n    filler_after: 60s"), quick(vec![reply])).await;
     let phones: Vec<_> = (0..50).map(|_| town.dial(town.phone())).collect();
     for phone in &phones {
         assert!(phone.wait_for_stream(1).await);
