@@ -37,7 +37,7 @@ instructions: |
 fragments: [house-rules]
 mcp:
   todoist:
-    url: https://mcp.example.com/mcp
+    url: http://127.0.0.1:9/mcp
     token: "${TODOIST_TOKEN}"
     instructions: Add a task when the caller asks for one.
   off: { url: "${NOWHERE:-}", instructions: Never seen. }
@@ -83,7 +83,7 @@ fn show_tells_what_the_model_gets() {
         "book: a request to api.example.com, once the caller says yes\n",
         "hosted: an MCP server that the model's host calls: `search`\n",
         "send_sms: off: there are no Twilio credentials",
-        "todoist: off: the server has not been reached\n",
+        "todoist: off: no connection to it can be made",
         "off: off: its `url` is empty\n",
         "+1555•••02",
     ];

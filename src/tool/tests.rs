@@ -202,7 +202,7 @@ async fn a_service_that_misbehaves_is_a_sentence() {
         ("nobody there", &closed, Vec::new(), "unreachable"),
         ("too large", &service.url, vec![b'a'; 1024 * 1024 + 1], "too_large"),
         ("no text", &service.url, vec![0xFF, 0xFE, 0x00], "not_text"),
-        ("no address", &"nonsense".to_owned(), Vec::new(), "bad_request"),
+        ("no address", &"nonsense".to_owned(), Vec::new(), "bad_arguments"),
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(200, body);

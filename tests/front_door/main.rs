@@ -6,6 +6,7 @@ mod calls;
 mod edits;
 mod failures;
 mod interruptions;
+mod mcp;
 mod messages;
 mod providers;
 mod service;

@@ -46,14 +46,14 @@ functions:
 }
 
 /// Says something, and waits for the assistant to have answered.
-async fn turn(phone: &switchboard::simulate::caller::PhoneHandle) {
+pub async fn turn(phone: &switchboard::simulate::caller::PhoneHandle) {
     phone.say(speech(600));
     assert!(phone.wait_until_playing_for(Duration::from_millis(10)).await, "the assistant speaks");
     assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
 }
 
 /// The results that the model was given, in order.
-fn outputs(session: &SessionLog) -> Vec<String> {
+pub fn outputs(session: &SessionLog) -> Vec<String> {
     let items = session.of_kind("conversation.item.create").map(|event| &event["item"]);
     let outputs = items.filter(|item| item["type"] == "function_call_output");
     outputs.map(|item| item["output"].as_str().unwrap_or_default().to_owned()).collect()
@@ -92,7 +92,7 @@ async fn two_calls_of_one_answer_are_answered_and_one_response_asked_for() {
     town.quit().await;
 }
 
-fn goodbye() -> Reply {
+pub fn goodbye() -> Reply {
     Reply::say("You are welcome. Goodbye.").and_call("end_call", "{}")
 }
 

@@ -1,0 +1,130 @@
+//! A real MCP server in real calls: it is there, it dies in mid-call, it comes back.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use switchboard::call::EndReason;
+use switchboard::simulate::caller::PhoneEvent;
+use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
+
+use crate::tools::{goodbye, outputs, turn};
+use crate::town::{PATIENCE, Town, finished};
+
+/// The server's own program, started so that its process id is known. It does not start while there is a file `closed`.
+fn command(file: &Path) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/mcp/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    assert!(
+        script.exists(),
+        "the MCP servers are not installed: run `npm ci --prefix tests/mcp`, or `make test`, which does it"
+    );
+    let closed = file.with_file_name("closed");
+    let (file, closed, script) = (file.display(), closed.display(), script.display());
+    format!("[sh, -c, 'test ! -e {closed} || exit 1; echo $$ > {file}; exec node {script} stdio']")
+}
+
+async fn process(file: &PathBuf, not: &str) -> String {
+    let found = async {
+        loop {
+            match std::fs::read_to_string(file) {
+                Ok(id) if !id.trim().is_empty() && id != not => return id,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("the program is started")
+}
+
+/// The configuration of the newest session.
+fn configured(town: &Town) -> Option<Value> {
+    let session = town.model.sessions().into_iter().next_back()?;
+    let update = session.of_kind("session.update").next()?;
+    Some(update["session"].clone())
+}
+
+/// Rings until the server's tools are there. A ring does not wait for them: until then, nothing speaks of them.
+async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::PhoneHandle {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        assert!(tokio::time::Instant::now() < deadline, "the tools come");
+        let mut phone = town.dial(town.phone());
+        phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
+        let ready =
+            |sessions: &[SessionLog]| sessions.last().is_some_and(|session| session.updated.is_some());
+        assert!(town.model.until(Duration::from_secs(5), ready).await);
+        let session = configured(town).unwrap();
+        let there = session["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo");
+        let spoken_of = session["instructions"].as_str().unwrap().contains("You can repeat words.");
+        assert_eq!(there, spoken_of, "the fragment is there exactly when the tool is");
+        if there {
+            return phone;
+        }
+        phone.hang_up();
+        finished(phone).await;
+        town.ended().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("process");
+    let assistant = format!(
+        r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: {{ first: caller }}
+call_control: {{ end_call: true }}
+mcp:
+  everything:
+    command: {}
+    allow: [echo]
+    instructions: You can repeat words.
+"#,
+        command(&file)
+    );
+    let echo = || Reply::call("echo", r#"{"message":"Example Dental"}"#);
+    let replies = vec![
+        echo().then(Reply::say("It said so.")),
+        echo().then(Reply::say("That does not work now.")),
+        echo().then(Reply::say("It works again.")),
+        goodbye(),
+    ];
+    let script = Script { replies, ..Script::default() };
+    let options = ModelOptions {
+        think: Duration::from_millis(50),
+        script,
+        speech: Speech::Tagged,
+        ..ModelOptions::default()
+    };
+    let mut town = Town::open(&assistant, options).await;
+    let phone = rings_with_tools(&mut town).await;
+    let number = town.model.sessions().len() - 1;
+    turn(&phone).await;
+    let first = process(&file, "").await;
+    let closed = dir.path().join("closed");
+    std::fs::write(&closed, "").unwrap();
+    let killed = std::process::Command::new("kill").args(["-KILL", first.trim()]).status().unwrap();
+    assert!(killed.success());
+    turn(&phone).await;
+    std::fs::remove_file(closed).unwrap();
+    process(&file, &first).await;
+    // Another call sees when it is listed again.
+    let other = rings_with_tools(&mut town).await;
+    other.hang_up();
+    finished(other).await;
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    turn(&phone).await;
+    phone.say(crate::town::speech(600));
+    finished(phone).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    let session = town.model.sessions().swap_remove(number);
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    let told = outputs(&session);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], "Echo: Example Dental");
+    assert!(told[1].contains("everything"), "{}", told[1]);
+    assert_eq!(told[2], "Echo: Example Dental");
+    town.quit().await;
+}
