@@ -48,6 +48,7 @@ async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::Pho
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         assert!(tokio::time::Instant::now() < deadline, "the tools come");
+        let before = town.model.sessions().len();
         let mut phone = town.dial(town.phone());
         phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
         let ready =
