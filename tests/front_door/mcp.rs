@@ -52,7 +52,7 @@ async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::Pho
         let mut phone = town.dial(town.phone());
         phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
         let ready =
-            |sessions: &[SessionLog]| sessions.last().is_some_and(|session| session.updated.is_some());
+            |sessions: &[SessionLog]| sessions.get(before).is_some_and(|session| session.updated.is_some());
         assert!(town.model.until(Duration::from_secs(5), ready).await);
         let session = configured(town).unwrap();
         let there = session["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo");
