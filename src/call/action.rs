@@ -114,6 +114,8 @@ pub enum Request {
     CheckCaller,
     /// That a tool takes a moment.
     Filler,
+    /// How things stand, after tools were called again and again and nothing was said.
+    Standing,
     /// Goodbye, because of this.
     Goodbye(EndReason),
 }

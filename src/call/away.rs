@@ -16,6 +16,8 @@ use crate::secret::Private;
 
 /// How much longer than it rings a call is parked: later, somebody talks.
 const AFTER_RINGING: Duration = Duration::from_secs(10);
+/// How long the new stream of a phone that comes back may take: longer than its ticket lives, which ends it first.
+const WAY_BACK: Duration = Duration::from_secs(75);
 /// How much longer than its keys take a call is parked.
 const AFTER_KEYS: Duration = Duration::from_secs(15);
 /// The most that one key takes, the wait `w` among them.
@@ -42,6 +44,8 @@ pub(super) struct Parked {
     /// The tool, while it is unanswered.
     pub tool: Option<ToolCallId>,
     pub until: Instant,
+    /// Whoever was rung did not take it.
+    returning: bool,
     /// The house closes: what is to be said about it waits.
     pub draining: bool,
     /// The model is gone; whoever takes the call does not need it.
@@ -60,9 +64,15 @@ impl Parked {
     /// What has become of a call that does not come back.
     pub fn ends_as(&self) -> EndReason {
         match self.away {
-            Away::Dial { .. } => EndReason::AssistantTransferred,
-            Away::Press(_) => EndReason::CallerLost,
+            Away::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
+            Away::Dial { .. } | Away::Press(_) => EndReason::CallerLost,
         }
+    }
+
+    /// From here on it waits for the new stream, not for the end of the ringing.
+    pub fn comes_back(&mut self, now: Instant) {
+        self.returning = true;
+        self.until = now + WAY_BACK;
     }
 }
 
@@ -167,6 +177,7 @@ impl Call {
             away: leaving.away,
             tool: Some(leaving.id).filter(|_| !leaving.answered),
             until: now + leaving.limit,
+            returning: false,
             draining: false,
             lost: None,
         });
@@ -203,8 +214,12 @@ impl Call {
         if parked.draining {
             return self.say_goodbye(EndReason::HouseDraining, now, out);
         }
-        self.responses.want(Ask::Next);
-        self.errands.is_answered();
+        if self.errands.is_busy() {
+            self.errands.owe(); // Asked now, the model would call again what still runs.
+        } else {
+            self.responses.want(Ask::Next);
+            self.errands.is_answered();
+        }
     }
 
     fn target(&self, tool: usize, target: usize) -> String {

@@ -13,6 +13,9 @@ use crate::secret::Private;
 
 /// Uses that are remembered at once; the oldest is forgotten first.
 const REMEMBERED: usize = 16;
+/// How much of a question has to be heard before anything is an answer to it, in bytes: 1 s. A cough that began before
+/// the question is none.
+const ENOUGH: u64 = 8_000;
 /// How long an answer holds. Later, the caller is asked anew.
 const HOLDS: Duration = Duration::from_secs(120);
 
@@ -34,14 +37,24 @@ struct Use {
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
     /// The model was told to ask.
     Wanted,
     /// The assistant speaks, from this position of what the phone plays on.
     Asked { from: u64 },
-    /// The caller did something after that.
-    Answered,
+    /// The caller did something after that. `Spoken`: a response has answered them since, and did not use it.
+    Answered(Reply),
+}
+
+/// What the assistant has done with the caller's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reply {
+    None,
+    /// This response speaks.
+    Speaks(ResponseId),
+    /// It ended: whatever the caller says next is about something else.
+    Over,
 }
 
 impl Consent {
@@ -52,7 +65,7 @@ impl Consent {
         let arguments = Private::from(canonical(arguments));
         let same = |known: &Use| known.tool == tool && known.arguments == arguments;
         if let Some(at) = self.uses.iter().position(same) {
-            if self.uses[at].stage != Stage::Answered {
+            if !matches!(self.uses[at].stage, Stage::Answered(_)) {
                 return false;
             }
             let Some(used) = self.uses.remove(at) else { return false };
@@ -73,17 +86,33 @@ impl Consent {
     /// The assistant speaks in words of its own; the phone plays them from this position on.
     pub fn assistant_speaks(&mut self, response: &ResponseId, from: u64) {
         for known in &mut self.uses {
-            if known.stage == Stage::Wanted && known.response != *response {
-                known.stage = Stage::Asked { from };
+            match &known.stage {
+                Stage::Wanted if known.response != *response => known.stage = Stage::Asked { from },
+                Stage::Answered(Reply::None) => {
+                    known.stage = Stage::Answered(Reply::Speaks(response.clone()));
+                }
+                Stage::Wanted | Stage::Asked { .. } | Stage::Answered(_) => {}
             }
         }
     }
 
-    /// The caller spoke or pressed a key, and had heard so much. Whoever heard nothing of a question answered none.
-    pub fn caller_acts(&mut self, heard: u64) {
+    /// A response has ended, whole.
+    pub fn response_ended(&mut self, response: &ResponseId) {
         for known in &mut self.uses {
-            if matches!(known.stage, Stage::Asked { from } if from < heard) {
-                known.stage = Stage::Answered;
+            if known.stage == Stage::Answered(Reply::Speaks(response.clone())) {
+                known.stage = Stage::Answered(Reply::Over);
+            }
+        }
+    }
+
+    /// The caller spoke or pressed a key, and had heard so much; `all`: nothing was left to hear. Whoever heard nothing
+    /// of a question answered none; and what was answered and not used then was not agreed to.
+    pub fn caller_acts(&mut self, heard: u64, all: bool) {
+        self.uses.retain(|known| known.stage != Stage::Answered(Reply::Over));
+        for known in &mut self.uses {
+            if matches!(known.stage, Stage::Asked { from } if from + ENOUGH <= heard || (all && from < heard))
+            {
+                known.stage = Stage::Answered(Reply::None);
             }
         }
     }

@@ -216,7 +216,10 @@ impl Call {
 
     pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(ending) = &self.ending else { return };
-        let heard = ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet();
+        // What was begun before the assistant's own goodbye is not cut off by it.
+        let at_work = ending.reason == EndReason::AssistantEnded && self.errands.is_running();
+        let heard =
+            ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet() && !at_work;
         if heard || ending.deadline <= now {
             self.end(ending.reason, now, out);
         }

@@ -79,6 +79,8 @@ pub enum Event {
         id: ToolCallId,
         output: Private,
     },
+    /// A parked phone is on its way back: a new stream is to come.
+    Returning,
     /// A parked call is back: its phone is connected again.
     Returned(Return),
 

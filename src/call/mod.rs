@@ -209,6 +209,11 @@ impl Call {
             }
             Event::ToolWorking(id) => self.tool_working(&id, now),
             Event::ToolFinished { id, output } => self.tool_finished(id, output, out),
+            Event::Returning => {
+                if let Some(parked) = &mut self.parked {
+                    parked.comes_back(now);
+                }
+            }
             Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking => self.last_from_model = Some(now),
@@ -352,7 +357,7 @@ impl Call {
     fn caller_acts(&mut self, now: Instant) {
         self.caller_acted = true;
         self.quiet.heard_from_caller();
-        self.consent.caller_acts(self.playback.heard(now));
+        self.consent.caller_acts(self.playback.heard(now), self.playback.is_quiet());
     }
 
     fn send_digits(&mut self, out: &mut Vec<Action>) {

@@ -65,6 +65,7 @@ impl Call {
             return odd(Oddity::ModelAudioDropped, out);
         }
         self.response_spoke = true;
+        self.errands.rounds = 0;
         self.errands.speaks(&response);
         if self.responses.active() == Some(&response) && !self.responses.is_told_what_to_say() {
             self.consent.assistant_speaks(&response, self.playback.end());
@@ -95,7 +96,10 @@ impl Call {
         self.errands.response_ended(response, outcome);
         self.mark(now, out);
         match outcome {
-            Outcome::Whole => self.responses.succeeded(),
+            Outcome::Whole => {
+                self.consent.response_ended(response);
+                self.responses.succeeded();
+            }
             Outcome::Cancelled => {}
             Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {

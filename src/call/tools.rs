@@ -25,6 +25,10 @@ const MAX_HOSTED: usize = 64;
 const HOSTED_PATIENCE: Duration = Duration::from_secs(30);
 /// A tool that says that it is at work is given so many times its time in all.
 const MOST_TIMEOUTS: u32 = 4;
+/// So often in a row the model may use tools without a word to the caller.
+const MOST_ROUNDS: u32 = 6;
+/// How long a tool that the host was allowed to run may take to begin without being asked for.
+const BEGINS_BY_ITSELF: Duration = Duration::from_secs(2);
 /// The call cannot be ended by the model before that, unless the caller has done something.
 const JUST_BEGUN: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,8 @@ pub(super) struct Errands {
     approvals_seen: VecDeque<ApprovalId>,
     /// Something was answered: a response is to follow.
     owed: bool,
+    /// How often in a row that was asked for, and nothing was said.
+    pub rounds: u32,
     filler: Filler,
 }
 
@@ -51,6 +57,7 @@ struct Running {
     id: ToolCallId,
     /// Its index in the plan.
     tool: usize,
+    arguments: Map<String, Value>,
     began: Instant,
     deadline: Instant,
 }
@@ -62,6 +69,8 @@ struct Hosted {
     item: Option<ItemId>,
     response: ResponseId,
     since: Instant,
+    /// Allowed and not begun: when it is looked at again.
+    look: Instant,
     /// It ended before its response did.
     ended: bool,
     /// Its response has spoken since.
@@ -86,9 +95,24 @@ impl Errands {
         !self.running.is_empty() || !self.hosted.is_empty()
     }
 
+    /// Whether a tool of ours runs.
+    pub fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     /// Whether a response follows, because of what was answered or still runs.
     pub fn is_pending(&self) -> bool {
         self.owed || self.is_busy()
+    }
+
+    /// A response is to follow when nothing runs any more.
+    pub fn owe(&mut self) {
+        self.owed = true;
+    }
+
+    /// Whether a message for the owner is being taken down.
+    fn takes_message(&self, plan: &Plan) -> bool {
+        self.running.iter().any(|running| is_message_tool(&plan.tools[running.tool]))
     }
 
     /// A response comes by itself that knows all that was answered.
@@ -125,7 +149,10 @@ impl Errands {
     /// When [`Call::tools_due`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let running = self.running.iter().map(|running| running.deadline);
-        let hosted = self.hosted.iter().map(|hosted| hosted.since + HOSTED_PATIENCE);
+        let hosted = self.hosted.iter().map(|hosted| match hosted.item {
+            Some(_) => hosted.since + HOSTED_PATIENCE,
+            None => hosted.look.min(hosted.since + HOSTED_PATIENCE),
+        });
         let filler = match self.filler {
             Filler::Due(due) => Some(due),
             Filler::None | Filler::Ripe | Filler::Asked => None,
@@ -144,7 +171,14 @@ impl Errands {
 
     fn host(&mut self, item: Option<ItemId>, response: ResponseId, now: Instant) {
         if self.hosted.len() < MAX_HOSTED {
-            self.hosted.push(Hosted { item, response, since: now, ended: false, spoken_of: false });
+            self.hosted.push(Hosted {
+                item,
+                response,
+                since: now,
+                look: now + BEGINS_BY_ITSELF,
+                ended: false,
+                spoken_of: false,
+            });
             self.began(&Rule::default(), now);
         }
     }
@@ -193,8 +227,19 @@ impl Call {
             Work::Transfer(targets) => self.transfer(id, index, targets, &object, out),
             Work::SendDigits => self.press(id, &object, out),
             Work::Errand(_) => {
-                let deadline = now + tool.rule.timeout;
-                self.errands.running.push(Running { id: id.clone(), tool: index, began: now, deadline });
+                let again = |running: &Running| running.tool == index && running.arguments == object;
+                if self.errands.running.iter().any(again) {
+                    return self.answer(id, "This is being done already: its result will come.", out);
+                }
+                let (arguments, deadline) = (object.clone(), now + tool.rule.timeout);
+                let id_here = id.clone();
+                self.errands.running.push(Running {
+                    id: id_here,
+                    tool: index,
+                    arguments,
+                    began: now,
+                    deadline,
+                });
                 self.errands.began(&tool.rule, now);
                 out.push(Action::RunTool { id, tool: index, arguments: object });
             }
@@ -213,6 +258,8 @@ impl Call {
                 Some("The caller is speaking: listen first.")
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
                 Some("The call has only just begun: hear what the caller wants before you end it.")
+            } else if tool.work == Work::EndCall && self.errands.takes_message(&self.plan) {
+                Some("The message is still being delivered: wait for its result, then end the call.")
             } else {
                 None
             };
@@ -220,6 +267,8 @@ impl Call {
         let ends = self.ending.as_ref().is_some_and(|ending| ending.reason != EndReason::AssistantEnded);
         if ends && !is_message(errand) {
             Some("The call is ending, so this was not done.")
+        } else if discarded && self.parked.is_some() {
+            Some("The caller is with somebody else, so this was not done.")
         } else if discarded && tool.rule.stop_on_interruption {
             Some("The caller spoke, so this was not done.")
         } else if self.errands.running.len() >= MAX_RUNNING {
@@ -257,7 +306,7 @@ impl Call {
 
     /// Gives up the tools that are to be given up when the caller speaks.
     pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
-        let why = "The caller spoke, so this was stopped.";
+        let why = "The caller spoke, so this was stopped. Whether it was done is not known.";
         self.stop_tools(|_, tool| tool.rule.stop_on_interruption, why, out);
     }
 
@@ -360,7 +409,8 @@ impl Call {
         for _ in self.errands.running.iter().filter(|running| late(running)) {
             odd(Oddity::ToolTimeout, out);
         }
-        let why = "It took too long and was given up. Tell the caller so.";
+        let why = "It took too long, and nobody waits for it any more. Whether it was done is not known: tell the caller \
+                   so, and do not do it again unless they ask for that.";
         self.stop_tools(|running, _| late(running), why, out);
         let known = self.errands.hosted.len();
         self.errands.hosted.retain(|hosted| hosted.since + HOSTED_PATIENCE > now);
@@ -369,6 +419,18 @@ impl Call {
             self.errands.owed = true;
             self.last_from_model = Some(now);
         }
+        let active = self.responses.active().cloned();
+        let waits = |hosted: &Hosted| hosted.item.is_none() && hosted.look <= now;
+        for hosted in self.errands.hosted.iter_mut().filter(|hosted| waits(hosted)) {
+            hosted.look = now + BEGINS_BY_ITSELF;
+        }
+        let known = self.errands.hosted.len();
+        self.errands.hosted.retain(|hosted| {
+            let begun = hosted.item.is_some() || hosted.since + BEGINS_BY_ITSELF > now;
+            begun || active.as_ref() == Some(&hosted.response)
+        });
+        // The host runs it in the response that is asked for next.
+        self.errands.owed |= self.errands.hosted.len() < known;
         if matches!(self.errands.filler, Filler::Due(due) if due <= now) {
             self.errands.filler = Filler::Ripe;
         }
@@ -390,7 +452,9 @@ impl Call {
         }
         if self.errands.owed && !busy {
             self.errands.owed = false;
-            self.responses.want(Ask::Next);
+            self.errands.rounds += 1;
+            let too_often = self.errands.rounds > MOST_ROUNDS;
+            self.responses.want(if too_often { Ask::Say(Request::Standing) } else { Ask::Next });
         }
         let silence = self.speaking.is_none() && self.playback.is_quiet() && self.responses.is_idle();
         if self.errands.filler == Filler::Ripe && silence && self.may_ask() {

@@ -211,7 +211,7 @@ impl ModelLink {
     pub fn say(&mut self, request: &Request) {
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
         // Whoever waits for a tool is told so, and no other tool is begun for that.
-        self.request(Some(&instructions), *request == Request::Filler);
+        self.request(Some(&instructions), matches!(request, Request::Filler | Request::Standing));
     }
 
     pub fn ask(&mut self) {
@@ -440,6 +440,11 @@ fn wording(request: &Request) -> String {
         Request::Filler => {
             "What you are doing for the caller takes a moment. Say so in one short sentence, in the language of \
              the conversation, and nothing else: no result, no question."
+                .to_owned()
+        }
+        Request::Standing => {
+            "You have used tools several times and said nothing. Tell the caller in one or two short sentences, in \
+             the language of the conversation, how things stand, and ask how to go on where that is not clear."
                 .to_owned()
         }
         Request::Goodbye(reason) => {

@@ -191,7 +191,10 @@ impl Session {
                     Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
                     Command::Drain => call.handle(Event::Draining, now(), &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
-                    Command::Returned(way) => phone = self.expect_back(way),
+                    Command::Returned(way) => {
+                        call.handle(Event::Returning, now(), &mut actions);
+                        phone = self.expect_back(way);
+                    }
                 },
             }
             self.count_all(model);

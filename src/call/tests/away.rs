@@ -268,3 +268,31 @@ fn a_phone_that_does_not_come_back_is_lost() {
     ]);
     assert!(text.ends_with("  16030ms End(CallerLost)\n"), "{text}");
 }
+
+#[test]
+fn a_phone_on_its_way_back_is_waited_for() {
+    // Nobody answered in the ring's 30 s; Twilio says so late, and the new stream takes its time.
+    let mut script = parked();
+    script.extend([At(ms(40_000)), On(Event::Returning), At(ms(46_000)), not_taken(), At(ms(46_100))]);
+    let text = play(script);
+    assert!(!text.contains("End(") && text.contains("AskForResponse"), "{text}");
+    // It never comes.
+    let mut script = parked();
+    script.extend([At(ms(40_000)), On(Event::Returning), At(ms(120_000))]);
+    assert!(play(script).contains("End(CallerLost)"));
+}
+
+#[test]
+fn a_tool_that_still_runs_is_not_asked_about_on_the_way_back() {
+    let script = || {
+        let wanted = [started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Whole)];
+        let back = [At(ms(5_000)), not_taken(), At(ms(5_500))];
+        wanted.into_iter().chain(parked()).chain(back).collect::<Vec<_>>()
+    };
+    assert_eq!(play(script()).matches("AskForResponse").count(), 0);
+    let mut whole = script();
+    // Who is back hears that it takes a moment.
+    whole.extend([started("r2"), ended("r2", Outcome::Whole)]);
+    whole.push(On(Event::ToolFinished { id: "c0".into(), output: "Done.".to_owned().into() }));
+    assert_eq!(play(whole).matches("AskForResponse").count(), 1);
+}

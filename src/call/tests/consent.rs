@@ -123,6 +123,31 @@ fn nothing_is_run_that_the_caller_was_not_asked_about() {
 }
 
 #[test]
+fn an_answer_is_to_the_question_before_it_alone() {
+    let (yes, no) = (says, says);
+    // "No." "Okay, I won't. Anything else?" Then the caller talks on, and it is wanted again.
+    let refused = vec![
+        wants("r1", "c1", THIS),
+        asks("r2", 500, 1),
+        no(),
+        asks("r3", 950, 2),
+        says(),
+        wants("r4", "c4", THIS),
+    ];
+    assert_eq!(play(refused), (0, 2));
+    // Who says yes and is told "One moment", then waits, has said yes.
+    let moment =
+        vec![wants("r1", "c1", THIS), asks("r2", 500, 1), yes(), asks("r3", 950, 2), wants("r4", "c4", THIS)];
+    assert_eq!(play(moment), (1, 1));
+    // A cough that begins with the question is no answer to it.
+    let long =
+        vec![started("r2"), audio_in("r2", "b", 3_000), At(ms(300)), speaks(), On(Event::SpeechStopped)];
+    let cough =
+        vec![wants("r1", "c1", THIS), long, vec![ended("r2", Outcome::Cancelled)], wants("r3", "c3", THIS)];
+    assert_eq!(play(cough).0, 0);
+}
+
+#[test]
 fn one_yes_is_for_what_was_asked_together() {
     let yes = says;
     let both = |id: &str, a: &str, b: &str| {

@@ -109,7 +109,7 @@ fn arguments_that_are_no_object_are_answered() {
 #[test]
 fn too_many_tools_at_once_are_answered() {
     let mut script = vec![started("r1")];
-    script.extend((0..20).map(|n| tool(&format!("c{n}"), "look_up")));
+    script.extend((0..20).map(|n| tool_in("r1", &format!("c{n}"), "look_up", &format!(r#"{{"n":{n}}}"#))));
     let text = play(script);
     assert_eq!((count(&text, "RunTool"), count(&text, "Too many tools run at once")), (16, 4), "{text}");
 }
@@ -424,4 +424,53 @@ fn text_that_looks_like_a_call_is_noted() {
         let told = run_with(plan.clone(), after(connected(), vec![On(said)]));
         assert_eq!(told.contains("Note(model.wrote_call)"), is_call, "{text}");
     }
+}
+
+#[test]
+fn what_runs_already_is_not_begun_again() {
+    let text = play(vec![
+        started("r1"),
+        tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
+        ended("r1", Outcome::Whole),
+        started("r2"),
+        tool_in("r2", "c2", "look_up", r#"{"order":"A7"}"#),
+        tool_in("r2", "c3", "look_up", r#"{"order":"B8"}"#),
+        ended("r2", Outcome::Whole),
+    ]);
+    assert_eq!((count(&text, "RunTool"), count(&text, "being done already")), (2, 1), "{text}");
+}
+
+#[test]
+fn a_goodbye_cuts_no_tool_off_and_waits_for_a_message() {
+    let goodbye = |tool_name: &str| {
+        play(vec![
+            speaks(),
+            On(Event::SpeechStopped),
+            started("r1"),
+            audio("a", 400),
+            tool("c1", tool_name),
+            tool("c2", END_CALL),
+            ended("r1", Outcome::Whole),
+            At(ms(900)),
+            echo(1),
+            At(ms(2_000)),
+            finished("c1"),
+            At(ms(2_100)),
+        ])
+    };
+    let text = goodbye("look_up");
+    assert!(text.contains("2000ms End(AssistantEnded)"), "{text}");
+    assert_eq!(count(&text, "StopTool"), 0, "{text}");
+    let text = goodbye(TAKE_MESSAGE);
+    assert_eq!((count(&text, "still being delivered"), count(&text, "End(")), (1, 0), "{text}");
+}
+
+#[test]
+fn who_only_uses_tools_has_to_speak_at_last() {
+    let round = |n: usize| {
+        let (id, call) = (format!("r{n}"), format!("c{n}"));
+        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Whole)]
+    };
+    let text = play((1..10).flat_map(round).collect());
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(Standing)")), (6, 3), "{text}");
 }
