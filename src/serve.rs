@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::assistant::plan::{Errand, Mailbox, Nothing, Work};
+use crate::assistant::plan::{Errand, Mailbox, Nothing, Server, Work};
 use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
 use crate::link::twilio_rest::Account;
@@ -38,6 +38,8 @@ const UPKEEP: Duration = Duration::from_secs(30);
 const LAST_QUESTIONS: Duration = Duration::from_secs(2);
 /// What outlives its call has at least so long, once the last call is over.
 const LAST_ERRANDS: Duration = Duration::from_secs(5);
+/// How long the MCP servers have to be listed where tools come first. Programs may have to be downloaded.
+const TOOLS_FIRST: Duration = Duration::from_secs(60);
 /// Connections besides those of calls: webhooks, health checks, strangers.
 const SPARE_CONNECTIONS: usize = 1024;
 
@@ -55,6 +57,9 @@ pub struct Serve {
     /// Counts for `/metrics`; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
     pub journal: Option<Journal>,
+    /// Nothing is answered before the MCP servers are listed, or are known to be out of reach: for a rehearsal, whose
+    /// first call is its only one.
+    pub tools_first: bool,
 }
 
 /// What is read again when it changes.
@@ -79,8 +84,17 @@ pub enum From {
 /// # Errors
 /// When the system's certificates cannot be read though a provider's address needs them.
 pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Serve { settings, ready, roster, reload, listener, metrics_listener, metrics: handle, journal } =
-        serve;
+    let Serve {
+        settings,
+        ready,
+        roster,
+        reload,
+        listener,
+        metrics_listener,
+        metrics: handle,
+        journal,
+        tools_first,
+    } = serve;
     let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
     let tls = client_config(secure, settings.ssl_cert_file.as_deref())?;
     metrics::roster_loaded();
@@ -131,6 +145,10 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         });
     }
     let watching = stop.child_token();
+    if tools_first {
+        tools.keep(servers(&keeper.roster().borrow()));
+        tools.settled(TOOLS_FIRST).await;
+    }
     listening.spawn(follow(tools.clone(), keeper.roster(), watching.clone()));
     if let Some(reload) = reload {
         match reload.from {
@@ -203,11 +221,16 @@ pub fn account(settings: &Settings, tls: &Arc<ClientConfig>) -> Result<Option<Ac
     Account::new(&settings.twilio_api_url, sid, user, password.clone(), tls).map(Some)
 }
 
+/// The MCP servers that we are a client of, with the tools that each assistant may use.
+fn servers(roster: &Roster) -> Vec<(Arc<Server>, Option<Vec<String>>)> {
+    roster.iter().flat_map(|assistant| assistant.servers()).collect()
+}
+
 /// Has the tools' servers be those of the roster in force, from now on.
 async fn follow(tools: Arc<Tools>, mut roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) {
     loop {
         let current = roster.borrow_and_update().clone();
-        tools.keep(current.iter().flat_map(|assistant| assistant.servers()));
+        tools.keep(servers(&current));
         tokio::select! {
             () = stop.cancelled() => return,
             changed = roster.changed() => if changed.is_err() { return },

@@ -249,6 +249,15 @@ impl Roster {
         Some(roster)
     }
 
+    /// The assistant of this name, with its numbers, and nobody else.
+    pub fn alone(&self, name: &str) -> Roster {
+        let mut roster = self.clone();
+        roster.assistants.retain(|other, _| other == name);
+        roster.numbers.retain(|_, assistant| assistant.name() == name);
+        roster.rest.take_if(|assistant| assistant.name() != name);
+        roster
+    }
+
     /// What `next` has that this roster has not, and the other way round. Empty for rosters that are equal.
     pub fn changes(&self, next: &Roster) -> Changes {
         let missing = |from: &Roster, other: &Roster| {

@@ -223,6 +223,7 @@ async fn serve_command() -> Result<(), Failure> {
         metrics_listener,
         metrics: Some(metrics),
         journal: None,
+        tools_first: false,
     };
     Ok(serve::run(serve, shutdown).await?)
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{Failure, environment, look, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
@@ -24,6 +25,8 @@ use crate::tool::Tools;
 
 /// How long `show` waits for MCP servers to list their tools. Programs may have to be downloaded first.
 const SERVERS_PATIENCE: Duration = Duration::from_secs(60);
+/// After how long it says what it waits for.
+const SOON: Duration = Duration::from_secs(2);
 /// Who calls in `show` unless `--from` says otherwise: a number that is nobody's.
 const CALLER: &str = "+15550100100";
 
@@ -131,7 +134,10 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
-    tools.settled(SERVERS_PATIENCE).await;
+    if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
+        eprintln!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs());
+        tools.settled(SERVERS_PATIENCE).await;
+    }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
     let mut off = assistant.tools_off(&facts, &tools);
     for (server, trouble) in assistant.servers().filter_map(|(server, _)| {
@@ -232,6 +238,13 @@ fn hide_logins(session: &mut Value) {
     for tool in session["tools"].as_array_mut().into_iter().flatten().filter(|tool| tool["type"] == "mcp") {
         if let Some(authorization) = tool.get_mut("authorization") {
             *authorization = "•••".into();
+        }
+        // Its query may hold a key, and so may a user's name before the host.
+        if let Some(url) = tool.get_mut("server_url")
+            && let Some(text) = url.as_str()
+            && text.contains(['?', '@'])
+        {
+            *url = format!("{}://{}/•••", text.split("://").next().unwrap_or_default(), host(text)).into();
         }
         let headers = tool.get_mut("headers").and_then(Value::as_object_mut);
         headers.into_iter().flat_map(|headers| headers.values_mut()).for_each(|value| *value = "•••".into());

@@ -245,12 +245,14 @@ impl Server {
         let serve = Serve {
             settings,
             ready,
-            roster: choice.roster.clone(),
+            // The servers and the warnings of others are not what is rehearsed.
+            roster: choice.roster.alone(choice.assistant.name()),
             reload: None,
             listener,
             metrics_listener: None,
             metrics: None,
             journal: Some(journal),
+            tools_first: true,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
         Ok(Self { url, token, news, close, task })

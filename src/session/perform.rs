@@ -268,6 +268,7 @@ impl Session {
                 }
             }
         };
+        tracing::info!(away = decision.code(), "Call parked");
         self.decision.send_replace(Some(decision));
         if let Some(line) = phone.let_go() {
             // Its end may take a second, in which the model goes on.

@@ -71,6 +71,19 @@ pub enum Decision {
     Again,
 }
 
+impl Decision {
+    /// For a line in the log.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::HangUp => "hang_up",
+            Self::Dial { .. } => "dial",
+            Self::Press(_) => "press",
+            Self::Sorry => "sorry",
+            Self::Again => "again",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Registry(Mutex<Calls>);

@@ -66,17 +66,28 @@ fn value(line: &str, is_secret: &dyn Fn(&str) -> bool) -> Option<usize> {
         let behind = line[at..].trim_start_matches(['"', '\'', ' ', '\t']);
         let Some(value) = behind.strip_prefix([':', '=']).map(str::trim_start) else { continue };
         // What comes from the environment is shown as it is written.
-        if !inside && !value.trim_start_matches(['"', '\'']).starts_with("${") && is_secret(name) {
+        let written = value.trim_start_matches(['"', '\'']);
+        let outside = written.starts_with("${") && !has_default(written);
+        if !inside && !outside && is_secret(name) {
             return Some(line.len() - value.len());
         }
     }
     None
 }
 
+/// Whether a `${NAME:-default}` in the text has a default: what is written there is no value of the environment.
+pub fn has_default(text: &str) -> bool {
+    text.match_indices(":-").any(|(at, mark)| !text[at + mark.len()..].starts_with('}'))
+}
+
 /// Every value under the name of a secret, however deep, but those of the environment. `secret`: all of `node` is.
 pub fn values(node: &Node, secret: bool, is_secret: &dyn Fn(&str) -> bool, spans: &mut Vec<Span>) {
     match &node.kind {
-        Kind::Scalar(scalar) if secret && !scalar.expanded() => spans.push(node.span),
+        Kind::Scalar(scalar)
+            if secret && !scalar.written.as_deref().is_some_and(|text| !has_default(text)) =>
+        {
+            spans.push(node.span);
+        }
         Kind::Scalar(_) => {}
         Kind::Seq(items) => items.iter().for_each(|item| values(item, secret, is_secret, spans)),
         Kind::Map(entries) => {

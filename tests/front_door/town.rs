@@ -135,6 +135,7 @@ impl Town {
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
             journal: Some(journal_tx),
+            tools_first: false,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;

@@ -87,6 +87,8 @@ mod tests {
             ("token: hunter2", "token: *******"),
             ("mcp: { a: { \"token\": 'hunter2', url: x } }", "mcp: { a: { \"token\": ********** **** * * *"),
             ("token: \"${TOKEN}\"", "token: \"${TOKEN}\""),
+            ("token: \"${TOKEN:-hunter2}\"", "token: *******************"),
+            ("token: \"${TOKEN:-}\"", "token: \"${TOKEN:-}\""),
             ("password : hunter2 # mine", "password : ******* * ****"),
             ("url: https://me:hunter2@example.com/x", "url: https://**********@example.com/x"),
             ("say: a token for you", "say: a token for you"),
