@@ -46,11 +46,13 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
     let unreachable = |error: std::io::Error| NotConnected::Unreachable(error.kind().to_string());
     let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
+    let hosts = !plan.hosted.is_empty();
+    let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_message_size(Some(realtime::MAX_MESSAGE))
-        .max_frame_size(Some(realtime::MAX_MESSAGE));
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest));
     let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
     match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
         Ok((socket, _)) => Ok(socket),

@@ -243,3 +243,28 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         assert_eq!(news["item"]["content"][0]["text"], text);
     }
 }
+
+#[tokio::test]
+async fn what_a_server_answers_the_host_may_be_large() {
+    let item = json!({"id": "mcp_1", "type": "mcp_call", "output": "x".repeat(2 * 1024 * 1024)});
+    let frame = json!({"type": "conversation.item.done", "item": item}).to_string();
+    for hosted in [servers(), Vec::new()] {
+        let hosts = !hosted.is_empty();
+        let mut plan = plan(Dialect::Ga);
+        plan.hosted = hosted;
+        let (mut link, mut socket) = linked(plan).await;
+        let sent = tokio::spawn({
+            let frame = frame.clone();
+            async move {
+                let _ = socket.send(Message::Text(frame.into())).await; // the link may have closed by then
+                socket
+            }
+        });
+        let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+        let whole = matches!(&step, ModelStep::Event(Event::HostedEnded { .. }));
+        let lost = matches!(&step, ModelStep::Event(Event::ModelLost(Loss::Closed)));
+        assert_eq!((whole, lost), (hosts, !hosts), "{step:?}");
+        drop(link);
+        sent.await.unwrap();
+    }
+}
