@@ -60,7 +60,8 @@ struct Running {
 struct Hosted {
     /// `None`: it was allowed, and has not begun.
     item: Option<ItemId>,
-    response: ResponseId,
+    /// `None`: it runs outside of any.
+    response: Option<ResponseId>,
     since: Instant,
     /// It ended before its response did.
     ended: bool,
@@ -98,14 +99,17 @@ impl Errands {
         }
     }
 
-    /// The host's tools of this response have not all ended.
+    /// The host's tools of this response, or of who knows which, have not all ended.
     pub fn is_hosting(&self, response: &ResponseId) -> bool {
-        self.hosted.iter().any(|hosted| hosted.response == *response && !hosted.ended)
+        let may_be = |hosted: &Hosted| hosted.response.as_ref().is_none_or(|of| of == response);
+        self.hosted.iter().any(|hosted| may_be(hosted) && !hosted.ended)
     }
 
     /// The response speaks: what has ended in it needs no other response.
     pub fn speaks(&mut self, response: &ResponseId) {
-        for hosted in self.hosted.iter_mut().filter(|hosted| hosted.ended && hosted.response == *response) {
+        for hosted in
+            self.hosted.iter_mut().filter(|hosted| hosted.ended && hosted.response.as_ref() == Some(response))
+        {
             hosted.spoken_of = true;
         }
     }
@@ -115,7 +119,7 @@ impl Errands {
         let whole = outcome == Outcome::Whole;
         let mut owed = false;
         self.hosted.retain(|hosted| {
-            let over = hosted.response == *response && (hosted.ended || !whole);
+            let over = hosted.response.as_ref() == Some(response) && (hosted.ended || !whole);
             owed |= over && whole && !hosted.spoken_of;
             !over
         });
@@ -142,7 +146,7 @@ impl Errands {
         };
     }
 
-    fn host(&mut self, item: Option<ItemId>, response: ResponseId, now: Instant) {
+    fn host(&mut self, item: Option<ItemId>, response: Option<ResponseId>, now: Instant) {
         if self.hosted.len() < MAX_HOSTED {
             self.hosted.push(Hosted { item, response, since: now, ended: false, spoken_of: false });
             self.began(&Rule::default(), now);
@@ -293,7 +297,7 @@ impl Call {
 
     // ── the model's host ──
 
-    pub(super) fn hosted_started(&mut self, item: ItemId, response: ResponseId, now: Instant) {
+    pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
         self.last_from_model = Some(now);
         if self.errands.hosted_seen.contains(&item) {
             return;
@@ -309,7 +313,8 @@ impl Call {
         self.last_from_model = Some(now);
         let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
         let Some(at) = self.errands.hosted.iter().position(known) else { return };
-        if self.responses.active() == Some(&self.errands.hosted[at].response) {
+        let response = self.errands.hosted[at].response.as_ref();
+        if response.is_some() && self.responses.active() == response {
             self.errands.hosted[at].ended = true;
         } else {
             self.errands.hosted.remove(at);
@@ -344,7 +349,7 @@ impl Call {
         };
         let approve = refusal.is_none();
         if approve {
-            self.errands.host(None, response.clone(), now);
+            self.errands.host(None, Some(response.clone()), now);
         } else {
             self.errands.owed = true;
         }

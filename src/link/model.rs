@@ -55,7 +55,7 @@ pub struct ModelLink {
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
-    /// The response that began last: the host's tools that name none belong to it.
+    /// The response that began last: what the host asks for without naming one belongs to it.
     began: Option<ResponseId>,
     listing: Listing,
     /// What the caller has said so far, where a provider tells it again and again: the item and its words.
@@ -359,8 +359,7 @@ impl ModelLink {
                 response: ResponseId::from(&*response),
             },
             Incoming::HostedStarted { response, item } => {
-                let named = response.map(|response| ResponseId::from(&*response));
-                let Some(response) = named.or_else(|| self.began.clone()) else { return };
+                let response = response.map(|response| ResponseId::from(&*response));
                 Event::HostedStarted { item: ItemId::from(&*item), response }
             }
             Incoming::HostedEnded { item } => Event::HostedEnded { item: ItemId::from(&*item) },
@@ -415,7 +414,7 @@ impl ModelLink {
         }
         for (item, ended) in done.hosted {
             let item = ItemId::from(&*item);
-            let response = response.clone();
+            let response = Some(response.clone());
             self.events.push_back(ModelStep::Event(Event::HostedStarted { item: item.clone(), response }));
             if ended {
                 self.events.push_back(ModelStep::Event(Event::HostedEnded { item }));
