@@ -29,7 +29,7 @@ use crate::call::{
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
-pub use configure::session;
+pub use configure::{LeftOut, session};
 use connect::{Socket, configure, open, until_created};
 use listing::Listing;
 
@@ -66,8 +66,8 @@ pub struct ModelLink {
     requests: u64,
     /// Nothing can be sent any more; what the model sent before it closed may still be read.
     mute: bool,
-    /// Whether the optional fields had to be left out.
-    plainer: bool,
+    /// What of its configuration had to be left out.
+    left_out: LeftOut,
     gone: bool,
 }
 
@@ -125,7 +125,7 @@ impl ModelLink {
     async fn attempt(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
         let mut socket = open(&plan, tls).await?;
         until_created(&mut socket, plan.provider.dialect).await?;
-        let plainer = configure(&mut socket, &plan).await?;
+        let left_out = configure(&mut socket, &plan).await?;
         Ok(Self {
             socket,
             plan,
@@ -141,14 +141,14 @@ impl ModelLink {
             pinged: None,
             requests: 0,
             mute: false,
-            plainer,
+            left_out,
             gone: false,
         })
     }
 
-    /// Whether the provider refused the optional fields, and the session runs without them.
+    /// Whether the provider refused a part of the configuration, and the session runs without it.
     pub fn is_plainer(&self) -> bool {
-        self.plainer
+        self.left_out != LeftOut::default()
     }
 
     /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
