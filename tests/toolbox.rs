@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use switchboard::assistant::plan::{
-    AskFirst, Errand, Hosted, HttpCall, Listed, Nothing, Plan, Reach, Rule, Server, Supply, Tool, Work,
+    AskFirst, Errand, Hosted, HttpCall, Listed, MAX_KEYS, Nothing, Plan, Reach, Rule, Server, Supply, Tool,
+    Work,
 };
 use switchboard::assistant::{Facts, Folder, Roster, SourceFile};
 use switchboard::phone::Party;
@@ -275,6 +276,13 @@ fn a_caller_without_a_number_gets_no_text() {
     assert!(assistant.plan(&facts("anonymous"), &supply).unwrap().tools.is_empty());
     let off = assistant.tools_off(&facts("anonymous"), &supply);
     assert_eq!(told(&off), ["send_sms: the caller's number is not known"]);
+}
+
+#[test]
+fn as_many_keys_are_offered_as_are_pressed() {
+    let (plan, _) = plan("instructions: hi\ncall_control: { send_digits: true }\n", &Nothing);
+    let pattern = &tool(&plan, "send_digits").parameters["properties"]["digits"]["pattern"];
+    assert_eq!(*pattern, format!("^[0-9*#w]{{1,{MAX_KEYS}}}$"));
 }
 
 #[test]

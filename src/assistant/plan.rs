@@ -142,6 +142,8 @@ pub const END_CALL: &str = "end_call";
 pub const TRANSFER_CALL: &str = "transfer_call";
 /// The tool with which it presses keys, for a machine at the other end.
 pub const SEND_DIGITS: &str = "send_digits";
+/// Keys that are pressed at once.
+pub const MAX_KEYS: usize = 32;
 /// The tool with which it writes to the caller's phone.
 pub const SEND_SMS: &str = "send_sms";
 /// The tool with which it takes down a message for the owner.

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::fit;
 use super::plan::{
-    AskFirst, END_CALL, Errand, Hosted, HttpCall, Listed, Mailbox, Rule, SEND_DIGITS, SEND_SMS, Server,
-    Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
+    AskFirst, END_CALL, Errand, Hosted, HttpCall, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
+    Server, Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
 };
 use super::prompt::{Facts, Subject};
 use crate::problem;
@@ -377,10 +377,11 @@ impl Control {
         }
         if self.send_digits {
             let digits = "The keys: 0 to 9, * and #; w waits for half a second.";
+            let pattern = format!("^[0-9*#w]{{1,{MAX_KEYS}}}$");
             let parameters = json!({
                 "type": "object",
                 "properties": {
-                    "digits": { "type": "string", "pattern": "^[0-9*#w]{1,64}$", "description": digits },
+                    "digits": { "type": "string", "pattern": pattern, "description": digits },
                 },
                 "required": ["digits"],
             });

@@ -10,7 +10,7 @@ use super::action::{Action, Away, Line};
 use super::end::{EndReason, Stage};
 use super::event::{Loss, NotTaken, Return};
 use super::turn::Ask;
-use crate::assistant::plan::{Target, Work};
+use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
 use crate::secret::Private;
 
@@ -22,8 +22,6 @@ const WAY_BACK: Duration = Duration::from_secs(75);
 const AFTER_KEYS: Duration = Duration::from_secs(15);
 /// The most that one key takes, the wait `w` among them.
 const KEY: Duration = Duration::from_millis(500);
-/// Keys that are pressed at once.
-const MAX_KEYS: usize = 32;
 
 /// A call that is about to be parked, as soon as what is being said is heard.
 #[derive(Debug)]

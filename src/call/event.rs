@@ -50,7 +50,8 @@ pub enum Event {
     /// The model's host has begun to run a tool of its own.
     HostedStarted {
         item: ItemId,
-        response: ResponseId,
+        /// `None`: it runs outside of any, as those do that had to be allowed.
+        response: Option<ResponseId>,
     },
     /// It has ended, well or not. It may end after its response.
     HostedEnded {

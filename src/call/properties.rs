@@ -69,7 +69,8 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         2 => tool().prop_map(|id| Event::ToolFinished { id, output: "done".to_owned().into() }),
         1 => tool().prop_map(Event::ToolWorking),
-        1 => (hosted(), response()).prop_map(|(item, response)| Event::HostedStarted { item, response }),
+        1 => (hosted(), proptest::option::of(response()))
+            .prop_map(|(item, response)| Event::HostedStarted { item, response }),
         1 => hosted().prop_map(|item| Event::HostedEnded { item }),
         1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
             Event::ApprovalRequested { id, tool, arguments, response }
@@ -441,7 +442,7 @@ fn memory_is_bounded() {
                 arguments: format!("{{\"n\":{n}}}").into(),
                 response: id.clone(),
             },
-            Event::HostedStarted { item: format!("h{n}").as_str().into(), response: id.clone() },
+            Event::HostedStarted { item: format!("h{n}").as_str().into(), response: Some(id.clone()) },
             Event::ApprovalRequested {
                 id: format!("a{n}").as_str().into(),
                 tool: "crm/find".into(),

@@ -67,7 +67,8 @@ struct Running {
 struct Hosted {
     /// `None`: it was allowed, and has not begun.
     item: Option<ItemId>,
-    response: ResponseId,
+    /// `None`: it runs outside of any.
+    response: Option<ResponseId>,
     since: Instant,
     /// Allowed and not begun: when it is looked at again.
     look: Instant,
@@ -122,14 +123,17 @@ impl Errands {
         }
     }
 
-    /// The host's tools of this response have not all ended.
+    /// The host's tools of this response, or of who knows which, have not all ended.
     pub fn is_hosting(&self, response: &ResponseId) -> bool {
-        self.hosted.iter().any(|hosted| hosted.response == *response && !hosted.ended)
+        let may_be = |hosted: &Hosted| hosted.response.as_ref().is_none_or(|of| of == response);
+        self.hosted.iter().any(|hosted| may_be(hosted) && !hosted.ended)
     }
 
     /// The response speaks: what has ended in it needs no other response.
     pub fn speaks(&mut self, response: &ResponseId) {
-        for hosted in self.hosted.iter_mut().filter(|hosted| hosted.ended && hosted.response == *response) {
+        for hosted in
+            self.hosted.iter_mut().filter(|hosted| hosted.ended && hosted.response.as_ref() == Some(response))
+        {
             hosted.spoken_of = true;
         }
     }
@@ -139,7 +143,7 @@ impl Errands {
         let whole = outcome == Outcome::Whole;
         let mut owed = false;
         self.hosted.retain(|hosted| {
-            let over = hosted.response == *response && (hosted.ended || !whole);
+            let over = hosted.response.as_ref() == Some(response) && (hosted.ended || !whole);
             owed |= over && whole && !hosted.spoken_of;
             !over
         });
@@ -169,7 +173,7 @@ impl Errands {
         };
     }
 
-    fn host(&mut self, item: Option<ItemId>, response: ResponseId, now: Instant) {
+    fn host(&mut self, item: Option<ItemId>, response: Option<ResponseId>, now: Instant) {
         if self.hosted.len() < MAX_HOSTED {
             self.hosted.push(Hosted {
                 item,
@@ -342,7 +346,7 @@ impl Call {
 
     // ── the model's host ──
 
-    pub(super) fn hosted_started(&mut self, item: ItemId, response: ResponseId, now: Instant) {
+    pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
         self.last_from_model = Some(now);
         if self.errands.hosted_seen.contains(&item) {
             return;
@@ -358,7 +362,8 @@ impl Call {
         self.last_from_model = Some(now);
         let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
         let Some(at) = self.errands.hosted.iter().position(known) else { return };
-        if self.responses.active() == Some(&self.errands.hosted[at].response) {
+        let response = self.errands.hosted[at].response.as_ref();
+        if response.is_some() && self.responses.active() == response {
             self.errands.hosted[at].ended = true;
         } else {
             self.errands.hosted.remove(at);
@@ -393,7 +398,7 @@ impl Call {
         };
         let approve = refusal.is_none();
         if approve {
-            self.errands.host(None, response.clone(), now);
+            self.errands.host(None, Some(response.clone()), now);
         } else {
             self.errands.owed = true;
         }

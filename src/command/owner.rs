@@ -16,7 +16,7 @@ use super::{Failure, environment, look, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts, Roster};
 use crate::call::turns_at_start;
-use crate::link::model::session;
+use crate::link::model::{LeftOut, session};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem};
 use crate::serve;
@@ -147,7 +147,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         off.iter_mut().filter(|(name, _)| *name == server.name).for_each(|(_, why)| why.clone_from(&trouble));
     }
     tools.close().await;
-    let mut session = session(&plan, turns_at_start(&plan), false);
+    let mut session = session(&plan, turns_at_start(&plan), LeftOut::default());
     hide_logins(&mut session);
     let update = json!({"type": "session.update", "session": session});
     let text = format!(

@@ -29,7 +29,7 @@ use crate::call::{
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
-pub use configure::session;
+pub use configure::{LeftOut, session};
 use connect::{Socket, configure, open, until_created};
 use listing::Listing;
 
@@ -55,7 +55,7 @@ pub struct ModelLink {
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
-    /// The response that began last: the host's tools that name none belong to it.
+    /// The response that began last: what the host asks for without naming one belongs to it.
     began: Option<ResponseId>,
     listing: Listing,
     /// What the caller has said so far, where a provider tells it again and again: the item and its words.
@@ -66,8 +66,8 @@ pub struct ModelLink {
     requests: u64,
     /// Nothing can be sent any more; what the model sent before it closed may still be read.
     mute: bool,
-    /// Whether the optional fields had to be left out.
-    plainer: bool,
+    /// What of its configuration had to be left out.
+    left_out: LeftOut,
     gone: bool,
 }
 
@@ -125,7 +125,7 @@ impl ModelLink {
     async fn attempt(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
         let mut socket = open(&plan, tls).await?;
         until_created(&mut socket, plan.provider.dialect).await?;
-        let plainer = configure(&mut socket, &plan).await?;
+        let left_out = configure(&mut socket, &plan).await?;
         Ok(Self {
             socket,
             plan,
@@ -141,14 +141,14 @@ impl ModelLink {
             pinged: None,
             requests: 0,
             mute: false,
-            plainer,
+            left_out,
             gone: false,
         })
     }
 
-    /// Whether the provider refused the optional fields, and the session runs without them.
+    /// Whether the provider refused a part of the configuration, and the session runs without it.
     pub fn is_plainer(&self) -> bool {
-        self.plainer
+        self.left_out != LeftOut::default()
     }
 
     /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
@@ -359,8 +359,7 @@ impl ModelLink {
                 response: ResponseId::from(&*response),
             },
             Incoming::HostedStarted { response, item } => {
-                let named = response.map(|response| ResponseId::from(&*response));
-                let Some(response) = named.or_else(|| self.began.clone()) else { return };
+                let response = response.map(|response| ResponseId::from(&*response));
                 Event::HostedStarted { item: ItemId::from(&*item), response }
             }
             Incoming::HostedEnded { item } => Event::HostedEnded { item: ItemId::from(&*item) },
@@ -415,7 +414,7 @@ impl ModelLink {
         }
         for (item, ended) in done.hosted {
             let item = ItemId::from(&*item);
-            let response = response.clone();
+            let response = Some(response.clone());
             self.events.push_back(ModelStep::Event(Event::HostedStarted { item: item.clone(), response }));
             if ended {
                 self.events.push_back(ModelStep::Event(Event::HostedEnded { item }));

@@ -35,7 +35,7 @@ fn finished(id: &str) -> When {
 }
 
 fn hosted(item: &str) -> When {
-    On(Event::HostedStarted { item: item.into(), response: response("r1") })
+    On(Event::HostedStarted { item: item.into(), response: Some(response("r1")) })
 }
 
 fn hosted_over(item: &str) -> When {
@@ -364,6 +364,25 @@ fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
         At(ms(900)),
     ]);
     assert_eq!(count(&spoken_of, "AskForResponse"), 0, "it has spoken of it: {spoken_of}");
+}
+
+#[test]
+fn a_hosted_tool_outside_of_any_response_is_spoken_of_by_none_that_runs() {
+    let outside = || On(Event::HostedStarted { item: "h1".into(), response: None });
+    let busy = play(vec![
+        started("r1"),
+        outside(),
+        At(ms(300)),
+        hosted_over("h1"),
+        audio("a", 400),
+        At(ms(400)),
+        ended("r1", Outcome::Whole),
+        At(ms(900)),
+    ]);
+    assert_eq!(count(&busy, "AskForResponse"), 1, "{busy}");
+    let cut =
+        play(vec![started("r1"), outside(), ended("r1", Outcome::Cancelled), At(ms(300)), hosted_over("h1")]);
+    assert!(cut.contains("300ms AskForResponse"), "it outlives what was cut off: {cut}");
 }
 
 #[test]

@@ -1,20 +1,63 @@
 //! What the model is told before and during a call, built from the plan in the provider's dialect: the session's
 //! configuration, requests for a response, and lines that were said.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::assistant::plan::{AskFirst, Detection, Eagerness, Hosted, NoiseReduction, Plan};
+use crate::assistant::plan::{
+    AskFirst, Detection, Eagerness, Errand, Hosted, NoiseReduction, Plan, Tool, Work,
+};
 use crate::call::TurnsBy;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
 
-/// The session's configuration: the exact `session` of the first `session.update`. `plainer` leaves out what a
-/// provider may refuse: transcription, noise reduction, speed, reasoning, and MCP servers that it is to ask by itself.
-pub fn session(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+/// What is left out of a configuration because the provider refused it: a session without is better than none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Transcription, noise reduction, speed and reasoning.
+    pub options: bool,
+    /// The tools of MCP servers, ours and those that the host asks by itself.
+    pub servers: bool,
+}
+
+impl LeftOut {
+    /// What to try next. `tools`: the provider blames one of them, so the options are kept for another try.
+    pub(super) fn more(self, tools: bool) -> Option<Self> {
+        match self {
+            Self { options: true, servers: true } => None,
+            Self { options: false, servers: false } => Some(Self { options: !tools, servers: tools }),
+            Self { .. } => Some(Self { options: true, servers: true }),
+        }
+    }
+
+    /// Its name, for the owner's log.
+    pub(super) fn told(self, plan: &Plan) -> String {
+        let options = "transcription, noise reduction, speed and reasoning".to_owned();
+        let ours = plan.tools.iter().filter_map(server);
+        let names: BTreeSet<&str> = ours.chain(plan.hosted.iter().map(|hosted| &*hosted.label)).collect();
+        let names: Vec<&str> = names.into_iter().filter(|_| self.servers).collect();
+        let servers = (!names.is_empty()).then(|| format!("the tools of {}", names.join(", ")));
+        let parts = [self.options.then_some(options), servers];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The MCP server whose tool it is.
+fn server(tool: &Tool) -> Option<&str> {
+    let Work::Errand(errand) = &tool.work else { return None };
+    match &**errand {
+        Errand::Mcp { server, .. } => Some(&server.name),
+        _ => None,
+    }
+}
+
+/// The session's configuration: the exact `session` of the first `session.update`, without what is left out.
+pub fn session(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     match plan.provider.dialect {
-        Dialect::Ga => ga(plan, turns, plainer),
-        Dialect::Beta => beta(plan, turns, plainer),
-        Dialect::Xai => xai(plan, turns, plainer),
+        Dialect::Ga => ga(plan, turns, left_out),
+        Dialect::Beta => beta(plan, turns, left_out),
+        Dialect::Xai => xai(plan, turns, left_out),
     }
 }
 
@@ -54,7 +97,7 @@ pub(super) fn assistant_text(plan: &Plan, text: &str) -> String {
 /// The beta always asks for both; a voice without words is not to be had there.
 const BETA_MODALITIES: &[&str] = &["text", "audio"];
 
-fn ga(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+fn ga(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     let mut input = json!({
         "format": {"type": "audio/pcmu"},
         "turn_detection": turn_detection(plan, turns),
@@ -64,11 +107,11 @@ fn ga(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
         "type": "realtime",
         "instructions": plan.instructions,
         "output_modalities": ["audio"],
-        "tools": tools(plan, plainer),
+        "tools": tools(plan, left_out),
         "tool_choice": "auto",
     });
     set(&mut session, "temperature", temperature(plan));
-    if !plainer {
+    if !left_out.options {
         set(&mut input, "transcription", transcription(plan));
         set(&mut input, "noise_reduction", noise_reduction(plan));
         set(&mut output, "speed", plan.speed.map(Value::from));
@@ -78,7 +121,7 @@ fn ga(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
     session
 }
 
-fn beta(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+fn beta(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     let mut session = json!({
         "modalities": BETA_MODALITIES,
         "instructions": plan.instructions,
@@ -86,11 +129,11 @@ fn beta(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
         "input_audio_format": "g711_ulaw",
         "output_audio_format": "g711_ulaw",
         "turn_detection": turn_detection(plan, turns),
-        "tools": tools(plan, plainer),
+        "tools": tools(plan, left_out),
         "tool_choice": "auto",
     });
     set(&mut session, "temperature", temperature(plan));
-    if !plainer {
+    if !left_out.options {
         set(&mut session, "input_audio_transcription", transcription(plan));
         set(&mut session, "input_audio_noise_reduction", noise_reduction(plan));
         set(&mut session, "speed", plan.speed.map(Value::from));
@@ -98,16 +141,16 @@ fn beta(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
     session
 }
 
-fn xai(plan: &Plan, turns: TurnsBy, plainer: bool) -> Value {
+fn xai(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     let mut output = json!({"format": {"type": "audio/pcmu"}});
     let mut session = json!({
         "instructions": plan.instructions,
         "voice": plan.voice,
         "turn_detection": turn_detection(plan, turns),
-        "tools": tools(plan, plainer),
+        "tools": tools(plan, left_out),
     });
     set(&mut session, "temperature", temperature(plan));
-    if !plainer {
+    if !left_out.options {
         set(&mut output, "speed", plan.speed.map(Value::from));
         set(&mut session, "reasoning", reasoning(plan));
     }
@@ -172,8 +215,9 @@ fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
     }
 }
 
-fn tools(plan: &Plan, plainer: bool) -> Vec<Value> {
-    let functions = plan.tools.iter().map(|tool| {
+fn tools(plan: &Plan, left_out: LeftOut) -> Vec<Value> {
+    let ours = plan.tools.iter().filter(|tool| !left_out.servers || server(tool).is_none());
+    let functions = ours.map(|tool| {
         json!({
             "type": "function",
             "name": tool.name,
@@ -181,7 +225,7 @@ fn tools(plan: &Plan, plainer: bool) -> Vec<Value> {
             "parameters": tool.parameters,
         })
     });
-    let takes_hosted = plan.provider.abilities.hosted_mcp && !plainer;
+    let takes_hosted = plan.provider.abilities.hosted_mcp && !left_out.servers;
     functions.chain(plan.hosted.iter().filter(|_| takes_hosted).map(hosted)).collect()
 }
 

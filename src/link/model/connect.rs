@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -12,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use super::configure::session;
+use super::configure::{LeftOut, session};
 use super::{NotConnected, described, is_final};
 use crate::assistant::plan::Plan;
 use crate::call::turns_at_start;
@@ -46,11 +47,13 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
     let unreachable = |error: std::io::Error| NotConnected::Unreachable(error.kind().to_string());
     let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
+    let hosts = !plan.hosted.is_empty();
+    let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_message_size(Some(realtime::MAX_MESSAGE))
-        .max_frame_size(Some(realtime::MAX_MESSAGE));
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest));
     let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
     match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
         Ok((socket, _)) => Ok(socket),
@@ -97,35 +100,66 @@ pub(super) async fn until_created(socket: &mut Socket, dialect: Dialect) -> Resu
     }
 }
 
-/// Sends the configuration; where it is refused, once more without its optional fields. True when that was needed.
-pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<bool, NotConnected> {
-    for plainer in [false, true] {
-        let update = realtime::session_update(&session(plan, turns_at_start(plan), plainer));
-        let unreachable = |_| NotConnected::Unreachable("the socket closed".to_owned());
-        socket.send(Message::Text(update.into())).await.map_err(unreachable)?;
-        loop {
-            let frame = next(socket, NotConnected::Misconfigured).await?;
-            match realtime::parse(&frame) {
-                Ok(Incoming::SessionUpdated { mulaw: false }) => {
-                    let what = "it does not take and give G.711 mu-law";
-                    return Err(NotConnected::Misconfigured(what.to_owned()));
-                }
-                Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(plainer),
-                Ok(Incoming::Error(error)) if plainer || error.code.as_deref().is_some_and(is_final) => {
-                    return Err(NotConnected::Misconfigured(described(&error)));
-                }
-                Ok(Incoming::Error(error)) => {
-                    tracing::warn!(
-                        error = described(&error),
-                        "The session's configuration was refused; trying without its optional fields"
-                    );
-                    break;
-                }
-                Ok(_) | Err(_) => {}
+/// Sends the configuration; where it is refused, again without what the provider may not take: one option or one
+/// tool that it does not like must not cost the call. Returns what had to be left out.
+pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<LeftOut, NotConnected> {
+    let told = |left_out| session(plan, turns_at_start(plan), left_out);
+    let mut left_out = LeftOut::default();
+    loop {
+        let session = told(left_out);
+        let Some(refused) = refused(socket, &session).await? else { return Ok(left_out) };
+        // What the plan does not have cannot be left out: the same again would be refused again.
+        let mut next = left_out.more(refused.for_tools);
+        while let Some(same) = next.filter(|next| told(*next) == session) {
+            next = same.more(refused.for_tools);
+        }
+        left_out =
+            next.filter(|_| !refused.is_final).ok_or(NotConnected::Misconfigured(refused.what.clone()))?;
+        tracing::warn!(
+            error = refused.what,
+            without = left_out.told(plan),
+            "The session's configuration was refused; trying without a part of it"
+        );
+    }
+}
+
+/// Why a configuration is not in force.
+struct Refused {
+    what: String,
+    /// The provider blames a tool.
+    for_tools: bool,
+    /// No other configuration would help.
+    is_final: bool,
+}
+
+/// Sends one configuration, and waits until it is in force or refused.
+async fn refused(socket: &mut Socket, session: &Value) -> Result<Option<Refused>, NotConnected> {
+    let update = realtime::session_update(session);
+    let unreachable = |_| NotConnected::Unreachable("the socket closed".to_owned());
+    socket.send(Message::Text(update.into())).await.map_err(unreachable)?;
+    loop {
+        let frame = next(socket, NotConnected::Misconfigured).await?;
+        match realtime::parse(&frame) {
+            Ok(Incoming::SessionUpdated { mulaw: false }) => {
+                let what = "it does not take and give G.711 mu-law";
+                return Err(NotConnected::Misconfigured(what.to_owned()));
             }
+            Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(None),
+            Ok(Incoming::Error(error)) => {
+                return Ok(Some(Refused {
+                    what: described(&error),
+                    for_tools: error.param.as_deref().is_some_and(names_tools),
+                    is_final: error.code.as_deref().is_some_and(is_final),
+                }));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
-    unreachable!("the second round returns")
+}
+
+/// Whether it is the path of a tool, such as `session.tools[3].parameters`.
+fn names_tools(param: &str) -> bool {
+    param.split(['.', '[']).any(|step| step == "tools")
 }
 
 /// The next text frame. A close that says why is `refused`.

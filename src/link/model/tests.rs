@@ -4,13 +4,18 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::assistant::plan::{AskFirst, Effort, Hosted, Nothing, Transcription};
+use crate::assistant::plan::{
+    AskFirst, Effort, Errand, Hosted, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
+};
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnsBy;
 use crate::phone::Party;
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+
+const WHOLE: LeftOut = LeftOut { options: false, servers: false };
+const PLAIN: LeftOut = LeftOut { options: true, servers: false };
 
 /// A plan with everything in it, for a provider of this dialect that takes it all.
 fn plan(dialect: Dialect) -> Plan {
@@ -40,10 +45,10 @@ fn plan(dialect: Dialect) -> Plan {
 fn a_session_is_configured_in_every_dialect() {
     let told: Vec<String> = Dialect::ALL
         .into_iter()
-        .flat_map(|dialect| [(dialect, false), (dialect, true)])
-        .map(|(dialect, plainer)| {
-            let session = session(&plan(dialect), TurnsBy::Model, plainer);
-            let name = if plainer { "plainer " } else { "" };
+        .flat_map(|dialect| [(dialect, WHOLE), (dialect, PLAIN)])
+        .map(|(dialect, left_out)| {
+            let session = session(&plan(dialect), TurnsBy::Model, left_out);
+            let name = if left_out == PLAIN { "plainer " } else { "" };
             format!("{name}{}: {}", dialect.name(), serde_json::to_string_pretty(&session).unwrap())
         })
         .collect();
@@ -54,11 +59,11 @@ fn a_session_is_configured_in_every_dialect() {
 fn a_temperature_is_sent_only_where_the_provider_takes_one() {
     for dialect in Dialect::ALL {
         let mut plan = plan(dialect);
-        assert_eq!(session(&plan, TurnsBy::Model, true)["temperature"], 0.7, "{dialect:?}");
+        assert_eq!(session(&plan, TurnsBy::Model, PLAIN)["temperature"], 0.7, "{dialect:?}");
         let mut provider = Provider::clone(&plan.provider);
         provider.abilities.temperature = None;
         plan.provider = Arc::new(provider);
-        assert_eq!(session(&plan, TurnsBy::Model, false).get("temperature"), None, "{dialect:?}");
+        assert_eq!(session(&plan, TurnsBy::Model, WHOLE).get("temperature"), None, "{dialect:?}");
     }
 }
 
@@ -112,13 +117,13 @@ fn servers_of_the_host_are_named_only_where_it_asks_them() {
     for dialect in Dialect::ALL {
         let mut plan = plan(dialect);
         plan.hosted = servers();
-        let named = |plan: &Plan, plainer| {
-            let session = session(plan, TurnsBy::Model, plainer);
+        let named = |plan: &Plan, left_out| {
+            let session = session(plan, TurnsBy::Model, left_out);
             let tools = session["tools"].as_array().unwrap().clone();
             tools.into_iter().filter(|tool| tool["type"] == "mcp").collect::<Vec<_>>()
         };
         assert_eq!(
-            named(&plan, false),
+            named(&plan, WHOLE),
             [
                 json!({
                     "type": "mcp", "server_label": "crm", "server_url": "https://crm.example.com/mcp",
@@ -134,25 +139,149 @@ fn servers_of_the_host_are_named_only_where_it_asks_them() {
             ],
             "{dialect:?}"
         );
-        assert!(named(&plan, true).is_empty(), "a refused configuration is tried again without them");
+        assert_eq!(named(&plan, PLAIN).len(), 2, "{dialect:?}");
+        assert!(named(&plan, LeftOut { servers: true, ..WHOLE }).is_empty(), "{dialect:?}");
         let mut provider = Provider::clone(&plan.provider);
         provider.abilities.hosted_mcp = false;
         plan.provider = Arc::new(provider);
-        assert!(named(&plan, false).is_empty(), "{dialect:?}");
+        assert!(named(&plan, WHOLE).is_empty(), "{dialect:?}");
     }
     let always = Hosted { ask_first: AskFirst::Always, ..servers().remove(0) };
     let mut plan = plan(Dialect::Ga);
     plan.hosted = vec![always];
-    assert_eq!(session(&plan, TurnsBy::Model, false)["tools"][1]["require_approval"], "always");
+    assert_eq!(session(&plan, TurnsBy::Model, WHOLE)["tools"][1]["require_approval"], "always");
+}
+
+/// A tool of an MCP server whose client we are.
+fn fetched() -> Tool {
+    let server = Server {
+        name: "notes".to_owned(),
+        reach: Reach::Url { url: "https://notes.example.com/mcp".to_owned(), headers: Vec::new() },
+    };
+    Tool {
+        name: "search".to_owned(),
+        description: "Searches.".to_owned(),
+        parameters: serde_json::Map::new(),
+        rule: Rule::default(),
+        work: Work::Errand(Arc::new(Errand::Mcp {
+            server: Arc::new(server),
+            tool: "search".to_owned(),
+            fixed: serde_json::Map::new(),
+        })),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_configuration_is_tried_again_without_a_part_of_it() {
+    let option = r#"{"type":"error","error":{"code":"invalid_value","param":"session.reasoning"}}"#;
+    let schema = r#"{"type":"error","error":{"code":"invalid_function_parameters","param":"session.tools[2].parameters"}}"#;
+    let broke = r#"{"type":"error","error":{"code":"insufficient_quota"}}"#;
+    let all = &["options", "ours", "search", "crm", "todoist"][..];
+    let (plain, no_servers, least) = (&all[1..], &all[..2], &all[1..2]);
+    for (what, servers_there, refusals, told) in [
+        ("taken", true, &[][..], &[all][..]),
+        ("an option", true, &[option], &[all, plain]),
+        ("something else", true, &[option, option], &[all, plain, least]),
+        ("a tool", true, &[schema], &[all, no_servers]),
+        ("a tool and an option", true, &[schema, option], &[all, no_servers, least]),
+        ("an option and a tool", true, &[option, schema], &[all, plain, least]),
+        ("everything", true, &[option, schema, schema], &[all, plain, least]),
+        ("who has no credit", true, &[broke], &[all]),
+        ("a tool of ours", false, &[schema], &[no_servers, least]),
+        ("a tool of ours, always", false, &[schema, schema], &[no_servers, least]),
+    ] {
+        let mut plan = plan(Dialect::Ga);
+        if servers_there {
+            plan.tools.push(fetched());
+            plan.hosted = servers();
+        }
+        let (updates, link) = tried(plan, refusals).await;
+        let updates: Vec<Vec<&str>> = updates.iter().map(parts).collect();
+        assert_eq!(updates, told, "{what}");
+        match link {
+            Ok(link) => assert_eq!(link.is_plainer(), told.len() > 1, "{what}"),
+            Err(error) => {
+                assert_eq!((error.loss(), refusals.len()), (Loss::Misconfigured, told.len()), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_owner_is_told_what_is_left_out() {
+    let mut plan = plan(Dialect::Ga);
+    let least = LeftOut { options: true, servers: true };
+    assert_eq!(least.told(&plan), "transcription, noise reduction, speed and reasoning");
+    plan.tools.push(fetched());
+    plan.hosted = servers();
+    assert_eq!(
+        least.told(&plan),
+        "transcription, noise reduction, speed and reasoning; the tools of crm, notes, todoist"
+    );
+    assert_eq!(LeftOut { servers: true, ..WHOLE }.told(&plan), "the tools of crm, notes, todoist");
+}
+
+/// What stands in a configuration, by the names that the test gives its parts.
+fn parts(session: &Value) -> Vec<&str> {
+    let tools = session["tools"].as_array().unwrap().iter();
+    let name = |tool: &'_ Value| match tool["name"].as_str() {
+        Some("end_call") => "ours",
+        Some("search") => "search",
+        _ if tool["server_label"] == "crm" => "crm",
+        _ => "todoist",
+    };
+    let options = session.get("reasoning").map(|_| "options");
+    options.into_iter().chain(tools.map(name)).collect()
+}
+
+/// The configurations that a link tries where the first are answered with `refusals`, and what comes of it.
+async fn tried(plan: Plan, refusals: &[&'static str]) -> (Vec<Value>, Result<ModelLink, NotConnected>) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let plan = placed(plan, &listener);
+    let server = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+        socket.send(Message::Text(r#"{"type":"session.created","session":{}}"#.into())).await.unwrap();
+        let mut refusals = refusals.iter();
+        let mut told = Vec::new();
+        loop {
+            let Some(Ok(Message::Text(update))) = socket.next().await else { return told };
+            told.push(serde_json::from_str::<Value>(&update).unwrap()["session"].take());
+            match refusals.next() {
+                Some(refusal) => socket.send(Message::Text((*refusal).into())).await.unwrap(),
+                None => {
+                    let taken = r#"{"type":"session.updated","session":{}}"#;
+                    socket.send(Message::Text(taken.into())).await.unwrap();
+                    return told;
+                }
+            }
+        }
+    };
+    let (link, told) = tokio::join!(ModelLink::connect(Arc::new(plan), tls()), server);
+    (told, link)
+}
+
+/// The plan with its provider at this place.
+fn placed(mut plan: Plan, listener: &tokio::net::TcpListener) -> Plan {
+    let mut provider = Provider::clone(&plan.provider);
+    provider.url = format!("ws://{}", listener.local_addr().unwrap());
+    plan.provider = Arc::new(provider);
+    plan
+}
+
+fn tls() -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// A link whose other end is in the test's hands.
 async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<TcpStream>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let mut plan = plan;
-    let mut provider = Provider::clone(&plan.provider);
-    provider.url = format!("ws://{}", listener.local_addr().unwrap());
-    plan.provider = Arc::new(provider);
+    let plan = placed(plan, &listener);
     let server = async {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
@@ -161,12 +290,7 @@ async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<Tc
         socket.send(Message::Text(r#"{"type":"session.updated","session":{}}"#.into())).await.unwrap();
         socket
     };
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    let (link, socket) = tokio::join!(ModelLink::connect(Arc::new(plan), Arc::new(tls)), server);
+    let (link, socket) = tokio::join!(ModelLink::connect(Arc::new(plan), tls()), server);
     (link.unwrap(), socket)
 }
 
@@ -241,5 +365,30 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         let news = read().await;
         let text = "The call was passed on to reception, but the line was busy. The caller is back with you.";
         assert_eq!(news["item"]["content"][0]["text"], text);
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_answers_the_host_may_be_large() {
+    let item = json!({"id": "mcp_1", "type": "mcp_call", "output": "x".repeat(2 * 1024 * 1024)});
+    let frame = json!({"type": "conversation.item.done", "item": item}).to_string();
+    for hosted in [servers(), Vec::new()] {
+        let hosts = !hosted.is_empty();
+        let mut plan = plan(Dialect::Ga);
+        plan.hosted = hosted;
+        let (mut link, mut socket) = linked(plan).await;
+        let sent = tokio::spawn({
+            let frame = frame.clone();
+            async move {
+                let _ = socket.send(Message::Text(frame.into())).await; // the link may have closed by then
+                socket
+            }
+        });
+        let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+        let whole = matches!(&step, ModelStep::Event(Event::HostedEnded { .. }));
+        let lost = matches!(&step, ModelStep::Event(Event::ModelLost(Loss::Closed)));
+        assert_eq!((whole, lost), (hosts, !hosts), "{step:?}");
+        drop(link);
+        sent.await.unwrap();
     }
 }

@@ -15,6 +15,8 @@ const CONNECTORS: &[&str] = &[
     "connector_outlookemail",
     "connector_sharepoint",
 ];
+/// What a schema may say of a value.
+const TYPES: &[&str] = &["string", "number", "integer", "boolean", "object", "array", "null"];
 /// No schema that a person wrote goes deeper.
 const DEEPEST: usize = 100;
 
@@ -173,7 +175,15 @@ fn fault(schema: &Value, root: &Value, at: &mut Vec<String>) -> Option<String> {
             return Some(format!("reference to component {reference} which was not found in the schema"));
         }
     }
-    if object.get("type").is_some_and(|kind| kind == "array")
+    let kinds = match object.get("type") {
+        Some(Value::Array(kinds)) => kinds.as_slice(),
+        kind => kind.map_or(&[][..], std::slice::from_ref),
+    };
+    let is_type = |kind: &&Value| kind.as_str().is_some_and(|kind| TYPES.contains(&kind));
+    if let Some(unknown) = kinds.iter().find(|kind| !is_type(kind)) {
+        return Some(format!("{unknown} is not valid under any of the given schemas"));
+    }
+    if kinds.iter().any(|kind| kind == "array")
         && !["items", "prefixItems"].iter().any(|key| object.contains_key(*key))
     {
         return Some("array schema missing items".to_owned());
@@ -232,6 +242,21 @@ mod tests {
             ("no type", json!({"properties": {}}), Some("got 'type: \"None\"'")),
             ("array", json!({"type": "array", "items": text}), Some("got 'type: \"array\"'")),
             ("a list of types", json!({"type": ["object", "null"]}), Some("got 'type: \"None\"'")),
+            (
+                "known types",
+                json!({"type": "object", "properties": {"a": {"type": ["integer", "null"]}}}),
+                None,
+            ),
+            (
+                "an unknown type",
+                json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "int"}]}}}),
+                Some("In context=('properties', 'a', 'anyOf', '0'), \"int\" is not valid under any of"),
+            ),
+            (
+                "an unknown type in a list",
+                json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": ["string", "any"]}}}}),
+                Some("In context=('properties', 'a', 'items'), \"any\" is not valid"),
+            ),
             ("choice", json!({"type": "object", "oneOf": []}), Some("at the top level")),
             ("not", json!({"type": "object", "not": {}}), Some("at the top level")),
             (

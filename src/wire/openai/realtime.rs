@@ -17,6 +17,9 @@ use crate::wire::{Text, chunk_of};
 /// The largest message that is taken from the model, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
 
+/// The same where the model's host asks MCP servers: what a server answers comes whole, and again with its response.
+pub const MAX_MESSAGE_WITH_HOSTED: usize = 8 * 1024 * 1024;
+
 /// An event from the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming<'a> {
