@@ -253,10 +253,39 @@ fn what_is_off_says_why() {
         told(&off),
         [
             "done: `finish` is not among the server's tools: it has `add-tasks` and `find-tasks`",
-            "todoist.add-task: `add-task` is not among the server's tools: it has `add-tasks` and `find-tasks`",
+            "todoist.add-task: `add-task` is not among the server's tools: did you mean `add-tasks`?",
             "empty: the server has no tools",
         ]
     );
+}
+
+#[test]
+fn a_rule_for_a_tool_that_is_not_there_is_told() {
+    for rules in ["approval: [pay_, look]", "tools: { pay_: { approval: always }, look: { timeout: 3s } }"] {
+        let file =
+            format!("instructions: Hi.\nmcp: {{ bank: {{ url: 'https://mcp.example.com/', {rules} }} }}\n");
+        let (plan, off) = plan(&file, &shelf(&[("bank", &["pay", "look"])]));
+        assert_eq!(names(&plan), ["pay", "look"]);
+        assert_eq!(
+            told(&off),
+            ["bank.pay_: `pay_` is not among the server's tools: did you mean `pay`?"],
+            "{rules}"
+        );
+    }
+}
+
+#[test]
+fn a_message_is_described_as_every_provider_takes_it() {
+    let file = format!(
+        "instructions: Hi.\ncall_control: {{ take_message: {{ url: 'https://example.com/in', secret: \"${{SECRET_VOICE}}\", \
+         description: {}, fields: {{ numbers: {{ type: array }} }} }} }}\n",
+        "x".repeat(2_000)
+    );
+    let (plan, _) = plan(&file, &Nothing);
+    let tool = tool(&plan, "take_message");
+    assert_eq!(tool.parameters["properties"]["numbers"], json!({"type": "array", "items": {}}));
+    assert_eq!(tool.parameters["required"], json!(["numbers"]));
+    assert_eq!(tool.description.chars().count(), 1_024);
 }
 
 #[test]
@@ -311,6 +340,21 @@ fn many_and_large_tools_are_bounded() {
     let size: usize =
         many.tools.iter().map(|t| t.description.len() + json!(t.parameters).to_string().len()).sum();
     assert!(size < 128 * 1024, "{size}");
+}
+
+#[test]
+fn tools_that_are_too_long_do_not_hold_a_ring_up() {
+    let file = "instructions: Hi.\nmcp: { many: { url: 'https://mcp.example.com/' } }\n";
+    // Too long for a model however much is left out.
+    let names = (0..500).map(|at| (format!("{at:0>40}"), json!({"type": "string"})));
+    let schema = object(json!({"properties": Value::Object(names.collect())}));
+    let tools = (0..1_000).map(|at| Listed { schema: schema.clone(), ..listed(&format!("tool-{at:04}")) });
+    let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
+    let (plan, off) = plan(file, &shelf);
+    assert_eq!((plan.tools.len(), off.len()), (0, 1_000));
+    let read = off.iter().filter(|(_, why)| why.contains("what its arguments may be")).count();
+    assert!((1..64).contains(&read), "{read} schemas were read");
+    assert!(off[999].1.contains("name those that it needs in `allow`"), "{}", off[999].1);
 }
 
 #[test]

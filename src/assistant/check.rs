@@ -10,6 +10,7 @@ mod model;
 mod secrets;
 mod talk;
 mod tools;
+mod types;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

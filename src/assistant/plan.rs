@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use super::request::{HttpCall, HttpRequest};
+pub use super::request::{HttpCall, HttpRequest, missing};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;

@@ -56,15 +56,8 @@ impl HttpCall {
     /// # Errors
     /// Says to the model what is wrong, without any value.
     pub fn request(&self, arguments: &Map<String, Value>) -> Result<HttpRequest, String> {
-        let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
-        let required = self.parameters.get("required").and_then(Value::as_array).into_iter().flatten();
-        let missing: Vec<String> = required
-            .filter_map(Value::as_str)
-            .filter(|name| !given(name))
-            .map(|name| format!("`{name}`"))
-            .collect();
-        if !missing.is_empty() {
-            return Err(format!("These arguments are missing: {}.", missing.join(", ")));
+        if let Some(sentence) = missing(&self.parameters, arguments) {
+            return Err(sentence);
         }
         let arguments = self.complete(arguments);
         let names = prompt::with_arguments(&self.known, &arguments);
@@ -123,6 +116,18 @@ impl HttpCall {
         }
         all
     }
+}
+
+/// Says to the model which arguments it has to give and did not; `None`: it gave them all.
+pub fn missing(schema: &Map<String, Value>, arguments: &Map<String, Value>) -> Option<String> {
+    let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    let missing: Vec<String> = required
+        .filter_map(Value::as_str)
+        .filter(|name| !given(name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    (!missing.is_empty()).then(|| format!("These arguments are missing: {}.", missing.join(", ")))
 }
 
 /// The arguments that a schema speaks of.

@@ -21,6 +21,11 @@ use crate::problem;
 const MOST_TOOLS: usize = 128;
 /// What all tools of a plan may say together, in bytes of JSON.
 const LARGEST: usize = 128 * 1024;
+/// What the schemas of servers' tools may come to before they are made smaller, in bytes of JSON. It bounds the work
+/// of one ring.
+const MOST_WORK: usize = 8 * LARGEST;
+const TOO_LARGE: &str = "what its arguments may be is too long for a model";
+const TOO_LONG: &str = "all tools together are too long for a model: name those that it needs in `allow`";
 /// The names that are ours: no function has one.
 pub const BUILT_IN: [&str; 5] = [END_CALL, TRANSFER_CALL, SEND_DIGITS, SEND_SMS, TAKE_MESSAGE];
 
@@ -224,7 +229,7 @@ impl Toolbox {
                 }
             };
             let Some(parameters) = fit::small(parameters) else {
-                off("what its arguments may be is too long for a model".to_owned());
+                off(TOO_LARGE.to_owned());
                 continue;
             };
             if packed.tools.len() >= MOST_TOOLS {
@@ -264,10 +269,9 @@ impl Toolbox {
             if listed.is_empty() {
                 off("the server has no tools".to_owned());
             }
-            for name in server.allow.iter().flatten() {
-                if !listed.iter().any(|there| there.name == *name) {
-                    packed.off.push((format!("{}.{name}", server.name), lacks(name, listed)));
-                }
+            let there: BTreeSet<&str> = listed.iter().map(|there| there.name.as_str()).collect();
+            for name in server.named().into_iter().filter(|name| !there.contains(name)) {
+                packed.off.push((format!("{}.{}", server.name, problem::shown(name)), lacks(name, listed)));
             }
             let mut seen: BTreeSet<&str> = BTreeSet::new();
             let allowed = |name: &String| server.allow.as_ref().is_none_or(|allow| allow.contains(name));
@@ -279,6 +283,7 @@ impl Toolbox {
         let pairs: Vec<(&str, &str)> =
             found.iter().map(|(server, _, there)| (server.name.as_str(), there.name.as_str())).collect();
         let names = fit::names(&pairs, &taken);
+        let mut work = 0;
         for ((server, reach, there), name) in found.into_iter().zip(names) {
             let place = || format!("{}.{}", server.name, problem::shown(&there.name));
             if packed.tools.len() >= MOST_TOOLS {
@@ -288,8 +293,14 @@ impl Toolbox {
                 continue;
             }
             let fixed = server.tools.get(&there.name).map(|rule| rule.fixed.clone()).unwrap_or_default();
-            let Some(parameters) = fit::small(fit::schema(&there.schema, &fixed)) else {
-                packed.off.push((place(), "what its arguments may be is too long for a model".to_owned()));
+            if work > MOST_WORK {
+                packed.off.push((place(), TOO_LONG.to_owned()));
+                continue;
+            }
+            let parameters = fit::schema(&there.schema, &fixed);
+            work += fit::size(&parameters);
+            let Some(parameters) = fit::small(parameters) else {
+                packed.off.push((place(), TOO_LARGE.to_owned()));
                 continue;
             };
             packed.tools.push(Tool {
@@ -314,6 +325,16 @@ impl McpServer {
             Home::Runtime(server) => Some(server),
             Home::Off(_) | Home::Provider(_) => None,
         }
+    }
+
+    /// All tools that the file names for it.
+    fn named(&self) -> BTreeSet<&str> {
+        let asked: &[String] = match &self.approval {
+            AskFirst::Of(names) => names,
+            AskFirst::Never | AskFirst::Always => &[],
+        };
+        let listed = self.allow.iter().flatten().chain(asked).chain(self.tools.keys());
+        listed.map(String::as_str).collect()
     }
 
     /// How one of its tools is used.
@@ -402,9 +423,12 @@ impl Control {
         if let Some(Messages { mailbox: Some(mailbox), description, parameters }) = &self.take_message {
             let ours = "Takes down a message for the people this line belongs to. Ask for what it needs, one thing at \
                         a time, and read it back before you call this.";
-            let description = description.clone().unwrap_or_else(|| ours.to_owned());
+            let description = fit::description(description.as_deref().unwrap_or(ours));
             let work = Work::Errand(Arc::new(Errand::TakeMessage(mailbox.clone())));
-            tool(TAKE_MESSAGE, description, Value::Object(parameters.clone()), work);
+            match fit::small(fit::schema(parameters, &Map::new())) {
+                Some(parameters) => tool(TAKE_MESSAGE, description, Value::Object(parameters), work),
+                None => packed.off.push((TAKE_MESSAGE.to_owned(), TOO_LARGE.to_owned())),
+            }
         }
         for person in self.targets.iter().filter(|person| person.target.is_none()) {
             packed.off.push((format!("{TRANSFER_CALL}.{}", person.name), "its number is empty".to_owned()));
@@ -439,18 +463,22 @@ impl Packed<'_> {
             && let Some(tool) = self.tools.pop()
         {
             all -= size(&tool);
-            let why = "all tools together are too long for a model: name those that it needs in `allow`";
-            self.off.push((tool.name, why.to_owned()));
+            self.off.push((tool.name, TOO_LONG.to_owned()));
         }
     }
 }
 
-/// Why a tool is not to be had, where the server has others.
+/// Why a tool is not to be had, where the server has others. What the file says of it holds for none of them.
 fn lacks(tool: &str, listed: &[Listed]) -> String {
     const SHOWN: usize = 20;
+    let near = problem::nearest(tool, listed.iter().map(|there| there.name.as_str()));
     let tool = problem::shown(tool);
     if listed.is_empty() {
         return format!("`{tool}` is not among the server's tools: it has none");
+    }
+    if let Some(near) = near.first() {
+        let near = problem::shown(near);
+        return format!("`{tool}` is not among the server's tools: did you mean `{near}`?");
     }
     let names: Vec<String> = listed.iter().take(SHOWN).map(|there| problem::shown(&there.name)).collect();
     let names = problem::list(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
 use super::House;
-use crate::assistant::plan::{Errand, Tool, Work};
+use crate::assistant::plan::{Errand, Tool, Work, missing};
 use crate::call::Event;
 use crate::id::ToolCallId;
 use crate::link::now;
@@ -54,9 +54,14 @@ impl Errands {
         tool: Option<&Tool>,
         arguments: Map<String, Value>,
     ) -> Result<(), Event> {
-        let Some(Tool { name, work: Work::Errand(errand), .. }) = tool else {
+        let Some(Tool { name, parameters, work: Work::Errand(errand), .. }) = tool else {
             return Err(Event::ToolFinished { id, output: NO_ERRAND.to_owned().into() });
         };
+        let lasts = matches!(**errand, Errand::TakeMessage(_));
+        // A service judges its arguments; nobody else looks at a message before it is promised.
+        if lasts && let Some(sentence) = missing(parameters, &arguments) {
+            return Err(Event::ToolFinished { id, output: sentence.into() });
+        }
         // Those that are done leave here.
         while self.tasks.try_join_next().is_some() {}
         self.running.retain(|_, task| !task.is_finished());
@@ -66,7 +71,6 @@ impl Errands {
         let run = Run { tool: name.clone(), place: place(errand), began: now(), outcome: "stopped" };
         let (house, client, news) = (self.house.clone(), self.client.clone(), self.news_tx.clone());
         let (errand, call_id) = (errand.clone(), id.clone());
-        let lasts = matches!(*errand, Errand::TakeMessage(_));
         let task = async move {
             let mut run = run;
             let working = || {

@@ -305,3 +305,19 @@ async fn a_call_runs_a_bounded_number_of_errands() {
     assert!(errands.run("more".into(), Some(&hangs), serde_json::Map::new()).is_ok(), "there is room again");
     assert!(errands.run("none".into(), None, serde_json::Map::new()).is_err(), "no such tool");
 }
+
+#[tokio::test]
+async fn a_message_without_what_it_needs_is_not_taken() {
+    use crate::assistant::plan::{Errand, Mailbox, Tool};
+    use crate::call::Event;
+    let mailbox = Mailbox { url: "http://127.0.0.1:9/".to_owned(), secret: crate::secret::Secret::new("s") };
+    let parameters = serde_json::json!({"type": "object", "required": ["name", "message"], "properties": {}});
+    let Some(parameters) = parameters.as_object().cloned() else { unreachable!() };
+    let takes = Tool { parameters, ..tool(Errand::TakeMessage(mailbox)) };
+    let mut errands = Errands::new(house(), client());
+    let given = serde_json::Map::from_iter([("name".to_owned(), "Ann".into())]);
+    let Err(Event::ToolFinished { output, .. }) = errands.run("one".into(), Some(&takes), given) else {
+        panic!("it is taken");
+    };
+    assert_eq!(output.expose(), "These arguments are missing: `message`.");
+}

@@ -33,8 +33,10 @@ impl Web {
         let same_origin = Policy::custom(|attempt| {
             let known = attempt.previous().len() <= MOST_REDIRECTS;
             let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+            // Any other code would make a GET of a POST.
+            let kept = matches!(attempt.status().as_u16(), 307 | 308);
             // Elsewhere it would tell a stranger the caller's words, and the owner's headers.
-            if known && stays { attempt.follow() } else { attempt.stop() }
+            if known && stays && kept { attempt.follow() } else { attempt.stop() }
         });
         let client = Client::builder()
             .tls_backend_preconfigured(tls.clone())
@@ -66,7 +68,7 @@ impl Web {
             Ok(response) => response,
             Err(error) if error.is_builder() => return Done::failed("bad_request", NOT_MADE),
             Err(error) if error.is_connect() => return Done::failed("unreachable", UNREACHABLE),
-            Err(_) => return Done::failed("broke_off", BROKE_OFF),
+            Err(_) => return unknown("broke_off", BROKE_OFF),
         };
         let status = response.status();
         let good = match &call.success[..] {
@@ -74,8 +76,12 @@ impl Web {
             codes => codes.contains(&status.as_u16()),
         };
         if !good {
-            let sentence = format!("The service refused the request (status {}).", status.as_u16());
-            return Done::failed("status", sentence);
+            let code = status.as_u16();
+            return match code {
+                // Sent on after the work, as a form is, or a fault before or after it.
+                301..=303 | 500.. => unknown("status", &format!("The service answered with status {code}.")),
+                _ => Done::failed("status", format!("The service refused the request (status {code}).")),
+            };
         }
         match body(response).await {
             Ok(body) => answer(call, body),
@@ -93,17 +99,26 @@ const NOTHING_THERE: &str = "The service answered, but what was asked for is not
 /// What a service that says nothing means.
 const DONE: &str = "Done.";
 
+/// What the model must know where the service may have done what it was asked for.
+pub(super) const UNKNOWN: &str =
+    "It is not known whether it was done: say so, and do not do it again unless the caller asks.";
+
+/// It failed, and may have been done all the same.
+fn unknown(why: &'static str, sentence: &str) -> Done {
+    Done::failed(why, format!("{sentence} {UNKNOWN}"))
+}
+
 /// The whole body, where it is not too large.
 async fn body(mut response: Response) -> Result<Vec<u8>, Done> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST => {
-                return Err(Done::failed("too_large", TOO_LARGE));
+                return Err(unknown("too_large", TOO_LARGE));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(_) => return Err(Done::failed("broke_off", BROKE_OFF)),
+            Err(_) => return Err(unknown("broke_off", BROKE_OFF)),
         }
     }
 }

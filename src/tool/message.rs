@@ -6,6 +6,7 @@
 //!
 //! What a message says is in no line of the log; its id is.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -33,7 +34,7 @@ use crate::secret::Secret;
 
 /// Messages that wait for their delivery. More are not taken.
 const MAX_WAITING: usize = 1_000;
-/// Deliveries at once.
+/// Deliveries to one address at once.
 const AT_ONCE: usize = 8;
 /// How long a connection may take to be made, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -74,7 +75,8 @@ struct Office {
     /// Where undelivered messages are kept; made when the first one comes.
     folder: Option<PathBuf>,
     room: Arc<Semaphore>,
-    counters: Semaphore,
+    /// Room for deliveries by address: one that hangs keeps none from the others.
+    counters: Mutex<HashMap<String, Arc<Semaphore>>>,
     deliveries: TaskTracker,
     closing: CancellationToken,
     /// Of the roster in force.
@@ -135,7 +137,7 @@ impl Post {
             http,
             folder: state.map(|state| state.join("messages")),
             room: Arc::new(Semaphore::new(MAX_WAITING)),
-            counters: Semaphore::new(AT_ONCE),
+            counters: Mutex::default(),
             deliveries: TaskTracker::new(),
             closing: CancellationToken::new(),
             mailboxes: Mutex::new(None),
@@ -278,7 +280,8 @@ impl Office {
         let in_force = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let in_force = in_force.and_then(|find| find(&message.letter.assistant));
         let mailbox = in_force.as_ref().or(message.mailbox.as_ref()).ok_or(Undelivered::NoMailbox)?;
-        let _counter = self.counters.acquire().await;
+        let counter = self.counter(&mailbox.url);
+        let _place = counter.acquire().await;
         let timestamp = seconds();
         let request = self
             .http
@@ -301,6 +304,14 @@ impl Office {
             410 => Err(Undelivered::Gone),
             status => Err(Undelivered::Status(status)),
         }
+    }
+
+    /// Where deliveries to this address wait for each other.
+    fn counter(&self, url: &str) -> Arc<Semaphore> {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody stands at leave here.
+        counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+        counters.entry(url.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 
     /// Takes the message off the disk; one that was given up is kept aside, for the owner.

@@ -233,6 +233,50 @@ async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
     assert_eq!(service.next().await.uri.path(), "/other");
 }
 
+#[tokio::test]
+async fn a_request_is_never_sent_on_as_another_one() {
+    for status in [301, 302, 303] {
+        let mut service = Service::open().await;
+        service.sends_on(status, "/other".to_owned());
+        service.answers(200, "ok");
+        let call = function("POST", format!("{}/path", service.url));
+        let done = run(&tools(None), &Errand::Http(call), json!({"note": "hello"}), "").await;
+        assert_eq!(done.failed, Some("status"), "{status}");
+        assert!(done.output.expose().contains(&format!("status {status}")), "{status}");
+        let came = service.next().await;
+        assert_eq!((came.method, came.uri.path()), (Method::POST, "/path"));
+        assert!(service.nobody_came(), "{status}: no GET follows");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_said_to_have_failed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs_up = format!("http://{}", listener.local_addr().unwrap());
+    let hanging_up = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // It has read the request when it goes.
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await.unwrap();
+    });
+    let service = Service::open().await;
+    for (what, url, status, body, unknown) in [
+        ("a fault", &service.url, 500, Vec::new(), true),
+        ("a fault on the way", &service.url, 504, Vec::new(), true),
+        ("sent on after the work", &service.url, 303, Vec::new(), true),
+        ("too large", &service.url, 200, vec![b'a'; 1024 * 1024 + 1], true),
+        ("broken off", &hangs_up, 0, Vec::new(), true),
+        ("refused", &service.url, 403, Vec::new(), false),
+    ] {
+        service.answers.lock().unwrap().clear();
+        service.answers(status.max(200), body);
+        let done = run(&tools(None), &Errand::Http(function("POST", url.clone())), json!({}), "").await;
+        assert!(done.failed.is_some(), "{what}");
+        let output = done.output.expose();
+        assert_eq!(output.ends_with(http::UNKNOWN), unknown, "{what}: {output}");
+    }
+    hanging_up.await.unwrap();
+}
+
 // ── text messages ──
 
 fn texting(url: &str) -> Tools {
@@ -438,4 +482,26 @@ async fn a_message_that_cannot_be_delivered_yet_is_no_promise() {
     let done = run(&tools, &Errand::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
     assert_eq!(done.failed, Some("undelivered"));
     assert!(done.output.expose().contains("may not arrive"));
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_keeps_no_message_from_another() {
+    const AT_ONCE: usize = 8;
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = Errand::TakeMessage(mailbox(&format!("http://{}", listener.local_addr().unwrap())));
+    let mut owner = Service::open().await;
+    let tools = tools(Some(dir.path()));
+    let mut held = Vec::new();
+    for _ in 0..AT_ONCE {
+        assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
+        held.push(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+    }
+    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    assert_eq!(run(&tools, &errand, json!({"name": "Ann"}), CALLER).await.failed, None);
+    // Sooner than any of those is given up.
+    timeout(Duration::from_secs(10), owner.came.recv()).await.expect("it does not wait for the others");
+    // One address alone has no more deliveries at once than that.
+    assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
+    assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
 }

@@ -140,6 +140,7 @@ impl<'a> Check<'a> {
         };
         let Some(map) = w.map(node, "fields", "fields: [name, message]") else { return fields };
         for (key, node) in map.all() {
+            self.types(node);
             let schema = match prompt::json(node) {
                 Value::Null => json!({ "type": "string" }),
                 Value::Object(schema) => Value::Object(schema),

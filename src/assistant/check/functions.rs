@@ -117,6 +117,7 @@ impl<'a> Check<'a> {
                 w.error_help(node.span, "function.parameters", message, help);
             }
         }
+        self.types_within(node);
         match prompt::json(node) {
             Value::Object(schema) => Some(schema),
             _ => None,

@@ -133,10 +133,16 @@ impl<'a> Check<'a> {
             w.error_help(node.span, "mcp.via", message, "write `via: runtime`, or a `url`");
         }
         if let (Some(node), Via::Provider) = (via_node, via)
-            && provider.dialect != Dialect::Ga
+            && !(provider.dialect == Dialect::Ga && provider.abilities.hosted_mcp)
         {
             let message = format!("`{}` does not talk to MCP servers by itself", provider.name);
-            w.error_help(node.span, "mcp.via", message, "write `via: runtime`");
+            let help = match provider.dialect {
+                Dialect::Ga => {
+                    "write `via: runtime`; where it does all the same, `abilities: { hosted_mcp: true }` for that provider"
+                }
+                _ => "write `via: runtime`",
+            };
+            w.error_help(node.span, "mcp.via", message, help);
         }
         let program = command.and_then(|node| self.command(node));
         let env = self.texts(map, "env", "env: { API_KEY: \"${API_KEY}\" }");
