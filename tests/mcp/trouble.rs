@@ -10,7 +10,7 @@ use switchboard::assistant::plan::Supply as _;
 use tokio::time::{Instant, timeout};
 
 use crate::stub::{Asked, Stub, error, events, legacy, result_of, text_of, tool};
-use crate::{WHISPER, at, call, free_port, keeping, listed, log_of, tools, until, worked, wrong};
+use crate::{WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, until, worked, wrong};
 
 /// A legacy server whose tools answer so.
 async fn serving(
@@ -240,7 +240,7 @@ async fn a_changed_list_is_known_at_once_and_many_changes_are_one() {
 async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
     // The first session is forgotten before its first call, as after a restart; one tool breaks off in the middle.
     let forgotten = Mutex::new(None);
-    let offered = [tool("once"), tool("broken")];
+    let offered = [tool("once"), tool("broken"), tool("midst")];
     let stub = Stub::new(move |asked| {
         let mut forgotten = forgotten.lock().unwrap();
         let response = match (asked.rpc(), asked.body["params"]["name"].as_str()) {
@@ -251,6 +251,8 @@ async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
             ("tools/list", _) if *forgotten == Some(true) => {
                 error(StatusCode::BAD_REQUEST, &Value::Null, -32000)
             }
+            // It ran, and failed then: this is no word from the door.
+            ("tools/call", Some("midst")) => error(StatusCode::INTERNAL_SERVER_ERROR, &Value::Null, -32603),
             ("tools/call", Some("broken")) => (StatusCode::BAD_GATEWAY, WHISPER).into_response(),
             ("tools/call", _) => text_of(&asked, "done"),
             (rpc, _) => {
@@ -271,6 +273,9 @@ async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
     let done = call(&tools, &server, "broken", json!({})).await;
     assert_eq!(done.failed, Some("lost"));
     assert_eq!(stub.count("tools/call"), 3, "it may have been done: never twice");
+    listed(&tools, &server).await;
+    assert_eq!(call(&tools, &server, "midst", json!({})).await.failed, Some("lost"));
+    assert_eq!(stub.count("tools/call"), 4, "it may have been done: never twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,4 +304,78 @@ async fn servers_with_one_reach_share_a_connection_and_one_that_is_named_no_more
     });
     assert_eq!(worked(done), "slow but done");
     timeout(crate::LIMIT, tools.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_fails_at_the_question_for_its_era_is_started_without_it() {
+    let stub = Stub::new(|asked| {
+        let response = match asked.rpc() {
+            "server/discover" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => legacy(&asked, &[tool("tell")]).unwrap_or_else(|| text_of(&asked, "told")),
+        };
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("shy", &stub.url);
+    // A program that ends at whatever it is told before `initialize`.
+    let script = r#"
+        require("node:readline").createInterface({input: process.stdin}).on("line", (line) => {
+            const {id, method} = JSON.parse(line);
+            const results = {
+                "initialize": {
+                    protocolVersion: "2025-11-25", capabilities: {tools: {}},
+                    serverInfo: {name: "shy", version: "1"},
+                },
+                "tools/list": {tools: [{name: "tell", inputSchema: {type: "object"}}]},
+            };
+            if (method === "server/discover") process.exit(1);
+            if (results[method]) console.log(JSON.stringify({jsonrpc: "2.0", id, result: results[method]}));
+        });
+    "#;
+    let shy = program("shy-program", &["node", "-e", script], &[]);
+    let tools = keeping(&[&server, &shy]);
+    for server in [&server, &shy] {
+        assert_eq!(listed(&tools, server).await.len(), 1);
+        let log = log_of(server);
+        assert!(!log.iter().any(|line| line.contains("WARN")), "{log:#?}");
+    }
+    assert_eq!(stub.count("server/discover"), 1);
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_tool_takes_no_other_away() {
+    let mistyped = json!({
+        "name": "mistyped", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": "yes"},
+    });
+    let offered = [tool("first"), json!({"name": "bare"}), mistyped, tool("last")];
+    let stub = Stub::new(move |asked| {
+        let response = legacy(&asked, &offered).expect("no call");
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("spoilt", &stub.url);
+    let tools = keeping(&[&server]);
+    let names: Vec<_> = listed(&tools, &server).await.iter().map(|tool| tool.name.clone()).collect();
+    assert_eq!(names, ["first", "mistyped", "last"]);
+    let log = log_of(&server);
+    let warned: Vec<_> = log.iter().filter(|line| line.contains("WARN")).collect();
+    assert!(matches!(&warned[..], [line] if line.contains("\"bare\"")), "{warned:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_allowed_is_logged_again_when_it_changes() {
+    let stub = serving(&["first", "second"], |_| unreachable!("no call")).await;
+    let server = at("allowing", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let lines = || log_of(&server).iter().filter(|line| line.contains("Registered a tool")).count();
+    until(|| (lines() == 2).then_some(())).await;
+    tools.keep([(server.clone(), None)]);
+    assert_eq!(lines(), 2, "nothing changed");
+    tools.keep([(server.clone(), Some(vec!["second".to_owned()]))]);
+    let log = log_of(&server);
+    assert_eq!(lines(), 4, "{log:#?}");
+    let refused = log.iter().filter(|line| line.contains("allowed=false")).count();
+    assert!(refused == 1 && log.last().unwrap().contains("allowed=true"), "{log:#?}");
 }

@@ -1,6 +1,6 @@
 //! What a tool gave, as text for the model.
 
-use rmcp::model::{CallToolResult, ContentBlock, ErrorData, ResourceContents, ServerResult};
+use rmcp::model::{CallToolResult, ContentBlock, CustomResult, ErrorData, ResourceContents, ServerResult};
 use serde_json::Value;
 
 use super::lines::TOO_LONG;
@@ -31,13 +31,53 @@ pub fn done(result: ServerResult) -> Done {
             "The tool wants to ask back, which cannot be done in a call. It was not done.",
         ),
         // Results without a content look like these.
-        ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) | ServerResult::CustomResult(_) => {
+        ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) => {
             done(ServerResult::CallToolResult(CallToolResult::default()))
         }
-        _ => {
-            failed("garbage", "The tool's answer cannot be understood. It is not known whether it was done.")
-        }
+        ServerResult::CustomResult(CustomResult(value)) => match leniently(&value) {
+            Some(result) => done(ServerResult::CallToolResult(result)),
+            None => garbage(),
+        },
+        _ => garbage(),
     }
+}
+
+fn garbage() -> Done {
+    failed("garbage", "The tool's answer cannot be understood. It is not known whether it was done.")
+}
+
+/// A result that is not quite as it should be: what can be read of its content, and notes in place of the rest.
+/// `None`: it has no content.
+fn leniently(value: &Value) -> Option<CallToolResult> {
+    if value.get("resultType").is_some_and(|kind| kind != "complete") {
+        return None;
+    }
+    let content = match value.get("content")? {
+        Value::String(text) => vec![ContentBlock::text(text.clone())],
+        Value::Array(blocks) => blocks.iter().map(block).collect(),
+        _ => return None,
+    };
+    let bad = match value.get("isError") {
+        None | Some(Value::Null) => false,
+        // Whatever it is, it is not the word that it worked.
+        Some(said) => *said != Value::Bool(false),
+    };
+    Some(if bad { CallToolResult::error(content) } else { CallToolResult::success(content) })
+}
+
+fn block(value: &Value) -> ContentBlock {
+    if let Ok(block) = serde_json::from_value(value.clone()) {
+        return block;
+    }
+    let text = value.as_str().or_else(|| value.get("text")?.as_str());
+    ContentBlock::text(match (text, value.get("type").and_then(Value::as_str)) {
+        (Some(text), _) => text,
+        (None, Some("image")) => "(an image)",
+        (None, Some("audio")) => "(a sound)",
+        (None, Some("resource")) => "(a file)",
+        (None, Some("resource_link")) => "(a link)",
+        (None, _) => "(something that cannot be read here)",
+    })
 }
 
 /// What the model is told of an error in place of an answer.
@@ -169,6 +209,37 @@ mod tests {
                 None,
             ),
             ("nothing", json!({"content": []}), "It worked, and there is nothing to tell.", None),
+            (
+                "an error in a block that nobody knows",
+                json!({"content": [{"type": "verse", "lines": 2}, text("no such list")], "isError": true}),
+                "(something that cannot be read here)\nno such list",
+                Some("tool_error"),
+            ),
+            (
+                "an image of no kind",
+                json!({"content": [text("here"), {"type": "image", "data": "AAAA"}]}),
+                "here\n(an image)",
+                None,
+            ),
+            ("a mere text", json!({"content": "open at nine"}), "open at nine", None),
+            (
+                "a mere text of an error",
+                json!({"content": "no such list", "isError": "yes"}),
+                "no such list",
+                Some("tool_error"),
+            ),
+            (
+                "no content at all",
+                json!({"error": "quota"}),
+                "The tool's answer cannot be understood. It is not known whether it was done.",
+                Some("garbage"),
+            ),
+            (
+                "a result of another type",
+                json!({"resultType": "riddle", "content": [text("why?")]}),
+                "The tool's answer cannot be understood. It is not known whether it was done.",
+                Some("garbage"),
+            ),
             ("less than nothing", json!({}), "It worked, and there is nothing to tell.", None),
         ] {
             assert_eq!(told(result), (output.to_owned(), failed), "{what}");

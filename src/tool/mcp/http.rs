@@ -189,12 +189,16 @@ impl StreamableHttpClient for Http {
                 self.witness.see(Seen::NoAnswer);
                 Err(StreamableHttpError::Client(Trouble::Garbage))
             }
-            // A refusal without the request's id would find nobody who waits for it: a server that was restarted
-            // says so to a session that it does not know.
+            // A refusal without the request's id would find nobody who waits for it.
             (Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _)), Some(id))
                 if !probe && error.id.as_ref().is_none_or(|answered| *answered != id) =>
             {
-                fail(Trouble::Refuses(400))
+                fail(match error.error.code.0 {
+                    // So a server that was restarted turns a session away that it does not know.
+                    -32600 | -32000 | -32001 => Trouble::Refuses(400),
+                    // It may come from the midst of the work.
+                    code => Trouble::Rejects(code),
+                })
             }
             // It is an answer like others, and the connection is well.
             (Err(StreamableHttpError::ResponseBodyTooLarge { .. }), Some(id)) => {

@@ -26,6 +26,8 @@ const CANCEL: Duration = Duration::from_secs(5);
 /// A session that is open.
 pub struct Live {
     pub peer: Peer<RoleClient>,
+    /// How it is reached, for the log.
+    pub transport: &'static str,
     progress: Arc<Progress>,
     /// What the server's program says may hold what people said.
     private: Arc<AtomicBool>,
@@ -75,8 +77,13 @@ impl Progress {
 }
 
 impl Live {
-    pub fn new(peer: Peer<RoleClient>, progress: Arc<Progress>, private: Arc<AtomicBool>) -> Live {
-        Live { peer, progress, private, users: TaskTracker::new(), doubted: Notify::new() }
+    pub fn new(
+        peer: Peer<RoleClient>,
+        progress: Arc<Progress>,
+        private: Arc<AtomicBool>,
+        transport: &'static str,
+    ) -> Live {
+        Live { peer, transport, progress, private, users: TaskTracker::new(), doubted: Notify::new() }
     }
 
     /// Calls a tool, for as long as it takes. Dropped, it tells the server that nobody waits any more.

@@ -7,13 +7,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{ErrorCode, PaginatedRequestParams, ProtocolVersion, SubscriptionFilter};
+use rmcp::model::{
+    ClientRequest, CustomResult, ErrorCode, ListToolsRequest, PaginatedRequestParams, ProtocolVersion,
+    ServerResult, SubscriptionFilter,
+};
 use rmcp::service::{
     ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer,
     RunningService, Subscription,
 };
 use rmcp::transport::Transport;
 use rmcp::{RoleClient, ServiceError};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -97,6 +102,13 @@ enum Era {
     Modern,
 }
 
+/// What a server offers.
+struct Listing {
+    tools: Vec<Listed>,
+    /// The names of tools that are not described as they should be.
+    spoilt: Vec<String>,
+}
+
 /// A session that has begun.
 struct Session {
     live: Arc<Live>,
@@ -104,7 +116,6 @@ struct Session {
     running: JoinSet<()>,
     end: CancellationToken,
     ears: Ears,
-    transport: &'static str,
 }
 
 impl fmt::Debug for Kept {
@@ -128,7 +139,15 @@ impl Kept {
 
     /// Takes in what the files say now.
     pub fn rename(&self, named: Named) {
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named;
+        let changed = {
+            let mut known = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = std::mem::replace(&mut *known, named);
+            *known != before
+        };
+        match self.standing() {
+            Standing::Up(live, tools) if changed => self.tell(live.transport, &tools),
+            Standing::Up(..) | Standing::Starting | Standing::Down(_) => {}
+        }
     }
 
     /// How it stands.
@@ -217,8 +236,13 @@ impl Kept {
     }
 
     /// Reaches the server and lists its tools.
-    async fn start(&self, habits: &mut Habits) -> Result<(Session, Vec<Listed>), Trouble> {
-        let session = self.open(habits).await?;
+    async fn start(&self, habits: &mut Habits) -> Result<(Session, Listing), Trouble> {
+        let unknown = habits.era.is_none();
+        let session = match self.open(habits).await {
+            // Some end at the question for their era, or fail at it: it is tried once without.
+            Err(_) if unknown && habits.era == Some(Era::Legacy) => self.open(habits).await?,
+            opened => opened?,
+        };
         let tools =
             list(&session.live.peer, &self.name()).await.map_err(|error| Trouble::of_service(&error))?;
         Ok((session, tools))
@@ -226,11 +250,17 @@ impl Kept {
 
     async fn open(&self, habits: &mut Habits) -> Result<Session, Trouble> {
         let private = Arc::new(AtomicBool::new(false));
+        let unknown = habits.era.is_none();
         let (url, headers) = match &self.reach {
             Reach::Command { command, env } => {
                 let program = child::start(&self.name(), command, env, private.clone())?;
                 let begun = begin(program, habits, private, "stdio").await;
-                return begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Ended));
+                return begun.map_err(|error| {
+                    if unknown && matches!(error, ClientInitializeError::ConnectionClosed(_)) {
+                        habits.era = Some(Era::Legacy);
+                    }
+                    Trouble::of_start(&error).unwrap_or(Trouble::Ended)
+                });
             }
             Reach::Url { url, headers } => (url, http::headers(headers)?),
         };
@@ -246,7 +276,12 @@ impl Kept {
             };
             match witness.seen() {
                 Some(Seen::NoAnswer) => habits.wrapped = true,
-                Some(Seen::Trouble(trouble)) => return Err(trouble),
+                Some(Seen::Trouble(trouble)) => {
+                    if unknown && matches!(trouble, Trouble::Fault(_)) {
+                        habits.era = Some(Era::Legacy);
+                    }
+                    return Err(trouble);
+                }
                 None => return Err(Trouble::of_start(&error).unwrap_or(Trouble::Lost)),
             }
         }
@@ -290,18 +325,26 @@ impl Kept {
     }
 
     /// Makes a list known, unless it is the one that is known.
-    fn publish(&self, session: &Session, tools: Vec<Listed>) {
+    fn publish(&self, session: &Session, Listing { tools, spoilt }: Listing) {
         if matches!(&*self.standing.borrow(), Standing::Up(_, known) if **known == *tools) {
             return;
         }
+        for tool in spoilt {
+            let tool = problem::shown(&tool);
+            tracing::warn!(server = self.name(), tool, "A tool is left out: its description is malformed");
+        }
+        self.tell(session.live.transport, &tools);
+        self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
+    }
+
+    /// Writes a list into the log, a line for each tool.
+    fn tell(&self, transport: &str, tools: &[Listed]) {
         let Named { name, allow } = self.named.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let transport = session.transport;
         tracing::info!(server = name, transport, "Registered tools count: {}", tools.len());
-        for tool in &tools {
+        for tool in tools {
             let allowed = allow.as_ref().is_none_or(|allow| allow.contains(&tool.name));
             tracing::info!(server = name, tool = problem::shown(&tool.name), allowed, "Registered a tool");
         }
-        self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
     }
 
     pub fn name(&self) -> String {
@@ -377,41 +420,82 @@ where
         }
         let _ = waiting.await;
     });
-    let live = Arc::new(Live::new(peer, ears.progress.clone(), private));
-    Ok(Session { live, running: session, end, ears, transport: name })
+    let live = Arc::new(Live::new(peer, ears.progress.clone(), private, name));
+    Ok(Session { live, running: session, end, ears })
 }
 
-/// All tools of a server, each name once.
-async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Vec<Listed>, ServiceError> {
+/// What of a tool is of use here. Whatever else a server says of it may be wrong.
+#[derive(Deserialize)]
+struct Offered {
+    name: String,
+    title: Option<String>,
+    description: Option<String>,
+    #[serde(rename = "inputSchema")]
+    schema: Map<String, Value>,
+}
+
+/// A page of the list, read tool by tool: one that is not as it should be takes no other away.
+async fn page(
+    peer: &Peer<RoleClient>,
+    params: Option<PaginatedRequestParams>,
+    spoilt: &mut Vec<String>,
+) -> Result<(Vec<Offered>, Option<String>), ServiceError> {
+    let request = ListToolsRequest { method: Default::default(), params, extensions: Default::default() };
+    let result = match peer.send_request(ClientRequest::ListToolsRequest(request)).await? {
+        ServerResult::ListToolsResult(page) => {
+            let offered = page.tools.into_iter().map(|tool| Offered {
+                name: tool.name.into_owned(),
+                title: tool.title,
+                description: tool.description.map(String::from),
+                schema: Arc::unwrap_or_clone(tool.input_schema),
+            });
+            return Ok((offered.collect(), page.next_cursor));
+        }
+        ServerResult::CustomResult(CustomResult(result)) => result,
+        _ => return Err(ServiceError::UnexpectedResponse),
+    };
+    let raw = result.get("tools").and_then(Value::as_array).ok_or(ServiceError::UnexpectedResponse)?;
+    let mut offered = Vec::new();
+    for tool in raw {
+        match Offered::deserialize(tool) {
+            Ok(tool) => offered.push(tool),
+            Err(_) => {
+                let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+                spoilt.push(name.to_owned());
+            }
+        }
+    }
+    Ok((offered, result.get("nextCursor").and_then(Value::as_str).map(str::to_owned)))
+}
+
+/// All tools of a server, each name once; and the names of those that cannot be read.
+async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, ServiceError> {
     let mut tools: Vec<Listed> = Vec::new();
+    let mut spoilt = Vec::new();
     let mut params = None;
     for _ in 0..MOST_PAGES {
-        let page = match peer.list_tools(params).await {
+        let (offered, cursor) = match page(peer, params, &mut spoilt).await {
             // It has resources or prompts, and no tools.
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => break,
             page => page?,
         };
-        for tool in page.tools {
+        for tool in offered {
             if tools.iter().any(|known| known.name == tool.name) {
                 tracing::info!(server, tool = problem::shown(&tool.name), "A tool is listed twice");
                 continue;
             }
             if tools.len() == MOST_TOOLS {
                 tracing::warn!(server, "Only the first {MOST_TOOLS} tools of an MCP server are taken");
-                return Ok(tools);
+                return Ok(Listing { tools, spoilt });
             }
-            let description = tool.description.map(String::from).or(tool.title).unwrap_or_default();
-            tools.push(Listed {
-                name: tool.name.into_owned(),
-                description,
-                schema: (*tool.input_schema).clone(),
-            });
+            let description = tool.description.or(tool.title).unwrap_or_default();
+            tools.push(Listed { name: tool.name, description, schema: tool.schema });
         }
         // An empty text is a cursor like any other.
-        let Some(cursor) = page.next_cursor else { break };
+        let Some(cursor) = cursor else { break };
         params = Some(PaginatedRequestParams::default().with_cursor(Some(cursor)));
     }
-    Ok(tools)
+    Ok(Listing { tools, spoilt })
 }
 
 /// Asks a server without sessions to tell of changes. `None`: it does not.

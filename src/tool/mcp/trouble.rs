@@ -20,7 +20,7 @@ pub enum Trouble {
     BadHeader,
     #[error("its program cannot be started ({0}); check `command`, and that it is installed here")]
     NoProgram(io::ErrorKind),
-    #[error("its program ended by itself; what it wrote before that is in the log above")]
+    #[error("its program ended by itself; what it wrote is in the log, up to its first call")]
     Ended,
     #[error("it does not accept who we are (401); check `token`, or `user` and `password`")]
     NotAccepted,
