@@ -83,9 +83,7 @@ pub fn has_default(text: &str) -> bool {
 /// Every value under the name of a secret, however deep, but those of the environment. `secret`: all of `node` is.
 pub fn values(node: &Node, secret: bool, is_secret: &dyn Fn(&str) -> bool, spans: &mut Vec<Span>) {
     match &node.kind {
-        Kind::Scalar(scalar)
-            if secret && !scalar.written.as_deref().is_some_and(|text| !has_default(text)) =>
-        {
+        Kind::Scalar(scalar) if secret && scalar.written.as_deref().is_none_or(has_default) => {
             spans.push(node.span);
         }
         Kind::Scalar(_) => {}

@@ -98,7 +98,7 @@ pub struct Assistant {
     busy: Option<Busy>,
     on_failure: Option<OnFailure>,
     /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice. The model gets the
-    /// tools that a server lists while the phone rings; a server that cannot be reached then has none in that call.
+    /// tools that a server had listed when the phone rang; one that cannot be reached then has none in that call.
     #[schemars(extend("x-key" = ["NAME", "todoist"], "x-default" = "none"))]
     #[schemars(example = json!({ "todoist": {
         "url": "${TODOIST_MCP_URL:-}",
