@@ -44,6 +44,31 @@ pub struct Plan {
     pub on_failure: OnFailure,
 }
 
+impl Plan {
+    /// What may still be asked of the plan once its call is over: who answered, and what is said and done when things
+    /// went wrong. The tools are gone, and with them what keeps their servers in reach.
+    pub fn remains(&self) -> Plan {
+        Plan {
+            assistant: self.assistant.clone(),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            voice: self.voice.clone(),
+            speed: self.speed,
+            temperature: self.temperature,
+            reasoning: self.reasoning,
+            instructions: String::new(),
+            greeting: self.greeting.clone(),
+            turn_taking: self.turn_taking.clone(),
+            transcription: self.transcription.clone(),
+            tools: Vec::new(),
+            hosted: Vec::new(),
+            limits: self.limits,
+            busy: self.busy.clone(),
+            on_failure: self.on_failure.clone(),
+        }
+    }
+}
+
 impl fmt::Debug for Plan {
     /// Names only: rendered text may hold the caller's number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
