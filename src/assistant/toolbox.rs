@@ -224,7 +224,12 @@ impl Toolbox {
                     let mut all = server.tools.get(tool).map(|rule| rule.fixed.clone()).unwrap_or_default();
                     all.extend(fixed.clone());
                     let parameters = fit::schema(function.parameters.as_ref().unwrap_or(&there.schema), &all);
-                    let errand = Errand::Mcp { server: reach.clone(), tool: tool.clone(), fixed: all };
+                    let errand = Errand::Mcp {
+                        server: reach.clone(),
+                        tool: tool.clone(),
+                        fixed: all,
+                        parameters: function.parameters.as_ref().map(|_| parameters.clone()),
+                    };
                     (errand, parameters, server.rule_of(tool))
                 }
             };
@@ -312,6 +317,7 @@ impl Toolbox {
                     server: reach.clone(),
                     tool: there.name.clone(),
                     fixed,
+                    parameters: None,
                 })),
             });
         }

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
 use super::House;
-use crate::assistant::plan::{Errand, Tool, Work, missing};
+use crate::assistant::plan::{Errand, Tool, Work, unfit};
 use crate::call::Event;
 use crate::id::ToolCallId;
 use crate::link::now;
@@ -59,7 +59,7 @@ impl Errands {
         };
         let lasts = matches!(**errand, Errand::TakeMessage(_));
         // A service judges its arguments; nobody else looks at a message before it is promised.
-        if lasts && let Some(sentence) = missing(parameters, &arguments) {
+        if lasts && let Some(sentence) = unfit(parameters, &arguments) {
             return Err(Event::ToolFinished { id, output: sentence.into() });
         }
         // Those that are done leave here.
