@@ -56,7 +56,7 @@ pub enum Action {
         arguments: Map<String, Value>,
     },
     /// Give up what [`Self::RunTool`] began; nothing more is to be reported of it.
-    StopTool(ToolCallId),
+    StopTool(ToolCallId, Stop),
 
     /// Close the phone's socket and keep the model's: the phone is sent elsewhere, and may come back with
     /// [`Returned`](crate::call::Event::Returned).
@@ -66,6 +66,15 @@ pub enum Action {
     Note(Note),
     /// The call is over. Nothing follows.
     End(EndReason),
+}
+
+/// Why a tool is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It took longer than it may.
+    Timeout,
+    /// The caller spoke, or the call ends.
+    Unwanted,
 }
 
 /// Where a parked phone is sent.

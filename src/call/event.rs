@@ -157,3 +157,14 @@ pub enum NotTaken {
     /// The number could not be reached at all.
     Failed,
 }
+
+impl NotTaken {
+    /// For a line in the log.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+}

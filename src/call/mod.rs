@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
+pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Stop, Truncation, TurnsBy};
 pub use end::EndReason;
 pub use event::{Event, Fault, Loss, NotTaken, Outcome, Return, Who};
 pub use greeting::turns_at_start;

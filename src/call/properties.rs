@@ -230,7 +230,7 @@ impl World {
                     assert!(self.ran.insert(id.clone()), "{id} runs twice");
                     self.running.insert(id.clone());
                 }
-                Action::StopTool(id) => assert!(self.running.remove(id), "{id} does not run"),
+                Action::StopTool(id, _) => assert!(self.running.remove(id), "{id} does not run"),
                 Action::AskForResponse | Action::Say(_) => {
                     assert!(self.active.is_none(), "asked for while {:?} runs", self.active);
                     assert!(!self.asked, "asked for twice");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::action::{Action, Oddity, Request};
+use super::action::{Action, Oddity, Request, Stop};
 use super::end::EndReason;
 use super::event::Outcome;
 use super::turn::{Ask, remember};
@@ -311,12 +311,13 @@ impl Call {
     /// Gives up the tools that are to be given up when the caller speaks.
     pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
         let why = "The caller spoke, so this was stopped. Whether it was done is not known.";
-        self.stop_tools(|_, tool| tool.rule.stop_on_interruption, why, out);
+        self.stop_tools(Stop::Unwanted, |_, tool| tool.rule.stop_on_interruption, why, out);
     }
 
     /// Gives up what the end of the call cuts off. Messages for the owner are still delivered.
     pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
-        self.stop_tools(|_, tool| !is_message_tool(tool), "The call is ending, so this was stopped.", out);
+        let why = "The call is ending, so this was stopped.";
+        self.stop_tools(Stop::Unwanted, |_, tool| !is_message_tool(tool), why, out);
         self.errands.hosted.clear();
     }
 
@@ -324,13 +325,14 @@ impl Call {
     pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
         for running in self.errands.running.drain(..) {
             if !is_message_tool(&self.plan.tools[running.tool]) {
-                out.push(Action::StopTool(running.id));
+                out.push(Action::StopTool(running.id, Stop::Unwanted));
             }
         }
     }
 
     fn stop_tools(
         &mut self,
+        stop: Stop,
         which: impl Fn(&Running, &Tool) -> bool,
         why: &'static str,
         out: &mut Vec<Action>,
@@ -339,7 +341,7 @@ impl Call {
         let stopped =
             self.errands.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
         for Running { id, .. } in stopped.collect::<Vec<_>>() {
-            out.push(Action::StopTool(id.clone()));
+            out.push(Action::StopTool(id.clone(), stop));
             self.answer(id, why, out);
         }
     }
@@ -416,7 +418,7 @@ impl Call {
         }
         let why = "It took too long, and nobody waits for it any more. Whether it was done is not known: tell the caller \
                    so, and do not do it again unless they ask for that.";
-        self.stop_tools(|running, _| late(running), why, out);
+        self.stop_tools(Stop::Timeout, |running, _| late(running), why, out);
         let known = self.errands.hosted.len();
         self.errands.hosted.retain(|hosted| hosted.since + HOSTED_PATIENCE > now);
         for _ in self.errands.hosted.len()..known {

@@ -8,7 +8,7 @@ use switchboard::simulate::model::{
 };
 
 use crate::service::{Does, Service};
-use crate::town::{Town, finished, speech};
+use crate::town::{Town, finished, logged, metrics, speech};
 
 fn quick(replies: Vec<Reply>) -> ModelOptions {
     let script = Script { replies, ..Script::default() };
@@ -114,6 +114,8 @@ async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
     let ended = town.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
     assert_eq!(count(&ended.notes, Oddity::ToolTimeout), 1);
+    assert!(logged(&["Tool ended", "outcome=\"timeout\""]), "the log says that it took too long");
+    assert!(metrics().contains("switchboard_tool_seconds_count{outcome=\"timeout\"}"), "{}", metrics());
     let session = town.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let fillers =
