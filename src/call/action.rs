@@ -45,6 +45,9 @@ pub enum Action {
     TellModel(Line),
     /// Ask the model to say something in particular.
     Say(Request),
+    /// Ask the model to say something beside the response that runs, outside of the conversation, and report
+    /// [`AsideStarted`](crate::call::Event::AsideStarted).
+    SayAside(Request),
     /// Ask the model to go on.
     AskForResponse,
 
@@ -125,6 +128,8 @@ pub enum Request {
     Filler,
     /// How things stand, after tools were called again and again and nothing was said.
     Standing,
+    /// That a tool of the host's took too long, and is not waited for.
+    GivenUp,
     /// Goodbye, because of this.
     Goodbye(EndReason),
 }

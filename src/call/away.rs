@@ -168,6 +168,7 @@ impl Call {
             return;
         }
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.stage == Stage::Said) else { return };
+        self.stop_aside(out);
         self.playback.disconnected();
         self.last_from_caller = None;
         self.digits.clear();

@@ -338,6 +338,7 @@ impl Session {
                 Action::Park(away) => self.park(&away, phone),
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
+                Action::SayAside(request) => model.with(|link| link.say_aside(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),
             }
         }

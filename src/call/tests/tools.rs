@@ -418,7 +418,7 @@ fn a_hosted_tool_that_never_ends_is_not_waited_for_for_ever() {
     script.push(At(31 * SECOND));
     let text = play(script);
     assert_eq!((count(&text, "Say(Filler)"), count(&text, "Note(tool.timeout)")), (1, 1), "{text}");
-    assert!(text.contains("30030ms AskForResponse"), "{text}");
+    assert!(text.contains("30030ms Say(GivenUp)"), "{text}");
 }
 
 #[test]
