@@ -586,17 +586,9 @@ const ASIDE: &str = "aside";
 /// Asks for a response outside of the conversation, which may run beside the one that is active there; it calls no
 /// tools. An error that answers it names `event`.
 pub fn aside(event: &str, instructions: &str) -> String {
-    json!({
-        "type": "response.create",
-        "event_id": event,
-        "response": {
-            "conversation": "none",
-            "instructions": instructions,
-            "tool_choice": "none",
-            "metadata": {"purpose": ASIDE},
-        },
-    })
-    .to_string()
+    let response = json!({"conversation": "none", "instructions": instructions, "tool_choice": "none",
+        "metadata": {"purpose": ASIDE}});
+    json!({"type": "response.create", "event_id": event, "response": response}).to_string()
 }
 
 #[cfg(test)]
