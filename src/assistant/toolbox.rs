@@ -244,7 +244,12 @@ impl Toolbox {
                         None => there.schema.clone(),
                     };
                     let parameters = fit::without(parameters, &all);
-                    let errand = Errand::Mcp { server: reach.clone(), tool: tool.clone(), fixed: all };
+                    let errand = Errand::Mcp {
+                        server: reach.clone(),
+                        tool: tool.clone(),
+                        fixed: all,
+                        parameters: function.parameters.as_ref().map(|_| parameters.clone()),
+                    };
                     (errand, parameters, server.rule_of(tool))
                 }
             };
@@ -332,6 +337,7 @@ impl Toolbox {
                     server: reach.clone(),
                     tool: there.name.clone(),
                     fixed,
+                    parameters: None,
                 })),
             });
         }
