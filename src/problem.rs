@@ -285,37 +285,48 @@ pub fn pretty(problems: &[Problem]) -> String {
     out
 }
 
-/// Whether a line to draw is longer than any terminal: the drawing would fill the screen with nothing,
-/// and beyond 65,535 columns it panics.
+/// The longest line that is shown whole, in characters: one of a minified file can be as long as the file.
+const WIDEST: usize = 160;
+
+/// Whether a line to draw is longer than a terminal: the drawing would be torn, and beyond 65,535 columns it panics.
 fn too_wide(problem: &Problem) -> bool {
-    const WIDEST: usize = 1_000;
     let (Some(source), Some(span)) = (&problem.source, problem.span) else { return false };
     let within = source.shown().get(span.start..span.start + span.len).unwrap_or_default();
     let around = within.matches('\n').count() + 3;
-    source.shown().lines().skip(span.line.saturating_sub(2)).take(around).any(|line| line.len() > WIDEST)
+    let mut lines = source.shown().lines().skip(span.line.saturating_sub(2)).take(around);
+    lines.any(|line| line.chars().count() > WIDEST)
 }
 
+/// The line of a place, with a pointer under it. Of a long line only what is around the place.
 fn pointer(out: &mut String, source: &Source, span: Span) {
+    /// How much of a long line is shown, and how much of that before the place.
+    const CUT: usize = 120;
+    const BEFORE: usize = 50;
     let Some(line) = source.shown().lines().nth(span.line.saturating_sub(1)) else { return };
-    // One line of a minified file can be as long as the file.
-    const WIDEST: usize = 160;
-    let column = span.column.saturating_sub(1);
-    if line.chars().count() > WIDEST || column > WIDEST {
-        return;
-    }
+    let width = line.chars().count();
+    let column = span.column.saturating_sub(1).min(width);
+    let (from, to) = match width > WIDEST {
+        true => {
+            let from = column.saturating_sub(BEFORE).min(width - CUT);
+            (from, from + CUT)
+        }
+        false => (0, width),
+    };
     let under = source
         .shown()
         .get(span.start..span.start + span.len)
         .and_then(|text| text.lines().next())
         .map_or(1, |text| text.trim_end().chars().count());
-    let room = line.chars().count().saturating_sub(column).max(1);
+    let room = to.saturating_sub(column).max(1);
     let number = span.line.to_string();
     let margin = " ".repeat(number.len());
     // A tab takes one column in both lines, so that the pointer stays under its place.
-    let line = line.replace('\t', " ");
-    out.push_str(&format!("  {number} | {line}\n"));
-    let carets = "^".repeat(under.clamp(1, room));
-    out.push_str(&format!("  {margin} | {}{carets}\n", " ".repeat(column)));
+    let shown: String =
+        line.chars().skip(from).take(to - from).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    let (before, after) = (if from > 0 { "…" } else { "" }, if to < width { "…" } else { "" });
+    out.push_str(&format!("  {number} | {before}{shown}{after}\n"));
+    let space = " ".repeat(column - from + before.chars().count());
+    out.push_str(&format!("  {margin} | {space}{}\n", "^".repeat(under.clamp(1, room))));
 }
 
 /// Stars out the middle of what may be a phone number, keeping each byte's place: seven digits or more in a row, as
@@ -451,7 +462,7 @@ pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(wrong, known.iter().copied()).first() {
         Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => "there is none".to_owned(),
+        None if known.is_empty() => "nothing is there yet: write it first, or take it out".to_owned(),
         None => format!("there is {}", list(&known)),
     }
 }

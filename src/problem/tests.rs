@@ -21,7 +21,34 @@ fn a_line_of_any_length_can_be_shown() {
     let source = Source::new("a.yaml", &text);
     let span = Span { start: 80_003, len: 5, line: 1, column: 80_004 };
     let drawn = pretty(&[source.error(span, "x", "no zebra")]);
-    assert_eq!(drawn, "a.yaml:1:80004: error: no zebra\n\n");
+    let space = " ".repeat(116);
+    assert_eq!(
+        drawn,
+        format!(
+            "a.yaml:1:80004: error: no zebra\n  1 | …{}zebra\n    | {space}^^^^^\n\n",
+            "x ".repeat(58)[1..].to_owned()
+        )
+    );
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_place_is_shown() {
+    let shown = |before: usize, after: usize| {
+        let text = format!("{}zebra{}\n", "é".repeat(before), "y".repeat(after));
+        let span = Span { start: 2 * before, len: 5, line: 1, column: before + 1 };
+        let plain = plain(&[Source::new("a.yaml", &text).error(span, "x", "y")]);
+        let lines: Vec<String> = plain.lines().skip(1).map(|line| line.chars().skip(6).collect()).collect();
+        let (line, pointer) = (lines[0].clone(), lines[1].clone());
+        let at = pointer.chars().take_while(|c| *c == ' ').count();
+        let under: String = line.chars().skip(at).take(pointer.chars().count() - at).collect();
+        assert_eq!(under, "zebra", "{plain}");
+        (line.chars().count(), line.starts_with('…'), line.ends_with('…'))
+    };
+    assert_eq!(shown(100, 55), (160, false, false));
+    assert_eq!(shown(10, 300), (121, false, true));
+    assert_eq!(shown(300, 300), (122, true, true));
+    assert_eq!(shown(300, 10), (121, true, false));
+    assert_eq!(shown(300, 0), (121, true, false));
 }
 
 #[test]
