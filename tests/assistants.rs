@@ -416,6 +416,12 @@ mod properties {
                 let secrets = format!("{{ token: x{} }}, ", " ".repeat(30));
                 format!("a: [{}x]\n", secrets.repeat(6_000))
             }),
+            ("secrets from outside", filled("a: \"", "token=${A:-}", "\"\n")),
+            ("secrets from outside, in doubt", filled("a: \"\\\\", "token=${A:-}", "\"\n")),
+            ("secrets in an address", {
+                let url = format!("https://example.com/?{}", "token=${A:-}".repeat(20_000));
+                format!("instructions: x\nmcp: {{ a: {{ url: \"{url}\" }} }}\n")
+            }),
             ("keys on lines", filled("", "token: x\n", "")),
             ("items in one line", filled("fragments: [", "'nobody at é', ", "x]\n")),
             (

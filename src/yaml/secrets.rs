@@ -1,7 +1,7 @@
 //! Secrets that stand in a file, where they should not: found by the names of their keys, so that problems can
 //! show stars in their place.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 use super::{Kind, Node, Scalar, Style};
@@ -10,15 +10,18 @@ use crate::problem::Span;
 /// What the names of secrets hold, also where they are misspelt, in lower case.
 const MARKS: [&str; 9] = ["tok", "passw", "pasw", "pwd", "secret", "key", "auth", "cred", "bearer"];
 
+/// The last words of names that are secrets for sure, without `-`, `_` and `.`: `api-key`, and not `keyword`.
+const NOUNS: [&str; 9] =
+    ["token", "key", "secret", "password", "passwd", "pwd", "authorization", "bearer", "credentials"];
+
+/// Names of secrets in one text that are looked at.
+const MOST: usize = 64;
+
 /// Whether what stands under this key may be a secret. Rather one too many: it is only not shown.
 pub fn named(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     MARKS.iter().any(|mark| key.contains(mark))
 }
-
-/// The last words of names that are secrets for sure, without `-`, `_` and `.`: `api-key`, and not `keyword`.
-const NOUNS: [&str; 9] =
-    ["token", "key", "secret", "password", "passwd", "pwd", "authorization", "bearer", "credentials"];
 
 /// Whether what a value holds stands in the file: all of it, or the default in a `${NAME:-default}`.
 pub fn literal(scalar: &Scalar) -> bool {
@@ -33,17 +36,16 @@ pub fn literal(scalar: &Scalar) -> bool {
 pub fn literal_within(scalar: &Scalar) -> Option<String> {
     let text = scalar.written.as_deref().unwrap_or(&scalar.text);
     let parts = text.split(['?', '&', '#']);
-    let mut found =
-        parts.flat_map(|part| part.match_indices(['=', ':']).map(move |(at, _)| part.split_at(at)));
-    found.find_map(|(name, value)| {
-        let name = name
-            .trim_end_matches(['"', '\'', ' '])
-            .rsplit(|c| !of_name(c))
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches('-');
-        (is_noun(name) && is_literal(&value[1..]) && !is_path(&value[1..])).then(|| name.to_owned())
-    })
+    let named = parts.flat_map(|part| {
+        part.match_indices(['=', ':']).map(move |(at, _)| (last_name(&part[..at]), &part[at + 1..]))
+    });
+    let mut secrets = named.filter(|(name, _)| is_noun(name)).take(MOST);
+    secrets.find(|(_, value)| is_literal(value) && !is_path(value)).map(|(name, _)| name.to_owned())
+}
+
+fn last_name(text: &str) -> &str {
+    let text = text.trim_end_matches(['"', '\'', ' ']);
+    text.rsplit(|c| !of_name(c)).next().unwrap_or_default().trim_start_matches('-')
 }
 
 /// The name of the secret that an argument is, by the option before it: `--token`.
@@ -59,7 +61,7 @@ fn is_noun(name: &str) -> bool {
     NOUNS.iter().any(|noun| name.ends_with(noun))
 }
 
-/// A file that holds a key is none.
+/// Whether it names a file: one that holds a key may be told.
 fn is_path(value: &str) -> bool {
     value.starts_with(['/', '.', '~'])
 }
@@ -106,6 +108,14 @@ pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) 
             above = None;
             // What stands in a comment belongs to nothing, and may be the rest of anything.
             let comment = line.rfind('#');
+            let defaults = OnceCell::new();
+            // What comes from the environment is shown as it is written.
+            let from_outside = |from: usize, to: usize| {
+                let defaults: &Vec<usize> = defaults.get_or_init(|| defaults_in(line).collect());
+                let next = defaults.get(defaults.partition_point(|at| *at < from));
+                line[from..].trim_start_matches(['"', '\'']).starts_with("${")
+                    && next.is_none_or(|at| *at >= to)
+            };
             let mut at = 0;
             while let Some(value) = value(line, at, is_secret) {
                 let known = root.and_then(|root| {
@@ -114,7 +124,7 @@ pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) 
                 });
                 let known = known.filter(|known| comment.is_none_or(|comment| start + comment < known.end));
                 if let Some(known) = known {
-                    if from_outside(&text[start + value..known.end]) {
+                    if from_outside(value, known.end - start) {
                         at = value;
                         continue;
                     }
@@ -124,7 +134,7 @@ pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) 
                     at = known.end - start;
                     continue;
                 }
-                if from_outside(&line[value..]) {
+                if from_outside(value, line.len()) {
                     at = value;
                     continue;
                 }
@@ -164,16 +174,16 @@ fn value(line: &str, mut at: usize, is_secret: &dyn Fn(&str) -> bool) -> Option<
     None
 }
 
-/// Whether it begins with `${NAME}`, and no default is written: what comes from the environment is shown as it is
-/// written.
-fn from_outside(value: &str) -> bool {
-    value.trim_start_matches(['"', '\'']).starts_with("${") && !has_default(value)
+/// The single values of a file.
+struct Values<'a> {
+    /// By their place.
+    all: Vec<(usize, &'a Node)>,
+    /// What was found of the one that was asked for last: a long text may be asked for often.
+    last: Cell<Option<(usize, Option<Known>)>>,
 }
 
-/// The single values of a file, by their place.
-struct Values<'a>(Vec<(usize, &'a Node)>);
-
 /// A value that lies in one line, from its first byte to the one after its last.
+#[derive(Clone, Copy)]
 struct Known {
     start: usize,
     end: usize,
@@ -189,42 +199,54 @@ impl<'a> Values<'a> {
                 Kind::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, found)),
             }
         }
-        let mut found = Vec::new();
-        collect(root, &mut found);
-        found.sort_by_key(|(start, _)| *start);
-        Values(found)
+        let mut all = Vec::new();
+        collect(root, &mut all);
+        all.sort_by_key(|(start, _)| *start);
+        Values { all, last: Cell::new(None) }
     }
 
-    /// The value in whose bytes this place is. `None` also where there is the least doubt that it ends where the tree
-    /// says: where it is not what is written there, or where what follows may still belong to it.
+    /// The value in whose bytes this place is, if it is sure where that ends.
     fn around(&self, text: &str, place: usize, line: Range<usize>) -> Option<Known> {
-        let before = self.0.partition_point(|(start, _)| *start <= place);
-        let (start, node) = *self.0.get(before.checked_sub(1)?)?;
-        let scalar = node.scalar()?;
-        let end = start + node.span.len;
-        let written = text.get(start..end)?;
-        let quoted = scalar.style == Style::Quoted;
-        let whole = match (scalar.style, written.as_bytes().first()) {
-            (Style::Quoted, Some(b'\'')) => is_closed(&written[1..], "\'\'", '\''),
-            (Style::Quoted, Some(b'"')) => is_closed(&written[1..], "\\\"", '"') && !written.contains("\\\\"),
-            (Style::Plain, Some(_)) => written == scalar.written.as_deref().unwrap_or(&scalar.text),
-            _ => false,
-        };
-        let inside = line.start <= start && place < end && end <= line.end;
-        if !whole || !inside {
+        let before = self.all.partition_point(|(start, _)| *start <= place);
+        let (start, node) = *self.all.get(before.checked_sub(1)?)?;
+        if place >= start + node.span.len {
             return None;
         }
-        let behind = text[end..line.end].trim_start();
-        let ends = match behind.strip_prefix(',') {
-            None => behind.is_empty() || behind.starts_with(['}', ']']),
-            // Without quotes a secret may have been meant to hold the comma, unless another key follows.
-            Some(behind) => {
-                let next = behind.split([',', '}', ']']).next().unwrap_or_default();
-                quoted || next.trim().is_empty() || (next.starts_with(' ') && next.contains(": "))
-            }
+        let known = match self.last.get() {
+            Some((last, known)) if last == start => known,
+            _ => known(node, text, line),
         };
-        ends.then_some(Known { start, end, quoted })
+        self.last.set(Some((start, known)));
+        known
     }
+}
+
+/// Where a value is. `None` where there is the least doubt that it ends where the tree says: where it is not what is
+/// written there, or where what follows may still belong to it.
+fn known(node: &Node, text: &str, line: Range<usize>) -> Option<Known> {
+    let scalar = node.scalar()?;
+    let (start, end) = (node.span.start, node.span.start + node.span.len);
+    let written = text.get(start..end)?;
+    let quoted = scalar.style == Style::Quoted;
+    let whole = match (scalar.style, written.as_bytes().first()) {
+        (Style::Quoted, Some(b'\'')) => is_closed(&written[1..], "''", '\''),
+        (Style::Quoted, Some(b'"')) => is_closed(&written[1..], "\\\"", '"') && !written.contains("\\\\"),
+        (Style::Plain, Some(_)) => written == scalar.written.as_deref().unwrap_or(&scalar.text),
+        _ => false,
+    };
+    if !whole || start < line.start || line.end < end {
+        return None;
+    }
+    let behind = text[end..line.end].trim_start();
+    let ends = match behind.strip_prefix(',') {
+        None => behind.is_empty() || behind.starts_with(['}', ']']),
+        // Without quotes a secret may have been meant to hold the comma, unless another key follows.
+        Some(behind) => {
+            let next = behind.split([',', '}', ']']).next().unwrap_or_default();
+            quoted || next.trim().is_empty() || (next.starts_with(' ') && next.contains(": "))
+        }
+    };
+    ends.then_some(Known { start, end, quoted })
 }
 
 /// Whether a text ends with this quote, and has no other but such as are escaped.
@@ -234,7 +256,12 @@ fn is_closed(rest: &str, escaped: &str, quote: char) -> bool {
 
 /// Whether a `${NAME:-default}` in the text has a default: what is written there is no value of the environment.
 pub fn has_default(text: &str) -> bool {
-    text.match_indices(":-").any(|(at, mark)| !text[at + mark.len()..].starts_with('}'))
+    defaults_in(text).next().is_some()
+}
+
+fn defaults_in(text: &str) -> impl Iterator<Item = usize> {
+    let marks = text.match_indices(":-").filter(|(at, mark)| !text[at + mark.len()..].starts_with('}'));
+    marks.map(|(at, _)| at)
 }
 
 /// Every value under the name of a secret, however deep, but those of the environment. `secret`: all of `node` is.
