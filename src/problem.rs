@@ -294,7 +294,7 @@ fn too_wide(problem: &Problem) -> bool {
     let within = source.shown().get(span.start..span.start + span.len).unwrap_or_default();
     let around = within.matches('\n').count() + 3;
     let mut lines = source.shown().lines().skip(span.line.saturating_sub(2)).take(around);
-    lines.any(|line| line.chars().count() > WIDEST)
+    lines.any(|line| line.chars().nth(WIDEST).is_some())
 }
 
 /// The line of a place, with a pointer under it. Of a long line only what is around the place.
@@ -302,31 +302,35 @@ fn pointer(out: &mut String, source: &Source, span: Span) {
     /// How much of a long line is shown, and how much of that before the place.
     const CUT: usize = 120;
     const BEFORE: usize = 50;
-    let Some(line) = source.shown().lines().nth(span.line.saturating_sub(1)) else { return };
-    let width = line.chars().count();
-    let column = span.column.saturating_sub(1).min(width);
-    let (from, to) = match width > WIDEST {
-        true => {
-            let from = column.saturating_sub(BEFORE).min(width - CUT);
-            (from, from + CUT)
+    let text = source.shown();
+    let Some(above) = text.get(..span.start) else { return };
+    let start = above.rfind('\n').map_or(0, |at| at + 1);
+    let Some(line) = text[start..].lines().next() else { return };
+    let at = (span.start - start).min(line.len());
+    // A long line is not walked through: a file may have a hundred problems in one.
+    let (from, to) = match line.char_indices().nth(WIDEST) {
+        Some(_) => {
+            let back = |place: usize, letters: usize| {
+                line[..place].char_indices().rev().nth(letters - 1).map_or(0, |(at, _)| at)
+            };
+            let from = back(at, BEFORE).min(back(line.len(), CUT));
+            (from, line[from..].char_indices().nth(CUT).map_or(line.len(), |(at, _)| from + at))
         }
-        false => (0, width),
+        None => (0, line.len()),
     };
-    let under = source
-        .shown()
-        .get(span.start..span.start + span.len)
-        .and_then(|text| text.lines().next())
-        .map_or(1, |text| text.trim_end().chars().count());
-    let room = to.saturating_sub(column).max(1);
+    let at = at.min(to);
+    let column = line[from..at].chars().count();
+    let room = line[at..to].chars().count().max(1);
+    let under = text.get(span.start..span.start + span.len).and_then(|text| text.lines().next());
+    let under = under.map_or(1, |under| under.trim_end().chars().take(room).count());
     let number = span.line.to_string();
     let margin = " ".repeat(number.len());
     // A tab takes one column in both lines, so that the pointer stays under its place.
-    let shown: String =
-        line.chars().skip(from).take(to - from).map(|c| if c == '\t' { ' ' } else { c }).collect();
-    let (before, after) = (if from > 0 { "…" } else { "" }, if to < width { "…" } else { "" });
+    let shown = line[from..to].replace('\t', " ");
+    let (before, after) = (if from > 0 { "…" } else { "" }, if to < line.len() { "…" } else { "" });
     out.push_str(&format!("  {number} | {before}{shown}{after}\n"));
-    let space = " ".repeat(column - from + before.chars().count());
-    out.push_str(&format!("  {margin} | {space}{}\n", "^".repeat(under.clamp(1, room))));
+    let space = " ".repeat(column + before.chars().count());
+    out.push_str(&format!("  {margin} | {space}{}\n", "^".repeat(under.max(1))));
 }
 
 /// Stars out the middle of what may be a phone number, keeping each byte's place: seven digits or more in a row, as
