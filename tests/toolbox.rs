@@ -60,8 +60,9 @@ fn facts(caller: &str) -> Facts {
 
 fn roster(text: &str) -> Roster {
     let assistants = vec![SourceFile::new("a.yaml", text)];
-    let environment = [("SECRET_VOICE", SECRET), ("GOOD_NUMBER", "+15550177777")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment =
+        [("SECRET_VOICE", SECRET), ("MESSAGES_SECRET", SECRET), ("GOOD_NUMBER", "+15550177777")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
     let checked =
         Roster::check(&Folder { assistants, ..Folder::default() }, &environment.into(), &[provider]);

@@ -364,7 +364,7 @@ impl McpServer {
     }
 
     /// How one of its tools is used.
-    fn rule_of(&self, tool: &str) -> Rule {
+    pub fn rule_of(&self, tool: &str) -> Rule {
         let ask_first = match &self.approval {
             AskFirst::Never => false,
             AskFirst::Always => true,
@@ -377,7 +377,7 @@ impl McpServer {
 
 impl ToolRule {
     /// The rule with what is said here.
-    fn over(&self, base: Rule) -> Rule {
+    pub fn over(&self, base: Rule) -> Rule {
         Rule {
             ask_first: self.ask_first.unwrap_or(base.ask_first),
             timeout: self.timeout.unwrap_or(base.timeout),

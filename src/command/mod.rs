@@ -247,7 +247,7 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
 }
 
 /// The folder, read and checked as a whole.
-fn look(
+pub(crate) fn look(
     dir: &Path,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
@@ -257,7 +257,7 @@ fn look(
 }
 
 /// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
-pub(crate) fn folder(
+fn folder(
     dir: &Path,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
@@ -302,7 +302,8 @@ async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpL
     })
 }
 
-fn report(problems: &[Problem]) {
+/// Tells a person, on standard error.
+pub(crate) fn report(problems: &[Problem]) {
     if problems.is_empty() {
         return;
     }
