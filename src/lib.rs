@@ -12,6 +12,7 @@ pub mod command;
 pub mod http;
 pub mod id;
 pub mod link;
+pub mod numbers;
 pub mod observe;
 pub mod phone;
 pub mod problem;

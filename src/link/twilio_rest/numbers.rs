@@ -132,6 +132,11 @@ impl Account {
 }
 
 impl Number {
+    /// Whether an application or a trunk answers it, and the voice URL is ignored.
+    pub fn is_taken(&self) -> bool {
+        self.application.is_some() || self.trunk.is_some()
+    }
+
     fn read(written: Written) -> Option<Self> {
         let number = PhoneNumber::parse(&written.phone_number).ok()?;
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
