@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use url::{Host, Url};
+
 use crate::assistant::Roster;
 use crate::link::twilio_rest::{Change, Number};
 use crate::phone::PhoneNumber;
@@ -263,7 +265,34 @@ pub fn mending(owned: &Number, urls: &NumberUrls) -> Change {
         fallback_url: urls.fallback.as_deref().and_then(|should| wanted(&owned.fallback_url, should)),
         status_callback: wanted(&owned.status_callback, &urls.status),
         take_back: owned.is_taken(),
+        ..Change::default()
     }
+}
+
+/// Why Twilio cannot reach this address, or should not: a number is never set to it.
+pub fn out_of_reach(url: &str) -> Option<&'static str> {
+    let Ok(url) = Url::parse(url) else { return Some("is no address") };
+    let private = match url.host() {
+        None => return Some("has no host"),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost"
+                || name.ends_with(".localhost")
+                || name.ends_with(".local")
+                || !name.contains('.')
+        }
+        Some(Host::Ipv4(ip)) => {
+            ip.is_loopback() || ip.is_private() || ip.is_unspecified() || ip.is_link_local()
+        }
+        Some(Host::Ipv6(ip)) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+    };
+    if private {
+        return Some("is an address of this machine or network, which Twilio cannot reach");
+    }
+    (url.scheme() != "https")
+        .then_some("is not https: what callers say would be open to everybody on the way")
 }
 
 /// Whether two addresses are asked alike: what follows a `#` is for Twilio alone, such as its time limits.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
 
+mod numbers;
 mod owner;
 
 use std::collections::BTreeMap;
@@ -70,6 +71,11 @@ enum Command {
     },
     /// Print the JSON Schema of an assistant's file, for editors
     Schema,
+    /// The account's numbers at Twilio: list them, or set what they ring
+    Numbers {
+        #[command(subcommand)]
+        what: numbers::Numbers,
+    },
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
 }
@@ -145,6 +151,7 @@ pub fn main() -> ExitCode {
                 owner::schema();
                 Ok(())
             }
+            Command::Numbers { what } => numbers::numbers(what).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
         }
     });

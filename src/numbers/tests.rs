@@ -189,3 +189,24 @@ fn no_sentence_holds_a_number_a_password_or_a_query() {
     assert!(told.starts_with("it rings https://•••@example.com/"), "{told}");
     assert!(!told.contains("hunter2") && !told.contains("0100009"), "{told}");
 }
+
+#[test]
+fn an_address_that_twilio_cannot_reach_is_known() {
+    for url in [
+        "http://127.0.0.1:5050",
+        "https://localhost",
+        "https://switchboard.local/x",
+        "https://10.0.0.7",
+        "https://192.168.1.2:8443",
+        "https://[::1]:5050",
+        "https://[fd00::1]",
+        "https://intranet",
+        "http://phone.example.com",
+        "not an address",
+    ] {
+        assert!(out_of_reach(url).is_some(), "{url}");
+    }
+    for url in ["https://phone.example.com", "https://phone.example.com:8443/x", "https://203.0.113.7"] {
+        assert_eq!(out_of_reach(url), None, "{url}");
+    }
+}
