@@ -25,5 +25,6 @@ pub mod session;
 pub mod settings;
 pub mod simulate;
 pub mod tool;
+pub mod tunnel;
 pub mod wire;
 pub mod yaml;

@@ -160,7 +160,6 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is = |is: &Option<String>| is.as_deref().map_or("nothing".to_owned(), shown_url);
         match self {
             Self::NotOwned => f.write_str("the account does not own it: no call can arrive"),
             Self::NoVoice => f.write_str("it has no voice capability: it cannot be called"),
@@ -168,17 +167,27 @@ impl fmt::Display for Finding {
                 f.write_str("a TwiML application answers it, for which Twilio ignores the voice URL")
             }
             Self::Trunk => f.write_str("a SIP trunk answers it, for which Twilio ignores the voice URL"),
-            Self::VoiceUrl { is: url, should } => write!(f, "it rings {}, not {should}", is(url)),
+            Self::VoiceUrl { is: Some(is), should } => write!(f, "it rings {}, not {should}", shown_url(is)),
+            Self::VoiceUrl { is: None, should } => write!(f, "it rings nothing, and should ring {should}"),
             Self::RingsNobody => f.write_str("it rings this server, and no assistant answers it"),
             Self::Unanswered => f.write_str("no assistant of this folder answers it"),
-            Self::Fallback { is: url, should } => {
-                write!(f, "when its voice URL fails, it rings {}, not {should}", is(url))
+            Self::Fallback { is: Some(is), should } => {
+                write!(f, "its fallback URL is {}, not {should}", shown_url(is))
+            }
+            Self::Fallback { is: None, should } => {
+                write!(
+                    f,
+                    "it has no fallback URL: nothing speaks when the voice URL fails; it should be {should}"
+                )
             }
             Self::NoFallback => {
-                f.write_str("nothing speaks when this server is down: it has no fallback URL")
+                f.write_str("it has no fallback URL: nothing speaks when this server is down")
             }
-            Self::StatusCallback { is: url, should } => {
-                write!(f, "{} is told of the ends of its calls, not {should}", is(url))
+            Self::StatusCallback { is: Some(is), should } => {
+                write!(f, "its status callback is {}, not {should}", shown_url(is))
+            }
+            Self::StatusCallback { is: None, should } => {
+                write!(f, "it has no status callback, and should have {should}")
             }
             Self::ByGet => f.write_str("its voice URL is asked by GET, which works as POST does"),
         }
@@ -192,7 +201,7 @@ pub fn shown_url(url: &str) -> String {
     let whole = match plain.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let login = host.rfind('@').map_or("", |_| "•••@");
+            let login = if host.contains('@') { "•••@" } else { "" };
             let host = host.rsplit('@').next().unwrap_or(host);
             format!("{scheme}://{login}{host}{path}")
         }
