@@ -210,6 +210,17 @@ pub fn shown_url(url: &str) -> String {
     crate::problem::masked(&format!("{whole}{hidden}"))
 }
 
+/// An address in full for its owner's own terminal, so that it can be put back; but without a password. Never for a
+/// log: a query may hold a number.
+pub fn whole_url(url: &str) -> String {
+    let hidden = Url::parse(url).ok().filter(|url| url.password().is_some()).and_then(|mut url| {
+        url.set_password(Some("xxx")).ok()?;
+        Some(url.to_string())
+    });
+    let whole = hidden.unwrap_or_else(|| url.to_owned());
+    whole.chars().filter(|letter| !letter.is_control()).collect()
+}
+
 /// Every number of the account and of the folder, sorted. Without `urls` it is not said what is wrong with theirs.
 pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>) -> Vec<Row> {
     let mut numbers: BTreeMap<PhoneNumber, Option<Number>> = BTreeMap::new();

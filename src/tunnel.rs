@@ -182,6 +182,11 @@ pub fn local(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
+/// Whether an address is that of a quick tunnel.
+fn is_tunnel(url: &str) -> bool {
+    address(url).is_some()
+}
+
 /// The program in the first folder of PATH that has it.
 fn installed(path: Option<std::ffi::OsString>) -> Option<PathBuf> {
     std::env::split_paths(&path?).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())

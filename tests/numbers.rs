@@ -71,6 +71,20 @@ async fn what_passes_is_tried_again_and_what_stays_is_told() {
 }
 
 #[tokio::test]
+async fn a_next_page_leads_nowhere_else_and_not_on_for_ever() {
+    let page = |next: &str| RestFault::Answer(json!({"incoming_phone_numbers": [], "next_page_uri": next}));
+    let itself = "/2010-04-01/Accounts/AC00000000000000000000000000000001/IncomingPhoneNumbers.json?Page=1";
+    for (next, requests) in
+        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 100)]
+    {
+        let twilio = RestServer::start(owning(1)).await.unwrap();
+        twilio.plan("", usize::MAX, page(next));
+        assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio), "{next}");
+        assert_eq!(twilio.requests().len(), requests, "{next}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_says_how_it_stands_and_a_wrong_one_nothing() {
     let options = AccountOptions {
         status: "suspended".to_owned(),
@@ -364,7 +378,7 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
         assert!(desk.twilio.requests().is_empty(), "{url}");
     }
     let (code, out, _) = desk.run(&["list"]).await;
-    assert!(code == 0 && out.contains("set PUBLIC_URL") && out.contains("right"), "{out}");
+    assert!(code == 0 && out.contains("set PUBLIC_URL") && !out.contains("right"), "{out}");
     desk.more.push(("TWILIO_ACCOUNT_SID", String::new()));
     desk.more.push(("TWILIO_AUTH_TOKEN", String::new()));
     let (code, _, err) = desk.run(&["list"]).await;

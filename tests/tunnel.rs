@@ -241,6 +241,8 @@ async fn a_number_rings_the_tunnel_and_then_again_what_it_rang() {
     serving.signal("TERM");
     let (code, told) = serving.end();
     assert_eq!(code, Some(0), "{told}");
+    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("`{words}` is not in {told}"));
+    assert!(at("The number rings again") < at("Draining"), "who rings while calls end is sent elsewhere");
     desk.assert_as_before();
     desk.assert_nothing_runs();
 }
@@ -281,6 +283,8 @@ async fn what_a_killed_process_left_is_put_back_by_the_next() {
     killed.signal("KILL");
     killed.end();
     desk.assert_nothing_runs();
+    let mode = std::fs::metadata(desk.path("state/tunnel.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
     assert!(!desk.read("state/tunnel.json").contains("5550100001"), "no number is on the disk");
 
@@ -291,6 +295,22 @@ async fn what_a_killed_process_left_is_put_back_by_the_next() {
     assert!(!desk.path("state/tunnel.json").exists());
     next.signal("TERM");
     assert_eq!(next.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_owner_would_not_expect_is_said() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    desk.twilio.edit(|account| {
+        account.numbers[0]["voice_url"] = "https://an-older-one.trycloudflare.com/incoming-call".into();
+    });
+    let functions = [("TWILIO_FUNCTIONS_URL", "https://functions.example.com")];
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &functions);
+    serving.line("The number rang another tunnel");
+    serving.line("The allowlist Function is not in front of the tunnel");
+    serving.line("\"Ready\"");
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,7 +129,7 @@ async fn list(format: Format) -> Result<(), Failure> {
         println!("The account owns no number, and no assistant has one: buy one in Twilio's console.");
         return Ok(());
     }
-    print!("{}", table(&rows));
+    print!("{}", table(&rows, reachable.is_some()));
     if reachable.is_none() {
         println!(
             "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls."
@@ -152,7 +152,7 @@ fn unusable(urls: &NumberUrls) -> Option<Problem> {
     Some(Problem::about("environment", "setting.out_of_reach", format!("{name} {why}")).help(help))
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], compared: bool) -> String {
     let mut lines = vec![["NUMBER", "NAME", "ANSWERED BY", "AT TWILIO"].map(str::to_owned)];
     for row in rows {
         let number = row.number.expose();
@@ -162,7 +162,8 @@ fn table(rows: &[Row]) -> String {
         let is_number = !digits(&name).is_empty() && number.ends_with(&digits(&name));
         let name = if is_number || name.is_empty() { "-".to_owned() } else { name };
         let mut findings = row.findings.iter().map(|finding| format!("{}: {finding}", word(finding)));
-        let first = findings.next().unwrap_or_else(|| "right".to_owned());
+        let none = if compared { "right" } else { "-" };
+        let first = findings.next().unwrap_or_else(|| none.to_owned());
         lines.push([number.to_owned(), name, answered(&row.answered), first]);
         lines.extend(findings.map(|more| [String::new(), String::new(), String::new(), more]));
     }
@@ -337,23 +338,11 @@ fn steps(owned: &Number, change: &Change) -> Vec<String> {
         ("status callback", &owned.status_callback, &change.status_callback),
     ] {
         if let Some(new) = new {
-            let old = old.as_deref().map_or_else(|| "none".to_owned(), without_login);
+            let old = old.as_deref().map_or_else(|| "none".to_owned(), numbers::whole_url);
             lines.push(format!("{what:<15} {old} → {new}"));
         }
     }
     lines
-}
-
-/// An address in full, so that it can be put back, but for a password.
-fn without_login(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            // A host is there: there is a password before it.
-            let _ = parsed.set_password(Some("xxx"));
-            parsed.to_string()
-        }
-        _ => plain(url),
-    }
 }
 
 /// Whether a number is what it was to be changed to.

@@ -82,6 +82,11 @@ pub async fn open(
         return Ok(Some(Open { tunnel, pointed: None }));
     };
     let pointed = Pointed::point(&account, &owned, tunnel.url(), settings.state_dir.as_deref()).await;
+    if pointed.is_ok() && settings.twilio_functions_url.is_some() {
+        tracing::warn!(
+            "The allowlist Function is not in front of the tunnel: everybody who calls gets through"
+        );
+    }
     match pointed {
         Ok(pointed) => Ok(Some(Open { tunnel, pointed: Some((account, pointed)) })),
         Err(error) => {

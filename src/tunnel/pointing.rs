@@ -3,15 +3,17 @@
 //! What it rang before is remembered in the folder for state, where there is one: a process that is killed puts
 //! nothing back, and the next tunnel does it in its place.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::link::twilio_rest::{Account, Change, Number, RestError};
-use crate::numbers::{Row, shown_url};
+use crate::numbers::{Row, shown_url, whole_url};
 use crate::phone::PhoneNumber;
+use crate::tunnel::is_tunnel;
 
 /// Where it is remembered, in the folder for state.
 const FILE: &str = "tunnel.json";
@@ -84,12 +86,13 @@ pub fn ask<'a>(
     writeln!(output, "Which number is to ring this machine, until this ends?")?;
     for (index, row) in rows.iter().enumerate() {
         let is = row.owned.as_ref().and_then(|owned| owned.voice_url.as_deref());
-        let is = is.map_or_else(|| "nothing".to_owned(), shown_url);
+        let is = is.map_or_else(|| "nothing".to_owned(), whole_url);
         let name = row.answered.assistant().unwrap_or_default();
         writeln!(output, "  {}  {} ({name}), which rings {is}", index + 1, row.number.expose())?;
     }
     for _ in 0..MOST_QUESTIONS {
-        write!(output, "1 to {}, or Enter for none: ", rows.len())?;
+        let places = if rows.len() > 1 { format!("1 to {}", rows.len()) } else { "1".to_owned() };
+        write!(output, "{places}, or Enter for none: ")?;
         output.flush()?;
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 || line.trim().is_empty() {
@@ -128,6 +131,7 @@ impl Pointed {
             status_callback: Some(before.our_status_callback.clone()),
             ..Change::default()
         };
+        let before_url = owned.voice_url.as_deref();
         let file = state.map(|folder| folder.join(FILE));
         // Remembered first: whatever ends us from here on, it can be put back.
         if let Some(file) = &file {
@@ -138,6 +142,11 @@ impl Pointed {
             // An answer that was lost may have been a yes.
             pointed.put_back(account).await?;
             return Err(PointError::NotPointed(error));
+        }
+        if before_url.is_some_and(is_tunnel) {
+            tracing::warn!(
+                "The number rang another tunnel: afterwards it rings that again, which may be gone"
+            );
         }
         let was = pointed.was();
         tracing::info!(number = %owned.number, was, "A number rings the tunnel until this ends");
@@ -213,13 +222,17 @@ impl Pointed {
     }
 }
 
-/// Written whole, or not at all: it is put in place by its name.
+/// Written whole, or not at all: it is put in place by its name. For nobody else's eyes: addresses may hold keys.
 fn remember(file: &Path, before: &Before) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
     let unfinished = file.with_extension("unfinished");
-    fs::write(&unfinished, serde_json::to_vec(before)?)?;
+    // What an earlier write left may be readable for others.
+    let _ = fs::remove_file(&unfinished);
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    new.write_all(&serde_json::to_vec(before)?)?;
+    new.sync_all()?;
     fs::rename(&unfinished, file)
 }
 
