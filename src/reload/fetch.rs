@@ -19,6 +19,7 @@ use url::Url;
 
 use super::archive::{self, ArchiveError};
 use crate::assistant::Folder;
+use crate::link;
 use crate::problem;
 use crate::secret::Secret;
 use crate::settings::is_loopback;
@@ -159,14 +160,7 @@ impl Remote {
             Some(value)
         };
         let authorization = token.map(|token| bearer(token).ok_or(FetchError::Token)).transpose()?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .no_proxy()
-            .build()
-            .map_err(|_| FetchError::Setup)?;
+        let client = link::http_client(tls, CONNECT).build().map_err(|_| FetchError::Setup)?;
         Ok(Remote { url, authorization, client, patience: PATIENCE, seen: Seen::default() })
     }
 

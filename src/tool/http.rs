@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::Done;
 use crate::assistant::plan::HttpCall;
+use crate::link;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,13 +39,7 @@ impl Web {
             // Elsewhere it would tell a stranger the caller's words, and the owner's headers.
             if known && stays && kept { attempt.follow() } else { attempt.stop() }
         });
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-            .redirect(same_origin)
-            .connect_timeout(CONNECT)
-            .no_proxy()
-            .build()?;
+        let client = link::http_client(tls, CONNECT).redirect(same_origin).build()?;
         Ok(Self(client))
     }
 
