@@ -3,7 +3,9 @@
 CARGO ?= cargo
 # Each test in a process of its own where cargo-nextest is installed; cargo's own runner serves as well.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo "nextest run --no-fail-fast" || echo "test --no-fail-fast")
+# What `npm ci` writes last.
 MCP_SERVERS := tests/mcp/node_modules/.package-lock.json
+TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
 
 .PHONY: help demo dev test check bench soak
 
@@ -22,12 +24,13 @@ check: ## format, lints, docs, and the floors of the house
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) $(RUN_TESTS) --locked --test floors
 
-test: check $(MCP_SERVERS) ## all that must be green before a commit
+test: check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
 	$(CARGO) $(RUN_TESTS) --locked
+	npm test --prefix twilio
 
-# The real MCP servers of tests/mcp, as the lock file has them.
-$(MCP_SERVERS): tests/mcp/package-lock.json
-	npm ci --prefix tests/mcp --ignore-scripts --no-audit --no-fund
+# The real MCP servers of tests/mcp and Twilio's own runtime, as the lock files have them.
+$(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-lock.json
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 bench: ## how fast: a frame each way, then calls by the hundred beside a bare TCP splice
