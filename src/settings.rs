@@ -50,6 +50,8 @@ pub struct Settings {
     pub twilio_api_key: Option<String>,
     pub twilio_api_secret: Option<Secret>,
     pub twilio_api_url: String,
+    /// Where the Functions of `twilio/` are deployed, without a slash at its end.
+    pub twilio_functions_url: Option<String>,
     /// The address Twilio calls, without a trailing slash.
     pub public_url: Option<String>,
     pub host: IpAddr,
@@ -86,6 +88,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// The three addresses of a number at Twilio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberUrls {
+    /// Asked when it rings: the Function in front, or this server.
+    pub voice: String,
+    /// Asked when the first one fails; known only with Functions.
+    pub fallback: Option<String>,
+    /// Told when a call is over.
+    pub status: String,
+}
+
 /// What `serve` cannot do without.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServeSettings {
@@ -99,7 +112,7 @@ pub struct ServeSettings {
 
 /// The name of each setting in the environment, and whether its value is a secret. In
 /// `switchboard.yaml` the name is in lower case.
-const NAMES: [(&str, bool); 22] = [
+const NAMES: [(&str, bool); 23] = [
     ("OPENAI_API_KEY", true),
     ("OPENAI_REALTIME_URL", false),
     ("TWILIO_AUTH_TOKEN", true),
@@ -108,6 +121,7 @@ const NAMES: [(&str, bool); 22] = [
     ("TWILIO_API_KEY", true),
     ("TWILIO_API_SECRET", true),
     ("TWILIO_API_URL", false),
+    ("TWILIO_FUNCTIONS_URL", false),
     ("PUBLIC_URL", false),
     ("HOST", false),
     ("PORT", false),
@@ -169,6 +183,7 @@ impl Settings {
             twilio_api_key: reader.text("TWILIO_API_KEY"),
             twilio_api_secret: reader.secret("TWILIO_API_SECRET"),
             twilio_api_url: reader.url("TWILIO_API_URL", &["https", "http"]).unwrap_or_default(),
+            twilio_functions_url: reader.url("TWILIO_FUNCTIONS_URL", &["https", "http"]),
             public_url: reader
                 .url("PUBLIC_URL", &["https", "http"])
                 .or_else(|| app.as_ref().map(|app| format!("https://{app}.fly.dev"))),
@@ -219,6 +234,20 @@ impl Settings {
     pub fn providers(&self) -> Vec<Arc<Provider>> {
         let first = Arc::new(self.provider());
         std::iter::once(first).chain(self.named_providers.iter().cloned()).collect()
+    }
+
+    /// What each number at Twilio is to be set to; `None` without a public URL.
+    pub fn number_urls(&self) -> Option<NumberUrls> {
+        let public_url = self.public_url.as_deref()?;
+        let functions = self.twilio_functions_url.as_deref();
+        Some(NumberUrls {
+            voice: functions.map_or_else(
+                || format!("{public_url}/incoming-call"),
+                |functions| format!("{functions}/allowlist-function"),
+            ),
+            fallback: functions.map(|functions| format!("{functions}/fallback-function")),
+            status: format!("{public_url}/call-status"),
+        })
     }
 
     /// Everything that `serve` needs, or a sentence for each thing that is missing.

@@ -94,8 +94,9 @@ const NOT_MADE: &str = "The request cannot be made with these arguments.";
 const UNREACHABLE: &str = "The service cannot be reached.";
 const BROKE_OFF: &str = "The service broke off in the middle of its answer.";
 const TOO_LARGE: &str = "The service's answer is too large to be used.";
-const NOT_TEXT: &str = "The service's answer is not text.";
-const NOTHING_THERE: &str = "The service answered, but what was asked for is not in its answer.";
+const NOT_TEXT: &str = "The service did what was asked of it, but its answer cannot be read.";
+const NOTHING_THERE: &str =
+    "The service did what was asked of it, but what was to be told of it is not in its answer.";
 /// What a service that says nothing means.
 const DONE: &str = "Done.";
 

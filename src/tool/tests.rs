@@ -275,6 +275,19 @@ async fn what_may_have_been_done_is_not_said_to_have_failed() {
         assert_eq!(output.ends_with(http::UNKNOWN), unknown, "{what}: {output}");
     }
     hanging_up.await.unwrap();
+    let mut asks_for_an_id = function("POST", service.url.clone());
+    asks_for_an_id.answer = Some("task.id".to_owned());
+    for (what, body) in [
+        ("not text", b"\xe9t\xe9".to_vec()),
+        ("without what was asked for", b"{}".to_vec()),
+        ("no JSON", b"ok".to_vec()),
+    ] {
+        service.answers.lock().unwrap().clear();
+        service.answers(201, body);
+        let done = run(&tools(None), &Errand::Http(asks_for_an_id.clone()), json!({}), "").await;
+        let output = done.output.expose();
+        assert!(output.starts_with("The service did what was asked of it, but"), "{what}: {output}");
+    }
 }
 
 // ── text messages ──

@@ -1,10 +1,13 @@
 //! What a tool gave, as text for the model.
 
-use rmcp::model::{CallToolResult, ContentBlock, CustomResult, ErrorData, ResourceContents, ServerResult};
+use rmcp::model::{
+    CallToolResult, ContentBlock, CustomResult, ErrorCode, ErrorData, ResourceContents, ServerResult,
+};
 use serde_json::Value;
 
 use super::lines::TOO_LONG;
 use crate::tool::Done;
+use crate::tool::http::UNKNOWN;
 
 /// The longest text that the model gets, in bytes: what it reads costs tokens, and what it says takes time.
 pub const LONGEST: usize = 16 * 1024;
@@ -83,13 +86,26 @@ fn block(value: &Value) -> ContentBlock {
 /// What the model is told of an error in place of an answer.
 pub fn refused(error: &ErrorData) -> Done {
     if error.code == TOO_LONG {
-        return failed("too_large", "The tool's answer is too long to be read. Ask for less at a time.");
+        return failed("too_large", &format!("The tool's answer is too long to be read. {UNKNOWN}"));
     }
     let said = error.message.trim();
-    match said.is_empty() {
-        true => failed("refused", "The tool refused to do it."),
-        false => failed("refused", &cut(&format!("The tool refused to do it: {said}"), LONGEST_ERROR)),
+    let colon = if said.is_empty() { "" } else { ": " };
+    let stop = if said.ends_with(['.', '!', '?']) { "" } else { "." };
+    match is_refusal(error.code) {
+        true => {
+            failed("refused", &cut(&format!("The tool refused to do it{colon}{said}{stop}"), LONGEST_ERROR))
+        }
+        false => failed(
+            "tool_error",
+            &format!("{} {UNKNOWN}", cut(&format!("The tool failed{colon}{said}{stop}"), LONGEST_ERROR)),
+        ),
     }
+}
+
+/// Whether a code says that the request was not even begun: it could not be read, is of no known method, or its
+/// arguments or headers are wrong. Any other may come from the midst of the work.
+fn is_refusal(code: ErrorCode) -> bool {
+    matches!(code.0, -32700 | -32602..=-32600 | -32022..=-32020)
 }
 
 /// A failure, with what the model is told of it.
@@ -110,7 +126,9 @@ fn text_of(result: &CallToolResult) -> String {
         }
         text.push_str(&cut(&part, LONGEST + CUT.len()));
     }
-    let words = result.content.iter().any(|block| matches!(block, ContentBlock::Text(_)));
+    let says =
+        |block: &ContentBlock| matches!(block, ContentBlock::Text(text) if !text.text.trim().is_empty());
+    let words = result.content.iter().any(says);
     match &result.structured_content {
         Some(value) if !words && !value.is_null() => {
             text = [compact(value), text].join("\n").trim_end().to_owned();
@@ -181,6 +199,12 @@ mod tests {
             (
                 "structure only",
                 json!({"content": [], "structuredContent": {"temperature": 22}}),
+                r#"{"temperature":22}"#,
+                None,
+            ),
+            (
+                "structure and an empty text",
+                json!({"content": [text("")], "structuredContent": {"temperature": 22}}),
                 r#"{"temperature":22}"#,
                 None,
             ),
@@ -262,9 +286,19 @@ mod tests {
 
     #[test]
     fn an_error_in_place_of_an_answer_is_a_sentence() {
-        let error = |code, message: &str| refused(&ErrorData::new(code, message.to_owned(), None));
-        let told = error(rmcp::model::ErrorCode(-32602), "bad cursor");
-        assert_eq!(told.output.expose(), "The tool refused to do it: bad cursor");
-        assert_eq!(error(TOO_LONG, "x").failed, Some("too_large"));
+        let error = |code, message: &str| refused(&ErrorData::new(ErrorCode(code), message.to_owned(), None));
+        for (code, message, output, failed, known) in [
+            (-32602, "bad cursor", "The tool refused to do it: bad cursor.", "refused", true),
+            (-32601, "", "The tool refused to do it", "refused", true),
+            // Its own transport says so when the session ends in the midst of the work; and so do many servers.
+            (-32603, "session was lost", "The tool failed: session was lost", "tool_error", false),
+            (-32000, "", "The tool failed", "tool_error", false),
+            (TOO_LONG.0, "x", "The tool's answer is too long to be read.", "too_large", false),
+        ] {
+            let done = error(code, message);
+            let told = done.output.expose();
+            assert!(told.starts_with(output), "{code}: {told}");
+            assert_eq!((told.ends_with(UNKNOWN), done.failed), (!known, Some(failed)), "{code}: {told}");
+        }
     }
 }

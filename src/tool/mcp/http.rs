@@ -3,7 +3,7 @@
 //! Ours keeps connections open, knows our trusted certificates, turns what goes wrong into a [`Trouble`], and sees
 //! when the server is no streamable HTTP server at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 use rustls::ClientConfig;
+use tokio::time::{Instant, sleep_until};
 
 use super::lines::{LONGEST, TOO_LONG};
 use super::trouble::Trouble;
@@ -29,6 +30,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(4);
 /// How many requests one server has to answer at a time: each call under way may have one, and it may hang.
 const AT_A_TIME: usize = 1024;
+/// So many streams of events may be opened in so long a time; the next one waits. The transport opens one again as soon
+/// as it has ended, and there are servers that end each at once.
+const STREAMS: usize = 32;
+const STREAMS_IN: Duration = Duration::from_secs(32);
 /// How often one request may be sent on, and only to the same server.
 const MOST_REDIRECTS: usize = 3;
 
@@ -86,7 +91,7 @@ pub fn transport(
     config.max_sse_event_size = LONGEST;
     config.max_error_response_size = 4 * 1024;
     let witness = Arc::new(Witness::default());
-    let client = Http { client, witness: witness.clone() };
+    let client = Http { client, witness: witness.clone(), openings: Arc::default() };
     (StreamableHttpClientTransport::with_client(client, config), witness)
 }
 
@@ -129,6 +134,22 @@ impl Witness {
 pub struct Http {
     client: reqwest::Client,
     witness: Arc<Witness>,
+    openings: Arc<Openings>,
+}
+
+/// When the last [`STREAMS`] streams were opened, or are to be.
+#[derive(Debug, Default)]
+struct Openings(Mutex<VecDeque<Instant>>);
+
+impl Openings {
+    /// When the next stream of events may be opened.
+    fn next(&self, now: Instant) -> Instant {
+        let mut openings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = (openings.len() >= STREAMS).then(|| openings.pop_front()).flatten();
+        let due = first.map_or(now, |first| now.max(first + STREAMS_IN));
+        openings.push_back(due);
+        due
+    }
 }
 
 type Answer<T> = Result<T, StreamableHttpError<Trouble>>;
@@ -252,6 +273,7 @@ impl StreamableHttpClient for Http {
         custom_headers: HashMap<HeaderName, HeaderValue>,
         max_sse_event_size: usize,
     ) -> Answer<BoxedSseResponse> {
+        sleep_until(self.openings.next(Instant::now())).await;
         let stream = self.client.get_stream_with_max_sse_event_size(
             uri,
             session_id,
@@ -299,4 +321,25 @@ fn trouble(error: StreamableHttpError<reqwest::Error>) -> Trouble {
 /// The transport tells the status of most refusals in words only: `HTTP 302 Found: …`.
 fn status_in(text: &str) -> Option<u16> {
     text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_each_stream_at_once_is_not_asked_without_a_pause() {
+        let openings = Openings::default();
+        let began = Instant::now();
+        for _ in 0..STREAMS {
+            assert_eq!(openings.next(began), began, "an ordinary server is not kept waiting");
+        }
+        let mut now = began;
+        for asked in 0..10 * STREAMS {
+            now = openings.next(now);
+            assert!(now - began >= STREAMS_IN * (asked / STREAMS + 1) as u32, "{asked}");
+        }
+        let later = now + 2 * STREAMS_IN;
+        assert_eq!(openings.next(later), later);
+    }
 }

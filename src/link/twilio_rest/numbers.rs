@@ -1,0 +1,154 @@
+//! The account's numbers: which there are, what rings when they are called, and changing that.
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{Account, Again, RestError};
+use crate::phone::PhoneNumber;
+use crate::secret::Private;
+
+/// How many numbers a page holds; Twilio gives at most so many.
+const PAGE: usize = 1_000;
+/// More pages than any account has.
+const MAX_PAGES: usize = 100;
+
+/// A number of the account, with what Twilio does when it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number {
+    /// `PN…`
+    pub sid: String,
+    pub number: PhoneNumber,
+    /// What the owner called it in Twilio's console; often the number itself.
+    pub friendly_name: Private,
+    /// Whether it takes calls at all.
+    pub voice: bool,
+    /// Empty texts are `None`, here and below.
+    pub voice_url: Option<String>,
+    /// `POST` or `GET`.
+    pub voice_method: String,
+    pub fallback_url: Option<String>,
+    pub fallback_method: String,
+    pub status_callback: Option<String>,
+    pub status_method: String,
+    /// While one of these is set, Twilio ignores the voice URL.
+    pub application: Option<String>,
+    pub trunk: Option<String>,
+}
+
+/// What a number is to be set to; `None` leaves it as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Change {
+    /// By POST, as everything here. An empty text takes the setting away.
+    pub voice_url: Option<String>,
+    pub fallback_url: Option<String>,
+    pub status_callback: Option<String>,
+    /// Takes away the application or the trunk, for which Twilio would ignore the voice URL.
+    pub take_back: bool,
+}
+
+impl Change {
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn form(&self) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("Voice", &self.voice_url),
+            ("VoiceFallback", &self.fallback_url),
+            ("StatusCallback", &self.status_callback),
+        ] {
+            let Some(value) = value else { continue };
+            let url = if name == "StatusCallback" { name.to_owned() } else { format!("{name}Url") };
+            form.append_pair(&url, value).append_pair(&format!("{name}Method"), "POST");
+        }
+        if self.take_back {
+            form.append_pair("VoiceApplicationSid", "").append_pair("TrunkSid", "");
+        }
+        form.finish()
+    }
+}
+
+/// A page, as Twilio writes it; most fields may be null.
+#[derive(Deserialize)]
+struct Page {
+    incoming_phone_numbers: Vec<Written>,
+    next_page_uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    sid: String,
+    phone_number: String,
+    friendly_name: Option<String>,
+    capabilities: Option<Capabilities>,
+    voice_url: Option<String>,
+    voice_method: Option<String>,
+    voice_fallback_url: Option<String>,
+    voice_fallback_method: Option<String>,
+    status_callback: Option<String>,
+    status_callback_method: Option<String>,
+    voice_application_sid: Option<String>,
+    trunk_sid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Capabilities {
+    voice: Option<bool>,
+}
+
+impl Account {
+    /// Every number of the account, page by page.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn numbers(&self) -> Result<Vec<Number>, RestError> {
+        let mut numbers = Vec::new();
+        let mut path = format!("{}?PageSize={PAGE}", self.path("IncomingPhoneNumbers"));
+        for _ in 0..MAX_PAGES {
+            let page: Page = self.ask(Method::GET, &path, None, Again::Safe).await?;
+            // Short codes and the like have no number in this form, and ring nobody.
+            numbers.extend(page.incoming_phone_numbers.into_iter().filter_map(Number::read));
+            match page.next_page_uri.filter(|uri| !uri.is_empty()) {
+                // The credentials go where they went before, and nowhere else.
+                Some(next) if next.starts_with("/2010-04-01/") => path = next,
+                Some(_) => return Err(RestError::NotTwilio),
+                None => return Ok(numbers),
+            }
+        }
+        Err(RestError::NotTwilio)
+    }
+
+    /// Changes what a number rings; `sid` is the number's.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn change_number(&self, sid: &str, change: &Change) -> Result<Number, RestError> {
+        let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
+        let written: Written = self.ask(Method::POST, &path, Some(&change.form()), Again::Safe).await?;
+        Number::read(written).ok_or(RestError::NotTwilio)
+    }
+}
+
+impl Number {
+    fn read(written: Written) -> Option<Self> {
+        let number = PhoneNumber::parse(&written.phone_number).ok()?;
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let method = |text: Option<String>| some(text).unwrap_or_else(|| "POST".to_owned());
+        Some(Self {
+            sid: written.sid,
+            number,
+            friendly_name: written.friendly_name.unwrap_or_default().into(),
+            voice: written.capabilities.and_then(|can| can.voice).unwrap_or(true),
+            voice_url: some(written.voice_url),
+            voice_method: method(written.voice_method),
+            fallback_url: some(written.voice_fallback_url),
+            fallback_method: method(written.voice_fallback_method),
+            status_callback: some(written.status_callback),
+            status_method: method(written.status_callback_method),
+            application: some(written.voice_application_sid),
+            trunk: some(written.trunk_sid),
+        })
+    }
+}
