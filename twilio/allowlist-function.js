@@ -60,7 +60,7 @@ function allowedNumbers(context, called) {
     .split(/[\r\n]/)
     .map((line) => line.split('#')[0]) // a comment: from # to the end of the line
     .flatMap((line) => line.split(','))
-    .map((entry) => entry.replace(/\s/g, ''))
+    .map((entry) => entry.replace(/[\s\p{Cf}]/gu, '')) // spaces, and the invisible signs that copying brings along
     .filter((entry) => entry !== '');
   if (entries.length === 0) throw new Error(`${name} names nobody. Set it to numbers such as +15550100100, or to *.`);
   entries.forEach((entry, at) => {

@@ -61,35 +61,36 @@ fn seconds(text: &str) -> Duration {
     })
 }
 
-/// The instructions of the Dockerfile, with what follows each on one line.
-fn dockerfile() -> Vec<(String, String)> {
-    let text = read("Dockerfile").replace("\\\n", " ");
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, rest) = line.split_once(' ').unwrap();
-            (name.to_owned(), rest.split_whitespace().collect::<Vec<_>>().join(" "))
-        })
-        .collect()
+/// One stage of the Dockerfile.
+struct Stage {
+    name: String,
+    base: String,
+    /// Name and arguments, in order.
+    instructions: Vec<(String, String)>,
 }
 
-/// The stages of the Dockerfile: name, base, instructions.
-fn stages() -> Vec<(String, String, Vec<(String, String)>)> {
-    let mut stages: Vec<(String, String, Vec<(String, String)>)> = Vec::new();
-    for (name, rest) in dockerfile() {
+impl Stage {
+    /// The arguments of every instruction of that name.
+    fn all(&self, name: &str) -> Vec<&str> {
+        self.instructions.iter().filter(|(found, _)| found == name).map(|(_, rest)| rest.as_str()).collect()
+    }
+}
+
+fn stages() -> Vec<Stage> {
+    let text = read("Dockerfile").replace("\\\n", " ");
+    let mut stages: Vec<Stage> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, rest) = line.split_once(' ').expect("an instruction says something");
+        let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
         if name == "FROM" {
-            let (base, stage) = rest.split_once(" AS ").expect("every stage has a name");
-            stages.push((stage.to_owned(), base.to_owned(), Vec::new()));
+            let (base, name) = rest.split_once(" AS ").expect("every stage has a name");
+            let (name, base) = (name.to_owned(), base.to_owned());
+            stages.push(Stage { name, base, instructions: Vec::new() });
         } else {
-            stages.last_mut().expect("FROM comes first").2.push((name, rest));
+            stages.last_mut().expect("FROM comes first").instructions.push((name.to_owned(), rest));
         }
     }
     stages
-}
-
-/// Those of one instruction in a stage.
-fn all<'a>(stage: &'a [(String, String)], name: &str) -> Vec<&'a str> {
-    stage.iter().filter(|(found, _)| found == name).map(|(_, rest)| rest.as_str()).collect()
 }
 
 #[test]
@@ -167,8 +168,8 @@ fn what_fly_and_docker_ask_of_the_program_it_answers() {
     for check in fly["http_service"]["checks"].as_array().unwrap() {
         asked.push((port, check["path"].as_str().unwrap().to_owned()));
     }
-    for (_, _, stage) in stages() {
-        for check in all(&stage, "HEALTHCHECK") {
+    for stage in stages() {
+        for check in stage.all("HEALTHCHECK") {
             asked.push((port, health_url(check).path().to_owned()));
         }
     }
@@ -193,44 +194,49 @@ fn health_url(check: &str) -> url::Url {
 fn the_image_is_the_program_and_little_else() {
     let port = settings_of(BTreeMap::new()).port;
     let stages = stages();
-    let [(build, base, building), images @ ..] = &stages[..] else { panic!("no stage") };
-    assert_eq!(build, "build");
+    let [build, images @ ..] = &stages[..] else { panic!("no stage") };
+    assert_eq!(build.name, "build");
 
     // The compiler is new enough, and every target of the manifest is there for the layer of dependencies.
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let version = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
-    let tag = base.strip_prefix("rust:").and_then(|tag| tag.split('-').next()).unwrap();
-    assert!(version(tag) >= version(manifest["package"]["rust-version"].as_str().unwrap()), "{base}");
-    let runs = all(building, "RUN");
+    let tag = build.base.strip_prefix("rust:").and_then(|tag| tag.split('-').next()).unwrap();
+    assert!(version(tag) >= version(manifest["package"]["rust-version"].as_str().unwrap()), "{tag}");
+    let runs = build.all("RUN");
     for bench in manifest["bench"].as_array().unwrap() {
         let file = format!("benches/{}.rs", bench["name"].as_str().unwrap());
         assert!(runs[0].contains(&file), "the Dockerfile makes no {file}, and Cargo.toml names it");
     }
     assert_eq!(runs.iter().filter(|run| run.contains("cargo build --release --locked")).count(), 2);
-    let first = building.iter().position(|(name, _)| name == "RUN").unwrap();
-    let source = building.iter().position(|(name, rest)| name == "COPY" && rest == "src src").unwrap();
+    let first = build.instructions.iter().position(|(name, _)| name == "RUN").unwrap();
+    let source =
+        build.instructions.iter().position(|(name, rest)| name == "COPY" && rest == "src src").unwrap();
     assert!(first < source, "what changes often comes after the layer of dependencies");
 
     let release = |base: &str| ["trixie", "debian13"].iter().any(|name| base.contains(name));
-    assert!(stages.iter().all(|(_, base, _)| release(base)), "the same C library everywhere");
+    assert!(stages.iter().all(|stage| release(&stage.base)), "the same C library everywhere");
     assert_eq!(
-        images.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(),
+        images.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(),
         ["with-node", "switchboard"]
     );
-    for (name, base, stage) in images {
-        assert_eq!(base.contains("node:"), name == "with-node", "Node is in one of them only");
-        assert_eq!(all(stage, "USER").len(), 1, "{name} runs as root");
-        assert!(!["root", "0"].contains(&all(stage, "USER")[0]));
-        assert_eq!(all(stage, "EXPOSE"), [port.to_string()]);
-        let entry: Vec<String> = serde_json::from_str(all(stage, "ENTRYPOINT")[0]).expect("exec form");
+    for stage in images {
+        let name = &stage.name;
+        assert_eq!(stage.base.contains("node:"), name == "with-node", "Node is in one of them only");
+        assert_eq!(stage.all("USER").len(), 1, "{name} runs as root");
+        assert!(!["root", "0"].contains(&stage.all("USER")[0]));
+        assert_eq!(stage.all("EXPOSE"), [port.to_string()]);
+        let entry: Vec<String> = serde_json::from_str(stage.all("ENTRYPOINT")[0]).expect("exec form");
         assert_eq!(entry, ["/usr/local/bin/switchboard"]);
-        assert_eq!(all(stage, "CMD"), ["[\"serve\"]"]);
-        assert!(all(stage, "COPY").contains(&"assistants assistants"), "{name} has no assistants");
-        assert_eq!(all(stage, "WORKDIR"), ["/app"], "where the program looks for them");
-        let checks = all(stage, "HEALTHCHECK");
+        assert_eq!(stage.all("CMD"), ["[\"serve\"]"]);
+        assert!(stage.all("COPY").contains(&"assistants assistants"), "{name} has no assistants");
+        assert_eq!(stage.all("WORKDIR"), ["/app"], "where the program looks for them");
+        let checks = stage.all("HEALTHCHECK");
         assert_eq!(health_url(checks[0]).port(), Some(port));
         let wget = "--from=busybox:1.37.0-musl /bin/wget /bin/wget";
-        assert!(all(stage, "COPY").contains(&wget), "the check needs it");
+        assert!(stage.all("COPY").contains(&wget), "the check needs it");
+        let certificates = "/etc/ssl/certs/ca-certificates.crt";
+        let own = stage.all("COPY").iter().any(|copy| copy.ends_with(certificates));
+        assert!(own || stage.base.contains("distroless/"), "{name} trusts nobody, so it reaches no model");
     }
 
     // What is copied is not ignored, and is there; what may be secret is ignored.
@@ -238,8 +244,8 @@ fn the_image_is_the_program_and_little_else() {
     let mut rules = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(rules.next(), Some("*"), "closed by default");
     let open: BTreeSet<&str> = rules.map(|rule| rule.strip_prefix('!').expect("it only opens")).collect();
-    for (_, _, stage) in &stages {
-        for copy in all(stage, "COPY").into_iter().filter(|copy| !copy.starts_with("--from")) {
+    for stage in &stages {
+        for copy in stage.all("COPY").into_iter().filter(|copy| !copy.starts_with("--from")) {
             let (sources, _) = copy.rsplit_once(' ').unwrap();
             for source in sources.split(' ') {
                 if source == "switchboard.yam[l]" {

@@ -17,7 +17,7 @@ test('without settings: a sentence, and the call ends', async () => {
 });
 
 test('a person is rung, once', async () => {
-  await withRuntime({ FALLBACK_NUMBER: ' +1 555 010 0009 ' }, async (runtime) => {
+  await withRuntime({ FALLBACK_NUMBER: ' \u202a+1 555 010 0009\u202c ' }, async (runtime) => {
     assert.equal(await asks(runtime, CALL), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
     assert.equal(await asks(runtime, 'To=%2B15550100001', { get: true }), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
     assert.equal(runtime.said, '');
