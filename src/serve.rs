@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::assistant::plan::{Errand, Mailbox, Nothing, Server, Work};
+use crate::assistant::plan::{Errand, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
 use crate::link::twilio_rest::Account;
@@ -27,7 +27,7 @@ use crate::phone::Party;
 use crate::reload::{Afar, Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{House, HouseParts};
 use crate::settings::{ServeSettings, Settings};
-use crate::tool::Tools;
+use crate::tool::{self, Tools};
 use crate::wire::twilio::signature;
 
 /// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end.
@@ -221,16 +221,16 @@ pub fn account(settings: &Settings, tls: &Arc<ClientConfig>) -> Result<Option<Ac
     Account::new(&settings.twilio_api_url, sid, user, password.clone(), tls).map(Some)
 }
 
-/// The MCP servers that we are a client of, with the tools that each assistant may use.
-fn servers(roster: &Roster) -> Vec<(Arc<Server>, Option<Vec<String>>)> {
+/// The MCP servers that we are a client of, as each assistant uses them.
+fn servers(roster: &Roster) -> Vec<ServerUse> {
     roster.iter().flat_map(|assistant| assistant.servers()).collect()
 }
 
 /// Has the tools' servers be those of the roster in force, from now on.
 async fn follow(tools: Arc<Tools>, mut roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) {
     loop {
-        let current = roster.borrow_and_update().clone();
-        tools.keep(servers(&current));
+        let used = servers(&roster.borrow_and_update());
+        tools.keep(used);
         tokio::select! {
             () = stop.cancelled() => return,
             changed = roster.changed() => if changed.is_err() { return },
@@ -277,6 +277,7 @@ pub fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
                 Some(first) => drop(first.send(())),
                 None => {
                     tracing::warn!("A second signal: ending at once");
+                    tool::kill_programs();
                     std::process::exit(1);
                 }
             }

@@ -135,8 +135,12 @@ impl Serving {
     }
 
     fn start_with(environment: &[(&str, &str)]) -> Self {
+        Self::start_as(ASSISTANT, environment)
+    }
+
+    fn start_as(assistant: &str, environment: &[(&str, &str)]) -> Self {
         let folder = folder_with(&[
-            ("assistants/a.yaml", ASSISTANT.as_bytes()),
+            ("assistants/a.yaml", assistant.as_bytes()),
             (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
         ]);
         let mut child =
@@ -266,10 +270,8 @@ fn a_signal_closes_an_idle_house_at_once() {
     }
 }
 
-#[test]
-fn a_second_signal_ends_a_busy_house_at_once() {
-    let mut serving = Serving::start();
-    // A call that rings keeps the house open: its ticket is honoured for a minute.
+/// Has a call ring, which keeps the house open: its ticket is honoured for a minute.
+fn ring(serving: &Serving) {
     let url = "http://127.0.0.1:5050/incoming-call";
     let form = [("CallSid".to_owned(), "CA1".to_owned()), ("To".to_owned(), "+15550100001".to_owned())];
     let code = switchboard::simulate::caller::sign("12345", url, &form);
@@ -285,14 +287,43 @@ fn a_second_signal_ends_a_busy_house_at_once() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("<Stream"), "{answer}");
+}
+
+#[test]
+fn a_second_signal_ends_a_busy_house_at_once_with_its_programs() {
+    let number = tempfile::tempdir().unwrap();
+    let number = number.path().join("number");
+    // Deaf to the end of its input and to SIGTERM, as is its own child.
+    let program = format!("trap : TERM; echo $$ > {}; while :; do sleep 1; done", number.display());
+    let deaf = format!("{ASSISTANT}mcp: {{ deaf: {{ command: [sh, -c, '{program}'] }} }}\n");
+    let path = std::env::var("PATH").unwrap();
+    let mut serving = Serving::start_as(&deaf, &with(&[("PATH", &path)]));
+    ring(&serving);
+    let begun = Instant::now();
+    let stat = loop {
+        let number = std::fs::read_to_string(&number).unwrap_or_default();
+        if number.ends_with('\n') {
+            break format!("/proc/{}/stat", number.trim());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "the program is started");
+        std::thread::yield_now();
+    };
+    let alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(alive());
 
     serving.signal("-TERM");
     while !serving.get("/readyz").starts_with("HTTP/1.1 503") {
         std::thread::yield_now();
     }
     assert!(serving.child.try_wait().unwrap().is_none(), "it waits for the call");
+    assert!(alive(), "the call may need it");
     serving.signal("-TERM");
     assert_eq!(serving.child.wait().unwrap().code(), Some(1));
+    let ended = Instant::now();
+    while alive() {
+        assert!(ended.elapsed() < Duration::from_secs(5), "it outlives us");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

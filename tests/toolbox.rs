@@ -36,7 +36,7 @@ impl Supply for Shelf {
 fn listed(name: &str) -> Listed {
     let schema = json!({"type": "object", "properties": {"title": {"type": "string"}, "project": {"type": "string"}},
         "required": ["title", "project"]});
-    Listed { name: name.to_owned(), description: format!("Does {name}"), schema: object(schema) }
+    Listed::new(name.to_owned(), format!("Does {name}"), &object(schema))
 }
 
 fn shelf(servers: &[(&'static str, &[&str])]) -> Shelf {
@@ -191,11 +191,12 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
 fn servers_are_told_with_their_logins() {
     let roster = roster(&everything());
     let servers: Vec<_> = roster.by_name("a").unwrap().servers().collect();
-    let names: Vec<&str> = servers.iter().map(|(server, _)| server.name.as_str()).collect();
+    let names: Vec<&str> = servers.iter().map(|used| used.server.name.as_str()).collect();
     assert_eq!(names, ["todoist", "local", "login"]);
-    assert_eq!(servers[0].1, Some(vec!["add-tasks".to_owned(), "find-tasks".to_owned()]));
-    assert_eq!(servers[1].1, None);
-    let headers = |at: usize| match &servers[at].0.reach {
+    assert_eq!(servers[0].allow, Some(vec!["add-tasks".to_owned(), "find-tasks".to_owned()]));
+    assert_eq!((&servers[1].allow, servers[1].assistant.as_str()), (&None, "a"));
+    assert_eq!(servers[0].named, ["add-tasks", "complete-tasks", "find-tasks"], "functions name tools too");
+    let headers = |at: usize| match &servers[at].server.reach {
         Reach::Url { headers, .. } => {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>()
         }
@@ -318,13 +319,9 @@ fn as_many_keys_are_offered_as_are_pressed() {
 fn many_and_large_tools_are_bounded() {
     let file = "instructions: Hi.\nmcp: { many: { url: 'https://mcp.example.com/' } }\ncall_control: { end_call: true }\n";
     let with = |count: usize, words: usize| {
-        let tools = (0..count).map(|at| Listed {
-            description: "x".repeat(2_000),
-            schema: object(
-                json!({"properties": {"a": {"type": "string", "description": "y".repeat(words)}}}),
-            ),
-            ..listed(&format!("tool-{at:03}"))
-        });
+        let schema =
+            object(json!({"properties": {"a": {"type": "string", "description": "y".repeat(words)}}}));
+        let tools = (0..count).map(|at| Listed::new(format!("tool-{at:03}"), "x".repeat(2_000), &schema));
         let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
         plan(file, &shelf)
     };
@@ -348,7 +345,7 @@ fn tools_that_are_too_long_do_not_hold_a_ring_up() {
     // Too long for a model however much is left out.
     let names = (0..500).map(|at| (format!("{at:0>40}"), json!({"type": "string"})));
     let schema = object(json!({"properties": Value::Object(names.collect())}));
-    let tools = (0..1_000).map(|at| Listed { schema: schema.clone(), ..listed(&format!("tool-{at:04}")) });
+    let tools = (0..1_000).map(|at| Listed::new(format!("tool-{at:04}"), String::new(), &schema));
     let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
     let (plan, off) = plan(file, &shelf);
     assert_eq!((plan.tools.len(), off.len()), (0, 1_000));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::plan::{
-    Effort, First, Greeting, Limits, Line, OnFailure, Plan, Server, Supply, Transcription, TurnTaking,
+    Effort, First, Greeting, Limits, Line, OnFailure, Plan, ServerUse, Supply, Transcription, TurnTaking,
 };
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::Toolbox;
@@ -138,10 +138,9 @@ impl Assistant {
         self.rest
     }
 
-    /// The MCP servers whose client we are to be, each with the tools that the model sees by themselves; `None`: all.
-    pub fn servers(&self) -> impl Iterator<Item = (Arc<Server>, Option<Vec<String>>)> {
-        let servers = self.toolbox.servers.iter();
-        servers.filter_map(|server| Some((server.runtime()?.clone(), server.allow.clone())))
+    /// The MCP servers whose client we are to be, as this assistant uses them.
+    pub fn servers(&self) -> impl Iterator<Item = ServerUse> {
+        self.toolbox.uses(self.name())
     }
 
     /// The tools of its file that a call with these facts does not get, each with the reason in plain words. A tool of

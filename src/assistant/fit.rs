@@ -16,6 +16,8 @@ const LONGEST_DESCRIPTION: usize = 1_024;
 pub const LARGEST_SCHEMA: usize = 16 * 1024;
 /// Parts of a schema that are read: what follows is left open. It bounds the work where references multiply.
 const MOST_PARTS: usize = 4_000;
+/// What is kept of the words and values in a schema, in bytes of JSON: what follows is left out, for the same reason.
+const MOST_BYTES: usize = 64 * LARGEST_SCHEMA;
 /// How deep a schema is read.
 const DEEPEST: usize = 16;
 
@@ -74,11 +76,10 @@ pub fn description(text: &str) -> String {
     }
 }
 
-/// The schema of a tool's arguments as every provider takes it: a plain object, without references, and without the
-/// arguments that are `fixed`.
-pub fn schema(written: &Map<String, Value>, fixed: &Map<String, Value>) -> Map<String, Value> {
+/// The schema of a tool's arguments as every provider takes it: a plain object, without references.
+pub fn schema(written: &Map<String, Value>) -> Map<String, Value> {
     let root = Value::Object(written.clone());
-    let mut reader = Reader { root: &root, open: Vec::new(), parts: 0 };
+    let mut reader = Reader { root: &root, open: Vec::new(), parts: 0, bytes: 0 };
     let mut top = match reader.schema(&root, 0) {
         Some(Value::Object(top)) => top,
         _ => Map::new(),
@@ -90,15 +91,24 @@ pub fn schema(written: &Map<String, Value>, fixed: &Map<String, Value>) -> Map<S
         top.remove(keyword);
     }
     top.insert("type".to_owned(), json!("object"));
-    if let Some(Value::Object(properties)) = top.get_mut("properties") {
-        properties.retain(|name, _| !fixed.contains_key(name));
-    } else {
+    if !top.get("properties").is_some_and(Value::is_object) {
         top.insert("properties".to_owned(), json!({}));
     }
     if let Some(Value::Array(required)) = top.get_mut("required") {
-        required.retain(|name| name.as_str().is_some_and(|name| !fixed.contains_key(name)));
+        required.retain(Value::is_string);
     }
     top
+}
+
+/// A schema that was made fit, without the arguments that are `fixed`.
+pub fn without(mut schema: Map<String, Value>, fixed: &Map<String, Value>) -> Map<String, Value> {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !fixed.contains_key(name));
+    }
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| name.as_str().is_some_and(|name| !fixed.contains_key(name)));
+    }
+    schema
 }
 
 /// The same schema within [`LARGEST_SCHEMA`]; `None` where even the bare names of its arguments are too much.
@@ -198,6 +208,8 @@ struct Reader<'a> {
     /// The references that are being replaced.
     open: Vec<String>,
     parts: usize,
+    /// Of words and values, so far.
+    bytes: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -239,7 +251,7 @@ impl<'a> Reader<'a> {
                     Some(value) => value,
                     None => continue,
                 },
-                (Within::Data, value) if sound(key, value) => value.clone(),
+                (Within::Data, value) if sound(key, value) && self.has_room(value) => value.clone(),
                 _ => continue,
             };
             out.insert(key.clone(), value);
@@ -248,6 +260,14 @@ impl<'a> Reader<'a> {
             out.insert("items".to_owned(), json!({}));
         }
         Some(Value::Object(out))
+    }
+
+    /// Whether a word or a value may be copied still.
+    fn has_room(&mut self, value: &Value) -> bool {
+        if self.bytes <= MOST_BYTES {
+            self.bytes += serde_json::to_string(value).map_or(MOST_BYTES, |text| text.len());
+        }
+        self.bytes <= MOST_BYTES
     }
 
     fn list(&mut self, items: &[Value], depth: usize) -> Value {

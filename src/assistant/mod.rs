@@ -19,6 +19,7 @@ mod written;
 pub use check::Assistant;
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
+pub use toolbox::lacks;
 
 pub use crate::yaml::SourceFile;
 pub use written::spell;

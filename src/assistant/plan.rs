@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::fit;
 pub use super::request::{HttpCall, HttpRequest, missing};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
@@ -42,6 +43,31 @@ pub struct Plan {
     /// Said when the call cannot be taken.
     pub busy: Line,
     pub on_failure: OnFailure,
+}
+
+impl Plan {
+    /// What may still be asked of the plan once its call is over: who answered, and what is said and done when things
+    /// went wrong. The tools are gone, and with them what keeps their servers in reach.
+    pub fn remains(&self) -> Plan {
+        Plan {
+            assistant: self.assistant.clone(),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            voice: self.voice.clone(),
+            speed: self.speed,
+            temperature: self.temperature,
+            reasoning: self.reasoning,
+            instructions: String::new(),
+            greeting: self.greeting.clone(),
+            turn_taking: self.turn_taking.clone(),
+            transcription: self.transcription.clone(),
+            tools: Vec::new(),
+            hosted: Vec::new(),
+            limits: self.limits,
+            busy: self.busy.clone(),
+            on_failure: self.on_failure.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for Plan {
@@ -232,6 +258,18 @@ pub struct Server {
     pub reach: Reach,
 }
 
+/// How one assistant uses an MCP server whose client we are.
+#[derive(Clone, PartialEq)]
+pub struct ServerUse {
+    /// The assistant's name.
+    pub assistant: String,
+    pub server: Arc<Server>,
+    /// The tools that the model sees by themselves; `None`: all.
+    pub allow: Option<Vec<String>>,
+    /// The tools that its file speaks of. Whether the server has them is known once it is listed.
+    pub named: Vec<String>,
+}
+
 /// Where an MCP server is.
 #[derive(Clone, PartialEq)]
 pub enum Reach {
@@ -279,8 +317,16 @@ pub struct Mailbox {
 pub struct Listed {
     pub name: String,
     pub description: String,
-    /// As the server gave it.
+    /// Its arguments, as every provider takes them. Those that the owner gives are among them.
     pub schema: Map<String, Value>,
+}
+
+impl Listed {
+    /// A tool with the schema that its server gives it. The schema is made fit for a model here, once: rings only
+    /// copy it.
+    pub fn new(name: String, description: String, schema: &Map<String, Value>) -> Self {
+        Self { name, description, schema: fit::schema(schema) }
+    }
 }
 
 /// What there is besides the owner's files while a plan is made.

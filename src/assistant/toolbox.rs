@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::fit;
 use super::plan::{
     AskFirst, END_CALL, Errand, Hosted, HttpCall, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
-    Server, Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
+    Server, ServerUse, Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
 };
 use super::prompt::{Facts, Subject};
 use crate::problem;
@@ -138,6 +138,23 @@ pub struct Packed<'a> {
 }
 
 impl Toolbox {
+    /// The servers whose client we are to be, as the assistant of this name uses them.
+    pub fn uses(&self, assistant: &str) -> impl Iterator<Item = ServerUse> {
+        self.servers.iter().filter_map(move |server| {
+            let called = self.functions.iter().filter_map(|function| match &function.goes_to {
+                GoesTo::Mcp { server: name, tool, .. } => (*name == server.name).then_some(tool.as_str()),
+                GoesTo::Http(_) | GoesTo::Off(_) => None,
+            });
+            let named: BTreeSet<&str> = server.named().into_iter().chain(called).collect();
+            Some(ServerUse {
+                assistant: assistant.to_owned(),
+                server: server.runtime()?.clone(),
+                allow: server.allow.clone(),
+                named: named.into_iter().map(str::to_owned).collect(),
+            })
+        })
+    }
+
     /// What a call with these facts gets, with what there is now.
     pub fn pack(&self, subject: &Subject, facts: &Facts, supply: &dyn Supply) -> Packed<'_> {
         let mut packed = Packed::default();
@@ -188,7 +205,6 @@ impl Toolbox {
         let known = any.then(|| subject.known(facts, speaks("country")));
         for function in &self.functions {
             let mut off = |why: String| packed.off.push((function.name.clone(), why));
-            let none = Map::new();
             let (work, parameters, base) = match &function.goes_to {
                 GoesTo::Off(why) => {
                     off((*why).to_owned());
@@ -197,7 +213,7 @@ impl Toolbox {
                 GoesTo::Http(call) => {
                     let known = known.clone().unwrap_or_default();
                     let call = HttpCall { known, ..(**call).clone() };
-                    let parameters = fit::schema(&call.parameters, &none);
+                    let parameters = fit::schema(&call.parameters);
                     (Errand::Http(call), parameters, Rule::default())
                 }
                 GoesTo::Mcp { server: name, tool, fixed } => {
@@ -223,7 +239,11 @@ impl Toolbox {
                     };
                     let mut all = server.tools.get(tool).map(|rule| rule.fixed.clone()).unwrap_or_default();
                     all.extend(fixed.clone());
-                    let parameters = fit::schema(function.parameters.as_ref().unwrap_or(&there.schema), &all);
+                    let parameters = match &function.parameters {
+                        Some(own) => fit::schema(own),
+                        None => there.schema.clone(),
+                    };
+                    let parameters = fit::without(parameters, &all);
                     let errand = Errand::Mcp { server: reach.clone(), tool: tool.clone(), fixed: all };
                     (errand, parameters, server.rule_of(tool))
                 }
@@ -297,7 +317,7 @@ impl Toolbox {
                 packed.off.push((place(), TOO_LONG.to_owned()));
                 continue;
             }
-            let parameters = fit::schema(&there.schema, &fixed);
+            let parameters = fit::without(there.schema.clone(), &fixed);
             work += fit::size(&parameters);
             let Some(parameters) = fit::small(parameters) else {
                 packed.off.push((place(), TOO_LARGE.to_owned()));
@@ -425,7 +445,7 @@ impl Control {
                         a time, and read it back before you call this.";
             let description = fit::description(description.as_deref().unwrap_or(ours));
             let work = Work::Errand(Arc::new(Errand::TakeMessage(mailbox.clone())));
-            match fit::small(fit::schema(parameters, &Map::new())) {
+            match fit::small(fit::schema(parameters)) {
                 Some(parameters) => tool(TAKE_MESSAGE, description, Value::Object(parameters), work),
                 None => packed.off.push((TAKE_MESSAGE.to_owned(), TOO_LARGE.to_owned())),
             }
@@ -469,7 +489,7 @@ impl Packed<'_> {
 }
 
 /// Why a tool is not to be had, where the server has others. What the file says of it holds for none of them.
-fn lacks(tool: &str, listed: &[Listed]) -> String {
+pub fn lacks(tool: &str, listed: &[Listed]) -> String {
     const SHOWN: usize = 20;
     let near = problem::nearest(tool, listed.iter().map(|there| there.name.as_str()));
     let tool = problem::shown(tool);

@@ -140,9 +140,9 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
     let mut off = assistant.tools_off(&facts, &tools);
-    for (server, trouble) in assistant.servers().filter_map(|(server, _)| {
-        let trouble = tools.trouble(&server)?;
-        Some((server, trouble))
+    for (server, trouble) in assistant.servers().filter_map(|used| {
+        let trouble = tools.trouble(&used.server)?;
+        Some((used.server, trouble))
     }) {
         off.iter_mut().filter(|(name, _)| *name == server.name).for_each(|(_, why)| why.clone_from(&trouble));
     }

@@ -259,6 +259,7 @@ impl Registry {
                 Question::AfterStream => entry.answers.after_stream = answer,
                 Question::AfterDial => entry.answers.after_dial = answer,
             }
+            entry.let_go();
         }
     }
 
@@ -268,6 +269,7 @@ impl Registry {
         if let Some(entry) = calls.tickets.get_mut(nonce) {
             entry.door = None;
             entry.over = true;
+            entry.let_go();
         }
         let now = now();
         calls.ended.push_back((now, *nonce));
@@ -291,6 +293,14 @@ impl Entry {
     fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
         let answers = Answers::default();
         Self { handle, ticket, door: Some(door), lapses, answers, over: false }
+    }
+
+    /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.
+    fn let_go(&mut self) {
+        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
+        if self.over && (!again || self.answers.after_stream.is_some()) {
+            self.handle.plan = Arc::new(self.handle.plan.remains());
+        }
     }
 }
 

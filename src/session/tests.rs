@@ -120,6 +120,26 @@ async fn a_call_that_nobody_takes_goes_back_into_its_session() {
 }
 
 #[tokio::test]
+async fn a_plan_is_kept_whole_only_while_a_stream_may_begin_by_it() {
+    let whole = |parked: &Parked| {
+        let (handle, _) = parked.house.registry.find(&parked.nonce).unwrap();
+        assert_eq!(handle.plan.assistant, "clinic");
+        !handle.plan.instructions.is_empty()
+    };
+    let over = Parked::new(Some(Decision::Sorry));
+    assert!(whole(&over));
+    over.house.registry.ended(&over.nonce);
+    assert!(!whole(&over));
+    // Its stream never started: the next one gets the same plan.
+    let again = Parked::new(Some(Decision::Again));
+    again.house.registry.ended(&again.nonce);
+    assert!(whole(&again));
+    let (next, _) = again.ask(UP, "stream").await;
+    assert!(matches!(next, Next::Stream { .. }));
+    assert!(!whole(&again));
+}
+
+#[tokio::test]
 async fn why_nobody_took_it_is_told() {
     for (status, why) in [
         ("no-answer", NotTaken::NoAnswer),

@@ -8,11 +8,12 @@ mod child;
 mod fly;
 mod http;
 mod lines;
+mod listing;
 mod live;
 mod server;
 mod trouble;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -22,24 +23,42 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::answer::failed;
+pub use self::child::kill_all;
 use self::live::Live;
 use self::server::{Kept, Named, Standing};
 use super::Done;
-use crate::assistant::plan::{Listed, Reach, Server};
+use crate::assistant::plan::{Listed, Reach, Server, ServerUse};
 
 /// How long a request that the server turned away at the door waits for a new session, to be made once more.
 const COME_BACK: Duration = Duration::from_secs(3);
 /// How long the end of all sessions may take.
 const CLOSING: Duration = Duration::from_secs(10);
+/// How often servers are looked for that nobody needs any more, the last call that could use one being over.
+const SWEEP: Duration = Duration::from_secs(5);
 
-/// All servers of the roster in force.
+/// All servers of the roster in force, and those that calls under way may still use.
 pub struct Servers {
     client: reqwest::Client,
-    kept: Mutex<Vec<Arc<Kept>>>,
+    held: Arc<Held>,
+    sweeping: Once,
     tasks: TaskTracker,
     end: CancellationToken,
     /// Dropped, everything ends, programs included.
     _guard: DropGuard,
+}
+
+/// The servers that are kept in reach. It is a lock that is held for a moment only.
+#[derive(Default)]
+struct Held(Mutex<Vec<Needed>>);
+
+/// A server that somebody needs.
+struct Needed {
+    kept: Arc<Kept>,
+    /// The roster in force names it.
+    offered: bool,
+    /// As rosters named it. A plan holds what its roster named, so that a call goes on with the servers that it has,
+    /// whatever becomes of the files.
+    servers: Vec<Weak<Server>>,
 }
 
 impl Servers {
@@ -51,57 +70,65 @@ impl Servers {
         let end = CancellationToken::new();
         Ok(Servers {
             client: http::client(tls)?,
-            kept: Mutex::new(Vec::new()),
+            held: Arc::default(),
+            sweeping: Once::new(),
             tasks: TaskTracker::new(),
             _guard: end.clone().drop_guard(),
             end,
         })
     }
 
-    /// From now on these are kept in reach, and no others. What is kept already stays as it is. With each server
-    /// come the tools that an assistant may use (`None`: all); where several name it, that of any may be used.
+    /// From now on these are offered, and no others. What is in reach already stays as it is; what is not offered any
+    /// more is stopped once no plan holds it.
     ///
     /// It needs a runtime, and waits for nobody.
-    pub fn keep(&self, servers: impl IntoIterator<Item = (Arc<Server>, Option<Vec<String>>)>) {
-        let mut wanted: Vec<(Arc<Server>, Named)> = Vec::new();
-        for (server, allow) in servers {
-            match wanted.iter_mut().find(|(known, _)| known.reach == server.reach) {
-                Some((_, named)) => {
-                    named.allow = named.allow.take().zip(allow).map(|(mut all, more)| {
-                        all.extend(more);
-                        all
-                    });
+    pub fn keep(&self, uses: impl IntoIterator<Item = ServerUse>) {
+        // Each group has one reach, and a first.
+        let mut wanted: Vec<Vec<ServerUse>> = Vec::new();
+        for used in uses {
+            match wanted.iter_mut().find(|group| group[0].server.reach == used.server.reach) {
+                Some(group) => group.push(used),
+                None => wanted.push(vec![used]),
+            }
+        }
+        let mut held = self.held.lock();
+        held.iter_mut().for_each(|needed| needed.offered = false);
+        let mut known = Vec::new();
+        for group in wanted {
+            let reach = &group[0].server.reach;
+            let servers = group.iter().map(|used| Arc::downgrade(&used.server));
+            let named = group.iter().map(Named::from).collect();
+            match held.iter_mut().find(|needed| needed.kept.reach == *reach) {
+                Some(needed) => {
+                    needed.offered = true;
+                    needed.servers.extend(servers);
+                    known.push((needed.kept.clone(), named));
                 }
                 None => {
-                    let name = server.name.clone();
-                    wanted.push((server, Named { name, allow }));
+                    let (client, end) = (self.client.clone(), self.end.clone());
+                    let kept = Arc::new(Kept::new(reach.clone(), named, client, end));
+                    self.tasks.spawn(kept.clone().run());
+                    held.push(Needed { kept, offered: true, servers: servers.collect() });
                 }
             }
         }
-        let mut kept = self.kept();
-        kept.retain(|kept| {
-            let named = wanted.iter().any(|(server, _)| server.reach == kept.reach);
-            if !named {
-                kept.stop.cancel();
-            }
-            named
+        sweep(&mut held);
+        drop(held);
+        // A list may be logged here: no ring waits for that.
+        known.into_iter().for_each(|(kept, named)| kept.rename(named));
+        self.sweeping.call_once(|| {
+            let (held, end) = (self.held.clone(), self.end.clone());
+            self.tasks.spawn(async move {
+                while timeout(SWEEP, end.cancelled()).await.is_err() {
+                    sweep(&mut held.lock());
+                }
+            });
         });
-        for (server, named) in wanted {
-            match kept.iter().find(|kept| kept.reach == server.reach) {
-                Some(kept) => kept.rename(named),
-                None => {
-                    let (reach, client) = (server.reach.clone(), self.client.clone());
-                    let new = Arc::new(Kept::new(reach, named, client, self.end.clone()));
-                    kept.push(new.clone());
-                    self.tasks.spawn(new.run());
-                }
-            }
-        }
     }
 
     /// What the server has listed; `None` while it cannot be reached.
     pub fn listed(&self, server: &Server) -> Option<Arc<[Listed]>> {
-        match self.find(&server.reach)?.standing() {
+        match self.offered(server)?.standing() {
             Standing::Up(_, tools) => Some(tools),
             Standing::Starting | Standing::Down(_) => None,
         }
@@ -109,7 +136,7 @@ impl Servers {
 
     /// Why the server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.
     pub fn trouble(&self, server: &Server) -> Option<String> {
-        match self.find(&server.reach)?.standing() {
+        match self.offered(server)?.standing() {
             Standing::Down(trouble) => Some(trouble.to_string()),
             Standing::Starting | Standing::Up(..) => None,
         }
@@ -117,9 +144,15 @@ impl Servers {
 
     /// Waits until each server is listed or known to be out of reach, at most so long.
     pub async fn settled(&self, limit: Duration) {
-        let kept = self.kept().clone();
+        let offered: Vec<Arc<Kept>> = self
+            .held
+            .lock()
+            .iter()
+            .filter(|needed| needed.offered)
+            .map(|needed| needed.kept.clone())
+            .collect();
         let all = async {
-            for kept in kept {
+            for kept in offered {
                 kept.until(|standing| !matches!(standing, Standing::Starting)).await;
             }
         };
@@ -171,20 +204,42 @@ impl Servers {
     }
 
     fn live(&self, server: &Server) -> Option<(Arc<Kept>, Arc<Live>)> {
-        let kept = self.find(&server.reach)?;
+        let kept = self.held.find(&server.reach, false)?;
         match kept.standing() {
             Standing::Up(live, _) => Some((kept, live)),
             Standing::Starting | Standing::Down(_) => None,
         }
     }
 
-    fn find(&self, reach: &Reach) -> Option<Arc<Kept>> {
-        self.kept().iter().find(|kept| kept.reach == *reach).cloned()
+    /// A server that the roster in force names.
+    fn offered(&self, server: &Server) -> Option<Arc<Kept>> {
+        self.held.find(&server.reach, true)
+    }
+}
+
+impl Held {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Needed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Kept>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A server by its reach, or only if it is `offered`.
+    fn find(&self, reach: &Reach, offered: bool) -> Option<Arc<Kept>> {
+        let held = self.lock();
+        let found = held.iter().find(|needed| needed.kept.reach == *reach)?;
+        (found.offered || !offered).then(|| found.kept.clone())
     }
+}
+
+/// Stops the servers that nobody needs any more.
+fn sweep(held: &mut Vec<Needed>) {
+    held.retain_mut(|needed| {
+        needed.servers.retain(|server| server.strong_count() > 0);
+        let stays = needed.offered || !needed.servers.is_empty();
+        if !stays {
+            needed.kept.stop.cancel();
+        }
+        stays
+    });
 }
 
 fn unreachable(server: &Server) -> Done {

@@ -86,7 +86,7 @@ struct Office {
 /// A message on its way.
 struct Message {
     id: String,
-    letter: Letter,
+    letter: Arc<Letter>,
     /// Of the plan that it was taken under; the roster in force goes before it.
     mailbox: Option<Mailbox>,
     on_disk: bool,
@@ -152,14 +152,12 @@ impl Post {
             return Done::failed("no_room", NO_ROOM);
         };
         let id = format!("msg_{:032x}", rand::random::<u128>());
-        let letter = Letter {
+        let letter = Arc::new(Letter {
             assistant: client.assistant.clone(),
             taken: seconds(),
             body: written(&id, fields, client),
-        };
-        let letter = office.keep(&id, letter).await;
-        let on_disk = letter.is_ok();
-        let letter = letter.unwrap_or_else(|letter| letter);
+        });
+        let on_disk = office.keep(&id, letter.clone()).await;
         tracing::info!(message = id, on_disk, "A message is taken down");
         metrics::message("taken");
         let (delivered_tx, delivered) = oneshot::channel();
@@ -195,7 +193,7 @@ impl Post {
         for (id, letter) in letters {
             let Ok(room) = self.0.room.clone().try_acquire_owned() else { break };
             resumed += 1;
-            let message = Message { id, letter, mailbox: None, on_disk: true, _room: room };
+            let message = Message { id, letter: letter.into(), mailbox: None, on_disk: true, _room: room };
             self.0.deliveries.spawn(self.0.clone().deliver(message, None));
         }
         if resumed > 0 {
@@ -221,18 +219,19 @@ impl Post {
 }
 
 impl Office {
-    /// Writes a letter to the disk. Without a folder, or where the disk does not take it, it is given back.
-    async fn keep(&self, id: &str, letter: Letter) -> Result<Letter, Letter> {
-        let Some(folder) = self.folder.clone() else { return Err(letter) };
+    /// Writes a letter to the disk, and says whether it is there: without a folder it is not, nor where the disk does
+    /// not take it.
+    async fn keep(&self, id: &str, letter: Arc<Letter>) -> bool {
+        let Some(folder) = self.folder.clone() else { return false };
         let id = id.to_owned();
-        let kept = tokio::task::spawn_blocking(move || match write(&folder, &id, &letter) {
-            Ok(()) => Ok(letter),
-            Err(error) => {
-                tracing::error!(why = %error.kind(), "STATE_DIR cannot be written; a message is kept in memory");
-                Err(letter)
-            }
-        });
-        kept.await.expect("writing a file does not panic")
+        let why = match tokio::task::spawn_blocking(move || write(&folder, &id, &letter)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.kind().to_string(),
+            // The runtime ends, and writes nothing any more.
+            Err(_) => "the process ends".to_owned(),
+        };
+        tracing::error!(why, "STATE_DIR cannot be written; a message is kept in memory");
+        false
     }
 
     /// Until it is delivered, or nothing more can be done for it.
@@ -405,6 +404,8 @@ fn seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rustls::RootCertStore;
+
     use super::*;
 
     #[test]
@@ -438,5 +439,26 @@ mod tests {
         );
         assert_eq!(broken, 1);
         assert!(write(&folder.join("msg_1.json"), "msg_4", &letter).is_err(), "a file is no folder");
+    }
+
+    #[test]
+    fn a_runtime_that_ends_keeps_a_message_in_memory() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let dir = tempfile::tempdir().unwrap();
+        let ended = tokio::runtime::Runtime::new().unwrap();
+        let within = ended.handle().clone();
+        ended.shutdown_background();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let post = Post::new(&tls, Some(dir.path())).unwrap();
+        let letter = Letter { assistant: "clinic".to_owned(), taken: 0, body: "{}".to_owned() };
+        let on_disk = runtime.block_on(async {
+            // What blocks is asked of the runtime that has ended.
+            let _within = within.enter();
+            post.0.keep("msg_1", Arc::new(letter)).await
+        });
+        assert!(!on_disk);
     }
 }

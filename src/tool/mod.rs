@@ -1,8 +1,8 @@
 //! Tools: the work that is done beside a call, and the outside things that it needs.
 //!
-//! [`Tools`] is one for the process. It keeps a connection to every MCP server of the roster in force, and runs the
-//! errands of all calls. Nothing of a call is kept here once its errand is over, and neither arguments nor results
-//! are ever logged.
+//! [`Tools`] is one for the process. It keeps a connection to every MCP server of the roster in force and of the plans
+//! of calls under way, and runs the errands of all calls. Nothing of a call is kept here once its errand is over, and
+//! neither arguments nor results are ever logged.
 
 mod http;
 pub mod mcp;
@@ -19,12 +19,13 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Errand, Listed, Server, Supply};
+use crate::assistant::plan::{Errand, Listed, Server, ServerUse, Supply};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
 use crate::secret::Private;
 use http::Web;
+pub use mcp::kill_all as kill_programs;
 pub use message::Mailboxes;
 use message::Post;
 
@@ -89,9 +90,9 @@ impl Tools {
         Ok(Self { mcp: Servers::new(tls)?, web: Web::new(tls)?, post: Post::new(tls, state)?, account })
     }
 
-    /// Keeps connections to these MCP servers, and to no others; see [`Servers::keep`].
-    pub fn keep(&self, servers: impl IntoIterator<Item = (Arc<Server>, Option<Vec<String>>)>) {
-        self.mcp.keep(servers);
+    /// Offers these MCP servers, and no others; see [`Servers::keep`].
+    pub fn keep(&self, uses: impl IntoIterator<Item = ServerUse>) {
+        self.mcp.keep(uses);
     }
 
     /// Why an MCP server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.

@@ -67,11 +67,9 @@ async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::Pho
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("process");
-    let assistant = format!(
+/// An assistant whose server writes its process id into this file.
+fn assistant(file: &Path) -> String {
+    format!(
         r#"
 numbers: ["+15550100001"]
 instructions: You answer the phone.
@@ -83,8 +81,66 @@ mcp:
     allow: [echo]
     instructions: You can repeat words.
 "#,
-        command(&file)
-    );
+        command(file)
+    )
+}
+
+fn is_alive(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_keeps_its_server_through_an_edit_and_the_server_ends_with_the_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("assistants");
+    std::fs::create_dir(&folder).unwrap();
+    let edit = |file: &Path| std::fs::write(folder.join("clinic.yaml"), assistant(file)).unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    edit(&before);
+    let replies = vec![
+        Reply::call("echo", r#"{"message":"Example Dental"}"#).then(Reply::say("It said so.")),
+        goodbye(),
+    ];
+    let options = ModelOptions {
+        think: Duration::from_millis(50),
+        script: Script { replies, ..Script::default() },
+        speech: Speech::Tagged,
+        ..ModelOptions::default()
+    };
+    let mut town = Town::on_disk(&folder, options).await;
+    let phone = rings_with_tools(&mut town).await;
+    let number = town.model.sessions().len() - 1;
+    let old = process(&before, "").await;
+    edit(&after);
+    let new = process(&after, "").await;
+    let other = rings_with_tools(&mut town).await;
+    other.hang_up();
+    finished(other).await;
+    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+
+    assert!(is_alive(&old) && is_alive(&new));
+    turn(&phone).await;
+    phone.say(crate::town::speech(600));
+    finished(phone).await.assert_clean();
+    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(outputs(&town.model.sessions().swap_remove(number)), ["Echo: Example Dental"]);
+    let gone = async {
+        while is_alive(&old) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("nobody needs it any more");
+    assert!(is_alive(&new));
+    town.quit().await;
+    assert!(!is_alive(&new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("process");
+    let assistant = assistant(&file);
     let echo = || Reply::call("echo", r#"{"message":"Example Dental"}"#);
     let replies = vec![
         echo().then(Reply::say("It said so.")),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     LIMIT, WHISPER, at, back, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
-    program, tools, until, worked,
+    program, tools, until, used, worked,
 };
 
 const SCRIPT: &str = "@modelcontextprotocol/server-everything/dist/index.js";
@@ -170,6 +170,7 @@ async fn a_program_and_its_children_end_when_it_is_named_no_more_and_when_we_are
                 Some(tools)
             }
         };
+        drop(server);
         until(|| (!is_alive(&number)).then_some(())).await;
         drop(kept);
     }
@@ -181,7 +182,7 @@ async fn a_program_that_cannot_start_or_ends_at_once_is_said_with_its_last_words
     let script = format!("echo 'no key {WHISPER} for +15550100001' >&2; exit 3");
     let broken = program("broken", &["sh", "-c", &script], &[("KEY", WHISPER)]);
     let tools = tools();
-    tools.keep([&missing, &broken].map(|server| (server.clone(), None)));
+    tools.keep([&missing, &broken].map(used));
     tools.settled(LIMIT).await;
     let trouble = tools.trouble(&missing).expect("it is known");
     assert!(trouble.contains("cannot be started") && trouble.contains("`command`"), "{trouble}");
@@ -191,6 +192,33 @@ async fn a_program_that_cannot_start_or_ends_at_once_is_said_with_its_last_words
     assert!(log.iter().any(|line| line.contains("no key ••• for +1555*****01")), "{log:#?}");
     assert!(log.iter().any(|line| line.contains("WARN") && line.contains("ended by itself")), "{log:#?}");
     assert_eq!(call(&tools, &broken, "x", json!({})).await.failed, Some("unreachable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_no_server_is_told_by_what_it_prints_and_one_that_only_begins_so_is_used() {
+    // It stays, and says nothing more.
+    let usage = format!("echo 'usage: mcp-server {WHISPER}'; echo 'call +15550100001'; exec sleep 1000");
+    let usage = program("usage", &["sh", "-c", &usage], &[("KEY", WHISPER)]);
+    let json = program("json", &["sh", "-c", "echo '{\"level\":30}'; exec sleep 1000"], &[]);
+    let slow = format!("echo 'Fetching …'; exec node {} stdio", installed(SCRIPT));
+    let slow = program("slow-start", &["sh", "-c", &slow], &[]);
+    let tools = tools();
+    tools.keep([&usage, &json, &slow].map(used));
+    let since = Instant::now();
+    tools.settled(LIMIT).await;
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+    for server in [&usage, &json] {
+        let trouble = tools.trouble(server).expect("it is known");
+        assert!(trouble.contains("is not MCP") && trouble.contains("`command`"), "{trouble}");
+    }
+    let warned = |server| log_of(server).into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
+    let told = warned(&usage);
+    assert!(matches!(&told[..], [line] if line.contains("usage: mcp-server •••")), "{told:#?}");
+    let told = warned(&json);
+    assert!(matches!(&told[..], [line] if line.contains("level")), "{told:#?}");
+    assert_eq!(listed(&tools, &slow).await.len(), 13);
+    assert!(tools.trouble(&slow).is_none());
+    tools.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use switchboard::assistant::plan::{Errand, Listed, Reach, Server, Supply as _};
+use switchboard::assistant::plan::{Errand, Listed, Reach, Server, ServerUse, Supply as _};
 use switchboard::id::CallSid;
 use switchboard::observe;
 use switchboard::phone::Party;
@@ -59,8 +59,20 @@ fn program(name: &str, command: &[&str], env: &[(&str, &str)]) -> Arc<Server> {
 /// Tools with these servers, which are named without an allow list.
 fn keeping(servers: &[&Arc<Server>]) -> Tools {
     let tools = tools();
-    tools.keep(servers.iter().map(|&server| (server.clone(), None)));
+    tools.keep(servers.iter().map(|&server| used(server)));
     tools
+}
+
+/// A server as the assistant `clinic` uses it, without an allow list.
+fn used(server: &Arc<Server>) -> ServerUse {
+    used_by("clinic", server, None)
+}
+
+/// A server as an assistant uses it. What is allowed is what its file speaks of.
+fn used_by(assistant: &str, server: &Arc<Server>, allow: Option<&[&str]>) -> ServerUse {
+    let allow: Option<Vec<String>> = allow.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+    let named = allow.clone().unwrap_or_default();
+    ServerUse { assistant: assistant.to_owned(), server: server.clone(), allow, named }
 }
 
 async fn call(tools: &Tools, server: &Arc<Server>, tool: &str, arguments: Value) -> Done {

@@ -10,7 +10,10 @@ use switchboard::assistant::plan::Supply as _;
 use tokio::time::{Instant, timeout};
 
 use crate::stub::{Asked, Stub, error, events, legacy, result_of, text_of, tool};
-use crate::{WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, until, worked, wrong};
+use crate::{
+    WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, until, used, used_by, worked,
+    wrong,
+};
 
 /// A legacy server whose tools answer so.
 async fn serving(
@@ -51,7 +54,7 @@ async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
     let refused = at("refused", &format!("http://127.0.0.1:{}/mcp", free_port()));
     let nonsense = at("nonsense", &format!("{WHISPER} nonsense"));
     let all = servers.iter().chain([&refused, &nonsense]);
-    tools.keep(all.map(|server| (server.clone(), None)));
+    tools.keep(all.map(used));
     tools.settled(crate::LIMIT).await;
     let expected =
         stubs.iter().map(|(.., expected)| *expected).chain(["check host and port", "is no address"]);
@@ -140,16 +143,21 @@ async fn two_hundred_tools_come_in_pages_each_name_once() {
     let server = at("pages", &stub.url);
     let tools = tools();
     tools.keep([
-        (server.clone(), Some(vec!["tool-7".to_owned()])),
-        (server.clone(), Some(vec!["tool-9".to_owned()])),
+        used_by("clinic", &server, Some(&["tool-7"])),
+        used_by("night", &server, Some(&["tool-7", "tool-9"])),
     ]);
     assert_eq!(listed(&tools, &server).await.len(), 200);
     assert_eq!(stub.count("tools/list"), 4);
     let log = log_of(&server);
     assert!(log.iter().any(|line| line.contains("Registered tools count: 200") && line.contains("INFO")));
-    let allowed: Vec<_> = log.iter().filter(|line| line.contains("allowed=true")).collect();
-    assert_eq!(allowed.len(), 2, "{allowed:#?}");
-    assert!(allowed[0].contains("\"tool-7\"") && allowed[1].contains("\"tool-9\""));
+    let of = |tool: &str| -> Vec<String> {
+        let tool = format!("tool=\"{tool}\"");
+        let lines = log.iter().filter(|line| line.contains("Registered a tool") && line.contains(&tool));
+        lines.map(|line| line.split("allowed=").nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(of("tool-7"), ["true assistants=\"clinic, night\""]);
+    assert_eq!(of("tool-8"), ["false assistants=\"clinic, night\""]);
+    assert_eq!(of("tool-9"), ["true assistants=\"night\"", "false assistants=\"clinic\""]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,31 +286,114 @@ async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
     assert_eq!(stub.count("tools/call"), 4, "it may have been done: never twice");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_with_one_reach_share_a_connection_and_one_that_is_named_no_more_lets_its_calls_end() {
+/// A server whose tool `slow` is done once the gate is opened, and the gate.
+async fn gated() -> (Stub, tokio::sync::watch::Sender<bool>) {
     let (gate, open) = tokio::sync::watch::channel(false);
-    let stub = serving(&["slow"], move |asked| {
-        let (mut open, response) = (open.clone(), text_of(asked, "slow but done"));
+    let stub = serving(&["slow", "quick"], move |asked| {
+        let mut open = open.clone();
+        let (slow, response) = (asked.body["params"]["name"] == "slow", text_of(asked, "done"));
         Box::pin(async move {
-            open.wait_for(|open| *open).await.unwrap();
+            if slow {
+                open.wait_for(|open| *open).await.unwrap();
+            }
             response
         })
     })
     .await;
-    let server = at("shared", &stub.url);
-    let other = at("shared-too", &stub.url);
-    let tools = keeping(&[&server, &other]);
+    (stub, gate)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_with_one_reach_share_a_connection_and_each_has_a_name_of_its_own() {
+    let (stub, _gate) = gated().await;
+    let (server, other) = (at("shared", &stub.url), at("shared-too", &stub.url));
+    let tools = tools();
+    tools.keep([used_by("clinic", &server, Some(&["slow"])), used_by("night", &other, None)]);
     listed(&tools, &server).await;
     assert!(tools.listed(&other).is_some());
     assert_eq!(stub.count("initialize"), 1);
-    let (done, ()) = tokio::join!(call(&tools, &server, "slow", json!({})), async {
+    let allowed = |server| -> Vec<bool> {
+        let log = log_of(server);
+        assert!(log.iter().any(|line| line.contains("Registered tools count: 2")), "{log:#?}");
+        let lines = log.iter().filter(|line| line.contains("Registered a tool"));
+        lines.map(|line| line.contains("allowed=true")).collect()
+    };
+    assert_eq!(allowed(&server), [true, false]);
+    assert_eq!(allowed(&other), [true, true]);
+    timeout(crate::LIMIT, tools.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_with_the_server_that_its_plan_names_and_then_the_connection_ends() {
+    let (stub, gate) = gated().await;
+    // As an edit of a token leaves it: the same place, reached in another way.
+    let (before, after) = (at("edited", &stub.url), at("edited", &format!("{}&token=2", stub.url)));
+    let tools = keeping(&[&before]);
+    listed(&tools, &before).await;
+    let plan = before.clone();
+    let (done, ()) = tokio::join!(call(&tools, &plan, "slow", json!({})), async {
         until(|| (stub.count("tools/call") == 1).then_some(())).await;
-        tools.keep([]);
-        assert!(tools.listed(&server).is_none());
-        assert_eq!(call(&tools, &other, "slow", json!({})).await.failed, Some("unreachable"));
+        tools.keep([used(&after)]);
+        drop(before);
+        listed(&tools, &after).await;
+        assert!(tools.listed(&plan).is_none(), "no new call gets it");
+        assert_eq!(worked(call(&tools, &plan, "quick", json!({})).await), "done");
         gate.send_replace(true);
     });
-    assert_eq!(worked(done), "slow but done");
+    assert_eq!(worked(done), "done");
+    // The plan holds it whatever else is edited.
+    tools.keep([used(&after)]);
+    assert_eq!(worked(call(&tools, &plan, "quick", json!({})).await), "done");
+    assert_eq!(stub.count("initialize"), 2, "one connection each");
+    let again = Arc::new(switchboard::assistant::plan::Server::clone(&plan));
+    drop(plan);
+    let gone = async {
+        while call(&tools, &again, "quick", json!({})).await.failed != Some("unreachable") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(crate::LIMIT, gone).await.expect("it ends by itself once the plan is gone");
+    assert_eq!(worked(call(&tools, &after, "quick", json!({})).await), "done");
+    timeout(crate::LIMIT, tools.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_a_file_speaks_of_and_the_server_does_not_have_is_told_with_the_nearest() {
+    let (stub, _gate) = gated().await;
+    let server = at("misspelt", &stub.url);
+    let tools = tools();
+    let named = |assistant: &str, names: &[&str]| {
+        let mut used = used_by(assistant, &server, None);
+        used.named = names.iter().map(|&name| name.to_owned()).collect();
+        used
+    };
+    tools.keep([named("clinic", &["slow", "quik"]), named("night", &["quick"])]);
+    listed(&tools, &server).await;
+    let warned = || log_of(&server).into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
+    until(|| (!warned().is_empty()).then_some(())).await;
+    let said = warned();
+    assert_eq!(said.len(), 1, "{said:#?}");
+    for words in ["assistant=\"clinic\"", "tool=\"quik\"", "did you mean `quick`?"] {
+        assert!(said[0].contains(words), "{words} is not in {}", said[0]);
+    }
+    timeout(crate::LIMIT, tools.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_made_fit_when_it_is_listed() {
+    let schema = json!({
+        "$defs": {"day": {"type": "str"}}, "properties": {"day": {"$ref": "#/$defs/day"}}, "required": ["day"],
+    });
+    let offered = [json!({"name": "book", "inputSchema": schema})];
+    let stub = Stub::new(move |asked| {
+        let response = legacy(&asked, &offered).expect("no call");
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("fitting", &stub.url);
+    let tools = keeping(&[&server]);
+    let fit = json!({"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]});
+    assert_eq!(json!(listed(&tools, &server).await[0].schema), fit);
     timeout(crate::LIMIT, tools.close()).await.unwrap();
 }
 
@@ -371,9 +462,9 @@ async fn what_is_allowed_is_logged_again_when_it_changes() {
     listed(&tools, &server).await;
     let lines = || log_of(&server).iter().filter(|line| line.contains("Registered a tool")).count();
     until(|| (lines() == 2).then_some(())).await;
-    tools.keep([(server.clone(), None)]);
+    tools.keep([used(&server)]);
     assert_eq!(lines(), 2, "nothing changed");
-    tools.keep([(server.clone(), Some(vec!["second".to_owned()]))]);
+    tools.keep([used_by("clinic", &server, Some(&["second"]))]);
     let log = log_of(&server);
     assert_eq!(lines(), 4, "{log:#?}");
     let refused = log.iter().filter(|line| line.contains("allowed=false")).count();

@@ -4,18 +4,22 @@
 //! secrets stand there. What it writes to standard error is in our log until its first tool is called; from then on
 //! it may hold what people said.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use rmcp::RoleClient;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
+use serde::Deserialize as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -54,8 +58,55 @@ const LONGEST_LINE: usize = 500;
 /// How many lines of standard error are logged for one start.
 const MOST_LINES: usize = 200;
 
+/// The process groups of all programs that run.
+static GROUPS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
+
+/// Kills all programs with their children, at once: for a process that ends without dropping anything.
+pub fn kill_all() {
+    for group in groups().iter() {
+        // It may be gone.
+        let _ = killpg(*group, Signal::SIGKILL);
+    }
+}
+
+fn groups() -> MutexGuard<'static, BTreeSet<Pid>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a program prints besides messages, where it may print nothing else.
+#[derive(Default)]
+pub struct Chatter {
+    heard: watch::Sender<bool>,
+    /// It is in the log.
+    told: AtomicBool,
+}
+
+impl Chatter {
+    /// A program is about to be started: nothing is heard of it.
+    pub fn begin(&self) {
+        self.heard.send_replace(false);
+    }
+
+    /// Whether the program has printed what is no message.
+    pub fn is_heard(&self) -> bool {
+        *self.heard.borrow()
+    }
+
+    /// Waits until the program prints what is no message.
+    pub async fn heard(&self) {
+        // The sender is ours: this never fails.
+        let _ = self.heard.subscribe().wait_for(|heard| *heard).await;
+    }
+}
+
 /// A running program, as a transport.
 pub struct Program {
+    /// The server's name, for the log.
+    name: String,
+    /// What its owner gives it, and may stand in no line of the log.
+    secrets: Vec<Secret>,
+    private: Arc<AtomicBool>,
+    chatter: Arc<Chatter>,
     child: Guarded,
     /// Lines to be written. `None` once it is closed, which is the program's sign to end.
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
@@ -71,10 +122,11 @@ pub struct Program {
 /// A child with its process group: dropped, both are killed.
 struct Guarded {
     child: Child,
-    group: Option<u32>,
+    group: Option<Pid>,
 }
 
-/// Starts a program. `name` is the server's, for the log; `private` is set once a tool was called.
+/// Starts a program. `name` is the server's, for the log; `private` is set once a tool was called; `chatter` hears what
+/// it prints besides messages.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -83,6 +135,7 @@ pub fn start(
     command: &[String],
     env: &[(String, Secret)],
     private: Arc<AtomicBool>,
+    chatter: Arc<Chatter>,
 ) -> Result<Program, Trouble> {
     let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
     let mut command = Command::new(program);
@@ -91,10 +144,10 @@ pub fn start(
     command.envs(env.iter().map(|(name, value)| (name, value.expose())));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     // Its own children end with it, and a Ctrl-C at our terminal is ours to handle.
-    #[cfg(unix)]
     command.process_group(0);
     let mut child = command.spawn().map_err(|error| Trouble::NoProgram(error.kind()))?;
-    let group = child.id();
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    groups().extend(group);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let child = Guarded { child, group };
     let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -110,10 +163,14 @@ pub fn start(
             }
         }
     });
-    let secrets = env.iter().map(|(_, value)| value.clone()).collect();
+    let secrets: Vec<Secret> = env.iter().map(|(_, value)| value.clone()).collect();
     let mut last_words = JoinSet::new();
-    last_words.spawn(log(stderr, name.to_owned(), secrets, private));
+    last_words.spawn(log(stderr, name.to_owned(), secrets.clone(), private.clone()));
     Ok(Program {
+        name: name.to_owned(),
+        secrets,
+        private,
+        chatter,
         child,
         outgoing: Some(outgoing),
         stdout,
@@ -142,10 +199,16 @@ impl Transport<RoleClient> for Program {
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
             while let Some(message) = self.lines.next() {
-                match serde_json::from_value(message) {
+                match RxJsonRpcMessage::<RoleClient>::deserialize(&message) {
                     Ok(message) => return Some(message),
-                    Err(_) => tracing::debug!("A message of an MCP server is no JSON-RPC"),
+                    Err(_) => {
+                        tracing::debug!("A message of an MCP server is no JSON-RPC");
+                        self.hear(message.to_string().as_bytes());
+                    }
                 }
+            }
+            if let Some(line) = self.lines.stray() {
+                self.hear(&line);
             }
             self.piece.clear();
             // Cancel-safe: what is read is in `lines` before anything else is awaited.
@@ -164,10 +227,10 @@ impl Transport<RoleClient> for Program {
     async fn close(&mut self) -> Result<(), Trouble> {
         self.outgoing = None;
         if timeout(PATIENCE, self.child.child.wait()).await.is_err() {
-            self.child.signal("TERM");
+            self.child.signal(Signal::SIGTERM);
             let _ = timeout(PATIENCE, self.child.child.wait()).await;
         }
-        self.child.signal("KILL");
+        self.child.signal(Signal::SIGKILL);
         let _ = timeout(PATIENCE, self.child.child.wait()).await;
         let _ = timeout(PATIENCE, self.last_words.join_next()).await;
         Ok(())
@@ -175,22 +238,34 @@ impl Transport<RoleClient> for Program {
 }
 
 impl Guarded {
-    /// Signals the whole group, by the shell: it may be gone, and then nothing happens.
-    fn signal(&self, signal: &str) {
-        let Some(group) = self.group else { return };
-        let kill = "kill -s \"$1\" -- \"-$2\"";
-        let _ = std::process::Command::new("sh")
-            .args(["-c", kill, "sh", signal, &group.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+    /// Signals the whole group: it may be gone, and then nothing happens.
+    fn signal(&self, signal: Signal) {
+        let _ = self.group.map(|group| killpg(group, signal));
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.signal("KILL");
+        self.signal(Signal::SIGKILL);
+        if let Some(group) = self.group {
+            groups().remove(&group);
+        }
+    }
+}
+
+impl Program {
+    /// Hears a line that is no message. The first one is told: a program that prints such things is seldom a server.
+    fn hear(&self, line: &[u8]) {
+        self.chatter.heard.send_replace(true);
+        if self.chatter.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let text = match self.private.load(Ordering::Relaxed) {
+            // A secret is not cut before it is found.
+            false => visible(line, &self.secrets).chars().take(LONGEST_LINE).collect(),
+            true => String::new(),
+        };
+        tracing::warn!(server = self.name, text, "An MCP server's program prints what is no message of MCP");
     }
 }
 
@@ -228,12 +303,17 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
 }
 
 fn say(server: &str, line: &[u8], secrets: &[Secret]) {
+    let text = visible(line, secrets);
+    if !text.is_empty() {
+        tracing::info!(server, text, "An MCP server's program says");
+    }
+}
+
+/// A line as it may stand in the log.
+fn visible(line: &[u8], secrets: &[Secret]) -> String {
     let mut text = String::from_utf8_lossy(line).into_owned();
     for secret in secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= 4) {
         text = text.replace(secret, "•••");
     }
-    let text = problem::masked(text.trim());
-    if !text.is_empty() {
-        tracing::info!(server, text, "An MCP server's program says");
-    }
+    problem::masked(text.trim())
 }

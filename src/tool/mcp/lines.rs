@@ -19,6 +19,8 @@ pub struct Lines {
     /// The line is too long: only its start (in `line`) and this end of it are known.
     tail: Option<VecDeque<u8>>,
     whole: VecDeque<Vec<u8>>,
+    /// A line that was no message.
+    stray: Option<Vec<u8>>,
 }
 
 impl Lines {
@@ -44,9 +46,17 @@ impl Lines {
             let line = self.whole.pop_front()?;
             match serde_json::from_slice(&line) {
                 Ok(message @ Value::Object(_)) => return Some(message),
-                _ => tracing::debug!(bytes = line.len(), "A line of an MCP server is no message"),
+                _ => {
+                    tracing::debug!(bytes = line.len(), "A line of an MCP server is no message");
+                    self.stray.get_or_insert(line);
+                }
             }
         }
+    }
+
+    /// The first line that was no message, since this was asked last.
+    pub fn stray(&mut self) -> Option<Vec<u8>> {
+        self.stray.take()
     }
 
     fn push(&mut self, piece: &[u8]) {

@@ -2,39 +2,42 @@
 //!
 //! A task of its own does all that, so that nobody who asks what there is ever waits.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{
-    ClientRequest, CustomResult, ErrorCode, ListToolsRequest, PaginatedRequestParams, ProtocolVersion,
-    ServerResult, SubscriptionFilter,
-};
+use rmcp::model::{ProtocolVersion, SubscriptionFilter};
 use rmcp::service::{
     ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer,
     RunningService, Subscription,
 };
 use rmcp::transport::Transport;
 use rmcp::{RoleClient, ServiceError};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::child::Chatter;
 use super::http::Seen;
+use super::listing::{Listing, list};
 use super::live::{Ears, Live};
 use super::trouble::Trouble;
 use super::{child, fly, http};
-use crate::assistant::plan::{Listed, Reach};
+use crate::assistant::lacks;
+use crate::assistant::plan::{Listed, Reach, ServerUse};
 use crate::problem;
 
 /// How long a server at an address may take from the first byte to its list of tools.
 const START: Duration = Duration::from_secs(15);
 /// The same for a program: the first start of one may fetch it from afar (`npx -y`).
 const PROGRAM_START: Duration = Duration::from_secs(60);
+/// How long a program that printed what is no message may take to come about after all, before it is said to be none
+/// that we can use. It goes on being waited for.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
 /// How long a list of tools may take, later.
 const LISTING: Duration = Duration::from_secs(15);
 /// From one list to the next where nothing was said of a change: it also shows that the server is there.
@@ -52,28 +55,48 @@ const STEADY: Duration = Duration::from_secs(60);
 const LAST_CALLS: Duration = Duration::from_secs(30);
 /// How long the end of a session may take. A program has three times 2 s.
 const CLOSING: Duration = Duration::from_secs(8);
-const MOST_PAGES: usize = 50;
-const MOST_TOOLS: usize = 500;
 
 /// A server that is kept in reach.
 pub struct Kept {
     pub reach: Reach,
     client: reqwest::Client,
-    named: Mutex<Named>,
+    named: Mutex<Vec<Named>>,
     standing: watch::Sender<Standing>,
-    /// No assistant names it any more.
+    chatter: Arc<Chatter>,
+    /// Nobody needs it any more.
     pub stop: CancellationToken,
     /// The process ends.
     end: CancellationToken,
 }
 
-/// What the owner's files say of a server.
+/// What one assistant's file says of a server.
 #[derive(Clone, PartialEq)]
 pub struct Named {
-    /// For the log.
-    pub name: String,
-    /// The tools that some assistant may use. `None`: all.
-    pub allow: Option<Vec<String>>,
+    assistant: String,
+    /// The key in `mcp`.
+    name: String,
+    /// The tools that it may use. `None`: all.
+    allow: Option<Vec<String>>,
+    /// The tools that are spoken of.
+    tools: Vec<String>,
+}
+
+impl From<&ServerUse> for Named {
+    /// Without the server itself: whoever holds that keeps it in reach.
+    fn from(used: &ServerUse) -> Named {
+        Named {
+            assistant: used.assistant.clone(),
+            name: used.server.name.clone(),
+            allow: used.allow.clone(),
+            tools: used.named.clone(),
+        }
+    }
+}
+
+impl Named {
+    fn allows(&self, tool: &str) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.iter().any(|name| name == tool))
+    }
 }
 
 /// How it stands with a server.
@@ -102,13 +125,6 @@ enum Era {
     Modern,
 }
 
-/// What a server offers.
-struct Listing {
-    tools: Vec<Listed>,
-    /// The names of tools that are not described as they should be.
-    spoilt: Vec<String>,
-}
-
 /// A session that has begun.
 struct Session {
     live: Arc<Live>,
@@ -126,21 +142,22 @@ impl fmt::Debug for Kept {
 
 impl Kept {
     /// A server that nobody has tried yet.
-    pub fn new(reach: Reach, named: Named, client: reqwest::Client, end: CancellationToken) -> Kept {
+    pub fn new(reach: Reach, named: Vec<Named>, client: reqwest::Client, end: CancellationToken) -> Kept {
         Kept {
             reach,
             client,
             named: Mutex::new(named),
             standing: watch::Sender::new(Standing::Starting),
+            chatter: Arc::default(),
             stop: CancellationToken::new(),
             end,
         }
     }
 
     /// Takes in what the files say now.
-    pub fn rename(&self, named: Named) {
+    pub fn rename(&self, named: Vec<Named>) {
         let changed = {
-            let mut known = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.named();
             let before = std::mem::replace(&mut *known, named);
             *known != before
         };
@@ -198,8 +215,10 @@ impl Kept {
             Reach::Url { .. } => START,
             Reach::Command { .. } => PROGRAM_START,
         };
+        self.chatter.begin();
         let started = tokio::select! {
             started = timeout(limit, self.start(habits)) => started,
+            never = self.second_thoughts() => match never {},
             () = self.stop.cancelled() => return (Trouble::Lost, Duration::ZERO),
             () = self.end.cancelled() => return (Trouble::Lost, Duration::ZERO),
         };
@@ -209,7 +228,8 @@ impl Kept {
             Err(_) => {
                 // A server that is silent at the question for its era may know the old start only.
                 habits.era = if habits.era.is_none() { Some(Era::Legacy) } else { None };
-                return (Trouble::Slow, Duration::ZERO);
+                let trouble = if self.chatter.is_heard() { Trouble::Chatter } else { Trouble::Slow };
+                return (trouble, Duration::ZERO);
             }
         };
         let since = Instant::now();
@@ -235,6 +255,20 @@ impl Kept {
         (trouble.unwrap_or(Trouble::Lost), since.elapsed())
     }
 
+    /// Has it known of a program at its first start that it prints what is no message, and nothing better for a while.
+    async fn second_thoughts(&self) -> Infallible {
+        self.chatter.heard().await;
+        sleep(SECOND_THOUGHTS).await;
+        self.standing.send_if_modified(|standing| {
+            let starting = matches!(standing, Standing::Starting);
+            if starting {
+                *standing = Standing::Down(Trouble::Chatter);
+            }
+            starting
+        });
+        std::future::pending().await
+    }
+
     /// Reaches the server and lists its tools.
     async fn start(&self, habits: &mut Habits) -> Result<(Session, Listing), Trouble> {
         let unknown = habits.era.is_none();
@@ -253,7 +287,8 @@ impl Kept {
         let unknown = habits.era.is_none();
         let (url, headers) = match &self.reach {
             Reach::Command { command, env } => {
-                let program = child::start(&self.name(), command, env, private.clone())?;
+                let program =
+                    child::start(&self.name(), command, env, private.clone(), self.chatter.clone())?;
                 let begun = begin(program, habits, private, "stdio").await;
                 return begun.map_err(|error| {
                     if unknown && matches!(error, ClientInitializeError::ConnectionClosed(_)) {
@@ -337,18 +372,46 @@ impl Kept {
         self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
     }
 
-    /// Writes a list into the log, a line for each tool.
+    /// Writes a list into the log: under each name that the server has, a line for each tool with the assistants that
+    /// may use it, and one with those that may not; then what files speak of and the server does not have.
     fn tell(&self, transport: &str, tools: &[Listed]) {
-        let Named { name, allow } = self.named.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        tracing::info!(server = name, transport, "Registered tools count: {}", tools.len());
-        for tool in tools {
-            let allowed = allow.as_ref().is_none_or(|allow| allow.contains(&tool.name));
-            tracing::info!(server = name, tool = problem::shown(&tool.name), allowed, "Registered a tool");
+        let named = self.named().clone();
+        for name in names(&named) {
+            tracing::info!(server = name, transport, "Registered tools count: {}", tools.len());
+            for tool in tools {
+                for allowed in [true, false] {
+                    let those =
+                        named.iter().filter(|one| one.name == name && one.allows(&tool.name) == allowed);
+                    let assistants: Vec<&str> = those.map(|one| one.assistant.as_str()).collect();
+                    if !assistants.is_empty() {
+                        let (tool, assistants) = (problem::shown(&tool.name), assistants.join(", "));
+                        tracing::info!(server = name, tool, allowed, assistants, "Registered a tool");
+                    }
+                }
+            }
+        }
+        let there: BTreeSet<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        for Named { assistant, name, tools: spoken_of, .. } in &named {
+            for tool in spoken_of.iter().filter(|tool| !there.contains(tool.as_str())) {
+                let (why, tool) = (lacks(tool, tools), problem::shown(tool));
+                tracing::warn!(
+                    assistant,
+                    server = name,
+                    tool,
+                    why,
+                    "A file speaks of a tool that is not there"
+                );
+            }
         }
     }
 
+    /// The names that the server has in the files, for the log.
     pub fn name(&self) -> String {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner).name.clone()
+        names(&self.named()).into_iter().collect::<Vec<_>>().join(", ")
+    }
+
+    fn named(&self) -> std::sync::MutexGuard<'_, Vec<Named>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the server is, for people: a path and a query may hold secrets.
@@ -370,6 +433,10 @@ impl Kept {
     fn over(&self) -> bool {
         self.stop.is_cancelled() || self.end.is_cancelled()
     }
+}
+
+fn names(named: &[Named]) -> BTreeSet<&str> {
+    named.iter().map(|one| one.name.as_str()).collect()
 }
 
 /// Begins a session, in the server's era.
@@ -422,80 +489,6 @@ where
     });
     let live = Arc::new(Live::new(peer, ears.progress.clone(), private, name));
     Ok(Session { live, running: session, end, ears })
-}
-
-/// What of a tool is of use here. Whatever else a server says of it may be wrong.
-#[derive(Deserialize)]
-struct Offered {
-    name: String,
-    title: Option<String>,
-    description: Option<String>,
-    #[serde(rename = "inputSchema")]
-    schema: Map<String, Value>,
-}
-
-/// A page of the list, read tool by tool: one that is not as it should be takes no other away.
-async fn page(
-    peer: &Peer<RoleClient>,
-    params: Option<PaginatedRequestParams>,
-    spoilt: &mut Vec<String>,
-) -> Result<(Vec<Offered>, Option<String>), ServiceError> {
-    let request = ListToolsRequest { method: Default::default(), params, extensions: Default::default() };
-    let result = match peer.send_request(ClientRequest::ListToolsRequest(request)).await? {
-        ServerResult::ListToolsResult(page) => {
-            let offered = page.tools.into_iter().map(|tool| Offered {
-                name: tool.name.into_owned(),
-                title: tool.title,
-                description: tool.description.map(String::from),
-                schema: Arc::unwrap_or_clone(tool.input_schema),
-            });
-            return Ok((offered.collect(), page.next_cursor));
-        }
-        ServerResult::CustomResult(CustomResult(result)) => result,
-        _ => return Err(ServiceError::UnexpectedResponse),
-    };
-    let raw = result.get("tools").and_then(Value::as_array).ok_or(ServiceError::UnexpectedResponse)?;
-    let mut offered = Vec::new();
-    for tool in raw {
-        match Offered::deserialize(tool) {
-            Ok(tool) => offered.push(tool),
-            Err(_) => {
-                let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                spoilt.push(name.to_owned());
-            }
-        }
-    }
-    Ok((offered, result.get("nextCursor").and_then(Value::as_str).map(str::to_owned)))
-}
-
-/// All tools of a server, each name once; and the names of those that cannot be read.
-async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, ServiceError> {
-    let mut tools: Vec<Listed> = Vec::new();
-    let mut spoilt = Vec::new();
-    let mut params = None;
-    for _ in 0..MOST_PAGES {
-        let (offered, cursor) = match page(peer, params, &mut spoilt).await {
-            // It has resources or prompts, and no tools.
-            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => break,
-            page => page?,
-        };
-        for tool in offered {
-            if tools.iter().any(|known| known.name == tool.name) {
-                tracing::info!(server, tool = problem::shown(&tool.name), "A tool is listed twice");
-                continue;
-            }
-            if tools.len() == MOST_TOOLS {
-                tracing::warn!(server, "Only the first {MOST_TOOLS} tools of an MCP server are taken");
-                return Ok(Listing { tools, spoilt });
-            }
-            let description = tool.description.or(tool.title).unwrap_or_default();
-            tools.push(Listed { name: tool.name, description, schema: tool.schema });
-        }
-        // An empty text is a cursor like any other.
-        let Some(cursor) = cursor else { break };
-        params = Some(PaginatedRequestParams::default().with_cursor(Some(cursor)));
-    }
-    Ok(Listing { tools, spoilt })
 }
 
 /// Asks a server without sessions to tell of changes. `None`: it does not.

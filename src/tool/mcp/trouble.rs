@@ -20,6 +20,11 @@ pub enum Trouble {
     BadHeader,
     #[error("its program cannot be started ({0}); check `command`, and that it is installed here")]
     NoProgram(io::ErrorKind),
+    #[error(
+        "what its program prints is not MCP; check `command`: it must start an MCP server that speaks on standard \
+             input and output, and prints nothing else there"
+    )]
+    Chatter,
     #[error("its program ended by itself; what it wrote is in the log, up to its first call")]
     Ended,
     #[error("it does not accept who we are (401); check `token`, or `user` and `password`")]
@@ -79,7 +84,7 @@ impl Trouble {
         match self {
             Trouble::NotAccepted | Trouble::Forbidden | Trouble::NotFound | Trouble::Elsewhere(_) => true,
             Trouble::Taken | Trouble::Refuses(_) | Trouble::NoSuchName | Trouble::Untrusted(_) => true,
-            Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) => true,
+            Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::Chatter => true,
             // A request meets these only before it is sent.
             Trouble::Ended | Trouble::Gone => true,
             // A connection from the pool may break after the request was read.
