@@ -387,7 +387,7 @@ impl Reader {
         };
         let text = yaml::text("", &file.bytes).unwrap_or_default();
         let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
-        let mut hidden = secrets::lines(text, document.root.is_none(), &is_named);
+        let mut hidden = secrets::lines(text, document.root.as_ref(), &is_named);
         for (key, node) in entries {
             // What a misspelt name holds, nobody knows.
             let plain = NAMES.iter().any(|(name, secret)| !secret && name.eq_ignore_ascii_case(&key.name));

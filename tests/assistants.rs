@@ -15,7 +15,7 @@ use switchboard::reload::read::read_folder;
 use switchboard::settings::{Settings, Sources};
 
 /// What no message may ever hold.
-const SECRETS: [&str; 3] = ["hunter2value", "15550100001", "15550177777"];
+const SECRETS: [&str; 4] = ["hunter2value", "aHVudGVyMnZhbHVl", "15550100001", "15550177777"];
 
 fn environment() -> BTreeMap<String, String> {
     let pairs = [
@@ -23,6 +23,8 @@ fn environment() -> BTreeMap<String, String> {
         ("SECRET_VOICE", "hunter2value"),
         ("SECRET_NUMBER", "hunter2value"),
         ("GOOD_NUMBER", "+15550177777"),
+        ("MESSAGES_SECRET", "whsec_aHVudGVyMnZhbHVlaHVudGVyMnZhbHVl"),
+        ("SHORT_SECRET", "whsec_aHVudGVyMnZhbHVl"),
         ("EMPTY", ""),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
@@ -410,6 +412,16 @@ mod properties {
             ("control characters", filled("instructions: ", "\u{1b}", "\n")),
             ("tokens", filled("description: \"", "token:", "\"\n")),
             ("addresses", filled("description: \"", "x://a@", "\"\n")),
+            ("secrets in one line", {
+                let secrets = format!("{{ token: x{} }}, ", " ".repeat(30));
+                format!("a: [{}x]\n", secrets.repeat(6_000))
+            }),
+            ("secrets from outside", filled("a: \"", "token=${A:-}", "\"\n")),
+            ("secrets from outside, in doubt", filled("a: \"\\\\", "token=${A:-}", "\"\n")),
+            ("secrets in an address", {
+                let url = format!("https://example.com/?{}", "token=${A:-}".repeat(20_000));
+                format!("instructions: x\nmcp: {{ a: {{ url: \"{url}\" }} }}\n")
+            }),
             ("keys on lines", filled("", "token: x\n", "")),
             ("items in one line", filled("fragments: [", "'nobody at é', ", "x]\n")),
             (

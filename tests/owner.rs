@@ -51,12 +51,13 @@ call_control:
   end_call: true
   send_sms: true
   transfer_to: { boss: "+15550100002" }
-  take_message: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${TODOIST_TOKEN}" }
+  take_message: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${MESSAGES_SECRET}" }
 greeting: { say: Hello. }
 on_failure: { say: Sorry., dial: "+15550100002" }
 "#;
 
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("MESSAGES_SECRET", "whsec_aHVudGVyMi12YWx1ZWh1bnRlcjItdmFsdWU="),
     ("DOOR_CODE", "4711"),
     ("TODOIST_TOKEN", SECRET),
     ("OPENAI_API_KEY", SECRET),
@@ -236,4 +237,40 @@ fn check_doubts_a_number_that_can_be_nobodys() {
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (0, Some("number.doubt")), "{out}");
     assert!(!out.contains("99955501000"), "{out}");
+}
+
+#[test]
+fn whoever_looks_at_one_assistant_hears_what_is_odd_about_it() {
+    let odd = "instructions: Hi.\ntemperature: 1\n";
+    let folder = folder_with(&[
+        ("assistants/desk.yaml", &format!("{odd}fragments: [shared]\ngreeting: {{ say: Hello. }}\n")),
+        ("assistants/other.yaml", &format!("{odd}fragments: [shared, others]\n")),
+        ("assistants/fragments/shared.md", "Be kind.\n"),
+        ("assistants/fragments/others.md", "Be brief.\n"),
+        ("assistants/notes.YAML", ""),
+    ]);
+    let files = |err: &str| -> Vec<String> {
+        let problems = err.lines().filter(|line| line.contains(": warning: ") || line.contains(": error: "));
+        problems.map(|line| line.split(": ").next().unwrap().to_owned()).collect()
+    };
+    let (code, _, err) = told(&run(folder.path(), &["show", "desk"], &[]));
+    assert_eq!(
+        (code, files(&err)),
+        (0, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()])
+    );
+    // A place for the recording that is none ends the rehearsal before the call.
+    let (code, _, err) =
+        told(&run(folder.path(), &["rehearse", "desk", "--out", "assistants/desk.yaml"], &[]));
+    assert_eq!(
+        (code, files(&err)),
+        (1, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()]),
+        "{err}"
+    );
+    // An error holds the whole folder back.
+    std::fs::write(folder.path().join("assistants/other.yaml"), format!("{odd}zebra: 1\n")).unwrap();
+    for command in ["show", "rehearse"] {
+        let (code, _, err) = told(&run(folder.path(), &[command, "desk"], &[]));
+        let told = ["assistants/desk.yaml:2:14", "assistants/notes.YAML", "assistants/other.yaml:3:1"];
+        assert_eq!((code, files(&err)), (1, told.map(str::to_owned).to_vec()), "{command}");
+    }
 }

@@ -26,6 +26,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("greeting-absolute", "other files"),
     ("greeting-caller", "other files"),
     ("greeting-path", "other files"),
+    ("mcp-no-effect", "only warnings"),
     ("mcp-provider", "what goes with `via: provider`"),
     ("mcp-provider-ability", "what providers there are, and what they can do"),
     ("mcp-provider-other", "what providers there are, and what they can do"),
@@ -38,8 +39,10 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("provider-threshold", "what providers there are, and what they can do"),
     ("same-number", "other files"),
     ("secrets-block", "only warnings"),
+    ("secrets-within", "only warnings"),
     ("tag", "tags, which a reader drops"),
     ("take-message", "where something is sent, and how it is signed"),
+    ("take-message-secrets", "where something is sent, and how it is signed"),
     ("take-message-secret", "where something is sent, and how it is signed"),
     ("template-braces", "templates"),
     ("template-branches", "templates"),
@@ -151,6 +154,14 @@ fn the_schema_takes_every_good_file() {
             assert_eq!(refusal(&validator, &file), None, "{name}");
         }
     }
+}
+
+#[test]
+fn the_example_to_copy_names_the_schema_from_where_it_is_used() {
+    let text = fs::read_to_string(root().join("docs/examples/todoist-functions.yaml")).unwrap();
+    let schema = text.lines().find_map(|line| line.strip_prefix("# yaml-language-server: $schema=")).unwrap();
+    let named = root().join("assistants").join(schema).canonicalize().unwrap();
+    assert_eq!(named, root().join("docs/assistant.schema.json").canonicalize().unwrap());
 }
 
 #[test]

@@ -60,8 +60,9 @@ fn facts(caller: &str) -> Facts {
 
 fn roster(text: &str) -> Roster {
     let assistants = vec![SourceFile::new("a.yaml", text)];
-    let environment = [("SECRET_VOICE", SECRET), ("GOOD_NUMBER", "+15550177777")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment =
+        [("SECRET_VOICE", SECRET), ("MESSAGES_SECRET", SECRET), ("GOOD_NUMBER", "+15550177777")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
     let checked =
         Roster::check(&Folder { assistants, ..Folder::default() }, &environment.into(), &[provider]);
@@ -104,6 +105,19 @@ fn everything() -> String {
 }
 
 #[test]
+fn what_the_owner_says_of_arguments_goes_with_the_function() {
+    let text = "instructions: Hi.\nmcp: { todoist: { url: \"https://mcp.example.com/mcp\" } }\n\
+                functions: { add: { description: Adds, mcp: { server: todoist, tool: add-tasks, fixed: { in: inbox } }, \
+                parameters: { type: object, properties: { title: { type: string }, in: { type: string } }, \
+                required: [title, in] } } }\n";
+    let (plan, off) = plan(text, &shelf(&[("todoist", &["add-tasks"])]));
+    assert_eq!(told(&off), [""; 0]);
+    let Errand::Mcp { parameters: Some(parameters), .. } = errand(tool(&plan, "add")) else { panic!() };
+    let told = json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
+    assert_eq!(*parameters, object(told), "what is fixed is not asked of the model");
+}
+
+#[test]
 fn a_call_gets_what_the_file_says_and_the_servers_list() {
     let shelf = shelf(&[
         ("todoist", &["add-tasks", "find-tasks", "complete-tasks", "delete-tasks"]),
@@ -142,9 +156,12 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
     assert_eq!(rule("finish"), finish);
     assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
     // What the owner fixes is given, and hidden.
-    let Errand::Mcp { server, tool: own, fixed } = errand(tool(&plan, "add-tasks")) else { panic!() };
+    let Errand::Mcp { server, tool: own, fixed, parameters } = errand(tool(&plan, "add-tasks")) else {
+        panic!()
+    };
     assert_eq!((server.name.as_str(), own.as_str()), ("todoist", "add-tasks"));
     assert_eq!(*fixed, object(json!({"project": "inbox"})));
+    assert_eq!(*parameters, None, "the server judges the arguments of its own tools");
     let parameters =
         json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(tool(&plan, "add-tasks").parameters, object(parameters));

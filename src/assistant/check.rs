@@ -107,6 +107,8 @@ pub struct Outcome {
     pub source: problem::Source,
     /// Every phone number in it.
     pub numbers: Vec<Dialable>,
+    /// The paths of the fragments that it names.
+    pub fragments: Vec<String>,
     /// `None` when there is an error.
     pub assistant: Option<Assistant>,
     pub claims: Vec<Claim>,
@@ -214,7 +216,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     let problems = document.problems.into_iter().map(|problem| problem.within(&document.source)).collect();
     let written = Written::new(document.source.clone(), problems);
     let mut claims = Vec::new();
-    let mut numbers = Vec::new();
+    let (mut numbers, mut fragments) = (Vec::new(), Vec::new());
     let assistant = match &document.root {
         Some(root) if root.is_null() => {
             let message = "the file is empty";
@@ -223,9 +225,16 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
             None
         }
         Some(root) => {
-            let check = Check { name, text, around, written: &written, numbers: RefCell::default() };
+            let check = Check {
+                name,
+                text,
+                around,
+                written: &written,
+                numbers: RefCell::default(),
+                used: RefCell::default(),
+            };
             let assistant = check.top(root, &mut claims);
-            numbers = check.numbers.into_inner();
+            (numbers, fragments) = (check.numbers.into_inner(), check.used.into_inner());
             assistant
         }
         None => None,
@@ -233,7 +242,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     let source = written.source.clone();
     let problems = written.into_problems();
     let sound = !problems.iter().any(Problem::is_error);
-    Outcome { source, numbers, assistant: assistant.filter(|_| sound), claims, problems }
+    Outcome { source, numbers, fragments, assistant: assistant.filter(|_| sound), claims, problems }
 }
 
 struct Check<'a> {
@@ -242,6 +251,8 @@ struct Check<'a> {
     around: &'a Around<'a>,
     written: &'a Written,
     numbers: RefCell<Vec<Dialable>>,
+    /// The paths of fragments.
+    used: RefCell<Vec<String>>,
 }
 
 /// A template and its place; checked once all variables are known.
@@ -522,6 +533,7 @@ impl<'a> Check<'a> {
                 w.error_help(item.span, "fragment.unknown", format!("there is no fragment `{shown}`"), help);
                 continue;
             };
+            self.used.borrow_mut().push(fragment.source.path().to_owned());
             if !fragment.checked {
                 let place = Place::whole(&fragment.source, fragment.text);
                 examiner.check(fragment.text, &place).into_iter().for_each(|problem| w.note(problem));

@@ -174,8 +174,8 @@ fn bare(schema: Map<String, Value>) -> Map<String, Value> {
     bare
 }
 
-/// What stands under a keyword.
-enum Within {
+/// What stands under a keyword of a JSON Schema.
+pub enum Within {
     Schema,
     Schemas,
     /// Schemas under names of their own.
@@ -183,7 +183,8 @@ enum Within {
     Data,
 }
 
-fn within(keyword: &str) -> Within {
+/// Which keywords hold schemas.
+pub fn within(keyword: &str) -> Within {
     match keyword {
         "items"
         | "additionalProperties"
@@ -197,7 +198,7 @@ fn within(keyword: &str) -> Within {
         | "unevaluatedProperties"
         | "additionalItems" => Within::Schema,
         "allOf" | "anyOf" | "oneOf" | "prefixItems" => Within::Schemas,
-        "properties" | "patternProperties" | "dependentSchemas" => Within::Names,
+        "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions" => Within::Names,
         _ => Within::Data,
     }
 }
@@ -227,7 +228,7 @@ impl<'a> Reader<'a> {
         {
             out = meant;
         }
-        for (key, value) in schema {
+        for (key, value) in schema.iter().filter(|(key, value)| sound(key, value)) {
             let value = match (within(key), value) {
                 (Within::Schema, Value::Bool(flag)) => json!(flag),
                 // A list of schemas, as older drafts have it for tuples.
@@ -251,7 +252,7 @@ impl<'a> Reader<'a> {
                     Some(value) => value,
                     None => continue,
                 },
-                (Within::Data, value) if sound(key, value) && self.has_room(value) => value.clone(),
+                (Within::Data, value) if self.has_room(value) => value.clone(),
                 _ => continue,
             };
             out.insert(key.clone(), value);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::fit;
-pub use super::request::{HttpCall, HttpRequest, missing};
+pub use super::request::{HttpCall, HttpRequest, unfit};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
@@ -242,6 +242,8 @@ pub enum Errand {
         server: Arc<Server>,
         tool: String,
         fixed: Map<String, Value>,
+        /// What the owner says of the arguments: others are not sent. `None`: the server alone judges them.
+        parameters: Option<Map<String, Value>>,
     },
     Http(HttpCall),
     /// A text message to the caller's own number; the argument is `text`.

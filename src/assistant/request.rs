@@ -11,6 +11,10 @@ use serde_json::{Map, Value, json};
 use super::prompt;
 use crate::secret::Secret;
 
+/// How deep a schema is followed into lists and objects.
+const DEEPEST: usize = 8;
+/// The most that one sentence to the model tells of: what is wrong with arguments, or choices.
+const MOST_TOLD: usize = 20;
 /// The largest body, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
@@ -56,7 +60,7 @@ impl HttpCall {
     /// # Errors
     /// Says to the model what is wrong, without any value.
     pub fn request(&self, arguments: &Map<String, Value>) -> Result<HttpRequest, String> {
-        if let Some(sentence) = missing(&self.parameters, arguments) {
+        if let Some(sentence) = unfit(&self.parameters, arguments) {
             return Err(sentence);
         }
         let arguments = self.complete(arguments);
@@ -118,16 +122,104 @@ impl HttpCall {
     }
 }
 
-/// Says to the model which arguments it has to give and did not; `None`: it gave them all.
-pub fn missing(schema: &Map<String, Value>, arguments: &Map<String, Value>) -> Option<String> {
-    let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
-    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-    let missing: Vec<String> = required
-        .filter_map(Value::as_str)
-        .filter(|name| !given(name))
-        .map(|name| format!("`{name}`"))
-        .collect();
-    (!missing.is_empty()).then(|| format!("These arguments are missing: {}.", missing.join(", ")))
+/// Says to the model which arguments are missing, and which are of another type than the schema says or none of its
+/// choices; `None`: they fit, as far as `type`, `enum` and `required` say. No value is told.
+pub fn unfit(schema: &Map<String, Value>, arguments: &Map<String, Value>) -> Option<String> {
+    let mut found = Unfit::default();
+    found.object(schema, arguments, "", 0);
+    let Unfit { missing, wrong } = found;
+    let missing =
+        (!missing.is_empty()).then(|| format!("These arguments are missing: {}.", missing.join(", ")));
+    let wrong = (!wrong.is_empty()).then(|| format!("{}.", wrong.join("; ")));
+    let sentences: Vec<String> = missing.into_iter().chain(wrong).collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
+/// What does not fit, by its path, such as `order.items.0.size`.
+#[derive(Default)]
+struct Unfit {
+    missing: Vec<String>,
+    wrong: Vec<String>,
+}
+
+impl Unfit {
+    /// `before`: the path to the object, with a point behind it. A null is taken as not given.
+    fn object(
+        &mut self,
+        schema: &Map<String, Value>,
+        given: &Map<String, Value>,
+        before: &str,
+        depth: usize,
+    ) {
+        let there = |name: &str| given.get(name).filter(|value| !value.is_null());
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        for name in required.filter_map(Value::as_str).filter(|name| there(name).is_none()) {
+            self.missing.push(format!("`{before}{name}`"));
+        }
+        for (name, schema) in properties(schema) {
+            if let Some(value) = there(name) {
+                self.value(schema, value, &format!("{before}{name}"), depth);
+            }
+        }
+    }
+
+    fn value(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
+        let Value::Object(schema) = schema else { return };
+        if depth >= DEEPEST || self.missing.len() + self.wrong.len() >= MOST_TOLD {
+            return;
+        }
+        let kinds: Vec<&str> = match schema.get("type") {
+            Some(Value::String(kind)) => vec![kind],
+            Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        if !kinds.is_empty() && !kinds.iter().any(|kind| is_of(value, kind)) {
+            let kinds: Vec<&str> = kinds.into_iter().map(kind_in_words).collect();
+            return self.wrong.push(format!("`{path}` has to be {}", kinds.join(" or ")));
+        }
+        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+            && !choices.contains(value)
+        {
+            let shown: Vec<String> = choices.iter().take(MOST_TOLD).map(Value::to_string).collect();
+            return self.wrong.push(format!("`{path}` has to be one of: {}", shown.join(", ")));
+        }
+        match value {
+            Value::Object(given) => self.object(schema, given, &format!("{path}."), depth + 1),
+            Value::Array(items) => {
+                let Some(schema) = schema.get("items") else { return };
+                for (at, item) in items.iter().enumerate() {
+                    self.value(schema, item, &format!("{path}.{at}"), depth + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the value is of this type of JSON Schema. One that nobody knows takes all.
+fn is_of(value: &Value, kind: &str) -> bool {
+    match kind {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        _ => true,
+    }
+}
+
+fn kind_in_words(kind: &str) -> &str {
+    match kind {
+        "string" => "a text",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "object" => "an object",
+        other => other,
+    }
 }
 
 /// The arguments that a schema speaks of.
@@ -151,10 +243,15 @@ pub fn samples(schema: &Map<String, Value>) -> (Map<String, Value>, Map<String, 
 
 /// A value that a schema takes, as far as its type says.
 fn sample(schema: &Value, depth: usize) -> Value {
-    let first =
-        |keyword: &str| schema.get(keyword).and_then(|words| words.get(0)).filter(|value| !value.is_null());
-    let given = first("examples").or_else(|| first("enum")).or(schema.get("const")).or(schema.get("default"));
-    if let Some(given) = given.filter(|value| !value.is_null()) {
+    let listed = |keyword: &str| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
+    let mut given =
+        listed("examples").chain(listed("enum")).chain(schema.get("const")).chain(schema.get("default"));
+    let fits = |value: &&Value| {
+        let mut found = Unfit::default();
+        found.value(schema, value, "", depth);
+        !value.is_null() && found.missing.is_empty() && found.wrong.is_empty()
+    };
+    if let Some(given) = given.find(fits) {
         return given.clone();
     }
     let kinds = schema.get("type");
@@ -165,10 +262,10 @@ fn sample(schema: &Value, depth: usize) -> Value {
         (Some("integer"), _) => json!(1),
         (Some("number"), _) => json!(1.5),
         (Some("boolean"), _) => json!(true),
-        (Some("array"), _) if depth < 8 => {
+        (Some("array"), _) if depth < DEEPEST => {
             json!([sample(schema.get("items").unwrap_or(&Value::Null), depth + 1)])
         }
-        (Some("object"), _) if depth < 8 => {
+        (Some("object"), _) if depth < DEEPEST => {
             let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
             Value::Object(
                 properties.map(|(name, schema)| (name.clone(), sample(schema, depth + 1))).collect(),
@@ -315,6 +412,41 @@ mod tests {
     }
 
     #[test]
+    fn arguments_that_do_not_fit_are_told_of_and_make_no_request() {
+        let schema = json!({"type": "object", "required": ["id"], "properties": {
+            "id": {"type": "string"}, "guests": {"type": "integer"}, "size": {"enum": ["small", "large"]},
+            "note": {"type": ["string", "null"]}, "near": {"type": "boolean"}, "price": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "place": {"type": "object", "required": ["street"], "properties": {
+                "street": {"type": "string"}, "floor": {"type": "integer"}}}}});
+        let mut call = call("https://example.com/", &[], None);
+        call.parameters = schema.as_object().unwrap().clone();
+        for (given, told) in [
+            (json!({"id": "a", "guests": 4, "size": "small", "near": true, "price": 1, "tags": ["x"]}), None),
+            (json!({"id": "a", "guests": 4.0, "price": 1.5, "other": {}}), None),
+            (json!({"id": "a", "guests": null, "size": null, "place": {"street": "b", "floor": null}}), None),
+            (json!({"id": "a", "guests": "4"}), Some("`guests` has to be a whole number.")),
+            (json!({"id": "a", "guests": 4.5}), Some("`guests` has to be a whole number.")),
+            (json!({"id": 7}), Some("`id` has to be a text.")),
+            (json!({"id": "a", "note": 7}), Some("`note` has to be a text or null.")),
+            (json!({"id": "a", "size": "huge"}), Some("`size` has to be one of: \"small\", \"large\".")),
+            (json!({"id": "a", "tags": "x"}), Some("`tags` has to be a list.")),
+            (json!({"id": "a", "tags": ["x", 7]}), Some("`tags.1` has to be a text.")),
+            (json!({"id": "a", "place": {"floor": 1}}), Some("These arguments are missing: `place.street`.")),
+            (
+                json!({"guests": "4", "near": "no", "place": {"street": "b", "floor": "2"}}),
+                Some(
+                    "These arguments are missing: `id`. `guests` has to be a whole number; `near` has to be \
+                     true or false; `place.floor` has to be a whole number.",
+                ),
+            ),
+        ] {
+            let error = call.request(&arguments(given.clone())).err();
+            assert_eq!(error.as_deref(), told, "{given}");
+        }
+    }
+
+    #[test]
     fn a_part_of_an_answer_is_found_by_its_path() {
         let mut call = call("https://example.com/", &[], None);
         let answer = json!({"tasks": [{"title": "Milk"}], "0": 1});
@@ -336,11 +468,12 @@ mod tests {
     fn samples_are_of_their_type() {
         let schema = json!({"required": ["a"], "properties": {
             "a": {"type": "string", "format": "date"}, "b": {"type": ["null", "integer"]}, "c": {"enum": ["x"]},
+            "g": {"type": "integer", "examples": ["three", 3], "default": 1}, "h": {"enum": [null, "y"]},
             "d": {"type": "array", "items": {"type": "object", "properties": {"e": {"type": "boolean"}}}}, "f": {"default": 9}}});
         let (all, few) = samples(schema.as_object().unwrap());
         assert_eq!(
             Value::Object(all),
-            json!({"a": "2026-12-24", "b": 1, "c": "x", "d": [{"e": true}], "f": 9})
+            json!({"a": "2026-12-24", "b": 1, "c": "x", "d": [{"e": true}], "f": 9, "g": 3, "h": "y"})
         );
         assert_eq!(Value::Object(few), json!({"a": "2026-12-24"}));
     }

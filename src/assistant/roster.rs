@@ -2,7 +2,7 @@
 //!
 //! It checks a folder as a whole: a roster is always one in which every file passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,6 +84,8 @@ pub struct Checked {
     /// Sorted by place.
     pub warnings: Vec<Problem>,
     numbers: Vec<(Source, Dialable)>,
+    /// Each assistant's name with the paths of its own file and of its fragments.
+    files: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Checked {
@@ -116,6 +118,20 @@ impl Checked {
         problem::sort(&mut all);
         all
     }
+
+    /// All errors, and those warnings that somebody who looks at this assistant wants to know: of its file, of its
+    /// fragments and of the folder, but not of what only others use. Sorted by place.
+    pub fn problems_for(&self, assistant: &str) -> Vec<Problem> {
+        let (own, others): (Vec<_>, Vec<_>) = self.files.iter().partition(|(name, _)| name == assistant);
+        let within = |all: &[&(String, BTreeSet<String>)], file: &str| {
+            all.iter().any(|(_, files)| files.contains(file))
+        };
+        let mut all = self.problems();
+        all.retain(|problem| {
+            problem.is_error() || within(&own, &problem.file) || !within(&others, &problem.file)
+        });
+        all
+    }
 }
 
 /// Applies a check to every file, each under its name, and gives the outcomes in the order of the files.
@@ -145,7 +161,7 @@ impl Roster {
         let greetings = greetings(folder, &mut problems);
         let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
         let mut roster = Roster::default();
-        let mut numbers = Vec::new();
+        let (mut numbers, mut used) = (Vec::new(), Vec::new());
         let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
         problems.extend(folder.unread.iter().map(|path| {
@@ -176,7 +192,10 @@ impl Roster {
             }
             named.push((name, file));
         }
-        for outcome in apply(&named, &|(name, file)| check::file(name, file, &around)) {
+        let outcomes = apply(&named, &|(name, file)| check::file(name, file, &around));
+        for ((name, _), outcome) in named.iter().zip(outcomes) {
+            let own = std::iter::once(outcome.source.path().to_owned());
+            used.push(((*name).to_owned(), own.chain(outcome.fragments).collect()));
             problems.extend(outcome.problems);
             numbers.extend(outcome.numbers.into_iter().map(|number| (outcome.source.clone(), number)));
             for claim in outcome.claims {
@@ -214,7 +233,7 @@ impl Roster {
         }
         let (errors, warnings): (Vec<_>, Vec<_>) = seen.into_iter().partition(Problem::is_error);
         let roster = if errors.is_empty() { Ok(roster) } else { Err(errors) };
-        Checked { roster, warnings, numbers }
+        Checked { roster, warnings, numbers, files: used }
     }
 
     fn add(&mut self, assistant: Assistant) {

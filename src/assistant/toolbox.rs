@@ -244,7 +244,12 @@ impl Toolbox {
                         None => there.schema.clone(),
                     };
                     let parameters = fit::without(parameters, &all);
-                    let errand = Errand::Mcp { server: reach.clone(), tool: tool.clone(), fixed: all };
+                    let errand = Errand::Mcp {
+                        server: reach.clone(),
+                        tool: tool.clone(),
+                        fixed: all,
+                        parameters: function.parameters.as_ref().map(|_| parameters.clone()),
+                    };
                     (errand, parameters, server.rule_of(tool))
                 }
             };
@@ -332,6 +337,7 @@ impl Toolbox {
                     server: reach.clone(),
                     tool: there.name.clone(),
                     fixed,
+                    parameters: None,
                 })),
             });
         }
@@ -358,7 +364,7 @@ impl McpServer {
     }
 
     /// How one of its tools is used.
-    fn rule_of(&self, tool: &str) -> Rule {
+    pub fn rule_of(&self, tool: &str) -> Rule {
         let ask_first = match &self.approval {
             AskFirst::Never => false,
             AskFirst::Always => true,
@@ -371,7 +377,7 @@ impl McpServer {
 
 impl ToolRule {
     /// The rule with what is said here.
-    fn over(&self, base: Rule) -> Rule {
+    pub fn over(&self, base: Rule) -> Rule {
         Rule {
             ask_first: self.ask_first.unwrap_or(base.ask_first),
             timeout: self.timeout.unwrap_or(base.timeout),

@@ -114,7 +114,7 @@ impl Written {
         let scalar = node.scalar();
         if scalar.is_none() {
             let message = format!("`{name}` must be {what}, and this is {}", node.what());
-            self.error(node.span, "type", message);
+            self.error_help(node.span, "type", message, format!("write {what} in its place"));
         }
         // The reader has already said that the variable is missing.
         scalar.filter(|scalar| !scalar.text().contains(MISSING))
@@ -156,7 +156,11 @@ impl Written {
         };
         if !range.contains(&number) {
             let message = format!("`{name}` must be from {least} to {most}; `{}` is not", scalar.shown());
-            self.error(node.span, "range", message);
+            let help = match number < *least {
+                true => format!("write at least {least}"),
+                false => format!("write at most {most}"),
+            };
+            self.error_help(node.span, "range", message, help);
             return None;
         }
         Some(number)
@@ -176,7 +180,11 @@ impl Written {
         if !range.contains(&duration) {
             let (least, most) = (spell(*range.start()), spell(*range.end()));
             let message = format!("`{name}` must be from {least} to {most}; `{}` is not", scalar.shown());
-            self.error(node.span, "range", message);
+            let help = match duration < *range.start() {
+                true => format!("write at least {least}"),
+                false => format!("write at most {most}"),
+            };
+            self.error_help(node.span, "range", message, help);
             return None;
         }
         Some(duration)

@@ -45,6 +45,9 @@ pub enum Action {
     TellModel(Line),
     /// Ask the model to say something in particular.
     Say(Request),
+    /// Ask the model to say something beside the response that runs, outside of the conversation, and report
+    /// [`AsideStarted`](crate::call::Event::AsideStarted).
+    SayAside(Request),
     /// Ask the model to go on.
     AskForResponse,
 
@@ -56,7 +59,7 @@ pub enum Action {
         arguments: Map<String, Value>,
     },
     /// Give up what [`Self::RunTool`] began; nothing more is to be reported of it.
-    StopTool(ToolCallId),
+    StopTool(ToolCallId, Stop),
 
     /// Close the phone's socket and keep the model's: the phone is sent elsewhere, and may come back with
     /// [`Returned`](crate::call::Event::Returned).
@@ -66,6 +69,15 @@ pub enum Action {
     Note(Note),
     /// The call is over. Nothing follows.
     End(EndReason),
+}
+
+/// Why a tool is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It took longer than it may.
+    Timeout,
+    /// The caller spoke, or the call ends.
+    Unwanted,
 }
 
 /// Where a parked phone is sent.
@@ -116,6 +128,8 @@ pub enum Request {
     Filler,
     /// How things stand, after tools were called again and again and nothing was said.
     Standing,
+    /// That a tool of the host's took too long, and is not waited for.
+    GivenUp,
     /// Goodbye, because of this.
     Goodbye(EndReason),
 }

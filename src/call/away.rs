@@ -107,7 +107,9 @@ impl Call {
         let keys = arguments.get("digits").and_then(Value::as_str).unwrap_or_default();
         let count = keys.chars().count();
         if !(1..=MAX_KEYS).contains(&count) || !keys.chars().all(|key| "0123456789*#w".contains(key)) {
-            let output = "`digits` has to be 1 to 32 of 0 to 9, *, # and w (a wait of half a second).";
+            let output = format!(
+                "`digits` has to be 1 to {MAX_KEYS} of 0 to 9, *, # and w (a wait of half a second)."
+            );
             return self.answer(id, output, out);
         }
         self.leaving = Some(Leaving {
@@ -166,6 +168,7 @@ impl Call {
             return;
         }
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.stage == Stage::Said) else { return };
+        self.stop_aside(out);
         self.playback.disconnected();
         self.last_from_caller = None;
         self.digits.clear();

@@ -21,6 +21,8 @@ pub enum Event {
     /// The model is configured.
     ModelReady,
     ResponseStarted(ResponseId),
+    /// What [`SayAside`](crate::call::Action::SayAside) asked for begins, beside whatever else runs.
+    AsideStarted(ResponseId),
     /// The model works on a response; there is nothing to hear of it yet.
     ModelWorking,
     ModelAudio {
@@ -112,6 +114,8 @@ pub enum Outcome {
 pub enum Fault {
     /// Our last request for a response was refused: another one was running.
     RequestRefused,
+    /// What was to be said beside a response was refused.
+    AsideRefused,
     /// Some request was refused because a response was running; whose, is not said.
     ResponseAlreadyActive,
     /// Anything else: counted, and that is all.
@@ -156,4 +160,15 @@ pub enum NotTaken {
     Busy,
     /// The number could not be reached at all.
     Failed,
+}
+
+impl NotTaken {
+    /// For a line in the log.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
 }

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod action;
+mod aside;
 mod away;
 mod consent;
 mod end;
@@ -26,7 +27,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Truncation, TurnsBy};
+pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Stop, Truncation, TurnsBy};
 pub use end::EndReason;
 pub use event::{Event, Fault, Loss, NotTaken, Outcome, Return, Who};
 pub use greeting::turns_at_start;
@@ -36,6 +37,7 @@ pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
 use crate::audio::Chunk;
 use crate::id::ItemId;
+use aside::Asides;
 use away::{Leaving, Parked};
 use consent::Consent;
 use end::Ending;
@@ -76,6 +78,7 @@ pub struct Call {
     greeting: Greeting,
     playback: Playback,
     responses: Responses,
+    asides: Asides,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
     early: VecDeque<Chunk>,
@@ -142,6 +145,7 @@ impl Call {
             greeting,
             playback: Playback::default(),
             responses: Responses::default(),
+            asides: Asides::default(),
             speaking: None,
             early: VecDeque::new(),
             early_bytes: 0,
@@ -186,6 +190,7 @@ impl Call {
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
             Event::ModelReady => self.model_ready(out),
             Event::ResponseStarted(response) => self.response_started(response, now, out),
+            Event::AsideStarted(response) => self.aside_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);
             }
@@ -378,7 +383,7 @@ impl Call {
         }
         self.playback.presume(now);
         self.open_if_due();
-        for spoken in self.playback.forget_heard(self.responses.active()) {
+        for spoken in self.playback.forget_heard([self.responses.active(), self.asides.running()]) {
             if spoken.item.is_none() {
                 self.tell_greeting(1.0, out);
             }
@@ -390,7 +395,7 @@ impl Call {
             return;
         }
         self.leave_if_heard(now, out);
-        self.settle_tools();
+        self.settle_tools(out);
         if self.may_ask()
             && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
         {

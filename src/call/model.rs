@@ -49,6 +49,9 @@ impl Call {
         if chunk.bytes() == 0 {
             return;
         }
+        if self.asides.knows(&response) {
+            return self.aside_audio(response, item, chunk, now, out);
+        }
         if self.responses.is_news(&response) {
             self.response_started(response.clone(), now, out);
         }
@@ -61,16 +64,26 @@ impl Call {
             }
             return;
         }
-        if self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_AHEAD {
+        if self.must_drop() {
             return odd(Oddity::ModelAudioDropped, out);
         }
+        self.stop_aside(out);
         self.response_spoke = true;
         self.errands.rounds = 0;
         self.errands.speaks(&response);
         if self.responses.active() == Some(&response) && !self.responses.is_told_what_to_say() {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
-        let source = Source::Item { item, response };
+        self.put_out(Source::Item { item, response }, chunk, now, out);
+    }
+
+    /// Nobody is there to hear more of the model, or too much waits already.
+    pub(super) fn must_drop(&self) -> bool {
+        self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_AHEAD
+    }
+
+    /// The model's voice, on its way to the phone.
+    pub(super) fn put_out(&mut self, source: Source, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
         for chunk in chunk.pieces() {
             self.play(source.clone(), chunk, out);
         }
@@ -86,6 +99,9 @@ impl Call {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
+        if self.asides.knows(response) {
+            return self.aside_ended(response, outcome, now, out);
+        }
         if self.responses.is_news(response) {
             self.response_started(response.clone(), now, out);
         }
@@ -141,6 +157,7 @@ impl Call {
                 self.goodbye_is_unsaid();
                 self.announcement_is_unsaid();
             }
+            Fault::AsideRefused => self.asides.forget_asked(),
             Fault::ResponseAlreadyActive if self.responses.is_due() => self.responses.refused(),
             Fault::ResponseAlreadyActive | Fault::Other => {}
         }
@@ -184,7 +201,9 @@ impl Call {
         }
         // While audio plays, a silent model harms nobody.
         let nothing_plays_from = self.playback.presumed_over();
-        let patience = if self.response_spoke { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
+        // One that was given up does not think any more.
+        let soon = self.response_spoke || self.responses.is_active_discarded();
+        let patience = if soon { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
         let silent_from = self.last_from_model? + patience;
         Some(nothing_plays_from.map_or(silent_from, |over| over.max(silent_from)))
     }
@@ -258,6 +277,7 @@ impl Call {
         {
             out.push(Action::CancelResponse(response));
         }
+        self.stop_aside(out);
         for truncation in found.truncations {
             self.responses.cut(&truncation.item);
             self.truncate(truncation, out);

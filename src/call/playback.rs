@@ -45,8 +45,22 @@ pub enum Source {
         item: ItemId,
         response: ResponseId,
     },
+    /// What the model says outside of the conversation: nothing there can be truncated.
+    Aside {
+        item: ItemId,
+        response: ResponseId,
+    },
     /// A recorded greeting: no item of the model's.
     Clip,
+}
+
+impl Source {
+    fn response(&self) -> Option<&ResponseId> {
+        match self {
+            Source::Item { response, .. } | Source::Aside { response, .. } => Some(response),
+            Source::Clip => None,
+        }
+    }
 }
 
 /// What an interruption found.
@@ -190,7 +204,7 @@ impl Playback {
                 Source::Item { item, .. } if cut => found
                     .truncations
                     .push(Truncation { item: item.clone(), audio_end_ms: millis(share.heard) }),
-                Source::Item { .. } => {}
+                Source::Item { .. } | Source::Aside { .. } => {}
                 Source::Clip => found.clip_share = Some(share.heard as f64 / share.total.max(1) as f64),
             }
             found.spoken.extend(share.spoken(share.heard < share.total));
@@ -218,23 +232,17 @@ impl Playback {
         self.least_round_trip = None;
     }
 
-    /// Forgets items that were heard to their end; those of the `active` response may still grow.
-    pub fn forget_heard(&mut self, active: Option<&ResponseId>) -> Vec<Spoken> {
+    /// Forgets items that were heard to their end; those of the `running` responses may still grow.
+    pub fn forget_heard(&mut self, running: [Option<&ResponseId>; 2]) -> Vec<Spoken> {
         let over = self.settled;
-        let done = |segment: &Segment| {
-            segment.to <= over
-                && !matches!(&segment.source, Source::Item { response, .. } if Some(response) == active)
-        };
+        let grows = |source: &Source| source.response().is_some_and(|of| running.contains(&Some(of)));
+        let done = |segment: &Segment| segment.to <= over && !grows(&segment.source);
         if !self.segments.front().is_some_and(done) {
             return Vec::new();
         }
         let spoken = self.shares(over).into_iter().filter(|share| share.to <= over);
-        let spoken: Vec<Spoken> = spoken
-            .filter(
-                |share| !matches!(share.source, Source::Item { response, .. } if Some(response) == active),
-            )
-            .filter_map(|share| share.spoken(false))
-            .collect();
+        let spoken: Vec<Spoken> =
+            spoken.filter(|share| !grows(share.source)).filter_map(|share| share.spoken(false)).collect();
         self.segments.retain(|segment| !done(segment));
         spoken
     }
@@ -338,7 +346,7 @@ impl Share<'_> {
     fn spoken(&self, interrupted: bool) -> Option<Spoken> {
         Some(Spoken {
             item: match self.source {
-                Source::Item { item, .. } => Some(item.clone()),
+                Source::Item { item, .. } | Source::Aside { item, .. } => Some(item.clone()),
                 Source::Clip => None,
             },
             began: self.began?,

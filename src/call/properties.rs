@@ -75,6 +75,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
             Event::ApprovalRequested { id, tool, arguments, response }
         }),
+        3 => (0..3u8).prop_map(|n| Event::AsideStarted(aside(n))),
+        3 => ((0..3u8), chunk()).prop_map(|(n, chunk)| {
+            let item = ItemId::from(format!("beside{n}").as_str());
+            Event::ModelAudio { response: aside(n), item, chunk }
+        }),
+        2 => ((0..3u8), Just(Outcome::Whole))
+            .prop_map(|(n, outcome)| Event::ResponseEnded { response: aside(n), outcome }),
+        1 => Just(Event::ModelFault(Fault::AsideRefused)),
         2 => back.prop_map(Event::Returned),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
         1 => Just(Event::ModelFault(Fault::RequestRefused)),
@@ -82,6 +90,11 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::CallerStalled),
         1 => Just(Event::StreamStarted),
     ]
+}
+
+/// A response beside the conversation, once it is announced as one.
+fn aside(n: u8) -> ResponseId {
+    ResponseId::from(format!("s{n}").as_str())
 }
 
 fn ending() -> impl Strategy<Value = Event> {
@@ -94,19 +107,51 @@ fn ending() -> impl Strategy<Value = Event> {
     ])
 }
 
+/// A response waits for a tool of its host for so long that the caller is told: too much has to come together for
+/// chance alone.
+fn bridge() -> impl Strategy<Value = Vec<Step>> {
+    let talks_over = proptest::option::of(Just(Step::Event(Event::SpeechStarted("u".into()))));
+    (0..50u8, 0..3u8, 0..4_000usize, 0..3usize, talks_over).prop_map(
+        |(n, beside, bytes, leave, talks_over)| {
+            let response = ResponseId::from(format!("b{n}").as_str());
+            let item = ItemId::from(format!("beside{beside}").as_str());
+            let chunk = Chunk::from_ulaw(&vec![0xFF; bytes]);
+            let hosted = Event::HostedStarted {
+                item: format!("b{n}").as_str().into(),
+                response: Some(response.clone()),
+            };
+            let mut steps = vec![
+                Step::Event(Event::StreamStarted),
+                Step::Event(Event::ModelReady),
+                Step::Event(Event::SpeechStopped),
+                Step::Event(Event::ResponseStarted(response)),
+                Step::Event(hosted),
+                Step::Pass(2_500),
+                Step::Event(Event::AsideStarted(aside(beside))),
+                Step::Event(Event::ModelAudio { response: aside(beside), item, chunk }),
+                Step::Leave(leave),
+            ];
+            steps.extend(talks_over);
+            steps
+        },
+    )
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => event().prop_map(Step::Event),
-        2 => (0..700u64).prop_map(Step::Pass),
-        1 => (0..20_000u64).prop_map(Step::Pass),
-        3 => (1..6usize).prop_map(Step::Leave),
+        12 => event().prop_map(|event| vec![Step::Event(event)]),
+        4 => (0..700u64).prop_map(|time| vec![Step::Pass(time)]),
+        2 => (0..20_000u64).prop_map(|time| vec![Step::Pass(time)]),
+        6 => (1..6usize).prop_map(|count| vec![Step::Leave(count)]),
+        1 => bridge(),
     ];
     (
         proptest::collection::vec(step, 0..150),
         proptest::option::of(ending()),
         proptest::collection::vec(event(), 0..5),
     )
-        .prop_map(|(mut steps, ending, late)| {
+        .prop_map(|(steps, ending, late)| {
+            let mut steps = steps.concat();
             steps.extend(ending.map(Step::Event));
             steps.extend(late.into_iter().map(Step::Event));
             steps
@@ -174,6 +219,12 @@ struct World {
     owner: BTreeMap<Piece, (ItemId, ResponseId)>,
     sent: BTreeMap<ItemId, u64>,
     dead: BTreeSet<ResponseId>,
+    /// Those beside the conversation, and the items that only they had.
+    asides: BTreeSet<ResponseId>,
+    beside: BTreeSet<ItemId>,
+    ordinary: BTreeSet<ItemId>,
+    /// Those of the conversation.
+    within: BTreeSet<ResponseId>,
     active: Option<ResponseId>,
     last_from_model: Option<Instant>,
     requested: BTreeSet<ToolCallId>,
@@ -210,11 +261,16 @@ impl World {
                 Action::ClearCaller => {
                     self.outbox.clear();
                     self.dead.extend(self.active.clone());
+                    self.dead.extend(self.asides.iter().cloned());
                 }
                 Action::CancelResponse(response) => {
                     self.dead.insert(response.clone());
                 }
                 Action::TruncateItem(cut) => {
+                    assert!(
+                        !self.beside.contains(&cut.item),
+                        "{cut:?}, which is no item of the conversation"
+                    );
                     let sent = self.sent.get(&cut.item).copied().unwrap_or_default();
                     assert!(cut.audio_end_ms * 8 <= sent, "{cut:?}, of which {sent} bytes were sent");
                 }
@@ -230,12 +286,13 @@ impl World {
                     assert!(self.ran.insert(id.clone()), "{id} runs twice");
                     self.running.insert(id.clone());
                 }
-                Action::StopTool(id) => assert!(self.running.remove(id), "{id} does not run"),
+                Action::StopTool(id, _) => assert!(self.running.remove(id), "{id} does not run"),
                 Action::AskForResponse | Action::Say(_) => {
                     assert!(self.active.is_none(), "asked for while {:?} runs", self.active);
                     assert!(!self.asked, "asked for twice");
                     self.asked = true;
                 }
+                Action::SayAside(_) => assert!(!self.asked, "another response is due"),
                 Action::Park(_) => self.parked = true,
                 Action::End(_) => self.over = true,
                 Action::MarkForCaller(_)
@@ -273,6 +330,26 @@ impl World {
     /// What the world knows by itself when `event` happens.
     fn before(&mut self, event: &Event, now: Instant) {
         self.forget(now);
+        match event {
+            Event::AsideStarted(response) if !self.within.contains(response) => {
+                self.asides.insert(response.clone());
+            }
+            Event::ModelAudio { response, item, .. } if self.asides.contains(response) => {
+                if !self.ordinary.contains(item) {
+                    self.beside.insert(item.clone());
+                }
+                return;
+            }
+            Event::ResponseEnded { response, .. } if self.asides.contains(response) => return,
+            Event::ModelAudio { response, item, .. } => {
+                self.within.insert(response.clone());
+                self.ordinary.insert(item.clone());
+            }
+            Event::ResponseEnded { response, .. } => {
+                self.within.insert(response.clone());
+            }
+            _ => {}
+        }
         if matches!(
             event,
             Event::ResponseStarted(_)
@@ -294,6 +371,7 @@ impl World {
                 self.asked = false;
             }
             // Where nobody told that it started.
+            Event::ModelFault(Fault::AsideRefused) => {}
             Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
             Event::ResponseEnded { response, .. } => {
                 self.asked = false;
@@ -325,6 +403,7 @@ fn reaches_the_phone(action: &Action) -> bool {
             | Action::HangUp
             | Action::AppendToModel(_)
             | Action::Say(_)
+            | Action::SayAside(_)
             | Action::AskForResponse
     )
 }
@@ -428,6 +507,7 @@ fn memory_is_bounded() {
         for event in [
             Event::Digit('1'),
             Event::ResponseStarted(id.clone()),
+            Event::AsideStarted(format!("s{n}").as_str().into()),
             Event::ModelAudio { response: id.clone(), item, chunk: chunk.clone() },
             Event::CallerAudio(chunk),
             Event::ToolRequested {

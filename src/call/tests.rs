@@ -14,6 +14,7 @@ use crate::id::{Mark, Piece, ResponseId};
 use crate::provider::Provider;
 use When::*;
 
+mod asides;
 mod away;
 mod consent;
 mod tools;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::action::{Action, Oddity, Request};
+use super::action::{Action, Oddity, Request, Stop};
 use super::end::EndReason;
 use super::event::Outcome;
 use super::turn::{Ask, remember};
@@ -46,6 +46,8 @@ pub(super) struct Errands {
     approvals_seen: VecDeque<ApprovalId>,
     /// Something was answered: a response is to follow.
     owed: bool,
+    /// A tool of the host's was given up, which nobody has told the model.
+    given_up: bool,
     /// How often in a row that was asked for, and nothing was said.
     pub rounds: u32,
     filler: Filler,
@@ -119,7 +121,7 @@ impl Errands {
     /// A response comes by itself that knows all that was answered.
     pub fn is_answered(&mut self) {
         if !self.is_busy() {
-            self.owed = false;
+            (self.owed, self.given_up) = (false, false);
         }
     }
 
@@ -208,7 +210,7 @@ impl Call {
             return; // The same request is told of twice: when it is whole, and when its response is.
         }
         remember(&mut self.errands.seen, id.clone(), 256);
-        if self.responses.is_news(response) {
+        if self.responses.is_news(response) && !self.asides.knows(response) {
             self.response_started(response.clone(), now, out);
         }
         let plan = self.plan.clone();
@@ -311,12 +313,13 @@ impl Call {
     /// Gives up the tools that are to be given up when the caller speaks.
     pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
         let why = "The caller spoke, so this was stopped. Whether it was done is not known.";
-        self.stop_tools(|_, tool| tool.rule.stop_on_interruption, why, out);
+        self.stop_tools(Stop::Unwanted, |_, tool| tool.rule.stop_on_interruption, why, out);
     }
 
     /// Gives up what the end of the call cuts off. Messages for the owner are still delivered.
     pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
-        self.stop_tools(|_, tool| !is_message_tool(tool), "The call is ending, so this was stopped.", out);
+        let why = "The call is ending, so this was stopped.";
+        self.stop_tools(Stop::Unwanted, |_, tool| !is_message_tool(tool), why, out);
         self.errands.hosted.clear();
     }
 
@@ -324,13 +327,14 @@ impl Call {
     pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
         for running in self.errands.running.drain(..) {
             if !is_message_tool(&self.plan.tools[running.tool]) {
-                out.push(Action::StopTool(running.id));
+                out.push(Action::StopTool(running.id, Stop::Unwanted));
             }
         }
     }
 
     fn stop_tools(
         &mut self,
+        stop: Stop,
         which: impl Fn(&Running, &Tool) -> bool,
         why: &'static str,
         out: &mut Vec<Action>,
@@ -339,7 +343,7 @@ impl Call {
         let stopped =
             self.errands.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
         for Running { id, .. } in stopped.collect::<Vec<_>>() {
-            out.push(Action::StopTool(id.clone()));
+            out.push(Action::StopTool(id.clone(), stop));
             self.answer(id, why, out);
         }
     }
@@ -416,15 +420,23 @@ impl Call {
         }
         let why = "It took too long, and nobody waits for it any more. Whether it was done is not known: tell the caller \
                    so, and do not do it again unless they ask for that.";
-        self.stop_tools(|running, _| late(running), why, out);
-        let known = self.errands.hosted.len();
-        self.errands.hosted.retain(|hosted| hosted.since + HOSTED_PATIENCE > now);
-        for _ in self.errands.hosted.len()..known {
-            odd(Oddity::ToolTimeout, out);
-            self.errands.owed = true;
-            self.last_from_model = Some(now);
-        }
+        self.stop_tools(Stop::Timeout, |running, _| late(running), why, out);
         let active = self.responses.active().cloned();
+        let late = |hosted: &mut Hosted| hosted.since + HOSTED_PATIENCE <= now;
+        let mut waited_for = false;
+        for hosted in self.errands.hosted.extract_if(.., late).collect::<Vec<_>>() {
+            self.last_from_model = Some(now);
+            self.errands.owed |= !hosted.spoken_of;
+            if !hosted.ended {
+                odd(Oddity::ToolTimeout, out);
+                self.errands.given_up = true;
+                waited_for |= hosted.response.is_some() && hosted.response == active;
+            }
+        }
+        if waited_for && active.as_ref().is_some_and(|response| !self.errands.is_hosting(response)) {
+            // It would wait for as long as its host does.
+            out.extend(self.responses.discard_active().map(Action::CancelResponse));
+        }
         let waits = |hosted: &Hosted| hosted.item.is_none() && hosted.look <= now;
         for hosted in self.errands.hosted.iter_mut().filter(|hosted| waits(hosted)) {
             hosted.look = now + BEGINS_BY_ITSELF;
@@ -442,27 +454,43 @@ impl Call {
     }
 
     /// What is to be asked for, as things stand after every event.
-    pub(super) fn settle_tools(&mut self) {
+    pub(super) fn settle_tools(&mut self, out: &mut Vec<Action>) {
         let busy = self.errands.is_busy();
         if !busy {
             self.errands.filler = Filler::None;
             self.responses.forget_filler();
+            self.asides.forget_asked();
         }
         if self.ending.is_some() {
             self.errands.owed = false; // Nothing is said after a goodbye.
             return;
         }
-        if self.leaving.is_some() || self.parked.is_some() || self.responses.active().is_some() {
+        if self.leaving.is_some() || self.parked.is_some() {
+            return;
+        }
+        let silence = self.speaking.is_none() && self.playback.is_quiet();
+        let ripe = self.errands.filler == Filler::Ripe && silence && self.may_ask();
+        if let Some(active) = self.responses.active() {
+            // Only one that waits for its host is silent so long and goes on.
+            if ripe && !self.responses.is_active_discarded() && self.errands.is_hosting(active) {
+                self.errands.filler = Filler::Asked;
+                self.say_aside(Request::Filler, out);
+            }
             return;
         }
         if self.errands.owed && !busy {
             self.errands.owed = false;
             self.errands.rounds += 1;
-            let too_often = self.errands.rounds > MOST_ROUNDS;
-            self.responses.want(if too_often { Ask::Say(Request::Standing) } else { Ask::Next });
+            let given_up = std::mem::take(&mut self.errands.given_up);
+            self.responses.want(if self.errands.rounds > MOST_ROUNDS {
+                Ask::Say(Request::Standing)
+            } else if given_up {
+                Ask::Say(Request::GivenUp)
+            } else {
+                Ask::Next
+            });
         }
-        let silence = self.speaking.is_none() && self.playback.is_quiet() && self.responses.is_idle();
-        if self.errands.filler == Filler::Ripe && silence && self.may_ask() {
+        if ripe && self.responses.is_idle() {
             self.errands.filler = Filler::Asked;
             self.responses.want(Ask::Say(Request::Filler));
         }

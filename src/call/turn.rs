@@ -89,7 +89,12 @@ impl Responses {
 
     /// Something of a response came whose start nobody told: a server may leave that out, or it was lost.
     pub fn is_news(&self, response: &ResponseId) -> bool {
-        self.active.is_none() && !self.is_discarded(response) && !self.over.contains(response)
+        self.active.is_none() && !self.knows(response)
+    }
+
+    /// Whether the response runs in the conversation, or did.
+    pub fn knows(&self, response: &ResponseId) -> bool {
+        self.active.as_ref() == Some(response) || self.is_discarded(response) || self.over.contains(response)
     }
 
     pub fn ended(&mut self, response: &ResponseId) {

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use super::{Failure, environment, look, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
-use crate::assistant::{self, Assistant, Checked, Facts, Roster};
+use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::turns_at_start;
 use crate::link::model::{LeftOut, session};
 use crate::phone::{Party, PhoneNumber};
-use crate::problem::{self, Problem};
+use crate::problem;
 use crate::serve;
 use crate::settings::{self, Settings, Sources};
 use crate::tool::Tools;
@@ -78,15 +78,6 @@ fn look_at(dir: Option<PathBuf>) -> Result<(String, Checked), Failure> {
     Ok((dir.display().to_string(), checked))
 }
 
-/// The folder's name, and its assistants with what is odd about them.
-fn read() -> Result<(String, Roster, Vec<Problem>), Failure> {
-    let (place, checked) = look_at(None)?;
-    match checked.roster {
-        Ok(roster) => Ok((place, roster, checked.warnings)),
-        Err(_) => Err(checked.problems().into()),
-    }
-}
-
 /// `switchboard who NUMBER`.
 pub fn who(number: &str) -> Result<(), Failure> {
     let called = Party::from_twilio(number);
@@ -97,7 +88,9 @@ pub fn who(number: &str) -> Result<(), Failure> {
             "`{number}` is not a phone number: {why}; write a plus, the country code and the number"
         )));
     }
-    let (place, roster, _) = read()?;
+    let (place, checked) = look_at(None)?;
+    let problems = checked.problems();
+    let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.find_party(&called) else {
         return Err(anyhow!(
             "nobody answers {number}: write it into `numbers` of one of the files in {place}, or \"*\" for \
@@ -113,14 +106,15 @@ pub fn who(number: &str) -> Result<(), Failure> {
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
 pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
-    let (place, roster, warnings) = read()?;
+    let (place, checked) = look_at(None)?;
+    let problems = checked.problems_for(name);
+    let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
         let help = problem::suggestion(name, names);
         return Err(anyhow!("there is no assistant `{}` in {place}: {help}", problem::shown(name)).into());
     };
-    let ours = format!("/{name}.y");
-    report(&warnings.into_iter().filter(|warning| warning.file.contains(&ours)).collect::<Vec<_>>());
+    report(&problems);
     let caller = from.unwrap_or(CALLER);
     let called = assistant.numbers().first().map_or(CALLER, PhoneNumber::expose);
     let facts = Facts {

@@ -64,6 +64,8 @@ pub struct ModelLink {
     pinged: Option<Instant>,
     /// How many responses were asked for: the last request's `event_id`.
     requests: u64,
+    /// How many of those beside the conversation.
+    asides: u64,
     /// Nothing can be sent any more; what the model sent before it closed may still be read.
     mute: bool,
     /// What of its configuration had to be left out.
@@ -140,6 +142,7 @@ impl ModelLink {
             last_heard: now(),
             pinged: None,
             requests: 0,
+            asides: 0,
             mute: false,
             left_out,
             gone: false,
@@ -211,7 +214,15 @@ impl ModelLink {
     pub fn say(&mut self, request: &Request) {
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
         // Whoever waits for a tool is told so, and no other tool is begun for that.
-        self.request(Some(&instructions), matches!(request, Request::Filler | Request::Standing));
+        let without_tools = matches!(request, Request::Filler | Request::Standing | Request::GivenUp);
+        self.request(Some(&instructions), without_tools);
+    }
+
+    /// The same, outside of the conversation.
+    pub fn say_aside(&mut self, request: &Request) {
+        self.asides += 1;
+        let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
+        self.send(realtime::aside(&last_aside(self.asides), &instructions));
     }
 
     pub fn ask(&mut self) {
@@ -264,6 +275,9 @@ impl ModelLink {
         tracing::debug!(error = described(error), "The model complains");
         match error.code.as_deref() {
             Some(code) if is_final(code) => Event::ModelLost(Loss::Refused),
+            _ if error.event.as_deref() == Some(&last_aside(self.asides)) => {
+                Event::ModelFault(Fault::AsideRefused)
+            }
             Some("conversation_already_has_active_response") => {
                 let ours = error.event.as_deref() == Some(&last_request(self.requests));
                 Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
@@ -332,7 +346,10 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response } => {
+            Incoming::ResponseCreated { response, aside: true } => {
+                Event::AsideStarted(ResponseId::from(&*response))
+            }
+            Incoming::ResponseCreated { response, aside: false } => {
                 let response = ResponseId::from(&*response);
                 self.began = Some(response.clone());
                 Event::ResponseStarted(response)
@@ -446,6 +463,12 @@ fn wording(request: &Request) -> String {
              the language of the conversation, how things stand, and ask how to go on where that is not clear."
                 .to_owned()
         }
+        Request::GivenUp => {
+            "What you began for the caller took too long, and nobody waits for it any more; whether it was done is \
+             not known. Tell the caller so in one or two short sentences, in the language of the conversation, and \
+             ask how to go on where that is not clear."
+                .to_owned()
+        }
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",
@@ -461,6 +484,11 @@ fn wording(request: &Request) -> String {
 /// The `event_id` of our n-th request for a response.
 fn last_request(number: u64) -> String {
     format!("ask{number}")
+}
+
+/// The `event_id` of our n-th request for an aside.
+fn last_aside(number: u64) -> String {
+    format!("aside{number}")
 }
 
 /// Codes after which no other try helps: access or credit is missing.

@@ -30,6 +30,7 @@ use crate::call::EndReason;
 use crate::command::{self, Failure};
 use crate::observe::journal::Happening;
 use crate::phone::Party;
+use crate::problem::Problem;
 use crate::provider::{Auth, Provider};
 use crate::secret::Secret;
 use crate::serve::{self, Serve};
@@ -82,13 +83,20 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let settings = Settings::read(sources)?;
     let (part, recording) = part(options.caller.as_deref())?;
-    let choose = |providers: &[Arc<Provider>]| -> Result<Choice, Failure> {
-        let (roster, _) = command::folder(&settings.assistants_dir, &sources.environment, providers)?;
+    let choose = |providers: &[Arc<Provider>]| -> Result<(Choice, Vec<Problem>), Failure> {
+        let checked = command::look(&settings.assistants_dir, &sources.environment, providers)?;
         let (name, to, from) = (&options.assistant, &options.to, &options.from);
-        Ok(choose::choose(&roster, name.as_deref(), to.as_deref(), from.as_deref())?)
+        let Ok(roster) = &checked.roster else {
+            let told = name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));
+            return Err(told.into());
+        };
+        let choice = choose::choose(roster, name.as_deref(), to.as_deref(), from.as_deref())?;
+        let odd = checked.problems_for(choice.assistant.name());
+        Ok((choice, odd))
     };
     let mut providers = settings.providers();
-    let mut choice = choose(&providers)?;
+    let (mut choice, odd) = choose(&providers)?;
+    command::report(&odd);
     let mut model = None;
     if options.live {
         live(choice.assistant.provider())?;
@@ -99,7 +107,7 @@ pub async fn run(
             *provider = Arc::new(started.provider.clone());
         }
         model = Some(started);
-        choice = choose(&providers)?;
+        choice = choose(&providers)?.0;
     }
     let plan = plan(&choice)?;
     let files = Files::prepare(&options.out)?;

@@ -4,7 +4,7 @@
 //! result.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -13,8 +13,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
 use super::House;
-use crate::assistant::plan::{Errand, Tool, Work, missing};
-use crate::call::Event;
+use crate::assistant::plan::{Errand, Tool, Work, unfit};
+use crate::call::{Event, Stop};
 use crate::id::ToolCallId;
 use crate::link::now;
 use crate::observe::metrics;
@@ -33,9 +33,16 @@ pub(super) struct Errands {
     house: Arc<House>,
     client: Client,
     tasks: JoinSet<()>,
-    running: HashMap<ToolCallId, AbortHandle>,
+    running: HashMap<ToolCallId, Running>,
     news_tx: mpsc::Sender<Event>,
     news: mpsc::Receiver<Event>,
+}
+
+/// A task that can be given up.
+struct Running {
+    task: AbortHandle,
+    /// Why it was.
+    stopped: Arc<OnceLock<Stop>>,
 }
 
 impl Errands {
@@ -59,16 +66,23 @@ impl Errands {
         };
         let lasts = matches!(**errand, Errand::TakeMessage(_));
         // A service judges its arguments; nobody else looks at a message before it is promised.
-        if lasts && let Some(sentence) = missing(parameters, &arguments) {
+        if lasts && let Some(sentence) = unfit(parameters, &arguments) {
             return Err(Event::ToolFinished { id, output: sentence.into() });
         }
         // Those that are done leave here.
         while self.tasks.try_join_next().is_some() {}
-        self.running.retain(|_, task| !task.is_finished());
+        self.running.retain(|_, running| !running.task.is_finished());
         if self.running.len() >= MAX_AT_ONCE {
             return Err(Event::ToolFinished { id, output: TOO_MANY.to_owned().into() });
         }
-        let run = Run { tool: name.clone(), place: place(errand), began: now(), outcome: "stopped" };
+        let stopped = Arc::new(OnceLock::new());
+        let run = Run {
+            tool: name.clone(),
+            place: place(errand),
+            began: now(),
+            outcome: None,
+            stopped: stopped.clone(),
+        };
         let (house, client, news) = (self.house.clone(), self.client.clone(), self.news_tx.clone());
         let (errand, call_id) = (errand.clone(), id.clone());
         let task = async move {
@@ -78,7 +92,7 @@ impl Errands {
                 let _ = news.try_send(Event::ToolWorking(call_id.clone()));
             };
             let done = house.tools.run(&errand, arguments, &client, working).await;
-            run.outcome = done.failed.unwrap_or("ok");
+            run.outcome = Some(done.failed.unwrap_or("ok"));
             drop(run);
             // Where nobody listens any more, the call is over.
             let _ = news.send(Event::ToolFinished { id: call_id, output: done.output }).await;
@@ -88,15 +102,17 @@ impl Errands {
             // The caller may hang up on their last word: the message is taken down all the same.
             self.house.lasting.spawn(task);
         } else {
-            self.running.insert(id, self.tasks.spawn(task));
+            self.running.insert(id, Running { task: self.tasks.spawn(task), stopped });
         }
         Ok(())
     }
 
     /// Gives one up. What it tells in this very moment comes late.
-    pub fn stop(&mut self, id: &ToolCallId) {
-        if let Some(task) = self.running.remove(id) {
-            task.abort();
+    pub fn stop(&mut self, id: &ToolCallId, why: Stop) {
+        if let Some(running) = self.running.remove(id) {
+            // Before the end, which reads it. Nobody else sets it.
+            let _ = running.stopped.set(why);
+            running.task.abort();
         }
     }
 
@@ -119,15 +135,21 @@ struct Run {
     /// The MCP server's name, or the kind of errand.
     place: String,
     began: Instant,
-    outcome: &'static str,
+    /// `None` until it has ended by itself.
+    outcome: Option<&'static str>,
+    stopped: Arc<OnceLock<Stop>>,
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
         let time = now() - self.began;
         let ms = time.as_millis() as u64;
-        tracing::info!(tool = self.tool, at = self.place, ms, outcome = self.outcome, "Tool ended");
-        metrics::tool(self.outcome, time);
+        let outcome = self.outcome.unwrap_or(match self.stopped.get() {
+            Some(Stop::Timeout) => "timeout",
+            Some(Stop::Unwanted) | None => "stopped",
+        });
+        tracing::info!(tool = self.tool, at = self.place, ms, outcome, "Tool ended");
+        metrics::tool(outcome, time);
     }
 }
 

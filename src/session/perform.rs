@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::assistant::plan::{Plan, Work};
-use crate::call::{Action, Away, Call, EndReason, Event, Loss, Note, Oddity, Tally};
+use crate::call::{Action, Away, Call, EndReason, Event, Loss, Note, Oddity, Return, Tally};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
@@ -199,6 +199,9 @@ impl Session {
             }
             self.count_all(model);
         };
+        if reason == EndReason::AssistantTransferred {
+            tracing::info!("Call transferred");
+        }
         let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
         if let Some(line) = phone.let_go() {
@@ -211,6 +214,12 @@ impl Session {
 
     /// The phone has another ticket: from here on what is decided is decided for that one.
     fn expect_back(&mut self, way: Way) -> Phone {
+        let dialled = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
+        match way.how {
+            Return::NotTaken(why) if dialled => tracing::info!(why = why.code(), "Nobody took the call"),
+            Return::NotTaken(why) => tracing::info!(why = why.code(), "Keys not pressed"),
+            Return::KeysPressed => tracing::info!("Keys pressed"),
+        }
         self.house.registry.ended(&self.nonce);
         self.nonce = way.nonce;
         self.decision = way.decision.clone();
@@ -325,10 +334,11 @@ impl Session {
                     let plan = self.plan.clone();
                     follow.extend(self.errands.run(id, plan.tools.get(tool), arguments).err());
                 }
-                Action::StopTool(id) => self.errands.stop(&id),
+                Action::StopTool(id, why) => self.errands.stop(&id, why),
                 Action::Park(away) => self.park(&away, phone),
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
+                Action::SayAside(request) => model.with(|link| link.say_aside(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),
             }
         }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use super::*;
 use crate::assistant::Folder;
 use crate::assistant::plan::Nothing;
+use crate::call::Stop;
 use crate::phone::Party;
 use crate::provider::Provider;
 use crate::wire::twilio::webhook::Form;
@@ -295,7 +296,7 @@ async fn an_errand_that_is_given_up_says_nothing_and_ends() {
         let (mut socket, _) = hanging.accept().await.unwrap();
         assert!(socket.read(&mut [0; 64]).await.unwrap() > 0, "{how}: it asks");
         if how == "stopped" {
-            errands.stop(&"one".into());
+            errands.stop(&"one".into(), Stop::Unwanted);
         } else {
             drop(std::mem::replace(&mut errands, Errands::new(house(), client())));
         }
@@ -321,7 +322,7 @@ async fn a_call_runs_a_bounded_number_of_errands() {
     }
     let refused = errands.run("more".into(), Some(&hangs), serde_json::Map::new()).unwrap_err();
     assert!(matches!(refused, Event::ToolFinished { .. }), "the model is told");
-    errands.stop(&"0".into());
+    errands.stop(&"0".into(), Stop::Timeout);
     assert!(errands.run("more".into(), Some(&hangs), serde_json::Map::new()).is_ok(), "there is room again");
     assert!(errands.run("none".into(), None, serde_json::Map::new()).is_err(), "no such tool");
 }

@@ -19,7 +19,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Errand, Listed, Server, ServerUse, Supply};
+use crate::assistant::plan::{Errand, Listed, Server, ServerUse, Supply, unfit};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
@@ -120,7 +120,12 @@ impl Tools {
         working: impl Fn() + Send,
     ) -> Done {
         match errand {
-            Errand::Mcp { server, tool, fixed } => {
+            Errand::Mcp { server, tool, fixed, parameters } => {
+                if let Some(sentence) =
+                    parameters.as_ref().and_then(|parameters| unfit(parameters, &arguments))
+                {
+                    return Done::failed("bad_arguments", sentence);
+                }
                 self.mcp.call(server, tool, fixed, arguments, working).await
             }
             Errand::Http(call) => self.web.run(call, &arguments).await,

@@ -62,10 +62,7 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
     let wrong = |message: &str, help: &str| {
         (format!("this is not valid YAML: {message}"), Some(help.to_owned()).filter(|help| !help.is_empty()))
     };
-    if let Some((before, _)) = line.split_once("${")
-        && before.contains(['[', '{'])
-        && !before.contains(['"', '\''])
-    {
+    if substitutes_in_braces(line) {
         return wrong("`${…}` cannot stand within [ ] or { } without quotes", "put ${…} in quotes here");
     }
     if has("unknown anchor") || has("anchor or alias") {
@@ -136,6 +133,22 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> (String, Opt
         _ => &problem::masked(said),
     };
     wrong(message, &cause(said, line, above))
+}
+
+/// Whether a `${` stands without quotes behind a bracket or a brace.
+fn substitutes_in_braces(line: &str) -> bool {
+    let (mut quote, mut open, mut before) = (None, false, ' ');
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(opened), _) if c == opened => quote = None,
+            (None, '{') if before == '$' && open => return true,
+            (None, '[' | '{') if before != '$' => open = true,
+            _ => {}
+        }
+        before = c;
+    }
+    false
 }
 
 /// Why a line does not fit, by the looks of it.

@@ -1,14 +1,14 @@
 //! Tools in real calls: what the model is sent, in which order, what the caller hears, and what the log does not hold.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchboard::call::{EndReason, Note, Oddity};
 use switchboard::simulate::model::{
-    HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
+    ClientEvent, HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
 };
 
 use crate::service::{Does, Service};
-use crate::town::{Town, finished, speech};
+use crate::town::{Town, finished, logged, metrics, speech};
 
 fn quick(replies: Vec<Reply>) -> ModelOptions {
     let script = Script { replies, ..Script::default() };
@@ -114,6 +114,8 @@ async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
     let ended = town.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
     assert_eq!(count(&ended.notes, Oddity::ToolTimeout), 1);
+    assert!(logged(&["Tool ended", "outcome=\"timeout\""]), "the log says that it took too long");
+    assert!(metrics().contains("switchboard_tool_seconds_count{outcome=\"timeout\"}"), "{}", metrics());
     let session = town.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let fillers =
@@ -188,6 +190,74 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_T
         assert_eq!(tool["require_approval"], "never");
         town.quit().await;
     }
+}
+
+const HOSTED: &str = r#"
+numbers: ["+15550100001"]
+instructions: You answer the phone.
+greeting: { first: caller }
+call_control: { end_call: true }
+mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider } }
+"#;
+
+/// A model whose host keeps the response open while it runs the tool, for so many seconds.
+fn open_while_hosted(seconds: u64) -> ModelOptions {
+    let call = HostedCall::new("crm", "find", "{}", "Example Dental").taking(Duration::from_secs(seconds));
+    let reply = Reply::default().and_hosted(call).then(Reply::say("I found it."));
+    let servers = vec![HostedServer::new("crm", &["find"])];
+    let hosting = Hosting { servers, within_response: true, ..Hosting::default() };
+    ModelOptions { hosting, burst: 1.2, ..quick(vec![reply, goodbye()]) }
+}
+
+/// The request for what is said beside the conversation.
+fn aside(session: &SessionLog) -> Option<Instant> {
+    let beside = |event: &&ClientEvent| event.event["response"]["conversation"] == "none";
+    session.events.iter().find(beside).map(|event| event.at)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_hosted_tool_is_bridged_though_its_response_stays_open() {
+    let town = Town::open(HOSTED, open_while_hosted(5)).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_for_stream(1).await);
+    turn(&phone).await;
+    assert!(phone.control().wait_for_reply(Duration::from_millis(400)).await, "what was found is told");
+    phone.say(speech(600));
+    finished(phone).await.assert_clean();
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    let said: Vec<&str> = session.items.iter().map(|item| item.line.as_str()).collect();
+    assert_eq!(said, ["One moment, let me check that.", "I found it.", "You are welcome. Goodbye."]);
+    let asked_beside = aside(&session).expect("it is asked for outside of the conversation");
+    assert!(asked_beside < session.hosted[0].ended.unwrap(), "while the tool runs");
+    assert_eq!(asked(&session), 2, "that, and what follows the tool");
+    assert!(session.responses.iter().all(|response| response.status == "completed"));
+    town.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_beside_the_conversation_is_stopped_by_the_caller() {
+    let mut town = Town::open(HOSTED, open_while_hosted(15)).await;
+    let phone = town.dial(town.phone());
+    assert!(phone.wait_for_stream(1).await);
+    phone.say(speech(600));
+    assert!(phone.wait_until_playing_for(Duration::from_millis(300)).await, "it is told to wait");
+    phone.say(speech(600));
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.streams[0].clears.len(), 1);
+    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    let session = town.session();
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    assert_eq!(session.truncations, [], "it is no item of the conversation");
+    let stopped: Vec<&str> = session.responses.iter().map(|response| response.status.as_str()).collect();
+    assert_eq!(
+        stopped,
+        ["cancelled", "cancelled", "completed"],
+        "the one that waited, and what was said beside it"
+    );
+    assert_eq!(session.of_kind("response.cancel").count(), 1, "the host stops its own");
+    town.quit().await;
 }
 
 /// Fifty calls at once wait for a tool that never answers: each hears the sentence before it whole, and nothing goes

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -229,6 +229,14 @@ pub fn metrics() -> String {
     METRICS.get().and_then(Option::as_ref).expect("something counts").render()
 }
 
+/// Whether one line of the log, of any level, holds all these words.
+pub fn logged(words: &[&str]) -> bool {
+    LINES.lock().unwrap().iter().any(|line| words.iter().all(|word| line.contains(word)))
+}
+
+/// Every line so far.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 /// One recorder counts for the whole process, whichever test comes first.
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -251,6 +259,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
         let mut text = Text(event.metadata().target().to_owned());
         event.record(&mut text);
         judge(&text.0);
+        LINES.lock().unwrap().push(text.0);
     }
 
     fn on_new_span(

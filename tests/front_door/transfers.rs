@@ -6,7 +6,7 @@ use switchboard::call::EndReason;
 use switchboard::simulate::caller::{CallEnd, DialOutcome, PhoneEvent, PhoneHandle, PhoneOptions};
 use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
 
-use crate::town::{Town, finished, http, speech};
+use crate::town::{Town, finished, http, logged, speech};
 
 const FILE: &str = r#"
 numbers: ["+15550100001"]
@@ -86,6 +86,10 @@ async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
         assert_eq!(sessions.len(), 1, "the model's session is the same");
         assert!(sessions[0].errors.is_empty(), "{:?}", sessions[0].errors);
         assert!(told(&sessions[0]).contains(told_so), "{status}: {}", told(&sessions[0]));
+        assert!(
+            logged(&["Nobody took the call", &format!("why={:?}", status.replace('-', "_"))]),
+            "{status}"
+        );
         town.quit().await;
     }
 }
@@ -100,6 +104,7 @@ async fn a_transfer_that_is_taken_ends_the_call() {
     assert_eq!((record.streams.len(), &record.end), (1, &CallEnd::HungUp));
     assert_eq!(record.streams[0].bytes_played, record.streams[0].bytes_received, "what was said was heard");
     assert_eq!(town.ended().await.reason, EndReason::AssistantTransferred);
+    assert!(logged(&["Call transferred"]));
     let closed = |sessions: &[SessionLog]| sessions[0].closed.is_some();
     assert!(town.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
     town.quit().await;
@@ -131,6 +136,7 @@ async fn keys_are_pressed_and_the_conversation_goes_on() {
     assert_eq!(record.pressed.iter().map(|pressed| pressed.digits.as_str()).collect::<Vec<_>>(), ["1w2#"]);
     assert_eq!(record.streams.len(), 2);
     assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert!(logged(&["Keys pressed"]));
     assert!(told(&town.session()).contains("pressed"), "{}", told(&town.session()));
     town.quit().await;
 }

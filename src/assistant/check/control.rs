@@ -1,5 +1,6 @@
 //! What the assistant may do with the call itself: `call_control`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::assistant::plan::{Mailbox, Target};
 use crate::assistant::prompt;
 use crate::assistant::toolbox::{Control, Messages, Person};
 use crate::assistant::written::Fields;
-use crate::problem;
+use crate::problem::{self, Span};
 use crate::secret::Secret;
 use crate::yaml::{Kind, Node};
 
@@ -20,6 +21,8 @@ use crate::yaml::{Kind, Node};
 const RING: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(120);
 /// How long it rings where the file says nothing.
 const DEFAULT_RING: Duration = Duration::from_secs(25);
+/// The shortest key that Standard Webhooks allows to sign with, in bytes.
+const SHORTEST_KEY: usize = 24;
 /// What is asked for in a message where the file says nothing.
 const FIELDS: [&str; 2] = ["name", "message"];
 
@@ -83,7 +86,11 @@ impl<'a> Check<'a> {
             let message = "`take_message` does not say where messages go";
             w.error_help(node.span, "message.where", message, format!("write {example}"));
         }
-        let url = map.take("url").and_then(|node| Some((node, self.address(node, "url")?)));
+        let url = map.take("url");
+        if let Some(node) = url {
+            self.literal_within("url", node);
+        }
+        let url = url.and_then(|node| Some((node, self.address(node, "url")?)));
         let secret = map.take("secret");
         if let Some(secret) = secret {
             self.literal("secret", secret);
@@ -95,18 +102,7 @@ impl<'a> Check<'a> {
                     "`take_message` has no `secret`: whoever gets a message could not know that it is yours";
                 w.error_help(node.span, "message.secret", message, "write secret: \"${MESSAGES_SECRET}\"");
             }
-            (_, Some((node, key))) => {
-                let bytes = key.strip_prefix("whsec_").map(|key| BASE64_STANDARD.decode(key));
-                if bytes.is_some_and(|bytes| bytes.is_err()) {
-                    let message = "what follows `whsec_` in `secret` is not base64";
-                    w.error_help(
-                        node.span,
-                        "message.secret",
-                        message,
-                        "copy the secret whole, as it was given",
-                    );
-                }
-            }
+            (_, Some((node, key))) => self.signing_secret(node, key),
             _ => {}
         }
         let description = map.take("description").and_then(|node| w.text(node, "description"));
@@ -126,15 +122,48 @@ impl<'a> Check<'a> {
         })
     }
 
+    /// What signs messages: whoever gets them verifies with the same, as Standard Webhooks has it.
+    fn signing_secret(&self, node: &Node, secret: &str) {
+        let w = self.written;
+        let error = |message, help| w.error_help(node.span, "message.secret", message, help);
+        let warning = |message, help| w.warning(node.span, "message.secret", message, help);
+        let make = "make one: echo \"whsec_$(openssl rand -base64 32)\"";
+        match secret.strip_prefix("whsec_").map(|key| BASE64_STANDARD.decode(key)) {
+            None if secret.is_empty() => error("`secret` is empty, so it signs nothing", make),
+            None => warning(
+                "`secret` does not start with `whsec_`, as Standard Webhooks has it: most receivers read it \
+                 differently, and refuse the messages",
+                make,
+            ),
+            Some(Err(_)) => {
+                error(
+                    "what follows `whsec_` in `secret` is not base64",
+                    "copy the secret whole, as it was given",
+                );
+            }
+            Some(Ok(key)) if key.is_empty() => error("nothing follows `whsec_` in `secret`", make),
+            Some(Ok(key)) if key.len() < SHORTEST_KEY => {
+                warning("`secret` is too short to be safe: Standard Webhooks asks for 24 bytes", make);
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+
     /// A list of names, or each with a JSON Schema of its value.
     fn message_fields(&self, node: &'a Node) -> Map<String, Value> {
         let w = self.written;
         let mut fields = Map::new();
         let Kind::Map(_) = &node.kind else {
-            for item in w.list(node, "fields").into_iter().filter(|item| !item.is_null()) {
-                if let Some(name) = w.text(item, "fields") {
-                    fields.insert(name.trim().to_owned(), json!({ "type": "string" }));
+            let mut first: BTreeMap<String, Span> = BTreeMap::new();
+            for (item, name) in self.names(node, "fields", "[name, message]") {
+                if let Some(earlier) = first.get(&name) {
+                    let message = format!("`{}` is listed twice", problem::shown(&name));
+                    let problem = w.source.error(item.span, "message.fields", message).help("take one out");
+                    w.note(problem.also(&w.source, *earlier, "first listed here"));
+                    continue;
                 }
+                fields.insert(name.clone(), json!({ "type": "string" }));
+                first.insert(name, item.span);
             }
             return fields;
         };

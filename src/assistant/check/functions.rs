@@ -51,10 +51,12 @@ impl<'a> Check<'a> {
                 let help = "say in a sentence what it does, and when to use it: the model reads it";
                 w.error_help(key.span, "function.description", message, help);
             }
-            let parameters = self.parameters(&map);
+            let (parameters, sound) = self.parameters(&map);
             let goes_to = match (map.take("mcp"), map.take("http")) {
                 (Some(node), None) => self.function_of_server(node, servers),
-                (None, Some(node)) => self.function_over_http(node, parameters.as_ref(), examiner, &mut room),
+                (None, Some(node)) => {
+                    self.function_over_http(node, parameters.as_ref(), sound, examiner, &mut room)
+                }
                 _ => {
                     let name = problem::shown(&key.name);
                     let message = format!("the function `{name}` must say where a call of it goes, once");
@@ -64,6 +66,13 @@ impl<'a> Check<'a> {
                 }
             };
             let rule: ToolRule = self.rule(&map);
+            let base = match &goes_to {
+                GoesTo::Mcp { server, tool, .. } => {
+                    servers.iter().find(|there| there.name == *server).map(|server| server.rule_of(tool))
+                }
+                GoesTo::Http(_) | GoesTo::Off(_) => None,
+            };
+            self.filler(&map, &rule, rule.over(base.unwrap_or_default()).timeout);
             map.finish();
             functions.push(Function {
                 name: key.name.clone(),
@@ -76,12 +85,12 @@ impl<'a> Check<'a> {
         functions
     }
 
-    /// A JSON Schema of an object.
-    fn parameters(&self, map: &Fields<'a>) -> Option<Map<String, Value>> {
+    /// A JSON Schema of an object, and whether all arguments that it requires are in it.
+    fn parameters(&self, map: &Fields<'a>) -> (Option<Map<String, Value>>, bool) {
         let w = self.written;
-        let node = map.take("parameters")?;
+        let Some(node) = map.take("parameters") else { return (None, true) };
         let example = "parameters: { type: object, properties: { title: { type: string } } }";
-        let schema = w.map(node, "parameters", example)?;
+        let Some(schema) = w.map(node, "parameters", example) else { return (None, true) };
         let entries: BTreeMap<&str, &Node> =
             schema.all().map(|(key, node)| (key.name.as_str(), node)).collect();
         let kind = entries.get("type");
@@ -90,11 +99,12 @@ impl<'a> Check<'a> {
             let message = "`parameters` is a JSON Schema whose `type` is `object`";
             w.error_help(span, "function.parameters", message, format!("write {example}"));
         }
-        let mut names = None;
+        let (mut names, mut sound) = (Vec::new(), true);
         if let Some(node) = entries.get("properties") {
             let arguments = w.map(node, "properties", "properties: { title: { type: string } }");
+            sound = arguments.is_some();
             for (name, node) in arguments.iter().flat_map(|arguments| arguments.all()) {
-                names.get_or_insert_with(Vec::new).push(name.name.as_str());
+                names.push(name.name.as_str());
                 if !matches!(node.kind, Kind::Map(_)) {
                     let name = problem::shown(&name.name);
                     let message =
@@ -108,19 +118,34 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        for node in entries.get("required").into_iter().flat_map(|node| w.list(node, "required")) {
+        // They may stand in a schema within, or in one that is referred to.
+        let elsewhere = entries.keys().any(|key| matches!(*key, "allOf" | "anyOf" | "oneOf" | "$ref"));
+        let required = entries.get("required").filter(|_| sound);
+        if let Some(node) = required.filter(|node| !matches!(node.kind, Kind::Seq(_) | Kind::Map(_))) {
+            let message = format!("`required` must be a list, and this is {}", node.what());
+            w.error_help(node.span, "type.list", message, "write required: [title]");
+        }
+        for node in required.into_iter().flat_map(|node| w.list(node, "required")) {
             let Some(name) = w.text(node, "required") else { continue };
-            if names.as_ref().is_some_and(|names| !names.contains(&name.as_str())) {
-                let message =
-                    format!("`required` names `{}`, which is not in `properties`", problem::shown(&name));
-                let help = problem::suggestion(&name, names.clone().unwrap_or_default());
-                w.error_help(node.span, "function.parameters", message, help);
+            if names.contains(&name.as_str()) {
+                continue;
             }
+            sound = false;
+            if elsewhere {
+                continue;
+            }
+            let shown = problem::shown(&name);
+            let message = format!("`required` names `{shown}`, which is not in `properties`");
+            let help = match names.is_empty() {
+                true => format!("write properties: {{ {shown}: {{ type: string }} }}"),
+                false => problem::suggestion(&name, names.iter().copied()),
+            };
+            w.error_help(node.span, "function.parameters", message, help);
         }
         self.types_within(node);
         match prompt::json(node) {
-            Value::Object(schema) => Some(schema),
-            _ => None,
+            Value::Object(schema) => (Some(schema), sound),
+            _ => (None, sound),
         }
     }
 
@@ -133,7 +158,10 @@ impl<'a> Check<'a> {
         let named = |name: &'static str| {
             let value = map.take(name);
             if value.is_none() {
-                w.error(node.span, "function.where", format!("`mcp` does not name the `{name}`"));
+                let message = format!("`mcp` does not name the `{name}`");
+                let known = servers.first().map_or("todoist", |server| server.name.as_str());
+                let help = format!("write mcp: {{ server: {known}, tool: add-tasks }} or the like");
+                w.error_help(node.span, "function.where", message, help);
             }
             Some((value?, w.text(value?, name)?.trim().to_owned()))
         };
@@ -151,7 +179,10 @@ impl<'a> Check<'a> {
             }
             None => {
                 let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                let help = problem::suggestion(&server, servers.iter().map(|server| server.name.as_str()));
+                let help = match servers {
+                    [] => format!("write mcp: {{ {shown}: {{ url: … }} }} at the top of the file as well"),
+                    _ => problem::suggestion(&server, servers.iter().map(|server| server.name.as_str())),
+                };
                 w.error_help(node.span, "function.server", format!("there is no `{shown}` in `mcp`"), help);
             }
         }
@@ -162,6 +193,7 @@ impl<'a> Check<'a> {
         &self,
         node: &'a Node,
         parameters: Option<&Map<String, Value>>,
+        arguments_known: bool,
         examiner: &Examiner,
         room: &mut usize,
     ) -> GoesTo {
@@ -173,7 +205,11 @@ impl<'a> Check<'a> {
         let method = map.take("method").and_then(|node| w.one_of(node, "method", &methods)).unwrap_or("POST");
         let url = map.take("url");
         if !map.has("url") {
-            w.error(node.span, "function.where", "`http` does not name the `url`");
+            let message = "`http` does not name the `url`";
+            w.error_help(node.span, "function.where", message, format!("write {example}"));
+        }
+        if let Some(node) = url {
+            self.literal_within("url", node);
         }
         let text = url.and_then(|node| Some((node, w.text(node, "url")?)));
         let fixed_host = text.as_ref().is_none_or(|(node, text)| self.host_is_written(node, text));
@@ -226,7 +262,7 @@ impl<'a> Check<'a> {
             templates.truncate(*room);
         }
         *room -= templates.len();
-        let mut sound = fixed_host;
+        let mut sound = fixed_host && arguments_known;
         for (node, template) in &templates {
             let Some(scalar) = node.scalar() else { continue };
             for problem in examiner.check_request(template, &Place::of(&w.source, self.text, node, scalar)) {

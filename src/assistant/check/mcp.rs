@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +15,7 @@ use crate::assistant::written::{Fields, Written};
 use crate::problem::{self, Span};
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::{Key, Kind, Node, secrets};
 
 /// Servers in one file.
 const MOST: usize = 64;
@@ -121,6 +122,9 @@ impl<'a> Check<'a> {
             let message = "a server has a `url` or a `command`, not both";
             w.error_help(command.span, "mcp.where", message, "take one of the two out");
         }
+        if let Some(node) = url {
+            self.literal_within("url", node);
+        }
         let address = url.and_then(|node| self.address(node, "url").map(|url| (node, url)));
         if let (Some((node, url)), Via::Provider) = (&address, via)
             && (url.scheme() != "https" || near(url))
@@ -150,13 +154,10 @@ impl<'a> Check<'a> {
             self.literal(&name.name, node);
         }
         let login = self.login(map, url.is_some());
+        self.elsewhere(map);
         let approval = self.approval(map);
         let general = self.patience(map);
-        let allow = map.take("allow").map(|node| self.names(node, "allow"));
-        let tools = self.tools(map, via);
-        if let Some(allow) = &allow {
-            self.unused(key, map, allow, &approval, unused);
-        }
+        let allow = map.take("allow").map(|node| self.tool_names(node, "allow"));
         let plain = Rule::default();
         let rule = Rule {
             ask_first: false,
@@ -164,6 +165,14 @@ impl<'a> Check<'a> {
             filler_after: general.filler_after.unwrap_or(plain.filler_after),
             stop_on_interruption: general.stop_on_interruption.unwrap_or(plain.stop_on_interruption),
         };
+        match via {
+            Via::Runtime => self.filler(map, &general, rule.timeout),
+            Via::Provider => self.patience_of_host(map),
+        }
+        let tools = self.tools(map, via, rule.timeout);
+        if let Some(allow) = &allow {
+            self.unused(key, map, allow, &approval, unused);
+        }
         let instructions =
             map.take("instructions").and_then(|node| self.template(node, "instructions", texts));
         let home = match (via, address, program) {
@@ -176,7 +185,6 @@ impl<'a> Check<'a> {
                 Home::Runtime(Arc::new(Server { name: key.name.clone(), reach }))
             }
             (Via::Provider, Some((_, url)), _) => {
-                self.patience_of_host(map);
                 let ask_first = self.asked_of_host(key, &approval, &tools, allow.as_deref());
                 let (authorization, headers) = login.of_host();
                 let (label, url, allowed) = (key.name.clone(), url.into(), allow.clone());
@@ -201,18 +209,27 @@ impl<'a> Check<'a> {
         if parts.first().is_some_and(|first| first.is_null()) {
             return None;
         }
+        let arguments = parts.iter().skip(1).filter_map(|part| Some((*part, part.scalar()?)));
+        let mut before = None;
+        for (node, scalar) in arguments {
+            match before.and_then(|option| secrets::literal_after(option, scalar)) {
+                Some(name) => self.secret_within("command", &name, node),
+                None => self.literal_within("command", node),
+            }
+            before = Some(scalar.text());
+        }
         let parts = parts.into_iter().filter(|part| !part.is_null());
         Some(parts.filter_map(|part| w.text(part, "command")).collect())
     }
 
     /// Names of tools.
-    fn names(&self, node: &'a Node, name: &str) -> Vec<String> {
-        let items = self.written.list(node, name).into_iter().filter(|item| !item.is_null());
-        items.filter_map(|item| self.written.text(item, name)).map(|name| name.trim().to_owned()).collect()
+    fn tool_names(&self, node: &'a Node, name: &str) -> Vec<String> {
+        let names = self.names(node, name, "[add-tasks, find-tasks]");
+        names.into_iter().map(|(_, name)| name).collect()
     }
 
     /// Rules for single tools.
-    fn tools(&self, map: &Fields<'a>, via: Via) -> BTreeMap<String, ToolRule> {
+    fn tools(&self, map: &Fields<'a>, via: Via, timeout: Duration) -> BTreeMap<String, ToolRule> {
         let w = self.written;
         let mut tools = BTreeMap::new();
         let example = "tools: { add-task: { approval: always } }";
@@ -227,6 +244,8 @@ impl<'a> Check<'a> {
                     w.error_help(node.span, "mcp.via", message, "write `via: runtime`, or leave it out");
                 }
                 self.patience_of_host(&options);
+            } else {
+                self.filler(&options, &rule, rule.timeout.unwrap_or(timeout));
             }
             options.finish();
             tools.insert(tool.name.clone(), rule);
@@ -258,12 +277,41 @@ impl<'a> Check<'a> {
     fn approval(&self, map: &Fields<'a>) -> AskFirst {
         let Some(node) = map.take("approval") else { return AskFirst::Never };
         if let Kind::Seq(_) = &node.kind {
-            return AskFirst::Of(self.names(node, "approval"));
+            return AskFirst::Of(self.tool_names(node, "approval"));
         }
-        let words = [("never", false), ("always", true)];
-        match self.written.one_of(node, "approval", &words) {
+        if let Kind::Map(_) = &node.kind {
+            let message = "`approval` must be `never`, `always` or a list of tools, and this is a map";
+            let help = "write approval: [add-tasks, find-tasks]";
+            self.written.error_help(node.span, "word", message, help);
+            return AskFirst::Always;
+        }
+        match self.asked_first(node) {
             Some(false) => AskFirst::Never,
             Some(true) | None => AskFirst::Always,
+        }
+    }
+
+    /// Warns of what belongs to a `command` beside a `url`, and the other way round. A server that has both, one of
+    /// them empty, may need either.
+    fn elsewhere(&self, map: &Fields<'a>) {
+        let (names, message, help): (&[&'static str], _, _) = match (map.has("url"), map.has("command")) {
+            (true, false) => (
+                &["env"],
+                "has no effect with a `url`: no program is started",
+                "leave it out; what a server wants to know goes into `headers`",
+            ),
+            (false, true) => (
+                &["token", "user", "password", "headers"],
+                "has no effect with a `command`: there is nothing to log in to",
+                "leave it out; what the program wants to know goes into `env`",
+            ),
+            _ => return,
+        };
+        for name in names {
+            let nothing = |node: &&Node| matches!(&node.kind, Kind::Map(entries) if entries.is_empty());
+            if let Some(node) = map.take(name).filter(|node| !nothing(node)) {
+                self.written.warning(node.span, "mcp.no_effect", format!("`{name}` {message}"), help);
+            }
         }
     }
 
@@ -329,6 +377,11 @@ impl<'a> Check<'a> {
             };
             if name != "user" {
                 self.literal(name, node);
+            }
+            if scalar.text().trim().is_empty() {
+                let message = format!("`{name}` is a text with nothing in it");
+                w.error_help(node.span, "mcp.credentials", message, "leave it out");
+                continue;
             }
             if scalar.text().trim().chars().any(char::is_control) {
                 let message = format!("`{name}` holds a line break");

@@ -37,8 +37,8 @@ const KNOWN: [&str; 25] = [
 pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
     let owners = |name: &str| matches!(name, "headers" | "env");
     let mut hidden = match root {
-        Some(_) => secrets::lines(text, false, &secrets::named),
-        None => secrets::lines(text, true, &|name| secrets::named(name) || owners(name)),
+        Some(_) => secrets::lines(text, root, &secrets::named),
+        None => secrets::lines(text, None, &|name| secrets::named(name) || owners(name)),
     };
     if let Some(root) = root {
         secrets::values(root, false, &|name| secrets::named(name) || owners(name), &mut hidden);
@@ -95,6 +95,43 @@ mod tests {
         ] {
             let mut source = Source::new("a.yaml", line);
             hide(&mut source, line, None);
+            let span = Span { start: 0, len: 1, line: 1, column: 1 };
+            let plain = problem::plain(&[source.error(span, "x", "y")]);
+            assert!(plain.contains(&format!("1 | {shown}\n")), "{line}: {plain}");
+        }
+    }
+
+    #[test]
+    fn of_a_line_in_braces_only_the_secrets_are_starred() {
+        for (line, shown) in [
+            (
+                "mcp: { a: { token: hunter2, url: x, password: 'it''s', via: y } }",
+                "mcp: { a: { token: *******, url: x, password: *******, via: y } }",
+            ),
+            ("a: [{ token: hunter2 }, { key: \"a\\\"b\" }] ", "a: [{ token: ******* }, { key: ****** }] "),
+            (
+                "a: { token: \"${TOKEN}\", url: \"${URL:-x}\", key: \"${KEY:-hunter2}\", b: c }",
+                "a: { token: \"${TOKEN}\", url: \"${URL:-x}\", key: *****************, b: c }",
+            ),
+            (
+                "a: { url: \"https://x/?key=hunter2&b=c\", b: \"?token=${T}&key=hunter2\", c: d }",
+                "a: { url: \"https://x/?key=***********\", b: \"?token=${T}&key=*******\", c: d }",
+            ),
+            // Whatever may still belong to it.
+            ("a: { token: hunter2, hunter3, b: c }", "a: { token: ******** ******** ** * *"),
+            ("a: { token: hunter2 } # hunter3: x", "a: { token: ******* * * ******** *"),
+            ("a: { token: [hunter2, hunter3], b: c }", "a: { token: ********* ********* ** * *"),
+            ("a: { token: !!str hunter2, b: c }", "a: { token: ***** ******** ** * *"),
+            ("a: { token: &t hunter2, b: c }", "a: { token: ** ******** ** * *"),
+            ("a: { token: \"a\\\\\", b: c }", "a: { token: ****** ** * *"),
+            ("token: hunter2, b} c", "token: ******** ** *"),
+            ("# token: hunter2, b: c", "# token: ******** ** *"),
+        ] {
+            let file = crate::yaml::SourceFile::new("a.yaml", line);
+            let document = crate::yaml::read(&file, &std::collections::BTreeMap::new());
+            assert!(document.root.is_some(), "{line}: {:?}", document.problems);
+            let mut source = Source::new("a.yaml", line);
+            hide(&mut source, line, document.root.as_ref());
             let span = Span { start: 0, len: 1, line: 1, column: 1 };
             let plain = problem::plain(&[source.error(span, "x", "y")]);
             assert!(plain.contains(&format!("1 | {shown}\n")), "{line}: {plain}");

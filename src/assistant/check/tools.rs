@@ -8,7 +8,7 @@ use url::{Host, Url};
 use super::{Check, Text};
 use crate::assistant::prompt;
 use crate::assistant::toolbox::{ToolRule, Toolbox};
-use crate::assistant::written::Fields;
+use crate::assistant::written::{Fields, spell};
 use crate::problem;
 use crate::provider::Provider;
 use crate::secret::Secret;
@@ -18,6 +18,8 @@ use crate::yaml::{Key, Kind, Node, Scalar, secrets};
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// After how long the caller is told to wait.
 const FILLER: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+/// What to do with a secret that stands in the file.
+const OUT_OF_THE_FILE: &str = "put it into the environment, and write \"${NAME}\" with its name there";
 
 impl<'a> Check<'a> {
     pub(super) fn toolbox(
@@ -37,31 +39,96 @@ impl<'a> Check<'a> {
 
     /// `approval: never` or `always`, `timeout`, `filler_after` and `stop_on_interruption`.
     pub(super) fn rule(&self, map: &Fields<'a>) -> ToolRule {
-        let w = self.written;
-        let words = [("never", false), ("always", true)];
-        let ask_first = map.take("approval").and_then(|node| w.one_of(node, "approval", &words));
+        let ask_first = map.take("approval").and_then(|node| self.asked_first(node));
         ToolRule { ask_first, ..self.patience(map) }
     }
 
     /// The same without `approval`.
     pub(super) fn patience(&self, map: &Fields<'a>) -> ToolRule {
         let w = self.written;
-        let rule = ToolRule {
+        ToolRule {
             timeout: map.take("timeout").and_then(|node| w.duration(node, "timeout", TIMEOUT)),
             filler_after: map.take("filler_after").and_then(|node| w.duration(node, "filler_after", FILLER)),
             stop_on_interruption: map
                 .take("stop_on_interruption")
                 .and_then(|node| w.bool(node, "stop_on_interruption")),
             ..ToolRule::default()
+        }
+    }
+
+    /// `never` or `always`, as a flag.
+    pub(super) fn asked_first(&self, node: &Node) -> Option<bool> {
+        let w = self.written;
+        let words = [("never", false), ("always", true)];
+        let help = match node.scalar().map(|scalar| scalar.text().trim()) {
+            None => "write approval: always; a list of tools stands in a server's own `approval`",
+            Some("true" | "True" | "yes" | "on") => "write approval: always",
+            Some("false" | "False" | "no" | "off") => "write approval: never",
+            Some(_) => return w.one_of(node, "approval", &words),
         };
-        if let (Some(filler), Some(timeout), Some(node)) =
-            (rule.filler_after, rule.timeout, map.take("filler_after"))
+        let found = match node.scalar() {
+            Some(scalar) => format!("; `{}` is not", scalar.shown()),
+            None => format!(", and this is {}", node.what()),
+        };
+        let message = format!("`approval` must be `never` or `always`{found}");
+        w.error_help(node.span, "word", message, help);
+        None
+    }
+
+    /// Warns of a `filler_after` that never comes, where a tool may take `timeout` at most.
+    pub(super) fn filler(&self, map: &Fields<'a>, rule: &ToolRule, timeout: Duration) {
+        if let (Some(filler), Some(node)) = (rule.filler_after, map.take("filler_after"))
             && filler >= timeout
         {
-            let message = "`filler_after` is not shorter than `timeout`, so nothing is ever said";
-            w.warning(node.span, "tool.filler", message, "make it shorter, or leave it out");
+            let limit = spell(timeout);
+            let message =
+                format!("`filler_after` is not shorter than `timeout` ({limit}), so nothing is ever said");
+            self.written.warning(node.span, "tool.filler", message, "make it shorter, or leave it out");
         }
-        rule
+    }
+
+    /// A list of names, or one name; each with its place.
+    pub(super) fn names(&self, node: &'a Node, name: &str, example: &str) -> Vec<(&'a Node, String)> {
+        let w = self.written;
+        let mut names = Vec::new();
+        for item in w.list(node, name).into_iter().filter(|item| !item.is_null()) {
+            let scalar = item.scalar().filter(|scalar| scalar.bool().is_none() && scalar.number().is_none());
+            if scalar.is_none() {
+                let message = format!("`{name}` is a list of names, and this is {}", item.what());
+                let help = match item.scalar().and_then(Scalar::bool).filter(|_| name == "allow") {
+                    Some(true) => format!("leave it out to allow all tools, or write allow: {example}"),
+                    Some(false) => "write allow: [] to allow none".to_owned(),
+                    None if item.scalar().is_some() => {
+                        format!("write {name}: {example}; a name that looks like this needs quotes")
+                    }
+                    None => format!("write {name}: {example}"),
+                };
+                w.error_help(item.span, "type.names", message, help);
+                continue;
+            }
+            let Some(text) = w.text(item, name) else { continue };
+            let text = text.trim();
+            // In place of a list, a name of a tool with a space is two.
+            let several =
+                text.contains(',') || (name == "allow" && std::ptr::eq(item, node) && text.contains(' '));
+            let shown = scalar.map(Scalar::shown).unwrap_or_default();
+            let (message, help) = match text {
+                "" => (format!("a name in `{name}` is empty"), "take it out".to_owned()),
+                "*" if name == "allow" => {
+                    ("`*` is no name of a tool".to_owned(), "leave `allow` out to allow all tools".to_owned())
+                }
+                _ if several => (
+                    format!("`{shown}` is no name"),
+                    format!("write several names as a list: {name}: {example}"),
+                ),
+                _ => {
+                    names.push((item, text.to_owned()));
+                    continue;
+                }
+            };
+            w.error_help(item.span, "type.names", message, help);
+        }
+        names
     }
 
     /// Arguments that the owner gives: those that hold something.
@@ -143,12 +210,22 @@ impl<'a> Check<'a> {
 
     /// Warns where a value that is a secret by its name stands in the file.
     pub(super) fn literal(&self, name: &str, node: &Node) {
-        let stands = |scalar: &Scalar| !scalar.expanded() && !scalar.text().contains("{{");
-        if secrets::named(name) && node.scalar().is_some_and(stands) {
+        if secrets::named(name) && node.scalar().is_some_and(secrets::literal) {
             let message = format!("`{}` is a secret, and stands in the file", problem::shown(name));
-            let help = "put it into the environment, and write \"${NAME}\" with its name there";
-            self.written.warning(node.span, "secret.literal", message, help);
+            self.written.warning(node.span, "secret.literal", message, OUT_OF_THE_FILE);
         }
+    }
+
+    /// Warns where a secret stands in the query of an address, or in an argument of a program.
+    pub(super) fn literal_within(&self, name: &str, node: &Node) {
+        if let Some(secret) = node.scalar().and_then(secrets::literal_within) {
+            self.secret_within(name, &secret, node);
+        }
+    }
+
+    pub(super) fn secret_within(&self, name: &str, secret: &str, node: &Node) {
+        let message = format!("`{}` in `{name}` is a secret, and stands in the file", problem::shown(secret));
+        self.written.warning(node.span, "secret.literal", message, OUT_OF_THE_FILE);
     }
 
     /// The entries of a map under names that the model will read.

@@ -1,6 +1,7 @@
 //! The types in a JSON Schema of the owner's. A host that does not know one refuses the whole configuration of a call.
 
 use super::Check;
+use crate::assistant::fit::{Within, within};
 use crate::problem;
 use crate::yaml::{Kind, Node};
 
@@ -24,27 +25,12 @@ impl Check<'_> {
     pub(super) fn types_within(&self, schema: &Node) {
         let Kind::Map(entries) = &schema.kind else { return };
         for (key, node) in entries {
-            match (key.name.as_str(), &node.kind) {
-                (
-                    "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions",
-                    Kind::Map(names),
-                ) => {
-                    names.iter().for_each(|(_, node)| self.types(node));
-                }
-                ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Kind::Seq(items)) => {
+            match (within(&key.name), &node.kind) {
+                (Within::Names, Kind::Map(names)) => names.iter().for_each(|(_, node)| self.types(node)),
+                (Within::Schema | Within::Schemas, Kind::Seq(items)) => {
                     items.iter().for_each(|item| self.types(item));
                 }
-                (
-                    "items"
-                    | "additionalProperties"
-                    | "not"
-                    | "contains"
-                    | "propertyNames"
-                    | "if"
-                    | "then"
-                    | "else",
-                    Kind::Map(_),
-                ) => self.types(node),
+                (Within::Schema, Kind::Map(_)) => self.types(node),
                 _ => {}
             }
         }

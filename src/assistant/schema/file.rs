@@ -99,7 +99,7 @@ pub struct Assistant {
     on_failure: Option<OnFailure>,
     /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice. The model gets the
     /// tools that a server had listed when the phone rang; one that cannot be reached then has none in that call.
-    #[schemars(extend("x-key" = ["NAME", "todoist"], "x-default" = "none"))]
+    #[schemars(extend("x-key" = ["NAME", "todoist"], "x-default" = "none", "propertyNames" = tool_name()))]
     #[schemars(example = json!({ "todoist": {
         "url": "${TODOIST_MCP_URL:-}",
         "token": "${TODOIST_MCP_TOKEN:-}",
@@ -109,7 +109,7 @@ pub struct Assistant {
     mcp: Option<BTreeMap<String, Option<Mcp>>>,
     /// Functions that the model may call, each under a name of your choice: what it is told about them, and
     /// where a call of one goes (`mcp` or `http`).
-    #[schemars(extend("x-key" = ["NAME", "book-table"], "x-default" = "none"))]
+    #[schemars(extend("x-key" = ["NAME", "book-table"], "x-default" = "none", "propertyNames" = tool_name()))]
     #[schemars(example = json!({ "book-table": {
         "description": "Books a table. Ask for the day, the time and the number of guests first.",
         "parameters": { "type": "object", "properties": { "guests": { "type": "integer" } } },
@@ -228,7 +228,7 @@ struct CallControl {
     /// The people it may put the caller through to, each under a name of your choice: a phone number, or a map
     /// with more. The assistant says whom it calls, their phone rings, and if nobody answers it goes on with the
     /// conversation.
-    #[schemars(extend("x-key" = ["NAME", "reception"], "x-default" = "nobody"))]
+    #[schemars(extend("x-key" = ["NAME", "reception"], "x-default" = "nobody", "propertyNames" = tool_name()))]
     #[schemars(example = json!({ "reception": "+15550100011" }))]
     transfer_to: Option<BTreeMap<String, Option<Person>>>,
     /// Whether the assistant may press keys, for a machine at the other end that asks for them.
@@ -292,8 +292,9 @@ struct TakeMessage {
     #[schemars(extend("x-default" = "none: write it"))]
     #[schemars(example = &"https://hooks.example.com/messages")]
     url: Option<Text>,
-    /// What signs each message, as Standard Webhooks has it (`whsec_…`), so that you know that it is yours. Keep it
-    /// out of the file.
+    /// What signs each message, as Standard Webhooks has it, so that you know that it is yours: `whsec_` and the
+    /// base64 of 24 random bytes or more. `echo "whsec_$(openssl rand -base64 32)"` makes one. Keep it out of the
+    /// file.
     #[schemars(extend("x-default" = "none: write it"))]
     #[schemars(example = &"${MESSAGES_SECRET}")]
     secret: Option<Text>,
@@ -360,7 +361,7 @@ struct OnFailure {
 
 /// A tool server: where it is, how to log in, and what the model may do with it.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("not" = url_and_command()))]
 struct Mcp {
     /// The server's address. Where it is empty, the server is off: `"${TODOIST_MCP_URL:-}"` turns it on for
     /// whoever sets the variable.
@@ -371,7 +372,7 @@ struct Mcp {
     #[schemars(extend("x-default" = "none"))]
     #[schemars(example = ["npx", "-y", "@example/todoist-mcp"])]
     command: Option<Texts>,
-    /// Environment variables for the program of `command`.
+    /// Environment variables for the program of `command`. With a `url` they have no effect.
     #[schemars(extend("x-type" = "a map from names to texts", "x-default" = "none"))]
     #[schemars(example = json!({ "TODOIST_API_KEY": "${TODOIST_API_KEY:-}" }))]
     env: Option<BTreeMap<String, Option<Text>>>,
@@ -402,7 +403,7 @@ struct Mcp {
     /// `functions` use the server. A function needs no entry here.
     #[schemars(extend("x-default" = "all tools of the server"))]
     #[schemars(example = ["add-tasks", "find-tasks"])]
-    allow: Option<Texts>,
+    allow: Option<Names>,
     /// Whether the caller is asked aloud and must agree before a tool runs: never, always, or for the tools that
     /// are listed.
     #[schemars(extend("default" = "never"))]

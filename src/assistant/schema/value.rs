@@ -40,6 +40,7 @@ values! {
     Text = text("a text");
     Template = text("a text, with names in `{{ … }}`");
     Texts = list("a list of texts, or one", text("a text"));
+    Names = list("a list of names, or one", json_schema!({ "type": "string", "minLength": 1 }));
     Flag = typed("`true` or `false`", json!({ "type": "boolean" }));
     Phone = phone();
     Numbers = numbers();
@@ -165,18 +166,35 @@ fn list(what: &str, item: Schema) -> Schema {
 }
 
 fn approvals() -> Schema {
-    let tools = json!({ "type": "array", "items": { "type": "string" } });
+    let tools = json!({ "type": "array", "items": { "type": "string", "minLength": 1 } });
     let word = json!({ "enum": ["never", "always"] });
     json_schema!({ "anyOf": [word, tools, expansion()], "x-type": "a word, or a list of the names of tools" })
 }
 
 fn message_fields() -> Schema {
     let field = json!({ "type": ["object", "null"] });
-    let mut schema = list("a list of names, or a map from names to JSON Schemas", text("a text"));
+    let name = json_schema!({ "type": "string", "minLength": 1 });
+    let mut schema = list("a list of names, or a map from names to JSON Schemas", name);
     if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices[0]["uniqueItems"] = json!(true);
         choices.push(json!({ "type": "object", "additionalProperties": field }));
     }
     schema
+}
+
+/// A name that the model will read.
+pub fn tool_name() -> Value {
+    json!({ "pattern": "^[A-Za-z0-9_-]{1,64}$" })
+}
+
+/// A server with two places. What comes from the environment may be empty, and is then not there.
+pub fn url_and_command() -> Value {
+    let written = json!({ "type": "string", "minLength": 1, "not": { "pattern": EXPANSION } });
+    let list = json!({ "type": "array", "prefixItems": [written], "minItems": 1 });
+    json!({
+        "required": ["url", "command"],
+        "properties": { "url": written, "command": { "anyOf": [written, list] } },
+    })
 }
 
 fn codes() -> Schema {

@@ -167,6 +167,7 @@ fn fetched() -> Tool {
             server: Arc::new(server),
             tool: "search".to_owned(),
             fixed: serde_json::Map::new(),
+            parameters: None,
         })),
     }
 }

@@ -39,6 +39,8 @@ pub enum Incoming<'a> {
     SpeechStopped,
     ResponseCreated {
         response: Cow<'a, str>,
+        /// It was asked for with [`aside`], and is no part of the conversation.
+        aside: bool,
     },
     AudioDelta {
         response: Cow<'a, str>,
@@ -182,7 +184,9 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "input_audio_buffer.speech_stopped" => Incoming::SpeechStopped,
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
-            Incoming::ResponseCreated { response: response.id.0 }
+            let metadata: RawMetadata<'_> = read(response.metadata).unwrap_or_default();
+            let aside = text(metadata.purpose).as_deref() == Some(ASIDE);
+            Incoming::ResponseCreated { response: response.id.0, aside }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.added" => match item(raw.item) {
@@ -315,6 +319,15 @@ struct RawResponse<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// What a request for a response said of itself, and its response says again.
+#[derive(Deserialize, Default)]
+struct RawMetadata<'a> {
+    #[serde(borrow, default)]
+    purpose: Option<&'a RawValue>,
 }
 
 /// An item of the conversation: what all kinds carry, so that none is read twice.
@@ -565,6 +578,17 @@ pub fn response_create(
         request["response"]["tool_choice"] = json!("none");
     }
     request.to_string()
+}
+
+/// The `purpose` of an aside.
+const ASIDE: &str = "aside";
+
+/// Asks for a response outside of the conversation, which may run beside the one that is active there; it calls no
+/// tools. An error that answers it names `event`.
+pub fn aside(event: &str, instructions: &str) -> String {
+    let response = json!({"conversation": "none", "instructions": instructions, "tool_choice": "none",
+        "metadata": {"purpose": ASIDE}});
+    json!({"type": "response.create", "event_id": event, "response": response}).to_string()
 }
 
 #[cfg(test)]

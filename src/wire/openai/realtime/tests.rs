@@ -60,6 +60,7 @@ fn our_events_are_those_of_the_reference() {
         response_create("c9", None, None, false),
         response_create("c10", Some("Say \"hi\"."), None, false),
         response_create("c11", Some("Say \"hi\"."), None, true),
+        aside("c12", "Say \"wait\"."),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),
     ];

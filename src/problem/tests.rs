@@ -1,0 +1,107 @@
+use super::*;
+
+#[test]
+fn a_problem_points_at_its_place() {
+    let source = Source::new("a.yaml", "one: 1\nvoice: nova\nnumbers: [\"+15550100001\"]\n");
+    let span = Span { start: 14, len: 4, line: 2, column: 8 };
+    let problem = source.error(span, "voice.unknown", "there is no voice `nova`").help("try `marin`");
+    assert_eq!(
+        plain(std::slice::from_ref(&problem)),
+        "a.yaml:2:8: error: there is no voice `nova`\n  2 | voice: nova\n    |        ^^^^\n  \
+         help: try `marin`\n"
+    );
+    let drawn = pretty(&[problem]);
+    assert!(drawn.contains("voice: nova") && drawn.contains("a.yaml"), "{drawn}");
+    assert!(!drawn.contains("15550100001"), "{drawn}");
+}
+
+#[test]
+fn a_line_of_any_length_can_be_shown() {
+    let text = format!("a: {}zebra\n", "x ".repeat(40_000));
+    let source = Source::new("a.yaml", &text);
+    let span = Span { start: 80_003, len: 5, line: 1, column: 80_004 };
+    let drawn = pretty(&[source.error(span, "x", "no zebra")]);
+    let space = " ".repeat(116);
+    assert_eq!(
+        drawn,
+        format!(
+            "a.yaml:1:80004: error: no zebra\n  1 | …{}zebra\n    | {space}^^^^^\n\n",
+            "x ".repeat(58)[1..].to_owned()
+        )
+    );
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_place_is_shown() {
+    let shown = |before: usize, after: usize| {
+        let text = format!("{}zebra{}\n", "é".repeat(before), "y".repeat(after));
+        let span = Span { start: 2 * before, len: 5, line: 1, column: before + 1 };
+        let plain = plain(&[Source::new("a.yaml", &text).error(span, "x", "y")]);
+        let lines: Vec<String> = plain.lines().skip(1).map(|line| line.chars().skip(6).collect()).collect();
+        let (line, pointer) = (lines[0].clone(), lines[1].clone());
+        let at = pointer.chars().take_while(|c| *c == ' ').count();
+        let under: String = line.chars().skip(at).take(pointer.chars().count() - at).collect();
+        assert_eq!(under, "zebra", "{plain}");
+        (line.chars().count(), line.starts_with('…'), line.ends_with('…'))
+    };
+    assert_eq!(shown(100, 55), (160, false, false));
+    assert_eq!(shown(10, 300), (121, false, true));
+    assert_eq!(shown(300, 300), (122, true, true));
+    assert_eq!(shown(300, 10), (121, true, false));
+    assert_eq!(shown(300, 0), (121, true, false));
+}
+
+#[test]
+fn numbers_are_starred_in_place() {
+    assert_eq!(star_digits("x +15550100001 y"), "x +1555*****01 y");
+    assert_eq!(star_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
+    assert_eq!(star_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
+    assert_eq!(star_digits("1 (555) 010-0001"), "1 (555) ***-**01");
+    assert_eq!(star_digits("12345678 - 1"), "123***78 - 1");
+    assert_eq!(star_digits("2026-12-24 18:30"), "2026-**-** 18:30");
+    assert_eq!(star_digits("port 5050"), "port 5050");
+    assert_eq!(shown("+15550100001"), "+1555*****01");
+    for (number, starred) in [
+        ("+1_555_010_0001", "+1_555_***_**01"),
+        ("+1/555/010/0001", "+1/555/***/**01"),
+        ("+1\u{a0}555\u{a0}010\u{a0}0001", "+1\u{a0}555\u{a0}***\u{a0}**01"),
+        ("1\u{2011}555\u{2011}010\u{2011}0001", "1\u{2011}555\u{2011}***\u{2011}**01"),
+        ("+1555O1OOOO1", "+1555*****O1"),
+        ("+１５５５０１００００１", "+１５５５***************０１"),
+        ("+١٥٥٥٠١٠٠٠٠١", "+١٥٥٥**********٠١"),
+        ("+1 555 of 2", "+1 555 of 2"),
+    ] {
+        assert_eq!(star_digits(number), starred);
+        assert_eq!(star_digits(starred), starred);
+    }
+}
+
+#[test]
+fn no_name_in_a_sentence_writes_a_line_or_commands_the_terminal() {
+    let source = Source::new("+15550100008.yaml", "x: 1\n");
+    let span = Span { start: 0, len: 1, line: 1, column: 1 };
+    let name = "x\nforged: \u{1b}[31m+15550100001";
+    let problem = source.error(span, "x", name).help(name).also(&source, span, name);
+    let about = Problem::about(&format!("{name}.yaml"), "x", name);
+    let problems = [problem, about];
+    let lines = problems.iter().map(Problem::line).collect::<Vec<_>>().join(" ");
+    assert!(!lines.contains('\n'), "{lines}");
+    for text in [plain(&problems), json(&problems), github(&problems), lines] {
+        assert!(!text.contains("\nforged") && !text.contains("\\nforged"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains("u001b"), "{text}");
+        assert!(!text.contains("0100001") && !text.contains("0100008"), "{text}");
+    }
+    let drawn = pretty(&problems);
+    assert!(!drawn.contains("\nforged") && !drawn.contains("01000"), "{drawn}");
+}
+
+#[test]
+fn a_file_cannot_command_the_terminal() {
+    let text = "a\u{1b}[2J\u{9b}\u{7f}b\u{202e}\u{200b}\u{feff}\té\n";
+    assert_eq!(masked(text), "a?[2J·?b␣␣␣\té\n");
+    assert_eq!(masked(text).len(), text.len());
+    assert!(!format!("{:?}", shown(text)).contains("\\u"));
+    let source = Source::new("a.yaml", text);
+    let problem = source.error(Span { start: 0, len: 1, line: 1, column: 1 }, "x", "y");
+    assert!(!plain(std::slice::from_ref(&problem)).contains('\u{1b}'));
+}
