@@ -282,9 +282,19 @@ fn hosts(line: &str, found: &mut Vec<(Real, String)>) {
 /// Set aside for examples, or reachable from nowhere else.
 fn is_reserved(host: &str) -> bool {
     let under = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-    ["example.com", "example.org", "example.net", "example", "test", "invalid", "localhost", "internal"]
-        .into_iter()
-        .any(under)
+    [
+        "example.com",
+        "example.org",
+        "example.net",
+        "example",
+        "test",
+        "invalid",
+        "localhost",
+        "local",
+        "internal",
+    ]
+    .into_iter()
+    .any(under)
         || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| {
             ip.is_loopback()
                 || ip.is_private()
@@ -320,7 +330,7 @@ fn keys(line: &str, found: &mut Vec<(Real, String)>) {
         let distinct: std::collections::BTreeSet<char> = hex.chars().collect();
         let drawn = hex.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
             && distinct.len() > 4
-            && !hex.contains("0123456789");
+            && !["0123456789", "fedcba98"].iter().any(|row| hex.contains(row));
         if opaque.iter().any(|(start, length)| secret(start, *length)) || amazon || token || drawn {
             found.push((Real::Key, format!("{}…", &word[..4])));
         }
