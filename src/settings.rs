@@ -138,6 +138,11 @@ const NAMES: [(&str, bool); 23] = [
     ("SSL_CERT_FILE", false),
 ];
 
+/// The name of each setting in the environment.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// Whether what this variable holds is for nobody's eyes: one of ours, or one that is named so.
 pub fn is_secret(variable: &str) -> bool {
     NAMES.iter().any(|(name, secret)| *secret && *name == variable)

@@ -1,0 +1,233 @@
+//! The Makefile: what `make help` lists, what each target runs, what it says where a tool is absent, and that it shows
+//! no secret. The tools are scripts that write down how they were called.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::path;
+
+const SECRET: &str = "hush-hush";
+
+/// A copy of what the Makefile reads, beside a `PATH` of stand-ins.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn with(tools: &[&str]) -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        let copy = |name: &str| bench.write(name, &std::fs::read_to_string(path(name)).unwrap());
+        copy("Makefile");
+        bench.write("fly.toml", "app = \"acme-phone\" # ours\n");
+        bench.write(
+            ".env",
+            &format!(
+                "# a note\nOPENAI_API_KEY={SECRET}\nPUBLIC_URL=https://x.example.com\nVOICE=\nHOST=::\n\
+                 TODOIST_API_KEY=\"{SECRET} 1\"\nTODOIST_MCP_PASSWORD={SECRET} 2\n\
+                 TODOIST_MCP_URL=https://todo.example.com\n"
+            ),
+        );
+        bench.write("twilio/.env", "");
+        std::fs::create_dir(bench.at("bin")).unwrap();
+        for tool in ["sh", "sed", "grep", "tail", "expand", "cat", "echo", "node"] {
+            std::os::unix::fs::symlink(found(tool), bench.at("bin").join(tool)).unwrap();
+        }
+        for tool in tools {
+            let log = bench.at("log");
+            let log = log.display();
+            let script = format!(
+                "#!/bin/sh\n{{ printf {tool}; for each; do printf ' [%s]' \"$each\"; done; echo; }} >> {log}\n\
+                 case \"$1 $2\" in\n'secrets import') cat >> {log};;\n\
+                 'plugins ') echo '@twilio-labs/plugin-serverless 3.3.0';;\nesac\n"
+            );
+            bench.write(&format!("bin/{tool}"), &script);
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(bench.at("bin").join(tool), executable).unwrap();
+        }
+        bench
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let file = self.at(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    /// Whether `make` went well, what it said, and how the tools were called.
+    fn make(&self, arguments: &[&str]) -> (bool, String, String) {
+        let _ = std::fs::remove_file(self.at("log"));
+        let output = Command::new(found("make"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", self.at("bin"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let log = std::fs::read_to_string(self.at("log")).unwrap_or_default();
+        (output.status.success(), String::from_utf8(said).unwrap(), log)
+    }
+}
+
+/// Where a tool of this machine is.
+fn found(tool: &str) -> std::path::PathBuf {
+    let dirs = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&dirs)
+        .map(|dir| dir.join(tool))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{tool} is not installed"))
+}
+
+fn targets() -> Vec<String> {
+    let makefile = std::fs::read_to_string(path("Makefile")).unwrap().replace("\\\n", " ");
+    let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY:")).unwrap();
+    phony.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn help_is_what_make_says_and_it_names_every_target() {
+    let bench = Bench::with(&[]);
+    let (fine, said, _) = bench.make(&[]);
+    assert!(fine, "{said}");
+    let listed: Vec<&str> = said.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(listed[0], "help");
+    let mut listed: Vec<String> = listed.into_iter().map(str::to_owned).collect();
+    let mut targets = targets();
+    listed.sort();
+    targets.sort();
+    assert_eq!(listed, targets);
+}
+
+#[test]
+fn a_target_without_its_tool_says_which_and_how_to_get_it() {
+    let cargo = ("cargo", "https://rustup.rs");
+    let fly = ("fly", "https://fly.io/docs/flyctl/install");
+    let twilio = ("twilio", "npm install -g twilio-cli");
+    let cloudflared = ("cloudflared", "https://developers.cloudflare.com/");
+    for target in targets() {
+        let (tool, how) = match target.as_str() {
+            "help" => continue,
+            "tunnel-quick" => cloudflared,
+            "deploy-function" => twilio,
+            "secrets" | "status" | "logs" | "logs-mcp" | "launch-mcp" | "inspect-mcp" => fly,
+            _ => cargo,
+        };
+        let (fine, said, _) = Bench::with(&[]).make(&[&target]);
+        assert!(!fine, "{target}: {said}");
+        let sentence = format!("make {target} needs {tool}, which is not installed: ");
+        assert!(
+            said.contains(&sentence) || target == "test" && said.contains("make check needs"),
+            "{target}: {said}"
+        );
+        assert!(said.contains(how), "{target}: {said}");
+    }
+    let (_, said, _) = Bench::with(&["cargo"]).make(&["tunnel"]);
+    assert!(said.contains("make tunnel needs cloudflared"), "{said}");
+    let (_, said, log) = Bench::with(&["cargo"]).make(&["deploy"]);
+    assert!(said.contains("make deploy needs fly") && log.is_empty(), "{said}");
+    let (_, said, _) = Bench::with(&["fly"]).make(&["inspect-mcp"]);
+    assert!(said.contains("make inspect-mcp needs npx"), "{said}");
+}
+
+#[test]
+fn each_target_calls_its_tools_as_they_want_to_be_called() {
+    let bench = Bench::with(&["cargo", "fly", "twilio", "cloudflared", "npx"]);
+    let inspector = "npx [-y] [@modelcontextprotocol/inspector@";
+    let fly = bench.at("bin/fly");
+    let fly = fly.display();
+    for (arguments, expected) in [
+        (&["demo"][..], "cargo [run] [--quiet] [--] [rehearse]\n".to_owned()),
+        (&["dev"], "cargo [run] [--] [serve]\n".to_owned()),
+        (&["tunnel"], "cargo [run] [--] [serve] [--tunnel]\n".to_owned()),
+        (
+            &["tunnel-quick", "PORT=6060"],
+            "cloudflared [tunnel] [--no-autoupdate] [--url] [http://localhost:6060]\n".to_owned(),
+        ),
+        (&["doctor", "ARGS=--fix"], "cargo [run] [--quiet] [--] [doctor] [--fix]\n".to_owned()),
+        (&["numbers"], "cargo [run] [--quiet] [--] [numbers] [list]\n".to_owned()),
+        (
+            &["deploy-function"],
+            "twilio [plugins]\ntwilio [serverless:deploy] [--env] [.env] [--override-existing-project]\n"
+                .to_owned(),
+        ),
+        (&["deploy"], "cargo [run] [--quiet] [--] [check]\nfly [deploy] [--app] [acme-phone]\n".to_owned()),
+        (&["status"], "fly [status] [--app] [acme-phone]\n".to_owned()),
+        (&["logs"], "fly [logs] [--app] [acme-phone]\n".to_owned()),
+        (&["logs-mcp"], "fly [logs] [--app] [acme-phone-todoist]\n".to_owned()),
+        (
+            &["secrets"],
+            format!(
+                "fly [secrets] [import] [--stage] [--app] [acme-phone]\nOPENAI_API_KEY={SECRET}\n\
+                 TODOIST_API_KEY=\"{SECRET} 1\"\nTODOIST_MCP_PASSWORD={SECRET} 2\n\
+                 TODOIST_MCP_URL=https://todo.example.com\n"
+            ),
+        ),
+        (
+            &["launch-mcp"],
+            format!(
+                "fly [mcp] [launch] [npx -y @doist/todoist-mcp] [--server] [todoist] [--name] [acme-phone-todoist] \
+                 [--user] [todoist] [--password] [{SECRET} 2] [--vm-memory] [256] [--auto-stop] [suspend] [--claude] \
+                 [--secret] [TODOIST_API_KEY={SECRET} 1]\n"
+            ),
+        ),
+        (
+            &["inspect-mcp"],
+            format!(
+                "] [{fly}] [mcp] [proxy] [--url] [https://todo.example.com] [--user] [todoist] \
+                 [--password] [{SECRET} 2]\n"
+            ),
+        ),
+    ] {
+        let (fine, said, log) = bench.make(arguments);
+        assert!(fine, "{arguments:?}: {said}");
+        match arguments[0] {
+            "inspect-mcp" => {
+                let pinned = log.strip_prefix(inspector).and_then(|rest| rest.strip_suffix(&expected));
+                assert!(pinned.is_some_and(|version| version.split('.').count() == 3), "{log}");
+            }
+            _ => assert_eq!(log, expected, "{arguments:?}"),
+        }
+        assert!(!said.contains(SECRET), "{arguments:?} shows a secret: {said}");
+    }
+    let (_, said, _) = bench.make(&["secrets"]);
+    for name in ["OPENAI_API_KEY", "TODOIST_API_KEY", "TODOIST_MCP_PASSWORD", "TODOIST_MCP_URL"] {
+        assert!(said.contains(name), "{said}");
+    }
+    assert!(!said.contains("HOST") && !said.contains("VOICE") && !said.contains("PUBLIC_URL"), "{said}");
+}
+
+#[test]
+fn what_is_not_filled_in_is_said_before_anything_is_called() {
+    let bench = Bench::with(&["cargo", "fly", "twilio", "npx"]);
+    bench.write("fly.toml", &std::fs::read_to_string(path("fly.toml")).unwrap());
+    for target in ["deploy", "secrets", "status", "logs", "launch-mcp", "logs-mcp"] {
+        let (fine, said, log) = bench.make(&[target]);
+        assert!(!fine && said.contains("fly apps create NAME") && log.is_empty(), "{target}: {said}{log}");
+    }
+    bench.write("fly.toml", "app = \"acme-phone\"\n");
+    bench.write(".env", "");
+    let gone = |name: &str| std::fs::remove_file(bench.at(name)).unwrap();
+    gone("twilio/.env");
+    for (target, words) in [
+        ("launch-mcp", "needs TODOIST_API_KEY"),
+        ("inspect-mcp", "needs TODOIST_MCP_URL"),
+        ("deploy-function", "copy twilio/.env.example to it"),
+    ] {
+        let (fine, said, log) = bench.make(&[target]);
+        assert!(!fine && said.contains(words), "{target}: {said}");
+        assert!(!log.contains("mcp") && !log.contains("serverless"), "{target}: {log}");
+    }
+    // Without a password fly asks for one; none is on its command line.
+    bench.write(".env", "TODOIST_API_KEY=k\n");
+    let (fine, said, log) = bench.make(&["launch-mcp"]);
+    assert!(fine && said.contains("asks for a password") && !log.contains("--password"), "{said}{log}");
+    gone(".env");
+    let (fine, said, _) = bench.make(&["secrets"]);
+    assert!(!fine && said.contains("copy .env.example to it"), "{said}");
+}

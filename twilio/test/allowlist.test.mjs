@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { called, withRuntime } from './runtime.mjs';
+
+const WEBHOOK_URL = 'https://phone.example.com/incoming-call';
+const LET_IN = `<Response><Redirect method="POST">${WEBHOOK_URL}</Redirect></Response>`;
+const REFUSED = '<Response><Reject/></Response>';
+
+const asks = (runtime, call, options) => runtime.ask('/allowlist-function', { call, ...options });
+
+test('who may ring, and who may not', async () => {
+  // One list for each called number: +15550100000 has the first, +15550100001 the second, and so on.
+  const cases = [
+    ['+15550100100', ['+15550100100'], ['+15550100101', '+1555010010', '+155501001000', '15550100100']],
+    [' +15550100100 ,  +15550100101,,', ['+15550100100', '+15550100101'], ['+15550100102', '']],
+    ['+1 555 010 0100, \u202a+15550100101\u202c', ['+15550100100', '+15550100101'], ['+1 555 010 0100']],
+    ['+15550100100 # Ada, +15550100101', ['+15550100100'], ['+15550100101']],
+    ['# all friends\n+15550100100 # Ada\n#+15550100101\n+15550100102', ['+15550100100', '+15550100102'], ['+15550100101']],
+    ['+44*', ['+447700900123', '+442079460123'], ['+15550100100', '+4', '+44', '+44*', '+4477009001234567']],
+    ['+44*, +15550100100', ['+447700900123', '+15550100100'], ['+ 447700900123', '+４４7700900123']],
+    ['+26*', [], ['+266696687']],
+    ['*', ['+15550100100', 'anonymous', '+266696687', '', 'sip:ada@example.com', 'client:ada'], []],
+    ['+15550100100, +2*', ['+15550100100'], ['anonymous', 'Anonymous', 'unknown', '+266696687', '+2562533', '',
+      'sip:+15550100100@example.com', 'client:+15550100100', '+15550100100@example.com', '+15550100100\n',
+      ' +15550100100', '+15550100100,', '+1555010010\uff10', '*', '+2*', '__proto__', 'constructor']],
+  ];
+  const lists = Object.fromEntries(cases.map(([list], at) => [`ALLOWED_NUMBERS_${15550100000 + at}`, list]));
+  await withRuntime({ WEBHOOK_URL, ...lists }, async (runtime) => {
+    for (const [at, [list, allowed, refused]] of cases.entries()) {
+      const To = `+${15550100000 + at}`;
+      for (const From of allowed) assert.equal(await asks(runtime, { From, To }), LET_IN, `${list}: ${From}`);
+      for (const From of refused) assert.equal(await asks(runtime, { From, To }), REFUSED, `${list}: ${From}`);
+    }
+    assert.equal(runtime.said, '', 'nothing is wrong with these lists');
+  });
+});
+
+test('a list that makes no sense refuses everybody, and the log says which', async () => {
+  const lists = [
+    '', ' , ', '# nobody', '15550100100', '+15550100100 +15550100101', '+15550100100; +15550100101', '+0*', '+*', '**',
+    '44*', '+4*4', '+44*, x', '＋44*', '+４４*', '+44＊', '+1-555-010-0100', '+1555010010010010',
+    '.*', 'any', '+15550100100, [object Object]', `${'+15550100100,'.repeat(5000)}x`,
+  ];
+  const named = lists.map((list, at) => [`ALLOWED_NUMBERS_${15550100000 + at}`, list]);
+  // The general list is another's: it must not be fallen back on.
+  await withRuntime({ WEBHOOK_URL, ALLOWED_NUMBERS: '*', ...Object.fromEntries(named) }, async (runtime) => {
+    for (const [name, list] of named) {
+      runtime.said = '';
+      const call = { From: '+15550100142', To: name.replace('ALLOWED_NUMBERS_', '+') };
+      assert.equal(await asks(runtime, call), REFUSED, list.slice(0, 40));
+      await runtime.hears(new RegExp(`^Everybody is refused: .*\\b${name}\\b.*\n`));
+      assert.ok(!runtime.said.includes(call.From), runtime.said);
+    }
+    assert.equal(await asks(runtime, { From: '+15550100100', To: '+15550109999' }), LET_IN);
+  });
+});
+
+test('requests that Twilio never sends', async () => {
+  const settings = { WEBHOOK_URL, ALLOWED_NUMBERS: '+15550100100', ALLOWED_NUMBERS_15550100001: '+15550100101' };
+  await withRuntime(settings, async (runtime) => {
+    const json = { type: 'application/json' };
+    const huge = '1'.repeat(2_000_000);
+    for (const [call, options] of [
+      [''],
+      ['From=%2B15550100100&From=%2B15550100100'],
+      ['From[]=%2B15550100100', { get: true }],
+      ['From=%2B15550100100&From=%2B15550100101', { get: true }],
+      ['From[toString]=x&To[length]=1', { get: true }],
+      [`From=%2B${huge}&To=%2B${huge}`],
+      ['From=%2B15550100100&To=%2B15550100001'],
+      ['From=%2B15550100101&To=%2B15550100001&To=%2B15550100001'],
+      ['From=%2B15550100101&To=15550100001'],
+      ['From=%2B15550100100%00'],
+      ['__proto__=x&constructor=y&From=__proto__&To=constructor'],
+      ['{"From":["+15550100100"],"To":{"length":1}}', json],
+      ['{"From":{"length":12},"__proto__":{"ALLOWED_NUMBERS":"*"},"request":null}', json],
+      ['{"From":15550100100,"To":null}', json],
+      ['["+15550100100"]', json],
+    ]) {
+      assert.equal(await asks(runtime, call, options), REFUSED, call.slice(0, 80));
+    }
+    // Where the called number is none of ours, or none at all, the general list holds.
+    for (const To of ['', '+15550100002', 'sip:line@example.com', '__proto__', 'constructor', `+${huge}`]) {
+      assert.equal(await asks(runtime, { From: '+15550100100', To }), LET_IN, To.slice(0, 40));
+    }
+    assert.equal(await asks(runtime, { From: '+15550100101', To: '+15550100001' }), LET_IN);
+    assert.equal(await asks(runtime, 'From=%2B15550100100', { get: true }), LET_IN, 'GET, too');
+    assert.equal(runtime.said, '');
+  });
+});
+
+test('without an address to send them to, or a list, nobody is let in', async () => {
+  for (const [settings, words] of [
+    [{ ALLOWED_NUMBERS: '*' }, /WEBHOOK_URL/],
+    [{ WEBHOOK_URL }, /ALLOWED_NUMBERS names nobody/],
+    [{ WEBHOOK_URL: 'http://phone.example.com/incoming-call', ALLOWED_NUMBERS: '*' }, /WEBHOOK_URL/],
+  ]) {
+    await withRuntime(settings, async (runtime) => {
+      assert.equal(await asks(runtime, { From: '+15550100100', To: '+15550100001' }), REFUSED);
+      await runtime.hears(words);
+      assert.match(runtime.said, /^Everybody is refused: /);
+    });
+  }
+});
+
+const directly = (settings, call) => called('allowlist-function.js', settings, call);
+
+test('addresses that cannot be right', () => {
+  for (const [url, words] of [
+    ['', /no address/],
+    ['phone.example.com/incoming-call', /no address/],
+    ['javascript:alert(1)//incoming-call', /no address/],
+    ['file:///incoming-call', /no address/],
+    ['wss://phone.example.com/incoming-call', /no address/],
+    ['https://<your-app>.fly.dev/incoming-call', /no address/],
+    ['https://${APP}.fly.dev/incoming-call', /no address/],
+    ['https://switchboard/incoming-call', /no address/],
+    ['http://127.0.0.1.example.com/incoming-call', /no address/],
+    ['https://phone.example.com', /end with/],
+    ['https://phone.example.com/incoming-call/', /end with/],
+    ['https://phone.example.com/incoming-call?x=1', /end with/],
+    ['https://phone.example.com/#/incoming-call', /end with/],
+    ['https://ada:lace@phone.example.com/incoming-call', /end with/],
+  ]) {
+    const { twiml, said } = directly({ WEBHOOK_URL: url, ALLOWED_NUMBERS: '*' }, { From: '+15550100100' });
+    assert.equal(twiml, REFUSED, url);
+    assert.match(said, words, url);
+    assert.ok(!said.includes('lace'));
+  }
+  const here = { WEBHOOK_URL: 'http://127.0.0.1:5050/incoming-call', ALLOWED_NUMBERS: '*' };
+  assert.match(directly(here, {}).twiml, /<Redirect method="POST">http:\/\/127\.0\.0\.1:5050\/incoming-call</);
+});
+
+test('settings that no .env can hold', () => {
+  const From = '+15550100101';
+  for (const list of ['+15550100100 # Ada\u2028+15550100101', '+15550100100 # Ada\u0085,+15550100101']) {
+    assert.equal(directly({ WEBHOOK_URL, ALLOWED_NUMBERS: list }, { From }).twiml, REFUSED, list);
+  }
+  for (const list of ['+15550100100 # Ada\r\n+15550100101', '+15550100100 # Ada\r\t+15550100101\t']) {
+    assert.equal(directly({ WEBHOOK_URL, ALLOWED_NUMBERS: list }, { From }).twiml, LET_IN, list);
+  }
+  for (const name of ['ALLOWED_NUMBERS_CLINIC', 'ALLOWED_NUMBERS_', 'ALLOWED_NUMBERS_0155501000']) {
+    const { twiml, said } = directly({ WEBHOOK_URL, ALLOWED_NUMBERS: '*', [name]: '+15550100101' }, { From });
+    assert.equal(twiml, REFUSED);
+    assert.match(said, new RegExp(`${name} is not so`));
+  }
+});
+
+test('what is said to a refused caller, and where an allowed one goes, is XML whatever it holds', async () => {
+  const settings = {
+    WEBHOOK_URL: ' https://PHONE.example.com:443/a&b<c>"d\'/incoming-call ',
+    ALLOWED_NUMBERS: '+15550100100',
+    REJECT_MESSAGE: 'Sorry, <Dial>+15550100101</Dial> & "we"\u0001 do not\b know you.',
+  };
+  await withRuntime(settings, async (runtime) => {
+    assert.equal(
+      await asks(runtime, { From: '+15550100101' }),
+      '<Response><Say>Sorry, &lt;Dial&gt;+15550100101&lt;/Dial&gt; &amp; "we"  do not  know you.</Say><Hangup/></Response>'
+    );
+    assert.equal(
+      await asks(runtime, { From: '+15550100100' }),
+      '<Response><Redirect method="POST">https://phone.example.com/a&amp;b%3Cc%3E%22d\'/incoming-call</Redirect></Response>'
+    );
+  });
+});

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { withRuntime } from './runtime.mjs';
+
+const SORRY = '<Say>Sorry, we cannot take your call right now. Please call again later.</Say>';
+const DIAL = '<Dial timeout="30">+15550100009</Dial>';
+const CALL = { From: '+15550100100', To: '+15550100001', ErrorCode: '11200' };
+
+const asks = (runtime, call, options) => runtime.ask('/fallback-function', { call, ...options });
+
+test('without settings: a sentence, and the call ends', async () => {
+  await withRuntime({}, async (runtime) => {
+    assert.equal(await asks(runtime, CALL), `<Response>${SORRY}<Hangup/></Response>`);
+    assert.equal(await asks(runtime, ''), `<Response>${SORRY}<Hangup/></Response>`);
+    assert.equal(runtime.said, '');
+  });
+});
+
+test('a person is rung, once', async () => {
+  await withRuntime({ FALLBACK_NUMBER: ' \u202a+1 555 010 0009\u202c ' }, async (runtime) => {
+    assert.equal(await asks(runtime, CALL), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
+    assert.equal(await asks(runtime, 'To=%2B15550100001', { get: true }), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
+    assert.equal(runtime.said, '');
+    // They have talked already, or nobody answered: nobody is rung a second time.
+    assert.equal(await asks(runtime, { ...CALL, DialCallStatus: 'completed' }), '<Response><Hangup/></Response>');
+    for (const DialCallStatus of ['no-answer', 'busy', 'failed', 'canceled', 'x']) {
+      assert.equal(await asks(runtime, { ...CALL, DialCallStatus }), `<Response>${SORRY}<Hangup/></Response>`);
+    }
+    // The one who would be rung is where the call comes from: it would come back for ever.
+    for (const again of [{ To: '+15550100009' }, { Called: '+15550100009' }, { ForwardedFrom: '+15550100009' }]) {
+      runtime.said = '';
+      assert.equal(await asks(runtime, { ...CALL, ...again }), `<Response>${SORRY}<Hangup/></Response>`);
+      await runtime.hears(/^Nobody is rung: .*\n/);
+      assert.ok(!runtime.said.includes('+'), runtime.said);
+    }
+    for (const odd of ['To=a&To=b&DialCallStatus=x&DialCallStatus=y', '__proto__=x&constructor=y&To=toString']) {
+      assert.match(await asks(runtime, odd), /^<Response><Say>.*<Hangup\/><\/Response>$/);
+    }
+  });
+});
+
+test('a number that is none rings nobody, and the log says so', async () => {
+  for (const FALLBACK_NUMBER of ['5550100009', '+0155501000', '+15550100009,+15550100008', 'sip:a@example.com', '+１５５５']) {
+    await withRuntime({ FALLBACK_NUMBER, FALLBACK_MESSAGE: 'Tea & <b>cake</b>\u0007.' }, async (runtime) => {
+      assert.equal(
+        await asks(runtime, CALL),
+        '<Response><Say>Tea &amp; &lt;b&gt;cake&lt;/b&gt; .</Say><Hangup/></Response>'
+      );
+      await runtime.hears(/^Nobody is rung: FALLBACK_NUMBER is no number/);
+    });
+  }
+});
