@@ -9,7 +9,7 @@ pub mod env_file;
 mod providers;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub struct Settings {
     pub twilio_api_url: String,
     /// The address Twilio calls, without a trailing slash.
     pub public_url: Option<String>,
+    /// By default every address: on Fly also those of its private network, which is IPv6.
     pub host: IpAddr,
     /// 0: any free one.
     pub port: u16,
@@ -76,6 +77,9 @@ pub struct Settings {
     /// The Fly machine this is, where it is one.
     pub machine: Option<String>,
     pub on_fly: bool,
+    /// Where another machine answers, its name written as `{machine}`; without a trailing slash. `None`: no other
+    /// machine is asked.
+    pub peer_url: Option<String>,
     /// What is odd, and no reason to stop.
     pub warnings: Vec<Problem>,
 }
@@ -99,7 +103,7 @@ pub struct ServeSettings {
 
 /// The name of each setting in the environment, and whether its value is a secret. In
 /// `switchboard.yaml` the name is in lower case.
-const NAMES: [(&str, bool); 22] = [
+const NAMES: [(&str, bool); 23] = [
     ("OPENAI_API_KEY", true),
     ("OPENAI_REALTIME_URL", false),
     ("TWILIO_AUTH_TOKEN", true),
@@ -111,6 +115,7 @@ const NAMES: [(&str, bool); 22] = [
     ("PUBLIC_URL", false),
     ("HOST", false),
     ("PORT", false),
+    ("PEER_URL", false),
     ("ASSISTANTS_DIR", false),
     ("ASSISTANTS_URL", true),
     ("ASSISTANTS_TOKEN", true),
@@ -135,10 +140,9 @@ pub fn is_secret(variable: &str) -> bool {
         })
 }
 
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("OPENAI_REALTIME_URL", OPENAI_REALTIME_URL),
     ("TWILIO_API_URL", "https://api.twilio.com"),
-    ("HOST", "0.0.0.0"),
     ("PORT", "5050"),
     ("ASSISTANTS_DIR", "assistants"),
     ("MAX_CALLS", "1000"),
@@ -159,6 +163,8 @@ impl Settings {
         let environment =
             |name: &str| sources.environment.get(name).filter(|value| !value.is_empty()).cloned();
         let app = environment("FLY_APP_NAME");
+        let on_fly = app.is_some() || environment("FLY_MACHINE_ID").is_some();
+        let port = reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default();
         let settings = Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL", &["wss", "ws"]).unwrap_or_default(),
@@ -174,8 +180,9 @@ impl Settings {
                 .or_else(|| app.as_ref().map(|app| format!("https://{app}.fly.dev"))),
             host: reader
                 .parsed("HOST", "an IP address, such as `0.0.0.0`")
-                .unwrap_or(IpAddr::from([0, 0, 0, 0])),
-            port: reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default(),
+                // `::` hears IPv4 as well.
+                .unwrap_or(if on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }),
+            port,
             assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
             assistants_url: reader.assistants_url(),
             assistants_token: reader.secret("ASSISTANTS_TOKEN"),
@@ -196,7 +203,8 @@ impl Settings {
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT", "`text` or `json`"),
             machine: environment("FLY_MACHINE_ID"),
-            on_fly: app.is_some() || environment("FLY_MACHINE_ID").is_some(),
+            on_fly,
+            peer_url: reader.peer_url(app.as_deref(), port),
             warnings: Vec::new(),
         };
         reader.warn_of_http();
@@ -524,6 +532,41 @@ impl Reader {
             return None;
         }
         Some(Secret::new(text))
+    }
+
+    /// The form of other machines' addresses. `{app}` is filled in here, `{machine}` when one is asked.
+    fn peer_url(&mut self, app: Option<&str>, port: u16) -> Option<String> {
+        const NAME: &str = "PEER_URL";
+        let Some(text) = self.text(NAME) else {
+            return app.map(|app| format!("http://{{machine}}.vm.{app}.internal:{port}"));
+        };
+        if !text.contains("{machine}") {
+            self.wrong(NAME, "must hold `{machine}`, where the name of a machine goes");
+            return None;
+        }
+        if text.contains("{app}") && app.is_none() {
+            self.wrong(NAME, "holds `{app}`, and FLY_APP_NAME is not set; write the app's name");
+            return None;
+        }
+        let form = text.replace("{app}", app.unwrap_or_default());
+        let sample = Url::parse(&form.replace("{machine}", "m1")).ok();
+        let fits = sample.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.host().is_some()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        if !fits {
+            // Not shown: a password may be in it.
+            self.wrong(
+                NAME,
+                "must be a URL such as `http://{machine}.vm.{app}.internal:5050`, without a user, `?` or `#`",
+            );
+            return None;
+        }
+        Some(form.trim_end_matches('/').to_owned())
     }
 
     fn warn_of_http(&mut self) {

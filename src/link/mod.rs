@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod model;
 mod outbox;
+pub mod peer;
 pub mod twilio_rest;
 
 /// Tokio's time, which tests can pause, in the standard library's type.
