@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assistant::plan::{Errand, Mailbox, Nothing, Server, Work};
 use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
+use crate::link::peer::Peers;
 use crate::link::twilio_rest::Account;
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
@@ -106,6 +107,8 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
+    let peers = settings.peer_url.clone().map(|form| Peers::new(form, &tls)).transpose();
+    let peers = peers.context("TLS cannot be set up")?;
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),
@@ -123,6 +126,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
         on_fly: settings.on_fly,
+        peers,
         metrics: handle,
         metrics_token: settings.metrics_token.clone(),
     });
