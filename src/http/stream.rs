@@ -89,9 +89,9 @@ async fn foreign(
             headers: without_upgrade(headers),
             body: Bytes::new(),
         };
-        // One that cannot be reached is gone; one that stumbles has not refused.
+        // One that cannot be reached is gone. One that stumbles, or is too old to understand, has not refused.
         if let Ok(answer) = peers.ask(&machine, &asked, GIVING_UP).await
-            && answer.status.is_client_error()
+            && answer.status == StatusCode::FORBIDDEN
         {
             return Err(forbidden(Refused::Used));
         }

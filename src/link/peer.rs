@@ -119,3 +119,93 @@ impl Peers {
         Ok(Answer { status, content_type, body })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    fn peers(form: String) -> Peers {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let roots = rustls::RootCertStore::empty();
+        Peers::new(form, &config.unwrap().with_root_certificates(roots).with_no_client_auth()).unwrap()
+    }
+
+    /// Gives this answer to one request, which it gives back; with none, it says nothing.
+    async fn machine(answer: Option<String>) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"CallSid=CA1") {
+                assert!(socket.read_buf(&mut asked).await.unwrap() > 0);
+            }
+            match answer {
+                Some(answer) => socket.write_all(answer.as_bytes()).await.unwrap(),
+                None => std::future::pending().await,
+            }
+            String::from_utf8(asked).unwrap()
+        });
+        (address, serving)
+    }
+
+    fn asked() -> Asked {
+        let headers = [
+            ("host", "voice.example.com"),
+            ("connection", "keep-alive"),
+            ("content-length", "999"),
+            ("x-twilio-signature", "c2ln"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let pair = |(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value));
+        Asked {
+            method: Method::POST,
+            path: "/after-stream/t1?a=%20b".to_owned(),
+            headers: headers.into_iter().map(pair).collect(),
+            body: bytes::Bytes::from_static(b"CallSid=CA1"),
+        }
+    }
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_request_is_passed_on_as_it_came_and_marked() {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n<Response/>";
+        let (address, serving) = machine(Some(answer.to_owned())).await;
+        let form = format!("http://{}/{{machine}}", address);
+        let answer = peers(form).ask("m1", &asked(), SOON).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"<Response/>"[..]));
+        assert_eq!(answer.content_type.unwrap(), "text/xml");
+        let came = serving.await.unwrap();
+        assert!(came.starts_with("POST /m1/after-stream/t1?a=%20b HTTP/1.1\r\n"), "{came}");
+        let came = came.to_lowercase();
+        for line in ["x-twilio-signature: c2ln", "switchboard-forwarded: 1", "content-length: 11"] {
+            assert!(came.contains(&format!("\r\n{line}\r\n")), "`{line}` is not in {came}");
+        }
+        assert!(!came.contains("voice.example.com") && !came.contains("999"), "{came}");
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_told_apart() {
+        let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
+        let short = "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\nx".to_owned();
+        for (what, answer, patience, expected) in [
+            ("none", None, Duration::from_millis(200), NoAnswer::Late),
+            ("too long", Some(long), SOON, NoAnswer::Broken),
+            ("broken off", Some(short), SOON, NoAnswer::Broken),
+        ] {
+            let (address, _serving) = machine(answer).await;
+            let error = peers(format!("http://{address}")).ask("m1", &asked(), patience).await.unwrap_err();
+            assert_eq!(error, expected, "{what}");
+        }
+        let error = peers("http://127.0.0.1:9".to_owned()).ask("m1", &asked(), SOON).await.unwrap_err();
+        assert_eq!(error, NoAnswer::Unreachable, "nobody listens");
+    }
+}
