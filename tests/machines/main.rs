@@ -338,7 +338,7 @@ async fn a_rolling_switch_under_fifty_calls() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes five minutes; `make soak` runs it"]
 async fn a_long_rolling_switch() {
-    rolling_switch(Switch { under_way: 100, new: 500, drain: 280, ring_for: Duration::from_secs(285) }).await;
+    rolling_switch(Switch { under_way: 100, new: 500, drain: 280, ring_for: Duration::from_secs(260) }).await;
 }
 
 struct Switch {
