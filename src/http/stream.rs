@@ -86,7 +86,7 @@ async fn foreign(
         let asked = Asked {
             method: Method::GET,
             path: path.to_owned(),
-            headers: without_upgrade(headers),
+            headers: signature_only(headers),
             body: Bytes::new(),
         };
         // One that cannot be reached is gone. One that stumbles, or is too old to understand, has not refused.
@@ -107,7 +107,8 @@ fn give_up(door: &Door, ticket: &str) -> Response {
     }
 }
 
-fn without_upgrade(headers: HeaderMap) -> HeaderMap {
+/// What the other machine verifies; the rest asks for an upgrade.
+fn signature_only(headers: HeaderMap) -> HeaderMap {
     let signature = |name: &str| name.starts_with("x-twilio-");
     headers
         .into_iter()
