@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assistant::plan::{Errand, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
+use crate::link::peer::Peers;
 use crate::link::twilio_rest::Account;
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
@@ -30,14 +31,23 @@ use crate::settings::{ServeSettings, Settings};
 use crate::tool::{self, Tools};
 use crate::wire::twilio::signature;
 
-/// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end.
+/// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end. They are over when
+/// the calls' time is.
 const GOODBYES: Duration = Duration::from_secs(13);
 /// How often the metrics' samples are put into their buckets.
 const UPKEEP: Duration = Duration::from_secs(30);
-/// How long after the last call its `/after-stream` is still answered.
-const LAST_QUESTIONS: Duration = Duration::from_secs(2);
+/// How long the last `/after-stream`s are waited for, once all streams are closed.
+const LAST_QUESTIONS: Duration = Duration::from_secs(3);
+/// How long Twilio's reports of how streams and calls ended are taken after that. Nothing hangs on them.
+const LAST_REPORTS: Duration = Duration::from_secs(1);
+/// Calls that ended so long ago, the closing of their stream included, are asked after no more.
+const LATELY: Duration = Duration::from_secs(5);
 /// What outlives its call has at least so long, once the last call is over.
 const LAST_ERRANDS: Duration = Duration::from_secs(5);
+/// How long the MCP servers may take to end.
+const LAST_TOOLS: Duration = Duration::from_secs(10);
+/// How long connections that are still answered may take to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How long the MCP servers have to be listed where tools come first. Programs may have to be downloaded.
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
 /// Connections besides those of calls: webhooks, health checks, strangers.
@@ -106,6 +116,8 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
+    let peers = settings.peer_url.clone().map(|form| Peers::new(form, &tls)).transpose();
+    let peers = peers.context("TLS cannot be set up")?;
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),
@@ -123,6 +135,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
         on_fly: settings.on_fly,
+        peers,
         metrics: handle,
         metrics_token: settings.metrics_token.clone(),
     });
@@ -165,36 +178,46 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     // No call begins any more that an edit could reach.
     watching.cancel();
     let closed = Instant::now();
-    drain(&house, settings.drain).await;
+    let had_calls = drain(&house, settings.drain).await;
     let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_ERRANDS);
-    close(&house, &tools, left).await;
+    // None of them waits for another.
+    let tools_end = timeout(LAST_TOOLS, tools.close());
+    let _ = tokio::join!(last_questions(&house, had_calls), last_errands(&house, &tools, left), tools_end);
+    tracing::info!("Drained");
     stop.cancel();
-    let _ = timeout(Duration::from_secs(2), async { while listening.join_next().await.is_some() {} }).await;
+    let _ = timeout(LAST_ANSWERS, async { while listening.join_next().await.is_some() {} }).await;
     Ok(())
 }
 
-/// Closes the house: calls go on for `grace`, then are sent home with a goodbye.
-async fn drain(house: &House, grace: Duration) {
+/// Closes the house: calls may take `time`, of which the last of it is for their goodbyes. These have theirs, also
+/// where `time` is shorter. Whether there were any.
+async fn drain(house: &House, time: Duration) -> bool {
     house.close_door();
     let calls = house.calls();
-    tracing::info!(calls, grace_secs = grace.as_secs(), "Draining: no new calls");
+    tracing::info!(calls, drain_secs = time.as_secs(), "Draining: no new calls");
     if house.is_empty() {
-        return;
+        return false;
     }
-    if timeout(grace, house.empty()).await.is_err() {
-        tracing::warn!(calls = house.calls(), "Saying goodbye to calls that outlived the grace period");
+    if timeout(time.saturating_sub(GOODBYES), house.empty()).await.is_err() {
+        tracing::warn!(calls = house.calls(), "Saying goodbye to the calls that are left");
         house.send_home();
         if timeout(GOODBYES, house.empty()).await.is_err() {
             tracing::error!(calls = house.calls(), "Calls did not end; leaving them");
         }
     }
-    // Twilio asks what follows the last stream.
-    sleep(LAST_QUESTIONS).await;
-    tracing::info!("Drained");
+    true
+}
+
+/// Twilio asks what follows each stream: those that ended lately are answered, or the caller would hear an apology.
+async fn last_questions(house: &House, had_calls: bool) {
+    let _ = timeout(LAST_QUESTIONS, house.all_asked(LATELY)).await;
+    if had_calls {
+        sleep(LAST_REPORTS).await;
+    }
 }
 
 /// Has what outlives its call finish: it has `left` in all.
-async fn close(house: &House, tools: &Tools, left: Duration) {
+async fn last_errands(house: &House, tools: &Tools, left: Duration) {
     let began = Instant::now();
     // What is being taken down may wait for its delivery.
     tools.hurry_messages();
@@ -202,7 +225,6 @@ async fn close(house: &House, tools: &Tools, left: Duration) {
         tracing::error!("Messages could not be taken down in time");
     }
     tools.last_messages(left.saturating_sub(began.elapsed())).await;
-    tools.close().await;
 }
 
 /// The account that sends text messages; `None` without its SID, or without a key or token.
@@ -311,4 +333,20 @@ pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    #[test]
+    fn a_closing_house_is_done_before_fly_ends_it() {
+        let settings = Settings::read(&Sources::default()).unwrap();
+        assert!(settings.drain > GOODBYES, "the goodbyes are within it");
+        let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS) + LAST_ANSWERS;
+        // Fly kills 300 s after the signal, at the latest.
+        let longest = settings.drain + last;
+        assert!(longest <= Duration::from_secs(295), "{longest:?}");
+    }
 }

@@ -6,10 +6,11 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod env_file;
+mod peers;
 mod providers;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub struct Settings {
     pub twilio_functions_url: Option<String>,
     /// The address Twilio calls, without a trailing slash.
     pub public_url: Option<String>,
+    /// By default every address: on Fly also those of its private network, which is IPv6.
     pub host: IpAddr,
     /// 0: any free one.
     pub port: u16,
@@ -78,6 +80,9 @@ pub struct Settings {
     /// The Fly machine this is, where it is one.
     pub machine: Option<String>,
     pub on_fly: bool,
+    /// Where another machine answers, its name written as `{machine}`; without a trailing slash. `None`: no other
+    /// machine is asked.
+    pub peer_url: Option<String>,
     /// What is odd, and no reason to stop.
     pub warnings: Vec<Problem>,
 }
@@ -125,6 +130,7 @@ const NAMES: [(&str, bool); 23] = [
     ("PUBLIC_URL", false),
     ("HOST", false),
     ("PORT", false),
+    ("PEER_URL", false),
     ("ASSISTANTS_DIR", false),
     ("ASSISTANTS_URL", true),
     ("ASSISTANTS_TOKEN", true),
@@ -154,10 +160,9 @@ pub fn is_secret(variable: &str) -> bool {
         })
 }
 
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("OPENAI_REALTIME_URL", OPENAI_REALTIME_URL),
     ("TWILIO_API_URL", "https://api.twilio.com"),
-    ("HOST", "0.0.0.0"),
     ("PORT", "5050"),
     ("ASSISTANTS_DIR", "assistants"),
     ("MAX_CALLS", "1000"),
@@ -178,6 +183,8 @@ impl Settings {
         let environment =
             |name: &str| sources.environment.get(name).filter(|value| !value.is_empty()).cloned();
         let app = environment("FLY_APP_NAME");
+        let on_fly = app.is_some() || environment("FLY_MACHINE_ID").is_some();
+        let port = reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default();
         let settings = Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL", &["wss", "ws"]).unwrap_or_default(),
@@ -194,8 +201,9 @@ impl Settings {
                 .or_else(|| app.as_ref().map(|app| format!("https://{app}.fly.dev"))),
             host: reader
                 .parsed("HOST", "an IP address, such as `0.0.0.0`")
-                .unwrap_or(IpAddr::from([0, 0, 0, 0])),
-            port: reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default(),
+                // `::` hears IPv4 as well.
+                .unwrap_or(if on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }),
+            port,
             assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
             assistants_url: reader.assistants_url(),
             assistants_token: reader.secret("ASSISTANTS_TOKEN"),
@@ -216,7 +224,8 @@ impl Settings {
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT", "`text` or `json`"),
             machine: environment("FLY_MACHINE_ID"),
-            on_fly: app.is_some() || environment("FLY_MACHINE_ID").is_some(),
+            on_fly,
+            peer_url: reader.peer_url(app.as_deref(), port),
             warnings: Vec::new(),
         };
         reader.warn_of_http();

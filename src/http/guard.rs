@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::Door;
+use crate::link::peer::Asked;
 use crate::observe::metrics;
 use crate::wire::twilio::signature::{self, Body, Refusal, Signature};
 use crate::wire::twilio::webhook::Form;
@@ -19,7 +20,18 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// A form that Twilio signed.
 pub struct Signed(pub Form);
 
+/// The same, with the request as it came: what another machine needs to see the signature for itself.
+pub struct SignedAsItCame(pub Form, pub Asked);
+
 impl FromRequest<Door> for Signed {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Response> {
+        SignedAsItCame::from_request(request, door).await.map(|SignedAsItCame(form, _)| Self(form))
+    }
+}
+
+impl FromRequest<Door> for SignedAsItCame {
     type Rejection = Response;
 
     async fn from_request(request: Request, door: &Door) -> Result<Self, Response> {
@@ -31,7 +43,8 @@ impl FromRequest<Door> for Signed {
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("application/json"));
         let headers = parts.headers.clone();
-        let is_get = parts.method == Method::GET || parts.method == Method::HEAD;
+        let method = parts.method.clone();
+        let is_get = method == Method::GET || method == Method::HEAD;
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let whole = Request::from_parts(parts, body);
         let body = match timeout(BODY_PATIENCE, Bytes::from_request(whole, door)).await {
@@ -44,17 +57,22 @@ impl FromRequest<Door> for Signed {
         let form = if is_get || is_json { Form::default() } else { Form::parse(&body) };
         let signed = if is_json { Body::Raw(&body) } else { Body::Form(form.pairs()) };
         door.0.keys.verify(&urls, signed, of(&headers)).map_err(refused)?;
-        Ok(Self(if is_get { Form::parse(query.as_bytes()) } else { form }))
+        let form = if is_get { Form::parse(query.as_bytes()) } else { form };
+        Ok(Self(form, Asked { method, path, headers, body }))
     }
 }
 
-/// Whether a stream's upgrade is Twilio's: checked when the header is there, in every spelling of its address.
-pub fn stream_is_signed(door: &Door, headers: &HeaderMap, path: &str) -> Result<(), Refusal> {
+/// Whether a stream's upgrade is signed by Twilio: checked when the header is there, in every spelling of its address.
+///
+/// # Errors
+/// It is signed by somebody else.
+pub fn stream_is_signed(door: &Door, headers: &HeaderMap, path: &str) -> Result<bool, Refusal> {
     let signature = of(headers);
     if signature.code.is_none() {
-        return Ok(());
+        return Ok(false);
     }
-    door.0.keys.verify(&signature::stream_urls(door.public_url(), path), Body::Form(&[]), signature)
+    door.0.keys.verify(&signature::stream_urls(door.public_url(), path), Body::Form(&[]), signature)?;
+    Ok(true)
 }
 
 /// A stranger learns a status, the metric the reason.

@@ -58,6 +58,48 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             }
         });
     }
+    // Refused, a proxy takes the next one elsewhere; waiting here, it would be cut off when the process ends.
+    drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_stops_answers_what_it_was_asked_and_refuses_the_next() {
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, wait) = (asked.clone(), answer.clone());
+        let slow = move || async move {
+            told.notify_one();
+            wait.notified().await;
+            "done"
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let listening = tokio::spawn(listen(listener, Router::new().route("/", get(slow)), 8, stop.clone()));
+        let mut under_way = TcpStream::connect(address).await.unwrap();
+        under_way.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        stop.cancel();
+        let refused = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), refused).await.expect("nobody listens any more");
+        answer.notify_one();
+        let mut read = String::new();
+        under_way.read_to_string(&mut read).await.unwrap();
+        assert!(read.ends_with("done"), "{read}");
+        listening.await.unwrap();
+    }
 }

@@ -3,12 +3,13 @@
 //! | route | guarded by |
 //! | --- | --- |
 //! | `/incoming-call`, `/after-stream/{ticket}`, `/stream-status`, `/call-status` | Twilio's signature |
-//! | `/media-stream/{ticket}` | the signature when there is one, then the ticket |
+//! | `/media-stream/{ticket}` | the signature when there is one, then the ticket; of another machine, both |
 //! | `/healthz`, `/readyz` | nothing: they tell nothing |
 //! | `/metrics` | a listener of its own, or a Bearer token |
 
 mod guard;
 mod listen;
+mod replay;
 mod status;
 mod stream;
 mod voice;
@@ -21,6 +22,7 @@ use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
+use crate::link::peer::Peers;
 use crate::reload::Standing;
 use crate::secret::Secret;
 use crate::session::House;
@@ -41,6 +43,7 @@ struct Inner {
     keys: Keys,
     public_url: String,
     on_fly: bool,
+    peers: Option<Peers>,
     metrics: Option<PrometheusHandle>,
     metrics_token: Option<Secret>,
 }
@@ -55,6 +58,8 @@ pub struct DoorParts {
     pub public_url: String,
     /// Whether the Fly proxy is in front: it can send a ring elsewhere.
     pub on_fly: bool,
+    /// The other machines, where they can be asked.
+    pub peers: Option<Peers>,
     pub metrics: Option<PrometheusHandle>,
     /// With it, `/metrics` answers on the main listener.
     pub metrics_token: Option<Secret>,
@@ -62,8 +67,8 @@ pub struct DoorParts {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { house, standing, keys, public_url, on_fly, metrics, metrics_token } = parts;
-        Self(Arc::new(Inner { house, standing, keys, public_url, on_fly, metrics, metrics_token }))
+        let DoorParts { house, standing, keys, public_url, on_fly, peers, metrics, metrics_token } = parts;
+        Self(Arc::new(Inner { house, standing, keys, public_url, on_fly, peers, metrics, metrics_token }))
     }
 
     fn house(&self) -> &Arc<House> {

@@ -1,18 +1,30 @@
 //! The upgrade of a media stream: refused before it happens, unless signature and ticket are good.
+//!
+//! A ticket of another machine sends the stream there. Where that machine is gone, this one serves it from its own
+//! roster: for that the upgrade must be signed, in time, and the first with its ticket, here and, as far as it can
+//! still be asked, where the ticket was issued.
 
-use axum::extract::ws::WebSocketUpgrade;
+use std::time::Duration;
+
+use axum::body::Bytes;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
 
-use super::Door;
 use super::guard::{refused, stream_is_signed};
+use super::{Door, replay};
+use crate::link::peer::{Asked, FORWARDED};
 use crate::observe::metrics;
+use crate::session::Refused;
 use crate::wire::twilio::media_stream::MAX_MESSAGE;
 
 /// Small: the library's default of 128 KiB is filled with zeros at reads. A usual frame has 400 bytes.
 const READ_BUFFER: usize = 4 * 1024;
+/// How long a machine may take to give a ticket up. Twilio waits about 5 s for the upgrade, a replay included.
+const GIVING_UP: Duration = Duration::from_secs(1);
 
 /// A stream knocks. Signature before ticket; a refused request uses nothing up.
 pub async fn media_stream(
@@ -22,19 +34,24 @@ pub async fn media_stream(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    if let Err(refusal) = stream_is_signed(&door, &headers, uri.path()) {
-        return refused(refusal);
-    }
+    let signed = match stream_is_signed(&door, &headers, uri.path()) {
+        Ok(signed) => signed,
+        Err(refusal) => return refused(refusal),
+    };
     let Ok(upgrade) = upgrade else {
+        if signed && headers.contains_key(FORWARDED) {
+            return give_up(&door, &ticket);
+        }
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
     };
     let stream = match door.house().admit(&ticket) {
         Ok(stream) => stream,
-        Err(why) => {
-            metrics::refused("ticket", why.code());
-            return (StatusCode::FORBIDDEN, "Forbidden").into_response();
-        }
+        Err(Refused::Foreign) => match foreign(&door, &ticket, uri.path(), headers, signed).await {
+            Ok(stream) => stream,
+            Err(response) => return response,
+        },
+        Err(why) => return forbidden(why),
     };
     upgrade
         .read_buffer_size(READ_BUFFER)
@@ -43,4 +60,65 @@ pub async fn media_stream(
         .max_frame_size(MAX_MESSAGE)
         // The session owns the socket; where it has ended meanwhile, the socket closes.
         .on_upgrade(|socket| async move { drop(stream.send(socket)) })
+}
+
+/// A stream with a ticket that is not of this process.
+async fn foreign(
+    door: &Door,
+    ticket: &str,
+    path: &str,
+    headers: HeaderMap,
+    signed: bool,
+) -> Result<oneshot::Sender<WebSocket>, Response> {
+    let issuer = door.house().issuer(ticket);
+    if let Some(machine) = &issuer
+        && !replay::was_tried(&headers)
+    {
+        return Err(replay::to(machine));
+    }
+    // That the issuer is gone, anybody can say. Twilio alone can sign.
+    if !signed {
+        metrics::refused("ticket", "ticket_unsigned");
+        return Err((StatusCode::FORBIDDEN, "Forbidden").into_response());
+    }
+    let adoption = door.house().may_adopt(ticket).map_err(forbidden)?;
+    if let (Some(machine), Some(peers)) = (issuer, &door.0.peers) {
+        let asked = Asked {
+            method: Method::GET,
+            path: path.to_owned(),
+            headers: signature_only(headers),
+            body: Bytes::new(),
+        };
+        // One that cannot be reached is gone. One that stumbles, or is too old to understand, has not refused.
+        if let Ok(answer) = peers.ask(&machine, &asked, GIVING_UP).await
+            && answer.status == StatusCode::FORBIDDEN
+        {
+            return Err(forbidden(Refused::Used));
+        }
+    }
+    door.house().adopt(adoption).map_err(forbidden)
+}
+
+/// Another machine serves the stream that this one waits for: it came there, and the way here is closed.
+fn give_up(door: &Door, ticket: &str) -> Response {
+    match door.house().give_up(ticket) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(why) => forbidden(why),
+    }
+}
+
+/// What the other machine verifies; the rest asks for an upgrade.
+fn signature_only(headers: HeaderMap) -> HeaderMap {
+    let signature = |name: &str| name.starts_with("x-twilio-");
+    headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name?, value)))
+        .filter(|(n, _)| signature(n.as_str()))
+        .collect()
+}
+
+/// One body for all reasons.
+fn forbidden(why: Refused) -> Response {
+    metrics::refused("ticket", why.code());
+    (StatusCode::FORBIDDEN, "Forbidden").into_response()
 }

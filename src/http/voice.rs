@@ -1,12 +1,15 @@
 //! The two webhooks that answer with TwiML: a phone rings, and a stream has ended.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Door;
-use super::guard::Signed;
+use super::guard::{Signed, SignedAsItCame};
+use super::{Door, replay};
 use crate::assistant::plan::OnFailure;
+use crate::link::peer::{Asked, FORWARDED, NoAnswer};
 use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
@@ -19,9 +22,11 @@ const DIAL_SECONDS: u64 = 30;
 const NOBODY: &str = "Sorry, this number is not in use. Goodbye.";
 const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
 const LANGUAGE: &str = "en-US";
+/// How long another machine has to answer a question that came here.
+const FORWARDING: Duration = Duration::from_secs(2);
 
 /// A phone rings.
-pub async fn incoming_call(State(door): State<Door>, Signed(form): Signed) -> Response {
+pub async fn incoming_call(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
@@ -30,7 +35,7 @@ pub async fn incoming_call(State(door): State<Door>, Signed(form): Signed) -> Re
         Ring::Busy(line) => twiml(said(&line.say, &line.language)),
         Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
         Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
-        Ring::Draining => elsewhere(&door),
+        Ring::Draining => elsewhere(&door, &headers),
     }
 }
 
@@ -38,14 +43,20 @@ pub async fn incoming_call(State(door): State<Door>, Signed(form): Signed) -> Re
 pub async fn after_stream(
     State(door): State<Door>,
     Path(ticket): Path<String>,
-    Signed(form): Signed,
+    SignedAsItCame(form, asked): SignedAsItCame,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    let after = door.house().after_stream(&ticket, &request).await;
+    let mut after = door.house().after_stream(&ticket, &request).await;
     if let Some(known) = after.known {
         return twiml(known);
+    }
+    if let Next::NotHere { machine, otherwise } = after.next {
+        match not_here(&door, machine.as_deref(), &asked, &otherwise).await {
+            Some(response) => return response,
+            None => after.next = *otherwise,
+        }
     }
     let answer = match &after.next {
         Next::Nothing => document(&[]),
@@ -69,7 +80,8 @@ pub async fn after_stream(
                 Verb::ConnectStream { url: &url, action: &action, status: &status },
             ])
         }
-        Next::Unknown => said(BROKEN, LANGUAGE),
+        Next::RingElsewhere => document(&[Verb::Redirect(&format!("{}/incoming-call", door.public_url()))]),
+        Next::Unknown | Next::NotHere { .. } => said(BROKEN, LANGUAGE),
     };
     door.house().answered(&after, &answer);
     twiml(answer)
@@ -106,15 +118,49 @@ fn sorry(on_failure: &OnFailure) -> String {
     }
 }
 
-/// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
-fn elsewhere(door: &Door) -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response();
-    if door.0.on_fly {
-        let replay = HeaderName::from_static("fly-replay");
-        response.headers_mut().insert(replay, HeaderValue::from_static("elsewhere=true"));
-        *response.status_mut() = StatusCode::OK;
+/// The call is not of this process. Its own machine is asked; where that one is gone, any other may have taken the
+/// call over. `None`: nobody else can be asked, and what this roster says holds.
+async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: &Next) -> Option<Response> {
+    if asked.headers.contains_key(FORWARDED) {
+        // Who asks has a roster too, and may know others.
+        return Some((StatusCode::NOT_FOUND, "Not Found").into_response());
     }
-    response
+    if replay::was_tried(&asked.headers) {
+        return None;
+    }
+    // Worth a detour only where this machine could do no better than to apologise.
+    let detour = |replayed: Response| matches!(otherwise, Next::Sorry(_) | Next::Unknown).then_some(replayed);
+    if let (Some(machine), Some(peers)) = (machine, &door.0.peers) {
+        match peers.ask(machine, asked, FORWARDING).await {
+            Ok(answer) if answer.status.is_success() => {
+                let mut response = (answer.status, answer.body).into_response();
+                if let Some(kind) = answer.content_type {
+                    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                }
+                return Some(response);
+            }
+            Ok(answer) => {
+                tracing::warn!(
+                    machine,
+                    status = answer.status.as_u16(),
+                    "The call's machine does not know it"
+                );
+            }
+            // Twilio waits longer than we may, and so does the proxy.
+            Err(NoAnswer::Late) => {
+                tracing::warn!(machine, "The call's machine is slow to answer");
+                return detour(replay::to(machine));
+            }
+            Err(error) => tracing::warn!(machine, %error, "The call's machine does not answer"),
+        }
+    }
+    detour(replay::elsewhere())
+}
+
+/// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
+fn elsewhere(door: &Door, headers: &HeaderMap) -> Response {
+    let replayed = if door.0.on_fly { replay::ring_elsewhere(headers) } else { None };
+    replayed.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response())
 }
 
 fn twiml(document: String) -> Response {

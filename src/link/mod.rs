@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod model;
 mod outbox;
+pub mod peer;
 pub mod twilio_rest;
 
 use std::time::Duration;

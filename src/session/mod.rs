@@ -5,6 +5,7 @@
 //! until the goodbye.
 
 mod admission;
+mod adopt;
 mod errands;
 mod perform;
 mod phone;
@@ -21,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::ws::WebSocket;
 use rustls::ClientConfig;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -37,7 +38,8 @@ use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
 use crate::wire::twilio::webhook::{CallRequest, CallStatus, DialStatus};
-use admission::Admission;
+use admission::{Admission, Place};
+pub use adopt::Adoption;
 use errands::Errands;
 use perform::Session;
 pub use registry::{Command, Decision, Refused};
@@ -45,6 +47,8 @@ use registry::{Handle, Nonce, Question, Registry, TICKET_LIFE, Way};
 
 /// How long a live session may take to decide when its stream is gone.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How often a closing house looks whether everything was asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long Twilio takes to press one key, or to wait where the key is `w`; a little more than it does.
 const ONE_KEY: Duration = Duration::from_millis(500);
 /// Commands that may wait for one session.
@@ -115,6 +119,15 @@ pub enum Next {
     },
     /// Nothing is known, not even the assistant.
     Unknown,
+    /// This process does not know the call: another machine does, or one that is gone did.
+    NotHere {
+        /// The machine that issued the ticket, where it is another one.
+        machine: Option<String>,
+        /// What holds where nobody else knows: the assistant still does.
+        otherwise: Box<Next>,
+    },
+    /// The house closes before the call began: it rings once more, at another machine.
+    RingElsewhere,
 }
 
 impl House {
@@ -148,7 +161,7 @@ impl House {
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
             return Ring::Nobody;
         };
-        let Some(plan) = frozen(&assistant, request, &*self.tools) else {
+        let Some(plan) = frozen(&assistant, &facts(request), &*self.tools) else {
             return Ring::Sorry(assistant.on_failure(&facts(request)));
         };
         self.open(Arc::new(plan), request, false)
@@ -160,7 +173,13 @@ impl House {
     /// [`Refused`], also for what is no ticket of ours.
     pub fn admit(&self, ticket: &str) -> Result<oneshot::Sender<WebSocket>, Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
-        self.registry.admit(&ticket.nonce)
+        self.registry.admit(&ticket.nonce).map_err(|why| match why {
+            // Where there is only one machine, what it does not know is nobody's.
+            Refused::Unknown if self.is_one_of_several() && ticket.machine_name().is_some() => {
+                Refused::Foreign
+            }
+            why => why,
+        })
     }
 
     /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets
@@ -170,7 +189,12 @@ impl House {
             return After::new(Next::Unknown);
         };
         let Some((handle, answers)) = self.registry.find(&ticket.nonce) else {
-            return After::new(self.sorry_by_roster(&ticket, request));
+            let otherwise = self.sorry_by_roster(&ticket, request);
+            if !self.is_one_of_several() {
+                return After::new(otherwise);
+            }
+            let machine = self.another(&ticket);
+            return After::new(Next::NotHere { machine, otherwise: Box::new(otherwise) });
         };
         let question =
             if request.dial_status.is_some() { Question::AfterDial } else { Question::AfterStream };
@@ -225,6 +249,11 @@ impl House {
                         sorry()
                     }
                 }
+            }
+            // A machine that stays shall answer.
+            Decision::Again if !handle.retried && self.is_one_of_several() => {
+                self.never_began(handle, EndReason::HouseDraining);
+                Next::RingElsewhere
             }
             Decision::Again => {
                 self.never_began(handle, EndReason::CallerLost);
@@ -315,6 +344,13 @@ impl House {
         self.sessions.wait().await;
     }
 
+    /// Waits until Twilio has asked what follows each stream that ended `lately`, and was answered.
+    pub async fn all_asked(&self, lately: Duration) {
+        while self.registry.is_to_be_asked(lately) {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Waits until every errand that outlives its call is done.
     pub async fn errands_done(&self) {
         self.lasting.close();
@@ -355,27 +391,26 @@ impl House {
             return Ring::Sorry(plan.on_failure.clone());
         };
         let (door, stream) = oneshot::channel();
-        let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
-        let (decision_tx, decision) = watch::channel(None);
-        let handle = Handle {
-            call: call.clone(),
-            plan: plan.clone(),
-            retried,
-            commands: commands_tx,
-            decision,
-            asking: Arc::default(),
-        };
+        let (handle, commands, decision) = handle(call.clone(), plan.clone(), retried);
         if let Err(waiting) = self.registry.enter(nonce, ticket.clone(), handle, door) {
             return Ring::Stream { ticket: waiting };
         }
-        self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
-        let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let client = Client {
             call: call.clone(),
             assistant: plan.assistant.clone(),
             caller: request.from.clone(),
             called: request.to.clone(),
         };
+        self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
+        Ring::Stream { ticket }
+    }
+
+    /// A call that is entered gets its session.
+    fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<WebSocket>) {
+        let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
+        let call = client.call.clone();
+        self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
+        let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let session = Session {
             errands: Errands::new(self.clone(), client),
             house: self.clone(),
@@ -386,13 +421,12 @@ impl House {
             rang: crate::link::now(),
             place: Some(place),
             commands,
-            decision: decision_tx,
+            decision,
             odd: BTreeMap::new(),
             sent_home: false,
             over: false,
         };
         self.sessions.spawn(session.run(stream).instrument(span));
-        Ring::Stream { ticket }
     }
 
     fn seal(&self, call: CallSid, plan: &Plan, nonce: Nonce) -> Option<String> {
@@ -400,7 +434,7 @@ impl House {
             machine: self.machine.clone(),
             call,
             assistant: plan.assistant.clone(),
-            issued: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            issued: seconds(),
             nonce,
         })
     }
@@ -422,6 +456,34 @@ impl House {
             let _ = journal.send(Happening { call: call.clone(), at: crate::link::now(), what });
         }
     }
+}
+
+/// What a session is made of.
+struct Opening {
+    client: Client,
+    plan: Arc<Plan>,
+    nonce: Nonce,
+    retried: bool,
+    place: Place,
+    commands: mpsc::Receiver<Command>,
+    decision: watch::Sender<Option<Decision>>,
+}
+
+/// A call as others see it, and the session's ends of both channels.
+fn handle(
+    call: CallSid,
+    plan: Arc<Plan>,
+    retried: bool,
+) -> (Handle, mpsc::Receiver<Command>, watch::Sender<Option<Decision>>) {
+    let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
+    let (decision_tx, decision) = watch::channel(None);
+    let handle = Handle { call, plan, retried, commands: commands_tx, decision, asking: Arc::default() };
+    (handle, commands, decision_tx)
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// What follows a stream, and what is needed to give the same answer again.
@@ -464,11 +526,11 @@ fn facts(request: &CallRequest) -> Facts {
     }
 }
 
-fn frozen(assistant: &Assistant, request: &CallRequest, supply: &dyn Supply) -> Option<Plan> {
-    match assistant.plan(&facts(request), supply) {
+fn frozen(assistant: &Assistant, facts: &Facts, supply: &dyn Supply) -> Option<Plan> {
+    match assistant.plan(facts, supply) {
         Ok(plan) => Some(plan),
         Err(error) => {
-            tracing::error!(call = %request.call, assistant = assistant.name(), %error, "The plan cannot be made");
+            tracing::error!(call = facts.call, assistant = assistant.name(), %error, "The plan cannot be made");
             None
         }
     }

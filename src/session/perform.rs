@@ -60,6 +60,7 @@ impl Session {
         match self.wait_for_stream(stream, &mut model).await {
             Ok(caller) => self.converse(caller, &mut model).await,
             Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
+            Err(Absent::GivenUp) => self.given_up(),
             Err(Absent::Lapsed) => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
             Err(Absent::NeverCame) => self.never_started("it never came"),
             Err(Absent::NotStarted(why, socket)) => {
@@ -86,6 +87,14 @@ impl Session {
         self.decide(Decision::Again);
     }
 
+    /// The call goes on elsewhere, and is told of there.
+    fn given_up(&mut self) {
+        tracing::info!("Another machine took the call over");
+        self.place = None;
+        self.over = true;
+        self.house.registry.ended(&self.nonce);
+    }
+
     /// While the phone rings, the model's session is opened and kept.
     async fn wait_for_stream(
         &mut self,
@@ -105,6 +114,7 @@ impl Session {
                     Command::StreamLost => return Err(Absent::NeverCame),
                     // A ticket that was given is honoured: the stream may come, and hears a goodbye.
                     Command::Drain => self.sent_home = true,
+                    Command::GivenUp(_) => return Err(Absent::GivenUp),
                     Command::Transferred | Command::Returned(_) => {}
                 },
             }
@@ -122,7 +132,7 @@ impl Session {
                         // The socket tells by itself.
                         Command::StreamLost => {}
                         Command::Drain => self.sent_home = true,
-                        Command::Transferred | Command::Returned(_) => {}
+                        Command::Transferred | Command::Returned(_) | Command::GivenUp(_) => {}
                     },
                 }
             }
@@ -191,6 +201,8 @@ impl Session {
                     Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
                     Command::Drain => call.handle(Event::Draining, now(), &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
+                    // The phone comes back to another machine: the door that goes with this tells it.
+                    Command::GivenUp(_) => {}
                     Command::Returned(way) => {
                         call.handle(Event::Returning, now(), &mut actions);
                         phone = self.expect_back(way);
@@ -407,6 +419,8 @@ impl Drop for Session {
 /// Why there is no stream.
 enum Absent {
     HungUp,
+    /// Another machine serves the call.
+    GivenUp,
     /// Twilio says that the stream is over before it came here.
     NeverCame,
     /// The ticket is too old.

@@ -40,6 +40,8 @@ pub enum Command {
     Returned(Way),
     /// The house closes: say goodbye.
     Drain,
+    /// Another machine serves this call: no stream comes. With what would have brought it.
+    GivenUp(oneshot::Sender<WebSocket>),
 }
 
 /// How a parked phone comes back into its session.
@@ -129,6 +131,8 @@ struct Entry {
     answers: Answers,
     /// No session belongs to it any more.
     over: bool,
+    /// Another machine has it.
+    given_up: bool,
 }
 
 /// A ticket is asked after twice where a `<Dial>` follows its stream.
@@ -152,14 +156,24 @@ impl Answers {
             Question::AfterDial => self.after_dial.as_ref(),
         }
     }
+
+    fn is_any(&self) -> bool {
+        self.after_stream.is_some() || self.after_dial.is_some()
+    }
 }
 
 /// Why a stream is not let in. A stranger is told none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     Unknown,
+    /// Sealed by us, and not known here: another machine issued it, or this one in a former life.
+    Foreign,
     Used,
     Old,
+    /// This machine closes, and opens no calls.
+    Draining,
+    /// All places are taken.
+    Busy,
 }
 
 impl Refused {
@@ -167,8 +181,11 @@ impl Refused {
     pub fn code(self) -> &'static str {
         match self {
             Self::Unknown => "ticket_unknown",
+            Self::Foreign => "ticket_foreign",
             Self::Used => "ticket_used",
             Self::Old => "ticket_old",
+            Self::Draining => "draining",
+            Self::Busy => "busy",
         }
     }
 }
@@ -232,10 +249,45 @@ impl Registry {
         entry.door.take().ok_or(Refused::Used)
     }
 
+    /// Enters the ticket of another machine, whose stream is here: once.
+    ///
+    /// # Errors
+    /// [`Refused::Used`].
+    pub fn adopt(&self, nonce: Nonce, ticket: String, handle: Handle) -> Result<(), Refused> {
+        let mut calls = self.lock();
+        let now = now();
+        calls.sweep(now);
+        if calls.tickets.contains_key(&nonce) {
+            return Err(Refused::Used);
+        }
+        let (door, _) = oneshot::channel();
+        let entry = Entry { door: None, ..Entry::new(handle, ticket, door, now + TICKET_LIFE) };
+        calls.tickets.insert(nonce, entry);
+        Ok(())
+    }
+
+    /// Uses a ticket up for another machine: from then on its call is not known here.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn give_up(&self, nonce: &Nonce) -> Result<(), Refused> {
+        let door = self.admit(nonce)?;
+        if let Some(entry) = self.lock().tickets.get_mut(nonce) {
+            entry.given_up = true;
+            let _ = entry.handle.commands.try_send(Command::GivenUp(door));
+        }
+        Ok(())
+    }
+
+    /// Whether this ticket was here, with its session or without.
+    pub fn knows(&self, nonce: &Nonce) -> bool {
+        self.lock().tickets.contains_key(nonce)
+    }
+
     /// The call of a ticket, and the answers that its `action` got before.
     pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Answers)> {
         let calls = self.lock();
-        let entry = calls.tickets.get(nonce)?;
+        let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up)?;
         Some((entry.handle.clone(), entry.answers.clone()))
     }
 
@@ -276,6 +328,17 @@ impl Registry {
         calls.sweep(now);
     }
 
+    /// Whether a session ended so lately that Twilio may yet ask what follows, and has not.
+    pub fn is_to_be_asked(&self, lately: Duration) -> bool {
+        let calls = self.lock();
+        let now = now();
+        let mut ended = calls.ended.iter().rev().take_while(|(at, _)| *at + lately > now);
+        ended.any(|(_, nonce)| {
+            let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up);
+            entry.is_some_and(|entry| !entry.answers.is_any())
+        })
+    }
+
     /// Every session that has not ended.
     pub fn live(&self) -> Vec<Handle> {
         let calls = self.lock();
@@ -292,7 +355,7 @@ impl Registry {
 impl Entry {
     fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
         let answers = Answers::default();
-        Self { handle, ticket, door: Some(door), lapses, answers, over: false }
+        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false }
     }
 
     /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.

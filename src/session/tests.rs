@@ -14,6 +14,8 @@ use crate::provider::Provider;
 use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
+mod machines;
+
 const CALL: &str = "CA00000000000000000000000000000001";
 
 fn tls() -> Arc<ClientConfig> {
@@ -23,6 +25,11 @@ fn tls() -> Arc<ClientConfig> {
 }
 
 pub(super) fn house() -> Arc<House> {
+    machine("")
+}
+
+/// One of several where it has a name.
+pub(super) fn machine(name: &str) -> Arc<House> {
     let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n";
     let folder = Folder {
         assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
@@ -34,7 +41,7 @@ pub(super) fn house() -> Arc<House> {
     Arc::new(House::new(HouseParts {
         roster: watch::channel(Arc::new(roster)).1,
         tokens: vec![Secret::new("12345")],
-        machine: String::new(),
+        machine: name.to_owned(),
         max_calls: 2,
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,

@@ -46,8 +46,36 @@ fn on_fly_the_address_is_known() {
     let settings = read(None, &fly).unwrap();
     assert_eq!(settings.public_url.as_deref(), Some("https://phone.fly.dev"));
     assert_eq!((settings.machine.as_deref(), settings.on_fly), (Some("m1"), true));
+    // The private network is IPv6.
+    assert_eq!(settings.host.to_string(), "::");
+    assert_eq!(settings.peer_url.as_deref(), Some("http://{machine}.vm.phone.internal:5050"));
     let own = read(None, &[fly[0], ("PUBLIC_URL", "https://a.example/")]).unwrap();
     assert_eq!(own.public_url.as_deref(), Some("https://a.example"));
+}
+
+#[test]
+fn other_machines_are_where_the_form_says() {
+    let fly = ("FLY_APP_NAME", "phone");
+    assert_eq!(read(None, &[]).unwrap().peer_url, None, "off Fly nobody is asked");
+    for (form, expected) in [
+        ("http://{machine}.{app}.example.com:81/", "http://{machine}.phone.example.com:81"),
+        ("https://example.com/peers/{machine}", "https://example.com/peers/{machine}"),
+    ] {
+        assert_eq!(read(None, &[fly, ("PEER_URL", form)]).unwrap().peer_url.as_deref(), Some(expected));
+    }
+    let port = read(Some("port: 81\n"), &[fly]).unwrap();
+    assert_eq!(port.peer_url.as_deref(), Some("http://{machine}.vm.phone.internal:81"));
+    for (form, words) in [
+        ("http://example.com", "must hold `{machine}`"),
+        ("http://{machine}.{app}.example.com", "FLY_APP_NAME is not set"),
+        ("{machine}.example.com", "must be a URL such as"),
+        ("ftp://{machine}.example.com", "must be a URL such as"),
+        ("http://u:hunter2@{machine}.example.com", "must be a URL such as"),
+        ("http://{machine}.example.com/?hunter2", "must be a URL such as"),
+    ] {
+        let shown = problem::plain(&read(None, &[("PEER_URL", form)]).unwrap_err());
+        assert!(shown.contains("PEER_URL") && shown.contains(words) && !shown.contains("hunter2"), "{shown}");
+    }
 }
 
 #[test]

@@ -32,6 +32,19 @@ pub struct Ticket {
     pub nonce: [u8; 16],
 }
 
+impl Ticket {
+    /// The machine that issued it, where the name may stand in a host name or a header: 1 to 64 of `a-z`, `0-9`
+    /// and `-`.
+    pub fn machine_name(&self) -> Option<&str> {
+        is_machine_name(&self.machine).then_some(&self.machine)
+    }
+}
+
+fn is_machine_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits)
+}
+
 /// Why a text is no ticket of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadTicket {
@@ -145,6 +158,27 @@ mod tests {
         let text = keys(&["one"]).seal(&ticket()).unwrap();
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
         assert_eq!(keys(&["one"]).open(&text), Ok(ticket()));
+    }
+
+    #[test]
+    fn only_a_plain_name_names_a_machine() {
+        for (name, plain) in [
+            ("0123456789abcd", true),
+            ("m-1", true),
+            (&"m".repeat(MAX_NAME), true),
+            ("", false),
+            (&"m".repeat(MAX_NAME + 1), false),
+            ("M1", false),
+            ("m1.example.com", false),
+            ("m1;state=x", false),
+            ("m1\r\nx: y", false),
+            ("m1/..", false),
+            ("m1@x", false),
+            ("mé", false),
+        ] {
+            let named = Ticket { machine: name.to_owned(), ..ticket() };
+            assert_eq!(named.machine_name(), plain.then_some(name), "{name:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Verb<'a> {
     },
     /// Presses keys: 0 to 9, `*`, `#`, and `w` for half a second's wait.
     PlayDigits(&'a str),
+    /// The call goes on with the document at this address.
+    Redirect(&'a str),
     Hangup,
 }
 
@@ -58,6 +60,7 @@ pub fn document(verbs: &[Verb<'_>]) -> String {
                 )
             }
             Verb::PlayDigits(digits) => write!(xml, r#"<Play digits="{}"/>"#, escaped(digits)),
+            Verb::Redirect(url) => write!(xml, r#"<Redirect method="POST">{}</Redirect>"#, escaped(url)),
             Verb::Hangup => write!(xml, "<Hangup/>"),
         }
         .expect("a String takes all that is written");
@@ -142,6 +145,15 @@ mod tests {
         assert!(
             document(&[Verb::PlayDigits("1w2#")]).contains(r#"<Response><Play digits="1w2#"/></Response>"#)
         );
+    }
+
+    #[test]
+    fn a_call_is_sent_to_another_document() {
+        let xml = document(&[Verb::Redirect("https://voice.example.com/incoming-call?a=1&b=2")]);
+        assert!(xml.ends_with(concat!(
+            r#"<Response><Redirect method="POST">https://voice.example.com/incoming-call?a=1&amp;b=2"#,
+            "</Redirect></Response>"
+        )));
     }
 
     #[test]

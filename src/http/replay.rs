@@ -1,0 +1,102 @@
+//! Fly's proxy, asked to take a request to another machine (`fly-replay`), and what it says of a request that it took
+//! here so.
+//!
+//! Anybody can send the headers that it adds. They only ever keep a request from being sent on again.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+const REPLAY: HeaderName = HeaderName::from_static("fly-replay");
+const SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
+const FAILED: HeaderName = HeaderName::from_static("fly-replay-failed");
+
+/// Closing machines that a ring is taken to, one after the other, before it is refused.
+const MOST_HOPS: u8 = 3;
+
+/// Takes the request to the machine of this name. Where that one cannot be reached in a second, it comes back.
+pub fn to(machine: &str) -> Response {
+    respond(&format!("instance={machine};timeout=1s;fallback=prefer_self"))
+}
+
+/// Takes the request to any other machine, or back where there is none.
+pub fn elsewhere() -> Response {
+    respond("elsewhere=true;timeout=1s;fallback=force_self")
+}
+
+/// The same for a ring, of which other closing machines may do the same. `None`: nobody is there to take it.
+pub fn ring_elsewhere(headers: &HeaderMap) -> Option<Response> {
+    let hops = hops(headers);
+    if headers.contains_key(&FAILED) || hops >= MOST_HOPS {
+        return None;
+    }
+    Some(respond(&format!("elsewhere=true;timeout=5s;fallback=force_self;state={}", hops + 1)))
+}
+
+/// Whether the proxy, or whoever says so, has taken this request somewhere already.
+pub fn was_tried(headers: &HeaderMap) -> bool {
+    headers.contains_key(&SOURCE) || headers.contains_key(&FAILED)
+}
+
+/// How many machines have sent this ring on.
+fn hops(headers: &HeaderMap) -> u8 {
+    let Some(source) = headers.get(&SOURCE) else { return 0 };
+    let fields = source.to_str().unwrap_or_default().split(';');
+    let state = fields.filter_map(|field| field.trim().strip_prefix("state=")).next_back();
+    // Taken here by something else, once.
+    state.and_then(|state| state.parse().ok()).unwrap_or(1)
+}
+
+/// Not an upgrade, and no error: the proxy obeys the header and drops the rest.
+fn respond(orders: &str) -> Response {
+    let Ok(orders) = HeaderValue::from_str(orders) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    ([(REPLAY, orders)], "elsewhere").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        list.iter().map(pair).collect()
+    }
+
+    fn orders(response: Response) -> String {
+        response.headers()[REPLAY].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_ring_is_sent_on_a_few_times_and_no_more() {
+        for (what, given, state) in [
+            ("it comes from outside", headers(&[]), Some("state=1")),
+            (
+                "sent on once",
+                headers(&[("fly-replay-src", "instance=m1;region=iad;t=1;state=1")]),
+                Some("state=2"),
+            ),
+            ("sent on often", headers(&[("fly-replay-src", "instance=m1;state=3")]), None),
+            ("by who knows whom", headers(&[("fly-replay-src", "instance=m1;state=many")]), Some("state=2")),
+            ("and back", headers(&[("fly-replay-failed", "x")]), None),
+        ] {
+            let sent = ring_elsewhere(&given).map(orders);
+            assert_eq!(sent.is_some(), state.is_some(), "{what}");
+            if let (Some(sent), Some(state)) = (sent, state) {
+                assert!(sent.starts_with("elsewhere=true;") && sent.ends_with(state), "{what}: {sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_machine_that_is_gone_yields() {
+        assert_eq!(orders(to("m1")), "instance=m1;timeout=1s;fallback=prefer_self");
+        assert!(!was_tried(&headers(&[("host", "x")])));
+        assert!(
+            was_tried(&headers(&[("fly-replay-src", "")]))
+                && was_tried(&headers(&[("fly-replay-failed", "")]))
+        );
+    }
+}

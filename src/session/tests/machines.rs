@@ -1,0 +1,157 @@
+//! Several machines: whose ticket it is, who may serve it, and that nobody serves it twice.
+
+use super::*;
+
+fn ring(house: &Arc<House>) -> String {
+    match house.ring(&request("CallStatus=ringing")) {
+        Ring::Stream { ticket } => ticket,
+        _ => panic!("it is answered"),
+    }
+}
+
+/// Waits until its sessions have given their places back.
+async fn at_rest(house: &House) {
+    let rest = async {
+        while house.calls() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), rest).await.expect("its sessions end");
+}
+
+async fn after(house: &Arc<House>, ticket: &str) -> Next {
+    house.after_stream(ticket, &request(UP)).await.next
+}
+
+#[tokio::test]
+async fn a_stream_of_another_machine_is_served_once() {
+    let (issuer, other) = (machine("m1"), machine("m2"));
+    let ticket = ring(&issuer);
+    assert_eq!(other.admit(&ticket).err(), Some(Refused::Foreign));
+    assert_eq!(other.issuer(&ticket).as_deref(), Some("m1"));
+    assert!(
+        matches!(after(&other, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m1")
+    );
+    // Two at once: both may, and one of them does.
+    let (first, second) = (other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap());
+    let door = other.adopt(first).expect("it is served");
+    assert_eq!(other.adopt(second).err(), Some(Refused::Used));
+    assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Used));
+    assert_eq!(other.admit(&ticket).err(), Some(Refused::Used), "it is this machine's now, and used");
+    assert_eq!(other.calls(), 1);
+    // What follows is this machine's to say.
+    drop(door);
+    assert!(!matches!(after(&other, &ticket).await, Next::NotHere { .. }));
+}
+
+#[tokio::test]
+async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
+    let issuer = machine("m1");
+    let ticket = ring(&issuer);
+    assert_eq!(issuer.give_up(&ticket), Ok(()));
+    assert_eq!(issuer.give_up(&ticket), Err(Refused::Used));
+    assert_eq!(issuer.admit(&ticket).err(), Some(Refused::Used));
+    assert_eq!(issuer.may_adopt(&ticket).err(), Some(Refused::Used));
+    at_rest(&issuer).await;
+    assert!(
+        matches!(after(&issuer, &ticket).await, Next::NotHere { machine: None, .. }),
+        "it is not its call"
+    );
+    assert!(!issuer.registry.is_to_be_asked(Duration::from_secs(60)));
+
+    let parked = Parked::new(None);
+    assert_eq!(parked.house.give_up(&parked.ticket), Err(Refused::Used), "a stream came with it");
+    assert_eq!(issuer.give_up("x"), Err(Refused::Unknown));
+    assert_eq!(machine("m2").give_up(&ticket), Err(Refused::Unknown));
+}
+
+#[tokio::test]
+async fn an_old_ticket_is_served_nowhere() {
+    let other = machine("m2");
+    let seal = |age: i64| {
+        let issued = seconds().saturating_add_signed(-age);
+        let (call, assistant) = (CallSid::from(CALL), "clinic".to_owned());
+        let ticket = Ticket { machine: "m1".to_owned(), call, assistant, issued, nonce: rand::random() };
+        other.keys.seal(&ticket).unwrap()
+    };
+    for (age, refused) in
+        [(0, None), (55, None), (-5, None), (60, Some(Refused::Old)), (-90, Some(Refused::Old))]
+    {
+        assert_eq!(other.may_adopt(&seal(age)).err(), refused, "{age} s");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_one_machine_its_tickets_are_all_there_are() {
+    let ticket = ring(&house());
+    let restarted = house();
+    assert_eq!(restarted.admit(&ticket).err(), Some(Refused::Unknown));
+    assert!(matches!(after(&restarted, &ticket).await, Next::Sorry(_)));
+    // One without a name, or with a name that may not stand in a header, is nobody's on Fly either.
+    for name in ["", "M1", "m1;app=x", "m1.example.com"] {
+        let ticket = ring(&machine(name));
+        let other = machine("m2");
+        assert_eq!(other.admit(&ticket).err(), Some(Refused::Unknown), "{name:?}");
+        assert_eq!(other.issuer(&ticket), None, "{name:?}");
+    }
+    let mut forged = ring(&machine("m1"));
+    forged.replace_range(10..11, if &forged[10..11] == "A" { "B" } else { "A" });
+    let other = machine("m2");
+    assert_eq!(other.admit(&forged).err(), Some(Refused::Unknown));
+    assert_eq!(other.may_adopt(&forged).err(), Some(Refused::Unknown));
+}
+
+#[tokio::test]
+async fn a_machine_that_was_started_again_serves_the_tickets_of_its_former_life() {
+    let ticket = ring(&machine("m1"));
+    let restarted = machine("m1");
+    assert_eq!(restarted.admit(&ticket).err(), Some(Refused::Foreign));
+    assert_eq!(restarted.issuer(&ticket), None, "nobody else is asked");
+    let adoption = restarted.may_adopt(&ticket).unwrap();
+    assert!(restarted.adopt(adoption).is_ok());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
+    let other = machine("m2");
+    let ticket = ring(&machine("m1"));
+    let places = [other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap()];
+    assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
+    drop(places);
+    assert_eq!(other.calls(), 0, "nothing was used up");
+    other.close_door();
+    assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
+}
+
+#[tokio::test]
+async fn a_call_that_could_not_begin_before_the_house_closed_rings_elsewhere() {
+    for (house, elsewhere) in [(machine("m1"), true), (house(), false)] {
+        let ticket = ring(&house);
+        house.close_door();
+        // Its stream never came: the session says so, and the house does not answer it again.
+        let next = after(&house, &ticket).await;
+        assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
+        assert_eq!(matches!(next, Next::Sorry(_)), !elsewhere);
+    }
+    // The second try is the last.
+    let house = machine("m1");
+    let Next::Stream { ticket } = after(&house, &ring(&house)).await else { panic!("it is tried once more") };
+    house.close_door();
+    assert!(matches!(after(&house, &ticket).await, Next::Sorry(_)));
+}
+
+#[tokio::test]
+async fn a_closing_house_waits_for_the_last_questions() {
+    let house = house();
+    let ticket = ring(&house);
+    let lately = Duration::from_secs(60);
+    assert!(!house.registry.is_to_be_asked(lately), "it has not ended");
+    house.call_is_over(&CallSid::from(CALL));
+    at_rest(&house).await;
+    assert!(house.registry.is_to_be_asked(lately));
+    assert!(timeout(Duration::from_millis(50), house.all_asked(lately)).await.is_err());
+    assert!(!house.registry.is_to_be_asked(Duration::ZERO), "that was long ago");
+    let asked = house.after_stream(&ticket, &request("CallStatus=completed")).await;
+    house.answered(&asked, "");
+    timeout(Duration::from_secs(1), house.all_asked(lately)).await.expect("it was asked");
+}
