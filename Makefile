@@ -144,7 +144,8 @@ bench: ## how fast: a frame each way, then calls by the hundred beside a bare TC
 	$(CARGO) bench --locked --bench frames
 	$(CARGO) bench --locked --bench load
 
-soak: ## what runs longer: a hundred thousand random calls, and 300 calls for five minutes
+soak: ## what runs longer: a hundred thousand random calls, a long deploy, and 300 calls for five minutes
 	$(call need,$(CARGO),$(GET_CARGO))
 	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib call::properties
+	$(CARGO) test --locked --release --test machines -- --ignored
 	$(CARGO) bench --locked --bench load -- --calls 300 --seconds 300 --only switchboard

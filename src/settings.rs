@@ -117,7 +117,7 @@ pub struct ServeSettings {
 
 /// The name of each setting in the environment, and whether its value is a secret. In
 /// `switchboard.yaml` the name is in lower case.
-const NAMES: [(&str, bool); 23] = [
+const NAMES: [(&str, bool); 24] = [
     ("OPENAI_API_KEY", true),
     ("OPENAI_REALTIME_URL", false),
     ("TWILIO_AUTH_TOKEN", true),

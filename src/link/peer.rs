@@ -75,14 +75,8 @@ impl Peers {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(form: String, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            // A machine may be gone by the next question: no connection outlives its own.
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .build()?;
+        // A machine may be gone by the next question: no connection outlives its own.
+        let client = super::http_client(tls, CONNECT).pool_max_idle_per_host(0).build()?;
         Ok(Self { client, form })
     }
 
