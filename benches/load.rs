@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::time::sleep;
 
-use calls::{ASSISTANT, Fleet, Outcome, Window, model};
-use server::{Cost, Server, file_limit, resident};
+use calls::{ASSISTANT, Fleet, Outcome, ROUND, Window, model, model_with_tool, with_tool};
+use server::{Cost, Mute, Server, file_limit, resident};
 use splice::{Spliced, Traffic};
 use stats::{Spread, median, ms};
 
@@ -36,7 +36,7 @@ cargo bench --bench load -- [OPTIONS]
   --memory-calls N calls at once for the memory of one (500)
   --seconds N      how long each run is measured (20)
   --rounds N       runs of the server and of the splice, in turn (2)
-  --only A,B       of: start, switchboard, splice, truncation, memory";
+  --only A,B       of: start, switchboard, splice, tools, truncation, memory";
 
 #[derive(Debug, Clone)]
 struct Options {
@@ -66,7 +66,7 @@ impl Options {
                 _ => bail!("`{word}` is no option\n{USAGE}"),
             }
         }
-        const PARTS: [&str; 5] = ["start", "switchboard", "splice", "truncation", "memory"];
+        const PARTS: [&str; 6] = ["start", "switchboard", "splice", "tools", "truncation", "memory"];
         if let Some(odd) = options.only.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("`{odd}` is no part\n{USAGE}");
         }
@@ -120,6 +120,9 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
     if options.has("switchboard") || options.has("splice") {
         compare(options).await?;
     }
+    if options.has("tools") {
+        tools(options).await?;
+    }
     if options.has("truncation") {
         truncate().await?;
     }
@@ -168,7 +171,7 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
     let mut spliced = Vec::new();
     for _ in 0..options.rounds {
         for again in (0..TRIES).rev().filter(|_| options.has("switchboard")) {
-            let (window, more) = run(options.calls, options.window()).await?;
+            let (window, more) = run(options.calls, options.window(), None).await?;
             if told("switchboard", &window.cost, options.calls) || again == 0 {
                 windows.push(window);
                 outcome.extend(more);
@@ -265,12 +268,49 @@ fn report(outcome: Outcome, spliced: Vec<Spliced>) {
     }
 }
 
-/// So many calls through a fresh server.
-async fn run(calls: usize, window: Duration) -> anyhow::Result<(Window, Outcome)> {
-    let model = model().await?;
-    let server = Server::start(&model.url(), ASSISTANT, calls)?;
+/// Calls in each of which a tool hangs while people talk, and calls without one, in turn.
+async fn tools(options: &Options) -> anyhow::Result<()> {
+    let [mut plain, mut hanging] = [Outcome::default(), Outcome::default()];
+    let [mut costs, mut more_costs] = [Vec::new(), Vec::new()];
+    for _ in 0..options.rounds {
+        for (tool, all, costs) in [(false, &mut plain, &mut costs), (true, &mut hanging, &mut more_costs)] {
+            let mute = tool.then(Mute::start).transpose()?;
+            let (window, outcome) = run(options.calls, options.window(), mute.as_ref()).await?;
+            told(if tool { "a tool hangs" } else { "no tool" }, &window.cost, options.calls);
+            costs.push(window.cost.per_call_minute(options.calls).iter().sum::<Duration>());
+            all.extend(outcome);
+        }
+    }
+    println!("\na tool that hangs in each of {} calls: without, with", options.calls);
+    let cpu = |costs: Vec<Duration>| median(costs.iter().map(|cost| cost.as_secs_f64() * 1e3).collect());
+    row("CPU per call-minute", format!("{:.1}, {:.1} ms", cpu(costs), cpu(more_costs)), "");
+    let bad = [plain.bad.len(), hanging.bad.len()];
+    let names = ["phone to model", "model to phone", "speech_started to clear"];
+    for ((name, a), b) in names.into_iter().zip(plain.spreads()).zip(hanging.spreads()) {
+        for (part, at) in [("p50", 0.5), ("p99", 0.99)] {
+            row(&format!("{name}, {part}"), format!("{}, {}", ms(a.at(at)), ms(b.at(at))), "");
+        }
+    }
+    row("calls that went wrong", format!("{}, {}", bad[0], bad[1]), "0, 0");
+    Ok(())
+}
+
+/// So many calls through a fresh server. With a mute service, one of its tools hangs in each of them.
+async fn run(calls: usize, window: Duration, mute: Option<&Mute>) -> anyhow::Result<(Window, Outcome)> {
+    let (model, assistant) = match mute {
+        Some(mute) => (model_with_tool().await?, with_tool(&mute.url)),
+        None => (model().await?, ASSISTANT.to_owned()),
+    };
+    let server = Server::start(&model.url(), &assistant, calls)?;
     eprintln!("  (the server is process {})", server.pid());
     let fleet = Fleet::start(&server, &server.url(), &model, calls).await?;
+    let began = Instant::now();
+    while mute.is_some_and(|mute| mute.taken() < calls) {
+        if began.elapsed() > ROUND * 2 {
+            bail!("not every call uses its tool; the server said:\n{}", server.log());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
     let (window, marks) = fleet.measure(server.pid(), window).await?;
     let outcome = fleet.finish(marks).await?;
     let said = server.log();

@@ -32,9 +32,25 @@ greeting: { say: "Hello." }
 turn_taking: { silence: 500ms }
 "#;
 
+/// The same with a tool, which the service at this address is asked for.
+pub fn with_tool(url: &str) -> String {
+    format!(
+        "{ASSISTANT}functions:\n  look_up: {{ description: Looks., timeout: 60s, http: {{ url: {url} }} }}\n"
+    )
+}
+
 /// A simulated model with stamped audio, for [`Fleet`].
 pub async fn model() -> std::io::Result<ModelServer> {
-    let script = Script { rest: Reply::say(ANSWER), ..Script::default() };
+    answering(Vec::new()).await
+}
+
+/// The same, which calls the tool of [`with_tool`] once in each call, with its first answer.
+pub async fn model_with_tool() -> std::io::Result<ModelServer> {
+    answering(vec![Reply::say(ANSWER).and_call("look_up", "{}")]).await
+}
+
+async fn answering(replies: Vec<Reply>) -> std::io::Result<ModelServer> {
+    let script = Script { replies, rest: Reply::say(ANSWER) };
     let think = Duration::from_millis(300);
     ModelServer::start(ModelOptions { think, speech: Speech::Stamped, script, ..ModelOptions::default() })
         .await

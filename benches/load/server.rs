@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -100,6 +102,37 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A service that takes every request and answers none.
+pub struct Mute {
+    pub url: String,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Mute {
+    /// It listens until the process ends.
+    pub fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counts = taken.clone();
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut socket in listener.incoming().flatten() {
+                if socket.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    held.push(socket);
+                }
+            }
+        });
+        Ok(Self { url, taken })
+    }
+
+    /// How many requests wait for an answer.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 }
 

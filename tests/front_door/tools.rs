@@ -261,10 +261,10 @@ async fn what_is_said_beside_the_conversation_is_stopped_by_the_caller() {
 }
 
 /// Fifty calls at once wait for a tool that never answers: each hears the sentence before it whole, and nothing goes
-/// wrong on the wire.
+/// wrong on the wire. How fast their audio is meanwhile, `cargo bench --bench load -- --only tools` measures.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
-    let service = Service::open([Does::Hang]).await;
+    let mut service = Service::open([Does::Hang]).await;
     let reply = Reply::say("Let me have a look at that for you, it will not be long.")
         .and_call("look_up", r#"{"what":"a"}"#);
     let mut town =
@@ -277,11 +277,18 @@ async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
     for phone in &phones {
         assert!(phone.wait_until_quiet(Duration::from_millis(800)).await);
     }
+    for _ in &phones {
+        service.next().await; // It hangs in each of them.
+    }
     for phone in &phones {
         phone.hang_up();
     }
     for phone in phones {
-        finished(phone).await.assert_clean();
+        let record = finished(phone).await;
+        record.assert_clean();
+        let [stream] = &record.streams[..] else { panic!("{} streams", record.streams.len()) };
+        assert!(stream.bytes_received > 8_000, "{}", stream.bytes_received);
+        assert_eq!(stream.bytes_played, stream.bytes_received, "it is heard whole");
         assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
     }
     for session in town.model.sessions() {
