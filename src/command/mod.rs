@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
 
+mod numbers;
 mod owner;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -16,6 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::assistant::{Checked, Roster};
 use crate::observe;
+use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
@@ -29,6 +32,8 @@ use crate::yaml::SourceFile;
 const FILE: &str = "switchboard.yaml";
 /// What adds to the environment, where there is one.
 const ENV_FILE: &str = ".env";
+/// What stands for the address of a tunnel that is not open yet.
+const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
 
 /// Answers phone numbers with voice assistants.
 #[derive(Debug, Parser)]
@@ -41,7 +46,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer the phone: serve Twilio's webhooks and media streams
-    Serve,
+    Serve(ServeArguments),
     /// Check the folder of assistants and say everything that is wrong with it
     Check {
         /// The folder; by default ASSISTANTS_DIR, or `assistants`
@@ -70,8 +75,23 @@ enum Command {
     },
     /// Print the JSON Schema of an assistant's file, for editors
     Schema,
+    /// The account's numbers at Twilio: list them, or set what they ring
+    Numbers {
+        #[command(subcommand)]
+        what: numbers::Numbers,
+    },
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArguments {
+    /// For development: have cloudflared make a public address, and use it as PUBLIC_URL
+    #[arg(long)]
+    tunnel: bool,
+    /// Have this number of the account ring the tunnel, and what it rang before once this ends
+    #[arg(long, value_name = "NUMBER", requires = "tunnel")]
+    number: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,7 +156,7 @@ pub fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match arguments.command {
-            Command::Serve => serve_command().await,
+            Command::Serve(arguments) => serve_command(arguments).await,
             Command::Check { dir, format } => owner::check(dir, format),
             Command::Show { assistant, from } => owner::show(&assistant, from.as_deref()).await,
             Command::Who { number } => owner::who(&number),
@@ -145,6 +165,7 @@ pub fn main() -> ExitCode {
                 owner::schema();
                 Ok(())
             }
+            Command::Numbers { what } => numbers::numbers(what).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
         }
     });
@@ -166,9 +187,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn serve_command() -> Result<(), Failure> {
-    let environment = environment()?;
-    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
+    let number = arguments.number.as_deref().map(PhoneNumber::parse).transpose();
+    let number = number.map_err(|why| Failure::Usage(format!("the number of `--number` is none: {why}")))?;
+    let mut environment = environment()?;
+    let file = settings_file()?;
+    let mut settings = Settings::read(&Sources { file: file.clone(), environment: environment.clone() })?;
+    let has_address = settings.public_url.is_some();
+    if arguments.tunnel {
+        environment.insert("PUBLIC_URL".to_owned(), UNTIL_TUNNEL.to_owned());
+        settings = Settings::read(&Sources { file, environment: environment.clone() })?;
+    }
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
     let json = settings.log_format.map(|format| format == LogFormat::Json);
@@ -192,8 +221,11 @@ async fn serve_command() -> Result<(), Failure> {
     if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
         problems.extend(roster.without_key());
     }
-    let Some(ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
+    let Some(mut ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
 
+    if arguments.tunnel && has_address {
+        tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
+    }
     for warning in settings.warnings.iter().chain(&warnings) {
         tracing::warn!("{}", warning.line());
     }
@@ -208,7 +240,18 @@ async fn serve_command() -> Result<(), Failure> {
         None => None,
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
-    let shutdown = serve::signalled()?;
+    let mut shutdown = std::pin::pin!(serve::signalled()?);
+    let tunnel = if arguments.tunnel {
+        let listening = listener.local_addr().context("the listener has no address")?;
+        let open = tunnel::open(&settings, &roster, number.as_ref(), listening, shutdown.as_mut()).await?;
+        let Some(open) = open else { return Ok(()) };
+        open.url().clone_into(&mut ready.public_url);
+        settings.public_url = Some(ready.public_url.clone());
+        environment.insert("PUBLIC_URL".to_owned(), ready.public_url.clone());
+        Some(open)
+    } else {
+        None
+    };
     let from = afar.map_or_else(
         || serve::From::Disk(settings.assistants_dir.clone()),
         |afar| serve::From::Afar(Box::new(afar)),
@@ -225,7 +268,10 @@ async fn serve_command() -> Result<(), Failure> {
         journal: None,
         tools_first: false,
     };
-    Ok(serve::run(serve, shutdown).await?)
+    match tunnel {
+        Some(open) => open.serve(serve, shutdown).await,
+        None => Ok(serve::run(serve, shutdown).await?),
+    }
 }
 
 async fn begin_afar(url: &str, settings: &Settings) -> anyhow::Result<Afar> {

@@ -4,6 +4,7 @@
 //! and no `Debug` holds a number or a credential.
 
 mod numbers;
+mod standing;
 mod text;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 use crate::secret::Secret;
 
 pub use numbers::{Change, Number};
+pub use standing::{Standing, Status};
 pub use text::{LONGEST_TEXT, NotSent};
 
 /// How long a connection may take to be made, TLS included.
@@ -58,6 +60,46 @@ pub enum RestError {
     NotTwilio,
 }
 
+impl RestError {
+    /// What an owner can do about it, in one sentence without a full stop.
+    /// <https://www.twilio.com/docs/api/errors>
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Unreachable => {
+                "check the network and TWILIO_API_URL; https://api.twilio.com is right for every account that \
+                 keeps its numbers in the United States"
+            }
+            Self::NoAnswer => {
+                "try again in a minute; https://status.twilio.com says whether Twilio has trouble"
+            }
+            Self::NotTwilio => "check TWILIO_API_URL, and whether a proxy answers in Twilio's place",
+            Self::Refused { status: 429, .. } => {
+                "the account makes too many requests at once: try again in a minute"
+            }
+            Self::Refused { code: Some(20404), .. } | Self::Refused { status: 404, .. } => {
+                "check TWILIO_ACCOUNT_SID: it begins with AC, and stands on the start page of Twilio's console"
+            }
+            Self::Refused { code: Some(20005), .. } => {
+                "the account is suspended or closed: Twilio's console says why"
+            }
+            Self::Refused { code: Some(20003), .. } | Self::Refused { status: 401, .. } => {
+                "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET: one of \
+                 them is wrong, was replaced, or is of another account or region (TWILIO_API_URL)"
+            }
+            Self::Refused { status: 403, .. } => {
+                "the API key may not do this: give it the permission in Twilio's console, or use a standard key"
+            }
+            Self::Refused { code: Some(21402), .. } => {
+                "Twilio takes no such address: look at PUBLIC_URL and TWILIO_FUNCTIONS_URL"
+            }
+            Self::Refused { status: 500.., .. } => {
+                "that is a fault of Twilio's: try again in a minute, and look at https://status.twilio.com"
+            }
+            Self::Refused { .. } => "https://www.twilio.com/docs/api/errors explains the code",
+        }
+    }
+}
+
 /// What may be done about a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
@@ -88,6 +130,11 @@ impl Account {
         let client = super::http_client(tls, CONNECT).timeout(PATIENCE).build()?;
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { client, url, sid: sid.to_owned(), user: user.to_owned(), password })
+    }
+
+    /// The path of the account itself.
+    fn own_path(&self) -> String {
+        format!("/2010-04-01/Accounts/{}.json", self.sid)
     }
 
     /// The path of one of the account's resources, such as `Messages`.

@@ -8,9 +8,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use switchboard::call::EndReason;
 use switchboard::simulate::model::{ModelOptions, Reply, Script, Speech};
+use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestServer, number};
 
 use crate::service::{Came, Does, Service};
-use crate::town::{Town, finished, speech};
+use crate::town::{PATIENCE, Town, finished, speech};
 
 const KEY: &[u8] = b"a key of twenty bytes";
 
@@ -125,20 +126,27 @@ async fn the_end_of_the_house_waits_for_a_message_that_is_nowhere_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_sent_to_the_caller() {
-    let mut twilio = Service::open([Does::Answer(201, r#"{"sid":"SM1"}"#)]).await;
+    let line = number(1, "+15550100001");
+    let credentials = vec![("SK1".to_owned(), "shh".to_owned())];
+    let account = AccountOptions { numbers: vec![line], credentials, ..AccountOptions::default() };
+    let twilio = RestServer::start(account).await.unwrap();
     let settings = [
-        ("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000001"),
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
         ("TWILIO_API_KEY", "SK1"),
         ("TWILIO_API_SECRET", "shh"),
-        ("TWILIO_API_URL", twilio.url.as_str()),
+        ("TWILIO_API_URL", twilio.url()),
     ];
     let control = file("call_control: { end_call: true, send_sms: true }");
     let script = model(("send_sms", r#"{"text":"Example Street 5"}"#));
     let mut town = Town::with(&control, &[], script, &settings).await;
     call(&mut town).await;
-    let came = twilio.next().await;
-    assert_eq!(came.uri.path(), "/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages.json");
-    assert_eq!(came.body, "To=%2B15550100100&From=%2B15550100001&Body=Example+Street+5");
-    assert!(twilio.try_next().is_none(), "once");
+    assert!(twilio.until(PATIENCE, |requests| requests.iter().any(|request| request.status == 201)).await);
     town.quit().await;
+    let sent = twilio.messages();
+    assert_eq!(sent.len(), 1, "once");
+    let message = &sent[0];
+    assert_eq!(
+        (&message["to"], &message["from"], &message["body"]),
+        (&"+15550100100".into(), &"+15550100001".into(), &"Example Street 5".into())
+    );
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,7 +16,6 @@ use crate::town::PATIENCE;
 
 /// A request that came.
 pub struct Came {
-    pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -84,17 +83,12 @@ impl Drop for Service {
     }
 }
 
-async fn answer(
-    State(desk): State<Desk>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> (StatusCode, &'static str) {
+async fn answer(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (StatusCode, &'static str) {
     let does = {
         let mut does = desk.does.lock().unwrap();
         if does.len() > 1 { does.pop_front() } else { does.front().copied() }
     };
-    let _ = desk.came.send(Came { uri, headers, body });
+    let _ = desk.came.send(Came { headers, body });
     match does.expect("it was told what to do") {
         Does::Answer(status, text) => (StatusCode::from_u16(status).unwrap(), text),
         Does::Hang => std::future::pending().await,

@@ -38,10 +38,14 @@ pub struct Number {
 /// What a number is to be set to; `None` leaves it as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Change {
-    /// By POST, as everything here. An empty text takes the setting away.
+    /// An empty text takes the setting away, here and below.
     pub voice_url: Option<String>,
+    /// How the new voice URL is asked; `None`: by POST, as the fallback is.
+    pub voice_method: Option<String>,
     pub fallback_url: Option<String>,
     pub status_callback: Option<String>,
+    /// As for the voice URL.
+    pub status_method: Option<String>,
     /// Takes away the application or the trunk, for which Twilio would ignore the voice URL.
     pub take_back: bool,
 }
@@ -54,14 +58,14 @@ impl Change {
 
     fn form(&self) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [
-            ("Voice", &self.voice_url),
-            ("VoiceFallback", &self.fallback_url),
-            ("StatusCallback", &self.status_callback),
+        for (name, value, method_name, method) in [
+            ("VoiceUrl", &self.voice_url, "VoiceMethod", &self.voice_method),
+            ("VoiceFallbackUrl", &self.fallback_url, "VoiceFallbackMethod", &None),
+            ("StatusCallback", &self.status_callback, "StatusCallbackMethod", &self.status_method),
         ] {
-            let Some(value) = value else { continue };
-            let url = if name == "StatusCallback" { name.to_owned() } else { format!("{name}Url") };
-            form.append_pair(&url, value).append_pair(&format!("{name}Method"), "POST");
+            if let Some(value) = value {
+                form.append_pair(name, value).append_pair(method_name, method.as_deref().unwrap_or("POST"));
+            }
         }
         if self.take_back {
             form.append_pair("VoiceApplicationSid", "").append_pair("TrunkSid", "");
@@ -120,6 +124,16 @@ impl Account {
         Err(RestError::NotTwilio)
     }
 
+    /// One number of the account, by its SID.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn number(&self, sid: &str) -> Result<Number, RestError> {
+        let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
+        let written: Written = self.ask(Method::GET, &path, None, Again::Safe).await?;
+        Number::read(written).ok_or(RestError::NotTwilio)
+    }
+
     /// Changes what a number rings; `sid` is the number's.
     ///
     /// # Errors
@@ -132,6 +146,11 @@ impl Account {
 }
 
 impl Number {
+    /// Whether an application or a trunk answers it, and the voice URL is ignored.
+    pub fn is_taken(&self) -> bool {
+        self.application.is_some() || self.trunk.is_some()
+    }
+
     fn read(written: Written) -> Option<Self> {
         let number = PhoneNumber::parse(&written.phone_number).ok()?;
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());

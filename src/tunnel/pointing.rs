@@ -1,0 +1,294 @@
+//! A number that rings the tunnel for as long as it stands, and rings afterwards what it rang before.
+//!
+//! What it rang before is remembered in the folder for state, where there is one: a process that is killed puts
+//! nothing back, and the next tunnel does it in its place.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::twilio_rest::{Account, Change, Number, RestError};
+use crate::numbers::{Row, shown_url, whole_url};
+use crate::phone::PhoneNumber;
+use crate::tunnel::is_tunnel;
+
+/// Where it is remembered, in the folder for state.
+const FILE: &str = "tunnel.json";
+/// How often a question is asked that is not answered.
+const MOST_QUESTIONS: usize = 3;
+
+/// A number that rings the tunnel.
+pub struct Pointed {
+    /// Prints masked. Not known of what a tunnel of before left behind: no number is written to the disk.
+    number: Option<PhoneNumber>,
+    before: Before,
+    file: Option<PathBuf>,
+}
+
+/// What a number was set to, and to what we set it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Before {
+    sid: String,
+    voice_url: Option<String>,
+    voice_method: String,
+    status_callback: Option<String>,
+    status_method: String,
+    our_voice_url: String,
+    our_status_callback: String,
+}
+
+/// Why a number does not ring the tunnel, or still does.
+#[derive(Debug, thiserror::Error)]
+pub enum PointError {
+    #[error("what the number rings cannot be remembered in STATE_DIR: {0}")]
+    NotRemembered(io::Error),
+    #[error("the number could not be pointed at the tunnel: {}: {}", .0, .0.help())]
+    NotPointed(RestError),
+    #[error(
+        "the number {number} still rings the tunnel, which is gone: {error}. Set its voice URL back to {was} in \
+         Twilio's console, or run `switchboard numbers sync --apply` with the PUBLIC_URL of the server that is to \
+         answer it"
+    )]
+    NotPutBack { number: String, was: String, error: RestError },
+}
+
+/// Why a number cannot ring the tunnel, without the number; `None`: it can.
+pub fn obstacle(row: Option<&Row>) -> Option<&'static str> {
+    let Some(Row { owned: Some(owned), answered, .. }) = row else {
+        return Some("the account does not own it; `switchboard numbers list` shows what it owns");
+    };
+    if answered.assistant().is_none() {
+        return Some("no assistant answers it: write it into `numbers` of its file");
+    }
+    if !owned.voice {
+        return Some("it has no voice capability: it cannot be called");
+    }
+    let why = "a TwiML application or a SIP trunk answers it: take that off it in Twilio's console first";
+    owned.is_taken().then_some(why)
+}
+
+/// Asks which of these numbers is to ring the tunnel. Numbers stand there in full: it is their owner who is asked.
+///
+/// # Errors
+/// When nothing can be read or written.
+pub fn ask<'a>(
+    rows: &'a [Row],
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> io::Result<Option<&'a Row>> {
+    let rows: Vec<&Row> = rows.iter().filter(|row| obstacle(Some(row)).is_none()).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    writeln!(output, "Which number is to ring this machine, until this ends?")?;
+    for (index, row) in rows.iter().enumerate() {
+        let is = row.owned.as_ref().and_then(|owned| owned.voice_url.as_deref());
+        let is = is.map_or_else(|| "nothing".to_owned(), whole_url);
+        let name = row.answered.assistant().unwrap_or_default();
+        writeln!(output, "  {}  {} ({name}), which rings {is}", index + 1, row.number.expose())?;
+    }
+    for _ in 0..MOST_QUESTIONS {
+        let places = if rows.len() > 1 { format!("1 to {}", rows.len()) } else { "1".to_owned() };
+        write!(output, "{places}, or Enter for none: ")?;
+        output.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok(None);
+        }
+        let chosen = line.trim().parse::<usize>().ok().and_then(|chosen| chosen.checked_sub(1));
+        if let Some(row) = chosen.and_then(|chosen| rows.get(chosen)) {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+impl Pointed {
+    /// Has the number ring `public_url`. `state`: where what it rang before is remembered.
+    ///
+    /// # Errors
+    /// When it does not; it then rings what it rang, as far as Twilio can be asked.
+    pub async fn point(
+        account: &Account,
+        owned: &Number,
+        public_url: &str,
+        state: Option<&Path>,
+    ) -> Result<Self, PointError> {
+        let before = Before {
+            sid: owned.sid.clone(),
+            voice_url: owned.voice_url.clone(),
+            voice_method: owned.voice_method.clone(),
+            status_callback: owned.status_callback.clone(),
+            status_method: owned.status_method.clone(),
+            our_voice_url: format!("{public_url}/incoming-call"),
+            our_status_callback: format!("{public_url}/call-status"),
+        };
+        let change = Change {
+            voice_url: Some(before.our_voice_url.clone()),
+            status_callback: Some(before.our_status_callback.clone()),
+            ..Change::default()
+        };
+        let before_url = owned.voice_url.as_deref();
+        let file = state.map(|folder| folder.join(FILE));
+        // Remembered first: whatever ends us from here on, it can be put back.
+        if let Some(file) = &file {
+            remember(file, &before).map_err(PointError::NotRemembered)?;
+        }
+        let mut pointed = Self { number: Some(owned.number.clone()), before, file };
+        if let Err(error) = account.change_number(&owned.sid, &change).await {
+            // An answer that was lost may have been a yes.
+            pointed.put_back(account).await?;
+            return Err(PointError::NotPointed(error));
+        }
+        if before_url.is_some_and(is_tunnel) {
+            tracing::warn!(
+                "The number rang another tunnel: afterwards it rings that again, which may be gone"
+            );
+        }
+        let was = pointed.was();
+        tracing::info!(number = %owned.number, was, "A number rings the tunnel until this ends");
+        Ok(pointed)
+    }
+
+    /// What a tunnel of before left behind, where it was killed.
+    pub fn left_behind(state: &Path) -> Option<Self> {
+        let file = state.join(FILE);
+        let text = fs::read(&file).ok()?;
+        match serde_json::from_slice(&text) {
+            Ok(before) => Some(Self { number: None, before, file: Some(file) }),
+            Err(_) => {
+                tracing::warn!("tunnel.json in STATE_DIR cannot be read: what it says is not put back");
+                None
+            }
+        }
+    }
+
+    /// Has the number ring again what it rang, unless somebody has set it to something else meanwhile.
+    ///
+    /// # Errors
+    /// When it still rings the tunnel, as far as is known.
+    pub async fn put_back(&mut self, account: &Account) -> Result<(), PointError> {
+        let done = self.try_put_back(account).await;
+        match done {
+            Ok(()) => {
+                if let Some(file) = &self.file {
+                    // One that stays is looked at by the next tunnel, which finds nothing to do.
+                    let _ = fs::remove_file(file);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let number =
+                    self.number.as_ref().map_or_else(|| self.before.sid.clone(), ToString::to_string);
+                Err(PointError::NotPutBack { number, was: self.was(), error })
+            }
+        }
+    }
+
+    async fn try_put_back(&self, account: &Account) -> Result<(), RestError> {
+        let before = &self.before;
+        let now = match account.number(&before.sid).await {
+            Ok(now) => now,
+            Err(RestError::Refused { status: 404, .. }) => {
+                tracing::warn!("The number that rang the tunnel is not in the account any more");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut change = Change::default();
+        if now.voice_url.as_deref() == Some(before.our_voice_url.as_str()) {
+            change.voice_url = Some(before.voice_url.clone().unwrap_or_default());
+            change.voice_method = Some(before.voice_method.clone());
+        }
+        if now.status_callback.as_deref() == Some(before.our_status_callback.as_str()) {
+            change.status_callback = Some(before.status_callback.clone().unwrap_or_default());
+            change.status_method = Some(before.status_method.clone());
+        }
+        let number = &now.number;
+        if change.is_empty() {
+            tracing::info!(%number, "The number rings something else already: it is left as it is");
+            return Ok(());
+        }
+        account.change_number(&before.sid, &change).await?;
+        tracing::info!(%number, rings = self.was(), "The number rings again what it rang before the tunnel");
+        Ok(())
+    }
+
+    fn was(&self) -> String {
+        self.before.voice_url.as_deref().map_or_else(|| "nothing".to_owned(), shown_url)
+    }
+}
+
+/// Written whole, or not at all: it is put in place by its name. For nobody else's eyes: addresses may hold keys.
+fn remember(file: &Path, before: &Before) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let unfinished = file.with_extension("unfinished");
+    // What an earlier write left may be readable for others.
+    let _ = fs::remove_file(&unfinished);
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    new.write_all(&serde_json::to_vec(before)?)?;
+    new.sync_all()?;
+    fs::rename(&unfinished, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numbers::Answered;
+
+    fn row(number: &str, assistant: Option<&str>, taken: bool) -> Row {
+        let number = PhoneNumber::parse(number).unwrap();
+        let owned = Number {
+            sid: "PN1".to_owned(),
+            number: number.clone(),
+            friendly_name: String::new().into(),
+            voice: true,
+            voice_url: Some("https://old.example.com/voice".to_owned()),
+            voice_method: "POST".to_owned(),
+            fallback_url: None,
+            fallback_method: "POST".to_owned(),
+            status_callback: None,
+            status_method: "POST".to_owned(),
+            application: None,
+            trunk: taken.then(|| "TK1".to_owned()),
+        };
+        let answered = assistant.map_or(Answered::ByNobody, |name| Answered::ByEntry(name.to_owned()));
+        Row { number, owned: Some(owned), answered, findings: Vec::new(), change: Change::default() }
+    }
+
+    #[test]
+    fn the_owner_is_asked_for_one_of_what_can_ring() {
+        let rows = [
+            row("+15550100001", Some("desk"), false),
+            row("+15550100002", None, false),
+            row("+15550100003", Some("desk"), true),
+            row("+15550100004", Some("clinic"), false),
+        ];
+        for (typed, expected) in [
+            ("2\n", Some("+15550100004")),
+            (" 1 \n", Some("+15550100001")),
+            ("\n", None),
+            ("", None),
+            ("0\n3\n2\n", Some("+15550100004")),
+            ("x\nx\nx\n1\n", None),
+        ] {
+            let mut asked = Vec::new();
+            let chosen = ask(&rows, &mut typed.as_bytes(), &mut asked).unwrap();
+            assert_eq!(chosen.map(|row| row.number.expose()), expected, "{typed:?}");
+            let asked = String::from_utf8(asked).unwrap();
+            assert!(
+                asked.contains("  2  +15550100004 (clinic), which rings https://old.example.com/voice"),
+                "{asked}"
+            );
+            assert!(!asked.contains("+15550100002") && !asked.contains("+15550100003"), "{asked}");
+        }
+        let mut asked = Vec::new();
+        assert!(ask(&rows[1..3], &mut "1\n".as_bytes(), &mut asked).unwrap().is_none());
+        assert!(asked.is_empty(), "nobody is asked for one of none");
+    }
+}

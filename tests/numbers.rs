@@ -1,0 +1,393 @@
+//! The account's numbers: the REST client, and the commands that list and set them, against a simulated Twilio.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use switchboard::link::twilio_rest::{Account, Change, RestError, Standing, Status};
+use switchboard::secret::Secret;
+use switchboard::serve;
+use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+use tokio::time::timeout;
+
+const VOICE: &str = "https://phone.example.com/incoming-call";
+
+fn account(twilio: &RestServer, password: &str) -> Account {
+    let tls = serve::client_config(false, None).unwrap();
+    Account::new(twilio.url(), ACCOUNT, ACCOUNT, Secret::new(password), &tls).unwrap()
+}
+
+/// An account with so many numbers, from +15550100001.
+fn owning(count: usize) -> AccountOptions {
+    let numbers = (1..=count).map(|index| number(index, &format!("+1555010{index:04}"))).collect();
+    AccountOptions { numbers, ..AccountOptions::default() }
+}
+
+#[tokio::test]
+async fn numbers_come_page_by_page() {
+    let twilio = RestServer::start(AccountOptions { longest_page: 2, ..owning(5) }).await.unwrap();
+    let numbers = account(&twilio, "12345").numbers().await.unwrap();
+    let listed: Vec<_> = numbers.iter().map(|number| number.number.expose()).collect();
+    assert_eq!(listed, ["+15550100001", "+15550100002", "+15550100003", "+15550100004", "+15550100005"]);
+    assert_eq!(numbers[0].voice_url.as_deref(), Some("https://demo.twilio.com/welcome/voice/"));
+    assert_eq!((numbers[0].fallback_url.as_ref(), numbers[0].trunk.as_ref()), (None, None));
+    assert_eq!(twilio.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_and_what_stays_is_told() {
+    let refused = |status, code| Err(RestError::Refused { status, code });
+    let proxy = RestFault::Proxy { status: 502 };
+    for (what, fault, times, expected, requests) in [
+        ("429 once", RestFault::Refuse { status: 429, code: 20429 }, 1, Ok(1), 2),
+        (
+            "429 for ever",
+            RestFault::Refuse { status: 429, code: 20429 },
+            usize::MAX,
+            refused(429, Some(20429)),
+            4,
+        ),
+        ("500 twice", RestFault::Refuse { status: 500, code: 20500 }, 2, Ok(1), 3),
+        ("a proxy's page for ever", proxy, usize::MAX, refused(502, None), 4),
+        ("garbage", RestFault::Garbage, usize::MAX, Err(RestError::NotTwilio), 1),
+        ("somebody else", RestFault::Stranger, usize::MAX, Err(RestError::NotTwilio), 1),
+        ("a proxy's page that says 200", RestFault::Proxy { status: 200 }, 9, Err(RestError::NotTwilio), 1),
+        ("cut once", RestFault::Cut, 1, Ok(1), 2),
+        ("not allowed", RestFault::Refuse { status: 403, code: 20403 }, 9, refused(403, Some(20403)), 1),
+        (
+            "elsewhere",
+            RestFault::Redirect { status: 302, to: "https://example.com/".to_owned() },
+            9,
+            Err(RestError::NotTwilio),
+            1,
+        ),
+    ] {
+        let twilio = RestServer::start(owning(1)).await.unwrap();
+        twilio.plan("GET ", times, fault);
+        let numbers = account(&twilio, "12345").numbers().await.map(|numbers| numbers.len());
+        assert_eq!(numbers, expected, "{what}");
+        assert_eq!(twilio.requests().len(), requests, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_next_page_leads_nowhere_else_and_not_on_for_ever() {
+    let page = |next: &str| RestFault::Answer(json!({"incoming_phone_numbers": [], "next_page_uri": next}));
+    let itself = "/2010-04-01/Accounts/AC00000000000000000000000000000001/IncomingPhoneNumbers.json?Page=1";
+    for (next, requests) in
+        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 100)]
+    {
+        let twilio = RestServer::start(owning(1)).await.unwrap();
+        twilio.plan("", usize::MAX, page(next));
+        assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio), "{next}");
+        assert_eq!(twilio.requests().len(), requests, "{next}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_says_how_it_stands_and_a_wrong_one_nothing() {
+    let options = AccountOptions {
+        status: "suspended".to_owned(),
+        kind: "Trial".to_owned(),
+        ..AccountOptions::default()
+    };
+    let twilio = RestServer::start(options).await.unwrap();
+    let standing = account(&twilio, "12345").standing().await;
+    assert_eq!(standing, Ok(Standing { status: Status::Suspended, trial: true }));
+    let refused = account(&twilio, "wrong").standing().await;
+    assert_eq!(refused, Err(RestError::Refused { status: 401, code: Some(20003) }));
+    assert!(refused.unwrap_err().help().contains("TWILIO_AUTH_TOKEN"));
+    assert_eq!(
+        account(&twilio, "12345").numbers().await,
+        Err(RestError::Refused { status: 403, code: Some(20005) })
+    );
+    let tls = serve::client_config(false, None).unwrap();
+    let other = format!("AC{:032}", 2);
+    let other = Account::new(twilio.url(), &other, ACCOUNT, Secret::new("12345"), &tls).unwrap();
+    assert_eq!(other.standing().await, Err(RestError::Refused { status: 404, code: Some(20404) }));
+}
+
+#[tokio::test]
+async fn a_change_sets_what_it_names_and_nothing_else() {
+    let twilio = RestServer::start(owning(2)).await.unwrap();
+    twilio.edit(|account| account.numbers[0]["trunk_sid"] = format!("TK{:032}", 1).into());
+    let account = account(&twilio, "12345");
+    let sid = format!("PN{:032}", 1);
+    let before = twilio.number("+15550100001");
+    let change = Change { voice_url: Some(VOICE.to_owned()), take_back: true, ..Change::default() };
+    let changed = account.change_number(&sid, &change).await.unwrap();
+    assert_eq!((changed.voice_url.as_deref(), changed.is_taken()), (Some(VOICE), false));
+    let mut expected = before;
+    expected["voice_url"] = VOICE.into();
+    expected["trunk_sid"] = json!(null);
+    let now = twilio.number("+15550100001");
+    expected["date_updated"] = now["date_updated"].clone();
+    assert_eq!(now, expected);
+    // What the real one refuses.
+    for url in ["not an address", "ftp://example.com", "http://127.0.0.1:5050/incoming-call"] {
+        let change = Change { voice_url: Some(url.to_owned()), ..Change::default() };
+        let refused = account.change_number(&sid, &change).await;
+        assert_eq!(refused, Err(RestError::Refused { status: 400, code: Some(21402) }), "{url}");
+    }
+    let unknown = account.change_number(&format!("PN{:032}", 9), &change).await;
+    assert_eq!(unknown, Err(RestError::Refused { status: 404, code: Some(20404) }));
+}
+
+#[tokio::test]
+async fn silence_ends() {
+    let twilio = RestServer::start(owning(1)).await.unwrap();
+    twilio.plan("", usize::MAX, RestFault::Silence);
+    let account = account(&twilio, "12345");
+    // Once is enough to see: a request has 8 s, and is made four times.
+    let silent = timeout(Duration::from_secs(20), account.numbers());
+    let watch = twilio.until(Duration::from_secs(20), |requests| requests.len() >= 2);
+    tokio::select! {
+        answer = silent => panic!("{answer:?}"),
+        seen = watch => assert!(seen, "it is tried again"),
+    }
+}
+
+/// What the commands are run with.
+struct Desk {
+    folder: tempfile::TempDir,
+    twilio: RestServer,
+    public_url: &'static str,
+    more: Vec<(&'static str, String)>,
+}
+
+impl Desk {
+    async fn open(options: AccountOptions, files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("assistants")).unwrap();
+        for (name, numbers) in files {
+            let text = format!("numbers: {numbers}\ninstructions: You answer the phone.\n");
+            std::fs::write(folder.path().join(format!("assistants/{name}.yaml")), text).unwrap();
+        }
+        let twilio = RestServer::start(options).await.unwrap();
+        Self { folder, twilio, public_url: "https://phone.example.com", more: Vec::new() }
+    }
+
+    /// Runs `switchboard numbers …`: its exit code, what it says and what it complains of.
+    async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        command.arg("numbers").args(arguments).current_dir(self.folder.path()).env_clear();
+        command.envs([
+            ("TWILIO_API_URL", self.twilio.url()),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("TWILIO_AUTH_TOKEN", "12345"),
+            ("PUBLIC_URL", self.public_url),
+        ]);
+        command.envs(self.more.iter().map(|(name, value)| (name, value)));
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = timeout(Duration::from_secs(60), output).await.expect("it ends").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+const STATUS: &str = "https://phone.example.com/call-status";
+
+/// A number that rings `voice` and tells `status`.
+fn set(index: usize, name: &str, voice: &str, status: &str) -> serde_json::Value {
+    let mut number = number(index, name);
+    number["voice_url"] = voice.into();
+    number["status_callback"] = status.into();
+    number
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_what_is_wrong_page_by_page() {
+    let mut taken = set(4, "+15550100004", VOICE, STATUS);
+    taken["voice_application_sid"] = format!("AP{:032}", 1).into();
+    taken["friendly_name"] = "Front desk".into();
+    let numbers = vec![
+        set(1, "+15550100001", VOICE, STATUS),
+        number(2, "+15550100002"),
+        set(3, "+15550100003", "https://other.example.com/voice", ""),
+        taken,
+    ];
+    let options = AccountOptions { numbers, longest_page: 2, ..AccountOptions::default() };
+    let files = [
+        ("clinic", "[\"+15550100001\", \"+15550100002\", \"+15550100009\"]"),
+        ("desk", "[\"+15550100004\"]"),
+    ];
+    let desk = Desk::open(options, &files).await;
+    let (code, out, err) = desk.run(&["list"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!(out);
+    let (code, out, err) = desk.run(&["list", "--format", "json"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 5);
+    assert_eq!(rows[0]["assistant"], "clinic");
+    assert_eq!(rows[1]["findings"][0]["code"], "number.voice_url");
+    assert_eq!(rows[4]["twilio"], json!(null));
+    assert!(desk.twilio.changes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_sets_what_it_showed_and_the_second_time_nothing() {
+    let mut kept = set(3, "+15550100003", "https://other.example.com/voice", STATUS);
+    kept["voice_fallback_url"] = "https://other.example.com/fallback".into();
+    let options = AccountOptions {
+        numbers: vec![
+            number(1, "+15550100001"),
+            set(2, "+15550100002", "https://other.example.com/voice", ""),
+            kept,
+            number(4, "+15550100004"),
+        ],
+        longest_page: 2,
+        ..AccountOptions::default()
+    };
+    let files = [("clinic", "[\"+15550100001\", \"+15550100003\"]")];
+    let desk = Desk::open(options, &files).await;
+    let before = desk.twilio.numbers();
+    let (code, shown, err) = desk.run(&["sync"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{shown}");
+    insta::assert_snapshot!("sync_shows", shown);
+    assert_eq!(desk.twilio.numbers(), before);
+    assert!(desk.twilio.changes().is_empty(), "it only looks");
+
+    let (code, done, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{done}");
+    for line in shown.lines().filter(|line| line.contains('→')) {
+        assert!(done.contains(line), "{line} was shown, and is not in\n{done}");
+    }
+    let changes = desk.twilio.changes();
+    let fields: Vec<Vec<&str>> =
+        changes.iter().map(|change| change.form.iter().map(|(name, _)| name.as_str()).collect()).collect();
+    assert_eq!(
+        fields,
+        [
+            vec!["VoiceUrl", "VoiceMethod", "StatusCallback", "StatusCallbackMethod"],
+            vec!["VoiceUrl", "VoiceMethod"],
+        ]
+    );
+    for number in ["+15550100001", "+15550100003"] {
+        let now = desk.twilio.number(number);
+        assert_eq!((&now["voice_url"], &now["status_callback"]), (&VOICE.into(), &STATUS.into()));
+    }
+    // The owner's own fallback stays, and so do numbers that are none of ours.
+    assert_eq!(
+        desk.twilio.number("+15550100003")["voice_fallback_url"],
+        "https://other.example.com/fallback"
+    );
+    assert_eq!([&desk.twilio.numbers()[1], &desk.twilio.numbers()[3]], [&before[1], &before[3]]);
+
+    let (code, again, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str(), again.as_str()), (0, "", "0 numbers set, 2 right already.\n"));
+    assert_eq!(desk.twilio.changes().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_in_front_are_what_numbers_ring_and_fall_back_to() {
+    let mut desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
+    desk.more.push(("TWILIO_FUNCTIONS_URL", "https://functions.example.com".to_owned()));
+    assert_eq!(desk.run(&["sync", "--apply"]).await.0, 0);
+    let now = desk.twilio.number("+15550100001");
+    assert_eq!(now["voice_url"], "https://functions.example.com/allowlist-function");
+    assert_eq!(now["voice_fallback_url"], "https://functions.example.com/fallback-function");
+    assert_eq!(now["status_callback"], STATUS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_star_answers_or_something_else_took_is_asked_for_by_name() {
+    let mut options = owning(3);
+    options.numbers[2]["trunk_sid"] = format!("TK{:032}", 1).into();
+    let files = [("desk", "[\"+15550100001\", \"+15550100003\"]"), ("rest", "[\"*\"]")];
+    let desk = Desk::open(options, &files).await;
+    let voice = |number: &str| desk.twilio.number(number)["voice_url"].clone();
+    let (code, out, _) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!(code, 1, "a number that a file lists does not ring: {out}");
+    assert!(out.contains("a SIP trunk answers it") && out.contains("--take-back"), "{out}");
+    assert!(out.contains("1 number that only \"*\" answers"), "{out}");
+    assert_eq!(voice("+15550100001"), VOICE);
+    assert_ne!(voice("+15550100002"), VOICE);
+    assert_ne!(voice("+15550100003"), VOICE);
+    let (code, out, _) = desk.run(&["sync", "--apply", "--all", "--take-back"]).await;
+    assert_eq!(code, 0, "{out}");
+    assert_eq!((voice("+15550100002"), voice("+15550100003")), (VOICE.into(), VOICE.into()));
+    assert_eq!(desk.twilio.number("+15550100003")["trunk_sid"], json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_number_that_fails_does_not_stop_the_next() {
+    let desk =
+        Desk::open(owning(3), &[("desk", "[\"+15550100001\", \"+15550100002\", \"+15550100003\"]")]).await;
+    let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
+    desk.twilio.plan(&second, usize::MAX, RestFault::Refuse { status: 403, code: 20403 });
+    let (code, out, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("2 numbers set, 0 right already, 1 number that does not ring this server."),
+        "{out}"
+    );
+    assert!(err.contains("error 20403") && !err.contains("5550100002"), "{err}");
+    assert_eq!(desk.twilio.number("+15550100003")["voice_url"], VOICE);
+    assert_ne!(desk.twilio.number("+15550100002")["voice_url"], VOICE);
+    // An answer that was lost is asked for again: set twice is set once.
+    desk.twilio.heal();
+    desk.twilio.plan(&second, 1, RestFault::BreakAfter { status: 500 });
+    let (code, out, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_eq!(desk.twilio.number("+15550100002")["voice_url"], VOICE);
+    // A 200 that did nothing is not believed.
+    desk.twilio.edit(|account| account.numbers[1]["voice_url"] = "".into());
+    desk.twilio.plan(&second, usize::MAX, RestFault::Answer(desk.twilio.number("+15550100002")));
+    let (code, _, err) = desk.run(&["sync", "--apply"]).await;
+    assert!(code == 1 && err.contains("did not do it"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_twilio_refuses_is_a_sentence_with_what_to_do() {
+    let refuse = |status, code| RestFault::Refuse { status, code };
+    for (what, fault, words) in [
+        ("429 for ever", refuse(429, 20429), ["error 20429", "try again in a minute"]),
+        ("500 for ever", refuse(500, 20500), ["answered 500", "status.twilio.com"]),
+        ("the wrong account", refuse(404, 20404), ["error 20404", "TWILIO_ACCOUNT_SID"]),
+        ("garbage", RestFault::Garbage, ["not Twilio's REST interface", "TWILIO_API_URL"]),
+        ("a proxy", RestFault::Proxy { status: 200 }, ["not Twilio's REST interface", "proxy"]),
+    ] {
+        let desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
+        desk.twilio.plan("", usize::MAX, fault);
+        for arguments in [&["list"][..], &["sync", "--apply"]] {
+            let (code, out, err) = desk.run(arguments).await;
+            assert_eq!((code, out.as_str()), (1, ""), "{what}: {err}");
+            for word in words {
+                assert!(err.contains(word), "{what}: {err}");
+            }
+        }
+        assert!(desk.twilio.changes().is_empty());
+    }
+    let mut desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
+    desk.twilio.plan("", 1, refuse(429, 20429));
+    assert_eq!(desk.run(&["list"]).await.0, 0, "429 once is nothing");
+    desk.more.push(("TWILIO_AUTH_TOKEN", "hunter2-value".to_owned()));
+    let (code, _, err) = desk.run(&["list"]).await;
+    assert!(code == 1 && err.contains("error 20003") && err.contains("TWILIO_AUTH_TOKEN"), "{err}");
+    assert!(!err.contains("hunter2"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_said_before_twilio_is_asked() {
+    let mut desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
+    for url in ["http://127.0.0.1:5050", "http://phone.example.com", "https://localhost", ""] {
+        desk.public_url = url;
+        let (code, _, err) = desk.run(&["sync", "--apply"]).await;
+        assert!(code == 1 && err.contains("PUBLIC_URL") && err.contains("help:"), "{url}: {err}");
+        assert!(desk.twilio.requests().is_empty(), "{url}");
+    }
+    let (code, out, _) = desk.run(&["list"]).await;
+    assert!(code == 0 && out.contains("set PUBLIC_URL") && !out.contains("right"), "{out}");
+    desk.more.push(("TWILIO_ACCOUNT_SID", String::new()));
+    desk.more.push(("TWILIO_AUTH_TOKEN", String::new()));
+    let (code, _, err) = desk.run(&["list"]).await;
+    assert_eq!(code, 1);
+    for word in
+        ["TWILIO_ACCOUNT_SID is not set", "TWILIO_AUTH_TOKEN is not set", "Twilio console", "TWILIO_API_KEY"]
+    {
+        assert!(err.contains(word), "{err}");
+    }
+    assert_eq!(desk.run(&["sync", "--now"]).await.0, 2);
+    assert_eq!(desk.run(&[]).await.0, 2);
+}

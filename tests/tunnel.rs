@@ -1,0 +1,423 @@
+//! `serve --tunnel` as a person starts it: a stand-in prints what cloudflared prints, and a simulated Twilio owns the
+//! number.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha1::Sha1;
+use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const URL: &str = "https://four-random-words-here.trycloudflare.com";
+const OLD: &str = "https://old.example.com/voice";
+const OLD_STATUS: &str = "https://old.example.com/status";
+const NUMBER: &str = "+15550100001";
+
+/// What cloudflared prints, and in which order.
+const STAND_IN: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+echo "$@" > "$here/arguments"
+env > "$here/environment"
+say() { echo "2026-03-02T10:00:00Z INF $1" >&2; }
+say "Thank you for trying Cloudflare Tunnel. Doing so, without a Cloudflare account, is a quick way to experiment."
+say "Requesting new quick Tunnel on trycloudflare.com..."
+say "+--------------------------------------------------------------------------------------------+"
+say "|  Your quick Tunnel has been created! Visit it at (it may take some time to be reachable):  |"
+say "|  https://four-random-words-here.trycloudflare.com                                          |"
+say "+--------------------------------------------------------------------------------------------+"
+say "Version 2026.2.0"
+say "Registered tunnel connection connIndex=0 connection=0 event=0 ip=192.0.2.1 location=ams07 protocol=quic"
+echo $$ > "$here/pid.new" && mv "$here/pid.new" "$here/pid"
+exec sleep 600
+"#;
+
+/// A folder with a stand-in for cloudflared, and an account that owns a number.
+struct Desk {
+    folder: tempfile::TempDir,
+    twilio: RestServer,
+}
+
+/// A program that serves; killed when dropped.
+struct Serving {
+    child: Child,
+    lines: Receiver<String>,
+    told: String,
+}
+
+fn old_number() -> Value {
+    let mut number = number(1, NUMBER);
+    number["voice_url"] = OLD.into();
+    number["voice_method"] = "GET".into();
+    number["status_callback"] = OLD_STATUS.into();
+    number["voice_fallback_url"] = "https://old.example.com/fallback".into();
+    number
+}
+
+impl Desk {
+    async fn open(stand_in: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["assistants", "bin"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let text = format!("numbers: [\"{NUMBER}\"]\ninstructions: You answer the phone.\n");
+        std::fs::write(folder.path().join("assistants/desk.yaml"), text).unwrap();
+        if let Some(script) = stand_in {
+            let program = folder.path().join("bin/cloudflared");
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let numbers = vec![old_number(), number(2, "+15550100002")];
+        let twilio =
+            RestServer::start(AccountOptions { numbers, ..AccountOptions::default() }).await.unwrap();
+        Self { folder, twilio }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn serve(&self, arguments: &[&str], more: &[(&str, &str)]) -> Serving {
+        let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        command.arg("serve").args(arguments).current_dir(self.folder.path()).env_clear().envs([
+            ("PATH", path.as_str()),
+            ("OPENAI_API_KEY", "sk-simulated"),
+            ("OPENAI_REALTIME_URL", "ws://127.0.0.1:9/v1/realtime"),
+            ("TWILIO_AUTH_TOKEN", "12345"),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("TWILIO_API_URL", self.twilio.url()),
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+        ]);
+        command.envs(more.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (line_tx, lines) = channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| line_tx.send(line))
+        });
+        Serving { child, lines, told: String::new() }
+    }
+
+    /// The number as Twilio has it.
+    fn number(&self) -> Value {
+        self.twilio.number(NUMBER)
+    }
+
+    #[track_caller]
+    fn assert_as_before(&self) {
+        let (mut now, before) = (self.number(), old_number());
+        now["date_updated"] = before["date_updated"].clone();
+        assert_eq!(now, before);
+    }
+
+    #[track_caller]
+    fn assert_nothing_runs(&self) {
+        let pid = self.read("bin/pid");
+        let process = Path::new("/proc").join(pid.trim());
+        let until = Instant::now() + PATIENCE;
+        while !pid.is_empty() && process.exists() {
+            assert!(Instant::now() < until, "cloudflared outlived us");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Serving {
+    /// The next line that holds `words`.
+    #[track_caller]
+    fn line(&mut self, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.told.push_str(&line);
+                    self.told.push('\n');
+                    if line.contains(words) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line has `{words}`:\n{}", self.told),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Its exit code and all that it said, once it ends by itself.
+    #[track_caller]
+    fn end(mut self) -> (Option<i32>, String) {
+        let until = Instant::now() + PATIENCE;
+        let told = loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.told.push_str(&line);
+                    self.told.push('\n');
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break std::mem::take(&mut self.told),
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it does not end:\n{}", self.told),
+            }
+        };
+        let code = self.child.wait().unwrap().code();
+        for never in ["15550100001", "5550100002", "panicked", "sk-simulated"] {
+            assert!(!told.contains(never), "{never} is in\n{told}");
+        }
+        (code, told)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The status of a webhook that is signed for this address.
+fn call_status(address: &str, public_url: &str) -> u16 {
+    let body = "CallSid=CA00000000000000000000000000000001&CallStatus=completed";
+    let signed =
+        format!("{public_url}/call-statusCallSidCA00000000000000000000000000000001CallStatuscompleted");
+    let mut mac = Hmac::<Sha1>::new_from_slice(b"12345").unwrap();
+    mac.update(signed.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let mut socket = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST /call-status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nX-Twilio-Signature: {signature}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_rings_the_tunnel_and_then_again_what_it_rang() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let public = [("PUBLIC_URL", "https://phone.example.com")];
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &public);
+    serving.line("PUBLIC_URL is not used");
+    let pointed = serving.line("A number rings the tunnel");
+    assert!(
+        pointed.contains(OLD) && pointed.contains("+1555•••01"),
+        "what it was, for whoever puts it back: {pointed}"
+    );
+    let ready: Value = serde_json::from_str(&serving.line("\"Ready\"")).unwrap();
+    assert_eq!(ready["public_url"], URL);
+    let address = ready["address"].as_str().unwrap();
+    let arguments = desk.read("bin/arguments");
+    let expected = format!("tunnel --no-autoupdate --config /dev/null --url http://{address}\n");
+    assert_eq!(arguments, expected);
+    assert_eq!(call_status(address, URL), 204);
+    assert_eq!(call_status(address, "https://phone.example.com"), 403);
+    let now = desk.number();
+    assert_eq!(now["voice_url"], format!("{URL}/incoming-call"));
+    assert_eq!((&now["voice_method"], &now["status_callback_method"]), (&"POST".into(), &"POST".into()));
+    assert_eq!(now["status_callback"], format!("{URL}/call-status"));
+    assert_eq!(now["voice_fallback_url"], "https://old.example.com/fallback");
+    for secret in ["12345", "sk-simulated"] {
+        assert!(!desk.read("bin/environment").contains(secret), "cloudflared gets no secret of ours");
+    }
+    serving.signal("TERM");
+    let (code, told) = serving.end();
+    assert_eq!(code, Some(0), "{told}");
+    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("`{words}` is not in {told}"));
+    assert!(at("The number rings again") < at("Draining"), "who rings while calls end is sent elsewhere");
+    desk.assert_as_before();
+    desk.assert_nothing_runs();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_number_the_account_is_left_alone() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    // Nobody can be asked: standard input is no terminal.
+    let mut serving = desk.serve(&["--tunnel"], &[]);
+    assert!(serving.line("set this as a number's voice URL").contains(&format!("{URL}/incoming-call")));
+    serving.line("\"Ready\"");
+    serving.signal("INT");
+    assert_eq!(serving.end().0, Some(0));
+    assert!(desk.twilio.changes().is_empty());
+    desk.assert_nothing_runs();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_cloudflared_dies_the_number_is_put_back_and_that_is_an_error() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    serving.line("\"Ready\"");
+    assert!(Command::new("kill").arg(desk.read("bin/pid").trim()).status().unwrap().success());
+    let (code, told) = serving.end();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("The tunnel ended") && told.contains("start again"), "{told}");
+    assert!(told.contains("Registered tunnel connection"), "its last words: {told}");
+    desk.assert_as_before();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_is_put_back_by_the_next() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let state = desk.path("state").display().to_string();
+    let state = [("STATE_DIR", state.as_str())];
+    let mut killed = desk.serve(&["--tunnel", "--number", NUMBER], &state);
+    killed.line("\"Ready\"");
+    killed.signal("KILL");
+    killed.end();
+    desk.assert_nothing_runs();
+    let mode = std::fs::metadata(desk.path("state/tunnel.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+    assert!(!desk.read("state/tunnel.json").contains("5550100001"), "no number is on the disk");
+
+    let mut next = desk.serve(&["--tunnel"], &state);
+    next.line("A tunnel of before was killed");
+    next.line("\"Ready\"");
+    desk.assert_as_before();
+    assert!(!desk.path("state/tunnel.json").exists());
+    next.signal("TERM");
+    assert_eq!(next.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_owner_would_not_expect_is_said() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    desk.twilio.edit(|account| {
+        account.numbers[0]["voice_url"] = "https://an-older-one.trycloudflare.com/incoming-call".into();
+    });
+    let functions = [("TWILIO_FUNCTIONS_URL", "https://functions.example.com")];
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &functions);
+    serving.line("The number rang another tunnel");
+    serving.line("The allowlist Function is not in front of the tunnel");
+    serving.line("\"Ready\"");
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_changed_meanwhile_is_left_as_it_is() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    serving.line("\"Ready\"");
+    desk.twilio.edit(|account| account.numbers[0]["voice_url"] = "https://new.example.com/voice".into());
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+    let now = desk.number();
+    assert_eq!(
+        (&now["voice_url"], &now["voice_method"]),
+        (&"https://new.example.com/voice".into(), &"POST".into())
+    );
+    assert_eq!(now["status_callback"], OLD_STATUS, "what was ours is put back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_cannot_be_put_back_is_said_with_what_it_rang() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let state = desk.path("state").display().to_string();
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[("STATE_DIR", &state)]);
+    serving.line("\"Ready\"");
+    desk.twilio.plan("", usize::MAX, RestFault::Refuse { status: 401, code: 20003 });
+    serving.signal("TERM");
+    let (code, told) = serving.end();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("still rings the tunnel") && told.contains(OLD) && told.contains("20003"),
+        "{told}"
+    );
+    assert!(desk.path("state/tunnel.json").exists(), "the next one does it");
+    desk.assert_nothing_runs();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost_leaves_no_number_behind() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    // What was asked is done, and nobody hears of it, however often it is asked.
+    desk.twilio.plan("POST ", 4, RestFault::BreakAfter { status: 500 });
+    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && told.contains("could not be pointed at the tunnel"), "{told}");
+    assert_eq!(desk.twilio.changes().len(), 5);
+    desk.assert_as_before();
+    desk.assert_nothing_runs();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_before_cloudflared_is_started() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let token = [("TWILIO_AUTH_TOKEN", "wrong")];
+    let account = [("TWILIO_ACCOUNT_SID", "")];
+    let key = [("OPENAI_API_KEY", "")];
+    for (what, arguments, more, code, words) in [
+        ("not owned", &["--tunnel", "--number", "+15550100009"][..], &[][..], 1, "does not own it"),
+        ("nobody answers it", &["--tunnel", "--number", "+15550100002"], &[], 1, "no assistant answers it"),
+        ("bad credentials", &["--tunnel", "--number", NUMBER], &token, 1, "error 20003"),
+        ("no credentials", &["--tunnel", "--number", NUMBER], &account, 1, "TWILIO_ACCOUNT_SID is not set"),
+        ("a setting is missing", &["--tunnel"], &key, 1, "OPENAI_API_KEY is not set"),
+        ("no number", &["--tunnel", "--number", "5550"], &[], 2, "`--number`"),
+        ("no tunnel", &["--number", NUMBER], &[], 2, "--tunnel"),
+    ] {
+        let mut serving = desk.serve(arguments, more);
+        let told = loop {
+            match serving.lines.recv_timeout(PATIENCE) {
+                Ok(line) => serving.told.push_str(&line),
+                Err(_) => break serving.told.clone(),
+            }
+        };
+        assert_eq!(serving.child.wait().unwrap().code(), Some(code), "{what}: {told}");
+        assert!(told.contains(words), "{what}: {told}");
+    }
+    assert!(!desk.path("bin/arguments").exists(), "it was started");
+    assert!(desk.twilio.changes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_tunnel_nothing_is_served() {
+    let desk = Desk::open(None).await;
+    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && told.contains("`cloudflared` is not installed"), "{told}");
+    assert!(told.contains("brew install cloudflared"), "{told}");
+
+    let refused = "#!/bin/sh\necho 'ERR Error unmarshaling QuickTunnel response: error code: 1015 \
+                   status_code=\"429 Too Many Requests\"' >&2\nexit 1\n";
+    let desk = Desk::open(Some(refused)).await;
+    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && told.contains("429 Too Many Requests"), "{told}");
+    assert!(desk.twilio.changes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_wait_for_a_tunnel() {
+    let silent = "#!/bin/sh\nhere=$(dirname \"$0\")\necho $$ > \"$here/pid\"\nexec sleep 600\n";
+    let desk = Desk::open(Some(silent)).await;
+    let mut serving = desk.serve(&["--tunnel"], &[]);
+    serving.line("Opening a tunnel");
+    let until = Instant::now() + PATIENCE;
+    while desk.read("bin/pid").is_empty() {
+        assert!(Instant::now() < until, "cloudflared is started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    serving.signal("INT");
+    let (code, told) = serving.end();
+    assert_eq!(code, Some(0), "{told}");
+    desk.assert_nothing_runs();
+    assert_eq!(desk.twilio.changes(), []);
+    assert_eq!(json!(desk.number()["voice_url"]), OLD);
+}
