@@ -173,6 +173,12 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     Ok(())
 }
 
+/// The longest that the process lives on after it was told to stop, where calls may go on for `drain`: for whoever
+/// kills it in the end, such as Fly after `kill_timeout`.
+pub fn longest_end(drain: Duration) -> Duration {
+    drain + GOODBYES + LAST_QUESTIONS + LAST_ERRANDS
+}
+
 /// Closes the house: calls go on for `grace`, then are sent home with a goodbye.
 async fn drain(house: &House, grace: Duration) {
     house.close_door();
