@@ -9,6 +9,7 @@ pub mod assistant;
 pub mod audio;
 pub mod call;
 pub mod command;
+pub mod doctor;
 pub mod http;
 pub mod id;
 pub mod link;

@@ -189,6 +189,12 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     Ok(())
 }
 
+/// The longest that the process lives on after it was told to stop, where calls may go on for `drain`: for whoever
+/// kills it in the end, such as Fly after `kill_timeout`.
+pub fn longest_end(drain: Duration) -> Duration {
+    drain.max(GOODBYES) + (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS) + LAST_ANSWERS
+}
+
 /// Closes the house: calls may take `time`, of which the last of it is for their goodbyes. These have theirs, also
 /// where `time` is shorter. Whether there were any.
 async fn drain(house: &House, time: Duration) -> bool {

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::assistant::{Checked, Roster};
+use crate::doctor;
 use crate::observe;
 use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem};
@@ -27,11 +28,12 @@ use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
+pub(crate) use owner::without_secrets;
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";
 /// What adds to the environment, where there is one.
-const ENV_FILE: &str = ".env";
+pub(crate) const ENV_FILE: &str = ".env";
 /// What stands for the address of a tunnel that is not open yet.
 const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
 
@@ -82,6 +84,8 @@ enum Command {
     },
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
+    /// Look at everything between a ringing phone and an assistant, and say what is wrong and how to mend it
+    Doctor(doctor::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -167,6 +171,7 @@ pub fn main() -> ExitCode {
             }
             Command::Numbers { what } => numbers::numbers(what).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
+            Command::Doctor(options) => doctor::run(&options).await,
         }
     });
     match done {
@@ -317,11 +322,14 @@ pub(crate) fn environment() -> Result<BTreeMap<String, String>, Vec<Problem>> {
     if let Some(bytes) = read_or_none(ENV_FILE)? {
         environment.extend(env_file::read(ENV_FILE, &bytes)?);
     }
-    environment.extend(
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-    );
+    environment.extend(own_environment());
     Ok(environment)
+}
+
+/// The environment of the process alone.
+pub(crate) fn own_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// `switchboard.yaml`, where there is one.
@@ -329,7 +337,8 @@ pub(crate) fn settings_file() -> Result<Option<SourceFile>, Vec<Problem>> {
     Ok(read_or_none(FILE)?.map(|bytes| SourceFile::new(FILE, bytes)))
 }
 
-fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> {
+/// A file's bytes, where it is there.
+pub(crate) fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -30,6 +30,7 @@ use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
 pub use configure::{LeftOut, session};
+pub use connect::request;
 use connect::{Socket, configure, open, until_created};
 use listing::Listing;
 

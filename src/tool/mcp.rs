@@ -26,6 +26,7 @@ use self::answer::failed;
 pub use self::child::kill_all;
 use self::live::Live;
 use self::server::{Kept, Named, Standing};
+use self::trouble::Trouble;
 use super::Done;
 use crate::assistant::plan::{Listed, Reach, Server, ServerUse};
 
@@ -140,6 +141,17 @@ impl Servers {
             Standing::Down(trouble) => Some(trouble.to_string()),
             Standing::Starting | Standing::Up(..) => None,
         }
+    }
+
+    /// Whether somebody else has the only listener's place at the server.
+    pub fn is_taken(&self, server: &Server) -> bool {
+        let kept = self.offered(server);
+        kept.is_some_and(|kept| matches!(kept.standing(), Standing::Down(Trouble::Taken)))
+    }
+
+    /// Whether the server, which is reached, was made by `fly mcp launch`.
+    pub fn is_wrapped(&self, server: &Server) -> bool {
+        self.live(server).is_some_and(|(_, live)| live.transport == server::WRAPPED)
     }
 
     /// Waits until each server is listed or known to be out of reach, at most so long.

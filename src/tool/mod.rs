@@ -100,6 +100,16 @@ impl Tools {
         self.mcp.trouble(server)
     }
 
+    /// Whether somebody else has the only listener's place at an MCP server, as servers made by `fly mcp launch` have it.
+    pub fn is_taken(&self, server: &Server) -> bool {
+        self.mcp.is_taken(server)
+    }
+
+    /// Whether an MCP server that is reached was made by `fly mcp launch`.
+    pub fn is_wrapped(&self, server: &Server) -> bool {
+        self.mcp.is_wrapped(server)
+    }
+
     /// Waits until each MCP server is listed or known to be out of reach, at most so long. No ring needs this.
     pub async fn settled(&self, limit: Duration) {
         self.mcp.settled(limit).await;

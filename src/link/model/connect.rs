@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
@@ -17,7 +17,7 @@ use super::configure::{LeftOut, session};
 use super::{NotConnected, described, is_final};
 use crate::assistant::plan::Plan;
 use crate::call::turns_at_start;
-use crate::provider::{Auth, Dialect};
+use crate::provider::{Auth, Dialect, Provider};
 use crate::wire::openai::realtime::{self, Incoming};
 
 /// 8 KiB: the library's default of 128 KiB is filled with zeros at reads, and costs most of the CPU and memory.
@@ -26,20 +26,7 @@ const READ_BUFFER: usize = 8 * 1024;
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, NotConnected> {
-    let mut request = address(&plan.provider.url, &plan.model)
-        .and_then(|url| url.into_client_request().ok())
-        .ok_or(NotConnected::BadUrl)?;
-    if let Some(key) = &plan.provider.key {
-        let (name, value) = match &plan.provider.auth {
-            Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
-            Auth::Header(name) => (name.as_str(), key.expose().to_owned()),
-        };
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| NotConnected::Refused("the key is not ASCII".to_owned()))?;
-        value.set_sensitive(true);
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotConnected::BadUrl)?;
-        request.headers_mut().insert(name, value);
-    }
+    let request = request(&plan.provider, &plan.model)?;
     let uri = request.uri();
     let secure = uri.scheme_str() == Some("wss");
     let host = uri.host().ok_or(NotConnected::BadUrl)?.trim_matches(['[', ']']).to_owned();
@@ -62,6 +49,28 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
         Err(WsError::Tls(_)) => Err(NotConnected::Unreachable("TLS failed".to_owned())),
         Err(_) => Err(NotConnected::Unreachable("no WebSocket there".to_owned())),
     }
+}
+
+/// The request that opens a session of `model`: the provider's address and its key.
+///
+/// # Errors
+/// When the address is no URL, or the key can be in no header.
+pub fn request(provider: &Provider, model: &str) -> Result<Request<()>, NotConnected> {
+    let mut request = address(&provider.url, model)
+        .and_then(|url| url.into_client_request().ok())
+        .ok_or(NotConnected::BadUrl)?;
+    if let Some(key) = &provider.key {
+        let (name, value) = match &provider.auth {
+            Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
+            Auth::Header(name) => (name.as_str(), key.expose().to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| NotConnected::Refused("the key is not ASCII".to_owned()))?;
+        value.set_sensitive(true);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotConnected::BadUrl)?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 /// The provider's endpoint with `model` in its query.

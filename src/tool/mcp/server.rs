@@ -55,6 +55,8 @@ const STEADY: Duration = Duration::from_secs(60);
 const LAST_CALLS: Duration = Duration::from_secs(30);
 /// How long the end of a session may take. A program has three times 2 s.
 const CLOSING: Duration = Duration::from_secs(8);
+/// How a server made by `fly mcp launch` is reached, for the log.
+pub const WRAPPED: &str = "fly mcp launch";
 
 /// A server that is kept in reach.
 pub struct Kept {
@@ -322,7 +324,7 @@ impl Kept {
         }
         let opened = async {
             let transport = fly::Wrapped::connect(self.client.clone(), url, headers).await?;
-            let begun = begin(transport, habits, private, "fly mcp launch").await;
+            let begun = begin(transport, habits, private, WRAPPED).await;
             begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Lost))
         };
         let opened = opened.await;

@@ -1,0 +1,295 @@
+//! `switchboard doctor`: everything that stands between a ringing phone and an assistant, looked at from here.
+//!
+//! Each file below knows one thing that is looked at; this one knows the order, the waiting, and what `--fix` may do.
+//! Nothing hangs: every question has a limit, and what does not depend on each other is asked side by side. What was
+//! found is data (`report.rs`); what is printed holds no secret, and of phone numbers only the ends.
+
+mod clock;
+mod fly;
+mod folder;
+mod function;
+mod net;
+mod provider;
+mod public;
+pub mod report;
+mod settings;
+mod toml;
+mod tool;
+mod twilio;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use jiff::Zoned;
+use tokio::time::{Instant, interval_at, timeout};
+
+use self::clock::Reading;
+use self::public::Public;
+use self::report::{Finding, Severity};
+use self::settings::Read;
+use self::twilio::Mend;
+use crate::command::{ENV_FILE, Failure, read_or_none, without_secrets};
+use crate::link::twilio_rest::Account;
+use crate::serve;
+use crate::tool::Tools;
+
+/// No check takes longer; each has shorter limits of its own.
+const LIMIT: Duration = Duration::from_secs(90);
+/// After how long it is said what is waited for, and how often again.
+const SOON: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What a person asks for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Mend what can be mended safely, after showing it: the URLs of numbers that a file lists, and the permissions of `.env`
+    #[arg(long)]
+    fix: bool,
+    /// End with 1 also where there are only warnings
+    #[arg(long)]
+    strict: bool,
+    /// How to tell what was found
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// How the findings are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// An array of findings
+    Json,
+}
+
+/// Looks at everything, mends what it may, and prints what was found.
+///
+/// # Errors
+/// [`Failure::Told`] where the findings are bad enough for exit code 1.
+pub async fn run(options: &Options) -> Result<(), Failure> {
+    let mut examined = examine().await?;
+    if options.fix {
+        let done = mend(&examined).await;
+        if done.iter().any(|finding| finding.severity == Severity::Ok) {
+            eprintln!("Looking again …");
+            examined = examine().await?;
+        }
+        examined.findings.extend(done);
+    }
+    let text = match options.format {
+        Format::Text => report::text(&examined.findings),
+        Format::Json => report::json(&examined.findings),
+    };
+    print!("{}", without_secrets(&text, &examined.environment));
+    let left = examined.mends.len() + usize::from(examined.open_env_file);
+    if options.format == Format::Text && !options.fix && left > 0 {
+        println!("`switchboard doctor --fix` mends {left} of them.");
+    }
+    match report::is_fine(&examined.findings, options.strict) {
+        true => Ok(()),
+        false => Err(Failure::Told),
+    }
+}
+
+/// What looking gave, and what could be mended.
+struct Examined {
+    findings: Vec<Finding>,
+    environment: BTreeMap<String, String>,
+    account: Option<Account>,
+    mends: Vec<Mend>,
+    open_env_file: bool,
+}
+
+/// What one job gave.
+#[derive(Default)]
+struct Part {
+    findings: Vec<Finding>,
+    readings: Vec<(String, Reading)>,
+    mends: Vec<Mend>,
+}
+
+/// Something that is asked of others.
+struct Job<'a> {
+    /// Whom it waits for.
+    name: String,
+    work: BoxFuture<'a, Part>,
+}
+
+async fn examine() -> anyhow::Result<Examined> {
+    let Read { settings, environment, file, tls, mut findings, open_env_file } = settings::read()?;
+    let client = net::client(&tls).context("TLS cannot be set up")?;
+    let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
+    let texts = serve::account(&settings, &tls).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, texts, None).context("TLS cannot be set up")?;
+    let (here, told) = folder::check(&settings, &environment);
+    findings.extend(told);
+    let providers = settings.providers();
+    let fetching = folder::fetch(&settings, &environment, &providers, &tls);
+    let (afar, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
+    findings.extend(told);
+    let roster = afar.as_ref().or(here.as_ref());
+
+    let today = Zoned::now().date();
+    let used = provider::used(roster, &settings);
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for used in &used {
+        findings.extend(provider::known(used, today));
+        let tls = tls.clone();
+        let place = used.place();
+        jobs.push(Job {
+            name: format!("the model at {place}"),
+            work: Box::pin(async move {
+                let (findings, clock) = provider::ask(used, tls).await;
+                Part { findings, readings: named(&place, clock), mends: Vec::new() }
+            }),
+        });
+    }
+    jobs.push(Job {
+        name: "Twilio".to_owned(),
+        work: Box::pin(async {
+            let seen = twilio::check(account.as_ref(), &settings, roster, &client).await;
+            Part { findings: seen.findings, readings: named("Twilio", seen.clock), mends: seen.mends }
+        }),
+    });
+    jobs.push(Job {
+        name: "the Functions".to_owned(),
+        work: Box::pin(async {
+            Part { findings: function::check(&settings, &client).await, ..Part::default() }
+        }),
+    });
+    if let Some(public) =
+        Public::new(&settings, client.clone(), tls.clone(), roster.map(|roster| roster.len()))
+    {
+        jobs.push(Job {
+            name: "the public address".to_owned(),
+            work: Box::pin(async move {
+                let (findings, clock) = public.check().await;
+                Part { findings, readings: named("the server at PUBLIC_URL", clock), mends: Vec::new() }
+            }),
+        });
+    }
+    if let Some(roster) = roster {
+        jobs.push(Job {
+            name: "the MCP servers".to_owned(),
+            work: Box::pin(async {
+                let findings = tool::check(roster, &tools).await;
+                tools.close().await;
+                Part { findings, ..Part::default() }
+            }),
+        });
+    }
+    let mut readings = Vec::new();
+    let mut mends = Vec::new();
+    for part in side_by_side(jobs).await {
+        findings.extend(part.findings);
+        readings.extend(part.readings);
+        mends.extend(part.mends);
+    }
+    findings.extend(clock::judge(&readings));
+    match read_or_none(fly::FILE) {
+        Ok(None) => {}
+        Ok(Some(bytes)) => findings.extend(fly::check(&String::from_utf8_lossy(&bytes), file.as_ref())),
+        Err(problems) => {
+            let unread = problems.into_iter().map(|problem| Finding::error("fly.file", problem.line()));
+            findings.extend(unread);
+        }
+    }
+    Ok(Examined { findings, environment, account, mends, open_env_file })
+}
+
+fn named(name: &str, clock: Option<Reading>) -> Vec<(String, Reading)> {
+    clock.map(|clock| (name.to_owned(), clock)).into_iter().collect()
+}
+
+/// Waits; where it takes long, it says what for.
+async fn patiently<T>(name: &str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    match timeout(SOON, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            eprintln!("Waiting for {name} …");
+            work.await
+        }
+    }
+}
+
+/// Does all jobs at once, and gives their parts in the order of the jobs. Where it takes long, it says what is waited
+/// for.
+async fn side_by_side(jobs: Vec<Job<'_>>) -> Vec<Part> {
+    let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
+    let mut done: BTreeMap<usize, Part> = BTreeMap::new();
+    let mut running = FuturesUnordered::new();
+    for (at, job) in jobs.into_iter().enumerate() {
+        waiting.insert(at, job.name);
+        running.push(async move { (at, timeout(LIMIT, job.work).await) });
+    }
+    let mut tick = interval_at(Instant::now() + SOON, AGAIN);
+    loop {
+        tokio::select! {
+            next = running.next() => match next {
+                None => return done.into_values().collect(),
+                Some((at, part)) => {
+                    let name = waiting.remove(&at).unwrap_or_default();
+                    done.insert(at, part.unwrap_or_else(|_| late(&name)));
+                }
+            },
+            _ = tick.tick() => {
+                let names: Vec<&str> = waiting.values().map(String::as_str).collect();
+                eprintln!("Waiting for {} …", names.join(", "));
+            }
+        }
+    }
+}
+
+fn late(name: &str) -> Part {
+    let message = format!("nothing was learnt of {name} in {} s", LIMIT.as_secs());
+    let finding =
+        Finding::error("doctor.late", message).fix("run `switchboard doctor` again; then look there by hand");
+    Part { findings: vec![finding], ..Part::default() }
+}
+
+/// Mends what is safe to mend: each thing is shown before it is done.
+async fn mend(examined: &Examined) -> Vec<Finding> {
+    let mut done = Vec::new();
+    if examined.open_env_file {
+        eprintln!("Closing {ENV_FILE} to other users of this machine …");
+        done.push(match settings::close_env_file() {
+            Ok(()) => {
+                Finding::ok("doctor.mend", format!("{ENV_FILE} is closed to other users of this machine"))
+            }
+            Err(error) => Finding::error("doctor.mend", format!("{ENV_FILE} cannot be closed: {error}"))
+                .fix(format!("run `chmod 600 {ENV_FILE}` as its owner")),
+        });
+    }
+    let Some(account) = examined.account.as_ref().filter(|_| !examined.mends.is_empty()) else { return done };
+    // Where nobody would answer, a number is better left as it is.
+    let in_the_way = examined.findings.iter().find(|finding| {
+        finding.severity == Severity::Error
+            && (finding.check.starts_with("public.") || finding.check == "function.allowlist")
+    });
+    if let Some(finding) = in_the_way {
+        let message = format!(
+            "the numbers are left as they are: what they would ring is not right ({})",
+            finding.check
+        );
+        done.push(
+            Finding::warning("doctor.mend", message)
+                .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"),
+        );
+        return done;
+    }
+    for mend in &examined.mends {
+        eprintln!("Setting {} …", mend.told);
+        done.push(match twilio::mend(account, mend).await {
+            Ok(()) => Finding::ok("doctor.mend", format!("set at Twilio: {}", mend.told)),
+            Err(error) => Finding::error("doctor.mend", format!("not set at Twilio: {}: {error}", mend.told))
+                .fix(error.help()),
+        });
+    }
+    done
+}

@@ -1,0 +1,120 @@
+//! The folder of assistants, as `check` reads it; and the one from afar, where `serve` would fetch it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use super::report::Finding;
+use crate::assistant::{Checked, Roster};
+use crate::problem::{self, Problem};
+use crate::provider::Provider;
+use crate::reload::fetch::{Fetched, Remote};
+use crate::reload::{self, read::read_folder};
+use crate::settings::Settings;
+
+/// How many problems are shown.
+const SHOWN: usize = 3;
+/// What comes of a folder with errors.
+const NOT_IN_FORCE: &str = "`switchboard serve` does not start with it, and where it runs the edit is held back: \
+                            callers meet the assistants of before";
+
+/// The folder on the disk: its roster, where it passes, and what is to be said of it.
+pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Option<Roster>, Vec<Finding>) {
+    let dir = &settings.assistants_dir;
+    let place = dir.display().to_string();
+    let folder = match read_folder(dir) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let problem = Problem::from(error);
+            let afar = settings.assistants_url.is_some();
+            let finding = if afar { Finding::warning } else { Finding::error };
+            let finding = finding("folder.check", problem.message.clone()).causes(match afar {
+                true => "nothing answers calls while the host of ASSISTANTS_URL is down at a start",
+                false => NOT_IN_FORCE,
+            });
+            let help = problem.help.unwrap_or_else(|| "set ASSISTANTS_DIR to the folder".to_owned());
+            return (None, vec![finding.fix(help)]);
+        }
+    };
+    judge(&place, reload::check_whole(&folder, environment, &settings.providers()))
+}
+
+/// The folder that `serve` would fetch.
+pub async fn fetch(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    providers: &[Arc<Provider>],
+    tls: &Arc<ClientConfig>,
+) -> (Option<Roster>, Vec<Finding>) {
+    let Some(url) = &settings.assistants_url else { return (None, Vec::new()) };
+    let fetched = match Remote::new(url.expose(), settings.assistants_token.as_ref(), tls) {
+        Ok(mut remote) => remote.fetch().await,
+        Err(error) => Err(error),
+    };
+    match fetched {
+        Ok(Fetched::Folder(folder)) => {
+            let (roster, mut findings) =
+                judge("the folder of ASSISTANTS_URL", reload::check_whole(&folder, environment, providers));
+            findings.insert(0, Finding::ok("folder.fetch", "the folder of ASSISTANTS_URL can be fetched"));
+            (roster, findings)
+        }
+        // Nothing was fetched before, so nothing can be unchanged.
+        Ok(Fetched::Unchanged) => (None, Vec::new()),
+        Err(error) => {
+            let finding = Finding::error("folder.fetch", error.to_string()).causes(
+                "edits do not reach the server; at a start the folder in the image answers, if there is one",
+            );
+            (
+                None,
+                vec![finding.fix("mend what the sentence above names: ASSISTANTS_URL, or ASSISTANTS_TOKEN")],
+            )
+        }
+    }
+}
+
+fn judge(place: &str, checked: Checked) -> (Option<Roster>, Vec<Finding>) {
+    let mut warnings = checked.warnings.clone();
+    warnings.extend(checked.doubts());
+    problem::sort(&mut warnings);
+    let mut findings = Vec::new();
+    let run = "run `switchboard check`: it shows each place, and says what to write";
+    if let Err(errors) = &checked.roster {
+        let message = format!("{place} has {}:\n{}", counted(errors.len(), "error"), first(errors));
+        findings.push(Finding::error("folder.check", message).causes(NOT_IN_FORCE).fix(run));
+    }
+    if !warnings.is_empty() {
+        let message = format!("{place} has {}:\n{}", counted(warnings.len(), "warning"), first(&warnings));
+        findings.push(Finding::warning("folder.check", message).fix(run));
+    }
+    let Ok(roster) = checked.roster else { return (None, findings) };
+    if findings.is_empty() {
+        let count = counted(roster.len(), "assistant");
+        findings.push(Finding::ok("folder.check", format!("{place} is fine: {count}")));
+    }
+    if !roster.answers() {
+        findings.push(
+            Finding::warning("folder.numbers", "no number rings any assistant")
+                .causes("every caller hears that the number is not in use")
+                .fix("write a number into `numbers` of a file, or set the variable that stands there in `.env`"),
+        );
+    }
+    (Some(roster), findings)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn first(problems: &[Problem]) -> String {
+    let lines = problems.iter().take(SHOWN).map(|problem| match problem.span {
+        Some(at) => format!("{}:{}:{}: {}", problem.file, at.line, at.column, problem.message),
+        None => format!("{}: {}", problem.file, problem.message),
+    });
+    let mut lines: Vec<String> = lines.collect();
+    match problems.len().saturating_sub(SHOWN) {
+        0 => {}
+        more => lines.push(format!("and {more} more")),
+    }
+    lines.join("\n")
+}

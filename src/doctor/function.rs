@@ -1,0 +1,159 @@
+//! The Functions in front of a number, asked as Twilio asks them: signed, and by a caller without a number, whom no
+//! list lets in but `*`. They answer with TwiML and do nothing else, so asking is safe.
+
+use reqwest::Client;
+
+use super::net::{self, Answer, Fault};
+use super::report::Finding;
+use crate::problem;
+use crate::secret::Secret;
+use crate::settings::Settings;
+use crate::wire::twilio::signature::sign;
+
+/// What `make deploy-function` mends.
+const DEPLOY: &str = "run `make deploy-function`, and set TWILIO_FUNCTIONS_URL to the address that it prints";
+const FRONT: &str = "/allowlist-function";
+const FALLBACK: &str = "/fallback-function";
+
+/// Asks both, where there is an address.
+pub async fn check(settings: &Settings, client: &Client) -> Vec<Finding> {
+    let Some(functions) = settings.twilio_functions_url.as_deref() else { return Vec::new() };
+    let token = settings.twilio_auth_tokens.first();
+    let (front, fallback) = tokio::join!(
+        ask(client, token, format!("{functions}{FRONT}")),
+        ask(client, token, format!("{functions}{FALLBACK}"))
+    );
+    let webhook = settings.public_url.as_deref().map(|url| format!("{url}/incoming-call"));
+    vec![
+        match front {
+            Ok(answer) => of_front(&answer, webhook.as_deref()),
+            Err(fault) => of_fault("function.allowlist", "the Function in front", &fault),
+        },
+        match fallback {
+            Ok(answer) => of_fallback(&answer),
+            Err(fault) => of_fault("function.fallback", "the fallback Function", &fault),
+        },
+    ]
+}
+
+async fn ask(client: &Client, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
+    let form = [("CallSid".to_owned(), "CA00000000000000000000000000000000".to_owned())];
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
+    let mut request =
+        client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+    if let Some(token) = token {
+        request = request.header("x-twilio-signature", sign(token, &url, &form));
+    }
+    net::ask(request).await
+}
+
+fn of_front(answer: &Answer, webhook: Option<&str>) -> Finding {
+    const CHECK: &str = "function.allowlist";
+    let verbs = match twiml(answer) {
+        Some(verbs) => verbs,
+        None => return of_answer(CHECK, "the Function in front", answer),
+    };
+    let redirect = verbs.iter().find(|(verb, _)| verb == "Redirect").map(|(_, text)| text.trim());
+    match (redirect, webhook) {
+        (Some(to), Some(webhook)) if to == webhook => {
+            Finding::ok(CHECK, "the Function in front answers, lets every caller in, and sends them here")
+        }
+        (Some(to), _) => {
+            let to = problem::shown(to.split(['?', '#']).next().unwrap_or_default());
+            let finding =
+                Finding::error(CHECK, format!("the Function in front sends callers to {to}, not here"));
+            finding.causes("11200 where nothing answers there: callers hear the fallback URL").fix(
+                match webhook {
+                    Some(webhook) => format!(
+                        "set WEBHOOK_URL of the Functions to {webhook}, and run `make deploy-function`"
+                    ),
+                    None => "set WEBHOOK_URL of the Functions to PUBLIC_URL and /incoming-call".to_owned(),
+                },
+            )
+        }
+        (None, _) if verbs.iter().any(|(verb, _)| matches!(verb.as_str(), "Reject" | "Say" | "Hangup")) => {
+            Finding::ok(
+                CHECK,
+                "the Function in front answers, and refuses a caller without a number; whether ALLOWED_NUMBERS and \
+                 WEBHOOK_URL are right, a call from a number on the list shows, and the Function's log",
+            )
+        }
+        (None, _) => Finding::error(
+            CHECK,
+            format!(
+                "the Function in front neither refuses a caller without a number nor sends it here ({})",
+                answer.seen()
+            ),
+        )
+        .causes("callers hear nothing, and the call ends")
+        .fix(DEPLOY),
+    }
+}
+
+fn of_fallback(answer: &Answer) -> Finding {
+    const CHECK: &str = "function.fallback";
+    match twiml(answer) {
+        Some(verbs) if verbs.iter().any(|(verb, _)| matches!(verb.as_str(), "Say" | "Dial" | "Play")) => {
+            Finding::ok(CHECK, "the Function that speaks when the server is down answers")
+        }
+        Some(_) => Finding::warning(CHECK, "the Function that speaks when the server is down says nothing")
+            .causes("when the server is down (11200), callers hear nothing, and the call ends")
+            .fix(DEPLOY),
+        None => of_answer(CHECK, "the fallback Function", answer),
+    }
+}
+
+/// The verbs of an answer that is TwiML, with their texts.
+fn twiml(answer: &Answer) -> Option<Vec<(String, String)>> {
+    if answer.status != 200 || !answer.header("content-type").contains("xml") {
+        return None;
+    }
+    let document = roxmltree::Document::parse(&answer.body).ok()?;
+    let root = document.root_element();
+    let verbs = root.children().filter(roxmltree::Node::is_element);
+    let verbs =
+        verbs.map(|verb| (verb.tag_name().name().to_owned(), verb.text().unwrap_or_default().to_owned()));
+    (root.tag_name().name() == "Response").then(|| verbs.collect())
+}
+
+fn of_answer(check: &'static str, who: &str, answer: &Answer) -> Finding {
+    let (what, cause, fix) = match answer.status {
+        404 => ("is not there", "11200 on every call", DEPLOY),
+        400 | 401 | 403 => (
+            "does not believe that Twilio asks: the signature is not by the token of its account",
+            "none for real calls, if only the TWILIO_AUTH_TOKEN here is another account's",
+            "set TWILIO_AUTH_TOKEN to the token of the account that the Functions are deployed in",
+        ),
+        300..=399 => (
+            "sends whoever asks elsewhere",
+            "11200 on every call",
+            "set TWILIO_FUNCTIONS_URL to where it leads",
+        ),
+        429 => ("is asked too often", "callers hear an application error", "try again in a minute"),
+        504 => (
+            "takes longer than a Function may",
+            "11200 on every call",
+            "look at its log in Twilio's console, and deploy it again",
+        ),
+        500..=599 => (
+            "breaks down",
+            "11200 on every call",
+            "look at its log in Twilio's console, and run `make deploy-function`",
+        ),
+        200..=299 if answer.is_page() => (
+            "answers with a web page",
+            "12100 on every call: a web page is no TwiML",
+            "check TWILIO_FUNCTIONS_URL: https://NAME-1234.twil.io",
+        ),
+        200..=299 => ("answers with something that is no TwiML", "12100 on every call", DEPLOY),
+        _ => ("answers in a way that Functions do not answer", "11200 on every call", DEPLOY),
+    };
+    Finding::error(check, format!("{who} {what} ({})", answer.seen())).causes(cause).fix(fix)
+}
+
+fn of_fault(check: &'static str, who: &str, fault: &Fault) -> Finding {
+    let (webhook, _) = fault.twilio();
+    Finding::error(check, format!("{who} is not reached: {fault}"))
+        .causes(format!("{webhook} on every call"))
+        .fix(format!("check TWILIO_FUNCTIONS_URL; {}", fault.help()))
+}

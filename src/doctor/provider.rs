@@ -1,0 +1,570 @@
+//! The speech models that assistants use: a session of each is begun, as at the start of a call, and closed again.
+//!
+//! OpenAI looks at key and model after the upgrade, others before it: so an open socket proves nothing, and a session
+//! does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use jiff::civil::Date;
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::clock::Reading;
+use super::net::{self, Answer, Fault, Upgrade, word_of};
+use super::report::{Finding, Severity};
+use crate::assistant::plan::{Nothing, Plan};
+use crate::assistant::{Facts, Roster};
+use crate::link::model;
+use crate::phone::Party;
+use crate::problem;
+use crate::provider::{Dialect, Provider, Shutdown, Transcribing};
+use crate::settings::Settings;
+use crate::wire::openai::realtime::{self, Incoming};
+
+/// How long `session.created` may take.
+const CREATED: Duration = Duration::from_secs(8);
+/// How long a closing handshake may take.
+const CLOSING: Duration = Duration::from_secs(1);
+/// So many days before a model is shut down it is about to be.
+const SOON: i64 = 120;
+
+/// What an end of calls is called, and what callers hear.
+const REFUSED: &str = "every call ends `model.refused`: callers hear `on_failure`";
+const UNREACHABLE: &str = "every call ends `model.unreachable`: callers hear `on_failure`";
+
+/// A model that some assistants talk with.
+#[derive(Debug, Clone)]
+pub struct Used {
+    pub provider: Arc<Provider>,
+    pub model: String,
+    /// The models that write down what callers say.
+    transcribers: Vec<String>,
+    assistants: Vec<String>,
+}
+
+impl Used {
+    /// For people: where it is, and what is asked for.
+    pub fn place(&self) -> String {
+        let host = url::Url::parse(&self.provider.url).ok();
+        let host = host.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+        match host {
+            Some((host, Some(port))) => format!("{host}:{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => self.provider.name.clone(),
+        }
+    }
+
+    fn who(&self) -> String {
+        format!(
+            "`{}` of `{}` at {}",
+            problem::shown(&self.model),
+            self.provider.name,
+            problem::shown(&self.place())
+        )
+    }
+
+    fn for_whom(&self) -> String {
+        let names: Vec<&str> = self.assistants.iter().map(String::as_str).collect();
+        match names.len() {
+            0 => String::new(),
+            1..=4 => format!(", for {}", problem::list(&names)),
+            more => format!(", for {more} assistants"),
+        }
+    }
+}
+
+/// Every provider and model that the folder uses; where there is no folder, what it would use by default.
+pub fn used(roster: Option<&Roster>, settings: &Settings) -> Vec<Used> {
+    let mut found: BTreeMap<(String, String), Used> = BTreeMap::new();
+    let facts = Facts {
+        caller: Party::Withheld,
+        called: Party::Withheld,
+        call: "CA00000000000000000000000000000000".to_owned(),
+        now: jiff::Timestamp::now(),
+    };
+    for assistant in roster.into_iter().flat_map(Roster::iter) {
+        // One that cannot be rendered is the folder's problem.
+        let Ok(Plan { provider, model, transcription, .. }) = assistant.plan(&facts, &Nothing) else {
+            continue;
+        };
+        let used = found.entry((provider.name.clone(), model.clone())).or_insert_with(|| Used {
+            provider,
+            model,
+            transcribers: Vec::new(),
+            assistants: Vec::new(),
+        });
+        used.assistants.push(assistant.name().to_owned());
+        if let Some(transcription) = transcription.filter(|t| !used.transcribers.contains(&t.model)) {
+            used.transcribers.push(transcription.model);
+        }
+    }
+    if found.is_empty() {
+        let provider = Arc::new(settings.provider());
+        let model = provider.default_model().to_owned();
+        return vec![Used { provider, model, transcribers: Vec::new(), assistants: Vec::new() }];
+    }
+    found.into_values().collect()
+}
+
+/// What is known of the models without asking anybody, on this day.
+pub fn known(used: &Used, today: Date) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let provider = &used.provider;
+    match provider.model(&used.model) {
+        Some(model) => findings.extend(ending(&used.model, model.shutdown.as_ref(), today, &used.for_whom())),
+        None if !provider.abilities.models.is_empty() => {
+            let known = provider.abilities.models.iter().map(|model| &*model.name);
+            findings.push(
+                Finding::warning(
+                    "provider.model",
+                    format!(
+                        "`{}` is no model of `{}` that is known here{}",
+                        problem::shown(&used.model),
+                        provider.name,
+                        used.for_whom()
+                    ),
+                )
+                .causes("where the provider does not know it either, every call ends `model.refused`")
+                .fix(format!("look at `model` in the file: {}", problem::suggestion(&used.model, known))),
+            );
+        }
+        None => {}
+    }
+    if let Transcribing::Named(known) = &provider.abilities.transcription {
+        for name in &used.transcribers {
+            let shutdown =
+                known.iter().find(|known| known.name == **name).and_then(|known| known.shutdown.as_ref());
+            findings.extend(ending(name, shutdown, today, &used.for_whom()));
+        }
+    }
+    findings
+}
+
+/// A model that goes, by its announced last day.
+fn ending(model: &str, shutdown: Option<&Shutdown>, today: Date, for_whom: &str) -> Option<Finding> {
+    let (day, next) = shutdown?;
+    let fix = format!("write `model: {next}` (or the same under `transcription`), and rehearse it");
+    let last = Date::strptime("%d %B %Y", &**day).ok();
+    let left = last.map(|last| last.duration_since(today).as_hours() / 24);
+    let told = |how: &str| format!("`{}` {how} on {day}{for_whom}", problem::shown(model));
+    Some(match left {
+        Some(left) if left < 0 => Finding::error("provider.shutdown", told("was announced to be shut down"))
+            .causes(REFUSED)
+            .fix(fix),
+        Some(left) if left > SOON => Finding::ok("provider.shutdown", told("is to be shut down")).fix(fix),
+        Some(left) => Finding::warning(
+            "provider.shutdown",
+            format!("{}: {left} days are left", told("is to be shut down")),
+        )
+        .causes("from that day on every call ends `model.refused`")
+        .fix(fix),
+        None => Finding::warning("provider.shutdown", told("is to be shut down")).fix(fix),
+    })
+}
+
+/// Begins a session of the model, and closes it.
+pub async fn ask(used: &Used, tls: Arc<ClientConfig>) -> (Vec<Finding>, Option<Reading>) {
+    if used.provider.lacks_key() {
+        let finding = Finding::error(
+            "provider.key",
+            format!("`{}` needs a key, and there is none{}", used.provider.name, used.for_whom()),
+        );
+        let finding =
+            finding.causes("`switchboard serve` does not start").fix(where_the_key_is(&used.provider));
+        return (vec![finding], None);
+    }
+    let request = match model::request(&used.provider, &used.model) {
+        Ok(request) => request,
+        Err(why) => {
+            let finding = Finding::error("provider.key", format!("{}: {why}", used.who())).causes(REFUSED);
+            return (vec![finding.fix(where_the_key_is(&used.provider))], None);
+        }
+    };
+    let (finding, clock) = match net::upgrade(request, tls).await {
+        Err(fault) => (of_fault(used, &fault), None),
+        Ok(Upgrade::Answered(answer)) => (of_answer(used, &answer), answer.clock),
+        Ok(Upgrade::Open(mut socket, clock)) => {
+            let first = timeout(CREATED, first(&mut socket, used.provider.dialect)).await;
+            let finding = of_first(used, first.unwrap_or(First::Nothing));
+            let _ = timeout(CLOSING, socket.close()).await;
+            (finding, clock)
+        }
+    };
+    (vec![finding], clock)
+}
+
+/// What a provider says first, once the socket is open.
+enum First {
+    Created,
+    /// Code, or the kind of the error where there is no code.
+    Error(Option<String>),
+    /// Its code and its reason.
+    Closed(Option<(u16, String)>),
+    /// Frames that are no events; how many.
+    Garbage(usize),
+    /// Not in time.
+    Nothing,
+}
+
+/// Frames that make no sense, before it is clear that nothing else comes.
+const MOST_GARBAGE: usize = 5;
+
+async fn first<S>(socket: &mut S, dialect: Dialect) -> First
+where
+    S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+{
+    let mut garbage = 0;
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => {
+                let frame = Bytes::from(text);
+                match realtime::parse(&frame) {
+                    Ok(Incoming::SessionCreated) => return First::Created,
+                    Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return First::Created,
+                    Ok(Incoming::Error(error)) => {
+                        return First::Error(error.code.or(error.kind).map(|word| word_of(&word)));
+                    }
+                    Ok(_) => {}
+                    Err(_) => garbage += 1,
+                }
+            }
+            Some(Ok(Message::Binary(_))) => garbage += 1,
+            Some(Ok(Message::Close(close))) => {
+                return First::Closed(close.map(|close| (close.code.into(), word_of(&close.reason))));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => {
+                return if garbage > 0 { First::Garbage(garbage) } else { First::Closed(None) };
+            }
+        }
+        if garbage >= MOST_GARBAGE {
+            return First::Garbage(garbage);
+        }
+    }
+}
+
+fn of_first(used: &Used, first: First) -> Finding {
+    let who = used.who();
+    match first {
+        First::Created => {
+            Finding::ok("provider.session", format!("a session of {who} begins{}", used.for_whom()))
+        }
+        First::Error(word) => of_code(used, word.as_deref().unwrap_or("no code")),
+        // The reason ends with the code: `invalid_request_error.invalid_api_key`.
+        First::Closed(Some((code @ (1008 | 3000..=4999), reason))) => {
+            let word = reason.rsplit('.').next().unwrap_or_default().to_owned();
+            let known = judge(&word).is_some();
+            let word = match (known, code) {
+                (true, _) => word,
+                (false, 3000) => "invalid_api_key".to_owned(),
+                (false, _) => format!("closed with {code}, {reason}"),
+            };
+            of_code(used, &word)
+        }
+        First::Closed(close) => {
+            let how = match close {
+                Some((code, _)) => format!("closes the connection at once, with {code}"),
+                None => "closes the connection at once, without a reason".to_owned(),
+            };
+            odd(
+                used,
+                format!("{who} {how}"),
+                "look at the provider's log and status page, and at the address in between",
+            )
+        }
+        First::Garbage(count) => odd(
+            used,
+            format!(
+                "{who} opens a WebSocket, and says {count} things that are no events of the Realtime API"
+            ),
+            "check that the address is the one of a Realtime endpoint, and `dialect` in switchboard.yaml",
+        ),
+        First::Nothing => odd(
+            used,
+            format!("{who} opens a WebSocket, and begins no session in {} s", CREATED.as_secs()),
+            "check that the address is the one of a Realtime endpoint, and the provider's status page",
+        ),
+    }
+}
+
+fn odd(used: &Used, message: String, fix: &str) -> Finding {
+    Finding::error("provider.reach", format!("{message}{}", used.for_whom())).causes(UNREACHABLE).fix(fix)
+}
+
+/// What a word of the provider's is about: the check, how bad it is, and what is wrong in plain words.
+fn judge(code: &str) -> Option<(&'static str, Severity, &'static str)> {
+    use Severity::{Error, Warning};
+    Some(match code {
+        "invalid_api_key"
+        | "invalid_authentication"
+        | "missing_api_key"
+        | "unauthorized"
+        | "authentication_error" => ("provider.key", Error, "does not accept the key"),
+        "insufficient_quota"
+        | "billing_hard_limit_reached"
+        | "credit_balance_exhausted"
+        | "billing_not_active" => {
+            ("provider.credit", Error, "accepts the key, and its account has no credit left")
+        }
+        "account_deactivated" | "organization_deactivated" => {
+            ("provider.credit", Error, "says that the account is closed")
+        }
+        "invalid_model"
+        | "model_not_found"
+        | "missing_model"
+        | "OpperationNotSupported"
+        | "DeploymentNotFound" => ("provider.model", Error, "has no such model for this key"),
+        "beta_api_shape_disabled" => {
+            ("provider.reach", Error, "is asked in the way of the beta, which is over")
+        }
+        "rate_limit_exceeded" | "rate_limit_error" => {
+            ("provider.credit", Warning, "accepts the key, and allows no more at the moment")
+        }
+        "server_error" | "internal_error" | "service_unavailable" | "overloaded" => {
+            ("provider.reach", Warning, "has a fault of its own")
+        }
+        "unsupported_country_region_territory" | "ip_not_authorized" => {
+            ("provider.key", Error, "does not serve this country or this address")
+        }
+        _ => return None,
+    })
+}
+
+/// From the code of an error, wherever it was written.
+fn of_code(used: &Used, code: &str) -> Finding {
+    let (check, severity, what) = match judge(code) {
+        Some(judged) => judged,
+        // Without a code OpenAI says that no key came.
+        None if matches!(code, "invalid_request_error" | "no code") => (
+            "provider.key",
+            Severity::Error,
+            "does not begin a session; so OpenAI answers where no key comes through",
+        ),
+        None => ("provider.session", Severity::Error, "does not begin a session"),
+    };
+    let message = format!("{} {what} ({}){}", used.who(), problem::shown(code), used.for_whom());
+    let finding = Finding::new(check, severity, message);
+    let finding = match (check, severity) {
+        (_, Severity::Warning) => finding.causes("calls that begin now may end `model.unreachable`"),
+        ("provider.reach", _) => finding.causes(UNREACHABLE),
+        _ => finding.causes(REFUSED),
+    };
+    finding.fix(match (check, severity) {
+        ("provider.key", _) => where_the_key_is(&used.provider),
+        ("provider.credit", Severity::Warning) | ("provider.reach", Severity::Warning) => {
+            "try again in a minute; the provider's status page says more".to_owned()
+        }
+        ("provider.credit", _) => match used.provider.name.as_str() {
+            "openai" => {
+                "add credit, or raise the limit, at https://platform.openai.com/settings/organization/billing"
+                    .to_owned()
+            }
+            name => format!("add credit to the account at `{name}`"),
+        },
+        ("provider.model", _) => {
+            let known = used.provider.abilities.models.iter().filter(|model| model.shutdown.is_none());
+            let names: Vec<&str> = known.map(|model| &*model.name).take(4).collect();
+            match names.is_empty() {
+                true => "write another `model` into the files, or allow it to the key's project".to_owned(),
+                false => format!(
+                    "write a `model` into the files that the key's project may use, such as {}",
+                    problem::list(&names)
+                ),
+            }
+        }
+        _ => "look up the code in the provider's documentation, and check address, model and `dialect`"
+            .to_owned(),
+    })
+}
+
+/// From an answer in the place of a WebSocket.
+fn of_answer(used: &Used, answer: &Answer) -> Finding {
+    let who = used.who();
+    let seen = answer.seen();
+    if let Some(code) = answer.code().filter(|code| judge(code).is_some()) {
+        return of_code(used, &code);
+    }
+    let told = |check, what: &str, cause: &str, fix: String| {
+        Finding::error(check, format!("{who} {what} ({seen}){}", used.for_whom())).causes(cause).fix(fix)
+    };
+    match answer.status {
+        _ if answer.in_between().is_some() => {
+            let fix = answer.in_between().unwrap_or_default().to_owned();
+            told("provider.reach", "is hidden by what stands before it", UNREACHABLE, fix)
+        }
+        401 => told("provider.key", "does not accept the key", REFUSED, where_the_key_is(&used.provider)),
+        403 if answer.is_page() => told(
+            "provider.reach",
+            "is kept from us by a firewall in between",
+            REFUSED,
+            "let this machine through to the provider, or use another address".to_owned(),
+        ),
+        403 => told(
+            "provider.key",
+            "accepts no session with this key",
+            REFUSED,
+            format!(
+                "check what the key may do, and from which countries and addresses; {}",
+                where_the_key_is(&used.provider)
+            ),
+        ),
+        404 => told(
+            "provider.model",
+            "has no such endpoint or model",
+            REFUSED,
+            format!(
+                "check the path of {}, and the model's name (at Azure: the deployment's)",
+                where_the_url_is(&used.provider)
+            ),
+        ),
+        400 => told(
+            "provider.model",
+            "does not take such a request: mostly the model is not one for speech",
+            REFUSED,
+            format!("check the model's name, and {}", where_the_url_is(&used.provider)),
+        ),
+        407 => told(
+            "provider.reach",
+            "is behind a proxy that wants a password",
+            UNREACHABLE,
+            "allow this machine to connect without it".to_owned(),
+        ),
+        429 => {
+            let finding = Finding::warning(
+                "provider.credit",
+                format!("{who} allows no more ({seen}){}", used.for_whom()),
+            );
+            finding
+                .causes("calls that begin now end `model.unreachable`")
+                .fix("look at the limits and the credit of the account; try again in a minute")
+        }
+        300..=399 => told(
+            "provider.reach",
+            "sends us elsewhere",
+            UNREACHABLE,
+            format!("set {} to where it leads", where_the_url_is(&used.provider)),
+        ),
+        426 => told(
+            "provider.reach",
+            "saw no upgrade: a proxy in between takes it out",
+            UNREACHABLE,
+            "have the proxy pass `Connection: upgrade` and `Upgrade: websocket` on".to_owned(),
+        ),
+        500..=599 => told(
+            "provider.reach",
+            "has a fault of its own, or what stands before it has",
+            UNREACHABLE,
+            "try again in a minute; the provider's status page says more".to_owned(),
+        ),
+        _ => told(
+            "provider.reach",
+            "does not answer as a Realtime server does",
+            UNREACHABLE,
+            format!(
+                "check {}; a proxy or a login page may answer in its place",
+                where_the_url_is(&used.provider)
+            ),
+        ),
+    }
+}
+
+fn of_fault(used: &Used, fault: &Fault) -> Finding {
+    let fix = match fault {
+        Fault::BadUrl => format!("check {}", where_the_url_is(&used.provider)),
+        fault => format!("{}; the address is in {}", fault.help(), where_the_url_is(&used.provider)),
+    };
+    let message = format!("{} is not reached: {fault}{}", used.who(), used.for_whom());
+    Finding::error("provider.reach", message).causes(UNREACHABLE).fix(fix)
+}
+
+fn where_the_key_is(provider: &Provider) -> String {
+    match provider.name.as_str() {
+        "openai" => {
+            "make a key at https://platform.openai.com/api-keys, and set OPENAI_API_KEY to it; on Fly: \
+                     `fly secrets set OPENAI_API_KEY=…`"
+                .to_owned()
+        }
+        name => format!("set the variable that `key` of `{name}` in switchboard.yaml names"),
+    }
+}
+
+fn where_the_url_is(provider: &Provider) -> String {
+    match provider.name.as_str() {
+        "openai" => "OPENAI_REALTIME_URL".to_owned(),
+        name => format!("`url` of `{name}` in switchboard.yaml"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::OPENAI_REALTIME_URL;
+
+    fn using(model: &str, transcriber: &str) -> Used {
+        Used {
+            provider: Arc::new(Provider::openai(OPENAI_REALTIME_URL, None)),
+            model: model.to_owned(),
+            transcribers: vec![transcriber.to_owned()],
+            assistants: vec!["clinic".to_owned()],
+        }
+    }
+
+    #[test]
+    fn models_that_go_are_told_by_the_day() {
+        for (what, used, today, told) in [
+            ("it stays", using("gpt-realtime-2.1", "gpt-transcribe"), (2026, 11, 23), None),
+            (
+                "in two months",
+                using("gpt-realtime", "gpt-transcribe"),
+                (2026, 11, 23),
+                Some(("warning", "58 days")),
+            ),
+            (
+                "far away",
+                using("gpt-realtime", "gpt-transcribe"),
+                (2026, 6, 1),
+                Some(("ok", "20 January 2027")),
+            ),
+            (
+                "on its last day",
+                using("gpt-realtime", "gpt-transcribe"),
+                (2027, 1, 20),
+                Some(("warning", "0 days")),
+            ),
+            (
+                "gone",
+                using("gpt-realtime", "gpt-transcribe"),
+                (2027, 1, 21),
+                Some(("error", "was announced")),
+            ),
+            (
+                "the other model",
+                using("gpt-realtime-2.1", "whisper-1"),
+                (2027, 2, 1),
+                Some(("warning", "whisper-1")),
+            ),
+            (
+                "nobody knows it",
+                using("gpt-realtime-9", "gpt-transcribe"),
+                (2026, 11, 23),
+                Some(("warning", "no model of")),
+            ),
+        ] {
+            let (year, month, day) = today;
+            let found = known(&used, jiff::civil::date(year, month, day));
+            let found: Vec<_> = found.iter().map(|f| (f.severity.name(), f.message.as_str())).collect();
+            match told {
+                None => assert!(found.is_empty(), "{what}: {found:?}"),
+                Some((severity, words)) => {
+                    let fits = found.len() == 1 && found[0].0 == severity && found[0].1.contains(words);
+                    assert!(fits, "{what}: {found:?}");
+                }
+            }
+        }
+    }
+}

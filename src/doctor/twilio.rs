@@ -1,0 +1,230 @@
+//! The account at Twilio and its numbers: are the credentials right, does the account take calls, and does each
+//! number ring what it should.
+
+use reqwest::Client;
+
+use super::clock::Reading;
+use super::net;
+use super::report::{Finding, Severity};
+use crate::assistant::Roster;
+use crate::link::twilio_rest::{Account, Change, RestError, Status};
+use crate::numbers::{self, Answered, Row};
+use crate::settings::{NumberUrls, Settings, is_loopback};
+
+/// A change at Twilio that mends a number.
+#[derive(Debug, Clone)]
+pub struct Mend {
+    sid: String,
+    change: Change,
+    /// The number as people may see it, and what is set.
+    pub told: String,
+}
+
+/// What looking at an account gave.
+#[derive(Default)]
+pub struct Seen {
+    pub findings: Vec<Finding>,
+    pub mends: Vec<Mend>,
+    pub clock: Option<Reading>,
+}
+
+/// Looks at the account and its numbers, side by side.
+pub async fn check(
+    account: Option<&Account>,
+    settings: &Settings,
+    roster: Option<&Roster>,
+    client: &Client,
+) -> Seen {
+    let Some(account) = account else {
+        let missing = Finding::warning("twilio.credentials", "there are no credentials for Twilio's REST interface")
+            .causes("the numbers at Twilio cannot be looked at or set, and no text message can be sent")
+            .fix("set TWILIO_ACCOUNT_SID; with TWILIO_API_KEY and TWILIO_API_SECRET where the auth token should not be used");
+        return Seen { findings: vec![missing], ..Seen::default() };
+    };
+    let address = format!("{}/2010-04-01", settings.twilio_api_url.trim_end_matches('/'));
+    let (standing, owned, root) =
+        tokio::join!(account.standing(), account.numbers(), net::ask(client.get(address)));
+    let mut seen = Seen { clock: root.ok().and_then(|answer| answer.clock), ..Seen::default() };
+    let trouble = standing.as_ref().err().copied();
+    seen.findings.extend(match standing {
+        Ok(standing) => of_standing(standing.status, standing.trial),
+        Err(error) => vec![of_error(&error)],
+    });
+    match (owned, roster) {
+        // It is told already.
+        (Err(error), _) if Some(error) == trouble => {}
+        (Err(error), _) => seen.findings.push(
+            Finding::error("number.list", format!("the account's numbers cannot be listed: {error}"))
+                .causes(codes(&error))
+                .fix(error.help()),
+        ),
+        (Ok(_), None) => seen.findings.push(
+            Finding::warning("number.list", "the numbers are not compared: the folder has errors")
+                .fix("mend the folder first: `switchboard check`"),
+        ),
+        (Ok(owned), Some(roster)) => {
+            let urls = settings.number_urls().filter(|urls| is_fit(settings, urls));
+            if urls.is_none() {
+                seen.findings.push(
+                    Finding::warning("number.list", "what the numbers should ring is not known")
+                        .fix("set PUBLIC_URL to the https address that Twilio calls"),
+                );
+            }
+            for row in numbers::compare(owned, roster, urls.as_ref()) {
+                seen.findings.extend(of_row(&row));
+                seen.mends.extend(mend_of(&row));
+            }
+        }
+    }
+    seen
+}
+
+/// Whether numbers may be pointed at these: Twilio must be able to reach them. A simulated Twilio on this machine
+/// reaches this machine.
+fn is_fit(settings: &Settings, urls: &NumberUrls) -> bool {
+    let simulated = url::Url::parse(&settings.twilio_api_url).is_ok_and(|url| is_loopback(&url));
+    simulated || [&urls.voice, &urls.status].into_iter().all(|url| numbers::out_of_reach(url).is_none())
+}
+
+/// Makes the change that mends a number.
+///
+/// # Errors
+/// [`RestError`].
+pub async fn mend(account: &Account, mend: &Mend) -> Result<(), RestError> {
+    account.change_number(&mend.sid, &mend.change).await.map(drop)
+}
+
+fn of_standing(status: Status, trial: bool) -> Vec<Finding> {
+    let mut findings = match status {
+        Status::Active => Vec::new(),
+        Status::Suspended => vec![
+            Finding::error("twilio.account", "the account is suspended")
+                .causes("no call comes in and nothing goes out (20005)")
+                .fix("pay, or answer what Twilio asks, in Twilio's console: https://console.twilio.com"),
+        ],
+        Status::Closed => vec![
+            Finding::error("twilio.account", "the account is closed")
+                .causes("no call comes in and nothing goes out (20005)")
+                .fix("set TWILIO_ACCOUNT_SID and its credentials to those of an account that is open"),
+        ],
+        Status::Other => vec![
+            Finding::warning("twilio.account", "Twilio says of the account what is not known here")
+                .fix("look at the account in Twilio's console: https://console.twilio.com"),
+        ],
+    };
+    if trial {
+        findings.push(
+            Finding::warning(
+                "twilio.account",
+                "it is a trial account: callers hear a notice first, only numbers that are verified in the console can \
+                 be dialled or texted, and few calls go at once",
+            )
+            .causes("21608 for texts to other numbers; 10004 above the limit of calls at once")
+            .fix("upgrade the account in Twilio's console, or verify the numbers that you try it with"),
+        );
+    } else if status == Status::Active {
+        findings
+            .push(Finding::ok("twilio.account", "Twilio accepts the credentials, and the account is active"));
+    }
+    findings
+}
+
+fn of_error(error: &RestError) -> Finding {
+    let check = match error {
+        RestError::Unreachable | RestError::NoAnswer | RestError::NotTwilio => "twilio.reach",
+        RestError::Refused { status: 401 | 403 | 404, .. } => "twilio.credentials",
+        RestError::Refused { code: Some(20005), .. } => "twilio.account",
+        RestError::Refused { .. } => "twilio.reach",
+    };
+    let message = match error {
+        RestError::Refused { status: 401, .. } => format!("Twilio does not accept the credentials: {error}"),
+        error => format!("the account cannot be looked at: {error}"),
+    };
+    Finding::error(check, message).causes(codes(error)).fix(error.help())
+}
+
+/// What comes of it when the account cannot be used by REST.
+fn codes(error: &RestError) -> String {
+    let code = match error {
+        RestError::Refused { code: Some(code), .. } => format!(" ({code})"),
+        RestError::Refused { status: 401, .. } => " (20003)".to_owned(),
+        _ => String::new(),
+    };
+    format!("no text message is sent and no number is set{code}; calls themselves need no REST")
+}
+
+fn of_row(row: &Row) -> Vec<Finding> {
+    let who = match &row.answered {
+        Answered::ByEntry(name) => format!("{}, which `{name}` answers", row.number),
+        Answered::ByStar(name) => format!("{}, which `{name}` answers as every other", row.number),
+        Answered::ByNobody => row.number.to_string(),
+    };
+    if row.findings.iter().all(|finding| finding.severity() == numbers::Severity::Note) && row.owned.is_some()
+    {
+        let notes = row.findings.iter().map(|finding| of_finding(row, &who, finding));
+        let ok = (row.answered != Answered::ByNobody)
+            .then(|| Finding::ok("number.ok", format!("{who}: it rings what it should")));
+        return ok.into_iter().chain(notes).collect();
+    }
+    row.findings.iter().map(|finding| of_finding(row, &who, finding)).collect()
+}
+
+fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
+    use numbers::Finding as Of;
+    let severity = match (finding, finding.severity()) {
+        // Nothing is wrong with a call, and nobody speaks when the server is down.
+        (Of::NoFallback, _) => Severity::Warning,
+        (_, numbers::Severity::Error) => Severity::Error,
+        (_, numbers::Severity::Warning) => Severity::Warning,
+        (_, numbers::Severity::Note) => Severity::Ok,
+    };
+    let cause = match finding {
+        Of::NotOwned | Of::NoVoice => "callers hear that the number is not in service",
+        Of::Application | Of::Trunk => "calls go elsewhere, and never reach this server",
+        Of::VoiceUrl { is: None, .. } => "callers hear that the number is not set up",
+        Of::VoiceUrl { .. } => {
+            "calls go elsewhere; 11200 where nothing answers there, 12100 where it is no TwiML"
+        }
+        Of::RingsNobody => "callers hear that the number is not in use",
+        Of::Fallback { .. } | Of::NoFallback => {
+            "when the server is down (11200), callers hear an application error, and the call ends"
+        }
+        Of::StatusCallback { .. } => {
+            "the end of a call is learnt late where its stream is lost, and the line is kept until then"
+        }
+        Of::Unanswered | Of::ByGet => "",
+    };
+    let told = Finding::new(finding.code(), severity, format!("{who}: {finding}"));
+    let told = if cause.is_empty() { told } else { told.causes(cause) };
+    match (finding, &row.answered) {
+        (Of::ByGet, _) => told,
+        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, Answered::ByStar(_)) => {
+            told.fix("if it is to be answered here, run `switchboard numbers sync --all --apply`")
+        }
+        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, _) => {
+            told.fix(format!("{}, or `switchboard doctor --fix`", finding.help()))
+        }
+        (finding, _) => told.fix(finding.help()),
+    }
+}
+
+/// What `numbers sync --apply` would set: of numbers that a file lists. What an application or a trunk answers may be
+/// somebody's on purpose, and so may be what only `*` answers.
+fn mend_of(row: &Row) -> Option<Mend> {
+    let owned = row.owned.as_ref()?;
+    let change = Change { take_back: false, ..row.change.clone() };
+    let listed = matches!(row.answered, Answered::ByEntry(_));
+    if !listed || !owned.voice || owned.is_taken() || change.is_empty() {
+        return None;
+    }
+    let set = [
+        ("voice URL", &change.voice_url),
+        ("fallback URL", &change.fallback_url),
+        ("status callback", &change.status_callback),
+    ];
+    let set = set
+        .into_iter()
+        .filter_map(|(name, url)| Some(format!("{name} = {}", numbers::shown_url(url.as_deref()?))));
+    let told = format!("{}: {}", row.number, set.collect::<Vec<_>>().join(", "));
+    Some(Mend { sid: owned.sid.clone(), change, told })
+}

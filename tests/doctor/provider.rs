@@ -1,0 +1,266 @@
+//! The speech model: whatever may answer at its address, or not.
+
+use std::time::Duration;
+
+use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, ModelServer, When};
+
+use crate::proxy::{Habit, Proxy};
+use crate::{Place, Told};
+
+const PAGE: &str = "<html><head><title>Sign in</title></head></html>";
+const REFUSED: &str = "every call ends `model.refused`";
+const UNREACHABLE: &str = "every call ends `model.unreachable`";
+
+/// A check-up with the model at this address.
+async fn at(url: &str) -> Told {
+    Place::new().with(&[("OPENAI_REALTIME_URL", url)]).doctor(&[]).await
+}
+
+async fn with_fault(fault: Fault) -> Told {
+    let model =
+        ModelServer::start(ModelOptions { faults: vec![fault], ..ModelOptions::default() }).await.unwrap();
+    at(&model.url()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_refuse_is_told_apart() {
+    let now = When::After(Duration::ZERO);
+    let close = |code, reason| Fault::Close { when: now, code, reason };
+    for (what, fault, check, severity, words) in [
+        (
+            "the key",
+            Fault::RefuseConnect(ConnectError::InvalidKey),
+            "provider.key",
+            "error",
+            ["does not accept the key (invalid_api_key)", REFUSED, "https://platform.openai.com/api-keys"],
+        ),
+        (
+            "no key came",
+            Fault::RefuseConnect(ConnectError::MissingKey),
+            "provider.key",
+            "error",
+            ["where no key comes through", REFUSED, "OPENAI_API_KEY"],
+        ),
+        (
+            "the model",
+            Fault::RefuseConnect(ConnectError::UnknownModel),
+            "provider.model",
+            "error",
+            ["no such model for this key (invalid_model), for `clinic`", REFUSED, "`gpt-realtime-2.1`"],
+        ),
+        (
+            "credit",
+            Fault::RefuseConnect(ConnectError::InsufficientQuota),
+            "provider.credit",
+            "error",
+            ["no credit left (insufficient_quota)", REFUSED, "billing"],
+        ),
+        (
+            "the beta",
+            Fault::RefuseConnect(ConnectError::BetaHeader),
+            "provider.reach",
+            "error",
+            ["the beta", UNREACHABLE, "`dialect`"],
+        ),
+        (
+            "401",
+            Fault::UpgradeStatus(401),
+            "provider.key",
+            "error",
+            ["does not accept the key (401", REFUSED, "OPENAI_API_KEY"],
+        ),
+        (
+            "403",
+            Fault::UpgradeStatus(403),
+            "provider.key",
+            "error",
+            ["accepts no session with this key (403", REFUSED, "countries"],
+        ),
+        (
+            "404",
+            Fault::UpgradeStatus(404),
+            "provider.model",
+            "error",
+            ["no such endpoint or model (404", REFUSED, "OPENAI_REALTIME_URL"],
+        ),
+        (
+            "400",
+            Fault::UpgradeStatus(400),
+            "provider.model",
+            "error",
+            ["does not take such a request", REFUSED, "model's name"],
+        ),
+        (
+            "429",
+            Fault::UpgradeStatus(429),
+            "provider.credit",
+            "warning",
+            ["allows no more (429", "`model.unreachable`", "limits"],
+        ),
+        (
+            "503",
+            Fault::UpgradeStatus(503),
+            "provider.reach",
+            "error",
+            ["a fault of its own", UNREACHABLE, "status page"],
+        ),
+        (
+            "426",
+            Fault::UpgradeStatus(426),
+            "provider.reach",
+            "error",
+            ["saw no upgrade", UNREACHABLE, "`Connection: upgrade`"],
+        ),
+        (
+            "a status nobody has seen",
+            Fault::UpgradeStatus(418),
+            "provider.reach",
+            "error",
+            ["does not answer as a Realtime server does (418", UNREACHABLE, "login page"],
+        ),
+        (
+            "closed with a fault",
+            close(1011, "oops"),
+            "provider.reach",
+            "error",
+            ["closes the connection at once, with 1011", UNREACHABLE, "status page"],
+        ),
+        (
+            "closed on the key",
+            close(3000, ""),
+            "provider.key",
+            "error",
+            ["does not accept the key", REFUSED, "OPENAI_API_KEY"],
+        ),
+        (
+            "closed with a code nobody has seen",
+            close(4321, "whatever"),
+            "provider.session",
+            "error",
+            ["closed with 4321, whatever", REFUSED, "look up the code"],
+        ),
+        ("dropped", Fault::Drop(now), "provider.reach", "error", ["", UNREACHABLE, ""]),
+    ] {
+        // What strikes at a time must not come after the session's beginning.
+        let faults = match fault.clone() {
+            Fault::Close { .. } | Fault::Drop(_) => vec![fault, Fault::NoCreated],
+            fault => vec![fault],
+        };
+        let model = ModelServer::start(ModelOptions { faults, ..ModelOptions::default() }).await.unwrap();
+        let told = at(&model.url()).await;
+        told.says(what, check, severity, words);
+        let others: Vec<_> =
+            told.findings.iter().filter(|f| f["check"].as_str().unwrap().starts_with("provider.")).collect();
+        assert_eq!(others.len(), 1, "{what}: {}", told.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_accepts_and_says_nothing_is_waited_for_no_longer_than_that() {
+    let began = std::time::Instant::now();
+    let (tcp, created) = tokio::join!(with_fault(Fault::SilentTcp), with_fault(Fault::NoCreated));
+    tcp.says(
+        "a silent port",
+        "provider.reach",
+        "error",
+        ["accepts the connection, and does not answer in 10 s", UNREACHABLE, "OPENAI_REALTIME_URL"],
+    );
+    created.says(
+        "a silent socket",
+        "provider.reach",
+        "error",
+        ["begins no session in 8 s", UNREACHABLE, "Realtime endpoint"],
+    );
+    for told in [tcp, created] {
+        assert!(told.err.contains("Waiting for the model at 127.0.0.1"), "{}", told.err);
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_else_stands_there_is_told_as_it_was_seen() {
+    for (what, habit, words) in [
+        (
+            "a page",
+            Habit::Says("200 OK", "Content-Type: text/html\r\n", PAGE),
+            ["does not answer as a Realtime server does (200 OK, a web page titled `Sign in`)", "login page"],
+        ),
+        (
+            "a firewall's page",
+            Habit::Says("403 Forbidden", "Content-Type: text/html\r\n", PAGE),
+            ["a firewall in between", "let this machine through"],
+        ),
+        (
+            "elsewhere",
+            Habit::Says("302 Found", "Location: https://example.com/login?next=1\r\n", ""),
+            ["which leads to https://example.com/login)", "to where it leads"],
+        ),
+        (
+            "a code in JSON",
+            Habit::Says("429 Too Many Requests", "", "{\"error\":{\"code\":\"insufficient_quota\"}}"),
+            ["no credit left (insufficient_quota)", "billing"],
+        ),
+        (
+            "Azure's model",
+            Habit::Says("400 Bad Request", "", "{\"error\":{\"code\":\"OpperationNotSupported\"}}"),
+            ["no such model", "may use"],
+        ),
+        ("no HTTP", Habit::Garbage, ["what it answers is not HTTP", "web server"]),
+        ("nothing", Habit::Drops, ["breaks the connection off", "OPENAI_REALTIME_URL"]),
+        (
+            "a promise that is none",
+            Habit::Says("101 Switching Protocols", "", ""),
+            ["agrees to a WebSocket, and does it wrong", "as it came"],
+        ),
+    ] {
+        let proxy = Proxy::start(habit).await;
+        let told = at(&proxy.url.replace("http://", "ws://")).await;
+        let found: Vec<_> =
+            told.findings.iter().filter(|f| f["check"].as_str().unwrap().starts_with("provider.")).collect();
+        assert_eq!(found.len(), 1, "{what}: {}", told.out);
+        assert_eq!(found[0]["severity"], "error", "{what}");
+        assert!(found[0]["message"].as_str().unwrap().contains(words[0]), "{what}: {}", found[0]);
+        assert!(found[0]["fix"].as_str().unwrap().contains(words[1]), "{what}: {}", found[0]);
+    }
+    let (secure, _) = Proxy::secure(Habit::Drops, "localhost").await;
+    let told = at(&secure.url.replace("https://", "wss://")).await;
+    told.says(
+        "a certificate",
+        "provider.reach",
+        "error",
+        ["its certificate is not trusted", UNREACHABLE, "SSL_CERT_FILE"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_provider_and_model_that_is_used_is_asked_once() {
+    let [first, second] =
+        [ModelOptions::default(), ModelOptions { key: "other".to_owned(), ..ModelOptions::default() }];
+    let (first, second) =
+        (ModelServer::start(first).await.unwrap(), ModelServer::start(second).await.unwrap());
+    let place = Place::new().with(&[("OPENAI_REALTIME_URL", &first.url())]);
+    place.file("switchboard.yaml", &format!("providers:\n  second: {{ url: \"{}\", key: wrong-key }}\n  locked: {{ url: \"ws://127.0.0.1:9\", key: \"${{LOCKED_KEY}}\" }}\n", second.url()));
+    place.file("assistants/desk.yaml", "instructions: Hi.\n");
+    place.file("assistants/old.yaml", "instructions: Hi.\nmodel: gpt-realtime\n");
+    place.file("assistants/other.yaml", "instructions: Hi.\nprovider: second\n");
+    place.file("assistants/locked.yaml", "instructions: Hi.\nprovider: locked\n");
+    let told = place.doctor(&[]).await;
+    assert_eq!((first.sessions().len(), second.sessions().len()), (2, 1));
+    told.says("two share one", "provider.session", "ok", ["for `clinic` and `desk`", "", ""]);
+    told.says("an old model", "provider.session", "ok", ["`gpt-realtime` of `openai`", "", ""]);
+    let going = told.all("provider.shutdown");
+    assert!(
+        going.len() == 1 && going[0]["fix"].as_str().unwrap().contains("`model: gpt-realtime-2.1`"),
+        "{}",
+        told.out
+    );
+    let words = ["`second`", REFUSED, "the variable that `key` of `second` in switchboard.yaml names"];
+    told.says("a wrong key", "provider.key", "error", words);
+    told.says(
+        "no key",
+        "provider.key",
+        "error",
+        ["`locked` needs a key, and there is none", "does not start", "switchboard.yaml"],
+    );
+    assert!(!told.out.contains("wrong-key"));
+}

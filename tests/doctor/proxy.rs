@@ -1,0 +1,183 @@
+//! A proxy before the server that does to requests what proxies do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// What it does.
+#[derive(Clone)]
+pub enum Habit {
+    /// It passes on.
+    Plain,
+    /// It takes the upgrade out, and passes on.
+    NoUpgrades,
+    /// It loses this header.
+    Loses(&'static str),
+    /// It gives the server another `Host`, and passes on.
+    OtherHost,
+    /// It puts this before the path of whatever begins so.
+    Moves(&'static str),
+    /// It takes so long before it passes on.
+    Slow(Duration),
+    /// The answers' `Date` is this.
+    Dates(&'static str),
+    /// It answers so, whatever is asked: the status line's end, headers, body.
+    Says(&'static str, &'static str, &'static str),
+    /// The same, for paths that begin so; the rest is passed on.
+    SaysAt(&'static str, &'static str, &'static str),
+    /// It answers with a text that never ends.
+    Endless,
+    /// Bytes that are not HTTP.
+    Garbage,
+    /// It closes at once.
+    Drops,
+    /// It never says anything.
+    Silent,
+}
+
+/// A running proxy; it ends when it is dropped.
+pub struct Proxy {
+    pub url: String,
+    server: Arc<AtomicU16>,
+    task: AbortHandle,
+}
+
+impl Proxy {
+    pub async fn start(habit: Habit) -> Proxy {
+        Proxy::listen(habit, None).await
+    }
+
+    /// The same by TLS, with a certificate for this name that nobody vouches for; and the certificate as PEM.
+    pub async fn secure(habit: Habit, name: &str) -> (Proxy, String) {
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        (Proxy::listen(habit, Some(acceptor)).await, own.cert.pem())
+    }
+
+    async fn listen(habit: Habit, tls: Option<TlsAcceptor>) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = match tls {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
+        let server = Arc::new(AtomicU16::new(0));
+        let to = server.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (habit, tls, to) = (habit.clone(), tls.clone(), to.load(Ordering::SeqCst));
+                tokio::spawn(async move {
+                    match tls {
+                        None => pass(socket, habit, to).await,
+                        Some(tls) => match tls.accept(socket).await {
+                            Ok(socket) => pass(socket, habit, to).await,
+                            Err(_) => None,
+                        },
+                    }
+                });
+            }
+        });
+        Proxy { url, server, task: task.abort_handle() }
+    }
+
+    /// From now on it passes on to this port.
+    pub fn lead_to(&self, port: u16) {
+        self.server.store(port, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves one connection; `None`: it broke.
+async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to: u16) -> Option<()> {
+    match habit {
+        Habit::Drops => return None,
+        Habit::Silent => std::future::pending().await,
+        Habit::Slow(pause) => tokio::time::sleep(pause).await,
+        _ => {}
+    }
+    let mut head = head(&mut client).await?;
+    let path = head.split(' ').nth(1)?.to_owned();
+    let says = match habit {
+        Habit::Endless => {
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n").await.ok()?;
+            loop {
+                client.write_all(b"drip ").await.ok()?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Habit::Garbage => return client.write_all(b"SSH-2.0-OpenSSH_9\r\n\r\n").await.ok(),
+        Habit::Says(status, headers, body) => Some((status, headers, body)),
+        Habit::SaysAt(begin, status, body) if path.starts_with(begin) => Some((status, "", body)),
+        _ => None,
+    };
+    if let Some((status, headers, body)) = says {
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+        );
+        // Whoever asked may have more to say; closing on that would take the answer away.
+        client.write_all(answer.as_bytes()).await.ok()?;
+        client.flush().await.ok()?;
+        client.shutdown().await.ok()?;
+        let _ = tokio::time::timeout(Duration::from_secs(1), client.read(&mut [0; 1024])).await;
+        return Some(());
+    }
+    let drop_lines = |head: &str, names: &[&str]| {
+        let keep =
+            |line: &&str| !names.iter().any(|name| line.to_lowercase().starts_with(&format!("{name}:")));
+        head.split("\r\n").filter(keep).collect::<Vec<_>>().join("\r\n")
+    };
+    match habit {
+        Habit::NoUpgrades => head = drop_lines(&head, &["upgrade", "connection"]),
+        Habit::Loses(name) => head = drop_lines(&head, &[name]),
+        Habit::OtherHost => {
+            head = drop_lines(&head, &["host"]).replacen("\r\n", "\r\nHost: inside.example.com\r\n", 1);
+        }
+        Habit::Moves(begin) if path.starts_with(begin) => {
+            head = head.replacen(&format!(" {path} "), &format!(" /inside{path} "), 1);
+        }
+        _ => {}
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", to)).await.ok()?;
+    server.write_all(head.as_bytes()).await.ok()?;
+    if let Habit::Dates(date) = habit {
+        // The server answers once it has the body.
+        let lower = head.to_lowercase();
+        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        client.read_exact(&mut body).await.ok()?;
+        server.write_all(&body).await.ok()?;
+        let mut answer = self::head(&mut server).await?;
+        answer = drop_lines(&answer, &["date"]).replacen("\r\n", &format!("\r\nDate: {date}\r\n"), 1);
+        client.write_all(answer.as_bytes()).await.ok()?;
+    }
+    copy_bidirectional(&mut client, &mut server).await.ok().map(drop)
+}
+
+/// What comes up to the first empty line, with it.
+async fn head(socket: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
