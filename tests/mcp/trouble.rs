@@ -1,5 +1,6 @@
 //! Whatever can go wrong with a server at an address, against stand-ins.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -462,6 +463,31 @@ async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_questi
     for (server, stub) in &stubs {
         assert_eq!(stub.count("server/discover"), 1, "{}", server.name);
     }
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_looks_as_if_fly_had_made_it_is_reached_by_the_next_try() {
+    // It takes the question in silence, and lets everybody listen.
+    let stub = Stub::new(|asked| {
+        let response = match (asked.rpc(), &asked.method) {
+            ("server/discover", _) => StatusCode::ACCEPTED.into_response(),
+            (_, &Method::GET) => {
+                let silence = axum::body::Body::from_stream(futures_util::stream::pending::<
+                    Result<String, Infallible>,
+                >());
+                ([(header::CONTENT_TYPE, "text/event-stream")], silence).into_response()
+            }
+            _ => legacy(&asked, &[tool("tell")]).unwrap_or_else(|| text_of(&asked, "told")),
+        };
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("like-fly", &stub.url);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 1);
+    let log = log_of(&server);
+    assert!(log.iter().any(|line| line.contains("transport=\"http\"")), "{log:#?}");
     tools.close().await;
 }
 
