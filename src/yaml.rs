@@ -134,6 +134,13 @@ impl Scalar {
         self.written.is_some()
     }
 
+    /// What stands in place of the first `${…}` to the last one: it came from the environment, or is a default.
+    pub fn inserted(&self) -> Option<&str> {
+        let written = self.written.as_deref()?;
+        let (before, after) = (written.split_once("${")?.0, written.rsplit_once('}')?.1);
+        self.text.strip_prefix(before)?.strip_suffix(after)
+    }
+
     /// The value as a message may show it.
     pub fn shown(&self) -> String {
         problem::shown(self.written.as_deref().unwrap_or(&self.text))

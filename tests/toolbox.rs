@@ -206,7 +206,9 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
 
 #[test]
 fn servers_are_told_with_their_logins() {
-    let roster = roster(&everything());
+    let server = "\"@example/server\"";
+    let with_key = format!("{server}, \"--key=${{SECRET_VOICE}};\"");
+    let roster = roster(&everything().replace(server, &with_key));
     let servers: Vec<_> = roster.by_name("a").unwrap().servers().collect();
     let names: Vec<&str> = servers.iter().map(|used| used.server.name.as_str()).collect();
     assert_eq!(names, ["todoist", "local", "login"]);
@@ -217,12 +219,14 @@ fn servers_are_told_with_their_logins() {
         Reach::Url { headers, .. } => {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>()
         }
-        Reach::Command { command, env } => {
-            vec![command.join(" "), format!("{}={}", env[0].0, env[0].1.expose())]
+        Reach::Command { command, env, secrets } => {
+            let [secret] = secrets.as_slice() else { panic!("one came from the environment") };
+            vec![command.join(" "), format!("{}={}", env[0].0, env[0].1.expose()), secret.expose().to_owned()]
         }
     };
     assert_eq!(headers(0), [&format!("authorization: Bearer {SECRET}"), "x-team: desk"]);
-    assert_eq!(headers(1), ["npx -y @example/server", &format!("API_KEY={SECRET}")]);
+    let command = format!("npx -y @example/server --key={SECRET};");
+    assert_eq!(headers(1), [&command, &format!("API_KEY={SECRET}"), SECRET]);
     // RFC 7617: `me:hunter2value`.
     assert_eq!(headers(2), ["authorization: Basic bWU6aHVudGVyMnZhbHVl"]);
 }

@@ -278,8 +278,8 @@ pub enum Reach {
     /// With the headers of every request, `authorization` among them.
     Url { url: String, headers: Vec<(String, Secret)> },
     /// A program to start, with its arguments, and what it finds in its environment besides `PATH`, `HOME` and the
-    /// like.
-    Command { command: Vec<String>, env: Vec<(String, Secret)> },
+    /// like. `secrets` is what came into `command` from our environment.
+    Command { command: Vec<String>, env: Vec<(String, Secret)>, secrets: Vec<Secret> },
 }
 
 /// An MCP server that the model's host asks by itself.

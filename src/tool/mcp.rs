@@ -186,24 +186,30 @@ impl Servers {
             Ok(done) => return done,
             Err(trouble) => trouble,
         };
-        live.doubted.notify_one();
-        if !trouble.before_the_door() {
-            return lost(server);
+        let sound = live.sound.notified();
+        doubt(&live, trouble);
+        if trouble.of_the_request() || !trouble.before_the_door() {
+            return given_up(server, trouble);
         }
-        // Its server was restarted, say: it did nothing, and the next session is here soon.
+        // Its server was restarted, say: it did nothing, and the next session is here soon. Where this one works all the
+        // same, there will be no other.
         let again = |standing: &Standing| match standing {
             Standing::Up(other, _) => !Arc::ptr_eq(other, &live),
             Standing::Starting | Standing::Down(_) => false,
         };
-        if timeout(COME_BACK, kept.until(again)).await.is_err() {
-            return unreachable(server);
+        let back = tokio::select! {
+            back = timeout(COME_BACK, kept.until(again)) => back.is_ok(),
+            () = sound => false,
+        };
+        if !back {
+            return given_up(server, trouble);
         }
         let Some((_, live)) = self.live(server) else { return unreachable(server) };
         match live.call(tool, arguments, &mut working).await {
             Ok(done) => done,
             Err(trouble) => {
-                live.doubted.notify_one();
-                if trouble.before_the_door() { unreachable(server) } else { lost(server) }
+                doubt(&live, trouble);
+                given_up(server, trouble)
             }
         }
     }
@@ -252,6 +258,25 @@ fn sweep(held: &mut Vec<Needed>) {
         }
         stays
     });
+}
+
+/// Has it found out whether a session works in which a request was not answered.
+fn doubt(live: &Live, trouble: Trouble) {
+    if !trouble.of_the_request() {
+        live.doubted.notify_one();
+    }
+}
+
+/// What is told of a request that was not answered.
+fn given_up(server: &Server, trouble: Trouble) -> Done {
+    let (why, what) = match trouble {
+        Trouble::Forbidden => ("forbidden", "does not allow us this"),
+        Trouble::Refuses(413) => ("too_long", "does not take so long a request"),
+        Trouble::Refuses(429) => ("too_often", "is asked too often at the moment"),
+        trouble if trouble.before_the_door() => return unreachable(server),
+        _ => return lost(server),
+    };
+    failed(why, &format!("`{}` {what}, and nothing was done. Tell the caller so.", server.name))
 }
 
 fn unreachable(server: &Server) -> Done {

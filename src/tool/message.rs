@@ -57,6 +57,8 @@ const LONGEST: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 /// Where messages go that nobody took, beside those that wait.
 const GIVEN_UP: &str = "given-up";
+/// How the name of a file ends that is not yet a message.
+const UNFINISHED: &str = "unfinished";
 
 const KEPT: &str = "The message is taken down and will be delivered.";
 const DELIVERED: &str = "The message is taken down and was delivered.";
@@ -370,7 +372,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 /// Whole or not at all, for our eyes only, and on the disk before it returns.
 fn write(folder: &Path, id: &str, letter: &Letter) -> io::Result<()> {
     make_folder(folder)?;
-    let unfinished = folder.join(format!(".{id}.unfinished"));
+    let unfinished = folder.join(format!(".{id}.{UNFINISHED}"));
     let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec(letter)?)?;
@@ -381,12 +383,16 @@ fn write(folder: &Path, id: &str, letter: &Letter) -> io::Result<()> {
     written().inspect_err(|_| drop(fs::remove_file(&unfinished)))
 }
 
-/// The messages in the folder, and how many files there are none.
+/// The messages in the folder, and how many files there are none. What a crash left unfinished is removed: nobody was
+/// promised it.
 fn left_behind(folder: &Path) -> (Vec<(String, Letter)>, usize) {
     let (mut letters, mut broken) = (Vec::new(), 0);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        if id.starts_with(".msg_") && path.extension().is_some_and(|extension| extension == UNFINISHED) {
+            let _ = fs::remove_file(&path);
+        }
         if path.extension().is_none_or(|extension| extension != "json") || !id.starts_with("msg_") {
             continue;
         }
@@ -438,6 +444,7 @@ mod tests {
             [("msg_1", 7)]
         );
         assert_eq!(broken, 1);
+        assert!(!folder.join(".msg_3.unfinished").exists(), "it may hold what a caller said");
         assert!(write(&folder.join("msg_1.json"), "msg_4", &letter).is_err(), "a file is no folder");
     }
 

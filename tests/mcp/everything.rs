@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard::assistant::plan::Supply as _;
+use switchboard::assistant::plan::{Reach, Supply as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -259,4 +259,110 @@ async fn what_a_program_writes_once_a_tool_was_called_is_not_logged() {
     assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "done");
     tools.close().await;
     assert!(!log_of(&server).iter().any(|line| line.contains("called with")));
+}
+
+/// A program that answers what a server must, and has one tool, `tell`. `extra` runs at its start, `called` with what
+/// was `asked` of the tool; it says what it has to say with `say`.
+fn small(extra: &str, called: &str) -> String {
+    format!(
+        r#"
+        const fs = require('fs');
+        const say = text => fs.writeSync(1, text + '\n');
+        {extra}
+        require('readline').createInterface({{input: process.stdin}}).on('line', line => {{
+            const asked = JSON.parse(line);
+            const answer = result => say(JSON.stringify({{jsonrpc: '2.0', id: asked.id, result}}));
+            if (asked.method == 'initialize') {{
+                answer({{protocolVersion: '2025-11-25', capabilities: {{tools: {{}}}}, serverInfo: {{name: 'x', version: '1'}}}});
+            }} else if (asked.method == 'tools/list') {{
+                answer({{tools: [{{name: 'tell', inputSchema: {{type: 'object'}}}}]}});
+            }} else if (asked.method == 'tools/call') {{
+                {called}
+            }} else if (asked.id !== undefined) {{
+                say(JSON.stringify({{jsonrpc: '2.0', id: asked.id, error: {{code: -32601, message: 'no'}}}}));
+            }}
+        }});
+        "#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_has_kept_of_a_call_is_not_logged_when_it_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let remember = format!("const state = '{}';", state.display());
+    let extra =
+        format!("{remember} if (fs.existsSync(state)) console.error(fs.readFileSync(state, 'utf8'));");
+    let called = "fs.writeFileSync(state, line); process.exit(1);";
+    let server = program("mindful", &["node", "-e", &small(&extra, called)], &[]);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    assert_eq!(call(&tools, &server, "tell", json!({"what": WHISPER})).await.failed, Some("lost"));
+    back(&server).await;
+    tools.close().await;
+    assert!(std::fs::read_to_string(&state).unwrap().contains(WHISPER));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_a_program_says_is_masked_wherever_it_stands_and_came_from() {
+    let script = "const {KEY, TWO} = process.env; console.error('x'.repeat(480) + KEY);
+        console.error('two ' + TWO); console.error(process.argv[1]);";
+    let env = [("KEY", WHISPER.repeat(9)), ("TWO", "first line\nsecond line".to_owned())];
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let server = program("frank", &["node", "-e", &small(script, ""), WHISPER], &env);
+    let Reach::Command { command, env, .. } = server.reach.clone() else { panic!("a program") };
+    let secrets = vec![switchboard::secret::Secret::new(WHISPER)];
+    let reach = Reach::Command { command, env, secrets };
+    let server =
+        std::sync::Arc::new(switchboard::assistant::plan::Server { name: "frank".to_owned(), reach });
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let said = |what: &str| log_of(&server).into_iter().find(|line| line.contains(what));
+    until(|| said("text=\"•••\"")).await;
+    let long = until(|| said("xxx•••")).await;
+    assert!(long.len() < 700, "{long}");
+    until(|| said("two •••")).await;
+    assert!(said("first line").is_none() && said("second line").is_none());
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_starts_in_an_empty_folder_and_finds_the_files_that_its_command_names() {
+    let script = "echo here: $(pwd) and $(ls -A | wc -l) files >&2; exit 3";
+    let homeless = program("homeless", &["sh", "-c", script], &[]);
+    let relative = program("relative", &["node", &format!("tests/mcp/node_modules/{SCRIPT}"), "stdio"], &[]);
+    assert!(std::path::Path::new(&installed(SCRIPT)).exists());
+    let tools = keeping(&[&homeless, &relative]);
+    let line = until(|| log_of(&homeless).into_iter().find(|line| line.contains("here: "))).await;
+    assert!(line.contains(" and 0 files"), "{line}");
+    let folder = line.split("here: ").nth(1).unwrap().split(" and ").next().unwrap();
+    assert_ne!(std::path::Path::new(folder), std::env::current_dir().unwrap());
+    until(|| (!std::path::Path::new(folder).exists()).then_some(())).await;
+    assert_eq!(listed(&tools, &relative).await.len(), 13);
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_read_costs_its_call_and_no_wait() {
+    let called = r#"
+        const {kind} = asked.params.arguments;
+        if (kind == 'latin') {
+            const before = `{"jsonrpc": "2.0", "id": ${asked.id}, "result": {"content": [{"type": "text", "text": "caf`;
+            fs.writeSync(1, Buffer.concat([Buffer.from(before), Buffer.from([0xe9]), Buffer.from('"}]}}\n')]));
+        }
+        if (kind == 'nan') say(`{"jsonrpc": "2.0", "id": ${asked.id}, "result": {"content": [], "structuredContent": {"x": NaN}}}`);
+        if (kind == 'version') say(JSON.stringify({id: asked.id, result: {content: []}}));
+        if (kind == 'error') say(JSON.stringify({jsonrpc: '2.0', id: asked.id, error: 'it broke'}));
+    "#;
+    let server = program("sloppy", &["node", "-e", &small("", called)], &[]);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let since = Instant::now();
+    assert_eq!(worked(call(&tools, &server, "tell", json!({"kind": "latin"})).await), "caf\u{fffd}");
+    for kind in ["nan", "version", "error"] {
+        let done = call(&tools, &server, "tell", json!({"kind": kind})).await;
+        assert_eq!(done.failed, Some("garbage"), "{kind}: {}", done.output.expose());
+    }
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    tools.close().await;
 }

@@ -1,6 +1,7 @@
 //! A stand-in for `fly mcp launch`: 202 to every `POST`, bare JSON lines from the one `GET` that is let in.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode, header};
@@ -8,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use crate::stub::{Asked, Stub, received, tool};
 use crate::{WHISPER, at, back, call, keeping, listed, log_of, until, worked, wrong};
@@ -134,4 +136,20 @@ async fn a_wrong_token_is_no_sign_of_fly() {
     let server = Arc::new(switchboard::assistant::plan::Server { name: "fly-locked".to_owned(), reach });
     let tools = keeping(&[&server]);
     assert!(wrong(&tools, &server).await.contains("(401)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_to_such_a_server_is_never_silent_for_long() {
+    // Proxies cut what is silent for a minute.
+    let (_, stub) = wrapped().await;
+    let server = at("fly-quiet", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let looked = async {
+        while stub.count("tools/list") < 2 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(45), looked).await.expect("it is looked at before a minute is over");
+    tools.close().await;
 }

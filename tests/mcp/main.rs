@@ -4,6 +4,7 @@
 
 mod everything;
 mod fly;
+mod health;
 mod modern;
 mod stub;
 mod todoist;
@@ -53,7 +54,7 @@ fn at(name: &str, url: &str) -> Arc<Server> {
 fn program(name: &str, command: &[&str], env: &[(&str, &str)]) -> Arc<Server> {
     let command = command.iter().map(|&word| word.to_owned()).collect();
     let env = env.iter().map(|&(name, value)| (name.to_owned(), Secret::new(value))).collect();
-    Arc::new(Server { name: name.to_owned(), reach: Reach::Command { command, env } })
+    Arc::new(Server { name: name.to_owned(), reach: Reach::Command { command, env, secrets: Vec::new() } })
 }
 
 /// Tools with these servers, which are named without an allow list.

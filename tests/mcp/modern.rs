@@ -1,12 +1,14 @@
 //! A server of 2026-07-28: no sessions, everything in each request, and news only to who listens.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use switchboard::assistant::plan::Supply as _;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
 
 use crate::stub::{Asked, Stub, error, events, result_of, text_of, tool};
 use crate::{WHISPER, at, call, keeping, listed, until, worked};
@@ -103,5 +105,27 @@ async fn a_modern_server_is_listed_called_and_listened_to() {
     });
     sender.send(changed).unwrap();
     until(|| tools.listed(&server).filter(|known| known.len() == 3)).await;
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_its_news_at_once_is_not_asked_for_them_again_and_again() {
+    let stub = Stub::new(|asked| {
+        // Nobody holds the listeners: the stream ends after its first event.
+        let response = answer(&asked, &[tool("tell")], &Listeners::default());
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("terse", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    // What may have been missed is looked for once.
+    until(|| (stub.count("tools/list") == 2).then_some(())).await;
+    let again = until(|| (stub.count("tools/list") + stub.count("subscriptions/listen") > 3).then_some(()));
+    assert!(
+        timeout(Duration::from_secs(3), again).await.is_err(),
+        "{:?}",
+        stub.count("subscriptions/listen")
+    );
     tools.close().await;
 }

@@ -1,5 +1,6 @@
 //! Whatever can go wrong with a server at an address, against stand-ins.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use switchboard::assistant::plan::Supply as _;
 use tokio::time::{Instant, timeout};
 
-use crate::stub::{Asked, Stub, error, events, legacy, result_of, text_of, tool};
+use crate::stub::{Asked, Stub, error, events, json_of, legacy, result_of, text_of, tool};
 use crate::{
     WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, until, used, used_by, worked,
     wrong,
@@ -109,7 +110,7 @@ async fn an_answer_of_20_mb_costs_its_call_only() {
         call(&tools, &server, "short", json!({})),
     );
     assert_eq!(json.failed, Some("too_large"), "{}", json.output.expose());
-    assert!(stream.failed.is_some() && stream.output.expose().len() < 1100, "{}", stream.output.expose());
+    assert_eq!(stream.failed, Some("too_large"), "{}", stream.output.expose());
     assert_eq!(worked(short), "short");
     assert_eq!(call(&tools, &server, "error", json!({})).await.failed, Some("refused"));
     assert_eq!(worked(call(&tools, &server, "short", json!({})).await), "short");
@@ -178,6 +179,9 @@ async fn a_list_without_end_is_cut() {
     let server = at("endless", &stub.url);
     let tools = keeping(&[&server]);
     assert_eq!(listed(&tools, &server).await.len(), 50);
+    let log = log_of(&server);
+    let warned = log.iter().filter(|line| line.contains("WARN") && line.contains("Only the first 50 tools"));
+    assert_eq!(warned.count(), 1, "{log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,39 +402,92 @@ async fn a_schema_is_made_fit_when_it_is_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_fails_at_the_question_for_its_era_is_started_without_it() {
+async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_question() {
+    let accepted = || StatusCode::ACCEPTED.into_response();
+    let empty = || json_of(StatusCode::OK, &json!({}));
+    let page = || ([(header::CONTENT_TYPE, "text/html")], "<p>hello</p>").into_response();
+    let fault = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let elsewhere = || (StatusCode::FOUND, [(header::LOCATION, "/login")]).into_response();
+    let unlike = || StatusCode::METHOD_NOT_ALLOWED.into_response();
+    type Answer = fn() -> Response;
+    let kinds: [(&str, Answer, Answer); 5] = [
+        ("shy-fault", fault, unlike),
+        ("shy-accepts", accepted, unlike),
+        // Its door for browsers is another.
+        ("shy-accepts-all", accepted, elsewhere),
+        ("shy-empty", empty, unlike),
+        ("shy-page", page, unlike),
+    ];
+    let mut stubs = Vec::new();
+    for (name, question, listening) in kinds {
+        let stub = Stub::new(move |asked| {
+            let response = match (asked.rpc(), &asked.method) {
+                ("server/discover", _) => question(),
+                (_, &Method::GET) => listening(),
+                _ => legacy(&asked, &[tool("tell")]).unwrap_or_else(|| text_of(&asked, "told")),
+            };
+            Box::pin(async { response })
+        })
+        .await;
+        stubs.push((at(name, &stub.url), stub));
+    }
+    // Programs that end at whatever they are told before `initialize`, or answer it with nothing.
+    let script = |default: &str| {
+        format!(
+            r#"
+            require("node:readline").createInterface({{input: process.stdin}}).on("line", (line) => {{
+                const {{id, method}} = JSON.parse(line);
+                const results = {{
+                    "initialize": {{
+                        protocolVersion: "2025-11-25", capabilities: {{tools: {{}}}},
+                        serverInfo: {{name: "shy", version: "1"}},
+                    }},
+                    "tools/list": {{tools: [{{name: "tell", inputSchema: {{type: "object"}}}}]}},
+                }};
+                if (!results[method]) {default}
+                if (id !== undefined) console.log(JSON.stringify({{jsonrpc: "2.0", id, result: results[method]}}));
+            }});
+            "#
+        )
+    };
+    let ends =
+        program("shy-program", &["node", "-e", &script("return method[0] == 's' && process.exit(1);")], &[]);
+    let empty = program("shy-default", &["node", "-e", &script("results[method] = {};")], &[]);
+    let servers: Vec<_> = stubs.iter().map(|(server, _)| server).chain([&ends, &empty]).collect();
+    let tools = keeping(&servers);
+    for server in servers {
+        assert_eq!(listed(&tools, server).await.len(), 1);
+        let log = log_of(server);
+        assert!(!log.iter().any(|line| line.contains("WARN")), "{log:#?}");
+    }
+    for (server, stub) in &stubs {
+        assert_eq!(stub.count("server/discover"), 1, "{}", server.name);
+    }
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_looks_as_if_fly_had_made_it_is_reached_by_the_next_try() {
+    // It takes the question in silence, and lets everybody listen.
     let stub = Stub::new(|asked| {
-        let response = match asked.rpc() {
-            "server/discover" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        let response = match (asked.rpc(), &asked.method) {
+            ("server/discover", _) => StatusCode::ACCEPTED.into_response(),
+            (_, &Method::GET) => {
+                let silence = axum::body::Body::from_stream(futures_util::stream::pending::<
+                    Result<String, Infallible>,
+                >());
+                ([(header::CONTENT_TYPE, "text/event-stream")], silence).into_response()
+            }
             _ => legacy(&asked, &[tool("tell")]).unwrap_or_else(|| text_of(&asked, "told")),
         };
         Box::pin(async { response })
     })
     .await;
-    let server = at("shy", &stub.url);
-    // A program that ends at whatever it is told before `initialize`.
-    let script = r#"
-        require("node:readline").createInterface({input: process.stdin}).on("line", (line) => {
-            const {id, method} = JSON.parse(line);
-            const results = {
-                "initialize": {
-                    protocolVersion: "2025-11-25", capabilities: {tools: {}},
-                    serverInfo: {name: "shy", version: "1"},
-                },
-                "tools/list": {tools: [{name: "tell", inputSchema: {type: "object"}}]},
-            };
-            if (method === "server/discover") process.exit(1);
-            if (results[method]) console.log(JSON.stringify({jsonrpc: "2.0", id, result: results[method]}));
-        });
-    "#;
-    let shy = program("shy-program", &["node", "-e", script], &[]);
-    let tools = keeping(&[&server, &shy]);
-    for server in [&server, &shy] {
-        assert_eq!(listed(&tools, server).await.len(), 1);
-        let log = log_of(server);
-        assert!(!log.iter().any(|line| line.contains("WARN")), "{log:#?}");
-    }
-    assert_eq!(stub.count("server/discover"), 1);
+    let server = at("like-fly", &stub.url);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 1);
+    let log = log_of(&server);
+    assert!(log.iter().any(|line| line.contains("transport=\"http\"")), "{log:#?}");
     tools.close().await;
 }
 

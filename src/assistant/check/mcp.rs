@@ -180,8 +180,8 @@ impl<'a> Check<'a> {
                 let reach = Reach::Url { url: url.into(), headers: login.headers() };
                 Home::Runtime(Arc::new(Server { name: key.name.clone(), reach }))
             }
-            (Via::Runtime, None, Some(command)) => {
-                let reach = Reach::Command { command, env: secret(env) };
+            (Via::Runtime, None, Some((command, secrets))) => {
+                let reach = Reach::Command { command, env: secret(env), secrets };
                 Home::Runtime(Arc::new(Server { name: key.name.clone(), reach }))
             }
             (Via::Provider, Some((_, url)), _) => {
@@ -196,8 +196,8 @@ impl<'a> Check<'a> {
         McpServer { name: key.name.clone(), home, allow, approval, rule, tools, instructions }
     }
 
-    /// The program and its arguments; `None` where no program is named.
-    fn command(&self, node: &'a Node) -> Option<Vec<String>> {
+    /// The program and its arguments, and what came into them from the environment; `None` where no program is named.
+    fn command(&self, node: &'a Node) -> Option<(Vec<String>, Vec<Secret>)> {
         let w = self.written;
         if let Some(text) = node.scalar().map(|scalar| scalar.text().trim())
             && text.contains(char::is_whitespace)
@@ -219,7 +219,9 @@ impl<'a> Check<'a> {
             before = Some(scalar.text());
         }
         let parts = parts.into_iter().filter(|part| !part.is_null());
-        Some(parts.filter_map(|part| w.text(part, "command")).collect())
+        let inserted = |part: &Node| Some(Secret::new(part.scalar()?.inserted()?));
+        let secrets = parts.clone().filter_map(inserted).collect();
+        Some((parts.filter_map(|part| w.text(part, "command")).collect(), secrets))
     }
 
     /// Names of tools.

@@ -5,7 +5,7 @@ use rmcp::model::{
 };
 use serde_json::Value;
 
-use super::lines::TOO_LONG;
+use super::lines::{GARBLED, TOO_LONG};
 use crate::tool::Done;
 use crate::tool::http::UNKNOWN;
 
@@ -87,6 +87,9 @@ fn block(value: &Value) -> ContentBlock {
 pub fn refused(error: &ErrorData) -> Done {
     if error.code == TOO_LONG {
         return failed("too_large", &format!("The tool's answer is too long to be read. {UNKNOWN}"));
+    }
+    if error.code == GARBLED {
+        return garbage();
     }
     let said = error.message.trim();
     let colon = if said.is_empty() { "" } else { ": " };

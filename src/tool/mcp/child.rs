@@ -5,7 +5,10 @@
 //! it may hold what people said.
 
 use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +19,13 @@ use nix::unistd::Pid;
 use rmcp::RoleClient;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
-use serde::Deserialize as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::trouble::Trouble;
 use crate::problem;
 use crate::secret::Secret;
@@ -53,8 +55,10 @@ const INHERITED: [&str; 18] = [
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long standard error is read when standard output has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How much of a line of standard error is logged, in bytes.
+/// How much of a line of standard error is logged, in letters.
 const LONGEST_LINE: usize = 500;
+/// The longest line of which anything is logged, in bytes: one that is cut may end within a secret.
+const LONGEST_READ: usize = 64 * 1024;
 /// How many lines of standard error are logged for one start.
 const MOST_LINES: usize = 200;
 
@@ -99,14 +103,21 @@ impl Chatter {
     }
 }
 
+/// What becomes of what a program says besides messages.
+pub struct Hearers {
+    /// What its owner gives it, and may stand in no line of the log.
+    pub secrets: Vec<Secret>,
+    /// A tool was called: nothing of it is logged any more.
+    pub private: Arc<AtomicBool>,
+    /// Hears what it prints where it may print messages only.
+    pub chatter: Arc<Chatter>,
+}
+
 /// A running program, as a transport.
 pub struct Program {
     /// The server's name, for the log.
     name: String,
-    /// What its owner gives it, and may stand in no line of the log.
-    secrets: Vec<Secret>,
-    private: Arc<AtomicBool>,
-    chatter: Arc<Chatter>,
+    hearers: Arc<Hearers>,
     child: Guarded,
     /// Lines to be written. `None` once it is closed, which is the program's sign to end.
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
@@ -123,10 +134,14 @@ pub struct Program {
 struct Guarded {
     child: Child,
     group: Option<Pid>,
+    _folder: Option<Folder>,
 }
 
-/// Starts a program. `name` is the server's, for the log; `private` is set once a tool was called; `chatter` hears what
-/// it prints besides messages.
+/// A folder that a program is started in: empty, and its own. In ours there may be a `.env`, and many programs take in
+/// the one that they find. Dropped, it is gone with all that is in it.
+struct Folder(PathBuf);
+
+/// Starts a program. `name` is the server's, for the log.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -134,12 +149,15 @@ pub fn start(
     name: &str,
     command: &[String],
     env: &[(String, Secret)],
-    private: Arc<AtomicBool>,
-    chatter: Arc<Chatter>,
+    hearers: Hearers,
 ) -> Result<Program, Trouble> {
     let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear();
+    let hearers = Arc::new(hearers);
+    let folder = Folder::new().ok();
+    // A program without a folder in its name is looked for in PATH.
+    let mut command = Command::new(from_here(program, &['/']));
+    command.args(arguments.iter().map(|argument| from_here(argument, &['/', '.']))).env_clear();
+    command.current_dir(folder.as_ref().map_or(Path::new("/"), |folder| &folder.0));
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(env.iter().map(|(name, value)| (name, value.expose())));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -149,7 +167,7 @@ pub fn start(
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     groups().extend(group);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let child = Guarded { child, group };
+    let child = Guarded { child, group, _folder: folder };
     let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(Trouble::NoProgram(io::ErrorKind::BrokenPipe));
     };
@@ -163,14 +181,11 @@ pub fn start(
             }
         }
     });
-    let secrets: Vec<Secret> = env.iter().map(|(_, value)| value.clone()).collect();
     let mut last_words = JoinSet::new();
-    last_words.spawn(log(stderr, name.to_owned(), secrets.clone(), private.clone()));
+    last_words.spawn(log(stderr, name.to_owned(), hearers.clone()));
     Ok(Program {
         name: name.to_owned(),
-        secrets,
-        private,
-        chatter,
+        hearers,
         child,
         outgoing: Some(outgoing),
         stdout,
@@ -179,6 +194,29 @@ pub fn start(
         last_words,
         _writing: writing,
     })
+}
+
+/// A word of a command as it is meant where we run, which is not where the program does: where it has one of `signs`
+/// and names what is there, it becomes a whole path.
+fn from_here(word: &str, signs: &[char]) -> PathBuf {
+    let path = Path::new(word);
+    let there = word.contains(signs) && path.is_relative() && path.exists();
+    std::path::absolute(path).ok().filter(|_| there).unwrap_or_else(|| path.to_owned())
+}
+
+impl Folder {
+    /// A new one, that nobody else may put anything into.
+    fn new() -> io::Result<Folder> {
+        let path = std::env::temp_dir().join(format!("switchboard-{:016x}", rand::random::<u64>()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Transport<RoleClient> for Program {
@@ -199,12 +237,9 @@ impl Transport<RoleClient> for Program {
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
             while let Some(message) = self.lines.next() {
-                match RxJsonRpcMessage::<RoleClient>::deserialize(&message) {
-                    Ok(message) => return Some(message),
-                    Err(_) => {
-                        tracing::debug!("A message of an MCP server is no JSON-RPC");
-                        self.hear(message.to_string().as_bytes());
-                    }
+                match lines::read(&message) {
+                    Some(message) => return Some(message),
+                    None => self.hear(message.to_string().as_bytes()),
                 }
             }
             if let Some(line) = self.lines.stray() {
@@ -256,21 +291,17 @@ impl Drop for Guarded {
 impl Program {
     /// Hears a line that is no message. The first one is told: a program that prints such things is seldom a server.
     fn hear(&self, line: &[u8]) {
-        self.chatter.heard.send_replace(true);
-        if self.chatter.told.swap(true, Ordering::Relaxed) {
+        self.hearers.chatter.heard.send_replace(true);
+        if self.hearers.chatter.told.swap(true, Ordering::Relaxed) {
             return;
         }
-        let text = match self.private.load(Ordering::Relaxed) {
-            // A secret is not cut before it is found.
-            false => visible(line, &self.secrets).chars().take(LONGEST_LINE).collect(),
-            true => String::new(),
-        };
+        let text = if self.hearers.is_private() { String::new() } else { self.hearers.visible(line) };
         tracing::warn!(server = self.name, text, "An MCP server's program prints what is no message of MCP");
     }
 }
 
 /// Writes what the program says into our log, line by line, until it may hold what people said.
-async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, private: Arc<AtomicBool>) {
+async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
     let mut piece = [0; 4096];
     let mut line = Vec::new();
     let mut left = MOST_LINES;
@@ -278,12 +309,12 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         for &byte in &piece[..read] {
             if byte != b'\n' {
-                if line.len() < LONGEST_LINE {
+                if line.len() <= LONGEST_READ {
                     line.push(byte);
                 }
                 continue;
             }
-            if left > 0 && private.load(Ordering::Relaxed) {
+            if left > 0 && hearers.is_private() {
                 left = 0;
                 tracing::info!(
                     server,
@@ -292,28 +323,38 @@ async fn log(mut stderr: ChildStderr, server: String, secrets: Vec<Secret>, priv
             }
             if left > 0 {
                 left -= 1;
-                say(&server, &line, &secrets);
+                say(&server, &hearers.visible(&line));
             }
             line.clear();
         }
     }
-    if left > 0 && !private.load(Ordering::Relaxed) {
-        say(&server, &line, &secrets);
+    if left > 0 && !hearers.is_private() {
+        say(&server, &hearers.visible(&line));
     }
 }
 
-fn say(server: &str, line: &[u8], secrets: &[Secret]) {
-    let text = visible(line, secrets);
+fn say(server: &str, text: &str) {
     if !text.is_empty() {
         tracing::info!(server, text, "An MCP server's program says");
     }
 }
 
-/// A line as it may stand in the log.
-fn visible(line: &[u8], secrets: &[Secret]) -> String {
-    let mut text = String::from_utf8_lossy(line).into_owned();
-    for secret in secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= 4) {
-        text = text.replace(secret, "•••");
+impl Hearers {
+    fn is_private(&self) -> bool {
+        self.private.load(Ordering::Relaxed)
     }
-    problem::masked(text.trim())
+
+    /// A line as it may stand in the log. It is cut once no secret can be cut with it.
+    fn visible(&self, line: &[u8]) -> String {
+        if line.len() > LONGEST_READ {
+            return "(a very long line)".to_owned();
+        }
+        let mut text = String::from_utf8_lossy(line).into_owned();
+        // A secret of several lines is said line by line.
+        let parts = self.secrets.iter().flat_map(|secret| secret.expose().lines());
+        for part in parts.filter(|part| part.len() >= 4) {
+            text = text.replace(part, "•••");
+        }
+        problem::masked(text.trim()).chars().take(LONGEST_LINE).collect()
+    }
 }

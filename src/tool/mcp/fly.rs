@@ -11,7 +11,7 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::Value;
 
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::trouble::Trouble;
 
 /// The listener's place at such a server, as a transport.
@@ -43,11 +43,10 @@ impl Wrapped {
 
     fn read(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         while let Some(mut message) = self.lines.next() {
-            if unmark(&mut message, &self.mark) {
-                match serde_json::from_value(message) {
-                    Ok(message) => return Some(message),
-                    Err(_) => tracing::debug!("A message of an MCP server is no JSON-RPC"),
-                }
+            if unmark(&mut message, &self.mark)
+                && let Some(message) = lines::read(&message)
+            {
+                return Some(message);
             }
         }
         None

@@ -7,9 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::{BoxedSseResponse, SseRetryPolicy};
 use rmcp::transport::streamable_http_client::{
@@ -19,8 +20,8 @@ use rmcp::transport::streamable_http_client::{
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until};
 
-use super::lines::{LONGEST, TOO_LONG};
-use super::trouble::Trouble;
+use super::lines::{LONGEST, TOO_LONG, instead};
+use super::trouble::{Trouble, of_strangers};
 use crate::secret::Secret;
 
 /// How long a connection may take to be made, TLS included.
@@ -214,18 +215,18 @@ impl StreamableHttpClient for Http {
             (Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _)), Some(id))
                 if !probe && error.id.as_ref().is_none_or(|answered| *answered != id) =>
             {
-                fail(match error.error.code.0 {
-                    // So a server that was restarted turns a session away that it does not know.
-                    -32600 | -32000 | -32001 => Trouble::Refuses(400),
+                fail(match error.error.code {
+                    code if of_strangers(code) => Trouble::Refuses(400),
                     // It may come from the midst of the work.
-                    code => Trouble::Rejects(code),
+                    code => Trouble::Rejects(code.0),
                 })
             }
             // It is an answer like others, and the connection is well.
             (Err(StreamableHttpError::ResponseBodyTooLarge { .. }), Some(id)) => {
-                let said = ErrorData::new(TOO_LONG, "the answer is too long", None);
-                let answer = ServerJsonRpcMessage::error(said, Some(id));
-                Ok(StreamableHttpPostResponse::Json(answer, None))
+                Ok(StreamableHttpPostResponse::Json(instead(TOO_LONG, id), None))
+            }
+            (Ok(StreamableHttpPostResponse::Sse(events, session)), Some(id)) => {
+                Ok(StreamableHttpPostResponse::Sse(bounded(events, id), session))
             }
             (Ok(answer), _) => Ok(answer),
             // The transport begins a new session by itself.
@@ -292,6 +293,21 @@ impl StreamableHttpClient for Http {
             error => StreamableHttpError::Client(trouble(error)),
         })
     }
+}
+
+/// The events of an answer, where one that is too long is an answer like others.
+fn bounded(events: BoxedSseResponse, id: RequestId) -> BoxedSseResponse {
+    // The error has no type that could be seen.
+    let too_long = |error: &dyn std::error::Error| error.to_string().contains("exceeded the maximum size");
+    let events = events.map(move |event| match &event {
+        Err(error) if too_long(error) => {
+            let mut event = event.unwrap_or_default();
+            event.data = serde_json::to_string(&instead(TOO_LONG, id.clone())).ok();
+            Ok(event)
+        }
+        _ => event,
+    });
+    events.boxed()
 }
 
 /// What an error is about, without its words: they may hold what the server said.

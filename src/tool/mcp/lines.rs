@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use rmcp::model::{ErrorCode, ErrorData, NumberOrString, ServerJsonRpcMessage};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// The longest message that is taken, in bytes.
@@ -11,6 +12,25 @@ pub const LONGEST: usize = 4 * 1024 * 1024;
 const TAIL: usize = 128;
 /// What is said in place of a message that is too long. JSON-RPC leaves the codes to -32019 to implementations.
 pub const TOO_LONG: ErrorCode = ErrorCode(-32019);
+/// What is said in place of an answer that is no JSON-RPC.
+pub const GARBLED: ErrorCode = ErrorCode(-32018);
+
+/// What is put in place of an answer that cannot be taken: whoever waits for it waits no longer.
+pub fn instead(code: ErrorCode, id: NumberOrString) -> ServerJsonRpcMessage {
+    ServerJsonRpcMessage::error(ErrorData::new(code, "the answer cannot be taken", None), Some(id))
+}
+
+/// A message as it is to be taken. `None`: it is no JSON-RPC, and answers nothing.
+pub fn read(message: &Value) -> Option<ServerJsonRpcMessage> {
+    if let Ok(message) = ServerJsonRpcMessage::deserialize(message) {
+        return Some(message);
+    }
+    tracing::debug!("A message of an MCP server is no JSON-RPC");
+    let has = |key| message.get(key).is_some();
+    let answers = !has("method") && (has("jsonrpc") || has("result") || has("error"));
+    let id = NumberOrString::deserialize(message.get("id").filter(|_| answers)?).ok()?;
+    Some(instead(GARBLED, id))
+}
 
 /// What has come of a stream of lines.
 #[derive(Debug, Default)]
@@ -44,13 +64,16 @@ impl Lines {
     pub fn next(&mut self) -> Option<Value> {
         loop {
             let line = self.whole.pop_front()?;
-            match serde_json::from_slice(&line) {
-                Ok(message @ Value::Object(_)) => return Some(message),
-                _ => {
-                    tracing::debug!(bytes = line.len(), "A line of an MCP server is no message");
-                    self.stray.get_or_insert(line);
-                }
+            // Where a letter is not UTF-8, it is lost, and the message is not.
+            if let Ok(message @ Value::Object(_)) = serde_json::from_str(&String::from_utf8_lossy(&line)) {
+                return Some(message);
             }
+            tracing::debug!(bytes = line.len(), "A line of an MCP server is no message");
+            let (head, tail) = (&line[..line.len().min(TAIL)], &line[line.len().saturating_sub(TAIL)..]);
+            if let Some(id) = id_of(head, tail).filter(|_| head.starts_with(b"{")) {
+                return serde_json::to_value(instead(GARBLED, id)).ok();
+            }
+            self.stray.get_or_insert(line);
         }
     }
 
@@ -83,17 +106,20 @@ impl Lines {
             Some(tail) => {
                 tracing::debug!("A message of an MCP server is too long and is dropped");
                 let tail = tail.into_iter().collect::<Vec<u8>>();
-                // What the server asks of us has an id of its own.
-                let head = String::from_utf8_lossy(&line);
-                let id = id_at_end(&tail).or_else(|| id_at_start(&head));
-                if let Some(id) = id.filter(|_| !head.contains("\"method\"")) {
-                    let said = ErrorData::new(TOO_LONG, "the answer is too long", None);
-                    let answer = ServerJsonRpcMessage::error(said, Some(id));
-                    self.whole.extend(serde_json::to_vec(&answer).ok());
+                if let Some(id) = id_of(&line, &tail) {
+                    self.whole.extend(serde_json::to_vec(&instead(TOO_LONG, id)).ok());
                 }
             }
         }
     }
+}
+
+/// The id of an answer of which only the start and the end can be read.
+fn id_of(head: &[u8], tail: &[u8]) -> Option<NumberOrString> {
+    let head = String::from_utf8_lossy(head);
+    let id = id_at_end(tail).or_else(|| id_at_start(&head));
+    // What the server asks of us has an id of its own.
+    id.filter(|_| !head.contains("\"method\""))
 }
 
 /// The id of a message that ends with it.
@@ -130,6 +156,35 @@ mod tests {
             assert_eq!(lines.next(), None, "{size}");
             lines.feed(b"3}\n");
             assert_eq!(lines.next(), Some(json!({"c": 3})), "{size}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_becomes_an_error_with_its_id() {
+        let mut lines = Lines::default();
+        let mut next = |line: &[u8]| {
+            lines.feed(&[line, b"\n"].concat());
+            lines.next()
+        };
+        assert_eq!(next(b"{\"a\":\"caf\xe9\"}"), Some(json!({"a": "caf\u{fffd}"})));
+        let code = |answer: Option<Value>| {
+            answer.map(|answer| (answer["id"].clone(), answer["error"]["code"].clone()))
+        };
+        let garbled = |id: u32| Some((json!(id), json!(GARBLED.0)));
+        assert_eq!(code(next(br#"{"jsonrpc": "2.0", "id": 3, "result": {"x": NaN}}"#)), garbled(3));
+        assert_eq!(code(next(br#"{"jsonrpc":"2.0","method":"ping","params":{"x":NaN},"id":4}"#)), None);
+        assert_eq!(code(next(br#"{"level":30,"x":NaN}"#)), None);
+
+        let read = |message: Value| read(&message).map(|message| serde_json::to_value(message).unwrap());
+        assert_eq!(code(read(json!({"id": 5, "result": {}}))), garbled(5), "a version is missing");
+        assert_eq!(code(read(json!({"jsonrpc": "2.0", "id": 6, "error": "no"}))), garbled(6));
+        assert_eq!(read(json!({"jsonrpc": "2.0", "id": 7, "result": {}})).unwrap()["result"], json!({}));
+        for other in [
+            json!({"id": 8, "level": 30}),
+            json!({"jsonrpc": "2.0", "id": 9, "method": 1}),
+            json!({"result": {}}),
+        ] {
+            assert_eq!(read(other.clone()), None, "{other}");
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Listing {
     pub tools: Vec<Listed>,
     /// The names of tools that are not described as they should be.
     pub spoilt: Vec<String>,
+    /// Nothing of it was left out for its length.
+    pub whole: bool,
 }
 
 /// All tools of a server, each name once; and the names of those that cannot be read.
@@ -32,7 +34,9 @@ pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, Serv
     for _ in 0..MOST_PAGES {
         let (offered, cursor) = match page(peer, params, &mut spoilt).await {
             // It has resources or prompts, and no tools.
-            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => break,
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
+                return Ok(Listing { tools, spoilt, whole: true });
+            }
             page => page?,
         };
         for tool in offered {
@@ -41,8 +45,7 @@ pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, Serv
                 continue;
             }
             if tools.len() == MOST_TOOLS {
-                tracing::warn!(server, "Only the first {MOST_TOOLS} tools of an MCP server are taken");
-                return Ok(Listing { tools, spoilt });
+                return Ok(Listing { tools, spoilt, whole: false });
             }
             let description = tool.description.or(tool.title).unwrap_or_default();
             tools.push(Listed::new(tool.name, description, &tool.schema));
@@ -50,10 +53,10 @@ pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, Serv
             yield_now().await;
         }
         // An empty text is a cursor like any other.
-        let Some(cursor) = cursor else { break };
+        let Some(cursor) = cursor else { return Ok(Listing { tools, spoilt, whole: true }) };
         params = Some(PaginatedRequestParams::default().with_cursor(Some(cursor)));
     }
-    Ok(Listing { tools, spoilt })
+    Ok(Listing { tools, spoilt, whole: false })
 }
 
 /// What of a tool is of use here. Whatever else a server says of it may be wrong.

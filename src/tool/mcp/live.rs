@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, of_strangers};
 use crate::tool::Done;
 
 /// How long the word that nobody waits any more may take.
@@ -33,8 +33,12 @@ pub struct Live {
     private: Arc<AtomicBool>,
     /// Calls of tools under way.
     pub users: TaskTracker,
+    /// A call of a tool was answered.
+    answered: AtomicBool,
     /// A call got no answer: it is to be found out whether the session still works.
     pub doubted: Notify,
+    /// Tells whoever waits that the session works: the server has just listed its tools in it.
+    pub sound: Notify,
 }
 
 /// What the server tells us by itself.
@@ -83,7 +87,14 @@ impl Live {
         private: Arc<AtomicBool>,
         transport: &'static str,
     ) -> Live {
-        Live { peer, transport, progress, private, users: TaskTracker::new(), doubted: Notify::new() }
+        let (doubted, sound) = (Notify::new(), Notify::new());
+        let (users, answered) = (TaskTracker::new(), AtomicBool::new(false));
+        Live { peer, transport, progress, private, users, answered, doubted, sound }
+    }
+
+    /// Whether a call of a tool was answered since this was asked last.
+    pub fn has_answered(&self) -> bool {
+        self.answered.swap(false, Ordering::Relaxed)
     }
 
     /// Calls a tool, for as long as it takes. Dropped, it tells the server that nobody waits any more.
@@ -115,9 +126,16 @@ impl Live {
             }
         };
         asked.over();
+        let answered = matches!(answer, Ok(Ok(_) | Err(ServiceError::McpError(_))));
+        self.answered.fetch_or(answered, Ordering::Relaxed);
         match answer {
             Ok(Ok(result)) => Ok(answer::done(result)),
-            Ok(Err(ServiceError::McpError(error))) => Ok(answer::refused(&error)),
+            Ok(Err(ServiceError::McpError(error))) => {
+                if of_strangers(error.code) {
+                    self.doubted.notify_one();
+                }
+                Ok(answer::refused(&error))
+            }
             Ok(Err(error)) => Err(Trouble::of_service(&error)),
             Err(_) => Err(Trouble::Lost),
         }

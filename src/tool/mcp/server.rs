@@ -21,11 +21,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::child::Chatter;
+use super::child::{Chatter, Hearers};
 use super::http::Seen;
 use super::listing::{Listing, list};
 use super::live::{Ears, Live};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, of_strangers};
 use super::{child, fly, http};
 use crate::assistant::lacks;
 use crate::assistant::plan::{Listed, Reach, ServerUse};
@@ -42,8 +42,16 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
 const LISTING: Duration = Duration::from_secs(15);
 /// From one list to the next where nothing was said of a change: it also shows that the server is there.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The same where the answers come in one stream that proxies cut when it is silent for a minute.
+const LOOK_AGAIN_WRAPPED: Duration = Duration::from_secs(25);
 /// News of changes come in bursts.
 const BURST: Duration = Duration::from_millis(250);
+/// From one list to the next, however often the server tells of changes.
+const NEWS: Duration = Duration::from_secs(5);
+/// How many lists in a row may be late while calls are under way: a server may do one thing at a time.
+const MOST_LATE: u32 = 3;
+/// How a server made by `fly mcp launch` is reached, for the log.
+const WRAPPED: &str = "fly mcp launch";
 /// The pauses between tries: each failure doubles them.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -65,6 +73,8 @@ pub struct Kept {
     named: Mutex<Vec<Named>>,
     standing: watch::Sender<Standing>,
     chatter: Arc<Chatter>,
+    /// A tool was called: what its program says may hold what people said, also after it was started again.
+    private: Arc<AtomicBool>,
     /// Nobody needs it any more.
     pub stop: CancellationToken,
     /// The process ends.
@@ -151,6 +161,7 @@ impl Kept {
             named: Mutex::new(named),
             standing: watch::Sender::new(Standing::Starting),
             chatter: Arc::default(),
+            private: Arc::default(),
             stop: CancellationToken::new(),
             end,
         }
@@ -218,6 +229,7 @@ impl Kept {
             Reach::Command { .. } => PROGRAM_START,
         };
         self.chatter.begin();
+        let unknown = habits.era.is_none();
         let started = tokio::select! {
             started = timeout(limit, self.start(habits)) => started,
             never = self.second_thoughts() => match never {},
@@ -229,7 +241,8 @@ impl Kept {
             Ok(Err(trouble)) => return (trouble, Duration::ZERO),
             Err(_) => {
                 // A server that is silent at the question for its era may know the old start only.
-                habits.era = if habits.era.is_none() { Some(Era::Legacy) } else { None };
+                let silent = unknown && habits.era != Some(Era::Modern);
+                *habits = Habits { era: silent.then_some(Era::Legacy), wrapped: false };
                 let trouble = if self.chatter.is_heard() { Trouble::Chatter } else { Trouble::Slow };
                 return (trouble, Duration::ZERO);
             }
@@ -273,31 +286,34 @@ impl Kept {
 
     /// Reaches the server and lists its tools.
     async fn start(&self, habits: &mut Habits) -> Result<(Session, Listing), Trouble> {
-        let unknown = habits.era.is_none();
-        let session = match self.open(habits).await {
-            // Some end at the question for their era, or fail at it: it is tried once without.
-            Err(_) if unknown && habits.era == Some(Era::Legacy) => self.open(habits).await?,
-            opened => opened?,
+        let opened = match (self.open(habits).await, habits.era) {
+            // Some fail at the question for their era in one way or another: it is tried once without.
+            (Err(trouble), None) if trouble.of_the_era() => {
+                habits.era = Some(Era::Legacy);
+                self.open(habits).await
+            }
+            (opened, _) => opened,
         };
+        let session = opened.inspect_err(|trouble| {
+            // It may be another kind of server by the next time.
+            if *trouble != Trouble::Taken {
+                *habits = Habits::default();
+            }
+        })?;
         let tools =
             list(&session.live.peer, &self.name()).await.map_err(|error| Trouble::of_service(&error))?;
         Ok((session, tools))
     }
 
     async fn open(&self, habits: &mut Habits) -> Result<Session, Trouble> {
-        let private = Arc::new(AtomicBool::new(false));
-        let unknown = habits.era.is_none();
+        let private = self.private.clone();
         let (url, headers) = match &self.reach {
-            Reach::Command { command, env } => {
-                let program =
-                    child::start(&self.name(), command, env, private.clone(), self.chatter.clone())?;
+            Reach::Command { command, env, secrets } => {
+                let secrets = env.iter().map(|(_, value)| value).chain(secrets).cloned().collect();
+                let hearers = Hearers { secrets, private: private.clone(), chatter: self.chatter.clone() };
+                let program = child::start(&self.name(), command, env, hearers)?;
                 let begun = begin(program, habits, private, "stdio").await;
-                return begun.map_err(|error| {
-                    if unknown && matches!(error, ClientInitializeError::ConnectionClosed(_)) {
-                        habits.era = Some(Era::Legacy);
-                    }
-                    Trouble::of_start(&error).unwrap_or(Trouble::Ended)
-                });
+                return begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Ended));
             }
             Reach::Url { url, headers } => (url, http::headers(headers)?),
         };
@@ -313,62 +329,91 @@ impl Kept {
             };
             match witness.seen() {
                 Some(Seen::NoAnswer) => habits.wrapped = true,
-                Some(Seen::Trouble(trouble)) => {
-                    if unknown && matches!(trouble, Trouble::Fault(_)) {
-                        habits.era = Some(Era::Legacy);
-                    }
-                    return Err(trouble);
-                }
+                Some(Seen::Trouble(trouble)) => return Err(trouble),
                 None => return Err(Trouble::of_start(&error).unwrap_or(Trouble::Lost)),
             }
         }
         let opened = async {
-            let transport = fly::Wrapped::connect(self.client.clone(), url, headers).await?;
+            let transport = fly::Wrapped::connect(self.client.clone(), url, headers).await;
+            let transport = transport.map_err(|trouble| match habits.era {
+                // It took the question for its era in silence, and is none of those.
+                None if trouble != Trouble::Taken => Trouble::Garbage,
+                _ => trouble,
+            })?;
             let begun = begin(transport, habits, private, WRAPPED).await;
             begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Lost))
         };
         let opened = opened.await;
-        // It may be another kind of server by the next time.
         habits.wrapped = matches!(opened, Ok(_) | Err(Trouble::Taken));
         opened
     }
 
     /// Looks after a session until it is broken.
     async fn watch(&self, session: &mut Session) -> Trouble {
-        let peer = session.live.peer.clone();
-        let mut subscription = None;
+        let live = session.live.clone();
+        let often = if live.transport == WRAPPED { LOOK_AGAIN_WRAPPED } else { LOOK_AGAIN };
+        let mut subscription = subscribe(&live.peer).await;
+        let mut due = Instant::now() + often;
+        // When news may bring a look about, and when they are asked for again where they have ended.
+        let (mut due_by_news, mut subscribe_at) = (Instant::now(), due);
+        let (mut late, mut refused) = (0, false);
         loop {
-            if subscription.is_none() {
-                subscription = subscribe(&peer).await;
-            }
             tokio::select! {
                 _ = session.running.join_next() => return match self.reach {
                     Reach::Command { .. } => Trouble::Ended,
                     Reach::Url { .. } => Trouble::Lost,
                 },
-                () = session.live.doubted.notified() => {}
-                () = sleep_until(Instant::now() + LOOK_AGAIN) => {}
-                () = session.ears.changed.notified() => sleep(BURST).await,
-                () = next_change(&mut subscription) => sleep(BURST).await,
+                () = live.doubted.notified() => {}
+                () = sleep_until(due) => {}
+                () = next_change(&session.ears, &mut subscription) => {
+                    due = due.min(due_by_news.max(Instant::now() + BURST));
+                    continue;
+                }
             }
-            match timeout(LISTING, list(&peer, &self.name())).await {
-                Ok(Ok(tools)) => self.publish(session, tools),
-                // It is there, and its last list holds.
-                Ok(Err(ServiceError::McpError(_))) => {}
+            if subscription.is_none() && Instant::now() >= subscribe_at {
+                subscription = subscribe(&live.peer).await;
+                subscribe_at = Instant::now() + often;
+            }
+            let busy = !live.users.is_empty();
+            let listed = timeout(LISTING, list(&live.peer, &self.name())).await;
+            let answered = live.has_answered();
+            if listed.is_ok() || answered {
+                late = 0;
+            }
+            match listed {
+                Ok(Ok(listing)) => {
+                    refused = false;
+                    self.publish(session, listing);
+                    live.sound.notify_waiters();
+                }
+                // It is there, and its last list holds: once.
+                Ok(Err(ServiceError::McpError(error))) if !refused && !of_strangers(error.code) => {
+                    refused = true
+                }
                 Ok(Err(error)) => return Trouble::of_service(&error),
+                Err(_) if (busy || !live.users.is_empty()) && late < MOST_LATE => late += 1,
                 Err(_) => return Trouble::Slow,
             }
+            due = Instant::now() + often;
+            due_by_news = Instant::now() + NEWS;
         }
     }
 
     /// Makes a list known, unless it is the one that is known.
-    fn publish(&self, session: &Session, Listing { tools, spoilt }: Listing) {
+    fn publish(&self, session: &Session, Listing { tools, spoilt, whole }: Listing) {
         if matches!(&*self.standing.borrow(), Standing::Up(_, known) if **known == *tools) {
             return;
         }
         for tool in spoilt {
             let tool = problem::shown(&tool);
             tracing::warn!(server = self.name(), tool, "A tool is left out: its description is malformed");
+        }
+        if !whole {
+            tracing::warn!(
+                server = self.name(),
+                "Only the first {} tools of an MCP server are taken",
+                tools.len()
+            );
         }
         self.tell(session.live.transport, &tools);
         self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
@@ -461,16 +506,8 @@ where
         },
     };
     let ears = Ears::default();
-    let unknown = habits.era.is_none();
-    let begun: Result<RunningService<RoleClient, Ears>, _> =
-        ears.clone().serve_with_lifecycle(transport, lifecycle).await;
-    let running = begun.inspect_err(|error| {
-        use ClientInitializeError as Error;
-        // It answered the question for its era too late, so it knows the old start only.
-        let late =
-            matches!(error, Error::ConflictInitResponseId(..) | Error::UncorrelatedErrorResponse { .. });
-        habits.era = (unknown && late).then_some(Era::Legacy);
-    })?;
+    let running: RunningService<RoleClient, Ears> =
+        ears.clone().serve_with_lifecycle(transport, lifecycle).await?;
     let peer = running.peer().clone();
     let modern = peer.peer_info().is_some_and(|info| !info.protocol_version.has_initialize());
     habits.era = Some(if modern { Era::Modern } else { Era::Legacy });
@@ -504,11 +541,19 @@ async fn subscribe(peer: &Peer<RoleClient>) -> Option<Subscription> {
     timeout(LISTING, peer.listen(filter)).await.ok()?.ok()
 }
 
-/// Waits for a change of the list, or for the end of the news: then it is better to look.
-async fn next_change(subscription: &mut Option<Subscription>) {
-    let Some(news) = subscription else { return std::future::pending().await };
-    if !matches!(news.next().await, Ok(Some(_))) {
-        // Without news the list is looked at from time to time, and they are asked for again then.
+/// Waits for a change of the list, or for the end of the news: then it is better to look, for one may have been missed.
+async fn next_change(ears: &Ears, subscription: &mut Option<Subscription>) {
+    let news = async {
+        match subscription {
+            Some(subscription) => matches!(subscription.next().await, Ok(Some(_))),
+            None => std::future::pending().await,
+        }
+    };
+    let goes_on = tokio::select! {
+        goes_on = news => goes_on,
+        () = ears.changed.notified() => return,
+    };
+    if !goes_on {
         *subscription = None;
     }
 }

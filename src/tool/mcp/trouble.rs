@@ -6,10 +6,13 @@ use std::error::Error;
 use std::io;
 
 use rmcp::ServiceError;
+use rmcp::model::ErrorCode;
 use rmcp::service::ClientInitializeError;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 use rustls::CertificateError;
+
+use super::lines::{GARBLED, TOO_LONG};
 
 /// Why a server cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +59,7 @@ pub enum Trouble {
     Garbage,
     #[error("its answer is larger than we take")]
     TooLarge,
-    #[error("it answers the start of a session with an error (JSON-RPC {0})")]
+    #[error("it answers what every MCP server must with an error (JSON-RPC {0})")]
     Rejects(i32),
     #[error("we speak no version of MCP that it speaks")]
     NoCommonVersion,
@@ -64,6 +67,11 @@ pub enum Trouble {
     Lost,
     #[error("the connection to it had broken off before")]
     Gone,
+}
+
+/// Whether a code is one with which servers turn a session away that they do not know, after a restart say.
+pub fn of_strangers(code: ErrorCode) -> bool {
+    matches!(code.0, -32600 | -32000 | -32001)
 }
 
 impl Trouble {
@@ -91,6 +99,24 @@ impl Trouble {
             Trouble::Unreachable(kind) => kind == io::ErrorKind::ConnectionRefused,
             Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => false,
             Trouble::Rejects(_) | Trouble::NoCommonVersion | Trouble::Lost => false,
+        }
+    }
+
+    /// Whether it is about the one request: the server may be as well as before.
+    pub fn of_the_request(self) -> bool {
+        matches!(self, Trouble::Forbidden | Trouble::Refuses(413 | 429))
+    }
+
+    /// Whether a server that knows only sessions that begin with `initialize` may end up so when it is asked for its
+    /// era.
+    pub fn of_the_era(self) -> bool {
+        match self {
+            Trouble::Chatter | Trouble::Ended | Trouble::NotFound | Trouble::Refuses(_) => true,
+            Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => true,
+            Trouble::Rejects(_) | Trouble::NoCommonVersion | Trouble::Lost | Trouble::Gone => true,
+            Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::NotAccepted => false,
+            Trouble::Forbidden | Trouble::Elsewhere(_) | Trouble::Taken | Trouble::NoSuchName => false,
+            Trouble::Unreachable(_) | Trouble::Untrusted(_) => false,
         }
     }
 
@@ -142,7 +168,11 @@ impl Trouble {
     /// From a request that was not answered.
     pub fn of_service(error: &ServiceError) -> Trouble {
         match error {
-            ServiceError::McpError(error) => Trouble::Rejects(error.code.0),
+            ServiceError::McpError(error) => match error.code {
+                TOO_LONG => Trouble::TooLarge,
+                GARBLED => Trouble::Garbage,
+                code => Trouble::Rejects(code.0),
+            },
             ServiceError::TransportSend(error) => of_transport(error).unwrap_or(Trouble::Lost),
             ServiceError::Timeout { .. } => Trouble::Slow,
             ServiceError::UnexpectedResponse => Trouble::Garbage,
