@@ -50,8 +50,6 @@ const BURST: Duration = Duration::from_millis(250);
 const NEWS: Duration = Duration::from_secs(5);
 /// How many lists in a row may be late while calls are under way: a server may do one thing at a time.
 const MOST_LATE: u32 = 3;
-/// How a server made by `fly mcp launch` is reached, for the log.
-const WRAPPED: &str = "fly mcp launch";
 /// The pauses between tries: each failure doubles them.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
