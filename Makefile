@@ -3,7 +3,7 @@
 CARGO ?= cargo
 FLY ?= $(shell command -v fly || command -v flyctl || echo fly)
 # The app on Fly, and the one that `launch-mcp` makes beside it.
-APP := $(or $(FLY_APP),$(shell sed -n 's/^app *= *"\([^"]*\)".*/\1/p' fly.toml))
+APP := $(or $(FLY_APP),$(shell sed -n "s/^app *= *[\"']\([^\"']*\)[\"'].*/\1/p" fly.toml))
 MCP_APP ?= $(APP)-todoist
 # Where `tunnel-quick` leads.
 PORT ?= 5050
@@ -21,16 +21,16 @@ GET_CLOUDFLARED := install it from https://developers.cloudflare.com/cloudflare-
 
 # $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent.
 need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $@ needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
-# Ends the target with a sentence where fly.toml still holds the example's name.
-need_app = @test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
-# $(call env,NAME): what the environment says, or else .env.
-env = "$${$(1):-$$(sed -n 's/^$(1)=//p' .env 2>/dev/null | tail -n 1 | sed 's/^"\(.*\)"$$/\1/')}"
+# Ends the target with a sentence where fly.toml has no name, or still the example's.
+need_app = @test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
+# $(call env,NAME): what the environment says, or else .env, as the program reads it.
+env = "$$($(CARGO) run --quiet -- secrets $(1))"
 
 .PHONY: help demo dev test check bench soak deploy launch-mcp inspect-mcp logs logs-mcp status secrets tunnel \
 	tunnel-quick deploy-function numbers doctor
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ { printf "%-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## rehearse a call: a simulated caller, the real server, a simulated model
 	$(call need,$(CARGO),$(GET_CARGO))
@@ -70,14 +70,14 @@ deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env sa
 
 secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(call need,$(FLY),$(GET_FLY))
+	$(call need,$(CARGO),$(GET_CARGO))
 	$(need_app)
-	@test -f .env || { echo 'make $@ reads .env, which is not there: copy .env.example to it, and fill it in' >&2; exit 1; }
-	@echo 'These go to the secrets of $(APP); what belongs to this machine stays here:'
-	@$(SECRETS) | sed 's/^\([A-Z0-9_]*\)=.*/  \1/'
-	@$(SECRETS) | $(FLY) secrets import --stage --app '$(APP)'
-# The lines of .env that set something and mean the same on another machine. A domain of your own, as PUBLIC_URL, goes
-# into fly.toml.
-SECRETS = grep -E '^[A-Z][A-Z0-9_]*=.' .env | grep -vE '^(PUBLIC_URL|HOST|PORT|METRICS_PORT|MAX_CALLS|ASSISTANTS_DIR|STATE_DIR|SSL_CERT_FILE|LOG_FORMAT)='
+	@values=$$($(CARGO) run --quiet -- secrets) || exit 1; \
+	echo 'These go to the secrets of $(APP); what belongs to this machine stays here:'; \
+	printf '%s\n' "$$values" | awk -F = '$(NAMES)'; \
+	printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)'
+# A value of several lines stands between three quotes.
+NAMES = within { within = !/"""$$/; next } { print "  " $$1; within = /^[^=]*="""/ }
 
 deploy: ## check the folder, then deploy to Fly
 	$(call need,$(CARGO),$(GET_CARGO))
@@ -98,6 +98,7 @@ logs: ## what they say
 
 launch-mcp: ## Todoist's MCP server as an app on Fly, and in Claude's configuration
 	$(call need,$(FLY),$(GET_FLY))
+	$(call need,$(CARGO),$(GET_CARGO))
 	$(need_app)
 	@key=$(call env,TODOIST_API_KEY); user=$(call env,TODOIST_MCP_USER); password=$(call env,TODOIST_MCP_PASSWORD); \
 	test -n "$$key" || { echo 'make $@ needs TODOIST_API_KEY in .env: Todoist, Settings, Integrations, Developer' >&2; exit 1; }; \
@@ -110,6 +111,7 @@ launch-mcp: ## Todoist's MCP server as an app on Fly, and in Claude's configurat
 inspect-mcp: ## look at that server in a browser, in the inspector of MCP
 	$(call need,$(FLY),$(GET_FLY))
 	$(call need,npx,$(GET_NODE))
+	$(call need,$(CARGO),$(GET_CARGO))
 	@url=$(call env,TODOIST_MCP_URL); user=$(call env,TODOIST_MCP_USER); password=$(call env,TODOIST_MCP_PASSWORD); \
 	test -n "$$url" || { echo 'make $@ needs TODOIST_MCP_URL in .env: `make launch-mcp` shows it' >&2; exit 1; }; \
 	npx -y "@modelcontextprotocol/inspector@$$(node -p '$(INSPECTOR)')" \

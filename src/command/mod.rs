@@ -4,6 +4,7 @@
 
 mod numbers;
 mod owner;
+mod secrets;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,11 @@ enum Command {
     Numbers {
         #[command(subcommand)]
         what: numbers::Numbers,
+    },
+    /// Print what .env sets, for `fly secrets import`; what is of this machine alone is left out
+    Secrets {
+        /// Print the value of this one alone, from the environment or else .env; exit 1 if it is not set
+        name: Option<String>,
     },
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
@@ -170,6 +176,8 @@ pub fn main() -> ExitCode {
                 Ok(())
             }
             Command::Numbers { what } => numbers::numbers(what).await,
+            Command::Secrets { name: None } => secrets::all(),
+            Command::Secrets { name: Some(name) } => secrets::one(&name),
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
             Command::Doctor(options) => doctor::run(&options).await,
         }

@@ -3,6 +3,7 @@
 
 mod make;
 mod real;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

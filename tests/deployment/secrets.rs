@@ -1,0 +1,158 @@
+//! `switchboard secrets`: whatever way `.env` is written in, `fly secrets import` reads what the program reads.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use switchboard::settings::env_file;
+
+fn secrets(env: Option<&[u8]>, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(env) = env {
+        std::fs::write(folder.path().join(".env"), env).unwrap();
+    }
+    Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        .arg("secrets")
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// What flyctl makes of its standard input (superfly/flyctl: internal/command/secrets/parser.go).
+fn flyctl(input: &str) -> BTreeMap<String, String> {
+    const THREE: &str = "\"\"\"";
+    let mut found = BTreeMap::new();
+    let mut lines = input.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    while let Some(line) = lines.next() {
+        if line.starts_with('#') || line.trim().is_empty() {
+            continue;
+        }
+        let (name, value) = line.split_once('=').expect("flyctl refuses a line without =");
+        let mut value = value.trim_start_matches(' ');
+        if let Some((before, _)) = value.split_once('#')
+            && before.matches('"').count() % 2 == 0
+        {
+            value = before.trim_end_matches(' ');
+        }
+        let within = |quote: &str| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        let read = if let Some(within) = within(THREE) {
+            within.to_owned()
+        } else if let Some(first) = value.strip_prefix(THREE) {
+            let mut all = format!("{first}\n");
+            loop {
+                let line = lines.next().expect("flyctl loses what never ends");
+                match line.strip_suffix(THREE) {
+                    Some(last) => break all + last,
+                    None => all += &format!("{line}\n"),
+                }
+            }
+        } else {
+            within("\"").or(within("'")).unwrap_or(value).to_owned()
+        };
+        found.insert(name.trim().to_owned(), read);
+    }
+    found
+}
+
+#[test]
+fn fly_gets_what_the_program_reads_however_it_is_written() {
+    for line in [
+        "A=x",
+        "A=You are a friendly assistant. # mine",
+        "A='x y' # mine",
+        "A=\"x y\" # mine",
+        "A='\"x\"'",
+        "A=\"'x'\"",
+        "A='tis me",
+        "A=\"x\" and 'more'",
+        "A=\"never closed",
+        "export A = x",
+        " A =\t x",
+        "a_b.c=lower case",
+        "\u{feff}A=x\r\nB=\"y\"\r\n",
+        "A=' spaces '",
+        "A=x#y",
+        "A='x # y'",
+        "A='x \" # y'",
+        "A='#x'",
+        "A=a=b$c${D}",
+        "A=\"one\\ntwo\\r\"",
+        "A=\"x\\r\"",
+        "A='one\nTWO=2\n# three\n'\nB=1",
+        "A='\none # \"two\"\n\"'",
+        "A=\"-----BEGIN KEY-----\r\nabc==\r\n-----END KEY-----\r\n\"",
+        "A=1\nA=2",
+        "A='it''s'",
+    ] {
+        let output = secrets(Some(line.as_bytes()), &[], &[("PATH", "/bin"), ("OF_THE_PROCESS", "x")]);
+        assert_eq!(output.status.code(), Some(0), "{line:?}: {output:?}");
+        let input = String::from_utf8(output.stdout).unwrap();
+        let read: BTreeMap<_, _> = env_file::read(".env", line.as_bytes()).unwrap().into_iter().collect();
+        assert_eq!(flyctl(&input), read, "{line:?} became {input:?}");
+    }
+    // flyctl can be told none of these. No value is shown.
+    for line in ["A='\"'", "A='\"\"\"hush'", "A='\"hush # x'", "A='hush\"\"\"\nx'", "A='hush \"# x\ny'"] {
+        let output = secrets(Some(line.as_bytes()), &[], &[]);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.starts_with("error: A of .env ") && said.contains("`fly secrets set`"), "{said}");
+        assert!(!said.contains("hush"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_of_this_machine_stays_here() {
+    let env = "OPENAI_API_KEY=k\nVOICE=\nMETRICS_TOKEN=t\n";
+    let here: String = [
+        "PUBLIC_URL",
+        "HOST",
+        "PORT",
+        "METRICS_PORT",
+        "MAX_CALLS",
+        "DRAIN_SECONDS",
+        "PEER_URL",
+        "ASSISTANTS_DIR",
+        "STATE_DIR",
+        "SSL_CERT_FILE",
+        "RUST_LOG",
+        "LOG_FORMAT",
+        "TODOIST_API_KEY",
+    ]
+    .map(|name| format!("{name}=here\n"))
+    .concat();
+    let output = secrets(Some(format!("{env}{here}").as_bytes()), &[], &[]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "METRICS_TOKEN=t\nOPENAI_API_KEY=k\n");
+}
+
+#[test]
+fn one_value_is_the_environments_or_else_that_of_the_file() {
+    let env = "A='x # y' # mine\nEMPTY=\nB='one\ntwo'\n";
+    for (name, environment, expected) in [
+        ("A", &[][..], Some("x # y\n")),
+        ("A", &[("A", "here")], Some("here\n")),
+        ("A", &[("A", "")], None),
+        ("B", &[], Some("one\ntwo\n")),
+        ("C", &[("C", "here")], Some("here\n")),
+        ("C", &[], None),
+        ("EMPTY", &[], None),
+    ] {
+        let output = secrets(Some(env.as_bytes()), &[name], environment);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            (output.status.code(), said.as_str()),
+            match expected {
+                Some(value) => (Some(0), value),
+                None => (Some(1), ""),
+            }
+        );
+        assert!(output.stderr.is_empty(), "{name}: {:?}", output.stderr);
+    }
+    let wrong = secrets(Some(b"A=1\nhunter2\n"), &["A"], &[]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains(".env:2"), "it says which line is none");
+    let none = secrets(None, &[], &[]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(String::from_utf8(none.stderr).unwrap().contains("copy .env.example to it"));
+}
