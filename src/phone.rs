@@ -114,23 +114,16 @@ pub enum Party {
 impl Party {
     /// Reads Twilio's `From` or `To`.
     pub fn from_twilio(text: &str) -> Party {
-        // What Twilio puts where there is no number: words, or the same words on a phone's keys.
-        const WITHHELD: [&str; 12] = [
-            "",
-            "anonymous",
-            "unknown",
-            "restricted",
-            "blocked",
-            "private",
-            "unavailable",
-            "withheld",
-            "+266696687",
-            "+8656696",
-            "+86282452253",
-            "+2562533",
-        ];
+        // What Twilio puts where there is no number: words,
+        const WORDS: [&str; 8] =
+            ["", "anonymous", "unknown", "restricted", "blocked", "private", "unavailable", "withheld"];
+        // or the same words on a phone's keys, after + or +1. twilio/allowlist-function.js has the same list.
+        const WITHHELD: [&str; 5] = ["266696687", "8656696", "86282452253", "2562533", "7378742833"];
         let text = text.trim();
-        if WITHHELD.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        let keys = text.strip_prefix("+1").or(text.strip_prefix('+'));
+        if WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+            || keys.is_some_and(|keys| WITHHELD.contains(&keys))
+        {
             return Party::Withheld;
         }
         match PhoneNumber::parse(text) {
@@ -216,6 +209,10 @@ mod tests {
             ("Anonymous", "withheld"),
             ("+266696687", "withheld"),
             ("+86282452253", "withheld"),
+            ("+7378742833", "withheld"),
+            ("+17378742833", "withheld"),
+            ("+1266696687", "withheld"),
+            ("+1555266696", "+1555•••96"),
             ("RESTRICTED", "withheld"),
             ("", "withheld"),
             ("client:alice", "client:•••"),

@@ -32,18 +32,23 @@ exports.handler = function (context, event, callback) {
 
 const NUMBER = /^\+[1-9][0-9]{6,14}$/;
 const PREFIX = /^\+[1-9][0-9]{0,13}\*$/;
-// Withheld numbers that look like numbers: "anonymous" and its like, typed on a phone's keys.
-const WITHHELD = ['+266696687', '+8656696', '+86282452253', '+2562533'];
+// Withheld numbers that look like numbers: "anonymous" and its like, typed on a phone's keys, after + or +1. The
+// program has the same list, in src/phone.rs.
+const WITHHELD = ['266696687', '8656696', '86282452253', '2562533', '7378742833'];
 // No XML can hold these.
 const UNSPEAKABLE = /[\p{Cc}\p{Cs}\uFFFE\uFFFF]/gu;
 
 // A withheld number, a SIP address and whatever else is no phone number is let in by * alone.
 function isAllowed(caller, allowed) {
   if (allowed.includes('*')) return true;
-  if (typeof caller !== 'string' || !NUMBER.test(caller) || WITHHELD.includes(caller)) return false;
+  if (typeof caller !== 'string' || !NUMBER.test(caller) || isWithheld(caller)) return false;
   return allowed.some((entry) =>
     entry.endsWith('*') ? caller.startsWith(entry.slice(0, -1)) : caller === entry
   );
+}
+
+function isWithheld(number) {
+  return WITHHELD.includes(number.replace(/^\+1?/, ''));
 }
 
 // The list that holds for calls to this number.
@@ -74,7 +79,8 @@ function allowedNumbers(context, called) {
 // Only an address that can be right: a wrong one would send every caller astray.
 function webhookUrl(text) {
   const url = URL.canParse(text || '') ? new URL(text) : null;
-  const here = url && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname); // for trying it out
+  const web = url && ['http:', 'https:'].includes(url.protocol);
+  const here = web && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname); // for trying it out
   const there = url && url.protocol === 'https:' && /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(url.hostname);
   if (!here && !there) throw new Error('WEBHOOK_URL is no address such as https://phone.example.com/incoming-call.');
   if (!url.pathname.endsWith('/incoming-call') || url.search || url.hash || url.username || url.password) {

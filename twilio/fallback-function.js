@@ -16,16 +16,25 @@ exports.handler = function (context, event, callback) {
   const number = (context.FALLBACK_NUMBER || '').replace(/[\s\p{Cf}]/gu, '');
   if (number && !NUMBER.test(number)) {
     console.error('Nobody is rung: FALLBACK_NUMBER is no number such as +15550100009.');
-  } else if (number && [event.To, event.Called, event.ForwardedFrom].includes(number)) {
-    // The call would come back here, again and again.
-    console.error('Nobody is rung: FALLBACK_NUMBER is the number that was called, or that passed the call on to here.');
+  } else if (number && comesBack(event, number)) {
+    console.error('Nobody is rung: FALLBACK_NUMBER is who calls, or is called, or has passed this call on to here.');
   } else if (number && !event.DialCallStatus) {
-    // No `action`: what comes after the call is the next line, and asks for nothing.
-    answer.dial({ timeout: 30 }, number);
+    // Whoever is rung sees the called number: with a caller's that is none, <Dial> fails. No `action`: what comes after
+    // the call is the next line, and asks for nothing.
+    const own = NUMBER.test(event.To) ? { callerId: event.To } : {};
+    answer.dial({ timeout: 30, ...own }, number);
   }
   answer.hangup();
   callback(null, answer);
 };
+
+// Whether the call would come back here, again and again. Some networks write ForwardedFrom without the plus. A call
+// from the number itself is one of the calls below, passed on to here.
+function comesBack(event, number) {
+  const digits = (text) => (typeof text === 'string' ? text.replace(/[^0-9]/g, '') : '');
+  const ends = [event.From, event.To, event.Called, event.ForwardedFrom].map(digits);
+  return ends.includes(digits(number)) || (NUMBER.test(event.To) && event.From === event.To);
+}
 
 const DEFAULT_MESSAGE = 'Sorry, we cannot take your call right now. Please call again later.';
 const NUMBER = /^\+[1-9][0-9]{6,14}$/;

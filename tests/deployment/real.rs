@@ -63,8 +63,11 @@ const STAND_INS: [&str; 7] = [
 ];
 
 /// What withheld numbers look like, and what broadcasters use so that nobody is rung.
-const NOBODYS: [&str; 8] = [
+const NOBODYS: [&str; 11] = [
     "+266696687",
+    "+1266696687",
+    "+7378742833",
+    "+17378742833",
     "+8656696",
     "+86282452253",
     "+2562533",

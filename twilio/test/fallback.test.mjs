@@ -3,7 +3,7 @@ import test from 'node:test';
 import { withRuntime } from './runtime.mjs';
 
 const SORRY = '<Say>Sorry, we cannot take your call right now. Please call again later.</Say>';
-const DIAL = '<Dial timeout="30">+15550100009</Dial>';
+const DIAL = '<Dial timeout="30" callerId="+15550100001">+15550100009</Dial>';
 const CALL = { From: '+15550100100', To: '+15550100001', ErrorCode: '11200' };
 
 const asks = (runtime, call, options) => runtime.ask('/fallback-function', { call, ...options });
@@ -20,6 +20,10 @@ test('a person is rung, once', async () => {
   await withRuntime({ FALLBACK_NUMBER: ' \u202a+1 555 010 0009\u202c ' }, async (runtime) => {
     assert.equal(await asks(runtime, CALL), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
     assert.equal(await asks(runtime, 'To=%2B15550100001', { get: true }), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
+    for (const To of ['sip:line@example.com', '']) {
+      const own = '<Dial timeout="30">+15550100009</Dial>';
+      assert.equal(await asks(runtime, { ...CALL, To }), `<Response>${SORRY}${own}<Hangup/></Response>`);
+    }
     assert.equal(runtime.said, '');
     // They have talked already, or nobody answered: nobody is rung a second time.
     assert.equal(await asks(runtime, { ...CALL, DialCallStatus: 'completed' }), '<Response><Hangup/></Response>');
@@ -27,7 +31,10 @@ test('a person is rung, once', async () => {
       assert.equal(await asks(runtime, { ...CALL, DialCallStatus }), `<Response>${SORRY}<Hangup/></Response>`);
     }
     // The one who would be rung is where the call comes from: it would come back for ever.
-    for (const again of [{ To: '+15550100009' }, { Called: '+15550100009' }, { ForwardedFrom: '+15550100009' }]) {
+    for (const again of [
+      { To: '+15550100009' }, { Called: '+15550100009' }, { From: '+15550100009' }, { From: CALL.To },
+      { ForwardedFrom: '+15550100009' }, { ForwardedFrom: '15550100009' }, { ForwardedFrom: '1 (555) 010-0009' },
+    ]) {
       runtime.said = '';
       assert.equal(await asks(runtime, { ...CALL, ...again }), `<Response>${SORRY}<Hangup/></Response>`);
       await runtime.hears(/^Nobody is rung: .*\n/);
