@@ -4,8 +4,8 @@
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
-# Cargo wants to see every target that Cargo.toml names.
-RUN mkdir -p src benches \
+# Cargo wants to see every target that Cargo.toml names. `state` stays empty, for the images.
+RUN mkdir -p src benches state \
     && echo 'fn main() {}' | tee src/main.rs benches/frames.rs benches/load.rs benches/roster.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin switchboard
@@ -21,6 +21,8 @@ COPY --from=busybox:1.37.0-musl /bin/wget /bin/wget
 COPY --from=build /build/target/release/switchboard /usr/local/bin/switchboard
 COPY switchboard.yam[l] ./
 COPY assistants assistants
+# Where STATE_DIR may lead: a new volume there takes over its owner.
+COPY --from=build --chown=node:node /build/state state
 USER node
 EXPOSE 5050
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5050/healthz"]
@@ -36,6 +38,8 @@ COPY --from=build /build/target/release/switchboard /usr/local/bin/switchboard
 # The letter in brackets makes the file optional.
 COPY switchboard.yam[l] ./
 COPY assistants assistants
+# Where STATE_DIR may lead: a new volume there takes over its owner.
+COPY --from=build --chown=nonroot:nonroot /build/state state
 USER nonroot
 EXPOSE 5050
 # Alive, not ready: a closing program is not ready, and must not be killed for it.

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use switchboard::phone::Party;
 use switchboard::settings::{self, Settings, Sources, env_file};
 
 /// A goodbye, and what is told to others when the last call has ended.
@@ -270,13 +271,28 @@ fn compose_serves_what_the_image_is() {
     let server = &services["switchboard"];
     assert_eq!(server["build"], ".");
     assert!(server["profiles"].is_null(), "it starts without being asked for by name");
-    assert_eq!(server["ports"], serde_json::json!([format!("{port}:{port}")]));
+    // For this machine's proxy alone: a firewall of the host does not stop what Docker publishes.
+    assert_eq!(server["ports"], serde_json::json!([format!("127.0.0.1:{port}:{port}")]));
     assert_eq!(server["environment"]["PORT"], port.to_string());
     for (name, _) in server["environment"].as_object().unwrap() {
         assert!(settings::names().any(|known| known == name), "{name} is no setting");
     }
     assert_eq!(server["env_file"][0]["path"], ".env");
-    assert_eq!(server["volumes"], serde_json::json!(["./assistants:/app/assistants:ro"]));
+    // What `.env` names are paths of the host; in the container they are these, whatever it says. STATE_DIR is
+    // a volume, which takes over the owner that its folder has in the image: nothing else can be written.
+    assert_eq!(server["read_only"], true);
+    assert_eq!(server["volumes"], serde_json::json!(["./assistants:/app/assistants:ro", "state:/app/state"]));
+    assert!(compose["volumes"].as_object().unwrap().contains_key("state"));
+    assert_eq!(server["tmpfs"], serde_json::json!(["/tmp"]));
+    assert_eq!(server["environment"]["ASSISTANTS_DIR"], "assistants");
+    assert_eq!(server["environment"]["STATE_DIR"], "state");
+    assert_eq!(server["environment"]["SSL_CERT_FILE"], "/etc/ssl/certs/ca-certificates.crt");
+    for stage in &stages()[1..] {
+        let owned = format!("--from=build --chown={0}:{0} /build/state state", stage.all("USER")[0]);
+        assert!(stage.all("COPY").contains(&owned.as_str()), "{}", stage.name);
+        assert_eq!(stage.all("WORKDIR"), ["/app"]);
+    }
+    assert!(stages()[0].all("RUN").iter().any(|run| run.starts_with("mkdir -p src benches state ")));
     let grace = seconds(server["stop_grace_period"].as_str().unwrap());
     assert!(settings.drain + LAST_WORDS <= grace, "calls are cut");
     let tunnel = &services["cloudflared"];
@@ -351,6 +367,24 @@ fn the_example_of_the_functions_settings_has_all_that_they_read() {
     read_there.insert("ALLOWED_NUMBERS".to_owned());
     read_there.insert("ALLOWED_NUMBERS_15550100001".to_owned());
     assert_eq!(names, read_there);
+}
+
+#[test]
+fn the_functions_and_the_program_know_the_same_withheld_numbers() {
+    let known = |file: &str| -> BTreeSet<String> {
+        let text = read(file);
+        let list = text.split("const WITHHELD").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
+        let entries = list.split(['"', '\'']).map(str::to_owned);
+        entries.filter(|entry| entry.len() > 4 && entry.bytes().all(|b| b.is_ascii_digit())).collect()
+    };
+    let program = known("src/phone.rs");
+    assert_eq!(known("twilio/allowlist-function.js"), program);
+    assert_eq!(program.len(), 5);
+    for digits in program {
+        for number in [format!("+{digits}"), format!("+1{digits}")] {
+            assert!(Party::from_twilio(&number) == Party::Withheld, "{number}");
+        }
+    }
 }
 
 #[test]
