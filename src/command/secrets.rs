@@ -47,6 +47,9 @@ pub fn all() -> Result<(), Failure> {
         };
         text += &format!("{name}={written}\n");
     }
+    if text.is_empty() {
+        return Err(anyhow!("{ENV_FILE} sets nothing for another machine: fill it in first").into());
+    }
     print!("{text}");
     Ok(())
 }

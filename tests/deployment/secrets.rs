@@ -152,6 +152,9 @@ fn one_value_is_the_environments_or_else_that_of_the_file() {
     let wrong = secrets(Some(b"A=1\nhunter2\n"), &["A"], &[]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8(wrong.stderr).unwrap().contains(".env:2"), "it says which line is none");
+    let nothing = secrets(Some(b"# PORT=1\nPORT=5050\nVOICE=\n"), &[], &[]);
+    assert_eq!((nothing.status.code(), nothing.stdout), (Some(1), Vec::new()));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("sets nothing for another machine"));
     let none = secrets(None, &[], &[]);
     assert_eq!(none.status.code(), Some(1));
     assert!(String::from_utf8(none.stderr).unwrap().contains("copy .env.example to it"));
