@@ -1,6 +1,7 @@
 //! What must hold whatever comes: DESIGN's seven invariants, under random events against the real call.
 #![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
+mod scenes;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,43 +112,14 @@ fn ending() -> impl Strategy<Value = Event> {
     ])
 }
 
-/// A response waits for a tool of its host for so long that the caller is told: too much has to come together for
-/// chance alone.
-fn bridge() -> impl Strategy<Value = Vec<Step>> {
-    let talks_over = proptest::option::of(Just(Step::Event(Event::SpeechStarted("u".into()))));
-    (0..50u8, 0..3u8, 0..4_000usize, 0..3usize, talks_over).prop_map(
-        |(n, beside, bytes, leave, talks_over)| {
-            let response = ResponseId::from(format!("b{n}").as_str());
-            let item = ItemId::from(format!("beside{beside}").as_str());
-            let chunk = Chunk::from_ulaw(&vec![0xFF; bytes]);
-            let hosted = Event::HostedStarted {
-                item: format!("b{n}").as_str().into(),
-                response: Some(response.clone()),
-            };
-            let mut steps = vec![
-                Step::Event(Event::StreamStarted),
-                Step::Event(Event::ModelReady),
-                Step::Event(Event::SpeechStopped),
-                Step::Event(Event::ResponseStarted(response)),
-                Step::Event(hosted),
-                Step::Pass(2_500),
-                Step::Event(Event::AsideStarted(aside(beside))),
-                Step::Event(Event::ModelAudio { response: aside(beside), item, chunk }),
-                Step::Leave(leave),
-            ];
-            steps.extend(talks_over);
-            steps
-        },
-    )
-}
-
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => event().prop_map(|event| vec![Step::Event(event)]),
         4 => (0..700u64).prop_map(|time| vec![Step::Pass(time)]),
         2 => (0..20_000u64).prop_map(|time| vec![Step::Pass(time)]),
         6 => (1..6usize).prop_map(|count| vec![Step::Leave(count)]),
-        1 => bridge(),
+        1 => scenes::bridge(),
+        1 => scenes::departure(),
     ];
     (
         proptest::collection::vec(step, 0..150),

@@ -61,10 +61,10 @@ impl Responses {
         self.wanted.take_if(|wanted| !wanted.has_to_be_said());
     }
 
-    /// Drops every wish.
+    /// Drops every wish. What was asked for may still come, and is nothing in particular.
     pub fn want_nothing(&mut self) {
         self.wanted = None;
-        self.asked = None;
+        self.asked = self.asked.take().map(|_| Ask::Next);
     }
 
     /// The caller's turn is over, and the model answers by itself.

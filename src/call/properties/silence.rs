@@ -8,7 +8,8 @@ pub(super) fn nobody_waits_in_silence(call: &mut Call, world: &mut World, now: &
     if world.over || call.started.is_none() {
         return;
     }
-    let mut last = vec![Event::ModelReady, Event::SpeechStopped];
+    let mut last = vec![Event::ModelReady];
+    last.extend(call.speaking.is_some().then_some(Event::SpeechStopped));
     last.extend(world.running.iter().map(|id| {
         let output = "done".to_owned().into();
         Event::ToolFinished { id: id.clone(), output }

@@ -158,3 +158,11 @@ fn nobody_talks_to_who_speaks_already() {
         answered(vec![speaks(), On(Event::SpeechStopped), speaks(), started("r2"), audio_in("r2", "b", 400)]);
     assert_eq!((count(&text, "CancelResponse"), count(&text, "PlayToCaller")), (0, 1), "{text}");
 }
+
+#[test]
+fn what_was_asked_for_is_waited_for_though_the_house_ends_the_call() {
+    let asked =
+        vec![On(Event::Digit('1')), On(Event::Digit('#')), On(Event::Draining), speaks(), At(ms(500))];
+    let text = run(after(connected(), asked));
+    assert!(text.contains("AskForResponse") && !text.contains("Say("), "one at a time: {text}");
+}
