@@ -405,9 +405,9 @@ async fn how_a_response_ended_reaches_the_call() {
         let done = json!({"type": "response.done", "response": {"id": "r1", "status": status, "output": []}});
         socket.send(Message::Text(done.to_string().into())).await.unwrap();
         let outcome = loop {
-            match timeout(Duration::from_secs(5), link.step()).await.unwrap() {
-                ModelStep::Event(Event::ResponseEnded { outcome, .. }) => break outcome,
-                _ => {}
+            let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+            if let ModelStep::Event(Event::ResponseEnded { outcome, .. }) = step {
+                break outcome;
             }
         };
         assert_eq!(outcome, expected, "{status}");
