@@ -53,12 +53,16 @@ pub enum Severity {
 pub enum Finding {
     /// A file has it, and the account does not.
     NotOwned,
+    /// The same, of a number that examples are written with: nobody owns it.
+    Example,
     /// It cannot be called at all.
     NoVoice,
     /// An application rings in the place of the voice URL, which Twilio then ignores.
     Application,
     /// A SIP trunk does.
     Trunk,
+    /// The allowlist Function is in front of it, and where the Functions are is not known here: its voice URL stays.
+    FunctionInFront,
     /// It rings something else; `None`: nothing.
     VoiceUrl { is: Option<String>, should: String },
     /// It rings this server, and no assistant answers.
@@ -111,8 +115,8 @@ impl Finding {
             | Self::Trunk
             | Self::VoiceUrl { .. }
             | Self::RingsNobody => Severity::Error,
-            Self::Fallback { .. } | Self::StatusCallback { .. } => Severity::Warning,
-            Self::Unanswered | Self::NoFallback | Self::ByGet => Severity::Note,
+            Self::FunctionInFront | Self::Fallback { .. } | Self::StatusCallback { .. } => Severity::Warning,
+            Self::Example | Self::Unanswered | Self::NoFallback | Self::ByGet => Severity::Note,
         }
     }
 
@@ -120,6 +124,8 @@ impl Finding {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotOwned => "number.not_owned",
+            Self::Example => "number.example",
+            Self::FunctionInFront => "number.function_in_front",
             Self::NoVoice => "number.no_voice",
             Self::Application => "number.application",
             Self::Trunk => "number.trunk",
@@ -139,6 +145,12 @@ impl Finding {
             Self::NotOwned => {
                 "buy it or bring it into this account, or take it out of `numbers`; TWILIO_ACCOUNT_SID says which \
                  account is looked at"
+            }
+            Self::Example => {
+                "put a number of yours in its place, by the variable that stands in `numbers`; or leave it: nothing rings it"
+            }
+            Self::FunctionInFront => {
+                "set TWILIO_FUNCTIONS_URL to what its voice URL says before /allowlist-function"
             }
             Self::NoVoice => "buy a number with the capability Voice in Twilio's console",
             Self::Application | Self::Trunk => {
@@ -162,6 +174,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOwned => f.write_str("the account does not own it: no call can arrive"),
+            Self::Example => f.write_str("a number for examples, which nobody can own"),
+            Self::FunctionInFront => f.write_str(
+                "an allowlist Function is in front of it, and TWILIO_FUNCTIONS_URL is not set: its voice URL is left as it is",
+            ),
             Self::NoVoice => f.write_str("it has no voice capability: it cannot be called"),
             Self::Application => {
                 f.write_str("a TwiML application answers it, for which Twilio ignores the voice URL")
@@ -239,7 +255,10 @@ pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>) -
 
 impl Row {
     fn judge(&mut self, urls: Option<&NumberUrls>) {
-        let Some(owned) = &self.owned else { return self.findings.push(Finding::NotOwned) };
+        let Some(owned) = &self.owned else {
+            let example = self.number.is_example();
+            return self.findings.push(if example { Finding::Example } else { Finding::NotOwned });
+        };
         let findings = &mut self.findings;
         if self.answered == Answered::ByNobody {
             let ours = urls.is_some_and(|urls| is_same(owned.voice_url.as_deref(), &urls.voice));
@@ -259,7 +278,9 @@ impl Row {
         self.change = mending(owned, urls);
         let unlike =
             |is: &Option<String>, should: &Option<String>| should.clone().map(|should| (is.clone(), should));
-        if let Some((is, should)) = unlike(&owned.voice_url, &self.change.voice_url) {
+        if is_guarded(owned, urls) {
+            findings.push(Finding::FunctionInFront);
+        } else if let Some((is, should)) = unlike(&owned.voice_url, &self.change.voice_url) {
             findings.push(Finding::VoiceUrl { is, should });
         } else if owned.voice_method.eq_ignore_ascii_case("GET") {
             findings.push(Finding::ByGet);
@@ -276,12 +297,25 @@ impl Row {
     }
 }
 
-/// What makes a number ring as `urls` say. A fallback that somebody set stays where we have none.
+/// Whether the allowlist is in front of the number, and these addresses know of none: setting them would let
+/// everybody through.
+fn is_guarded(owned: &Number, urls: &NumberUrls) -> bool {
+    urls.fallback.is_none() && rings_allowlist(owned)
+}
+
+/// Whether it rings an allowlist Function, wherever that is.
+pub fn rings_allowlist(owned: &Number) -> bool {
+    let path = owned.voice_url.as_deref().and_then(|url| url.split(['?', '#']).next());
+    path.is_some_and(|path| path.ends_with("/allowlist-function"))
+}
+
+/// What makes a number ring as `urls` say. A fallback that somebody set stays where we have none, and so does an
+/// allowlist in front.
 pub fn mending(owned: &Number, urls: &NumberUrls) -> Change {
     let wanted =
         |is: &Option<String>, should: &str| (!is_same(is.as_deref(), should)).then(|| should.to_owned());
     Change {
-        voice_url: wanted(&owned.voice_url, &urls.voice),
+        voice_url: wanted(&owned.voice_url, &urls.voice).filter(|_| !is_guarded(owned, urls)),
         fallback_url: urls.fallback.as_deref().and_then(|should| wanted(&owned.fallback_url, should)),
         status_callback: wanted(&owned.status_callback, &urls.status),
         take_back: owned.is_taken(),

@@ -57,10 +57,15 @@ impl PhoneNumber {
         spoken
     }
 
-    /// What the world's numbering plans say against it. The area code 555 of North America is nobody's, and is
-    /// what examples and tests are written with: it is not doubted.
+    /// Whether it is one of those that examples and tests are written with: the area code 555 of North America is
+    /// nobody's.
+    pub fn is_example(&self) -> bool {
+        self.0.starts_with("+1555")
+    }
+
+    /// What the world's numbering plans say against it. An example's number is not doubted.
     pub fn doubt(&self) -> Option<Doubt> {
-        if self.0.starts_with("+1555") {
+        if self.is_example() {
             return None;
         }
         let Ok(parsed) = phonenumber::parse(None, &self.0) else { return Some(Doubt::NoCountry) };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
@@ -284,22 +285,36 @@ fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
     })
 }
 
-/// Waits for SIGTERM or SIGINT. From then on, another one ends the process at once.
+/// Waits for SIGTERM or SIGINT, and with `terminal` also for the terminal to go (SIGHUP). From then on, another one ends
+/// the process at once.
 ///
 /// # Errors
 /// When the system refuses to tell us of signals.
-pub fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be listened for")?;
+    // A server that is to outlive its terminal ignores it.
+    let mut hangup = match terminal {
+        true => Some(signal(SignalKind::hangup()).context("signals cannot be listened for")?),
+        false => None,
+    };
+    let gone = async move {
+        match &mut hangup {
+            Some(hangup) => drop(hangup.recv().await),
+            None => std::future::pending().await,
+        }
+    };
     let (first_tx, first) = tokio::sync::oneshot::channel();
     // This task ends with the process: it is what a second signal needs.
     tokio::spawn(async move {
         let mut first_tx = Some(first_tx);
+        let mut gone = std::pin::pin!(gone.fuse());
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = &mut gone => {}
             }
             match first_tx.take() {
                 Some(first) => drop(first.send(())),

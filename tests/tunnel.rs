@@ -247,6 +247,37 @@ async fn a_number_rings_the_tunnel_and_then_again_what_it_rang() {
     desk.assert_nothing_runs();
 }
 
+/// A terminal that is closed under it is an end like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_terminal_goes_the_number_is_put_back() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    serving.line("\"Ready\"");
+    serving.signal("HUP");
+    let (code, told) = serving.end();
+    assert_eq!(code, Some(0), "{told}");
+    desk.assert_as_before();
+    desk.assert_nothing_runs();
+    assert!(!desk.path("tunnel.json").exists());
+}
+
+/// Without STATE_DIR it is remembered where the program was started.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_impatient_owner_left_is_put_back_by_the_next_tunnel() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut killed = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    killed.line("\"Ready\"");
+    killed.signal("KILL");
+    killed.end();
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+    let mut next = desk.serve(&["--tunnel"], &[]);
+    next.line("A tunnel of before was killed");
+    next.line("\"Ready\"");
+    desk.assert_as_before();
+    next.signal("TERM");
+    assert_eq!(next.end().0, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_number_the_account_is_left_alone() {
     let desk = Desk::open(Some(STAND_IN)).await;

@@ -52,7 +52,6 @@ pub(super) struct Parked {
 
 impl Leaving {
     /// The tool, while it is unanswered.
-    #[cfg(test)]
     pub fn tool(&self) -> Option<&ToolCallId> {
         Some(&self.id).filter(|_| !self.answered)
     }
@@ -145,7 +144,12 @@ impl Call {
         }
     }
 
-    /// It broke before its first word.
+    /// Whether the response that runs is that.
+    pub(super) fn is_announcing(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.answered && leaving.stage == Stage::Said)
+    }
+
+    /// It ended, or broke, before its first word.
     pub(super) fn announcement_is_unsaid(&mut self) {
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.answered) {
             leaving.stage = Stage::Asked;
@@ -217,6 +221,7 @@ impl Call {
         }
         if self.errands.is_busy() {
             self.errands.owe(); // Asked now, the model would call again what still runs.
+            self.errands.tell_to_wait();
         } else {
             self.responses.want(Ask::Next);
             self.errands.is_answered();

@@ -41,16 +41,17 @@ struct Use {
 enum Stage {
     /// The model was told to ask.
     Wanted,
-    /// The assistant speaks, from this position of what the phone plays on.
-    Asked { from: u64 },
-    /// The caller did something after that. `Spoken`: a response has answered them since, and did not use it.
+    /// The assistant speaks, from this position of what the phone plays on; this response spoke last.
+    Asked { from: u64, last: ResponseId },
+    /// The caller did something after that.
     Answered(Reply),
 }
 
 /// What the assistant has done with the caller's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reply {
-    None,
+    /// Nothing: this response spoke when they answered, and what more it says is no reply to them.
+    None { during: ResponseId },
     /// This response speaks.
     Speaks(ResponseId),
     /// It ended: whatever the caller says next is about something else.
@@ -86,12 +87,19 @@ impl Consent {
     /// The assistant speaks in words of its own; the phone plays them from this position on.
     pub fn assistant_speaks(&mut self, response: &ResponseId, from: u64) {
         for known in &mut self.uses {
-            match &known.stage {
-                Stage::Wanted if known.response != *response => known.stage = Stage::Asked { from },
-                Stage::Answered(Reply::None) => {
+            match &mut known.stage {
+                Stage::Wanted if known.response != *response => {
+                    known.stage = Stage::Asked { from, last: response.clone() };
+                }
+                Stage::Asked { last, .. } => *last = response.clone(),
+                Stage::Answered(Reply::None { during }) if during != response => {
                     known.stage = Stage::Answered(Reply::Speaks(response.clone()));
                 }
-                Stage::Wanted | Stage::Asked { .. } | Stage::Answered(_) => {}
+                // The one before was talked over: it has answered them all the same.
+                Stage::Answered(Reply::Speaks(before)) if before != response => {
+                    known.stage = Stage::Answered(Reply::Over);
+                }
+                Stage::Wanted | Stage::Answered(_) => {}
             }
         }
     }
@@ -110,10 +118,18 @@ impl Consent {
     pub fn caller_acts(&mut self, heard: u64, all: bool) {
         self.uses.retain(|known| known.stage != Stage::Answered(Reply::Over));
         for known in &mut self.uses {
-            if matches!(known.stage, Stage::Asked { from } if from + ENOUGH <= heard || (all && from < heard))
+            if let Stage::Asked { from, last } = &known.stage
+                && (from + ENOUGH <= heard || (all && *from < heard))
             {
-                known.stage = Stage::Answered(Reply::None);
+                known.stage = Stage::Answered(Reply::None { during: last.clone() });
             }
+        }
+    }
+
+    /// What waited to be played was taken back: whatever was not answered yet has to be asked about once more.
+    pub fn cut_short(&mut self) {
+        for known in self.uses.iter_mut().filter(|known| matches!(known.stage, Stage::Asked { .. })) {
+            known.stage = Stage::Wanted;
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::id::ToolCallId;
 
 /// The most time a goodbye has to be heard.
 const GOODBYE: Duration = Duration::from_secs(10);
+/// The most of what was being said when the model ended the call that is heard before that.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 /// A goodbye waits for this much audio to play out before it; more is cut.
 const POLITE_WAIT: Duration = Duration::from_secs(4);
 
@@ -148,13 +150,20 @@ impl Call {
         self.responses.want_nothing();
         self.ending = Some(Ending {
             reason: EndReason::AssistantEnded,
-            deadline: now + GOODBYE,
+            deadline: now + self.playback.remaining(now).min(LAST_WORDS) + GOODBYE,
             stage: if said { Stage::Said } else { Stage::Asked },
             tool: Some(id),
         });
         if self.responses.is_free() {
             self.ask_for_goodbye_if_unsaid(out);
         }
+    }
+
+    /// The call does not end after all, where its end is such a one. What it gives is the tool that is to be answered.
+    pub(super) fn take_back(&mut self, which: impl Fn(&Ending) -> bool) -> Option<ToolCallId> {
+        let ending = self.ending.take_if(|ending| which(ending))?;
+        self.responses.want_nothing();
+        ending.tool
     }
 
     pub(super) fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {

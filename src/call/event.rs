@@ -100,8 +100,10 @@ pub enum Event {
 /// How a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// To its end, or as far as it was allowed to go.
+    /// To its end.
     Whole,
+    /// As far as it was allowed to go: it grew too long, or its host did not let it go on.
+    Incomplete,
     Cancelled,
     /// It broke; another try may work.
     Failed,
@@ -114,6 +116,8 @@ pub enum Outcome {
 pub enum Fault {
     /// Our last request for a response was refused: another one was running.
     RequestRefused,
+    /// Our last request for a response was refused, for any other reason.
+    RequestFailed,
     /// What was to be said beside a response was refused.
     AsideRefused,
     /// Some request was refused because a response was running; whose, is not said.

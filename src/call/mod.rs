@@ -222,7 +222,7 @@ impl Call {
             Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking => self.last_from_model = Some(now),
-            Event::ModelFault(fault) => self.model_fault(fault, out),
+            Event::ModelFault(fault) => self.model_fault(fault, now, out),
             Event::ModelLost(loss) => self.model_lost(loss, now, out),
             Event::AudioLeft(piece) => {
                 self.playback.left(piece, now);

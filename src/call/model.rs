@@ -29,6 +29,10 @@ impl Call {
             // Nobody would hear it.
             return out.extend(self.responses.discard_active().map(Action::CancelResponse));
         }
+        if self.speaking.is_some() && self.turns_by == TurnsBy::Model && self.responses.can_wait() {
+            // It was asked for before they spoke. The model answers them by itself when they have.
+            return out.extend(self.responses.discard_active().map(Action::CancelResponse));
+        }
         self.announcement_begins();
         match &mut self.ending {
             Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
@@ -108,11 +112,21 @@ impl Call {
         self.last_from_model = Some(now);
         let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
         let was_filler = self.responses.is_filler_asked();
-        self.responses.ended(response);
+        let is_mute = was_active && !self.response_spoke;
+        let was_to_be_said = self.responses.is_goodbye_asked() || self.is_announcing();
+        self.responses.ended(response, now);
         self.errands.response_ended(response, outcome);
         self.mark(now, out);
-        match outcome {
-            Outcome::Whole => {
+        let nobody_leaves = self.ending.is_none() && self.leaving.is_none();
+        let nothing_follows = is_mute && nobody_leaves && !self.errands.is_pending();
+        let broke = outcome == Outcome::Incomplete && nothing_follows;
+        match if broke { Outcome::Failed } else { outcome } {
+            Outcome::Whole | Outcome::Incomplete if is_mute && was_to_be_said && self.responses.failed() => {
+                self.goodbye_is_unsaid();
+                self.announcement_is_unsaid();
+                self.responses.want(self.retry());
+            }
+            Outcome::Whole | Outcome::Incomplete => {
                 self.consent.response_ended(response);
                 self.responses.succeeded();
             }
@@ -123,9 +137,9 @@ impl Call {
                 if was_active && !self.responses.failed() {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
-                if was_active && !self.response_spoke {
+                if is_mute {
                     // What follows the tools makes up for it.
-                    let made_up = was_filler || (self.ending.is_none() && self.errands.is_pending());
+                    let made_up = was_filler || (nobody_leaves && self.errands.is_pending());
                     if !made_up {
                         self.responses.want(self.retry());
                     }
@@ -149,9 +163,17 @@ impl Call {
         }
     }
 
-    pub(super) fn model_fault(&mut self, fault: Fault, out: &mut Vec<Action>) {
+    pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
         odd(Oddity::ModelError, out);
         match fault {
+            Fault::RequestFailed if !self.responses.has_asked() => {}
+            Fault::RequestFailed if self.responses.is_filler_asked() => self.responses.forget_asked(),
+            Fault::RequestFailed if !self.responses.failed() => self.end(EndReason::ModelRefused, now, out),
+            Fault::RequestFailed => {
+                self.responses.put_off(now);
+                self.goodbye_is_unsaid();
+                self.announcement_is_unsaid();
+            }
             Fault::RequestRefused => {
                 self.responses.refused();
                 self.goodbye_is_unsaid();
@@ -179,7 +201,10 @@ impl Call {
         if self.model_due().is_none_or(|due| due > now) {
             return;
         }
-        if self.responses.forget_discarded() {
+        if self.responses.active().is_none() && self.responses.resume(now) {
+            return;
+        }
+        if self.responses.forget_discarded(now) {
             return; // It was given up long ago; that nobody says it ended harms nobody.
         }
         if self.responses.active().is_none() && self.responses.nudge() {
@@ -196,7 +221,8 @@ impl Call {
         if self.ending.is_some() && !self.responses.is_active_discarded() {
             return None; // The goodbye has a deadline of its own.
         }
-        if self.responses.active().is_some_and(|response| self.errands.is_hosting(response)) {
+        let waits = |response| self.errands.is_hosting(response) && !self.responses.is_discarded(response);
+        if self.responses.active().is_some_and(waits) {
             return None; // So have the host's tools.
         }
         // While audio plays, a silent model harms nobody.
@@ -219,14 +245,9 @@ impl Call {
         self.tally.speech_started();
         self.speaking = Some((now, item));
         self.responses.caller_goes_on();
-        if self.ending.as_ref().is_some_and(Ending::yields_to_caller)
-            && let Some(ending) = self.ending.take()
-        {
-            self.responses.want_nothing();
-            if let Some(id) = ending.tool {
-                let output = "The caller spoke again, so the call goes on.".to_owned().into();
-                out.push(Action::AnswerTool { id, output });
-            }
+        if let Some(id) = self.take_back(Ending::yields_to_caller) {
+            let output = "The caller spoke again, so the call goes on.".to_owned().into();
+            out.push(Action::AnswerTool { id, output });
         }
         if self.turns_by == TurnsBy::Model && self.ending.is_none() {
             self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
@@ -268,6 +289,7 @@ impl Call {
         let active = self.responses.discard_active();
         let found = self.playback.interrupt(active.as_ref(), now);
         if found.clear {
+            self.consent.cut_short();
             out.push(Action::ClearCaller);
             // On an empty buffer: its echo measures the round trip anew.
             out.push(Action::MarkForCaller(self.playback.mark(now)));

@@ -1,6 +1,9 @@
 //! What must hold whatever comes: DESIGN's seven invariants, under random events against the real call.
 #![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
+mod scenes;
+mod silence;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +37,7 @@ fn event() -> impl Strategy<Value = Event> {
     let outcome = prop_oneof![
         4 => Just(Outcome::Whole),
         3 => Just(Outcome::Cancelled),
+        1 => Just(Outcome::Incomplete),
         1 => Just(Outcome::Failed),
     ];
     let name = || {
@@ -86,6 +90,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => back.prop_map(Event::Returned),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
         1 => Just(Event::ModelFault(Fault::RequestRefused)),
+        1 => Just(Event::ModelFault(Fault::RequestFailed)),
         1 => Just(Event::ModelWorking),
         1 => Just(Event::CallerStalled),
         1 => Just(Event::StreamStarted),
@@ -107,43 +112,14 @@ fn ending() -> impl Strategy<Value = Event> {
     ])
 }
 
-/// A response waits for a tool of its host for so long that the caller is told: too much has to come together for
-/// chance alone.
-fn bridge() -> impl Strategy<Value = Vec<Step>> {
-    let talks_over = proptest::option::of(Just(Step::Event(Event::SpeechStarted("u".into()))));
-    (0..50u8, 0..3u8, 0..4_000usize, 0..3usize, talks_over).prop_map(
-        |(n, beside, bytes, leave, talks_over)| {
-            let response = ResponseId::from(format!("b{n}").as_str());
-            let item = ItemId::from(format!("beside{beside}").as_str());
-            let chunk = Chunk::from_ulaw(&vec![0xFF; bytes]);
-            let hosted = Event::HostedStarted {
-                item: format!("b{n}").as_str().into(),
-                response: Some(response.clone()),
-            };
-            let mut steps = vec![
-                Step::Event(Event::StreamStarted),
-                Step::Event(Event::ModelReady),
-                Step::Event(Event::SpeechStopped),
-                Step::Event(Event::ResponseStarted(response)),
-                Step::Event(hosted),
-                Step::Pass(2_500),
-                Step::Event(Event::AsideStarted(aside(beside))),
-                Step::Event(Event::ModelAudio { response: aside(beside), item, chunk }),
-                Step::Leave(leave),
-            ];
-            steps.extend(talks_over);
-            steps
-        },
-    )
-}
-
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => event().prop_map(|event| vec![Step::Event(event)]),
         4 => (0..700u64).prop_map(|time| vec![Step::Pass(time)]),
         2 => (0..20_000u64).prop_map(|time| vec![Step::Pass(time)]),
         6 => (1..6usize).prop_map(|count| vec![Step::Leave(count)]),
-        1 => bridge(),
+        1 => scenes::bridge(),
+        1 => scenes::departure(),
     ];
     (
         proptest::collection::vec(step, 0..150),
@@ -159,8 +135,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(assistant_first, clip, interruptible, interruptions, itself)| {
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(assistant_first, clip, interruptible, interruptions, itself, patient)| {
             let mut plan = plan();
             plan.greeting = GreetingPlan {
                 first: if assistant_first { First::Assistant } else { First::Caller },
@@ -169,7 +145,10 @@ fn plans() -> impl Strategy<Value = Plan> {
                 interruptible,
             };
             plan.turn_taking.interruptions = interruptions;
-            plan.limits.call = Duration::from_secs(90);
+            plan.limits.call = Duration::from_secs(if patient { 3_600 } else { 90 });
+            if patient {
+                plan.limits.silence = Duration::from_secs(600);
+            }
             plan.tools = tools();
             plan.hosted = servers();
             let mut provider = plan.provider.as_ref().clone();
@@ -219,6 +198,8 @@ struct World {
     owner: BTreeMap<Piece, (ItemId, ResponseId)>,
     sent: BTreeMap<ItemId, u64>,
     dead: BTreeSet<ResponseId>,
+    /// Those that ran when the caller began to speak: they may be given up.
+    talked_over: BTreeSet<ResponseId>,
     /// Those beside the conversation, and the items that only they had.
     asides: BTreeSet<ResponseId>,
     beside: BTreeSet<ItemId>,
@@ -227,15 +208,17 @@ struct World {
     within: BTreeSet<ResponseId>,
     active: Option<ResponseId>,
     last_from_model: Option<Instant>,
-    requested: BTreeSet<ToolCallId>,
-    answered: BTreeSet<ToolCallId>,
-    ran: BTreeSet<ToolCallId>,
+    requested: BTreeSet<(ResponseId, ToolCallId)>,
+    unanswered: BTreeSet<ToolCallId>,
     running: BTreeSet<ToolCallId>,
     /// Those that are not answered yet, and all.
     approvals: BTreeSet<ApprovalId>,
     known_approvals: BTreeSet<ApprovalId>,
     /// What we asked for has not begun.
     asked: bool,
+    /// How often the model may be asked to go on, by all that happened, and how often it was.
+    reasons: usize,
+    asks: usize,
     parked: bool,
     over: bool,
     log: Vec<String>,
@@ -249,6 +232,10 @@ impl World {
             self.log.push(format!("{action:?}"));
             if self.parked {
                 assert!(!reaches_the_phone(action), "{action:?} while the phone is elsewhere");
+            }
+            if asks_to_go_on(action) {
+                self.asks += 1;
+                assert!(self.asks <= self.reasons, "asked for {} times, without a reason", self.asks);
             }
             match action {
                 Action::PlayToCaller { piece, chunk } => {
@@ -274,17 +261,18 @@ impl World {
                     let sent = self.sent.get(&cut.item).copied().unwrap_or_default();
                     assert!(cut.audio_end_ms * 8 <= sent, "{cut:?}, of which {sent} bytes were sent");
                 }
-                Action::AnswerTool { id, .. } => {
-                    assert!(self.requested.contains(id), "an answer to no request");
-                    assert!(self.answered.insert(id.clone()), "{id} is answered twice");
+                Action::AnswerTool { id, output } => {
+                    // An announcement without a word is asked for once more.
+                    self.reasons += 1 + usize::from(output.expose().contains("you connect the caller"));
+                    assert!(self.unanswered.remove(id), "an answer to no request, or the second one");
                 }
                 Action::AnswerApproval { id, .. } => {
+                    self.reasons += 1;
                     assert!(self.approvals.remove(id), "an answer to no question, or the second one");
                 }
                 Action::RunTool { id, .. } => {
-                    assert!(self.requested.contains(id) && !self.answered.contains(id));
-                    assert!(self.ran.insert(id.clone()), "{id} runs twice");
-                    self.running.insert(id.clone());
+                    assert!(self.unanswered.contains(id));
+                    assert!(self.running.insert(id.clone()), "{id} runs twice");
                 }
                 Action::StopTool(id, _) => assert!(self.running.remove(id), "{id} does not run"),
                 Action::AskForResponse | Action::Say(_) => {
@@ -315,21 +303,21 @@ impl World {
         let parked = call.parked.as_ref().and_then(|parked| parked.tool.clone());
         let ending = call.ending.as_ref().and_then(|ending| ending.tool.clone());
         let open: BTreeSet<_> = running.chain(leaving).chain(parked).chain(ending).collect();
-        let unanswered: BTreeSet<_> = self.requested.difference(&self.answered).cloned().collect();
-        assert_eq!(open, unanswered, "what is unanswered is under way");
+        assert_eq!(open, self.unanswered, "what is unanswered is under way");
         assert!(self.approvals.is_empty(), "an approval is answered at once");
     }
 
-    /// A response that was given up is waited for, but not for ever.
+    /// A response that was given up is waited for, but not for ever. Any other one has to end, or the call does.
     fn forget(&mut self, now: Instant) {
-        if self.last_from_model.is_some_and(|last| now - last >= SILENT_RESPONSE) {
-            self.active = None;
-        }
+        let silent = self.last_from_model.is_some_and(|last| now - last >= SILENT_RESPONSE);
+        self.active
+            .take_if(|active| silent && (self.dead.contains(active) || self.talked_over.contains(active)));
     }
 
     /// What the world knows by itself when `event` happens.
     fn before(&mut self, event: &Event, now: Instant) {
         self.forget(now);
+        self.reasons += reasons(event);
         match event {
             Event::AsideStarted(response) if !self.within.contains(response) => {
                 self.asides.insert(response.clone());
@@ -367,6 +355,12 @@ impl World {
         }
         match event {
             Event::ResponseStarted(response) => {
+                // Told late, it began with the first that came of it.
+                let is_late = self.within.contains(response)
+                    || self.requested.iter().any(|(wanted_by, _)| wanted_by == response);
+                if is_late {
+                    self.talked_over.insert(response.clone());
+                }
                 self.active = Some(response.clone());
                 self.asked = false;
             }
@@ -377,8 +371,11 @@ impl World {
                 self.asked = false;
                 self.active.take_if(|active| active == response);
             }
-            Event::ToolRequested { id, .. } => {
-                self.requested.insert(id.clone());
+            Event::ToolRequested { id, response, .. } => {
+                // Under way already, it is the same one told of once more.
+                if !self.unanswered.contains(id) && self.requested.insert((response.clone(), id.clone())) {
+                    self.unanswered.insert(id.clone());
+                }
                 self.asked = false;
             }
             Event::ApprovalRequested { id, .. } if self.known_approvals.insert(id.clone()) => {
@@ -387,9 +384,26 @@ impl World {
             Event::ToolFinished { id, .. } => {
                 self.running.remove(id);
             }
+            Event::SpeechStarted(_) => self.talked_over.extend(self.active.clone()),
             Event::Returned(_) => self.parked = false,
             _ => {}
         }
+    }
+}
+
+/// Whether it asks for more than words of ours.
+fn asks_to_go_on(action: &Action) -> bool {
+    matches!(action, Action::AskForResponse | Action::Say(Request::Standing | Request::GivenUp))
+}
+
+/// How often the model may be asked to go on because of this. What is answered counts when it is: a batch is one.
+fn reasons(event: &Event) -> usize {
+    match event {
+        // It answers by itself, or is asked, and once more where it does not.
+        Event::SpeechStopped => 2,
+        Event::Digit(_) | Event::Returned(_) | Event::ModelFault(_) | Event::HostedStarted { .. } => 1,
+        Event::ResponseEnded { outcome: Outcome::Failed | Outcome::Incomplete, .. } => 1,
+        _ => 0,
     }
 }
 
@@ -457,6 +471,7 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
             }
         }
     }
+    silence::nobody_waits_in_silence(&mut call, &mut world, &mut now);
     // Time passes, the phone says nothing more: every call ends.
     for _ in 0..200 {
         let Some((due, _)) = call.deadline() else { break };

@@ -18,6 +18,7 @@ mod asides;
 mod away;
 mod consent;
 mod tools;
+mod unsaid;
 
 /// A line of a script.
 pub(super) enum When {

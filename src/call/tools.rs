@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::action::{Action, Oddity, Request, Stop};
-use super::end::EndReason;
+use super::away::Leaving;
+use super::end::{EndReason, Ending};
 use super::event::Outcome;
 use super::turn::{Ask, remember};
 use super::{Call, odd};
@@ -34,12 +35,14 @@ const JUST_BEGUN: Duration = Duration::from_secs(5);
 
 const ASK_FIRST: &str = "Ask the caller first, in one short sentence, whether you may do this. Call it again with the \
                          same arguments once they have said yes; if they say no, do not.";
+const FIRST_THE_MESSAGE: &str =
+    "The message is still being delivered: wait for its result, then end the call.";
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    /// Requests that were told of: each comes twice.
-    seen: VecDeque<ToolCallId>,
+    /// Requests that were told of: each comes twice. A server may count them anew in each response.
+    seen: VecDeque<(ResponseId, ToolCallId)>,
     running: Vec<Running>,
     hosted: Vec<Hosted>,
     hosted_seen: VecDeque<ItemId>,
@@ -113,6 +116,11 @@ impl Errands {
         self.owed = true;
     }
 
+    /// The caller is told to wait, told before or not.
+    pub fn tell_to_wait(&mut self) {
+        self.filler = Filler::Ripe;
+    }
+
     /// Whether a message for the owner is being taken down.
     fn takes_message(&self, plan: &Plan) -> bool {
         self.running.iter().any(|running| is_message_tool(&plan.tools[running.tool]))
@@ -142,7 +150,7 @@ impl Errands {
 
     /// What waits for the end of this response waits no longer; what was cut off with it never ends.
     pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) {
-        let whole = outcome == Outcome::Whole;
+        let whole = matches!(outcome, Outcome::Whole | Outcome::Incomplete);
         let mut owed = false;
         self.hosted.retain(|hosted| {
             let over = hosted.response.as_ref() == Some(response) && (hosted.ended || !whole);
@@ -206,10 +214,11 @@ impl Call {
         out: &mut Vec<Action>,
     ) {
         self.last_from_model = Some(now);
-        if self.errands.seen.contains(&id) {
+        let request = (response.clone(), id.clone());
+        if self.errands.seen.contains(&request) || self.is_unanswered(&id) {
             return; // The same request is told of twice: when it is whole, and when its response is.
         }
-        remember(&mut self.errands.seen, id.clone(), 256);
+        remember(&mut self.errands.seen, request, 256);
         if self.responses.is_news(response) && !self.asides.knows(response) {
             self.response_started(response.clone(), now, out);
         }
@@ -218,6 +227,12 @@ impl Call {
             odd(Oddity::ModelUnknownTool, out);
             return self.answer(id, "There is no such tool.", out);
         };
+        let ended_by_the_model = |ending: &Ending| ending.reason == EndReason::AssistantEnded;
+        if is_message_tool(tool)
+            && let Some(id) = self.take_back(ended_by_the_model)
+        {
+            self.answer(id, FIRST_THE_MESSAGE, out);
+        }
         let Some(object) = object(arguments.expose()) else {
             odd(Oddity::ModelBadArguments, out);
             return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
@@ -252,6 +267,15 @@ impl Call {
         }
     }
 
+    /// Whether a tool with this id is under way.
+    fn is_unanswered(&self, id: &ToolCallId) -> bool {
+        let leaving = self.leaving.as_ref().and_then(Leaving::tool);
+        let parked = self.parked.as_ref().and_then(|parked| parked.tool.as_ref());
+        let ending = self.ending.as_ref().and_then(|ending| ending.tool.as_ref());
+        self.errands.running.iter().any(|running| running.id == *id)
+            || [leaving, parked, ending].contains(&Some(id))
+    }
+
     /// Why a tool cannot be used at this moment.
     fn refusal(&self, tool: &Tool, response: &ResponseId, now: Instant) -> Option<&'static str> {
         let discarded = self.responses.is_discarded(response);
@@ -265,7 +289,7 @@ impl Call {
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
                 Some("The call has only just begun: hear what the caller wants before you end it.")
             } else if tool.work == Work::EndCall && self.errands.takes_message(&self.plan) {
-                Some("The message is still being delivered: wait for its result, then end the call.")
+                Some(FIRST_THE_MESSAGE)
             } else {
                 None
             };
@@ -275,7 +299,7 @@ impl Call {
             Some("The call is ending, so this was not done.")
         } else if discarded && self.parked.is_some() {
             Some("The caller is with somebody else, so this was not done.")
-        } else if discarded && tool.rule.stop_on_interruption {
+        } else if discarded && (tool.rule.stop_on_interruption || tool.rule.ask_first) {
             Some("The caller spoke, so this was not done.")
         } else if self.errands.running.len() >= MAX_RUNNING {
             Some("Too many tools run at once, so this was not done: wait for the others, then call it again.")
@@ -353,6 +377,13 @@ impl Call {
     pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
         self.last_from_model = Some(now);
         if self.errands.hosted_seen.contains(&item) {
+            // Told of in the conversation first, it is its response's all the same.
+            let known = |hosted: &&mut Hosted| hosted.item.as_ref() == Some(&item);
+            if let Some(hosted) = self.errands.hosted.iter_mut().find(known)
+                && hosted.response.is_none()
+            {
+                hosted.response = response;
+            }
             return;
         }
         remember(&mut self.errands.hosted_seen, item.clone(), MAX_HOSTED);

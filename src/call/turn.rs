@@ -11,6 +11,8 @@ const REMEMBERED: usize = 64;
 
 /// How long a response may be due before it is asked for once more; twice that, and the model has stalled.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long after it was refused a response is asked for once more.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What we would have the model do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,13 @@ pub(super) enum Ask {
     /// Go on: a tool was answered, keys were pressed, or a turn ended that the model does not answer by itself.
     Next,
     Say(Request),
+}
+
+impl Ask {
+    /// Whether it is said even to a caller who speaks.
+    fn has_to_be_said(&self) -> bool {
+        matches!(self, Self::Say(Request::Goodbye(_) | Request::Greeting(_)))
+    }
 }
 
 /// See the module.
@@ -30,6 +39,8 @@ pub(super) struct Responses {
     asked: Option<Ask>,
     /// To be asked for as soon as none runs and none is due.
     wanted: Option<Ask>,
+    /// But not before this.
+    pause: Option<Instant>,
     nudged: bool,
     failures: u32,
     discarded: VecDeque<ResponseId>,
@@ -45,37 +56,32 @@ impl Responses {
         }
     }
 
-    /// Drops a wish to go on: the answer that comes by itself knows all that it would have known.
+    /// Drops a wish that can wait: the answer that comes by itself knows all that it would have known.
     pub fn answered_anyway(&mut self) {
-        if self.wanted == Some(Ask::Next) {
-            self.wanted = None;
-        }
+        self.wanted.take_if(|wanted| !wanted.has_to_be_said());
     }
 
-    /// Drops every wish.
+    /// Drops every wish. What was asked for may still come, and is nothing in particular.
     pub fn want_nothing(&mut self) {
         self.wanted = None;
-        self.asked = None;
+        self.asked = self.asked.take().map(|_| Ask::Next);
     }
 
     /// The caller's turn is over, and the model answers by itself.
     pub fn expect(&mut self, now: Instant) {
-        if self.active.is_none() {
+        if self.active.is_none() || self.is_active_discarded() {
             self.due = Some(now);
             self.asked = None;
             self.nudged = false;
         }
     }
 
-    /// The wish that may go out now. The caller's own turn goes before a plain wish to go on.
+    /// The wish that may go out now. Nobody talks to a caller who speaks, but to greet them and to say goodbye.
     pub fn take_wish(&mut self, caller_speaks: bool, now: Instant) -> Option<Ask> {
-        if self.active.is_some() || self.due.is_some() {
+        if self.active.is_some() || self.due.is_some() || self.pause.is_some_and(|until| now < until) {
             return None;
         }
-        if caller_speaks && self.wanted == Some(Ask::Next) {
-            return None;
-        }
-        let ask = self.wanted.take()?;
+        let ask = self.wanted.take_if(|wanted| !caller_speaks || wanted.has_to_be_said())?;
         self.due = Some(now);
         self.nudged = false;
         self.asked = Some(ask.clone());
@@ -83,6 +89,10 @@ impl Responses {
     }
 
     pub fn started(&mut self, response: ResponseId) {
+        let before = self.active.take_if(|active| *active != response);
+        if let Some(before) = before {
+            remember(&mut self.over, before, REMEMBERED);
+        }
         self.active = Some(response);
         self.due = None;
     }
@@ -97,9 +107,9 @@ impl Responses {
         self.active.as_ref() == Some(response) || self.is_discarded(response) || self.over.contains(response)
     }
 
-    pub fn ended(&mut self, response: &ResponseId) {
+    pub fn ended(&mut self, response: &ResponseId, now: Instant) {
         if self.active.as_ref() == Some(response) {
-            self.active = None;
+            self.is_free_from(now);
             self.asked = None;
         }
         remember(&mut self.over, response.clone(), REMEMBERED);
@@ -108,6 +118,12 @@ impl Responses {
     /// Whether our request has not been answered by a response yet.
     pub fn is_due(&self) -> bool {
         self.due.is_some()
+    }
+
+    /// None runs any more: one that is due in its stead can begin.
+    fn is_free_from(&mut self, now: Instant) {
+        self.active = None;
+        self.due = self.due.map(|_| now);
     }
 
     /// Our request was refused because another response runs: it is wished for again.
@@ -120,6 +136,28 @@ impl Responses {
         }
     }
 
+    /// Whether a request of ours is open.
+    pub fn has_asked(&self) -> bool {
+        self.due.is_some() && (self.asked.is_some() || self.nudged)
+    }
+
+    /// Our request was refused, and no other response runs: it is made once more, after a pause.
+    pub fn put_off(&mut self, now: Instant) {
+        self.asked.get_or_insert(Ask::Next);
+        self.refused();
+        self.pause = Some(now + PAUSE);
+    }
+
+    /// Whether a pause has just ended.
+    pub fn resume(&mut self, now: Instant) -> bool {
+        self.pause.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Our request was refused, and is not made again.
+    pub fn forget_asked(&mut self) {
+        (self.due, self.asked) = (None, None);
+    }
+
     /// Gives up the running response: nobody may hear what still comes of it. It stays the running one until its
     /// end is told. `None` when none runs, or it was given up before.
     pub fn discard_active(&mut self) -> Option<ResponseId> {
@@ -129,10 +167,10 @@ impl Responses {
     }
 
     /// Stops waiting for the end of a response that was given up. False when none such runs.
-    pub fn forget_discarded(&mut self) -> bool {
+    pub fn forget_discarded(&mut self, now: Instant) -> bool {
         let discarded = self.is_active_discarded();
         if discarded {
-            self.active = None;
+            self.is_free_from(now);
         }
         discarded
     }
@@ -181,6 +219,11 @@ impl Responses {
         self.asked.is_some()
     }
 
+    /// Whether that can wait until the caller has spoken.
+    pub fn can_wait(&self) -> bool {
+        self.asked.as_ref().is_some_and(|ask| !ask.has_to_be_said())
+    }
+
     /// Whether that is a goodbye.
     pub fn is_goodbye_asked(&self) -> bool {
         matches!(self.asked, Some(Ask::Say(Request::Goodbye(_))))
@@ -213,10 +256,11 @@ impl Responses {
         self.active.is_none() && self.due.is_none()
     }
 
-    /// When a response that is due has taken too long.
+    /// When a response that is due has taken too long, or one that was put off may be asked for.
     pub fn overdue(&self) -> Option<Instant> {
+        let Some(due) = self.due else { return self.pause };
         let waits_once_more = self.nudged || self.was_asked();
-        Some(self.due? + if waits_once_more { PATIENCE * 2 } else { PATIENCE })
+        Some(due + if waits_once_more { PATIENCE * 2 } else { PATIENCE })
     }
 
     /// Whether to ask for it once more: once, and only where the model was to answer by itself.

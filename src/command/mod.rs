@@ -253,7 +253,7 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
         None => None,
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
-    let mut shutdown = std::pin::pin!(serve::signalled()?);
+    let mut shutdown = std::pin::pin!(serve::signalled(arguments.tunnel)?);
     let tunnel = if arguments.tunnel {
         let listening = listener.local_addr().context("the listener has no address")?;
         let open = tunnel::open(&settings, &roster, number.as_ref(), listening, shutdown.as_mut()).await?;
@@ -300,7 +300,7 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     let filter = sources.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = filter.map_or("warn", String::as_str);
     observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
-    let stop = serve::signalled()?;
+    let stop = serve::signalled(false)?;
     let options = Rehearse { assistant, to, from, caller, out, live };
     rehearse::run(&options, &sources, stop, &mut rehearse::Screen::standard()).await
 }

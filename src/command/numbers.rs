@@ -277,6 +277,8 @@ async fn one(account: &Account, row: &Row, options: &Sync, tally: &mut Tally) {
     let head = format!("{} ({name})", row.number.expose());
     let owned = match &row.owned {
         Some(owned) if owned.voice => owned,
+        // Nobody waits for it to ring.
+        None if row.number.is_example() => return,
         _ => {
             tally.astray += 1;
             return row.findings.iter().for_each(|finding| println!("{head}: {finding}: {}", finding.help()));
@@ -290,6 +292,9 @@ async fn one(account: &Account, row: &Row, options: &Sync, tally: &mut Tally) {
              answer it, add --take-back"
         );
         return;
+    }
+    if let Some(guarded) = row.findings.iter().find(|finding| **finding == Finding::FunctionInFront) {
+        println!("{head}: {guarded}: {}", guarded.help());
     }
     if row.change.is_empty() {
         tally.right += 1;

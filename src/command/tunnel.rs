@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, IsTerminal as _, stderr, stdin};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 
 use anyhow::anyhow;
@@ -10,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{Failure, numbers};
 use crate::assistant::Roster;
 use crate::link::twilio_rest::Account;
-use crate::numbers::{Row, compare};
+use crate::numbers::{Row, compare, rings_allowlist};
 use crate::phone::PhoneNumber;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
@@ -37,7 +38,9 @@ pub async fn open(
         (None, false) => None,
         _ => Some(numbers::account(settings)?),
     };
-    if let (Some(account), Some(state)) = (&account, &settings.state_dir)
+    // Where the owner has no folder for state, it is the one that this is started in.
+    let state = settings.state_dir.as_deref().unwrap_or(Path::new("."));
+    if let Some(account) = &account
         && let Some(mut left) = Pointed::left_behind(state)
     {
         tracing::warn!("A tunnel of before was killed: its number is put back first");
@@ -81,8 +84,9 @@ pub async fn open(
         );
         return Ok(Some(Open { tunnel, pointed: None }));
     };
-    let pointed = Pointed::point(&account, &owned, tunnel.url(), settings.state_dir.as_deref()).await;
-    if pointed.is_ok() && settings.twilio_functions_url.is_some() {
+    let pointed = Pointed::point(&account, &owned, tunnel.url(), state).await;
+    let guarded = settings.twilio_functions_url.is_some() || rings_allowlist(&owned);
+    if pointed.is_ok() && guarded {
         tracing::warn!(
             "The allowlist Function is not in front of the tunnel: everybody who calls gets through"
         );

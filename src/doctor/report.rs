@@ -30,6 +30,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("number.list", "the account's numbers can be listed and compared"),
     ("number.ok", "a number rings what it should"),
     ("number.not_owned", "the account owns the numbers of the folder"),
+    ("number.example", "numbers of the folder that are an example's, which nobody can own"),
+    ("number.function_in_front", "it is known where the Function is that stands in front of a number"),
     ("number.no_voice", "a number can be called"),
     ("number.application", "no TwiML application answers in the place of the voice URL"),
     ("number.trunk", "no SIP trunk does"),

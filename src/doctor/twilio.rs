@@ -192,7 +192,8 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
         Of::StatusCallback { .. } => {
             "the end of a call is learnt late where its stream is lost, and the line is kept until then"
         }
-        Of::Unanswered | Of::ByGet => "",
+        Of::FunctionInFront => "`numbers sync` does not set it, so that nobody gets past the allowlist",
+        Of::Example | Of::Unanswered | Of::ByGet => "",
     };
     let told = Finding::new(finding.code(), severity, format!("{who}: {finding}"));
     let told = if cause.is_empty() { told } else { told.causes(cause) };

@@ -214,9 +214,8 @@ impl ModelLink {
     /// Instructions of one response replace the session's, so the whole prompt goes with the request.
     pub fn say(&mut self, request: &Request) {
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        // Whoever waits for a tool is told so, and no other tool is begun for that.
-        let without_tools = matches!(request, Request::Filler | Request::Standing | Request::GivenUp);
-        self.request(Some(&instructions), without_tools);
+        // It is to be said: a call of a tool would be made in its stead.
+        self.request(Some(&instructions), true);
     }
 
     /// The same, outside of the conversation.
@@ -282,6 +281,9 @@ impl ModelLink {
             Some("conversation_already_has_active_response") => {
                 let ours = error.event.as_deref() == Some(&last_request(self.requests));
                 Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
+            }
+            _ if error.event.as_deref() == Some(&last_request(self.requests)) => {
+                Event::ModelFault(Fault::RequestFailed)
             }
             _ => Event::ModelFault(Fault::Other),
         }
@@ -412,7 +414,8 @@ impl ModelLink {
         self.heard_whole();
         let response = ResponseId::from(&*done.response);
         let outcome = match done.status {
-            Status::Completed | Status::Incomplete => Outcome::Whole,
+            Status::Completed => Outcome::Whole,
+            Status::Incomplete => Outcome::Incomplete,
             Status::Cancelled => Outcome::Cancelled,
             Status::Failed if done.failure.as_deref().is_some_and(is_final) => Outcome::Refused,
             Status::Failed => Outcome::Failed,

@@ -141,8 +141,21 @@ fn without_functions_a_fallback_is_left_and_none_is_a_note() {
 }
 
 #[test]
+fn an_allowlist_in_front_is_never_taken_away() {
+    let front = "https://switchboard-1234-dev.twil.io/allowlist-function";
+    let guarded = Number { voice_url: Some(front.to_owned()), fallback_url: None, ..right(OURS) };
+    let row = only(guarded.clone(), &urls(false));
+    assert_eq!(row.findings, [Finding::FunctionInFront, Finding::NoFallback]);
+    assert_eq!(row.change.voice_url, None);
+    // Where it is known which Functions are ours, another one's is another address.
+    let row = only(guarded, &urls(true));
+    assert_eq!(row.change.voice_url.as_deref(), Some(VOICE));
+}
+
+#[test]
 fn who_answers_decides_whose_business_a_number_is() {
-    let roster = roster(&[("desk", "[\"+15550100001\", \"+15550100003\"]"), ("rest", "[]")]);
+    let roster =
+        roster(&[("desk", "[\"+15550100001\", \"+15550100003\", \"+12025550123\"]"), ("rest", "[]")]);
     let stranger = Number { voice_url: Some("https://example.com/".to_owned()), ..right("+15550100002") };
     let strays = right("+15550100004");
     let rows = compare(vec![strays, stranger, right(OURS)], &roster, Some(&urls(true)));
@@ -157,9 +170,10 @@ fn who_answers_decides_whose_business_a_number_is() {
     assert_eq!(
         told,
         [
+            ("+12025550123", Some("desk"), vec!["number.not_owned"]),
             ("+15550100001", Some("desk"), vec![]),
             ("+15550100002", None, vec!["number.unanswered"]),
-            ("+15550100003", Some("desk"), vec!["number.not_owned"]),
+            ("+15550100003", Some("desk"), vec!["number.example"]),
             ("+15550100004", None, vec!["number.rings_nobody"]),
         ]
     );

@@ -1,7 +1,7 @@
 //! A number that rings the tunnel for as long as it stands, and rings afterwards what it rang before.
 //!
-//! What it rang before is remembered in the folder for state, where there is one: a process that is killed puts
-//! nothing back, and the next tunnel does it in its place.
+//! What it rang before is remembered on the disk: a process that is killed puts nothing back, and the next tunnel
+//! does it in its place.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, Write};
@@ -15,7 +15,7 @@ use crate::numbers::{Row, shown_url, whole_url};
 use crate::phone::PhoneNumber;
 use crate::tunnel::is_tunnel;
 
-/// Where it is remembered, in the folder for state.
+/// Where it is remembered, in the folder for state or, without one, where the program was started.
 const FILE: &str = "tunnel.json";
 /// How often a question is asked that is not answered.
 const MOST_QUESTIONS: usize = 3;
@@ -25,7 +25,7 @@ pub struct Pointed {
     /// Prints masked. Not known of what a tunnel of before left behind: no number is written to the disk.
     number: Option<PhoneNumber>,
     before: Before,
-    file: Option<PathBuf>,
+    file: PathBuf,
 }
 
 /// What a number was set to, and to what we set it.
@@ -43,7 +43,9 @@ struct Before {
 /// Why a number does not ring the tunnel, or still does.
 #[derive(Debug, thiserror::Error)]
 pub enum PointError {
-    #[error("what the number rings cannot be remembered in STATE_DIR: {0}")]
+    #[error(
+        "what the number rings now cannot be remembered in tunnel.json: {0}; set STATE_DIR to a folder that can be written to"
+    )]
     NotRemembered(io::Error),
     #[error("the number could not be pointed at the tunnel: {}: {}", .0, .0.help())]
     NotPointed(RestError),
@@ -115,7 +117,7 @@ impl Pointed {
         account: &Account,
         owned: &Number,
         public_url: &str,
-        state: Option<&Path>,
+        state: &Path,
     ) -> Result<Self, PointError> {
         let before = Before {
             sid: owned.sid.clone(),
@@ -132,11 +134,9 @@ impl Pointed {
             ..Change::default()
         };
         let before_url = owned.voice_url.as_deref();
-        let file = state.map(|folder| folder.join(FILE));
+        let file = state.join(FILE);
         // Remembered first: whatever ends us from here on, it can be put back.
-        if let Some(file) = &file {
-            remember(file, &before).map_err(PointError::NotRemembered)?;
-        }
+        remember(&file, &before).map_err(PointError::NotRemembered)?;
         let mut pointed = Self { number: Some(owned.number.clone()), before, file };
         if let Err(error) = account.change_number(&owned.sid, &change).await {
             // An answer that was lost may have been a yes.
@@ -158,9 +158,9 @@ impl Pointed {
         let file = state.join(FILE);
         let text = fs::read(&file).ok()?;
         match serde_json::from_slice(&text) {
-            Ok(before) => Some(Self { number: None, before, file: Some(file) }),
+            Ok(before) => Some(Self { number: None, before, file }),
             Err(_) => {
-                tracing::warn!("tunnel.json in STATE_DIR cannot be read: what it says is not put back");
+                tracing::warn!("tunnel.json cannot be read: what it says is not put back");
                 None
             }
         }
@@ -174,10 +174,8 @@ impl Pointed {
         let done = self.try_put_back(account).await;
         match done {
             Ok(()) => {
-                if let Some(file) = &self.file {
-                    // One that stays is looked at by the next tunnel, which finds nothing to do.
-                    let _ = fs::remove_file(file);
-                }
+                // One that stays is looked at by the next tunnel, which finds nothing to do.
+                let _ = fs::remove_file(&self.file);
                 Ok(())
             }
             Err(error) => {

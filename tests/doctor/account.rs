@@ -101,11 +101,11 @@ async fn each_number_is_told_with_what_mends_it() {
             ["which `clinic` answers: it rings what it should", "", ""],
         ),
         (
-            "not owned",
+            "an example's, which nobody owns",
             vec![],
-            "number.not_owned",
-            "error",
-            ["the account does not own it", "not in service", "take it out of `numbers`"],
+            "number.example",
+            "ok",
+            ["which nobody can own", "", "put a number of yours in its place"],
         ),
         (
             "just bought",

@@ -8,6 +8,7 @@ mod failures;
 mod interruptions;
 mod mcp;
 mod messages;
+mod mishaps;
 mod providers;
 mod service;
 mod tls;

@@ -10,7 +10,7 @@ use switchboard::simulate::model::{
 use crate::service::{Does, Service};
 use crate::town::{Town, finished, logged, metrics, speech};
 
-fn quick(replies: Vec<Reply>) -> ModelOptions {
+pub fn quick(replies: Vec<Reply>) -> ModelOptions {
     let script = Script { replies, ..Script::default() };
     ModelOptions {
         think: Duration::from_millis(50),
@@ -20,15 +20,15 @@ fn quick(replies: Vec<Reply>) -> ModelOptions {
     }
 }
 
-const ANSWER: Does = Does::Answer(200, r#"{"task": {"id": "t-77", "note": "Example Dental"}}"#);
+pub const ANSWER: Does = Does::Answer(200, r#"{"task": {"id": "t-77", "note": "Example Dental"}}"#);
 
 /// How many requests came since it was asked last.
-fn requests(service: &mut Service) -> usize {
+pub fn requests(service: &mut Service) -> usize {
     std::iter::from_fn(|| service.try_next()).count()
 }
 
 /// An assistant that may ask the service.
-fn clinic(url: &str, options: &str) -> String {
+pub fn clinic(url: &str, options: &str) -> String {
     format!(
         r#"
 numbers: ["+15550100001"]
@@ -60,7 +60,7 @@ pub fn outputs(session: &SessionLog) -> Vec<String> {
 }
 
 /// How often a response was asked for.
-fn asked(session: &SessionLog) -> usize {
+pub fn asked(session: &SessionLog) -> usize {
     session.of_kind("response.create").count()
 }
 

@@ -98,6 +98,26 @@ fn an_announcement_that_breaks_is_made_again() {
 }
 
 #[test]
+fn an_announcement_that_breaks_is_made_again_though_a_tool_runs() {
+    let text = play(vec![
+        started("r1"),
+        tool("c0", "look_up"),
+        transfer("c1", "reception"),
+        ended("r1", Outcome::Whole),
+        started("r2"),
+        ended("r2", Outcome::Failed),
+        At(ms(100)),
+        started("r3"),
+        audio_in("r3", "b", 500),
+        ended("r3", Outcome::Whole),
+        At(ms(700)),
+        echo(1),
+    ]);
+    assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
+    assert!(text.contains("700ms Park"), "{text}");
+}
+
+#[test]
 fn nobody_is_passed_on_to_whom_nobody_knows() {
     for to in ["the moon", "", "Reception"] {
         let text =
@@ -295,4 +315,28 @@ fn a_tool_that_still_runs_is_not_asked_about_on_the_way_back() {
     whole.extend([started("r2"), ended("r2", Outcome::Whole)]);
     whole.push(On(Event::ToolFinished { id: "c0".into(), output: "Done.".to_owned().into() }));
     assert_eq!(play(whole).matches("AskForResponse").count(), 1);
+}
+
+#[test]
+fn an_announcement_without_a_word_is_asked_for_once_more() {
+    let play_and = |rest: Vec<When>| {
+        let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Whole)];
+        script.extend([started("r2"), tool_in("r2", "c2", "look_up", "{}"), ended("r2", Outcome::Whole)]);
+        let text = play(after(script, rest));
+        (text.matches("AskForResponse").count(), text.matches("Park").count())
+    };
+    assert_eq!(play_and(vec![]), (2, 0));
+    assert_eq!(play_and(vec![started("r3"), ended("r3", Outcome::Whole)]), (2, 1));
+}
+
+#[test]
+fn who_is_back_is_told_to_wait_once_more() {
+    let mut script = vec![started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Whole)];
+    script.extend([At(ms(1_600)), started("r9"), audio_in("r9", "w", 400), ended("r9", Outcome::Whole)]);
+    script.extend([At(ms(2_050)), echo(1), started("r1"), audio("a", 500), transfer("c1", "night desk")]);
+    script.extend([ended("r1", Outcome::Whole), At(ms(2_600)), echo(2), At(ms(5_000)), not_taken()]);
+    script.push(At(ms(5_500)));
+    let text = play(script);
+    assert!(text.contains("2600ms Park") && text.contains("5000ms Say(Filler)"), "{text}");
+    assert_eq!(text.matches("Say(Filler)").count(), 2, "{text}");
 }

@@ -26,11 +26,11 @@ fn plan_with_tools() -> Plan {
     plan
 }
 
-fn play(rest: Vec<When>) -> String {
+pub(super) fn play(rest: Vec<When>) -> String {
     run_with(plan_with_tools(), after(connected(), rest))
 }
 
-fn finished(id: &str) -> When {
+pub(super) fn finished(id: &str) -> When {
     On(Event::ToolFinished { id: id.into(), output: Private::from("It is here.".to_owned()) })
 }
 
@@ -42,7 +42,7 @@ fn hosted_over(item: &str) -> When {
     On(Event::HostedEnded { item: item.into() })
 }
 
-fn count(text: &str, what: &str) -> usize {
+pub(super) fn count(text: &str, what: &str) -> usize {
     text.matches(what).count()
 }
 
@@ -495,4 +495,36 @@ fn who_only_uses_tools_has_to_speak_at_last() {
     };
     let text = play((1..10).flat_map(round).collect());
     assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(Standing)")), (6, 3), "{text}");
+}
+
+#[test]
+fn a_call_id_may_come_again_in_another_response() {
+    let text = play(vec![
+        started("r1"),
+        tool("call_0", "look_up"),
+        ended("r1", Outcome::Whole),
+        finished("call_0"),
+        started("r2"),
+        tool_in("r2", "call_0", "count", "{}"),
+        tool_in("r2", "call_0", "count", "{}"), // told of twice
+        ended("r2", Outcome::Whole),
+        finished("call_0"),
+    ]);
+    assert_eq!((count(&text, "RunTool"), count(&text, "AnswerTool")), (2, 2), "{text}");
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+}
+
+#[test]
+fn a_hosted_tool_that_the_conversation_told_of_first_is_its_responses() {
+    let text = play(vec![
+        started("r1"),
+        On(Event::HostedStarted { item: "h1".into(), response: None }),
+        hosted("h1"),
+        At(ms(300)),
+        hosted_over("h1"),
+        audio("a", 400),
+        ended("r1", Outcome::Whole),
+        At(ms(900)),
+    ]);
+    assert_eq!(count(&text, "AskForResponse"), 0, "it has spoken of it: {text}");
 }

@@ -340,6 +340,7 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         link.answer_approval(&"mcpr_1".into(), false, "Ask first.");
         link.say(&Request::Filler);
         link.say(&Request::CheckCaller);
+        link.ask();
         link.tell(&Line::NotTaken { target: "reception".to_owned(), why: NotTaken::Busy });
         let mut read = async || {
             let frame = tokio::select! {
@@ -362,10 +363,54 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         let instructions = filler["response"]["instructions"].as_str().unwrap();
         assert!(instructions.contains("Be kind.") && instructions.contains("takes a moment"));
         let check = read().await;
-        assert_eq!(check["response"]["tool_choice"], Value::Null, "any other may call tools");
+        assert_eq!(check["response"]["tool_choice"], none, "{dialect:?}");
+        let next = read().await;
+        assert_eq!(next["response"]["tool_choice"], Value::Null, "who goes on may call tools");
         let news = read().await;
         let text = "The call was passed on to reception, but the line was busy. The caller is back with you.";
         assert_eq!(news["item"]["content"][0]["text"], text);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_from_any_other_complaint() {
+    let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
+    link.ask();
+    link.ask();
+    let mut complaint = async |code: &str, of: &str| {
+        let error = json!({"type": "error", "error": {"code": code, "event_id": of}});
+        socket.send(Message::Text(error.to_string().into())).await.unwrap();
+        match timeout(Duration::from_secs(5), link.step()).await.unwrap() {
+            ModelStep::Event(Event::ModelFault(fault)) => fault,
+            step => panic!("{step:?}"),
+        }
+    };
+    assert_eq!(complaint("rate_limit_exceeded", "ask2").await, Fault::RequestFailed);
+    assert_eq!(complaint("rate_limit_exceeded", "ask1").await, Fault::Other, "of an older one");
+    assert_eq!(complaint("response_cancel_not_active", "e7").await, Fault::Other);
+    let busy = "conversation_already_has_active_response";
+    assert_eq!(complaint(busy, "ask2").await, Fault::RequestRefused);
+    assert_eq!(complaint(busy, "ask1").await, Fault::ResponseAlreadyActive);
+}
+
+#[tokio::test]
+async fn how_a_response_ended_reaches_the_call() {
+    let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
+    for (status, expected) in [
+        ("completed", Outcome::Whole),
+        ("incomplete", Outcome::Incomplete),
+        ("cancelled", Outcome::Cancelled),
+        ("failed", Outcome::Failed),
+    ] {
+        let done = json!({"type": "response.done", "response": {"id": "r1", "status": status, "output": []}});
+        socket.send(Message::Text(done.to_string().into())).await.unwrap();
+        let outcome = loop {
+            let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+            if let ModelStep::Event(Event::ResponseEnded { outcome, .. }) = step {
+                break outcome;
+            }
+        };
+        assert_eq!(outcome, expected, "{status}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! types: a mistake in those must show here. It understands no speech: it hears energy, counts turns and follows
 //! its script.
 
+mod calls;
 mod config;
 mod connection;
 mod conversation;

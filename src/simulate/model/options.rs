@@ -46,6 +46,8 @@ pub struct ModelOptions {
     pub interrupts: bool,
     /// From the end of the caller's speech, or a request, to the first delta.
     pub think: Duration,
+    /// From the beginning of a function call to its last word. Who speaks meanwhile cuts it off.
+    pub call_takes: Duration,
     /// Seconds of audio made in one second of wall time.
     pub burst: f64,
     /// What the spoken audio is made of.
@@ -97,6 +99,7 @@ impl Default for ModelOptions {
             interrupts: true,
             models: MODELS.iter().map(|&model| model.to_owned()).collect(),
             think: Duration::from_millis(500),
+            call_takes: Duration::ZERO,
             burst: 5.0,
             speech: Speech::default(),
             script: Script::default(),
@@ -191,7 +194,10 @@ pub enum Fault {
     RefuseUpdates,
     /// The n-th response of the session, from 1, fails with this code before it says anything.
     ResponseFailed { nth: usize, code: &'static str },
-    /// The n-th response ends half-way for this reason: `max_output_tokens` or `content_filter`.
+    /// The client's n-th request for a response, from 1, is refused with this code.
+    RefuseResponse { nth: usize, code: &'static str },
+    /// The n-th response ends half-way for this reason, in its words or in its call: `max_output_tokens` or
+    /// `content_filter`.
     ResponseIncomplete { nth: usize, reason: &'static str },
     /// The n-th response stops making audio for ever once it has sent this much.
     Stall { nth: usize, after: Duration },

@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::Message;
 use super::config::Format;
 use super::conversation::{self, Spoken};
 use super::hosted::{self, Place, Shown};
-use super::log::{CallLog, Happened, ResponseLog, SpokenItem};
+use super::log::{Happened, ResponseLog, SpokenItem};
 use super::options::{Fault, When};
-use super::parts::{Kind, Part, Planned, assistant_message, call_item};
+use super::parts::{Kind, Part, Planned, assistant_message};
 use super::session::{Due, Session};
 use super::speech::{self, Speech};
 use super::{dialect, refusal::Refusal};
@@ -93,6 +93,15 @@ impl Session {
     /// `response.create`, from the client.
     pub fn create_response(&mut self, options: Value) -> Result<(), Refusal> {
         self.config.check_response(&options, self.has_audio)?;
+        self.request_count += 1;
+        let nth = self.request_count;
+        let refused = self.faults.iter().find_map(|fault| match fault {
+            Fault::RefuseResponse { nth: n, code } if *n == nth => Some(*code),
+            _ => None,
+        });
+        if let Some(code) = refused {
+            return Err(Refusal::new(code, "The simulated model was told to refuse.", None));
+        }
         for (i, item) in options["input"].as_array().into_iter().flatten().enumerate() {
             let path = format!("response.input[{i}]");
             match item["type"].as_str() {
@@ -235,7 +244,17 @@ impl Session {
                     return self.speak(response);
                 }
             }
-            Kind::Text(_) | Kind::Call { .. } | Kind::Request { .. } => self.open_part(response),
+            Kind::Text(_) | Kind::Request { .. } => self.open_part(response),
+            Kind::Call { .. } => {
+                let (is_open, takes) = (part.opened, self.options().call_takes);
+                self.open_part(response);
+                if !is_open && !takes.is_zero() {
+                    return Next::In(takes);
+                }
+                if let Some(next) = self.cut_short(response, 1, 1) {
+                    return next;
+                }
+            }
             Kind::Hosted { .. } if part.opened => return Next::Waits,
             Kind::Hosted { call, .. } => {
                 let takes = call.takes;
@@ -477,31 +496,10 @@ impl Session {
                 response.text_chars += text.len();
                 assistant_message(&part.item, status, json!([{"type": "output_text", "text": text}]))
             }
-            Kind::Call { name, arguments, call_id } => {
-                let mut middle = arguments.len() / 2;
-                while !arguments.is_char_boundary(middle) {
-                    middle += 1;
-                }
-                for delta in [&arguments[..middle], &arguments[middle..]] {
-                    let obfuscation = self.obfuscation();
-                    self.emit(json!({"type": "response.function_call_arguments.delta", "response_id": id,
-                        "item_id": part.item, "output_index": index, "call_id": call_id, "delta": delta,
-                        "obfuscation": obfuscation}));
-                }
-                self.emit(json!({"type": "response.function_call_arguments.done", "response_id": id,
-                    "item_id": part.item, "output_index": index, "call_id": call_id, "name": name,
-                    "arguments": arguments}));
-                response.text_chars += arguments.len();
-                let entry = CallLog {
-                    id: call_id.clone(),
-                    name: name.clone(),
-                    arguments: arguments.clone(),
-                    response: id.clone(),
-                    asked: self.now,
-                    answered: None,
-                };
-                self.note(|log| log.calls.push(entry));
-                call_item(&part.item, status, name, arguments, call_id)
+            Kind::Call { .. } => {
+                let item = self.write_call(id, index, part, status);
+                response.text_chars += item["arguments"].as_str().map_or(0, str::len);
+                item
             }
             Kind::Hosted { call, approval } => {
                 // It is at work; its end will say the rest.
@@ -570,7 +568,7 @@ impl Session {
         conversation::usage((text, audio), (out_text, out_audio), known)
     }
 
-    fn obfuscation(&mut self) -> String {
+    pub fn obfuscation(&mut self) -> String {
         let length = self.rng.random_range(0..16);
         self.letters(length)
     }

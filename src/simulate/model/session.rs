@@ -71,6 +71,8 @@ pub(super) struct Session {
     pub conversation_id: String,
     pub responses: Vec<Response>,
     pub response_count: usize,
+    /// How often the client asked for one.
+    pub request_count: usize,
     /// How many turns the caller has taken.
     pub turns: usize,
     /// The id of the turn that is being spoken.
@@ -126,6 +128,7 @@ impl Session {
             conversation_id,
             responses: Vec::new(),
             response_count: 0,
+            request_count: 0,
             turns: 0,
             user_item: None,
             has_audio: false,

@@ -458,3 +458,40 @@ async fn approval_is_a_matter_of_the_tool() {
         server.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_call_can_be_cut_off_by_its_host_or_by_the_caller() {
+    let reply = || Reply::call("pay", r#"{"sum":1}"#);
+    let incomplete = Fault::ResponseIncomplete { nth: 1, reason: "max_output_tokens" };
+    let cut_by_host = ModelOptions { faults: vec![incomplete], ..options(vec![reply()]) };
+    let slow = ModelOptions { call_takes: LIMIT, ..options(vec![reply()]) };
+    for (options, status) in [(cut_by_host, "incomplete"), (slow, "cancelled")] {
+        let server = ModelServer::start(options).await.unwrap();
+        let mut client = Client::ready(&server, json!({"tools": [function("pay")]})).await;
+        client.append(&turn()).await;
+        if status == "cancelled" {
+            let added = client.wait("response.output_item.added").await;
+            assert_eq!(added["item"]["status"], "in_progress");
+            client.append(&turn()).await;
+        }
+        let done = client.wait("response.done").await["response"].take();
+        let call = &done["output"][0];
+        assert_eq!((&done["status"], &call["status"]), (&json!(status), &json!("incomplete")));
+        assert_eq!(call["arguments"], r#"{"su"#);
+        assert!(server.sessions()[0].calls.is_empty(), "nobody waits for its result");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_response_can_be_refused() {
+    let faults = vec![Fault::RefuseResponse { nth: 2, code: "rate_limit_exceeded" }];
+    let server = ModelServer::start(ModelOptions { faults, ..options(vec![]) }).await.unwrap();
+    let mut client = Client::ready(&server, json!({})).await;
+    client.respond(json!({})).await;
+    let error = client.error(json!({"type": "response.create", "event_id": "ask2"})).await;
+    assert_eq!((&error["code"], &error["event_id"]), (&json!("rate_limit_exceeded"), &json!("ask2")));
+    client.respond(json!({})).await;
+    assert_eq!(server.sessions()[0].responses.len(), 2);
+    server.stop().await;
+}

@@ -1,0 +1,168 @@
+//! What is refused, cut off or left unsaid, and what the call makes of it.
+
+use super::tools::{count, finished, play};
+use super::*;
+use crate::assistant::plan::TAKE_MESSAGE;
+
+#[test]
+fn a_goodbye_without_a_word_is_asked_for_once_more() {
+    let script = || {
+        let bye = vec![started("r1"), tool("c1", END_CALL), ended("r1", Outcome::Whole)];
+        let again = vec![started("r2"), tool_in("r2", "c2", END_CALL, "{}"), ended("r2", Outcome::Whole)];
+        after(after(connected_and_greeted(), bye), again)
+    };
+    let text = run(script());
+    assert_eq!((text.matches("Say(Goodbye").count(), text.matches("End(").count()), (2, 0), "{text}");
+    let text = run(after(script(), vec![started("r3"), ended("r3", Outcome::Whole)]));
+    assert_eq!(text.matches("Say(Goodbye").count(), 2, "{text}");
+    assert!(text.ends_with("30ms End(AssistantEnded)\n"), "{text}");
+}
+
+#[test]
+fn a_request_that_is_refused_is_made_once_more_after_a_pause() {
+    let refused = || On(Event::ModelFault(Fault::RequestFailed));
+    let asked = || after(connected(), vec![On(Event::Digit('1')), On(Event::Digit('#')), refused()]);
+    let text = run(after(asked(), vec![At(ms(1_000))]));
+    assert_eq!(text.matches("AskForResponse").count(), 1, "{text}");
+    let text =
+        run(after(asked(), vec![At(ms(1_100)), started("r1"), ended("r1", Outcome::Whole), At(ms(9_000))]));
+    assert!(text.contains("1030ms AskForResponse") && !text.contains("End("), "{text}");
+    let text = run(after(asked(), vec![At(ms(1_100)), refused(), At(ms(1_200))]));
+    assert!(text.ends_with("1100ms End(ModelRefused)\n"), "{text}");
+    let text = run(after(connected(), vec![On(Event::Draining), refused(), At(ms(1_100))]));
+    assert!(text.ends_with("1030ms Say(Goodbye(HouseDraining))\n"), "{text}");
+    // The model was to answer by itself, and was asked because it did not.
+    let slow = vec![speaks(), On(Event::SpeechStopped), At(ms(3_100)), refused(), At(ms(4_200))];
+    let text = run(after(connected(), slow));
+    assert!(text.ends_with("4100ms AskForResponse\n"), "{text}");
+    // What was refused is not waited for any more: the caller has spoken since, and is answered.
+    let text = run(after(
+        asked(),
+        vec![speaks(), On(Event::SpeechStopped), refused(), started("r1"), At(ms(2_000))],
+    ));
+    assert!(!text.contains("End("), "{text}");
+}
+
+#[test]
+fn a_refused_word_about_waiting_is_not_made_up_for() {
+    let mut plan = plan();
+    let errand = Work::Errand(Arc::new(crate::assistant::plan::Errand::SendSms));
+    plan.tools.push(tool_of("look_up", Rule::default(), errand));
+    let script = vec![
+        started("r1"),
+        tool("c1", "look_up"),
+        ended("r1", Outcome::Whole),
+        At(ms(2_000)),
+        On(Event::ModelFault(Fault::RequestFailed)),
+        At(ms(9_000)),
+    ];
+    let text = run_with(plan, after(connected(), script));
+    assert_eq!((text.matches("Say(Filler)").count(), text.matches("End(").count()), (1, 0), "{text}");
+}
+
+#[test]
+fn a_long_last_sentence_is_heard_to_its_end() {
+    let long = |heard: bool| {
+        let script =
+            vec![started("r1"), audio("a", 15_000), tool("c1", END_CALL), ended("r1", Outcome::Whole)];
+        let mut script = after(connected_and_greeted(), script);
+        for second in [8, 14] {
+            script
+                .extend([At(Duration::from_secs(second)), On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF])))]);
+        }
+        if heard {
+            script.extend([At(ms(15_060)), echo(1)]);
+        }
+        script.push(At(ms(28_000)));
+        run(script)
+    };
+    assert!(long(true).ends_with("15060ms End(AssistantEnded)\n"), "{}", long(true));
+    // A phone that does not say so is not waited for any longer than its audio plays.
+    assert!(long(false).ends_with("17030ms End(AssistantEnded)\n"), "{}", long(false));
+}
+
+#[test]
+fn a_response_that_is_cut_off_before_its_first_word_is_tried_once_more() {
+    let cut = |id: &str, what: Vec<When>| {
+        let mut script = vec![started(id)];
+        script.extend(what);
+        script.push(ended(id, Outcome::Incomplete));
+        script
+    };
+    let text = play(cut("r1", vec![]));
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "model.failed_response")), (1, 1), "{text}");
+    let text = play(after(cut("r1", vec![]), cut("r2", vec![])));
+    assert!(text.ends_with("End(ModelRefused)\n"), "{text}");
+    let text = play(cut("r1", vec![audio("a", 400)]));
+    assert_eq!(count(&text, "AskForResponse"), 0, "it spoke: {text}");
+    let text = play(after(cut("r1", vec![tool("c1", "look_up")]), vec![At(ms(900)), finished("c1")]));
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "model.failed_response")), (1, 0), "{text}");
+}
+
+#[test]
+fn a_message_that_is_asked_for_after_the_end_is_delivered_first() {
+    let text = play(vec![
+        speaks(),
+        On(Event::SpeechStopped),
+        started("r1"),
+        audio("a", 400),
+        tool("c1", END_CALL),
+        tool("c2", TAKE_MESSAGE),
+        ended("r1", Outcome::Whole),
+        At(ms(900)),
+        echo(1),
+        At(ms(1_400)),
+        finished("c2"),
+        At(ms(1_500)),
+    ]);
+    assert_eq!((count(&text, "still being delivered"), count(&text, "End(")), (1, 0), "{text}");
+    assert!(text.contains("1400ms AskForResponse"), "the caller learns what became of it: {text}");
+}
+
+#[test]
+fn how_things_stand_is_told_when_the_caller_has_spoken() {
+    let round = |n: usize| {
+        let (id, call) = (format!("r{n}"), format!("c{n}"));
+        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Whole)]
+    };
+    let mut script: Vec<When> = (1..7).flat_map(round).collect();
+    script.extend([started("r7"), tool_in("r7", "c7", "nothing_like_it", "{}"), speaks()]);
+    script.push(ended("r7", Outcome::Cancelled));
+    let text = play(script);
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(Standing)")), (6, 0), "{text}");
+}
+
+#[test]
+fn nobody_talks_to_who_speaks_already() {
+    let answered = |rest: Vec<When>| {
+        let script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Whole), At(ms(200))];
+        play(after(script, after(vec![finished("c1")], rest)))
+    };
+    let begins = vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled)];
+    let text = answered(begins);
+    assert!(text.contains(r#"CancelResponse(ResponseId("r2"))"#), "{text}");
+    assert_eq!(count(&text, "PlayToCaller"), 0, "{text}");
+    // Its end is told late, and the model does not answer: it is asked all the same.
+    let late = vec![
+        speaks(),
+        started("r2"),
+        At(ms(400)),
+        On(Event::SpeechStopped),
+        ended("r2", Outcome::Cancelled),
+        At(ms(3_500)),
+    ];
+    let text = answered(late);
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+    // The model's own answer to them is no such thing.
+    let text =
+        answered(vec![speaks(), On(Event::SpeechStopped), speaks(), started("r2"), audio_in("r2", "b", 400)]);
+    assert_eq!((count(&text, "CancelResponse"), count(&text, "PlayToCaller")), (0, 1), "{text}");
+}
+
+#[test]
+fn what_was_asked_for_is_waited_for_though_the_house_ends_the_call() {
+    let asked =
+        vec![On(Event::Digit('1')), On(Event::Digit('#')), On(Event::Draining), speaks(), At(ms(500))];
+    let text = run(after(connected(), asked));
+    assert!(text.contains("AskForResponse") && !text.contains("Say("), "one at a time: {text}");
+}
