@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Client, Done};
 use crate::assistant::plan::Mailbox;
+use crate::link;
 use crate::observe::metrics;
 use crate::secret::Secret;
 
@@ -126,15 +127,7 @@ impl Post {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig, state: Option<&Path>) -> Result<Self, reqwest::Error> {
-        let http = HttpClient::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-            // A redirect is a failure: what is posted is for one address.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(PATIENCE)
-            .no_proxy()
-            .build()?;
+        let http = link::http_client(tls, CONNECT).timeout(PATIENCE).build()?;
         Ok(Self(Arc::new(Office {
             http,
             folder: state.map(|state| state.join("messages")),

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::lines::{LONGEST, TOO_LONG, instead};
 use super::trouble::{Trouble, of_strangers};
+use crate::link;
 use crate::secret::Secret;
 
 /// How long a connection may take to be made, TLS included.
@@ -52,14 +53,10 @@ pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
             false => attempt.stop(),
         }
     });
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+    link::http_client(tls, CONNECT)
         .redirect(policy)
-        .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(Duration::from_secs(30))
-        .no_proxy()
         .build()
 }
 
