@@ -43,7 +43,7 @@ const LAST_REPORTS: Duration = Duration::from_secs(1);
 /// Calls that ended so long ago, the closing of their stream included, are asked after no more.
 const LATELY: Duration = Duration::from_secs(5);
 /// What outlives its call has at least so long, once the last call is over.
-const LAST_ERRANDS: Duration = Duration::from_secs(5);
+const LAST_ERRANDS: Duration = Duration::from_secs(10);
 /// How long the MCP servers may take to end.
 const LAST_TOOLS: Duration = Duration::from_secs(10);
 /// How long connections that are still answered may take to end.
@@ -135,6 +135,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
         on_fly: settings.on_fly,
+        fly_url: settings.fly_url.clone().filter(|_| settings.on_fly),
         peers,
         metrics: handle,
         metrics_token: settings.metrics_token.clone(),
@@ -177,6 +178,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     shutdown.await;
     // No call begins any more that an edit could reach.
     watching.cancel();
+    tools.wake_messages();
     let closed = Instant::now();
     let had_calls = drain(&house, settings.drain).await;
     let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_ERRANDS);

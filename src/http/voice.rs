@@ -146,10 +146,10 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
                     "The call's machine does not know it"
                 );
             }
-            // Twilio waits longer than we may, and so does the proxy.
+            // It has the call, so nobody else knows better; and the caller hears nothing all the while.
             Err(NoAnswer::Late) => {
-                tracing::warn!(machine, "The call's machine is slow to answer");
-                return detour(replay::to(machine));
+                tracing::warn!(machine, "The call's machine does not answer in time");
+                return None;
             }
             Err(error) => tracing::warn!(machine, %error, "The call's machine does not answer"),
         }

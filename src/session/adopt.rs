@@ -71,8 +71,11 @@ impl House {
     /// Opens the call. What it gives back takes the stream.
     ///
     /// # Errors
-    /// [`Refused::Used`]: another stream was quicker.
+    /// [`Refused::Used`]: another stream was quicker. [`Refused::Draining`]: the house closed meanwhile.
     pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<WebSocket>, Refused> {
+        if self.is_draining() {
+            return Err(Refused::Draining);
+        }
         let Adoption { ticket, text, plan, place } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);
         let (handle, commands, decision) = handle(call.clone(), plan.clone(), false);

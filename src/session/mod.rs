@@ -42,8 +42,8 @@ use admission::{Admission, Place};
 pub use adopt::Adoption;
 use errands::Errands;
 use perform::Session;
-pub use registry::{Command, Decision, Refused};
-use registry::{Handle, Nonce, Question, Registry, TICKET_LIFE, Way};
+pub use registry::{Command, Decision, Refused, TICKET_LIFE};
+use registry::{Handle, Nonce, Question, Registry, Way};
 
 /// How long a live session may take to decide when its stream is gone.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);

@@ -238,15 +238,7 @@ impl Registry {
     /// # Errors
     /// [`Refused`]; nothing is used up by it.
     pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
-        let mut calls = self.lock();
-        let entry = calls.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
-        if entry.lapses <= now() {
-            return Err(Refused::Old);
-        }
-        if entry.handle.decision.borrow().is_some() {
-            return Err(Refused::Used);
-        }
-        entry.door.take().ok_or(Refused::Used)
+        self.lock().admit(nonce).map(|(_, door)| door)
     }
 
     /// Enters the ticket of another machine, whose stream is here: once.
@@ -271,11 +263,10 @@ impl Registry {
     /// # Errors
     /// As [`Self::admit`].
     pub fn give_up(&self, nonce: &Nonce) -> Result<(), Refused> {
-        let door = self.admit(nonce)?;
-        if let Some(entry) = self.lock().tickets.get_mut(nonce) {
-            entry.given_up = true;
-            let _ = entry.handle.commands.try_send(Command::GivenUp(door));
-        }
+        let mut calls = self.lock();
+        let (entry, door) = calls.admit(nonce)?;
+        entry.given_up = true;
+        let _ = entry.handle.commands.try_send(Command::GivenUp(door));
         Ok(())
     }
 
@@ -368,6 +359,18 @@ impl Entry {
 }
 
 impl Calls {
+    fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<WebSocket>), Refused> {
+        let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
+        if entry.lapses <= now() {
+            return Err(Refused::Old);
+        }
+        if entry.handle.decision.borrow().is_some() {
+            return Err(Refused::Used);
+        }
+        let door = entry.door.take().ok_or(Refused::Used)?;
+        Ok((entry, door))
+    }
+
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
         let entry = self.tickets.get(self.newest.get(call)?)?;
         let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();

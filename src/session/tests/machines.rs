@@ -119,8 +119,10 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
     drop(places);
     assert_eq!(other.calls(), 0, "nothing was used up");
+    let late = other.may_adopt(&ticket).unwrap();
     other.close_door();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
+    assert_eq!(other.adopt(late).err(), Some(Refused::Draining), "it closed meanwhile");
 }
 
 #[tokio::test]
