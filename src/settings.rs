@@ -232,6 +232,7 @@ impl Settings {
             warnings: Vec::new(),
         };
         reader.warn_of_http();
+        reader.warn_of_ipv4(settings.host, on_fly);
         reader.warn_of_idle_token();
         let (warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
@@ -584,6 +585,15 @@ impl Reader {
                  streams to wss:// only",
             );
             self.problems.push(problem.help("use https:// for real calls").into_warning());
+        }
+    }
+
+    fn warn_of_ipv4(&mut self, host: IpAddr, on_fly: bool) {
+        if on_fly && host.is_ipv4() {
+            let message = "HOST is an IPv4 address, and Fly's private network is IPv6: no other machine reaches this \
+                           one, so calls whose webhooks come to another end with an apology";
+            let problem = self.about("HOST", "setting.ipv4", message);
+            self.problems.push(problem.help("unset HOST, or set it to `::`").into_warning());
         }
     }
 

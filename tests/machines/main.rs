@@ -437,7 +437,7 @@ async fn rolling_switch(switch: Switch) {
     for phone in staying {
         rings.spawn(finished_long(phone));
     }
-    let longest = Duration::from_secs(switch.drain + 12);
+    let longest = Duration::from_secs(switch.drain + 13);
     let code = old.ended((longest + Duration::from_secs(5)).saturating_sub(closed.elapsed())).await;
     let took = closed.elapsed();
     assert_eq!(code, Some(0), "{}", old.log());
