@@ -9,7 +9,7 @@ use super::turn::Ask;
 use crate::id::ToolCallId;
 
 /// The most time a goodbye has to be heard.
-const GOODBYE: Duration = Duration::from_secs(10);
+pub(super) const GOODBYE: Duration = Duration::from_secs(10);
 /// A goodbye waits for this much audio to play out before it; more is cut.
 const POLITE_WAIT: Duration = Duration::from_secs(4);
 
