@@ -118,7 +118,11 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
-    let peers = settings.peer_url.clone().map(|form| Peers::new(form, &tls)).transpose();
+    let peers = settings
+        .peer_url
+        .clone()
+        .map(|form| Peers::new(form, settings.machine.as_deref().unwrap_or_default(), &tls))
+        .transpose();
     let peers = peers.context("TLS cannot be set up")?;
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::guard::{refused, stream_is_signed};
 use super::{Door, replay};
-use crate::link::peer::{Asked, FORWARDED};
+use crate::link::peer::{Asked, FORWARDED, machine_name};
 use crate::observe::metrics;
 use crate::session::{Refused, TICKET_LIFE};
 use crate::wire::twilio::media_stream::MAX_MESSAGE;
@@ -44,8 +44,8 @@ pub async fn media_stream(
         Err(refusal) => return refused(refusal),
     };
     let Ok(upgrade) = upgrade else {
-        if signed && headers.contains_key(FORWARDED) {
-            return give_up(&door, &ticket);
+        if let Some(asker) = headers.get(FORWARDED).filter(|_| signed) {
+            return give_up(&door, &ticket, machine_name(asker));
         }
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
@@ -119,8 +119,8 @@ async fn ask_again(door: Door, machine: String, asked: Asked) {
 }
 
 /// Another machine serves the stream that this one waits for: it came there, and the way here is closed.
-fn give_up(door: &Door, ticket: &str) -> Response {
-    match door.house().give_up(ticket) {
+fn give_up(door: &Door, ticket: &str, taker: Option<String>) -> Response {
+    match door.house().give_up(ticket, taker) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => {
             metrics::refused("ticket", why.code());

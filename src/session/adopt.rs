@@ -30,13 +30,13 @@ impl House {
         self.keys.open(ticket).ok().and_then(|ticket| self.another(&ticket))
     }
 
-    /// Another machine serves this ticket's stream, and asks that it be used up here.
+    /// Another machine, `taker` where it has a name, serves this ticket's stream, and asks that it be used up here.
     ///
     /// # Errors
     /// [`Refused`]: it is used or old, or was never here.
-    pub fn give_up(&self, ticket: &str) -> Result<(), Refused> {
+    pub fn give_up(&self, ticket: &str, taker: Option<String>) -> Result<(), Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
-        self.registry.give_up(&ticket.nonce)
+        self.registry.give_up(&ticket.nonce, taker)
     }
 
     /// Whether the stream of a foreign ticket could be served here. The ticket is sealed, so its age is true; that it

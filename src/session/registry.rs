@@ -133,6 +133,8 @@ struct Entry {
     over: bool,
     /// Another machine has it.
     given_up: bool,
+    /// Which one.
+    taker: Option<String>,
 }
 
 /// A ticket is asked after twice where a `<Dial>` follows its stream.
@@ -262,12 +264,18 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn give_up(&self, nonce: &Nonce) -> Result<(), Refused> {
+    pub fn give_up(&self, nonce: &Nonce, taker: Option<String>) -> Result<(), Refused> {
         let mut calls = self.lock();
         let (entry, door) = calls.admit(nonce)?;
         entry.given_up = true;
+        entry.taker = taker;
         let _ = entry.handle.commands.try_send(Command::GivenUp(door));
         Ok(())
+    }
+
+    /// The machine that this ticket was given up for.
+    pub fn taker(&self, nonce: &Nonce) -> Option<String> {
+        self.lock().tickets.get(nonce)?.taker.clone()
     }
 
     /// Whether this ticket was here, with its session or without.
@@ -346,7 +354,7 @@ impl Registry {
 impl Entry {
     fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
         let answers = Answers::default();
-        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false }
+        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false, taker: None }
     }
 
     /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.

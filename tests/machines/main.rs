@@ -250,6 +250,18 @@ async fn a_machine_that_the_proxy_does_not_reach_gives_its_ticket_up() {
     assert_eq!(app.proxy.seen().peers, [(path.clone(), 204)]);
     assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 403, "it is used up");
     until(|| first.told("Another machine took the call over") == 1).await;
+    // What follows comes to a third one, or to the first: the second is asked, which has the call.
+    let third = app.machine("0000000000000c", &[]).await;
+    let path = format!("/after-stream/{ticket}");
+    let (_, answer) = post(&app, &third.address, &path, "CA1", "").await;
+    assert!(
+        answer.contains("<Stream "),
+        "its stream broke off: the one that adopted it tries once more: {answer}"
+    );
+    let (_, again) = post(&app, &first.address, &path, "CA1", "").await;
+    assert_eq!(stream_of(&again), stream_of(&answer), "the same question gets the same answer");
+    let asked: Vec<_> = app.proxy.seen().peers.into_iter().skip(1).map(|(_, status)| status).collect();
+    assert_eq!(asked, [404, 200, 200]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,7 +558,12 @@ async fn until(so: impl Fn() -> bool) {
 async fn ring(app: &App, machine: &Machine, call: &str) -> String {
     let (status, answer) = post(app, &machine.address, "/incoming-call", call, "").await;
     assert_eq!(status, 200, "{answer}");
-    answer.split("/media-stream/").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    stream_of(&answer).expect("a stream is to be opened").to_owned()
+}
+
+/// The ticket of the stream that an answer opens.
+fn stream_of(answer: &str) -> Option<&str> {
+    answer.split("/media-stream/").nth(1)?.split('"').next()
 }
 
 /// A webhook about a call, signed as Twilio signs it.
