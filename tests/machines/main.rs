@@ -40,9 +40,14 @@ struct App {
 }
 
 impl App {
+    /// Whatever the caller does, the assistant says goodbye and ends the call.
     async fn new() -> Self {
-        // Whatever the caller does, the assistant says goodbye and ends the call.
-        let script = Script { rest: Reply::say("Bye.").and_call("end_call", "{}"), ..Script::default() };
+        Self::with(ASSISTANT, Vec::new()).await
+    }
+
+    /// The model answers the caller's first turns so.
+    async fn with(assistant: &str, replies: Vec<Reply>) -> Self {
+        let script = Script { replies, rest: Reply::say("Bye.").and_call("end_call", "{}") };
         let options = ModelOptions {
             think: Duration::from_millis(30),
             speech: Speech::Tagged,
@@ -52,7 +57,7 @@ impl App {
         let model = ModelServer::start(options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("assistants")).unwrap();
-        std::fs::write(folder.path().join("assistants/clinic.yaml"), ASSISTANT).unwrap();
+        std::fs::write(folder.path().join("assistants/clinic.yaml"), assistant).unwrap();
         Self { model, proxy: Proxy::start().await, folder }
     }
 
@@ -262,6 +267,28 @@ async fn a_machine_that_the_proxy_does_not_reach_gives_its_ticket_up() {
     assert_eq!(stream_of(&again), stream_of(&answer), "the same question gets the same answer");
     let asked: Vec<_> = app.proxy.seen().peers.into_iter().skip(1).map(|(_, status)| status).collect();
     assert_eq!(asked, [404, 200, 200]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_call_whose_phone_comes_back_elsewhere_is_not_lost() {
+    // Pressing the keys takes longer than the rest of this.
+    let press = Reply::say("One moment.").and_call("send_digits", r#"{"digits":"1wwwwwwwwwwwwwwwwwwwwwww"}"#);
+    let assistant = ASSISTANT.replace("end_call: true", "end_call: true, send_digits: true");
+    let app = App::with(&assistant, vec![press]).await;
+    let first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    app.proxy.rule("/", FIRST);
+    let options = app.short_call();
+    let call = options.call_sid.clone();
+    let _phone = Phone::dial(options);
+    until(|| first.told("Call parked") == 1).await;
+    let (ticket, _) = app.proxy.seen().streams[0].clone();
+    let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), &call, "").await;
+    let path = format!("/media-stream/{}", stream_of(&answer).expect("it comes back"));
+    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
+    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
+    until(|| first.told("Another machine took the call over") + first.told(r#""reason":""#) > 0).await;
+    assert_eq!(first.told(r#""reason":""#), 0, "its end is told where it goes on: {}", first.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
