@@ -215,7 +215,10 @@ impl Session {
         if reason == EndReason::AssistantTransferred {
             tracing::info!("Call transferred");
         }
-        let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
+        // A phone that was away heard no goodbye; it may yet come back.
+        let unheard = reason == EndReason::HouseDraining && phone.line().is_none();
+        let broke = reason.is_failure() || unheard;
+        let decision = if broke { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
         if let Some(line) = phone.let_go() {
             line.close().await;

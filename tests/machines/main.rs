@@ -269,22 +269,47 @@ async fn a_machine_that_the_proxy_does_not_reach_gives_its_ticket_up() {
     assert_eq!(asked, [404, 200, 200]);
 }
 
+/// The assistant presses keys, which takes longer than anything here, and goes on.
+async fn presses_keys() -> App {
+    let digits = format!(r#"{{"digits":"1{}"}}"#, "w".repeat(31));
+    let press = Reply::say("One moment.").and_call("send_digits", digits);
+    let assistant = ASSISTANT.replace("end_call: true", "end_call: true, send_digits: true");
+    App::with(&assistant, vec![press]).await
+}
+
+/// Waits until the app's first call is parked at this machine; the ticket by which its phone comes back.
+async fn way_back(app: &App, machine: &Machine, call: &str) -> String {
+    until(|| machine.told("Call parked") == 1).await;
+    let (ticket, _) = app.proxy.seen().streams[0].clone();
+    let (_, answer) = post(app, &machine.address, &format!("/after-stream/{ticket}"), call, "").await;
+    stream_of(&answer).expect("it comes back").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apology() {
+    let app = presses_keys().await;
+    let machine = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
+    let options = app.short_call();
+    let call = options.call_sid.clone();
+    let _phone = Phone::dial(options);
+    let ticket = way_back(&app, &machine, &call).await;
+    machine.signal("-TERM").await;
+    until(|| machine.told(r#""reason":"house.draining""#) == 1).await;
+    let path = format!("/after-stream/{ticket}");
+    let (_, answer) = post(&app, &machine.address, &path, &call, "").await;
+    assert!(answer.contains("Sorry, something broke."), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_call_whose_phone_comes_back_elsewhere_is_not_lost() {
-    // Pressing the keys takes longer than the rest of this.
-    let press = Reply::say("One moment.").and_call("send_digits", r#"{"digits":"1wwwwwwwwwwwwwwwwwwwwwww"}"#);
-    let assistant = ASSISTANT.replace("end_call: true", "end_call: true, send_digits: true");
-    let app = App::with(&assistant, vec![press]).await;
+    let app = presses_keys().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     app.proxy.rule("/", FIRST);
     let options = app.short_call();
     let call = options.call_sid.clone();
     let _phone = Phone::dial(options);
-    until(|| first.told("Call parked") == 1).await;
-    let (ticket, _) = app.proxy.seen().streams[0].clone();
-    let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), &call, "").await;
-    let path = format!("/media-stream/{}", stream_of(&answer).expect("it comes back"));
+    let path = format!("/media-stream/{}", way_back(&app, &first, &call).await);
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
     until(|| first.told("Another machine took the call over") + first.told(r#""reason":""#) > 0).await;
