@@ -44,11 +44,13 @@ const LAST_REPORTS: Duration = Duration::from_secs(1);
 /// Calls that ended so long ago, the closing of their stream included, are asked after no more.
 const LATELY: Duration = Duration::from_secs(5);
 /// What outlives its call has at least so long, once the last call is over.
-const LAST_ERRANDS: Duration = Duration::from_secs(5);
+const LAST_ERRANDS: Duration = Duration::from_secs(10);
 /// How long the MCP servers may take to end.
 const LAST_TOOLS: Duration = Duration::from_secs(10);
 /// How long connections that are still answered may take to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long work that cannot be stopped, such as the look-up of a name, may hold the process's end up.
+pub const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long the MCP servers have to be listed where tools come first. Programs may have to be downloaded.
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
 /// Connections besides those of calls: webhooks, health checks, strangers.
@@ -117,7 +119,11 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let tools = Tools::with(&tls, account, settings.state_dir.as_deref()).context("TLS cannot be set up")?;
     let tools = Arc::new(tools);
     let roster = keeper.roster();
-    let peers = settings.peer_url.clone().map(|form| Peers::new(form, &tls)).transpose();
+    let peers = settings
+        .peer_url
+        .clone()
+        .map(|form| Peers::new(form, settings.machine.as_deref().unwrap_or_default(), &tls))
+        .transpose();
     let peers = peers.context("TLS cannot be set up")?;
     let house = Arc::new(House::new(HouseParts {
         roster: keeper.roster(),
@@ -136,6 +142,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
         on_fly: settings.on_fly,
+        fly_url: settings.fly_url.clone().filter(|_| settings.on_fly),
         peers,
         metrics: handle,
         metrics_token: settings.metrics_token.clone(),
@@ -178,6 +185,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     shutdown.await;
     // No call begins any more that an edit could reach.
     watching.cancel();
+    tools.wake_messages();
     let closed = Instant::now();
     let had_calls = drain(&house, settings.drain).await;
     let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_ERRANDS);
@@ -193,7 +201,8 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 /// The longest that the process lives on after it was told to stop, where calls may go on for `drain`: for whoever
 /// kills it in the end, such as Fly after `kill_timeout`.
 pub fn longest_end(drain: Duration) -> Duration {
-    drain.max(GOODBYES) + (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS) + LAST_ANSWERS
+    let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS);
+    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS
 }
 
 /// Closes the house: calls may take `time`, of which the last of it is for their goodbyes. These have theirs, also
@@ -365,9 +374,14 @@ mod tests {
     fn a_closing_house_is_done_before_fly_ends_it() {
         let settings = Settings::read(&Sources::default()).unwrap();
         assert!(settings.drain > GOODBYES, "the goodbyes are within it");
-        let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS) + LAST_ANSWERS;
         // Fly kills 300 s after the signal, at the latest.
-        let longest = settings.drain + last;
+        let longest = longest_end(settings.drain);
         assert!(longest <= Duration::from_secs(295), "{longest:?}");
+        let told = format!(
+            "{} s after `DRAIN_SECONDS` at the latest, so {} s of the 300 s",
+            (longest - settings.drain).as_secs(),
+            longest.as_secs()
+        );
+        assert!(include_str!("../docs/architecture.md").contains(&told), "{told}");
     }
 }

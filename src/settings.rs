@@ -55,6 +55,8 @@ pub struct Settings {
     pub twilio_functions_url: Option<String>,
     /// The address Twilio calls, without a trailing slash.
     pub public_url: Option<String>,
+    /// The address that Fly gives the app, whatever its own is.
+    pub fly_url: Option<String>,
     /// By default every address: on Fly also those of its private network, which is IPv6.
     pub host: IpAddr,
     /// 0: any free one.
@@ -183,7 +185,9 @@ impl Settings {
         let environment =
             |name: &str| sources.environment.get(name).filter(|value| !value.is_empty()).cloned();
         let app = environment("FLY_APP_NAME");
-        let on_fly = app.is_some() || environment("FLY_MACHINE_ID").is_some();
+        let fly_url = app.as_ref().map(|app| format!("https://{app}.fly.dev"));
+        // The app's name alone is set wherever somebody works with it.
+        let on_fly = environment("FLY_MACHINE_ID").is_some();
         let port = reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default();
         let settings = Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
@@ -196,9 +200,8 @@ impl Settings {
             twilio_api_secret: reader.secret("TWILIO_API_SECRET"),
             twilio_api_url: reader.url("TWILIO_API_URL", &["https", "http"]).unwrap_or_default(),
             twilio_functions_url: reader.url("TWILIO_FUNCTIONS_URL", &["https", "http"]),
-            public_url: reader
-                .url("PUBLIC_URL", &["https", "http"])
-                .or_else(|| app.as_ref().map(|app| format!("https://{app}.fly.dev"))),
+            public_url: reader.url("PUBLIC_URL", &["https", "http"]).or_else(|| fly_url.clone()),
+            fly_url,
             host: reader
                 .parsed("HOST", "an IP address, such as `0.0.0.0`")
                 // `::` hears IPv4 as well.
@@ -229,6 +232,7 @@ impl Settings {
             warnings: Vec::new(),
         };
         reader.warn_of_http();
+        reader.warn_of_ipv4(settings.host, on_fly);
         reader.warn_of_idle_token();
         let (warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
@@ -581,6 +585,15 @@ impl Reader {
                  streams to wss:// only",
             );
             self.problems.push(problem.help("use https:// for real calls").into_warning());
+        }
+    }
+
+    fn warn_of_ipv4(&mut self, host: IpAddr, on_fly: bool) {
+        if on_fly && host.is_ipv4() {
+            let message = "HOST is an IPv4 address, and Fly's private network is IPv6: no other machine reaches this \
+                           one, so calls whose webhooks come to another end with an apology";
+            let problem = self.about("HOST", "setting.ipv4", message);
+            self.problems.push(problem.help("unset HOST, or set it to `::`").into_warning());
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Call;
 use super::action::{Action, Away, Line};
-use super::end::{EndReason, Stage};
+use super::end::{EndReason, GOODBYE, Stage};
 use super::event::{Loss, NotTaken, Return};
 use super::turn::Ask;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
@@ -45,7 +45,7 @@ pub(super) struct Parked {
     /// Whoever was rung did not take it.
     returning: bool,
     /// The house closes: what is to be said about it waits.
-    pub draining: bool,
+    draining: bool,
     /// The model is gone; whoever takes the call does not need it.
     pub lost: Option<Loss>,
 }
@@ -61,6 +61,7 @@ impl Parked {
     /// What has become of a call that does not come back.
     pub fn ends_as(&self) -> EndReason {
         match self.away {
+            _ if self.draining => EndReason::HouseDraining,
             Away::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
             Away::Dial { .. } | Away::Press(_) => EndReason::CallerLost,
         }
@@ -69,7 +70,15 @@ impl Parked {
     /// From here on it waits for the new stream, not for the end of the ringing.
     pub fn comes_back(&mut self, now: Instant) {
         self.returning = true;
-        self.until = now + WAY_BACK;
+        if !self.draining {
+            self.until = now + WAY_BACK;
+        }
+    }
+
+    /// The house closes: it waits for a phone that is away no longer than for a goodbye.
+    pub fn house_closes(&mut self, now: Instant) {
+        self.draining = true;
+        self.until = self.until.min(now + GOODBYE);
     }
 }
 

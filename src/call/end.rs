@@ -9,7 +9,7 @@ use super::turn::Ask;
 use crate::id::ToolCallId;
 
 /// The most time a goodbye has to be heard.
-const GOODBYE: Duration = Duration::from_secs(10);
+pub(super) const GOODBYE: Duration = Duration::from_secs(10);
 /// The most of what was being said when the model ended the call that is heard before that.
 const LAST_WORDS: Duration = Duration::from_secs(60);
 /// A goodbye waits for this much audio to play out before it; more is cut.
@@ -179,7 +179,11 @@ impl Call {
 
     /// The house ends the call: the assistant says goodbye first.
     pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
-        if self.ending.is_some() {
+        if let Some(ending) = &mut self.ending {
+            if reason == EndReason::HouseDraining {
+                // The process ends soon, whatever is still being said.
+                ending.deadline = ending.deadline.min(now + GOODBYE);
+            }
             return;
         }
         if self.started.is_none() {

@@ -234,7 +234,7 @@ impl Call {
             }
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
             Event::Draining => match &mut self.parked {
-                Some(parked) => parked.draining = true,
+                Some(parked) => parked.house_closes(now),
                 None => self.say_goodbye(EndReason::HouseDraining, now, out),
             },
         }

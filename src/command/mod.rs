@@ -8,7 +8,8 @@ mod secrets;
 mod tunnel;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -182,6 +183,8 @@ pub fn main() -> ExitCode {
             Command::Doctor(options) => doctor::run(&options).await,
         }
     });
+    // It would wait for work that cannot be stopped for as long as that takes.
+    runtime.shutdown_timeout(serve::LAST_THREADS);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Problems(problems)) => {
@@ -358,11 +361,24 @@ pub(crate) fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> 
 
 async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpListener> {
     let host = settings.host;
-    TcpListener::bind((host, port)).await.with_context(|| {
+    let bound = match TcpListener::bind((host, port)).await {
+        Err(error) if lacks_ipv6(host, &error) => {
+            tracing::warn!(%error, "`::` cannot be listened on; listening on 0.0.0.0: no other machine reaches this one");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| {
         format!(
             "cannot listen on {host}, port {port}; if another program does, stop it or choose another {name}"
         )
     })
+}
+
+/// Whether every address was to be listened on, and there are none but those of IPv4.
+fn lacks_ipv6(host: IpAddr, error: &io::Error) -> bool {
+    let of_the_port = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied];
+    host == Ipv6Addr::UNSPECIFIED && !of_the_port.contains(&error.kind())
 }
 
 /// Tells a person, on standard error.
@@ -373,4 +389,23 @@ pub(crate) fn report(problems: &[Problem]) {
     let text =
         if std::io::stderr().is_terminal() { problem::pretty(problems) } else { problem::plain(problems) };
     eprint!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ipv6_the_other_addresses_are_listened_on() {
+        let [all, all_ipv4] = ["::", "0.0.0.0"].map(|host| host.parse().unwrap());
+        for (host, kind, lacks) in [
+            (all, io::ErrorKind::AddrNotAvailable, true),
+            (all, io::ErrorKind::Unsupported, true),
+            (all, io::ErrorKind::AddrInUse, false),
+            (all, io::ErrorKind::PermissionDenied, false),
+            (all_ipv4, io::ErrorKind::AddrNotAvailable, false),
+        ] {
+            assert_eq!(lacks_ipv6(host, &kind.into()), lacks, "{host} {kind}");
+        }
+    }
 }

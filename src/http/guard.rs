@@ -52,7 +52,7 @@ impl FromRequest<Door> for SignedAsItCame {
             Ok(Err(rejection)) => return Err(rejection.into_response()),
             Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
         };
-        let urls = signature::webhook_urls(door.public_url(), &path);
+        let urls: Vec<_> = door.signed_urls().flat_map(|base| signature::webhook_urls(base, &path)).collect();
         // The query of a GET is in the URL, and is signed there; only a form's body is signed by itself.
         let form = if is_get || is_json { Form::default() } else { Form::parse(&body) };
         let signed = if is_json { Body::Raw(&body) } else { Body::Form(form.pairs()) };
@@ -71,7 +71,8 @@ pub fn stream_is_signed(door: &Door, headers: &HeaderMap, path: &str) -> Result<
     if signature.code.is_none() {
         return Ok(false);
     }
-    door.0.keys.verify(&signature::stream_urls(door.public_url(), path), Body::Form(&[]), signature)?;
+    let urls: Vec<_> = door.signed_urls().flat_map(|base| signature::stream_urls(base, path)).collect();
+    door.0.keys.verify(&urls, Body::Form(&[]), signature)?;
     Ok(true)
 }
 

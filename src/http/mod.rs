@@ -42,6 +42,7 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     keys: Keys,
     public_url: String,
+    fly_url: Option<String>,
     on_fly: bool,
     peers: Option<Peers>,
     metrics: Option<PrometheusHandle>,
@@ -56,6 +57,8 @@ pub struct DoorParts {
     pub keys: Keys,
     /// The address that Twilio calls, without a slash at its end.
     pub public_url: String,
+    /// The address that Fly gives the app: a call that began under it goes on under it.
+    pub fly_url: Option<String>,
     /// Whether the Fly proxy is in front: it can send a ring elsewhere.
     pub on_fly: bool,
     /// The other machines, where they can be asked.
@@ -67,8 +70,11 @@ pub struct DoorParts {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { house, standing, keys, public_url, on_fly, peers, metrics, metrics_token } = parts;
-        Self(Arc::new(Inner { house, standing, keys, public_url, on_fly, peers, metrics, metrics_token }))
+        let DoorParts { house, standing, keys, public_url, fly_url, on_fly, peers, metrics, metrics_token } =
+            parts;
+        let inner =
+            Inner { house, standing, keys, public_url, fly_url, on_fly, peers, metrics, metrics_token };
+        Self(Arc::new(inner))
     }
 
     fn house(&self) -> &Arc<House> {
@@ -77,6 +83,12 @@ impl Door {
 
     fn public_url(&self) -> &str {
         &self.0.public_url
+    }
+
+    /// The addresses that Twilio may have been told: ours, and on Fly the app's, which a machine with other settings
+    /// may have given it.
+    fn signed_urls(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.public_url()).chain(self.0.fly_url.as_deref())
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! Anybody can send the headers that it adds. They only ever keep a request from being sent on again.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+use crate::wire::twilio::twiml::document;
 
 const REPLAY: HeaderName = HeaderName::from_static("fly-replay");
 const SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
@@ -37,21 +39,26 @@ pub fn was_tried(headers: &HeaderMap) -> bool {
     headers.contains_key(&SOURCE) || headers.contains_key(&FAILED)
 }
 
-/// How many machines have sent this ring on.
+/// How many machines have sent this ring on: as the last of them counted, or as many as the proxy names. It adds to
+/// what is there already, as a line of its own or to the same one.
 fn hops(headers: &HeaderMap) -> u8 {
-    let Some(source) = headers.get(&SOURCE) else { return 0 };
-    let fields = source.to_str().unwrap_or_default().split(';');
-    let state = fields.filter_map(|field| field.trim().strip_prefix("state=")).next_back();
-    // Taken here by something else, once.
-    state.and_then(|state| state.parse().ok()).unwrap_or(1)
+    let lines = headers.get_all(&SOURCE).iter();
+    let sources = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
+    sources.zip(1..=MOST_HOPS).fold(0, |most, (source, count)| {
+        let fields = source.split(';').filter_map(|field| field.trim().strip_prefix("state="));
+        let counted = fields.filter_map(|state| state.parse().ok()).max().unwrap_or(0);
+        most.max(counted).max(count)
+    })
 }
 
-/// Not an upgrade, and no error: the proxy obeys the header and drops the rest.
+/// Not an upgrade, and no error: the proxy obeys the header and drops the rest. Where none is there to obey, Twilio
+/// would read any other text to the caller.
 fn respond(orders: &str) -> Response {
     let Ok(orders) = HeaderValue::from_str(orders) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    ([(REPLAY, orders)], "elsewhere").into_response()
+    let kind = HeaderValue::from_static("text/xml; charset=utf-8");
+    ([(REPLAY, orders), (header::CONTENT_TYPE, kind)], document(&[])).into_response()
 }
 
 #[cfg(test)]
@@ -78,6 +85,24 @@ mod tests {
                 headers(&[("fly-replay-src", "instance=m1;region=iad;t=1;state=1")]),
                 Some("state=2"),
             ),
+            (
+                "sent on by two",
+                headers(&[
+                    ("fly-replay-src", "instance=m1;state=1"),
+                    ("fly-replay-src", "instance=m2;state=2"),
+                ]),
+                Some("state=3"),
+            ),
+            (
+                "in one line",
+                headers(&[("fly-replay-src", "instance=m1;state=1, instance=m2;state=2")]),
+                Some("state=3"),
+            ),
+            (
+                "of whom none counts",
+                headers(&[("fly-replay-src", "instance=m1"), ("fly-replay-src", "instance=m2")]),
+                Some("state=3"),
+            ),
             ("sent on often", headers(&[("fly-replay-src", "instance=m1;state=3")]), None),
             ("by who knows whom", headers(&[("fly-replay-src", "instance=m1;state=many")]), Some("state=2")),
             ("and back", headers(&[("fly-replay-failed", "x")]), None),
@@ -88,6 +113,11 @@ mod tests {
                 assert!(sent.starts_with("elsewhere=true;") && sent.ends_with(state), "{what}: {sent}");
             }
         }
+    }
+
+    #[test]
+    fn without_a_proxy_nothing_is_read_to_the_caller() {
+        assert_eq!(elsewhere().headers()[header::CONTENT_TYPE], "text/xml; charset=utf-8");
     }
 
     #[test]

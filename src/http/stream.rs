@@ -4,7 +4,7 @@
 //! roster: for that the upgrade must be signed, in time, and the first with its ticket, here and, as far as it can
 //! still be asked, where the ticket was issued.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -13,18 +13,23 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::guard::{refused, stream_is_signed};
 use super::{Door, replay};
-use crate::link::peer::{Asked, FORWARDED};
+use crate::link::peer::{Asked, FORWARDED, machine_name};
 use crate::observe::metrics;
-use crate::session::Refused;
+use crate::session::{Refused, TICKET_LIFE};
 use crate::wire::twilio::media_stream::MAX_MESSAGE;
 
 /// Small: the library's default of 128 KiB is filled with zeros at reads. A usual frame has 400 bytes.
 const READ_BUFFER: usize = 4 * 1024;
+/// A ticket is not given up: it was used, is too old, or was never there. No other answer means that.
+const REFUSED: StatusCode = StatusCode::GONE;
 /// How long a machine may take to give a ticket up. Twilio waits about 5 s for the upgrade, a replay included.
 const GIVING_UP: Duration = Duration::from_secs(1);
+/// The pause before a machine that did not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// A stream knocks. Signature before ticket; a refused request uses nothing up.
 pub async fn media_stream(
@@ -39,8 +44,8 @@ pub async fn media_stream(
         Err(refusal) => return refused(refusal),
     };
     let Ok(upgrade) = upgrade else {
-        if signed && headers.contains_key(FORWARDED) {
-            return give_up(&door, &ticket);
+        if let Some(asker) = headers.get(FORWARDED).filter(|_| signed) {
+            return give_up(&door, &ticket, machine_name(asker));
         }
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
@@ -89,21 +94,38 @@ async fn foreign(
             headers: signature_only(headers),
             body: Bytes::new(),
         };
-        // One that cannot be reached is gone. One that stumbles, or is too old to understand, has not refused.
-        if let Ok(answer) = peers.ask(&machine, &asked, GIVING_UP).await
-            && answer.status == StatusCode::FORBIDDEN
-        {
-            return Err(forbidden(Refused::Used));
+        // One that cannot be reached is gone. One that stumbles, is too old to understand, or does not know who signed,
+        // has not refused.
+        match peers.ask(&machine, &asked, GIVING_UP).await {
+            Ok(answer) if answer.status == REFUSED => return Err(forbidden(Refused::Used)),
+            Ok(_) => {}
+            Err(_) => drop(tokio::spawn(ask_again(door.clone(), machine, asked))),
         }
     }
     door.house().adopt(adoption).map_err(forbidden)
 }
 
+/// A machine that did not answer may yet live, and wait for the stream that is served here: it is told, while its ticket
+/// is good.
+async fn ask_again(door: Door, machine: String, asked: Asked) {
+    let Some(peers) = &door.0.peers else { return };
+    let until = Instant::now() + TICKET_LIFE;
+    while Instant::now() < until {
+        sleep(AGAIN).await;
+        if peers.ask(&machine, &asked, GIVING_UP).await.is_ok() {
+            return;
+        }
+    }
+}
+
 /// Another machine serves the stream that this one waits for: it came there, and the way here is closed.
-fn give_up(door: &Door, ticket: &str) -> Response {
-    match door.house().give_up(ticket) {
+fn give_up(door: &Door, ticket: &str, taker: Option<String>) -> Response {
+    match door.house().give_up(ticket, taker) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(why) => forbidden(why),
+        Err(why) => {
+            metrics::refused("ticket", why.code());
+            REFUSED.into_response()
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::guard::{Signed, SignedAsItCame};
 use super::{Door, replay};
 use crate::assistant::plan::OnFailure;
-use crate::link::peer::{Asked, FORWARDED, NoAnswer};
+use crate::link::peer::{ASK, Asked, FORWARDED, NoAnswer};
 use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
@@ -118,20 +118,27 @@ fn sorry(on_failure: &OnFailure) -> String {
     }
 }
 
-/// The call is not of this process. Its own machine is asked; where that one is gone, any other may have taken the
+/// The call is not of this process. Its own machine is asked, and whom that one names; where it is gone, any other may have taken the
 /// call over. `None`: nobody else can be asked, and what this roster says holds.
 async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: &Next) -> Option<Response> {
     if asked.headers.contains_key(FORWARDED) {
         // Who asks has a roster too, and may know others.
-        return Some((StatusCode::NOT_FOUND, "Not Found").into_response());
+        let mut response = (StatusCode::NOT_FOUND, "Not Found").into_response();
+        if let Some(machine) = machine.and_then(|machine| HeaderValue::from_str(machine).ok()) {
+            response.headers_mut().insert(ASK, machine);
+        }
+        return Some(response);
     }
     if replay::was_tried(&asked.headers) {
         return None;
     }
     // Worth a detour only where this machine could do no better than to apologise.
     let detour = |replayed: Response| matches!(otherwise, Next::Sorry(_) | Next::Unknown).then_some(replayed);
-    if let (Some(machine), Some(peers)) = (machine, &door.0.peers) {
-        match peers.ask(machine, asked, FORWARDING).await {
+    let mut next = machine.map(str::to_owned);
+    // Who gave the call up knows who has it.
+    for _ in 0..2 {
+        let (Some(machine), Some(peers)) = (next.take(), &door.0.peers) else { break };
+        match peers.ask(&machine, asked, FORWARDING).await {
             Ok(answer) if answer.status.is_success() => {
                 let mut response = (answer.status, answer.body).into_response();
                 if let Some(kind) = answer.content_type {
@@ -145,11 +152,12 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
                     status = answer.status.as_u16(),
                     "The call's machine does not know it"
                 );
+                next = answer.ask.filter(|other| *other != machine);
             }
-            // Twilio waits longer than we may, and so does the proxy.
+            // It has the call, so nobody else knows better; and the caller hears nothing all the while.
             Err(NoAnswer::Late) => {
-                tracing::warn!(machine, "The call's machine is slow to answer");
-                return detour(replay::to(machine));
+                tracing::warn!(machine, "The call's machine does not answer in time");
+                return None;
             }
             Err(error) => tracing::warn!(machine, %error, "The call's machine does not answer"),
         }

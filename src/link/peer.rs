@@ -2,7 +2,7 @@
 //! asked there, signed as it came.
 //!
 //! It knows where a machine answers. What is asked and what the answer means, it leaves to who asks. A request that
-//! is passed on bears [`FORWARDED`], and who gets it passes it on to nobody.
+//! is passed on bears [`FORWARDED`], and who gets it passes it on to nobody; it may name who has what was asked for.
 
 use std::time::Duration;
 
@@ -11,8 +11,13 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
 
-/// Marks a request that another machine passed on. Anybody can send it: it takes a right away, and gives none.
+use crate::wire::ticket::is_machine_name;
+
+/// Marks a request that another machine passed on, and names that machine. Anybody can send it: it takes a right away,
+/// and gives none.
 pub const FORWARDED: &str = "switchboard-forwarded";
+/// In an answer that is none: the machine to ask instead.
+pub const ASK: &str = "switchboard-ask";
 
 /// How long a connection may take to be made. A machine that is there is near.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -36,6 +41,8 @@ const HOP_BY_HOP: [&str; 11] = [
 /// See the module.
 pub struct Peers {
     client: Client,
+    /// Of this machine.
+    name: HeaderValue,
     /// With `{machine}` where the name goes.
     form: String,
 }
@@ -56,6 +63,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub content_type: Option<HeaderValue>,
     pub body: Vec<u8>,
+    /// Who is to be asked instead.
+    pub ask: Option<String>,
 }
 
 /// Why another machine gave no answer. None of them quotes the request.
@@ -70,14 +79,15 @@ pub enum NoAnswer {
 }
 
 impl Peers {
-    /// `form` is a machine's address, with `{machine}` for its name and no slash at its end.
+    /// `form` is a machine's address, with `{machine}` for its name and no slash at its end; `name` is this one's.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(form: String, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
+    pub fn new(form: String, name: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         // A machine may be gone by the next question: no connection outlives its own.
         let client = super::http_client(tls, CONNECT).pool_max_idle_per_host(0).build()?;
-        Ok(Self { client, form })
+        let name = HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Ok(Self { client, name, form })
     }
 
     /// Asks a machine, whose name may stand in a host name, and waits for the whole answer.
@@ -94,7 +104,7 @@ impl Peers {
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        headers.insert(FORWARDED, HeaderValue::from_static("1"));
+        headers.insert(FORWARDED, self.name.clone());
         let request =
             self.client.request(asked.method.clone(), url).headers(headers).body(asked.body.clone());
         let mut response = request.send().await.map_err(|error| match error.is_timeout() {
@@ -103,6 +113,7 @@ impl Peers {
         })?;
         let (status, content_type) =
             (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
+        let ask = response.headers().get(ASK).and_then(machine_name);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| NoAnswer::Broken)? {
             if body.len() + chunk.len() > LARGEST {
@@ -110,8 +121,13 @@ impl Peers {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, content_type, body })
+        Ok(Answer { status, content_type, body, ask })
     }
+}
+
+/// The machine that a header names, where it may stand in an address.
+pub fn machine_name(header: &HeaderValue) -> Option<String> {
+    header.to_str().ok().filter(|name| is_machine_name(name)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -128,7 +144,7 @@ mod tests {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let roots = rustls::RootCertStore::empty();
-        Peers::new(form, &config.unwrap().with_root_certificates(roots).with_no_client_auth()).unwrap()
+        Peers::new(form, "m2", &config.unwrap().with_root_certificates(roots).with_no_client_auth()).unwrap()
     }
 
     /// Gives this answer to one request, which it gives back; with none, it says nothing.
@@ -180,7 +196,7 @@ mod tests {
         let came = serving.await.unwrap();
         assert!(came.starts_with("POST /m1/after-stream/t1?a=%20b HTTP/1.1\r\n"), "{came}");
         let came = came.to_lowercase();
-        for line in ["x-twilio-signature: c2ln", "switchboard-forwarded: 1", "content-length: 11"] {
+        for line in ["x-twilio-signature: c2ln", "switchboard-forwarded: m2", "content-length: 11"] {
             assert!(came.contains(&format!("\r\n{line}\r\n")), "`{line}` is not in {came}");
         }
         assert!(!came.contains("voice.example.com") && !came.contains("999"), "{came}");

@@ -243,6 +243,7 @@ impl Server {
             twilio_account_sid: None,
             machine: None,
             on_fly: false,
+            fly_url: None,
             ..settings
         };
         // Only the one that is called: the others' certificates are nobody's business here.

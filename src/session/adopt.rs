@@ -30,13 +30,13 @@ impl House {
         self.keys.open(ticket).ok().and_then(|ticket| self.another(&ticket))
     }
 
-    /// Another machine serves this ticket's stream, and asks that it be used up here.
+    /// Another machine, `taker` where it has a name, serves this ticket's stream, and asks that it be used up here.
     ///
     /// # Errors
     /// [`Refused`]: it is used or old, or was never here.
-    pub fn give_up(&self, ticket: &str) -> Result<(), Refused> {
+    pub fn give_up(&self, ticket: &str, taker: Option<String>) -> Result<(), Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
-        self.registry.give_up(&ticket.nonce)
+        self.registry.give_up(&ticket.nonce, taker)
     }
 
     /// Whether the stream of a foreign ticket could be served here. The ticket is sealed, so its age is true; that it
@@ -71,8 +71,11 @@ impl House {
     /// Opens the call. What it gives back takes the stream.
     ///
     /// # Errors
-    /// [`Refused::Used`]: another stream was quicker.
+    /// [`Refused::Used`]: another stream was quicker. [`Refused::Draining`]: the house closed meanwhile.
     pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<WebSocket>, Refused> {
+        if self.is_draining() {
+            return Err(Refused::Draining);
+        }
         let Adoption { ticket, text, plan, place } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);
         let (handle, commands, decision) = handle(call.clone(), plan.clone(), false);

@@ -42,8 +42,8 @@ use admission::{Admission, Place};
 pub use adopt::Adoption;
 use errands::Errands;
 use perform::Session;
-pub use registry::{Command, Decision, Refused};
-use registry::{Handle, Nonce, Question, Registry, TICKET_LIFE, Way};
+pub use registry::{Command, Decision, Refused, TICKET_LIFE};
+use registry::{Handle, Nonce, Question, Registry, Way};
 
 /// How long a live session may take to decide when its stream is gone.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -121,7 +121,7 @@ pub enum Next {
     Unknown,
     /// This process does not know the call: another machine does, or one that is gone did.
     NotHere {
-        /// The machine that issued the ticket, where it is another one.
+        /// The machine that took the call over, or issued the ticket, where it is another one.
         machine: Option<String>,
         /// What holds where nobody else knows: the assistant still does.
         otherwise: Box<Next>,
@@ -193,7 +193,7 @@ impl House {
             if !self.is_one_of_several() {
                 return After::new(otherwise);
             }
-            let machine = self.another(&ticket);
+            let machine = self.registry.taker(&ticket.nonce).or_else(|| self.another(&ticket));
             return After::new(Next::NotHere { machine, otherwise: Box::new(otherwise) });
         };
         let question =

@@ -91,6 +91,7 @@ impl Session {
     fn given_up(&mut self) {
         tracing::info!("Another machine took the call over");
         self.place = None;
+        self.errands.stop_all();
         self.over = true;
         self.house.registry.ended(&self.nonce);
     }
@@ -201,8 +202,8 @@ impl Session {
                     Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
                     Command::Drain => call.handle(Event::Draining, now(), &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
-                    // The phone comes back to another machine: the door that goes with this tells it.
-                    Command::GivenUp(_) => {}
+                    // The phone comes back to another machine.
+                    Command::GivenUp(_) => return self.given_up(),
                     Command::Returned(way) => {
                         call.handle(Event::Returning, now(), &mut actions);
                         phone = self.expect_back(way);
@@ -214,7 +215,10 @@ impl Session {
         if reason == EndReason::AssistantTransferred {
             tracing::info!("Call transferred");
         }
-        let decision = if reason.is_failure() { Decision::Sorry } else { Decision::HangUp };
+        // A phone that was away heard no goodbye; it may yet come back.
+        let unheard = reason == EndReason::HouseDraining && phone.line().is_none();
+        let broke = reason.is_failure() || unheard;
+        let decision = if broke { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
         if let Some(line) = phone.let_go() {
             line.close().await;
@@ -408,10 +412,18 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A session that is torn down undecided (a panic, the end of the program) leaves an apology.
+    /// A session that is torn down undecided (a panic, the end of the program) leaves an apology, and no session leaves
+    /// a ticket that nobody waits for.
     fn drop(&mut self) {
         if !self.over {
             self.finish(EndReason::HouseFault, Decision::Sorry, &Tally::default());
+        }
+        // A phone may have been sent back in the very moment in which the session ended.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Returned(way) = command {
+                self.house.registry.ended(&way.nonce);
+            }
         }
     }
 }

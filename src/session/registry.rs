@@ -133,6 +133,8 @@ struct Entry {
     over: bool,
     /// Another machine has it.
     given_up: bool,
+    /// Which one.
+    taker: Option<String>,
 }
 
 /// A ticket is asked after twice where a `<Dial>` follows its stream.
@@ -238,15 +240,7 @@ impl Registry {
     /// # Errors
     /// [`Refused`]; nothing is used up by it.
     pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
-        let mut calls = self.lock();
-        let entry = calls.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
-        if entry.lapses <= now() {
-            return Err(Refused::Old);
-        }
-        if entry.handle.decision.borrow().is_some() {
-            return Err(Refused::Used);
-        }
-        entry.door.take().ok_or(Refused::Used)
+        self.lock().admit(nonce).map(|(_, door)| door)
     }
 
     /// Enters the ticket of another machine, whose stream is here: once.
@@ -270,13 +264,18 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn give_up(&self, nonce: &Nonce) -> Result<(), Refused> {
-        let door = self.admit(nonce)?;
-        if let Some(entry) = self.lock().tickets.get_mut(nonce) {
-            entry.given_up = true;
-            let _ = entry.handle.commands.try_send(Command::GivenUp(door));
-        }
+    pub fn give_up(&self, nonce: &Nonce, taker: Option<String>) -> Result<(), Refused> {
+        let mut calls = self.lock();
+        let (entry, door) = calls.admit(nonce)?;
+        entry.given_up = true;
+        entry.taker = taker;
+        let _ = entry.handle.commands.try_send(Command::GivenUp(door));
         Ok(())
+    }
+
+    /// The machine that this ticket was given up for.
+    pub fn taker(&self, nonce: &Nonce) -> Option<String> {
+        self.lock().tickets.get(nonce)?.taker.clone()
     }
 
     /// Whether this ticket was here, with its session or without.
@@ -355,7 +354,7 @@ impl Registry {
 impl Entry {
     fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
         let answers = Answers::default();
-        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false }
+        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false, taker: None }
     }
 
     /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.
@@ -368,6 +367,18 @@ impl Entry {
 }
 
 impl Calls {
+    fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<WebSocket>), Refused> {
+        let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
+        if entry.lapses <= now() {
+            return Err(Refused::Old);
+        }
+        if entry.handle.decision.borrow().is_some() {
+            return Err(Refused::Used);
+        }
+        let door = entry.door.take().ok_or(Refused::Used)?;
+        Ok((entry, door))
+    }
+
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
         let entry = self.tickets.get(self.newest.get(call)?)?;
         let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();

@@ -210,6 +210,34 @@ async fn keys_are_pressed_and_the_phone_comes_back_by_the_same_document() {
 }
 
 #[tokio::test]
+async fn a_phone_sent_back_to_a_session_that_ends_leaves_nothing() {
+    let Parked { house, nonce, commands, _decision, .. } = Parked::dialling();
+    let (handle, _) = house.registry.find(&nonce).unwrap();
+    let session = Session {
+        errands: Errands::new(house.clone(), client()),
+        house: house.clone(),
+        plan: handle.plan.clone(),
+        call: handle.call.clone(),
+        nonce,
+        retried: false,
+        rang: crate::link::now(),
+        place: None,
+        commands,
+        decision: _decision,
+        odd: BTreeMap::new(),
+        sent_home: false,
+        over: false,
+    };
+    let ticket = house.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO).unwrap();
+    // It ends by something else before it hears of that.
+    drop(session);
+    assert!(house.registry.live().is_empty(), "the new ticket is nobody's any more");
+    let after = house.after_stream(&ticket, &request(UP)).await;
+    assert!(matches!(after.next, Next::Sorry(_)));
+    assert_eq!(house.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO), None);
+}
+
+#[tokio::test]
 async fn a_dial_that_is_not_ours_moves_nobody() {
     // A conversation that goes on, and one that is over.
     for over in [false, true] {

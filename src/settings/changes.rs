@@ -35,6 +35,7 @@ impl Settings {
             // These are no settings of the file.
             machine: _,
             on_fly: _,
+            fly_url: _,
             warnings: _,
         } = self;
         let same = [

@@ -51,6 +51,24 @@ fn on_fly_the_address_is_known() {
     assert_eq!(settings.peer_url.as_deref(), Some("http://{machine}.vm.phone.internal:5050"));
     let own = read(None, &[fly[0], ("PUBLIC_URL", "https://a.example/")]).unwrap();
     assert_eq!(own.public_url.as_deref(), Some("https://a.example"));
+    assert_eq!(own.fly_url.as_deref(), Some("https://phone.fly.dev"), "Twilio may know that one still");
+    // Somebody who works with the app has its name, and runs no machine of it.
+    assert!(!own.on_fly && own.host.is_ipv4());
+}
+
+#[test]
+fn on_fly_an_ipv4_address_is_a_warning() {
+    let machine = ("FLY_MACHINE_ID", "m1");
+    for (environment, warnings) in [
+        (&[machine, ("HOST", "0.0.0.0")][..], 1),
+        (&[machine, ("HOST", "::")][..], 0),
+        (&[machine][..], 0),
+        (&[("HOST", "0.0.0.0")][..], 0),
+    ] {
+        let told = read(None, environment).unwrap().warnings;
+        assert_eq!(told.len(), warnings, "{environment:?}");
+        assert!(told.iter().all(|told| told.line().contains("HOST")), "{environment:?}");
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ struct Office {
     /// Room for deliveries by address: one that hangs keeps none from the others.
     counters: Mutex<HashMap<String, Arc<Semaphore>>>,
     deliveries: TaskTracker,
+    /// No new calls come: what is nowhere else begins anew to be tried.
+    waking: CancellationToken,
     closing: CancellationToken,
     /// Of the roster in force.
     mailboxes: Mutex<Option<Arc<Mailboxes>>>,
@@ -134,6 +136,7 @@ impl Post {
             room: Arc::new(Semaphore::new(MAX_WAITING)),
             counters: Mutex::default(),
             deliveries: TaskTracker::new(),
+            waking: CancellationToken::new(),
             closing: CancellationToken::new(),
             mailboxes: Mutex::new(None),
         })))
@@ -196,6 +199,11 @@ impl Post {
         }
     }
 
+    /// The process will end before long: messages that are nowhere else are tried now, however long their pause was.
+    pub fn wake(&self) {
+        self.0.waking.cancel();
+    }
+
     /// The process is about to end: messages that are nowhere else are tried again soon, the others by the next one.
     pub fn hurry(&self) {
         self.0.closing.cancel();
@@ -235,6 +243,7 @@ impl Office {
         let mut pauses = PAUSES.iter();
         let mut pause = PAUSES[0];
         let mut said = None;
+        let mut woken = message.on_disk;
         loop {
             let why = match self.attempt(&message).await {
                 Ok(()) => {
@@ -260,6 +269,10 @@ impl Office {
             pause = pauses.next().copied().unwrap_or(pause);
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.waking.cancelled(), if !woken => {
+                    woken = true;
+                    pauses = PAUSES.iter();
+                }
                 () = self.closing.cancelled() => {
                     if message.on_disk {
                         return;

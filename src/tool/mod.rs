@@ -151,6 +151,11 @@ impl Tools {
         self.post.resume().await;
     }
 
+    /// The process will end before long: messages that are nowhere else are tried now.
+    pub fn wake_messages(&self) {
+        self.post.wake();
+    }
+
     /// The process is about to end: no message waits long for its next try.
     pub fn hurry_messages(&self) {
         self.post.hurry();

@@ -497,6 +497,25 @@ async fn an_end_waits_for_a_message_that_is_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_nowhere_else_is_tried_when_the_end_comes_near() {
+    let mut owner = Service::open().await;
+    owner.answers(500, "");
+    owner.answers(500, "");
+    owner.answers(200, "");
+    let tools = Arc::new(tools(None));
+    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let taking = tokio::spawn({
+        let tools = tools.clone();
+        async move { run(&tools, &errand, json!({}), CALLER).await }
+    });
+    owner.next().await;
+    owner.next().await;
+    tools.wake_messages();
+    timeout(Duration::from_secs(3), owner.next()).await.expect("it does not wait for the whole pause of 5 s");
+    assert_eq!(timeout(PATIENCE, taking).await.unwrap().unwrap().failed, None);
+}
+
+#[tokio::test]
 async fn an_owner_who_wants_no_more_gets_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let mut owner = Service::open().await;

@@ -40,7 +40,8 @@ impl Ticket {
     }
 }
 
-fn is_machine_name(name: &str) -> bool {
+/// Whether a name may stand in a host name or a header: see [`Ticket::machine_name`].
+pub fn is_machine_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits)
 }

@@ -198,6 +198,18 @@ fn what_happens_to_a_parked_call_waits_for_its_return() {
 }
 
 #[test]
+fn a_house_that_closes_waits_for_a_parked_call_as_long_as_for_a_goodbye() {
+    for comes_back in [false, true] {
+        let mut script = parked();
+        script.extend([At(ms(3_000)), On(Event::Draining), At(ms(4_000))]);
+        script.extend(comes_back.then_some(On(Event::Returning)));
+        script.push(At(ms(60_000)));
+        let text = play(script);
+        assert!(text.ends_with("13000ms End(HouseDraining)\n"), "{text}");
+    }
+}
+
+#[test]
 fn tools_go_on_while_the_call_is_parked() {
     let mut script = vec![started("r1"), tool("c9", "look_up")];
     script.extend(parked().into_iter().skip(1));

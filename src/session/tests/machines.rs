@@ -48,8 +48,8 @@ async fn a_stream_of_another_machine_is_served_once() {
 async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
     let issuer = machine("m1");
     let ticket = ring(&issuer);
-    assert_eq!(issuer.give_up(&ticket), Ok(()));
-    assert_eq!(issuer.give_up(&ticket), Err(Refused::Used));
+    assert_eq!(issuer.give_up(&ticket, None), Ok(()));
+    assert_eq!(issuer.give_up(&ticket, None), Err(Refused::Used));
     assert_eq!(issuer.admit(&ticket).err(), Some(Refused::Used));
     assert_eq!(issuer.may_adopt(&ticket).err(), Some(Refused::Used));
     at_rest(&issuer).await;
@@ -59,10 +59,17 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
     );
     assert!(!issuer.registry.is_to_be_asked(Duration::from_secs(60)));
 
+    // Where it is known who has it, that one is asked.
+    let ticket = ring(&issuer);
+    assert_eq!(issuer.give_up(&ticket, Some("m2".to_owned())), Ok(()));
+    assert!(
+        matches!(after(&issuer, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m2")
+    );
+
     let parked = Parked::new(None);
-    assert_eq!(parked.house.give_up(&parked.ticket), Err(Refused::Used), "a stream came with it");
-    assert_eq!(issuer.give_up("x"), Err(Refused::Unknown));
-    assert_eq!(machine("m2").give_up(&ticket), Err(Refused::Unknown));
+    assert_eq!(parked.house.give_up(&parked.ticket, None), Err(Refused::Used), "a stream came with it");
+    assert_eq!(issuer.give_up("x", None), Err(Refused::Unknown));
+    assert_eq!(machine("m2").give_up(&ticket, None), Err(Refused::Unknown));
 }
 
 #[tokio::test]
@@ -119,8 +126,10 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
     drop(places);
     assert_eq!(other.calls(), 0, "nothing was used up");
+    let late = other.may_adopt(&ticket).unwrap();
     other.close_door();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
+    assert_eq!(other.adopt(late).err(), Some(Refused::Draining), "it closed meanwhile");
 }
 
 #[tokio::test]
