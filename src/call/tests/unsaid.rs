@@ -82,6 +82,24 @@ fn a_long_last_sentence_is_heard_to_its_end() {
 }
 
 #[test]
+fn a_house_that_closes_waits_for_last_words_no_longer_than_for_a_goodbye() {
+    let script = vec![
+        started("r1"),
+        audio("a", 30_000),
+        tool("c1", END_CALL),
+        ended("r1", Outcome::Whole),
+        At(ms(2_000)),
+        On(Event::Draining),
+    ];
+    let mut script = after(connected_and_greeted(), script);
+    for second in [8, 14] {
+        script.extend([At(Duration::from_secs(second)), On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF])))]);
+    }
+    let text = run(script);
+    assert!(text.ends_with("12000ms End(AssistantEnded)\n"), "{text}");
+}
+
+#[test]
 fn a_response_that_is_cut_off_before_its_first_word_is_tried_once_more() {
     let cut = |id: &str, what: Vec<When>| {
         let mut script = vec![started(id)];
