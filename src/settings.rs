@@ -557,6 +557,14 @@ impl Reader {
         if url.fragment().is_some() || (!query && url.query().is_some()) {
             return wrong("must hold no `?` and no `#`".to_owned());
         }
+        // What is shown elsewhere is the whole address; here it is the part before this.
+        let ours = ["/incoming-call", "/allowlist-function", "/fallback-function"];
+        let path = url.path().trim_end_matches('/');
+        if let Some(end) = ours.into_iter().find(|end| path.ends_with(end))
+            && matches!(name, "PUBLIC_URL" | "TWILIO_FUNCTIONS_URL")
+        {
+            return wrong(format!("must be written without {end} at its end"));
+        }
         Some(text.trim_end_matches('/').to_owned())
     }
 

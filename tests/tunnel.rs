@@ -261,6 +261,20 @@ async fn when_the_terminal_goes_the_number_is_put_back() {
     assert!(!desk.path("tunnel.json").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_tunnel_leaves_the_first_one_its_number() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut first = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    first.line("\"Ready\"");
+    let (code, told) = desk.serve(&["--tunnel"], &[]).end();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("another tunnel of this folder is open"), "{told}");
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+    desk.assert_as_before();
+}
+
 /// Without STATE_DIR it is remembered where the program was started.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_impatient_owner_left_is_put_back_by_the_next_tunnel() {

@@ -41,7 +41,7 @@ pub async fn open(
     // Where the owner has no folder for state, it is the one that this is started in.
     let state = settings.state_dir.as_deref().unwrap_or(Path::new("."));
     if let Some(account) = &account
-        && let Some(mut left) = Pointed::left_behind(state)
+        && let Some(mut left) = Pointed::left_behind(state).map_err(told)?
     {
         tracing::warn!("A tunnel of before was killed: its number is put back first");
         left.put_back(account).await.map_err(told)?;
@@ -65,6 +65,7 @@ pub async fn open(
         tunnel = Tunnel::open(tunnel::local(listening)) => tunnel.map_err(anyhow::Error::from)?,
         () = &mut shutdown => return Ok(None),
     };
+    tracing::info!(public_url = tunnel.url(), "The tunnel stands");
     let chosen = match number {
         Some(number) => rows.iter().find(|row| row.number == *number).cloned(),
         None if rows.is_empty() => None,

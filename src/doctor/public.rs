@@ -272,10 +272,15 @@ impl<'a> Public<'a> {
 
     fn sends_elsewhere(&self, answer: &Answer, check: &'static str) -> Finding {
         let to = answer.leads_to();
-        let secure = self.url.starts_with("http://") && to.starts_with("https://");
-        let fix = match secure {
-            true => format!("set PUBLIC_URL to https://{}", self.url.trim_start_matches("http://")),
-            false => format!("set PUBLIC_URL to where it leads ({to}), without the path at its end"),
+        // It was asked for a path of ours: what stands before that is the address.
+        let place =
+            ["/healthz", "/readyz", "/call-status"].into_iter().find_map(|path| to.strip_suffix(path));
+        let fix = match place {
+            Some("") => "have the proxy pass requests on: it sends whoever asks back to itself".to_owned(),
+            Some(place) => format!("set PUBLIC_URL to {place}, if that is this server"),
+            None => "have the proxy pass every path on to `switchboard serve` as it came, or set PUBLIC_URL to the \
+                     address that does"
+                .to_owned(),
         };
         let message = format!("{} sends whoever asks elsewhere ({})", self.shown(), answer.seen());
         Finding::error(check, message)

@@ -265,7 +265,7 @@ fn spoilt(text: &str) -> Option<&'static str> {
         ["your", "changeme", "change_me", "change-me", "placeholder", "example", "replace", "todo", "xxxx"];
     let stands_for = text.contains(['…', '<', '>', '*', '•']) || text.contains("...") || text.contains("${");
     if stands_for || words.iter().any(|word| lower.contains(word)) {
-        return Some("is a placeholder: nobody has put the real value there");
+        return Some("only holds the place of a value: nobody has put the real one there");
     }
     if !text.is_ascii() {
         return Some("has a sign in it that no such value has");
@@ -381,8 +381,8 @@ mod tests {
             ("quotes", vec![("TWILIO_AUTH_TOKEN", &quoted)], "has quotes"),
             ("a SID", vec![("TWILIO_AUTH_TOKEN", &sid)], "is a SID"),
             ("a space", vec![("OPENAI_API_KEY", "sk-a b")], "a space"),
-            ("a placeholder", vec![("OPENAI_API_KEY", "sk-…")], "a placeholder"),
-            ("another placeholder", vec![("OPENAI_API_KEY", "your-key-here")], "a placeholder"),
+            ("a placeholder", vec![("OPENAI_API_KEY", "sk-…")], "holds the place"),
+            ("another placeholder", vec![("OPENAI_API_KEY", "your-key-here")], "holds the place"),
             ("no key of OpenAI's", vec![("OPENAI_API_KEY", "hunter2-value")], "does not begin with `sk-`"),
             (
                 "one of two tokens",

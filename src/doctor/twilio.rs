@@ -71,7 +71,7 @@ pub async fn check(
                 );
             }
             for row in numbers::compare(owned, roster, urls.as_ref()) {
-                seen.findings.extend(of_row(&row));
+                seen.findings.extend(of_row(&row, urls.is_some()));
                 seen.mends.extend(mend_of(&row));
             }
         }
@@ -153,7 +153,8 @@ fn codes(error: &RestError) -> String {
     format!("no text message is sent and no number is set{code}; calls themselves need no REST")
 }
 
-fn of_row(row: &Row) -> Vec<Finding> {
+/// `compared`: it is known what numbers should ring.
+fn of_row(row: &Row, compared: bool) -> Vec<Finding> {
     let who = match &row.answered {
         Answered::ByEntry(name) => format!("{}, which `{name}` answers", row.number),
         Answered::ByStar(name) => format!("{}, which `{name}` answers as every other", row.number),
@@ -163,10 +164,19 @@ fn of_row(row: &Row) -> Vec<Finding> {
     {
         let notes = row.findings.iter().map(|finding| of_finding(row, &who, finding));
         let ok = (row.answered != Answered::ByNobody)
-            .then(|| Finding::ok("number.ok", format!("{who}: it rings what it should")));
+            .then(|| Finding::ok("number.ok", format!("{who}: {}", rings(row, compared))));
         return ok.into_iter().chain(notes).collect();
     }
     row.findings.iter().map(|finding| of_finding(row, &who, finding)).collect()
+}
+
+fn rings(row: &Row, compared: bool) -> String {
+    if compared {
+        return "it rings what it should".to_owned();
+    }
+    let url = row.owned.as_ref().and_then(|owned| owned.voice_url.as_deref());
+    let what = url.map_or_else(|| "nothing".to_owned(), numbers::shown_url);
+    format!("it rings {what}; whether it should is not known")
 }
 
 fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {

@@ -357,3 +357,19 @@ fn a_broken_file_shows_no_providers_key() {
         assert!(!problem::plain(&problems).contains("hunter2"));
     }
 }
+
+#[test]
+fn an_address_is_written_without_what_follows_it() {
+    for (name, value, is_fine) in [
+        ("PUBLIC_URL", "https://phone.example.com/incoming-call", false),
+        ("PUBLIC_URL", "https://phone.example.com/voice", true),
+        ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io/allowlist-function", false),
+        ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io/fallback-function/", false),
+        ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io", true),
+    ] {
+        let settings = read(None, &[(name, value)]);
+        assert_eq!(settings.is_ok(), is_fine, "{value}");
+        let told = settings.err().unwrap_or_default();
+        assert!(told.iter().all(|problem| problem.message.contains("must be written without /")), "{told:?}");
+    }
+}

@@ -3,8 +3,8 @@
 //! What it rang before is remembered on the disk: a process that is killed puts nothing back, and the next tunnel
 //! does it in its place.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub struct Pointed {
     number: Option<PhoneNumber>,
     before: Before,
     file: PathBuf,
+    /// Held for as long as this process may put it back: another tunnel of the same folder leaves it alone.
+    _lock: File,
 }
 
 /// What a number was set to, and to what we set it.
@@ -47,6 +49,8 @@ pub enum PointError {
         "what the number rings now cannot be remembered in tunnel.json: {0}; set STATE_DIR to a folder that can be written to"
     )]
     NotRemembered(io::Error),
+    #[error("another tunnel of this folder is open: end it first, or set another STATE_DIR here")]
+    Held,
     #[error("the number could not be pointed at the tunnel: {}: {}", .0, .0.help())]
     NotPointed(RestError),
     #[error(
@@ -100,10 +104,13 @@ pub fn ask<'a>(
         if input.read_line(&mut line)? == 0 || line.trim().is_empty() {
             return Ok(None);
         }
-        let chosen = line.trim().parse::<usize>().ok().and_then(|chosen| chosen.checked_sub(1));
-        if let Some(row) = chosen.and_then(|chosen| rows.get(chosen)) {
+        let answer = line.trim();
+        let yes = rows.len() == 1 && matches!(answer.to_lowercase().as_str(), "y" | "yes");
+        let chosen = if yes { Some(1) } else { answer.parse::<usize>().ok() };
+        if let Some(row) = chosen.and_then(|chosen| rows.get(chosen.checked_sub(1)?)) {
             return Ok(Some(row));
         }
+        writeln!(output, "That is none of them.")?;
     }
     Ok(None)
 }
@@ -136,8 +143,8 @@ impl Pointed {
         let before_url = owned.voice_url.as_deref();
         let file = state.join(FILE);
         // Remembered first: whatever ends us from here on, it can be put back.
-        remember(&file, &before).map_err(PointError::NotRemembered)?;
-        let mut pointed = Self { number: Some(owned.number.clone()), before, file };
+        let lock = remember(&file, &before).map_err(PointError::NotRemembered)?;
+        let mut pointed = Self { number: Some(owned.number.clone()), before, file, _lock: lock };
         if let Err(error) = account.change_number(&owned.sid, &change).await {
             // An answer that was lost may have been a yes.
             pointed.put_back(account).await?;
@@ -154,14 +161,22 @@ impl Pointed {
     }
 
     /// What a tunnel of before left behind, where it was killed.
-    pub fn left_behind(state: &Path) -> Option<Self> {
-        let file = state.join(FILE);
-        let text = fs::read(&file).ok()?;
-        match serde_json::from_slice(&text) {
-            Ok(before) => Some(Self { number: None, before, file }),
-            Err(_) => {
+    ///
+    /// # Errors
+    /// [`PointError::Held`]: it was not, and is still there.
+    pub fn left_behind(state: &Path) -> Result<Option<Self>, PointError> {
+        let path = state.join(FILE);
+        let Ok(mut file) = File::open(&path) else { return Ok(None) };
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(PointError::Held);
+        }
+        let mut text = Vec::new();
+        let read = file.read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice(&text).ok());
+        match read {
+            Some(before) => Ok(Some(Self { number: None, before, file: path, _lock: file })),
+            None => {
                 tracing::warn!("tunnel.json cannot be read: what it says is not put back");
-                None
+                Ok(None)
             }
         }
     }
@@ -220,8 +235,9 @@ impl Pointed {
     }
 }
 
-/// Written whole, or not at all: it is put in place by its name. For nobody else's eyes: addresses may hold keys.
-fn remember(file: &Path, before: &Before) -> io::Result<()> {
+/// Written whole, or not at all: it is put in place by its name, and held from before that. For nobody else's eyes:
+/// addresses may hold keys.
+fn remember(file: &Path, before: &Before) -> io::Result<File> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -231,7 +247,9 @@ fn remember(file: &Path, before: &Before) -> io::Result<()> {
     let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     new.write_all(&serde_json::to_vec(before)?)?;
     new.sync_all()?;
-    fs::rename(&unfinished, file)
+    new.try_lock().map_err(io::Error::from)?;
+    fs::rename(&unfinished, file)?;
+    Ok(new)
 }
 
 #[cfg(test)]
@@ -284,6 +302,10 @@ mod tests {
                 "{asked}"
             );
             assert!(!asked.contains("+15550100002") && !asked.contains("+15550100003"), "{asked}");
+        }
+        for (typed, is_chosen) in [("y\n", true), ("Yes\n", true), ("n\n\n", false), ("2\n1\n", true)] {
+            let chosen = ask(&rows[..1], &mut typed.as_bytes(), &mut Vec::new()).unwrap();
+            assert_eq!(chosen.is_some(), is_chosen, "{typed:?}");
         }
         let mut asked = Vec::new();
         assert!(ask(&rows[1..3], &mut "1\n".as_bytes(), &mut asked).unwrap().is_none());

@@ -227,7 +227,7 @@ async fn somebody_else_at_the_address_is_told_once() {
             [
                 "which leads to https://phone.example.com/healthz",
                 "31920: a stream is not sent on",
-                "set PUBLIC_URL to https://127.0.0.1",
+                "set PUBLIC_URL to https://phone.example.com, if that is this server",
             ],
         ),
         (

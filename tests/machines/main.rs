@@ -353,7 +353,7 @@ async fn calls_under_way_end_well_though_the_public_address_changes() {
     let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, "CA1", "").await;
     assert_eq!(status, 200);
     let path = format!("/media-stream/{}", ring(&app, &machine, "CA2").await);
-    for (base, status) in [("wss://other.fly.dev", 403), ("wss://phone.fly.dev", 101)] {
+    for (base, status) in [("wss://app.fly.dev", 403), ("wss://phone.fly.dev", 101)] {
         let signed = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &format!("{base}{path}"), &[]));
         assert_eq!(knock(&machine.address, &path, &signed).await.0, status, "{base}");
     }
