@@ -125,6 +125,8 @@ pub(super) struct Ending {
     pub stage: Stage,
     /// The `end_call` that started it, while it is unanswered.
     pub tool: Option<ToolCallId>,
+    /// The house closes meanwhile: nobody can take it back any more.
+    pub is_final: bool,
 }
 
 /// How far the goodbye is.
@@ -139,7 +141,7 @@ pub(super) enum Stage {
 impl Ending {
     /// Whether the caller can stop it by speaking: then the call goes on.
     pub fn yields_to_caller(&self) -> bool {
-        matches!(self.reason, EndReason::AssistantEnded | EndReason::LimitSilence)
+        !self.is_final && matches!(self.reason, EndReason::AssistantEnded | EndReason::LimitSilence)
     }
 }
 
@@ -153,6 +155,7 @@ impl Call {
             deadline: now + self.playback.remaining(now).min(LAST_WORDS) + GOODBYE,
             stage: if said { Stage::Said } else { Stage::Asked },
             tool: Some(id),
+            is_final: false,
         });
         if self.responses.is_free() {
             self.ask_for_goodbye_if_unsaid(out);
@@ -183,6 +186,7 @@ impl Call {
             if reason == EndReason::HouseDraining {
                 // The process ends soon, whatever is still being said.
                 ending.deadline = ending.deadline.min(now + GOODBYE);
+                ending.is_final = true;
             }
             return;
         }
@@ -196,7 +200,13 @@ impl Call {
         self.stop_tools_for_goodbye(out);
         self.responses.want_nothing();
         self.responses.want(Ask::Say(Request::Goodbye(reason)));
-        self.ending = Some(Ending { reason, deadline: now + GOODBYE, stage: Stage::Asked, tool: None });
+        self.ending = Some(Ending {
+            reason,
+            deadline: now + GOODBYE,
+            stage: Stage::Asked,
+            tool: None,
+            is_final: false,
+        });
     }
 
     /// Ends the call. Whoever follows it learns what was being said.

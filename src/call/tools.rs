@@ -227,7 +227,8 @@ impl Call {
             odd(Oddity::ModelUnknownTool, out);
             return self.answer(id, "There is no such tool.", out);
         };
-        let ended_by_the_model = |ending: &Ending| ending.reason == EndReason::AssistantEnded;
+        let ended_by_the_model =
+            |ending: &Ending| ending.reason == EndReason::AssistantEnded && !ending.is_final;
         if is_message_tool(tool)
             && let Some(id) = self.take_back(ended_by_the_model)
         {

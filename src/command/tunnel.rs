@@ -15,13 +15,13 @@ use crate::numbers::{Row, compare, rings_allowlist};
 use crate::phone::PhoneNumber;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
-use crate::tunnel::pointing::{self, PointError, Pointed};
+use crate::tunnel::pointing::{self, Hold, PointError, Pointed};
 use crate::tunnel::{self, Tunnel};
 
 /// A tunnel that stands.
 pub struct Open {
     tunnel: Tunnel,
-    pointed: Option<(Account, Pointed)>,
+    pointed: Option<(Account, Pointed, Hold)>,
 }
 
 /// Opens the tunnel and points a number at it: `number`, or the one that is chosen where somebody can be asked.
@@ -40,8 +40,13 @@ pub async fn open(
     };
     // Where the owner has no folder for state, it is the one that this is started in.
     let state = settings.state_dir.as_deref().unwrap_or(Path::new("."));
-    if let Some(account) = &account
-        && let Some(mut left) = Pointed::left_behind(state).map_err(told)?
+    let may_point = number.is_some() || is_attended() || Pointed::is_left(state);
+    let hold = match &account {
+        Some(_) if may_point => Some(Hold::take(state).map_err(told)?),
+        _ => None,
+    };
+    if let (Some(account), Some(hold)) = (&account, &hold)
+        && let Some(mut left) = Pointed::left_behind(hold, account).map_err(told)?
     {
         tracing::warn!("A tunnel of before was killed: its number is put back first");
         left.put_back(account).await.map_err(told)?;
@@ -77,7 +82,8 @@ pub async fn open(
             }
         },
     };
-    let Some((account, owned)) = account.zip(chosen.and_then(|row| row.owned)) else {
+    let owned = chosen.and_then(|row| row.owned);
+    let Some(((account, hold), owned)) = account.zip(hold).zip(owned) else {
         let voice_url = format!("{}/incoming-call", tunnel.url());
         tracing::info!(
             voice_url,
@@ -85,7 +91,7 @@ pub async fn open(
         );
         return Ok(Some(Open { tunnel, pointed: None }));
     };
-    let pointed = Pointed::point(&account, &owned, tunnel.url(), state).await;
+    let pointed = Pointed::point(&account, &owned, tunnel.url(), &hold).await;
     let guarded = settings.twilio_functions_url.is_some() || rings_allowlist(&owned);
     if pointed.is_ok() && guarded {
         tracing::warn!(
@@ -93,7 +99,7 @@ pub async fn open(
         );
     }
     match pointed {
-        Ok(pointed) => Ok(Some(Open { tunnel, pointed: Some((account, pointed)) })),
+        Ok(pointed) => Ok(Some(Open { tunnel, pointed: Some((account, pointed, hold)) })),
         Err(error) => {
             tunnel.close().await;
             Err(told(error))
@@ -137,9 +143,9 @@ fn told(error: PointError) -> Failure {
     anyhow::Error::from(error).into()
 }
 
-async fn put_back(pointed: &mut Option<(Account, Pointed)>) -> Result<(), PointError> {
+async fn put_back(pointed: &mut Option<(Account, Pointed, Hold)>) -> Result<(), PointError> {
     match pointed.take() {
-        Some((account, mut pointed)) => pointed.put_back(&account).await,
+        Some((account, mut pointed, _hold)) => pointed.put_back(&account).await,
         None => Ok(()),
     }
 }

@@ -316,7 +316,7 @@ fn duration(text: &str) -> Option<Duration> {
             "ms" => 0.001,
             _ => return None,
         };
-        sum += Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()?;
+        sum = sum.checked_add(Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()?)?;
         rest = after;
     }
     (!text.is_empty()).then_some(sum)
@@ -382,6 +382,13 @@ kill_timeout = 300
                 "and Fly kills the server after 90",
             ),
             ("kill_timeout = 300", "kill_timeout = 400", "warning", "fly.stop", "Fly takes 300 at most"),
+            (
+                "kill_timeout = 300",
+                "kill_timeout = \"10000000000000000000s10000000000000000000s\"",
+                "error",
+                "fly.stop",
+                "is not a time",
+            ),
             ("kill_timeout = 300", "kill_timeout = \"soon\"", "error", "fly.stop", "is not a time"),
             ("\"200\"", "\"300\"", "error", "fly.stop", "DRAIN_SECONDS is 300"),
             ("\"bluegreen\"", "\"rolling\"", "warning", "fly.deploy", "`rolling`"),

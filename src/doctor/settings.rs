@@ -297,12 +297,12 @@ fn address(settings: &Settings) -> Option<Finding> {
     ))
 }
 
-/// Whether others than the owner may read a file.
+/// Whether everybody on this machine may read a file, or more. A group that may is somebody's choice.
 fn is_open(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o007 != 0)
     }
     #[cfg(not(unix))]
     {
@@ -311,7 +311,7 @@ fn is_open(path: &Path) -> bool {
     }
 }
 
-/// Closes `.env` to all but its owner.
+/// Closes `.env` to all but its owner and its group.
 ///
 /// # Errors
 /// Those of the file system.
@@ -319,7 +319,8 @@ pub fn close_env_file() -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(ENV_FILE, std::fs::Permissions::from_mode(0o600))
+        let mode = std::fs::metadata(ENV_FILE)?.permissions().mode();
+        std::fs::set_permissions(ENV_FILE, std::fs::Permissions::from_mode(mode & 0o770))
     }
     #[cfg(not(unix))]
     Ok(())

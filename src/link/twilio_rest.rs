@@ -137,6 +137,11 @@ impl Account {
         format!("/2010-04-01/Accounts/{}.json", self.sid)
     }
 
+    /// `AC…`
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
     /// The path of one of the account's resources, such as `Messages`.
     fn path(&self, resource: &str) -> String {
         format!("/2010-04-01/Accounts/{}/{resource}.json", self.sid)

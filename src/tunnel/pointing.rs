@@ -4,7 +4,7 @@
 //! does it in its place.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ use crate::tunnel::is_tunnel;
 
 /// Where it is remembered, in the folder for state or, without one, where the program was started.
 const FILE: &str = "tunnel.json";
+/// Beside it, never replaced: see [`Hold`].
+const LOCK: &str = "tunnel.lock";
 /// How often a question is asked that is not answered.
 const MOST_QUESTIONS: usize = 3;
 
@@ -26,13 +28,38 @@ pub struct Pointed {
     number: Option<PhoneNumber>,
     before: Before,
     file: PathBuf,
-    /// Held for as long as this process may put it back: another tunnel of the same folder leaves it alone.
+}
+
+/// The right to point numbers from a folder for state: one tunnel has it at a time, for as long as this lives.
+pub struct Hold {
+    folder: PathBuf,
     _lock: File,
+}
+
+impl Hold {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`PointError::Held`]: another tunnel has it.
+    pub fn take(folder: &Path) -> Result<Self, PointError> {
+        let open = || {
+            fs::create_dir_all(folder)?;
+            OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(LOCK))
+        };
+        let lock = open().map_err(PointError::NotRemembered)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(PointError::Held),
+            Err(TryLockError::Error(error)) => Err(PointError::NotRemembered(error)),
+        }
+    }
 }
 
 /// What a number was set to, and to what we set it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Before {
+    /// Whose number it is.
+    account: String,
     sid: String,
     voice_url: Option<String>,
     voice_method: String,
@@ -51,12 +78,16 @@ pub enum PointError {
     NotRemembered(io::Error),
     #[error("another tunnel of this folder is open: end it first, or set another STATE_DIR here")]
     Held,
+    #[error(
+        "tunnel.json tells of a number of another account, which a tunnel that was killed left behind: set \
+         TWILIO_ACCOUNT_SID and its credentials to those once more, so that it is put back; or remove that file"
+    )]
+    OtherAccount,
     #[error("the number could not be pointed at the tunnel: {}: {}", .0, .0.help())]
     NotPointed(RestError),
     #[error(
-        "the number {number} still rings the tunnel, which is gone: {error}. Set its voice URL back to {was} in \
-         Twilio's console, or run `switchboard numbers sync --apply` with the PUBLIC_URL of the server that is to \
-         answer it"
+        "the number {number} still rings the tunnel, which is gone: {error}. Start `switchboard serve --tunnel` once more, \
+         which puts it back, or set its voice URL back to {was} in Twilio's console"
     )]
     NotPutBack { number: String, was: String, error: RestError },
 }
@@ -116,7 +147,7 @@ pub fn ask<'a>(
 }
 
 impl Pointed {
-    /// Has the number ring `public_url`. `state`: where what it rang before is remembered.
+    /// Has the number ring `public_url`. What it rang before is remembered first.
     ///
     /// # Errors
     /// When it does not; it then rings what it rang, as far as Twilio can be asked.
@@ -124,9 +155,10 @@ impl Pointed {
         account: &Account,
         owned: &Number,
         public_url: &str,
-        state: &Path,
+        hold: &Hold,
     ) -> Result<Self, PointError> {
         let before = Before {
+            account: account.sid().to_owned(),
             sid: owned.sid.clone(),
             voice_url: owned.voice_url.clone(),
             voice_method: owned.voice_method.clone(),
@@ -141,10 +173,10 @@ impl Pointed {
             ..Change::default()
         };
         let before_url = owned.voice_url.as_deref();
-        let file = state.join(FILE);
+        let file = hold.folder.join(FILE);
         // Remembered first: whatever ends us from here on, it can be put back.
-        let lock = remember(&file, &before).map_err(PointError::NotRemembered)?;
-        let mut pointed = Self { number: Some(owned.number.clone()), before, file, _lock: lock };
+        remember(&file, &before).map_err(PointError::NotRemembered)?;
+        let mut pointed = Self { number: Some(owned.number.clone()), before, file };
         if let Err(error) = account.change_number(&owned.sid, &change).await {
             // An answer that was lost may have been a yes.
             pointed.put_back(account).await?;
@@ -160,25 +192,26 @@ impl Pointed {
         Ok(pointed)
     }
 
+    /// Whether a tunnel of before left something behind, or one that is open will.
+    pub fn is_left(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// What a tunnel of before left behind, where it was killed.
     ///
     /// # Errors
-    /// [`PointError::Held`]: it was not, and is still there.
-    pub fn left_behind(state: &Path) -> Result<Option<Self>, PointError> {
-        let path = state.join(FILE);
-        let Ok(mut file) = File::open(&path) else { return Ok(None) };
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(PointError::Held);
+    /// [`PointError::OtherAccount`].
+    pub fn left_behind(hold: &Hold, account: &Account) -> Result<Option<Self>, PointError> {
+        let file = hold.folder.join(FILE);
+        let Ok(text) = fs::read(&file) else { return Ok(None) };
+        let Ok(before) = serde_json::from_slice::<Before>(&text) else {
+            tracing::warn!("tunnel.json cannot be read: what it says is not put back");
+            return Ok(None);
+        };
+        if before.account != account.sid() {
+            return Err(PointError::OtherAccount);
         }
-        let mut text = Vec::new();
-        let read = file.read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice(&text).ok());
-        match read {
-            Some(before) => Ok(Some(Self { number: None, before, file: path, _lock: file })),
-            None => {
-                tracing::warn!("tunnel.json cannot be read: what it says is not put back");
-                Ok(None)
-            }
-        }
+        Ok(Some(Self { number: None, before, file }))
     }
 
     /// Has the number ring again what it rang, unless somebody has set it to something else meanwhile.
@@ -235,21 +268,15 @@ impl Pointed {
     }
 }
 
-/// Written whole, or not at all: it is put in place by its name, and held from before that. For nobody else's eyes:
-/// addresses may hold keys.
-fn remember(file: &Path, before: &Before) -> io::Result<File> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
+/// Written whole, or not at all: it is put in place by its name. For nobody else's eyes: addresses may hold keys.
+fn remember(file: &Path, before: &Before) -> io::Result<()> {
     let unfinished = file.with_extension("unfinished");
     // What an earlier write left may be readable for others.
     let _ = fs::remove_file(&unfinished);
     let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     new.write_all(&serde_json::to_vec(before)?)?;
     new.sync_all()?;
-    new.try_lock().map_err(io::Error::from)?;
-    fs::rename(&unfinished, file)?;
-    Ok(new)
+    fs::rename(&unfinished, file)
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ async fn fix_sets_what_a_file_lists_and_nothing_else() {
     assert_eq!(now["voice_url"], format!("{url}/incoming-call"));
     assert_eq!(now["status_callback"], format!("{url}/call-status"));
     assert_eq!(twilio.number("+15550100003")["voice_application_sid"], format!("AP{:032}", 1));
-    assert_eq!(mode(&env_file), 0o600);
+    assert_eq!(mode(&env_file), 0o640, "a group is the owner's choice");
     assert!(
         told.err.contains("Setting +1555•••01: voice URL = http://0.0.0.0"),
         "it is shown first: {}",

@@ -384,12 +384,21 @@ impl Kept {
                     self.publish(session, listing);
                     live.sound.notify_waiters();
                 }
-                // It is there, and its last list holds: once.
-                Ok(Err(ServiceError::McpError(error))) if !refused && !of_strangers(error.code) => {
-                    refused = true
+                // It is there, and its last list holds: once. Some servers say of a fault what others say of a session that
+                // they do not know: while calls are under way, it is taken for a fault.
+                Ok(Err(ServiceError::McpError(error)))
+                    if !refused && (!of_strangers(error.code) || !live.users.is_empty()) =>
+                {
+                    refused = true;
                 }
                 Ok(Err(error)) => return Trouble::of_service(&error),
-                Err(_) if (busy || !live.users.is_empty()) && late < MOST_LATE => late += 1,
+                Err(_) if (busy || !live.users.is_empty()) && late < MOST_LATE => {
+                    late += 1;
+                    // Soon again: where it is gone, every call hangs until that is known.
+                    due = Instant::now() + NEWS;
+                    due_by_news = due;
+                    continue;
+                }
                 Err(_) => return Trouble::Slow,
             }
             due = Instant::now() + often;
