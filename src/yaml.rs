@@ -134,11 +134,29 @@ impl Scalar {
         self.written.is_some()
     }
 
-    /// What stands in place of the first `${…}` to the last one: it came from the environment, or is a default.
-    pub fn inserted(&self) -> Option<&str> {
-        let written = self.written.as_deref()?;
-        let (before, after) = (written.split_once("${")?.0, written.rsplit_once('}')?.1);
-        self.text.strip_prefix(before)?.strip_suffix(after)
+    /// What stands in place of each `${…}`, and of the first to the last one as a whole: it came from the environment, or
+    /// is a default.
+    pub fn inserted(&self) -> Vec<&str> {
+        let Some(mut rest) = self.written.as_deref() else { return Vec::new() };
+        let mut literals = Vec::new();
+        while let Some((before, behind)) = rest.split_once("${") {
+            literals.push(before);
+            rest = behind.split_once('}').map_or("", |(_, after)| after);
+        }
+        let Some((first, between)) = literals.split_first() else { return vec![&self.text] };
+        let Some(whole) = self.text.strip_prefix(first).and_then(|text| text.strip_suffix(rest)) else {
+            return vec![&self.text];
+        };
+        let (mut found, mut left) = (vec![whole], whole);
+        for literal in between.iter().filter(|literal| !literal.is_empty()) {
+            let Some((value, after)) = left.split_once(*literal) else { break };
+            found.push(value);
+            left = after;
+        }
+        if left != whole {
+            found.push(left);
+        }
+        found
     }
 
     /// The value as a message may show it.

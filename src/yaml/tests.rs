@@ -102,3 +102,29 @@ proptest! {
         problem::plain(&document.problems);
     }
 }
+
+#[test]
+fn what_came_from_outside_is_told_piece_by_piece() {
+    let environment = BTreeMap::from([
+        ("USER".to_owned(), "alice".to_owned()),
+        ("PASS".to_owned(), "hunter22".to_owned()),
+        ("EMPTY".to_owned(), String::new()),
+    ]);
+    let inserted = |text: &str| {
+        let document = read(&SourceFile::new("t.yaml", format!("a: \"{text}\"\n")), &environment);
+        let Some(Node { kind: Kind::Map(entries), .. }) = &document.root else { panic!("{text}") };
+        let found = entries[0].1.scalar().unwrap().inserted();
+        found.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (text, expected) in [
+        ("plain", vec![]),
+        ("${PASS}", vec!["hunter22"]),
+        ("--login=${USER}:${PASS}!", vec!["alice:hunter22", "alice", "hunter22"]),
+        // Nobody can tell where one ends.
+        ("${USER}${PASS}", vec!["alicehunter22"]),
+        ("x${EMPTY:-}:${PASS:-other}", vec![":hunter22", "", "hunter22"]),
+        ("${NONE:-a-default}/${PASS}", vec!["a-default/hunter22", "a-default", "hunter22"]),
+    ] {
+        assert_eq!(inserted(text), expected, "{text}");
+    }
+}

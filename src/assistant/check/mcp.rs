@@ -219,8 +219,8 @@ impl<'a> Check<'a> {
             before = Some(scalar.text());
         }
         let parts = parts.into_iter().filter(|part| !part.is_null());
-        let inserted = |part: &Node| Some(Secret::new(part.scalar()?.inserted()?));
-        let secrets = parts.clone().filter_map(inserted).collect();
+        let words = parts.clone().filter_map(|part: &Node| part.scalar());
+        let secrets = words.flat_map(|word| word.inserted()).map(Secret::new).collect();
         Some((parts.filter_map(|part| w.text(part, "command")).collect(), secrets))
     }
 
