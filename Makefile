@@ -22,7 +22,8 @@ GET_CLOUDFLARED := install it from https://developers.cloudflare.com/cloudflare-
 # $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent.
 need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $@ needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
 # Ends the target with a sentence where fly.toml has no name, or still the example's.
-need_app = @test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
+need_app = @test -n '$(APP)' || ! grep -q "^app *= *[^\"' ]" fly.toml 2>/dev/null || { echo 'make $@: fly.toml names the app without straight quotes. Write it so: app = "NAME"' >&2; exit 1; }; \
+	test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
 # $(call env,NAME): what the environment says, or else .env, as the program reads it.
 env = "$$($(CARGO) run --quiet -- secrets $(1))"
 
@@ -74,10 +75,22 @@ secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(need_app)
 	@values=$$($(CARGO) run --quiet -- secrets) || exit 1; \
 	echo 'These go to the secrets of $(APP); what belongs to this machine stays here:'; \
-	printf '%s\n' "$$values" | awk -F = '$(NAMES)'; \
-	printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)'
+	names=$$(printf '%s\n' "$$values" | awk -F = '$(NAMES)'); \
+	printf '%s\n' "$$names"; \
+	printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)' || exit 1; \
+	$(FLY) secrets list --app '$(APP)' | NAMES=$$names awk '$(LEFT)'
 # A value of several lines stands between three quotes.
 NAMES = within { within = !/"""$$/; next } { print "  " $$1; within = /^[^=]*="""/ }
+# The first word of each line is a name, whatever lines and signs fly draws around it. It is in force, though .env has
+# lost it.
+LEFT = BEGIN { split(ENVIRON["NAMES"], set); for (i in set) ours[set[i]] } \
+	{ gsub(/[^A-Za-z0-9_]+/, " "); listed = 1 } \
+	$$1 ~ /^[A-Z_][A-Z0-9_]*$$/ && $$1 != "NAME" && !($$1 in ours) { left = left " " $$1; there[$$1] } \
+	END { count = split("OPENAI_API_KEY TWILIO_AUTH_TOKEN", needed, " "); for (i = 1; i <= count; i++) \
+	if (listed && !(needed[i] in ours) && !(needed[i] in there)) \
+	print needed[i] " is set neither in .env nor at Fly, and the server needs it."; \
+	if (left) print "Also set at Fly, and not in .env:" left ". Where that is not wanted:\n" \
+	"  $(FLY) secrets unset --stage --app $(APP)" left }
 
 deploy: ## check the folder, then deploy to Fly
 	$(call need,$(CARGO),$(GET_CARGO))

@@ -30,6 +30,7 @@ impl Bench {
             ),
         );
         bench.write("twilio/.env", "");
+        bench.write("list", " NAME           │ DIGEST           │ STATUS\n────────────────┼────\n OPENAI_API_KEY │ 73EB694E │ Staged\n");
         std::fs::create_dir(bench.at("bin")).unwrap();
         for tool in ["sh", "sed", "awk", "grep", "cat", "echo", "node"] {
             std::os::unix::fs::symlink(found(tool), bench.at("bin").join(tool)).unwrap();
@@ -40,6 +41,7 @@ impl Bench {
             let script = format!(
                 "#!/bin/sh\n{{ printf {tool}; for each; do printf ' [%s]' \"$each\"; done; echo; }} >> {log}\n\
                  case \"$1 $2\" in\n'secrets import') cat >> {log};;\n\
+                 'secrets list') cat list;;\n\
                  'plugins ') echo '@twilio-labs/plugin-serverless 3.3.0';;\nesac\n\
                  # What cargo runs for a value is the program itself.\n\
                  case \"$4\" in secrets) shift 3; exec '{program}' \"$@\";; esac\n"
@@ -168,7 +170,8 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
             format!(
                 "cargo [run] [--quiet] [--] [secrets]\nfly [secrets] [import] [--stage] [--app] [acme-phone]\n\
                  KEY=\"\"\"{SECRET}\n{SECRET}=3\"\"\"\nOPENAI_API_KEY={SECRET}\n\
-                 TODOIST_MCP_PASSWORD={SECRET} 2\nTODOIST_MCP_URL=https://todo.example.com\n"
+                 TODOIST_MCP_PASSWORD={SECRET} 2\nTODOIST_MCP_URL=https://todo.example.com\n\
+                 fly [secrets] [list] [--app] [acme-phone]\n"
             ),
         ),
         (
@@ -203,6 +206,24 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
     let (_, said, _) = bench.make(&["secrets"]);
     let names: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert_eq!(names, ["KEY", "OPENAI_API_KEY", "TODOIST_MCP_PASSWORD", "TODOIST_MCP_URL"], "{said}");
+    assert!(
+        said.ends_with(
+            "TWILIO_AUTH_TOKEN is set neither in .env nor at Fly, and the server needs it.\n"
+        ),
+        "{said}"
+    );
+    // What .env has lost is in force at Fly: a number's old name, a tool that is to be off. As old and new flyctl list.
+    for list in [
+        "NAME\tDIGEST\tCREATED AT\nKEY\tAB12\t1h ago\nVOICE\tCD34\t2h ago\nPERSONAL_NUMBER\tEF56\t2h ago\n",
+        " NAME            │ DIGEST\n────────┼─────\n* KEY             │ AB12\n  VOICE           │ CD34\n  PERSONAL_NUMBER │ E\n",
+    ] {
+        bench.write("list", &format!("{list}TWILIO_AUTH_TOKEN\tAB\t\n"));
+        let (fine, said, _) = bench.make(&["secrets"]);
+        let left = "Also set at Fly, and not in .env: VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN. Where that is not wanted:\n  \
+                    fly secrets unset --stage --app acme-phone VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN\n";
+        assert!(!said.contains("neither"), "{said}");
+        assert!(fine && said.contains(&left.replace("fly secrets", &format!("{} secrets", fly))), "{said}");
+    }
 }
 
 #[test]
@@ -212,6 +233,11 @@ fn what_is_not_filled_in_is_said_before_anything_is_called() {
     for target in ["deploy", "secrets", "status", "logs", "launch-mcp", "logs-mcp"] {
         let (fine, said, log) = bench.make(&[target]);
         assert!(!fine && said.contains("fly apps create NAME") && log.is_empty(), "{target}: {said}{log}");
+    }
+    for odd in ["app = acme-phone\n", "app = “acme-phone”\n"] {
+        bench.write("fly.toml", odd);
+        let (fine, said, log) = bench.make(&["deploy"]);
+        assert!(!fine && said.contains("app = \"NAME\"") && log.is_empty(), "{odd}: {said}{log}");
     }
     bench.write("fly.toml", "# no name\n");
     let (fine, said, log) = bench.make(&["status"]);
