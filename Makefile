@@ -58,15 +58,47 @@ numbers: ## the account's numbers beside the folder's assistants
 	@$(CARGO) run --quiet -- numbers list $(ARGS)
 
 deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env says
+	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which is not there: copy twilio/.env.example to it, and fill it in' >&2; exit 1; }
+	@awk "$$FUNCTIONS" twilio/.env >&2
 	$(call need,twilio,$(GET_TWILIO))
 	@twilio plugins 2>/dev/null | grep -q plugin-serverless || { echo 'make $@ needs a plugin of the Twilio CLI: run `twilio plugins:install @twilio-labs/plugin-serverless`' >&2; exit 1; }
-	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which is not there: copy twilio/.env.example to it, and fill it in' >&2; exit 1; }
 	cd twilio && twilio serverless:deploy --env .env --override-existing-project
 	@echo
 	@echo 'Set TWILIO_FUNCTIONS_URL to the address above, without /allowlist-function, such as'
 	@echo '  TWILIO_FUNCTIONS_URL=https://switchboard-1234-dev.twil.io'
 	@echo 'Then `switchboard numbers sync --apply` points your numbers at it: a call comes in at /allowlist-function,'
 	@echo 'and at /fallback-function when the server does not answer.'
+
+# Says what of twilio/.env is not filled in, or would refuse every caller. The Functions themselves read it more closely.
+define FUNCTIONS
+function wrong(what) { print "make deploy-function: in twilio/.env, " what; bad = 1 }
+function keep(text) { if (!(name in value)) names[++count] = name; value[name] = text; quote = "" }
+quote { lines = lines "\n" $$0; if (index($$0, quote)) keep(substr(lines, 1, length(lines) - length($$0) + index($$0, quote) - 1)); next }
+{ sub(/^[ \t]*(export[ \t]+)?/, ""); sub(/[ \t\r]+$$/, "") }
+/^#/ || !/=/ { next }
+{
+  name = $$0; sub(/[ \t]*=.*/, "", name)
+  sub(/^[^=]*=[ \t]*/, "")
+  quote = $$0 ~ /^["']/ ? substr($$0, 1, 1) : ""
+  if (!quote) { sub(/[ \t]*#.*/, ""); keep($$0) }
+  else { lines = substr($$0, 2); if (index(lines, quote)) keep(substr(lines, 1, index(lines, quote) - 1)) }
+}
+END {
+  url = value["WEBHOOK_URL"]
+  if (url ~ /[<>]/) wrong("WEBHOOK_URL is still the example: set it to the PUBLIC_URL of your server, and /incoming-call")
+  else if (url !~ /^https:\/\/[^\/?#@ ]+\.[^?#@ ]+\/incoming-call$$/) wrong("WEBHOOK_URL is not https://.../incoming-call: set it to the PUBLIC_URL of your server, and /incoming-call")
+  if (!("ALLOWED_NUMBERS" in value)) { name = "ALLOWED_NUMBERS"; keep("") }
+  for (at = 1; at <= count; at++) {
+    name = names[at]; text = value[name]
+    if (name !~ /^(ALLOWED_NUMBERS|FALLBACK_NUMBER)/) continue
+    gsub(/\\n/, "\n", text); gsub(/#[^\n]*/, "", text); gsub(/[ \t]/, "", text)
+    if (text ~ /\+1555/ || name ~ /_1555/) wrong(name " is still an example: +1555... is the number of nobody")
+    else if (name ~ /^ALLOWED/ && text !~ /[0-9*]/) wrong(name " names nobody: set it to the numbers that may ring, or to * for everybody")
+  }
+  exit bad
+}
+endef
+export FUNCTIONS
 
 secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(call need,$(FLY),$(GET_FLY))

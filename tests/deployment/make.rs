@@ -10,6 +10,9 @@ use crate::path;
 
 const SECRET: &str = "hush-hush";
 
+/// The Functions' settings.
+const FILLED_IN: &str = "WEBHOOK_URL=https://phone.example.com/incoming-call\nALLOWED_NUMBERS=+44*\n";
+
 /// A copy of what the Makefile reads, beside a `PATH` of stand-ins.
 struct Bench {
     folder: TempDir,
@@ -29,7 +32,7 @@ impl Bench {
                  KEY='{SECRET}\n{SECRET}=3'\nTODOIST_MCP_URL=https://todo.example.com # there\n"
             ),
         );
-        bench.write("twilio/.env", "");
+        bench.write("twilio/.env", FILLED_IN);
         std::fs::create_dir(bench.at("bin")).unwrap();
         for tool in ["sh", "sed", "awk", "grep", "cat", "echo", "node"] {
             std::os::unix::fs::symlink(found(tool), bench.at("bin").join(tool)).unwrap();
@@ -203,6 +206,60 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
     let (_, said, _) = bench.make(&["secrets"]);
     let names: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert_eq!(names, ["KEY", "OPENAI_API_KEY", "TODOIST_MCP_PASSWORD", "TODOIST_MCP_URL"], "{said}");
+}
+
+#[test]
+fn functions_that_would_refuse_everybody_are_not_deployed() {
+    const URL: &str = "WEBHOOK_URL=https://phone.example.com/incoming-call\n";
+    let example = std::fs::read_to_string(path("twilio/.env.example")).unwrap();
+    let all_set = example.replace("\n#", "\n");
+    let webhook = |url: &str| format!("WEBHOOK_URL={url}\nALLOWED_NUMBERS=*\n");
+    let allowed = |rest: &str| format!("{URL}{rest}\n");
+    let bench = Bench::with(&["twilio"]);
+    let one = "in twilio/.env, ALLOWED_NUMBERS ";
+    for (what, text, words) in [
+        (
+            "untouched",
+            example.clone(),
+            &["WEBHOOK_URL is still the example", "ALLOWED_NUMBERS is still an example"][..],
+        ),
+        ("all of it", all_set, &["ALLOWED_NUMBERS_15550100001 is still", "FALLBACK_NUMBER is still"]),
+        ("empty", String::new(), &["WEBHOOK_URL is not https://", "ALLOWED_NUMBERS names nobody"]),
+        ("no TLS", webhook("http://phone.example.com/incoming-call"), &["WEBHOOK_URL is not https://"]),
+        ("the server alone", webhook("https://phone.example.com"), &["WEBHOOK_URL is not https://"]),
+        ("a query", webhook("https://phone.example.com/incoming-call?x=1"), &["WEBHOOK_URL is not https://"]),
+        ("this machine", webhook("https://localhost/incoming-call"), &["WEBHOOK_URL is not https://"]),
+        ("nobody", allowed("ALLOWED_NUMBERS="), &[one]),
+        ("only a note", allowed("ALLOWED_NUMBERS= # +442079460000"), &[one]),
+        ("only notes", allowed("ALLOWED_NUMBERS=\"# 1\n# 2\""), &[one]),
+        (
+            "nobody for one",
+            allowed("ALLOWED_NUMBERS=*\nALLOWED_NUMBERS_442079460000=''"),
+            &["ALLOWED_NUMBERS_44"],
+        ),
+        ("the last holds", allowed("ALLOWED_NUMBERS=*\nALLOWED_NUMBERS="), &[one]),
+    ] {
+        bench.write("twilio/.env", &text);
+        let (fine, said, log) = bench.make(&["deploy-function"]);
+        assert!(!fine && log.is_empty(), "{what}: {said}{log}");
+        for words in words {
+            assert!(said.contains(words), "{what}: {words} is not in {said}");
+        }
+        assert_eq!(
+            said.matches("in twilio/.env, ").count(),
+            words.len().max(if what == "all of it" { 4 } else { 1 }),
+            "{what}: {said}"
+        );
+    }
+    for text in [
+        FILLED_IN.to_owned(),
+        "export WEBHOOK_URL = 'https://phone.example.com:8443/a/incoming-call' # here\r\nALLOWED_NUMBERS=\"# me\n+44*\"\r\n".to_owned(),
+        allowed("#ALLOWED_NUMBERS=\nALLOWED_NUMBERS=\"# +15550100100\\n+44*\"\nREJECT_MESSAGE=#1 = <none>"),
+    ] {
+        bench.write("twilio/.env", &text);
+        let (fine, said, log) = bench.make(&["deploy-function"]);
+        assert!(fine && log.contains("serverless:deploy"), "{text}: {said}{log}");
+    }
 }
 
 #[test]
