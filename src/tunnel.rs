@@ -183,8 +183,8 @@ pub fn local(listening: SocketAddr) -> SocketAddr {
 }
 
 /// Whether an address is that of a quick tunnel.
-fn is_tunnel(url: &str) -> bool {
-    address(url).is_some()
+pub fn is_tunnel(url: &str) -> bool {
+    address(url).is_some_and(|tunnel| url.starts_with(&tunnel))
 }
 
 /// The program in the first folder of PATH that has it.
