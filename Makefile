@@ -15,12 +15,14 @@ TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
 
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
+GET_GIT := the package manager of this system has it
 GET_FLY := install it from https://fly.io/docs/flyctl/install and run `fly auth login`
 GET_TWILIO := run `npm install -g twilio-cli`, then `twilio login`
 GET_CLOUDFLARED := install it from https://developers.cloudflare.com/cloudflare-one/connections/connect-networks/downloads
 
-# $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent.
-need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $@ needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
+# $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent. A third says the name of the
+# target that was asked for, where that is another.
+need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $(or $(3),$@) needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
 # Ends the target with a sentence where fly.toml has no name, or still the example's.
 need_app = @test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
 # $(call env,NAME): what the environment says, or else .env, as the program reads it.
@@ -98,7 +100,7 @@ END {
   exit bad
 }
 endef
-export FUNCTIONS
+deploy-function: export FUNCTIONS := $(FUNCTIONS)
 
 secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(call need,$(FLY),$(GET_FLY))
@@ -163,13 +165,18 @@ check: ## format, lints, docs, and the floors of the house
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) $(RUN_TESTS) --locked --test floors
 
-test: check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
+# Said before what takes minutes.
+tools-for-test:
+	$(call need,$(CARGO),$(GET_CARGO),test)
+	$(call need,npm,$(GET_NODE),test)
+	$(call need,git,$(GET_GIT),test)
+
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
 	$(CARGO) $(RUN_TESTS) --locked
 	npm test --prefix twilio
 
 # The real MCP servers of tests/mcp and Twilio's own runtime, as the lock files have them.
 $(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-lock.json
-	$(call need,npm,$(GET_NODE))
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 

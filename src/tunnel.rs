@@ -59,7 +59,10 @@ pub enum TunnelError {
     NotInstalled,
     #[error("`cloudflared` cannot be started: {0}")]
     NotStarted(std::io::Error),
-    #[error("`cloudflared` ended before there was a tunnel. Its last words:{0}")]
+    #[error(
+        "`cloudflared` ended before there was a tunnel: look whether this machine reaches the internet, and try again \
+         in some minutes. Its last words:{0}"
+    )]
     EndedEarly(String),
     #[error(
         "`cloudflared` gave no address in time; does this machine reach the internet? Its last words:{0}"

@@ -497,6 +497,7 @@ async fn without_a_tunnel_nothing_is_served() {
     let desk = Desk::open(Some(refused)).await;
     let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
     assert!(code == Some(1) && told.contains("429 Too Many Requests"), "{told}");
+    assert!(told.contains("reaches the internet, and try again"), "{told}");
     assert!(desk.twilio.changes().is_empty());
 }
 

@@ -127,16 +127,17 @@ fn a_target_without_its_tool_says_which_and_how_to_get_it() {
         let (fine, said, _) = Bench::with(&[]).make(&[&target]);
         assert!(!fine, "{target}: {said}");
         let sentence = format!("make {target} needs {tool}, which is not installed: ");
-        assert!(
-            said.contains(&sentence) || target == "test" && said.contains("make check needs"),
-            "{target}: {said}"
-        );
+        assert!(said.contains(&sentence), "{target}: {said}");
         assert!(said.contains(how), "{target}: {said}");
     }
     let (_, said, _) = Bench::with(&["cargo"]).make(&["tunnel"]);
     assert!(said.contains("make tunnel needs cloudflared"), "{said}");
     let (_, said, log) = Bench::with(&["cargo"]).make(&["deploy"]);
     assert!(said.contains("make deploy needs fly") && log.is_empty(), "{said}");
+    for (tools, missing) in [(&["cargo"][..], "npm"), (&["cargo", "npm"], "git")] {
+        let (_, said, log) = Bench::with(tools).make(&["test"]);
+        assert!(said.contains(&format!("make test needs {missing}")) && log.is_empty(), "{said}{log}");
+    }
     let (_, said, _) = Bench::with(&["fly"]).make(&["inspect-mcp"]);
     assert!(said.contains("make inspect-mcp needs npx"), "{said}");
 }
