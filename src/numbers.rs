@@ -332,8 +332,12 @@ fn unknown_before<'a>(owned: &'a Number, urls: &NumberUrls) -> Option<&'a str> {
 
 /// Whether it rings an allowlist Function, wherever that is.
 pub fn rings_allowlist(owned: &Number) -> bool {
-    let path = owned.voice_url.as_deref().and_then(|url| url.split(['?', '#']).next());
-    path.is_some_and(|path| path.ends_with("/allowlist-function"))
+    owned.voice_url.as_deref().is_some_and(is_allowlist)
+}
+
+/// Whether this is the address of an allowlist Function.
+pub fn is_allowlist(url: &str) -> bool {
+    url.split(['?', '#']).next().is_some_and(|path| path.ends_with("/allowlist-function"))
 }
 
 /// What makes a number ring as `urls` say. A fallback that somebody set stays where we have none, and so does an

@@ -318,6 +318,13 @@ async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
         assert!(!out.contains("before that tunnel"), "{out}");
         left[key] = was;
     }
+    // An allowlist that is known is not taken away.
+    remember(&left);
+    let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
+    assert_eq!((code, voice("+15550100001")), (1, ours.as_str().into()), "{out}");
+    assert!(out.contains("that is the allowlist Function"), "{out}");
+    left["voice_url"] = "https://old.example.com/voice".into();
+    remember(&left);
     let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
     assert_eq!((code, voice("+15550100001")), (0, VOICE.into()), "{out}");
     assert!(out.contains(&format!("{ours} → {VOICE}")), "{out}");

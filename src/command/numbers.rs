@@ -240,7 +240,13 @@ fn is_tunnel(finding: &Finding) -> bool {
 fn before_tunnel(row: &Row, finding: &Finding, state: &Path) -> Option<String> {
     let owned = row.owned.as_ref().filter(|_| is_tunnel(finding))?;
     let before = Pointed::rang_before(state, owned)?;
-    Some(format!("before that tunnel it rang {before}, as tunnel.json says"))
+    let known = if numbers::is_allowlist(&before) { ": that is the allowlist Function" } else { "" };
+    Some(format!("before that tunnel it rang {before}, as tunnel.json says{known}"))
+}
+
+/// Whether that was an allowlist Function: it is not taken away, whatever is wished.
+fn was_guarded(owned: &Number, state: &Path) -> bool {
+    Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
 }
 
 fn answered(answered: &Answered) -> String {
@@ -361,8 +367,9 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
     }
     let mut change = row.change.clone();
     if let Some(tunnel) = row.findings.iter().find(|finding| is_tunnel(finding)) {
-        let before = before_tunnel(row, tunnel, state_dir(&desk.settings));
-        if !options.take_back {
+        let state = state_dir(&desk.settings);
+        let before = before_tunnel(row, tunnel, state);
+        if !options.take_back || was_guarded(owned, state) {
             tally.left += 1;
             println!("{head}: {tunnel}: {}", tunnel.help());
             before.iter().for_each(|before| println!("  {before}"));
