@@ -23,6 +23,7 @@ fn environment() -> BTreeMap<String, String> {
         ("SECRET_VOICE", "hunter2value"),
         ("SECRET_NUMBER", "hunter2value"),
         ("GOOD_NUMBER", "+15550177777"),
+        ("SAME_NUMBER", "+15550177777"),
         ("MESSAGES_SECRET", "whsec_aHVudGVyMnZhbHVlaHVudGVyMnZhbHVl"),
         ("SHORT_SECRET", "whsec_aHVudGVyMnZhbHVl"),
         ("EMPTY", ""),
