@@ -20,8 +20,11 @@ const LEAST_PATIENCE: u64 = 5;
 /// What `wait_timeout` is without one, in seconds.
 const USUAL_WAIT: u64 = 300;
 
-/// Judges a `fly.toml`; `switchboard.yaml` goes with the image, `.env` does not.
-pub fn check(text: &str, file: Option<&SourceFile>) -> Vec<Finding> {
+/// The app's name as the file comes with the project. Names of apps are unique among all of Fly's.
+const EXAMPLE: &str = "switchboard-example";
+
+/// Judges a `fly.toml`; `switchboard.yaml` goes with the image, `.env` does not. `here` is what holds on this machine.
+pub fn check(text: &str, file: Option<&SourceFile>, here: &Settings) -> Vec<Finding> {
     let table = match Table::read(text) {
         Ok(table) => table,
         Err(line) => {
@@ -44,7 +47,28 @@ pub fn check(text: &str, file: Option<&SourceFile>) -> Vec<Finding> {
         );
         findings.push(Finding::ok("fly.deploy", message));
     }
+    findings.extend(app(&table, here));
     findings
+}
+
+/// Whose app it is. Whoever only tries things here needs none.
+fn app(table: &Table, here: &Settings) -> Option<Finding> {
+    const CHECK: &str = "fly.app";
+    let name = table.text("app").filter(|name| !name.is_empty());
+    let message = match name.as_deref() {
+        Some(EXAMPLE) => format!("app is still `{EXAMPLE}`, the name in the example"),
+        Some(_) => return None,
+        None => "app is not set".to_owned(),
+    };
+    let public = here.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    let on_fly = public.is_some_and(|url| url.host_str().is_some_and(|host| host.ends_with(".fly.dev")));
+    let finding = match here.on_fly || on_fly {
+        true => {
+            Finding::error(CHECK, message).causes("`fly deploy` fails, or calls go to somebody else's app")
+        }
+        false => Finding::warning(CHECK, message).causes("none while you try it here; `fly deploy` fails"),
+    };
+    Some(finding.fix("run `fly apps create NAME`, and write `app = \"NAME\"` at the top of fly.toml"))
 }
 
 /// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known.
@@ -239,7 +263,7 @@ fn checks(table: &Table, base: &str) -> Vec<Finding> {
         .collect();
     let write = "write under [[http_service.checks]]: `path = \"/readyz\"`";
     let told = |severity, message: String, cause: &str| {
-        vec![Finding::new(CHECK, severity, message).causes(cause).fix(write)]
+        vec![Finding::of(CHECK, severity, message).causes(cause).fix(write)]
     };
     if paths.is_empty() {
         let (severity, cause) = match table.text("deploy.strategy").as_deref() {
@@ -348,7 +372,12 @@ kill_timeout = 300
     /// Checks the good file with one text replaced.
     fn judged(from: &str, to: &str) -> Vec<Finding> {
         assert!(GOOD.contains(from), "{from}");
-        check(&GOOD.replace(from, to), None)
+        check(&GOOD.replace(from, to), None, &here(&[]))
+    }
+
+    fn here(variables: &[(&str, &str)]) -> Settings {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::read(&Sources { file: None, environment: environment.collect() }).unwrap()
     }
 
     #[test]
@@ -424,6 +453,8 @@ kill_timeout = 300
                 "20 connections",
             ),
             ("app = ", "what is this\napp = ", "error", "fly.file", "fly.toml:2:"),
+            ("\"voice-bridge\"", "\"switchboard-example\"", "warning", "fly.app", "the name in the example"),
+            ("app = \"voice-bridge\"\n", "", "warning", "fly.app", "app is not set"),
         ] {
             let found = judged(from, to);
             let bad: Vec<_> = found.iter().filter(|finding| finding.severity != Severity::Ok).collect();
@@ -438,14 +469,23 @@ kill_timeout = 300
 
     #[test]
     fn the_file_of_this_project_is_fine() {
-        let found = check(include_str!("../../fly.toml"), None);
-        assert!(found.iter().all(|finding| finding.severity == Severity::Ok), "{found:?}");
+        let text = include_str!("../../fly.toml");
+        let bad = |here: &Settings| {
+            let found = check(text, None, here).into_iter();
+            found.filter(|finding| finding.severity != Severity::Ok).collect::<Vec<_>>()
+        };
+        // But for the name, which is the owner's to choose.
+        let tried = bad(&here(&[("PUBLIC_URL", "https://phone.example.com")]));
+        let one = |bad: &[Finding]| bad.len() == 1 && bad[0].check == "fly.app";
+        assert!(one(&tried) && tried[0].severity == Severity::Warning, "{tried:?}");
+        let deployed = bad(&here(&[("PUBLIC_URL", "https://switchboard-example.fly.dev")]));
+        assert!(one(&deployed) && deployed[0].severity == Severity::Error, "{deployed:?}");
     }
 
     #[test]
     fn a_file_without_a_service_is_told_and_an_empty_one_too() {
         for text in ["", "app = \"x\"\n"] {
-            let found = check(text, None);
+            let found = check(text, None, &here(&[]));
             assert!(found.iter().any(|finding| finding.message.contains("no [http_service]")), "{found:?}");
         }
     }

@@ -1,9 +1,7 @@
 //! The Functions in front of a number, asked as Twilio asks them: signed, and by a caller without a number, whom no
 //! list lets in but `*`. They answer with TwiML and do nothing else, so asking is safe.
 
-use reqwest::Client;
-
-use super::net::{self, Answer, Fault};
+use super::net::{Answer, Fault, Net};
 use super::report::Finding;
 use crate::problem;
 use crate::secret::Secret;
@@ -16,12 +14,12 @@ const FRONT: &str = "/allowlist-function";
 const FALLBACK: &str = "/fallback-function";
 
 /// Asks both, where there is an address.
-pub async fn check(settings: &Settings, client: &Client) -> Vec<Finding> {
+pub async fn check(settings: &Settings, net: &Net) -> Vec<Finding> {
     let Some(functions) = settings.twilio_functions_url.as_deref() else { return Vec::new() };
     let token = settings.twilio_auth_tokens.first();
     let (front, fallback) = tokio::join!(
-        ask(client, token, format!("{functions}{FRONT}")),
-        ask(client, token, format!("{functions}{FALLBACK}"))
+        ask(net, token, format!("{functions}{FRONT}")),
+        ask(net, token, format!("{functions}{FALLBACK}"))
     );
     let webhook = settings.public_url.as_deref().map(|url| format!("{url}/incoming-call"));
     vec![
@@ -36,15 +34,15 @@ pub async fn check(settings: &Settings, client: &Client) -> Vec<Finding> {
     ]
 }
 
-async fn ask(client: &Client, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
+async fn ask(net: &Net, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
     let form = [("CallSid".to_owned(), "CA00000000000000000000000000000000".to_owned())];
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
     let mut request =
-        client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        net.client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
     if let Some(token) = token {
         request = request.header("x-twilio-signature", sign(token, &url, &form));
     }
-    net::ask(request).await
+    net.ask(request).await
 }
 
 fn of_front(answer: &Answer, webhook: Option<&str>) -> Finding {

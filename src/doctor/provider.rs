@@ -10,12 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use jiff::civil::Date;
-use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::clock::Reading;
-use super::net::{self, Answer, Fault, Upgrade, word_of};
+use super::net::{Answer, Fault, Net, Upgrade, word_of};
 use super::report::{Finding, Severity};
 use crate::assistant::plan::{Nothing, Plan};
 use crate::assistant::{Facts, Roster};
@@ -168,7 +167,7 @@ fn ending(model: &str, shutdown: Option<&Shutdown>, today: Date, for_whom: &str)
 }
 
 /// Begins a session of the model, and closes it.
-pub async fn ask(used: &Used, tls: Arc<ClientConfig>) -> (Vec<Finding>, Option<Reading>) {
+pub async fn ask(used: &Used, net: &Net) -> (Vec<Finding>, Option<Reading>) {
     if used.provider.lacks_key() {
         let finding = Finding::error(
             "provider.key",
@@ -185,11 +184,11 @@ pub async fn ask(used: &Used, tls: Arc<ClientConfig>) -> (Vec<Finding>, Option<R
             return (vec![finding.fix(where_the_key_is(&used.provider))], None);
         }
     };
-    let (finding, clock) = match net::upgrade(request, tls).await {
+    let (finding, clock) = match net.upgrade(request).await {
         Err(fault) => (of_fault(used, &fault), None),
         Ok(Upgrade::Answered(answer)) => (of_answer(used, &answer), answer.clock),
         Ok(Upgrade::Open(mut socket, clock)) => {
-            let first = timeout(CREATED, first(&mut socket, used.provider.dialect)).await;
+            let first = timeout(CREATED, first(&mut socket, used.provider.dialect, net)).await;
             let finding = of_first(used, first.unwrap_or(First::Nothing));
             let _ = timeout(CLOSING, socket.close()).await;
             (finding, clock)
@@ -214,10 +213,11 @@ enum First {
 /// Frames that make no sense, before it is clear that nothing else comes.
 const MOST_GARBAGE: usize = 5;
 
-async fn first<S>(socket: &mut S, dialect: Dialect) -> First
+async fn first<S>(socket: &mut S, dialect: Dialect, net: &Net) -> First
 where
     S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {
+    let word = |text: &str| word_of(&net.veiled(text));
     let mut garbage = 0;
     loop {
         match socket.next().await {
@@ -227,7 +227,7 @@ where
                     Ok(Incoming::SessionCreated) => return First::Created,
                     Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return First::Created,
                     Ok(Incoming::Error(error)) => {
-                        return First::Error(error.code.or(error.kind).map(|word| word_of(&word)));
+                        return First::Error(error.code.or(error.kind).map(|text| word(&text)));
                     }
                     Ok(_) => {}
                     Err(_) => garbage += 1,
@@ -235,7 +235,7 @@ where
             }
             Some(Ok(Message::Binary(_))) => garbage += 1,
             Some(Ok(Message::Close(close))) => {
-                return First::Closed(close.map(|close| (close.code.into(), word_of(&close.reason))));
+                return First::Closed(close.map(|close| (close.code.into(), word(&close.reason))));
             }
             Some(Ok(_)) => {}
             Some(Err(_)) | None => {
@@ -348,7 +348,7 @@ fn of_code(used: &Used, code: &str) -> Finding {
         None => ("provider.session", Severity::Error, "does not begin a session"),
     };
     let message = format!("{} {what} ({}){}", used.who(), problem::shown(code), used.for_whom());
-    let finding = Finding::new(check, severity, message);
+    let finding = Finding::of(check, severity, message);
     let finding = match (check, severity) {
         (_, Severity::Warning) => finding.causes("calls that begin now may end `model.unreachable`"),
         ("provider.reach", _) => finding.causes(UNREACHABLE),
