@@ -54,6 +54,8 @@ pub enum Fault {
     BrokeOff,
     #[error("what it answers is not HTTP")]
     NotHttp,
+    #[error("its answer comes byte by byte, or has no end")]
+    Trickle,
     #[error("it agrees to a WebSocket, and does it wrong: {0}")]
     BadUpgrade(String),
 }
@@ -77,7 +79,11 @@ impl Fault {
             Fault::SlowConnect(_) => "check host and port, and whether a firewall drops what is sent there",
             Fault::Silent(_) => "check that the program behind it runs and is not overloaded",
             Fault::BrokeOff => "check the log of the proxy or the program there at this moment",
-            Fault::NotHttp => "check that host and port are those of a web server",
+            Fault::NotHttp => {
+                "check that host and port are those of a web server, and whether the address begins as it must: with TLS, \
+                 https:// or wss://"
+            }
+            Fault::Trickle => "check the program behind it, and whether something in between slows it down",
             Fault::BadUpgrade(_) => "check the proxy in between: it must pass the upgrade on as it came",
         }
     }
@@ -90,7 +96,7 @@ impl Fault {
             Fault::Refused => ("11205", "31902"),
             Fault::Untrusted(_) | Fault::NoTls => ("11200", "31910"),
             Fault::Silent(_) => ("11205", "31901"),
-            Fault::BrokeOff | Fault::NotHttp | Fault::BadUpgrade(_) => ("11200", "31920"),
+            Fault::BrokeOff | Fault::NotHttp | Fault::Trickle | Fault::BadUpgrade(_) => ("11200", "31920"),
         }
     }
 }
@@ -146,6 +152,11 @@ impl Answer {
             seen.push_str(&format!(", from `{}`", problem::shown(server)));
         }
         seen
+    }
+
+    /// Whether it leads to another address, and not only about its own.
+    pub fn leads_away(&self) -> bool {
+        self.header("location").contains("://")
     }
 
     /// Where it sends whoever asks, without a query.
@@ -286,6 +297,7 @@ impl Net {
             Err(WsError::Io(error)) => Err(of_chain(&error).unwrap_or(Fault::BrokeOff)),
             Err(WsError::Tls(_)) => Err(Fault::NoTls),
             Err(WsError::Protocol(error)) => Err(self.of_handshake(&error)),
+            Err(WsError::AttackAttempt | WsError::Capacity(_)) => Err(Fault::Trickle),
             Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => Err(Fault::BrokeOff),
             Err(_) => Err(Fault::NotHttp),
         }

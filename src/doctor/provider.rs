@@ -21,7 +21,7 @@ use crate::assistant::{Facts, Roster};
 use crate::link::model;
 use crate::phone::Party;
 use crate::problem;
-use crate::provider::{Dialect, Provider, Shutdown, Transcribing};
+use crate::provider::{Dialect, OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
 use crate::settings::Settings;
 use crate::wire::openai::realtime::{self, Incoming};
 
@@ -447,7 +447,10 @@ fn of_answer(used: &Used, answer: &Answer) -> Finding {
             "provider.reach",
             "sends us elsewhere",
             UNREACHABLE,
-            format!("set {} to where it leads", where_the_url_is(&used.provider)),
+            match answer.leads_away() {
+                true => format!("set {} to where it leads", where_the_url_is(&used.provider)),
+                false => format!("check {}: no Realtime endpoint does so", where_the_url_is(&used.provider)),
+            },
         ),
         426 => told(
             "provider.reach",
@@ -476,6 +479,13 @@ fn of_answer(used: &Used, answer: &Answer) -> Finding {
 fn of_fault(used: &Used, fault: &Fault) -> Finding {
     let fix = match fault {
         Fault::BadUrl => format!("check {}", where_the_url_is(&used.provider)),
+        // Nothing is misspelt there.
+        Fault::NoSuchName | Fault::Refused | Fault::Unreachable(_) | Fault::SlowConnect(_)
+            if used.provider.url == OPENAI_REALTIME_URL =>
+        {
+            "check this machine's network and DNS, and whether a firewall keeps it from OpenAI: the address is OpenAI's own"
+                .to_owned()
+        }
         fault => format!("{}; the address is in {}", fault.help(), where_the_url_is(&used.provider)),
     };
     let message = format!("{} is not reached: {fault}{}", used.who(), used.for_whom());
@@ -503,7 +513,6 @@ fn where_the_url_is(provider: &Provider) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::OPENAI_REALTIME_URL;
 
     fn using(model: &str, transcriber: &str) -> Used {
         Used {

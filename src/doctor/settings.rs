@@ -221,9 +221,13 @@ fn of_missing(problem: &Problem) -> Finding {
     let finding = Finding::error("settings.missing", format!("{}{}", problem.message, unchecked(problem)))
         .causes("`switchboard serve` does not start, so nobody answers: Twilio tells of 11200");
     let mut fix = problem.help.clone().unwrap_or_else(|| "set it in `.env`".to_owned());
-    if problem.message.starts_with("PUBLIC_URL ") {
-        fix.push_str("; while developing, `switchboard serve --tunnel` makes such an address by itself");
-    }
+    fix.push_str(match problem.message.split(' ').next() {
+        Some("TWILIO_AUTH_TOKEN") => "; write it into `.env`, as TWILIO_AUTH_TOKEN=…",
+        Some("PUBLIC_URL") => {
+            "; while developing, `switchboard serve --tunnel` makes such an address by itself"
+        }
+        _ => "",
+    });
     finding.fix(fix)
 }
 

@@ -2,7 +2,7 @@
 //! number ring what it should.
 
 use super::clock::Reading;
-use super::net::Net;
+use super::net::{Answer, Fault, Net};
 use super::report::{Finding, Severity};
 use crate::assistant::Roster;
 use crate::link::twilio_rest::{Account, Change, RestError, Status};
@@ -34,15 +34,13 @@ pub async fn check(
     net: &Net,
 ) -> Seen {
     let Some(account) = account else {
-        let missing = Finding::warning("twilio.credentials", "there are no credentials for Twilio's REST interface")
-            .causes("the numbers at Twilio cannot be looked at or set, and no text message can be sent")
-            .fix("set TWILIO_ACCOUNT_SID; with TWILIO_API_KEY and TWILIO_API_SECRET where the auth token should not be used");
-        return Seen { findings: vec![missing], ..Seen::default() };
+        return Seen { findings: vec![of_nothing(settings)], ..Seen::default() };
     };
     let address = format!("{}/2010-04-01", settings.twilio_api_url.trim_end_matches('/'));
     let (standing, owned, root) =
         tokio::join!(account.standing(), account.numbers(), net.ask(net.client.get(address)));
-    let mut seen = Seen { clock: root.ok().and_then(|answer| answer.clock), ..Seen::default() };
+    let clock = root.as_ref().ok().and_then(|answer| answer.clock);
+    let mut seen = Seen { clock, ..Seen::default() };
     // A standard API key may do all but look at the account itself.
     let is_key = settings.twilio_api_key.is_some() && settings.twilio_api_secret.is_some();
     let is_hidden =
@@ -54,7 +52,7 @@ pub async fn check(
             "twilio.account",
             "Twilio accepts the API key; how the account itself stands it shows to no standard key",
         )],
-        Err(error) => vec![of_error(&error)],
+        Err(error) => vec![of_error(&error, &root)],
     });
     match (owned, roster) {
         // It is told already.
@@ -144,17 +142,45 @@ fn of_standing(status: Status, trial: bool) -> Vec<Finding> {
     findings
 }
 
-fn of_error(error: &RestError) -> Finding {
+fn of_nothing(settings: &Settings) -> Finding {
+    let fix = match &settings.twilio_account_sid {
+        None => {
+            "set TWILIO_ACCOUNT_SID: it begins with AC, and stands on the start page of Twilio's console. Where the \
+                 auth token should not be used for this, set TWILIO_API_KEY and TWILIO_API_SECRET too"
+        }
+        Some(_) => {
+            "set TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET, beside TWILIO_ACCOUNT_SID"
+        }
+    };
+    Finding::warning("twilio.credentials", "there are no credentials for Twilio's REST interface")
+        .causes("the numbers at Twilio cannot be looked at or set, and no text message can be sent")
+        .fix(fix)
+}
+
+/// `root`: what the same address said without credentials.
+fn of_error(error: &RestError, root: &Result<Answer, Fault>) -> Finding {
     let check = match error {
         RestError::Unreachable | RestError::NoAnswer | RestError::NotTwilio => "twilio.reach",
         RestError::Refused { status: 401 | 403 | 404, .. } => "twilio.credentials",
         RestError::Refused { .. } => "twilio.reach",
     };
-    let message = match error {
-        RestError::Refused { status: 401, .. } => format!("Twilio does not accept the credentials: {error}"),
-        error => format!("the account cannot be looked at: {error}"),
+    let (message, fix) = match (error, root) {
+        (RestError::Refused { status: 401, .. }, _) => {
+            (format!("Twilio does not accept the credentials: {error}"), error.help().to_owned())
+        }
+        (RestError::Unreachable | RestError::NoAnswer, Err(fault)) => (
+            format!("Twilio's REST interface is not reached: {fault}"),
+            format!(
+                "{}; the address is in TWILIO_API_URL, and by default https://api.twilio.com",
+                fault.help()
+            ),
+        ),
+        (RestError::NotTwilio, Ok(answer)) => {
+            (format!("the account cannot be looked at: {error} ({})", answer.seen()), error.help().to_owned())
+        }
+        _ => (format!("the account cannot be looked at: {error}"), error.help().to_owned()),
     };
-    Finding::error(check, message).causes(codes(error)).fix(error.help())
+    Finding::error(check, message).causes(codes(error)).fix(fix)
 }
 
 /// What comes of it when the account cannot be used by REST.

@@ -63,6 +63,27 @@ async fn what_is_wrong_with_the_account_is_told_apart() {
     let none = place(&twilio).without("TWILIO_ACCOUNT_SID").doctor(&[]).await;
     let words = ["there are no credentials", "cannot be looked at", "TWILIO_ACCOUNT_SID"];
     none.says("no SID", "twilio.credentials", "warning", words);
+    let none = place(&twilio).without("TWILIO_AUTH_TOKEN").doctor(&[]).await;
+    let words =
+        ["there are no credentials", "cannot be looked at", "set TWILIO_AUTH_TOKEN, or TWILIO_API_KEY"];
+    none.says("no token", "twilio.credentials", "warning", words);
+    for (what, habit, words) in [
+        (
+            "dropped",
+            Habit::Drops,
+            ["is not reached: it breaks the connection off", NO_REST, "TWILIO_API_URL"],
+        ),
+        ("no HTTP", Habit::Garbage, ["is not reached: what it answers is not HTTP", NO_REST, "https://"]),
+        (
+            "a page",
+            Habit::Says("200 OK", "Content-Type: text/html\r\n", "<title>Hello</title>"),
+            ["is not Twilio's REST interface (200 OK, a web page titled `Hello`)", NO_REST, "TWILIO_API_URL"],
+        ),
+    ] {
+        let proxy = Proxy::start(habit).await;
+        let told = place(&twilio).with(&[("TWILIO_API_URL", &proxy.url)]).doctor(&[]).await;
+        told.says(what, "twilio.reach", "error", words);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -208,6 +208,12 @@ async fn whatever_else_stands_there_is_told_as_it_was_seen() {
         ("no HTTP", Habit::Garbage, ["what it answers is not HTTP", "web server"]),
         ("nothing", Habit::Drops, ["breaks the connection off", "OPENAI_REALTIME_URL"]),
         (
+            "itself",
+            Habit::Says("308 Permanent Redirect", "Location: /v1/realtime\r\n", ""),
+            ["which leads to /v1/realtime)", "no Realtime endpoint does so"],
+        ),
+        ("a trickle", Habit::Trickles, ["its answer comes byte by byte, or has no end", "slows it down"]),
+        (
             "a promise that is none",
             Habit::Says("101 Switching Protocols", "", ""),
             ["agrees to a WebSocket, and does it wrong", "as it came"],
