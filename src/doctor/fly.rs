@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::report::{Finding, Severity};
 use super::toml::Table;
-use crate::problem;
+use crate::problem::{self, Problem};
 use crate::serve;
 use crate::settings::{Settings, Sources};
 use crate::yaml::SourceFile;
@@ -36,6 +36,7 @@ pub fn check(text: &str, file: Option<&SourceFile>, here: &Settings) -> Vec<Find
     };
     let mut findings = Vec::new();
     let there = deployed(&table, file);
+    findings.extend(settings(&table));
     findings.extend(stop(&table, &there));
     findings.extend(deploy(&table));
     findings.extend(service(&table, &there));
@@ -69,6 +70,18 @@ fn app(table: &Table, here: &Settings) -> Option<Finding> {
         false => Finding::warning(CHECK, message).causes("none while you try it here; `fly deploy` fails"),
     };
     Some(finding.fix("run `fly apps create NAME`, and write `app = \"NAME\"` at the top of fly.toml"))
+}
+
+/// What `[env]` sets and the server there would not take.
+fn settings(table: &Table) -> Vec<Finding> {
+    let environment = table.below("env").into_iter().collect();
+    let problems = Settings::read(&Sources { file: None, environment }).err().unwrap_or_default();
+    let told = |problem: &Problem| {
+        let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message));
+        let fix = "write it so under [env] of fly.toml, or take it out there";
+        finding.causes("the server does not start there").fix(problem.help.as_deref().unwrap_or(fix))
+    };
+    problems.iter().filter(|problem| problem.is_error()).map(told).collect()
 }
 
 /// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known.
@@ -297,6 +310,14 @@ fn checks(table: &Table, base: &str) -> Vec<Finding> {
 
 /// Where Fly looks for metrics.
 fn metrics(table: &Table, there: &Settings) -> Option<Finding> {
+    if there.metrics_port == Some(there.port) {
+        let message =
+            format!("METRICS_PORT is {} there, as PORT is: one port is listened on once", there.port);
+        let finding = Finding::error("fly.metrics", message).causes("the server does not start there");
+        return Some(
+            finding.fix("write `METRICS_PORT = \"9091\"` under [env], and `port = 9091` under [metrics]"),
+        );
+    }
     let port = seconds(table, "metrics.port")?;
     if there.metrics_port.map(u64::from) == Some(port) {
         return None;
@@ -445,6 +466,14 @@ kill_timeout = 300
                 "does not check",
             ),
             ("port = 9091", "port = 9000", "warning", "fly.metrics", "port 9000"),
+            ("\"9091\"", "\"5050\"", "error", "fly.metrics", "METRICS_PORT is 5050 there"),
+            (
+                "[deploy]",
+                "MAX_CALLS = \"few\"\n[deploy]",
+                "error",
+                "fly.file",
+                "[env]: MAX_CALLS must be a number",
+            ),
             (
                 "[metrics]",
                 "[http_service.concurrency]\nhard_limit = 20\n[metrics]",
