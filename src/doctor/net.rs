@@ -76,7 +76,9 @@ impl Fault {
             Fault::NoTls => {
                 "check that the port is the one of an https server, or whether the address is http://"
             }
-            Fault::SlowConnect(_) => "check host and port, and whether a firewall drops what is sent there",
+            Fault::SlowConnect(_) => {
+                "check host and port, whether the port speaks TLS where the address says so, and whether a firewall drops what is sent there"
+            }
             Fault::Silent(_) => "check that the program behind it runs and is not overloaded",
             Fault::BrokeOff => "check the log of the proxy or the program there at this moment",
             Fault::NotHttp => {

@@ -71,7 +71,8 @@ impl<'a> Public<'a> {
         };
         // Where the same thing stands in the way of everything, it is told once.
         let same = |asked: &Asked| match (&alive, asked) {
-            (Err(one), Err(other)) => one == other,
+            // A connection that hangs does so at any of its steps.
+            (Err(one), Err(other)) => one.twilio() == other.twilio(),
             (Ok(one), Ok(other)) => {
                 !is_here && one.status == other.status && one.is_page() == other.is_page()
             }

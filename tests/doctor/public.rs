@@ -294,6 +294,14 @@ async fn nobody_at_the_address_is_told_once() {
     }
     let nowhere = Place::new().with(&[("PUBLIC_URL", "https://nobody.invalid")]).doctor(&[]).await;
     tolds.push(("no such name", nowhere, ["nobody knows its host's name", "11205", "spelling of the host"]));
+    let silent = Proxy::start(Habit::Silent).await;
+    let by_tls = silent.url.replace("http://", "https://");
+    let by_tls = Place::new().with(&[("PUBLIC_URL", &by_tls)]).doctor(&[]).await;
+    tolds.push((
+        "no word of TLS",
+        by_tls,
+        ["was made in 5 s", "11205 when a phone rings, and 31901", "speaks TLS"],
+    ));
     for (what, told, words) in tolds {
         told.says(what, "public.reach", "error", words);
         told.silent(what, &["public.server", "public.signature", "public.stream"]);
