@@ -1,6 +1,7 @@
 //! `fly.toml` beside what the server needs: time to drain, a signal that it understands, a check that it is ready, and
 //! nobody who stops it while people talk.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::Value;
@@ -34,9 +35,7 @@ pub fn check(text: &str, file: Option<&SourceFile>, here: &Settings) -> Vec<Find
             ];
         }
     };
-    let mut findings = Vec::new();
-    let there = deployed(&table, file);
-    findings.extend(settings(&table));
+    let (there, mut findings) = deployed(&table, file);
     findings.extend(stop(&table, &there));
     findings.extend(deploy(&table));
     findings.extend(service(&table, &there));
@@ -72,32 +71,32 @@ fn app(table: &Table, here: &Settings) -> Option<Finding> {
     Some(finding.fix("run `fly apps create NAME`, and write `app = \"NAME\"` at the top of fly.toml"))
 }
 
-/// What `[env]` sets and the server there would not take.
-fn settings(table: &Table) -> Vec<Finding> {
-    let environment = table.below("env").into_iter().collect();
-    let problems = Settings::read(&Sources { file: None, environment }).err().unwrap_or_default();
+/// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known. And what the
+/// server there would not take: that is left out.
+fn deployed(table: &Table, file: Option<&SourceFile>) -> (Settings, Vec<Finding>) {
+    let mut environment: BTreeMap<String, String> = table.below("env").into_iter().collect();
+    if let Some(app) = table.text("app") {
+        environment.insert("FLY_APP_NAME".to_owned(), app);
+    }
+    let read = |file: Option<&SourceFile>, environment: &BTreeMap<String, String>| {
+        Settings::read(&Sources { file: file.cloned(), environment: environment.clone() })
+    };
+    let mut problems = read(None, &environment).err().unwrap_or_default();
+    problems.retain(Problem::is_error);
+    // A problem of a setting begins with its name.
+    let is_wrong =
+        |name: &str| problems.iter().any(|problem| problem.message.split(' ').next() == Some(name));
+    environment.retain(|name, _| !is_wrong(name));
+    let there = read(file, &environment)
+        .or_else(|_| read(None, &environment))
+        .or_else(|_| read(None, &BTreeMap::new()))
+        .expect("the defaults are settings: a test of `settings` reads them");
     let told = |problem: &Problem| {
         let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message));
         let fix = "write it so under [env] of fly.toml, or take it out there";
         finding.causes("the server does not start there").fix(problem.help.as_deref().unwrap_or(fix))
     };
-    problems.iter().filter(|problem| problem.is_error()).map(told).collect()
-}
-
-/// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known.
-fn deployed(table: &Table, file: Option<&SourceFile>) -> Settings {
-    let mut environment: std::collections::BTreeMap<String, String> =
-        table.below("env").into_iter().collect();
-    if let Some(app) = table.text("app") {
-        environment.insert("FLY_APP_NAME".to_owned(), app);
-    }
-    let read = |file: Option<&SourceFile>, environment| {
-        Settings::read(&Sources { file: file.cloned(), environment })
-    };
-    read(file, environment.clone())
-        .or_else(|_| read(None, environment))
-        .or_else(|_| read(None, Default::default()))
-        .expect("the defaults are settings: a test of `settings` reads them")
+    (there, problems.iter().map(told).collect())
 }
 
 /// How long the process has, and whether it hears that it is to end.
