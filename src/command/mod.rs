@@ -30,7 +30,6 @@ use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
-pub(crate) use owner::without_secrets;
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";
