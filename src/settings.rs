@@ -57,8 +57,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// The address that Fly gives the app, whatever its own is.
     pub fly_url: Option<String>,
-    /// By default every address: on Fly also those of its private network, which is IPv6.
-    pub host: IpAddr,
+    /// Where to listen. `None`: wherever it can be, see [`Settings::listens_on`].
+    pub host: Option<IpAddr>,
     /// 0: any free one.
     pub port: u16,
     pub assistants_dir: PathBuf,
@@ -178,6 +178,9 @@ const PROVIDERS: &str = "providers";
 /// A day: nobody waits longer for a call to end.
 const LONGEST_DRAIN: u64 = 24 * 60 * 60;
 
+/// Of Twilio's auth tokens, in characters.
+const AUTH_TOKEN_LENGTH: usize = 32;
+
 impl Settings {
     /// Reads every setting; all problems come at once.
     pub fn read(sources: &Sources) -> Result<Settings, Vec<Problem>> {
@@ -202,10 +205,7 @@ impl Settings {
             twilio_functions_url: reader.url("TWILIO_FUNCTIONS_URL", &["https", "http"]),
             public_url: reader.url("PUBLIC_URL", &["https", "http"]).or_else(|| fly_url.clone()),
             fly_url,
-            host: reader
-                .parsed("HOST", "an IP address, such as `0.0.0.0`")
-                // `::` hears IPv4 as well.
-                .unwrap_or(if on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }),
+            host: reader.parsed("HOST", "an IP address, such as `0.0.0.0`"),
             port,
             assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
             assistants_url: reader.assistants_url(),
@@ -241,6 +241,25 @@ impl Settings {
         }
         problems.extend(warnings);
         Err(problems)
+    }
+
+    /// Where to listen: by default every address, on Fly also those of its private network, which is IPv6.
+    pub fn listens_on(&self) -> IpAddr {
+        // `::` hears IPv4 as well.
+        let every = if self.on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        self.host.unwrap_or(every)
+    }
+
+    /// What is odd about the tokens of `TWILIO_AUTH_TOKEN`, and no reason not to serve: one may be a test's.
+    pub fn short_token(&self) -> Option<Problem> {
+        let short = |token: &Secret| token.expose().len() < AUTH_TOKEN_LENGTH;
+        let message = "TWILIO_AUTH_TOKEN holds a token that is too short to be one of Twilio's: requests that Twilio \
+                       signs would be refused with 403";
+        self.twilio_auth_tokens.iter().any(short).then(|| {
+            Problem::about("environment", "setting.short", message)
+                .help("copy it whole from the start page of the Twilio console; it has 32 characters")
+                .into_warning()
+        })
     }
 
     /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.
@@ -596,8 +615,8 @@ impl Reader {
         }
     }
 
-    fn warn_of_ipv4(&mut self, host: IpAddr, on_fly: bool) {
-        if on_fly && host.is_ipv4() {
+    fn warn_of_ipv4(&mut self, host: Option<IpAddr>, on_fly: bool) {
+        if on_fly && host.is_some_and(|host| host.is_ipv4()) {
             let message = "HOST is an IPv4 address, and Fly's private network is IPv6: no other machine reaches this \
                            one, so calls whose webhooks come to another end with an apology";
             let problem = self.about("HOST", "setting.ipv4", message);

@@ -233,7 +233,7 @@ impl Server {
             twilio_auth_tokens: tokens.clone(),
             twilio_shared_keys: Vec::new(),
             public_url: Some(url.clone()),
-            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             port,
             drain: Duration::ZERO,
             metrics_port: None,
