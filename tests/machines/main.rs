@@ -177,11 +177,14 @@ async fn http(address: &str, request: &str) -> (u16, String) {
 
 /// An upgrade by hand, with these headers besides.
 async fn knock(address: &str, path: &str, more: &str) -> (u16, String) {
-    let request = format!(
+    http(address, &upgrade(path, more)).await
+}
+
+fn upgrade(path: &str, more: &str) -> String {
+    format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}\r\n"
-    );
-    http(address, &request).await
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +202,10 @@ async fn two_hundred_calls_that_wander_between_two_machines() {
     let seen = app.proxy.seen();
     // Half of the streams came to the wrong machine, and half of the questions.
     assert!(seen.replayed > 50 && seen.peers.len() > 50, "{} {}", seen.replayed, seen.peers.len());
-    assert_eq!((seen.fell_back, seen.elsewhere), (0, 0));
+    assert_eq!(
+        (seen.fell_back, seen.elsewhere("/incoming-call"), seen.elsewhere("/after-stream/")),
+        (0, 0, 0)
+    );
     assert!(seen.peers.iter().all(|(path, status)| path.starts_with("/after-stream/") && *status == 200));
     let ended: Vec<_> =
         machines.iter().map(|machine| machine.told(r#""reason":"assistant.ended""#)).collect();
@@ -235,7 +241,10 @@ async fn a_machine_that_is_killed_while_the_phone_rings_is_replaced() {
         let seen = app.proxy.seen();
         assert_eq!(seen.streams.len(), 1);
         assert_eq!(seen.streams[0].1, SECOND);
-        assert_eq!((seen.replayed, seen.fell_back, seen.elsewhere), (1, 1, usize::from(third)));
+        assert_eq!(
+            (seen.replayed, seen.fell_back, seen.elsewhere("/after-stream/")),
+            (1, 1, usize::from(third))
+        );
         assert_eq!(second.told("Took over a call whose machine is gone"), 1, "{}", second.log());
         assert_eq!(second.told(r#""reason":"assistant.ended""#), 1);
     }
@@ -328,6 +337,112 @@ async fn a_machine_that_was_out_of_reach_gives_its_ticket_up_later() {
     assert_eq!(first.told("Another machine took the call over"), 0);
     app.proxy.add(FIRST, &first.address);
     until(|| first.told("Another machine took the call over") == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_stream_broke_off_at_a_machine_out_of_reach_is_not_begun_again_there() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    let ticket = ring(&app, &first, "CA1").await;
+    let path = format!("/media-stream/{ticket}");
+    assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 101);
+    until(|| first.told("The stream did not start") == 1).await;
+    app.proxy.add(FIRST, "127.0.0.1:9");
+    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
+    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
+    app.proxy.add(FIRST, &first.address);
+    until(|| app.proxy.seen().peers.contains(&(path.clone(), 204))).await;
+    let path = format!("/after-stream/{ticket}");
+    post(&app, &first.address, &path, "CA1", "").await;
+    assert_eq!(app.proxy.seen().peers.last(), Some(&(path, 200)), "the one that has the call is asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_started_again_refuses_nothing() {
+    let app = App::new().await;
+    let mut first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    first.signal("-KILL").await;
+    first.ended(PATIENCE).await;
+    let _first = app.machine(FIRST, &[]).await;
+    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
+    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
+    assert_eq!(app.proxy.seen().peers, [(path, 404)]);
+}
+
+/// A machine that hangs, and another one that is told to serve a stream of it: the connection on which it was told, after
+/// the other one has begun to ask. It asks for a second.
+async fn asks_one_that_hangs(app: &App, first: &Machine, second: &Machine, path: &str) -> TcpStream {
+    first.signal("-STOP").await;
+    let mut socket = TcpStream::connect(&second.address).await.unwrap();
+    let request = upgrade(path, &format!("{}fly-replay-failed: no machine\r\n", signature(app, path)));
+    socket.write_all(request.as_bytes()).await.unwrap();
+    until(|| app.proxy.seen().asked == 1).await;
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_taken_over_though_the_proxy_has_gone() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    let ticket = ring(&app, &first, "CA1").await;
+    drop(asks_one_that_hangs(&app, &first, &second, &format!("/media-stream/{ticket}")).await);
+    first.signal("-CONT").await;
+    // It has given the call up, so the other one must have it: its stream broke off, and is tried once more.
+    until(|| first.told("Another machine took the call over") == 1).await;
+    let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
+    assert!(answer.contains("<Stream "), "{answer}");
+    assert_eq!(second.told("Took over a call whose machine is gone"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_taken_over_though_the_house_closes_meanwhile() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let mut second = app.machine(SECOND, &[("DRAIN_SECONDS", "0")]).await;
+    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    let mut socket = asks_one_that_hangs(&app, &first, &second, &path).await;
+    second.signal("-TERM").await;
+    until(|| second.told("Saying goodbye to the calls that are left") == 1).await;
+    first.signal("-CONT").await;
+    let mut answer = [0; 12];
+    timeout(PATIENCE, socket.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101", "{}", second.log());
+    let start = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ1","start":{"accountSid":"AC1","streamSid":"MZ1",
+        "callSid":"CA1","tracks":["inbound"],"customParameters":{},
+        "mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}"#;
+    // One text frame, with a mask that changes nothing.
+    let length = u16::try_from(start.len()).unwrap().to_be_bytes();
+    socket
+        .write_all(&[&[0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0], start.as_bytes()].concat())
+        .await
+        .unwrap();
+    assert_eq!(second.ended(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(second.told(r#""reason":"house.draining""#), 1, "it hears a goodbye: {}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_machine_is_told_that_a_call_is_over_its_own_machine_hears_of_it() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    app.proxy.rule("/call-status", SECOND);
+    ring(&app, &first, "CA1").await;
+    let tell = async |call: &str| {
+        let address = app.proxy.url.trim_start_matches("http://");
+        post_status(&app.proxy.url, address, "/call-status", call, "completed", "").await.0
+    };
+    // They hung up before a stream came.
+    assert_eq!(tell("CA1").await, 204);
+    until(|| first.told(r#""reason":"caller.hung_up""#) == 1).await;
+    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 1, "who has the call sends the news to nobody");
+    // A call that nobody knows does not wander for long.
+    assert_eq!(tell("CA2").await, 204);
+    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 4);
+    assert_eq!(second.told(r#""reason":"#), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -512,7 +627,7 @@ async fn rolling_switch(switch: Switch) {
     assert_each_ticket_once(&app.proxy, &records);
     report(&format!("a switch of {took:?}"), &records);
     let seen = app.proxy.seen();
-    assert!(seen.elsewhere >= switch.new / 2, "these rang at the machine that closes");
+    assert!(seen.elsewhere("/incoming-call") >= switch.new / 2, "these rang at the machine that closes");
     // Who had pressed no key when the goodbyes came heard the house's, the others the assistant's.
     let sent_home = old.told(r#""reason":"house.draining""#);
     let ended = old.told(r#""reason":"assistant.ended""#);
@@ -579,7 +694,11 @@ async fn a_ring_does_not_wander_between_machines_that_close() {
     }
     let address = app.proxy.url.trim_start_matches("http://");
     let (status, _) = post(&app, address, "/incoming-call", "CA2", "").await;
-    assert_eq!((status, app.proxy.seen().elsewhere), (503, 3), "the number's fallback is asked");
+    assert_eq!(
+        (status, app.proxy.seen().elsewhere("/incoming-call")),
+        (503, 3),
+        "the number's fallback is asked"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -625,11 +744,22 @@ async fn post(app: &App, address: &str, path: &str, call: &str, more: &str) -> (
 
 /// The same, where Twilio knows the app by the address `base`.
 async fn post_to(base: &str, address: &str, path: &str, call: &str, more: &str) -> (u16, String) {
-    let form =
-        [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "in-progress")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    post_status(base, address, path, call, "in-progress", more).await
+}
+
+/// The same about a call that is in this state.
+async fn post_status(
+    base: &str,
+    address: &str,
+    path: &str,
+    call: &str,
+    status: &str,
+    more: &str,
+) -> (u16, String) {
+    let form = [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", status)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let code = sign(TOKEN, &format!("{base}{path}"), &form);
-    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus=in-progress");
+    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus={status}");
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Twilio-Signature: {code}\r\n{more}\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
