@@ -212,7 +212,8 @@ impl Call {
         if self.model_due().is_none_or(|due| due > now) {
             return;
         }
-        if self.responses.active().is_none() && self.responses.resume(now) {
+        // A pause that is over must go, whatever else is due: it would be due again at once.
+        if self.responses.resume(now) && self.responses.active().is_none() {
             return;
         }
         if self.responses.forget_discarded(now) {

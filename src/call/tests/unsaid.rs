@@ -44,6 +44,24 @@ fn a_request_that_is_refused_is_made_once_more_after_a_pause() {
 }
 
 #[test]
+fn a_pause_that_is_over_is_waited_for_no_more() {
+    let start = Instant::now();
+    let mut call = Call::new(Arc::new(plan()));
+    let mut out = Vec::new();
+    let refused = [Event::Digit('1'), Event::Digit('#'), Event::ModelFault(Fault::RequestFailed)];
+    // Another response runs meanwhile, and is given up: that it ended is never said.
+    let given_up = [Event::ResponseStarted(response("r1")), Event::SpeechStarted(ItemId::from("u"))];
+    for event in [Event::ModelReady, Event::StreamStarted].into_iter().chain(refused).chain(given_up) {
+        call.handle(event, start, &mut out);
+    }
+    while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= start + ms(5_000)) {
+        call.handle_timeout(due, &mut out);
+        let next = call.deadline().map(|(next, _)| next);
+        assert!(next.is_none_or(|next| next > due), "it is due again at once");
+    }
+}
+
+#[test]
 fn an_answer_that_comes_after_a_refused_nudge_is_the_only_one() {
     let nudged = || {
         let refused = On(Event::ModelFault(Fault::RequestFailed));
