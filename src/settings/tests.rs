@@ -1,4 +1,5 @@
 use super::*;
+use crate::problem;
 use crate::provider::{Abilities, Auth, Dialect, TurnDetection};
 
 fn read(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
