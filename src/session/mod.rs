@@ -7,6 +7,7 @@
 mod admission;
 mod adopt;
 mod errands;
+mod model;
 mod perform;
 mod phone;
 mod registry;
