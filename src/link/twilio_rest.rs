@@ -47,7 +47,7 @@ pub enum RestError {
     #[error("Twilio's REST interface cannot be reached")]
     Unreachable,
     /// What was asked may have been done.
-    #[error("Twilio's REST interface did not answer in time")]
+    #[error("Twilio's REST interface gave no answer, or broke it off")]
     NoAnswer,
     #[error("Twilio's REST interface answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused {

@@ -211,9 +211,7 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
     let names: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert_eq!(names, ["KEY", "OPENAI_API_KEY", "TODOIST_MCP_PASSWORD", "TODOIST_MCP_URL"], "{said}");
     assert!(
-        said.ends_with(
-            "TWILIO_AUTH_TOKEN is set neither in .env nor at Fly, and the server needs it.\n"
-        ),
+        said.ends_with("TWILIO_AUTH_TOKEN is set neither in .env nor at Fly, and the server needs it.\n"),
         "{said}"
     );
     // What .env has lost is in force at Fly: a number's old name, a tool that is to be off. As old and new flyctl list.
