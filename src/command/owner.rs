@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::say::{complain, say};
 use super::{Failure, environment, look, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
@@ -56,14 +57,14 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     };
     match format {
         Format::Text => report(&problems),
-        Format::Json => print!("{}", problem::json(&problems)),
-        Format::Github => print!("{}", problem::github(&problems)),
+        Format::Json => say(&problem::json(&problems))?,
+        Format::Github => say(&problem::github(&problems))?,
     }
     let Some((count, answers)) = count else { return Err(Failure::Told) };
     if format == Format::Text {
-        println!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" });
+        say(&format!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" }))?;
         if !answers {
-            println!("No number rings yet: write one into `numbers`, or set the variable that stands there.");
+            say("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
         }
     }
     Ok(())
@@ -100,8 +101,7 @@ pub fn who(number: &str) -> Result<(), Failure> {
     };
     let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
     let why = if listed { "it has this number" } else { "it has \"*\": every number that no other file has" };
-    println!("{}: {why}", assistant.name());
-    Ok(())
+    say(&format!("{}: {why}", assistant.name()))
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
@@ -129,7 +129,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
-        eprintln!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs());
+        complain(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));
         tools.settled(SERVERS_PATIENCE).await;
     }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
@@ -151,8 +151,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
     );
-    print!("{}", without_secrets(&text, &environment()?));
-    Ok(())
+    say(&without_secrets(&text, &environment()?))
 }
 
 /// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
@@ -292,7 +291,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
         if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("N{variable}") } else { variable };
     let text = STARTER.replace("{SCHEMA}", &schema).replace("{VARIABLE}", &variable);
     write_new(&path, &text)?;
-    println!(
+    say(&format!(
         "{} is there. Next:\n  \
          1. Write into it what the assistant is for.\n  \
          2. `switchboard check` says whether all is well.\n  \
@@ -300,8 +299,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
          4. Put {variable}=+1555… into `.env`, with your Twilio number: then that number rings it.\n  \
          5. `switchboard serve` answers the phone.",
         path.display()
-    );
-    Ok(())
+    ))
 }
 
 /// The schema as seen from the folder: the project's own, or a copy that is written beside the files.
@@ -367,8 +365,8 @@ call_control: { end_call: true }
 "##;
 
 /// `switchboard schema`.
-pub fn schema() {
-    print!("{}", schema_text());
+pub fn schema() -> Result<(), Failure> {
+    say(&schema_text())
 }
 
 fn schema_text() -> String {
