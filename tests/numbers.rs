@@ -52,6 +52,12 @@ async fn what_passes_is_tried_again_and_what_stays_is_told() {
         ("garbage", RestFault::Garbage, usize::MAX, Err(RestError::NotTwilio), 1),
         ("somebody else", RestFault::Stranger, usize::MAX, Err(RestError::NotTwilio), 1),
         ("a proxy's page that says 200", RestFault::Proxy { status: 200 }, 9, Err(RestError::NotTwilio), 1),
+        // A proxy that wants a login knows nothing of Twilio's credentials.
+        ("a proxy's 401", RestFault::Proxy { status: 401 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 403", RestFault::Proxy { status: 403 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 404", RestFault::Proxy { status: 404 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 407", RestFault::Proxy { status: 407 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 429 once", RestFault::Proxy { status: 429 }, 1, Ok(1), 2),
         ("cut once", RestFault::Cut, 1, Ok(1), 2),
         ("not allowed", RestFault::Refuse { status: 403, code: 20403 }, 9, refused(403, Some(20403)), 1),
         (
@@ -75,13 +81,17 @@ async fn a_next_page_leads_nowhere_else_and_not_on_for_ever() {
     let page = |next: &str| RestFault::Answer(json!({"incoming_phone_numbers": [], "next_page_uri": next}));
     let itself = "/2010-04-01/Accounts/AC00000000000000000000000000000001/IncomingPhoneNumbers.json?Page=1";
     for (next, requests) in
-        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 100)]
+        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 2)]
     {
         let twilio = RestServer::start(owning(1)).await.unwrap();
         twilio.plan("", usize::MAX, page(next));
         assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio), "{next}");
         assert_eq!(twilio.requests().len(), requests, "{next}");
     }
+    let twilio = RestServer::start(owning(1)).await.unwrap();
+    (1..=200).for_each(|index| twilio.plan("", 1, page(&format!("{itself}{index}"))));
+    assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio));
+    assert_eq!(twilio.requests().len(), 100);
 }
 
 #[tokio::test]
