@@ -1,6 +1,8 @@
 //! The commands: what a person types, and what they read when something is missing.
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
+// They panic where nobody reads: see `say`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod numbers;
 mod owner;
