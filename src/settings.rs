@@ -5,6 +5,7 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod address;
 pub mod env_file;
 mod peers;
 mod providers;
@@ -536,16 +537,10 @@ impl Reader {
             }
             None
         };
-        let starts = schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(" or ");
-        let Ok(url) = Url::parse(&text) else {
-            return wrong(format!("is not a URL; it starts with {starts}"));
+        let url = match address::parse(&text, schemes) {
+            Ok(url) => url,
+            Err(why) => return wrong(why),
         };
-        if !schemes.contains(&url.scheme()) {
-            return wrong(format!("must start with {starts}"));
-        }
-        if url.host().is_none() {
-            return wrong("names no host".to_owned());
-        }
         if !url.username().is_empty() || url.password().is_some() {
             // Shown nowhere: it holds a password.
             self.wrong(name, "must hold no user name and no password");
