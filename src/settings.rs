@@ -299,7 +299,8 @@ impl Settings {
                 "PUBLIC_URL",
                 "Twilio has to know where to reach this server",
                 "set it to the address that Twilio calls, such as \
-                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one",
+                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one; or run \
+                 `switchboard serve --tunnel`, which makes one for trying",
             );
         }
         if !problems.is_empty() {

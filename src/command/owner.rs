@@ -292,13 +292,18 @@ pub fn new(name: &str) -> Result<(), Failure> {
         if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("N{variable}") } else { variable };
     let text = STARTER.replace("{SCHEMA}", &schema).replace("{VARIABLE}", &variable);
     write_new(&path, &text)?;
+    let serve = match &settings.public_url {
+        Some(_) => "`switchboard serve` answers the phone.",
+        None => "`switchboard serve --tunnel` answers the phone, at an address that it makes for trying.",
+    };
     println!(
         "{} is there. Next:\n  \
          1. Write into it what the assistant is for.\n  \
          2. `switchboard check` says whether all is well.\n  \
          3. `switchboard rehearse {name}` plays a call with it: no phone and no key needed.\n  \
-         4. Put {variable}=+1555… into `.env`, with your Twilio number: then that number rings it.\n  \
-         5. `switchboard serve` answers the phone.",
+         4. Put {variable}=+1555… into `.env`, with your Twilio number, and take it away from the variable that has it \
+         so far: then that number rings it.\n  \
+         5. {serve}",
         path.display()
     );
     Ok(())
