@@ -7,6 +7,7 @@
 
 pub mod secrets;
 mod syntax;
+mod variables;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Spanned};
 
-use crate::problem::{self, Problem, Source, Span};
+use crate::problem::{self, Origin, Problem, Source, Span};
+pub use variables::variables;
 
 /// The largest YAML file that is read, in bytes.
 pub const LARGEST: usize = 256 * 1024;
@@ -215,12 +217,16 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
             return Document { source, root: None, problems: vec![*problem] };
         }
     };
-    let source = Source::new(path, text);
+    let mut source = Source::new(path, text);
     let mut problems = Vec::new();
     let root = match parse(text, &source) {
         Ok(mut root) => {
-            let mut expansion = Expansion { environment, source: &source, text, problems: &mut problems };
+            let (used, origins) = (Vec::new(), Vec::new());
+            let problems = &mut problems;
+            let mut expansion = Expansion { environment, source: &source, text, problems, used, origins };
             expansion.node(&mut root);
+            let origins = expansion.origins;
+            source.made_of(origins);
             Some(root)
         }
         Err(problem) => {
@@ -489,6 +495,9 @@ struct Expansion<'a> {
     source: &'a Source,
     text: &'a str,
     problems: &'a mut Vec<Problem>,
+    /// The variables whose values stand in the scalar that is at hand.
+    used: Vec<String>,
+    origins: Vec<Origin>,
 }
 
 impl Expansion<'_> {
@@ -501,6 +510,11 @@ impl Expansion<'_> {
                 let written = scalar.text.clone();
                 let (text, replaced) = self.expand(&written, span, 0);
                 scalar.text = text;
+                let variables = std::mem::take(&mut self.used);
+                if !variables.is_empty() {
+                    let shown = problem::shown(&written);
+                    self.origins.push(Origin { span, shown, whole: is_one(&written), variables });
+                }
                 if replaced {
                     scalar.written = Some(written);
                 }
@@ -546,7 +560,12 @@ impl Expansion<'_> {
             }
             let value = self.environment.get(name).filter(|value| !value.is_empty());
             match (value, default) {
-                (Some(value), _) => out.push_str(value),
+                (Some(value), _) => {
+                    out.push_str(value);
+                    if !self.used.iter().any(|used| used == name) {
+                        self.used.push(name.to_owned());
+                    }
+                }
                 (None, Some(default)) if depth < 4 => {
                     out.push_str(&self.expand(default, span, depth + 1).0);
                 }
@@ -613,6 +632,12 @@ fn closing(inner: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a text is one `${…}` and nothing else.
+fn is_one(written: &str) -> bool {
+    let inner = written.trim().strip_prefix("${");
+    inner.is_some_and(|inner| closing(inner).is_some_and(|end| end + 1 == inner.len()))
 }
 
 fn is_name(name: &str) -> bool {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Failure, environment, look, report, settings_file};
+use super::{Failure, environment, look, placed, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::turns_at_start;
@@ -54,6 +54,7 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
         Err(Failure::Problems(problems)) => (String::new(), None, problems),
         Err(other) => return Err(other),
     };
+    let problems = placed(&problems);
     match format {
         Format::Text => report(&problems),
         Format::Json => print!("{}", problem::json(&problems)),
