@@ -7,6 +7,7 @@
 
 mod address;
 pub mod env_file;
+mod looks;
 mod peers;
 mod providers;
 
@@ -25,6 +26,7 @@ use crate::problem::{self, Problem, Source, Span};
 use crate::provider::{OPENAI_REALTIME_URL, Provider};
 use crate::secret::Secret;
 use crate::yaml::{self, Kind, MISSING, SourceFile, secrets};
+pub use looks::OddSecret;
 
 /// Where settings come from.
 #[derive(Clone, Default)]

@@ -86,6 +86,18 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
             with(&[]),
             &[".env:1:1: error"],
         ),
+        (
+            "a key that was never written",
+            good,
+            with(&[("OPENAI_API_KEY", "sk-…"), ("OPENAI_REALTIME_URL", "")]),
+            &["OPENAI_API_KEY only holds the place of a value", "make a key at"],
+        ),
+        (
+            "the SID in the token's place",
+            good,
+            with(&[("TWILIO_AUTH_TOKEN", "AC0123456789abcdef0123456789abcdef")]),
+            &["TWILIO_AUTH_TOKEN is a SID: the token stands below it"],
+        ),
         ("a setting nobody knows", &[("switchboard.yaml", b"prot: 1\n")], with(&[]), &["prot", "port"]),
     ];
     for (what, files, environment, words) in cases {
