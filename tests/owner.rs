@@ -300,6 +300,29 @@ fn lines_of_env_that_do_nothing_are_told() {
 }
 
 #[test]
+fn whatever_the_example_names_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let sets = |line: &&str| line.split_once('=').is_some_and(|(name, _)| is_name(name));
+    let example = read(".env.example");
+    let lines = example.lines().map(|line| line.strip_prefix('#').filter(sets).unwrap_or(line));
+    let env: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(env.contains("\nPIZZERIA_NUMBER=+1555") && env.contains("\nSTATE_DIR=state"), "{env}");
+    let files = ["personal", "clinic", "pizzeria"].map(|name| format!("assistants/{name}.yaml"));
+    let texts = files.clone().map(|file| read(&file));
+    let mut all: Vec<(&str, &str)> =
+        files.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    all.push((".env", &env));
+    let folder = folder_with(&all);
+    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    assert!(!err.contains(".env:"), "{err}");
+    std::fs::write(folder.path().join(".env"), format!("{env}PIZZERIA_NUMBR=+15550100009\n")).unwrap();
+    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    assert!(err.contains("nothing reads PIZZERIA_NUMBR"), "{err}");
+}
+
+#[test]
 fn check_doubts_a_number_that_can_be_nobodys() {
     let folder = folder_with(&[("assistants/a.yaml", "instructions: Hi.\nnumbers: [\"+99955501000\"]\n")]);
     let (code, out, _) = told(&run(folder.path(), &["check", "--format", "json"], &[]));
