@@ -64,7 +64,8 @@ pub fn odd(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Proble
         near.retain(|near| strsim::normalized_levenshtein(near, &entry.name.to_uppercase()) > 0.5);
         found.push(match near.first() {
             Some(near) => problem.help(format!("did you mean {near}?")),
-            None => problem.help("remove the line, or write `${NAME}` with its name where it is to stand"),
+            None => problem
+                .help("remove the line, or write `${NAME}`, with that name, in the file that is to have it"),
         });
     }
     found.sort_by_key(|problem| problem.span.map(|at| at.line));
