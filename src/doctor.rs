@@ -8,6 +8,7 @@ mod clock;
 mod fly;
 mod folder;
 mod function;
+mod local;
 mod net;
 mod provider;
 mod public;
@@ -16,6 +17,7 @@ mod settings;
 mod toml;
 mod tool;
 mod twilio;
+mod veil;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,11 +31,13 @@ use jiff::Zoned;
 use tokio::time::{Instant, interval_at, timeout};
 
 use self::clock::Reading;
+use self::net::Net;
 use self::public::Public;
 use self::report::{Finding, Severity};
 use self::settings::Read;
 use self::twilio::Mend;
-use crate::command::{ENV_FILE, Failure, read_or_none, without_secrets};
+use self::veil::Veil;
+use crate::command::{ENV_FILE, Failure, read_or_none};
 use crate::link::twilio_rest::Account;
 use crate::serve;
 use crate::tool::Tools;
@@ -81,16 +85,17 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
         }
         examined.findings.extend(done);
     }
-    let text = match options.format {
-        Format::Text => report::text(&examined.findings),
-        Format::Json => report::json(&examined.findings),
-    };
-    print!("{}", without_secrets(&text, &examined.environment));
+    let veil = &examined.veil;
+    let findings: Vec<Finding> = examined.findings.into_iter().map(|finding| finding.veiled(veil)).collect();
+    match options.format {
+        Format::Text => print!("{}", report::text(&findings)),
+        Format::Json => print!("{}", report::json(&findings)),
+    }
     let left = examined.mends.len() + usize::from(examined.open_env_file);
     if options.format == Format::Text && !options.fix && left > 0 {
         println!("`switchboard doctor --fix` mends {left} of them.");
     }
-    match report::is_fine(&examined.findings, options.strict) {
+    match report::is_fine(&findings, options.strict) {
         true => Ok(()),
         false => Err(Failure::Told),
     }
@@ -99,10 +104,12 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
 /// What looking gave, and what could be mended.
 struct Examined {
     findings: Vec<Finding>,
-    environment: BTreeMap<String, String>,
+    veil: Veil,
     account: Option<Account>,
     mends: Vec<Mend>,
     open_env_file: bool,
+    /// A number rings a tunnel of this folder, on purpose.
+    has_tunnel: bool,
 }
 
 /// What one job gave.
@@ -122,7 +129,6 @@ struct Job<'a> {
 
 async fn examine() -> anyhow::Result<Examined> {
     let Read { settings, environment, file, tls, mut findings, open_env_file } = settings::read()?;
-    let client = net::client(&tls).context("TLS cannot be set up")?;
     let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let texts = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, texts, None).context("TLS cannot be set up")?;
@@ -133,18 +139,21 @@ async fn examine() -> anyhow::Result<Examined> {
     let (afar, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
     findings.extend(told);
     let roster = afar.as_ref().or(here.as_ref());
+    let mut veil = Veil::over(&environment, &settings);
+    roster.into_iter().flat_map(tool::secrets).for_each(|secret| veil.add(secret.expose()));
+    let net = Net::new(tls, veil.clone()).context("TLS cannot be set up")?;
 
     let today = Zoned::now().date();
     let used = provider::used(roster, &settings);
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for used in &used {
         findings.extend(provider::known(used, today));
-        let tls = tls.clone();
         let place = used.place();
+        let net = &net;
         jobs.push(Job {
             name: format!("the model at {place}"),
             work: Box::pin(async move {
-                let (findings, clock) = provider::ask(used, tls).await;
+                let (findings, clock) = provider::ask(used, net).await;
                 Part { findings, readings: named(&place, clock), mends: Vec::new() }
             }),
         });
@@ -152,19 +161,17 @@ async fn examine() -> anyhow::Result<Examined> {
     jobs.push(Job {
         name: "Twilio".to_owned(),
         work: Box::pin(async {
-            let seen = twilio::check(account.as_ref(), &settings, roster, &client).await;
+            let seen = twilio::check(account.as_ref(), &settings, roster, &net).await;
             Part { findings: seen.findings, readings: named("Twilio", seen.clock), mends: seen.mends }
         }),
     });
     jobs.push(Job {
         name: "the Functions".to_owned(),
         work: Box::pin(async {
-            Part { findings: function::check(&settings, &client).await, ..Part::default() }
+            Part { findings: function::check(&settings, &net).await, ..Part::default() }
         }),
     });
-    if let Some(public) =
-        Public::new(&settings, client.clone(), tls.clone(), roster.map(|roster| roster.len()))
-    {
+    if let Some(public) = Public::new(&settings, net.clone(), roster.map(|roster| roster.len())) {
         jobs.push(Job {
             name: "the public address".to_owned(),
             work: Box::pin(async move {
@@ -193,13 +200,19 @@ async fn examine() -> anyhow::Result<Examined> {
     findings.extend(clock::judge(&readings));
     match read_or_none(fly::FILE) {
         Ok(None) => {}
-        Ok(Some(bytes)) => findings.extend(fly::check(&String::from_utf8_lossy(&bytes), file.as_ref())),
+        Ok(Some(bytes)) => {
+            findings.extend(fly::check(&String::from_utf8_lossy(&bytes), file.as_ref(), &settings))
+        }
         Err(problems) => {
-            let unread = problems.into_iter().map(|problem| Finding::error("fly.file", problem.line()));
+            let unread = problems.into_iter().map(|problem| {
+                let finding = Finding::error("fly.file", format!("{}: {}", problem.file, problem.message));
+                finding.fix("have whoever runs the program be able to read that file, or take it away")
+            });
             findings.extend(unread);
         }
     }
-    Ok(Examined { findings, environment, account, mends, open_env_file })
+    let has_tunnel = local::has_tunnel(&settings);
+    Ok(Examined { findings, veil, account, mends, open_env_file, has_tunnel })
 }
 
 fn named(name: &str, clock: Option<Reading>) -> Vec<(String, Reading)> {
@@ -267,6 +280,14 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
         });
     }
     let Some(account) = examined.account.as_ref().filter(|_| !examined.mends.is_empty()) else { return done };
+    if examined.has_tunnel {
+        let message = "the numbers are left as they are: a tunnel is open, and one of them may ring it";
+        done.push(
+            Finding::warning("doctor.mend", message)
+                .fix("end the tunnel, and run `switchboard doctor --fix` again"),
+        );
+        return done;
+    }
     // Where nobody would answer, a number is better left as it is.
     let in_the_way = examined.findings.iter().find(|finding| {
         finding.severity == Severity::Error
@@ -293,3 +314,6 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
     }
     done
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,12 +99,12 @@ async fn an_account_says_how_it_stands_and_a_wrong_one_nothing() {
     assert!(refused.unwrap_err().help().contains("TWILIO_AUTH_TOKEN"));
     assert_eq!(
         account(&twilio, "12345").numbers().await,
-        Err(RestError::Refused { status: 403, code: Some(20005) })
+        Err(RestError::Refused { status: 403, code: Some(20403) })
     );
     let tls = serve::client_config(false, None).unwrap();
     let other = format!("AC{:032}", 2);
     let other = Account::new(twilio.url(), &other, ACCOUNT, Secret::new("12345"), &tls).unwrap();
-    assert_eq!(other.standing().await, Err(RestError::Refused { status: 404, code: Some(20404) }));
+    assert_eq!(other.standing().await, Err(RestError::Refused { status: 401, code: Some(20003) }));
 }
 
 #[tokio::test]

@@ -32,7 +32,6 @@ use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, OddSecret, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 pub(crate) use environment::{odd_lines, placed};
-pub(crate) use owner::without_secrets;
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";

@@ -261,7 +261,7 @@ fn indented(text: &str) -> String {
 }
 
 /// A text in which no value of a secret variable stands, also not as JSON writes it.
-pub fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
+fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
     let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 4);
     secrets.fold(text.to_owned(), |text, (_, value)| {
         let quoted = Value::from(value.as_str()).to_string();

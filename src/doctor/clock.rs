@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{AGE, DATE, HeaderMap};
 
 use super::report::Finding;
 
@@ -13,50 +13,94 @@ const MOST: i64 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading(pub i64);
 
-/// Reads the header `Date`, where it is one.
+/// Reads the header `Date`, where it is one. What a cache kept is as old as `Age` says.
 pub fn reading(headers: &HeaderMap) -> Option<Reading> {
-    let text = headers.get(DATE)?.to_str().ok()?;
-    let theirs = DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Reading(theirs.as_second() - Timestamp::now().as_second()))
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let theirs = DateTimeParser::new().parse_timestamp(text(DATE)?).ok()?.as_second();
+    let age = text(AGE).and_then(|age| age.trim().parse::<u32>().ok()).unwrap_or_default();
+    Some(Reading(theirs + i64::from(age) - Timestamp::now().as_second()))
+}
+
+/// Whose clock is wrong.
+enum Verdict<'a> {
+    /// Nobody's.
+    None,
+    /// This machine's: the others agree with each other.
+    Ours,
+    /// These: the others agree with this machine.
+    Theirs(Vec<&'a (String, Reading)>),
+    /// There are as many for one time as for another.
+    Unknown,
+}
+
+/// The most who agree are right, if they are more than all who agree on another time.
+fn verdict(readings: &[(String, Reading)]) -> Verdict<'_> {
+    let agree = |one: i64, other: i64| (one - other).abs() <= MOST;
+    if readings.iter().all(|(_, reading)| agree(reading.0, 0)) {
+        return Verdict::None;
+    }
+    let clocks = || readings.iter().map(|(_, reading)| reading.0).chain([0]);
+    let count = |time: i64| clocks().filter(|clock| agree(*clock, time)).count();
+    let most = clocks().map(count).max().unwrap_or_default();
+    let right: Vec<i64> = clocks().filter(|clock| count(*clock) == most).collect();
+    let first = right.first().copied().unwrap_or_default();
+    if most < 2 || right.iter().any(|time| !agree(*time, first)) {
+        return Verdict::Unknown;
+    }
+    match agree(first, 0) {
+        true => Verdict::Theirs(readings.iter().filter(|(_, reading)| !agree(reading.0, 0)).collect()),
+        false if readings.iter().all(|(_, reading)| agree(reading.0, first)) => Verdict::Ours,
+        // One of them may stand in the way of all the others.
+        false => Verdict::Unknown,
+    }
 }
 
 /// Judges what was read, each with the name of whose it is.
 pub fn judge(readings: &[(String, Reading)]) -> Vec<Finding> {
     const COMES: &str = "tickets live 60 s and are made and taken by this clock where several machines answer; \
                          signed messages (Standard Webhooks) are refused after 5 minutes; certificates seem expired";
-    let off: Vec<_> = readings.iter().filter(|(_, reading)| reading.0.abs() > MOST).collect();
-    let told = |(who, reading): &(String, Reading)| {
-        let way = if reading.0 > 0 { "ahead of" } else { "behind" };
-        format!("{who} is {} {way} this machine", spell(reading.0.unsigned_abs()))
+    let told = |(who, reading): &(String, Reading)| match reading.0 {
+        off if off.abs() <= MOST => format!("{who} agrees with this machine"),
+        1.. => format!("{who} is {} ahead of this machine", spell(reading.0.unsigned_abs())),
+        _ => format!("{who} is {} behind this machine", spell(reading.0.unsigned_abs())),
     };
-    let all_one_way = |off: &[&(String, Reading)]| {
-        off.iter().all(|(_, reading)| reading.0 > 0) || off.iter().all(|(_, reading)| reading.0 < 0)
+    let lines = || readings.iter().map(told).collect::<Vec<_>>().join("\n");
+    let names = |is: &dyn Fn(i64) -> bool| {
+        let named = readings.iter().filter(|(_, reading)| is(reading.0.abs()));
+        listed(&named.map(|(who, _)| who.as_str()).collect::<Vec<_>>())
     };
-    match (off.as_slice(), readings.len()) {
-        ([], 0) => Vec::new(),
-        ([], _) => {
-            let names: Vec<&str> = readings.iter().map(|(who, _)| who.as_str()).collect();
-            vec![Finding::ok("clock.skew", format!("this machine's clock agrees with {}", listed(&names)))]
+    let warning = |message: String| Finding::warning("clock.skew", message).causes(COMES);
+    match verdict(readings) {
+        Verdict::None if readings.is_empty() => Vec::new(),
+        Verdict::None => {
+            let message = format!("this machine's clock agrees with {}", names(&|_| true));
+            vec![Finding::ok("clock.skew", message)]
         }
-        (off, all) if off.len() == all && all > 1 && all_one_way(off) => {
-            let lines: Vec<String> = off.iter().map(|one| told(one)).collect();
-            let message = format!("this machine's clock is wrong:\n{}", lines.join("\n"));
-            vec![
-                Finding::warning("clock.skew", message)
-                    .causes(COMES)
-                    .fix("set the clock by the network: `sudo timedatectl set-ntp true`"),
-            ]
+        Verdict::Ours => vec![
+            warning(format!("this machine's clock is wrong, by all others:\n{}", lines()))
+                .fix("set the clock by the network: `sudo timedatectl set-ntp true`"),
+        ],
+        Verdict::Theirs(apart) => {
+            let rest = names(&|off| off <= MOST);
+            let finding = |one: &&(String, Reading)| {
+                let message = format!("{}, which agrees with {rest}", told(one));
+                warning(message).fix(
+                    "nothing is to be set here: set that server's clock by the network; where it is not yours, look at \
+                     what answers in between",
+                )
+            };
+            apart.iter().map(finding).collect()
         }
-        (off, all) => off
-            .iter()
-            .map(|one| {
-                let whose = match all {
-                    1 => "one of the two clocks is wrong: `timedatectl` says whether this one follows the network",
-                    _ => "the others agree with this machine, so that clock is wrong: set it by the network",
-                };
-                Finding::warning("clock.skew", told(one)).causes(COMES).fix(whose)
-            })
-            .collect(),
+        Verdict::Unknown if readings.len() == 1 => vec![warning(lines()).fix(
+            "`timedatectl` says whether this machine's clock follows the network; if it does, the other is wrong, or \
+             what answers in between",
+        )],
+        Verdict::Unknown => vec![
+            warning(format!("the clocks disagree among themselves:\n{}", lines())).fix(
+                "`timedatectl` says whether this machine's clock follows the network; if it does, look at what answers \
+                 in the place of those that disagree",
+            ),
+        ],
     }
 }
 
@@ -88,8 +132,6 @@ mod tests {
 
     #[test]
     fn clocks_are_compared_with_all_that_were_seen() {
-        let ours_behind = "warning: this machine's clock is wrong:\nTwilio is 40 s ahead of this machine\n\
-                           openai is 41 s ahead of this machine";
         for (what, readings, told) in [
             ("none was seen", &[][..], &[][..]),
             (
@@ -99,11 +141,40 @@ mod tests {
             ),
             ("30 s are allowed", &[("Twilio", 30)], &["ok: this machine's clock agrees with Twilio"]),
             ("one of one is off", &[("Twilio", -31)], &["warning: Twilio is 31 s behind this machine"]),
-            ("ours is off", &[("Twilio", 40), ("openai", 41)], &[ours_behind]),
+            (
+                "ours is off",
+                &[("Twilio", 40), ("openai", 41)],
+                &[
+                    "warning: this machine's clock is wrong, by all others:\nTwilio is 40 s ahead of this machine\n\
+                   openai is 41 s ahead of this machine",
+                ],
+            ),
             (
                 "one of two is off",
                 &[("Twilio", 0), ("PUBLIC_URL", 7300)],
-                &["warning: PUBLIC_URL is 2 hours ahead of this machine"],
+                &["warning: PUBLIC_URL is 2 hours ahead of this machine, which agrees with Twilio"],
+            ),
+            (
+                "two of four are off, each by itself",
+                &[("Twilio", 0), ("PUBLIC_URL", 7300), ("openai", 1), ("other", -40)],
+                &[
+                    "warning: PUBLIC_URL is 2 hours ahead of this machine, which agrees with Twilio and openai",
+                    "warning: other is 40 s behind this machine, which agrees with Twilio and openai",
+                ],
+            ),
+            (
+                "all are off, one way, and not alike",
+                &[("Twilio", 40), ("openai", 9_000)],
+                &["warning: the clocks disagree among themselves:\nTwilio is 40 s ahead of this machine\n\
+                   openai is 2 hours ahead of this machine"],
+            ),
+            (
+                "two against two: a server at PUBLIC_URL may be this machine",
+                &[("Twilio", 300), ("openai", 301), ("PUBLIC_URL", 0)],
+                &[
+                    "warning: the clocks disagree among themselves:\nTwilio is 5 minutes ahead of this machine\n\
+                   openai is 5 minutes ahead of this machine\nPUBLIC_URL agrees with this machine",
+                ],
             ),
         ] {
             assert_eq!(judged(readings), told, "{what}");
@@ -115,6 +186,9 @@ mod tests {
         let header = |text: &str| HeaderMap::from_iter([(DATE, text.parse().unwrap())]);
         let past = reading(&header("Mon, 23 Nov 2020 04:43:43 GMT")).unwrap();
         assert!(past.0 < -100_000_000, "{past:?}");
+        let mut kept = header("Mon, 23 Nov 2020 04:43:43 GMT");
+        kept.insert(AGE, "90".parse().unwrap());
+        assert!((89..=90).contains(&(reading(&kept).unwrap().0 - past.0)), "a cache kept it so long");
         assert_eq!(reading(&header("yesterday")), None);
         assert_eq!(reading(&HeaderMap::new()), None);
     }

@@ -1,13 +1,14 @@
 //! `fly.toml` beside what the server needs: time to drain, a signal that it understands, a check that it is ready, and
 //! nobody who stops it while people talk.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::Value;
 
 use super::report::{Finding, Severity};
 use super::toml::Table;
-use crate::problem;
+use crate::problem::{self, Problem};
 use crate::serve;
 use crate::settings::{Settings, Sources};
 use crate::yaml::SourceFile;
@@ -20,8 +21,11 @@ const LEAST_PATIENCE: u64 = 5;
 /// What `wait_timeout` is without one, in seconds.
 const USUAL_WAIT: u64 = 300;
 
-/// Judges a `fly.toml`; `switchboard.yaml` goes with the image, `.env` does not.
-pub fn check(text: &str, file: Option<&SourceFile>) -> Vec<Finding> {
+/// The app's name as the file comes with the project. Names of apps are unique among all of Fly's.
+const EXAMPLE: &str = "switchboard-example";
+
+/// Judges a `fly.toml`; `switchboard.yaml` goes with the image, `.env` does not. `here` is what holds on this machine.
+pub fn check(text: &str, file: Option<&SourceFile>, here: &Settings) -> Vec<Finding> {
     let table = match Table::read(text) {
         Ok(table) => table,
         Err(line) => {
@@ -31,8 +35,7 @@ pub fn check(text: &str, file: Option<&SourceFile>) -> Vec<Finding> {
             ];
         }
     };
-    let mut findings = Vec::new();
-    let there = deployed(&table, file);
+    let (there, mut findings) = deployed(&table, file);
     findings.extend(stop(&table, &there));
     findings.extend(deploy(&table));
     findings.extend(service(&table, &there));
@@ -44,23 +47,56 @@ pub fn check(text: &str, file: Option<&SourceFile>) -> Vec<Finding> {
         );
         findings.push(Finding::ok("fly.deploy", message));
     }
+    findings.extend(app(&table, here));
     findings
 }
 
-/// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known.
-fn deployed(table: &Table, file: Option<&SourceFile>) -> Settings {
-    let mut environment: std::collections::BTreeMap<String, String> =
-        table.below("env").into_iter().collect();
+/// Whose app it is. Whoever only tries things here needs none.
+fn app(table: &Table, here: &Settings) -> Option<Finding> {
+    const CHECK: &str = "fly.app";
+    let name = table.text("app").filter(|name| !name.is_empty());
+    let message = match name.as_deref() {
+        Some(EXAMPLE) => format!("app is still `{EXAMPLE}`, the name in the example"),
+        Some(_) => return None,
+        None => "app is not set".to_owned(),
+    };
+    let public = here.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    let on_fly = public.is_some_and(|url| url.host_str().is_some_and(|host| host.ends_with(".fly.dev")));
+    let finding = match here.on_fly || on_fly {
+        true => {
+            Finding::error(CHECK, message).causes("`fly deploy` fails, or calls go to somebody else's app")
+        }
+        false => Finding::warning(CHECK, message).causes("none while you try it here; `fly deploy` fails"),
+    };
+    Some(finding.fix("run `fly apps create NAME`, and write `app = \"NAME\"` at the top of fly.toml"))
+}
+
+/// The settings as they are on Fly: what `[env]` says, over `switchboard.yaml`. Secrets are not known. And what the
+/// server there would not take: that is left out.
+fn deployed(table: &Table, file: Option<&SourceFile>) -> (Settings, Vec<Finding>) {
+    let mut environment: BTreeMap<String, String> = table.below("env").into_iter().collect();
     if let Some(app) = table.text("app") {
         environment.insert("FLY_APP_NAME".to_owned(), app);
     }
-    let read = |file: Option<&SourceFile>, environment| {
-        Settings::read(&Sources { file: file.cloned(), environment })
+    let read = |file: Option<&SourceFile>, environment: &BTreeMap<String, String>| {
+        Settings::read(&Sources { file: file.cloned(), environment: environment.clone() })
     };
-    read(file, environment.clone())
-        .or_else(|_| read(None, environment))
-        .or_else(|_| read(None, Default::default()))
-        .expect("the defaults are settings: a test of `settings` reads them")
+    let mut problems = read(None, &environment).err().unwrap_or_default();
+    problems.retain(Problem::is_error);
+    // A problem of a setting begins with its name.
+    let is_wrong =
+        |name: &str| problems.iter().any(|problem| problem.message.split(' ').next() == Some(name));
+    environment.retain(|name, _| !is_wrong(name));
+    let there = read(file, &environment)
+        .or_else(|_| read(None, &environment))
+        .or_else(|_| read(None, &BTreeMap::new()))
+        .expect("the defaults are settings: a test of `settings` reads them");
+    let told = |problem: &Problem| {
+        let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message));
+        let fix = "write it so under [env] of fly.toml, or take it out there";
+        finding.causes("the server does not start there").fix(problem.help.as_deref().unwrap_or(fix))
+    };
+    (there, problems.iter().map(told).collect())
 }
 
 /// How long the process has, and whether it hears that it is to end.
@@ -239,7 +275,7 @@ fn checks(table: &Table, base: &str) -> Vec<Finding> {
         .collect();
     let write = "write under [[http_service.checks]]: `path = \"/readyz\"`";
     let told = |severity, message: String, cause: &str| {
-        vec![Finding::new(CHECK, severity, message).causes(cause).fix(write)]
+        vec![Finding::of(CHECK, severity, message).causes(cause).fix(write)]
     };
     if paths.is_empty() {
         let (severity, cause) = match table.text("deploy.strategy").as_deref() {
@@ -273,6 +309,14 @@ fn checks(table: &Table, base: &str) -> Vec<Finding> {
 
 /// Where Fly looks for metrics.
 fn metrics(table: &Table, there: &Settings) -> Option<Finding> {
+    if there.metrics_port == Some(there.port) {
+        let message =
+            format!("METRICS_PORT is {} there, as PORT is: one port is listened on once", there.port);
+        let finding = Finding::error("fly.metrics", message).causes("the server does not start there");
+        return Some(
+            finding.fix("write `METRICS_PORT = \"9091\"` under [env], and `port = 9091` under [metrics]"),
+        );
+    }
     let port = seconds(table, "metrics.port")?;
     if there.metrics_port.map(u64::from) == Some(port) {
         return None;
@@ -348,7 +392,12 @@ kill_timeout = 300
     /// Checks the good file with one text replaced.
     fn judged(from: &str, to: &str) -> Vec<Finding> {
         assert!(GOOD.contains(from), "{from}");
-        check(&GOOD.replace(from, to), None)
+        check(&GOOD.replace(from, to), None, &here(&[]))
+    }
+
+    fn here(variables: &[(&str, &str)]) -> Settings {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::read(&Sources { file: None, environment: environment.collect() }).unwrap()
     }
 
     #[test]
@@ -416,6 +465,14 @@ kill_timeout = 300
                 "does not check",
             ),
             ("port = 9091", "port = 9000", "warning", "fly.metrics", "port 9000"),
+            ("\"9091\"", "\"5050\"", "error", "fly.metrics", "METRICS_PORT is 5050 there"),
+            (
+                "[deploy]",
+                "MAX_CALLS = \"few\"\n[deploy]",
+                "error",
+                "fly.file",
+                "[env]: MAX_CALLS must be a number",
+            ),
             (
                 "[metrics]",
                 "[http_service.concurrency]\nhard_limit = 20\n[metrics]",
@@ -424,6 +481,8 @@ kill_timeout = 300
                 "20 connections",
             ),
             ("app = ", "what is this\napp = ", "error", "fly.file", "fly.toml:2:"),
+            ("\"voice-bridge\"", "\"switchboard-example\"", "warning", "fly.app", "the name in the example"),
+            ("app = \"voice-bridge\"\n", "", "warning", "fly.app", "app is not set"),
         ] {
             let found = judged(from, to);
             let bad: Vec<_> = found.iter().filter(|finding| finding.severity != Severity::Ok).collect();
@@ -438,14 +497,23 @@ kill_timeout = 300
 
     #[test]
     fn the_file_of_this_project_is_fine() {
-        let found = check(include_str!("../../fly.toml"), None);
-        assert!(found.iter().all(|finding| finding.severity == Severity::Ok), "{found:?}");
+        let text = include_str!("../../fly.toml");
+        let bad = |here: &Settings| {
+            let found = check(text, None, here).into_iter();
+            found.filter(|finding| finding.severity != Severity::Ok).collect::<Vec<_>>()
+        };
+        // But for the name, which is the owner's to choose.
+        let tried = bad(&here(&[("PUBLIC_URL", "https://phone.example.com")]));
+        let one = |bad: &[Finding]| bad.len() == 1 && bad[0].check == "fly.app";
+        assert!(one(&tried) && tried[0].severity == Severity::Warning, "{tried:?}");
+        let deployed = bad(&here(&[("PUBLIC_URL", "https://switchboard-example.fly.dev")]));
+        assert!(one(&deployed) && deployed[0].severity == Severity::Error, "{deployed:?}");
     }
 
     #[test]
     fn a_file_without_a_service_is_told_and_an_empty_one_too() {
         for text in ["", "app = \"x\"\n"] {
-            let found = check(text, None);
+            let found = check(text, None, &here(&[]));
             assert!(found.iter().any(|finding| finding.message.contains("no [http_service]")), "{found:?}");
         }
     }

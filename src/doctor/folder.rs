@@ -29,12 +29,21 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
             let problem = Problem::from(error);
             let afar = settings.assistants_url.is_some();
             let finding = if afar { Finding::warning } else { Finding::error };
-            let finding = finding("folder.check", problem.message.clone()).causes(match afar {
+            // The sentence goes on with what is to be done.
+            let (what, help) =
+                problem.message.split_once("; ").unwrap_or((&problem.message, "make it smaller"));
+            let finding = finding("folder.check", what).causes(match afar {
                 true => "nothing answers calls while the host of ASSISTANTS_URL is down at a start",
-                false => NOT_IN_FORCE,
+                false => "`switchboard serve` does not start",
             });
-            let help = problem.help.unwrap_or_else(|| "set ASSISTANTS_DIR to the folder".to_owned());
-            return (None, vec![finding.fix(help)]);
+            let fix = match dir.exists() {
+                true => help,
+                false => {
+                    "run `switchboard new NAME`: it makes the folder, with an assistant to begin with; or set \
+                     ASSISTANTS_DIR to the folder that you have"
+                }
+            };
+            return (None, vec![finding.fix(fix)]);
         }
     };
     judge(&place, reload::check_whole(&folder, environment, &settings.providers()))

@@ -1,9 +1,7 @@
 //! The Functions in front of a number, asked as Twilio asks them: signed, and by a caller without a number, whom no
 //! list lets in but `*`. They answer with TwiML and do nothing else, so asking is safe.
 
-use reqwest::Client;
-
-use super::net::{self, Answer, Fault};
+use super::net::{Answer, Fault, Net};
 use super::report::Finding;
 use crate::problem;
 use crate::secret::Secret;
@@ -16,12 +14,12 @@ const FRONT: &str = "/allowlist-function";
 const FALLBACK: &str = "/fallback-function";
 
 /// Asks both, where there is an address.
-pub async fn check(settings: &Settings, client: &Client) -> Vec<Finding> {
+pub async fn check(settings: &Settings, net: &Net) -> Vec<Finding> {
     let Some(functions) = settings.twilio_functions_url.as_deref() else { return Vec::new() };
     let token = settings.twilio_auth_tokens.first();
     let (front, fallback) = tokio::join!(
-        ask(client, token, format!("{functions}{FRONT}")),
-        ask(client, token, format!("{functions}{FALLBACK}"))
+        ask(net, token, format!("{functions}{FRONT}")),
+        ask(net, token, format!("{functions}{FALLBACK}"))
     );
     let webhook = settings.public_url.as_deref().map(|url| format!("{url}/incoming-call"));
     vec![
@@ -36,15 +34,15 @@ pub async fn check(settings: &Settings, client: &Client) -> Vec<Finding> {
     ]
 }
 
-async fn ask(client: &Client, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
+async fn ask(net: &Net, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
     let form = [("CallSid".to_owned(), "CA00000000000000000000000000000000".to_owned())];
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
     let mut request =
-        client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        net.client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
     if let Some(token) = token {
         request = request.header("x-twilio-signature", sign(token, &url, &form));
     }
-    net::ask(request).await
+    net.ask(request).await
 }
 
 fn of_front(answer: &Answer, webhook: Option<&str>) -> Finding {
@@ -116,37 +114,50 @@ fn twiml(answer: &Answer) -> Option<Vec<(String, String)>> {
     (root.tag_name().name() == "Response").then(|| verbs.collect())
 }
 
+/// What comes of a Function that does not do its work.
+fn failing(check: &str, code: &str) -> String {
+    match check {
+        "function.fallback" => {
+            format!("when the server is down, callers hear an application error ({code}), and the call ends")
+        }
+        _ => format!("{code} on every call"),
+    }
+}
+
 fn of_answer(check: &'static str, who: &str, answer: &Answer) -> Finding {
     let (what, cause, fix) = match answer.status {
-        404 => ("is not there", "11200 on every call", DEPLOY),
+        404 => ("is not there", failing(check, "11200"), DEPLOY),
         400 | 401 | 403 => (
             "does not believe that Twilio asks: the signature is not by the token of its account",
-            "none for real calls, if only the TWILIO_AUTH_TOKEN here is another account's",
+            "none for real calls, if only the TWILIO_AUTH_TOKEN here is another account's".to_owned(),
             "set TWILIO_AUTH_TOKEN to the token of the account that the Functions are deployed in",
         ),
         300..=399 => (
             "sends whoever asks elsewhere",
-            "11200 on every call",
-            "set TWILIO_FUNCTIONS_URL to where it leads",
+            failing(check, "11200"),
+            match answer.leads_away() {
+                true => "set TWILIO_FUNCTIONS_URL to where it leads",
+                false => "check TWILIO_FUNCTIONS_URL: https://NAME-1234.twil.io",
+            },
         ),
-        429 => ("is asked too often", "callers hear an application error", "try again in a minute"),
+        429 => ("is asked too often", failing(check, "11200"), "try again in a minute"),
         504 => (
             "takes longer than a Function may",
-            "11200 on every call",
+            failing(check, "11200"),
             "look at its log in Twilio's console, and deploy it again",
         ),
         500..=599 => (
             "breaks down",
-            "11200 on every call",
+            failing(check, "11200"),
             "look at its log in Twilio's console, and run `make deploy-function`",
         ),
         200..=299 if answer.is_page() => (
             "answers with a web page",
-            "12100 on every call: a web page is no TwiML",
+            failing(check, "12100: a web page is no TwiML"),
             "check TWILIO_FUNCTIONS_URL: https://NAME-1234.twil.io",
         ),
-        200..=299 => ("answers with something that is no TwiML", "12100 on every call", DEPLOY),
-        _ => ("answers in a way that Functions do not answer", "11200 on every call", DEPLOY),
+        200..=299 => ("answers with something that is no TwiML", failing(check, "12100"), DEPLOY),
+        _ => ("answers in a way that Functions do not answer", failing(check, "11200"), DEPLOY),
     };
     Finding::error(check, format!("{who} {what} ({})", answer.seen())).causes(cause).fix(fix)
 }
@@ -154,6 +165,6 @@ fn of_answer(check: &'static str, who: &str, answer: &Answer) -> Finding {
 fn of_fault(check: &'static str, who: &str, fault: &Fault) -> Finding {
     let (webhook, _) = fault.twilio();
     Finding::error(check, format!("{who} is not reached: {fault}"))
-        .causes(format!("{webhook} on every call"))
+        .causes(failing(check, webhook))
         .fix(format!("check TWILIO_FUNCTIONS_URL; {}", fault.help()))
 }

@@ -1,4 +1,5 @@
-//! Asking others over the network: every question has a limit, and whatever comes back can be told in words.
+//! Asking others over the network: every question has a limit, and whatever comes back can be told in words. It is
+//! veiled as it comes: who quotes a secret of ours makes nobody see it.
 
 use std::error::Error;
 use std::io;
@@ -12,10 +13,12 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::clock::{self, Reading};
+use super::veil::Veil;
 use crate::link;
 use crate::problem;
 
@@ -51,6 +54,8 @@ pub enum Fault {
     BrokeOff,
     #[error("what it answers is not HTTP")]
     NotHttp,
+    #[error("its answer comes byte by byte, or has no end")]
+    Trickle,
     #[error("it agrees to a WebSocket, and does it wrong: {0}")]
     BadUpgrade(String),
 }
@@ -71,10 +76,16 @@ impl Fault {
             Fault::NoTls => {
                 "check that the port is the one of an https server, or whether the address is http://"
             }
-            Fault::SlowConnect(_) => "check host and port, and whether a firewall drops what is sent there",
+            Fault::SlowConnect(_) => {
+                "check host and port, whether the port speaks TLS where the address says so, and whether a firewall drops what is sent there"
+            }
             Fault::Silent(_) => "check that the program behind it runs and is not overloaded",
             Fault::BrokeOff => "check the log of the proxy or the program there at this moment",
-            Fault::NotHttp => "check that host and port are those of a web server",
+            Fault::NotHttp => {
+                "check that host and port are those of a web server, and whether the address begins as it must: with TLS, \
+                 https:// or wss://"
+            }
+            Fault::Trickle => "check the program behind it, and whether something in between slows it down",
             Fault::BadUpgrade(_) => "check the proxy in between: it must pass the upgrade on as it came",
         }
     }
@@ -87,7 +98,7 @@ impl Fault {
             Fault::Refused => ("11205", "31902"),
             Fault::Untrusted(_) | Fault::NoTls => ("11200", "31910"),
             Fault::Silent(_) => ("11205", "31901"),
-            Fault::BrokeOff | Fault::NotHttp | Fault::BadUpgrade(_) => ("11200", "31920"),
+            Fault::BrokeOff | Fault::NotHttp | Fault::Trickle | Fault::BadUpgrade(_) => ("11200", "31920"),
         }
     }
 }
@@ -96,7 +107,8 @@ impl Fault {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    pub headers: HeaderMap,
+    /// Names in lower case; where one stands twice, the first holds.
+    headers: Vec<(String, String)>,
     /// The beginning of it.
     pub body: String,
     pub took: Duration,
@@ -104,9 +116,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The value of a header; empty where there is none, or where it is no text.
+    /// The value of a header; empty where there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers.iter().find(|(there, _)| there == name).map_or("", |(_, value)| value)
     }
 
     /// Whether it is a web page, as people get them.
@@ -144,6 +156,11 @@ impl Answer {
         seen
     }
 
+    /// Whether it leads to another address, and not only about its own.
+    pub fn leads_away(&self) -> bool {
+        self.header("location").contains("://")
+    }
+
     /// Where it sends whoever asks, without a query.
     pub fn leads_to(&self) -> String {
         let to = self.header("location").split(['?', '#']).next().unwrap_or_default();
@@ -172,7 +189,7 @@ impl Answer {
 
     /// What stands between us and the server, where the answer gives it away: what to do about it.
     pub fn in_between(&self) -> Option<&'static str> {
-        let has = |name: &str| self.headers.contains_key(name);
+        let has = |name: &str| self.headers.iter().any(|(there, _)| there == name);
         if has("ngrok-error-code") {
             return Some(
                 "the tunnel's agent is not running, or its name has changed: start it, and set PUBLIC_URL to what it prints",
@@ -196,46 +213,19 @@ impl Answer {
     }
 }
 
-/// A word of a stranger's, short and plain.
+/// A word of a stranger's, short and plain. What is secret in it is veiled before.
 pub fn word_of(text: &str) -> String {
-    let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
-    let word: String = text.chars().filter(plain).take(80).collect();
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]•".contains(*letter);
+    let word: String = problem::masked(text).chars().filter(plain).take(80).collect();
     if word.is_empty() { "no code".to_owned() } else { word }
 }
 
-/// The client for all questions: no redirect is followed, no proxy of the environment asked.
-///
-/// # Errors
-/// When TLS cannot be set up.
-pub fn client(tls: &ClientConfig) -> Result<Client, reqwest::Error> {
-    link::http_client(tls, CONNECT).pool_max_idle_per_host(0).build()
-}
-
-/// Asks, and reads what is answered.
-///
-/// # Errors
-/// [`Fault`].
-pub async fn ask(request: RequestBuilder) -> Result<Answer, Fault> {
-    let began = Instant::now();
-    let sent = timeout(ANSWER, request.send()).await.map_err(|_| Fault::Silent(ANSWER))?;
-    let mut response = sent.map_err(|error| of_client(&error))?;
-    let took = began.elapsed();
-    let clock = clock::reading(response.headers());
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut body = Vec::new();
-    // What breaks off, or never ends, is judged by what came.
-    let _ = timeout(BODY, async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= MOST_BODY {
-                break;
-            }
-        }
-    })
-    .await;
-    body.truncate(MOST_BODY);
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Answer { status, headers, body, took, clock })
+/// What asks all questions: no redirect is followed, no proxy of the environment asked.
+#[derive(Clone)]
+pub struct Net {
+    pub client: Client,
+    tls: Arc<ClientConfig>,
+    veil: Arc<Veil>,
 }
 
 /// What became of a request for a WebSocket.
@@ -246,49 +236,100 @@ pub enum Upgrade {
     Answered(Box<Answer>),
 }
 
-/// Asks for a WebSocket.
-///
-/// # Errors
-/// [`Fault`].
-pub async fn upgrade(request: Request<()>, tls: Arc<ClientConfig>) -> Result<Upgrade, Fault> {
-    let uri = request.uri();
-    let secure = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or(Fault::BadUrl)?.trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let tcp = timeout(CONNECT, TcpStream::connect((host, port))).await;
-    let tcp = tcp.map_err(|_| Fault::SlowConnect(CONNECT))?.map_err(|error| of_connecting(&error))?;
-    let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
-    let began = Instant::now();
-    let asked = client_async_tls_with_config(request, tcp, None, Some(connector));
-    match timeout(ANSWER, asked).await.map_err(|_| Fault::Silent(ANSWER))? {
-        Ok((socket, response)) => Ok(Upgrade::Open(Box::new(socket), clock::reading(response.headers()))),
-        Err(WsError::Http(response)) => {
-            let (parts, body) = response.into_parts();
-            let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
-            let clock = clock::reading(&parts.headers);
-            let status = parts.status.as_u16();
-            Ok(Upgrade::Answered(Box::new(Answer {
-                status,
-                headers: parts.headers,
-                body,
-                took: began.elapsed(),
-                clock,
-            })))
-        }
-        Err(WsError::Io(error)) => Err(of_chain(&error).unwrap_or(Fault::BrokeOff)),
-        Err(WsError::Tls(_)) => Err(Fault::NoTls),
-        Err(WsError::Protocol(error)) => Err(of_handshake(&error)),
-        Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => Err(Fault::BrokeOff),
-        Err(_) => Err(Fault::NotHttp),
+impl Net {
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(tls: Arc<ClientConfig>, veil: Veil) -> Result<Net, reqwest::Error> {
+        let client = link::http_client(&tls, CONNECT).pool_max_idle_per_host(0).build()?;
+        Ok(Net { client, tls, veil: Arc::new(veil) })
     }
-}
 
-fn of_handshake(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> Fault {
-    use tokio_tungstenite::tungstenite::error::ProtocolError as Odd;
-    match error {
-        Odd::HandshakeIncomplete | Odd::ResetWithoutClosingHandshake => Fault::BrokeOff,
-        Odd::HttparseError(_) | Odd::WrongHttpVersion | Odd::WrongHttpMethod => Fault::NotHttp,
-        odd => Fault::BadUpgrade(problem::shown(&odd.to_string())),
+    /// What others said, whole, without what nobody may see.
+    pub fn veiled(&self, text: &str) -> String {
+        self.veil.received(text)
+    }
+
+    /// Asks, and reads what is answered.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn ask(&self, request: RequestBuilder) -> Result<Answer, Fault> {
+        let began = Instant::now();
+        let sent = timeout(ANSWER, request.send()).await.map_err(|_| Fault::Silent(ANSWER))?;
+        let mut response = sent.map_err(|error| of_client(&error))?;
+        let took = began.elapsed();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        // What breaks off, or never ends, is judged by what came.
+        let _ = timeout(BODY, async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= MOST_BODY {
+                    break;
+                }
+            }
+        })
+        .await;
+        body.truncate(MOST_BODY);
+        Ok(self.answer(status, &headers, &body, took))
+    }
+
+    /// Asks for a WebSocket.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn upgrade(&self, request: Request<()>) -> Result<Upgrade, Fault> {
+        let uri = request.uri();
+        let secure = uri.scheme_str() == Some("wss");
+        let host = uri.host().ok_or(Fault::BadUrl)?.trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tcp = timeout(CONNECT, TcpStream::connect((host, port))).await;
+        let tcp = tcp.map_err(|_| Fault::SlowConnect(CONNECT))?.map_err(|error| of_connecting(&error))?;
+        let connector = if secure { Connector::Rustls(self.tls.clone()) } else { Connector::Plain };
+        let began = Instant::now();
+        let asked = client_async_tls_with_config(request, tcp, None, Some(connector));
+        match timeout(ANSWER, asked).await.map_err(|_| Fault::Silent(ANSWER))? {
+            Ok((socket, response)) => Ok(Upgrade::Open(Box::new(socket), clock::reading(response.headers()))),
+            Err(WsError::Http(response)) => {
+                let (parts, body) = response.into_parts();
+                let (body, took) = (body.unwrap_or_default(), began.elapsed());
+                let answer = self.answer(parts.status.as_u16(), &parts.headers, &body, took);
+                Ok(Upgrade::Answered(Box::new(answer)))
+            }
+            Err(WsError::Io(error)) => Err(of_chain(&error).unwrap_or(Fault::BrokeOff)),
+            Err(WsError::Tls(_)) => Err(Fault::NoTls),
+            Err(WsError::Protocol(error)) => Err(self.of_handshake(&error)),
+            Err(WsError::AttackAttempt | WsError::Capacity(_)) => Err(Fault::Trickle),
+            Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => Err(Fault::BrokeOff),
+            Err(_) => Err(Fault::NotHttp),
+        }
+    }
+
+    fn answer(&self, status: u16, headers: &HeaderMap, body: &[u8], took: Duration) -> Answer {
+        let clock = clock::reading(headers);
+        let veiled = headers.iter().map(|(name, value)| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            (name.as_str().to_owned(), self.veiled(&text))
+        });
+        // In JSON a letter may be written in several ways; written anew, it is in one.
+        let body = match serde_json::from_slice::<Value>(body) {
+            Ok(json) => json.to_string(),
+            Err(_) => String::from_utf8_lossy(body).into_owned(),
+        };
+        let body = self.veiled(&body);
+        Answer { status, headers: veiled.collect(), body, took, clock }
+    }
+
+    fn of_handshake(&self, error: &ProtocolError) -> Fault {
+        match error {
+            ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake => {
+                Fault::BrokeOff
+            }
+            ProtocolError::HttparseError(_)
+            | ProtocolError::WrongHttpVersion
+            | ProtocolError::WrongHttpMethod => Fault::NotHttp,
+            odd => Fault::BadUpgrade(problem::shown(&self.veiled(&odd.to_string()))),
+        }
     }
 }
 

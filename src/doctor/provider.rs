@@ -10,19 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use jiff::civil::Date;
-use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::clock::Reading;
-use super::net::{self, Answer, Fault, Upgrade, word_of};
+use super::net::{Answer, Fault, Net, Upgrade, word_of};
 use super::report::{Finding, Severity};
 use crate::assistant::plan::{Nothing, Plan};
 use crate::assistant::{Facts, Roster};
 use crate::link::model;
 use crate::phone::Party;
 use crate::problem;
-use crate::provider::{Dialect, Provider, Shutdown, Transcribing};
+use crate::provider::{Dialect, OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
 use crate::settings::Settings;
 use crate::wire::openai::realtime::{self, Incoming};
 
@@ -168,7 +167,7 @@ fn ending(model: &str, shutdown: Option<&Shutdown>, today: Date, for_whom: &str)
 }
 
 /// Begins a session of the model, and closes it.
-pub async fn ask(used: &Used, tls: Arc<ClientConfig>) -> (Vec<Finding>, Option<Reading>) {
+pub async fn ask(used: &Used, net: &Net) -> (Vec<Finding>, Option<Reading>) {
     if used.provider.lacks_key() {
         let finding = Finding::error(
             "provider.key",
@@ -185,11 +184,11 @@ pub async fn ask(used: &Used, tls: Arc<ClientConfig>) -> (Vec<Finding>, Option<R
             return (vec![finding.fix(where_the_key_is(&used.provider))], None);
         }
     };
-    let (finding, clock) = match net::upgrade(request, tls).await {
+    let (finding, clock) = match net.upgrade(request).await {
         Err(fault) => (of_fault(used, &fault), None),
         Ok(Upgrade::Answered(answer)) => (of_answer(used, &answer), answer.clock),
         Ok(Upgrade::Open(mut socket, clock)) => {
-            let first = timeout(CREATED, first(&mut socket, used.provider.dialect)).await;
+            let first = timeout(CREATED, first(&mut socket, used.provider.dialect, net)).await;
             let finding = of_first(used, first.unwrap_or(First::Nothing));
             let _ = timeout(CLOSING, socket.close()).await;
             (finding, clock)
@@ -214,10 +213,11 @@ enum First {
 /// Frames that make no sense, before it is clear that nothing else comes.
 const MOST_GARBAGE: usize = 5;
 
-async fn first<S>(socket: &mut S, dialect: Dialect) -> First
+async fn first<S>(socket: &mut S, dialect: Dialect, net: &Net) -> First
 where
     S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {
+    let word = |text: &str| word_of(&net.veiled(text));
     let mut garbage = 0;
     loop {
         match socket.next().await {
@@ -227,7 +227,7 @@ where
                     Ok(Incoming::SessionCreated) => return First::Created,
                     Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return First::Created,
                     Ok(Incoming::Error(error)) => {
-                        return First::Error(error.code.or(error.kind).map(|word| word_of(&word)));
+                        return First::Error(error.code.or(error.kind).map(|text| word(&text)));
                     }
                     Ok(_) => {}
                     Err(_) => garbage += 1,
@@ -235,7 +235,7 @@ where
             }
             Some(Ok(Message::Binary(_))) => garbage += 1,
             Some(Ok(Message::Close(close))) => {
-                return First::Closed(close.map(|close| (close.code.into(), word_of(&close.reason))));
+                return First::Closed(close.map(|close| (close.code.into(), word(&close.reason))));
             }
             Some(Ok(_)) => {}
             Some(Err(_)) | None => {
@@ -348,7 +348,7 @@ fn of_code(used: &Used, code: &str) -> Finding {
         None => ("provider.session", Severity::Error, "does not begin a session"),
     };
     let message = format!("{} {what} ({}){}", used.who(), problem::shown(code), used.for_whom());
-    let finding = Finding::new(check, severity, message);
+    let finding = Finding::of(check, severity, message);
     let finding = match (check, severity) {
         (_, Severity::Warning) => finding.causes("calls that begin now may end `model.unreachable`"),
         ("provider.reach", _) => finding.causes(UNREACHABLE),
@@ -447,7 +447,10 @@ fn of_answer(used: &Used, answer: &Answer) -> Finding {
             "provider.reach",
             "sends us elsewhere",
             UNREACHABLE,
-            format!("set {} to where it leads", where_the_url_is(&used.provider)),
+            match answer.leads_away() {
+                true => format!("set {} to where it leads", where_the_url_is(&used.provider)),
+                false => format!("check {}: no Realtime endpoint does so", where_the_url_is(&used.provider)),
+            },
         ),
         426 => told(
             "provider.reach",
@@ -476,6 +479,13 @@ fn of_answer(used: &Used, answer: &Answer) -> Finding {
 fn of_fault(used: &Used, fault: &Fault) -> Finding {
     let fix = match fault {
         Fault::BadUrl => format!("check {}", where_the_url_is(&used.provider)),
+        // Nothing is misspelt there.
+        Fault::NoSuchName | Fault::Refused | Fault::Unreachable(_) | Fault::SlowConnect(_)
+            if used.provider.url == OPENAI_REALTIME_URL =>
+        {
+            "check this machine's network and DNS, and whether a firewall keeps it from OpenAI: the address is OpenAI's own"
+                .to_owned()
+        }
         fault => format!("{}; the address is in {}", fault.help(), where_the_url_is(&used.provider)),
     };
     let message = format!("{} is not reached: {fault}{}", used.who(), used.for_whom());
@@ -503,7 +513,6 @@ fn where_the_url_is(provider: &Provider) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::OPENAI_REALTIME_URL;
 
     fn using(model: &str, transcriber: &str) -> Used {
         Used {

@@ -3,16 +3,14 @@
 //!
 //! Nothing is opened by any of this: the call that is said to be over is nobody's, and the ticket is none.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method};
-use rustls::ClientConfig;
+use reqwest::Method;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::clock::Reading;
-use super::net::{self, Answer, Fault, Upgrade};
+use super::net::{Answer, Fault, Net, Upgrade};
 use super::report::Finding;
 use crate::problem;
 use crate::secret::Secret;
@@ -31,8 +29,7 @@ const SLOW: Duration = Duration::from_secs(2);
 
 /// The public address of a server that may be running.
 pub struct Public<'a> {
-    client: Client,
-    tls: Arc<ClientConfig>,
+    net: Net,
     /// Without a slash at its end.
     url: &'a str,
     tokens: &'a [Secret],
@@ -45,14 +42,9 @@ type Asked = Result<Answer, Fault>;
 
 impl<'a> Public<'a> {
     /// `None` without a public URL.
-    pub fn new(
-        settings: &'a Settings,
-        client: Client,
-        tls: Arc<ClientConfig>,
-        assistants: Option<usize>,
-    ) -> Option<Public<'a>> {
+    pub fn new(settings: &'a Settings, net: Net, assistants: Option<usize>) -> Option<Public<'a>> {
         let url = settings.public_url.as_deref()?;
-        Some(Public { client, tls, url, tokens: &settings.twilio_auth_tokens, assistants })
+        Some(Public { net, url, tokens: &settings.twilio_auth_tokens, assistants })
     }
 
     /// Asks everything side by side, and tells what is told twice once.
@@ -79,7 +71,8 @@ impl<'a> Public<'a> {
         };
         // Where the same thing stands in the way of everything, it is told once.
         let same = |asked: &Asked| match (&alive, asked) {
-            (Err(one), Err(other)) => one == other,
+            // A connection that hangs does so at any of its steps.
+            (Err(one), Err(other)) => one.twilio() == other.twilio(),
             (Ok(one), Ok(other)) => {
                 !is_here && one.status == other.status && one.is_page() == other.is_page()
             }
@@ -107,7 +100,7 @@ impl<'a> Public<'a> {
     }
 
     async fn get(&self, path: &str) -> Asked {
-        net::ask(self.client.get(format!("{}{path}", self.url))).await
+        self.net.ask(self.net.client.get(format!("{}{path}", self.url))).await
     }
 
     /// Says, signed, that a call is over which nobody knows.
@@ -122,9 +115,9 @@ impl<'a> Public<'a> {
         let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let code = sign(token, &format!("{url}{STATUS}"), &form);
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
-        let request = self.client.request(Method::POST, format!("{}{STATUS}", self.url));
+        let request = self.net.client.request(Method::POST, format!("{}{STATUS}", self.url));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        net::ask(request.header("x-twilio-signature", code).body(body)).await
+        self.net.ask(request.header("x-twilio-signature", code).body(body)).await
     }
 
     /// Asks for a stream, as Twilio does but for the signature: one that is wrong would be refused by the same words
@@ -132,7 +125,7 @@ impl<'a> Public<'a> {
     async fn stream(&self) -> Result<Upgrade, Fault> {
         let url = format!("{}{NO_TICKET}", stream_base(self.url));
         let request = url.into_client_request().map_err(|_| Fault::BadUrl)?;
-        net::upgrade(request, self.tls.clone()).await
+        self.net.upgrade(request).await
     }
 
     fn not_reached(&self, fault: &Fault) -> Finding {
@@ -400,8 +393,8 @@ impl<'a> Public<'a> {
 
     /// Whether a signature gets lost on the way: a wrong one is refused before it is seen that no upgrade came.
     async fn loses_signatures(&self) -> bool {
-        let request = self.client.get(format!("{}{NO_TICKET}", self.url));
-        let asked = net::ask(request.header("x-twilio-signature", "bm9ib2R5")).await;
+        let request = self.net.client.get(format!("{}{NO_TICKET}", self.url));
+        let asked = self.net.ask(request.header("x-twilio-signature", "bm9ib2R5")).await;
         asked.is_ok_and(|answer| answer.status == 426)
     }
 

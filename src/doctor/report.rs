@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::veil::Veil;
 use crate::problem;
 
 /// Every name that a finding may have, and what is looked at under it. The word before the dot is the group. Names of
-/// numbers are those of [`crate::numbers::Finding::code`].
+/// numbers are those of [`crate::numbers::Finding::code`], but for the tunnel's.
 pub const CHECKS: &[(&str, &str)] = &[
     ("settings.read", "settings, `.env` and `switchboard.yaml` can be read, and hold what they should"),
     ("settings.missing", "what `serve` cannot do without is there"),
@@ -15,6 +16,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("settings.secret", "keys, tokens and SIDs look as such things look"),
     ("settings.permissions", "`.env` is for its owner's eyes only"),
     ("settings.certificates", "certificates are there to trust by"),
+    ("settings.state", "STATE_DIR is a folder that can be written to"),
     ("folder.check", "the folder passes `switchboard check`"),
     ("folder.fetch", "the folder comes from ASSISTANTS_URL"),
     ("folder.numbers", "some number rings some assistant"),
@@ -42,6 +44,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("number.no_fallback", "something speaks when this server is down"),
     ("number.status_callback", "the server is told of the ends of calls"),
     ("number.by_get", "the voice URL is asked by POST"),
+    ("number.tunnel", "no tunnel that was killed left a number ringing it"),
     ("function.allowlist", "the Function in front answers, and sends callers here"),
     ("function.fallback", "the Function that speaks when this server is down answers"),
     ("public.reach", "PUBLIC_URL can be reached from here"),
@@ -54,6 +57,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("tool.off", "every tool that a file names is to be had"),
     ("clock.skew", "this machine's clock agrees with the others'"),
     ("fly.file", "`fly.toml` can be read"),
+    ("fly.app", "the app in `fly.toml` is the owner's own"),
     ("fly.stop", "Fly leaves calls the time that draining takes, and sends a signal that is understood"),
     ("fly.deploy", "a deploy keeps calls alive"),
     ("fly.service", "Fly's proxy reaches the server, checks that it is ready, and does not stop it"),
@@ -115,10 +119,27 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
+/// A finding that does not say yet what to do about it. It is none before it does.
+#[must_use]
+pub struct Wrong(Finding);
+
+impl Wrong {
+    /// The same, with what comes of it.
+    pub fn causes(mut self, cause: impl Into<String>) -> Wrong {
+        self.0.cause = Some(problem::masked(&cause.into()));
+        self
+    }
+
+    /// With what to do.
+    pub fn fix(self, fix: impl Into<String>) -> Finding {
+        self.0.fix(fix)
+    }
+}
+
 impl Finding {
     /// A finding of this severity. What stands in `message` may come from others: control characters and phone
     /// numbers do not survive.
-    pub fn new(check: &'static str, severity: Severity, message: impl Into<String>) -> Finding {
+    fn new(check: &'static str, severity: Severity, message: impl Into<String>) -> Finding {
         debug_assert!(CHECKS.iter().any(|(known, _)| *known == check), "`{check}` is not in CHECKS");
         Finding { check, severity, message: problem::masked(&message.into()), cause: None, fix: None }
     }
@@ -127,23 +148,30 @@ impl Finding {
         Finding::new(check, Severity::Ok, message)
     }
 
-    pub fn warning(check: &'static str, message: impl Into<String>) -> Finding {
-        Finding::new(check, Severity::Warning, message)
+    pub fn warning(check: &'static str, message: impl Into<String>) -> Wrong {
+        Wrong(Finding::new(check, Severity::Warning, message))
     }
 
-    pub fn error(check: &'static str, message: impl Into<String>) -> Finding {
-        Finding::new(check, Severity::Error, message)
+    pub fn error(check: &'static str, message: impl Into<String>) -> Wrong {
+        Wrong(Finding::new(check, Severity::Error, message))
     }
 
-    /// The same, with what comes of it.
-    pub fn causes(mut self, cause: impl Into<String>) -> Finding {
-        self.cause = Some(problem::masked(&cause.into()));
-        self
+    /// A finding of any severity, by whoever has it say what to do also where nothing has to be done.
+    pub fn of(check: &'static str, severity: Severity, message: impl Into<String>) -> Wrong {
+        Wrong(Finding::new(check, severity, message))
     }
 
     /// The same, with what to do.
     pub fn fix(mut self, fix: impl Into<String>) -> Finding {
         self.fix = Some(problem::masked(&fix.into()));
+        self
+    }
+
+    /// The same, without what nobody may see.
+    pub fn veiled(mut self, veil: &Veil) -> Finding {
+        self.message = veil.hide(&self.message);
+        self.cause = self.cause.map(|cause| veil.hide(&cause));
+        self.fix = self.fix.map(|fix| veil.hide(&fix));
         self
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use url::Url;
 
+use super::local;
 use super::report::{Finding, Severity};
 use crate::command::{self, ENV_FILE};
 use crate::numbers;
@@ -37,24 +38,53 @@ pub struct Read {
     pub open_env_file: bool,
 }
 
+/// What is wrong, as it was found.
+#[derive(Default)]
+struct Told {
+    findings: Vec<Finding>,
+    /// The settings that were left out for it: they are not missing besides.
+    left_out: Vec<String>,
+}
+
+impl Told {
+    fn tell<'a>(&mut self, problems: impl IntoIterator<Item = &'a Problem>) {
+        for problem in problems {
+            self.findings.push(of_problem(problem));
+            // A problem of a setting begins with its name.
+            self.left_out.extend(problem.message.split(' ').next().map(str::to_owned));
+        }
+    }
+
+    /// A line that is not read, whatever it was to set.
+    fn leave_out(&mut self, line: &str) {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let name = &line[..line.find(|letter| !is_name(letter)).unwrap_or(line.len())];
+        self.left_out.push(name.to_uppercase());
+    }
+}
+
 /// Reads all there is, in the folder where the program was started.
 ///
 /// # Errors
 /// When TLS cannot be set up at all.
 pub fn read() -> anyhow::Result<Read> {
-    let mut findings = Vec::new();
-    let environment = environment(&mut findings);
+    let mut told = Told::default();
+    let environment = environment(&mut told);
     let file = command::settings_file().unwrap_or_else(|problems| {
-        findings.extend(problems.iter().map(of_problem));
+        told.tell(&problems);
         None
     });
-    let settings = lenient(&file, &environment, &mut findings);
+    let settings = lenient(&file, &environment, &mut told);
+    let Told { mut findings, left_out } = told;
     findings.extend(settings.warnings.iter().map(of_problem));
     if let Err(problems) = settings.for_serve() {
-        findings.extend(problems.iter().map(of_missing));
+        findings.extend(problems.iter().filter(|problem| !is_left_out(problem, &left_out)).map(of_missing));
     }
     findings.extend(secrets(&settings));
     findings.extend(address(&settings));
+    findings.extend(local::check(&settings));
     let open_env_file = is_open(Path::new(ENV_FILE));
     if open_env_file {
         let message = format!("other users of this machine can read `{ENV_FILE}`, which holds secrets");
@@ -72,60 +102,93 @@ pub fn read() -> anyhow::Result<Read> {
 }
 
 /// The process's environment, with what `.env` adds. Lines that are wrong are told and left out.
-fn environment(findings: &mut Vec<Finding>) -> BTreeMap<String, String> {
+fn environment(told: &mut Told) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     match command::read_or_none(ENV_FILE) {
         Ok(None) => {}
-        Ok(Some(bytes)) => environment.extend(lines(bytes, findings)),
-        Err(problems) => findings.extend(problems.iter().map(of_problem)),
+        Ok(Some(bytes)) => environment.extend(lines(bytes, told)),
+        Err(problems) => told.tell(&problems),
     }
     environment.extend(command::own_environment());
     environment
 }
 
-fn lines(bytes: Vec<u8>, findings: &mut Vec<Finding>) -> Vec<(String, String)> {
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    let mut wrong = match env_file::read(ENV_FILE, &bytes) {
+fn lines(bytes: Vec<u8>, told: &mut Told) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let wrong = match env_file::read(ENV_FILE, &bytes) {
         Ok(found) => return found,
         Err(problems) => problems,
     };
-    findings.extend(wrong.iter().map(of_problem));
+    told.tell(&wrong);
+    let read = |text: &str| env_file::read(ENV_FILE, text.as_bytes());
+    without_lines(text, wrong, told, read).unwrap_or_default()
+}
+
+/// What is read once every line that is wrong is left out; `None`: nothing can be read.
+fn without_lines<T>(
+    mut text: String,
+    mut wrong: Vec<Problem>,
+    told: &mut Told,
+    read: impl Fn(&str) -> Result<T, Vec<Problem>>,
+) -> Option<T> {
     for _ in 0..MOST_WRONG {
         let places: Vec<usize> = wrong.iter().filter_map(|problem| Some(problem.span?.line)).collect();
-        let kept = text.lines().enumerate();
-        let kept = kept.map(|(at, line)| if places.contains(&(at + 1)) { "" } else { line });
+        if places.is_empty() {
+            return None;
+        }
+        let kept = text.lines().enumerate().map(|(at, line)| {
+            let is_kept = !places.contains(&(at + 1));
+            if !is_kept {
+                told.leave_out(line);
+            }
+            if is_kept { line } else { "" }
+        });
         text = kept.collect::<Vec<_>>().join("\n");
-        wrong = match env_file::read(ENV_FILE, text.as_bytes()) {
-            Ok(found) => return found,
+        wrong = match read(&text) {
+            Ok(found) => return Some(found),
             Err(problems) => problems,
         };
     }
-    Vec::new()
+    None
 }
 
 /// The settings without what is wrong with them.
-fn lenient(
-    file: &Option<SourceFile>,
-    environment: &BTreeMap<String, String>,
-    findings: &mut Vec<Finding>,
-) -> Settings {
-    let sources = |file: &Option<SourceFile>, environment: &BTreeMap<String, String>| Sources {
-        file: file.clone(),
-        environment: environment.clone(),
+fn lenient(file: &Option<SourceFile>, environment: &BTreeMap<String, String>, told: &mut Told) -> Settings {
+    let read = |file: Option<SourceFile>, environment: &BTreeMap<String, String>| {
+        Settings::read(&Sources { file, environment: environment.clone() })
     };
-    let problems = match Settings::read(&sources(file, environment)) {
+    let mut problems = match read(file.clone(), environment) {
         Ok(settings) => return settings,
         Err(problems) => problems,
     };
-    findings.extend(problems.iter().filter(|problem| problem.is_error()).map(of_problem));
-    // A problem of the environment begins with the name of its variable.
+    problems.retain(Problem::is_error);
+    told.tell(&problems);
     let mut rest = environment.clone();
-    rest.retain(|name, _| !problems.iter().any(|problem| problem.message.split(' ').next() == Some(name)));
-    let without_file =
-        || Settings::read(&sources(&None, &rest)).or_else(|_| Settings::read(&Sources::default()));
-    Settings::read(&sources(file, &rest))
-        .or_else(|_| without_file())
-        .expect("the defaults are settings: a test of `settings` reads them")
+    rest.retain(|name, _| !told.left_out.contains(name));
+    let Some(file) = file else {
+        return read(None, &rest).unwrap_or_else(|_| defaults());
+    };
+    problems.retain(|problem| problem.span.is_some());
+    let text = String::from_utf8_lossy(&file.bytes).into_owned();
+    let reread = |text: &str| read(Some(SourceFile::new(&file.path, text)), &rest);
+    let found = match reread(&text) {
+        Ok(settings) => Some(settings),
+        Err(_) => without_lines(text.clone(), problems, told, reread),
+    };
+    found.unwrap_or_else(|| {
+        // What the file sets is not known, and not missing.
+        text.lines().for_each(|line| told.leave_out(line));
+        read(None, &rest).unwrap_or_else(|_| defaults())
+    })
+}
+
+fn defaults() -> Settings {
+    Settings::read(&Sources::default()).expect("the defaults are settings: a test of `settings` reads them")
+}
+
+/// Whether what is missing is there, and wrong: that is told already.
+fn is_left_out(missing: &Problem, left_out: &[String]) -> bool {
+    missing.message.split(' ').next().is_some_and(|name| left_out.iter().any(|out| out == name))
 }
 
 fn of_problem(problem: &Problem) -> Finding {
@@ -134,30 +197,46 @@ fn of_problem(problem: &Problem) -> Finding {
         (None, "environment") => String::new(),
         (None, file) => format!("{file}: "),
     };
-    let message = format!("{place}{}", problem.message);
+    let message = format!("{place}{}{}", problem.message, unchecked(problem));
     let finding = match (problem.is_error(), problem.code) {
         (true, _) => Finding::error("settings.read", message).causes("`switchboard serve` does not start"),
         (false, "setting.http") => Finding::warning("settings.odd", message)
             .causes("31922: a stream's address must begin with wss://"),
         (false, _) => Finding::warning("settings.odd", message),
     };
-    match &problem.help {
-        Some(help) => finding.fix(help.as_str()),
-        None => finding,
-    }
+    finding.fix(match (&problem.help, problem.code) {
+        (Some(help), _) => help.clone(),
+        (None, "file.unreadable") => {
+            "have whoever runs the program be able to read that file, or take it away".to_owned()
+        }
+        (None, "setting.double") => "take one of the two away".to_owned(),
+        (None, _) if place.is_empty() => {
+            "write it so where it is set, in `.env` or the environment; or take it out there".to_owned()
+        }
+        (None, _) => "write it so at that place, or take it out there".to_owned(),
+    })
 }
 
 fn of_missing(problem: &Problem) -> Finding {
-    let rest = match problem.message.split(' ').next() {
-        Some("PUBLIC_URL") => "; the public address, the signature and the stream cannot be checked",
-        Some("TWILIO_AUTH_TOKEN") => "; the signature cannot be checked",
-        _ => "",
-    };
-    let finding = Finding::error("settings.missing", format!("{}{rest}", problem.message))
+    let finding = Finding::error("settings.missing", format!("{}{}", problem.message, unchecked(problem)))
         .causes("`switchboard serve` does not start, so nobody answers: Twilio tells of 11200");
-    match &problem.help {
-        Some(help) => finding.fix(help.as_str()),
-        None => finding,
+    let mut fix = problem.help.clone().unwrap_or_else(|| "set it in `.env`".to_owned());
+    fix.push_str(match problem.message.split(' ').next() {
+        Some("TWILIO_AUTH_TOKEN") => "; write it into `.env`, as TWILIO_AUTH_TOKEN=…",
+        Some("PUBLIC_URL") => {
+            "; while developing, `switchboard serve --tunnel` makes such an address by itself"
+        }
+        _ => "",
+    });
+    finding.fix(fix)
+}
+
+/// What cannot be looked at for want of this setting.
+fn unchecked(problem: &Problem) -> &'static str {
+    match (problem.is_error(), problem.message.split(' ').next()) {
+        (true, Some("PUBLIC_URL")) => "; the public address, the signature and the stream cannot be checked",
+        (true, Some("TWILIO_AUTH_TOKEN")) => "; the signature cannot be checked",
+        _ => "",
     }
 }
 
@@ -357,9 +436,9 @@ mod tests {
     fn read_with(variables: &[(&str, &str)]) -> (Settings, Vec<Finding>) {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut findings = Vec::new();
-        let settings = lenient(&None, &environment, &mut findings);
-        (settings, findings)
+        let mut told = Told::default();
+        let settings = lenient(&None, &environment, &mut told);
+        (settings, told.findings)
     }
 
     #[test]
@@ -422,9 +501,10 @@ mod tests {
 
     #[test]
     fn a_wrong_line_of_the_file_takes_no_other_away() {
-        let mut findings = Vec::new();
-        let found = lines(b"A=1\nwhat is this\nB=2\nand this\n".to_vec(), &mut findings);
+        let mut told = Told::default();
+        let found = lines(b"A=1\nwhat is this\nB=2\nand this\n".to_vec(), &mut told);
         assert_eq!(found, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
+        let findings = told.findings;
         assert_eq!(findings.len(), 2);
         assert!(findings[0].message.starts_with(".env:2:1: "), "{findings:?}");
     }

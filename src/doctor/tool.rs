@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::report::{Finding, Severity};
+use super::report::Finding;
 use crate::assistant::plan::{Hosted, Reach, Server, ServerUse, Supply as _};
 use crate::assistant::{Facts, Roster};
 use crate::phone::Party;
 use crate::problem;
 use crate::secret::Secret;
+use crate::settings::is_secret;
 use crate::tool::Tools;
 
 /// How long servers may take to be listed. A program may have to be downloaded first.
@@ -81,6 +82,21 @@ fn named(roster: &Roster) -> Vec<Named> {
         }
     }
     named
+}
+
+/// What their servers are sent that nobody may see.
+pub fn secrets(roster: &Roster) -> Vec<Secret> {
+    let of_server = |named: Named| match &named.server.reach {
+        Reach::Url { headers, .. } => headers.iter().map(|(_, secret)| secret.clone()).collect::<Vec<_>>(),
+        Reach::Command { env, secrets, .. } => env
+            .iter()
+            .filter(|(name, _)| is_secret(name))
+            .map(|(_, secret)| secret)
+            .chain(secrets)
+            .cloned()
+            .collect(),
+    };
+    named(roster).into_iter().flat_map(of_server).collect()
 }
 
 /// A server that is only looked at.
@@ -167,14 +183,12 @@ const WRAPPED: &str = "run the program as a child here (`command:` in place of `
 fn of_off(assistant: &str, name: &str, why: &str) -> Finding {
     let message = format!("`{}` of `{assistant}` is off: {why}", problem::shown(name));
     // The owner left it empty: that is how a tool is switched off.
-    let severity = if why.ends_with("is empty") { Severity::Ok } else { Severity::Warning };
-    let finding = Finding::new("tool.off", severity, message);
-    match severity {
-        Severity::Ok => finding,
-        _ => finding.causes("the model does not have it in calls").fix(format!(
-            "look at its entry in the file; `switchboard show {assistant}` lists what is there"
-        )),
+    if why.ends_with("is empty") {
+        return Finding::ok("tool.off", message);
     }
+    Finding::warning("tool.off", message)
+        .causes("the model does not have it in calls")
+        .fix(format!("look at its entry in the file; `switchboard show {assistant}` lists what is there"))
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The account at Twilio and its numbers: are the credentials right, does the account take calls, and does each
 //! number ring what it should.
 
-use reqwest::Client;
-
 use super::clock::Reading;
-use super::net;
+use super::net::{Answer, Fault, Net};
 use super::report::{Finding, Severity};
 use crate::assistant::Roster;
 use crate::link::twilio_rest::{Account, Change, RestError, Status};
 use crate::numbers::{self, Answered, Row};
-use crate::settings::{NumberUrls, Settings, is_loopback};
+use crate::settings::{NumberUrls, Settings};
 
 /// A change at Twilio that mends a number.
 #[derive(Debug, Clone)]
@@ -33,22 +31,28 @@ pub async fn check(
     account: Option<&Account>,
     settings: &Settings,
     roster: Option<&Roster>,
-    client: &Client,
+    net: &Net,
 ) -> Seen {
     let Some(account) = account else {
-        let missing = Finding::warning("twilio.credentials", "there are no credentials for Twilio's REST interface")
-            .causes("the numbers at Twilio cannot be looked at or set, and no text message can be sent")
-            .fix("set TWILIO_ACCOUNT_SID; with TWILIO_API_KEY and TWILIO_API_SECRET where the auth token should not be used");
-        return Seen { findings: vec![missing], ..Seen::default() };
+        return Seen { findings: vec![of_nothing(settings)], ..Seen::default() };
     };
     let address = format!("{}/2010-04-01", settings.twilio_api_url.trim_end_matches('/'));
     let (standing, owned, root) =
-        tokio::join!(account.standing(), account.numbers(), net::ask(client.get(address)));
-    let mut seen = Seen { clock: root.ok().and_then(|answer| answer.clock), ..Seen::default() };
+        tokio::join!(account.standing(), account.numbers(), net.ask(net.client.get(address)));
+    let clock = root.as_ref().ok().and_then(|answer| answer.clock);
+    let mut seen = Seen { clock, ..Seen::default() };
+    // A standard API key may do all but look at the account itself.
+    let is_key = settings.twilio_api_key.is_some() && settings.twilio_api_secret.is_some();
+    let is_hidden =
+        is_key && owned.is_ok() && matches!(standing, Err(RestError::Refused { status: 401 | 403, .. }));
     let trouble = standing.as_ref().err().copied();
     seen.findings.extend(match standing {
         Ok(standing) => of_standing(standing.status, standing.trial),
-        Err(error) => vec![of_error(&error)],
+        Err(_) if is_hidden => vec![Finding::ok(
+            "twilio.account",
+            "Twilio accepts the API key; how the account itself stands it shows to no standard key",
+        )],
+        Err(error) => vec![of_error(&error, &root)],
     });
     match (owned, roster) {
         // It is told already.
@@ -63,13 +67,19 @@ pub async fn check(
                 .fix("mend the folder first: `switchboard check`"),
         ),
         (Ok(owned), Some(roster)) => {
-            let urls = settings.number_urls().filter(|urls| is_fit(settings, urls));
-            if urls.is_none() {
-                seen.findings.push(
-                    Finding::warning("number.list", "what the numbers should ring is not known")
-                        .fix("set PUBLIC_URL to the https address that Twilio calls"),
-                );
-            }
+            let urls = settings.number_urls();
+            let why = urls.as_ref().map(unfit);
+            let (urls, why) = match why {
+                Some(None) => (urls, None),
+                Some(Some(why)) => (None, Some(format!("what the numbers should ring is not known: {why}"))),
+                None => (None, Some("what the numbers should ring is not known".to_owned())),
+            };
+            seen.findings.extend(why.map(|why| {
+                Finding::warning("number.list", why).fix(
+                    "set PUBLIC_URL to the https address that Twilio calls; while developing, `switchboard serve --tunnel` \
+                     makes one and has a number ring it",
+                )
+            }));
             for row in numbers::compare(owned, roster, urls.as_ref()) {
                 seen.findings.extend(of_row(&row, urls.is_some()));
                 seen.mends.extend(mend_of(&row));
@@ -79,11 +89,14 @@ pub async fn check(
     seen
 }
 
-/// Whether numbers may be pointed at these: Twilio must be able to reach them. A simulated Twilio on this machine
-/// reaches this machine.
-fn is_fit(settings: &Settings, urls: &NumberUrls) -> bool {
-    let simulated = url::Url::parse(&settings.twilio_api_url).is_ok_and(|url| is_loopback(&url));
-    simulated || [&urls.voice, &urls.status].into_iter().all(|url| numbers::out_of_reach(url).is_none())
+/// Why no number may be pointed at these: Twilio must be able to reach them.
+fn unfit(urls: &NumberUrls) -> Option<String> {
+    let public = ("PUBLIC_URL", &urls.status);
+    // Behind the Functions' address, the voice URL is Twilio's own.
+    let voice = ("TWILIO_FUNCTIONS_URL", &urls.voice);
+    [public, voice]
+        .into_iter()
+        .find_map(|(name, url)| Some(format!("{name} {}", numbers::out_of_reach(url)?)))
 }
 
 /// Makes the change that mends a number.
@@ -99,12 +112,12 @@ fn of_standing(status: Status, trial: bool) -> Vec<Finding> {
         Status::Active => Vec::new(),
         Status::Suspended => vec![
             Finding::error("twilio.account", "the account is suspended")
-                .causes("no call comes in and nothing goes out (20005)")
+                .causes("no call comes in and nothing goes out")
                 .fix("pay, or answer what Twilio asks, in Twilio's console: https://console.twilio.com"),
         ],
         Status::Closed => vec![
             Finding::error("twilio.account", "the account is closed")
-                .causes("no call comes in and nothing goes out (20005)")
+                .causes("no call comes in and nothing goes out")
                 .fix("set TWILIO_ACCOUNT_SID and its credentials to those of an account that is open"),
         ],
         Status::Other => vec![
@@ -129,18 +142,45 @@ fn of_standing(status: Status, trial: bool) -> Vec<Finding> {
     findings
 }
 
-fn of_error(error: &RestError) -> Finding {
+fn of_nothing(settings: &Settings) -> Finding {
+    let fix = match &settings.twilio_account_sid {
+        None => {
+            "set TWILIO_ACCOUNT_SID: it begins with AC, and stands on the start page of Twilio's console. Where the \
+                 auth token should not be used for this, set TWILIO_API_KEY and TWILIO_API_SECRET too"
+        }
+        Some(_) => {
+            "set TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET, beside TWILIO_ACCOUNT_SID"
+        }
+    };
+    Finding::warning("twilio.credentials", "there are no credentials for Twilio's REST interface")
+        .causes("the numbers at Twilio cannot be looked at or set, and no text message can be sent")
+        .fix(fix)
+}
+
+/// `root`: what the same address said without credentials.
+fn of_error(error: &RestError, root: &Result<Answer, Fault>) -> Finding {
     let check = match error {
         RestError::Unreachable | RestError::NoAnswer | RestError::NotTwilio => "twilio.reach",
         RestError::Refused { status: 401 | 403 | 404, .. } => "twilio.credentials",
-        RestError::Refused { code: Some(20005), .. } => "twilio.account",
         RestError::Refused { .. } => "twilio.reach",
     };
-    let message = match error {
-        RestError::Refused { status: 401, .. } => format!("Twilio does not accept the credentials: {error}"),
-        error => format!("the account cannot be looked at: {error}"),
+    let (message, fix) = match (error, root) {
+        (RestError::Refused { status: 401, .. }, _) => {
+            (format!("Twilio does not accept the credentials: {error}"), error.help().to_owned())
+        }
+        (RestError::Unreachable | RestError::NoAnswer, Err(fault)) => (
+            format!("Twilio's REST interface is not reached: {fault}"),
+            format!(
+                "{}; the address is in TWILIO_API_URL, and by default https://api.twilio.com",
+                fault.help()
+            ),
+        ),
+        (RestError::NotTwilio, Ok(answer)) => {
+            (format!("the account cannot be looked at: {error} ({})", answer.seen()), error.help().to_owned())
+        }
+        _ => (format!("the account cannot be looked at: {error}"), error.help().to_owned()),
     };
-    Finding::error(check, message).causes(codes(error)).fix(error.help())
+    Finding::error(check, message).causes(codes(error)).fix(fix)
 }
 
 /// What comes of it when the account cannot be used by REST.
@@ -205,10 +245,13 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
         Of::FunctionInFront => "`numbers sync` does not set it, so that nobody gets past the allowlist",
         Of::Example | Of::Unanswered | Of::ByGet => "",
     };
-    let told = Finding::new(finding.code(), severity, format!("{who}: {finding}"));
+    let message = format!("{who}: {finding}");
+    if *finding == Of::ByGet {
+        return Finding::ok(finding.code(), message);
+    }
+    let told = Finding::of(finding.code(), severity, message);
     let told = if cause.is_empty() { told } else { told.causes(cause) };
     match (finding, &row.answered) {
-        (Of::ByGet, _) => told,
         (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, Answered::ByStar(_)) => {
             told.fix("if it is to be answered here, run `switchboard numbers sync --all --apply`")
         }

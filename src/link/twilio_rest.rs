@@ -47,7 +47,7 @@ pub enum RestError {
     #[error("Twilio's REST interface cannot be reached")]
     Unreachable,
     /// What was asked may have been done.
-    #[error("Twilio's REST interface did not answer in time")]
+    #[error("Twilio's REST interface gave no answer, or broke it off")]
     NoAnswer,
     #[error("Twilio's REST interface answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused {
@@ -79,15 +79,17 @@ impl RestError {
             Self::Refused { code: Some(20404), .. } | Self::Refused { status: 404, .. } => {
                 "check TWILIO_ACCOUNT_SID: it begins with AC, and stands on the start page of Twilio's console"
             }
-            Self::Refused { code: Some(20005), .. } => {
+            Self::Refused { code: Some(20005 | 10001), .. } => {
                 "the account is suspended or closed: Twilio's console says why"
             }
             Self::Refused { code: Some(20003), .. } | Self::Refused { status: 401, .. } => {
                 "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET: one of \
-                 them is wrong, was replaced, or is of another account or region (TWILIO_API_URL)"
+                 them is wrong, was replaced, or is of another account or region (TWILIO_API_URL); or the account is \
+                 suspended or closed, which Twilio's console says"
             }
             Self::Refused { status: 403, .. } => {
-                "the API key may not do this: give it the permission in Twilio's console, or use a standard key"
+                "the account is suspended or closed, which Twilio's console says; or the API key may not do this: give \
+                 it the permission there, or use a standard key"
             }
             Self::Refused { code: Some(21402), .. } => {
                 "Twilio takes no such address: look at PUBLIC_URL and TWILIO_FUNCTIONS_URL"

@@ -22,13 +22,21 @@ pub fn is_ours(line: &Metadata<'_>) -> bool {
     line.target().split("::").next() == Some("switchboard")
 }
 
+/// Reads a filter, in `RUST_LOG`'s syntax.
+///
+/// # Errors
+/// When it cannot be read; the message says which part.
+pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(text)
+}
+
 /// Sets up logging for the program: to standard error, filtered by `filter` (`RUST_LOG`'s syntax), as text on a
 /// terminal and as JSON elsewhere unless `json` says which.
 ///
 /// # Errors
 /// When the filter cannot be read; the message says which part.
 pub fn init(filter: &str, json: Option<bool>) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = self::filter(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let log = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let log = match json.unwrap_or(!terminal) {

@@ -53,6 +53,12 @@ impl Hold {
             Err(TryLockError::Error(error)) => Err(PointError::NotRemembered(error)),
         }
     }
+
+    /// Whether a tunnel has it at this moment. Nothing is made where there is none.
+    pub fn is_taken(folder: &Path) -> bool {
+        let lock = File::open(folder.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 /// What a number was set to, and to what we set it.

@@ -93,6 +93,10 @@ impl Place {
             Ok(Value::Array(findings)) => findings,
             other => panic!("no findings but {other:?} in {}{}", told.out, told.err),
         };
+        for finding in told.findings.iter().filter(|finding| finding["severity"] != "ok") {
+            let fix = finding["fix"].as_str().unwrap_or_default();
+            assert!(!fix.is_empty(), "what is wrong can be mended: {finding}");
+        }
         let bad = told.findings.iter().any(|finding| finding["severity"] == "error");
         assert!(arguments.contains(&"--strict") || (told.code == 1) == bad, "{}: {}", told.code, told.out);
         told

@@ -208,6 +208,12 @@ async fn whatever_else_stands_there_is_told_as_it_was_seen() {
         ("no HTTP", Habit::Garbage, ["what it answers is not HTTP", "web server"]),
         ("nothing", Habit::Drops, ["breaks the connection off", "OPENAI_REALTIME_URL"]),
         (
+            "itself",
+            Habit::Says("308 Permanent Redirect", "Location: /v1/realtime\r\n", ""),
+            ["which leads to /v1/realtime)", "no Realtime endpoint does so"],
+        ),
+        ("a trickle", Habit::Trickles, ["its answer comes byte by byte, or has no end", "slows it down"]),
+        (
             "a promise that is none",
             Habit::Says("101 Switching Protocols", "", ""),
             ["agrees to a WebSocket, and does it wrong", "as it came"],
@@ -263,4 +269,89 @@ async fn every_provider_and_model_that_is_used_is_asked_once() {
         ["`locked` needs a key, and there is none", "does not start", "switchboard.yaml"],
     );
     assert!(!told.out.contains("wrong-key"));
+}
+
+/// A key that is in no word by chance, as long as keys are; and in the forms in which others quote what they got.
+macro_rules! key {
+    () => {
+        "sk-echo/0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T"
+    };
+}
+const BASE64: &str = "c2stZWNoby8wYTFCMmMzRDRlNUY2ZzdIOGk5SjBrMUwybTNONG81UDZxN1I4czlU";
+
+/// What is told is cut after 48 or 80 letters, which must not cut the key in two before it is hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_comes_back_is_shown_by_no_part_of_it() {
+    let answers = [
+        ("a text", Habit::Says("400 Bad Request", "", concat!("You sent us the wrong key: ", key!()))),
+        (
+            "JSON",
+            Habit::Says(
+                "400 Bad Request",
+                "",
+                "{\"detail\":\"wrong key: sk-echo\\/0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T\"}",
+            ),
+        ),
+        (
+            "a code",
+            Habit::Says(
+                "400 Bad Request",
+                "",
+                concat!("{\"error\":{\"code\":\"you have no such key as is this ", key!(), "\"}}"),
+            ),
+        ),
+        (
+            "a page",
+            Habit::Says(
+                "403 Forbidden",
+                "Content-Type: text/html\r\n",
+                concat!("<html><title>We keep you out, Bearer ", key!(), "</title></html>"),
+            ),
+        ),
+        ("a header", Habit::Says("500 Oh", concat!("Server: not for ", key!(), "\r\n"), "")),
+        (
+            "an address",
+            Habit::Says(
+                "302 Found",
+                "Location: https://example.com/login/sk-echo%2F0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T/in\r\n",
+                "",
+            ),
+        ),
+        (
+            "Base64",
+            Habit::Says(
+                "400 Bad Request",
+                "",
+                "no: c2stZWNoby8wYTFCMmMzRDRlNUY2ZzdIOGk5SjBrMUwybTNONG81UDZxN1I4czlU",
+            ),
+        ),
+        ("half of it", Habit::Says("400 Bad Request", "", "no sk-echo/0a1B2c3D4e5F6g7")),
+    ];
+    let mut proxies = Vec::new();
+    let mut urls = Vec::new();
+    for (what, habit) in answers {
+        let proxy = Proxy::start(habit).await;
+        urls.push((what, proxy.url.replace("http://", "ws://")));
+        proxies.push(proxy);
+    }
+    let reason = concat!("not a key that we know here: ", key!(), ".");
+    let close = Fault::Close { when: When::After(Duration::ZERO), code: 4000, reason };
+    let options = ModelOptions {
+        faults: vec![close, Fault::NoCreated],
+        key: key!().to_owned(),
+        ..ModelOptions::default()
+    };
+    let model = ModelServer::start(options).await.unwrap();
+    urls.push(("a close", model.url()));
+    for (what, url) in urls {
+        let set = [("OPENAI_API_KEY", key!()), ("OPENAI_REALTIME_URL", url.as_str())];
+        let told = Place::new().with(&set).doctor(&[]).await;
+        let found: Vec<_> =
+            told.findings.iter().filter(|f| f["check"].as_str().unwrap().starts_with("provider.")).collect();
+        let message = found[0]["message"].as_str().unwrap();
+        assert!(found.len() == 1 && message.contains("•••"), "{what}: {}", told.out);
+        for part in ["sk-e", "sk-echo", "0a1B", &BASE64[..6], "c2st"] {
+            assert!(!told.out.contains(part), "{what}: `{part}` is in\n{}", told.out);
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub enum Habit {
     SaysAt(&'static str, &'static str, &'static str),
     /// It answers with a text that never ends.
     Endless,
+    /// Its head is one that never ends.
+    Trickles,
     /// Bytes that are not HTTP.
     Garbage,
     /// It closes at once.
@@ -122,6 +124,12 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
             loop {
                 client.write_all(b"drip ").await.ok()?;
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Habit::Trickles => {
+            client.write_all(b"HTTP/1.1 200 OK\r\n").await.ok()?;
+            loop {
+                client.write_all(format!("X-More: {}\r\n", "more ".repeat(200)).as_bytes()).await.ok()?;
             }
         }
         Habit::Garbage => return client.write_all(b"SSH-2.0-OpenSSH_9\r\n\r\n").await.ok(),

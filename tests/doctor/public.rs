@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchboard::simulate::twilio::ACCOUNT;
 use tokio::net::TcpListener;
 
 use crate::proxy::{Habit, Proxy};
@@ -293,6 +294,14 @@ async fn nobody_at_the_address_is_told_once() {
     }
     let nowhere = Place::new().with(&[("PUBLIC_URL", "https://nobody.invalid")]).doctor(&[]).await;
     tolds.push(("no such name", nowhere, ["nobody knows its host's name", "11205", "spelling of the host"]));
+    let silent = Proxy::start(Habit::Silent).await;
+    let by_tls = silent.url.replace("http://", "https://");
+    let by_tls = Place::new().with(&[("PUBLIC_URL", &by_tls)]).doctor(&[]).await;
+    tolds.push((
+        "no word of TLS",
+        by_tls,
+        ["was made in 5 s", "11205 when a phone rings, and 31901", "speaks TLS"],
+    ));
     for (what, told, words) in tolds {
         told.says(what, "public.reach", "error", words);
         told.silent(what, &["public.server", "public.signature", "public.stream"]);
@@ -386,4 +395,23 @@ async fn a_clock_that_is_wrong_is_told_with_whose_it_is() {
     told.says("a wrong clock", "clock.skew", "warning", words);
     assert!(told.all("clock.skew")[0]["message"].as_str().unwrap().ends_with("days behind this machine"));
     through(Habit::Plain).await.fine("a right clock", &["clock.skew"]);
+    // This machine's is right, and what stands before Twilio is not.
+    let proxy = Proxy::start(Habit::Plain).await;
+    let serving = Serving::start(&proxy.url, TOKEN);
+    proxy.lead_to(serving.port);
+    let twilio = crate::twilio(vec![]).await;
+    let between = Proxy::start(Habit::Dates("Mon, 23 Nov 2020 04:43:43 GMT")).await;
+    between.lead_to(twilio.url().rsplit(':').next().unwrap().parse().unwrap());
+    let told = Place::new()
+        .with(&[
+            ("PUBLIC_URL", &proxy.url),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("TWILIO_API_URL", &between.url),
+        ])
+        .doctor(&[])
+        .await;
+    let words =
+        ["behind this machine, which agrees with the server at PUBLIC_URL", "", "nothing is to be set here"];
+    told.says("another's clock", "clock.skew", "warning", words);
+    assert!(told.all("clock.skew")[0]["message"].as_str().unwrap().starts_with("Twilio is "), "{}", told.out);
 }

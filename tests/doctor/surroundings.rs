@@ -14,6 +14,7 @@ async fn with_nothing_at_all_everything_that_is_missing_is_told() {
         ("OPENAI_API_KEY", "OPENAI_API_KEY="),
         ("TWILIO_AUTH_TOKEN", "Twilio console"),
         ("PUBLIC_URL", "PUBLIC_URL=https://"),
+        ("PUBLIC_URL", "`switchboard serve --tunnel`"),
     ] {
         told.says(name, "settings.missing", "error", [&format!("{name} is not set"), "does not start", fix]);
     }
@@ -21,7 +22,7 @@ async fn with_nothing_at_all_everything_that_is_missing_is_told() {
         "no folder",
         "folder.check",
         "error",
-        ["the folder `assistants` does not exist", "does not start", ""],
+        ["the folder `assistants` does not exist", "does not start", "run `switchboard new NAME`"],
     );
     told.says(
         "no account",
@@ -60,6 +61,57 @@ async fn one_bad_setting_hides_no_other_finding() {
     told.says("the folder", "folder.check", "error", words);
     told.says("the address", "public.server", "error", ["has no /healthz", "", ""]);
     told.says("the model", "provider.reach", "error", ["it refuses connections", "", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_and_wrong_is_not_missing_besides() {
+    let place = Place::new().with(&[("PUBLIC_URL", "phone.example.com"), ("TWILIO_API_URL", "x")]);
+    let told = place.without("OPENAI_API_KEY").without("TWILIO_AUTH_TOKEN");
+    told.file(".env", "OPENAI_API_KEY: sk-simulated\n");
+    told.file("switchboard.yaml", "prot: 1\ntwilio_auth_token: \"${OUR_TOKEN}\"\nmax_calls: many\n");
+    let told = told.with(&[("OUR_TOKEN", TOKEN)]).doctor(&[]).await;
+    let words =
+        ["PUBLIC_URL `phone.example.com` is not a URL", "does not start", "write it so where it is set"];
+    told.says("an address", "settings.read", "error", words);
+    let words = ["the public address, the signature and the stream cannot be checked", "", ""];
+    told.says("what comes of it", "settings.read", "error", words);
+    told.says("a line", "settings.read", "error", [".env:1:1: ", "", ""]);
+    told.says("the file", "settings.read", "error", ["switchboard.yaml:3:", "", "write it so at that place"]);
+    told.silent("what is there", &["settings.missing", "settings.secret"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serve_would_stumble_over_here_is_told() {
+    let place = Place::new().with(&[
+        ("PORT", "9091"),
+        ("METRICS_PORT", "9091"),
+        ("RUST_LOG", "info,[["),
+        ("STATE_DIR", "switchboard.yaml"),
+    ]);
+    place.file("switchboard.yaml", "");
+    let told = place.doctor(&[]).await;
+    told.says(
+        "ports",
+        "settings.read",
+        "error",
+        ["METRICS_PORT is 9091", "does not start", "METRICS_PORT=9092"],
+    );
+    told.says(
+        "a filter",
+        "settings.read",
+        "error",
+        ["RUST_LOG cannot be read", "does not start", "RUST_LOG=info"],
+    );
+    told.says(
+        "a folder",
+        "settings.state",
+        "warning",
+        ["it is a file", "lost with the server", "set STATE_DIR"],
+    );
+    let place = Place::new();
+    place.file("tunnel.json", "{}");
+    let words = ["a tunnel that was killed", "11205", "run `switchboard serve --tunnel` once more"];
+    place.doctor(&[]).await.says("a tunnel", "number.tunnel", "warning", words);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +269,9 @@ async fn the_functions_are_asked_as_twilio_asks() {
             Place::new().with(&[("TWILIO_FUNCTIONS_URL", &proxy.url), ("PUBLIC_URL", "http://127.0.0.1:9")]);
         let told = place.doctor(&[]).await;
         told.says(what, "function.allowlist", severity, words);
-        assert_eq!(told.all("function.fallback").len(), 1, "{what}: {}", told.out);
+        let fallback = told.all("function.fallback");
+        assert_eq!(fallback.len(), 1, "{what}: {}", told.out);
+        assert!(!fallback[0].to_string().contains("on every call"), "{what}: {}", told.out);
     }
     let gone = format!("http://127.0.0.1:{free}");
     let told = Place::new().with(&[("TWILIO_FUNCTIONS_URL", &gone)]).doctor(&[]).await;

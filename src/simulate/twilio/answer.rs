@@ -164,8 +164,9 @@ impl State {
         let (account, resource) = rest
             .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
             .ok_or_else(|| Refusal::not_found(path))?;
+        // Credentials are of one account: https://www.twilio.com/docs/api/errors/20003
         if account != self.options.sid {
-            return Err(Refusal::not_found(path));
+            return Err(Refusal::new(401, 20003, "Authenticate"));
         }
         let is_get = match request.method.as_str() {
             "GET" => true,
@@ -173,10 +174,16 @@ impl State {
             _ => return Err(Refusal::new(405, 20004, "Method not allowed")),
         };
         if resource.is_empty() && is_get {
-            return Ok((200, self.account()));
+            // That page again: a standard API key may not look at the account itself.
+            let is_key = request.credentials.as_ref().is_some_and(|(user, _)| user.starts_with("SK"));
+            return match is_key {
+                true => Err(Refusal::new(401, 20003, "Authenticate")),
+                false => Ok((200, self.account())),
+            };
         }
+        // https://www.twilio.com/docs/api/errors/20403
         if self.options.status != "active" {
-            return Err(Refusal::new(403, 20005, "Account not active"));
+            return Err(Refusal::new(403, 20403, "Forbidden"));
         }
         if !is_get && !is_form {
             return Err(Refusal::new(415, 20415, "Unsupported Media Type"));

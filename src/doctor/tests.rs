@@ -1,0 +1,243 @@
+//! The numbers at Twilio, and what `--fix` does about them: at an address that this machine could not have.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::settings::{Settings, Sources};
+use crate::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+
+const URL: &str = "https://phone.example.com";
+const CLINIC: &str = "numbers: [\"+15550100001\"]\ninstructions: Hi.\n";
+
+/// A number as it should be.
+fn right(index: usize, digits: &str) -> Value {
+    let mut right = number(index, digits);
+    right["voice_url"] = format!("{URL}/incoming-call").into();
+    right["status_callback"] = format!("{URL}/call-status").into();
+    right["voice_fallback_url"] = "https://example.com/fallback".into();
+    right
+}
+
+async fn owning(numbers: Vec<Value>) -> RestServer {
+    RestServer::start(AccountOptions { numbers, ..AccountOptions::default() }).await.unwrap()
+}
+
+/// What is found of the account and its numbers, with these assistants and settings.
+async fn seen(twilio: &RestServer, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Examined {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let set = [
+        ("ASSISTANTS_DIR", folder.path().to_str().unwrap()),
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("TWILIO_AUTH_TOKEN", "12345"),
+        ("TWILIO_API_URL", twilio.url()),
+        ("PUBLIC_URL", URL),
+    ];
+    let environment: BTreeMap<String, String> =
+        set.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let settings = Settings::read(&Sources { file: None, environment: environment.clone() }).unwrap();
+    let tls = serve::client_config(false, None).unwrap();
+    let account = serve::account(&settings, &tls).unwrap();
+    let (roster, _) = folder::check(&settings, &environment);
+    let net = Net::new(tls, Veil::default()).unwrap();
+    let seen = twilio::check(account.as_ref(), &settings, roster.as_ref(), &net).await;
+    Examined {
+        findings: seen.findings,
+        veil: Veil::default(),
+        account,
+        mends: seen.mends,
+        open_env_file: false,
+        has_tunnel: false,
+    }
+}
+
+/// The one finding of a name has this severity, and these words in its message, its cause and its fix.
+#[track_caller]
+fn says(findings: &[Finding], what: &str, check: &str, severity: &str, words: [&str; 3]) {
+    let found =
+        findings.iter().filter(|finding| finding.check == check && finding.severity.name() == severity);
+    let fits = |finding: &&Finding| {
+        let texts = [Some(&finding.message), finding.cause.as_ref(), finding.fix.as_ref()];
+        texts.iter().zip(words).all(|(text, words)| text.map_or("", |text| text).contains(words))
+    };
+    assert_eq!(
+        found.filter(fits).count(),
+        1,
+        "{what}: no one `{severity}` of `{check}` with {words:?} in {findings:?}"
+    );
+}
+
+#[tokio::test]
+async fn each_number_is_told_with_what_mends_it() {
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut owned = right(1, "+15550100001");
+        change(&mut owned);
+        vec![owned]
+    };
+    for (what, numbers, check, severity, words) in [
+        (
+            "right",
+            changed(&|_| ()),
+            "number.ok",
+            "ok",
+            ["which `clinic` answers: it rings what it should", "", ""],
+        ),
+        (
+            "an example's, which nobody owns",
+            vec![],
+            "number.example",
+            "ok",
+            ["which nobody can own", "", "put a number of yours in its place"],
+        ),
+        (
+            "just bought",
+            changed(&|owned| owned["voice_url"] = number(1, "+15550100001")["voice_url"].clone()),
+            "number.voice_url",
+            "error",
+            [
+                "it rings https://demo.twilio.com/welcome/voice/, not https://phone.example.com/incoming-call",
+                "11200",
+                "`switchboard numbers sync --apply`, or `switchboard doctor --fix`",
+            ],
+        ),
+        (
+            "no URL",
+            changed(&|owned| owned["voice_url"] = "".into()),
+            "number.voice_url",
+            "error",
+            ["it rings nothing", "not set up", "--fix"],
+        ),
+        (
+            "a secret in it",
+            changed(&|owned| owned["voice_url"] = "https://me:hush-hush@example.com/x?key=hush-hush".into()),
+            "number.voice_url",
+            "error",
+            ["https://•••@example.com/x?•••", "", ""],
+        ),
+        (
+            "an application",
+            changed(&|owned| owned["voice_application_sid"] = format!("AP{:032}", 1).into()),
+            "number.application",
+            "error",
+            ["Twilio ignores the voice URL", "never reach", "--take-back"],
+        ),
+        (
+            "a trunk",
+            changed(&|owned| owned["trunk_sid"] = format!("TK{:032}", 1).into()),
+            "number.trunk",
+            "error",
+            ["SIP trunk", "never reach", "--take-back"],
+        ),
+        (
+            "no voice",
+            changed(&|owned| owned["capabilities"]["voice"] = false.into()),
+            "number.no_voice",
+            "error",
+            ["no voice capability", "not in service", "buy"],
+        ),
+        (
+            "no fallback",
+            changed(&|owned| owned["voice_fallback_url"] = "".into()),
+            "number.no_fallback",
+            "warning",
+            ["nothing speaks when this server is down", "11200", "make deploy-function"],
+        ),
+        (
+            "no callback",
+            changed(&|owned| owned["status_callback"] = "".into()),
+            "number.status_callback",
+            "warning",
+            ["should have https://phone.example.com/call-status", "learnt late", "--fix"],
+        ),
+        (
+            "by GET",
+            changed(&|owned| owned["voice_method"] = "GET".into()),
+            "number.by_get",
+            "ok",
+            ["works as POST does", "", ""],
+        ),
+    ] {
+        let twilio = owning(numbers).await;
+        let found = seen(&twilio, &[("clinic.yaml", CLINIC)], &[]).await.findings;
+        says(&found, what, check, severity, words);
+        let of_number = found.iter().find(|finding| finding.check == check).unwrap();
+        assert!(of_number.message.starts_with("+1555•••01"), "{what}: {found:?}");
+        assert!(twilio.changes().is_empty(), "{what}: looking changes nothing");
+    }
+}
+
+#[tokio::test]
+async fn mending_sets_what_a_file_lists_and_nothing_else() {
+    let mut taken = number(3, "+15550100003");
+    taken["voice_application_sid"] = format!("AP{:032}", 1).into();
+    let twilio = owning(vec![number(1, "+15550100001"), number(2, "+15550100002"), taken]).await;
+    let files = [("clinic.yaml", CLINIC), ("taken.yaml", "numbers: [\"+15550100003\"]\ninstructions: Hi.\n")];
+    let examined = seen(&twilio, &files, &[]).await;
+    let told: Vec<&str> = examined.mends.iter().map(|mend| mend.told.as_str()).collect();
+    assert_eq!(
+        told,
+        ["+1555•••01: voice URL = https://phone.example.com/incoming-call, \
+          status callback = https://phone.example.com/call-status"]
+    );
+    let done = mend(&examined).await;
+    says(&done, "it is set", "doctor.mend", "ok", ["set at Twilio: +1555•••01: voice URL", "", ""]);
+    let changes = twilio.changes();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(changes[0].target.contains(&format!("PN{:032x}", 1)), "{changes:?}");
+    let now = twilio.number("+15550100001");
+    assert_eq!(now["voice_url"], format!("{URL}/incoming-call"));
+    assert_eq!(now["status_callback"], format!("{URL}/call-status"));
+    assert_eq!(twilio.number("+15550100003")["voice_application_sid"], format!("AP{:032}", 1));
+    let after = seen(&twilio, &files, &[]).await;
+    assert!(after.mends.is_empty(), "there is nothing left to do");
+    says(&after.findings, "taken", "number.application", "error", ["+1555•••03", "", ""]);
+    assert!(mend(&after).await.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_mended_where_callers_would_meet_nobody() {
+    let twilio = owning(vec![number(1, "+15550100001")]).await;
+    let clinic = [("clinic.yaml", CLINIC)];
+    for url in ["http://127.0.0.1:9", "https://192.168.1.4", "http://phone.example.com"] {
+        let examined = seen(&twilio, &clinic, &[("PUBLIC_URL", url)]).await;
+        assert!(examined.mends.is_empty(), "{url}");
+        let words =
+            ["what the numbers should ring is not known: PUBLIC_URL is", "", "`switchboard serve --tunnel`"];
+        says(&examined.findings, url, "number.list", "warning", words);
+    }
+    let mut examined = seen(&twilio, &clinic, &[]).await;
+    for check in ["public.server", "function.allowlist", "doctor.late"] {
+        examined.findings.push(Finding::error(check, "it is down").fix("start it"));
+        let words = [
+            &format!("the numbers are left as they are: what they would ring is not right ({check})"),
+            "",
+            "",
+        ];
+        says(&mend(&examined).await, check, "doctor.mend", "warning", words);
+        examined.findings.pop();
+    }
+    examined.has_tunnel = true;
+    let words = ["the numbers are left as they are: a tunnel is open", "", "end the tunnel"];
+    says(&mend(&examined).await, "a tunnel", "doctor.mend", "warning", words);
+    assert!(twilio.changes().is_empty());
+}
+
+#[tokio::test]
+async fn what_twilio_would_not_do_is_told() {
+    let twilio = owning(vec![number(1, "+15550100001")]).await;
+    twilio.plan("POST ", usize::MAX, RestFault::Refuse { status: 403, code: 20403 });
+    let done = mend(&seen(&twilio, &[("clinic.yaml", CLINIC)], &[]).await).await;
+    says(&done, "refused", "doctor.mend", "error", ["not set at Twilio: +1555•••01", "", "permission"]);
+}
+
+#[tokio::test]
+async fn what_only_the_star_answers_is_told_and_left_alone() {
+    let twilio = owning(vec![number(2, "+15550100002")]).await;
+    let examined = seen(&twilio, &[("any.yaml", "numbers: [\"*\"]\ninstructions: Hi.\n")], &[]).await;
+    let words = ["which `any` answers as every other", "11200", "`switchboard numbers sync --all --apply`"];
+    says(&examined.findings, "the star", "number.voice_url", "error", words);
+    assert!(mend(&examined).await.is_empty() && twilio.changes().is_empty());
+}
