@@ -138,6 +138,8 @@ struct Serving {
     child: Child,
     port: u16,
     folder: tempfile::TempDir,
+    /// What it said until it was ready.
+    told: String,
 }
 
 impl Serving {
@@ -153,20 +155,22 @@ impl Serving {
     fn start_as(assistant: &str, environment: &[(&str, &str)]) -> Self {
         let folder = folder_with(&[
             ("assistants/a.yaml", assistant.as_bytes()),
-            (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
+            (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\nPUBLIC_ULR=hunter2\n"),
         ]);
         let mut child =
             program(folder.path(), &["serve"], environment).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = String::new();
         let port = loop {
             let line = lines.next().expect("the program says that it is ready").unwrap();
+            told += &format!("{line}\n");
             assert!(line.starts_with('{'), "`.env` asks for JSON: {line}");
             if line.contains("\"Ready\"") {
                 break line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
             }
         };
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port, folder }
+        Self { child, port, folder, told }
     }
 
     fn get(&self, path: &str) -> String {
@@ -202,6 +206,27 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn a_token_that_cannot_be_twilios_is_told_in_one_line() {
+    let whole = "0123456789abcdef".repeat(2);
+    let listed = format!("{whole},hunter2");
+    for (token, lines) in [("hunter2", 1), (listed.as_str(), 1), (whole.as_str(), 0)] {
+        let serving = Serving::start_with(&with(&[("TWILIO_AUTH_TOKEN", token)]));
+        let told = &serving.told;
+        assert_eq!(told.matches("is not an auth token: one has 32 digits").count(), lines, "{told}");
+        assert!(!told.contains("hunter2") && !told.contains(&whole), "{told}");
+    }
+}
+
+#[test]
+fn a_mistyped_name_in_env_is_told_in_one_line() {
+    let serving = Serving::start();
+    let told = &serving.told;
+    let line = ".env:4:1: warning: nothing reads PUBLIC_ULR; did you mean PUBLIC_URL?";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[test]
