@@ -24,6 +24,8 @@ COPY assistants assistants
 # Where STATE_DIR may lead: a new volume there takes over its owner.
 COPY --from=build --chown=node:node /build/state state
 USER node
+# npx keeps what it fetches below its home, which a read-only file system has only in /tmp.
+ENV HOME=/tmp
 EXPOSE 5050
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5050/healthz"]
 # No shell between: SIGTERM must reach the program, or calls are cut.

@@ -15,14 +15,17 @@ TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
 
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
+GET_GIT := the package manager of this system has it
 GET_FLY := install it from https://fly.io/docs/flyctl/install and run `fly auth login`
 GET_TWILIO := run `npm install -g twilio-cli`, then `twilio login`
 GET_CLOUDFLARED := install it from https://developers.cloudflare.com/cloudflare-one/connections/connect-networks/downloads
 
-# $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent.
-need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $@ needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
+# $(call need,TOOL,HOW TO GET IT): ends the target with a sentence where the tool is absent. A third says the name of the
+# target that was asked for, where that is another.
+need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $(or $(3),$@) needs $(firstword $(1)), which is not installed: $(2)' >&2; exit 1; }
 # Ends the target with a sentence where fly.toml has no name, or still the example's.
-need_app = @test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
+need_app = @test -n '$(APP)' || ! grep -q "^app *= *[^\"' ]" fly.toml 2>/dev/null || { echo 'make $@: fly.toml names the app without straight quotes. Write it so: app = "NAME"' >&2; exit 1; }; \
+	test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml names no app of yours. Run `fly apps create NAME`, and write NAME into fly.toml' >&2; exit 1; }
 # $(call env,NAME): what the environment says, or else .env, as the program reads it.
 env = "$$($(CARGO) run --quiet -- secrets $(1))"
 
@@ -58,9 +61,10 @@ numbers: ## the account's numbers beside the folder's assistants
 	@$(CARGO) run --quiet -- numbers list $(ARGS)
 
 deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env says
+	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which is not there: copy twilio/.env.example to it, and fill it in' >&2; exit 1; }
+	@awk "$$FUNCTIONS" twilio/.env >&2
 	$(call need,twilio,$(GET_TWILIO))
 	@twilio plugins 2>/dev/null | grep -q plugin-serverless || { echo 'make $@ needs a plugin of the Twilio CLI: run `twilio plugins:install @twilio-labs/plugin-serverless`' >&2; exit 1; }
-	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which is not there: copy twilio/.env.example to it, and fill it in' >&2; exit 1; }
 	cd twilio && twilio serverless:deploy --env .env --override-existing-project
 	@echo
 	@echo 'Set TWILIO_FUNCTIONS_URL to the address above, without /allowlist-function, such as'
@@ -68,16 +72,59 @@ deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env sa
 	@echo 'Then `switchboard numbers sync --apply` points your numbers at it: a call comes in at /allowlist-function,'
 	@echo 'and at /fallback-function when the server does not answer.'
 
+# Says what of twilio/.env is not filled in, or would refuse every caller. The Functions themselves read it more closely.
+define FUNCTIONS
+function wrong(what) { print "make deploy-function: in twilio/.env, " what; bad = 1 }
+function keep(text) { if (!(name in value)) names[++count] = name; value[name] = text; quote = "" }
+quote { lines = lines "\n" $$0; if (index($$0, quote)) keep(substr(lines, 1, length(lines) - length($$0) + index($$0, quote) - 1)); next }
+{ sub(/^[ \t]*(export[ \t]+)?/, ""); sub(/[ \t\r]+$$/, "") }
+/^#/ || !/=/ { next }
+{
+  name = $$0; sub(/[ \t]*=.*/, "", name)
+  sub(/^[^=]*=[ \t]*/, "")
+  quote = $$0 ~ /^["']/ ? substr($$0, 1, 1) : ""
+  if (!quote) { sub(/[ \t]*#.*/, ""); keep($$0) }
+  else { lines = substr($$0, 2); if (index(lines, quote)) keep(substr(lines, 1, index(lines, quote) - 1)) }
+}
+END {
+  url = value["WEBHOOK_URL"]
+  if (url ~ /[<>]/) wrong("WEBHOOK_URL is still the example: set it to the PUBLIC_URL of your server, and /incoming-call")
+  else if (url !~ /^https:\/\/[^\/?#@ ]+\.[^?#@ ]+\/incoming-call$$/) wrong("WEBHOOK_URL is not https://.../incoming-call: set it to the PUBLIC_URL of your server, and /incoming-call")
+  if (!("ALLOWED_NUMBERS" in value)) { name = "ALLOWED_NUMBERS"; keep("") }
+  for (at = 1; at <= count; at++) {
+    name = names[at]; text = value[name]
+    if (name !~ /^(ALLOWED_NUMBERS|FALLBACK_NUMBER)/) continue
+    gsub(/\\n/, "\n", text); gsub(/#[^\n]*/, "", text); gsub(/[ \t]/, "", text)
+    if (text ~ /\+1555/ || name ~ /_1555/) wrong(name " is still an example: +1555... is the number of nobody")
+    else if (name ~ /^ALLOWED/ && text !~ /[0-9*]/) wrong(name " names nobody: set it to the numbers that may ring, or to * for everybody")
+  }
+  exit bad
+}
+endef
+deploy-function: export FUNCTIONS := $(FUNCTIONS)
+
 secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(call need,$(FLY),$(GET_FLY))
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(need_app)
 	@values=$$($(CARGO) run --quiet -- secrets) || exit 1; \
 	echo 'These go to the secrets of $(APP); what belongs to this machine stays here:'; \
-	printf '%s\n' "$$values" | awk -F = '$(NAMES)'; \
-	printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)'
+	names=$$(printf '%s\n' "$$values" | awk -F = '$(NAMES)'); \
+	printf '%s\n' "$$names"; \
+	printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)' || exit 1; \
+	$(FLY) secrets list --app '$(APP)' | NAMES=$$names awk '$(LEFT)'
 # A value of several lines stands between three quotes.
 NAMES = within { within = !/"""$$/; next } { print "  " $$1; within = /^[^=]*="""/ }
+# The first word of each line is a name, whatever lines and signs fly draws around it. It is in force, though .env has
+# lost it.
+LEFT = BEGIN { split(ENVIRON["NAMES"], set); for (i in set) ours[set[i]] } \
+	{ gsub(/[^A-Za-z0-9_]+/, " "); listed = 1 } \
+	$$1 ~ /^[A-Z_][A-Z0-9_]*$$/ && $$1 != "NAME" && !($$1 in ours) { left = left " " $$1; there[$$1] } \
+	END { count = split("OPENAI_API_KEY TWILIO_AUTH_TOKEN", needed, " "); for (i = 1; i <= count; i++) \
+	if (listed && !(needed[i] in ours) && !(needed[i] in there)) \
+	print needed[i] " is set neither in .env nor at Fly, and the server needs it."; \
+	if (left) print "Also set at Fly, and not in .env:" left ". Where that is not wanted:\n" \
+	"  $(FLY) secrets unset --stage --app $(APP)" left }
 
 deploy: ## check the folder, then deploy to Fly
 	$(call need,$(CARGO),$(GET_CARGO))
@@ -131,13 +178,18 @@ check: ## format, lints, docs, and the floors of the house
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) $(RUN_TESTS) --locked --test floors
 
-test: check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
+# Said before what takes minutes.
+tools-for-test:
+	$(call need,$(CARGO),$(GET_CARGO),test)
+	$(call need,npm,$(GET_NODE),test)
+	$(call need,git,$(GET_GIT),test)
+
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
 	$(CARGO) $(RUN_TESTS) --locked
 	npm test --prefix twilio
 
 # The real MCP servers of tests/mcp and Twilio's own runtime, as the lock files have them.
 $(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-lock.json
-	$(call need,npm,$(GET_NODE))
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 

@@ -13,6 +13,7 @@ use crate::assistant::Roster;
 use crate::link::twilio_rest::{Change, Number};
 use crate::phone::PhoneNumber;
 use crate::settings::NumberUrls;
+use crate::tunnel::is_tunnel;
 
 /// One number: of the account, of the folder, or of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub enum Finding {
     Trunk,
     /// The allowlist Function is in front of it, and where the Functions are is not known here: its voice URL stays.
     FunctionInFront,
+    /// It rings a tunnel, and whether the allowlist Function was in front of it before is not known: all of it stays.
+    Tunnel { is: String },
     /// It rings something else; `None`: nothing.
     VoiceUrl { is: Option<String>, should: String },
     /// It rings this server, and no assistant answers.
@@ -113,6 +116,7 @@ impl Finding {
             | Self::NoVoice
             | Self::Application
             | Self::Trunk
+            | Self::Tunnel { .. }
             | Self::VoiceUrl { .. }
             | Self::RingsNobody => Severity::Error,
             Self::FunctionInFront | Self::Fallback { .. } | Self::StatusCallback { .. } => Severity::Warning,
@@ -129,6 +133,7 @@ impl Finding {
             Self::NoVoice => "number.no_voice",
             Self::Application => "number.application",
             Self::Trunk => "number.trunk",
+            Self::Tunnel { .. } => "number.tunnel",
             Self::VoiceUrl { .. } => "number.voice_url",
             Self::RingsNobody => "number.rings_nobody",
             Self::Unanswered => "number.unanswered",
@@ -153,6 +158,11 @@ impl Finding {
                 "set TWILIO_FUNCTIONS_URL to what its voice URL says before /allowlist-function"
             }
             Self::NoVoice => "buy a number with the capability Voice in Twilio's console",
+            Self::Tunnel { .. } => {
+                "run `switchboard serve --tunnel` where that tunnel was started: it puts back what the number rang \
+                 before; or set TWILIO_FUNCTIONS_URL, if the allowlist is to be in front; or run `switchboard numbers \
+                 sync --apply --take-back`, if everybody may call"
+            }
             Self::Application | Self::Trunk => {
                 "if this server is to answer it, run `switchboard numbers sync --apply --take-back`"
             }
@@ -183,6 +193,12 @@ impl fmt::Display for Finding {
                 f.write_str("a TwiML application answers it, for which Twilio ignores the voice URL")
             }
             Self::Trunk => f.write_str("a SIP trunk answers it, for which Twilio ignores the voice URL"),
+            Self::Tunnel { is } => write!(
+                f,
+                "it rings the tunnel {}, and whether the allowlist Function was in front of it before is not known: it \
+                 is left as it is",
+                shown_url(is)
+            ),
             Self::VoiceUrl { is: Some(is), should } => write!(f, "it rings {}, not {should}", shown_url(is)),
             Self::VoiceUrl { is: None, should } => write!(f, "it rings nothing, and should ring {should}"),
             Self::RingsNobody => f.write_str("it rings this server, and no assistant answers it"),
@@ -275,6 +291,10 @@ impl Row {
             findings.push(Finding::Trunk);
         }
         let Some(urls) = urls else { return };
+        if let Some(is) = unknown_before(owned, urls) {
+            // What it should be otherwise is known once it rings again what it rang.
+            return findings.push(Finding::Tunnel { is: is.to_owned() });
+        }
         self.change = mending(owned, urls);
         let unlike =
             |is: &Option<String>, should: &Option<String>| should.clone().map(|should| (is.clone(), should));
@@ -303,10 +323,21 @@ fn is_guarded(owned: &Number, urls: &NumberUrls) -> bool {
     urls.fallback.is_none() && rings_allowlist(owned)
 }
 
+/// The tunnel that rings in the place of what is not known, where no Function is known: setting the number to these
+/// addresses could take an allowlist away that was in front of it before.
+fn unknown_before<'a>(owned: &'a Number, urls: &NumberUrls) -> Option<&'a str> {
+    let is = owned.voice_url.as_deref()?;
+    (urls.fallback.is_none() && is_tunnel(is) && !is_same(Some(is), &urls.voice)).then_some(is)
+}
+
 /// Whether it rings an allowlist Function, wherever that is.
 pub fn rings_allowlist(owned: &Number) -> bool {
-    let path = owned.voice_url.as_deref().and_then(|url| url.split(['?', '#']).next());
-    path.is_some_and(|path| path.ends_with("/allowlist-function"))
+    owned.voice_url.as_deref().is_some_and(is_allowlist)
+}
+
+/// Whether this is the address of an allowlist Function.
+pub fn is_allowlist(url: &str) -> bool {
+    url.split(['?', '#']).next().is_some_and(|path| path.ends_with("/allowlist-function"))
 }
 
 /// What makes a number ring as `urls` say. A fallback that somebody set stays where we have none, and so does an

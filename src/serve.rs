@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::{IsTerminal as _, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long the MCP servers have to be listed where tools come first. Programs may have to be downloaded.
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
+/// How often it is looked whether the terminal is there.
+const LOOK_AT_TERMINAL: Duration = Duration::from_secs(1);
 /// Connections besides those of calls: webhooks, health checks, strangers.
 const SPARE_CONNECTIONS: usize = 1024;
 
@@ -294,8 +297,8 @@ fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
     })
 }
 
-/// Waits for SIGTERM or SIGINT, and with `terminal` also for the terminal to go (SIGHUP). From then on, another one ends
-/// the process at once.
+/// Waits for SIGTERM or SIGINT, and with `terminal` also for the terminal to go: for SIGHUP, or for the end of the
+/// terminal that standard input is. From then on, another one ends the process at once.
 ///
 /// # Errors
 /// When the system refuses to tell us of signals.
@@ -310,7 +313,10 @@ pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
     };
     let gone = async move {
         match &mut hangup {
-            Some(hangup) => drop(hangup.recv().await),
+            Some(hangup) => tokio::select! {
+                _ = hangup.recv() => {}
+                () = hung_up() => {}
+            },
             None => std::future::pending().await,
         }
     };
@@ -336,6 +342,19 @@ pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
         }
     });
     Ok(async move { drop(first.await) })
+}
+
+/// Waits until the terminal is gone that standard input was at first; for ever where it was none. The system sends SIGHUP
+/// to who leads the terminal's session alone: `make` does not pass it on, and waits for us. Nothing is read: what is
+/// typed is for others, and reading would stop a job in the background.
+async fn hung_up() {
+    if !stdin().is_terminal() {
+        return std::future::pending().await;
+    }
+    // One that hung up is a terminal no more.
+    while stdin().is_terminal() {
+        sleep(LOOK_AT_TERMINAL).await;
+    }
 }
 
 /// TLS towards whomever we call, trusting the system's certificates, or those of `bundle`.

@@ -59,7 +59,10 @@ pub enum TunnelError {
     NotInstalled,
     #[error("`cloudflared` cannot be started: {0}")]
     NotStarted(std::io::Error),
-    #[error("`cloudflared` ended before there was a tunnel. Its last words:{0}")]
+    #[error(
+        "`cloudflared` ended before there was a tunnel: look whether this machine reaches the internet, and try again \
+         in some minutes. Its last words:{0}"
+    )]
     EndedEarly(String),
     #[error(
         "`cloudflared` gave no address in time; does this machine reach the internet? Its last words:{0}"
@@ -183,8 +186,8 @@ pub fn local(listening: SocketAddr) -> SocketAddr {
 }
 
 /// Whether an address is that of a quick tunnel.
-fn is_tunnel(url: &str) -> bool {
-    address(url).is_some()
+pub fn is_tunnel(url: &str) -> bool {
+    address(url).is_some_and(|tunnel| url.starts_with(&tunnel))
 }
 
 /// The program in the first folder of PATH that has it.

@@ -25,6 +25,7 @@ fn environment() -> BTreeMap<String, String> {
         ("SECRET_SPEED", "1550177777"),
         ("PLACEHOLDER_NUMBER", "+1555…"),
         ("GOOD_NUMBER", "+15550177777"),
+        ("SAME_NUMBER", "+15550177777"),
         ("MESSAGES_SECRET", "whsec_aHVudGVyMnZhbHVlaHVudGVyMnZhbHVl"),
         ("SHORT_SECRET", "whsec_aHVudGVyMnZhbHVl"),
         ("EMPTY", ""),

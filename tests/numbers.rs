@@ -280,6 +280,76 @@ async fn sync_sets_what_it_showed_and_the_second_time_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
+    let tunnel = "https://four-random-words-here.trycloudflare.com";
+    let ours = format!("{tunnel}/incoming-call");
+    let mut options = owning(2);
+    options.numbers[0]["voice_url"] = ours.as_str().into();
+    let desk = Desk::open(options, &[("desk", "[\"+15550100001\", \"+15550100002\"]")]).await;
+    let voice = |number: &str| desk.twilio.number(number)["voice_url"].clone();
+    let (code, out, _) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!(code, 1, "{out}");
+    for words in ["whether the allowlist Function was in front", "serve --tunnel", "--take-back"] {
+        assert!(out.contains(words), "{words} is not in {out}");
+    }
+    assert!(out.contains("1 number set, 1 left as it is, 0 right already."), "{out}");
+    assert!(!out.contains("before that tunnel"), "{out}");
+    assert_eq!((voice("+15550100001"), voice("+15550100002")), (ours.as_str().into(), VOICE.into()));
+    // As a tunnel that was killed leaves it.
+    let guarded = "https://functions.example.com/allowlist-function";
+    let mut left = json!({
+        "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": guarded, "voice_method": "POST",
+        "status_callback": null, "status_method": "POST", "our_voice_url": ours, "our_status_callback": "",
+    });
+    let remember = |left: &serde_json::Value| {
+        std::fs::write(desk.folder.path().join("tunnel.json"), left.to_string()).unwrap();
+    };
+    remember(&left);
+    let told = format!("before that tunnel it rang {guarded}");
+    for arguments in [&["list"][..], &["sync"]] {
+        let (_, out, _) = desk.run(arguments).await;
+        assert!(out.contains(&told), "{out}");
+    }
+    // What is remembered of another number, or of another tunnel, is not said of this one.
+    for (key, other) in [("sid", "PN00000000000000000000000000000002"), ("our_voice_url", "https://other")] {
+        let was = std::mem::replace(&mut left[key], other.into());
+        remember(&left);
+        let (_, out, _) = desk.run(&["list"]).await;
+        assert!(!out.contains("before that tunnel"), "{out}");
+        left[key] = was;
+    }
+    // An allowlist that is known is not taken away.
+    remember(&left);
+    let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
+    assert_eq!((code, voice("+15550100001")), (1, ours.as_str().into()), "{out}");
+    assert!(out.contains("that is the allowlist Function"), "{out}");
+    left["voice_url"] = "https://old.example.com/voice".into();
+    remember(&left);
+    let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
+    assert_eq!((code, voice("+15550100001")), (0, VOICE.into()), "{out}");
+    assert!(out.contains(&format!("{ours} → {VOICE}")), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_name_that_twilio_gave_is_hidden() {
+    let mut options = owning(5);
+    for (number, name) in options.numbers.iter_mut().zip([
+        "(555) 010-0001",
+        "+1 555 010 0002",
+        "Num 3",
+        "0004",
+        "Desk 15550100005",
+    ]) {
+        number["friendly_name"] = name.into();
+    }
+    let desk = Desk::open(options, &[("desk", "[\"+15550100001\"]")]).await;
+    let (_, out, _) = desk.run(&["list"]).await;
+    let name = |line: &str| line[14..].split("  ").next().unwrap().to_owned();
+    let names: Vec<String> = out.lines().filter(|line| line.starts_with('+')).map(name).collect();
+    assert_eq!(names, ["-", "-", "Num 3", "0004", "Desk 15550100005"], "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn functions_in_front_are_what_numbers_ring_and_fall_back_to() {
     let mut desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
     desk.more.push(("TWILIO_FUNCTIONS_URL", "https://functions.example.com".to_owned()));
@@ -319,7 +389,7 @@ async fn one_number_that_fails_does_not_stop_the_next() {
     let (code, out, err) = desk.run(&["sync", "--apply"]).await;
     assert_eq!(code, 1);
     assert!(
-        out.contains("2 numbers set, 0 right already, 1 number that does not ring this server."),
+        out.contains("2 numbers set, 1 failed, 0 right already.") && out.contains("run the same again"),
         "{out}"
     );
     assert!(err.contains("error 20403") && !err.contains("5550100002"), "{err}");
@@ -379,6 +449,15 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
     }
     let (code, out, _) = desk.run(&["list"]).await;
     assert!(code == 0 && out.contains("set PUBLIC_URL") && !out.contains("right"), "{out}");
+    assert!(out.contains("  rings https://demo.twilio.com/welcome/voice/\n"), "{out}");
+    let asked = desk.twilio.requests().len();
+    for sid in ["AC123", "PN00000000000000000000000000000001", "AC0000000000000000000000000000000X"] {
+        desk.more.push(("TWILIO_ACCOUNT_SID", sid.to_owned()));
+        let (code, _, err) = desk.run(&["list"]).await;
+        assert!(code == 1 && err.contains("TWILIO_ACCOUNT_SID must be `AC` and 32"), "{err}");
+        assert!(!err.contains(sid), "{err}");
+    }
+    assert_eq!(desk.twilio.requests().len(), asked);
     desk.more.push(("TWILIO_ACCOUNT_SID", String::new()));
     desk.more.push(("TWILIO_AUTH_TOKEN", String::new()));
     let (code, _, err) = desk.run(&["list"]).await;

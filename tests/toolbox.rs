@@ -242,7 +242,7 @@ fn what_is_off_says_why() {
     assert_eq!(
         told(&off),
         [
-            "send_sms: there are no Twilio credentials: set TWILIO_ACCOUNT_SID, TWILIO_API_KEY and TWILIO_API_SECRET",
+            "send_sms: there are no credentials for Twilio's REST: set TWILIO_ACCOUNT_SID",
             "finish: `todoist` has not been reached",
             "todoist: the server has not been reached",
             "local: the server has not been reached",

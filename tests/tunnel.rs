@@ -90,10 +90,11 @@ impl Desk {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    fn serve(&self, arguments: &[&str], more: &[(&str, &str)]) -> Serving {
+    /// A command in the folder, with all that the program wants to know.
+    fn command(&self, program: &str) -> Command {
         let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-        command.arg("serve").args(arguments).current_dir(self.folder.path()).env_clear().envs([
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env_clear().envs([
             ("PATH", path.as_str()),
             ("OPENAI_API_KEY", "sk-simulated"),
             ("OPENAI_REALTIME_URL", "ws://127.0.0.1:9/v1/realtime"),
@@ -103,6 +104,12 @@ impl Desk {
             ("HOST", "127.0.0.1"),
             ("PORT", "0"),
         ]);
+        command
+    }
+
+    fn serve(&self, arguments: &[&str], more: &[(&str, &str)]) -> Serving {
+        let mut command = self.command(env!("CARGO_BIN_EXE_switchboard"));
+        command.arg("serve").args(arguments);
         command.envs(more.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -257,6 +264,51 @@ async fn when_the_terminal_goes_the_number_is_put_back() {
     let (code, told) = serving.end();
     assert_eq!(code, Some(0), "{told}");
     desk.assert_as_before();
+    desk.assert_nothing_runs();
+    assert!(!desk.path("tunnel.json").exists());
+}
+
+/// Waits until it is so.
+#[track_caller]
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A terminal is closed whose session `make` leads: the system tells `make` alone, which waits for us.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_terminal_of_make_goes_the_number_is_put_back() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let recipe = format!(
+        "tunnel:\n\t@{} serve --tunnel --number {NUMBER}; echo $$? > code.new; mv code.new code\n",
+        env!("CARGO_BIN_EXE_switchboard")
+    );
+    std::fs::write(desk.path("Makefile"), recipe).unwrap();
+    // It makes a terminal, writes down what is seen there, and closes it when it ends.
+    let mut terminal = desk.command("script");
+    terminal.args(["--quiet", "--flush", "--command", "exec make tunnel", "seen"]).env("SHELL", "/bin/sh");
+    let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let seen = |words: &str| wait_for(words, || desk.read("seen").contains(words));
+    seen("Ready");
+    let plain = desk.read("seen").split('\u{1b}').collect::<String>();
+    let address = plain.split("127.0.0.1:").nth(1).unwrap();
+    let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+    // What is typed, and the end of what is typed, ends nothing.
+    terminal.stdin.as_mut().unwrap().write_all(b"typed\n\x04").unwrap();
+    seen("typed");
+    assert_eq!(call_status(&format!("127.0.0.1:{port}"), URL), 204);
+    assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
+
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    wait_for("the number is put back", || desk.number()["voice_url"] == OLD);
+    desk.assert_as_before();
+    wait_for("it ends", || desk.path("code").exists());
+    assert_eq!(desk.read("code"), "0\n", "writing to the terminal that is gone breaks nothing");
     desk.assert_nothing_runs();
     assert!(!desk.path("tunnel.json").exists());
 }
@@ -445,6 +497,7 @@ async fn without_a_tunnel_nothing_is_served() {
     let desk = Desk::open(Some(refused)).await;
     let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
     assert!(code == Some(1) && told.contains("429 Too Many Requests"), "{told}");
+    assert!(told.contains("reaches the internet, and try again"), "{told}");
     assert!(desk.twilio.changes().is_empty());
 }
 

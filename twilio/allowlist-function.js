@@ -77,8 +77,9 @@ function allowedNumbers(context, called) {
 }
 
 // Only an address that can be right: a wrong one would send every caller astray.
-function webhookUrl(text) {
-  const url = URL.canParse(text || '') ? new URL(text) : null;
+function webhookUrl(setting) {
+  const text = (setting || '').replace(/\s#.*/s, ''); // a note: from # to the end, after a space
+  const url = URL.canParse(text) ? new URL(text) : null;
   const web = url && ['http:', 'https:'].includes(url.protocol);
   const here = web && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname); // for trying it out
   const there = url && url.protocol === 'https:' && /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(url.hostname);

@@ -13,7 +13,7 @@ exports.handler = function (context, event, callback) {
     return callback(null, answer);
   }
   answer.say((context.FALLBACK_MESSAGE || '').replace(UNSPEAKABLE, ' ').trim() || DEFAULT_MESSAGE);
-  const number = (context.FALLBACK_NUMBER || '').replace(/[\s\p{Cf}]/gu, '');
+  const number = (context.FALLBACK_NUMBER || '').replace(/#.*/s, '').replace(/[\s\p{Cf}]/gu, ''); // a note after #
   if (number && !NUMBER.test(number)) {
     console.error('Nobody is rung: FALLBACK_NUMBER is no number such as +15550100009.');
   } else if (number && comesBack(event, number)) {

@@ -170,7 +170,7 @@ impl Roster {
         let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
         let mut roster = Roster::default();
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
-        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
+        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span, String)> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
         problems.extend(folder.unread.iter().map(|path| {
             let help = "assistants are NAME.yaml, fragments are fragments/NAME.md, and recorded greetings are \
@@ -208,22 +208,23 @@ impl Roster {
             numbers.extend(outcome.numbers.into_iter().map(|number| (outcome.source.clone(), number)));
             for claim in outcome.claims {
                 match claims.get(&claim.number) {
-                    Some((source, span)) => {
+                    Some((source, span, shown)) => {
                         let (message, help) = match claim.number {
                             Some(_) => (
                                 format!("`{}` is answered by another assistant already", claim.shown),
-                                "a number rings one assistant: take it out of one of the files",
+                                one_number_each(&claim.shown, shown),
                             ),
                             None => (
                                 "`*` is in another file already".to_owned(),
-                                "one assistant can answer every other number: take `*` out of one of the files",
+                                "one assistant can answer every other number: take `*` out of one of the files"
+                                    .to_owned(),
                             ),
                         };
                         let problem = outcome.source.error(claim.span, "number.taken", message);
                         problems.push(problem.also(source, *span, "it is bound here").help(help));
                     }
                     None => {
-                        claims.insert(claim.number, (outcome.source.clone(), claim.span));
+                        claims.insert(claim.number, (outcome.source.clone(), claim.span, claim.shown));
                     }
                 }
             }
@@ -346,6 +347,30 @@ impl fmt::Debug for Roster {
             .field("rest", &self.rest)
             .finish()
     }
+}
+
+/// What to do about a number that two files claim, each as it is written there.
+fn one_number_each(shown: &str, other: &str) -> String {
+    let variable = |shown: &str| {
+        let name = shown.split_once("${")?.1;
+        name.split([':', '}']).next().map(str::to_owned)
+    };
+    let do_what = match (variable(shown), variable(other)) {
+        (Some(name), Some(other)) if name == other => {
+            format!(
+                ", and both files have {name}: put a variable of its own into one of them, or take it out there"
+            )
+        }
+        (Some(name), Some(other)) => format!(
+            ", and {name} and {other} hold the same one, in `.env` or the environment: give each its own, or take one of them \
+             out of its file"
+        ),
+        (Some(name), None) | (None, Some(name)) => format!(
+            ", and {name} holds this one, in `.env` or the environment: give it another, or take it out of one of the files"
+        ),
+        (None, None) => ": take it out of one of the files".to_owned(),
+    };
+    format!("a number rings one assistant{do_what}")
 }
 
 /// Whether this can be an assistant's name, and so the name of its file.

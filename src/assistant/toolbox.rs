@@ -461,9 +461,7 @@ impl Control {
         }
         if self.send_sms && !texts {
             let why = match supply.sends_texts() {
-                false => {
-                    "there are no Twilio credentials: set TWILIO_ACCOUNT_SID, TWILIO_API_KEY and TWILIO_API_SECRET"
-                }
+                false => "there are no credentials for Twilio's REST: set TWILIO_ACCOUNT_SID",
                 true => "the caller's number is not known",
             };
             packed.off.push((SEND_SMS.to_owned(), why.to_owned()));

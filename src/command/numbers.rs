@@ -4,6 +4,8 @@
 //! Numbers are shown in full here, unlike anywhere else: the owner has to tell his own numbers apart, and asked for
 //! nothing but them. What goes to standard error stays without them.
 
+use std::path::Path;
+
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -11,9 +13,11 @@ use serde_json::{Value, json};
 use super::{Failure, environment, folder, report, settings_file};
 use crate::link::twilio_rest::{Account, Change, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
+use crate::phone::PhoneNumber;
 use crate::problem::Problem;
 use crate::serve;
 use crate::settings::{NumberUrls, Settings, Sources};
+use crate::tunnel::pointing::Pointed;
 
 /// What can be done with the account's numbers.
 #[derive(Debug, Subcommand)]
@@ -37,7 +41,7 @@ pub struct Sync {
     /// Also the numbers that only "*" answers; otherwise those that a file lists
     #[arg(long)]
     all: bool,
-    /// Also numbers that a TwiML application or a SIP trunk answers: it is taken off them
+    /// Also numbers that a TwiML application, a SIP trunk or a tunnel answers: it is taken off them
     #[arg(long)]
     take_back: bool,
 }
@@ -81,7 +85,7 @@ impl Desk {
     }
 }
 
-/// The account, or what is missing to act for it.
+/// The account, or what is missing or cannot be right to act for it.
 pub fn account(settings: &Settings) -> Result<Account, Failure> {
     let secure = settings.twilio_api_url.starts_with("https:");
     let missing = |name: &str, help: &str| {
@@ -89,11 +93,14 @@ pub fn account(settings: &Settings) -> Result<Account, Failure> {
         Problem::about("environment", "setting.missing", message).help(help)
     };
     let mut problems = Vec::new();
-    if settings.twilio_account_sid.is_none() {
-        problems.push(missing(
-            "TWILIO_ACCOUNT_SID",
-            "copy it from the start page of the Twilio console into `.env`: it begins with AC",
-        ));
+    const SID: &str = "copy it from the start page of the Twilio console into `.env`: it begins with AC";
+    match settings.twilio_account_sid.as_deref() {
+        None => problems.push(missing("TWILIO_ACCOUNT_SID", SID)),
+        Some(sid) if !is_account(sid) => {
+            let message = "TWILIO_ACCOUNT_SID must be `AC` and 32 digits and letters a to f, and is not: no account has it";
+            problems.push(Problem::about("environment", "setting.value", message).help(SID));
+        }
+        Some(_) => {}
     }
     let has_key = settings.twilio_api_key.is_some() && settings.twilio_api_secret.is_some();
     if settings.twilio_auth_tokens.is_empty() && !has_key {
@@ -109,6 +116,17 @@ pub fn account(settings: &Settings) -> Result<Account, Failure> {
     let tls = serve::client_config(secure, settings.ssl_cert_file.as_deref())?;
     let account = serve::account(settings, &tls).context("TLS cannot be set up")?;
     account.ok_or_else(|| anyhow!("there are no credentials for Twilio").into())
+}
+
+fn is_account(sid: &str) -> bool {
+    let digits = sid.strip_prefix("AC").unwrap_or_default();
+    digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Where a tunnel remembers what its number rang before.
+pub fn state_dir(settings: &Settings) -> &Path {
+    // Where the owner has no folder for state, it is the one that this is started in.
+    settings.state_dir.as_deref().unwrap_or(Path::new("."))
 }
 
 fn told(error: RestError) -> Failure {
@@ -129,7 +147,7 @@ async fn list(format: Format) -> Result<(), Failure> {
         println!("The account owns no number, and no assistant has one: buy one in Twilio's console.");
         return Ok(());
     }
-    print!("{}", table(&rows, reachable.is_some()));
+    print!("{}", table(&rows, reachable.is_some(), state_dir(&desk.settings)));
     if reachable.is_none() {
         println!(
             "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls."
@@ -152,20 +170,30 @@ fn unusable(urls: &NumberUrls) -> Option<Problem> {
     Some(Problem::about("environment", "setting.out_of_reach", format!("{name} {why}")).help(help))
 }
 
-fn table(rows: &[Row], compared: bool) -> String {
+/// `compared`: it is known what numbers should ring; otherwise what they ring is shown.
+fn table(rows: &[Row], compared: bool, state: &Path) -> String {
     let mut lines = vec![["NUMBER", "NAME", "ANSWERED BY", "AT TWILIO"].map(str::to_owned)];
     for row in rows {
-        let number = row.number.expose();
-        let name = row.owned.as_ref().map(|owned| plain(owned.friendly_name.expose())).unwrap_or_default();
-        // Twilio's own name for a number is the number, with spaces and brackets.
-        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-        let is_number = !digits(&name).is_empty() && number.ends_with(&digits(&name));
-        let name = if is_number || name.is_empty() { "-".to_owned() } else { name };
-        let mut findings = row.findings.iter().map(|finding| format!("{}: {finding}", word(finding)));
-        let none = if compared { "right" } else { "-" };
-        let first = findings.next().unwrap_or_else(|| none.to_owned());
-        lines.push([number.to_owned(), name, answered(&row.answered), first]);
-        lines.extend(findings.map(|more| [String::new(), String::new(), String::new(), more]));
+        let name = row.owned.as_ref().map(|owned| plain(owned.friendly_name.expose()));
+        let name = name.filter(|name| !name.is_empty() && !is_own_name(name, &row.number));
+        let mut states: Vec<String> = Vec::new();
+        for finding in &row.findings {
+            states.push(format!("{}: {finding}", word(finding)));
+            states.extend(before_tunnel(row, finding, state).map(|before| format!("  {before}")));
+        }
+        match &row.owned {
+            Some(owned) if !compared && !says_what_rings(row) => {
+                states.push(format!("rings {}", rings(owned)))
+            }
+            Some(_) if states.is_empty() => states.push("right".to_owned()),
+            Some(_) | None => {}
+        }
+        let mut head =
+            [row.number.expose().to_owned(), name.unwrap_or("-".to_owned()), answered(&row.answered)];
+        for state in states {
+            let [number, name, by] = std::mem::take(&mut head);
+            lines.push([number, name, by, state]);
+        }
     }
     let width =
         |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
@@ -177,6 +205,48 @@ fn table(rows: &[Row], compared: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Whether this is the name that Twilio itself gives a number: the number, with or without its country code, as people
+/// write it, such as `(555) 010-0001`.
+fn is_own_name(name: &str, number: &PhoneNumber) -> bool {
+    /// The longest country code.
+    const CODE: usize = 3;
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    let all = number.expose().trim_start_matches('+');
+    let is_written_so = name
+        .chars()
+        .all(|letter| letter.is_ascii_digit() || matches!(letter, '+' | ' ' | '(' | ')' | '-' | '.'));
+    is_written_so && all.strip_suffix(&digits).is_some_and(|code| code.len() <= CODE)
+}
+
+fn says_what_rings(row: &Row) -> bool {
+    row.findings.iter().any(|finding| matches!(finding, Finding::Application | Finding::Trunk))
+}
+
+/// What rings when the number is called.
+fn rings(owned: &Number) -> String {
+    match owned.taken_by() {
+        Some(what) => what.to_owned(),
+        None => owned.voice_url.as_deref().map_or_else(|| "nothing".to_owned(), numbers::whole_url),
+    }
+}
+
+fn is_tunnel(finding: &Finding) -> bool {
+    matches!(finding, Finding::Tunnel { .. })
+}
+
+/// What a number rang before the tunnel of this finding, where that is remembered here.
+fn before_tunnel(row: &Row, finding: &Finding, state: &Path) -> Option<String> {
+    let owned = row.owned.as_ref().filter(|_| is_tunnel(finding))?;
+    let before = Pointed::rang_before(state, owned)?;
+    let known = if numbers::is_allowlist(&before) { ": that is the allowlist Function" } else { "" };
+    Some(format!("before that tunnel it rang {before}, as tunnel.json says{known}"))
+}
+
+/// Whether that was an allowlist Function: it is not taken away, whatever is wished.
+fn was_guarded(owned: &Number, state: &Path) -> bool {
+    Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
 }
 
 fn answered(answered: &Answered) -> String {
@@ -244,7 +314,7 @@ async fn sync(options: &Sync) -> Result<(), Failure> {
     }
     let mut tally = Tally::default();
     for row in desk.rows(Some(&urls)).await? {
-        one(&desk.account, &row, options, &mut tally).await;
+        one(&desk, &row, &urls, options, &mut tally).await;
     }
     tally.tell(options)
 }
@@ -256,20 +326,23 @@ struct Tally {
     right: usize,
     /// To be set, or set.
     changed: usize,
-    /// Could not be set, or do not arrive here for another reason.
-    astray: usize,
+    /// Could not be set.
+    failed: usize,
+    /// Do not ring this server, and are not to be set.
+    left: usize,
     /// Left out for want of `--all`.
     starred: usize,
     problems: Vec<Problem>,
 }
 
 /// Shows what one number needs, and does it where that is asked for.
-async fn one(account: &Account, row: &Row, options: &Sync, tally: &mut Tally) {
+async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &mut Tally) {
     let name = match &row.answered {
         Answered::ByEntry(name) => name,
         Answered::ByStar(name) if options.all => name,
         Answered::ByStar(_) => {
-            tally.starred += usize::from(!row.change.is_empty());
+            let rings_tunnel = row.findings.iter().any(is_tunnel);
+            tally.starred += usize::from(rings_tunnel || !row.change.is_empty());
             return;
         }
         Answered::ByNobody => return,
@@ -280,35 +353,47 @@ async fn one(account: &Account, row: &Row, options: &Sync, tally: &mut Tally) {
         // Nobody waits for it to ring.
         None if row.number.is_example() => return,
         _ => {
-            tally.astray += 1;
+            tally.left += 1;
             return row.findings.iter().for_each(|finding| println!("{head}: {finding}: {}", finding.help()));
         }
     };
-    if owned.is_taken() && !options.take_back {
-        tally.astray += 1;
-        let what = if owned.application.is_some() { "a TwiML application" } else { "a SIP trunk" };
+    if let Some(what) = owned.taken_by().filter(|_| !options.take_back) {
+        tally.left += 1;
         println!(
             "{head}: {what} answers it, and somebody set it on purpose; it is left as it is. If this server is to \
              answer it, add --take-back"
         );
         return;
     }
+    let mut change = row.change.clone();
+    if let Some(tunnel) = row.findings.iter().find(|finding| is_tunnel(finding)) {
+        let state = state_dir(&desk.settings);
+        let before = before_tunnel(row, tunnel, state);
+        if !options.take_back || was_guarded(owned, state) {
+            tally.left += 1;
+            println!("{head}: {tunnel}: {}", tunnel.help());
+            before.iter().for_each(|before| println!("  {before}"));
+            return;
+        }
+        before.iter().for_each(|before| println!("{head}: {before}"));
+        change = numbers::mending(owned, urls);
+    }
     if let Some(guarded) = row.findings.iter().find(|finding| **finding == Finding::FunctionInFront) {
         println!("{head}: {guarded}: {}", guarded.help());
     }
-    if row.change.is_empty() {
+    if change.is_empty() {
         tally.right += 1;
         return;
     }
     println!("{head}:");
-    steps(owned, &row.change).iter().for_each(|step| println!("  {step}"));
+    steps(owned, &change).iter().for_each(|step| println!("  {step}"));
     if !options.apply {
         tally.changed += 1;
         return;
     }
-    let done = account.change_number(&owned.sid, &row.change).await;
+    let done = desk.account.change_number(&owned.sid, &change).await;
     let failed = match done {
-        Ok(now) if took(&now, &row.change) => None,
+        Ok(now) if took(&now, &change) => None,
         Ok(_) => Some("Twilio took the request, and did not do it".to_owned()),
         Err(error) => Some(format!("{error}: {}", error.help())),
     };
@@ -318,7 +403,7 @@ async fn one(account: &Account, row: &Row, options: &Sync, tally: &mut Tally) {
             println!("  set");
         }
         Some(why) => {
-            tally.astray += 1;
+            tally.failed += 1;
             println!("  not set");
             let message = format!("a number of `{name}` could not be set: {why}");
             tally.problems.push(Problem::about("twilio", "number.not_set", message));
@@ -361,18 +446,28 @@ fn took(now: &Number, change: &Change) -> bool {
 
 impl Tally {
     fn tell(self, options: &Sync) -> Result<(), Failure> {
-        let Self { right, changed, astray, starred, problems } = self;
+        let Self { right, changed, failed, left, starred, problems } = self;
         let count = |count: usize| match count {
             1 => "1 number".to_owned(),
             count => format!("{count} numbers"),
         };
         let did = if options.apply { "set" } else { "to be set" };
-        let mut parts = vec![format!("{} {did}", count(changed)), format!("{right} right already")];
-        if astray > 0 {
-            let verb = if astray == 1 { "does" } else { "do" };
-            parts.push(format!("{} that {verb} not ring this server", count(astray)));
+        let mut parts = vec![format!("{} {did}", count(changed))];
+        if failed > 0 {
+            parts.push(format!("{failed} failed"));
         }
+        match left {
+            0 => {}
+            1 => parts.push("1 left as it is".to_owned()),
+            left => parts.push(format!("{left} left as they are")),
+        }
+        parts.push(format!("{right} right already"));
         println!("{}.", parts.join(", "));
+        if failed > 0 {
+            println!(
+                "The errors say why: mend that, and run the same again, which sets only what is not right yet."
+            );
+        }
         if starred > 0 {
             println!("{} that only \"*\" answers: left as they are; --all sets them too.", count(starred));
         }
@@ -380,7 +475,7 @@ impl Tally {
             println!("Nothing was changed: run it with --apply to set this.");
         }
         report(&problems);
-        match options.apply && astray > 0 {
+        match options.apply && failed + left > 0 {
             true => Err(Failure::Told),
             false => Ok(()),
         }

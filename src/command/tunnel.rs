@@ -2,7 +2,6 @@
 
 use std::io::{BufReader, IsTerminal as _, stderr, stdin};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 
 use anyhow::anyhow;
@@ -38,8 +37,7 @@ pub async fn open(
         (None, false) => None,
         _ => Some(numbers::account(settings)?),
     };
-    // Where the owner has no folder for state, it is the one that this is started in.
-    let state = settings.state_dir.as_deref().unwrap_or(Path::new("."));
+    let state = numbers::state_dir(settings);
     let may_point = number.is_some() || is_attended() || Pointed::is_left(state);
     let hold = match &account {
         Some(_) if may_point => Some(Hold::take(state).map_err(told)?),

@@ -242,7 +242,9 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
         Of::StatusCallback { .. } => {
             "the end of a call is learnt late where its stream is lost, and the line is kept until then"
         }
-        Of::FunctionInFront => "`numbers sync` does not set it, so that nobody gets past the allowlist",
+        Of::FunctionInFront | Of::Tunnel { .. } => {
+            "`numbers sync` does not set it, so that nobody gets past the allowlist"
+        }
         Of::Example | Of::Unanswered | Of::ByGet => "",
     };
     let message = format!("{who}: {finding}");

@@ -153,6 +153,25 @@ fn an_allowlist_in_front_is_never_taken_away() {
 }
 
 #[test]
+fn what_was_in_front_of_a_tunnel_is_not_guessed() {
+    let is = "https://four-random-words-here.trycloudflare.com/incoming-call";
+    let rings = Number { voice_url: Some(is.to_owned()), status_callback: None, ..right(OURS) };
+    let row = only(rings.clone(), &urls(false));
+    assert_eq!(row.findings, [Finding::Tunnel { is: is.to_owned() }]);
+    assert_eq!((row.severity(), row.change.is_empty()), (Some(Severity::Error), true));
+    // The allowlist will be in front.
+    let row = only(rings.clone(), &urls(true));
+    assert_eq!(row.change.voice_url.as_deref(), Some(VOICE));
+    // It is the tunnel to this server.
+    let ours = NumberUrls { voice: is.to_owned(), ..urls(false) };
+    assert_eq!(only(rings, &ours).findings[0].code(), "number.status_callback");
+    // Only what begins so is one.
+    let other = format!("https://other.example.com/voice?from={is}");
+    let row = only(Number { voice_url: Some(other), ..right(OURS) }, &urls(false));
+    assert_eq!(row.change.voice_url.as_deref(), Some(VOICE));
+}
+
+#[test]
 fn who_answers_decides_whose_business_a_number_is() {
     let roster =
         roster(&[("desk", "[\"+15550100001\", \"+15550100003\", \"+12025550123\"]"), ("rest", "[]")]);

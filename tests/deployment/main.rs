@@ -283,7 +283,10 @@ fn compose_serves_what_the_image_is() {
     assert_eq!(server["read_only"], true);
     assert_eq!(server["volumes"], serde_json::json!(["./assistants:/app/assistants:ro", "state:/app/state"]));
     assert!(compose["volumes"].as_object().unwrap().contains_key("state"));
-    assert_eq!(server["tmpfs"], serde_json::json!(["/tmp"]));
+    // npx keeps below its home what it fetches, and runs it there: Docker's own default is that nothing runs in /tmp.
+    assert_eq!(server["tmpfs"], serde_json::json!(["/tmp:exec"]));
+    let node = stages().into_iter().find(|stage| stage.name == "with-node").unwrap();
+    assert_eq!(node.all("ENV"), ["HOME=/tmp"]);
     assert_eq!(server["environment"]["ASSISTANTS_DIR"], "assistants");
     assert_eq!(server["environment"]["STATE_DIR"], "state");
     assert_eq!(server["environment"]["SSL_CERT_FILE"], "/etc/ssl/certs/ca-certificates.crt");

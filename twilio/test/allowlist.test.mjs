@@ -149,6 +149,11 @@ test('settings that no .env can hold', () => {
   }
 });
 
+test('a note behind the address is no part of it', () => {
+  const { twiml } = directly({ WEBHOOK_URL: `${WEBHOOK_URL} # the app on Fly`, ALLOWED_NUMBERS: '*' }, {});
+  assert.equal(twiml, LET_IN);
+});
+
 test('what is said to a refused caller, and where an allowed one goes, is XML whatever it holds', async () => {
   const settings = {
     WEBHOOK_URL: ' https://PHONE.example.com:443/a&b<c>"d\'/incoming-call ',

@@ -46,6 +46,13 @@ test('a person is rung, once', async () => {
   });
 });
 
+test('a note behind the number is no part of it', async () => {
+  await withRuntime({ FALLBACK_NUMBER: '+15550100009 # Ada, until June' }, async (runtime) => {
+    assert.equal(await asks(runtime, CALL), `<Response>${SORRY}${DIAL}<Hangup/></Response>`);
+    assert.equal(runtime.said, '');
+  });
+});
+
 test('a number that is none rings nobody, and the log says so', async () => {
   for (const FALLBACK_NUMBER of ['5550100009', '+0155501000', '+15550100009,+15550100008', 'sip:a@example.com', '+１５５５']) {
     await withRuntime({ FALLBACK_NUMBER, FALLBACK_MESSAGE: 'Tea & <b>cake</b>\u0007.' }, async (runtime) => {

@@ -236,7 +236,7 @@ struct CallControl {
     #[schemars(example = true)]
     send_digits: Option<Flag>,
     /// Whether the assistant may send a text message to the caller's own number. It can only where that number is
-    /// known, and where there are `TWILIO_ACCOUNT_SID`, `TWILIO_API_KEY` and `TWILIO_API_SECRET`.
+    /// known, and where `TWILIO_ACCOUNT_SID` is set.
     #[schemars(extend("default" = false))]
     #[schemars(example = true)]
     send_sms: Option<Flag>,

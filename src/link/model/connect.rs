@@ -1,12 +1,13 @@
 //! Opening a session of the model: the socket, and the shaking of hands until the configuration is in force.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -31,9 +32,17 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
     let secure = uri.scheme_str() == Some("wss");
     let host = uri.host().ok_or(NotConnected::BadUrl)?.trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let unreachable = |error: std::io::Error| NotConnected::Unreachable(error.kind().to_string());
-    let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
+    let unreachable = |what: &str| NotConnected::Unreachable(format!("{host}, port {port}: {what}"));
+    let broken = |error: std::io::Error| unreachable(&error.kind().to_string());
+    let found = lookup_host((&*host, port)).await.map_err(|error| {
+        // Why a name is not found has no kind, only words, the last of which are the resolver's.
+        let words = error.to_string();
+        let why = words.rsplit(": ").next().unwrap_or_default();
+        unreachable(&format!("the name cannot be looked up ({why})"))
+    })?;
+    let found: Vec<SocketAddr> = found.collect();
+    let tcp = TcpStream::connect(&*found).await.map_err(broken)?;
+    tcp.set_nodelay(true).map_err(broken)?;
     let hosts = !plan.hosted.is_empty();
     let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
     let config = WebSocketConfig::default()
@@ -45,9 +54,9 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
     match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => Err(NotConnected::Status(response.status().as_u16())),
-        Err(WsError::Io(error)) => Err(unreachable(error)),
-        Err(WsError::Tls(_)) => Err(NotConnected::Unreachable("TLS failed".to_owned())),
-        Err(_) => Err(NotConnected::Unreachable("no WebSocket there".to_owned())),
+        Err(WsError::Io(error)) => Err(broken(error)),
+        Err(WsError::Tls(_)) => Err(unreachable("TLS failed")),
+        Err(_) => Err(unreachable("no WebSocket there")),
     }
 }
 

@@ -262,6 +262,25 @@ async fn tried(plan: Plan, refusals: &[&'static str]) -> (Vec<Value>, Result<Mod
     (told, link)
 }
 
+#[tokio::test]
+async fn who_is_not_reached_is_named_and_why() {
+    // No name has a part so long: nobody needs to be asked.
+    let nowhere = format!("{}.example.com", "a".repeat(64));
+    for (url, words) in [
+        (format!("ws://{nowhere}/v1"), [&nowhere, "port 80: the name cannot be looked up ("]),
+        ("ws://127.0.0.1:1/v1".to_owned(), ["127.0.0.1", "port 1: connection refused"]),
+    ] {
+        let mut plan = plan(Dialect::Ga);
+        plan.provider = Arc::new(Provider { url, ..Provider::clone(&plan.provider) });
+        let error = ModelLink::connect(Arc::new(plan), tls()).await.err().unwrap();
+        assert_eq!(error.loss(), Loss::Unreachable);
+        for words in words {
+            assert!(error.to_string().contains(words), "{words} is not in {error}");
+            assert!(!error.to_string().contains("uncategorized"), "{error}");
+        }
+    }
+}
+
 /// The plan with its provider at this place.
 fn placed(mut plan: Plan, listener: &tokio::net::TcpListener) -> Plan {
     let mut provider = Provider::clone(&plan.provider);

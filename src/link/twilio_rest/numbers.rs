@@ -148,7 +148,16 @@ impl Account {
 impl Number {
     /// Whether an application or a trunk answers it, and the voice URL is ignored.
     pub fn is_taken(&self) -> bool {
-        self.application.is_some() || self.trunk.is_some()
+        self.taken_by().is_some()
+    }
+
+    /// What answers it in the place of the voice URL.
+    pub fn taken_by(&self) -> Option<&'static str> {
+        match (&self.application, &self.trunk) {
+            (Some(_), _) => Some("a TwiML application"),
+            (None, Some(_)) => Some("a SIP trunk"),
+            (None, None) => None,
+        }
     }
 
     fn read(written: Written) -> Option<Self> {
