@@ -225,9 +225,10 @@ impl Settings {
         reader.warn_of_http();
         reader.warn_of_ipv4(settings.host, on_fly);
         reader.warn_of_idle_token();
-        let (warnings, mut problems): (Vec<_>, Vec<_>) =
+        let (mut warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
         if problems.is_empty() {
+            warnings.extend(settings.in_clear_text());
             return Ok(Settings { warnings, ..settings });
         }
         problems.extend(warnings);
@@ -320,6 +321,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 mod changes;
+mod clear_text;
 
 #[cfg(test)]
 mod tests;

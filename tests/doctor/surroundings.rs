@@ -281,6 +281,18 @@ async fn the_functions_are_asked_as_twilio_asks() {
         ),
         ("odd", Habit::Says("418 Teapot", "", ""), "error", ["do not answer (418", "11200", ""]),
         (
+            "another host",
+            Habit::Says("302 Found", "Location: https://login.example.com/\r\n", ""),
+            "error",
+            ["sends whoever asks elsewhere", "11200", "such as a login page"],
+        ),
+        (
+            "the same host",
+            Habit::Says("301 Moved Permanently", "Location: https://127.0.0.1/functions\r\n", ""),
+            "error",
+            ["sends whoever asks elsewhere", "11200", "set TWILIO_FUNCTIONS_URL to where it leads"],
+        ),
+        (
             "dropped",
             Habit::Drops,
             "error",
