@@ -83,7 +83,7 @@ fn show_tells_what_the_model_gets() {
         "take_message: a message to hooks.example.com\n",
         "book: a request to api.example.com, once the caller says yes\n",
         "hosted: an MCP server that the model's host calls: `search`\n",
-        "send_sms: off: there are no Twilio credentials",
+        "send_sms: off: there are no credentials for Twilio's REST",
         "todoist: off: no connection to it can be made",
         "off: off: its `url` is empty\n",
         "+1555•••02",
