@@ -30,7 +30,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Zoned;
 use tokio::time::{Instant, interval_at, timeout};
 
-use self::clock::Reading;
+use self::clock::{Clock, Reading};
 use self::net::Net;
 use self::public::Public;
 use self::report::{Finding, Severity};
@@ -116,7 +116,7 @@ struct Examined {
 #[derive(Default)]
 struct Part {
     findings: Vec<Finding>,
-    readings: Vec<(String, Reading)>,
+    clocks: Vec<Clock>,
     mends: Vec<Mend>,
 }
 
@@ -154,7 +154,7 @@ async fn examine() -> anyhow::Result<Examined> {
             name: format!("the model at {place}"),
             work: Box::pin(async move {
                 let (findings, clock) = provider::ask(used, net).await;
-                Part { findings, readings: named(&place, clock), mends: Vec::new() }
+                Part { findings, clocks: clock_of(&place, clock), mends: Vec::new() }
             }),
         });
     }
@@ -162,7 +162,7 @@ async fn examine() -> anyhow::Result<Examined> {
         name: "Twilio".to_owned(),
         work: Box::pin(async {
             let seen = twilio::check(account.as_ref(), &settings, roster, &net).await;
-            Part { findings: seen.findings, readings: named("Twilio", seen.clock), mends: seen.mends }
+            Part { findings: seen.findings, clocks: clock_of("Twilio", seen.clock), mends: seen.mends }
         }),
     });
     jobs.push(Job {
@@ -176,7 +176,9 @@ async fn examine() -> anyhow::Result<Examined> {
             name: "the public address".to_owned(),
             work: Box::pin(async move {
                 let (findings, clock) = public.check().await;
-                Part { findings, readings: named("the server at PUBLIC_URL", clock), mends: Vec::new() }
+                let mut clocks = clock_of("the server at PUBLIC_URL", clock);
+                clocks.iter_mut().for_each(|clock| clock.may_be_ours = true);
+                Part { findings, clocks, mends: Vec::new() }
             }),
         });
     }
@@ -190,14 +192,14 @@ async fn examine() -> anyhow::Result<Examined> {
             }),
         });
     }
-    let mut readings = Vec::new();
+    let mut clocks = Vec::new();
     let mut mends = Vec::new();
     for part in side_by_side(jobs).await {
         findings.extend(part.findings);
-        readings.extend(part.readings);
+        clocks.extend(part.clocks);
         mends.extend(part.mends);
     }
-    findings.extend(clock::judge(&readings));
+    findings.extend(clock::judge(&clocks));
     match read_or_none(fly::FILE) {
         Ok(None) => {}
         Ok(Some(bytes)) => {
@@ -215,8 +217,9 @@ async fn examine() -> anyhow::Result<Examined> {
     Ok(Examined { findings, veil, account, mends, open_env_file, has_tunnel })
 }
 
-fn named(name: &str, clock: Option<Reading>) -> Vec<(String, Reading)> {
-    clock.map(|clock| (name.to_owned(), clock)).into_iter().collect()
+fn clock_of(who: &str, reading: Option<Reading>) -> Vec<Clock> {
+    let clock = |reading| Clock { who: who.to_owned(), reading, may_be_ours: false };
+    reading.map(clock).into_iter().collect()
 }
 
 /// Waits; where it takes long, it says what for.

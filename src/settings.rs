@@ -5,7 +5,9 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod address;
 pub mod env_file;
+mod looks;
 mod numbers;
 mod peers;
 mod providers;
@@ -24,6 +26,7 @@ use crate::problem::Problem;
 use crate::provider::{OPENAI_REALTIME_URL, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+pub use looks::OddSecret;
 pub use numbers::NumberUrls;
 use reader::Reader;
 
@@ -169,9 +172,6 @@ const PROVIDERS: &str = "providers";
 /// A day: nobody waits longer for a call to end.
 const LONGEST_DRAIN: u64 = 24 * 60 * 60;
 
-/// Of Twilio's auth tokens, in characters.
-const AUTH_TOKEN_LENGTH: usize = 32;
-
 impl Settings {
     /// Reads every setting; all problems come at once.
     pub fn read(sources: &Sources) -> Result<Settings, Vec<Problem>> {
@@ -225,9 +225,10 @@ impl Settings {
         reader.warn_of_http();
         reader.warn_of_ipv4(settings.host, on_fly);
         reader.warn_of_idle_token();
-        let (warnings, mut problems): (Vec<_>, Vec<_>) =
+        let (mut warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
         if problems.is_empty() {
+            warnings.extend(settings.in_clear_text());
             return Ok(Settings { warnings, ..settings });
         }
         problems.extend(warnings);
@@ -239,18 +240,6 @@ impl Settings {
         // `::` hears IPv4 as well.
         let every = if self.on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         self.host.unwrap_or(every)
-    }
-
-    /// What is odd about the tokens of `TWILIO_AUTH_TOKEN`, and no reason not to serve: one may be a test's.
-    pub fn short_token(&self) -> Option<Problem> {
-        let short = |token: &Secret| token.expose().len() < AUTH_TOKEN_LENGTH;
-        let message = "TWILIO_AUTH_TOKEN holds a token that is too short to be one of Twilio's: requests that Twilio \
-                       signs would be refused with 403";
-        self.twilio_auth_tokens.iter().any(short).then(|| {
-            Problem::about("environment", "setting.short", message)
-                .help("copy it whole from the start page of the Twilio console; it has 32 characters")
-                .into_warning()
-        })
     }
 
     /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.
@@ -294,7 +283,8 @@ impl Settings {
                 "PUBLIC_URL",
                 "Twilio has to know where to reach this server",
                 "set it to the address that Twilio calls, such as \
-                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one",
+                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one; or run \
+                 `switchboard serve --tunnel`, which makes one for trying",
             );
         }
         if !problems.is_empty() {
@@ -331,6 +321,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 mod changes;
+mod clear_text;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,27 @@ const MOST: i64 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading(pub i64);
 
+/// A clock that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    /// Whose it is.
+    pub who: String,
+    pub reading: Reading,
+    /// Who answers there may be this very machine, and then it agrees with itself.
+    pub may_be_ours: bool,
+}
+
+impl Clock {
+    /// How far it is ahead of ours, in seconds.
+    fn off(&self) -> i64 {
+        self.reading.0
+    }
+
+    fn agrees(&self) -> bool {
+        self.off().abs() <= MOST
+    }
+}
+
 /// Reads the header `Date`, where it is one. What a cache kept is as old as `Age` says.
 pub fn reading(headers: &HeaderMap) -> Option<Reading> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -28,18 +49,18 @@ enum Verdict<'a> {
     /// This machine's: the others agree with each other.
     Ours,
     /// These: the others agree with this machine.
-    Theirs(Vec<&'a (String, Reading)>),
+    Theirs(Vec<&'a Clock>),
     /// There are as many for one time as for another.
     Unknown,
 }
 
 /// The most who agree are right, if they are more than all who agree on another time.
-fn verdict(readings: &[(String, Reading)]) -> Verdict<'_> {
+fn verdict<'a>(witnesses: &[&'a Clock]) -> Verdict<'a> {
     let agree = |one: i64, other: i64| (one - other).abs() <= MOST;
-    if readings.iter().all(|(_, reading)| agree(reading.0, 0)) {
+    if witnesses.iter().all(|clock| clock.agrees()) {
         return Verdict::None;
     }
-    let clocks = || readings.iter().map(|(_, reading)| reading.0).chain([0]);
+    let clocks = || witnesses.iter().map(|clock| clock.off()).chain([0]);
     let count = |time: i64| clocks().filter(|clock| agree(*clock, time)).count();
     let most = clocks().map(count).max().unwrap_or_default();
     let right: Vec<i64> = clocks().filter(|clock| count(*clock) == most).collect();
@@ -48,32 +69,35 @@ fn verdict(readings: &[(String, Reading)]) -> Verdict<'_> {
         return Verdict::Unknown;
     }
     match agree(first, 0) {
-        true => Verdict::Theirs(readings.iter().filter(|(_, reading)| !agree(reading.0, 0)).collect()),
-        false if readings.iter().all(|(_, reading)| agree(reading.0, first)) => Verdict::Ours,
+        true => Verdict::Theirs(witnesses.iter().copied().filter(|clock| !clock.agrees()).collect()),
+        false if witnesses.iter().all(|clock| agree(clock.off(), first)) => Verdict::Ours,
         // One of them may stand in the way of all the others.
         false => Verdict::Unknown,
     }
 }
 
-/// Judges what was read, each with the name of whose it is.
-pub fn judge(readings: &[(String, Reading)]) -> Vec<Finding> {
+/// Judges what was read. A clock that agrees, and may be this machine's own, proves nothing and votes for nobody.
+pub fn judge(clocks: &[Clock]) -> Vec<Finding> {
     const COMES: &str = "tickets live 60 s and are made and taken by this clock where several machines answer; \
                          signed messages (Standard Webhooks) are refused after 5 minutes; certificates seem expired";
-    let told = |(who, reading): &(String, Reading)| match reading.0 {
-        off if off.abs() <= MOST => format!("{who} agrees with this machine"),
-        1.. => format!("{who} is {} ahead of this machine", spell(reading.0.unsigned_abs())),
-        _ => format!("{who} is {} behind this machine", spell(reading.0.unsigned_abs())),
+    let told = |clock: &&Clock| match (&clock.who, clock.off()) {
+        (who, _) if clock.agrees() => format!("{who} agrees with this machine"),
+        (who, off @ 1..) => format!("{who} is {} ahead of this machine", spell(off.unsigned_abs())),
+        (who, off) => format!("{who} is {} behind this machine", spell(off.unsigned_abs())),
     };
-    let lines = || readings.iter().map(told).collect::<Vec<_>>().join("\n");
-    let names = |is: &dyn Fn(i64) -> bool| {
-        let named = readings.iter().filter(|(_, reading)| is(reading.0.abs()));
-        listed(&named.map(|(who, _)| who.as_str()).collect::<Vec<_>>())
+    let witnesses: Vec<&Clock> =
+        clocks.iter().filter(|clock| !(clock.may_be_ours && clock.agrees())).collect();
+    let lines = || witnesses.iter().map(told).collect::<Vec<_>>().join("\n");
+    let agreeing = |clocks: &[&Clock]| {
+        let agreeing = clocks.iter().filter(|clock| clock.agrees());
+        listed(&agreeing.map(|clock| clock.who.as_str()).collect::<Vec<_>>())
     };
     let warning = |message: String| Finding::warning("clock.skew", message).causes(COMES);
-    match verdict(readings) {
-        Verdict::None if readings.is_empty() => Vec::new(),
+    match verdict(&witnesses) {
+        Verdict::None if witnesses.is_empty() => Vec::new(),
         Verdict::None => {
-            let message = format!("this machine's clock agrees with {}", names(&|_| true));
+            let all: Vec<&Clock> = clocks.iter().collect();
+            let message = format!("this machine's clock agrees with {}", agreeing(&all));
             vec![Finding::ok("clock.skew", message)]
         }
         Verdict::Ours => vec![
@@ -81,8 +105,8 @@ pub fn judge(readings: &[(String, Reading)]) -> Vec<Finding> {
                 .fix("set the clock by the network: `sudo timedatectl set-ntp true`"),
         ],
         Verdict::Theirs(apart) => {
-            let rest = names(&|off| off <= MOST);
-            let finding = |one: &&(String, Reading)| {
+            let rest = agreeing(&witnesses);
+            let finding = |one: &&Clock| {
                 let message = format!("{}, which agrees with {rest}", told(one));
                 warning(message).fix(
                     "nothing is to be set here: set that server's clock by the network; where it is not yours, look at \
@@ -91,7 +115,7 @@ pub fn judge(readings: &[(String, Reading)]) -> Vec<Finding> {
             };
             apart.iter().map(finding).collect()
         }
-        Verdict::Unknown if readings.len() == 1 => vec![warning(lines()).fix(
+        Verdict::Unknown if witnesses.len() == 1 => vec![warning(lines()).fix(
             "`timedatectl` says whether this machine's clock follows the network; if it does, the other is wrong, or \
              what answers in between",
         )],
@@ -126,8 +150,15 @@ mod tests {
     use super::*;
 
     fn judged(readings: &[(&str, i64)]) -> Vec<String> {
-        let readings: Vec<_> = readings.iter().map(|(who, off)| ((*who).to_owned(), Reading(*off))).collect();
-        judge(&readings).iter().map(|f| format!("{}: {}", f.severity.name(), f.message)).collect()
+        let clocks = readings.iter().map(|(who, off)| Clock {
+            who: (*who).to_owned(),
+            reading: Reading(*off),
+            may_be_ours: *who == "PUBLIC_URL",
+        });
+        judge(&clocks.collect::<Vec<_>>())
+            .iter()
+            .map(|f| format!("{}: {}", f.severity.name(), f.message))
+            .collect()
     }
 
     #[test]
@@ -169,11 +200,30 @@ mod tests {
                    openai is 2 hours ahead of this machine"],
             ),
             (
-                "two against two: a server at PUBLIC_URL may be this machine",
+                "a server at PUBLIC_URL may be this machine, and does not vote for it",
                 &[("Twilio", 300), ("openai", 301), ("PUBLIC_URL", 0)],
                 &[
-                    "warning: the clocks disagree among themselves:\nTwilio is 5 minutes ahead of this machine\n\
-                   openai is 5 minutes ahead of this machine\nPUBLIC_URL agrees with this machine",
+                    "warning: this machine's clock is wrong, by all others:\nTwilio is 5 minutes ahead of this \
+                   machine\nopenai is 5 minutes ahead of this machine",
+                ],
+            ),
+            (
+                "nor against Twilio alone",
+                &[("Twilio", 300), ("PUBLIC_URL", 0)],
+                &["warning: Twilio is 5 minutes ahead of this machine"],
+            ),
+            ("that it agrees proves nothing", &[("PUBLIC_URL", 0)], &[]),
+            (
+                "beside a witness it is named",
+                &[("Twilio", 0), ("PUBLIC_URL", 0)],
+                &["ok: this machine's clock agrees with Twilio and PUBLIC_URL"],
+            ),
+            (
+                "where it does not agree it is another machine, and votes",
+                &[("Twilio", 300), ("PUBLIC_URL", 299)],
+                &[
+                    "warning: this machine's clock is wrong, by all others:\nTwilio is 5 minutes ahead of this \
+                   machine\nPUBLIC_URL is 4 minutes ahead of this machine",
                 ],
             ),
         ] {

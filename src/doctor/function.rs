@@ -1,7 +1,7 @@
 //! The Functions in front of a number, asked as Twilio asks them: signed, and by a caller without a number, whom no
 //! list lets in but `*`. They answer with TwiML and do nothing else, so asking is safe.
 
-use super::net::{Answer, Fault, Net};
+use super::net::{self, Answer, Fault, Net};
 use super::report::Finding;
 use crate::problem;
 use crate::secret::Secret;
@@ -24,11 +24,11 @@ pub async fn check(settings: &Settings, net: &Net) -> Vec<Finding> {
     let webhook = settings.public_url.as_deref().map(|url| format!("{url}/incoming-call"));
     vec![
         match front {
-            Ok(answer) => of_front(&answer, webhook.as_deref()),
+            Ok(answer) => of_front(&answer, functions, webhook.as_deref()),
             Err(fault) => of_fault("function.allowlist", "the Function in front", &fault),
         },
         match fallback {
-            Ok(answer) => of_fallback(&answer),
+            Ok(answer) => of_fallback(&answer, functions),
             Err(fault) => of_fault("function.fallback", "the fallback Function", &fault),
         },
     ]
@@ -45,11 +45,11 @@ async fn ask(net: &Net, token: Option<&Secret>, url: String) -> Result<Answer, F
     net.ask(request).await
 }
 
-fn of_front(answer: &Answer, webhook: Option<&str>) -> Finding {
+fn of_front(answer: &Answer, functions: &str, webhook: Option<&str>) -> Finding {
     const CHECK: &str = "function.allowlist";
     let verbs = match twiml(answer) {
         Some(verbs) => verbs,
-        None => return of_answer(CHECK, "the Function in front", answer),
+        None => return of_answer(CHECK, functions, "the Function in front", answer),
     };
     let redirect = verbs.iter().find(|(verb, _)| verb == "Redirect").map(|(_, text)| text.trim());
     match (redirect, webhook) {
@@ -88,7 +88,7 @@ fn of_front(answer: &Answer, webhook: Option<&str>) -> Finding {
     }
 }
 
-fn of_fallback(answer: &Answer) -> Finding {
+fn of_fallback(answer: &Answer, functions: &str) -> Finding {
     const CHECK: &str = "function.fallback";
     match twiml(answer) {
         Some(verbs) if verbs.iter().any(|(verb, _)| matches!(verb.as_str(), "Say" | "Dial" | "Play")) => {
@@ -97,7 +97,7 @@ fn of_fallback(answer: &Answer) -> Finding {
         Some(_) => Finding::warning(CHECK, "the Function that speaks when the server is down says nothing")
             .causes("when the server is down (11200), callers hear nothing, and the call ends")
             .fix(DEPLOY),
-        None => of_answer(CHECK, "the fallback Function", answer),
+        None => of_answer(CHECK, functions, "the fallback Function", answer),
     }
 }
 
@@ -124,7 +124,8 @@ fn failing(check: &str, code: &str) -> String {
     }
 }
 
-fn of_answer(check: &'static str, who: &str, answer: &Answer) -> Finding {
+/// `functions`: the address that was asked.
+fn of_answer(check: &'static str, functions: &str, who: &str, answer: &Answer) -> Finding {
     let (what, cause, fix) = match answer.status {
         404 => ("is not there", failing(check, "11200"), DEPLOY),
         400 | 401 | 403 => (
@@ -135,9 +136,10 @@ fn of_answer(check: &'static str, who: &str, answer: &Answer) -> Finding {
         300..=399 => (
             "sends whoever asks elsewhere",
             failing(check, "11200"),
-            match answer.leads_away() {
-                true => "set TWILIO_FUNCTIONS_URL to where it leads",
-                false => "check TWILIO_FUNCTIONS_URL: https://NAME-1234.twil.io",
+            match (answer.leads_away(), answer.leads_back(functions)) {
+                (true, true) => "set TWILIO_FUNCTIONS_URL to where it leads",
+                (true, false) => net::IN_BETWEEN,
+                (false, _) => "check TWILIO_FUNCTIONS_URL: https://NAME-1234.twil.io",
             },
         ),
         429 => ("is asked too often", failing(check, "11200"), "try again in a minute"),

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use url::Url;
 
 use super::clock::{self, Reading};
 use super::veil::Veil;
@@ -161,6 +162,13 @@ impl Answer {
         self.header("location").contains("://")
     }
 
+    /// Whether it leads to the host that was asked.
+    pub fn leads_back(&self, asked: &str) -> bool {
+        let asked = Url::parse(asked).ok();
+        let to = asked.as_ref().and_then(|asked| asked.join(self.header("location")).ok());
+        matches!((&asked, &to), (Some(asked), Some(to)) if asked.host() == to.host())
+    }
+
     /// Where it sends whoever asks, without a query.
     pub fn leads_to(&self) -> String {
         let to = self.header("location").split(['?', '#']).next().unwrap_or_default();
@@ -219,6 +227,11 @@ pub fn word_of(text: &str) -> String {
     let word: String = problem::masked(text).chars().filter(plain).take(80).collect();
     if word.is_empty() { "no code".to_owned() } else { word }
 }
+
+/// What to do where somebody sends whoever asks to another host. What is asked holds credentials: they are for nobody
+/// else.
+pub const IN_BETWEEN: &str =
+    "something in between answers, such as a login page: have this machine let through";
 
 /// What asks all questions: no redirect is followed, no proxy of the environment asked.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::clock::Reading;
-use super::net::{Answer, Fault, Net, Upgrade, word_of};
+use super::net::{self, Answer, Fault, Net, Upgrade, word_of};
 use super::report::{Finding, Severity};
 use crate::assistant::plan::{Nothing, Plan};
 use crate::assistant::{Facts, Roster};
@@ -447,9 +447,14 @@ fn of_answer(used: &Used, answer: &Answer) -> Finding {
             "provider.reach",
             "sends us elsewhere",
             UNREACHABLE,
-            match answer.leads_away() {
-                true => format!("set {} to where it leads", where_the_url_is(&used.provider)),
-                false => format!("check {}: no Realtime endpoint does so", where_the_url_is(&used.provider)),
+            match (answer.leads_away(), answer.leads_back(&used.provider.url)) {
+                (true, true) => format!("set {} to where it leads", where_the_url_is(&used.provider)),
+                (true, false) => {
+                    format!("{}, or check {}", net::IN_BETWEEN, where_the_url_is(&used.provider))
+                }
+                (false, _) => {
+                    format!("check {}: no Realtime endpoint does so", where_the_url_is(&used.provider))
+                }
             },
         ),
         426 => told(

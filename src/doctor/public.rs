@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use futures_util::future::join_all;
+use reqwest::{Method, header};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use super::clock::Reading;
 use super::net::{Answer, Fault, Net, Upgrade};
@@ -49,8 +51,14 @@ impl<'a> Public<'a> {
 
     /// Asks everything side by side, and tells what is told twice once.
     pub async fn check(&self) -> (Vec<Finding>, Option<Reading>) {
-        let (alive, ready, signed, stream) =
-            tokio::join!(self.get("/healthz"), self.get("/readyz"), self.signed(), self.stream());
+        let (alive, ready, signed, stream, plain) = tokio::join!(
+            self.get("/healthz"),
+            self.get("/readyz"),
+            self.signed(),
+            self.stream(),
+            self.get(NO_TICKET)
+        );
+        let is_believed = matches!(&signed, Some(Ok(answer)) if answer.status == 204);
         let clock = [&alive, &ready].into_iter().find_map(|asked| asked.as_ref().ok()?.clock);
         let mut findings = Vec::new();
         let is_here = match &alive {
@@ -58,7 +66,7 @@ impl<'a> Public<'a> {
                 findings.push(self.not_reached(fault));
                 false
             }
-            Ok(answer) => match self.is_ours(answer, &ready) {
+            Ok(answer) => match self.is_ours(answer, &ready, is_believed) {
                 Ok(told) => {
                     findings.extend(told);
                     true
@@ -87,7 +95,14 @@ impl<'a> Public<'a> {
             Ok(Upgrade::Open(..)) => findings.push(self.not_ours_after_all()),
             Ok(Upgrade::Answered(answer)) => {
                 if !same(&Ok((*answer).clone())) {
-                    findings.push(self.of_stream(&answer));
+                    // Many refuse with 403; Switchboard alone wants an upgrade of whoever comes without one.
+                    let is_ours = plain.is_ok_and(|plain| plain.status == 426)
+                        && answer.status == 403
+                        && self.refuses_upgrades(&answer).await;
+                    findings.push(match is_ours {
+                        true => Finding::ok("public.stream", "an upgrade to a WebSocket comes through, and is refused without a ticket, as it should be"),
+                        false => self.of_stream(&answer),
+                    });
                 }
             }
             Err(fault) => {
@@ -128,6 +143,19 @@ impl<'a> Public<'a> {
         self.net.upgrade(request).await
     }
 
+    /// Whether it is Switchboard's refusal. Of the answer to an upgrade only the head is sure to be read: where the rest
+    /// is missing, it is asked for anew.
+    async fn refuses_upgrades(&self, answer: &Answer) -> bool {
+        if answer.body == OURS {
+            return true;
+        }
+        let request = self.net.client.get(format!("{}{NO_TICKET}", self.url));
+        let request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "websocket");
+        let request = request.header(header::SEC_WEBSOCKET_VERSION, "13");
+        let asked = self.net.ask(request.header(header::SEC_WEBSOCKET_KEY, generate_key())).await;
+        asked.is_ok_and(|answer| answer.status == 403 && answer.body == OURS)
+    }
+
     fn not_reached(&self, fault: &Fault) -> Finding {
         let (webhook, stream) = fault.twilio();
         let fix = match fault {
@@ -143,8 +171,14 @@ impl<'a> Public<'a> {
             .fix(fix)
     }
 
-    /// Whether Switchboard answers; what else there is to say of it.
-    fn is_ours(&self, alive: &Answer, ready: &Asked) -> Result<Vec<Finding>, Box<Finding>> {
+    /// Whether Switchboard answers; what else there is to say of it. `is_believed`: it answered a signed request as
+    /// nobody else does.
+    fn is_ours(
+        &self,
+        alive: &Answer,
+        ready: &Asked,
+        is_believed: bool,
+    ) -> Result<Vec<Finding>, Box<Finding>> {
         if alive.status != 200 || alive.body.trim() != "ok" {
             return Err(Box::new(self.somebody_else(alive)));
         }
@@ -169,6 +203,18 @@ impl<'a> Public<'a> {
                     Ok(ready) => ready.seen(),
                     Err(fault) => fault.to_string(),
                 };
+                if is_believed && ready.as_ref().map_or(true, |ready| ready.status >= 500) {
+                    let message = format!(
+                        "Switchboard answers at {}, and /readyz is not answered: {seen}",
+                        self.shown()
+                    );
+                    findings.push(
+                        Finding::warning("public.server", message)
+                            .causes("whether it takes calls is not known here, nor to a platform that asks there")
+                            .fix("have the proxy pass /readyz on; where it does, look at the log of the server"),
+                    );
+                    return Ok(findings);
+                }
                 let message = format!(
                     "something answers `ok` at {}/healthz, and is not Switchboard ({seen} at /readyz)",
                     self.shown()
@@ -318,7 +364,7 @@ impl<'a> Public<'a> {
                 "11200 or 12100 when a phone rings",
                 "have the proxy pass every path on to `switchboard serve`, or mend PUBLIC_URL",
             ),
-            403 if answer.body.trim() == OURS => self.disbelieved().await,
+            403 if answer.body == OURS => self.disbelieved().await,
             300..=399 => self.sends_elsewhere(&answer, "public.signature"),
             403 | 401 | 407 | 429 => told(
                 "is turned away before the server is asked",
@@ -359,24 +405,30 @@ impl<'a> Public<'a> {
                 .causes("11200 on every webhook: callers hear the fallback URL")
                 .fix(fix)
         };
-        if self.loses_signatures().await {
+        let knows = |token, url: String| async move {
+            self.signed_by(token, &url).await.is_ok_and(|answer| answer.status == 204)
+        };
+        let others = join_all(self.tokens.iter().skip(1).map(|token| knows(token, self.url.to_owned())));
+        let by_scheme = async {
+            let (other, token) = (self.other_scheme()?, self.tokens.first()?);
+            knows(token, other.clone()).await.then_some(other)
+        };
+        // Side by side: a slow server with many tokens is asked no longer than one with a single one.
+        let (is_lost, others, other_scheme) = tokio::join!(self.loses_signatures(), others, by_scheme);
+        if is_lost {
             return told(
                 "the signature does not reach it",
                 "have the proxy pass the header `X-Twilio-Signature` on".to_owned(),
             );
         }
-        for (at, token) in self.tokens.iter().enumerate().skip(1) {
-            if self.signed_by(token, self.url).await.is_ok_and(|answer| answer.status == 204) {
-                return told(
-                    &format!("it knows entry {} of TWILIO_AUTH_TOKEN, and not the first", at + 1),
-                    "give it the same TWILIO_AUTH_TOKEN as here, and start it again; on Fly: `fly secrets set TWILIO_AUTH_TOKEN=…`"
-                        .to_owned(),
-                );
-            }
+        if let Some(at) = others.iter().position(|knows| *knows) {
+            return told(
+                &format!("it knows entry {} of TWILIO_AUTH_TOKEN, and not the first", at + 2),
+                "give it the same TWILIO_AUTH_TOKEN as here, and start it again; on Fly: `fly secrets set TWILIO_AUTH_TOKEN=…`"
+                    .to_owned(),
+            );
         }
-        if let (Some(other), Some(token)) = (self.other_scheme(), self.tokens.first())
-            && self.signed_by(token, &other).await.is_ok_and(|answer| answer.status == 204)
-        {
+        if let Some(other) = other_scheme {
             let scheme = other.split(':').next().unwrap_or_default();
             return told(
                 &format!("its PUBLIC_URL begins with {scheme}://"),
@@ -414,10 +466,6 @@ impl<'a> Public<'a> {
                 .fix(fix)
         };
         match answer.status {
-            403 if is_our_refusal(answer) => Finding::ok(
-                "public.stream",
-                "an upgrade to a WebSocket comes through, and is refused without a ticket, as it should be",
-            ),
             426 => told(
                 "reaches the server as a plain request: a proxy takes the upgrade out",
                 "have the proxy pass upgrades on. nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
@@ -459,12 +507,6 @@ impl<'a> Public<'a> {
     fn shown(&self) -> String {
         problem::shown(self.url)
     }
-}
-
-/// Whether it is the server that refuses. Of the answer to an upgrade only the head is sure to be read.
-fn is_our_refusal(answer: &Answer) -> bool {
-    let unread = answer.body.is_empty() && answer.header("content-type").starts_with("text/plain");
-    answer.body.trim() == OURS || unread
 }
 
 fn of_stream_fault(fault: &Fault) -> Finding {

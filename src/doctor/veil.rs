@@ -15,7 +15,9 @@ use crate::settings::{Settings, is_secret};
 /// What stands in the place of a secret.
 const DOTS: &str = "•••";
 /// What is shorter, in bytes, may be any word.
-const SHORTEST: usize = 4;
+const SHORTEST: usize = 6;
+/// The least of a secret's beginning that is taken for one, in bytes, where the rest is cut off.
+const LEAST: usize = 4;
 
 /// All secrets, as they may be quoted. The longest is first: one may be a part of another.
 #[derive(Clone, Default)]
@@ -25,7 +27,8 @@ impl Veil {
     /// Over what the environment and the settings hold.
     pub fn over(environment: &BTreeMap<String, String>, settings: &Settings) -> Veil {
         let mut veil = Veil::default();
-        let named = environment.iter().filter(|(name, _)| is_secret(name));
+        // The shell's word for the folder that it is in.
+        let named = environment.iter().filter(|(name, _)| is_secret(name) && *name != "PWD");
         named.for_each(|(_, value)| veil.add(value));
         let secrets = [
             &settings.openai_api_key,
@@ -110,7 +113,7 @@ impl Veil {
     fn without_beginning(&self, text: &str) -> String {
         // Every address begins alike.
         let begun = self.0.iter().filter(|form| !form.contains("://")).filter_map(|form| {
-            let whole = form.char_indices().map(|(at, _)| at).filter(|at| *at >= SHORTEST);
+            let whole = form.char_indices().map(|(at, _)| at).filter(|at| *at >= LEAST);
             whole.filter(|at| text.ends_with(&form[..*at])).max()
         });
         match begun.max() {
@@ -138,7 +141,9 @@ mod tests {
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let settings = Settings::read(&Sources { file: None, environment }).unwrap();
         // As if they stood in the file.
-        let mut veil = Veil::over(&BTreeMap::new(), &settings);
+        let others = [("PWD", "/calls"), ("SOME_TOKEN", "error"), ("OTHER_TOKEN", "other-secret")];
+        let others = others.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut veil = Veil::over(&others, &settings);
         veil.add(&format!("Basic {}", STANDARD.encode("me:hush-hush")));
         veil.add(Secret::new("Bearer whisper").expose());
         veil
@@ -165,7 +170,10 @@ mod tests {
             ("a tool's password", "no hush-hush".to_owned(), "no •••"),
             ("a tool's token", "no whisper".to_owned(), "no •••"),
             ("cut", "no sk-proj-a/…, nor fedcba98… here".to_owned(), "no •••…, nor •••… here"),
+            ("another program's", "no other-secret".to_owned(), "no •••"),
             ("nothing", "model not found".to_owned(), "model not found"),
+            ("a word that is no secret", "an error".to_owned(), "an error"),
+            ("where this is", "/calls/.env".to_owned(), "/calls/.env"),
         ] {
             assert_eq!(veil.hide(&text), hidden, "{what}");
         }

@@ -193,7 +193,15 @@ async fn whatever_else_stands_there_is_told_as_it_was_seen() {
         (
             "elsewhere",
             Habit::Says("302 Found", "Location: https://example.com/login?next=1\r\n", ""),
-            ["which leads to https://example.com/login)", "to where it leads"],
+            [
+                "which leads to https://example.com/login)",
+                "something in between answers, such as a login page",
+            ],
+        ),
+        (
+            "elsewhere at the same host",
+            Habit::Says("308 Permanent Redirect", "Location: http://127.0.0.1:9/v1/realtime\r\n", ""),
+            ["which leads to http://127.0.0.1:9/v1/realtime)", "set OPENAI_REALTIME_URL to where it leads"],
         ),
         (
             "a code in JSON",

@@ -31,6 +31,12 @@ pub enum Habit {
     Says(&'static str, &'static str, &'static str),
     /// The same, for paths that begin so; the rest is passed on.
     SaysAt(&'static str, &'static str, &'static str),
+    /// The same for whoever wants a WebSocket; the rest is passed on.
+    SaysToUpgrades(&'static str, &'static str, &'static str),
+    /// It closes at once on paths that begin so; the rest is passed on.
+    DropsAt(&'static str),
+    /// Of each answer it passes the head on by itself, and all else in chunks.
+    Chunks,
     /// It answers with a text that never ends.
     Endless,
     /// Its head is one that never ends.
@@ -135,6 +141,10 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         Habit::Garbage => return client.write_all(b"SSH-2.0-OpenSSH_9\r\n\r\n").await.ok(),
         Habit::Says(status, headers, body) => Some((status, headers, body)),
         Habit::SaysAt(begin, status, body) if path.starts_with(begin) => Some((status, "", body)),
+        Habit::SaysToUpgrades(status, headers, body) if head.to_lowercase().contains("\r\nupgrade:") => {
+            Some((status, headers, body))
+        }
+        Habit::DropsAt(begin) if path.starts_with(begin) => return None,
         _ => None,
     };
     if let Some((status, headers, body)) = says {
@@ -178,7 +188,40 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         answer = drop_lines(&answer, &["date"]).replacen("\r\n", &format!("\r\nDate: {date}\r\n"), 1);
         client.write_all(answer.as_bytes()).await.ok()?;
     }
+    if let Habit::Chunks = habit {
+        return in_chunks(&head, client, server).await;
+    }
     copy_bidirectional(&mut client, &mut server).await.ok().map(drop)
+}
+
+/// Passes one request on, and its answer: the head first, which is read before the rest comes.
+async fn in_chunks(
+    asked: &str,
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    mut server: TcpStream,
+) -> Option<()> {
+    let length = |head: &str| {
+        let lower = head.to_lowercase();
+        let text = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        text.map_or(0, |text| text.parse().unwrap())
+    };
+    let mut body = vec![0; length(asked)];
+    client.read_exact(&mut body).await.ok()?;
+    server.write_all(&body).await.ok()?;
+    let answer = head(&mut server).await?;
+    let mut body = vec![0; length(&answer)];
+    server.read_exact(&mut body).await.ok()?;
+    let line = format!("content-length: {}\r\n", body.len());
+    let answer = answer.replacen(&line, "transfer-encoding: chunked\r\nconnection: close\r\n", 1);
+    client.write_all(answer.as_bytes()).await.ok()?;
+    client.flush().await.ok()?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    if !body.is_empty() {
+        client.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await.ok()?;
+        client.write_all(&body).await.ok()?;
+        client.write_all(b"\r\n0\r\n\r\n").await.ok()?;
+    }
+    client.shutdown().await.ok()
 }
 
 /// What comes up to the first empty line, with it.

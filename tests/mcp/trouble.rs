@@ -45,7 +45,7 @@ async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
         ("401-plain", Stub::always(plain(StatusCode::UNAUTHORIZED)).await, "(401); check `token`"),
         ("403", Stub::always(plain(StatusCode::FORBIDDEN)).await, "(403)"),
         ("404", Stub::always(plain(StatusCode::NOT_FOUND)).await, "check the path of `url`"),
-        ("302", Stub::always(elsewhere).await, "A slash at its end matters"),
+        ("302", Stub::always(elsewhere).await, "such as a login page"),
         ("500", Stub::always(plain(StatusCode::INTERNAL_SERVER_ERROR)).await, "fault of its own (500)"),
         ("html", Stub::always(html).await, "is not MCP"),
         ("garbage", Stub::always(garbage).await, "is not MCP"),

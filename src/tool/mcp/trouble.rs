@@ -36,7 +36,10 @@ pub enum Trouble {
     Forbidden,
     #[error("there is nothing at that address (404); check the path of `url`: most servers answer at /mcp")]
     NotFound,
-    #[error("it sends us elsewhere ({0}); set `url` to where it leads. A slash at its end matters")]
+    #[error(
+        "it sends us elsewhere ({0}); if that is the same host, set `url` to where it leads: a slash at its end \
+             matters. Another host means that something in between answers, such as a login page"
+    )]
     Elsewhere(u16),
     #[error(
         "somebody else listens to it already (409), and a server made by `fly mcp launch` lets one in at a \
