@@ -49,7 +49,7 @@ mod tests {
             ("https:///phone.example.com", "has more than two slashes at its start"),
             ("https:\\\\phone.example.com", "has a backslash in it: an address has slashes"),
             ("https://phone.example.com wrong", "has a space in it"),
-            ("https://phone.exa\tmple.com", "has a space in it"),
+            ("https://\tphone.example.com", "has a space in it"),
             ("https://…", "only holds the place of an address: write the real one there"),
             ("https://...", "only holds the place of an address: write the real one there"),
             ("https://example.com/a...b.tar.gz", ""),
