@@ -62,7 +62,8 @@ numbers: ## the account's numbers beside the folder's assistants
 
 deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env says
 	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which is not there: copy twilio/.env.example to it, and fill it in' >&2; exit 1; }
-	@awk "$$FUNCTIONS" twilio/.env >&2
+	$(call need,node,$(GET_NODE))
+	@node twilio/settings.js twilio/.env
 	$(call need,twilio,$(GET_TWILIO))
 	@twilio plugins 2>/dev/null | grep -q plugin-serverless || { echo 'make $@ needs a plugin of the Twilio CLI: run `twilio plugins:install @twilio-labs/plugin-serverless`' >&2; exit 1; }
 	cd twilio && twilio serverless:deploy --env .env --override-existing-project
@@ -71,37 +72,6 @@ deploy-function: ## the Functions of twilio/ to Twilio, with what twilio/.env sa
 	@echo '  TWILIO_FUNCTIONS_URL=https://switchboard-1234-dev.twil.io'
 	@echo 'Then `switchboard numbers sync --apply` points your numbers at it: a call comes in at /allowlist-function,'
 	@echo 'and at /fallback-function when the server does not answer.'
-
-# Says what of twilio/.env is not filled in, or would refuse every caller. The Functions themselves read it more closely.
-define FUNCTIONS
-function wrong(what) { print "make deploy-function: in twilio/.env, " what; bad = 1 }
-function keep(text) { if (!(name in value)) names[++count] = name; value[name] = text; quote = "" }
-quote { lines = lines "\n" $$0; if (index($$0, quote)) keep(substr(lines, 1, length(lines) - length($$0) + index($$0, quote) - 1)); next }
-{ sub(/^[ \t]*(export[ \t]+)?/, ""); sub(/[ \t\r]+$$/, "") }
-/^#/ || !/=/ { next }
-{
-  name = $$0; sub(/[ \t]*=.*/, "", name)
-  sub(/^[^=]*=[ \t]*/, "")
-  quote = $$0 ~ /^["']/ ? substr($$0, 1, 1) : ""
-  if (!quote) { sub(/[ \t]*#.*/, ""); keep($$0) }
-  else { lines = substr($$0, 2); if (index(lines, quote)) keep(substr(lines, 1, index(lines, quote) - 1)) }
-}
-END {
-  url = value["WEBHOOK_URL"]
-  if (url ~ /[<>]/) wrong("WEBHOOK_URL is still the example: set it to the PUBLIC_URL of your server, and /incoming-call")
-  else if (url !~ /^https:\/\/[^\/?#@ ]+\.[^?#@ ]+\/incoming-call$$/) wrong("WEBHOOK_URL is not https://.../incoming-call: set it to the PUBLIC_URL of your server, and /incoming-call")
-  if (!("ALLOWED_NUMBERS" in value)) { name = "ALLOWED_NUMBERS"; keep("") }
-  for (at = 1; at <= count; at++) {
-    name = names[at]; text = value[name]
-    if (name !~ /^(ALLOWED_NUMBERS|FALLBACK_NUMBER)/) continue
-    gsub(/\\n/, "\n", text); gsub(/#[^\n]*/, "", text); gsub(/[ \t]/, "", text)
-    if (text ~ /\+1555/ || name ~ /_1555/) wrong(name " is still an example: +1555... is the number of nobody")
-    else if (name ~ /^ALLOWED/ && text !~ /[0-9*]/) wrong(name " names nobody: set it to the numbers that may ring, or to * for everybody")
-  }
-  exit bad
-}
-endef
-deploy-function: export FUNCTIONS := $(FUNCTIONS)
 
 secrets: ## the values of .env into Fly's secrets; in force with the next deploy
 	$(call need,$(FLY),$(GET_FLY))
@@ -122,8 +92,8 @@ LEFT = BEGIN { split(ENVIRON["NAMES"], set); for (i in set) ours[set[i]] } \
 	$$1 ~ /^[A-Z_][A-Z0-9_]*$$/ && $$1 != "NAME" && !($$1 in ours) { left = left " " $$1; there[$$1] } \
 	END { count = split("OPENAI_API_KEY TWILIO_AUTH_TOKEN", needed, " "); for (i = 1; i <= count; i++) \
 	if (listed && !(needed[i] in ours) && !(needed[i] in there)) \
-	print needed[i] " is set neither in .env nor at Fly, and the server needs it."; \
-	if (left) print "Also set at Fly, and not in .env:" left ". Where that is not wanted:\n" \
+	print needed[i] " is set neither in .env nor at Fly" (i == 1 ? ", and OpenAI needs it." : ", and the server needs it."); \
+	if (left) print "Also set at Fly, and not among these:" left ". Where that is not wanted:\n" \
 	"  $(FLY) secrets unset --stage --app $(APP)" left }
 
 deploy: ## check the folder, then deploy to Fly

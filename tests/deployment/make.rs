@@ -33,6 +33,12 @@ impl Bench {
             ),
         );
         bench.write("twilio/.env", FILLED_IN);
+        for file in ["settings.js", "allowlist-function.js", "fallback-function.js"] {
+            bench.write(
+                &format!("twilio/{file}"),
+                &std::fs::read_to_string(path(&format!("twilio/{file}"))).unwrap(),
+            );
+        }
         bench.write("list", " NAME           │ DIGEST           │ STATUS\n────────────────┼────\n OPENAI_API_KEY │ 73EB694E │ Staged\n");
         std::fs::create_dir(bench.at("bin")).unwrap();
         for tool in ["sh", "sed", "awk", "grep", "cat", "echo", "node"] {
@@ -221,7 +227,7 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
     ] {
         bench.write("list", &format!("{list}TWILIO_AUTH_TOKEN\tAB\t\n"));
         let (fine, said, _) = bench.make(&["secrets"]);
-        let left = "Also set at Fly, and not in .env: VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN. Where that is not wanted:\n  \
+        let left = "Also set at Fly, and not among these: VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN. Where that is not wanted:\n  \
                     fly secrets unset --stage --app acme-phone VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN\n";
         assert!(!said.contains("neither"), "{said}");
         assert!(fine && said.contains(&left.replace("fly secrets", &format!("{} secrets", fly))), "{said}");
@@ -232,7 +238,7 @@ fn each_target_calls_its_tools_as_they_want_to_be_called() {
 fn functions_that_would_refuse_everybody_are_not_deployed() {
     const URL: &str = "WEBHOOK_URL=https://phone.example.com/incoming-call\n";
     let example = std::fs::read_to_string(path("twilio/.env.example")).unwrap();
-    let all_set = example.replace("\n#", "\n");
+    let all_set = example.replace("\n#ALLOWED", "\nALLOWED").replace("\n#FALLBACK", "\nFALLBACK");
     let webhook = |url: &str| format!("WEBHOOK_URL={url}\nALLOWED_NUMBERS=*\n");
     let allowed = |rest: &str| format!("{URL}{rest}\n");
     let bench = Bench::with(&["twilio"]);
@@ -251,7 +257,44 @@ fn functions_that_would_refuse_everybody_are_not_deployed() {
         ("this machine", webhook("https://localhost/incoming-call"), &["WEBHOOK_URL is not https://"]),
         ("nobody", allowed("ALLOWED_NUMBERS="), &[one]),
         ("only a note", allowed("ALLOWED_NUMBERS= # +442079460000"), &[one]),
-        ("only notes", allowed("ALLOWED_NUMBERS=\"# 1\n# 2\""), &[one]),
+        ("only notes", allowed("ALLOWED_NUMBERS=\"# 1\\n# 2\""), &[one]),
+        // What Twilio's tools would make something else of.
+        (
+            "export",
+            format!("export {URL}ALLOWED_NUMBERS=*\n"),
+            &["line 1 is no NAME=value", "WEBHOOK_URL is not https://"],
+        ),
+        (
+            "a note behind quotes",
+            allowed("ALLOWED_NUMBERS=\"+442079460000\" # Ada"),
+            &["ALLOWED_NUMBERS: a quote"],
+        ),
+        (
+            "a real line end",
+            allowed("ALLOWED_NUMBERS=\"+44*\n+33*\""),
+            &["ALLOWED_NUMBERS: a quote", "line 3 is no NAME"],
+        ),
+        // What the Functions say themselves.
+        (
+            "no number",
+            allowed("ALLOWED_NUMBERS=+44*, 442079460000"),
+            &["entry 2 of ALLOWED_NUMBERS is no number"],
+        ),
+        (
+            "no prefix",
+            allowed("ALLOWED_NUMBERS=*\nALLOWED_NUMBERS_442079460000=x44*"),
+            &["entry 1 of ALLOWED_NUMBERS_442079460000"],
+        ),
+        (
+            "no digits",
+            allowed("ALLOWED_NUMBERS=*\nALLOWED_NUMBERS_CLINIC=*"),
+            &["ALLOWED_NUMBERS_CLINIC is not so"],
+        ),
+        (
+            "nobody to ring",
+            allowed("ALLOWED_NUMBERS=*\nFALLBACK_NUMBER=2079460000"),
+            &["FALLBACK_NUMBER is no number"],
+        ),
         (
             "nobody for one",
             allowed("ALLOWED_NUMBERS=*\nALLOWED_NUMBERS_442079460000=''"),
@@ -273,7 +316,8 @@ fn functions_that_would_refuse_everybody_are_not_deployed() {
     }
     for text in [
         FILLED_IN.to_owned(),
-        "export WEBHOOK_URL = 'https://phone.example.com:8443/a/incoming-call' # here\r\nALLOWED_NUMBERS=\"# me\n+44*\"\r\n".to_owned(),
+        "WEBHOOK_URL = 'https://phone.example.com:8443/a/incoming-call'\r\nALLOWED_NUMBERS=\"# me\\n+44*\"\r\n".to_owned(),
+        "REJECT_MESSAGE='Tis a private number.\nWEBHOOK_URL=https://phone.example.com/incoming-call # here\nALLOWED_NUMBERS=*\n".to_owned(),
         allowed("#ALLOWED_NUMBERS=\nALLOWED_NUMBERS=\"# +15550100100\\n+44*\"\nREJECT_MESSAGE=#1 = <none>"),
     ] {
         bench.write("twilio/.env", &text);
