@@ -76,6 +76,8 @@ pub struct Call {
     model_ready: bool,
     turns_by: TurnsBy,
     greeting: Greeting,
+    /// A turn of the caller's that is answered after the greeting.
+    spoke_before_greeting: bool,
     playback: Playback,
     responses: Responses,
     asides: Asides,
@@ -143,6 +145,7 @@ impl Call {
             started: None,
             model_ready: false,
             greeting,
+            spoke_before_greeting: false,
             playback: Playback::default(),
             responses: Responses::default(),
             asides: Asides::default(),

@@ -26,6 +26,9 @@ impl Call {
         self.response_spoke = false;
         if self.greeting == Greeting::Asked {
             self.greeting = Greeting::Playing;
+            if std::mem::take(&mut self.spoke_before_greeting) {
+                self.responses.want(Ask::Next);
+            }
         }
         self.tally.response_started();
         if self.parked.is_some() {
@@ -280,6 +283,11 @@ impl Call {
         match self.turns_by {
             _ if self.ending.is_some() => {}
             TurnsBy::Model => {
+                // One that was refused comes too late: the caller has begun, and the model answers them.
+                if self.greeting == Greeting::Due {
+                    self.greeting = Greeting::Over;
+                    self.responses.forget_greeting();
+                }
                 self.responses.answered_anyway();
                 self.errands.is_answered();
                 // One that began while the caller spoke keeps the model from answering by itself.
@@ -289,7 +297,11 @@ impl Call {
                 self.responses.expect(now);
             }
             TurnsBy::Us => {
-                self.responses.want(Ask::Next);
+                if matches!(self.greeting, Greeting::Due | Greeting::Asked) {
+                    self.spoke_before_greeting = true;
+                } else {
+                    self.responses.want(Ask::Next);
+                }
                 self.errands.is_answered();
             }
         }

@@ -64,6 +64,11 @@ impl Responses {
         self.wanted.take_if(|wanted| !wanted.has_to_be_said());
     }
 
+    /// Nobody is greeted any more.
+    pub fn forget_greeting(&mut self) {
+        self.wanted.take_if(|wanted| matches!(wanted, Ask::Say(Request::Greeting(_))));
+    }
+
     /// Drops every wish. What was asked for may still come, and is nothing in particular.
     pub fn want_nothing(&mut self) {
         self.wanted = None;

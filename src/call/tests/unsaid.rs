@@ -116,6 +116,32 @@ fn a_greeting_that_was_refused_at_first_is_not_interrupted_either() {
 }
 
 #[test]
+fn who_speaks_before_a_refused_greeting_is_answered_once() {
+    let greets = |interruptible| {
+        let mut plan = plan();
+        plan.greeting = GreetingPlan { say: Some("Hello.".to_owned()), interruptible, ..greeting("") };
+        plan
+    };
+    let turn = || vec![At(ms(200)), speaks(), At(ms(600)), On(Event::SpeechStopped)];
+    let refused = || On(Event::ModelFault(Fault::RequestFailed));
+    let script = |answer: Vec<When>| {
+        let mut script = vec![refused()];
+        script.extend(turn());
+        script.extend(answer);
+        after(connected(), script)
+    };
+    // The model answers by itself, and greets nobody any more.
+    let answer = vec![started("r1"), audio("a", 400), ended("r1", Outcome::Whole), At(ms(5_000))];
+    let text = run_with(greets(true), script(answer));
+    assert_eq!(text.matches("Say(Greeting").count(), 1, "{text}");
+    // They are greeted, and then answered.
+    let greeted = vec![At(ms(1_100)), started("r1"), audio("a", 400), ended("r1", Outcome::Whole)];
+    let text = run_with(greets(false), script(after(greeted, vec![At(ms(1_600)), echo(1), At(ms(5_000))])));
+    assert_eq!(text.matches("Say(Greeting").count(), 2, "{text}");
+    assert_eq!(text.matches("AskForResponse").count(), 1, "{text}");
+}
+
+#[test]
 fn a_refused_word_about_waiting_is_not_made_up_for() {
     let mut plan = plan();
     let errand = Work::Errand(Arc::new(crate::assistant::plan::Errand::SendSms));
