@@ -126,6 +126,8 @@ struct Serving {
     child: Child,
     port: u16,
     folder: tempfile::TempDir,
+    /// What it said until it was ready.
+    told: String,
 }
 
 impl Serving {
@@ -146,15 +148,17 @@ impl Serving {
         let mut child =
             program(folder.path(), &["serve"], environment).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = String::new();
         let port = loop {
             let line = lines.next().expect("the program says that it is ready").unwrap();
+            told += &format!("{line}\n");
             assert!(line.starts_with('{'), "`.env` asks for JSON: {line}");
             if line.contains("\"Ready\"") {
                 break line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
             }
         };
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port, folder }
+        Self { child, port, folder, told }
     }
 
     fn get(&self, path: &str) -> String {
@@ -189,6 +193,18 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_twilios_is_told_in_one_line() {
+    let whole = "0123456789abcdef".repeat(2);
+    let listed = format!("{whole},hunter2");
+    for (token, lines) in [("hunter2", 1), (listed.as_str(), 1), (whole.as_str(), 0)] {
+        let serving = Serving::start_with(&with(&[("TWILIO_AUTH_TOKEN", token)]));
+        let told = &serving.told;
+        assert_eq!(told.matches("too short to be one of Twilio's").count(), lines, "{told}");
+        assert!(!told.contains("hunter2") && !told.contains(&whole), "{told}");
     }
 }
 

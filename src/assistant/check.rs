@@ -25,6 +25,7 @@ use super::plan::{
 };
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::Toolbox;
+use super::values;
 use super::written::{Fields, Written};
 use crate::audio::Clip;
 use crate::phone::PhoneNumber;
@@ -507,7 +508,7 @@ impl<'a> Check<'a> {
                     "use letters, digits and _, such as `opening_hours`",
                 );
             } else {
-                variables.insert(name.to_owned(), prompt::value(value));
+                variables.insert(name.to_owned(), values::value(value));
             }
         }
         variables

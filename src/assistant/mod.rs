@@ -14,6 +14,7 @@ mod request;
 mod roster;
 pub mod schema;
 mod toolbox;
+mod values;
 mod written;
 
 pub use check::Assistant;

@@ -11,7 +11,9 @@ use crate::secret::Private;
 pub(super) enum Greeting {
     /// To be asked of the model as soon as phone and model are there.
     Due,
-    /// Asked of the model, or playing from memory.
+    /// Asked of the model, which has not begun it; where it refuses, the greeting is due again.
+    Asked,
+    /// Said by the model, or played from memory.
     Playing,
     Over,
 }
@@ -26,6 +28,13 @@ impl Call {
 
     pub(super) fn opening(&self) -> Ask {
         self.plan.greeting.say.clone().map_or(Ask::Next, |line| Ask::Say(Request::Greeting(line)))
+    }
+
+    /// The model refused our request: where that was the greeting, it is yet to be said.
+    pub(super) fn greeting_is_unsaid(&mut self) {
+        if self.greeting == Greeting::Asked {
+            self.greeting = Greeting::Due;
+        }
     }
 
     pub(super) fn close_greeting_if_over(&mut self, out: &mut Vec<Action>) {

@@ -400,7 +400,7 @@ impl Call {
             && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
         {
             if self.greeting == Greeting::Due {
-                self.greeting = Greeting::Playing;
+                self.greeting = Greeting::Asked;
             }
             out.push(match ask {
                 Ask::Next => Action::AskForResponse,

@@ -24,6 +24,9 @@ impl Call {
         self.last_from_model = Some(now);
         self.responses.started(response);
         self.response_spoke = false;
+        if self.greeting == Greeting::Asked {
+            self.greeting = Greeting::Playing;
+        }
         self.tally.response_started();
         if self.parked.is_some() {
             // Nobody would hear it.
@@ -171,18 +174,26 @@ impl Call {
             Fault::RequestFailed if !self.responses.failed() => self.end(EndReason::ModelRefused, now, out),
             Fault::RequestFailed => {
                 self.responses.put_off(now);
-                self.goodbye_is_unsaid();
-                self.announcement_is_unsaid();
+                self.request_is_unsaid();
             }
             Fault::RequestRefused => {
                 self.responses.refused();
-                self.goodbye_is_unsaid();
-                self.announcement_is_unsaid();
+                self.request_is_unsaid();
             }
             Fault::AsideRefused => self.asides.forget_asked(),
-            Fault::ResponseAlreadyActive if self.responses.is_due() => self.responses.refused(),
+            Fault::ResponseAlreadyActive if self.responses.is_due() => {
+                self.responses.refused();
+                self.greeting_is_unsaid();
+            }
             Fault::ResponseAlreadyActive | Fault::Other => {}
         }
+    }
+
+    /// Nothing comes of our request for now, whatever it was to say.
+    fn request_is_unsaid(&mut self) {
+        self.greeting_is_unsaid();
+        self.goodbye_is_unsaid();
+        self.announcement_is_unsaid();
     }
 
     pub(super) fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
@@ -201,7 +212,8 @@ impl Call {
         if self.model_due().is_none_or(|due| due > now) {
             return;
         }
-        if self.responses.active().is_none() && self.responses.resume(now) {
+        // A pause that is over must go, whatever else is due: it would be due again at once.
+        if self.responses.resume(now) && self.responses.active().is_none() {
             return;
         }
         if self.responses.forget_discarded(now) {
@@ -311,7 +323,7 @@ impl Call {
             self.tally.interrupted();
         }
         out.extend(found.spoken.into_iter().map(|spoken| Action::Note(Note::AssistantSpoke(spoken))));
-        if self.greeting == Greeting::Playing {
+        if matches!(self.greeting, Greeting::Asked | Greeting::Playing) {
             self.greeting = Greeting::Over;
         }
     }

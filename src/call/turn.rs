@@ -39,6 +39,8 @@ pub(super) struct Responses {
     asked: Option<Ask>,
     /// To be asked for as soon as none runs and none is due.
     wanted: Option<Ask>,
+    /// It repeats a nudge that was refused: the answer may yet come by itself.
+    wants_nudge: bool,
     /// But not before this.
     pause: Option<Instant>,
     nudged: bool,
@@ -53,6 +55,7 @@ impl Responses {
     pub fn want(&mut self, ask: Ask) {
         if !matches!(self.wanted, Some(Ask::Say(Request::Goodbye(_)))) {
             self.wanted = Some(ask);
+            self.wants_nudge = false;
         }
     }
 
@@ -64,6 +67,7 @@ impl Responses {
     /// Drops every wish. What was asked for may still come, and is nothing in particular.
     pub fn want_nothing(&mut self) {
         self.wanted = None;
+        self.wants_nudge = false;
         self.asked = self.asked.take().map(|_| Ask::Next);
     }
 
@@ -84,6 +88,7 @@ impl Responses {
         let ask = self.wanted.take_if(|wanted| !caller_speaks || wanted.has_to_be_said())?;
         self.due = Some(now);
         self.nudged = false;
+        self.wants_nudge = false;
         self.asked = Some(ask.clone());
         Some(ask)
     }
@@ -95,6 +100,10 @@ impl Responses {
         }
         self.active = Some(response);
         self.due = None;
+        // The answer came by itself after all.
+        if std::mem::take(&mut self.wants_nudge) {
+            self.wanted = None;
+        }
     }
 
     /// Something of a response came whose start nobody told: a server may leave that out, or it was lost.
@@ -143,6 +152,7 @@ impl Responses {
 
     /// Our request was refused, and no other response runs: it is made once more, after a pause.
     pub fn put_off(&mut self, now: Instant) {
+        self.wants_nudge = self.asked.is_none() && self.wanted.is_none();
         self.asked.get_or_insert(Ask::Next);
         self.refused();
         self.pause = Some(now + PAUSE);

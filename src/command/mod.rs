@@ -241,7 +241,7 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     if arguments.tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    for warning in settings.warnings.iter().chain(&warnings) {
+    for warning in settings.warnings.iter().chain(&settings.short_token()).chain(&warnings) {
         tracing::warn!("{}", warning.line());
     }
     if !roster.answers() {
@@ -359,25 +359,45 @@ pub(crate) fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> 
 }
 
 async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpListener> {
-    let host = settings.host;
-    let bound = match TcpListener::bind((host, port)).await {
-        Err(error) if lacks_ipv6(host, &error) => {
-            tracing::warn!(%error, "`::` cannot be listened on; listening on 0.0.0.0: no other machine reaches this one");
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        bound => bound,
+    let host = settings.listens_on();
+    let error = match TcpListener::bind((host, port)).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
     };
-    bound.with_context(|| {
-        format!(
-            "cannot listen on {host}, port {port}; if another program does, stop it or choose another {name}"
-        )
-    })
+    match refusal(settings, &error) {
+        Refusal::ByDefault => {
+            tracing::warn!(%error, "`::` cannot be listened on; listening on 0.0.0.0: no other machine reaches this one");
+            let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+            other.with_context(|| cannot_listen(Ipv4Addr::UNSPECIFIED.into(), port, name))
+        }
+        Refusal::NoIpv6 => Err(error).context(
+            "HOST is `::`, which cannot be listened on: this machine seems to have no IPv6; set HOST=0.0.0.0, or unset it",
+        ),
+        Refusal::Port => Err(error).with_context(|| cannot_listen(host, port, name)),
+    }
 }
 
-/// Whether every address was to be listened on, and there are none but those of IPv4.
-fn lacks_ipv6(host: IpAddr, error: &io::Error) -> bool {
+fn cannot_listen(host: IpAddr, port: u16, name: &str) -> String {
+    format!("cannot listen on {host}, port {port}; if another program does, stop it or choose another {name}")
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    /// Every address was to be listened on, and there are none but those of IPv4; nobody asked for others.
+    ByDefault,
+    /// The same, and HOST asks for them.
+    NoIpv6,
+    /// The port is taken, or is not for us; or it is no address of this machine.
+    Port,
+}
+
+fn refusal(settings: &Settings, error: &io::Error) -> Refusal {
     let of_the_port = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied];
-    host == Ipv6Addr::UNSPECIFIED && !of_the_port.contains(&error.kind())
+    if settings.listens_on() != Ipv6Addr::UNSPECIFIED || of_the_port.contains(&error.kind()) {
+        return Refusal::Port;
+    }
+    if settings.host.is_none() { Refusal::ByDefault } else { Refusal::NoIpv6 }
 }
 
 /// Tells a person, on standard error.
@@ -395,16 +415,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_ipv6_the_other_addresses_are_listened_on() {
-        let [all, all_ipv4] = ["::", "0.0.0.0"].map(|host| host.parse().unwrap());
-        for (host, kind, lacks) in [
-            (all, io::ErrorKind::AddrNotAvailable, true),
-            (all, io::ErrorKind::Unsupported, true),
-            (all, io::ErrorKind::AddrInUse, false),
-            (all, io::ErrorKind::PermissionDenied, false),
-            (all_ipv4, io::ErrorKind::AddrNotAvailable, false),
+    fn without_ipv6_the_other_addresses_are_listened_on_unless_host_says_otherwise() {
+        let missing = io::ErrorKind::AddrNotAvailable;
+        for (host, kind, expected) in [
+            (None, missing, Refusal::ByDefault),
+            (None, io::ErrorKind::Unsupported, Refusal::ByDefault),
+            (None, io::ErrorKind::AddrInUse, Refusal::Port),
+            (None, io::ErrorKind::PermissionDenied, Refusal::Port),
+            (Some("::"), missing, Refusal::NoIpv6),
+            (Some("::"), io::ErrorKind::AddrInUse, Refusal::Port),
+            (Some("0.0.0.0"), missing, Refusal::Port),
         ] {
-            assert_eq!(lacks_ipv6(host, &kind.into()), lacks, "{host} {kind}");
+            let fly = [("FLY_MACHINE_ID", "0123456789abcd"), ("FLY_APP_NAME", "phone")];
+            let environment = fly.into_iter().chain(host.map(|host| ("HOST", host)));
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let settings = Settings::read(&Sources { file: None, environment }).unwrap();
+            assert_eq!(refusal(&settings, &kind.into()), expected, "{host:?} {kind}");
         }
     }
 }

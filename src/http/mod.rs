@@ -15,9 +15,12 @@ mod stream;
 mod voice;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
@@ -83,6 +86,11 @@ impl Door {
 
     fn public_url(&self) -> &str {
         &self.0.public_url
+    }
+
+    /// Sends a request on to any other machine, where there may be one that has not had it: see [`replay::on`].
+    fn elsewhere(&self, headers: &HeaderMap, patience: Duration) -> Option<Response> {
+        self.0.on_fly.then(|| replay::on(headers, patience)).flatten()
     }
 
     /// The addresses that Twilio may have been told: ours, and on Fly the app's, which a machine with other settings

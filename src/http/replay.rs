@@ -3,6 +3,8 @@
 //!
 //! Anybody can send the headers that it adds. They only ever keep a request from being sent on again.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -12,7 +14,7 @@ const REPLAY: HeaderName = HeaderName::from_static("fly-replay");
 const SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
 const FAILED: HeaderName = HeaderName::from_static("fly-replay-failed");
 
-/// Closing machines that a ring is taken to, one after the other, before it is refused.
+/// Machines that a request is sent on to, one after the other: by then a ring is refused, and news are nobody's.
 const MOST_HOPS: u8 = 3;
 
 /// Takes the request to the machine of this name. Where that one cannot be reached in a second, it comes back.
@@ -25,13 +27,15 @@ pub fn elsewhere() -> Response {
     respond("elsewhere=true;timeout=1s;fallback=force_self")
 }
 
-/// The same for a ring, of which other closing machines may do the same. `None`: nobody is there to take it.
-pub fn ring_elsewhere(headers: &HeaderMap) -> Option<Response> {
+/// The same for what the other machine may send on likewise: a ring where it closes too, news of a call that it does
+/// not have either. It waits so long for one that can be reached, in whole seconds. `None`: nobody is there to take it.
+pub fn on(headers: &HeaderMap, patience: Duration) -> Option<Response> {
     let hops = hops(headers);
     if headers.contains_key(&FAILED) || hops >= MOST_HOPS {
         return None;
     }
-    Some(respond(&format!("elsewhere=true;timeout=5s;fallback=force_self;state={}", hops + 1)))
+    let seconds = patience.as_secs();
+    Some(respond(&format!("elsewhere=true;timeout={seconds}s;fallback=force_self;state={}", hops + 1)))
 }
 
 /// Whether the proxy, or whoever says so, has taken this request somewhere already.
@@ -39,7 +43,7 @@ pub fn was_tried(headers: &HeaderMap) -> bool {
     headers.contains_key(&SOURCE) || headers.contains_key(&FAILED)
 }
 
-/// How many machines have sent this ring on: as the last of them counted, or as many as the proxy names. It adds to
+/// How many machines have sent this request on: as the last of them counted, or as many as the proxy names. It adds to
 /// what is there already, as a line of its own or to the same one.
 fn hops(headers: &HeaderMap) -> u8 {
     let lines = headers.get_all(&SOURCE).iter();
@@ -77,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_sent_on_a_few_times_and_no_more() {
+    fn what_is_sent_on_is_sent_on_a_few_times_and_no_more() {
         for (what, given, state) in [
             ("it comes from outside", headers(&[]), Some("state=1")),
             (
@@ -107,10 +111,13 @@ mod tests {
             ("by who knows whom", headers(&[("fly-replay-src", "instance=m1;state=many")]), Some("state=2")),
             ("and back", headers(&[("fly-replay-failed", "x")]), None),
         ] {
-            let sent = ring_elsewhere(&given).map(orders);
+            let sent = on(&given, Duration::from_secs(5)).map(orders);
             assert_eq!(sent.is_some(), state.is_some(), "{what}");
             if let (Some(sent), Some(state)) = (sent, state) {
-                assert!(sent.starts_with("elsewhere=true;") && sent.ends_with(state), "{what}: {sent}");
+                assert!(
+                    sent.starts_with("elsewhere=true;timeout=5s;") && sent.ends_with(state),
+                    "{what}: {sent}"
+                );
             }
         }
     }

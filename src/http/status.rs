@@ -1,5 +1,7 @@
 //! What Twilio reports, and what our keepers ask.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +15,9 @@ use crate::reload::Standing;
 use crate::secret::Secret;
 use crate::wire::twilio::webhook::{CallRequest, CallStatus};
 
+/// How long another machine is looked for that may have a call.
+const TELLING: Duration = Duration::from_secs(1);
+
 /// Twilio tells how a stream fares; only what went wrong is worth a line.
 pub async fn stream_status(Signed(form): Signed) -> StatusCode {
     if form.field("StreamEvent") == Some("stream-error") {
@@ -23,13 +28,17 @@ pub async fn stream_status(Signed(form): Signed) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Twilio tells how a call fares; its end ends ours.
-pub async fn call_status(State(door): State<Door>, Signed(form): Signed) -> StatusCode {
+/// Twilio tells how a call fares; its end ends ours. It bears no ticket, so where the call is not known here, another
+/// machine is told, and may do the same.
+pub async fn call_status(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
     let request = CallRequest::read(&form);
-    if let Some(request) = request.filter(|request| request.status == CallStatus::Over) {
-        door.house().call_is_over(&request.call);
+    if let Some(request) = request.filter(|request| request.status == CallStatus::Over)
+        && !door.house().call_is_over(&request.call)
+        && let Some(replayed) = door.elsewhere(&headers, TELLING)
+    {
+        return replayed;
     }
-    StatusCode::NO_CONTENT
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// The process is alive.

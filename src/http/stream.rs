@@ -10,21 +10,21 @@ use axum::body::Bytes;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::guard::{refused, stream_is_signed};
 use super::{Door, replay};
-use crate::link::peer::{Asked, FORWARDED, machine_name};
+use crate::link::peer::{Asked, FORWARDED, SERVED, machine_name};
 use crate::observe::metrics;
-use crate::session::{Refused, TICKET_LIFE};
+use crate::session::{Adoption, Refused, TICKET_LIFE};
 use crate::wire::twilio::media_stream::MAX_MESSAGE;
 
 /// Small: the library's default of 128 KiB is filled with zeros at reads. A usual frame has 400 bytes.
 const READ_BUFFER: usize = 4 * 1024;
-/// A ticket is not given up: it was used, is too old, or was never there. No other answer means that.
+/// A ticket is not given up: it was used, or is too old. No other answer means that.
 const REFUSED: StatusCode = StatusCode::GONE;
 /// How long a machine may take to give a ticket up. Twilio waits about 5 s for the upgrade, a replay included.
 const GIVING_UP: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub async fn media_stream(
     };
     let Ok(upgrade) = upgrade else {
         if let Some(asker) = headers.get(FORWARDED).filter(|_| signed) {
-            return give_up(&door, &ticket, machine_name(asker));
+            return give_up(&door, &ticket, machine_name(asker), headers.contains_key(SERVED));
         }
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
@@ -87,44 +87,65 @@ async fn foreign(
         return Err((StatusCode::FORBIDDEN, "Forbidden").into_response());
     }
     let adoption = door.house().may_adopt(ticket).map_err(forbidden)?;
-    if let (Some(machine), Some(peers)) = (issuer, &door.0.peers) {
-        let asked = Asked {
-            method: Method::GET,
-            path: path.to_owned(),
-            headers: signature_only(headers),
-            body: Bytes::new(),
-        };
-        // One that cannot be reached is gone. One that stumbles, is too old to understand, or does not know who signed,
-        // has not refused.
-        match peers.ask(&machine, &asked, GIVING_UP).await {
-            Ok(answer) if answer.status == REFUSED => return Err(forbidden(Refused::Used)),
-            Ok(_) => {}
-            Err(_) => drop(tokio::spawn(ask_again(door.clone(), machine, asked))),
-        }
+    let asked = Asked {
+        method: Method::GET,
+        path: path.to_owned(),
+        headers: signature_only(headers),
+        body: Bytes::new(),
+    };
+    // It goes on though nobody waits for the answer any more: what the issuer gives up is here, or nowhere.
+    let taking = tokio::spawn(take_over(door.clone(), issuer, asked, adoption));
+    taking.await.unwrap_or(Err(Refused::Unknown)).map_err(forbidden)
+}
+
+/// Has the issuer give its ticket up, and serves the stream here.
+///
+/// # Errors
+/// The ticket is used.
+async fn take_over(
+    door: Door,
+    issuer: Option<String>,
+    asked: Asked,
+    adoption: Adoption,
+) -> Result<oneshot::Sender<WebSocket>, Refused> {
+    let (Some(machine), Some(peers)) = (issuer, &door.0.peers) else {
+        return door.house().adopt(adoption);
+    };
+    // One that cannot be reached is gone. One that stumbles, is too old to understand, does not know who signed, or was
+    // started again meanwhile, has not refused.
+    let answer = peers.ask(&machine, &asked, GIVING_UP).await;
+    if answer.as_ref().is_ok_and(|answer| answer.status == REFUSED) {
+        return Err(Refused::Used);
     }
-    door.house().adopt(adoption).map_err(forbidden)
+    let stream = door.house().adopt(adoption)?;
+    if answer.is_err() {
+        tokio::spawn(ask_again(door.clone(), machine, asked));
+    }
+    Ok(stream)
 }
 
 /// A machine that did not answer may yet live, and wait for the stream that is served here: it is told, while its ticket
-/// is good.
-async fn ask_again(door: Door, machine: String, asked: Asked) {
+/// is good, until it gives it up.
+async fn ask_again(door: Door, machine: String, mut asked: Asked) {
     let Some(peers) = &door.0.peers else { return };
+    asked.headers.insert(SERVED, HeaderValue::from_static("1"));
     let until = Instant::now() + TICKET_LIFE;
     while Instant::now() < until {
         sleep(AGAIN).await;
-        if peers.ask(&machine, &asked, GIVING_UP).await.is_ok() {
+        if peers.ask(&machine, &asked, GIVING_UP).await.is_ok_and(|answer| answer.status.is_success()) {
             return;
         }
     }
 }
 
 /// Another machine serves the stream that this one waits for: it came there, and the way here is closed.
-fn give_up(door: &Door, ticket: &str, taker: Option<String>) -> Response {
-    match door.house().give_up(ticket, taker) {
+fn give_up(door: &Door, ticket: &str, taker: Option<String>, served: bool) -> Response {
+    match door.house().give_up(ticket, taker, served) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => {
             metrics::refused("ticket", why.code());
-            REFUSED.into_response()
+            // This process was started again under its name: nobody used the ticket here.
+            if why == Refused::Unknown { StatusCode::NOT_FOUND } else { REFUSED }.into_response()
         }
     }
 }

@@ -24,6 +24,8 @@ const BROKEN: &str = "Sorry, something went wrong. Please call again later. Good
 const LANGUAGE: &str = "en-US";
 /// How long another machine has to answer a question that came here.
 const FORWARDING: Duration = Duration::from_secs(2);
+/// How long a closing machine looks for another one: the caller hears it ring.
+const RINGING_ON: Duration = Duration::from_secs(5);
 
 /// A phone rings.
 pub async fn incoming_call(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
@@ -167,8 +169,8 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
 
 /// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
 fn elsewhere(door: &Door, headers: &HeaderMap) -> Response {
-    let replayed = if door.0.on_fly { replay::ring_elsewhere(headers) } else { None };
-    replayed.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response())
+    door.elsewhere(headers, RINGING_ON)
+        .unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response())
 }
 
 fn twiml(document: String) -> Response {

@@ -16,6 +16,8 @@ use crate::wire::ticket::is_machine_name;
 /// Marks a request that another machine passed on, and names that machine. Anybody can send it: it takes a right away,
 /// and gives none.
 pub const FORWARDED: &str = "switchboard-forwarded";
+/// Says that what the request is about is served already by the machine that passed it on: it is told, not asked.
+pub const SERVED: &str = "switchboard-served";
 /// In an answer that is none: the machine to ask instead.
 pub const ASK: &str = "switchboard-ask";
 

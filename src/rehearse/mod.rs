@@ -8,9 +8,9 @@ mod choose;
 mod conversation;
 mod print;
 mod recording;
+mod server;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,9 +18,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,13 +25,11 @@ use crate::assistant::Facts;
 use crate::assistant::plan::{First, Nothing, Plan};
 use crate::call::EndReason;
 use crate::command::{self, Failure};
-use crate::observe::journal::Happening;
 use crate::phone::Party;
 use crate::problem::Problem;
 use crate::provider::{Auth, Provider};
 use crate::secret::Secret;
-use crate::serve::{self, Serve};
-use crate::settings::{ServeSettings, Settings, Sources};
+use crate::settings::{Settings, Sources};
 use crate::simulate::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
 use crate::simulate::model::{ModelOptions, ModelServer, Script, Truncating};
 use caller::Part;
@@ -42,6 +37,7 @@ use choose::Choice;
 use conversation::{Conversation, millis};
 pub use print::Screen;
 use recording::{Files, Row, Sheet, Tokens};
+use server::{Server, token};
 
 /// How often the moving line is written anew, and late words are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -51,8 +47,6 @@ const SLACK: Duration = Duration::from_secs(120);
 const LEAVING: Duration = Duration::from_secs(10);
 /// How long the server may need to tell how a call ended.
 const LAST_NEWS: Duration = Duration::from_secs(3);
-/// How long the server may need to close.
-const CLOSING: Duration = Duration::from_secs(5);
 /// What the simulated model may say about us and mean no more than that two messages crossed.
 const CROSSINGS: [&str; 2] = ["conversation_already_has_active_response", "response_cancel_not_active"];
 
@@ -211,77 +205,6 @@ fn plan(choice: &Choice) -> anyhow::Result<Plan> {
         now: Timestamp::now(),
     };
     Ok(choice.assistant.plan(&facts, &Nothing)?)
-}
-
-/// The real server, on a port of its own.
-struct Server {
-    url: String,
-    token: String,
-    news: mpsc::UnboundedReceiver<Happening>,
-    close: oneshot::Sender<()>,
-    task: JoinHandle<anyhow::Result<()>>,
-}
-
-impl Server {
-    async fn start(settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.context("the server cannot listen on 127.0.0.1")?;
-        let port = listener.local_addr().context("the server's port is not known")?.port();
-        let (url, token) = (format!("http://127.0.0.1:{port}"), token());
-        let tokens = vec![Secret::new(token.clone())];
-        let settings = Settings {
-            twilio_auth_tokens: tokens.clone(),
-            twilio_shared_keys: Vec::new(),
-            public_url: Some(url.clone()),
-            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port,
-            drain: Duration::ZERO,
-            metrics_port: None,
-            metrics_token: None,
-            state_dir: None,
-            // A rehearsal sends no text messages.
-            twilio_account_sid: None,
-            machine: None,
-            on_fly: false,
-            fly_url: None,
-            ..settings
-        };
-        // Only the one that is called: the others' certificates are nobody's business here.
-        let providers = vec![choice.assistant.provider().clone()];
-        let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };
-        let (journal, news) = mpsc::unbounded_channel();
-        let (close, closed) = oneshot::channel();
-        let serve = Serve {
-            settings,
-            ready,
-            // The servers and the warnings of others are not what is rehearsed.
-            roster: choice.roster.alone(choice.assistant.name()),
-            reload: None,
-            listener,
-            metrics_listener: None,
-            metrics: None,
-            journal: Some(journal),
-            tools_first: true,
-        };
-        let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
-        Ok(Self { url, token, news, close, task })
-    }
-
-    /// What the server itself complained of.
-    async fn close(self) -> Option<String> {
-        drop(self.close);
-        let mut task = AbortOnDropHandle::new(self.task);
-        match timeout(CLOSING, &mut task).await {
-            Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(error))) => Some(format!("the server gave up: {error:#}")),
-            Ok(Err(_)) => Some("the server broke down".to_owned()),
-            Err(_) => Some(format!("the server did not close within {}", print::span(CLOSING))),
-        }
-    }
-}
-
-fn token() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 /// A call about to be played.

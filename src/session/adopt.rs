@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
 use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admission::Place;
 use super::registry::{Refused, TICKET_LIFE};
@@ -22,6 +23,8 @@ pub struct Adoption {
     text: String,
     plan: Arc<Plan>,
     place: Place,
+    /// A house that closes meanwhile waits for it.
+    _session: TaskTrackerToken,
 }
 
 impl House {
@@ -30,13 +33,14 @@ impl House {
         self.keys.open(ticket).ok().and_then(|ticket| self.another(&ticket))
     }
 
-    /// Another machine, `taker` where it has a name, serves this ticket's stream, and asks that it be used up here.
+    /// Another machine, `taker` where it has a name, is to serve this ticket's stream, or has `served` it already, and
+    /// asks that it be used up here.
     ///
     /// # Errors
     /// [`Refused`]: it is used or old, or was never here.
-    pub fn give_up(&self, ticket: &str, taker: Option<String>) -> Result<(), Refused> {
+    pub fn give_up(&self, ticket: &str, taker: Option<String>, served: bool) -> Result<(), Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
-        self.registry.give_up(&ticket.nonce, taker)
+        self.registry.give_up(&ticket.nonce, taker, served)
     }
 
     /// Whether the stream of a foreign ticket could be served here. The ticket is sealed, so its age is true; that it
@@ -52,6 +56,8 @@ impl House {
         if self.registry.knows(&ticket.nonce) {
             return Err(Refused::Used);
         }
+        // In this order: a house that closes from here on is not empty.
+        let session = self.sessions.token();
         if self.is_draining() {
             return Err(Refused::Draining);
         }
@@ -65,18 +71,16 @@ impl House {
         };
         let plan = frozen(&assistant, &facts, &*self.tools).ok_or(Refused::Unknown)?;
         let place = self.admission.admit().ok_or(Refused::Busy)?;
-        Ok(Adoption { ticket, text: text.to_owned(), plan: Arc::new(plan), place })
+        Ok(Adoption { ticket, text: text.to_owned(), plan: Arc::new(plan), place, _session: session })
     }
 
-    /// Opens the call. What it gives back takes the stream.
+    /// Opens the call, also where the house closes meanwhile: who issued the ticket may have given it up. What it gives
+    /// back takes the stream.
     ///
     /// # Errors
-    /// [`Refused::Used`]: another stream was quicker. [`Refused::Draining`]: the house closed meanwhile.
+    /// [`Refused::Used`]: another stream was quicker.
     pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<WebSocket>, Refused> {
-        if self.is_draining() {
-            return Err(Refused::Draining);
-        }
-        let Adoption { ticket, text, plan, place } = adoption;
+        let Adoption { ticket, text, plan, place, _session } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);
         let (handle, commands, decision) = handle(call.clone(), plan.clone(), false);
         self.registry.adopt(nonce, text, handle)?;

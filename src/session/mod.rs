@@ -7,6 +7,7 @@
 mod admission;
 mod adopt;
 mod errands;
+mod model;
 mod perform;
 mod phone;
 mod registry;
@@ -67,6 +68,8 @@ pub struct House {
     /// Errands that outlive their calls.
     lasting: TaskTracker,
     draining: AtomicBool,
+    /// The goodbyes have begun.
+    sends_home: AtomicBool,
     journal: Option<Journal>,
 }
 
@@ -143,6 +146,7 @@ impl House {
             tools: parts.tools,
             lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            sends_home: AtomicBool::new(false),
             journal: parts.journal,
         }
     }
@@ -322,11 +326,13 @@ impl House {
         }
     }
 
-    /// Twilio says that a call is over.
-    pub fn call_is_over(&self, call: &CallSid) {
-        for handle in self.registry.of_call(call) {
+    /// Twilio says that a call is over. Whether it is, or was, one of this process.
+    pub fn call_is_over(&self, call: &CallSid) -> bool {
+        let handles = self.registry.of_call(call);
+        for handle in &handles {
             let _ = handle.commands.try_send(Command::CallerHungUp);
         }
+        !handles.is_empty()
     }
 
     /// No new calls from here on.
@@ -359,6 +365,7 @@ impl House {
 
     /// Has every call say goodbye.
     pub fn send_home(&self) {
+        self.sends_home.store(true, Ordering::Release);
         for handle in self.registry.live() {
             let _ = handle.commands.try_send(Command::Drain);
         }
@@ -423,7 +430,8 @@ impl House {
             commands,
             decision,
             odd: BTreeMap::new(),
-            sent_home: false,
+            // A call that another machine gives up may come even then.
+            sent_home: self.sends_home.load(Ordering::Acquire),
             over: false,
         };
         self.sessions.spawn(session.run(stream).instrument(span));

@@ -260,15 +260,24 @@ impl Registry {
         Ok(())
     }
 
-    /// Uses a ticket up for another machine: from then on its call is not known here.
+    /// Uses a ticket up for another machine: from then on its call is not known here. One that serves it already may
+    /// have it also where a stream broke off here before it began, and where it did not hear that it has it.
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn give_up(&self, nonce: &Nonce, taker: Option<String>) -> Result<(), Refused> {
+    pub fn give_up(&self, nonce: &Nonce, taker: Option<String>, served: bool) -> Result<(), Refused> {
         let mut calls = self.lock();
+        if served && let Some(entry) = calls.tickets.get_mut(nonce) {
+            if entry.given_up && entry.taker == taker {
+                return Ok(());
+            }
+            if entry.never_began() {
+                entry.is_given_up(taker);
+                return Ok(());
+            }
+        }
         let (entry, door) = calls.admit(nonce)?;
-        entry.given_up = true;
-        entry.taker = taker;
+        entry.is_given_up(taker);
         let _ = entry.handle.commands.try_send(Command::GivenUp(door));
         Ok(())
     }
@@ -295,10 +304,10 @@ impl Registry {
         self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
     }
 
-    /// Every session of a call.
+    /// Every session of a call, ended ones included; those that another machine has are not.
     pub fn of_call(&self, call: &CallSid) -> Vec<Handle> {
         let calls = self.lock();
-        let of_call = calls.tickets.values().filter(|entry| entry.handle.call == *call);
+        let of_call = calls.tickets.values().filter(|entry| entry.handle.call == *call && !entry.given_up);
         of_call.map(|entry| entry.handle.clone()).collect()
     }
 
@@ -357,9 +366,21 @@ impl Entry {
         Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false, taker: None }
     }
 
+    fn is_given_up(&mut self, taker: Option<String>) {
+        self.given_up = true;
+        self.taker = taker;
+        self.let_go();
+    }
+
+    /// Its stream did not start, and Twilio has not asked what follows.
+    fn never_began(&self) -> bool {
+        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
+        again && !self.given_up && !self.answers.is_any()
+    }
+
     /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.
     fn let_go(&mut self) {
-        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
+        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again)) && !self.given_up;
         if self.over && (!again || self.answers.after_stream.is_some()) {
             self.handle.plan = Arc::new(self.handle.plan.remains());
         }

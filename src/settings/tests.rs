@@ -1,4 +1,5 @@
 use super::*;
+use crate::problem;
 use crate::provider::{Abilities, Auth, Dialect, TurnDetection};
 
 fn read(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
@@ -13,7 +14,7 @@ fn defaults_are_the_contract() {
     let settings = read(None, &[]).unwrap();
     assert_eq!(settings.openai_realtime_url, "wss://api.openai.com/v1/realtime");
     assert_eq!(settings.twilio_api_url, "https://api.twilio.com");
-    assert_eq!((settings.host.to_string().as_str(), settings.port), ("0.0.0.0", 5050));
+    assert_eq!((settings.listens_on().to_string().as_str(), settings.port), ("0.0.0.0", 5050));
     assert_eq!(settings.assistants_dir, PathBuf::from("assistants"));
     assert_eq!((settings.max_calls, settings.drain.as_secs()), (1000, 280));
     assert_eq!((settings.log.as_str(), settings.log_format), ("info", None));
@@ -47,13 +48,13 @@ fn on_fly_the_address_is_known() {
     assert_eq!(settings.public_url.as_deref(), Some("https://phone.fly.dev"));
     assert_eq!((settings.machine.as_deref(), settings.on_fly), (Some("m1"), true));
     // The private network is IPv6.
-    assert_eq!(settings.host.to_string(), "::");
+    assert_eq!(settings.listens_on().to_string(), "::");
     assert_eq!(settings.peer_url.as_deref(), Some("http://{machine}.vm.phone.internal:5050"));
     let own = read(None, &[fly[0], ("PUBLIC_URL", "https://a.example/")]).unwrap();
     assert_eq!(own.public_url.as_deref(), Some("https://a.example"));
     assert_eq!(own.fly_url.as_deref(), Some("https://phone.fly.dev"), "Twilio may know that one still");
     // Somebody who works with the app has its name, and runs no machine of it.
-    assert!(!own.on_fly && own.host.is_ipv4());
+    assert!(!own.on_fly && own.listens_on().is_ipv4());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Several machines of one app behind Fly's proxy: each is the real program, in a process of its own.
 
+mod deploy;
+mod handover;
 mod machine;
 mod proxy;
 
@@ -177,11 +179,14 @@ async fn http(address: &str, request: &str) -> (u16, String) {
 
 /// An upgrade by hand, with these headers besides.
 async fn knock(address: &str, path: &str, more: &str) -> (u16, String) {
-    let request = format!(
+    http(address, &upgrade(path, more)).await
+}
+
+fn upgrade(path: &str, more: &str) -> String {
+    format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}\r\n"
-    );
-    http(address, &request).await
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +204,10 @@ async fn two_hundred_calls_that_wander_between_two_machines() {
     let seen = app.proxy.seen();
     // Half of the streams came to the wrong machine, and half of the questions.
     assert!(seen.replayed > 50 && seen.peers.len() > 50, "{} {}", seen.replayed, seen.peers.len());
-    assert_eq!((seen.fell_back, seen.elsewhere), (0, 0));
+    assert_eq!(
+        (seen.fell_back, seen.elsewhere("/incoming-call"), seen.elsewhere("/after-stream/")),
+        (0, 0, 0)
+    );
     assert!(seen.peers.iter().all(|(path, status)| path.starts_with("/after-stream/") && *status == 200));
     let ended: Vec<_> =
         machines.iter().map(|machine| machine.told(r#""reason":"assistant.ended""#)).collect();
@@ -213,191 +221,24 @@ async fn two_hundred_calls_that_wander_between_two_machines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_killed_while_the_phone_rings_is_replaced() {
-    // The question after the stream comes to the machine that took over, or to one that knows nothing of the call.
-    for third in [false, true] {
-        let app = App::new().await;
-        let first = app.machine(FIRST, &[]).await;
-        let second = app.machine(SECOND, &[]).await;
-        app.proxy.rule("/incoming-call", FIRST);
-        app.proxy.rule("/media-stream/", SECOND);
-        let kill = first.killer();
-        app.proxy.on_ring(move |id| {
-            assert_eq!(id, FIRST);
-            kill();
-        });
-        let last = if third { Some(app.machine("0000000000000c", &[]).await) } else { None };
-        if let Some(last) = &last {
-            app.proxy.rule("/after-stream/", &last.id);
-        }
-        let record = finished(Phone::dial(app.short_call())).await;
-        assert_went_well(&record);
-        let seen = app.proxy.seen();
-        assert_eq!(seen.streams.len(), 1);
-        assert_eq!(seen.streams[0].1, SECOND);
-        assert_eq!((seen.replayed, seen.fell_back, seen.elsewhere), (1, 1, usize::from(third)));
-        assert_eq!(second.told("Took over a call whose machine is gone"), 1, "{}", second.log());
-        assert_eq!(second.told(r#""reason":"assistant.ended""#), 1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_the_proxy_does_not_reach_gives_its_ticket_up() {
+async fn whichever_machine_is_told_that_a_call_is_over_its_own_machine_hears_of_it() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    app.proxy.rule("/incoming-call", FIRST);
-    let ticket = ring(&app, &first, "CA1").await;
-    // Fly says that the machine cannot be reached; on the private network it can.
-    let path = format!("/media-stream/{ticket}");
-    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    assert_eq!(app.proxy.seen().peers, [(path.clone(), 204)]);
-    assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 403, "it is used up");
-    until(|| first.told("Another machine took the call over") == 1).await;
-    // What follows comes to a third one, or to the first: the second is asked, which has the call.
-    let third = app.machine("0000000000000c", &[]).await;
-    let path = format!("/after-stream/{ticket}");
-    let (_, answer) = post(&app, &third.address, &path, "CA1", "").await;
-    assert!(
-        answer.contains("<Stream "),
-        "its stream broke off: the one that adopted it tries once more: {answer}"
-    );
-    let (_, again) = post(&app, &first.address, &path, "CA1", "").await;
-    assert_eq!(stream_of(&again), stream_of(&answer), "the same question gets the same answer");
-    let asked: Vec<_> = app.proxy.seen().peers.into_iter().skip(1).map(|(_, status)| status).collect();
-    assert_eq!(asked, [404, 200, 200]);
-}
-
-/// The assistant presses keys, which takes longer than anything here, and goes on.
-async fn presses_keys() -> App {
-    let digits = format!(r#"{{"digits":"1{}"}}"#, "w".repeat(31));
-    let press = Reply::say("One moment.").and_call("send_digits", digits);
-    let assistant = ASSISTANT.replace("end_call: true", "end_call: true, send_digits: true");
-    App::with(&assistant, vec![press]).await
-}
-
-/// Waits until the app's first call is parked at this machine; the ticket by which its phone comes back.
-async fn way_back(app: &App, machine: &Machine, call: &str) -> String {
-    until(|| machine.told("Call parked") == 1).await;
-    let (ticket, _) = app.proxy.seen().streams[0].clone();
-    let (_, answer) = post(app, &machine.address, &format!("/after-stream/{ticket}"), call, "").await;
-    stream_of(&answer).expect("it comes back").to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apology() {
-    let app = presses_keys().await;
-    let machine = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
-    let options = app.short_call();
-    let call = options.call_sid.clone();
-    let _phone = Phone::dial(options);
-    let ticket = way_back(&app, &machine, &call).await;
-    machine.signal("-TERM").await;
-    until(|| machine.told(r#""reason":"house.draining""#) == 1).await;
-    let path = format!("/after-stream/{ticket}");
-    let (_, answer) = post(&app, &machine.address, &path, &call, "").await;
-    assert!(answer.contains("Sorry, something broke."), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parked_call_whose_phone_comes_back_elsewhere_is_not_lost() {
-    let app = presses_keys().await;
-    let first = app.machine(FIRST, &[]).await;
-    let second = app.machine(SECOND, &[]).await;
-    app.proxy.rule("/", FIRST);
-    let options = app.short_call();
-    let call = options.call_sid.clone();
-    let _phone = Phone::dial(options);
-    let path = format!("/media-stream/{}", way_back(&app, &first, &call).await);
-    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    until(|| first.told("Another machine took the call over") + first.told(r#""reason":""#) > 0).await;
-    assert_eq!(first.told(r#""reason":""#), 0, "its end is told where it goes on: {}", first.log());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_was_out_of_reach_gives_its_ticket_up_later() {
-    let app = App::new().await;
-    let first = app.machine(FIRST, &[]).await;
-    let second = app.machine(SECOND, &[]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
-    app.proxy.add(FIRST, "127.0.0.1:9");
-    let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    assert_eq!(first.told("Another machine took the call over"), 0);
-    app.proxy.add(FIRST, &first.address);
-    until(|| first.told("Another machine took the call over") == 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_does_not_know_the_newest_token_refuses_nothing() {
-    let app = App::new().await;
-    let first = app.machine(FIRST, &[]).await;
-    let second = app.machine(SECOND, &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
-    let code = sign("54321", &format!("{}{path}", app.proxy.url.replacen("http", "ws", 1)), &[]);
-    let signed = format!("X-Twilio-Signature: {code}\r\nfly-replay-failed: no machine\r\n");
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    let asked = &app.proxy.seen().peers[0];
-    assert_eq!(*asked, (path, 403), "for the old machine it is signed by nobody it knows");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_under_way_end_well_though_the_public_address_changes() {
-    let app = App::new().await;
-    let machine = app.machine(FIRST, &[]).await;
-    let ticket = ring(&app, &machine, "CA1").await;
-    // Twilio was told these addresses by a machine that knew no other than Fly's.
-    let path = format!("/after-stream/{ticket}");
-    let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, "CA1", "").await;
-    assert_eq!(status, 200);
-    let path = format!("/media-stream/{}", ring(&app, &machine, "CA2").await);
-    for (base, status) in [("wss://app.fly.dev", 403), ("wss://phone.fly.dev", 101)] {
-        let signed = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &format!("{base}{path}"), &[]));
-        assert_eq!(knock(&machine.address, &path, &signed).await.0, status, "{base}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_forged_header_opens_no_second_stream() {
-    let app = App::new().await;
-    let mut first = app.machine(FIRST, &[]).await;
-    let second = app.machine(SECOND, &[]).await;
-    let used = ring(&app, &first, "CA1").await;
-    let path = format!("/media-stream/{used}");
-    let signed = signature(&app, &path);
-    assert_eq!(knock(&first.address, &path, &signed).await.0, 101, "the call's own stream");
-    // Somebody got hold of the path. With what Fly's proxy adds, forged, it opens nothing at another machine.
-    for forged in ["fly-replay-failed: x\r\n", "fly-replay-src: instance=x\r\n"] {
-        assert_eq!(knock(&second.address, &path, forged).await.0, 403, "{forged}");
-        let wrong = format!("{forged}X-Twilio-Signature: {}\r\n", sign("wrong", "", &[]));
-        assert_eq!(knock(&second.address, &path, &wrong).await.0, 403, "{forged}");
-        // And of the signature too: the machine that issued the ticket says that it is used.
-        assert_eq!(knock(&second.address, &path, &format!("{forged}{signed}")).await.0, 403, "{forged}");
-    }
-    assert!(app.proxy.seen().peers.iter().all(|(_, status)| *status == 410));
-    assert_eq!(app.proxy.seen().peers.len(), 2, "only what is signed is asked");
-    // A ticket is given up for nobody who cannot sign.
-    let waiting = ring(&app, &first, "CA2").await;
-    let path = format!("/media-stream/{waiting}");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nswitchboard-forwarded: 1\r\n\r\n");
-    assert_eq!(http(&first.address, &request).await.0, 426);
-    // Without a forged header it is sent where it belongs, and there it is good.
-    let (status, head) = knock(&second.address, &path, "").await;
-    assert_eq!(status, 200);
-    assert!(head.contains(&format!("fly-replay: instance={FIRST};")), "{head}");
-    assert_eq!(knock(&first.address, &path, "fly-replay-src: instance=x\r\n").await.0, 101);
-
-    // Now it is gone indeed: what is signed is served, once.
-    let orphan = ring(&app, &first, "CA3").await;
-    let path = format!("/media-stream/{orphan}");
-    let signed = format!("{}fly-replay-failed: x\r\n", signature(&app, &path));
-    first.signal("-KILL").await;
-    assert_eq!(first.ended(PATIENCE).await, None, "it is dead");
-    assert_eq!(knock(&second.address, &path, "fly-replay-failed: x\r\n").await.0, 403);
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    assert_eq!(knock(&second.address, &path, &signed).await.0, 403);
+    app.proxy.rule("/call-status", SECOND);
+    ring(&app, &first, "CA1").await;
+    let tell = async |call: &str| {
+        let address = app.proxy.url.trim_start_matches("http://");
+        post_status(&app.proxy.url, address, "/call-status", call, "completed", "").await.0
+    };
+    // They hung up before a stream came.
+    assert_eq!(tell("CA1").await, 204);
+    until(|| first.told(r#""reason":"caller.hung_up""#) == 1).await;
+    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 1, "who has the call sends the news to nobody");
+    // A call that nobody knows does not wander for long.
+    assert_eq!(tell("CA2").await, 204);
+    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 4);
+    assert_eq!(second.told(r#""reason":"#), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -437,152 +278,6 @@ async fn a_question_is_passed_on_once_and_answered_by_the_roster_at_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_switch_under_fifty_calls() {
-    rolling_switch(Switch { under_way: 50, new: 20, drain: 15, ring_for: Duration::from_secs(2) }).await;
-}
-
-/// `make soak`: with the drain of production.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes five minutes; `make soak` runs it"]
-async fn a_long_rolling_switch() {
-    rolling_switch(Switch { under_way: 100, new: 500, drain: 280, ring_for: Duration::from_secs(260) }).await;
-}
-
-struct Switch {
-    /// Calls that the old machine has.
-    under_way: usize,
-    /// Calls that ring while it closes.
-    new: usize,
-    drain: u64,
-    ring_for: Duration,
-}
-
-async fn rolling_switch(switch: Switch) {
-    let _alone = ALONE.lock().await;
-    let app = App::new().await;
-    let drain = switch.drain.to_string();
-    let mut old = app.machine(FIRST, &[("DRAIN_SECONDS", &drain)]).await;
-    // One in five stays until the house says goodbye; the others press a key while it closes, one after another.
-    let mut staying = Vec::new();
-    let mut leaving = Vec::new();
-    for number in 0..switch.under_way {
-        let phone = Phone::dial(app.long_call());
-        if number % 5 == 0 { &mut staying } else { &mut leaving }.push(phone);
-        sleep(Duration::from_millis(20)).await;
-    }
-    for phone in staying.iter().chain(&leaving) {
-        assert!(timeout(PATIENCE, phone.wait_until_quiet(Duration::ZERO)).await.expect("they are greeted"));
-    }
-    let new = app.machine(SECOND, &[]).await;
-    old.signal("-TERM").await;
-    let closed = Instant::now();
-    while http(&old.address, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.0 != 503 {
-        assert!(closed.elapsed() < Duration::from_secs(2), "not ready from the signal on");
-    }
-    // New ones ring meanwhile. Fly sends them to the machine that closes, until a check of its own tells it better.
-    app.proxy.rule("/incoming-call", FIRST);
-    let mut rings = tokio::task::JoinSet::new();
-    let pause = switch.ring_for / u32::try_from(switch.new).unwrap();
-    let leave_at_once = leaving.len().div_ceil(switch.new);
-    let mut leaving = leaving.into_iter();
-    for number in 0..switch.new {
-        if number == switch.new / 2 {
-            app.proxy.cordon(FIRST);
-        }
-        rings.spawn(finished_call(app.short_call()));
-        for phone in leaving.by_ref().take(leave_at_once) {
-            phone.press('1');
-            phone.press('#');
-            rings.spawn(finished_long(phone));
-        }
-        sleep(pause).await;
-    }
-    assert!(leaving.next().is_none());
-    for phone in staying {
-        rings.spawn(finished_long(phone));
-    }
-    let longest = Duration::from_secs(switch.drain + 13);
-    let code = old.ended((longest + Duration::from_secs(5)).saturating_sub(closed.elapsed())).await;
-    let took = closed.elapsed();
-    assert_eq!(code, Some(0), "{}", old.log());
-    assert!(took < longest, "it ended by itself after {took:?}");
-    let records = timeout(PATIENCE, rings.join_all()).await.expect("all calls end");
-    assert_eq!(records.len(), switch.under_way + switch.new);
-    records.iter().for_each(assert_went_well);
-    assert_each_ticket_once(&app.proxy, &records);
-    report(&format!("a switch of {took:?}"), &records);
-    let seen = app.proxy.seen();
-    assert!(seen.elsewhere >= switch.new / 2, "these rang at the machine that closes");
-    // Who had pressed no key when the goodbyes came heard the house's, the others the assistant's.
-    let sent_home = old.told(r#""reason":"house.draining""#);
-    let ended = old.told(r#""reason":"assistant.ended""#);
-    assert!(sent_home >= switch.under_way.div_ceil(5), "{sent_home} were sent home");
-    assert_eq!(sent_home + ended, switch.under_way, "{}", old.log());
-    assert_eq!(new.told("house.draining"), 0);
-    assert_eq!(old.told("5550100") + new.told("5550100"), 0, "no number is logged");
-}
-
-async fn finished_call(options: PhoneOptions) -> CallRecord {
-    finished(Phone::dial(options)).await
-}
-
-/// One that may last as long as the drain.
-async fn finished_long(phone: PhoneHandle) -> CallRecord {
-    timeout(Duration::from_secs(400), phone.finished()).await.expect("the call ends in time")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_closing_machine_ends_in_time_though_a_stream_never_comes() {
-    let app = App::new().await;
-    let mut machine = app.machine(FIRST, &[("DRAIN_SECONDS", "14")]).await;
-    ring(&app, &machine, "CA1").await;
-    let closed = Instant::now();
-    machine.signal("-TERM").await;
-    assert_eq!(machine.ended(Duration::from_secs(20)).await, Some(0), "{}", machine.log());
-    assert!(closed.elapsed() >= Duration::from_secs(13), "its ticket was good all the while");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_stream_was_lost_before_the_machine_closed_begins_at_another() {
-    let app = App::new().await;
-    let first = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
-    let second = app.machine(SECOND, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
-    // Another call keeps it there.
-    ring(&app, &first, "CA3").await;
-    first.signal("-TERM").await;
-    until(|| first.told("Draining: no new calls") == 1).await;
-    // Twilio could not open the stream.
-    let (status, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
-    assert_eq!(status, 200);
-    let redirect = format!("<Redirect method=\"POST\">{}/incoming-call</Redirect>", app.proxy.url);
-    assert!(answer.contains(&redirect), "{answer}");
-    // It rings there, and may come to the closing one again.
-    let (_, answer) = post(&app, &first.address, "/incoming-call", "CA1", "").await;
-    assert!(answer.contains("fly-replay: elsewhere=true;"), "{answer}");
-    let (_, answer) = post(&app, &second.address, "/incoming-call", "CA1", "").await;
-    assert!(answer.contains("<Stream "), "{answer}");
-    // A ring that nobody else takes is for the number's fallback.
-    let (status, _) = post(&app, &first.address, "/incoming-call", "CA2", "fly-replay-failed: x\r\n").await;
-    assert_eq!(status, 503);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_ring_does_not_wander_between_machines_that_close() {
-    let app = App::new().await;
-    let machines = [app.machine(FIRST, &[]).await, app.machine(SECOND, &[]).await];
-    for machine in &machines {
-        // A call keeps it there.
-        ring(&app, machine, "CA1").await;
-        machine.signal("-TERM").await;
-        until(|| machine.told("Draining: no new calls") == 1).await;
-    }
-    let address = app.proxy.url.trim_start_matches("http://");
-    let (status, _) = post(&app, address, "/incoming-call", "CA2", "").await;
-    assert_eq!((status, app.proxy.seen().elsewhere), (503, 3), "the number's fallback is asked");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn on_fly_the_private_network_is_listened_on_too() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         println!("there is no IPv6 here");
@@ -595,6 +290,22 @@ async fn on_fly_the_private_network_is_listened_on_too() {
         let request = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         assert_eq!(http(&format!("{host}:{port}"), request).await.0, 200, "{host}");
     }
+}
+
+/// The assistant presses keys, which takes longer than anything here, and goes on.
+async fn presses_keys() -> App {
+    let digits = format!(r#"{{"digits":"1{}"}}"#, "w".repeat(31));
+    let press = Reply::say("One moment.").and_call("send_digits", digits);
+    let assistant = ASSISTANT.replace("end_call: true", "end_call: true, send_digits: true");
+    App::with(&assistant, vec![press]).await
+}
+
+/// Waits until the app's first call is parked at this machine; the ticket by which its phone comes back.
+async fn way_back(app: &App, machine: &Machine, call: &str) -> String {
+    until(|| machine.told("Call parked") == 1).await;
+    let (ticket, _) = app.proxy.seen().streams[0].clone();
+    let (_, answer) = post(app, &machine.address, &format!("/after-stream/{ticket}"), call, "").await;
+    stream_of(&answer).expect("it comes back").to_owned()
 }
 
 /// Waits until something is so.
@@ -625,11 +336,22 @@ async fn post(app: &App, address: &str, path: &str, call: &str, more: &str) -> (
 
 /// The same, where Twilio knows the app by the address `base`.
 async fn post_to(base: &str, address: &str, path: &str, call: &str, more: &str) -> (u16, String) {
-    let form =
-        [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "in-progress")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    post_status(base, address, path, call, "in-progress", more).await
+}
+
+/// The same about a call that is in this state.
+async fn post_status(
+    base: &str,
+    address: &str,
+    path: &str,
+    call: &str,
+    status: &str,
+    more: &str,
+) -> (u16, String) {
+    let form = [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", status)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let code = sign(TOKEN, &format!("{base}{path}"), &form);
-    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus=in-progress");
+    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus={status}");
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Twilio-Signature: {code}\r\n{more}\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",

@@ -56,12 +56,21 @@ pub struct Seen {
     pub streams: Vec<(String, String)>,
     /// Requests replayed to a machine by its name.
     pub replayed: usize,
-    /// Requests replayed to any other.
-    pub elsewhere: usize,
+    /// The path of each request replayed to any other.
+    pub elsewhere: Vec<String>,
     /// Replays that fell back.
     pub fell_back: usize,
+    /// How often a machine asked another one, answered or not.
+    pub asked: usize,
     /// What machines asked each other: path and status; 0 where nobody answered.
     pub peers: Vec<(String, u16)>,
+}
+
+impl Seen {
+    /// How many requests whose path begins so were replayed to any other machine.
+    pub fn elsewhere(&self, path: &str) -> usize {
+        self.elsewhere.iter().filter(|replayed| replayed.starts_with(path)).count()
+    }
 }
 
 impl Proxy {
@@ -292,7 +301,10 @@ impl Net {
             let replay = Replay::parse(&id, orders);
             {
                 let seen = &mut self.lock().seen;
-                *(if replay.instance.is_some() { &mut seen.replayed } else { &mut seen.elsewhere }) += 1;
+                match replay.instance.is_some() {
+                    true => seen.replayed += 1,
+                    false => seen.elsewhere.push(path.clone()),
+                }
             }
             more += &replay.source();
             way = self.find(&path, &replay).await;
@@ -348,6 +360,7 @@ impl Net {
         let answer = match self.connect(id).await {
             Some(mut machine) => {
                 request.write(&mut machine, "").await.ok()?;
+                self.lock().seen.asked += 1;
                 Message::read(&mut machine).await
             }
             None => None,

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::Check;
 use crate::assistant::plan::{Mailbox, Target};
-use crate::assistant::prompt;
 use crate::assistant::toolbox::{Control, Messages, Person};
+use crate::assistant::values;
 use crate::assistant::written::Fields;
 use crate::problem::{self, Span};
 use crate::secret::Secret;
@@ -170,7 +170,7 @@ impl<'a> Check<'a> {
         let Some(map) = w.map(node, "fields", "fields: [name, message]") else { return fields };
         for (key, node) in map.all() {
             self.types(node);
-            let schema = match prompt::json(node) {
+            let schema = match values::json(node) {
                 Value::Null => json!({ "type": "string" }),
                 Value::Object(schema) => Value::Object(schema),
                 _ => {

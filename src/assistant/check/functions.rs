@@ -8,9 +8,10 @@ use url::Url;
 use super::Check;
 use super::tools::secret;
 use crate::assistant::plan::HttpCall;
-use crate::assistant::prompt::{self, Examiner, Place};
+use crate::assistant::prompt::{Examiner, Place};
 use crate::assistant::request::samples;
 use crate::assistant::toolbox::{BUILT_IN, Function, GoesTo, Home, McpServer, ToolRule};
+use crate::assistant::values;
 use crate::assistant::written::Fields;
 use crate::problem;
 use crate::yaml::{Kind, Node};
@@ -143,7 +144,7 @@ impl<'a> Check<'a> {
             w.error_help(node.span, "function.parameters", message, help);
         }
         self.types_within(node);
-        match prompt::json(node) {
+        match values::json(node) {
             Value::Object(schema) => (Some(schema), sound),
             _ => (None, sound),
         }
@@ -242,7 +243,7 @@ impl<'a> Check<'a> {
             method: method.to_owned(),
             url: text.as_ref().map(|(_, text)| text.trim().to_owned()).unwrap_or_default(),
             headers: secret(headers.clone()),
-            body: body.map(prompt::json),
+            body: body.map(values::json),
             success,
             answer: answer.map(|(_, path)| path.trim().to_owned()),
             parameters: parameters.cloned().unwrap_or_default(),

@@ -8,6 +8,7 @@ use url::{Host, Url};
 use super::{Check, Text};
 use crate::assistant::prompt;
 use crate::assistant::toolbox::{ToolRule, Toolbox};
+use crate::assistant::values;
 use crate::assistant::written::{Fields, spell};
 use crate::problem;
 use crate::provider::Provider;
@@ -136,7 +137,7 @@ impl<'a> Check<'a> {
         let example = "fixed: { project: inbox }";
         let fixed = map.take("fixed").and_then(|node| self.written.map(node, "fixed", example));
         let entries = fixed.iter().flat_map(|fixed| fixed.all()).filter(|(_, node)| !node.is_null());
-        entries.map(|(key, node)| (key.name.clone(), prompt::json(node))).collect()
+        entries.map(|(key, node)| (key.name.clone(), values::json(node))).collect()
     }
 
     /// An address that begins with `http://` or `https://` and holds no login; `None` where it is none.

@@ -44,6 +44,66 @@ fn a_request_that_is_refused_is_made_once_more_after_a_pause() {
 }
 
 #[test]
+fn a_pause_that_is_over_is_waited_for_no_more() {
+    let start = Instant::now();
+    let mut call = Call::new(Arc::new(plan()));
+    let mut out = Vec::new();
+    let refused = [Event::Digit('1'), Event::Digit('#'), Event::ModelFault(Fault::RequestFailed)];
+    // Another response runs meanwhile, and is given up: that it ended is never said.
+    let given_up = [Event::ResponseStarted(response("r1")), Event::SpeechStarted(ItemId::from("u"))];
+    for event in [Event::ModelReady, Event::StreamStarted].into_iter().chain(refused).chain(given_up) {
+        call.handle(event, start, &mut out);
+    }
+    while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= start + ms(5_000)) {
+        call.handle_timeout(due, &mut out);
+        let next = call.deadline().map(|(next, _)| next);
+        assert!(next.is_none_or(|next| next > due), "it is due again at once");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_a_refused_nudge_is_the_only_one() {
+    let nudged = || {
+        let refused = On(Event::ModelFault(Fault::RequestFailed));
+        after(connected(), vec![speaks(), On(Event::SpeechStopped), At(ms(3_100)), refused])
+    };
+    let answered = || vec![started("r1"), audio("a", 400), ended("r1", Outcome::Whole), At(ms(9_000))];
+    let text = run(after(nudged(), answered()));
+    assert_eq!(text.matches("AskForResponse").count(), 1, "the nudge alone: {text}");
+    // Keys that were pressed meanwhile are a wish of their own.
+    let keys = vec![On(Event::Digit('1')), On(Event::Digit('#'))];
+    let text = run(after(after(nudged(), keys), answered()));
+    assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
+}
+
+#[test]
+fn a_greeting_that_was_refused_at_first_is_not_interrupted_either() {
+    for say in [Some("Hello."), None] {
+        let mut plan = plan();
+        plan.greeting = GreetingPlan { say: say.map(str::to_owned), interruptible: false, ..greeting("") };
+        let script = vec![
+            On(Event::ModelFault(Fault::RequestFailed)),
+            At(ms(1_100)),
+            started("r1"),
+            audio("a", 400),
+            ended("r1", Outcome::Whole),
+            At(ms(1_200)),
+            speaks(),
+            On(Event::SpeechStopped),
+            At(ms(1_530)),
+            echo(1),
+        ];
+        let text = run_with(plan, after(connected(), script));
+        let asks = |text: &str| text.matches("AskForResponse").count() + text.matches("Say(Greeting").count();
+        assert_eq!(asks(&text), 3, "it is asked for twice, and then the caller is answered: {text}");
+        assert!(!text.contains("ClearCaller"), "{text}");
+        let (greeting, rest) = text.split_once("PlayToCaller").expect("it is played");
+        assert!(!greeting.contains("Configure"), "the model takes no turns before it is over: {text}");
+        assert!(rest.contains("Configure(Model)"), "{text}");
+    }
+}
+
+#[test]
 fn a_refused_word_about_waiting_is_not_made_up_for() {
     let mut plan = plan();
     let errand = Work::Errand(Arc::new(crate::assistant::plan::Errand::SendSms));

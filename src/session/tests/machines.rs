@@ -48,8 +48,8 @@ async fn a_stream_of_another_machine_is_served_once() {
 async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
     let issuer = machine("m1");
     let ticket = ring(&issuer);
-    assert_eq!(issuer.give_up(&ticket, None), Ok(()));
-    assert_eq!(issuer.give_up(&ticket, None), Err(Refused::Used));
+    assert_eq!(issuer.give_up(&ticket, None, false), Ok(()));
+    assert_eq!(issuer.give_up(&ticket, None, false), Err(Refused::Used));
     assert_eq!(issuer.admit(&ticket).err(), Some(Refused::Used));
     assert_eq!(issuer.may_adopt(&ticket).err(), Some(Refused::Used));
     at_rest(&issuer).await;
@@ -61,15 +61,19 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
 
     // Where it is known who has it, that one is asked.
     let ticket = ring(&issuer);
-    assert_eq!(issuer.give_up(&ticket, Some("m2".to_owned())), Ok(()));
+    assert_eq!(issuer.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
     assert!(
         matches!(after(&issuer, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m2")
     );
 
     let parked = Parked::new(None);
-    assert_eq!(parked.house.give_up(&parked.ticket, None), Err(Refused::Used), "a stream came with it");
-    assert_eq!(issuer.give_up("x", None), Err(Refused::Unknown));
-    assert_eq!(machine("m2").give_up(&ticket, None), Err(Refused::Unknown));
+    assert_eq!(
+        parked.house.give_up(&parked.ticket, None, false),
+        Err(Refused::Used),
+        "a stream came with it"
+    );
+    assert_eq!(issuer.give_up("x", None, false), Err(Refused::Unknown));
+    assert_eq!(machine("m2").give_up(&ticket, None, false), Err(Refused::Unknown));
 }
 
 #[tokio::test]
@@ -126,10 +130,50 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
     drop(places);
     assert_eq!(other.calls(), 0, "nothing was used up");
+    // One that is about to be taken over is, though the house closes meanwhile: its machine may have given it up.
     let late = other.may_adopt(&ticket).unwrap();
     other.close_door();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
-    assert_eq!(other.adopt(late).err(), Some(Refused::Draining), "it closed meanwhile");
+    assert!(!other.is_empty(), "the house waits for it");
+    other.send_home();
+    assert!(other.adopt(late).is_ok());
+    let ticket = ring(&machine("m1"));
+    let other = machine("m2");
+    let dropped = other.may_adopt(&ticket).unwrap();
+    other.close_door();
+    drop(dropped);
+    assert!(other.is_empty(), "and no longer than until it is decided");
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_off_here_and_is_served_elsewhere_is_not_begun_again() {
+    let issuer = machine("m1");
+    let ticket = ring(&issuer);
+    // The machine hung; what it is sent when it wakes is from a proxy that has given up long ago.
+    drop(issuer.admit(&ticket).expect("the stream is let in"));
+    at_rest(&issuer).await;
+    let give_up = |ticket: &str, taker: &str, served| issuer.give_up(ticket, Some(taker.to_owned()), served);
+    assert_eq!(
+        give_up(&ticket, "m2", false),
+        Err(Refused::Used),
+        "nobody gets a second stream for the asking"
+    );
+    assert_eq!(give_up(&ticket, "m2", true), Ok(()));
+    assert!(
+        matches!(after(&issuer, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m2")
+    );
+    // The same machine did not hear the answer; another one comes too late.
+    assert_eq!(give_up(&ticket, "m2", true), Ok(()));
+    assert_eq!(give_up(&ticket, "m3", true), Err(Refused::Used));
+    assert!(!issuer.call_is_over(&CallSid::from(CALL)), "the call is another machine's");
+    // One that was begun again already is this machine's.
+    let ticket = ring(&issuer);
+    drop(issuer.admit(&ticket).expect("the stream is let in"));
+    at_rest(&issuer).await;
+    let again = issuer.after_stream(&ticket, &request(UP)).await;
+    assert!(matches!(again.next, Next::Stream { .. }));
+    issuer.answered(&again, "<Response/>");
+    assert_eq!(give_up(&ticket, "m2", true), Err(Refused::Used));
 }
 
 #[tokio::test]

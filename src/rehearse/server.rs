@@ -1,0 +1,93 @@
+//! The real server that a rehearsal calls.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::choose::Choice;
+use super::print;
+use crate::observe::journal::Happening;
+use crate::secret::Secret;
+use crate::serve::{self, Serve};
+use crate::settings::{ServeSettings, Settings};
+
+/// How long the server may need to close.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// The real server, on a port of its own.
+pub(super) struct Server {
+    pub url: String,
+    pub token: String,
+    pub news: mpsc::UnboundedReceiver<Happening>,
+    close: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    pub async fn start(settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.context("the server cannot listen on 127.0.0.1")?;
+        let port = listener.local_addr().context("the server's port is not known")?.port();
+        let (url, token) = (format!("http://127.0.0.1:{port}"), token());
+        let tokens = vec![Secret::new(token.clone())];
+        let settings = Settings {
+            twilio_auth_tokens: tokens.clone(),
+            twilio_shared_keys: Vec::new(),
+            public_url: Some(url.clone()),
+            host: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port,
+            drain: Duration::ZERO,
+            metrics_port: None,
+            metrics_token: None,
+            state_dir: None,
+            // A rehearsal sends no text messages.
+            twilio_account_sid: None,
+            machine: None,
+            on_fly: false,
+            fly_url: None,
+            ..settings
+        };
+        // Only the one that is called: the others' certificates are nobody's business here.
+        let providers = vec![choice.assistant.provider().clone()];
+        let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };
+        let (journal, news) = mpsc::unbounded_channel();
+        let (close, closed) = oneshot::channel();
+        let serve = Serve {
+            settings,
+            ready,
+            // The servers and the warnings of others are not what is rehearsed.
+            roster: choice.roster.alone(choice.assistant.name()),
+            reload: None,
+            listener,
+            metrics_listener: None,
+            metrics: None,
+            journal: Some(journal),
+            tools_first: true,
+        };
+        let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
+        Ok(Self { url, token, news, close, task })
+    }
+
+    /// What the server itself complained of.
+    pub async fn close(self) -> Option<String> {
+        drop(self.close);
+        let mut task = AbortOnDropHandle::new(self.task);
+        match timeout(CLOSING, &mut task).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(format!("the server gave up: {error:#}")),
+            Ok(Err(_)) => Some("the server broke down".to_owned()),
+            Err(_) => Some(format!("the server did not close within {}", print::span(CLOSING))),
+        }
+    }
+}
+
+/// 32 hexadecimal digits, as Twilio's tokens are.
+pub(super) fn token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

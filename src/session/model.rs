@@ -1,0 +1,160 @@
+//! The model's side of a session: on its way, there, or gone for good.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::House;
+use crate::assistant::plan::Plan;
+use crate::call::{Event, Loss, Oddity};
+use crate::link::model::{ModelLink, ModelStep, NotConnected};
+
+/// The pause before the second attempt to connect; it doubles up to 2 s.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;
+
+/// See the module.
+pub(super) struct Model {
+    plan: Arc<Plan>,
+    house: Arc<House>,
+    state: State,
+    attempts: u32,
+    /// Until when it must be ready; none while the phone rings.
+    pub patience: Option<Instant>,
+    /// What was odd on the way, not yet counted.
+    pub odd: Vec<Oddity>,
+}
+
+enum State {
+    Connecting(Connecting),
+    Ready(Box<ModelLink>),
+    Failed(Loss),
+    /// The call knows that it is gone.
+    Gone,
+}
+
+impl Model {
+    pub fn connecting(plan: Arc<Plan>, house: Arc<House>) -> Self {
+        let connect = Box::pin(ModelLink::connect(plan.clone(), house.tls.clone()));
+        Self { plan, house, state: State::Connecting(connect), attempts: 1, patience: None, odd: Vec::new() }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
+    pub fn link(&mut self) -> Option<&mut ModelLink> {
+        match &mut self.state {
+            State::Ready(link) => Some(link),
+            State::Connecting(_) | State::Failed(_) | State::Gone => None,
+        }
+    }
+
+    pub fn with(&mut self, act: impl FnOnce(&mut ModelLink)) {
+        if let Some(link) = self.link() {
+            act(link);
+        }
+    }
+
+    /// While the phone rings: goes on connecting, and keeps the session that is there. Cancel-safe.
+    pub async fn settle(&mut self) {
+        match &mut self.state {
+            State::Connecting(_) => {
+                self.connect().await;
+            }
+            State::Ready(link) => match link.step().await {
+                ModelStep::Event(Event::ModelLost(_)) => self.again(),
+                ModelStep::Event(_) | ModelStep::Odd(_) => {}
+            },
+            State::Failed(_) | State::Gone => pending().await,
+        }
+    }
+
+    /// The next step of the conversation, or the news that the model is there, or not. Cancel-safe.
+    pub async fn step(&mut self) -> ModelStep {
+        loop {
+            match &mut self.state {
+                State::Connecting(_) => {
+                    if self.connect().await {
+                        return ModelStep::Event(Event::ModelReady);
+                    }
+                }
+                State::Ready(link) => return link.step().await,
+                State::Failed(loss) => {
+                    let loss = *loss;
+                    self.state = State::Gone;
+                    return ModelStep::Event(Event::ModelLost(loss));
+                }
+                State::Gone => pending().await,
+            }
+        }
+    }
+
+    /// Finishes one attempt. True when the model is ready.
+    async fn connect(&mut self) -> bool {
+        let State::Connecting(connecting) = &mut self.state else { return false };
+        match connecting.await {
+            Ok(link) => {
+                if link.is_plainer() {
+                    self.odd.push(Oddity::ModelPlainerConfiguration);
+                }
+                if self.attempts > 1 {
+                    self.odd.push(Oddity::ModelRetried);
+                }
+                self.state = State::Ready(Box::new(link));
+                true
+            }
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, attempt = self.attempts, "The model cannot be reached; trying again");
+                self.again();
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "The model cannot be used");
+                self.state = State::Failed(error.loss());
+                false
+            }
+        }
+    }
+
+    fn again(&mut self) {
+        let pause = RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1);
+        self.attempts += 1;
+        let (plan, tls) = (self.plan.clone(), self.house.tls.clone());
+        self.state = State::Connecting(Box::pin(async move {
+            sleep(pause).await;
+            ModelLink::connect(plan, tls).await
+        }));
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Connecting(_) => self.patience,
+            State::Ready(link) => link.alive_deadline(),
+            State::Failed(_) | State::Gone => None,
+        }
+    }
+
+    /// Whether it took too long to come, or has stopped answering.
+    pub fn overdue(&mut self, now: Instant) -> Option<Loss> {
+        let loss = match &mut self.state {
+            State::Connecting(_) => {
+                self.patience.is_some_and(|patience| patience <= now).then_some(Loss::Unreachable)
+            }
+            State::Ready(link) => (!link.check_alive(now)).then_some(Loss::Stalled),
+            State::Failed(_) | State::Gone => None,
+        }?;
+        self.state = State::Gone;
+        Some(loss)
+    }
+
+    pub async fn close(self) {
+        if let State::Ready(link) = self.state {
+            link.close().await;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What `${NAME}` stands for.
+
+use std::collections::BTreeMap;
+
+use super::{Kind, MISSING, Node};
+use crate::problem::{self, Problem, Source, Span};
+
+/// The longest text that a value may have after `${…}` is replaced, in bytes.
+const LONGEST_VALUE: usize = 256 * 1024;
+
+/// Replaces `${NAME}`, `${NAME:-default}` and `$${`.
+pub(super) struct Expansion<'a> {
+    pub environment: &'a BTreeMap<String, String>,
+    pub source: &'a Source,
+    pub text: &'a str,
+    pub problems: &'a mut Vec<Problem>,
+}
+
+impl Expansion<'_> {
+    pub fn node(&mut self, node: &mut Node) {
+        let span = node.span;
+        match &mut node.kind {
+            Kind::Seq(items) => items.iter_mut().for_each(|item| self.node(item)),
+            Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| self.node(value)),
+            Kind::Scalar(scalar) if scalar.text.contains("${") => {
+                let written = scalar.text.clone();
+                let (text, replaced) = self.expand(&written, span, 0);
+                scalar.text = text;
+                if replaced {
+                    scalar.written = Some(written);
+                }
+            }
+            Kind::Scalar(_) => {}
+        }
+    }
+
+    /// The text with its names replaced, and whether there was one.
+    fn expand(&mut self, text: &str, span: Span, depth: usize) -> (String, bool) {
+        let mut out = String::with_capacity(text.len());
+        let mut replaced = false;
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                // `$${` is how `${` is written.
+                out.push_str(&rest[..at - 1]);
+                out.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            out.push_str(&rest[..at]);
+            let inner = &rest[at + 2..];
+            let Some(end) = closing(inner) else {
+                let open = format!("${{{}", inner.lines().next().unwrap_or_default());
+                let help = "write `$${` for a plain `${`";
+                self.report(span, &open, "env.syntax", "`${` has no closing brace", help);
+                // To look for the brace of each `${` that follows would take the square of the time.
+                out.push_str(&rest[at..]);
+                return (out, replaced);
+            };
+            let (name, default) = match inner[..end].split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (&inner[..end], None),
+            };
+            rest = &inner[end + 1..];
+            replaced = true;
+            if !is_name(name) {
+                let message = format!("`${{{}}}` does not name a variable", problem::shown(name));
+                let help = "write `${NAME}` or `${NAME:-default}`, and `$${` for a plain `${`";
+                self.report(span, &format!("${{{}}}", &inner[..end]), "env.syntax", &message, help);
+                continue;
+            }
+            let value = self.environment.get(name).filter(|value| !value.is_empty());
+            match (value, default) {
+                (Some(value), _) => out.push_str(value),
+                (None, Some(default)) if depth < 4 => {
+                    out.push_str(&self.expand(default, span, depth + 1).0);
+                }
+                (None, Some(default)) => out.push_str(default),
+                (None, None) => {
+                    let message = format!("the environment variable `{name}` is not set");
+                    let help = format!("set {name}, or write `${{{name}:-default}}` to give it a default");
+                    self.report(span, &format!("${{{name}}}"), "env.missing", &message, &help);
+                    // Something that is not empty, so that no second problem follows from this one.
+                    out.push_str(MISSING);
+                }
+            }
+            if out.len() > LONGEST_VALUE {
+                self.report(
+                    span,
+                    "${",
+                    "env.large",
+                    "this value is too long once its variables are replaced",
+                    "a value has at most 256 KiB",
+                );
+                out.clear();
+                return (out, replaced);
+            }
+        }
+        out.push_str(rest);
+        (out, replaced)
+    }
+
+    /// Points at the very `${…}` where it can be found in the file.
+    fn report(&mut self, span: Span, find: &str, code: &'static str, message: &str, help: &str) {
+        // Nobody reads more, and a text may hold a hundred thousand.
+        if self.problems.len() >= 200 {
+            return;
+        }
+        let within = self.text.get(span.start..span.start + span.len).unwrap_or_default();
+        let span = match within.find(find) {
+            Some(at) => {
+                let before = &within[..at];
+                let breaks = before.matches('\n').count();
+                let column = match before.rfind('\n') {
+                    Some(newline) => before[newline + 1..].chars().count() + 1,
+                    None => span.column + before.chars().count(),
+                };
+                Span { start: span.start + at, len: find.len(), line: span.line + breaks, column }
+            }
+            None => span,
+        };
+        self.problems.push(self.source.error(span, code, message).help(help));
+    }
+}
+
+/// Where the brace that closes `${` is: braces within a default come in pairs.
+fn closing(inner: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in inner.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}

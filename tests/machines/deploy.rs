@@ -1,0 +1,184 @@
+//! Machines that close while people call.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apology() {
+    let app = presses_keys().await;
+    let machine = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
+    let options = app.short_call();
+    let call = options.call_sid.clone();
+    let _phone = Phone::dial(options);
+    let ticket = way_back(&app, &machine, &call).await;
+    machine.signal("-TERM").await;
+    until(|| machine.told(r#""reason":"house.draining""#) == 1).await;
+    let path = format!("/after-stream/{ticket}");
+    let (_, answer) = post(&app, &machine.address, &path, &call, "").await;
+    assert!(answer.contains("Sorry, something broke."), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_under_way_end_well_though_the_public_address_changes() {
+    let app = App::new().await;
+    let machine = app.machine(FIRST, &[]).await;
+    let ticket = ring(&app, &machine, "CA1").await;
+    // Twilio was told these addresses by a machine that knew no other than Fly's.
+    let path = format!("/after-stream/{ticket}");
+    let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, "CA1", "").await;
+    assert_eq!(status, 200);
+    let path = format!("/media-stream/{}", ring(&app, &machine, "CA2").await);
+    for (base, status) in [("wss://app.fly.dev", 403), ("wss://phone.fly.dev", 101)] {
+        let signed = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &format!("{base}{path}"), &[]));
+        assert_eq!(knock(&machine.address, &path, &signed).await.0, status, "{base}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_switch_under_fifty_calls() {
+    rolling_switch(Switch { under_way: 50, new: 20, drain: 15, ring_for: Duration::from_secs(2) }).await;
+}
+
+/// `make soak`: with the drain of production.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes five minutes; `make soak` runs it"]
+async fn a_long_rolling_switch() {
+    rolling_switch(Switch { under_way: 100, new: 500, drain: 280, ring_for: Duration::from_secs(260) }).await;
+}
+
+struct Switch {
+    /// Calls that the old machine has.
+    under_way: usize,
+    /// Calls that ring while it closes.
+    new: usize,
+    drain: u64,
+    ring_for: Duration,
+}
+
+async fn rolling_switch(switch: Switch) {
+    let _alone = ALONE.lock().await;
+    let app = App::new().await;
+    let drain = switch.drain.to_string();
+    let mut old = app.machine(FIRST, &[("DRAIN_SECONDS", &drain)]).await;
+    // One in five stays until the house says goodbye; the others press a key while it closes, one after another.
+    let mut staying = Vec::new();
+    let mut leaving = Vec::new();
+    for number in 0..switch.under_way {
+        let phone = Phone::dial(app.long_call());
+        if number % 5 == 0 { &mut staying } else { &mut leaving }.push(phone);
+        sleep(Duration::from_millis(20)).await;
+    }
+    for phone in staying.iter().chain(&leaving) {
+        assert!(timeout(PATIENCE, phone.wait_until_quiet(Duration::ZERO)).await.expect("they are greeted"));
+    }
+    let new = app.machine(SECOND, &[]).await;
+    old.signal("-TERM").await;
+    let closed = Instant::now();
+    while http(&old.address, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.0 != 503 {
+        assert!(closed.elapsed() < Duration::from_secs(2), "not ready from the signal on");
+    }
+    // New ones ring meanwhile. Fly sends them to the machine that closes, until a check of its own tells it better.
+    app.proxy.rule("/incoming-call", FIRST);
+    let mut rings = tokio::task::JoinSet::new();
+    let pause = switch.ring_for / u32::try_from(switch.new).unwrap();
+    let leave_at_once = leaving.len().div_ceil(switch.new);
+    let mut leaving = leaving.into_iter();
+    for number in 0..switch.new {
+        if number == switch.new / 2 {
+            app.proxy.cordon(FIRST);
+        }
+        rings.spawn(finished_call(app.short_call()));
+        for phone in leaving.by_ref().take(leave_at_once) {
+            phone.press('1');
+            phone.press('#');
+            rings.spawn(finished_long(phone));
+        }
+        sleep(pause).await;
+    }
+    assert!(leaving.next().is_none());
+    for phone in staying {
+        rings.spawn(finished_long(phone));
+    }
+    let longest = Duration::from_secs(switch.drain + 13);
+    let code = old.ended((longest + Duration::from_secs(5)).saturating_sub(closed.elapsed())).await;
+    let took = closed.elapsed();
+    assert_eq!(code, Some(0), "{}", old.log());
+    assert!(took < longest, "it ended by itself after {took:?}");
+    let records = timeout(PATIENCE, rings.join_all()).await.expect("all calls end");
+    assert_eq!(records.len(), switch.under_way + switch.new);
+    records.iter().for_each(assert_went_well);
+    assert_each_ticket_once(&app.proxy, &records);
+    report(&format!("a switch of {took:?}"), &records);
+    let seen = app.proxy.seen();
+    assert!(seen.elsewhere("/incoming-call") >= switch.new / 2, "these rang at the machine that closes");
+    // Who had pressed no key when the goodbyes came heard the house's, the others the assistant's.
+    let sent_home = old.told(r#""reason":"house.draining""#);
+    let ended = old.told(r#""reason":"assistant.ended""#);
+    assert!(sent_home >= switch.under_way.div_ceil(5), "{sent_home} were sent home");
+    assert_eq!(sent_home + ended, switch.under_way, "{}", old.log());
+    assert_eq!(new.told("house.draining"), 0);
+    assert_eq!(old.told("5550100") + new.told("5550100"), 0, "no number is logged");
+}
+
+async fn finished_call(options: PhoneOptions) -> CallRecord {
+    finished(Phone::dial(options)).await
+}
+
+/// One that may last as long as the drain.
+async fn finished_long(phone: PhoneHandle) -> CallRecord {
+    timeout(Duration::from_secs(400), phone.finished()).await.expect("the call ends in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closing_machine_ends_in_time_though_a_stream_never_comes() {
+    let app = App::new().await;
+    let mut machine = app.machine(FIRST, &[("DRAIN_SECONDS", "14")]).await;
+    ring(&app, &machine, "CA1").await;
+    let closed = Instant::now();
+    machine.signal("-TERM").await;
+    assert_eq!(machine.ended(Duration::from_secs(20)).await, Some(0), "{}", machine.log());
+    assert!(closed.elapsed() >= Duration::from_secs(13), "its ticket was good all the while");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_stream_was_lost_before_the_machine_closed_begins_at_another() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
+    let second = app.machine(SECOND, &[]).await;
+    let ticket = ring(&app, &first, "CA1").await;
+    // Another call keeps it there.
+    ring(&app, &first, "CA3").await;
+    first.signal("-TERM").await;
+    until(|| first.told("Draining: no new calls") == 1).await;
+    // Twilio could not open the stream.
+    let (status, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
+    assert_eq!(status, 200);
+    let redirect = format!("<Redirect method=\"POST\">{}/incoming-call</Redirect>", app.proxy.url);
+    assert!(answer.contains(&redirect), "{answer}");
+    // It rings there, and may come to the closing one again.
+    let (_, answer) = post(&app, &first.address, "/incoming-call", "CA1", "").await;
+    assert!(answer.contains("fly-replay: elsewhere=true;"), "{answer}");
+    let (_, answer) = post(&app, &second.address, "/incoming-call", "CA1", "").await;
+    assert!(answer.contains("<Stream "), "{answer}");
+    // A ring that nobody else takes is for the number's fallback.
+    let (status, _) = post(&app, &first.address, "/incoming-call", "CA2", "fly-replay-failed: x\r\n").await;
+    assert_eq!(status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_does_not_wander_between_machines_that_close() {
+    let app = App::new().await;
+    let machines = [app.machine(FIRST, &[]).await, app.machine(SECOND, &[]).await];
+    for machine in &machines {
+        // A call keeps it there.
+        ring(&app, machine, "CA1").await;
+        machine.signal("-TERM").await;
+        until(|| machine.told("Draining: no new calls") == 1).await;
+    }
+    let address = app.proxy.url.trim_start_matches("http://");
+    let (status, _) = post(&app, address, "/incoming-call", "CA2", "").await;
+    assert_eq!(
+        (status, app.proxy.seen().elsewhere("/incoming-call")),
+        (503, 3),
+        "the number's fallback is asked"
+    );
+}
