@@ -4,8 +4,12 @@
 //! digits are starred out of that text before it is shown: a snippet may end up in a log.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod origin;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+
+pub use origin::Origin;
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +51,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// A second place that belongs to it, such as the other claim to a number.
     pub also: Option<Also>,
+    /// Those that the message names as the cause.
+    variables: Vec<String>,
     source: Option<Source>,
 }
 
@@ -64,6 +70,7 @@ pub struct Also {
 pub struct Source {
     path: Arc<str>,
     text: Arc<Text>,
+    origins: Arc<[Origin]>,
 }
 
 /// A text that is made fit to be shown when that is asked for: most files have no problem.
@@ -89,7 +96,7 @@ impl fmt::Debug for Source {
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
         let text = Text { written: text.into(), hidden: Vec::new(), shown: OnceLock::new() };
-        Source { path: fenced(path).into(), text: Arc::new(text) }
+        Source { path: fenced(path).into(), text: Arc::new(text), origins: Arc::default() }
     }
 
     pub fn path(&self) -> &str {
@@ -111,7 +118,13 @@ impl Source {
     }
 
     pub fn error(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
-        Problem { source: Some(self.clone()), span: Some(span), ..Problem::about(&self.path, code, message) }
+        let (mut message, mut variables) = (message.into(), Vec::new());
+        if let Some(origin) = self.origin(span) {
+            message = origin.tell(message);
+            variables.clone_from(&origin.variables);
+        }
+        let source = Some(self.clone());
+        Problem { source, span: Some(span), variables, ..Problem::about(&self.path, code, message) }
     }
 
     pub fn warning(&self, span: Span, code: &'static str, message: impl Into<String>) -> Problem {
@@ -130,6 +143,7 @@ impl Problem {
             message: fenced(&message.into()),
             help: None,
             also: None,
+            variables: Vec::new(),
             source: None,
         }
     }

@@ -5,7 +5,9 @@
 //! say is not known here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod address;
 pub mod env_file;
+mod looks;
 mod numbers;
 mod peers;
 mod providers;
@@ -24,6 +26,7 @@ use crate::problem::Problem;
 use crate::provider::{OPENAI_REALTIME_URL, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+pub use looks::OddSecret;
 pub use numbers::NumberUrls;
 use reader::Reader;
 
@@ -169,9 +172,6 @@ const PROVIDERS: &str = "providers";
 /// A day: nobody waits longer for a call to end.
 const LONGEST_DRAIN: u64 = 24 * 60 * 60;
 
-/// Of Twilio's auth tokens, in characters.
-const AUTH_TOKEN_LENGTH: usize = 32;
-
 impl Settings {
     /// Reads every setting; all problems come at once.
     pub fn read(sources: &Sources) -> Result<Settings, Vec<Problem>> {
@@ -242,18 +242,6 @@ impl Settings {
         self.host.unwrap_or(every)
     }
 
-    /// What is odd about the tokens of `TWILIO_AUTH_TOKEN`, and no reason not to serve: one may be a test's.
-    pub fn short_token(&self) -> Option<Problem> {
-        let short = |token: &Secret| token.expose().len() < AUTH_TOKEN_LENGTH;
-        let message = "TWILIO_AUTH_TOKEN holds a token that is too short to be one of Twilio's: requests that Twilio \
-                       signs would be refused with 403";
-        self.twilio_auth_tokens.iter().any(short).then(|| {
-            Problem::about("environment", "setting.short", message)
-                .help("copy it whole from the start page of the Twilio console; it has 32 characters")
-                .into_warning()
-        })
-    }
-
     /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.
     pub fn provider(&self) -> Provider {
         Provider::openai(self.openai_realtime_url.clone(), self.openai_api_key.clone())
@@ -295,7 +283,8 @@ impl Settings {
                 "PUBLIC_URL",
                 "Twilio has to know where to reach this server",
                 "set it to the address that Twilio calls, such as \
-                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one",
+                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one; or run \
+                 `switchboard serve --tunnel`, which makes one for trying",
             );
         }
         if !problems.is_empty() {

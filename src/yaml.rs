@@ -20,6 +20,7 @@ use serde_yaml::{Location, Spanned};
 
 use crate::problem::{self, Problem, Source, Span};
 use expand::Expansion;
+pub use expand::variables;
 
 /// The largest YAML file that is read, in bytes.
 pub const LARGEST: usize = 256 * 1024;
@@ -218,12 +219,16 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
             return Document { source, root: None, problems: vec![*problem] };
         }
     };
-    let source = Source::new(path, text);
+    let mut source = Source::new(path, text);
     let mut problems = Vec::new();
     let root = match parse(text, &source) {
         Ok(mut root) => {
-            let mut expansion = Expansion { environment, source: &source, text, problems: &mut problems };
+            let (used, origins) = (Vec::new(), Vec::new());
+            let problems = &mut problems;
+            let mut expansion = Expansion { environment, source: &source, text, problems, used, origins };
             expansion.node(&mut root);
+            let origins = expansion.origins;
+            source.made_of(origins);
             Some(root)
         }
         Err(problem) => {

@@ -22,6 +22,8 @@ fn environment() -> BTreeMap<String, String> {
         ("SECRET_TEXT", "hunter2value {{ nowhere }}"),
         ("SECRET_VOICE", "hunter2value"),
         ("SECRET_NUMBER", "hunter2value"),
+        ("SECRET_SPEED", "1550177777"),
+        ("PLACEHOLDER_NUMBER", "+1555…"),
         ("GOOD_NUMBER", "+15550177777"),
         ("SAME_NUMBER", "+15550177777"),
         ("MESSAGES_SECRET", "whsec_aHVudGVyMnZhbHVlaHVudGVyMnZhbHVl"),

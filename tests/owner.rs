@@ -83,7 +83,7 @@ fn show_tells_what_the_model_gets() {
         "take_message: a message to hooks.example.com\n",
         "book: a request to api.example.com, once the caller says yes\n",
         "hosted: an MCP server that the model's host calls: `search`\n",
-        "send_sms: off: there are no Twilio credentials",
+        "send_sms: off: there are no credentials for Twilio's REST",
         "todoist: off: no connection to it can be made",
         "off: off: its `url` is empty\n",
         "+1555•••02",
@@ -160,6 +160,8 @@ fn a_new_assistant_passes_is_shown_and_answers_its_number() {
         let (code, out, err) = told(&run(folder.path(), &["new", "front-desk"], &[]));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.contains("`switchboard check`") && out.contains("FRONT_DESK_NUMBER=+1555"), "{out}");
+        assert!(out.contains("take it away from the variable that has it so far"), "{out}");
+        assert!(out.contains("5. `switchboard serve --tunnel` answers"), "{out}");
         let path = folder.path().join("assistants/front-desk.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next().unwrap(), format!("# yaml-language-server: $schema={schema}"));
@@ -176,6 +178,10 @@ fn a_new_assistant_passes_is_shown_and_answers_its_number() {
         assert_eq!(code, 1);
         assert!(err.contains("is there already"), "{err}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+    for address in [("PUBLIC_URL", "https://phone.example.com"), ("FLY_APP_NAME", "phone")] {
+        let (_, out, _) = told(&run(folder_with(&[]).path(), &["new", "front-desk"], &[address]));
+        assert!(out.contains("5. `switchboard serve` answers"), "{out}");
     }
     let folder = folder_with(&[]);
     // Names in which the starter's own words occur, and one that is no variable.
@@ -228,6 +234,92 @@ fn check_speaks_to_people_programs_and_github() {
     let (code, out, _) = told(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (1, Some("folder.unreadable")));
+}
+
+#[test]
+fn a_bad_value_of_a_variable_is_blamed_on_the_variable() {
+    let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-*}\"]\nvoice: \"${VOICE:-marin}\"\n";
+    for value in [
+        "2025550143",
+        "+1 202 555 0143",
+        "(202) 555-0143",
+        "0012025550143",
+        "+1555…",
+        "+12025550143,+12025550144",
+    ] {
+        let env = format!("# Mine\n\nDESK_NUMBER={value}\nVOICE={SECRET}\n");
+        let folder = folder_with(&[("assistants/desk.yaml", desk), (".env", &env)]);
+        let (code, _, err) = told(&run(folder.path(), &["check"], &[]));
+        assert_eq!(code, 1);
+        let lines: Vec<&str> = err.lines().filter(|line| line.contains(": error: ")).collect();
+        assert!(lines[0].contains("the value of DESK_NUMBER (.env, line 3) is not a phone number"), "{err}");
+        assert!(lines[1].contains("the value of VOICE (.env, line 4) is no voice of `openai`"), "{err}");
+        assert!(err.contains("DESK_NUMBER=+1555…; one variable") || value.contains('…'), "{err}");
+        assert!(!err.contains(value) && !err.contains(SECRET) && !err.contains("as a list"), "{err}");
+        // The environment wins, and is then to blame.
+        let (_, out, _) =
+            told(&run(folder.path(), &["check", "--format", "json"], &[("DESK_NUMBER", "hunter2")]));
+        assert!(
+            out.contains("the value of DESK_NUMBER (the environment) is not") && !out.contains("hunter2"),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn lines_of_env_that_do_nothing_are_told() {
+    let env = "OPENAI_API_KEY=sk-hunter2-value\nDESK_NUMBR=+15550100001\nTODOIST_API_KEY=x\nPROGRAM_KEY=x\n\nOPENAI_API_KEY=\n";
+    let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\nmcp: { desk: { command: [desk], env: { KEY: \"${PROGRAM_KEY}\" } } }\n";
+    let folder = folder_with(&[
+        ("assistants/desk.yaml", desk),
+        (".env", env),
+        ("switchboard.yaml", "port: ${MY_PORT:-}\n"),
+    ]);
+    let unread = [("NOT_OF_ENV", "hunter2-value")];
+    let (code, _, err) = told(&run(folder.path(), &["check"], &unread));
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            0,
+            ".env:2:1: warning: nothing reads DESK_NUMBR\n  help: did you mean DESK_NUMBER?\n\
+             .env:6:1: warning: OPENAI_API_KEY is set here and in line 1; line 1 is used\n  help: keep one of the two lines\n"
+        )
+    );
+    // The key above the empty line holds, and what is missing is told beside what nothing reads.
+    let (code, out, _) = told(&run(folder.path(), &["secrets", "OPENAI_API_KEY"], &[]));
+    assert_eq!((code, out.as_str()), (0, "sk-hunter2-value\n"));
+    std::fs::write(folder.path().join(".env"), "OPEN_AI_KEY=sk-hunter2-value\nMY_PORT=0\nPROGRAM_KEY=x\n")
+        .unwrap();
+    let (code, _, err) = told(&run(folder.path(), &["serve"], &[]));
+    assert!(code == 1 && err.contains("OPENAI_API_KEY is not set"), "{err}");
+    assert!(
+        err.contains(".env:1:1: warning: nothing reads OPEN_AI_KEY\n  help: did you mean OPENAI_API_KEY?"),
+        "{err}"
+    );
+    assert!(!err.contains("MY_PORT") && !err.contains("PROGRAM_KEY") && !err.contains("hunter2"), "{err}");
+}
+
+#[test]
+fn whatever_the_example_names_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let sets = |line: &&str| line.split_once('=').is_some_and(|(name, _)| is_name(name));
+    let example = read(".env.example");
+    let lines = example.lines().map(|line| line.strip_prefix('#').filter(sets).unwrap_or(line));
+    let env: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(env.contains("\nPIZZERIA_NUMBER=+1555") && env.contains("\nSTATE_DIR=state"), "{env}");
+    let files = ["personal", "clinic", "pizzeria"].map(|name| format!("assistants/{name}.yaml"));
+    let texts = files.clone().map(|file| read(&file));
+    let mut all: Vec<(&str, &str)> =
+        files.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    all.push((".env", &env));
+    let folder = folder_with(&all);
+    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    assert!(!err.contains(".env:"), "{err}");
+    std::fs::write(folder.path().join(".env"), format!("{env}PIZZERIA_NUMBR=+15550100009\n")).unwrap();
+    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    assert!(err.contains("nothing reads PIZZERIA_NUMBR"), "{err}");
 }
 
 #[test]

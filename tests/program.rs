@@ -86,6 +86,18 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
             with(&[]),
             &[".env:1:1: error"],
         ),
+        (
+            "a key that was never written",
+            good,
+            with(&[("OPENAI_API_KEY", "sk-…"), ("OPENAI_REALTIME_URL", "")]),
+            &["OPENAI_API_KEY only holds the place of a value", "make a key at"],
+        ),
+        (
+            "the SID in the token's place",
+            good,
+            with(&[("TWILIO_AUTH_TOKEN", "AC0123456789abcdef0123456789abcdef")]),
+            &["TWILIO_AUTH_TOKEN is a SID: the token stands below it"],
+        ),
         ("a setting nobody knows", &[("switchboard.yaml", b"prot: 1\n")], with(&[]), &["prot", "port"]),
     ];
     for (what, files, environment, words) in cases {
@@ -143,7 +155,7 @@ impl Serving {
     fn start_as(assistant: &str, environment: &[(&str, &str)]) -> Self {
         let folder = folder_with(&[
             ("assistants/a.yaml", assistant.as_bytes()),
-            (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\n"),
+            (".env", b"LOG_FORMAT=json\nPORT=0\nOPENAI_API_KEY=from-the-file\nPUBLIC_ULR=hunter2\n"),
         ]);
         let mut child =
             program(folder.path(), &["serve"], environment).stderr(Stdio::piped()).spawn().unwrap();
@@ -203,9 +215,18 @@ fn a_token_that_cannot_be_twilios_is_told_in_one_line() {
     for (token, lines) in [("hunter2", 1), (listed.as_str(), 1), (whole.as_str(), 0)] {
         let serving = Serving::start_with(&with(&[("TWILIO_AUTH_TOKEN", token)]));
         let told = &serving.told;
-        assert_eq!(told.matches("too short to be one of Twilio's").count(), lines, "{told}");
+        assert_eq!(told.matches("is not an auth token: one has 32 digits").count(), lines, "{told}");
         assert!(!told.contains("hunter2") && !told.contains(&whole), "{told}");
     }
+}
+
+#[test]
+fn a_mistyped_name_in_env_is_told_in_one_line() {
+    let serving = Serving::start();
+    let told = &serving.told;
+    let line = ".env:4:1: warning: nothing reads PUBLIC_ULR; did you mean PUBLIC_URL?";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[test]

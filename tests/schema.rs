@@ -38,6 +38,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("provider-ranges", "what providers there are, and what they can do"),
     ("provider-threshold", "what providers there are, and what they can do"),
     ("same-number", "other files"),
+    ("same-number-by-variables", "other files"),
     ("secrets-block", "only warnings"),
     ("secrets-within", "only warnings"),
     ("tag", "tags, which a reader drops"),

@@ -362,22 +362,27 @@ impl<'a> Check<'a> {
             return None;
         }
         let text = self.written.text(node, name)?;
+        let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
         match PhoneNumber::parse(text.trim()) {
             Ok(number) => {
-                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
                 self.numbers.borrow_mut().push(Dialable { number: number.clone(), span: node.span, shown });
                 Some(number)
             }
             Err(why) => {
-                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                let help = match text.as_str() {
-                    _ if text.contains([',', ';']) => {
-                        "write several numbers as a list: [\"+1555…\", \"+1555…\"]"
+                let help = match (self.written.source.variable(node.span), text.as_str()) {
+                    (Some(_), _) if text.contains('…') => {
+                        "put the digits of your number in the place of `…`".to_owned()
                     }
-                    _ if text.contains(['“', '”', '„', '‘', '’']) => {
-                        "use straight quotes: \"+1555…\""
+                    (Some(variable), _) => format!("write {variable}=+1555…; one variable holds one number"),
+                    (None, _) if text.contains([',', ';']) => {
+                        "write several numbers as a list: [\"+1555…\", \"+1555…\"]".to_owned()
                     }
-                    _ => "write a plus, the country code and the number, such as \"+1555…\"",
+                    (None, _) if text.contains(['“', '”', '„', '‘', '’']) => {
+                        "use straight quotes: \"+1555…\"".to_owned()
+                    }
+                    (None, _) => {
+                        "write a plus, the country code and the number, such as \"+1555…\"".to_owned()
+                    }
                 };
                 let message = format!("`{shown}` is not a phone number: {why}");
                 self.written.error_help(node.span, "number.invalid", message, help);

@@ -99,7 +99,7 @@ impl<'a> Place<'a> {
     ) -> Problem {
         let span = at.and_then(|at| self.part(template, at)).unwrap_or(self.span);
         let message = match &self.written {
-            Some(written) => format!("{message} (the text comes from `{written}`)"),
+            Some(written) => format!("{message}; the text comes from `{written}`"),
             None => message,
         };
         self.source.error(span, code, message)

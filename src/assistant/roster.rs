@@ -28,6 +28,14 @@ pub struct Folder {
     pub unread: Vec<String>,
 }
 
+impl Folder {
+    /// The variables that its assistants name.
+    pub fn variables(&self) -> BTreeSet<String> {
+        let texts = self.assistants.iter().map(|file| String::from_utf8_lossy(&file.bytes));
+        texts.flat_map(|text| yaml::variables(&text)).collect()
+    }
+}
+
 /// The assistants in force.
 #[derive(Clone, PartialEq, Default)]
 pub struct Roster {

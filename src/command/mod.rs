@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
 
+mod environment;
 mod numbers;
 mod owner;
 mod secrets;
@@ -28,8 +29,9 @@ use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
 use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{LogFormat, Settings, Sources, env_file};
+use crate::settings::{LogFormat, OddSecret, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
+pub(crate) use environment::{odd_lines, placed};
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";
@@ -215,6 +217,9 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     }
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
+    let odd = settings.odd_secrets();
+    let (hopeless, odd): (Vec<_>, Vec<_>) = odd.iter().map(OddSecret::problem).partition(Problem::is_error);
+    problems.extend(hopeless);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
     let afar = match &settings.assistants_url {
@@ -223,7 +228,11 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     };
     let providers = settings.providers();
     let fetched = afar.as_ref().and_then(Afar::fresh).cloned();
-    let fetched = fetched.map(|folder| reload::check_to_serve(Ok(folder), &environment, &providers));
+    let fetched = fetched.map(|folder| {
+        let odd = odd_lines(&folder);
+        let checked = reload::check_to_serve(Ok(folder), &environment, &providers);
+        checked.map(|(roster, warnings)| (roster, [odd, warnings].concat()))
+    });
     let checked = match fetched {
         Some(Ok(sound)) => Ok(sound),
         // The folder that is here answers until then, and why was logged, or will be. Where it does not, both are wrong.
@@ -236,12 +245,16 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
         problems.extend(roster.without_key());
     }
-    let Some(mut ready) = ready.filter(|_| problems.is_empty()) else { return Err(problems.into()) };
+    let Some(mut ready) = ready.filter(|_| problems.is_empty()) else {
+        // What is missing may stand in `.env`, under a name that nothing reads.
+        problems.extend(warnings.into_iter().filter(|warning| warning.file == ENV_FILE));
+        return Err(problems.into());
+    };
 
     if arguments.tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    for warning in settings.warnings.iter().chain(&settings.short_token()).chain(&warnings) {
+    for warning in placed(&[settings.warnings.clone(), odd, warnings].concat()) {
         tracing::warn!("{}", warning.line());
     }
     if !roster.answers() {
@@ -314,7 +327,10 @@ pub(crate) fn look(
     providers: &[Arc<Provider>],
 ) -> Result<Checked, Vec<Problem>> {
     let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
-    Ok(reload::check_whole(&folder, environment, providers))
+    let mut checked = reload::check_whole(&folder, environment, providers);
+    checked.warnings.extend(odd_lines(&folder));
+    problem::sort(&mut checked.warnings);
+    Ok(checked)
 }
 
 /// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
@@ -323,7 +339,12 @@ fn folder(
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    reload::check(read_folder(dir).map_err(|error| vec![error.into()]), environment, providers)
+    let checked = look(dir, environment, providers)?;
+    let problems = checked.problems();
+    match checked.roster {
+        Ok(roster) => Ok((roster, checked.warnings)),
+        Err(_) => Err(problems),
+    }
 }
 
 /// The environment, with what `.env` adds; the file never overrides.
@@ -405,6 +426,7 @@ pub(crate) fn report(problems: &[Problem]) {
     if problems.is_empty() {
         return;
     }
+    let problems = &placed(problems);
     let text =
         if std::io::stderr().is_terminal() { problem::pretty(problems) } else { problem::plain(problems) };
     eprint!("{text}");

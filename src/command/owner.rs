@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Failure, environment, look, report, settings_file};
+use super::{Failure, environment, look, placed, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::turns_at_start;
@@ -54,6 +54,7 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
         Err(Failure::Problems(problems)) => (String::new(), None, problems),
         Err(other) => return Err(other),
     };
+    let problems = placed(&problems);
     match format {
         Format::Text => report(&problems),
         Format::Json => print!("{}", problem::json(&problems)),
@@ -292,13 +293,18 @@ pub fn new(name: &str) -> Result<(), Failure> {
         if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("N{variable}") } else { variable };
     let text = STARTER.replace("{SCHEMA}", &schema).replace("{VARIABLE}", &variable);
     write_new(&path, &text)?;
+    let serve = match &settings.public_url {
+        Some(_) => "`switchboard serve` answers the phone.",
+        None => "`switchboard serve --tunnel` answers the phone, at an address that it makes for trying.",
+    };
     println!(
         "{} is there. Next:\n  \
          1. Write into it what the assistant is for.\n  \
          2. `switchboard check` says whether all is well.\n  \
          3. `switchboard rehearse {name}` plays a call with it: no phone and no key needed.\n  \
-         4. Put {variable}=+1555… into `.env`, with your Twilio number: then that number rings it.\n  \
-         5. `switchboard serve` answers the phone.",
+         4. Put {variable}=+1555… into `.env`, with your Twilio number, and take it away from the variable that has it \
+         so far: then that number rings it.\n  \
+         5. {serve}",
         path.display()
     );
     Ok(())

@@ -31,7 +31,6 @@ pub fn all() -> Result<(), Failure> {
     let Some(bytes) = read_or_none(ENV_FILE)? else {
         return Err(anyhow!("{ENV_FILE} is not there: copy .env.example to it, and fill it in").into());
     };
-    // Where a name stands twice, the last one holds.
     let set: BTreeMap<String, String> = env_file::read(ENV_FILE, &bytes)?.into_iter().collect();
     let mut text = String::new();
     for (name, value) in set {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::report::Finding;
+use super::settings::of_problem;
 use crate::assistant::{Checked, Roster};
+use crate::command;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 use crate::reload::fetch::{Fetched, Remote};
@@ -46,7 +48,13 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
             return (None, vec![finding.fix(fix)]);
         }
     };
-    judge(&place, reload::check_whole(&folder, environment, &settings.providers()))
+    let (roster, mut findings) =
+        judge(&place, reload::check_whole(&folder, environment, &settings.providers()));
+    // The folder that is fetched may read others.
+    if settings.assistants_url.is_none() {
+        findings.splice(0..0, command::odd_lines(&folder).iter().map(of_problem));
+    }
+    (roster, findings)
 }
 
 /// The folder that `serve` would fetch.
@@ -116,7 +124,8 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn first(problems: &[Problem]) -> String {
-    let lines = problems.iter().take(SHOWN).map(|problem| match problem.span {
+    let placed = command::placed(problems);
+    let lines = placed.iter().take(SHOWN).map(|problem| match problem.span {
         Some(at) => format!("{}:{}:{}: {}", problem.file, at.line, at.column, problem.message),
         None => format!("{}: {}", problem.file, problem.message),
     });

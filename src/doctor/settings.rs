@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use url::Url;
 
 use super::local;
 use super::report::{Finding, Severity};
@@ -25,6 +24,11 @@ const REFUSED: &str = "every request of Twilio's is refused with 403: Twilio tel
                        fallback URL or an application error";
 /// What comes of a key that is not the provider's.
 const NO_MODEL: &str = "every call ends `model.refused`: callers hear `on_failure`";
+/// What comes of what cannot be right.
+const NO_START: &str = "`switchboard serve` does not start";
+/// What comes of credentials that are not the account's.
+const NO_ACCOUNT: &str =
+    "no text message is sent, and the numbers at Twilio cannot be looked at: error 20003";
 
 /// What the other checks go on with.
 pub struct Read {
@@ -191,7 +195,8 @@ fn is_left_out(missing: &Problem, left_out: &[String]) -> bool {
     missing.message.split(' ').next().is_some_and(|name| left_out.iter().any(|out| out == name))
 }
 
-fn of_problem(problem: &Problem) -> Finding {
+/// A problem of a setting, or of `.env`.
+pub fn of_problem(problem: &Problem) -> Finding {
     let place = match (&problem.span, problem.file.as_str()) {
         (Some(at), file) => format!("{file}:{}:{}: ", at.line, at.column),
         (None, "environment") => String::new(),
@@ -199,7 +204,7 @@ fn of_problem(problem: &Problem) -> Finding {
     };
     let message = format!("{place}{}{}", problem.message, unchecked(problem));
     let finding = match (problem.is_error(), problem.code) {
-        (true, _) => Finding::error("settings.read", message).causes("`switchboard serve` does not start"),
+        (true, _) => Finding::error("settings.read", message).causes(NO_START),
         (false, "setting.http") => Finding::warning("settings.odd", message)
             .causes("31922: a stream's address must begin with wss://"),
         (false, _) => Finding::warning("settings.odd", message),
@@ -223,9 +228,6 @@ fn of_missing(problem: &Problem) -> Finding {
     let mut fix = problem.help.clone().unwrap_or_else(|| "set it in `.env`".to_owned());
     fix.push_str(match problem.message.split(' ').next() {
         Some("TWILIO_AUTH_TOKEN") => "; write it into `.env`, as TWILIO_AUTH_TOKEN=…",
-        Some("PUBLIC_URL") => {
-            "; while developing, `switchboard serve --tunnel` makes such an address by itself"
-        }
         _ => "",
     });
     finding.fix(fix)
@@ -240,129 +242,23 @@ fn unchecked(problem: &Problem) -> &'static str {
     }
 }
 
-/// Whether secrets look as such things look. None is shown.
+/// What comes of secrets that do not look as they should.
 fn secrets(settings: &Settings) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut odd = |name: &str, why: &str, cause: &str, fix: &str| {
-        let message = format!("{name} {why}");
-        findings.push(Finding::error("settings.secret", message).causes(cause).fix(fix));
-    };
-    let console = "copy it again from the start page of Twilio's console, without spaces and quotes";
-    for (at, token) in settings.twilio_auth_tokens.iter().enumerate() {
-        let which = match settings.twilio_auth_tokens.len() {
-            1 => "TWILIO_AUTH_TOKEN".to_owned(),
-            _ => format!("TWILIO_AUTH_TOKEN, entry {},", at + 1),
+    let odd = settings.odd_secrets().into_iter().map(|odd| {
+        let finding = match odd.setting {
+            "METRICS_TOKEN" => Finding::warning("settings.secret", odd.message),
+            _ => Finding::error("settings.secret", odd.message),
         };
-        let text = token.expose();
-        if let Some(why) = spoilt(text) {
-            odd(&which, why, REFUSED, console);
-        } else if text.starts_with("AC") || text.starts_with("SK") {
-            odd(&which, "is a SID: the token stands below it", REFUSED, console);
-        } else if settings.twilio_api_secret.as_ref() == Some(token) {
-            let why = "is the secret of the API key: that one signs no webhooks";
-            odd(&which, why, REFUSED, console);
-        } else if !is_hex(text, 32) {
-            let why = format!(
-                "is not an auth token: one has 32 digits and letters a to f, and this has {}",
-                size(text)
-            );
-            odd(&which, &why, REFUSED, console);
-        }
-    }
-    let rest = "no text message is sent, and the numbers at Twilio cannot be looked at: error 20003";
-    for (name, value, prefix) in [
-        ("TWILIO_ACCOUNT_SID", &settings.twilio_account_sid, "AC"),
-        ("TWILIO_API_KEY", &settings.twilio_api_key, "SK"),
-    ] {
-        let Some(text) = value else { continue };
-        if !text.strip_prefix(prefix).is_some_and(|digits| is_hex(digits, 32)) {
-            let why = spoilt(text).map_or_else(
-                || format!("must be `{prefix}` and 32 digits and letters a to f, and is not"),
-                str::to_owned,
-            );
-            odd(name, &why, rest, console);
-        }
-    }
-    match (&settings.twilio_api_key, &settings.twilio_api_secret) {
-        (Some(_), None) => {
-            let why = "is set, and TWILIO_API_SECRET is not: the auth token is used in their place";
-            let fix = "set both: a key's secret is shown once, when it is made in Twilio's console";
-            odd("TWILIO_API_KEY", why, rest, fix);
-        }
-        (None, Some(_)) => {
-            let why = "is set, and TWILIO_API_KEY is not: the auth token is used in their place";
-            odd("TWILIO_API_SECRET", why, rest, "set TWILIO_API_KEY to the SID of that key: SK…");
-        }
-        (Some(_), Some(secret)) => {
-            if let Some(why) = spoilt(secret.expose()) {
-                odd(
-                    "TWILIO_API_SECRET",
-                    why,
-                    rest,
-                    "make a new key in Twilio's console, and copy its secret",
-                );
-            }
-        }
-        (None, None) => {}
-    }
-    let make_one = "make a key at https://platform.openai.com/api-keys, and copy it whole, without quotes";
-    if let Some(key) = &settings.openai_api_key {
-        let ours = Url::parse(&settings.openai_realtime_url)
-            .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with("openai.com")));
-        let text = key.expose();
-        if let Some(why) = spoilt(text) {
-            odd("OPENAI_API_KEY", why, NO_MODEL, make_one);
-        } else if ours && !text.starts_with("sk-") && !text.starts_with("ek_") {
-            odd("OPENAI_API_KEY", "does not begin with `sk-`, as OpenAI's keys do", NO_MODEL, make_one);
-        }
-    }
-    for provider in &settings.named_providers {
-        if let Some(why) = provider.key.as_ref().and_then(|key| spoilt(key.expose())) {
-            let name = format!("the key of the provider `{}`", provider.name);
-            odd(&name, why, NO_MODEL, "set the variable that its `key` in switchboard.yaml names");
-        }
-    }
-    if settings.metrics_token.as_ref().is_some_and(|token| token.expose().len() < 16) {
-        let message = "METRICS_TOKEN is short: it can be guessed";
-        findings.push(
-            Finding::warning("settings.secret", message).fix("set it to what `openssl rand -hex 24` prints"),
-        );
-    }
-    findings
-}
-
-/// What is wrong with any secret that looks so: it was not copied as it is, or never replaced.
-fn spoilt(text: &str) -> Option<&'static str> {
-    let lower = text.to_lowercase();
-    if text.starts_with(['"', '\'', '`', '“']) || text.ends_with(['"', '\'', '`', '”']) {
-        return Some("has quotes around it that belong to the file, not to the value");
-    }
-    if text.chars().any(char::is_whitespace) {
-        return Some("has a space or a line break in it");
-    }
-    let words =
-        ["your", "changeme", "change_me", "change-me", "placeholder", "example", "replace", "todo", "xxxx"];
-    let stands_for = text.contains(['…', '<', '>', '*', '•']) || text.contains("...") || text.contains("${");
-    if stands_for || words.iter().any(|word| lower.contains(word)) {
-        return Some("only holds the place of a value: nobody has put the real one there");
-    }
-    if !text.is_ascii() {
-        return Some("has a sign in it that no such value has");
-    }
-    None
-}
-
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-/// What may be told of a secret's length.
-fn size(text: &str) -> String {
-    match text.chars().count() {
-        32 => "32 signs, with others among them".to_owned(),
-        1 => "1 sign".to_owned(),
-        count => format!("{count} signs"),
-    }
+        let finding = match odd.setting {
+            _ if odd.hopeless => finding.causes(NO_START),
+            "METRICS_TOKEN" => finding,
+            "TWILIO_AUTH_TOKEN" => finding.causes(REFUSED),
+            "OPENAI_API_KEY" | "providers" => finding.causes(NO_MODEL),
+            _ => finding.causes(NO_ACCOUNT),
+        };
+        finding.fix(odd.help)
+    });
+    odd.collect()
 }
 
 /// Whether Twilio can call the public address at all. That it should be https is told by the settings themselves.

@@ -2,12 +2,96 @@
 //!
 //! A value is the rest of its line, with or without quotes; nothing in it is replaced. Quoted values may go on
 //! over several lines, and double quotes know `\n`, `\r`, `\t`, `\"`, `\\` and `\$`.
+//!
+//! Where a name stands twice the last line holds, but an empty one takes no value away: whoever writes a key above
+//! the empty line of the example has set it.
 
-use crate::problem::{Problem, Span};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The names and values in the order of the file, or a problem for each line that is none. No problem tells a
+use crate::problem::{self, Problem, Span};
+
+/// A line that sets a variable.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    /// It may be a secret.
+    pub value: String,
+    /// Its first line, from 1.
+    pub line: usize,
+}
+
+/// The names and values that hold, each name once, or a problem for each line that is none. No problem tells a
 /// line's text: it may be a secret.
 pub fn read(path: &str, bytes: &[u8]) -> Result<Vec<(String, String)>, Vec<Problem>> {
+    let entries = entries(path, bytes)?;
+    Ok(in_force(&entries).into_iter().map(|entry| (entry.name.clone(), entry.value.clone())).collect())
+}
+
+/// The entry that holds of each name, in the order of the file.
+pub fn in_force(entries: &[Entry]) -> Vec<&Entry> {
+    let mut holds: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !entry.value.is_empty()) {
+        holds.insert(&entry.name, entry);
+    }
+    for entry in entries {
+        holds.entry(&entry.name).or_insert(entry);
+    }
+    let mut found: Vec<&Entry> = holds.into_values().collect();
+    found.sort_by_key(|entry| entry.line);
+    found
+}
+
+/// What is odd: names that stand twice, and those that nobody reads. `read` are the names that somebody does.
+pub fn odd(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let in_force = in_force(entries);
+    for entry in &in_force {
+        for other in entries.iter().filter(|other| other.name == entry.name && other.line != entry.line) {
+            let (first, second) = (entry.line.min(other.line), entry.line.max(other.line));
+            let name = told(&entry.name, read);
+            let message = format!("{name} is set here and in line {first}; line {} is used", entry.line);
+            found.push(warning(path, second, "env.double", message).help("keep one of the two lines"));
+        }
+    }
+    let set = |name: &str| in_force.iter().any(|entry| entry.name == name && !entry.value.is_empty());
+    for entry in in_force.iter().filter(|entry| !entry.value.is_empty() && !read.contains(&entry.name)) {
+        let message = format!("nothing reads {}", told(&entry.name, read));
+        let problem = warning(path, entry.line, "env.unread", message);
+        // What is set already was not meant.
+        let mut near =
+            problem::nearest(&entry.name, read.iter().map(String::as_str).filter(|name| !set(name)));
+        // Names that begin alike are many.
+        near.retain(|near| strsim::normalized_levenshtein(near, &entry.name.to_uppercase()) > 0.5);
+        found.push(match near.first() {
+            Some(near) => problem.help(format!("did you mean {near}?")),
+            None => problem
+                .help("remove the line, or write `${NAME}`, with that name, in the file that is to have it"),
+        });
+    }
+    found.sort_by_key(|problem| problem.span.map(|at| at.line));
+    found
+}
+
+fn warning(path: &str, line: usize, code: &'static str, message: String) -> Problem {
+    let mut problem = Problem::about(path, code, message).into_warning();
+    problem.span = Some(Span { line, column: 1, ..Span::default() });
+    problem
+}
+
+/// A name as it may be told. A key that was pasted as it is may end with `=`, and look like a name.
+fn told<'a>(name: &'a str, read: &BTreeSet<String>) -> &'a str {
+    let usual = |c: char| c.is_ascii_uppercase() || c == '_';
+    let word = name.contains('_') || name.chars().all(usual);
+    let is_name = word && name.len() <= 64 && name.chars().all(|c| usual(c) || c.is_ascii_digit());
+    if is_name || read.iter().any(|read| read.eq_ignore_ascii_case(name)) {
+        name
+    } else {
+        "what this line sets"
+    }
+}
+
+/// The lines that set a variable, in the order of the file, or a problem for each line that is none.
+pub fn entries(path: &str, bytes: &[u8]) -> Result<Vec<Entry>, Vec<Problem>> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let wrong = |line: usize, message: &str| {
         let mut problem = Problem::about(path, "env.line", message);
@@ -46,7 +130,7 @@ pub fn read(path: &str, bytes: &[u8]) -> Result<Vec<(String, String)>, Vec<Probl
             Some((value, len)) => (value, begin + len),
             None => (plain(value).to_owned(), line.len()),
         };
-        found.push((name.trim_end().to_owned(), value));
+        found.push(Entry { name: name.trim_end().to_owned(), value, line: number });
         number += rest[..end].matches('\n').count();
         rest = rest[end..].split_once('\n').map_or("", |(_, after)| after);
     }
@@ -117,6 +201,57 @@ mod tests {
             let found = read(".env", line.as_bytes()).unwrap();
             assert_eq!(found[0], ("A".to_owned(), value.to_owned()), "{line}");
             assert_eq!(found.len(), 1 + line.matches("\nB=").count(), "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_name_that_stands_twice_the_last_value_holds() {
+        let text = b"KEY=sk-1\nA=1\n\nKEY=\nA=2\nB=\nB=\n";
+        let found = read(".env", text).unwrap();
+        let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(found, [("KEY", "sk-1"), ("A", "2"), ("B", "")]);
+    }
+
+    #[test]
+    fn what_is_odd_is_told_with_its_lines_and_without_values() {
+        let read =
+            ["API_KEY", "PERSONAL_NUMBER", "OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"].map(str::to_owned).into();
+        let odd =
+            |text: &str| problem::plain(&odd(".env", &entries(".env", text.as_bytes()).unwrap(), &read));
+        for (text, told) in [
+            ("API_KEY=hunter2", ""),
+            (
+                "API_KEY=hunter2\n\nAPI_KEY=",
+                ".env:3:1: warning: API_KEY is set here and in line 1; line 1 is used\n",
+            ),
+            (
+                "API_KEY=hunter2\nAPI_KEY=hunter2",
+                ".env:2:1: warning: API_KEY is set here and in line 1; line 2 is used\n",
+            ),
+            (
+                "A='\n'\nPERSONAL_NUMBR=hunter2",
+                ".env:3:1: warning: nothing reads PERSONAL_NUMBR\n  help: did you mean PERSONAL_NUMBER?\n",
+            ),
+            (
+                "OPEN_AI_KEY=hunter2",
+                ".env:1:1: warning: nothing reads OPEN_AI_KEY\n  help: did you mean OPENAI_API_KEY?\n",
+            ),
+            (
+                "personal_number=hunter2",
+                ".env:1:1: warning: nothing reads personal_number\n  help: did you mean PERSONAL_NUMBER?\n",
+            ),
+            // What was meant is set, so this is something else.
+            (
+                "OPENAI_API_KEY=hunter2\nOPENAI_KEY=hunter2",
+                ".env:2:1: warning: nothing reads OPENAI_KEY\n  help: remove",
+            ),
+            ("PERSONAL_NUMBR=", ""),
+            // A key that was pasted as it is.
+            ("hunter2value==", ".env:1:1: warning: nothing reads what this line sets\n"),
+        ] {
+            let found = odd(text);
+            assert!(found.contains(told) && found.is_empty() == told.is_empty(), "{text}: {found}");
+            assert!(!found.contains("hunter2"), "{found}");
         }
     }
 

@@ -1,8 +1,6 @@
 //! Where the other machines of the house answer.
 
-use url::Url;
-
-use super::Reader;
+use super::{Reader, address};
 
 impl Reader {
     /// The form of other machines' addresses. `{app}` is filled in here, `{machine}` when one is asked.
@@ -20,11 +18,9 @@ impl Reader {
             return None;
         }
         let form = text.replace("{app}", app.unwrap_or_default());
-        let sample = Url::parse(&form.replace("{machine}", "m1")).ok();
+        let sample = address::parse(&form.replace("{machine}", "m1"), &["http", "https"]).ok();
         let fits = sample.is_some_and(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.host().is_some()
-                && url.username().is_empty()
+            url.username().is_empty()
                 && url.password().is_none()
                 && url.query().is_none()
                 && url.fragment().is_none()

@@ -6,8 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
+use super::address;
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::{
     Abilities, Auth, Dialect, Engine, Model, Provider, Transcriber, Transcribing, TurnDetection,
@@ -270,15 +269,10 @@ impl<'a> Reading<'a> {
             self.wrong(node.span, "provider.url", format!("`url` {why}"), help);
             None
         };
-        let Ok(url) = Url::parse(&text) else {
-            return wrong("is not a URL; it starts with wss:// or ws://");
+        let url = match address::parse(&text, &["wss", "ws"]) {
+            Ok(url) => url,
+            Err(why) => return wrong(&why),
         };
-        if !matches!(url.scheme(), "wss" | "ws") {
-            return wrong("must start with wss:// or ws://");
-        }
-        if url.host().is_none() {
-            return wrong("names no host");
-        }
         if !url.username().is_empty() || url.password().is_some() {
             return wrong("must hold no user name and no password: the key has a place of its own, `key`");
         }

@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile};
 use url::Url;
 
-use super::{DEFAULTS, NAMES, PROVIDERS, Sources, is_loopback, is_secret, providers};
+use super::{DEFAULTS, NAMES, PROVIDERS, Sources, address, is_loopback, is_secret, providers};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
 use crate::secret::Secret;
@@ -227,16 +227,10 @@ impl Reader {
             }
             None
         };
-        let starts = schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(" or ");
-        let Ok(url) = Url::parse(&text) else {
-            return wrong(format!("is not a URL; it starts with {starts}"));
+        let url = match address::parse(&text, schemes) {
+            Ok(url) => url,
+            Err(why) => return wrong(why),
         };
-        if !schemes.contains(&url.scheme()) {
-            return wrong(format!("must start with {starts}"));
-        }
-        if url.host().is_none() {
-            return wrong("names no host".to_owned());
-        }
         if !url.username().is_empty() || url.password().is_some() {
             // Shown nowhere: it holds a password.
             self.wrong(name, "must hold no user name and no password");

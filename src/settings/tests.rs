@@ -91,6 +91,7 @@ fn other_machines_are_where_the_form_says() {
         ("ftp://{machine}.example.com", "must be a URL such as"),
         ("http://u:hunter2@{machine}.example.com", "must be a URL such as"),
         ("http://{machine}.example.com/?hunter2", "must be a URL such as"),
+        ("http:/{machine}.example.com/hunter2", "must be a URL such as"),
     ] {
         let shown = problem::plain(&read(None, &[("PEER_URL", form)]).unwrap_err());
         assert!(shown.contains("PEER_URL") && shown.contains(words) && !shown.contains("hunter2"), "{shown}");
@@ -189,6 +190,23 @@ fn a_token_without_an_address_is_a_warning() {
         "environment: warning: ASSISTANTS_TOKEN is set, and ASSISTANTS_URL is not: nothing is fetched\n  \
          help: set ASSISTANTS_URL, or unset the token\n"
     );
+}
+
+#[test]
+fn an_address_that_a_browser_would_mend_is_refused() {
+    for name in ["PUBLIC_URL", "TWILIO_FUNCTIONS_URL", "TWILIO_API_URL", "ASSISTANTS_URL"] {
+        for (url, told) in [
+            ("https:/phone.example.com", "must start with https:// or http://, with two slashes"),
+            ("https://phone.example.com wrong", "has a space in it"),
+            ("https://…", "only holds the place of an address"),
+        ] {
+            let shown = problem::plain(&read(None, &[(name, url)]).unwrap_err());
+            assert!(shown.contains(told) && shown.contains(name), "{shown}");
+        }
+    }
+    let file = "providers: { house: { url: 'wss:/voice.example.com' } }";
+    let shown = problem::plain(&read(Some(file), &[]).unwrap_err());
+    assert!(shown.contains("`url` must start with wss:// or ws://, with two slashes"), "{shown}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What `${NAME}` stands for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Kind, MISSING, Node};
-use crate::problem::{self, Problem, Source, Span};
+use crate::problem::{self, Origin, Problem, Source, Span};
 
 /// The longest text that a value may have after `${…}` is replaced, in bytes.
 const LONGEST_VALUE: usize = 256 * 1024;
@@ -14,6 +14,9 @@ pub(super) struct Expansion<'a> {
     pub source: &'a Source,
     pub text: &'a str,
     pub problems: &'a mut Vec<Problem>,
+    /// The variables whose values stand in the scalar that is at hand.
+    pub used: Vec<String>,
+    pub origins: Vec<Origin>,
 }
 
 impl Expansion<'_> {
@@ -26,6 +29,11 @@ impl Expansion<'_> {
                 let written = scalar.text.clone();
                 let (text, replaced) = self.expand(&written, span, 0);
                 scalar.text = text;
+                let variables = std::mem::take(&mut self.used);
+                if !variables.is_empty() {
+                    let shown = problem::shown(&written);
+                    self.origins.push(Origin { span, shown, whole: is_one(&written), variables });
+                }
                 if replaced {
                     scalar.written = Some(written);
                 }
@@ -71,7 +79,12 @@ impl Expansion<'_> {
             }
             let value = self.environment.get(name).filter(|value| !value.is_empty());
             match (value, default) {
-                (Some(value), _) => out.push_str(value),
+                (Some(value), _) => {
+                    out.push_str(value);
+                    if !self.used.iter().any(|used| used == name) {
+                        self.used.push(name.to_owned());
+                    }
+                }
                 (None, Some(default)) if depth < 4 => {
                     out.push_str(&self.expand(default, span, depth + 1).0);
                 }
@@ -135,6 +148,19 @@ fn closing(inner: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a text is one `${…}` and nothing else.
+fn is_one(written: &str) -> bool {
+    let inner = written.trim().strip_prefix("${");
+    inner.is_some_and(|inner| closing(inner).is_some_and(|end| end + 1 == inner.len()))
+}
+
+/// The names of every `${NAME}` in a text, also in comments, in defaults, and where it is no valid YAML.
+pub fn variables(text: &str) -> BTreeSet<String> {
+    let behind = text.match_indices("${").map(|(at, sign)| &text[at + sign.len()..]);
+    let names = behind.filter_map(|behind| behind.split([':', '}']).next());
+    names.filter(|name| is_name(name)).map(str::to_owned).collect()
 }
 
 fn is_name(name: &str) -> bool {

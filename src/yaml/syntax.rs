@@ -19,9 +19,11 @@ pub(super) fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> 
     let said = said.split(" at line ").next().unwrap_or(said);
     let place = error.location().filter(|at| at.line() > 0);
     let mut span = place.map(|at| Lines::new(text).at(at));
-    if said.contains("tab") {
+    let is_tab = said.contains("tab") || span.is_some_and(|span| begins_with_tab(text, span, said));
+    if is_tab {
         span = span.map(|span| tab(text, span));
     }
+    let said = if is_tab { "tab" } else { said };
     let number = span.map_or(1, |span| span.line);
     let line = text.lines().nth(number - 1).unwrap_or_default();
     let above: Vec<(usize, &str)> = text.lines().enumerate().take(number - 1).collect();
@@ -41,6 +43,14 @@ pub(super) fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> 
 pub(super) fn blank(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with('#')
+}
+
+/// Whether the line where the parser gave up is indented with a tab: to the parser such a line ends the text above it,
+/// and is a key without a colon. Within braces, brackets and quotes a tab may stand.
+fn begins_with_tab(text: &str, span: Span, said: &str) -> bool {
+    let line = text.lines().nth(span.line - 1).unwrap_or_default();
+    let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
+    indent.contains('\t') && !["flow", "quote"].iter().any(|within| said.contains(within))
 }
 
 /// The first tab that indents a line, from the line on where the parser gave up.

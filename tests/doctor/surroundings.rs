@@ -35,6 +35,29 @@ async fn with_nothing_at_all_everything_that_is_missing_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_env_sets_in_vain_is_told_and_a_bad_value_is_blamed_on_its_line() {
+    let place = Place::new();
+    place.file(
+        ".env",
+        "\nDESK_NUMBR=+15550100001\nDESK_NUMBER=5550100001\nDESK_NUMBER=\nOPENAI_API_KEY=sk-…\n",
+    );
+    place.file("assistants/desk.yaml", "numbers: [\"${DESK_NUMBER:-}\"]\ninstructions: Hi.\n");
+    let told = place.without("OPENAI_API_KEY").without("OPENAI_REALTIME_URL").doctor(&[]).await;
+    told.says(
+        "a name",
+        "settings.odd",
+        "warning",
+        [".env:2:1: nothing reads DESK_NUMBR", "", "remove the line"],
+    );
+    let twice = [".env:4:1: DESK_NUMBER is set here and in line 3; line 3 is used", "", "keep one"];
+    told.says("twice", "settings.odd", "warning", twice);
+    let blamed = "the value of DESK_NUMBER (.env, line 3) is not a phone number";
+    told.says("a number", "folder.check", "error", [blamed, "does not start", "run `switchboard check`"]);
+    let placeholder = ["OPENAI_API_KEY only holds the place of a value", "does not start", "make a key at"];
+    told.says("a placeholder", "settings.secret", "error", placeholder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_bad_setting_hides_no_other_finding() {
     let proxy = Proxy::start(Habit::Says("404 Not Found", "", "")).await;
     let place = Place::new().with(&[("PORT", "many"), ("PUBLIC_URL", &proxy.url)]);
