@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use url::{Host, Url};
 
@@ -106,6 +107,25 @@ impl Row {
     /// The worst of what was found.
     pub fn severity(&self) -> Option<Severity> {
         self.findings.iter().map(Finding::severity).min()
+    }
+
+    /// What to do about one of them, for this number: what only `*` answers is asked for by `--all`.
+    pub fn help(&self, finding: &Finding) -> &'static str {
+        match (&self.answered, finding) {
+            (
+                Answered::ByStar(_),
+                Finding::VoiceUrl { .. } | Finding::Fallback { .. } | Finding::StatusCallback { .. },
+            ) => "if it is to be answered here, run `switchboard numbers sync --all --apply`",
+            (Answered::ByStar(_), Finding::Application | Finding::Trunk) => {
+                "if this server is to answer it, run `switchboard numbers sync --all --apply --take-back`"
+            }
+            (Answered::ByStar(_), Finding::Tunnel { .. }) => {
+                "run `switchboard serve --tunnel` where that tunnel was started: it puts back what the number rang \
+                 before; or set TWILIO_FUNCTIONS_URL, if the allowlist is to be in front; or run `switchboard numbers \
+                 sync --all --apply --take-back`, if everybody may call"
+            }
+            (_, finding) => finding.help(),
+        }
     }
 }
 
@@ -354,6 +374,11 @@ pub fn mending(owned: &Number, urls: &NumberUrls) -> Change {
     }
 }
 
+/// What names end with that no public DNS has: those of networks at home and of companies, Fly's private ones, and
+/// those that RFC 6761 keeps free.
+const OF_NO_DNS: [&str; 8] =
+    ["internal", "flycast", "local", "localhost", "lan", "home.arpa", "test", "invalid"];
+
 /// Why Twilio cannot reach this address, or should not: a number is never set to it.
 pub fn out_of_reach(url: &str) -> Option<&'static str> {
     let Ok(url) = Url::parse(url) else { return Some("is no address") };
@@ -361,16 +386,16 @@ pub fn out_of_reach(url: &str) -> Option<&'static str> {
         None => return Some("has no host"),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
-            name == "localhost"
-                || name.ends_with(".localhost")
-                || name.ends_with(".local")
-                || !name.contains('.')
+            let is_under = |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'));
+            !name.contains('.') || OF_NO_DNS.iter().any(|end| is_under(end))
         }
-        Some(Host::Ipv4(ip)) => {
-            ip.is_loopback() || ip.is_private() || ip.is_unspecified() || ip.is_link_local()
-        }
+        Some(Host::Ipv4(ip)) => is_near(ip),
         Some(Host::Ipv6(ip)) => {
-            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local()
+                || ip.to_ipv4_mapped().is_some_and(is_near)
         }
     };
     if private {
@@ -378,6 +403,12 @@ pub fn out_of_reach(url: &str) -> Option<&'static str> {
     }
     (url.scheme() != "https")
         .then_some("is not https: what callers say would be open to everybody on the way")
+}
+
+fn is_near(ip: Ipv4Addr) -> bool {
+    // What providers share among their customers: RFC 6598.
+    let is_shared = matches!(ip.octets(), [100, 64..=127, ..]);
+    ip.is_loopback() || ip.is_private() || ip.is_unspecified() || ip.is_link_local() || is_shared
 }
 
 /// Whether two addresses are asked alike: what follows a `#` is for Twilio alone, such as its time limits.

@@ -52,6 +52,12 @@ async fn what_passes_is_tried_again_and_what_stays_is_told() {
         ("garbage", RestFault::Garbage, usize::MAX, Err(RestError::NotTwilio), 1),
         ("somebody else", RestFault::Stranger, usize::MAX, Err(RestError::NotTwilio), 1),
         ("a proxy's page that says 200", RestFault::Proxy { status: 200 }, 9, Err(RestError::NotTwilio), 1),
+        // A proxy that wants a login knows nothing of Twilio's credentials.
+        ("a proxy's 401", RestFault::Proxy { status: 401 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 403", RestFault::Proxy { status: 403 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 404", RestFault::Proxy { status: 404 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 407", RestFault::Proxy { status: 407 }, 9, Err(RestError::NotTwilio), 1),
+        ("a proxy's 429 once", RestFault::Proxy { status: 429 }, 1, Ok(1), 2),
         ("cut once", RestFault::Cut, 1, Ok(1), 2),
         ("not allowed", RestFault::Refuse { status: 403, code: 20403 }, 9, refused(403, Some(20403)), 1),
         (
@@ -75,13 +81,17 @@ async fn a_next_page_leads_nowhere_else_and_not_on_for_ever() {
     let page = |next: &str| RestFault::Answer(json!({"incoming_phone_numbers": [], "next_page_uri": next}));
     let itself = "/2010-04-01/Accounts/AC00000000000000000000000000000001/IncomingPhoneNumbers.json?Page=1";
     for (next, requests) in
-        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 100)]
+        [("@127.0.0.1:9/2010-04-01/x", 1), ("https://example.com/2010-04-01/x", 1), (itself, 2)]
     {
         let twilio = RestServer::start(owning(1)).await.unwrap();
         twilio.plan("", usize::MAX, page(next));
         assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio), "{next}");
         assert_eq!(twilio.requests().len(), requests, "{next}");
     }
+    let twilio = RestServer::start(owning(1)).await.unwrap();
+    (1..=200).for_each(|index| twilio.plan("", 1, page(&format!("{itself}{index}"))));
+    assert_eq!(account(&twilio, "12345").numbers().await, Err(RestError::NotTwilio));
+    assert_eq!(twilio.requests().len(), 100);
 }
 
 #[tokio::test]
@@ -169,6 +179,16 @@ impl Desk {
 
     /// Runs `switchboard numbers …`: its exit code, what it says and what it complains of.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_to(arguments, Stdio::piped, Stdio::piped).await
+    }
+
+    /// The same, with these in the place of its standard output and error.
+    async fn run_to(
+        &self,
+        arguments: &[&str],
+        out: impl Fn() -> Stdio,
+        err: impl Fn() -> Stdio,
+    ) -> (i32, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
         command.arg("numbers").args(arguments).current_dir(self.folder.path()).env_clear();
         command.envs([
@@ -178,11 +198,18 @@ impl Desk {
             ("PUBLIC_URL", self.public_url),
         ]);
         command.envs(self.more.iter().map(|(name, value)| (name, value)));
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = command.stdin(Stdio::null()).stdout(out()).stderr(err()).kill_on_drop(true);
+        // `output` would take both to itself.
+        let output = output.spawn().unwrap().wait_with_output();
         let output = timeout(Duration::from_secs(60), output).await.expect("it ends").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
+}
+
+/// A pipe whose reader is gone, as `head` goes.
+fn unread() -> Stdio {
+    std::io::pipe().unwrap().1.into()
 }
 
 const STATUS: &str = "https://phone.example.com/call-status";
@@ -374,6 +401,10 @@ async fn what_the_star_answers_or_something_else_took_is_asked_for_by_name() {
     assert_eq!(voice("+15550100001"), VOICE);
     assert_ne!(voice("+15550100002"), VOICE);
     assert_ne!(voice("+15550100003"), VOICE);
+    let (_, out, _) = desk.run(&["list", "--format", "json"]).await;
+    let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let help = rows[1]["findings"][0]["help"].as_str().unwrap();
+    assert!(help.contains("numbers sync --all --apply"), "what is advised is not what does it: {help}");
     let (code, out, _) = desk.run(&["sync", "--apply", "--all", "--take-back"]).await;
     assert_eq!(code, 0, "{out}");
     assert_eq!((voice("+15550100002"), voice("+15550100003")), (VOICE.into(), VOICE.into()));
@@ -409,6 +440,51 @@ async fn one_number_that_fails_does_not_stop_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_set_no_more_is_tried() {
+    let files = [("desk", "[\"*\", \"+15550100003\"]")];
+    let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
+    for (what, fault) in [
+        ("the token was replaced", RestFault::Refuse { status: 401, code: 20003 }),
+        ("the network wants a login", RestFault::Proxy { status: 403 }),
+    ] {
+        let desk = Desk::open(owning(5), &files).await;
+        desk.twilio.edit(|account| account.numbers[3] = set(4, "+15550100004", VOICE, STATUS));
+        desk.twilio.plan(&second, usize::MAX, fault);
+        let (code, out, err) = desk.run(&["sync", "--all", "--apply"]).await;
+        assert_eq!(code, 1, "{what}");
+        let told = "1 number set, 1 failed, 2 not tried any more, 1 right already.";
+        assert!(out.contains(told) && out.contains("run the same again"), "{what}: {out}");
+        assert!(!out.contains("+15550100003"), "{what}: {out}");
+        assert_eq!(err.matches("could not be set").count(), 1, "{what}: {err}");
+        assert_eq!(desk.twilio.changes().len(), 2, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_reading_stops_nothing() {
+    let desk = Desk::open(owning(3), &[("desk", "[\"*\"]")]).await;
+    for arguments in [&["list"][..], &["list", "--format", "json"], &["sync", "--all"]] {
+        let (code, _, err) = desk.run_to(arguments, unread, Stdio::piped).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
+    }
+    let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
+    desk.twilio.plan(&second, 1, RestFault::Refuse { status: 403, code: 20403 });
+    let apply = ["sync", "--all", "--apply"];
+    let (code, ..) = desk.run_to(&apply, unread, unread).await;
+    assert_eq!(code, 1, "one failed");
+    let rings = |number: &str| desk.twilio.number(number)["voice_url"] == VOICE;
+    let set = ["+15550100001", "+15550100002", "+15550100003"].map(rings);
+    assert_eq!(set, [true, false, true]);
+    // A disk that is full loses what was said, and not what was begun: but that is no good end.
+    if cfg!(target_os = "linux") {
+        let full = || std::fs::File::create("/dev/full").unwrap().into();
+        let (code, _, err) = desk.run_to(&apply, full, Stdio::piped).await;
+        assert!(code == 1 && err.contains("standard output cannot be written to"), "{err}");
+        assert!(rings("+15550100002"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_twilio_refuses_is_a_sentence_with_what_to_do() {
     let refuse = |status, code| RestFault::Refuse { status, code };
     for (what, fault, words) in [
@@ -417,6 +493,9 @@ async fn what_twilio_refuses_is_a_sentence_with_what_to_do() {
         ("the wrong account", refuse(404, 20404), ["error 20404", "TWILIO_ACCOUNT_SID"]),
         ("garbage", RestFault::Garbage, ["not Twilio's REST interface", "TWILIO_API_URL"]),
         ("a proxy", RestFault::Proxy { status: 200 }, ["not Twilio's REST interface", "proxy"]),
+        ("a login page", RestFault::Proxy { status: 401 }, ["not Twilio's REST interface", "login page"]),
+        ("a suspended account", refuse(403, 20403), ["error 20403", "suspended or closed"]),
+        ("a restricted key", refuse(401, 70051), ["error 70051", "restricted API key"]),
     ] {
         let desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
         desk.twilio.plan("", usize::MAX, fault);
@@ -441,7 +520,7 @@ async fn what_twilio_refuses_is_a_sentence_with_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_said_before_twilio_is_asked() {
     let mut desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
-    for url in ["http://127.0.0.1:5050", "http://phone.example.com", "https://localhost", ""] {
+    for url in ["http://127.0.0.1:5050", "http://phone.example.com", "https://app.internal", ""] {
         desk.public_url = url;
         let (code, _, err) = desk.run(&["sync", "--apply"]).await;
         assert!(code == 1 && err.contains("PUBLIC_URL") && err.contains("help:"), "{url}: {err}");

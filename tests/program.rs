@@ -124,6 +124,39 @@ fn wrong_usage_is_two_and_help_is_none() {
     }
 }
 
+/// A reader that goes, as `head` does, is no fault; what cannot be written is one.
+#[test]
+fn whoever_stops_reading_breaks_no_command() {
+    let unread = || Stdio::from(std::io::pipe().unwrap().1);
+    let folder = folder_with(&[("assistants/a.yaml", ASSISTANT.as_bytes()), (".env", b"VOICE=marin\n")]);
+    for arguments in [
+        &["check"][..],
+        &["check", "--format", "json"],
+        &["show", "a"],
+        &["who", "+15550100001"],
+        &["new", "b"],
+        &["schema"],
+        &["secrets"],
+        &["secrets", "VOICE"],
+        &["--help"],
+    ] {
+        let output = program(folder.path(), arguments, &[]).stdout(unread()).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{arguments:?}");
+        if cfg!(target_os = "linux") && !matches!(arguments, ["--help"] | ["new", _]) {
+            let full = std::fs::File::create("/dev/full").unwrap();
+            let output = program(folder.path(), arguments, &[]).stdout(full).output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
+            assert!(err.contains("standard output cannot be written to"), "{arguments:?}: {err}");
+        }
+    }
+    for (arguments, code) in [(&["show", "nobody"][..], 1), (&["who", "1555"], 2), (&["serve"], 1)] {
+        let output = program(folder.path(), arguments, &[]).stderr(unread()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+}
+
 #[test]
 fn the_shipped_folder_is_fine() {
     let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["check"], &[]);

@@ -69,8 +69,6 @@ impl Desk {
         for name in ["assistants", "bin"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let text = format!("numbers: [\"{NUMBER}\"]\ninstructions: You answer the phone.\n");
-        std::fs::write(folder.path().join("assistants/desk.yaml"), text).unwrap();
         if let Some(script) = stand_in {
             let program = folder.path().join("bin/cloudflared");
             std::fs::write(&program, script).unwrap();
@@ -79,7 +77,15 @@ impl Desk {
         let numbers = vec![old_number(), number(2, "+15550100002")];
         let twilio =
             RestServer::start(AccountOptions { numbers, ..AccountOptions::default() }).await.unwrap();
-        Self { folder, twilio }
+        let desk = Self { folder, twilio };
+        desk.listed(NUMBER);
+        desk
+    }
+
+    /// Has the assistant of the folder answer this number.
+    fn listed(&self, number: &str) {
+        let text = format!("numbers: [\"{number}\"]\ninstructions: You answer the phone.\n");
+        std::fs::write(self.path("assistants/desk.yaml"), text).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -444,6 +450,80 @@ async fn a_number_that_cannot_be_put_back_is_said_with_what_it_rang() {
     desk.assert_nothing_runs();
 }
 
+/// What is not believed of an answer while the number is put back, and that it then can be put back later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_rings_what_it_rang_when_twilio_says_so_and_not_before() {
+    let mut by_post = old_number();
+    by_post["voice_method"] = "POST".into();
+    let mut tunnelled = old_number();
+    tunnelled["voice_url"] = format!("{URL}/incoming-call").into();
+    let not_done = "did not do it";
+    for (what, only, fault, words) in [
+        (
+            "a login page has no such page",
+            "",
+            RestFault::Proxy { status: 404 },
+            "not Twilio's REST interface",
+        ),
+        ("not found, of something else", "", RestFault::Refuse { status: 404, code: 20001 }, "error 20001"),
+        ("yes, and nothing done", "POST ", RestFault::Answer(tunnelled), not_done),
+        ("yes, and the method stays", "POST ", RestFault::Answer(by_post), not_done),
+        ("another number's answer", "GET ", RestFault::Answer(number(2, "+15550100002")), "not Twilio's"),
+    ] {
+        let desk = Desk::open(Some(STAND_IN)).await;
+        let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+        serving.line("\"Ready\"");
+        desk.twilio.plan(only, usize::MAX, fault);
+        serving.signal("TERM");
+        let (code, told) = serving.end();
+        assert_eq!(code, Some(1), "{what}: {told}");
+        assert!(told.contains("still rings the tunnel") && told.contains(words), "{what}: {told}");
+        assert!(!told.contains("rings again") && desk.path("tunnel.json").exists(), "{what}: {told}");
+    }
+    // That it was sold or given away is Twilio's own word.
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
+    serving.line("\"Ready\"");
+    desk.twilio.edit(|account| account.numbers.clear());
+    serving.signal("TERM");
+    let (code, told) = serving.end();
+    assert!(code == Some(0) && told.contains("not in the account any more"), "{told}");
+    assert!(!desk.path("tunnel.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_that_pointed_nothing_is_not_believed() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    desk.twilio.plan("POST ", usize::MAX, RestFault::Answer(old_number()));
+    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && told.contains("could not be pointed at the tunnel: Twilio took"), "{told}");
+    assert!(!told.contains("A number rings the tunnel") && !desk.path("tunnel.json").exists(), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_nobody_is_asked_for_a_number_is_said() {
+    let desk = Desk::open(Some(STAND_IN)).await;
+    let mut serving = desk.serve(&["--tunnel"], &[("TWILIO_ACCOUNT_SID", "")]);
+    let why = serving.line("no number can be pointed here");
+    assert!(why.contains("WARN") && why.contains("TWILIO_ACCOUNT_SID is not set"), "{why}");
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+    // At a terminal, with a wrong digit in the number.
+    desk.listed("+12025550199");
+    desk.twilio.edit(|account| account.numbers.truncate(1));
+    let mut terminal = desk.command("script");
+    let program = format!("exec {} serve --tunnel", env!("CARGO_BIN_EXE_switchboard"));
+    terminal.args(["--quiet", "--flush", "--command", &program, "seen"]).env("SHELL", "/bin/sh");
+    let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let seen = |words: &str| wait_for(words, || desk.read("seen").contains(words));
+    seen("No number of the account is answered by an assistant");
+    seen("the account has +1555•••01; `desk` has +1202•••99, which is not the account's");
+    seen("Ready");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    desk.assert_nothing_runs();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_lost_leaves_no_number_behind() {
     let desk = Desk::open(Some(STAND_IN)).await;
@@ -468,7 +548,13 @@ async fn what_is_wrong_is_said_before_cloudflared_is_started() {
         ("bad credentials", &["--tunnel", "--number", NUMBER], &token, 1, "error 20003"),
         ("no credentials", &["--tunnel", "--number", NUMBER], &account, 1, "TWILIO_ACCOUNT_SID is not set"),
         ("a setting is missing", &["--tunnel"], &key, 1, "OPENAI_API_KEY is not set"),
-        ("no number", &["--tunnel", "--number", "5550"], &[], 2, "`--number`"),
+        (
+            "no number",
+            &["--tunnel", "--number", "5550"],
+            &[],
+            2,
+            "`--number 5550` is no phone number: a phone number starts with + and the country code, such as +1555",
+        ),
         ("no tunnel", &["--number", NUMBER], &[], 2, "--tunnel"),
     ] {
         let mut serving = desk.serve(arguments, more);

@@ -1,10 +1,13 @@
 //! The commands: what a person types, and what they read when something is missing.
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
+// They panic where nobody reads: see `say`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod environment;
 mod numbers;
 mod owner;
+pub(crate) mod say;
 mod secrets;
 mod tunnel;
 
@@ -162,7 +165,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the program cannot start its threads: {error}");
+            say::complain(&format!("error: the program cannot start its threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -173,10 +176,7 @@ pub fn main() -> ExitCode {
             Command::Show { assistant, from } => owner::show(&assistant, from.as_deref()).await,
             Command::Who { number } => owner::who(&number),
             Command::New { name } => owner::new(&name),
-            Command::Schema => {
-                owner::schema();
-                Ok(())
-            }
+            Command::Schema => owner::schema(),
             Command::Numbers { what } => numbers::numbers(what).await,
             Command::Secrets { name: None } => secrets::all(),
             Command::Secrets { name: Some(name) } => secrets::one(&name),
@@ -193,11 +193,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Error(error)) => {
-            eprintln!("error: {error:#}");
+            say::complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(message)) => {
-            eprintln!("error: {message}");
+            say::complain(&format!("error: {message}"));
             ExitCode::from(2)
         }
         Err(Failure::Told) => ExitCode::FAILURE,
@@ -205,8 +205,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
-    let number = arguments.number.as_deref().map(PhoneNumber::parse).transpose();
-    let number = number.map_err(|why| Failure::Usage(format!("the number of `--number` is none: {why}")))?;
+    let number = arguments.number.as_deref().map(|text| {
+        let usage = |why| format!("`--number {text}` is no phone number: {why}, such as +15550100001");
+        PhoneNumber::parse(text.trim()).map_err(|why| Failure::Usage(usage(why)))
+    });
+    let number = number.transpose()?;
     let mut environment = environment()?;
     let file = settings_file()?;
     let mut settings = Settings::read(&Sources { file: file.clone(), environment: environment.clone() })?;
@@ -429,7 +432,7 @@ pub(crate) fn report(problems: &[Problem]) {
     let problems = &placed(problems);
     let text =
         if std::io::stderr().is_terminal() { problem::pretty(problems) } else { problem::plain(problems) };
-    eprint!("{text}");
+    say::complain(&text);
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::say::say;
 use super::{Failure, environment, folder, report, settings_file};
-use crate::link::twilio_rest::{Account, Change, Number, RestError};
+use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
 use crate::phone::PhoneNumber;
 use crate::problem::Problem;
@@ -140,22 +141,19 @@ async fn list(format: Format) -> Result<(), Failure> {
     let reachable = urls.as_ref().filter(|urls| unusable(urls).is_none());
     let rows = desk.rows(reachable).await?;
     if format == Format::Json {
-        println!("{:#}", rows.iter().map(as_json).collect::<Value>());
-        return Ok(());
+        return say(&format!("{:#}", rows.iter().map(as_json).collect::<Value>()));
     }
     if rows.is_empty() {
-        println!("The account owns no number, and no assistant has one: buy one in Twilio's console.");
-        return Ok(());
+        return say("The account owns no number, and no assistant has one: buy one in Twilio's console.");
     }
-    print!("{}", table(&rows, reachable.is_some(), state_dir(&desk.settings)));
+    let mut text = table(&rows, reachable.is_some(), state_dir(&desk.settings));
     if reachable.is_none() {
-        println!(
-            "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls."
-        );
+        text +=
+            "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls.\n";
     } else if rows.iter().any(|row| !row.change.is_empty()) {
-        println!("\n`switchboard numbers sync` shows what would be changed.");
+        text += "\n`switchboard numbers sync` shows what would be changed.\n";
     }
-    Ok(())
+    say(&text)
 }
 
 /// Why numbers cannot be set to these.
@@ -284,7 +282,7 @@ fn as_json(row: &Row) -> Value {
             "severity": word(finding),
             "code": finding.code(),
             "message": finding.to_string(),
-            "help": finding.help(),
+            "help": row.help(finding),
         })
     });
     json!({
@@ -332,7 +330,20 @@ struct Tally {
     left: usize,
     /// Left out for want of `--all`.
     starred: usize,
+    /// Not tried: nothing can be set at the moment.
+    untried: usize,
+    is_stopped: bool,
     problems: Vec<Problem>,
+    /// What could not be said. What was begun goes on: half of it is worse than all of it unsaid.
+    unsaid: Option<Failure>,
+}
+
+impl Tally {
+    fn say(&mut self, text: &str) {
+        if let Err(why) = say(text) {
+            self.unsaid.get_or_insert(why);
+        }
+    }
 }
 
 /// Shows what one number needs, and does it where that is asked for.
@@ -354,15 +365,16 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         None if row.number.is_example() => return,
         _ => {
             tally.left += 1;
-            return row.findings.iter().for_each(|finding| println!("{head}: {finding}: {}", finding.help()));
+            let told = |finding| format!("{head}: {finding}: {}", row.help(finding));
+            return row.findings.iter().for_each(|finding| tally.say(&told(finding)));
         }
     };
     if let Some(what) = owned.taken_by().filter(|_| !options.take_back) {
         tally.left += 1;
-        println!(
+        tally.say(&format!(
             "{head}: {what} answers it, and somebody set it on purpose; it is left as it is. If this server is to \
              answer it, add --take-back"
-        );
+        ));
         return;
     }
     let mut change = row.change.clone();
@@ -371,40 +383,38 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         let before = before_tunnel(row, tunnel, state);
         if !options.take_back || was_guarded(owned, state) {
             tally.left += 1;
-            println!("{head}: {tunnel}: {}", tunnel.help());
-            before.iter().for_each(|before| println!("  {before}"));
-            return;
+            tally.say(&format!("{head}: {tunnel}: {}", row.help(tunnel)));
+            return before.iter().for_each(|before| tally.say(&format!("  {before}")));
         }
-        before.iter().for_each(|before| println!("{head}: {before}"));
+        before.iter().for_each(|before| tally.say(&format!("{head}: {before}")));
         change = numbers::mending(owned, urls);
     }
     if let Some(guarded) = row.findings.iter().find(|finding| **finding == Finding::FunctionInFront) {
-        println!("{head}: {guarded}: {}", guarded.help());
+        tally.say(&format!("{head}: {guarded}: {}", row.help(guarded)));
     }
     if change.is_empty() {
         tally.right += 1;
         return;
     }
-    println!("{head}:");
-    steps(owned, &change).iter().for_each(|step| println!("  {step}"));
+    if tally.is_stopped {
+        tally.untried += 1;
+        return;
+    }
+    tally.say(&format!("{head}:"));
+    steps(owned, &change).iter().for_each(|step| tally.say(&format!("  {step}")));
     if !options.apply {
         tally.changed += 1;
         return;
     }
-    let done = desk.account.change_number(&owned.sid, &change).await;
-    let failed = match done {
-        Ok(now) if took(&now, &change) => None,
-        Ok(_) => Some("Twilio took the request, and did not do it".to_owned()),
-        Err(error) => Some(format!("{error}: {}", error.help())),
-    };
-    match failed {
-        None => {
+    match desk.account.set_number(&owned.sid, &change).await {
+        Ok(()) => {
             tally.changed += 1;
-            println!("  set");
+            tally.say("  set");
         }
-        Some(why) => {
+        Err(why) => {
             tally.failed += 1;
-            println!("  not set");
+            tally.is_stopped = matches!(why, NotSet::Refused(error) if error.is_of_all());
+            tally.say("  not set");
             let message = format!("a number of `{name}` could not be set: {why}");
             tally.problems.push(Problem::about("twilio", "number.not_set", message));
         }
@@ -435,49 +445,45 @@ fn steps(owned: &Number, change: &Change) -> Vec<String> {
     lines
 }
 
-/// Whether a number is what it was to be changed to.
-fn took(now: &Number, change: &Change) -> bool {
-    let same = |is: &Option<String>, should: &Option<String>| should.is_none() || is == should;
-    same(&now.voice_url, &change.voice_url)
-        && same(&now.fallback_url, &change.fallback_url)
-        && same(&now.status_callback, &change.status_callback)
-        && !(change.take_back && now.is_taken())
-}
-
 impl Tally {
-    fn tell(self, options: &Sync) -> Result<(), Failure> {
-        let Self { right, changed, failed, left, starred, problems } = self;
+    fn tell(mut self, options: &Sync) -> Result<(), Failure> {
         let count = |count: usize| match count {
             1 => "1 number".to_owned(),
             count => format!("{count} numbers"),
         };
         let did = if options.apply { "set" } else { "to be set" };
-        let mut parts = vec![format!("{} {did}", count(changed))];
-        if failed > 0 {
-            parts.push(format!("{failed} failed"));
+        let mut parts = vec![format!("{} {did}", count(self.changed))];
+        if self.failed > 0 {
+            parts.push(format!("{} failed", self.failed));
         }
-        match left {
+        if self.untried > 0 {
+            parts.push(format!("{} not tried any more", self.untried));
+        }
+        match self.left {
             0 => {}
             1 => parts.push("1 left as it is".to_owned()),
             left => parts.push(format!("{left} left as they are")),
         }
-        parts.push(format!("{right} right already"));
-        println!("{}.", parts.join(", "));
-        if failed > 0 {
-            println!(
-                "The errors say why: mend that, and run the same again, which sets only what is not right yet."
+        parts.push(format!("{} right already", self.right));
+        let mut text = format!("{}.\n", parts.join(", "));
+        if self.failed > 0 {
+            text += "The errors say why: mend that, and run the same again, which sets only what is not right yet.\n";
+        }
+        if self.starred > 0 {
+            text += &format!(
+                "{} that only \"*\" answers: left as they are; --all sets them too.\n",
+                count(self.starred)
             );
         }
-        if starred > 0 {
-            println!("{} that only \"*\" answers: left as they are; --all sets them too.", count(starred));
+        if !options.apply && self.changed > 0 {
+            text += "Nothing was changed: run it with --apply to set this.\n";
         }
-        if !options.apply && changed > 0 {
-            println!("Nothing was changed: run it with --apply to set this.");
-        }
-        report(&problems);
-        match options.apply && failed + left > 0 {
-            true => Err(Failure::Told),
-            false => Ok(()),
+        self.say(&text);
+        report(&self.problems);
+        match self.unsaid {
+            Some(why) => Err(why),
+            None if options.apply && self.failed + self.left > 0 => Err(Failure::Told),
+            None => Ok(()),
         }
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::say::{complain, say};
 use super::{Failure, environment, look, placed, report, settings_file};
 use crate::assistant::plan::{Errand, First, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
@@ -57,14 +58,14 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     let problems = placed(&problems);
     match format {
         Format::Text => report(&problems),
-        Format::Json => print!("{}", problem::json(&problems)),
-        Format::Github => print!("{}", problem::github(&problems)),
+        Format::Json => say(&problem::json(&problems))?,
+        Format::Github => say(&problem::github(&problems))?,
     }
     let Some((count, answers)) = count else { return Err(Failure::Told) };
     if format == Format::Text {
-        println!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" });
+        say(&format!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" }))?;
         if !answers {
-            println!("No number rings yet: write one into `numbers`, or set the variable that stands there.");
+            say("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
         }
     }
     Ok(())
@@ -101,8 +102,7 @@ pub fn who(number: &str) -> Result<(), Failure> {
     };
     let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
     let why = if listed { "it has this number" } else { "it has \"*\": every number that no other file has" };
-    println!("{}: {why}", assistant.name());
-    Ok(())
+    say(&format!("{}: {why}", assistant.name()))
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
@@ -130,7 +130,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
-        eprintln!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs());
+        complain(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));
         tools.settled(SERVERS_PATIENCE).await;
     }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
@@ -152,8 +152,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
     );
-    print!("{}", without_secrets(&text, &environment()?));
-    Ok(())
+    say(&without_secrets(&text, &environment()?))
 }
 
 /// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
@@ -297,7 +296,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
         Some(_) => "`switchboard serve` answers the phone.",
         None => "`switchboard serve --tunnel` answers the phone, at an address that it makes for trying.",
     };
-    println!(
+    say(&format!(
         "{} is there. Next:\n  \
          1. Write into it what the assistant is for.\n  \
          2. `switchboard check` says whether all is well.\n  \
@@ -306,8 +305,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
          so far: then that number rings it.\n  \
          5. {serve}",
         path.display()
-    );
-    Ok(())
+    ))
 }
 
 /// The schema as seen from the folder: the project's own, or a copy that is written beside the files.
@@ -373,8 +371,8 @@ call_control: { end_call: true }
 "##;
 
 /// `switchboard schema`.
-pub fn schema() {
-    print!("{}", schema_text());
+pub fn schema() -> Result<(), Failure> {
+    say(&schema_text())
 }
 
 fn schema_text() -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 
+use super::say::say;
 use super::{ENV_FILE, Failure, environment, read_or_none};
 use crate::settings::env_file;
 
@@ -49,8 +50,7 @@ pub fn all() -> Result<(), Failure> {
     if text.is_empty() {
         return Err(anyhow!("{ENV_FILE} sets nothing for another machine: fill it in first").into());
     }
-    print!("{text}");
-    Ok(())
+    say(&text)
 }
 
 /// `switchboard secrets NAME`: the value that the program has, alone. Of one that is not set nothing is said: the end
@@ -58,8 +58,7 @@ pub fn all() -> Result<(), Failure> {
 pub fn one(name: &str) -> Result<(), Failure> {
     let environment = environment()?;
     let value = environment.get(name).filter(|value| !value.is_empty()).ok_or(Failure::Told)?;
-    println!("{value}");
-    Ok(())
+    say(&format!("{value}\n"))
 }
 
 /// A value so that flyctl reads it back whole; `None` where it cannot.

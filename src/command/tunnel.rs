@@ -38,7 +38,8 @@ pub async fn open(
         _ => Some(numbers::account(settings)?),
     };
     let state = numbers::state_dir(settings);
-    let may_point = number.is_some() || is_attended() || Pointed::is_left(state);
+    let is_attended = is_attended();
+    let may_point = number.is_some() || is_attended || Pointed::is_left(state);
     let hold = match &account {
         Some(_) if may_point => Some(Hold::take(state).map_err(told)?),
         _ => None,
@@ -51,7 +52,7 @@ pub async fn open(
     }
     let rows = match &account {
         // Whether somebody is asked or not: the list is short, and shows that the credentials are right.
-        Some(account) if number.is_some() || is_attended() => {
+        Some(account) if number.is_some() || is_attended => {
             let owned = account.numbers().await.map_err(|error| anyhow!("{error}: {}", error.help()))?;
             compare(owned, roster, None)
         }
@@ -69,6 +70,15 @@ pub async fn open(
         () = &mut shutdown => return Ok(None),
     };
     tracing::info!(public_url = tunnel.url(), "The tunnel stands");
+    // Why nobody is asked for a number, though somebody could be.
+    let no_choice = match (&account, number) {
+        (None, _) => Some(
+            "TWILIO_ACCOUNT_SID is not set, so no number can be pointed here: put it into .env".to_owned(),
+        ),
+        (Some(_), None) if is_attended => pointing::no_choice(&rows),
+        (Some(_), _) => None,
+    };
+    no_choice.iter().for_each(|why| tracing::warn!("{why}"));
     let chosen = match number {
         Some(number) => rows.iter().find(|row| row.number == *number).cloned(),
         None if rows.is_empty() => None,

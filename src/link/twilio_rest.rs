@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::secret::Secret;
 
-pub use numbers::{Change, Number};
+pub use numbers::{Change, NotSet, Number};
 pub use standing::{Standing, Status};
 pub use text::{LONGEST_TEXT, NotSent};
 
@@ -72,7 +72,9 @@ impl RestError {
             Self::NoAnswer => {
                 "try again in a minute; https://status.twilio.com says whether Twilio has trouble"
             }
-            Self::NotTwilio => "check TWILIO_API_URL, and whether a proxy answers in Twilio's place",
+            Self::NotTwilio => {
+                "check TWILIO_API_URL, and whether a proxy or a login page of this network answers in Twilio's place"
+            }
             Self::Refused { status: 429, .. } => {
                 "the account makes too many requests at once: try again in a minute"
             }
@@ -81,6 +83,11 @@ impl RestError {
             }
             Self::Refused { code: Some(20005 | 10001), .. } => {
                 "the account is suspended or closed: Twilio's console says why"
+            }
+            // The pages name no status for it.
+            Self::Refused { code: Some(70051), .. } => {
+                "a restricted API key lacks this permission: give it that in Twilio's console, or use a standard key; \
+                 or the key is of another account, or the account is suspended"
             }
             Self::Refused { code: Some(20003), .. } | Self::Refused { status: 401, .. } => {
                 "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET: one of \
@@ -98,6 +105,15 @@ impl RestError {
                 "that is a fault of Twilio's: try again in a minute, and look at https://status.twilio.com"
             }
             Self::Refused { .. } => "https://www.twilio.com/docs/api/errors explains the code",
+        }
+    }
+
+    /// Whether it is no matter of what was asked: whatever is asked next would fare no better.
+    pub fn is_of_all(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::NoAnswer | Self::NotTwilio => true,
+            Self::Refused { status: 401 | 429, .. } | Self::Refused { code: Some(20003), .. } => true,
+            Self::Refused { .. } => false,
         }
     }
 }
@@ -210,5 +226,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> RestError {
     let code = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.code);
     // A code that says "too often" says it whatever the status is.
     let status = if code == Some(20429) { 429 } else { status.as_u16() };
+    // What Twilio refuses has its code. Without one, something on the way refused, such as a proxy that wants a login,
+    // and nothing is known of credentials or numbers.
+    if (400..500).contains(&status) && status != 429 && code.is_none() {
+        return RestError::NotTwilio;
+    }
     RestError::Refused { status, code }
 }

@@ -237,12 +237,28 @@ fn an_address_that_twilio_cannot_reach_is_known() {
         "https://[::1]:5050",
         "https://[fd00::1]",
         "https://intranet",
+        "https://[::ffff:127.0.0.1]",
+        "https://[::ffff:10.0.0.7]",
         "http://phone.example.com",
         "not an address",
     ] {
         assert!(out_of_reach(url).is_some(), "{url}");
     }
-    for url in ["https://phone.example.com", "https://phone.example.com:8443/x", "https://203.0.113.7"] {
+    for end in ["internal", "flycast", "local", "localhost", "lan", "home.arpa", "Test", "invalid."] {
+        assert!(out_of_reach(&format!("https://phone.{end}/x")).is_some(), "{end}");
+    }
+    // What providers share among their customers is 100.64.0.0/10.
+    for (second, is_shared) in [(63, false), (64, true), (127, true), (128, false)] {
+        assert_eq!(out_of_reach(&format!("https://100.{second}.0.1")).is_some(), is_shared, "{second}");
+    }
+    for url in [
+        "https://phone.example.com",
+        "https://phone.example.com:8443/x",
+        "https://203.0.113.7",
+        "https://internal.example.com",
+        "https://mytest.example.com",
+        "https://[::ffff:203.0.113.7]",
+    ] {
         assert_eq!(out_of_reach(url), None, "{url}");
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::twilio_rest::{Account, Change, Number, RestError};
+use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{Row, shown_url, whole_url};
 use crate::phone::PhoneNumber;
 use crate::tunnel::is_tunnel;
@@ -89,13 +89,13 @@ pub enum PointError {
          TWILIO_ACCOUNT_SID and its credentials to those once more, so that it is put back; or remove that file"
     )]
     OtherAccount,
-    #[error("the number could not be pointed at the tunnel: {}: {}", .0, .0.help())]
-    NotPointed(RestError),
+    #[error("the number could not be pointed at the tunnel: {0}")]
+    NotPointed(NotSet),
     #[error(
         "the number {number} still rings the tunnel, which is gone: {error}. Start `switchboard serve --tunnel` once more, \
          which puts it back, or set its voice URL back to {was} in Twilio's console"
     )]
-    NotPutBack { number: String, was: String, error: RestError },
+    NotPutBack { number: String, was: String, error: NotSet },
 }
 
 /// Why a number cannot ring the tunnel, without the number; `None`: it can.
@@ -111,6 +111,45 @@ pub fn obstacle(row: Option<&Row>) -> Option<&'static str> {
     }
     let why = "a TwiML application or a SIP trunk answers it: take that off it in Twilio's console first";
     owned.is_taken().then_some(why)
+}
+
+/// Why none of these can ring the tunnel, as a log may have it: numbers are masked. `None`: one can.
+pub fn no_choice(rows: &[Row]) -> Option<String> {
+    /// More than so many say no more.
+    const MOST: usize = 5;
+    if rows.iter().any(|row| obstacle(Some(row)).is_none()) {
+        return None;
+    }
+    let (mut owned, mut more) = (Vec::new(), Vec::new());
+    let mut is_answered = false;
+    for row in rows {
+        let number = &row.number;
+        match (row.answered.assistant(), obstacle(Some(row))) {
+            (Some(name), Some(why)) if row.owned.is_some() => {
+                is_answered = true;
+                more.push(format!("{number} is `{name}`'s, and {why}"));
+            }
+            // Nobody waits for an example's number to ring.
+            (Some(name), _) if !number.is_example() => {
+                more.push(format!("`{name}` has {number}, which is not the account's"));
+            }
+            _ => {}
+        }
+        owned.extend(row.owned.is_some().then(|| number.to_string()));
+    }
+    let mut told = match is_answered {
+        true => "No number of the account can ring the tunnel".to_owned(),
+        false => "No number of the account is answered by an assistant".to_owned(),
+    };
+    let left = owned.len().saturating_sub(MOST);
+    owned.truncate(MOST);
+    let and_more = if left > 0 { format!(" and {left} more") } else { String::new() };
+    told += &match owned.is_empty() {
+        true => ": the account has no number".to_owned(),
+        false => format!(": the account has {}{and_more}", owned.join(", ")),
+    };
+    more.iter().take(MOST).for_each(|more| told += &format!("; {more}"));
+    Some(told + ". `switchboard numbers list` shows them in full")
 }
 
 /// Asks which of these numbers is to ring the tunnel. Numbers stand there in full: it is their owner who is asked.
@@ -183,7 +222,7 @@ impl Pointed {
         // Remembered first: whatever ends us from here on, it can be put back.
         remember(&file, &before).map_err(PointError::NotRemembered)?;
         let mut pointed = Self { number: Some(owned.number.clone()), before, file };
-        if let Err(error) = account.change_number(&owned.sid, &change).await {
+        if let Err(error) = account.set_number(&owned.sid, &change).await {
             // An answer that was lost may have been a yes.
             pointed.put_back(account).await?;
             return Err(PointError::NotPointed(error));
@@ -247,15 +286,16 @@ impl Pointed {
         }
     }
 
-    async fn try_put_back(&self, account: &Account) -> Result<(), RestError> {
+    async fn try_put_back(&self, account: &Account) -> Result<(), NotSet> {
         let before = &self.before;
         let now = match account.number(&before.sid).await {
             Ok(now) => now,
-            Err(RestError::Refused { status: 404, .. }) => {
+            // Twilio's own word for it: any other 404 may be of something that answers in its place.
+            Err(RestError::Refused { status: 404, code: Some(20404) }) => {
                 tracing::warn!("The number that rang the tunnel is not in the account any more");
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let mut change = Change::default();
         if now.voice_url.as_deref() == Some(before.our_voice_url.as_str()) {
@@ -271,7 +311,7 @@ impl Pointed {
             tracing::info!(%number, "The number rings something else already: it is left as it is");
             return Ok(());
         }
-        account.change_number(&before.sid, &change).await?;
+        account.set_number(&before.sid, &change).await?;
         tracing::info!(%number, rings = self.was(), "The number rings again what it rang before the tunnel");
         Ok(())
     }
@@ -350,5 +390,43 @@ mod tests {
         let mut asked = Vec::new();
         assert!(ask(&rows[1..3], &mut "1\n".as_bytes(), &mut asked).unwrap().is_none());
         assert!(asked.is_empty(), "nobody is asked for one of none");
+    }
+
+    #[test]
+    fn why_none_can_ring_is_said_without_a_number() {
+        let not_owned = |number: &str, name: &str| Row { owned: None, ..row(number, Some(name), false) };
+        let mut no_voice = row("+15550100005", Some("desk"), false);
+        no_voice.owned.as_mut().unwrap().voice = false;
+        let bare = "No number of the account is answered by an assistant: the account has ";
+        for (rows, expected) in [
+            (vec![row("+15550100001", Some("desk"), false), row("+15550100002", None, false)], None),
+            (vec![], Some(format!("{bare}no number"))),
+            (vec![row("+15550100001", None, false)], Some(format!("{bare}+1555•••01"))),
+            (
+                vec![
+                    row("+15550100001", None, false),
+                    row("+15550100002", None, false),
+                    not_owned("+15550100003", "clinic"),
+                    not_owned("+12025550199", "personal"),
+                ],
+                Some(format!(
+                    "{bare}+1555•••01, +1555•••02; `personal` has +1202•••99, which is not the account's"
+                )),
+            ),
+            (
+                vec![no_voice],
+                Some(
+                    "No number of the account can ring the tunnel: the account has +1555•••05; +1555•••05 is \
+                     `desk`'s, and it has no voice capability: it cannot be called"
+                        .to_owned(),
+                ),
+            ),
+        ] {
+            let expected = expected.map(|told| told + ". `switchboard numbers list` shows them in full");
+            assert_eq!(no_choice(&rows), expected);
+        }
+        let many: Vec<Row> = (10..20).map(|end| row(&format!("+155501000{end}"), None, false)).collect();
+        let told = no_choice(&many).unwrap();
+        assert!(told.contains("+1555•••14 and 5 more.") && !told.contains("•••15"), "{told}");
     }
 }

@@ -1,7 +1,11 @@
 //! The account's numbers: which there are, what rings when they are called, and changing that.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use reqwest::Method;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::{Account, Again, RestError};
 use crate::phone::PhoneNumber;
@@ -11,6 +15,8 @@ use crate::secret::Private;
 const PAGE: usize = 1_000;
 /// More pages than any account has.
 const MAX_PAGES: usize = 100;
+/// How long all pages may take together, with what is asked again. One takes a second or two.
+const LISTING: Duration = Duration::from_secs(60);
 
 /// A number of the account, with what Twilio does when it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +62,22 @@ impl Change {
         *self == Self::default()
     }
 
+    /// Whether a number is what it was to be changed to.
+    fn is_done(&self, now: &Number) -> bool {
+        let is_set = |should: &Option<String>, method: &Option<String>, is: &Option<String>, by: &str| {
+            match should.as_deref() {
+                None => true,
+                // How nothing is asked is nobody's business.
+                Some("") => is.is_none(),
+                should => is.as_deref() == should && by == method.as_deref().unwrap_or("POST"),
+            }
+        };
+        is_set(&self.voice_url, &self.voice_method, &now.voice_url, &now.voice_method)
+            && is_set(&self.fallback_url, &None, &now.fallback_url, &now.fallback_method)
+            && is_set(&self.status_callback, &self.status_method, &now.status_callback, &now.status_method)
+            && !(self.take_back && now.is_taken())
+    }
+
     fn form(&self) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         for (name, value, method_name, method) in [
@@ -72,6 +94,15 @@ impl Change {
         }
         form.finish()
     }
+}
+
+/// Why a number is not what it was to be changed to. Says what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSet {
+    #[error("{0}: {help}", help = .0.help())]
+    Refused(#[from] RestError),
+    #[error("Twilio took the request, and did not do it: its console may say why")]
+    NotDone,
 }
 
 /// A page, as Twilio writes it; most fields may be null.
@@ -108,9 +139,19 @@ impl Account {
     /// # Errors
     /// [`RestError`].
     pub async fn numbers(&self) -> Result<Vec<Number>, RestError> {
+        self.numbers_within(LISTING).await
+    }
+
+    async fn numbers_within(&self, limit: Duration) -> Result<Vec<Number>, RestError> {
+        timeout(limit, self.all_pages()).await.unwrap_or(Err(RestError::NoAnswer))
+    }
+
+    async fn all_pages(&self) -> Result<Vec<Number>, RestError> {
         let mut numbers = Vec::new();
         let mut path = format!("{}?PageSize={PAGE}", self.path("IncomingPhoneNumbers"));
-        for _ in 0..MAX_PAGES {
+        let mut seen = BTreeSet::new();
+        // No page leads back to one before it.
+        while seen.len() < MAX_PAGES && seen.insert(path.clone()) {
             let page: Page = self.ask(Method::GET, &path, None, Again::Safe).await?;
             // Short codes and the like have no number in this form, and ring nobody.
             numbers.extend(page.incoming_phone_numbers.into_iter().filter_map(Number::read));
@@ -131,17 +172,33 @@ impl Account {
     pub async fn number(&self, sid: &str) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
         let written: Written = self.ask(Method::GET, &path, None, Again::Safe).await?;
-        Number::read(written).ok_or(RestError::NotTwilio)
+        written.of(sid)
     }
 
-    /// Changes what a number rings; `sid` is the number's.
+    /// Changes what a number rings, and looks whether that is what it rings then; `sid` is the number's.
+    ///
+    /// # Errors
+    /// [`NotSet`].
+    pub async fn set_number(&self, sid: &str, change: &Change) -> Result<(), NotSet> {
+        let now = self.change_number(sid, change).await?;
+        if change.is_done(&now) { Ok(()) } else { Err(NotSet::NotDone) }
+    }
+
+    /// Asks for a change; `sid` is the number's. Gives the number as it is then, as Twilio says.
     ///
     /// # Errors
     /// [`RestError`].
     pub async fn change_number(&self, sid: &str, change: &Change) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
         let written: Written = self.ask(Method::POST, &path, Some(&change.form()), Again::Safe).await?;
-        Number::read(written).ok_or(RestError::NotTwilio)
+        written.of(sid)
+    }
+}
+
+impl Written {
+    /// The number, if it is the one that was asked for.
+    fn of(self, sid: &str) -> Result<Number, RestError> {
+        Number::read(self).filter(|number| number.sid == sid).ok_or(RestError::NotTwilio)
     }
 }
 
@@ -178,5 +235,65 @@ impl Number {
             application: some(written.voice_application_sid),
             trunk: some(written.trunk_sid),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[tokio::test]
+    async fn all_pages_together_have_a_limit() {
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        // It takes connections, and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let account = Account::new(&url, "AC1", "AC1", Secret::new("12345"), &tls).unwrap();
+        let begun = Instant::now();
+        let numbers = account.numbers_within(Duration::from_millis(100)).await;
+        assert_eq!(numbers, Err(RestError::NoAnswer));
+        assert!(begun.elapsed() < Duration::from_secs(5), "one request alone has longer");
+    }
+
+    #[test]
+    fn a_change_is_done_when_all_of_it_is() {
+        let number = || {
+            let text = r#"{"sid": "PN1", "phone_number": "+15550100001", "voice_url": "https://a.example.com",
+                "voice_method": "GET", "status_callback": "", "trunk_sid": "TK1"}"#;
+            Number::read(serde_json::from_str(text).unwrap()).unwrap()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let voice = |url: &str, method: Option<&str>| Change {
+            voice_url: text(url),
+            voice_method: method.map(str::to_owned),
+            ..Change::default()
+        };
+        for (what, change, is_done) in [
+            ("nothing", Change::default(), true),
+            ("as it was asked", voice("https://a.example.com", Some("GET")), true),
+            ("another method", voice("https://a.example.com", None), false),
+            ("another address", voice("https://b.example.com", Some("GET")), false),
+            ("nothing is still something", voice("", None), false),
+            ("nothing is nothing", Change { status_callback: text(""), ..Change::default() }, true),
+            (
+                "no fallback",
+                Change { fallback_url: text("https://a.example.com"), ..Change::default() },
+                false,
+            ),
+            ("a trunk that stays", Change { take_back: true, ..Change::default() }, false),
+        ] {
+            assert_eq!(change.is_done(&number()), is_done, "{what}");
+        }
     }
 }
