@@ -157,6 +157,11 @@ async fn a_standard_key_is_accepted_though_it_may_not_see_the_account() {
     let told = place.doctor(&[]).await;
     told.says("a key", "twilio.account", "ok", ["Twilio accepts the API key", "", ""]);
     told.silent("a key", &["twilio.credentials"]);
+    twilio.edit(|account| account.status = "suspended".to_owned());
+    let told = place.doctor(&[]).await;
+    let words = ["answered 403, error 20403", "", "suspended or closed, which Twilio's console says"];
+    told.says("a key of a suspended account", "twilio.credentials", "error", words);
+    told.silent("a key of a suspended account", &["twilio.account", "number.list"]);
     twilio.edit(|account| account.credentials = vec![(key.clone(), "another".to_owned())]);
     let told = place.doctor(&[]).await;
     let words = ["does not accept the credentials", "20003", "TWILIO_API_SECRET"];
