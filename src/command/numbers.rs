@@ -75,6 +75,9 @@ impl Desk {
     fn open() -> Result<Self, Failure> {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+        // Here they are sent, and changes are asked for by them.
+        let open = settings.warnings.iter().filter(|warning| warning.code == "setting.clear_text");
+        report(&open.cloned().collect::<Vec<_>>());
         let account = account(&settings)?;
         let (roster, _) = folder(&settings.assistants_dir, &environment, &settings.providers())?;
         Ok(Self { settings, account, roster })
