@@ -17,6 +17,7 @@ pub mod numbers;
 pub mod observe;
 pub mod phone;
 pub mod problem;
+pub mod process;
 pub mod provider;
 pub mod rehearse;
 pub mod reload;

@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::link::twilio_rest::Account;
 use crate::observe::journal::Journal;
 use crate::observe::metrics;
 use crate::phone::Party;
+use crate::process;
 use crate::reload::{Afar, Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{House, HouseParts};
 use crate::settings::{ServeSettings, Settings};
@@ -56,8 +58,8 @@ pub const LAST_THREADS: Duration = Duration::from_secs(1);
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
 /// How often it is looked whether the terminal is there.
 const LOOK_AT_TERMINAL: Duration = Duration::from_secs(1);
-/// Connections besides those of calls: webhooks, health checks, strangers.
-const SPARE_CONNECTIONS: usize = 1024;
+/// Connections that wait for their call, beyond one for each: webhooks, health checks, strangers.
+pub const SPARE_CONNECTIONS: usize = 1024;
 
 /// What is served.
 pub struct Serve {
@@ -98,7 +100,8 @@ pub enum From {
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
 ///
 /// # Errors
-/// When the system's certificates cannot be read though a provider's address needs them.
+/// When the system's certificates cannot be read though a provider's address needs them, and when nobody listens any
+/// more though nobody asked for that.
 pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Serve {
         settings,
@@ -151,17 +154,18 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         metrics_token: settings.metrics_token.clone(),
     });
     let stop = CancellationToken::new();
-    let limit = settings.max_calls + SPARE_CONNECTIONS;
+    let limit = process::connections(settings.max_calls, settings.max_calls + SPARE_CONNECTIONS);
     let address = listener.local_addr().context("the listener has no address")?;
     tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
-    let mut listening = tokio::task::JoinSet::new();
-    listening.spawn(http::listen(listener, http::routes(door.clone()), limit, stop.clone()));
+    let mut doors = JoinSet::new();
+    doors.spawn(http::listen(listener, http::routes(door.clone()), limit, stop.clone()));
     if let Some(listener) = metrics_listener {
-        listening.spawn(http::listen(listener, http::metrics_routes(door), 64, stop.clone()));
+        doors.spawn(http::listen(listener, http::metrics_routes(door), 64, stop.clone()));
     }
+    let mut background = JoinSet::new();
     if let Some(handle) = upkeep {
         let stop = stop.clone();
-        listening.spawn(async move {
+        background.spawn(async move {
             // Without it, histograms would keep every sample until somebody asks for the page.
             while timeout(UPKEEP, stop.cancelled()).await.is_err() {
                 handle.run_upkeep();
@@ -173,19 +177,23 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         tools.keep(servers(&keeper.roster().borrow()));
         tools.settled(TOOLS_FIRST).await;
     }
-    listening.spawn(follow(tools.clone(), keeper.roster(), watching.clone()));
+    background.spawn(follow(tools.clone(), keeper.roster(), watching.clone()));
     if let Some(reload) = reload {
         match reload.from {
             From::Disk(dir) => {
                 let file = SettingsFile::new(reload.settings_file, environment, settings.clone());
                 let watcher = Watcher::new(keeper, dir, Some(file), Pace::default());
-                listening.spawn(watcher.run(watching.clone()));
+                background.spawn(watcher.run(watching.clone()));
             }
-            From::Afar(afar) => drop(listening.spawn(afar.run(keeper, watching.clone()))),
+            From::Afar(afar) => drop(background.spawn(afar.run(keeper, watching.clone()))),
         }
     }
     tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-    shutdown.await;
+    if let Err(broken) = open_until(shutdown, &mut doors).await {
+        // Programs that they are would outlive us.
+        let _ = timeout(LAST_TOOLS, tools.close()).await;
+        return Err(broken);
+    }
     // No call begins any more that an edit could reach.
     watching.cancel();
     tools.wake_messages();
@@ -197,8 +205,26 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let _ = tokio::join!(last_questions(&house, had_calls), last_errands(&house, &tools, left), tools_end);
     tracing::info!("Drained");
     stop.cancel();
-    let _ = timeout(LAST_ANSWERS, async { while listening.join_next().await.is_some() {} }).await;
+    let all_ended = async {
+        while doors.join_next().await.is_some() {}
+        while background.join_next().await.is_some() {}
+    };
+    let _ = timeout(LAST_ANSWERS, all_ended).await;
     Ok(())
+}
+
+/// Waits for `shutdown`, as long as somebody listens at every door.
+///
+/// # Errors
+/// A listener ended by itself: no call would ever come, and nobody would know.
+async fn open_until(shutdown: impl Future<Output = ()>, doors: &mut JoinSet<()>) -> anyhow::Result<()> {
+    tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = doors.join_next() => {
+            ended.context("a listener broke: nothing could be answered any more")?;
+            bail!("a listener ended by itself: nothing could be answered any more")
+        }
+    }
 }
 
 /// The longest that the process lives on after it was told to stop, where calls may go on for `drain`: for whoever
@@ -388,6 +414,17 @@ pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<
 mod tests {
     use super::*;
     use crate::settings::Sources;
+
+    #[tokio::test]
+    async fn a_listener_that_breaks_ends_the_server() {
+        let mut doors = JoinSet::new();
+        doors.spawn(async { panic!("no more than so many connections") });
+        let open = timeout(Duration::from_secs(5), open_until(std::future::pending(), &mut doors)).await;
+        assert!(open.expect("it ends").unwrap_err().to_string().contains("nothing could be answered"));
+        let mut doors = JoinSet::new();
+        doors.spawn(std::future::pending());
+        open_until(std::future::ready(()), &mut doors).await.unwrap();
+    }
 
     #[test]
     fn a_closing_house_is_done_before_fly_ends_it() {

@@ -171,6 +171,8 @@ const PROVIDERS: &str = "providers";
 
 /// A day: nobody waits longer for a call to end.
 const LONGEST_DRAIN: u64 = 24 * 60 * 60;
+/// More calls at once than one machine can have.
+const MOST_CALLS: usize = 100_000;
 
 impl Settings {
     /// Reads every setting; all problems come at once.
@@ -202,7 +204,9 @@ impl Settings {
             assistants_url: reader.assistants_url(),
             assistants_token: reader.secret("ASSISTANTS_TOKEN"),
             max_calls: reader
-                .checked("MAX_CALLS", "a number of calls, 1 or more", |calls: &usize| *calls >= 1)
+                .checked("MAX_CALLS", "a number of calls, 1 to 100000", |calls: &usize| {
+                    (1..=MOST_CALLS).contains(calls)
+                })
                 .unwrap_or(1),
             drain: Duration::from_secs(
                 reader

@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 10] = [
     &["tool"],
     &["reload", "session"],
     &["http", "simulate"],
-    &["command", "doctor", "lib", "main", "numbers", "rehearse", "serve", "tunnel"],
+    &["command", "doctor", "lib", "main", "numbers", "process", "rehearse", "serve", "tunnel"],
 ];
 
 /// Floors 0 to 3 deny the clock, sockets, locks and tasks.

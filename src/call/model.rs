@@ -181,7 +181,8 @@ impl Call {
                 self.request_is_unsaid();
             }
             Fault::AsideRefused => self.asides.forget_asked(),
-            Fault::ResponseAlreadyActive if self.responses.is_due() => {
+            // Of a nudge, or of a request that the caller's turn has replaced, it says that the answer is being made.
+            Fault::ResponseAlreadyActive if self.responses.is_due() && self.responses.was_asked() => {
                 self.responses.refused();
                 self.greeting_is_unsaid();
             }
@@ -209,11 +210,9 @@ impl Call {
     }
 
     pub(super) fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
+        // Before all else: a pause that is over would be due again at once.
+        self.responses.resume(now);
         if self.model_due().is_none_or(|due| due > now) {
-            return;
-        }
-        // A pause that is over must go, whatever else is due: it would be due again at once.
-        if self.responses.resume(now) && self.responses.active().is_none() {
             return;
         }
         if self.responses.forget_discarded(now) {

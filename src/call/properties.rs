@@ -202,6 +202,8 @@ struct World {
     talked_over: BTreeSet<ResponseId>,
     /// Those beside the conversation, and the items that only they had.
     asides: BTreeSet<ResponseId>,
+    /// Those that may be either.
+    unclear: BTreeSet<ResponseId>,
     beside: BTreeSet<ItemId>,
     ordinary: BTreeSet<ItemId>,
     /// Those of the conversation.
@@ -322,6 +324,10 @@ impl World {
             Event::AsideStarted(response) if !self.within.contains(response) => {
                 self.asides.insert(response.clone());
             }
+            // Something of it came before: the call judges whose it is, and whether that was a word of the conversation.
+            Event::AsideStarted(response) => {
+                self.unclear.insert(response.clone());
+            }
             Event::ModelAudio { response, item, .. } if self.asides.contains(response) => {
                 if !self.ordinary.contains(item) {
                     self.beside.insert(item.clone());
@@ -338,19 +344,21 @@ impl World {
             }
             _ => {}
         }
-        if matches!(
-            event,
+        let is_of_the_conversation = match event {
+            Event::ModelAudio { response, .. } | Event::ResponseEnded { response, .. } => {
+                !self.unclear.contains(response)
+            }
             Event::ResponseStarted(_)
-                | Event::ModelAudio { .. }
-                | Event::ResponseEnded { .. }
-                | Event::SpeechStarted(_)
-                | Event::SpeechStopped
-                | Event::ToolRequested { .. }
-                | Event::HostedStarted { .. }
-                | Event::HostedEnded { .. }
-                | Event::ApprovalRequested { .. }
-                | Event::ModelWorking
-        ) {
+            | Event::SpeechStarted(_)
+            | Event::SpeechStopped
+            | Event::ToolRequested { .. }
+            | Event::HostedStarted { .. }
+            | Event::HostedEnded { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::ModelWorking => true,
+            _ => false,
+        };
+        if is_of_the_conversation {
             self.last_from_model = Some(now);
         }
         match event {

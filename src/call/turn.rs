@@ -158,9 +158,9 @@ impl Responses {
         self.pause = Some(now + PAUSE);
     }
 
-    /// Whether a pause has just ended.
-    pub fn resume(&mut self, now: Instant) -> bool {
-        self.pause.take_if(|until| *until <= now).is_some()
+    /// Ends a pause that is over.
+    pub fn resume(&mut self, now: Instant) {
+        self.pause.take_if(|until| *until <= now);
     }
 
     /// Our request was refused, and is not made again.

@@ -27,6 +27,7 @@ use crate::doctor;
 use crate::observe;
 use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem};
+use crate::process;
 use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
@@ -261,6 +262,10 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     }
     for warning in placed(&[settings.warnings.clone(), odd, warnings].concat()) {
         tracing::warn!("{}", warning.line());
+    }
+    process::hide();
+    if let Some(warning) = process::raise_descriptor_limit(settings.max_calls) {
+        tracing::warn!("{warning}");
     }
     if !roster.answers() {
         tracing::warn!(

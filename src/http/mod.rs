@@ -50,6 +50,7 @@ struct Inner {
     peers: Option<Peers>,
     metrics: Option<PrometheusHandle>,
     metrics_token: Option<Secret>,
+    untold: guard::Untold,
 }
 
 /// What a door is built from.
@@ -75,8 +76,19 @@ impl Door {
     pub fn new(parts: DoorParts) -> Self {
         let DoorParts { house, standing, keys, public_url, fly_url, on_fly, peers, metrics, metrics_token } =
             parts;
-        let inner =
-            Inner { house, standing, keys, public_url, fly_url, on_fly, peers, metrics, metrics_token };
+        let untold = guard::Untold::default();
+        let inner = Inner {
+            house,
+            standing,
+            keys,
+            public_url,
+            fly_url,
+            on_fly,
+            peers,
+            metrics,
+            metrics_token,
+            untold,
+        };
         Self(Arc::new(inner))
     }
 
@@ -91,6 +103,11 @@ impl Door {
     /// Sends a request on to any other machine, where there may be one that has not had it: see [`replay::on`].
     fn elsewhere(&self, headers: &HeaderMap, patience: Duration) -> Option<Response> {
         self.0.on_fly.then(|| replay::on(headers, patience)).flatten()
+    }
+
+    /// The same for what Twilio signed and this machine does not understand: once.
+    fn elsewhere_once(&self, headers: &HeaderMap) -> Option<Response> {
+        (self.0.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
     }
 
     /// The addresses that Twilio may have been told: ours, and on Fly the app's, which a machine with other settings

@@ -41,7 +41,7 @@ pub async fn media_stream(
 ) -> Response {
     let signed = match stream_is_signed(&door, &headers, uri.path()) {
         Ok(signed) => signed,
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return refused(&door, refusal),
     };
     let Ok(upgrade) = upgrade else {
         if let Some(asker) = headers.get(FORWARDED).filter(|_| signed) {
@@ -56,6 +56,10 @@ pub async fn media_stream(
             Ok(stream) => stream,
             Err(response) => return response,
         },
+        // One with other tokens may have sealed the ticket. For a stranger nothing is sent on.
+        Err(Refused::Unknown) if signed => {
+            return door.elsewhere_once(&headers).unwrap_or_else(|| forbidden(Refused::Unknown));
+        }
         Err(why) => return forbidden(why),
     };
     upgrade

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::guard::{Signed, SignedAsItCame};
+use super::guard::{SignedAsItCame, SignedUnder};
 use super::{Door, replay};
 use crate::assistant::plan::OnFailure;
 use crate::link::peer::{ASK, Asked, FORWARDED, NoAnswer};
@@ -28,12 +28,16 @@ const FORWARDING: Duration = Duration::from_secs(2);
 const RINGING_ON: Duration = Duration::from_secs(5);
 
 /// A phone rings.
-pub async fn incoming_call(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
+pub async fn incoming_call(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    SignedUnder(form, base): SignedUnder,
+) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
     match door.house().ring(&request) {
-        Ring::Stream { ticket } => twiml(connect(&door, &ticket)),
+        Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
         Ring::Busy(line) => twiml(said(&line.say, &line.language)),
         Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
         Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
@@ -45,7 +49,7 @@ pub async fn incoming_call(State(door): State<Door>, headers: HeaderMap, Signed(
 pub async fn after_stream(
     State(door): State<Door>,
     Path(ticket): Path<String>,
-    SignedAsItCame(form, asked): SignedAsItCame,
+    SignedAsItCame(form, base, asked): SignedAsItCame,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
@@ -60,11 +64,16 @@ pub async fn after_stream(
             None => after.next = *otherwise,
         }
     }
+    if matches!(after.next, Next::Unknown)
+        && let Some(response) = unopened(&door, &asked)
+    {
+        return response;
+    }
     let answer = match &after.next {
         Next::Nothing => document(&[]),
         Next::HangUp => document(&[Verb::Hangup]),
         Next::Sorry(on_failure) => sorry(on_failure),
-        Next::Stream { ticket } => connect(&door, ticket),
+        Next::Stream { ticket } => connect(&base, ticket),
         Next::Dial { number, ring } => {
             // Who is dialled sees who calls; Twilio lets us show no number but the call's own.
             let caller_id = request.from.number().or(request.to.number());
@@ -72,37 +81,36 @@ pub async fn after_stream(
                 number: number.expose(),
                 timeout_secs: ring.as_secs(),
                 caller_id: caller_id.map(PhoneNumber::expose),
-                action: Some(&action(&door, &ticket)),
+                action: Some(&action(&base, &ticket)),
             }])
         }
         Next::Press { keys, ticket } => {
-            let (url, action, status) = addresses(&door, ticket);
+            let (url, action, status) = addresses(&base, ticket);
             document(&[
                 Verb::PlayDigits(keys.expose()),
                 Verb::ConnectStream { url: &url, action: &action, status: &status },
             ])
         }
-        Next::RingElsewhere => document(&[Verb::Redirect(&format!("{}/incoming-call", door.public_url()))]),
+        Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
         Next::Unknown | Next::NotHere { .. } => said(BROKEN, LANGUAGE),
     };
     door.house().answered(&after, &answer);
     twiml(answer)
 }
 
-fn connect(door: &Door, ticket: &str) -> String {
-    let (url, action, status) = addresses(door, ticket);
+fn connect(base: &str, ticket: &str) -> String {
+    let (url, action, status) = addresses(base, ticket);
     document(&[Verb::ConnectStream { url: &url, action: &action, status: &status }])
 }
 
 /// Of the stream, of what is asked after it, and of what is told about it.
-fn addresses(door: &Door, ticket: &str) -> (String, String, String) {
-    let base = door.public_url();
+fn addresses(base: &str, ticket: &str) -> (String, String, String) {
     let url = format!("{}/media-stream/{ticket}", stream_base(base));
-    (url, action(door, ticket), format!("{base}/stream-status"))
+    (url, action(base, ticket), format!("{base}/stream-status"))
 }
 
-fn action(door: &Door, ticket: &str) -> String {
-    format!("{}/after-stream/{ticket}", door.public_url())
+fn action(base: &str, ticket: &str) -> String {
+    format!("{base}/after-stream/{ticket}")
 }
 
 fn said(text: &str, language: &str) -> String {
@@ -118,6 +126,15 @@ fn sorry(on_failure: &OnFailure) -> String {
         }
         None => document(&[say, Verb::Hangup]),
     }
+}
+
+/// The ticket is none that this machine can open, or of another call: a machine with other tokens may. `None`: none is
+/// left to be asked.
+fn unopened(door: &Door, asked: &Asked) -> Option<Response> {
+    if asked.headers.contains_key(FORWARDED) {
+        return Some((StatusCode::NOT_FOUND, "Not Found").into_response());
+    }
+    door.elsewhere_once(&asked.headers)
 }
 
 /// The call is not of this process. Its own machine is asked, and whom that one names; where it is gone, any other may have taken the

@@ -22,6 +22,19 @@ fn defaults_are_the_contract() {
 }
 
 #[test]
+fn no_machine_has_more_calls_than_it_could() {
+    for (calls, right) in
+        [("1", true), ("100000", true), ("0", false), ("100001", false), ("3000000000000000000", false)]
+    {
+        let read = read(None, &[("MAX_CALLS", calls)]);
+        assert_eq!(read.is_ok(), right, "{calls}");
+        if let Err(problems) = read {
+            assert!(format!("{problems:?}").contains("1 to 100000"), "{problems:?}");
+        }
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
     let file = "port: 6000\nmax_calls: 7\nopenai_api_key: ${KEY}\ntwilio_auth_token: [one, two]\n";
     let environment = [("PORT", "0"), ("KEY", "sk-1"), ("MAX_CALLS", "")];

@@ -6,7 +6,7 @@ use switchboard::call::{EndReason, Note, Oddity};
 use switchboard::simulate::caller::{CallEnd, Fault, StreamEnd, sign};
 use switchboard::simulate::model::{ModelOptions, Speech};
 
-use crate::town::{CLINIC, TOKEN, Town, finished, http, metrics};
+use crate::town::{CLINIC, TOKEN, Town, finished, http, logged, metrics};
 
 fn quick() -> ModelOptions {
     ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
@@ -53,6 +53,8 @@ async fn a_webhook_that_is_not_signed_by_twilio_is_forbidden() {
         let why = if fault == Fault::NoSignature { "signature_missing" } else { "signature_wrong" };
         let count = format!(r#"switchboard_refusals_total{{layer="signature",why="{why}"}}"#);
         assert!(metrics().contains(&count), "{fault:?} is counted");
+        let told = logged(&["Refused requests whose signature does not fit", "requests=1", &town.server]);
+        assert_eq!(told, fault == Fault::BadSignature, "an owner whose token does not fit is told");
         town.quit().await;
     }
     let town = Town::open(CLINIC, quick()).await;

@@ -34,6 +34,59 @@ async fn calls_under_way_end_well_though_the_public_address_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_keeps_the_address_that_it_rang_under() {
+    let app = App::new().await;
+    let old = app.machine(FIRST, &[("PUBLIC_URL", "")]).await;
+    let new = app.machine(SECOND, &[("PUBLIC_URL", "https://phone.example.com")]).await;
+    for (host, call, old_knows) in [("phone.fly.dev", "CA1", true), ("phone.example.com", "CA2", false)] {
+        let base = format!("https://{host}");
+        let (_, answer) = post_to(&base, &new.address, "/incoming-call", call, "").await;
+        let ticket = stream_of(&answer).unwrap();
+        for (attribute, kind) in [("url", "wss"), ("action", "https"), ("statusCallback", "https")] {
+            assert!(answer.contains(&format!("{attribute}=\"{kind}://{host}/")), "{attribute}: {answer}");
+        }
+        // The number still rings Fly's address, and the machines of the last release know no other.
+        let path = format!("/media-stream/{ticket}");
+        let signed = sign(TOKEN, &format!("wss://{host}{path}"), &[]);
+        let (status, _) = knock(&old.address, &path, &format!("X-Twilio-Signature: {signed}\r\n")).await;
+        assert_eq!(status, if old_knows { 200 } else { 403 }, "sent on to the new one");
+        let (_, again) = post_to(&base, &new.address, &format!("/after-stream/{ticket}"), call, "").await;
+        assert!(again.contains(&format!("url=\"wss://{host}/")), "{again}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_under_another_token_is_sent_on_once_where_twilio_signed() {
+    let app = App::new().await;
+    let old = app.machine(FIRST, &[]).await;
+    let new = app.machine(SECOND, &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
+    app.proxy.rule("/incoming-call", SECOND);
+    app.proxy.rule("/media-stream/", FIRST);
+    app.proxy.rule("/after-stream/", FIRST);
+    let record = finished(Phone::dial(app.short_call())).await;
+    assert_went_well(&record);
+    until(|| new.told(r#""reason":"assistant.ended""#) == 1).await;
+    let seen = app.proxy.seen();
+    assert_eq!((seen.elsewhere("/media-stream/"), seen.elsewhere("/after-stream/")), (1, 1));
+
+    let ticket = ring(&app, &new, "CA1").await;
+    let path = format!("/media-stream/{ticket}");
+    let signed = signature(&app, &path);
+    for (what, headers, status) in [
+        ("Twilio's", signed.clone(), 200),
+        ("a stranger's", String::new(), 403),
+        ("sent on already", format!("{signed}fly-replay-src: instance=x\r\n"), 403),
+    ] {
+        assert_eq!(knock(&old.address, &path, &headers).await.0, status, "{what}");
+    }
+    let path = format!("/after-stream/{ticket}");
+    let asked = post(&app, &old.address, &path, "CA1", "switchboard-forwarded: 1\r\n").await;
+    assert_eq!(asked.0, 404, "who asks knows better");
+    let (_, answer) = post(&app, &old.address, &path, "CA1", "fly-replay-failed: x\r\n").await;
+    assert!(answer.contains("Sorry"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_switch_under_fifty_calls() {
     rolling_switch(Switch { under_way: 50, new: 20, drain: 15, ring_for: Duration::from_secs(2) }).await;
 }
@@ -84,6 +137,8 @@ async fn rolling_switch(switch: Switch) {
     let mut leaving = leaving.into_iter();
     for number in 0..switch.new {
         if number == switch.new / 2 {
+            // Those before it have come to the machine that closes.
+            until(|| app.proxy.seen().elsewhere("/incoming-call") >= number).await;
             app.proxy.cordon(FIRST);
         }
         rings.spawn(finished_call(app.short_call()));
@@ -108,8 +163,6 @@ async fn rolling_switch(switch: Switch) {
     records.iter().for_each(assert_went_well);
     assert_each_ticket_once(&app.proxy, &records);
     report(&format!("a switch of {took:?}"), &records);
-    let seen = app.proxy.seen();
-    assert!(seen.elsewhere("/incoming-call") >= switch.new / 2, "these rang at the machine that closes");
     // Who had pressed no key when the goodbyes came heard the house's, the others the assistant's.
     let sent_home = old.told(r#""reason":"house.draining""#);
     let ended = old.told(r#""reason":"assistant.ended""#);

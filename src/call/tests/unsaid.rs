@@ -62,6 +62,18 @@ fn a_pause_that_is_over_is_waited_for_no_more() {
 }
 
 #[test]
+fn an_answer_that_is_due_is_waited_for_though_another_response_is_said_to_run() {
+    // What was refused is a request that the caller's turn has made superfluous, or a nudge.
+    let busy = || On(Event::ModelFault(Fault::ResponseAlreadyActive));
+    let keys = || vec![On(Event::Digit('1')), On(Event::Digit('#'))];
+    for already in [vec![busy()], vec![At(ms(3_100)), busy()]] {
+        let turn = after(after(connected(), keys()), vec![speaks(), On(Event::SpeechStopped)]);
+        let text = run(after(after(turn, already), vec![At(ms(9_000))]));
+        assert!(text.ends_with("End(ModelStalled)\n"), "{text}");
+    }
+}
+
+#[test]
 fn an_answer_that_comes_after_a_refused_nudge_is_the_only_one() {
     let nudged = || {
         let refused = On(Event::ModelFault(Fault::RequestFailed));
