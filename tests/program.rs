@@ -128,7 +128,10 @@ fn wrong_usage_is_two_and_help_is_none() {
 #[test]
 fn whoever_stops_reading_breaks_no_command() {
     let unread = || Stdio::from(std::io::pipe().unwrap().1);
-    let folder = folder_with(&[("assistants/a.yaml", ASSISTANT.as_bytes()), (".env", b"VOICE=marin\n")]);
+    let folder = folder_with(&[
+        ("assistants/a.yaml", ASSISTANT.as_bytes()),
+        (".env", b"OPENAI_API_KEY=sk-simulated\n"),
+    ]);
     for arguments in [
         &["check"][..],
         &["check", "--format", "json"],
@@ -137,7 +140,7 @@ fn whoever_stops_reading_breaks_no_command() {
         &["new", "b"],
         &["schema"],
         &["secrets"],
-        &["secrets", "VOICE"],
+        &["secrets", "OPENAI_API_KEY"],
         &["--help"],
     ] {
         let output = program(folder.path(), arguments, &[]).stdout(unread()).output().unwrap();

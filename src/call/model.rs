@@ -176,7 +176,7 @@ impl Call {
                 self.responses.put_off(now);
                 self.request_is_unsaid();
             }
-            Fault::RequestRefused => {
+            Fault::RequestRefused if self.responses.was_asked() => {
                 self.responses.refused();
                 self.request_is_unsaid();
             }
@@ -186,7 +186,7 @@ impl Call {
                 self.responses.refused();
                 self.greeting_is_unsaid();
             }
-            Fault::ResponseAlreadyActive | Fault::Other => {}
+            Fault::RequestRefused | Fault::ResponseAlreadyActive | Fault::Other => {}
         }
     }
 

@@ -342,6 +342,16 @@ fn an_announcement_without_a_word_is_asked_for_once_more() {
 }
 
 #[test]
+fn an_announcement_is_not_taken_back_by_the_refusal_of_a_request_that_a_turn_has_replaced() {
+    let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Whole)];
+    script.extend([started("r2"), ended("r2", Outcome::Whole), On(Event::SpeechStopped), started("r3")]);
+    script.extend([On(Event::ModelFault(Fault::RequestRefused)), audio_in("r3", "b", 500)]);
+    script.extend([ended("r3", Outcome::Whole), At(ms(600)), echo(1), At(ms(700))]);
+    let text = play(script);
+    assert!(text.contains("Park(Dial"), "{text}");
+}
+
+#[test]
 fn who_is_back_is_told_to_wait_once_more() {
     let mut script = vec![started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Whole)];
     script.extend([At(ms(1_600)), started("r9"), audio_in("r9", "w", 400), ended("r9", Outcome::Whole)]);
