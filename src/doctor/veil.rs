@@ -96,7 +96,7 @@ impl Veil {
     /// A text without them, nor the beginning of one where somebody cut it with `…`.
     pub fn hide(&self, text: &str) -> String {
         let text = self.0.iter().fold(text.to_owned(), |text, form| text.replace(form, DOTS));
-        let text = self.0.iter().fold(text, without_stem);
+        let text = self.0.iter().fold(text, |text, form| without_stem(text, form));
         if !text.contains('…') {
             return text;
         }
@@ -127,7 +127,7 @@ impl Veil {
 }
 
 /// A text without the beginning of a secret, wherever it was cut. Every address and every path begins alike.
-fn without_stem(text: String, form: &String) -> String {
+fn without_stem(text: String, form: &str) -> String {
     let is_place = form.contains("://") || form.starts_with('/');
     let Some(stem) = form.get(..TELLING).filter(|_| !is_place) else { return text };
     let mut left = text.as_str();
