@@ -2,7 +2,10 @@
 //!
 //! Each file below knows one thing that is looked at; this one knows the order, the waiting, and what `--fix` may do.
 //! Nothing hangs: every question has a limit, and what does not depend on each other is asked side by side. What was
-//! found is data (`report.rs`); what is printed holds no secret, and of phone numbers only the ends.
+//! found is data (`report.rs`); what is printed holds no secret, and of phone numbers only the ends; but what `--fix`
+//! replaces at Twilio is shown in full, so that it can be put back.
+// They panic where nobody reads.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod clock;
 mod fly;
@@ -37,8 +40,9 @@ use self::report::{Finding, Severity};
 use self::settings::Read;
 use self::twilio::Mend;
 use self::veil::Veil;
+use crate::command::say::{complain, say};
 use crate::command::{ENV_FILE, Failure, read_or_none};
-use crate::link::twilio_rest::Account;
+use crate::link::twilio_rest::{Account, NotSet};
 use crate::serve;
 use crate::tool::Tools;
 
@@ -80,21 +84,22 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     if options.fix {
         let done = mend(&examined).await;
         if done.iter().any(|finding| finding.severity == Severity::Ok) {
-            eprintln!("Looking again …");
+            complain("Looking again …");
             examined = examine().await?;
         }
         examined.findings.extend(done);
     }
     let veil = &examined.veil;
     let findings: Vec<Finding> = examined.findings.into_iter().map(|finding| finding.veiled(veil)).collect();
-    match options.format {
-        Format::Text => print!("{}", report::text(&findings)),
-        Format::Json => print!("{}", report::json(&findings)),
-    }
+    let mut told = match options.format {
+        Format::Text => report::text(&findings),
+        Format::Json => report::json(&findings),
+    };
     let left = examined.mends.len() + usize::from(examined.open_env_file);
     if options.format == Format::Text && !options.fix && left > 0 {
-        println!("`switchboard doctor --fix` mends {left} of them.");
+        told.push_str(&format!("`switchboard doctor --fix` mends {left} of them.\n"));
     }
+    say(&told)?;
     match report::is_fine(&findings, options.strict) {
         true => Ok(()),
         false => Err(Failure::Told),
@@ -228,7 +233,7 @@ async fn patiently<T>(name: &str, work: impl Future<Output = T>) -> T {
     match timeout(SOON, &mut work).await {
         Ok(done) => done,
         Err(_) => {
-            eprintln!("Waiting for {name} …");
+            complain(&format!("Waiting for {name} …"));
             work.await
         }
     }
@@ -256,7 +261,7 @@ async fn side_by_side(jobs: Vec<Job<'_>>) -> Vec<Part> {
             },
             _ = tick.tick() => {
                 let names: Vec<&str> = waiting.values().map(String::as_str).collect();
-                eprintln!("Waiting for {} …", names.join(", "));
+                complain(&format!("Waiting for {} …", names.join(", ")));
             }
         }
     }
@@ -273,7 +278,7 @@ fn late(name: &str) -> Part {
 async fn mend(examined: &Examined) -> Vec<Finding> {
     let mut done = Vec::new();
     if examined.open_env_file {
-        eprintln!("Closing {ENV_FILE} to other users of this machine …");
+        complain(&format!("Closing {ENV_FILE} to other users of this machine …"));
         done.push(match settings::close_env_file() {
             Ok(()) => {
                 Finding::ok("doctor.mend", format!("{ENV_FILE} is closed to other users of this machine"))
@@ -291,16 +296,19 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
         );
         return done;
     }
-    // Where nobody would answer, a number is better left as it is.
+    // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
     let in_the_way = examined.findings.iter().find(|finding| {
         finding.severity == Severity::Error
-            && ["public.", "function.", "doctor.late"].iter().any(|part| finding.check.starts_with(part))
+            && ["public.", "function.", "twilio.", "doctor.late"]
+                .iter()
+                .any(|part| finding.check.starts_with(part))
     });
     if let Some(finding) = in_the_way {
-        let message = format!(
-            "the numbers are left as they are: what they would ring is not right ({})",
-            finding.check
-        );
+        let what = match finding.check.starts_with("twilio.") {
+            true => "the account",
+            false => "what they would ring",
+        };
+        let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
         done.push(
             Finding::warning("doctor.mend", message)
                 .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"),
@@ -308,12 +316,22 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
         return done;
     }
     for mend in &examined.mends {
-        eprintln!("Setting {} …", mend.told);
-        done.push(match twilio::mend(account, mend).await {
+        let steps = mend.steps();
+        let shown = steps.iter().map(|step| format!("\n  {}", examined.veil.hide(step))).collect::<String>();
+        complain(&format!("Setting {} …{shown}", mend.told));
+        let finding = match twilio::mend(account, mend).await {
             Ok(()) => Finding::ok("doctor.mend", format!("set at Twilio: {}", mend.told)),
-            Err(error) => Finding::error("doctor.mend", format!("not set at Twilio: {}: {error}", mend.told))
-                .fix(error.help()),
-        });
+            Err(NotSet::Refused(error)) => {
+                let message = format!("not set at Twilio: {}: {error}", mend.told);
+                Finding::error("doctor.mend", message).fix(error.help())
+            }
+            Err(NotSet::NotDone) => {
+                let message =
+                    format!("not set at Twilio: {}: it took the request, and did not do it", mend.told);
+                Finding::error("doctor.mend", message).fix("try again, or set the number in Twilio's console")
+            }
+        };
+        done.push(finding.changing(steps));
     }
     done
 }

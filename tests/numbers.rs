@@ -526,8 +526,15 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
         assert!(code == 1 && err.contains("PUBLIC_URL") && err.contains("help:"), "{url}: {err}");
         assert!(desk.twilio.requests().is_empty(), "{url}");
     }
-    let (code, out, _) = desk.run(&["list"]).await;
+    let (code, out, err) = desk.run(&["list"]).await;
     assert!(code == 0 && out.contains("set PUBLIC_URL") && !out.contains("right"), "{out}");
+    assert_eq!(err, "", "what goes to this machine is open to nobody");
+    desk.more.push(("TWILIO_API_URL", "http://nobody.invalid".to_owned()));
+    let (code, _, err) = desk.run(&["list"]).await;
+    assert!(
+        code == 1 && err.contains("TWILIO_API_URL starts with http://: the account's credentials"),
+        "{err}"
+    );
     assert!(out.contains("  rings https://demo.twilio.com/welcome/voice/\n"), "{out}");
     let asked = desk.twilio.requests().len();
     for sid in ["AC123", "PN00000000000000000000000000000001", "AC0000000000000000000000000000000X"] {

@@ -37,6 +37,8 @@ use crate::settings::{LogFormat, OddSecret, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 pub(crate) use environment::{odd_lines, placed};
 
+pub(crate) use numbers::steps;
+
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";
 /// What adds to the environment, where there is one.

@@ -75,6 +75,9 @@ impl Desk {
     fn open() -> Result<Self, Failure> {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
+        // Here they are sent, and changes are asked for by them.
+        let open = settings.warnings.iter().filter(|warning| warning.code == "setting.clear_text");
+        report(&open.cloned().collect::<Vec<_>>());
         let account = account(&settings)?;
         let (roster, _) = folder(&settings.assistants_dir, &environment, &settings.providers())?;
         Ok(Self { settings, account, roster })
@@ -421,8 +424,9 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
     }
 }
 
-/// Old → new, a line for each setting.
-fn steps(owned: &Number, change: &Change) -> Vec<String> {
+/// Old → new, a line for each setting; with the method where the old one is not asked by POST, as the new one is. For
+/// whoever has to put it back, so in full.
+pub(crate) fn steps(owned: &Number, change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     if change.take_back {
         let (what, sid) = match (&owned.application, &owned.trunk) {
@@ -432,15 +436,19 @@ fn steps(owned: &Number, change: &Change) -> Vec<String> {
         };
         lines.push(format!("{what:<15} {} → none", plain(sid)));
     }
-    for (what, old, new) in [
-        ("voice URL", &owned.voice_url, &change.voice_url),
-        ("fallback URL", &owned.fallback_url, &change.fallback_url),
-        ("status callback", &owned.status_callback, &change.status_callback),
+    for (what, old, method, new) in [
+        ("voice URL", &owned.voice_url, &owned.voice_method, &change.voice_url),
+        ("fallback URL", &owned.fallback_url, &owned.fallback_method, &change.fallback_url),
+        ("status callback", &owned.status_callback, &owned.status_method, &change.status_callback),
     ] {
-        if let Some(new) = new {
-            let old = old.as_deref().map_or_else(|| "none".to_owned(), numbers::whole_url);
-            lines.push(format!("{what:<15} {old} → {new}"));
-        }
+        let Some(new) = new else { continue };
+        let old = old.as_deref().map(numbers::whole_url);
+        lines.push(match old {
+            Some(old) if !method.eq_ignore_ascii_case("POST") => {
+                format!("{what:<15} {old} ({}) → {new} (POST)", plain(method))
+            }
+            old => format!("{what:<15} {} → {new}", old.as_deref().unwrap_or("none")),
+        });
     }
     lines
 }

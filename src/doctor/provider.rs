@@ -220,6 +220,8 @@ where
     let word = |text: &str| word_of(&net.veiled(text));
     let mut garbage = 0;
     loop {
+        // Who floods us with frames gets no more than the time there is.
+        tokio::task::consume_budget().await;
         match socket.next().await {
             Some(Ok(Message::Text(text))) => {
                 let frame = Bytes::from(text);
@@ -525,6 +527,17 @@ mod tests {
             model: model.to_owned(),
             transcribers: vec![transcriber.to_owned()],
             assistants: vec!["clinic".to_owned()],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_frames_takes_no_longer_than_silence() {
+        let tls = crate::serve::client_config(false, None).unwrap();
+        let net = Net::new(tls, crate::doctor::veil::Veil::default()).unwrap();
+        for frame in [Message::Ping(Bytes::new()), Message::text(r#"{"type":"rate_limits.updated"}"#)] {
+            let mut flood = futures_util::stream::repeat_with(move || Ok(frame.clone()));
+            let limit = Duration::from_millis(50);
+            assert!(timeout(limit, first(&mut flood, Dialect::Ga, &net)).await.is_err());
         }
     }
 

@@ -105,7 +105,7 @@ impl Severity {
     }
 }
 
-/// One thing that was looked at. No text in it holds a secret or a whole phone number.
+/// One thing that was looked at. No text in it holds a secret, and none but a change a whole phone number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// One of [`CHECKS`]; it does not change with the words.
@@ -117,6 +117,8 @@ pub struct Finding {
     pub cause: Option<String>,
     /// What to do, with the command where there is one.
     pub fix: Option<String>,
+    /// What was changed for it, or was to be: old → new. In full, so that it can be put back.
+    pub changes: Vec<String>,
 }
 
 /// A finding that does not say yet what to do about it. It is none before it does.
@@ -141,7 +143,14 @@ impl Finding {
     /// numbers do not survive.
     fn new(check: &'static str, severity: Severity, message: impl Into<String>) -> Finding {
         debug_assert!(CHECKS.iter().any(|(known, _)| *known == check), "`{check}` is not in CHECKS");
-        Finding { check, severity, message: problem::masked(&message.into()), cause: None, fix: None }
+        Finding {
+            check,
+            severity,
+            message: problem::masked(&message.into()),
+            cause: None,
+            fix: None,
+            changes: Vec::new(),
+        }
     }
 
     pub fn ok(check: &'static str, message: impl Into<String>) -> Finding {
@@ -167,11 +176,18 @@ impl Finding {
         self
     }
 
+    /// The same, with what was changed, or was to be.
+    pub fn changing(mut self, changes: Vec<String>) -> Finding {
+        self.changes = changes;
+        self
+    }
+
     /// The same, without what nobody may see.
     pub fn veiled(mut self, veil: &Veil) -> Finding {
         self.message = veil.hide(&self.message);
         self.cause = self.cause.map(|cause| veil.hide(&cause));
         self.fix = self.fix.map(|fix| veil.hide(&fix));
+        self.changes.iter_mut().for_each(|change| *change = veil.hide(change));
         self
     }
 
@@ -190,6 +206,9 @@ impl Finding {
                 written[name] = text.as_str().into();
             }
         }
+        if !self.changes.is_empty() {
+            written["changes"] = self.changes.as_slice().into();
+        }
         written
     }
 }
@@ -200,7 +219,7 @@ pub fn is_fine(findings: &[Finding], strict: bool) -> bool {
     worst == Severity::Ok || (worst == Severity::Warning && !strict)
 }
 
-/// An array of objects `{"check","severity","message","cause"?,"fix"?}`, in the order of the groups.
+/// An array of objects `{"check","severity","message","cause"?,"fix"?,"changes"?}`, in the order of the groups.
 pub fn json(findings: &[Finding]) -> String {
     let all: Vec<Value> = grouped(findings).into_values().flatten().map(|finding| finding.json()).collect();
     format!("{:#}\n", Value::from(all))
@@ -215,6 +234,11 @@ pub fn text(findings: &[Finding]) -> String {
         for finding in findings {
             let label = finding.severity.name();
             text.push_str(&paragraph(&format!("  {label:<9}"), &finding.message));
+            // To be copied, so each in one line.
+            for (at, change) in finding.changes.iter().enumerate() {
+                let label = if at == 0 { "change" } else { "" };
+                text.push_str(&format!("           {label:<9}{change}\n"));
+            }
             for (label, words) in [("causes", &finding.cause), ("to mend", &finding.fix)] {
                 if let Some(words) = words {
                     text.push_str(&paragraph(&format!("           {label:<9}"), words));

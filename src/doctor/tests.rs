@@ -132,6 +132,16 @@ async fn each_number_is_told_with_what_mends_it() {
             ["SIP trunk", "never reach", "--take-back"],
         ),
         (
+            "a voice URL behind a trunk",
+            changed(&|owned| {
+                owned["trunk_sid"] = format!("TK{:032}", 1).into();
+                owned["voice_url"] = "https://old.example.com/".into();
+            }),
+            "number.voice_url",
+            "error",
+            ["it rings https://old.example.com/, not", "", "`switchboard numbers sync --apply --take-back`"],
+        ),
+        (
             "no voice",
             changed(&|owned| owned["capabilities"]["voice"] = false.into()),
             "number.no_voice",
@@ -173,7 +183,10 @@ async fn each_number_is_told_with_what_mends_it() {
 async fn mending_sets_what_a_file_lists_and_nothing_else() {
     let mut taken = number(3, "+15550100003");
     taken["voice_application_sid"] = format!("AP{:032}", 1).into();
-    let twilio = owning(vec![number(1, "+15550100001"), number(2, "+15550100002"), taken]).await;
+    let mut first = number(1, "+15550100001");
+    first["voice_url"] = "https://old.example.com/a?number=+15550100009".into();
+    first["voice_method"] = "GET".into();
+    let twilio = owning(vec![first, number(2, "+15550100002"), taken]).await;
     let files = [("clinic.yaml", CLINIC), ("taken.yaml", "numbers: [\"+15550100003\"]\ninstructions: Hi.\n")];
     let examined = seen(&twilio, &files, &[]).await;
     let told: Vec<&str> = examined.mends.iter().map(|mend| mend.told.as_str()).collect();
@@ -184,6 +197,19 @@ async fn mending_sets_what_a_file_lists_and_nothing_else() {
     );
     let done = mend(&examined).await;
     says(&done, "it is set", "doctor.mend", "ok", ["set at Twilio: +1555•••01: voice URL", "", ""]);
+    // In full: what it was is known nowhere else.
+    assert_eq!(
+        done[0].changes,
+        [
+            "voice URL       https://old.example.com/a?number=+15550100009 (GET) → \
+             https://phone.example.com/incoming-call (POST)",
+            "status callback none → https://phone.example.com/call-status",
+        ]
+    );
+    let [text, json] = [report::text(&done), report::json(&done)];
+    for told in [&text, &json] {
+        assert!(told.contains("https://old.example.com/a?number=+15550100009 (GET) → "), "{told}");
+    }
     let changes = twilio.changes();
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert!(changes[0].target.contains(&format!("PN{:032x}", 1)), "{changes:?}");
@@ -209,13 +235,15 @@ async fn nothing_is_mended_where_callers_would_meet_nobody() {
         says(&examined.findings, url, "number.list", "warning", words);
     }
     let mut examined = seen(&twilio, &clinic, &[]).await;
-    for check in ["public.server", "function.allowlist", "doctor.late"] {
+    for (check, what) in [
+        ("public.server", "what they would ring"),
+        ("function.allowlist", "what they would ring"),
+        ("doctor.late", "what they would ring"),
+        ("twilio.account", "the account"),
+        ("twilio.reach", "the account"),
+    ] {
         examined.findings.push(Finding::error(check, "it is down").fix("start it"));
-        let words = [
-            &format!("the numbers are left as they are: what they would ring is not right ({check})"),
-            "",
-            "",
-        ];
+        let words = [&format!("the numbers are left as they are: {what} is not right ({check})"), "", ""];
         says(&mend(&examined).await, check, "doctor.mend", "warning", words);
         examined.findings.pop();
     }
@@ -229,8 +257,21 @@ async fn nothing_is_mended_where_callers_would_meet_nobody() {
 async fn what_twilio_would_not_do_is_told() {
     let twilio = owning(vec![number(1, "+15550100001")]).await;
     twilio.plan("POST ", usize::MAX, RestFault::Refuse { status: 403, code: 20403 });
-    let done = mend(&seen(&twilio, &[("clinic.yaml", CLINIC)], &[]).await).await;
+    let clinic = [("clinic.yaml", CLINIC)];
+    let done = mend(&seen(&twilio, &clinic, &[]).await).await;
     says(&done, "refused", "doctor.mend", "error", ["not set at Twilio: +1555•••01", "", "permission"]);
+    let twilio = owning(vec![number(1, "+15550100001")]).await;
+    twilio.plan("POST ", usize::MAX, RestFault::Answer(number(1, "+15550100001")));
+    let done = mend(&seen(&twilio, &clinic, &[]).await).await;
+    says(&done, "a yes that is none", "doctor.mend", "error", ["and did not do it", "", "try again"]);
+    // Credentials of another account than the one that answers.
+    let twilio = owning(vec![number(1, "+15550100001")]).await;
+    let other = serde_json::json!({"sid": format!("AC{:032}", 9), "status": "active", "type": "Full"});
+    twilio.plan(&format!("Accounts/{ACCOUNT}.json"), usize::MAX, RestFault::Answer(other));
+    let done = mend(&seen(&twilio, &clinic, &[]).await).await;
+    let words = ["the account is not right (twilio.reach)", "", "mend that first"];
+    says(&done, "another account", "doctor.mend", "warning", words);
+    assert!(twilio.changes().is_empty());
 }
 
 #[tokio::test]

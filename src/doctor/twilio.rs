@@ -5,17 +5,26 @@ use super::clock::Reading;
 use super::net::{Answer, Fault, Net};
 use super::report::{Finding, Severity};
 use crate::assistant::Roster;
-use crate::link::twilio_rest::{Account, Change, RestError, Status};
+use crate::command;
+use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError, Status};
 use crate::numbers::{self, Answered, Row};
 use crate::settings::{NumberUrls, Settings};
 
 /// A change at Twilio that mends a number.
 #[derive(Debug, Clone)]
 pub struct Mend {
-    sid: String,
+    /// As it is before.
+    owned: Number,
     change: Change,
     /// The number as people may see it, and what is set.
     pub told: String,
+}
+
+impl Mend {
+    /// Old → new, in full: whoever set the old one may want it back, and it is shown nowhere else.
+    pub fn steps(&self) -> Vec<String> {
+        command::steps(&self.owned, &self.change)
+    }
 }
 
 /// What looking at an account gave.
@@ -39,20 +48,26 @@ pub async fn check(
     let address = format!("{}/2010-04-01", settings.twilio_api_url.trim_end_matches('/'));
     let (standing, owned, root) =
         tokio::join!(account.standing(), account.numbers(), net.ask(net.client.get(address)));
-    let clock = root.as_ref().ok().and_then(|answer| answer.clock);
+    // Who answers in Twilio's place has a clock of its own.
+    let is_twilio = !matches!(standing, Err(RestError::NotTwilio));
+    let clock = root.as_ref().ok().and_then(|answer| answer.clock).filter(|_| is_twilio);
     let mut seen = Seen { clock, ..Seen::default() };
     // A standard API key may do all but look at the account itself.
     let is_key = settings.twilio_api_key.is_some() && settings.twilio_api_secret.is_some();
-    let is_hidden =
-        is_key && owned.is_ok() && matches!(standing, Err(RestError::Refused { status: 401 | 403, .. }));
-    let trouble = standing.as_ref().err().copied();
-    seen.findings.extend(match standing {
-        Ok(standing) => of_standing(standing.status, standing.trial),
-        Err(_) if is_hidden => vec![Finding::ok(
+    let is_hidden = is_key && matches!(standing, Err(RestError::Refused { status: 401 | 403, .. }));
+    let trouble = match (&standing, &owned) {
+        (Ok(_), _) => None,
+        // So what became of the list says how it is.
+        (Err(_), owned) if is_hidden => owned.as_ref().err().copied(),
+        (Err(error), _) => Some(*error),
+    };
+    seen.findings.extend(match (standing, trouble) {
+        (_, Some(error)) => vec![of_error(&error, &root)],
+        (Ok(standing), None) => of_standing(standing.status, standing.trial),
+        (Err(_), None) => vec![Finding::ok(
             "twilio.account",
             "Twilio accepts the API key; how the account itself stands it shows to no standard key",
         )],
-        Err(error) => vec![of_error(&error, &root)],
     });
     match (owned, roster) {
         // It is told already.
@@ -102,9 +117,9 @@ fn unfit(urls: &NumberUrls) -> Option<String> {
 /// Makes the change that mends a number.
 ///
 /// # Errors
-/// [`RestError`].
-pub async fn mend(account: &Account, mend: &Mend) -> Result<(), RestError> {
-    account.change_number(&mend.sid, &mend.change).await.map(drop)
+/// [`NotSet`].
+pub async fn mend(account: &Account, mend: &Mend) -> Result<(), NotSet> {
+    account.set_number(&mend.owned.sid, &mend.change).await
 }
 
 fn of_standing(status: Status, trial: bool) -> Vec<Finding> {
@@ -253,14 +268,16 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
     }
     let told = Finding::of(finding.code(), severity, message);
     let told = if cause.is_empty() { told } else { told.causes(cause) };
+    let is_taken = row.owned.as_ref().is_some_and(Number::is_taken);
     match (finding, &row.answered) {
-        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, Answered::ByStar(_)) => {
-            told.fix("if it is to be answered here, run `switchboard numbers sync --all --apply`")
+        // Without that it is left alone, by whatever sets numbers.
+        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, _) if is_taken => {
+            told.fix(row.help(&Of::Trunk))
         }
-        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, _) => {
+        (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, Answered::ByEntry(_)) => {
             told.fix(format!("{}, or `switchboard doctor --fix`", finding.help()))
         }
-        (finding, _) => told.fix(finding.help()),
+        (finding, _) => told.fix(row.help(finding)),
     }
 }
 
@@ -282,5 +299,5 @@ fn mend_of(row: &Row) -> Option<Mend> {
         .into_iter()
         .filter_map(|(name, url)| Some(format!("{name} = {}", numbers::shown_url(url.as_deref()?))));
     let told = format!("{}: {}", row.number, set.collect::<Vec<_>>().join(", "));
-    Some(Mend { sid: owned.sid.clone(), change, told })
+    Some(Mend { owned: owned.clone(), change, told })
 }

@@ -18,6 +18,8 @@ const DOTS: &str = "•••";
 const SHORTEST: usize = 6;
 /// The least of a secret's beginning that is taken for one, in bytes, where the rest is cut off.
 const LEAST: usize = 4;
+/// The same where nothing says that it is cut off: what is so long is a secret's, and no word.
+const TELLING: usize = 12;
 
 /// All secrets, as they may be quoted. The longest is first: one may be a part of another.
 #[derive(Clone, Default)]
@@ -94,6 +96,7 @@ impl Veil {
     /// A text without them, nor the beginning of one where somebody cut it with `…`.
     pub fn hide(&self, text: &str) -> String {
         let text = self.0.iter().fold(text.to_owned(), |text, form| text.replace(form, DOTS));
+        let text = self.0.iter().fold(text, |text, form| without_stem(text, form));
         if !text.contains('…') {
             return text;
         }
@@ -121,6 +124,27 @@ impl Veil {
             None => text.to_owned(),
         }
     }
+}
+
+/// A text without the beginning of a secret, wherever it was cut. Every address and every path begins alike.
+fn without_stem(text: String, form: &str) -> String {
+    let is_place = form.contains("://") || form.starts_with('/');
+    let Some(stem) = form.get(..TELLING).filter(|_| !is_place) else { return text };
+    let mut left = text.as_str();
+    let mut hidden = String::new();
+    while let Some((before, _)) = left.split_once(stem) {
+        let rest = &left[before.len()..];
+        let cut: usize = rest
+            .chars()
+            .zip(form.chars())
+            .take_while(|(one, other)| one == other)
+            .map(|(one, _)| one.len_utf8())
+            .sum();
+        hidden.push_str(before);
+        hidden.push_str(DOTS);
+        left = &rest[cut..];
+    }
+    hidden + left
 }
 
 #[cfg(test)]
@@ -171,6 +195,12 @@ mod tests {
             ("a tool's token", "no whisper".to_owned(), "no •••"),
             ("cut", "no sk-proj-a/…, nor fedcba98… here".to_owned(), "no •••…, nor •••… here"),
             ("another program's", "no other-secret".to_owned(), "no •••"),
+            (
+                "cut without a word, twice",
+                "<b>0123456789abcde</b> or 0123456789abcd".to_owned(),
+                "<b>•••</b> or •••",
+            ),
+            ("less of it", "<b>0123456789a</b>".to_owned(), "<b>0123456789a</b>"),
             ("nothing", "model not found".to_owned(), "model not found"),
             ("a word that is no secret", "an error".to_owned(), "an error"),
             ("where this is", "/calls/.env".to_owned(), "/calls/.env"),

@@ -268,3 +268,17 @@ fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
+
+/// As behind `| head`: whoever reads has read enough, and that is nobody's fault.
+#[tokio::test]
+async fn nobody_who_reads_is_no_panic() {
+    let place = Place::new();
+    for arguments in [&["doctor"][..], &["doctor", "--format", "json"]] {
+        let mut child =
+            place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time").unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), err.contains("panicked")), (Some(1), false), "{err}");
+    }
+}
