@@ -536,6 +536,9 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
         assert!(code == 1 && err.contains("TWILIO_ACCOUNT_SID must be `AC` and 32"), "{err}");
         assert!(!err.contains(sid), "{err}");
     }
+    desk.more.push(("TWILIO_ACCOUNT_SID", format!("“{ACCOUNT}”")));
+    let (code, _, err) = desk.run(&["list"]).await;
+    assert!(code == 1 && err.contains("TWILIO_ACCOUNT_SID has quotes around it"), "{err}");
     assert_eq!(desk.twilio.requests().len(), asked);
     desk.more.push(("TWILIO_ACCOUNT_SID", String::new()));
     desk.more.push(("TWILIO_AUTH_TOKEN", String::new()));
