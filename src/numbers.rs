@@ -65,7 +65,8 @@ pub enum Finding {
     Trunk,
     /// The allowlist Function is in front of it, and where the Functions are is not known here: its voice URL stays.
     FunctionInFront,
-    /// It rings a tunnel, and whether the allowlist Function was in front of it before is not known: all of it stays.
+    /// It rings a tunnel, and Twilio cannot say whether the allowlist Function was in front of it before: all of it
+    /// stays.
     Tunnel { is: String },
     /// It rings something else; `None`: nothing.
     VoiceUrl { is: Option<String>, should: String },
@@ -215,8 +216,8 @@ impl fmt::Display for Finding {
             Self::Trunk => f.write_str("a SIP trunk answers it, for which Twilio ignores the voice URL"),
             Self::Tunnel { is } => write!(
                 f,
-                "it rings the tunnel {}, and whether the allowlist Function was in front of it before is not known: it \
-                 is left as it is",
+                "it rings the tunnel {}, and Twilio cannot say whether the allowlist Function was in front of it \
+                 before: it is left as it is",
                 shown_url(is)
             ),
             Self::VoiceUrl { is: Some(is), should } => write!(f, "it rings {}, not {should}", shown_url(is)),

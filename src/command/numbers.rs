@@ -133,13 +133,14 @@ async fn list(format: Format) -> Result<(), Failure> {
     let urls = desk.settings.number_urls();
     let reachable = urls.as_ref().filter(|urls| unusable(urls).is_none());
     let rows = desk.rows(reachable).await?;
+    let state = state_dir(&desk.settings);
     if format == Format::Json {
-        return say(&format!("{:#}", rows.iter().map(as_json).collect::<Value>()));
+        return say(&format!("{:#}", rows.iter().map(|row| as_json(row, state)).collect::<Value>()));
     }
     if rows.is_empty() {
         return say("The account owns no number, and no assistant has one: buy one in Twilio's console.");
     }
-    let mut text = table(&rows, reachable.is_some(), state_dir(&desk.settings));
+    let mut text = table(&rows, reachable.is_some(), state);
     if reachable.is_none() {
         text +=
             "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls.\n";
@@ -240,6 +241,18 @@ fn was_guarded(owned: &Number, state: &Path) -> bool {
     Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
 }
 
+/// What to do about a finding: --take-back does nothing about an allowlist that tunnel.json knows of.
+fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
+    let is_guarded = is_tunnel(finding) && row.owned.as_ref().is_some_and(|owned| was_guarded(owned, state));
+    match is_guarded {
+        true => {
+            "set TWILIO_FUNCTIONS_URL to that Function's address up to /allowlist-function, and sync again; or run \
+             `switchboard serve --tunnel`, which puts the Function in front again; or do that in Twilio's console"
+        }
+        false => row.help(finding),
+    }
+}
+
 fn answered(answered: &Answered) -> String {
     match answered {
         Answered::ByEntry(name) => name.clone(),
@@ -256,7 +269,7 @@ fn word(finding: &Finding) -> &'static str {
     }
 }
 
-fn as_json(row: &Row) -> Value {
+fn as_json(row: &Row, state: &Path) -> Value {
     let owned = row.owned.as_ref().map(|owned| {
         json!({
             "sid": owned.sid,
@@ -275,7 +288,7 @@ fn as_json(row: &Row) -> Value {
             "severity": word(finding),
             "code": finding.code(),
             "message": finding.to_string(),
-            "help": row.help(finding),
+            "help": help(row, finding, state),
         })
     });
     json!({
@@ -376,7 +389,7 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         let before = before_tunnel(row, tunnel, state);
         if !options.take_back || was_guarded(owned, state) {
             tally.left += 1;
-            tally.say(&format!("{head}: {tunnel}: {}", row.help(tunnel)));
+            tally.say(&format!("{head}: {tunnel}: {}", help(row, tunnel, state)));
             return before.iter().for_each(|before| tally.say(&format!("  {before}")));
         }
         before.iter().for_each(|before| tally.say(&format!("{head}: {before}")));
