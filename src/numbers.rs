@@ -291,6 +291,18 @@ pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>) -
 }
 
 impl Row {
+    /// For a number that rings a tunnel of which nothing is remembered: where `urls` are a tunnel themselves it is set
+    /// as any other. Its owner tries things out, and everybody may call meanwhile.
+    pub fn replace_tunnel(&mut self, urls: &NumberUrls) {
+        let count = self.findings.len();
+        if is_tunnel(&urls.voice) {
+            self.findings.retain(|finding| !matches!(finding, Finding::Tunnel { .. }));
+        }
+        if self.findings.len() < count {
+            self.judge_addresses(urls);
+        }
+    }
+
     fn judge(&mut self, urls: Option<&NumberUrls>) {
         let Some(owned) = &self.owned else {
             let example = self.number.is_example();
@@ -316,6 +328,12 @@ impl Row {
             // What it should be otherwise is known once it rings again what it rang.
             return findings.push(Finding::Tunnel { is: is.to_owned() });
         }
+        self.judge_addresses(urls);
+    }
+
+    fn judge_addresses(&mut self, urls: &NumberUrls) {
+        let Some(owned) = &self.owned else { return };
+        let findings = &mut self.findings;
         self.change = mending(owned, urls);
         let unlike =
             |is: &Option<String>, should: &Option<String>| should.clone().map(|should| (is.clone(), should));

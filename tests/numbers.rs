@@ -366,6 +366,32 @@ async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_tunnel_takes_the_place_of_one_that_nobody_remembers() {
+    let [old, new] = ["old", "new"].map(|name| format!("https://{name}.trycloudflare.com/incoming-call"));
+    let mut options = owning(1);
+    options.numbers[0]["voice_url"] = old.as_str().into();
+    let mut desk = Desk::open(options, &[("desk", "[\"+15550100001\"]")]).await;
+    desk.public_url = "https://new.trycloudflare.com";
+    // What a tunnel will put back itself is left to it.
+    let left = json!({
+        "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": VOICE, "voice_method": "POST",
+        "status_callback": null, "status_method": "POST", "our_voice_url": old, "our_status_callback": "",
+    });
+    let file = desk.folder.path().join("tunnel.json");
+    std::fs::write(&file, left.to_string()).unwrap();
+    let (code, out, _) = desk.run(&["sync", "--apply"]).await;
+    assert!(code == 1 && out.contains("1 left as it is"), "{out}");
+    assert!(desk.twilio.changes().is_empty(), "{out}");
+    std::fs::remove_file(&file).unwrap();
+    let (_, out, _) = desk.run(&["list"]).await;
+    assert!(out.contains(&format!("error: it rings {old}, not {new}")), "{out}");
+    let (code, out, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains(&format!("{old} → {new}")) && out.contains("1 number set"), "{out}");
+    assert_eq!(desk.twilio.number("+15550100001")["voice_url"], new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_name_that_twilio_gave_is_hidden() {
     let mut options = owning(5);
     for (number, name) in options.numbers.iter_mut().zip([

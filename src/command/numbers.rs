@@ -82,7 +82,15 @@ impl Desk {
 
     async fn rows(&self, urls: Option<&NumberUrls>) -> Result<Vec<Row>, Failure> {
         let owned = self.account.numbers().await.map_err(told)?;
-        Ok(numbers::compare(owned, &self.roster, urls))
+        let mut rows = numbers::compare(owned, &self.roster, urls);
+        if let Some(urls) = urls {
+            let state = state_dir(&self.settings);
+            let is_forgotten = |row: &&mut Row| {
+                row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
+            };
+            rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
+        }
+        Ok(rows)
     }
 }
 
