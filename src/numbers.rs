@@ -65,7 +65,8 @@ pub enum Finding {
     Trunk,
     /// The allowlist Function is in front of it, and where the Functions are is not known here: its voice URL stays.
     FunctionInFront,
-    /// It rings a tunnel, and whether the allowlist Function was in front of it before is not known: all of it stays.
+    /// It rings a tunnel, and Twilio cannot say whether the allowlist Function was in front of it before: all of it
+    /// stays.
     Tunnel { is: String },
     /// It rings something else; `None`: nothing.
     VoiceUrl { is: Option<String>, should: String },
@@ -215,8 +216,8 @@ impl fmt::Display for Finding {
             Self::Trunk => f.write_str("a SIP trunk answers it, for which Twilio ignores the voice URL"),
             Self::Tunnel { is } => write!(
                 f,
-                "it rings the tunnel {}, and whether the allowlist Function was in front of it before is not known: it \
-                 is left as it is",
+                "it rings the tunnel {}, and Twilio cannot say whether the allowlist Function was in front of it \
+                 before: it is left as it is",
                 shown_url(is)
             ),
             Self::VoiceUrl { is: Some(is), should } => write!(f, "it rings {}, not {should}", shown_url(is)),
@@ -290,6 +291,18 @@ pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>) -
 }
 
 impl Row {
+    /// For a number that rings a tunnel of which nothing is remembered: where `urls` are a tunnel themselves it is set
+    /// as any other. Its owner tries things out, and everybody may call meanwhile.
+    pub fn replace_tunnel(&mut self, urls: &NumberUrls) {
+        let count = self.findings.len();
+        if is_tunnel(&urls.voice) {
+            self.findings.retain(|finding| !matches!(finding, Finding::Tunnel { .. }));
+        }
+        if self.findings.len() < count {
+            self.judge_addresses(urls);
+        }
+    }
+
     fn judge(&mut self, urls: Option<&NumberUrls>) {
         let Some(owned) = &self.owned else {
             let example = self.number.is_example();
@@ -315,6 +328,12 @@ impl Row {
             // What it should be otherwise is known once it rings again what it rang.
             return findings.push(Finding::Tunnel { is: is.to_owned() });
         }
+        self.judge_addresses(urls);
+    }
+
+    fn judge_addresses(&mut self, urls: &NumberUrls) {
+        let Some(owned) = &self.owned else { return };
+        let findings = &mut self.findings;
         self.change = mending(owned, urls);
         let unlike =
             |is: &Option<String>, should: &Option<String>| should.clone().map(|should| (is.clone(), should));

@@ -347,14 +347,48 @@ async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
     }
     // An allowlist that is known is not taken away.
     remember(&left);
+    for arguments in
+        [&["sync", "--apply", "--take-back"][..], &["sync", "--apply"], &["list", "--format", "json"]]
+    {
+        let (_, out, _) = desk.run(arguments).await;
+        assert_eq!(voice("+15550100001"), ours, "{out}");
+        assert!(out.contains("set TWILIO_FUNCTIONS_URL to that Function's address"), "{out}");
+        assert!(!out.contains("--take-back"), "what does nothing is advised: {out}");
+    }
     let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
-    assert_eq!((code, voice("+15550100001")), (1, ours.as_str().into()), "{out}");
+    assert_eq!(code, 1, "{out}");
     assert!(out.contains("that is the allowlist Function"), "{out}");
     left["voice_url"] = "https://old.example.com/voice".into();
     remember(&left);
     let (code, out, _) = desk.run(&["sync", "--apply", "--take-back"]).await;
     assert_eq!((code, voice("+15550100001")), (0, VOICE.into()), "{out}");
     assert!(out.contains(&format!("{ours} → {VOICE}")), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_tunnel_takes_the_place_of_one_that_nobody_remembers() {
+    let [old, new] = ["old", "new"].map(|name| format!("https://{name}.trycloudflare.com/incoming-call"));
+    let mut options = owning(1);
+    options.numbers[0]["voice_url"] = old.as_str().into();
+    let mut desk = Desk::open(options, &[("desk", "[\"+15550100001\"]")]).await;
+    desk.public_url = "https://new.trycloudflare.com";
+    // What a tunnel will put back itself is left to it.
+    let left = json!({
+        "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": VOICE, "voice_method": "POST",
+        "status_callback": null, "status_method": "POST", "our_voice_url": old, "our_status_callback": "",
+    });
+    let file = desk.folder.path().join("tunnel.json");
+    std::fs::write(&file, left.to_string()).unwrap();
+    let (code, out, _) = desk.run(&["sync", "--apply"]).await;
+    assert!(code == 1 && out.contains("1 left as it is"), "{out}");
+    assert!(desk.twilio.changes().is_empty(), "{out}");
+    std::fs::remove_file(&file).unwrap();
+    let (_, out, _) = desk.run(&["list"]).await;
+    assert!(out.contains(&format!("error: it rings {old}, not {new}")), "{out}");
+    let (code, out, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains(&format!("{old} → {new}")) && out.contains("1 number set"), "{out}");
+    assert_eq!(desk.twilio.number("+15550100001")["voice_url"], new);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -543,6 +577,9 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
         assert!(code == 1 && err.contains("TWILIO_ACCOUNT_SID must be `AC` and 32"), "{err}");
         assert!(!err.contains(sid), "{err}");
     }
+    desk.more.push(("TWILIO_ACCOUNT_SID", format!("“{ACCOUNT}”")));
+    let (code, _, err) = desk.run(&["list"]).await;
+    assert!(code == 1 && err.contains("TWILIO_ACCOUNT_SID has quotes around it"), "{err}");
     assert_eq!(desk.twilio.requests().len(), asked);
     desk.more.push(("TWILIO_ACCOUNT_SID", String::new()));
     desk.more.push(("TWILIO_AUTH_TOKEN", String::new()));

@@ -85,7 +85,15 @@ impl Desk {
 
     async fn rows(&self, urls: Option<&NumberUrls>) -> Result<Vec<Row>, Failure> {
         let owned = self.account.numbers().await.map_err(told)?;
-        Ok(numbers::compare(owned, &self.roster, urls))
+        let mut rows = numbers::compare(owned, &self.roster, urls);
+        if let Some(urls) = urls {
+            let state = state_dir(&self.settings);
+            let is_forgotten = |row: &&mut Row| {
+                row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
+            };
+            rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
+        }
+        Ok(rows)
     }
 }
 
@@ -98,14 +106,12 @@ pub fn account(settings: &Settings) -> Result<Account, Failure> {
     };
     let mut problems = Vec::new();
     const SID: &str = "copy it from the start page of the Twilio console into `.env`: it begins with AC";
-    match settings.twilio_account_sid.as_deref() {
-        None => problems.push(missing("TWILIO_ACCOUNT_SID", SID)),
-        Some(sid) if !is_account(sid) => {
-            let message = "TWILIO_ACCOUNT_SID must be `AC` and 32 digits and letters a to f, and is not: no account has it";
-            problems.push(Problem::about("environment", "setting.value", message).help(SID));
-        }
-        Some(_) => {}
+    if settings.twilio_account_sid.is_none() {
+        problems.push(missing("TWILIO_ACCOUNT_SID", SID));
     }
+    // One that no account has is not worth a request.
+    let odd = settings.odd_secrets().into_iter().find(|odd| odd.setting == "TWILIO_ACCOUNT_SID");
+    problems.extend(odd.map(|odd| Problem::about("environment", "setting.value", odd.message).help(SID)));
     let has_key = settings.twilio_api_key.is_some() && settings.twilio_api_secret.is_some();
     if settings.twilio_auth_tokens.is_empty() && !has_key {
         problems.push(missing(
@@ -120,11 +126,6 @@ pub fn account(settings: &Settings) -> Result<Account, Failure> {
     let tls = serve::client_config(secure, settings.ssl_cert_file.as_deref())?;
     let account = serve::account(settings, &tls).context("TLS cannot be set up")?;
     account.ok_or_else(|| anyhow!("there are no credentials for Twilio").into())
-}
-
-fn is_account(sid: &str) -> bool {
-    let digits = sid.strip_prefix("AC").unwrap_or_default();
-    digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Where a tunnel remembers what its number rang before.
@@ -143,13 +144,14 @@ async fn list(format: Format) -> Result<(), Failure> {
     let urls = desk.settings.number_urls();
     let reachable = urls.as_ref().filter(|urls| unusable(urls).is_none());
     let rows = desk.rows(reachable).await?;
+    let state = state_dir(&desk.settings);
     if format == Format::Json {
-        return say(&format!("{:#}", rows.iter().map(as_json).collect::<Value>()));
+        return say(&format!("{:#}", rows.iter().map(|row| as_json(row, state)).collect::<Value>()));
     }
     if rows.is_empty() {
         return say("The account owns no number, and no assistant has one: buy one in Twilio's console.");
     }
-    let mut text = table(&rows, reachable.is_some(), state_dir(&desk.settings));
+    let mut text = table(&rows, reachable.is_some(), state);
     if reachable.is_none() {
         text +=
             "\nWhat they should ring is not known: set PUBLIC_URL to the https address that Twilio calls.\n";
@@ -250,6 +252,18 @@ fn was_guarded(owned: &Number, state: &Path) -> bool {
     Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
 }
 
+/// What to do about a finding: --take-back does nothing about an allowlist that tunnel.json knows of.
+fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
+    let is_guarded = is_tunnel(finding) && row.owned.as_ref().is_some_and(|owned| was_guarded(owned, state));
+    match is_guarded {
+        true => {
+            "set TWILIO_FUNCTIONS_URL to that Function's address up to /allowlist-function, and sync again; or run \
+             `switchboard serve --tunnel`, which puts the Function in front again; or do that in Twilio's console"
+        }
+        false => row.help(finding),
+    }
+}
+
 fn answered(answered: &Answered) -> String {
     match answered {
         Answered::ByEntry(name) => name.clone(),
@@ -266,7 +280,7 @@ fn word(finding: &Finding) -> &'static str {
     }
 }
 
-fn as_json(row: &Row) -> Value {
+fn as_json(row: &Row, state: &Path) -> Value {
     let owned = row.owned.as_ref().map(|owned| {
         json!({
             "sid": owned.sid,
@@ -285,7 +299,7 @@ fn as_json(row: &Row) -> Value {
             "severity": word(finding),
             "code": finding.code(),
             "message": finding.to_string(),
-            "help": row.help(finding),
+            "help": help(row, finding, state),
         })
     });
     json!({
@@ -386,7 +400,7 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         let before = before_tunnel(row, tunnel, state);
         if !options.take_back || was_guarded(owned, state) {
             tally.left += 1;
-            tally.say(&format!("{head}: {tunnel}: {}", row.help(tunnel)));
+            tally.say(&format!("{head}: {tunnel}: {}", help(row, tunnel, state)));
             return before.iter().for_each(|before| tally.say(&format!("  {before}")));
         }
         before.iter().for_each(|before| tally.say(&format!("{head}: {before}")));

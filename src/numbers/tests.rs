@@ -172,6 +172,37 @@ fn what_was_in_front_of_a_tunnel_is_not_guessed() {
 }
 
 #[test]
+fn a_forgotten_tunnel_makes_way_for_a_tunnel_alone() {
+    let is = "https://four-random-words-here.trycloudflare.com/incoming-call";
+    let should = "https://four-other-words-here.trycloudflare.com/incoming-call";
+    let next = NumberUrls { voice: should.to_owned(), ..urls(false) };
+    let rings = Number { voice_url: Some(is.to_owned()), ..right(OURS) };
+    for (what, owned, urls, replaced) in [
+        ("by a tunnel", rings.clone(), &next, true),
+        ("by a server", rings.clone(), &urls(false), false),
+        ("taken", Number { application: Some("AP1".to_owned()), ..rings }, &next, true),
+    ] {
+        let mut row = only(owned, urls);
+        assert_eq!(row.findings.last().unwrap().code(), "number.tunnel", "{what}");
+        let before = row.clone();
+        row.replace_tunnel(urls);
+        if replaced {
+            let voice = Finding::VoiceUrl { is: Some(is.to_owned()), should: should.to_owned() };
+            assert_eq!(row.findings.last(), Some(&voice), "{what}");
+            assert_eq!(row.findings.len(), before.findings.len(), "{what}");
+            assert_eq!(row.change.voice_url.as_deref(), Some(should), "{what}");
+        } else {
+            assert_eq!(row, before, "{what}");
+        }
+    }
+    // What rings no tunnel is judged once.
+    let mut row = only(Number { status_callback: None, ..right(OURS) }, &next);
+    let before = row.clone();
+    row.replace_tunnel(&next);
+    assert_eq!(row, before);
+}
+
+#[test]
 fn who_answers_decides_whose_business_a_number_is() {
     let roster =
         roster(&[("desk", "[\"+15550100001\", \"+15550100003\", \"+12025550123\"]"), ("rest", "[]")]);
