@@ -300,6 +300,37 @@ fn lines_of_env_that_do_nothing_are_told() {
 }
 
 #[test]
+fn what_stands_in_the_file_is_blamed_on_the_file() {
+    let file = "twilio_auth_token: hunter2\nopenai_realtime_url: ws://192.0.2.3/v1\nopenai_api_key: sk-…\n\
+                providers: { lan: { url: \"ws://192.0.2.4/v1\", key: \"${LAN_KEY}\" } }\n";
+    let folder = folder_with(&[("switchboard.yaml", file), ("assistants/a.yaml", "instructions: Hi.\n")]);
+    let environment = [
+        ("LAN_KEY", "your-key"),
+        ("TWILIO_API_KEY", "hunter2"),
+        ("TWILIO_API_URL", "http://192.0.2.5"),
+        ("PUBLIC_URL", "https://phone.example.com"),
+        ("PORT", "99"),
+        ("HOST", "192.0.2.6"),
+    ];
+    // It cannot listen there, and has told what is odd before it tries.
+    let (code, out, err) = told(&run(folder.path(), &["serve"], &environment));
+    let all = format!("{out}{err}");
+    assert_eq!(code, 1, "{all}");
+    for line in [
+        "switchboard.yaml: warning: TWILIO_AUTH_TOKEN is not an auth token",
+        "switchboard.yaml:2:22: warning: OPENAI_REALTIME_URL starts with ws://",
+        "switchboard.yaml: warning: OPENAI_API_KEY only holds the place",
+        "switchboard.yaml: warning: `url` of `lan` starts with ws://",
+        "switchboard.yaml: warning: the key of the provider `lan` only holds the place",
+        "environment: warning: TWILIO_API_KEY must be `SK`",
+        "environment: warning: TWILIO_API_URL starts with http://",
+    ] {
+        assert_eq!(all.matches(line).count(), 1, "{line}: {all}");
+    }
+    assert!(!all.contains("hunter2") && !all.contains("your-key"), "{all}");
+}
+
+#[test]
 fn whatever_the_example_names_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();

@@ -33,7 +33,7 @@ use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
 use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{LogFormat, OddSecret, Settings, Sources, env_file};
+use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 pub(crate) use environment::{odd_lines, placed};
 
@@ -222,7 +222,8 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
     let odd = settings.odd_secrets();
-    let (hopeless, odd): (Vec<_>, Vec<_>) = odd.iter().map(OddSecret::problem).partition(Problem::is_error);
+    let (hopeless, odd): (Vec<_>, Vec<_>) =
+        odd.iter().map(|odd| odd.problem(&settings)).partition(Problem::is_error);
     problems.extend(hopeless);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
