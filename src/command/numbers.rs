@@ -76,7 +76,7 @@ impl Desk {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
         let account = account(&settings)?;
-        let (roster, _) = folder(&settings.assistants_dir, &environment, &settings.providers())?;
+        let (roster, _) = folder(&settings, &environment)?;
         Ok(Self { settings, account, roster })
     }
 
