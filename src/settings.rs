@@ -13,7 +13,7 @@ mod peers;
 mod providers;
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -90,6 +90,8 @@ pub struct Settings {
     /// Where another machine answers, its name written as `{machine}`; without a trailing slash. `None`: no other
     /// machine is asked.
     pub peer_url: Option<String>,
+    /// The names of those whose value in force is that of `switchboard.yaml`.
+    pub in_file: BTreeSet<&'static str>,
     /// What is odd, and no reason to stop.
     pub warnings: Vec<Problem>,
 }
@@ -166,6 +168,8 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("RUST_LOG", "info"),
 ];
 
+/// The file of settings, as problems name it.
+const FILE: &str = "switchboard.yaml";
 /// The one setting that is a map, and in the file only.
 const PROVIDERS: &str = "providers";
 
@@ -224,15 +228,17 @@ impl Settings {
             machine: environment("FLY_MACHINE_ID"),
             on_fly,
             peer_url: reader.peer_url(app.as_deref(), port),
+            in_file: names().filter(|name| reader.is_in_file(name)).collect(),
             warnings: Vec::new(),
         };
         reader.warn_of_http();
         reader.warn_of_ipv4(settings.host, on_fly);
         reader.warn_of_idle_token();
+        let in_clear_text = settings.in_clear_text(&reader);
         let (mut warnings, mut problems): (Vec<_>, Vec<_>) =
             reader.problems.into_iter().partition(|problem| !problem.is_error());
         if problems.is_empty() {
-            warnings.extend(settings.in_clear_text());
+            warnings.extend(in_clear_text);
             return Ok(Settings { warnings, ..settings });
         }
         problems.extend(warnings);

@@ -282,7 +282,7 @@ fn lines_of_env_that_do_nothing_are_told() {
         (
             0,
             ".env:2:1: warning: nothing reads DESK_NUMBR\n  help: did you mean DESK_NUMBER?\n\
-             .env:6:1: warning: OPENAI_API_KEY is set here and in line 1; line 1 is used\n  help: keep one of the two lines\n"
+             .env:6:1: warning: OPENAI_API_KEY is set here and in line 1; line 1 is used\n  help: keep one of the two lines: Docker Compose uses the last, even an empty one\n"
         )
     );
     // The key above the empty line holds, and what is missing is told beside what nothing reads.
@@ -297,6 +297,72 @@ fn lines_of_env_that_do_nothing_are_told() {
         "{err}"
     );
     assert!(!err.contains("MY_PORT") && !err.contains("PROGRAM_KEY") && !err.contains("hunter2"), "{err}");
+}
+
+#[test]
+fn only_the_folder_in_force_tells_what_nothing_reads() {
+    let env = "CLINIC_NUMBER=+15550100002\nFLY_APP=voice\nDESK_NUMBER=+15550100001\nDESK_NUMBER=\n";
+    let folder = folder_with(&[
+        ("assistants/desk.yaml", "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\n"),
+        ("other/clinic.yaml", "instructions: Hi.\n"),
+        (".env", env),
+    ]);
+    let afar = [("ASSISTANTS_URL", "https://host.example.com/assistants.tar.gz")];
+    let away = [("ASSISTANTS_DIR", "other")];
+    for (arguments, variables, unread) in [
+        (&["check"][..], &[][..], "CLINIC_NUMBER, FLY_APP"),
+        (&["check", "assistants/"], &[], "CLINIC_NUMBER, FLY_APP"),
+        (&["check", "other"], &away, "CLINIC_NUMBER, FLY_APP, DESK_NUMBER"),
+        (&["show", "desk"], &[], "CLINIC_NUMBER, FLY_APP"),
+        // Without a key it goes no further.
+        (&["rehearse", "desk", "--live"], &[], "CLINIC_NUMBER, FLY_APP"),
+        // Of the real folder's variables another one reads none.
+        (&["check", "other"], &[], ""),
+        (&["check", "assistants"], &away, ""),
+        // What is fetched may read them.
+        (&["check"], &afar, ""),
+        (&["show", "desk"], &afar, ""),
+        (&["rehearse", "desk", "--live"], &afar, ""),
+        (&["serve"], &afar, ""),
+    ] {
+        let (_, _, err) = told(&run(folder.path(), arguments, variables));
+        let names = err.lines().filter_map(|line| line.split_once("nothing reads ")).map(|(_, name)| name);
+        assert_eq!(names.collect::<Vec<_>>().join(", "), unread, "{arguments:?}: {err}");
+        // That a name stands twice is so whoever reads it.
+        assert!(err.contains("DESK_NUMBER is set here and in line 3"), "{err}");
+        assert!(!err.contains("FLY_APP_NAME"), "{err}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_file_is_blamed_on_the_file() {
+    let file = "twilio_auth_token: hunter2\nopenai_realtime_url: ws://192.0.2.3/v1\nopenai_api_key: sk-…\n\
+                providers: { lan: { url: \"ws://192.0.2.4/v1\", key: \"${LAN_KEY}\" } }\n";
+    let folder = folder_with(&[("switchboard.yaml", file), ("assistants/a.yaml", "instructions: Hi.\n")]);
+    let environment = [
+        ("LAN_KEY", "your-key"),
+        ("TWILIO_API_KEY", "hunter2"),
+        ("TWILIO_API_URL", "http://192.0.2.5"),
+        ("PUBLIC_URL", "https://phone.example.com"),
+        ("PORT", "99"),
+        ("HOST", "192.0.2.6"),
+    ];
+    // It cannot listen there, and has told what is odd before it tries.
+    let (code, out, err) = told(&run(folder.path(), &["serve"], &environment));
+    let all = format!("{out}{err}");
+    assert_eq!(code, 1, "{all}");
+    for line in [
+        "switchboard.yaml: warning: TWILIO_AUTH_TOKEN is not an auth token",
+        "switchboard.yaml:2:22: warning: OPENAI_REALTIME_URL starts with ws://",
+        "switchboard.yaml: warning: OPENAI_API_KEY only holds the place",
+        "switchboard.yaml: warning: `url` of `lan` starts with ws://",
+        "switchboard.yaml: warning: the key of the provider `lan` only holds the place",
+        "environment: warning: TWILIO_API_KEY must be `SK`",
+        "environment: warning: TWILIO_API_URL starts with http://",
+    ] {
+        assert_eq!(all.matches(line).count(), 1, "{line}: {all}");
+    }
+    assert!(!all.contains("hunter2") && !all.contains("your-key"), "{all}");
 }
 
 #[test]
@@ -315,10 +381,12 @@ fn whatever_the_example_names_is_read() {
         files.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
     all.push((".env", &env));
     let folder = folder_with(&all);
-    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    // The example's names another folder, and then this one tells nothing.
+    let here = [("ASSISTANTS_URL", "")];
+    let (_, _, err) = told(&run(folder.path(), &["check"], &here));
     assert!(!err.contains(".env:"), "{err}");
     std::fs::write(folder.path().join(".env"), format!("{env}PIZZERIA_NUMBR=+15550100009\n")).unwrap();
-    let (_, _, err) = told(&run(folder.path(), &["check"], &[]));
+    let (_, _, err) = told(&run(folder.path(), &["check"], &here));
     assert!(err.contains("nothing reads PIZZERIA_NUMBR"), "{err}");
 }
 

@@ -317,6 +317,9 @@ fn the_folder_comes_from_afar_or_else_from_here() {
     {
         let serving = Serving::start_with(&with(&[("ASSISTANTS_URL", &host(text))]));
         serving.ready_with(assistants);
+        // What was not fetched may read it.
+        let told = &serving.told;
+        assert_eq!(told.matches("nothing reads PUBLIC_ULR").count(), usize::from(text.is_some()), "{told}");
     }
 }
 

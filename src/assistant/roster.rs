@@ -170,7 +170,7 @@ impl Roster {
         let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
         let mut roster = Roster::default();
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
-        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span, String)> = BTreeMap::new();
+        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
         problems.extend(folder.unread.iter().map(|path| {
             let help = "assistants are NAME.yaml, fragments are fragments/NAME.md, and recorded greetings are \
@@ -208,11 +208,11 @@ impl Roster {
             numbers.extend(outcome.numbers.into_iter().map(|number| (outcome.source.clone(), number)));
             for claim in outcome.claims {
                 match claims.get(&claim.number) {
-                    Some((source, span, shown)) => {
+                    Some((source, span)) => {
                         let (message, help) = match claim.number {
                             Some(_) => (
                                 format!("`{}` is answered by another assistant already", claim.shown),
-                                one_number_each(&claim.shown, shown),
+                                one_number_each(outcome.source.variable(claim.span), source.variable(*span)),
                             ),
                             None => (
                                 "`*` is in another file already".to_owned(),
@@ -224,7 +224,7 @@ impl Roster {
                         problems.push(problem.also(source, *span, "it is bound here").help(help));
                     }
                     None => {
-                        claims.insert(claim.number, (outcome.source.clone(), claim.span, claim.shown));
+                        claims.insert(claim.number, (outcome.source.clone(), claim.span));
                     }
                 }
             }
@@ -349,13 +349,9 @@ impl fmt::Debug for Roster {
     }
 }
 
-/// What to do about a number that two files claim, each as it is written there.
-fn one_number_each(shown: &str, other: &str) -> String {
-    let variable = |shown: &str| {
-        let name = shown.split_once("${")?.1;
-        name.split([':', '}']).next().map(str::to_owned)
-    };
-    let do_what = match (variable(shown), variable(other)) {
+/// What to do about a number that two files claim, each with the variable that holds it, where one does.
+fn one_number_each(variable: Option<&str>, other: Option<&str>) -> String {
+    let do_what = match (variable, other) {
         (Some(name), Some(other)) if name == other => {
             format!(
                 ", and both files have {name}: put a variable of its own into one of them, or take it out there"
@@ -446,6 +442,35 @@ mod tests {
         }
         let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
         Roster::check(&folder, &BTreeMap::new(), &[provider]).roster.unwrap()
+    }
+
+    /// Only a variable whose value holds the number is the cause.
+    #[test]
+    fn a_number_that_stands_twice_is_blamed_on_what_holds_it() {
+        const TAKE: &str = "a number rings one assistant: take it out of one of the files";
+        for (one, other, set, told) in [
+            ("${DESK:-+15550100001}", "+15550100001", "", TAKE),
+            ("${DESK:-+15550100001}", "${DESK:-+15550100001}", "", TAKE),
+            ("+1555${REST}", "+15550100001", "REST", TAKE),
+            ("${A:-${B}}", "+15550100001", "B", "and B holds this one"),
+            ("${A:-${B}}", "${A}", "A", "and both files have A:"),
+            ("${A:-${B}}", "${C}", "B C", "and C and B hold the same one"),
+            ("${A:-${B}}", "${C:-${B}}", "B", "and both files have B:"),
+        ] {
+            let file = |name: &str, number: &str| {
+                SourceFile::new(name, format!("instructions: Hi.\nnumbers: [\"{number}\"]\n"))
+            };
+            let folder =
+                Folder { assistants: vec![file("a.yaml", one), file("b.yaml", other)], ..Folder::default() };
+            let value = |name: &str| if name == "REST" { "0100001" } else { "+15550100001" };
+            let names = set.split_whitespace();
+            let environment = names.map(|name| (name.to_owned(), value(name).to_owned())).collect();
+            let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+            let errors = Roster::check(&folder, &environment, &[provider]).roster.unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let help = errors[0].help.as_deref().unwrap_or_default();
+            assert!(help.contains(told), "{one}, {other}: {help}");
+        }
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! What `.env` and the environment have to do with what is wrong.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::{ENV_FILE, own_environment, read_or_none, settings_file};
 use crate::assistant::Folder;
 use crate::problem::Problem;
 use crate::settings::env_file::{self, Entry};
-use crate::{settings, yaml};
+use crate::settings::{self, Settings};
+use crate::yaml;
 
 /// What is read beside the settings and the variables of files: what Fly sets on its machines, and what the Makefile asks
 /// for. Docker Compose reads its own, which all begin alike.
-const ELSEWHERE: [&str; 7] = [
-    "FLY_APP",
+const ELSEWHERE: [&str; 6] = [
     "FLY_APP_NAME",
     "FLY_MACHINE_ID",
     "TODOIST_API_KEY",
@@ -23,7 +24,10 @@ const OF_COMPOSE: &str = "COMPOSE_";
 
 /// Warnings of the lines of `.env` that do not do what they seem to: names that stand twice, and those that nothing
 /// reads, neither the program nor a file of this folder. Where lines are wrong, reading the environment has said so.
-pub(crate) fn odd_lines(folder: &Folder) -> Vec<Problem> {
+///
+/// `dir`: where the folder was read; `None`: it was fetched. Only the folder in force tells what nothing reads: `.env` is
+/// for that one, and not for another that is looked at, nor for the one that answers until the first can be fetched.
+pub(crate) fn odd_lines(folder: &Folder, dir: Option<&Path>, settings: &Settings) -> Vec<Problem> {
     let entries = entries();
     let ours = settings::names().chain(ELSEWHERE).map(str::to_owned);
     let of_compose =
@@ -32,7 +36,13 @@ pub(crate) fn odd_lines(folder: &Folder) -> Vec<Problem> {
     if let Ok(Some(file)) = settings_file() {
         read.extend(yaml::variables(&String::from_utf8_lossy(&file.bytes)));
     }
-    env_file::odd(ENV_FILE, &entries, &read)
+    let in_force = dir.is_none_or(|dir| settings.assistants_url.is_none() && dir == settings.assistants_dir);
+    let mut odd = env_file::doubles(ENV_FILE, &entries, &read);
+    if in_force {
+        odd.extend(env_file::unread(ENV_FILE, &entries, &read));
+    }
+    odd.sort_by_key(|problem| problem.span.map(|at| at.line));
+    odd
 }
 
 /// The problems, each with the line of `.env` that set the variables it names, or that the environment did.

@@ -33,7 +33,7 @@ use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
 use crate::reload::{self, Afar, read::read_folder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{LogFormat, OddSecret, Settings, Sources, env_file};
+use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 pub(crate) use environment::{odd_lines, placed};
 
@@ -224,7 +224,8 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
     let odd = settings.odd_secrets();
-    let (hopeless, odd): (Vec<_>, Vec<_>) = odd.iter().map(OddSecret::problem).partition(Problem::is_error);
+    let (hopeless, odd): (Vec<_>, Vec<_>) =
+        odd.iter().map(|odd| odd.problem(&settings)).partition(Problem::is_error);
     problems.extend(hopeless);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
@@ -235,16 +236,17 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     let providers = settings.providers();
     let fetched = afar.as_ref().and_then(Afar::fresh).cloned();
     let fetched = fetched.map(|folder| {
-        let odd = odd_lines(&folder);
+        let odd = odd_lines(&folder, None, &settings);
         let checked = reload::check_to_serve(Ok(folder), &environment, &providers);
         checked.map(|(roster, warnings)| (roster, [odd, warnings].concat()))
     });
     let checked = match fetched {
         Some(Ok(sound)) => Ok(sound),
         // The folder that is here answers until then, and why was logged, or will be. Where it does not, both are wrong.
-        Some(Err(wrong)) => folder(&settings.assistants_dir, &environment, &providers)
-            .map_err(|here| wrong.into_iter().chain(here).collect()),
-        None => folder(&settings.assistants_dir, &environment, &providers),
+        Some(Err(wrong)) => {
+            folder(&settings, &environment).map_err(|here| wrong.into_iter().chain(here).collect())
+        }
+        None => folder(&settings, &environment),
     };
     let (roster, warnings) = checked.map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
     // Without any provider's key `for_serve` has said so.
@@ -330,26 +332,26 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     rehearse::run(&options, &sources, stop, &mut rehearse::Screen::standard()).await
 }
 
-/// The folder, read and checked as a whole.
+/// The folder at `dir`, read and checked as a whole.
 pub(crate) fn look(
     dir: &Path,
+    settings: &Settings,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
 ) -> Result<Checked, Vec<Problem>> {
     let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
     let mut checked = reload::check_whole(&folder, environment, providers);
-    checked.warnings.extend(odd_lines(&folder));
+    checked.warnings.extend(odd_lines(&folder, Some(dir), settings));
     problem::sort(&mut checked.warnings);
     Ok(checked)
 }
 
-/// The folder, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
+/// The folder that is here, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
 fn folder(
-    dir: &Path,
+    settings: &Settings,
     environment: &BTreeMap<String, String>,
-    providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let checked = look(dir, environment, providers)?;
+    let checked = look(&settings.assistants_dir, settings, environment, &settings.providers())?;
     let problems = checked.problems();
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),

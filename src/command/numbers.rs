@@ -79,7 +79,7 @@ impl Desk {
         let open = settings.warnings.iter().filter(|warning| warning.code == "setting.clear_text");
         report(&open.cloned().collect::<Vec<_>>());
         let account = account(&settings)?;
-        let (roster, _) = folder(&settings.assistants_dir, &environment, &settings.providers())?;
+        let (roster, _) = folder(&settings, &environment)?;
         Ok(Self { settings, account, roster })
     }
 

@@ -76,7 +76,7 @@ fn look_at(dir: Option<PathBuf>) -> Result<(String, Checked), Failure> {
     let environment = environment()?;
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
     let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
-    let checked = look(&dir, &environment, &settings.providers())?;
+    let checked = look(&dir, &settings, &environment, &settings.providers())?;
     Ok((dir.display().to_string(), checked))
 }
 

@@ -50,9 +50,9 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
     };
     let (roster, mut findings) =
         judge(&place, reload::check_whole(&folder, environment, &settings.providers()));
-    // The folder that is fetched may read others.
+    // Else it is told of the folder that is fetched.
     if settings.assistants_url.is_none() {
-        findings.splice(0..0, command::odd_lines(&folder).iter().map(of_problem));
+        findings.splice(0..0, command::odd_lines(&folder, Some(dir), settings).iter().map(of_problem));
     }
     (roster, findings)
 }
@@ -74,6 +74,7 @@ pub async fn fetch(
             let (roster, mut findings) =
                 judge("the folder of ASSISTANTS_URL", reload::check_whole(&folder, environment, providers));
             findings.insert(0, Finding::ok("folder.fetch", "the folder of ASSISTANTS_URL can be fetched"));
+            findings.extend(command::odd_lines(&folder, None, settings).iter().map(of_problem));
             (roster, findings)
         }
         // Nothing was fetched before, so nothing can be unchanged.

@@ -78,7 +78,8 @@ pub async fn run(
     let settings = Settings::read(sources)?;
     let (part, recording) = part(options.caller.as_deref())?;
     let choose = |providers: &[Arc<Provider>]| -> Result<(Choice, Vec<Problem>), Failure> {
-        let checked = command::look(&settings.assistants_dir, &sources.environment, providers)?;
+        let dir = &settings.assistants_dir;
+        let checked = command::look(dir, &settings, &sources.environment, providers)?;
         let (name, to, from) = (&options.assistant, &options.to, &options.from);
         let Ok(roster) = &checked.roster else {
             let told = name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));

@@ -36,6 +36,7 @@ impl Settings {
             machine: _,
             on_fly: _,
             fly_url: _,
+            in_file: _,
             warnings: _,
         } = self;
         let same = [

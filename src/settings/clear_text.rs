@@ -2,31 +2,37 @@
 
 use url::Url;
 
-use super::{Settings, is_loopback};
+use super::reader::Reader;
+use super::{FILE, Settings, is_loopback};
 use crate::problem::Problem;
 
 impl Settings {
     /// A warning for each such address that is not this machine's own. They work: the way there may be a private network.
-    pub(super) fn in_clear_text(&self) -> Vec<Problem> {
-        let openai = ("OPENAI_REALTIME_URL".to_owned(), &self.openai_realtime_url, "wss");
-        let twilio = ("TWILIO_API_URL".to_owned(), &self.twilio_api_url, "https");
-        let named = self.named_providers.iter();
-        let named = named.map(|provider| (format!("`url` of `{}`", provider.name), &provider.url, "wss"));
-        [openai, twilio]
+    pub(super) fn in_clear_text(&self, reader: &Reader) -> Vec<Problem> {
+        let own = [
+            ("OPENAI_REALTIME_URL", &self.openai_realtime_url, "wss"),
+            ("TWILIO_API_URL", &self.twilio_api_url, "https"),
+        ];
+        let own = own
             .into_iter()
-            .chain(named)
-            .filter_map(|(name, url, safe)| of(&name, url, safe))
-            .collect()
+            .filter_map(|(name, url, safe)| of(name, url, safe, |message| reader.about(name, CODE, message)));
+        let named = self.named_providers.iter().filter_map(|provider| {
+            let name = format!("`url` of `{}`", provider.name);
+            of(&name, &provider.url, "wss", |message| Problem::about(FILE, CODE, message))
+        });
+        own.chain(named).collect()
     }
 }
 
-/// `safe`: the scheme that it should begin with.
-fn of(name: &str, url: &str, safe: &str) -> Option<Problem> {
+const CODE: &str = "setting.clear_text";
+
+/// `safe`: the scheme that it should begin with. `about`: a problem with its place.
+fn of(name: &str, url: &str, safe: &str, about: impl Fn(&str) -> Problem) -> Option<Problem> {
     let url = Url::parse(url).ok().filter(|url| url.scheme() != safe && !is_loopback(url))?;
     let what = if safe == "wss" { "the key and what callers say" } else { "the account's credentials" };
     let message = format!("{name} starts with {}://: {what} go there in clear text", url.scheme());
     let help = format!("write {safe}://, unless nobody else can be on the way there");
-    Some(Problem::about("environment", "setting.clear_text", message).help(help).into_warning())
+    Some(about(&message).help(help).into_warning())
 }
 
 #[cfg(test)]

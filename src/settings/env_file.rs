@@ -1,10 +1,11 @@
-//! `.env`: lines of `NAME=value`, read as the tools around containers read them.
+//! `.env`: lines of `NAME=value`, read like Docker Compose reads them, but for two things.
 //!
-//! A value is the rest of its line, with or without quotes; nothing in it is replaced. Quoted values may go on
-//! over several lines, and double quotes know `\n`, `\r`, `\t`, `\"`, `\\` and `\$`.
+//! A value is the rest of its line, with or without quotes; nothing in it is replaced, while Compose puts the value of
+//! a variable in the place of its `$NAME`. Quoted values may go on over several lines, and double quotes know `\n`,
+//! `\r`, `\t`, `\"`, `\\` and `\$`.
 //!
 //! Where a name stands twice the last line holds, but an empty one takes no value away: whoever writes a key above
-//! the empty line of the example has set it.
+//! the empty line of the example has set it. With Compose the last line holds, also an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,18 +42,25 @@ pub fn in_force(entries: &[Entry]) -> Vec<&Entry> {
     found
 }
 
-/// What is odd: names that stand twice, and those that nobody reads. `read` are the names that somebody does.
-pub fn odd(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Problem> {
+/// A warning for each line that sets a name once more. `read` are the names that somebody reads.
+pub fn doubles(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Problem> {
     let mut found = Vec::new();
-    let in_force = in_force(entries);
-    for entry in &in_force {
+    for entry in in_force(entries) {
         for other in entries.iter().filter(|other| other.name == entry.name && other.line != entry.line) {
             let (first, second) = (entry.line.min(other.line), entry.line.max(other.line));
             let name = told(&entry.name, read);
             let message = format!("{name} is set here and in line {first}; line {} is used", entry.line);
-            found.push(warning(path, second, "env.double", message).help("keep one of the two lines"));
+            let help = "keep one of the two lines: Docker Compose uses the last, even an empty one";
+            found.push(warning(path, second, "env.double", message).help(help));
         }
     }
+    found
+}
+
+/// A warning for each name that has a value and that nobody reads. `read` are the names that somebody does.
+pub fn unread(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let in_force = in_force(entries);
     let set = |name: &str| in_force.iter().any(|entry| entry.name == name && !entry.value.is_empty());
     for entry in in_force.iter().filter(|entry| !entry.value.is_empty() && !read.contains(&entry.name)) {
         let message = format!("nothing reads {}", told(&entry.name, read));
@@ -61,14 +69,13 @@ pub fn odd(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Proble
         let mut near =
             problem::nearest(&entry.name, read.iter().map(String::as_str).filter(|name| !set(name)));
         // Names that begin alike are many.
-        near.retain(|near| strsim::normalized_levenshtein(near, &entry.name.to_uppercase()) > 0.5);
+        near.retain(|near| strsim::normalized_levenshtein(near, &entry.name.to_uppercase()) > 0.6);
         found.push(match near.first() {
             Some(near) => problem.help(format!("did you mean {near}?")),
             None => problem
                 .help("remove the line, or write `${NAME}`, with that name, in the file that is to have it"),
         });
     }
-    found.sort_by_key(|problem| problem.span.map(|at| at.line));
     found
 }
 
@@ -216,8 +223,10 @@ mod tests {
     fn what_is_odd_is_told_with_its_lines_and_without_values() {
         let read =
             ["API_KEY", "PERSONAL_NUMBER", "OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"].map(str::to_owned).into();
-        let odd =
-            |text: &str| problem::plain(&odd(".env", &entries(".env", text.as_bytes()).unwrap(), &read));
+        let odd = |text: &str| {
+            let entries = entries(".env", text.as_bytes()).unwrap();
+            problem::plain(&[doubles(".env", &entries, &read), unread(".env", &entries, &read)].concat())
+        };
         for (text, told) in [
             ("API_KEY=hunter2", ""),
             (

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::Settings;
+use super::{FILE, PROVIDERS, Settings};
 use crate::problem::Problem;
 
 /// A secret that does not look as it should.
@@ -18,9 +18,11 @@ pub struct OddSecret {
 }
 
 impl OddSecret {
-    /// An error where it is hopeless, else a warning.
-    pub fn problem(&self) -> Problem {
-        let problem = Problem::about("environment", "setting.secret", &*self.message).help(self.help);
+    /// An error where it is hopeless, else a warning; `settings` are those that have it.
+    pub fn problem(&self, settings: &Settings) -> Problem {
+        let in_file = self.setting == PROVIDERS || settings.in_file.contains(self.setting);
+        let place = if in_file { FILE } else { "environment" };
+        let problem = Problem::about(place, "setting.secret", &*self.message).help(self.help);
         if self.hopeless { problem } else { problem.into_warning() }
     }
 }
@@ -135,7 +137,7 @@ impl Settings {
         for provider in &self.named_providers {
             if let Some(why) = provider.key.as_ref().and_then(|key| spoilt(key.expose())) {
                 found.push(OddSecret {
-                    setting: "providers",
+                    setting: PROVIDERS,
                     message: format!("the key of the provider `{}` {why}", provider.name),
                     help: "set the variable that its `key` in switchboard.yaml names",
                     hopeless: false,

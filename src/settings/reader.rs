@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile};
 use url::Url;
 
-use super::{DEFAULTS, NAMES, PROVIDERS, Sources, address, is_loopback, is_secret, providers};
+use super::{DEFAULTS, FILE, NAMES, PROVIDERS, Sources, address, is_loopback, is_secret, providers};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
 use crate::secret::Secret;
@@ -20,8 +20,6 @@ struct Layer {
     name: &'static str,
     values: BTreeMap<String, String>,
 }
-
-const FILE: &str = "switchboard.yaml";
 
 impl figment::Provider for Layer {
     fn metadata(&self) -> Metadata {
@@ -303,21 +301,22 @@ impl Reader {
         self.problems.push(problem);
     }
 
+    /// Whether the value in force is the file's.
+    pub(super) fn is_in_file(&self, name: &str) -> bool {
+        self.figment.find_metadata(&name.to_lowercase()).is_some_and(|from| from.name == FILE)
+    }
+
     /// A problem that points at the file or the environment, whichever is in force.
-    fn about(&self, name: &str, code: &'static str, message: &str) -> Problem {
-        let key = name.to_lowercase();
-        let from_file = self.figment.find_metadata(&key).is_some_and(|from| from.name == FILE);
-        match (from_file, &self.source, self.places.get(&key)) {
+    pub(super) fn about(&self, name: &str, code: &'static str, message: &str) -> Problem {
+        match (self.is_in_file(name), &self.source, self.places.get(&name.to_lowercase())) {
             (true, Some(source), Some((span, _))) => source.error(*span, code, message),
             _ => Problem::about("environment", code, message),
         }
     }
 
     fn shown(&self, name: &str, text: &str) -> String {
-        let key = name.to_lowercase();
-        let from_file = self.figment.find_metadata(&key).is_some_and(|from| from.name == FILE);
-        match self.places.get(&key) {
-            Some((_, shown)) if from_file => shown.clone(),
+        match self.places.get(&name.to_lowercase()) {
+            Some((_, shown)) if self.is_in_file(name) => shown.clone(),
             _ => problem::shown(text),
         }
     }

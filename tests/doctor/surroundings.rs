@@ -1,5 +1,7 @@
 //! What lies around: settings, `.env`, the folder, `fly.toml`, the Functions.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+
 use tokio::net::TcpListener;
 
 use crate::proxy::{Habit, Proxy};
@@ -187,6 +189,42 @@ async fn the_folder_from_afar_is_the_one_that_counts() {
         "error",
         ["wants a token (401)", "edits do not reach", "ASSISTANTS_TOKEN"],
     );
+}
+
+/// Answers one request with an archive of one assistant of this text.
+fn archive_host(text: &str) -> String {
+    let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(packed);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "repo-main/assistants/clinic.yaml", text.as_bytes()).unwrap();
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/archive.tar.gz", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
+        let length = archive.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        let _ = socket.write_all(&[head.as_bytes(), &archive].concat());
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folder_from_afar_tells_what_nothing_reads() {
+    let url = archive_host("numbers: [\"${CLINIC_NUMBER}\"]\ninstructions: Hi.\n");
+    let place = Place::new().with(&[("ASSISTANTS_URL", &url)]);
+    place.file("assistants/desk.yaml", "numbers: [\"${DESK_NUMBER:-}\"]\ninstructions: Hi.\n");
+    place.file(".env", "CLINIC_NUMBER=+15550100002\nDESK_NUMBER=+15550100001\n");
+    let told = place.doctor(&[]).await;
+    told.says("fetched", "folder.fetch", "ok", ["can be fetched", "", ""]);
+    let words = [".env:2:1: nothing reads DESK_NUMBER", "", "remove the line"];
+    told.says("not in it", "settings.odd", "warning", words);
+    let findings =
+        told.findings.iter().filter(|finding| finding["message"].to_string().contains("nothing reads"));
+    assert_eq!(findings.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
