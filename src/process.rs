@@ -28,12 +28,14 @@ pub fn connections(calls: usize, wanted: usize) -> usize {
 }
 
 /// Has the system show this process's memory and environment, where the secrets are, to nobody but root: not to other
-/// programs of the same user, such as those that tools are. These are not hidden themselves.
-pub fn hide() {
+/// programs of the same user, such as those that tools are. These are not hidden themselves. The sentence for whoever runs
+/// it, where that fails.
+pub fn hide() -> Option<String> {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        tracing::warn!(%error, "Programs of the same user can read this one's secrets");
+        return Some(format!("warning: programs of the same user can read this one's secrets: {error}"));
     }
+    None
 }
 
 /// The soft limit and the hard one. `None`: the system tells of none.

@@ -172,6 +172,12 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // They start programs for their tools, and have secrets.
+    if matches!(arguments.command, Command::Serve(_) | Command::Rehearse(_) | Command::Doctor(_))
+        && let Some(warning) = process::hide()
+    {
+        say::complain(&warning);
+    }
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Serve(arguments) => serve_command(arguments).await,
@@ -265,7 +271,6 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     for warning in placed(&[settings.warnings.clone(), odd, warnings].concat()) {
         tracing::warn!("{}", warning.line());
     }
-    process::hide();
     if let Some(warning) = process::raise_descriptor_limit(settings.max_calls) {
         tracing::warn!("{warning}");
     }

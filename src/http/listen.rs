@@ -1,6 +1,8 @@
 //! Accepting connections, each with limits on time and size (hyper's builder; bare `axum::serve` has none).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,27 +30,28 @@ struct Patience {
 
 const PATIENCE: Patience = Patience {
     first_head: Duration::from_secs(15),
-    // Longer than proxies keep an idle connection (Fly 60 s, cloudflared 90 s): where we closed it first, their next
-    // request could be on its way.
-    next_head: Duration::from_secs(120),
+    // Longer than proxies keep an idle connection (Fly 60 s, cloudflared 90 s, Caddy 120 s): where we closed it first,
+    // their next request could be on its way.
+    next_head: Duration::from_secs(150),
     // No handler takes half of it.
     answer: Duration::from_secs(30),
 };
 /// The most that a request's head may hold.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long to wait when the system has no socket for us.
+/// How long to wait when the system has no socket for us, or a connection that is to make room has not.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `routes` until `stop`; connections that are upgraded live on. At most `limit` connections at once: more
-/// wait to be accepted.
+/// Serves `routes` until `stop`; connections that are upgraded live on. At most `limit` connections at once: for one
+/// more the longest idle one is closed, and where none is idle, it waits.
 pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limit));
+    let idle = Arc::new(Idle::default());
     loop {
         let accepted = tokio::select! {
             accepted = async {
-                let place = room.clone().acquire_owned().await;
-                (place, listener.accept().await)
+                let accepted = listener.accept().await;
+                (place(&room, &idle).await, accepted)
             } => accepted,
             () = stop.cancelled() => break,
         };
@@ -57,10 +60,10 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             continue;
         };
         let _ = socket.set_nodelay(true);
-        let (routes, stop) = (routes.clone(), stop.clone());
+        let (routes, idle, stop) = (routes.clone(), idle.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
-            converse(socket, routes, PATIENCE, stop).await;
+            converse(socket, routes, PATIENCE, idle, stop).await;
         });
     }
     // Refused, a proxy takes the next one elsewhere; waiting here, it would be cut off when the process ends.
@@ -69,18 +72,97 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
     connections.wait().await;
 }
 
-/// Answers the requests of one connection, until it ends, is upgraded, or is left idle; after `stop` only the one
-/// under way.
-async fn converse<S>(socket: S, routes: Router, patience: Patience, stop: CancellationToken)
+/// A place for one more connection. A webhook shall not wait for what strangers, or proxies, keep open and do not use.
+async fn place(room: &Arc<Semaphore>, idle: &Idle) -> Result<OwnedSemaphorePermit, AcquireError> {
+    loop {
+        if room.available_permits() == 0 {
+            idle.close_longest();
+        }
+        if let Ok(place) = timeout(ACCEPT_PAUSE, room.clone().acquire_owned()).await {
+            return place;
+        }
+    }
+}
+
+/// The connections on which no request is under way, the longest idle first.
+#[derive(Debug, Default)]
+struct Idle(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    turns: u64,
+    /// By turn, what tells a connection to close.
+    close: BTreeMap<u64, Arc<Notify>>,
+}
+
+impl Idle {
+    fn close_longest(&self) {
+        if let Some((_, close)) = self.lock().close.pop_first() {
+            close.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while it is held; and were it so, the queue is whole between any two statements.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One connection's turn among the idle ones.
+struct Turn {
+    idle: Arc<Idle>,
+    close: Arc<Notify>,
+    /// Written under the queue's lock.
+    turn: AtomicU64,
+}
+
+impl Turn {
+    fn new(idle: Arc<Idle>) -> Arc<Self> {
+        Arc::new(Self { idle, close: Arc::default(), turn: AtomicU64::default() })
+    }
+
+    /// It is idle from now on.
+    fn begin(&self) {
+        let mut queue = self.idle.lock();
+        queue.turns += 1;
+        let turn = queue.turns;
+        queue.close.insert(turn, self.close.clone());
+        self.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// It is asked, or gone.
+    fn end(&self) {
+        self.idle.lock().close.remove(&self.turn.load(Ordering::Relaxed));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Answers the requests of one connection, until it ends, is upgraded, or is left idle; after `stop`, or where it is to
+/// make room, only the one under way.
+async fn converse<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(Notify::new());
     let routes = TowerToHyperService::new(routes);
     let heard = asked.clone();
+    let turn = Turn::new(idle);
+    turn.begin();
+    let close = turn.close.clone();
     let service = service_fn(move |request| {
         heard.notify_one();
-        routes.call(request)
+        turn.end();
+        let (answer, turn) = (routes.call(request), turn.clone());
+        async move {
+            let answer = answer.await;
+            turn.begin();
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -95,6 +177,7 @@ where
         tokio::select! {
             _ = connection.as_mut() => return,
             () = stop.cancelled() => break,
+            () = close.notified() => break,
             heard = timeout(quiet, asked.notified()) => match heard {
                 Ok(()) => quiet = patience.answer + patience.next_head,
                 // Nothing is under way: who does not read the answers gets no further request in.
@@ -103,7 +186,7 @@ where
         }
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    let _ = timeout(quiet.min(patience.answer), connection).await;
 }
 
 #[cfg(test)]
@@ -149,7 +232,7 @@ mod tests {
     fn connected(answer: usize, patience: Patience) -> (DuplexStream, JoinHandle<()>) {
         let (client, server) = tokio::io::duplex(1024);
         let routes = Router::new().route("/", get(move || async move { "x".repeat(answer) }));
-        (client, tokio::spawn(converse(server, routes, patience, CancellationToken::new())))
+        (client, tokio::spawn(converse(server, routes, patience, Arc::default(), CancellationToken::new())))
     }
 
     async fn ended(connection: JoinHandle<()>) {
@@ -175,7 +258,43 @@ mod tests {
         let (mut proxy, asked) = connected(1, Patience { first_head: LONG, next_head: SHORT, answer: LONG });
         proxy.write_all(ASK).await.unwrap();
         ended(asked).await;
-        assert!(PATIENCE.next_head > Duration::from_secs(90), "cloudflared forgets an idle connection first");
+        assert!(PATIENCE.next_head > Duration::from_secs(120), "Caddy forgets an idle connection first");
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_connection_makes_room_and_none_that_is_asked() {
+        let asked = Arc::new(Notify::new());
+        let told = asked.clone();
+        let slow = move || async move {
+            told.notify_one();
+            std::future::pending::<()>().await;
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(async || "x")).route("/slow", get(slow));
+        let _listening = tokio::spawn(listen(listener, routes, 3, CancellationToken::new()));
+        let connect = async || TcpStream::connect(address).await.unwrap();
+        let answers = async |client: &mut TcpStream| {
+            client.write_all(ASK).await.unwrap();
+            let read = timeout(Duration::from_secs(5), client.read(&mut [0; 512])).await;
+            read.expect("it is answered, or closed").is_ok_and(|read| read > 0)
+        };
+        let mut under_way = connect().await;
+        under_way.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        let mut silent = connect().await;
+        let mut proxy = connect().await;
+        assert!(answers(&mut proxy).await);
+        let mut webhook = connect().await;
+        assert!(answers(&mut webhook).await, "who said nothing makes room");
+        assert!(!answers(&mut silent).await);
+        assert!(answers(&mut proxy).await);
+        let mut another = connect().await;
+        assert!(answers(&mut another).await, "who asked long ago makes room");
+        assert!(!answers(&mut webhook).await);
+        assert!(answers(&mut proxy).await);
+        let cut = timeout(SHORT, under_way.read(&mut [0; 512])).await;
+        assert!(cut.is_err(), "its answer is waited for");
     }
 
     #[tokio::test]

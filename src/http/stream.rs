@@ -129,14 +129,15 @@ async fn take_over(
 }
 
 /// A machine that did not answer may yet live, and wait for the stream that is served here: it is told, while its ticket
-/// is good, until it gives it up.
+/// is good, until it gives it up, or says that it was started again and knows of none.
 async fn ask_again(door: Door, machine: String, mut asked: Asked) {
     let Some(peers) = &door.0.peers else { return };
     asked.headers.insert(SERVED, HeaderValue::from_static("1"));
     let until = Instant::now() + TICKET_LIFE;
     while Instant::now() < until {
         sleep(AGAIN).await;
-        if peers.ask(&machine, &asked, GIVING_UP).await.is_ok_and(|answer| answer.status.is_success()) {
+        let answer = peers.ask(&machine, &asked, GIVING_UP).await;
+        if answer.is_ok_and(|answer| answer.status.is_success() || answer.status == StatusCode::NOT_FOUND) {
             return;
         }
     }
@@ -147,7 +148,10 @@ fn give_up(door: &Door, ticket: &str, taker: Option<String>, served: bool) -> Re
     match door.house().give_up(ticket, taker, served) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => {
-            metrics::refused("ticket", why.code());
+            // Who only tells is refused nothing.
+            if !served {
+                metrics::refused("ticket", why.code());
+            }
             // This process was started again under its name: nobody used the ticket here.
             if why == Refused::Unknown { StatusCode::NOT_FOUND } else { REFUSED }.into_response()
         }

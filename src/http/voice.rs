@@ -63,8 +63,7 @@ pub async fn after_stream(
             Some(response) => return response,
             None => after.next = *otherwise,
         }
-    }
-    if matches!(after.next, Next::Unknown)
+    } else if matches!(after.next, Next::Unknown)
         && let Some(response) = unopened(&door, &asked)
     {
         return response;
@@ -148,11 +147,6 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
         }
         return Some(response);
     }
-    if replay::was_tried(&asked.headers) {
-        return None;
-    }
-    // Worth a detour only where this machine could do no better than to apologise.
-    let detour = |replayed: Response| matches!(otherwise, Next::Sorry(_) | Next::Unknown).then_some(replayed);
     let mut next = machine.map(str::to_owned);
     // Who gave the call up knows who has it.
     for _ in 0..2 {
@@ -181,7 +175,9 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
             Err(error) => tracing::warn!(machine, %error, "The call's machine does not answer"),
         }
     }
-    detour(replay::elsewhere())
+    // Worth a detour, its only one, where this machine could do no better than to apologise.
+    let sorry = matches!(otherwise, Next::Sorry(_) | Next::Unknown);
+    (sorry && !replay::was_tried(&asked.headers)).then(replay::elsewhere)
 }
 
 /// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.

@@ -257,6 +257,7 @@ impl House {
             // A machine that stays shall answer.
             Decision::Again if !handle.retried && self.is_one_of_several() => {
                 self.never_began(handle, EndReason::HouseDraining);
+                self.registry.rings_elsewhere(nonce);
                 Next::RingElsewhere
             }
             Decision::Again => {
@@ -326,13 +327,13 @@ impl House {
         }
     }
 
-    /// Twilio says that a call is over. Whether it is, or was, one of this process.
+    /// Twilio says that a call is over. Whether it is, or was, one of this process, and no other machine has it since.
     pub fn call_is_over(&self, call: &CallSid) -> bool {
-        let handles = self.registry.of_call(call);
+        let (handles, is_here) = self.registry.of_call(call);
         for handle in &handles {
             let _ = handle.commands.try_send(Command::CallerHungUp);
         }
-        !handles.is_empty()
+        is_here
     }
 
     /// No new calls from here on.

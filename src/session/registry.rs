@@ -135,6 +135,8 @@ struct Entry {
     given_up: bool,
     /// Which one.
     taker: Option<String>,
+    /// Its call rings once more, at another machine.
+    rings_elsewhere: bool,
 }
 
 /// A ticket is asked after twice where a `<Dial>` follows its stream.
@@ -304,11 +306,21 @@ impl Registry {
         self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
     }
 
-    /// Every session of a call, ended ones included; those that another machine has are not.
-    pub fn of_call(&self, call: &CallSid) -> Vec<Handle> {
+    /// Every session of a call, ended ones included; those that another machine has are not. And whether the call is
+    /// known here, and has not gone on at another machine.
+    pub fn of_call(&self, call: &CallSid) -> (Vec<Handle>, bool) {
         let calls = self.lock();
-        let of_call = calls.tickets.values().filter(|entry| entry.handle.call == *call && !entry.given_up);
-        of_call.map(|entry| entry.handle.clone()).collect()
+        let of_call: Vec<_> = calls.tickets.values().filter(|entry| entry.handle.call == *call).collect();
+        let left = of_call.iter().any(|entry| entry.given_up || entry.rings_elsewhere);
+        let here = of_call.iter().filter(|entry| !entry.given_up);
+        (here.map(|entry| entry.handle.clone()).collect(), !of_call.is_empty() && !left)
+    }
+
+    /// The call of this ticket is sent to ring once more, at another machine.
+    pub fn rings_elsewhere(&self, nonce: &Nonce) {
+        if let Some(entry) = self.lock().tickets.get_mut(nonce) {
+            entry.rings_elsewhere = true;
+        }
     }
 
     /// Remembers what a question was answered with.
@@ -363,7 +375,17 @@ impl Registry {
 impl Entry {
     fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
         let answers = Answers::default();
-        Self { handle, ticket, door: Some(door), lapses, answers, over: false, given_up: false, taker: None }
+        Self {
+            handle,
+            ticket,
+            door: Some(door),
+            lapses,
+            answers,
+            over: false,
+            given_up: false,
+            taker: None,
+            rings_elsewhere: false,
+        }
     }
 
     fn is_given_up(&mut self, taker: Option<String>) {

@@ -84,6 +84,11 @@ async fn a_ticket_under_another_token_is_sent_on_once_where_twilio_signed() {
     assert_eq!(asked.0, 404, "who asks knows better");
     let (_, answer) = post(&app, &old.address, &path, "CA1", "fly-replay-failed: x\r\n").await;
     assert!(answer.contains("Sorry"), "{answer}");
+    // It is replayed to one that can open the ticket, and is not the call's machine.
+    let third = app.machine("0000000000000c", &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
+    let replayed = format!("fly-replay-src: instance={FIRST}\r\n");
+    let (_, answer) = post(&app, &third.address, &path, "CA1", &replayed).await;
+    assert!(answer.contains("<Stream "), "the call's machine is asked: {answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

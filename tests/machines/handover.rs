@@ -125,6 +125,40 @@ async fn a_machine_that_was_started_again_refuses_nothing() {
     assert_eq!(app.proxy.seen().peers, [(path, 404)]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_started_again_is_told_once_and_refuses_nothing() {
+    let app = App::new().await;
+    let mut first = app.machine(FIRST, &[]).await;
+    let second = app.machine(SECOND, &[]).await;
+    let taken = async |ticket: &str| {
+        let path = format!("/media-stream/{ticket}");
+        let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
+        assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
+        path
+    };
+    let ticket = ring(&app, &first, "CA1").await;
+    first.signal("-KILL").await;
+    first.ended(PATIENCE).await;
+    let path = taken(&ticket).await;
+    let first = app.machine(FIRST, &[("METRICS_TOKEN", "12 34")]).await;
+    let asked = |path: &str| app.proxy.seen().peers.iter().filter(|(to, _)| to == path).count();
+    until(|| app.proxy.seen().peers.contains(&(path.clone(), 404))).await;
+    let told = asked(&path);
+    // Another one is told again and again meanwhile.
+    let other = ring(&app, &first, "CA2").await;
+    app.proxy.add(FIRST, "127.0.0.1:9");
+    let other = taken(&other).await;
+    until(|| asked(&other) == 3).await;
+    assert_eq!(asked(&path), told, "it does not know the call, and never will");
+    let request =
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 12 34\r\nConnection: close\r\n\r\n";
+    let mut socket = TcpStream::connect(&first.address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut metrics = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut metrics)).await.expect("an answer").unwrap();
+    assert!(metrics.starts_with("HTTP/1.1 200") && !metrics.contains("ticket_unknown"), "{metrics}");
+}
+
 /// A machine that hangs, and another one that is told to serve a stream of it: the connection on which it was told, after
 /// the other one has begun to ask. It asks for a second.
 async fn asks_one_that_hangs(app: &App, first: &Machine, second: &Machine, path: &str) -> TcpStream {

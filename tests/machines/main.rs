@@ -273,8 +273,23 @@ async fn a_question_is_passed_on_once_and_answered_by_the_roster_at_last() {
         let asked = app.proxy.seen().peers.len();
         let (_, answer) = ask("CA1", replayed).await;
         assert!(answer.contains("Sorry, something broke."), "{answer}");
-        assert_eq!(app.proxy.seen().peers.len(), asked, "nobody is asked again");
+        assert_eq!(app.proxy.seen().peers.len(), asked + 1, "its own machine may be there again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_replay_where_the_call_s_machine_hangs() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let ticket = ring(&app, &first, "CA1").await;
+    first.signal("-STOP").await;
+    // The other one has no such assistant.
+    let file = |name: &str| app.folder.path().join("assistants").join(name);
+    std::fs::rename(file("clinic.yaml"), file("desk.yaml")).unwrap();
+    let second = app.machine(SECOND, &[]).await;
+    let path = format!("/after-stream/{ticket}");
+    let (_, answer) = post(&app, &second.address, &path, "CA1", "").await;
+    assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something went wrong."), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

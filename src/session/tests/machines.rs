@@ -185,12 +185,26 @@ async fn a_call_that_could_not_begin_before_the_house_closed_rings_elsewhere() {
         let next = after(&house, &ticket).await;
         assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
         assert_eq!(matches!(next, Next::Sorry(_)), !elsewhere);
+        assert_eq!(house.call_is_over(&CallSid::from(CALL)), !elsewhere, "news of its end follow it");
     }
     // The second try is the last.
     let house = machine("m1");
     let Next::Stream { ticket } = after(&house, &ring(&house)).await else { panic!("it is tried once more") };
     house.close_door();
     assert!(matches!(after(&house, &ticket).await, Next::Sorry(_)));
+}
+
+#[tokio::test]
+async fn news_of_a_parked_call_follow_the_phone_that_came_back_elsewhere() {
+    let parked = Parked::dialling();
+    parked.ask(UP, "dial").await;
+    let (Next::Stream { ticket }, _) = parked.ask(&format!("{UP}&DialCallStatus=busy"), "stream").await
+    else {
+        panic!("it comes back")
+    };
+    assert!(parked.house.call_is_over(&CallSid::from(CALL)));
+    assert_eq!(parked.house.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
+    assert!(!parked.house.call_is_over(&CallSid::from(CALL)), "its first ticket is here, the call is not");
 }
 
 #[tokio::test]
