@@ -450,14 +450,14 @@ async fn one_number_that_fails_does_not_stop_the_next() {
     let desk =
         Desk::open(owning(3), &[("desk", "[\"+15550100001\", \"+15550100002\", \"+15550100003\"]")]).await;
     let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
-    desk.twilio.plan(&second, usize::MAX, RestFault::Refuse { status: 403, code: 20403 });
+    desk.twilio.plan(&second, usize::MAX, RestFault::Refuse { status: 400, code: 21402 });
     let (code, out, err) = desk.run(&["sync", "--apply"]).await;
     assert_eq!(code, 1);
     assert!(
         out.contains("2 numbers set, 1 failed, 0 right already.") && out.contains("run the same again"),
         "{out}"
     );
-    assert!(err.contains("error 20403") && !err.contains("5550100002"), "{err}");
+    assert!(err.contains("error 21402") && !err.contains("5550100002"), "{err}");
     assert_eq!(desk.twilio.number("+15550100003")["voice_url"], VOICE);
     assert_ne!(desk.twilio.number("+15550100002")["voice_url"], VOICE);
     // An answer that was lost is asked for again: set twice is set once.
@@ -502,7 +502,7 @@ async fn whoever_stops_reading_stops_nothing() {
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
     }
     let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
-    desk.twilio.plan(&second, 1, RestFault::Refuse { status: 403, code: 20403 });
+    desk.twilio.plan(&second, 1, RestFault::Refuse { status: 400, code: 21402 });
     let apply = ["sync", "--all", "--apply"];
     let (code, ..) = desk.run_to(&apply, unread, unread).await;
     assert_eq!(code, 1, "one failed");
@@ -534,6 +534,10 @@ async fn what_twilio_refuses_is_a_sentence_with_what_to_do() {
         let desk = Desk::open(owning(1), &[("desk", "[\"+15550100001\"]")]).await;
         desk.twilio.plan("", usize::MAX, fault);
         for arguments in [&["list"][..], &["sync", "--apply"]] {
+        ("the account is suspended", RestFault::Refuse { status: 403, code: 20403 }),
+        ("the account is not active", RestFault::Refuse { status: 400, code: 20005 }),
+        ("the account is closed", RestFault::Refuse { status: 400, code: 10001 }),
+        ("the key may not do this", RestFault::Refuse { status: 400, code: 70051 }),
             let (code, out, err) = desk.run(arguments).await;
             assert_eq!((code, out.as_str()), (1, ""), "{what}: {err}");
             for word in words {
