@@ -570,7 +570,9 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
     desk.more.push(("TWILIO_API_URL", "http://nobody.invalid".to_owned()));
     let (code, _, err) = desk.run(&["list"]).await;
     assert!(
-        code == 1 && err.contains("TWILIO_API_URL starts with http://: the account's credentials"),
+        code == 1
+            && err.contains("TWILIO_API_URL starts with http://: the account's credentials")
+            && !err.contains("OPENAI_REALTIME_URL"),
         "{err}"
     );
     assert!(out.contains("  rings https://demo.twilio.com/welcome/voice/\n"), "{out}");
@@ -597,3 +599,5 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
     assert_eq!(desk.run(&["sync", "--now"]).await.0, 2);
     assert_eq!(desk.run(&[]).await.0, 2);
 }
+    desk.more.push(("OPENAI_REALTIME_URL", "ws://model.example.com/v1".to_owned()));
+    assert_eq!(desk.run(&["list"]).await.2, "", "nothing is sent there here");

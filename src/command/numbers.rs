@@ -75,9 +75,8 @@ impl Desk {
     fn open() -> Result<Self, Failure> {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
-        // Here they are sent, and changes are asked for by them.
-        let open = settings.warnings.iter().filter(|warning| warning.code == "setting.clear_text");
-        report(&open.cloned().collect::<Vec<_>>());
+        // Here the account's credentials are sent, and changes are asked for by them: nothing goes anywhere else.
+        report(settings.twilio_in_clear_text().as_slice());
         let account = account(&settings)?;
         let (roster, _) = folder(&settings.assistants_dir, &environment, &settings.providers())?;
         Ok(Self { settings, account, roster })

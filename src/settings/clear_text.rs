@@ -8,15 +8,16 @@ use crate::problem::Problem;
 impl Settings {
     /// A warning for each such address that is not this machine's own. They work: the way there may be a private network.
     pub(super) fn in_clear_text(&self) -> Vec<Problem> {
-        let openai = ("OPENAI_REALTIME_URL".to_owned(), &self.openai_realtime_url, "wss");
-        let twilio = ("TWILIO_API_URL".to_owned(), &self.twilio_api_url, "https");
+        let openai = of("OPENAI_REALTIME_URL", &self.openai_realtime_url, "wss");
         let named = self.named_providers.iter();
-        let named = named.map(|provider| (format!("`url` of `{}`", provider.name), &provider.url, "wss"));
-        [openai, twilio]
-            .into_iter()
-            .chain(named)
-            .filter_map(|(name, url, safe)| of(&name, url, safe))
-            .collect()
+        let named =
+            named.filter_map(|provider| of(&format!("`url` of `{}`", provider.name), &provider.url, "wss"));
+        openai.into_iter().chain(self.twilio_in_clear_text()).chain(named).collect()
+    }
+
+    /// The same for Twilio's REST interface alone, for whoever asks nothing else.
+    pub fn twilio_in_clear_text(&self) -> Option<Problem> {
+        of("TWILIO_API_URL", &self.twilio_api_url, "https")
     }
 }
 
