@@ -8,6 +8,7 @@ use switchboard::link::twilio_rest::{Account, Change, RestError, Standing, Statu
 use switchboard::secret::Secret;
 use switchboard::serve;
 use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+use switchboard::tunnel::pointing::Hold;
 use tokio::time::timeout;
 
 const VOICE: &str = "https://phone.example.com/incoming-call";
@@ -366,6 +367,60 @@ async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_number_rang_before_its_tunnel_is_said_before_that_is_set() {
+    let ours = "https://four-random-words-here.trycloudflare.com/incoming-call";
+    let mut options = owning(1);
+    options.numbers[0]["voice_url"] = ours.into();
+    let mut desk = Desk::open(options, &[("desk", "[\"+15550100001\"]")]).await;
+    // With the Functions known, it is set as any other: nothing else knows that address then.
+    desk.more.push(("TWILIO_FUNCTIONS_URL", "https://functions.example.com".to_owned()));
+    let left = json!({
+        "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": "https://old.example.com/a",
+        "voice_method": "POST", "status_callback": null, "status_method": "POST", "our_voice_url": ours,
+        "our_status_callback": "",
+    });
+    std::fs::write(desk.folder.path().join("tunnel.json"), left.to_string()).unwrap();
+    let before = "before that tunnel it rang https://old.example.com/a";
+    for arguments in [&["list"][..], &["sync"]] {
+        let (_, out, _) = desk.run(arguments).await;
+        assert!(out.contains(before), "{arguments:?}: {out}");
+    }
+    let public_url = std::mem::take(&mut desk.public_url);
+    let (_, out, _) = desk.run(&["list"]).await;
+    assert!(out.contains(before), "{out}");
+    desk.public_url = public_url;
+
+    // While that tunnel is open it is the tunnel's.
+    let hold = Hold::take(desk.folder.path()).unwrap();
+    let mut advices = Vec::new();
+    for arguments in [&["sync"][..], &["sync", "--apply"], &["sync", "--apply", "--take-back"]] {
+        let (code, out, _) = desk.run(arguments).await;
+        assert_eq!(code, i32::from(arguments.len() > 1), "{out}");
+        assert!(out.contains("1 left as it is") && !out.contains('→'), "{arguments:?}: {out}");
+        advices.push(out);
+    }
+    advices.push(desk.run(&["list", "--format", "json"]).await.1);
+    let functions = desk.more.pop().unwrap();
+    advices.push(desk.run(&["sync", "--apply", "--take-back"]).await.1);
+    for out in advices {
+        assert!(out.contains("it is put back when that tunnel ends"), "{out}");
+        assert!(!out.contains("run `switchboard"), "what does nothing is advised: {out}");
+    }
+    let (_, out, _) = desk.run(&["list"]).await;
+    assert!(out.contains(before), "{out}");
+    assert!(desk.twilio.changes().is_empty());
+    drop(hold);
+
+    desk.more.push(functions);
+    let (code, out, err) = desk.run(&["sync", "--apply"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let [said, set] = [before, "voice URL"].map(|words| out.find(words));
+    assert!(said.is_some() && said < set, "{out}");
+    let voice = desk.twilio.number("+15550100001")["voice_url"].clone();
+    assert_eq!(voice, "https://functions.example.com/allowlist-function");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_tunnel_takes_the_place_of_one_that_nobody_remembers() {
     let [old, new] = ["old", "new"].map(|name| format!("https://{name}.trycloudflare.com/incoming-call"));
     let mut options = owning(1);
@@ -450,14 +505,14 @@ async fn one_number_that_fails_does_not_stop_the_next() {
     let desk =
         Desk::open(owning(3), &[("desk", "[\"+15550100001\", \"+15550100002\", \"+15550100003\"]")]).await;
     let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
-    desk.twilio.plan(&second, usize::MAX, RestFault::Refuse { status: 403, code: 20403 });
+    desk.twilio.plan(&second, usize::MAX, RestFault::Refuse { status: 400, code: 21402 });
     let (code, out, err) = desk.run(&["sync", "--apply"]).await;
     assert_eq!(code, 1);
     assert!(
         out.contains("2 numbers set, 1 failed, 0 right already.") && out.contains("run the same again"),
         "{out}"
     );
-    assert!(err.contains("error 20403") && !err.contains("5550100002"), "{err}");
+    assert!(err.contains("error 21402") && !err.contains("5550100002"), "{err}");
     assert_eq!(desk.twilio.number("+15550100003")["voice_url"], VOICE);
     assert_ne!(desk.twilio.number("+15550100002")["voice_url"], VOICE);
     // An answer that was lost is asked for again: set twice is set once.
@@ -479,6 +534,10 @@ async fn where_nothing_can_be_set_no_more_is_tried() {
     let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
     for (what, fault) in [
         ("the token was replaced", RestFault::Refuse { status: 401, code: 20003 }),
+        ("the account is suspended", RestFault::Refuse { status: 403, code: 20403 }),
+        ("the account is not active", RestFault::Refuse { status: 400, code: 20005 }),
+        ("the account is closed", RestFault::Refuse { status: 400, code: 10001 }),
+        ("the key may not do this", RestFault::Refuse { status: 400, code: 70051 }),
         ("the network wants a login", RestFault::Proxy { status: 403 }),
     ] {
         let desk = Desk::open(owning(5), &files).await;
@@ -502,7 +561,7 @@ async fn whoever_stops_reading_stops_nothing() {
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
     }
     let second = format!("POST /2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/PN{:032}", 2);
-    desk.twilio.plan(&second, 1, RestFault::Refuse { status: 403, code: 20403 });
+    desk.twilio.plan(&second, 1, RestFault::Refuse { status: 400, code: 21402 });
     let apply = ["sync", "--all", "--apply"];
     let (code, ..) = desk.run_to(&apply, unread, unread).await;
     assert_eq!(code, 1, "one failed");
@@ -563,10 +622,14 @@ async fn what_is_missing_is_said_before_twilio_is_asked() {
     let (code, out, err) = desk.run(&["list"]).await;
     assert!(code == 0 && out.contains("set PUBLIC_URL") && !out.contains("right"), "{out}");
     assert_eq!(err, "", "what goes to this machine is open to nobody");
+    desk.more.push(("OPENAI_REALTIME_URL", "ws://model.example.com/v1".to_owned()));
+    assert_eq!(desk.run(&["list"]).await.2, "", "nothing is sent there here");
     desk.more.push(("TWILIO_API_URL", "http://nobody.invalid".to_owned()));
     let (code, _, err) = desk.run(&["list"]).await;
     assert!(
-        code == 1 && err.contains("TWILIO_API_URL starts with http://: the account's credentials"),
+        code == 1
+            && err.contains("TWILIO_API_URL starts with http://: the account's credentials")
+            && !err.contains("OPENAI_REALTIME_URL"),
         "{err}"
     );
     assert!(out.contains("  rings https://demo.twilio.com/welcome/voice/\n"), "{out}");

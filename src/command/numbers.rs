@@ -18,7 +18,7 @@ use crate::phone::PhoneNumber;
 use crate::problem::Problem;
 use crate::serve;
 use crate::settings::{NumberUrls, Settings, Sources};
-use crate::tunnel::pointing::Pointed;
+use crate::tunnel::pointing::{Hold, Pointed};
 
 /// What can be done with the account's numbers.
 #[derive(Debug, Subcommand)]
@@ -75,9 +75,8 @@ impl Desk {
     fn open() -> Result<Self, Failure> {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
-        // Here they are sent, and changes are asked for by them.
-        let open = settings.warnings.iter().filter(|warning| warning.code == "setting.clear_text");
-        report(&open.cloned().collect::<Vec<_>>());
+        // Here the account's credentials are sent, and changes are asked for by them: nothing goes anywhere else.
+        report(settings.twilio_in_clear_text().map_or(&[][..], std::slice::from_ref));
         let account = account(&settings)?;
         let (roster, _) = folder(&settings, &environment)?;
         Ok(Self { settings, account, roster })
@@ -179,17 +178,21 @@ fn table(rows: &[Row], compared: bool, state: &Path) -> String {
     for row in rows {
         let name = row.owned.as_ref().map(|owned| plain(owned.friendly_name.expose()));
         let name = name.filter(|name| !name.is_empty() && !is_own_name(name, &row.number));
-        let mut states: Vec<String> = Vec::new();
-        for finding in &row.findings {
-            states.push(format!("{}: {finding}", word(finding)));
-            states.extend(before_tunnel(row, finding, state).map(|before| format!("  {before}")));
-        }
+        let told = |finding: &Finding| format!("{}: {finding}", word(finding));
+        let mut states: Vec<String> = row.findings.iter().map(told).collect();
         match &row.owned {
             Some(owned) if !compared && !says_what_rings(row) => {
                 states.push(format!("rings {}", rings(owned)))
             }
             Some(_) if states.is_empty() => states.push("right".to_owned()),
             Some(_) | None => {}
+        }
+        let before = row.owned.as_ref().and_then(|owned| before_tunnel(owned, state));
+        if let Some(before) = before {
+            // Below the line that says which tunnel it rings.
+            let says = |finding: &Finding| is_tunnel(finding) || matches!(finding, Finding::VoiceUrl { .. });
+            let at = row.findings.iter().position(says).map_or(states.len(), |at| at + 1);
+            states.insert(at, format!("  {before}"));
         }
         let mut head =
             [row.number.expose().to_owned(), name.unwrap_or("-".to_owned()), answered(&row.answered)];
@@ -239,9 +242,8 @@ fn is_tunnel(finding: &Finding) -> bool {
     matches!(finding, Finding::Tunnel { .. })
 }
 
-/// What a number rang before the tunnel of this finding, where that is remembered here.
-fn before_tunnel(row: &Row, finding: &Finding, state: &Path) -> Option<String> {
-    let owned = row.owned.as_ref().filter(|_| is_tunnel(finding))?;
+/// What a number rang before the tunnel that it rings, where that is remembered here.
+fn before_tunnel(owned: &Number, state: &Path) -> Option<String> {
     let before = Pointed::rang_before(state, owned)?;
     let known = if numbers::is_allowlist(&before) { ": that is the allowlist Function" } else { "" };
     Some(format!("before that tunnel it rang {before}, as tunnel.json says{known}"))
@@ -252,10 +254,28 @@ fn was_guarded(owned: &Number, state: &Path) -> bool {
     Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
 }
 
-/// What to do about a finding: --take-back does nothing about an allowlist that tunnel.json knows of.
+/// Whether it rings a tunnel that is open, started here: that one puts it back, and nothing is set meanwhile.
+fn rings_open_tunnel(owned: &Number, state: &Path) -> bool {
+    Hold::is_taken(state) && Pointed::rang_before(state, owned).is_some()
+}
+
+/// What to do about a finding: nothing is set while the number's tunnel is open, and --take-back does nothing about an
+/// allowlist that tunnel.json knows of.
 fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
-    let is_guarded = is_tunnel(finding) && row.owned.as_ref().is_some_and(|owned| was_guarded(owned, state));
-    match is_guarded {
+    let is_so = |what: fn(&Number, &Path) -> bool| row.owned.as_ref().is_some_and(|owned| what(owned, state));
+    let is_set_by_sync = matches!(
+        finding,
+        Finding::Application
+            | Finding::Trunk
+            | Finding::Tunnel { .. }
+            | Finding::VoiceUrl { .. }
+            | Finding::Fallback { .. }
+            | Finding::StatusCallback { .. }
+    );
+    if is_set_by_sync && is_so(rings_open_tunnel) {
+        return "end `switchboard serve --tunnel` here first: it is put back when that tunnel ends";
+    }
+    match is_tunnel(finding) && is_so(was_guarded) {
         true => {
             "set TWILIO_FUNCTIONS_URL to that Function's address up to /allowlist-function, and sync again; or run \
              `switchboard serve --tunnel`, which puts the Function in front again; or do that in Twilio's console"
@@ -395,15 +415,23 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         return;
     }
     let mut change = row.change.clone();
-    if let Some(tunnel) = row.findings.iter().find(|finding| is_tunnel(finding)) {
-        let state = state_dir(&desk.settings);
-        let before = before_tunnel(row, tunnel, state);
+    let state = state_dir(&desk.settings);
+    let before = before_tunnel(owned, state);
+    let tunnel = row.findings.iter().find(|finding| is_tunnel(finding));
+    if (tunnel.is_some() || !change.is_empty()) && rings_open_tunnel(owned, state) {
+        tally.left += 1;
+        tally.say(&format!(
+            "{head}: it rings a tunnel that is open, and is left as it is: it is put back when that tunnel ends. End \
+             `switchboard serve --tunnel` here first"
+        ));
+        return before.iter().for_each(|before| tally.say(&format!("  {before}")));
+    }
+    if let Some(tunnel) = tunnel {
         if !options.take_back || was_guarded(owned, state) {
             tally.left += 1;
             tally.say(&format!("{head}: {tunnel}: {}", help(row, tunnel, state)));
             return before.iter().for_each(|before| tally.say(&format!("  {before}")));
         }
-        before.iter().for_each(|before| tally.say(&format!("{head}: {before}")));
         change = numbers::mending(owned, urls);
     }
     if let Some(guarded) = row.findings.iter().find(|finding| **finding == Finding::FunctionInFront) {
@@ -417,6 +445,7 @@ async fn one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tally: &
         tally.untried += 1;
         return;
     }
+    before.iter().for_each(|before| tally.say(&format!("{head}: {before}")));
     tally.say(&format!("{head}:"));
     steps(owned, &change).iter().for_each(|step| tally.say(&format!("  {step}")));
     if !options.apply {

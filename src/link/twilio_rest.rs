@@ -112,7 +112,9 @@ impl RestError {
     pub fn is_of_all(&self) -> bool {
         match self {
             Self::Unreachable | Self::NoAnswer | Self::NotTwilio => true,
-            Self::Refused { status: 401 | 429, .. } | Self::Refused { code: Some(20003), .. } => true,
+            Self::Refused { status: 401 | 429, .. } => true,
+            // The account is suspended, closed or not active, or the key may set no number.
+            Self::Refused { code: Some(10001 | 20003 | 20005 | 20403 | 70051), .. } => true,
             Self::Refused { .. } => false,
         }
     }

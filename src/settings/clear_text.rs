@@ -11,7 +11,7 @@ impl Settings {
     pub(super) fn in_clear_text(&self, reader: &Reader) -> Vec<Problem> {
         let own = [
             ("OPENAI_REALTIME_URL", &self.openai_realtime_url, "wss"),
-            ("TWILIO_API_URL", &self.twilio_api_url, "https"),
+            (TWILIO, &self.twilio_api_url, "https"),
         ];
         let own = own
             .into_iter()
@@ -22,9 +22,16 @@ impl Settings {
         });
         own.chain(named).collect()
     }
+
+    /// The one of Twilio's REST interface, for whoever asks nothing else.
+    pub fn twilio_in_clear_text(&self) -> Option<&Problem> {
+        let of_twilio = |warning: &&Problem| warning.code == CODE && warning.message.starts_with(TWILIO);
+        self.warnings.iter().find(of_twilio)
+    }
 }
 
 const CODE: &str = "setting.clear_text";
+const TWILIO: &str = "TWILIO_API_URL";
 
 /// `safe`: the scheme that it should begin with. `about`: a problem with its place.
 fn of(name: &str, url: &str, safe: &str, about: impl Fn(&str) -> Problem) -> Option<Problem> {
@@ -64,7 +71,7 @@ mod tests {
             ("OPENAI_REALTIME_URL", "wss://model.example.com/v1"),
             ("OPENAI_REALTIME_URL", "ws://localhost:8000/v1"),
             ("TWILIO_API_URL", "http://127.0.0.1:8080"),
-            ("TWILIO_API_URL", "https://api.dublin.ie1.twilio.com"),
+            ("TWILIO_API_URL", "https://api.twilio.com"),
         ] {
             let environment = [(name.to_owned(), url.to_owned())].into();
             let settings = Settings::read(&Sources { file: None, environment }).unwrap();
