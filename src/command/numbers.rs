@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::say::say;
 use super::{Failure, environment, folder, report, settings_file};
+use crate::assistant::Roster;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
 use crate::phone::PhoneNumber;
@@ -68,7 +69,7 @@ pub async fn numbers(what: Numbers) -> Result<(), Failure> {
 struct Desk {
     settings: Settings,
     account: Account,
-    roster: crate::assistant::Roster,
+    roster: Roster,
 }
 
 impl Desk {
@@ -85,16 +86,20 @@ impl Desk {
 
     async fn rows(&self, urls: Option<&NumberUrls>) -> Result<Vec<Row>, Failure> {
         let owned = self.account.numbers().await.map_err(told)?;
-        let mut rows = numbers::compare(owned, &self.roster, urls);
-        if let Some(urls) = urls {
-            let state = state_dir(&self.settings);
-            let is_forgotten = |row: &&mut Row| {
-                row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
-            };
-            rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
-        }
-        Ok(rows)
+        Ok(compare(owned, &self.roster, urls, state_dir(&self.settings)))
     }
+}
+
+/// [`numbers::compare`], with what `tunnel.json` remembers.
+pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>, state: &Path) -> Vec<Row> {
+    let mut rows = numbers::compare(owned, roster, urls);
+    if let Some(urls) = urls {
+        let is_forgotten = |row: &&mut Row| {
+            row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
+        };
+        rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
+    }
+    rows
 }
 
 /// The account, or what is missing or cannot be right to act for it.
@@ -162,7 +167,7 @@ async fn list(format: Format) -> Result<(), Failure> {
 }
 
 /// Why numbers cannot be set to these.
-fn unusable(urls: &NumberUrls) -> Option<Problem> {
+pub fn unusable(urls: &NumberUrls) -> Option<Problem> {
     let public = ("PUBLIC_URL", &urls.status);
     // Behind the Functions' address, the voice URL is Twilio's own.
     let voice = ("TWILIO_FUNCTIONS_URL", &urls.voice);
@@ -253,7 +258,7 @@ fn was_guarded(owned: &Number, state: &Path) -> bool {
 }
 
 /// What to do about a finding: --take-back does nothing about an allowlist that tunnel.json knows of.
-fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
+pub fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
     let is_guarded = is_tunnel(finding) && row.owned.as_ref().is_some_and(|owned| was_guarded(owned, state));
     match is_guarded {
         true => {
