@@ -333,3 +333,23 @@ async fn a_tunnel_is_judged_as_numbers_judges_it() {
     );
     assert_eq!(forgotten.mends.len(), 1, "{:?}", forgotten.findings);
 }
+
+#[tokio::test]
+async fn where_nothing_can_be_set_no_more_is_tried() {
+    let digits = ["+15550100001", "+15550100002", "+15550100003"];
+    let twilio = owning((1..).zip(digits).map(|(index, digits)| number(index, digits)).collect()).await;
+    twilio.plan("POST ", usize::MAX, RestFault::Refuse { status: 401, code: 20003 });
+    let files = [("all.yaml", format!("numbers: {digits:?}\ninstructions: Hi.\n"))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let examined = seen(&twilio, &files, &[]).await;
+    assert_eq!(examined.mends.len(), 3);
+    let done = mend(&examined).await;
+    assert_eq!(done.len(), 2, "{done:?}");
+    says(
+        &done,
+        "the rest",
+        "doctor.mend",
+        "warning",
+        ["2 numbers were not tried any more", "", "mend that first"],
+    );
+}
