@@ -260,7 +260,8 @@ fn secrets(settings: &Settings) -> Vec<Finding> {
                 "none where another entry is Twilio's token; otherwise 403 for each of its requests (11200)",
             ),
             "OPENAI_API_KEY" if odd.harmless => finding
-                .causes("none where whoever answers takes any key, or another provider answers all calls"),
+                .causes("none where whoever answers takes any key, or another provider answers all calls; otherwise they end \
+                 `model.refused`"),
             "TWILIO_AUTH_TOKEN" => finding.causes(REFUSED),
             "OPENAI_API_KEY" | "providers" => finding.causes(NO_MODEL),
             _ => finding.causes(NO_ACCOUNT),
