@@ -315,11 +315,15 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
         );
         return done;
     }
-    for mend in &examined.mends {
+    for (at, mend) in examined.mends.iter().enumerate() {
         let steps = mend.steps();
-        let shown = steps.iter().map(|step| format!("\n  {}", examined.veil.hide(step))).collect::<String>();
+        let shown =
+            steps.iter().map(|step| format!("\n  {}", examined.veil.hide_whole(step))).collect::<String>();
         complain(&format!("Setting {} …{shown}", mend.told));
-        let finding = match twilio::mend(account, mend).await {
+        let mended = twilio::mend(account, mend).await;
+        // Whatever is tried next would fare no better.
+        let is_stopped = matches!(&mended, Err(NotSet::Refused(error)) if error.is_of_all());
+        let finding = match mended {
             Ok(()) => Finding::ok("doctor.mend", format!("set at Twilio: {}", mend.told)),
             Err(NotSet::Refused(error)) => {
                 let message = format!("not set at Twilio: {}: {error}", mend.told);
@@ -332,6 +336,21 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
             }
         };
         done.push(finding.changing(steps));
+        let untried = examined.mends.len() - at - 1;
+        if is_stopped && untried > 0 {
+            let count =
+                if untried == 1 { "1 number was".to_owned() } else { format!("{untried} numbers were") };
+            done.push(
+                Finding::warning(
+                    "doctor.mend",
+                    format!("{count} not tried any more: nothing can be set now"),
+                )
+                .fix("mend that first, and run `switchboard doctor --fix` again"),
+            );
+        }
+        if is_stopped {
+            break;
+        }
     }
     done
 }

@@ -5,7 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod environment;
-mod numbers;
+pub(crate) mod numbers;
 mod owner;
 pub(crate) mod say;
 mod secrets;
@@ -36,8 +36,6 @@ use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 pub(crate) use environment::{odd_lines, placed};
-
-pub(crate) use numbers::steps;
 
 /// The settings' file, where there is one.
 const FILE: &str = "switchboard.yaml";

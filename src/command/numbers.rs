@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::say::say;
 use super::{Failure, environment, folder, report, settings_file};
+use crate::assistant::Roster;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
 use crate::phone::PhoneNumber;
@@ -68,7 +69,7 @@ pub async fn numbers(what: Numbers) -> Result<(), Failure> {
 struct Desk {
     settings: Settings,
     account: Account,
-    roster: crate::assistant::Roster,
+    roster: Roster,
 }
 
 impl Desk {
@@ -84,16 +85,20 @@ impl Desk {
 
     async fn rows(&self, urls: Option<&NumberUrls>) -> Result<Vec<Row>, Failure> {
         let owned = self.account.numbers().await.map_err(told)?;
-        let mut rows = numbers::compare(owned, &self.roster, urls);
-        if let Some(urls) = urls {
-            let state = state_dir(&self.settings);
-            let is_forgotten = |row: &&mut Row| {
-                row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
-            };
-            rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
-        }
-        Ok(rows)
+        Ok(compare(owned, &self.roster, urls, state_dir(&self.settings)))
     }
+}
+
+/// [`numbers::compare`], with what `tunnel.json` remembers.
+pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>, state: &Path) -> Vec<Row> {
+    let mut rows = numbers::compare(owned, roster, urls);
+    if let Some(urls) = urls {
+        let is_forgotten = |row: &&mut Row| {
+            row.owned.as_ref().is_some_and(|owned| Pointed::rang_before(state, owned).is_none())
+        };
+        rows.iter_mut().filter(is_forgotten).for_each(|row| row.replace_tunnel(urls));
+    }
+    rows
 }
 
 /// The account, or what is missing or cannot be right to act for it.
@@ -161,7 +166,7 @@ async fn list(format: Format) -> Result<(), Failure> {
 }
 
 /// Why numbers cannot be set to these.
-fn unusable(urls: &NumberUrls) -> Option<Problem> {
+pub fn unusable(urls: &NumberUrls) -> Option<Problem> {
     let public = ("PUBLIC_URL", &urls.status);
     // Behind the Functions' address, the voice URL is Twilio's own.
     let voice = ("TWILIO_FUNCTIONS_URL", &urls.voice);
@@ -255,13 +260,13 @@ fn was_guarded(owned: &Number, state: &Path) -> bool {
 }
 
 /// Whether it rings a tunnel that is open, started here: that one puts it back, and nothing is set meanwhile.
-fn rings_open_tunnel(owned: &Number, state: &Path) -> bool {
+pub fn rings_open_tunnel(owned: &Number, state: &Path) -> bool {
     Hold::is_taken(state) && Pointed::rang_before(state, owned).is_some()
 }
 
 /// What to do about a finding: nothing is set while the number's tunnel is open, and --take-back does nothing about an
 /// allowlist that tunnel.json knows of.
-fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
+pub fn help(row: &Row, finding: &Finding, state: &Path) -> &'static str {
     let is_so = |what: fn(&Number, &Path) -> bool| row.owned.as_ref().is_some_and(|owned| what(owned, state));
     let is_set_by_sync = matches!(
         finding,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::report::{Finding, Severity};
+use super::settings;
 use super::toml::Table;
 use crate::problem::{self, Problem};
 use crate::serve;
@@ -78,19 +79,15 @@ fn deployed(table: &Table, file: Option<&SourceFile>) -> (Settings, Vec<Finding>
     if let Some(app) = table.text("app") {
         environment.insert("FLY_APP_NAME".to_owned(), app);
     }
-    let read = |file: Option<&SourceFile>, environment: &BTreeMap<String, String>| {
-        Settings::read(&Sources { file: file.cloned(), environment: environment.clone() })
-    };
-    let mut problems = read(None, &environment).err().unwrap_or_default();
+    let read = Settings::read(&Sources { file: None, environment: environment.clone() });
+    let mut problems = read.err().unwrap_or_default();
     problems.retain(Problem::is_error);
     // A problem of a setting begins with its name.
     let is_wrong =
         |name: &str| problems.iter().any(|problem| problem.message.split(' ').next() == Some(name));
     environment.retain(|name, _| !is_wrong(name));
-    let there = read(file, &environment)
-        .or_else(|_| read(None, &environment))
-        .or_else(|_| read(None, &BTreeMap::new()))
-        .expect("the defaults are settings: a test of `settings` reads them");
+    // The file may name secrets, which are not known: the rest of it holds all the same.
+    let there = settings::readable(file, &environment);
     let told = |problem: &Problem| {
         let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message));
         let fix = "write it so under [env] of fly.toml, or take it out there";
@@ -508,6 +505,19 @@ kill_timeout = 300
         assert!(one(&tried) && tried[0].severity == Severity::Warning, "{tried:?}");
         let deployed = bad(&here(&[("PUBLIC_URL", "https://switchboard-example.fly.dev")]));
         assert!(one(&deployed) && deployed[0].severity == Severity::Error, "{deployed:?}");
+    }
+
+    #[test]
+    fn a_setting_that_a_secret_of_fly_fills_hides_no_other() {
+        let file = SourceFile::new(
+            "switchboard.yaml",
+            "port: 8080\nopenai_api_key: \"${OPENAI_API_KEY}\"\ndrain_seconds: 290\n",
+        );
+        let text = GOOD.replace("internal_port = 5050", "internal_port = 8080");
+        let text = text.replace("  DRAIN_SECONDS = \"200\"\n", "");
+        let found = check(&text, Some(&file), &here(&[]));
+        let messages: Vec<&str> = found.iter().map(|finding| finding.message.as_str()).collect();
+        assert!(messages.len() == 1 && messages[0].contains("DRAIN_SECONDS is 290"), "{messages:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::report::Finding;
+use crate::command::numbers::state_dir;
 use crate::observe;
 use crate::problem;
 use crate::settings::Settings;
@@ -20,12 +21,7 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
 
 /// Whether a number rings a tunnel of this folder that is open.
 pub fn has_tunnel(settings: &Settings) -> bool {
-    Pointed::is_left(place(settings)) && Hold::is_taken(place(settings))
-}
-
-/// Where a tunnel remembers what a number rang.
-fn place(settings: &Settings) -> &Path {
-    settings.state_dir.as_deref().unwrap_or(Path::new("."))
+    Pointed::is_left(state_dir(settings)) && Hold::is_taken(state_dir(settings))
 }
 
 fn ports(settings: &Settings) -> Option<Finding> {
@@ -112,7 +108,7 @@ fn tunnel(settings: &Settings) -> Option<Finding> {
             "a tunnel is open: the number that rings it rings what it rang before once that ends",
         ));
     }
-    if !Pointed::is_left(place(settings)) {
+    if !Pointed::is_left(state_dir(settings)) {
         return None;
     }
     let message = "a tunnel that was killed left `tunnel.json` behind: a number may still ring its address, which is gone";

@@ -58,7 +58,8 @@ impl<'a> Public<'a> {
             self.stream(),
             self.get(NO_TICKET)
         );
-        let is_believed = matches!(&signed, Some(Ok(answer)) if answer.status == 204);
+        let is_believed = matches!(&signed, Some(Ok(answer)) if answer.status == 204)
+            && plain.as_ref().is_ok_and(|plain| plain.status == 426);
         let clock = [&alive, &ready].into_iter().find_map(|asked| asked.as_ref().ok()?.clock);
         let mut findings = Vec::new();
         let is_here = match &alive {
@@ -171,8 +172,8 @@ impl<'a> Public<'a> {
             .fix(fix)
     }
 
-    /// Whether Switchboard answers; what else there is to say of it. `is_believed`: it answered a signed request as
-    /// nobody else does.
+    /// Whether Switchboard answers; what else there is to say of it. `is_believed`: it answered a signed request, and
+    /// one for a stream, as nobody else does.
     fn is_ours(
         &self,
         alive: &Answer,
@@ -203,7 +204,7 @@ impl<'a> Public<'a> {
                     Ok(ready) => ready.seen(),
                     Err(fault) => fault.to_string(),
                 };
-                if is_believed && ready.as_ref().map_or(true, |ready| ready.status >= 500) {
+                if is_believed {
                     let message = format!(
                         "Switchboard answers at {}, and /readyz is not answered: {seen}",
                         self.shown()

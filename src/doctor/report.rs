@@ -187,7 +187,7 @@ impl Finding {
         self.message = veil.hide(&self.message);
         self.cause = self.cause.map(|cause| veil.hide(&cause));
         self.fix = self.fix.map(|fix| veil.hide(&fix));
-        self.changes.iter_mut().for_each(|change| *change = veil.hide(change));
+        self.changes.iter_mut().for_each(|change| *change = veil.hide_whole(change));
         self
     }
 

@@ -186,6 +186,12 @@ fn lenient(file: &Option<SourceFile>, environment: &BTreeMap<String, String>, to
     })
 }
 
+/// What a file and an environment set that are not this process's: without what is wrong with them, which is told
+/// elsewhere.
+pub fn readable(file: Option<&SourceFile>, environment: &BTreeMap<String, String>) -> Settings {
+    lenient(&file.cloned(), environment, &mut Told::default())
+}
+
 fn defaults() -> Settings {
     Settings::read(&Sources::default()).expect("the defaults are settings: a test of `settings` reads them")
 }
@@ -245,13 +251,17 @@ fn unchecked(problem: &Problem) -> &'static str {
 /// What comes of secrets that do not look as they should.
 fn secrets(settings: &Settings) -> Vec<Finding> {
     let odd = settings.odd_secrets().into_iter().map(|odd| {
-        let finding = match odd.setting {
-            "METRICS_TOKEN" => Finding::warning("settings.secret", odd.message),
-            _ => Finding::error("settings.secret", odd.message),
-        };
+        let severity = if odd.harmless { Severity::Warning } else { Severity::Error };
+        let finding = Finding::of("settings.secret", severity, odd.message);
         let finding = match odd.setting {
             _ if odd.hopeless => finding.causes(NO_START),
             "METRICS_TOKEN" => finding,
+            "TWILIO_AUTH_TOKEN" if odd.harmless => finding.causes(
+                "none where another entry is Twilio's token; otherwise 403 for each of its requests (11200)",
+            ),
+            "OPENAI_API_KEY" if odd.harmless => finding
+                .causes("none where whoever answers takes any key, or another provider answers all calls; otherwise they end \
+                 `model.refused`"),
             "TWILIO_AUTH_TOKEN" => finding.causes(REFUSED),
             "OPENAI_API_KEY" | "providers" => finding.causes(NO_MODEL),
             _ => finding.causes(NO_ACCOUNT),
@@ -382,6 +392,32 @@ mod tests {
                 assert!(!format!("{found:?}").contains(value), "{what} is shown");
             }
         }
+    }
+
+    #[test]
+    fn a_secret_with_which_calls_may_work_is_no_error() {
+        let two = format!("{TOKEN},hunter2");
+        let elsewhere = ("OPENAI_REALTIME_URL", "ws://127.0.0.1:9");
+        for (what, variables, severity) in [
+            ("any word elsewhere", vec![("OPENAI_API_KEY", "placeholder"), elsewhere], Severity::Warning),
+            ("no key of OpenAI's", vec![("OPENAI_API_KEY", "hunter2-value")], Severity::Error),
+            ("one good token", vec![("TWILIO_AUTH_TOKEN", &*two)], Severity::Warning),
+            ("no good token", vec![("TWILIO_AUTH_TOKEN", "hunter1,hunter2")], Severity::Error),
+        ] {
+            let found = secrets(&read_with(&variables).0);
+            assert!(!found.is_empty(), "{what}");
+            let every_call = |finding: &Finding| {
+                finding.cause.as_ref().is_some_and(|cause| [REFUSED, NO_MODEL].contains(&&**cause))
+            };
+            let is_error = severity == Severity::Error;
+            let fits = |finding: &Finding| finding.severity == severity && every_call(finding) == is_error;
+            assert!(found.iter().all(fits), "{what}: {found:?}");
+        }
+        let file =
+            SourceFile::new("switchboard.yaml", "providers: { house: { url: \"wss://voice.example.com\" } }");
+        let environment = [("OPENAI_API_KEY".to_owned(), "sk-…".to_owned())].into();
+        let settings = Settings::read(&Sources { file: Some(file), environment }).unwrap();
+        assert_eq!(secrets(&settings)[0].severity, Severity::Warning, "another provider may answer all");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::settings::{Settings, Sources};
 use crate::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+use crate::tunnel::pointing::Hold;
 
 const URL: &str = "https://phone.example.com";
 const CLINIC: &str = "numbers: [\"+15550100001\"]\ninstructions: Hi.\n";
@@ -281,4 +282,74 @@ async fn what_only_the_star_answers_is_told_and_left_alone() {
     let words = ["which `any` answers as every other", "11200", "`switchboard numbers sync --all --apply`"];
     says(&examined.findings, "the star", "number.voice_url", "error", words);
     assert!(mend(&examined).await.is_empty() && twilio.changes().is_empty());
+}
+
+const TUNNEL: &str = "https://calm-red-fox-bird.trycloudflare.com";
+
+/// A number that rings a tunnel, and a folder for state that remembers what it rang before.
+fn tunnelled(before: &str) -> (Value, TempDir) {
+    let mut owned = right(1, "+15550100001");
+    owned["voice_url"] = format!("{TUNNEL}/incoming-call").into();
+    let state = TempDir::new().unwrap();
+    let told = serde_json::json!({
+        "account": ACCOUNT, "sid": owned["sid"], "voice_url": before, "voice_method": "POST",
+        "status_callback": null, "status_method": "POST", "our_voice_url": owned["voice_url"],
+        "our_status_callback": format!("{TUNNEL}/call-status"),
+    });
+    std::fs::write(state.path().join("tunnel.json"), told.to_string()).unwrap();
+    (owned, state)
+}
+
+#[tokio::test]
+async fn a_tunnel_is_judged_as_numbers_judges_it() {
+    let clinic = [("clinic.yaml", CLINIC)];
+    let (owned, state) = tunnelled("https://example.com/allowlist-function");
+    let twilio = owning(vec![owned]).await;
+    let dir = [("STATE_DIR", state.path().to_str().unwrap())];
+    let left = seen(&twilio, &clinic, &dir).await;
+    says(
+        &left.findings,
+        "an allowlist",
+        "number.tunnel",
+        "error",
+        ["", "", "puts the Function in front again"],
+    );
+    // While it is open it is there on purpose.
+    let hold = Hold::take(state.path()).unwrap();
+    let open = seen(&twilio, &clinic, &dir).await;
+    says(&open.findings, "open", "number.tunnel", "ok", ["rings what it rang before once that ends", "", ""]);
+    assert!(open.findings.iter().all(|finding| finding.severity != Severity::Error), "{:?}", open.findings);
+    drop(hold);
+    // Where tunnels are all there is, the next takes the place of one that nobody remembers.
+    std::fs::remove_file(state.path().join("tunnel.json")).unwrap();
+    let next = ("PUBLIC_URL", "https://warm-blue-cat-tree.trycloudflare.com");
+    let forgotten = seen(&twilio, &clinic, &[dir[0], next]).await;
+    says(
+        &forgotten.findings,
+        "forgotten",
+        "number.voice_url",
+        "error",
+        ["", "", "`switchboard doctor --fix`"],
+    );
+    assert_eq!(forgotten.mends.len(), 1, "{:?}", forgotten.findings);
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_set_no_more_is_tried() {
+    let digits = ["+15550100001", "+15550100002", "+15550100003"];
+    let twilio = owning((1..).zip(digits).map(|(index, digits)| number(index, digits)).collect()).await;
+    twilio.plan("POST ", usize::MAX, RestFault::Refuse { status: 401, code: 20003 });
+    let files = [("all.yaml", format!("numbers: {digits:?}\ninstructions: Hi.\n"))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let examined = seen(&twilio, &files, &[]).await;
+    assert_eq!(examined.mends.len(), 3);
+    let done = mend(&examined).await;
+    assert_eq!(done.len(), 2, "{done:?}");
+    says(
+        &done,
+        "the rest",
+        "doctor.mend",
+        "warning",
+        ["2 numbers were not tried any more", "", "mend that first"],
+    );
 }

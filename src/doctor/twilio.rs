@@ -1,14 +1,16 @@
 //! The account at Twilio and its numbers: are the credentials right, does the account take calls, and does each
 //! number ring what it should.
 
+use std::path::Path;
+
 use super::clock::Reading;
 use super::net::{Answer, Fault, Net};
 use super::report::{Finding, Severity};
 use crate::assistant::Roster;
-use crate::command;
+use crate::command::numbers as desk;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError, Status};
 use crate::numbers::{self, Answered, Row};
-use crate::settings::{NumberUrls, Settings};
+use crate::settings::Settings;
 
 /// A change at Twilio that mends a number.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub struct Mend {
 impl Mend {
     /// Old → new, in full: whoever set the old one may want it back, and it is shown nowhere else.
     pub fn steps(&self) -> Vec<String> {
-        command::steps(&self.owned, &self.change)
+        desk::steps(&self.owned, &self.change)
     }
 }
 
@@ -83,7 +85,7 @@ pub async fn check(
         ),
         (Ok(owned), Some(roster)) => {
             let urls = settings.number_urls();
-            let why = urls.as_ref().map(unfit);
+            let why = urls.as_ref().map(|urls| desk::unusable(urls).map(|why| why.message));
             let (urls, why) = match why {
                 Some(None) => (urls, None),
                 Some(Some(why)) => (None, Some(format!("what the numbers should ring is not known: {why}"))),
@@ -95,23 +97,14 @@ pub async fn check(
                      makes one and has a number ring it",
                 )
             }));
-            for row in numbers::compare(owned, roster, urls.as_ref()) {
-                seen.findings.extend(of_row(&row, urls.is_some()));
+            let state = desk::state_dir(settings);
+            for row in desk::compare(owned, roster, urls.as_ref(), state) {
+                seen.findings.extend(of_row(&row, urls.is_some(), state));
                 seen.mends.extend(mend_of(&row));
             }
         }
     }
     seen
-}
-
-/// Why no number may be pointed at these: Twilio must be able to reach them.
-fn unfit(urls: &NumberUrls) -> Option<String> {
-    let public = ("PUBLIC_URL", &urls.status);
-    // Behind the Functions' address, the voice URL is Twilio's own.
-    let voice = ("TWILIO_FUNCTIONS_URL", &urls.voice);
-    [public, voice]
-        .into_iter()
-        .find_map(|(name, url)| Some(format!("{name} {}", numbers::out_of_reach(url)?)))
 }
 
 /// Makes the change that mends a number.
@@ -208,8 +201,8 @@ fn codes(error: &RestError) -> String {
     format!("no text message is sent and no number is set{code}; calls themselves need no REST")
 }
 
-/// `compared`: it is known what numbers should ring.
-fn of_row(row: &Row, compared: bool) -> Vec<Finding> {
+/// `compared`: it is known what numbers should ring. `state`: where a tunnel remembers what they rang.
+fn of_row(row: &Row, compared: bool, state: &Path) -> Vec<Finding> {
     let who = match &row.answered {
         Answered::ByEntry(name) => format!("{}, which `{name}` answers", row.number),
         Answered::ByStar(name) => format!("{}, which `{name}` answers as every other", row.number),
@@ -217,12 +210,12 @@ fn of_row(row: &Row, compared: bool) -> Vec<Finding> {
     };
     if row.findings.iter().all(|finding| finding.severity() == numbers::Severity::Note) && row.owned.is_some()
     {
-        let notes = row.findings.iter().map(|finding| of_finding(row, &who, finding));
+        let notes = row.findings.iter().map(|finding| of_finding(row, &who, finding, state));
         let ok = (row.answered != Answered::ByNobody)
             .then(|| Finding::ok("number.ok", format!("{who}: {}", rings(row, compared))));
         return ok.into_iter().chain(notes).collect();
     }
-    row.findings.iter().map(|finding| of_finding(row, &who, finding)).collect()
+    row.findings.iter().map(|finding| of_finding(row, &who, finding, state)).collect()
 }
 
 fn rings(row: &Row, compared: bool) -> String {
@@ -234,7 +227,7 @@ fn rings(row: &Row, compared: bool) -> String {
     format!("it rings {what}; whether it should is not known")
 }
 
-fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
+fn of_finding(row: &Row, who: &str, finding: &numbers::Finding, state: &Path) -> Finding {
     use numbers::Finding as Of;
     let severity = match (finding, finding.severity()) {
         // Nothing is wrong with a call, and nobody speaks when the server is down.
@@ -266,6 +259,12 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
     if *finding == Of::ByGet {
         return Finding::ok(finding.code(), message);
     }
+    let rings_open_tunnel = |owned: &Number| desk::rings_open_tunnel(owned, state);
+    if matches!(finding, Of::Tunnel { .. }) && row.owned.as_ref().is_some_and(rings_open_tunnel) {
+        let message =
+            format!("{who}: it rings a tunnel that is open, and rings what it rang before once that ends");
+        return Finding::ok(finding.code(), message);
+    }
     let told = Finding::of(finding.code(), severity, message);
     let told = if cause.is_empty() { told } else { told.causes(cause) };
     let is_taken = row.owned.as_ref().is_some_and(Number::is_taken);
@@ -277,7 +276,7 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding) -> Finding {
         (Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }, Answered::ByEntry(_)) => {
             told.fix(format!("{}, or `switchboard doctor --fix`", finding.help()))
         }
-        (finding, _) => told.fix(row.help(finding)),
+        (finding, _) => told.fix(desk::help(row, finding, state)),
     }
 }
 

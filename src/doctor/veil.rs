@@ -23,7 +23,15 @@ const TELLING: usize = 12;
 
 /// All secrets, as they may be quoted. The longest is first: one may be a part of another.
 #[derive(Clone, Default)]
-pub struct Veil(Vec<String>);
+pub struct Veil(Vec<Form>);
+
+/// One way to write a secret.
+#[derive(Clone, PartialEq, Eq)]
+struct Form {
+    text: String,
+    /// The secret is an address or a path: others begin alike, in whatever form.
+    is_place: bool,
+}
 
 impl Veil {
     /// Over what the environment and the settings hold.
@@ -67,7 +75,9 @@ impl Veil {
                 self.add_forms(login.split_once(':').map_or("", |(_, password)| password));
             }
         }
-        self.0.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        self.0.sort_by(|Form { text: one, .. }, Form { text: other, .. }| {
+            other.len().cmp(&one.len()).then_with(|| one.cmp(other))
+        });
         self.0.dedup();
     }
 
@@ -90,13 +100,15 @@ impl Veil {
             // A finding has its long numbers starred already.
             problem::masked(secret),
         ];
-        self.0.extend(forms.into_iter().filter(|form| form.len() >= SHORTEST));
+        let is_place = secret.contains("://") || secret.starts_with('/');
+        let forms = forms.into_iter().filter(|text| text.len() >= SHORTEST);
+        self.0.extend(forms.map(|text| Form { text, is_place }));
     }
 
     /// A text without them, nor the beginning of one where somebody cut it with `…`.
     pub fn hide(&self, text: &str) -> String {
-        let text = self.0.iter().fold(text.to_owned(), |text, form| text.replace(form, DOTS));
-        let text = self.0.iter().fold(text, |text, form| without_stem(text, form));
+        let text = self.hide_whole(text);
+        let text = self.0.iter().fold(text, without_stem);
         if !text.contains('…') {
             return text;
         }
@@ -107,6 +119,11 @@ impl Veil {
         parts.join("…")
     }
 
+    /// A text that nobody cut, without them: what only begins like one is left as it is.
+    pub fn hide_whole(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, form| text.replace(&form.text, DOTS))
+    }
+
     /// What was received, without them: it may break off anywhere.
     pub fn received(&self, text: &str) -> String {
         self.without_beginning(&self.hide(text))
@@ -115,7 +132,8 @@ impl Veil {
     /// A text that does not end with the beginning of a secret.
     fn without_beginning(&self, text: &str) -> String {
         // Every address begins alike.
-        let begun = self.0.iter().filter(|form| !form.contains("://")).filter_map(|form| {
+        let texts = self.0.iter().map(|form| form.text.as_str());
+        let begun = texts.filter(|form| !form.contains("://")).filter_map(|form| {
             let whole = form.char_indices().map(|(at, _)| at).filter(|at| *at >= LEAST);
             whole.filter(|at| text.ends_with(&form[..*at])).max()
         });
@@ -127,8 +145,8 @@ impl Veil {
 }
 
 /// A text without the beginning of a secret, wherever it was cut. Every address and every path begins alike.
-fn without_stem(text: String, form: &str) -> String {
-    let is_place = form.contains("://") || form.starts_with('/');
+fn without_stem(text: String, form: &Form) -> String {
+    let Form { text: form, is_place } = form;
     let Some(stem) = form.get(..TELLING).filter(|_| !is_place) else { return text };
     let mut left = text.as_str();
     let mut hidden = String::new();
@@ -221,5 +239,18 @@ mod tests {
         ] {
             assert_eq!(veil.received(text), hidden, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_like_a_secret_one_is_shown_in_every_form() {
+        let mut veil = Veil::default();
+        veil.add("https://git.example.com/secret-folder");
+        let others =
+            "https://git.example.org/a?to=https%3A%2F%2Fgit.example.org&as=aHR0cHM6Ly9naXQuZXhhbXBsZS5vcmc";
+        assert_eq!(veil.hide(others), others);
+        let same = "?to=https%3A%2F%2Fgit.example.com%2Fsecret-folder&x";
+        assert_eq!(veil.hide(same), "?to=•••&x");
+        veil.add("0123456789abcdef");
+        assert_eq!(veil.hide_whole("0123456789abcdef, 0123456789abc…"), "•••, 0123456789abc…");
     }
 }

@@ -15,6 +15,8 @@ pub struct OddSecret {
     pub help: &'static str,
     /// No call can be answered with it: it only holds the place of a value, or it is another one.
     pub hopeless: bool,
+    /// Calls may work all the same: others can do in its place, or it is not used for them.
+    pub harmless: bool,
 }
 
 impl OddSecret {
@@ -42,6 +44,7 @@ impl Settings {
                 message: "METRICS_TOKEN is short: it can be guessed".to_owned(),
                 help: "set it to what `openssl rand -hex 24` prints",
                 hopeless: false,
+                harmless: true,
             });
         }
         found
@@ -52,6 +55,7 @@ impl Settings {
         let is_none = |text: &str| stands_for_another(text) || is_sid(text, "AC") || is_sid(text, "SK");
         // Another of them may be Twilio's.
         let hopeless = tokens.iter().all(|token| is_none(token.expose()));
+        let first = found.len();
         for (at, token) in tokens.iter().enumerate() {
             let which = match tokens.len() {
                 1 => "TWILIO_AUTH_TOKEN".to_owned(),
@@ -71,14 +75,19 @@ impl Settings {
                 continue;
             };
             let message = format!("{which} {why}");
-            found.push(OddSecret { setting: "TWILIO_AUTH_TOKEN", message, help: CONSOLE, hopeless });
+            let odd =
+                OddSecret { setting: "TWILIO_AUTH_TOKEN", message, help: CONSOLE, hopeless, harmless: false };
+            found.push(odd);
         }
+        let harmless = found.len() - first < tokens.len();
+        found[first..].iter_mut().for_each(|odd| odd.harmless = harmless);
     }
 
     /// What the account is looked at with.
     fn odd_account(&self, found: &mut Vec<OddSecret>) {
         let mut odd = |setting: &'static str, why: &str, help: &'static str| {
-            found.push(OddSecret { setting, message: format!("{setting} {why}"), help, hopeless: false });
+            let message = format!("{setting} {why}");
+            found.push(OddSecret { setting, message, help, hopeless: false, harmless: false });
         };
         for (name, value, prefix) in [
             ("TWILIO_ACCOUNT_SID", &self.twilio_account_sid, "AC"),
@@ -125,12 +134,14 @@ impl Settings {
                 unlike.then_some("does not begin with `sk-`, as OpenAI's keys do")
             });
             if let Some(why) = why {
+                // Elsewhere any word may do, and assistants may use another provider.
+                let harmless = !ours || !self.named_providers.is_empty();
                 found.push(OddSecret {
                     setting: "OPENAI_API_KEY",
                     message: format!("OPENAI_API_KEY {why}"),
                     help: "make a key at https://platform.openai.com/api-keys, and copy it whole, without quotes",
-                    // Elsewhere any word may do, and assistants may use another provider.
-                    hopeless: ours && self.named_providers.is_empty() && stands_for_another(text),
+                    hopeless: !harmless && stands_for_another(text),
+                    harmless,
                 });
             }
         }
@@ -141,6 +152,7 @@ impl Settings {
                     message: format!("the key of the provider `{}` {why}", provider.name),
                     help: "set the variable that its `key` in switchboard.yaml names",
                     hopeless: false,
+                    harmless: false,
                 });
             }
         }

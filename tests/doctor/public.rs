@@ -416,6 +416,12 @@ async fn a_server_whose_readiness_is_not_shown_is_still_one() {
             Habit::SaysAt("/readyz", "503 Service Unavailable", PAGE),
             "not answered: 503 Service Unavailable, a web page titled `Just a moment`",
         ),
+        (
+            "kept from strangers",
+            Habit::SaysAt("/readyz", "403 Forbidden", "no"),
+            "not answered: 403 Forbidden",
+        ),
+        ("unknown to it", Habit::SaysAt("/readyz", "404 Not Found", "no"), "not answered: 404 Not Found"),
         ("dropped", Habit::DropsAt("/readyz"), "not answered: it breaks the connection off"),
     ] {
         let told = through(habit).await;

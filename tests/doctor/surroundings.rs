@@ -147,9 +147,9 @@ async fn the_shapes_of_secrets_are_told_and_never_the_secrets() {
     let words = ["TWILIO_AUTH_TOKEN is not an auth token", "11200", "Twilio's console"];
     told.says("a token", "settings.secret", "error", words);
     told.says(
-        "a key",
+        "a key for another's address",
         "settings.secret",
-        "error",
+        "warning",
         ["OPENAI_API_KEY has quotes", "`model.refused`", "without quotes"],
     );
 }
