@@ -238,7 +238,7 @@ mod tests {
             ("OPENAI_API_KEY", "your_api_key", Some(true)),
             ("OPENAI_API_KEY", "“sk-…”", Some(true)),
             ("OPENAI_API_KEY", "sk-proj-A1_b2", None),
-            ("OPENAI_API_KEY", "sk-proj-A1tODo2yOur_b2eXaMple3", None),
+            ("OPENAI_API_KEY", "sk-A1tODo2yOur", None),
             ("OPENAI_API_KEY", "“sk-proj-A1”", Some(false)),
             ("OPENAI_API_KEY", "‘sk-proj-A1’", Some(false)),
             ("OPENAI_API_KEY", "sk-proj A1", Some(false)),
