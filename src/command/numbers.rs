@@ -248,7 +248,7 @@ fn is_tunnel(finding: &Finding) -> bool {
 }
 
 /// What a number rang before the tunnel that it rings, where that is remembered here.
-fn before_tunnel(owned: &Number, state: &Path) -> Option<String> {
+pub fn before_tunnel(owned: &Number, state: &Path) -> Option<String> {
     let before = Pointed::rang_before(state, owned)?;
     let known = if numbers::is_allowlist(&before) { ": that is the allowlist Function" } else { "" };
     Some(format!("before that tunnel it rang {before}, as tunnel.json says{known}"))

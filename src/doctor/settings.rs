@@ -259,7 +259,7 @@ fn secrets(settings: &Settings) -> Vec<Finding> {
             "TWILIO_AUTH_TOKEN" if odd.harmless => finding.causes(
                 "none where another entry is Twilio's token; otherwise 403 for each of its requests (11200)",
             ),
-            "OPENAI_API_KEY" if odd.harmless => finding
+            "OPENAI_API_KEY" | "providers" if odd.harmless => finding
                 .causes("none where whoever answers takes any key, or another provider answers all calls; otherwise they end \
                  `model.refused`"),
             "TWILIO_AUTH_TOKEN" => finding.causes(REFUSED),
@@ -418,6 +418,10 @@ mod tests {
         let environment = [("OPENAI_API_KEY".to_owned(), "sk-…".to_owned())].into();
         let settings = Settings::read(&Sources { file: Some(file), environment }).unwrap();
         assert_eq!(secrets(&settings)[0].severity, Severity::Warning, "another provider may answer all");
+        let file = "providers: { house: { url: \"ws://127.0.0.1:9\", key: placeholder } }";
+        let file = Some(SourceFile::new("switchboard.yaml", file));
+        let settings = Settings::read(&Sources { file, environment: Default::default() }).unwrap();
+        assert_eq!(secrets(&settings)[0].severity, Severity::Warning, "a house may take any word");
     }
 
     #[test]

@@ -319,7 +319,15 @@ async fn a_tunnel_is_judged_as_numbers_judges_it() {
     let open = seen(&twilio, &clinic, &dir).await;
     says(&open.findings, "open", "number.tunnel", "ok", ["rings what it rang before once that ends", "", ""]);
     assert!(open.findings.iter().all(|finding| finding.severity != Severity::Error), "{:?}", open.findings);
+    // Also where it is known what it should ring.
+    let functions = ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io");
+    let open = seen(&twilio, &clinic, &[dir[0], functions]).await;
+    assert!(open.findings.iter().all(|finding| finding.severity != Severity::Error), "{:?}", open.findings);
     drop(hold);
+    // What it rang before is written nowhere else, once it is set.
+    let mends = seen(&twilio, &clinic, &[dir[0], functions]).await.mends;
+    let before = "before that tunnel it rang https://example.com/allowlist-function";
+    assert!(mends[0].steps()[0].starts_with(before), "{:?}", mends[0].steps());
     // Where tunnels are all there is, the next takes the place of one that nobody remembers.
     std::fs::remove_file(state.path().join("tunnel.json")).unwrap();
     let next = ("PUBLIC_URL", "https://warm-blue-cat-tree.trycloudflare.com");

@@ -18,6 +18,8 @@ pub struct Mend {
     /// As it is before.
     owned: Number,
     change: Change,
+    /// What it rang before the tunnel that it rings: the record of that is of no use once it is set.
+    before: Option<String>,
     /// The number as people may see it, and what is set.
     pub told: String,
 }
@@ -25,7 +27,7 @@ pub struct Mend {
 impl Mend {
     /// Old → new, in full: whoever set the old one may want it back, and it is shown nowhere else.
     pub fn steps(&self) -> Vec<String> {
-        desk::steps(&self.owned, &self.change)
+        self.before.iter().cloned().chain(desk::steps(&self.owned, &self.change)).collect()
     }
 }
 
@@ -100,7 +102,7 @@ pub async fn check(
             let state = desk::state_dir(settings);
             for row in desk::compare(owned, roster, urls.as_ref(), state) {
                 seen.findings.extend(of_row(&row, urls.is_some(), state));
-                seen.mends.extend(mend_of(&row));
+                seen.mends.extend(mend_of(&row, state));
             }
         }
     }
@@ -215,6 +217,21 @@ fn of_row(row: &Row, compared: bool, state: &Path) -> Vec<Finding> {
             .then(|| Finding::ok("number.ok", format!("{who}: {}", rings(row, compared))));
         return ok.into_iter().chain(notes).collect();
     }
+    let rings_open_tunnel = |owned: &Number| desk::rings_open_tunnel(owned, state);
+    if row.owned.as_ref().is_some_and(rings_open_tunnel) {
+        use numbers::Finding as Of;
+        let is_put_back = |finding: &&Of| {
+            matches!(
+                finding,
+                Of::Tunnel { .. } | Of::VoiceUrl { .. } | Of::Fallback { .. } | Of::StatusCallback { .. }
+            )
+        };
+        let message =
+            format!("{who}: it rings a tunnel that is open, and rings what it rang before once that ends");
+        let others = row.findings.iter().filter(|finding| !is_put_back(finding));
+        let others = others.map(|finding| of_finding(row, &who, finding, state));
+        return std::iter::once(Finding::ok("number.tunnel", message)).chain(others).collect();
+    }
     row.findings.iter().map(|finding| of_finding(row, &who, finding, state)).collect()
 }
 
@@ -259,12 +276,6 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding, state: &Path) ->
     if *finding == Of::ByGet {
         return Finding::ok(finding.code(), message);
     }
-    let rings_open_tunnel = |owned: &Number| desk::rings_open_tunnel(owned, state);
-    if matches!(finding, Of::Tunnel { .. }) && row.owned.as_ref().is_some_and(rings_open_tunnel) {
-        let message =
-            format!("{who}: it rings a tunnel that is open, and rings what it rang before once that ends");
-        return Finding::ok(finding.code(), message);
-    }
     let told = Finding::of(finding.code(), severity, message);
     let told = if cause.is_empty() { told } else { told.causes(cause) };
     let is_taken = row.owned.as_ref().is_some_and(Number::is_taken);
@@ -282,7 +293,7 @@ fn of_finding(row: &Row, who: &str, finding: &numbers::Finding, state: &Path) ->
 
 /// What `numbers sync --apply` would set: of numbers that a file lists. What an application or a trunk answers may be
 /// somebody's on purpose, and so may be what only `*` answers.
-fn mend_of(row: &Row) -> Option<Mend> {
+fn mend_of(row: &Row, state: &Path) -> Option<Mend> {
     let owned = row.owned.as_ref()?;
     let change = Change { take_back: false, ..row.change.clone() };
     let listed = matches!(row.answered, Answered::ByEntry(_));
@@ -298,5 +309,5 @@ fn mend_of(row: &Row) -> Option<Mend> {
         .into_iter()
         .filter_map(|(name, url)| Some(format!("{name} = {}", numbers::shown_url(url.as_deref()?))));
     let told = format!("{}: {}", row.number, set.collect::<Vec<_>>().join(", "));
-    Some(Mend { owned: owned.clone(), change, told })
+    Some(Mend { owned: owned.clone(), change, before: desk::before_tunnel(owned, state), told })
 }

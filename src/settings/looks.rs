@@ -126,8 +126,7 @@ impl Settings {
     /// The keys of models.
     fn odd_keys(&self, found: &mut Vec<OddSecret>) {
         if let Some(key) = &self.openai_api_key {
-            let url = Url::parse(&self.openai_realtime_url);
-            let ours = url.is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with("openai.com")));
+            let ours = is_openai(&self.openai_realtime_url);
             let text = key.expose();
             let why = spoilt(text).or_else(|| {
                 let unlike = ours && !text.starts_with("sk-") && !text.starts_with("ek_");
@@ -152,11 +151,16 @@ impl Settings {
                     message: format!("the key of the provider `{}` {why}", provider.name),
                     help: "set the variable that its `key` in switchboard.yaml names",
                     hopeless: false,
-                    harmless: false,
+                    harmless: !is_openai(&provider.url),
                 });
             }
         }
     }
+}
+
+/// Whether OpenAI itself is asked: others may take any word for a key.
+fn is_openai(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with("openai.com")))
 }
 
 /// What is wrong with any secret that looks so: it was not copied as it is, or never replaced.
