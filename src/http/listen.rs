@@ -1,11 +1,16 @@
 //! Accepting connections, each with limits on time and size (hyper's builder; bare `axum::serve` has none).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
+use axum::http::Request;
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,7 +43,7 @@ const PATIENCE: Patience = Patience {
 };
 /// The most that a request's head may hold.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long to wait when the system has no socket for us, or a connection that is to make room has not.
+/// How long to wait when the system has no socket for us, or a connection that was to make room was asked meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `routes` until `stop`; connections that are upgraded live on. At most `limit` connections at once: for one
@@ -49,15 +54,17 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
     let idle = Arc::new(Idle::default());
     loop {
         let accepted = tokio::select! {
-            accepted = async {
-                let accepted = listener.accept().await;
-                (place(&room, &idle).await, accepted)
-            } => accepted,
+            accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let (Ok(place), Ok((socket, _))) = accepted else {
+        let Ok((socket, _)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
+        };
+        let place = tokio::select! {
+            place = place(&room, &idle) => place.ok(),
+            // The last one, which was let in, is answered beyond the limit.
+            () = stop.cancelled() => None,
         };
         let _ = socket.set_nodelay(true);
         let (routes, idle, stop) = (routes.clone(), idle.clone(), stop.clone());
@@ -84,7 +91,8 @@ async fn place(room: &Arc<Semaphore>, idle: &Idle) -> Result<OwnedSemaphorePermi
     }
 }
 
-/// The connections on which no request is under way, the longest idle first.
+/// The connections on which no request is under way, the longest idle first. A request is under way from when all of it
+/// is here until its answer is given: a stranger who sends a part, or does not read, is as idle as one who is silent.
 #[derive(Debug, Default)]
 struct Idle(Mutex<Queue>);
 
@@ -112,27 +120,38 @@ impl Idle {
 struct Turn {
     idle: Arc<Idle>,
     close: Arc<Notify>,
-    /// Written under the queue's lock.
+    /// [`Turn::ASKED`], or its key in the queue. Written under the queue's lock.
     turn: AtomicU64,
 }
 
 impl Turn {
+    const ASKED: u64 = 0;
+
     fn new(idle: Arc<Idle>) -> Arc<Self> {
-        Arc::new(Self { idle, close: Arc::default(), turn: AtomicU64::default() })
+        Arc::new(Self { idle, close: Arc::default(), turn: AtomicU64::new(Self::ASKED) })
     }
 
-    /// It is idle from now on.
+    /// It is idle from now on, if it was not before.
     fn begin(&self) {
         let mut queue = self.idle.lock();
-        queue.turns += 1;
-        let turn = queue.turns;
-        queue.close.insert(turn, self.close.clone());
-        self.turn.store(turn, Ordering::Relaxed);
+        if self.turn.load(Ordering::Relaxed) == Self::ASKED {
+            queue.turns += 1;
+            let turn = queue.turns;
+            queue.close.insert(turn, self.close.clone());
+            self.turn.store(turn, Ordering::Relaxed);
+        }
     }
 
     /// It is asked, or gone.
     fn end(&self) {
-        self.idle.lock().close.remove(&self.turn.load(Ordering::Relaxed));
+        self.idle.lock().close.remove(&self.turn.swap(Self::ASKED, Ordering::Relaxed));
+    }
+
+    /// Whether it is idle and was chosen to make room: it may have been asked since it was told.
+    fn is_to_close(&self) -> bool {
+        let queue = self.idle.lock();
+        let turn = self.turn.load(Ordering::Relaxed);
+        turn != Self::ASKED && !queue.close.contains_key(&turn)
     }
 }
 
@@ -142,8 +161,40 @@ impl Drop for Turn {
     }
 }
 
-/// Answers the requests of one connection, until it ends, is upgraded, or is left idle; after `stop`, or where it is to
-/// make room, only the one under way.
+/// A request's body: while more of it is waited for, its connection is idle.
+struct Awaited<B> {
+    body: B,
+    turn: Arc<Turn>,
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() {
+            self.turn.begin();
+        } else {
+            self.turn.end();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Answers the requests of one connection, until it ends, is upgraded, is left idle or, idle, is to make room; after
+/// `stop`, only the one under way.
 async fn converse<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -153,11 +204,12 @@ where
     let heard = asked.clone();
     let turn = Turn::new(idle);
     turn.begin();
-    let close = turn.close.clone();
-    let service = service_fn(move |request| {
+    let served = turn.clone();
+    let service = service_fn(move |request: Request<_>| {
         heard.notify_one();
+        let turn = served.clone();
         turn.end();
-        let (answer, turn) = (routes.call(request), turn.clone());
+        let answer = routes.call(request.map(|body| Awaited { body, turn: turn.clone() }));
         async move {
             let answer = answer.await;
             turn.begin();
@@ -175,9 +227,13 @@ where
     // A stranger's broken request is no concern of ours; hyper has answered it as far as it could.
     loop {
         tokio::select! {
+            biased;
+            // First: who has asked already is answered, though it is to stop, or to make room.
             _ = connection.as_mut() => return,
             () = stop.cancelled() => break,
-            () = close.notified() => break,
+            () = turn.close.notified() => if turn.is_to_close() {
+                return;
+            },
             heard = timeout(quiet, asked.notified()) => match heard {
                 Ok(()) => quiet = patience.answer + patience.next_head,
                 // Nothing is under way: who does not read the answers gets no further request in.
@@ -295,6 +351,76 @@ mod tests {
         assert!(answers(&mut proxy).await);
         let cut = timeout(SHORT, under_way.read(&mut [0; 512])).await;
         assert!(cut.is_err(), "its answer is waited for");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_request_or_an_unread_answer_keeps_no_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let read = async |body: axum::body::Bytes| format!("{} bytes", body.len());
+        let large = async || "x".repeat(50_000_000);
+        let routes = Router::new().route("/", get(async || "x").post(read)).route("/large", get(large));
+        let _listening = tokio::spawn(listen(listener, routes, 1, CancellationToken::new()));
+        for part in [
+            "",
+            "G",
+            "GET / HTTP/1.1\r\nHost: x\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nCall",
+            "GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            stranger.write_all(part.as_bytes()).await.unwrap();
+            tokio::time::sleep(SHORT).await;
+            let mut webhook = TcpStream::connect(address).await.unwrap();
+            webhook.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+            webhook.write_all(b"CallSid=CA").await.unwrap();
+            let mut answer = [0; 512];
+            let answered = timeout(Duration::from_secs(5), webhook.read(&mut answer)).await;
+            let length = answered.unwrap_or_else(|_| panic!("{part:?} keeps the place")).unwrap();
+            assert!(answer[..length].ends_with(b"10 bytes"), "{part:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_let_in_while_every_place_is_taken_is_answered_though_it_stops() {
+        let asked = Arc::new(Notify::new());
+        let told = asked.clone();
+        let slow = move || async move {
+            told.notify_one();
+            tokio::time::sleep(SHORT * 3).await;
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(async || "x")).route("/slow", get(slow));
+        let stop = CancellationToken::new();
+        let listening = tokio::spawn(listen(listener, routes, 1, stop.clone()));
+        let mut under_way = TcpStream::connect(address).await.unwrap();
+        under_way.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        let mut waits = TcpStream::connect(address).await.unwrap();
+        waits.write_all(ASK).await.unwrap();
+        tokio::time::sleep(SHORT).await;
+        stop.cancel();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(5), waits.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        listening.await.unwrap();
+    }
+
+    #[test]
+    fn who_was_asked_since_it_was_told_to_make_room_stays() {
+        let idle = Arc::new(Idle::default());
+        let turn = Turn::new(idle.clone());
+        turn.begin();
+        turn.begin();
+        assert!(!turn.is_to_close());
+        idle.close_longest();
+        assert!(turn.is_to_close());
+        turn.end();
+        assert!(!turn.is_to_close(), "its request is under way");
+        turn.begin();
+        assert!(!turn.is_to_close(), "it is the last to be idle");
     }
 
     #[tokio::test]
