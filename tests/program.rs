@@ -501,6 +501,16 @@ fn strangers_leave_a_call_the_descriptors_that_it_needs() {
     called.recv_timeout(Duration::from_secs(10)).expect("the model is called").unwrap();
 }
 
+/// A program that ends with the test, however that ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_program_that_a_tool_is_cannot_read_the_servers_secrets() {
@@ -509,7 +519,7 @@ fn a_program_that_a_tool_is_cannot_read_the_servers_secrets() {
     // Root may read everything: a user is needed.
     let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let path = std::env::var("PATH").unwrap();
-    for arguments in ["serve", "doctor"] {
+    for arguments in [&["serve"][..], &["doctor"], &["show", "a"]] {
         let out = tempfile::tempdir().unwrap();
         std::fs::set_permissions(out.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let (own, stolen) = (out.path().join("own"), out.path().join("stolen"));
@@ -525,24 +535,22 @@ fn a_program_that_a_tool_is_cannot_read_the_servers_secrets() {
         std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &binary).unwrap();
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new(binary);
-        command.arg(arguments).current_dir(folder).env_clear().envs(with(&[("PATH", &path)]));
+        command.args(arguments).current_dir(folder).env_clear().envs(with(&[("PATH", &path)]));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if root {
             command.uid(65534).gid(65534);
         }
-        let mut child = command.spawn().unwrap();
+        let _running = Running(command.spawn().unwrap());
         let begun = Instant::now();
         let stolen = loop {
             let stolen = std::fs::read_to_string(&stolen).unwrap_or_default();
             if stolen.ends_with("the end\n") {
                 break stolen;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{arguments}: the program is started");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{arguments:?}: the program is started");
             std::thread::yield_now();
         };
-        child.kill().unwrap();
-        child.wait().unwrap();
         assert!(std::fs::read_to_string(own).unwrap().contains("PATH="), "its own it may read");
-        assert!(stolen.contains("Permission denied"), "{arguments}: {stolen}");
+        assert!(stolen.contains("Permission denied"), "{arguments:?}: {stolen}");
     }
 }

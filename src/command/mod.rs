@@ -171,7 +171,13 @@ pub fn main() -> ExitCode {
         }
     };
     // They start programs for their tools, and have secrets.
-    if matches!(arguments.command, Command::Serve(_) | Command::Rehearse(_) | Command::Doctor(_))
+    let starts = |command: &Command| {
+        matches!(
+            command,
+            Command::Serve(_) | Command::Rehearse(_) | Command::Doctor(_) | Command::Show { .. }
+        )
+    };
+    if starts(&arguments.command)
         && let Some(warning) = process::hide()
     {
         say::complain(&warning);

@@ -1,6 +1,8 @@
 //! The Functions in front of a number, asked as Twilio asks them: signed, and by a caller without a number, whom no
 //! list lets in but `*`. They answer with TwiML and do nothing else, so asking is safe.
 
+use futures_util::future::join_all;
+
 use super::net::{self, Answer, Fault, Net};
 use super::report::Finding;
 use crate::problem;
@@ -16,10 +18,10 @@ const FALLBACK: &str = "/fallback-function";
 /// Asks both, where there is an address.
 pub async fn check(settings: &Settings, net: &Net) -> Vec<Finding> {
     let Some(functions) = settings.twilio_functions_url.as_deref() else { return Vec::new() };
-    let token = settings.twilio_auth_tokens.first();
+    let tokens = &settings.twilio_auth_tokens;
     let (front, fallback) = tokio::join!(
-        ask(net, token, format!("{functions}{FRONT}")),
-        ask(net, token, format!("{functions}{FALLBACK}"))
+        believed(net, tokens, format!("{functions}{FRONT}")),
+        believed(net, tokens, format!("{functions}{FALLBACK}"))
     );
     let webhook = settings.public_url.as_deref().map(|url| format!("{url}/incoming-call"));
     vec![
@@ -34,13 +36,28 @@ pub async fn check(settings: &Settings, net: &Net) -> Vec<Finding> {
     ]
 }
 
-async fn ask(net: &Net, token: Option<&Secret>, url: String) -> Result<Answer, Fault> {
+/// Asks with each token, until one is believed: while the token is rotated, Twilio checks with the old one for a time.
+async fn believed(net: &Net, tokens: &[Secret], url: String) -> Result<Answer, Fault> {
+    let first = ask(net, tokens.first(), &url).await;
+    if !first.as_ref().is_ok_and(is_refusal) {
+        return first;
+    }
+    let others = join_all(tokens.iter().skip(1).map(|token| ask(net, Some(token), &url))).await;
+    others.into_iter().flatten().find(|answer| !is_refusal(answer)).map_or(first, Ok)
+}
+
+/// Whether it is how Twilio answers whom it does not believe.
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer.status, 400 | 401 | 403)
+}
+
+async fn ask(net: &Net, token: Option<&Secret>, url: &str) -> Result<Answer, Fault> {
     let form = [("CallSid".to_owned(), "CA00000000000000000000000000000000".to_owned())];
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
     let mut request =
-        net.client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        net.client.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
     if let Some(token) = token {
-        request = request.header("x-twilio-signature", sign(token, &url, &form));
+        request = request.header("x-twilio-signature", sign(token, url, &form));
     }
     net.ask(request).await
 }
@@ -128,7 +145,7 @@ fn failing(check: &str, code: &str) -> String {
 fn of_answer(check: &'static str, functions: &str, who: &str, answer: &Answer) -> Finding {
     let (what, cause, fix) = match answer.status {
         404 => ("is not there", failing(check, "11200"), DEPLOY),
-        400 | 401 | 403 => (
+        _ if is_refusal(answer) => (
             "does not believe that Twilio asks: the signature is not by the token of its account",
             "none for real calls, if only the TWILIO_AUTH_TOKEN here is another account's".to_owned(),
             "set TWILIO_AUTH_TOKEN to the token of the account that the Functions are deployed in",

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Request;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
@@ -47,6 +48,8 @@ pub enum Fault {
     Untrusted(&'static str),
     #[error("it does not speak TLS at that port")]
     NoTls,
+    #[error("it speaks TLS, and comes to no agreement with us")]
+    NoAgreement,
     #[error("no connection to it was made in {} s", .0.as_secs())]
     SlowConnect(Duration),
     #[error("it accepts the connection, and does not answer in {} s", .0.as_secs())]
@@ -77,6 +80,9 @@ impl Fault {
             Fault::NoTls => {
                 "check that the port is the one of an https server, or whether the address is http://"
             }
+            Fault::NoAgreement => {
+                "check that the program there knows its host's name, speaks TLS 1.2 or 1.3, and wants no certificate of whoever asks"
+            }
             Fault::SlowConnect(_) => {
                 "check host and port, whether the port speaks TLS where the address says so, and whether a firewall drops what is sent there"
             }
@@ -97,7 +103,7 @@ impl Fault {
             Fault::BadUrl => ("11200", "31923"),
             Fault::NoSuchName | Fault::SlowConnect(_) | Fault::Unreachable(_) => ("11205", "31901"),
             Fault::Refused => ("11205", "31902"),
-            Fault::Untrusted(_) | Fault::NoTls => ("11200", "31910"),
+            Fault::Untrusted(_) | Fault::NoTls | Fault::NoAgreement => ("11200", "31910"),
             Fault::Silent(_) => ("11205", "31901"),
             Fault::BrokeOff | Fault::NotHttp | Fault::Trickle | Fault::BadUpgrade(_) => ("11200", "31920"),
         }
@@ -287,11 +293,11 @@ impl Net {
         Ok(self.answer(status, &headers, &body, took))
     }
 
-    /// Asks for a WebSocket.
+    /// Asks for a WebSocket, whose frames and messages are within the limits of `config`.
     ///
     /// # Errors
     /// [`Fault`].
-    pub async fn upgrade(&self, request: Request<()>) -> Result<Upgrade, Fault> {
+    pub async fn upgrade(&self, request: Request<()>, config: WebSocketConfig) -> Result<Upgrade, Fault> {
         let uri = request.uri();
         let secure = uri.scheme_str() == Some("wss");
         let host = uri.host().ok_or(Fault::BadUrl)?.trim_matches(['[', ']']).to_owned();
@@ -300,7 +306,7 @@ impl Net {
         let tcp = tcp.map_err(|_| Fault::SlowConnect(CONNECT))?.map_err(|error| of_connecting(&error))?;
         let connector = if secure { Connector::Rustls(self.tls.clone()) } else { Connector::Plain };
         let began = Instant::now();
-        let asked = client_async_tls_with_config(request, tcp, None, Some(connector));
+        let asked = client_async_tls_with_config(request, tcp, Some(config), Some(connector));
         match timeout(ANSWER, asked).await.map_err(|_| Fault::Silent(ANSWER))? {
             Ok((socket, response)) => Ok(Upgrade::Open(Box::new(socket), clock::reading(response.headers()))),
             Err(WsError::Http(response)) => {
@@ -409,7 +415,7 @@ fn distrust(error: &rustls::Error) -> Fault {
     use CertificateError as Bad;
     match error {
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            Fault::Untrusted("it has expired")
+            Fault::Untrusted("it has expired, or this machine's clock is wrong")
         }
         rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
             Fault::Untrusted("it is not valid yet, or this machine's clock is wrong")
@@ -419,6 +425,28 @@ fn distrust(error: &rustls::Error) -> Fault {
         }
         rustls::Error::InvalidCertificate(_) => Fault::Untrusted("nobody we trust vouches for it"),
         rustls::Error::InvalidMessage(_) => Fault::NoTls,
-        _ => Fault::Untrusted("TLS does not come about"),
+        _ => Fault::NoAgreement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, Error, PeerIncompatible};
+
+    use super::*;
+
+    #[test]
+    fn who_speaks_tls_and_comes_to_no_agreement_is_told_apart_from_a_bad_certificate() {
+        let bad = |bad| distrust(&Error::InvalidCertificate(bad)).to_string();
+        assert!(bad(CertificateError::Expired).contains("it has expired, or this machine's clock is wrong"));
+        assert!(bad(CertificateError::UnknownIssuer).contains("nobody we trust"));
+        for error in [
+            Error::AlertReceived(AlertDescription::UnrecognisedName),
+            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+        ] {
+            let fault = distrust(&error);
+            assert_eq!(fault, Fault::NoAgreement, "{error}");
+            assert!(fault.help().contains("TLS 1.2 or 1.3"));
+        }
     }
 }

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use jiff::civil::Date;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::clock::Reading;
 use super::net::{self, Answer, Fault, Net, Upgrade, word_of};
@@ -22,16 +23,19 @@ use crate::link::model;
 use crate::phone::Party;
 use crate::problem;
 use crate::provider::{Dialect, OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
+use crate::session::MODEL_PATIENCE;
 use crate::settings::Settings;
 use crate::wire::openai::realtime::{self, Incoming};
 
-/// How long `session.created` may take.
+/// How long `session.created` is waited for. A call gives up sooner: what comes later is told as late.
 const CREATED: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(1);
 /// So many days before a model is shut down it is about to be.
 const SOON: i64 = 120;
 
+/// Of who says nothing else.
+const NO_EVENTS: &str = "opens a WebSocket, and what it says there is no event of the Realtime API";
 /// What an end of calls is called, and what callers hear.
 const REFUSED: &str = "every call ends `model.refused`: callers hear `on_failure`";
 const UNREACHABLE: &str = "every call ends `model.unreachable`: callers hear `on_failure`";
@@ -43,6 +47,8 @@ pub struct Used {
     pub model: String,
     /// The models that write down what callers say.
     transcribers: Vec<String>,
+    /// Whether all who use it let the model call tools of the provider's own.
+    hosts: bool,
     assistants: Vec<String>,
 }
 
@@ -88,15 +94,17 @@ pub fn used(roster: Option<&Roster>, settings: &Settings) -> Vec<Used> {
     };
     for assistant in roster.into_iter().flat_map(Roster::iter) {
         // One that cannot be rendered is the folder's problem.
-        let Ok(Plan { provider, model, transcription, .. }) = assistant.plan(&facts, &Nothing) else {
+        let Ok(Plan { provider, model, transcription, hosted, .. }) = assistant.plan(&facts, &Nothing) else {
             continue;
         };
         let used = found.entry((provider.name.clone(), model.clone())).or_insert_with(|| Used {
             provider,
             model,
             transcribers: Vec::new(),
+            hosts: true,
             assistants: Vec::new(),
         });
+        used.hosts &= !hosted.is_empty();
         used.assistants.push(assistant.name().to_owned());
         if let Some(transcription) = transcription.filter(|t| !used.transcribers.contains(&t.model)) {
             used.transcribers.push(transcription.model);
@@ -105,7 +113,13 @@ pub fn used(roster: Option<&Roster>, settings: &Settings) -> Vec<Used> {
     if found.is_empty() {
         let provider = Arc::new(settings.provider());
         let model = provider.default_model().to_owned();
-        return vec![Used { provider, model, transcribers: Vec::new(), assistants: Vec::new() }];
+        return vec![Used {
+            provider,
+            model,
+            transcribers: Vec::new(),
+            hosts: false,
+            assistants: Vec::new(),
+        }];
     }
     found.into_values().collect()
 }
@@ -184,12 +198,14 @@ pub async fn ask(used: &Used, net: &Net) -> (Vec<Finding>, Option<Reading>) {
             return (vec![finding.fix(where_the_key_is(&used.provider))], None);
         }
     };
-    let (finding, clock) = match net.upgrade(request).await {
+    let began = Instant::now();
+    let (finding, clock) = match net.upgrade(request, model::socket_config(used.hosts)).await {
         Err(fault) => (of_fault(used, &fault), None),
         Ok(Upgrade::Answered(answer)) => (of_answer(used, &answer), answer.clock),
         Ok(Upgrade::Open(mut socket, clock)) => {
-            let first = timeout(CREATED, first(&mut socket, used.provider.dialect, net)).await;
-            let finding = of_first(used, first.unwrap_or(First::Nothing));
+            let mut garbage = 0;
+            let first = timeout(CREATED, first(&mut socket, used.provider.dialect, net, &mut garbage)).await;
+            let finding = of_first(used, first.unwrap_or(First::Nothing), began.elapsed(), garbage);
             let _ = timeout(CLOSING, socket.close()).await;
             (finding, clock)
         }
@@ -204,21 +220,18 @@ enum First {
     Error(Option<String>),
     /// Its code and its reason.
     Closed(Option<(u16, String)>),
-    /// Frames that are no events; how many.
-    Garbage(usize),
+    /// A frame that is none, or is larger than a call takes.
+    Broken,
     /// Not in time.
     Nothing,
 }
 
-/// Frames that make no sense, before it is clear that nothing else comes.
-const MOST_GARBAGE: usize = 5;
-
-async fn first<S>(socket: &mut S, dialect: Dialect, net: &Net) -> First
+/// `garbage` counts the frames before it that are no events.
+async fn first<S>(socket: &mut S, dialect: Dialect, net: &Net, garbage: &mut usize) -> First
 where
     S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {
     let word = |text: &str| word_of(&net.veiled(text));
-    let mut garbage = 0;
     loop {
         // Who floods us with frames gets no more than the time there is.
         tokio::task::consume_budget().await;
@@ -232,30 +245,31 @@ where
                         return First::Error(error.code.or(error.kind).map(|text| word(&text)));
                     }
                     Ok(_) => {}
-                    Err(_) => garbage += 1,
+                    Err(_) => *garbage += 1,
                 }
             }
-            Some(Ok(Message::Binary(_))) => garbage += 1,
+            Some(Ok(Message::Binary(_))) => *garbage += 1,
             Some(Ok(Message::Close(close))) => {
                 return First::Closed(close.map(|close| (close.code.into(), word(&close.reason))));
             }
             Some(Ok(_)) => {}
-            Some(Err(_)) | None => {
-                return if garbage > 0 { First::Garbage(garbage) } else { First::Closed(None) };
+            Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                return First::Closed(None);
             }
-        }
-        if garbage >= MOST_GARBAGE {
-            return First::Garbage(garbage);
+            Some(Err(WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_))) => {
+                return First::Broken;
+            }
+            Some(Err(_)) | None => return First::Closed(None),
         }
     }
 }
 
-fn of_first(used: &Used, first: First) -> Finding {
+/// `took`: since it was first asked. `garbage`: how many frames were no events; a call takes no notice of them, so they
+/// count only where nothing else comes.
+fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Finding {
     let who = used.who();
     match first {
-        First::Created => {
-            Finding::ok("provider.session", format!("a session of {who} begins{}", used.for_whom()))
-        }
+        First::Created => of_session(used, took),
         First::Error(word) => of_code(used, word.as_deref().unwrap_or("no code")),
         // The reason ends with the code: `invalid_request_error.invalid_api_key`.
         First::Closed(Some((code @ (1008 | 3000..=4999), reason))) => {
@@ -270,7 +284,8 @@ fn of_first(used: &Used, first: First) -> Finding {
         }
         First::Closed(close) => {
             let how = match close {
-                Some((code, _)) => format!("closes the connection at once, with {code}"),
+                Some((code, reason)) => format!("closes the connection at once, with {code} ({reason})"),
+                None if garbage > 0 => NO_EVENTS.to_owned(),
                 None => "closes the connection at once, without a reason".to_owned(),
             };
             odd(
@@ -279,11 +294,14 @@ fn of_first(used: &Used, first: First) -> Finding {
                 "look at the provider's log and status page, and at the address in between",
             )
         }
-        First::Garbage(count) => odd(
+        First::Broken => odd(
             used,
-            format!(
-                "{who} opens a WebSocket, and says {count} things that are no events of the Realtime API"
-            ),
+            format!("{who} opens a WebSocket, and sends a frame that is broken, or larger than a call takes"),
+            "check that the address is the one of a Realtime endpoint, and what stands in between",
+        ),
+        First::Nothing if garbage > 0 => odd(
+            used,
+            format!("{who} {NO_EVENTS}"),
             "check that the address is the one of a Realtime endpoint, and `dialect` in switchboard.yaml",
         ),
         First::Nothing => odd(
@@ -292,6 +310,23 @@ fn of_first(used: &Used, first: First) -> Finding {
             "check that the address is the one of a Realtime endpoint, and the provider's status page",
         ),
     }
+}
+
+/// A session began. A call waits for one no longer than it waits for each attempt, or than its caller can.
+fn of_session(used: &Used, took: Duration) -> Finding {
+    let message = format!("a session of {} begins{}", used.who(), used.for_whom());
+    if took < MODEL_PATIENCE {
+        return Finding::ok("provider.session", message);
+    }
+    let late = format!("{message}, after {:.1} s", took.as_secs_f64());
+    let finding = match took < model::ATTEMPT {
+        true => Finding::warning("provider.reach", late)
+            .causes("callers hear silence at first; where it takes longer, calls end `model.unreachable`"),
+        false => Finding::error("provider.reach", late).causes(UNREACHABLE),
+    };
+    finding.fix(
+        "look at this machine's network and at what stands in between; the provider's status page says more",
+    )
 }
 
 fn odd(used: &Used, message: String, fix: &str) -> Finding {
@@ -526,6 +561,7 @@ mod tests {
             provider: Arc::new(Provider::openai(OPENAI_REALTIME_URL, None)),
             model: model.to_owned(),
             transcribers: vec![transcriber.to_owned()],
+            hosts: false,
             assistants: vec!["clinic".to_owned()],
         }
     }
@@ -537,7 +573,7 @@ mod tests {
         for frame in [Message::Ping(Bytes::new()), Message::text(r#"{"type":"rate_limits.updated"}"#)] {
             let mut flood = futures_util::stream::repeat_with(move || Ok(frame.clone()));
             let limit = Duration::from_millis(50);
-            assert!(timeout(limit, first(&mut flood, Dialect::Ga, &net)).await.is_err());
+            assert!(timeout(limit, first(&mut flood, Dialect::Ga, &net, &mut 0)).await.is_err());
         }
     }
 

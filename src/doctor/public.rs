@@ -10,6 +10,7 @@ use reqwest::{Method, header};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::clock::Reading;
 use super::net::{Answer, Fault, Net, Upgrade};
@@ -28,6 +29,8 @@ const STATUS: &str = "/call-status";
 const OURS: &str = "Forbidden";
 /// A server that takes longer than this makes callers wait.
 const SLOW: Duration = Duration::from_secs(2);
+/// The fix where something else takes what Twilio posts.
+const NOT_OURS: &str = "have the proxy pass every path on to `switchboard serve`, or mend PUBLIC_URL";
 
 /// The public address of a server that may be running.
 pub struct Public<'a> {
@@ -51,46 +54,44 @@ impl<'a> Public<'a> {
 
     /// Asks everything side by side, and tells what is told twice once.
     pub async fn check(&self) -> (Vec<Finding>, Option<Reading>) {
-        let (alive, ready, signed, stream, plain) = tokio::join!(
+        let (alive, ready, signed, unsigned, stream, plain) = tokio::join!(
             self.get("/healthz"),
             self.get("/readyz"),
             self.signed(),
+            self.posted(self.url, None),
             self.stream(),
             self.get(NO_TICKET)
         );
+        // Who takes what nobody signed believes no signature either.
+        let takes_all = unsigned.is_ok_and(|unsigned| unsigned.status == 204);
         let is_believed = matches!(&signed, Some(Ok(answer)) if answer.status == 204)
+            && !takes_all
             && plain.as_ref().is_ok_and(|plain| plain.status == 426);
         let clock = [&alive, &ready].into_iter().find_map(|asked| asked.as_ref().ok()?.clock);
         let mut findings = Vec::new();
-        let is_here = match &alive {
-            Err(fault) => {
-                findings.push(self.not_reached(fault));
+        let is_here = match self.is_ours(&alive, &ready, is_believed) {
+            Ok(told) => {
+                findings.extend(told);
+                findings.extend(slowest(&alive, &signed, &stream));
+                true
+            }
+            Err(finding) => {
+                findings.push(*finding);
                 false
             }
-            Ok(answer) => match self.is_ours(answer, &ready, is_believed) {
-                Ok(told) => {
-                    findings.extend(told);
-                    true
-                }
-                Err(finding) => {
-                    findings.push(*finding);
-                    false
-                }
-            },
         };
         // Where the same thing stands in the way of everything, it is told once.
         let same = |asked: &Asked| match (&alive, asked) {
+            _ if is_here => false,
             // A connection that hangs does so at any of its steps.
             (Err(one), Err(other)) => one.twilio() == other.twilio(),
-            (Ok(one), Ok(other)) => {
-                !is_here && one.status == other.status && one.is_page() == other.is_page()
-            }
+            (Ok(one), Ok(other)) => one.status == other.status && one.is_page() == other.is_page(),
             _ => false,
         };
         if let Some(signed) = signed
             && !same(&signed)
         {
-            findings.push(self.of_signed(signed, is_here).await);
+            findings.push(self.of_signed(signed, is_here && !takes_all).await);
         }
         match stream {
             Ok(Upgrade::Open(..)) => findings.push(self.not_ours_after_all()),
@@ -122,18 +123,20 @@ impl<'a> Public<'a> {
     /// Says, signed, that a call is over which nobody knows.
     async fn signed(&self) -> Option<Asked> {
         let token = self.tokens.first()?;
-        Some(self.signed_by(token, self.url).await)
+        Some(self.posted(self.url, Some(token)).await)
     }
 
     /// Asked here, and signed for `url`.
-    async fn signed_by(&self, token: &Secret, url: &str) -> Asked {
+    async fn posted(&self, url: &str, token: Option<&Secret>) -> Asked {
         let form = [("CallSid", NO_CALL), ("CallStatus", "completed")];
         let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let code = sign(token, &format!("{url}{STATUS}"), &form);
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
         let request = self.net.client.request(Method::POST, format!("{}{STATUS}", self.url));
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
-        self.net.ask(request.header("x-twilio-signature", code).body(body)).await
+        let mut request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        if let Some(token) = token {
+            request = request.header("x-twilio-signature", sign(token, &format!("{url}{STATUS}"), &form));
+        }
+        self.net.ask(request).await
     }
 
     /// Asks for a stream, as Twilio does but for the signature: one that is wrong would be refused by the same words
@@ -141,7 +144,7 @@ impl<'a> Public<'a> {
     async fn stream(&self) -> Result<Upgrade, Fault> {
         let url = format!("{}{NO_TICKET}", stream_base(self.url));
         let request = url.into_client_request().map_err(|_| Fault::BadUrl)?;
-        self.net.upgrade(request).await
+        self.net.upgrade(request, WebSocketConfig::default()).await
     }
 
     /// Whether it is Switchboard's refusal. Of the answer to an upgrade only the head is sure to be read: where the rest
@@ -174,16 +177,15 @@ impl<'a> Public<'a> {
 
     /// Whether Switchboard answers; what else there is to say of it. `is_believed`: it answered a signed request, and
     /// one for a stream, as nobody else does.
-    fn is_ours(
-        &self,
-        alive: &Answer,
-        ready: &Asked,
-        is_believed: bool,
-    ) -> Result<Vec<Finding>, Box<Finding>> {
-        if alive.status != 200 || alive.body.trim() != "ok" {
-            return Err(Box::new(self.somebody_else(alive)));
-        }
+    fn is_ours(&self, alive: &Asked, ready: &Asked, is_believed: bool) -> Result<Vec<Finding>, Box<Finding>> {
         let mut findings = Vec::new();
+        match alive {
+            Ok(alive) if alive.status == 200 && alive.body.trim() == "ok" => {}
+            // A proxy that keeps a path to itself takes no call away.
+            alive if is_believed => findings.push(self.hides("/healthz", alive)),
+            Ok(alive) => return Err(Box::new(self.somebody_else(alive))),
+            Err(fault) => return Err(Box::new(self.not_reached(fault))),
+        }
         let state = ready.as_ref().ok().map(|ready| serde_json::from_str(&ready.body).unwrap_or(Value::Null));
         let state = state.unwrap_or_default();
         match state["status"].as_str() {
@@ -199,30 +201,19 @@ impl<'a> Public<'a> {
                 .causes("new callers are sent elsewhere, or hear the fallback URL")
                 .fix("wait for the deploy to be over; if there is none, start `switchboard serve` again"),
             ),
+            _ if is_believed => {
+                findings.push(self.hides("/readyz", ready));
+                return Ok(findings);
+            }
             _ => {
-                let seen = match ready {
-                    Ok(ready) => ready.seen(),
-                    Err(fault) => fault.to_string(),
-                };
-                if is_believed {
-                    let message = format!(
-                        "Switchboard answers at {}, and /readyz is not answered: {seen}",
-                        self.shown()
-                    );
-                    findings.push(
-                        Finding::warning("public.server", message)
-                            .causes("whether it takes calls is not known here, nor to a platform that asks there")
-                            .fix("have the proxy pass /readyz on; where it does, look at the log of the server"),
-                    );
-                    return Ok(findings);
-                }
                 let message = format!(
-                    "something answers `ok` at {}/healthz, and is not Switchboard ({seen} at /readyz)",
-                    self.shown()
+                    "something answers `ok` at {}/healthz, and is not Switchboard ({} at /readyz)",
+                    self.shown(),
+                    seen(ready)
                 );
                 let finding = Finding::error("public.server", message)
                     .causes("11200 or 12100 when a phone rings")
-                    .fix("have the proxy pass every path on to `switchboard serve`, or mend PUBLIC_URL");
+                    .fix(NOT_OURS);
                 return Err(Box::new(finding));
             }
         }
@@ -244,15 +235,16 @@ impl<'a> Public<'a> {
                     .fix("deploy the folder, or look whether PUBLIC_URL is that of another server"),
             );
         }
-        if alive.took > SLOW {
-            let message = format!("the server takes {:.1} s to answer", alive.took.as_secs_f64());
-            findings.push(
-                Finding::warning("public.slow", message)
-                    .causes("callers hear silence so long; 11205 after 15 s, 31901 for a stream sooner")
-                    .fix("look at the machine's load and at the proxy; on Fly, let no machine be stopped: `auto_stop_machines = \"off\"`"),
-            );
-        }
         Ok(findings)
+    }
+
+    /// Switchboard is there, and one of the paths that tell how it is does not come through.
+    fn hides(&self, path: &str, asked: &Asked) -> Finding {
+        let message =
+            format!("Switchboard answers at {}, and {path} is not answered: {}", self.shown(), seen(asked));
+        Finding::warning("public.server", message)
+            .causes("whether it takes calls is not known here, nor to a platform that asks there")
+            .fix(format!("have the proxy pass {path} on; where it does, look at the log of the server"))
     }
 
     /// Something answers, and it is not Switchboard.
@@ -339,7 +331,8 @@ impl<'a> Public<'a> {
         .fix("have the proxy pass /media-stream/ on to `switchboard serve`, or mend PUBLIC_URL")
     }
 
-    async fn of_signed(&self, signed: Asked, is_here: bool) -> Finding {
+    /// `is_proof`: who answers is Switchboard, and does not take what nobody signed.
+    async fn of_signed(&self, signed: Asked, is_proof: bool) -> Finding {
         let answer = match signed {
             Ok(answer) => answer,
             Err(fault) => {
@@ -357,13 +350,13 @@ impl<'a> Public<'a> {
                 .fix(fix)
         };
         match answer.status {
-            204 if is_here => {
+            204 if is_proof => {
                 Finding::ok("public.signature", "a request signed as Twilio signs comes through, and is believed")
             }
             200..=299 => told(
                 "is taken by something that is not Switchboard",
                 "11200 or 12100 when a phone rings",
-                "have the proxy pass every path on to `switchboard serve`, or mend PUBLIC_URL",
+                NOT_OURS,
             ),
             403 if answer.body == OURS => self.disbelieved().await,
             300..=399 => self.sends_elsewhere(&answer, "public.signature"),
@@ -407,7 +400,7 @@ impl<'a> Public<'a> {
                 .fix(fix)
         };
         let knows = |token, url: String| async move {
-            self.signed_by(token, &url).await.is_ok_and(|answer| answer.status == 204)
+            self.posted(&url, Some(token)).await.is_ok_and(|answer| answer.status == 204)
         };
         let others = join_all(self.tokens.iter().skip(1).map(|token| knows(token, self.url.to_owned())));
         let by_scheme = async {
@@ -508,6 +501,35 @@ impl<'a> Public<'a> {
     fn shown(&self) -> String {
         problem::shown(self.url)
     }
+}
+
+/// What was seen, for people.
+fn seen(asked: &Asked) -> String {
+    match asked {
+        Ok(answer) => answer.seen(),
+        Err(fault) => fault.to_string(),
+    }
+}
+
+/// Where one of the answers that a call waits for takes long.
+fn slowest(alive: &Asked, signed: &Option<Asked>, stream: &Result<Upgrade, Fault>) -> Option<Finding> {
+    let answered = |asked: &Asked| asked.as_ref().ok().map(|answer| answer.took);
+    let upgrade = match stream {
+        Ok(Upgrade::Answered(answer)) => Some(answer.took),
+        _ => None,
+    };
+    let took = [
+        (answered(alive), "/healthz"),
+        (signed.as_ref().and_then(answered), "a webhook"),
+        (upgrade, "an upgrade to a WebSocket"),
+    ];
+    let took = took.into_iter().filter_map(|(took, what)| Some((took?, what)));
+    let (longest, what) = took.max_by_key(|(took, _)| *took).filter(|(took, _)| *took > SLOW)?;
+    let message = format!("the server takes {:.1} s to answer {what}", longest.as_secs_f64());
+    let finding = Finding::warning("public.slow", message).causes(
+        "callers hear silence so long; 11205 after 15 s for a webhook, 31901 after about 5 s for a stream",
+    );
+    Some(finding.fix("look at the machine's load and at the proxy; on Fly, let no machine be stopped: `auto_stop_machines = \"off\"`"))
 }
 
 fn of_stream_fault(fault: &Fault) -> Finding {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::Value;
+use url::Url;
 
 use crate::problem;
 use crate::settings::{Settings, is_secret};
@@ -51,6 +52,11 @@ impl Veil {
         let keys = settings.named_providers.iter().filter_map(|provider| provider.key.as_ref());
         let all = secrets.into_iter().flatten().chain(&settings.twilio_auth_tokens).chain(shared).chain(keys);
         all.for_each(|secret| veil.add(secret.expose()));
+        for url in settings.providers().iter().filter_map(|provider| Url::parse(&provider.url).ok()) {
+            let plain = |name: &str| matches!(name, "model" | "api-version" | "deployment");
+            let values = url.query_pairs().filter(|(name, _)| !plain(name));
+            values.for_each(|(_, value)| veil.add(&value));
+        }
         let users = [&settings.twilio_account_sid, &settings.twilio_api_key];
         for user in users.into_iter().flatten() {
             veil.add(user);

@@ -30,12 +30,12 @@ use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
 pub use configure::{LeftOut, session};
-pub use connect::request;
 use connect::{Socket, configure, open, until_created};
+pub use connect::{request, socket_config};
 use listing::Listing;
 
 /// How long one attempt to connect and be configured may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub const ATTEMPT: Duration = Duration::from_secs(5);
 /// The caller's audio that may wait to be sent: 10 s. More means that the model takes none.
 const MAX_WAITING: u64 = 80_000;
 /// How long the model may be silent before it is asked whether it is there.

@@ -42,6 +42,7 @@ use crate::wire::twilio::webhook::{CallRequest, CallStatus, DialStatus};
 use admission::{Admission, Place};
 pub use adopt::Adoption;
 use errands::Errands;
+pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 use registry::{Handle, Nonce, Question, Registry, Way};

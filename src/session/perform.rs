@@ -28,7 +28,7 @@ use super::phone::{Back, NotBack, Phone, PhoneStep};
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, Way};
 
 /// How long after the stream's start the model may take to be ready.
-const MODEL_PATIENCE: Duration = Duration::from_secs(3);
+pub const MODEL_PATIENCE: Duration = Duration::from_secs(3);
 /// One session. See the module.
 pub(super) struct Session {
     pub house: Arc<House>,

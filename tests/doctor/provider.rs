@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::tungstenite::Message;
+
 use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, ModelServer, When};
 
 use crate::proxy::{Habit, Proxy};
@@ -123,7 +126,7 @@ async fn each_way_to_refuse_is_told_apart() {
             close(1011, "oops"),
             "provider.reach",
             "error",
-            ["closes the connection at once, with 1011", UNREACHABLE, "status page"],
+            ["closes the connection at once, with 1011 (oops)", UNREACHABLE, "status page"],
         ),
         (
             "closed on the key",
@@ -175,6 +178,80 @@ async fn who_accepts_and_says_nothing_is_waited_for_no_longer_than_that() {
         assert!(told.err.contains("Waiting for the model at 127.0.0.1"), "{}", told.err);
     }
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// The address of somebody who opens a WebSocket to whoever comes, waits, and says these.
+async fn saying(pause: Duration, frames: Vec<Message>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/v1/realtime", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let frames = frames.clone();
+            tokio::spawn(async move {
+                let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+                tokio::time::sleep(pause).await;
+                for frame in frames {
+                    // Who has read enough closes.
+                    let _ = socket.send(frame).await;
+                }
+                while let Some(Ok(_)) = socket.next().await {}
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_as_good_as_calls_find_it() {
+    let created = || {
+        Message::text(
+            r#"{"type":"session.created","event_id":"event_1","session":{"id":"sess_1","type":"realtime"}}"#,
+        )
+    };
+    let odd = || vec![Message::binary(vec![1]), Message::text("hello")].into_iter().cycle().take(7);
+    let now = Duration::ZERO;
+    for (what, url, check, severity, words) in [
+        (
+            "odd things before it begins",
+            saying(now, odd().chain([created()]).collect()),
+            "provider.session",
+            "ok",
+            ["begins, for `clinic`", "", ""],
+        ),
+        (
+            "odd things alone",
+            saying(now, odd().collect()),
+            "provider.reach",
+            "error",
+            ["what it says there is no event", UNREACHABLE, "`dialect`"],
+        ),
+        (
+            "more at once than a call takes",
+            saying(now, vec![Message::text(format!("[\"{}\"]", "x".repeat(2_000_000))), created()]),
+            "provider.reach",
+            "error",
+            ["larger than a call takes", UNREACHABLE, "Realtime endpoint"],
+        ),
+        (
+            "later than callers wait",
+            saying(Duration::from_millis(3_200), vec![created()]),
+            "provider.reach",
+            "warning",
+            ["begins, for `clinic`, after 3.", "silence", "network"],
+        ),
+        (
+            "later than calls wait",
+            saying(Duration::from_millis(5_200), vec![created()]),
+            "provider.reach",
+            "error",
+            ["begins, for `clinic`, after 5.", UNREACHABLE, "network"],
+        ),
+    ] {
+        let told = at(&url.await).await;
+        told.says(what, check, severity, words);
+        let others = told.findings.iter().filter(|f| f["check"].as_str().unwrap().starts_with("provider."));
+        assert_eq!(others.count(), 1, "{what}: {}", told.out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,6 +419,12 @@ async fn a_key_that_comes_back_is_shown_by_no_part_of_it() {
         urls.push((what, proxy.url.replace("http://", "ws://")));
         proxies.push(proxy);
     }
+    let quoted =
+        Proxy::start(Habit::Says("400 Bad Request", "", "no: /v1/realtime?api-key=hunter2hunter2")).await;
+    let url = format!("{}/v1/realtime?api-key=hunter2hunter2", quoted.url.replace("http://", "ws://"));
+    let told = at(&url).await;
+    assert!(told.out.contains("api-key=•••") && !told.out.contains("hunter2"), "{}", told.out);
+
     let reason = concat!("not a key that we know here: ", key!(), ".");
     let close = Fault::Close { when: When::After(Duration::ZERO), code: 4000, reason };
     let options = ModelOptions {

@@ -23,8 +23,8 @@ pub enum Habit {
     OtherHost,
     /// It puts this before the path of whatever begins so.
     Moves(&'static str),
-    /// It takes so long before it passes on.
-    Slow(Duration),
+    /// It takes so long before it passes on what goes to paths that begin so.
+    Slow(&'static str, Duration),
     /// The answers' `Date` is this.
     Dates(&'static str),
     /// It answers so, whatever is asked: the status line's end, headers, body.
@@ -119,7 +119,6 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
     match habit {
         Habit::Drops => return None,
         Habit::Silent => std::future::pending().await,
-        Habit::Slow(pause) => tokio::time::sleep(pause).await,
         _ => {}
     }
     let mut head = head(&mut client).await?;
@@ -145,6 +144,10 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
             Some((status, headers, body))
         }
         Habit::DropsAt(begin) if path.starts_with(begin) => return None,
+        Habit::Slow(begin, pause) if path.starts_with(begin) => {
+            tokio::time::sleep(pause).await;
+            None
+        }
         _ => None,
     };
     if let Some((status, headers, body)) = says {

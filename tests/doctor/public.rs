@@ -202,6 +202,13 @@ async fn what_is_lost_behind_a_proxy_is_told_by_what_was_seen() {
             "public.stream",
         ),
         (
+            "one that takes whatever is posted",
+            Habit::SaysAt("/call-status", "204 No Content", ""),
+            "public.signature",
+            ["taken by something that is not Switchboard (204 No Content)", "12100", "every path"],
+            "public.stream",
+        ),
+        (
             "another number nobody has seen",
             Habit::SaysAt("/call-status", "299 Odd", ""),
             "public.signature",
@@ -339,10 +346,17 @@ async fn nobody_at_the_address_is_told_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_said_what_takes_long() {
-    let told = through(Habit::Slow(Duration::from_millis(2_300))).await;
-    told.says("slow", "public.slow", "warning", ["takes 2.", "11205 after 15 s", "auto_stop_machines"]);
-    told.fine("slow", &["public.server", "public.signature", "public.stream"]);
-    assert!(told.err.contains("Waiting for ") && told.err.contains("the public address"), "{}", told.err);
+    for (path, what) in [
+        ("/healthz", "to answer /healthz"),
+        ("/call-status", "to answer a webhook"),
+        ("/media-stream", "to answer an upgrade to a WebSocket"),
+    ] {
+        let told = through(Habit::Slow(path, Duration::from_millis(2_300))).await;
+        told.says(path, "public.slow", "warning", [what, "11205 after 15 s", "auto_stop_machines"]);
+        assert!(told.all("public.slow")[0]["message"].as_str().unwrap().contains("takes 2."), "{}", told.out);
+        told.fine(path, &["public.server", "public.signature", "public.stream"]);
+        assert!(told.err.contains("Waiting for ") && told.err.contains("the public address"), "{}", told.err);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -409,8 +423,23 @@ async fn what_the_server_says_of_itself_is_passed_on() {
 
 /// A proxy that keeps a path to itself takes no call away.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_readiness_is_not_shown_is_still_one() {
+async fn a_server_that_is_not_asked_how_it_is_is_still_one() {
     for (what, habit, seen) in [
+        (
+            "its life kept from strangers",
+            Habit::SaysAt("/healthz", "403 Forbidden", "no"),
+            "/healthz is not answered: 403 Forbidden",
+        ),
+        (
+            "its life unknown to a proxy",
+            Habit::SaysAt("/healthz", "404 Not Found", "no"),
+            "/healthz is not answered: 404 Not Found",
+        ),
+        (
+            "its life dropped",
+            Habit::DropsAt("/healthz"),
+            "/healthz is not answered: it breaks the connection off",
+        ),
         (
             "a proxy's page",
             Habit::SaysAt("/readyz", "503 Service Unavailable", PAGE),
@@ -425,9 +454,11 @@ async fn a_server_whose_readiness_is_not_shown_is_still_one() {
         ("dropped", Habit::DropsAt("/readyz"), "not answered: it breaks the connection off"),
     ] {
         let told = through(habit).await;
-        told.says(what, "public.server", "warning", [seen, "whether it takes calls", "pass /readyz on"]);
-        assert_eq!(told.all("public.server").len(), 1, "{what}: {}", told.out);
+        told.says(what, "public.server", "warning", [seen, "whether it takes calls", "z on; where it does"]);
+        let others = told.all("public.server").into_iter().filter(|finding| finding["severity"] != "ok");
+        assert_eq!(others.count(), 1, "{what}: {}", told.out);
         told.fine(what, &["public.signature", "public.stream"]);
+        told.silent(what, &["public.reach"]);
     }
 }
 

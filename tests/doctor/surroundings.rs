@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use tokio::net::TcpListener;
 
 use crate::proxy::{Habit, Proxy};
-use crate::{Place, TOKEN, WHISPER};
+use crate::{OTHER_TOKEN, Place, TOKEN, WHISPER};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_at_all_everything_that_is_missing_is_told() {
@@ -374,7 +374,12 @@ async fn a_protected_function_believes_us() {
         async { answer }
     });
     let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-    let told = Place::new().with(&[("TWILIO_FUNCTIONS_URL", &base)]).doctor(&[]).await;
+    let place = Place::new().with(&[("TWILIO_FUNCTIONS_URL", &base)]);
+    let told = place.doctor(&[]).await;
     told.fine("signed", &["function.allowlist", "function.fallback"]);
+    // The new token is promoted last: until then Twilio checks with the old one.
+    let rotating = format!("{OTHER_TOKEN},{TOKEN}");
+    let told = place.with(&[("TWILIO_AUTH_TOKEN", &rotating)]).doctor(&[]).await;
+    told.fine("while the token is rotated", &["function.allowlist", "function.fallback"]);
     serving.abort();
 }

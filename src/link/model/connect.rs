@@ -43,13 +43,7 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
     let found: Vec<SocketAddr> = found.collect();
     let tcp = TcpStream::connect(&*found).await.map_err(broken)?;
     tcp.set_nodelay(true).map_err(broken)?;
-    let hosts = !plan.hosted.is_empty();
-    let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(largest))
-        .max_frame_size(Some(largest));
+    let config = socket_config(!plan.hosted.is_empty());
     let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
     match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
         Ok((socket, _)) => Ok(socket),
@@ -58,6 +52,16 @@ pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, 
         Err(WsError::Tls(_)) => Err(unreachable("TLS failed")),
         Err(_) => Err(unreachable("no WebSocket there")),
     }
+}
+
+/// The limits of a call's socket. `hosts`: whether the model calls tools of the provider's own, which tell more at once.
+pub fn socket_config(hosts: bool) -> WebSocketConfig {
+    let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest))
 }
 
 /// The request that opens a session of `model`: the provider's address and its key.
