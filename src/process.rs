@@ -6,7 +6,7 @@ use crate::serve::SPARE_CONNECTIONS;
 
 /// A call's descriptors: the phone's socket and the model's.
 const PER_CALL: usize = 2;
-/// As many again, for the tools of calls.
+/// The same, and as many again for the tools of calls.
 const PER_CALL_WITH_TOOLS: usize = 4;
 /// The server's own: listeners, the log, the watch over the folder, pipes to MCP servers.
 const OWN: usize = 128;
@@ -21,10 +21,10 @@ pub fn raise_descriptor_limit(calls: usize) -> Option<String> {
     too_low(if raised { wanted } else { soft }, calls)
 }
 
-/// How many connections may be open for other things than a call: the `wanted`, or where descriptors are few, what
-/// `calls` calls leave of them, a quarter at least.
-pub fn connections(calls: usize, wanted: usize) -> usize {
-    limits().map_or(wanted, |(soft, _)| left_by(calls, soft, wanted))
+/// How many connections may be open for other things than a call: where descriptors are few, what `calls` calls leave of
+/// them, a quarter at least.
+pub fn connections(calls: usize) -> usize {
+    limits().map_or(SPARE_CONNECTIONS, |(soft, _)| left_by(calls, soft))
 }
 
 /// Has the system show this process's memory and environment, where the secrets are, to nobody but root: not to other
@@ -54,9 +54,9 @@ fn too_low(limit: rlim_t, calls: usize) -> Option<String> {
     })
 }
 
-fn left_by(calls: usize, limit: rlim_t, wanted: usize) -> usize {
+fn left_by(calls: usize, limit: rlim_t) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    limit.saturating_sub(PER_CALL * calls + OWN).max(limit / 4).min(wanted)
+    limit.saturating_sub(PER_CALL_WITH_TOOLS * calls + OWN).max(limit / 4).min(SPARE_CONNECTIONS)
 }
 
 fn count(descriptors: usize) -> rlim_t {
@@ -70,13 +70,14 @@ mod tests {
     #[test]
     fn strangers_leave_the_calls_their_descriptors() {
         for (what, calls, limit, left) in [
-            ("plenty", 1000, 1_048_576, 2024),
-            ("no limit", 1000, rlim_t::MAX, 2024),
-            ("a few less", 1000, 3128, 1000),
+            ("plenty", 1000, 1_048_576, 1024),
+            ("no limit", 1000, rlim_t::MAX, 1024),
+            ("what is asked for", 1000, 5152, 1024),
+            ("a few less", 100, 1528, 1000),
             ("the usual limit", 1000, 1024, 256),
-            ("few calls", 100, 1024, 696),
+            ("few calls", 100, 1024, 496),
         ] {
-            assert_eq!(left_by(calls, limit, 2024), left, "{what}");
+            assert_eq!(left_by(calls, limit), left, "{what}");
         }
     }
 

@@ -58,7 +58,7 @@ pub const LAST_THREADS: Duration = Duration::from_secs(1);
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
 /// How often it is looked whether the terminal is there.
 const LOOK_AT_TERMINAL: Duration = Duration::from_secs(1);
-/// Connections that wait for their call, beyond one for each: webhooks, health checks, strangers.
+/// The most connections that are open for other things than a call: webhooks, health checks, strangers.
 pub const SPARE_CONNECTIONS: usize = 1024;
 
 /// What is served.
@@ -154,7 +154,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         metrics_token: settings.metrics_token.clone(),
     });
     let stop = CancellationToken::new();
-    let limit = process::connections(settings.max_calls, settings.max_calls + SPARE_CONNECTIONS);
+    let limit = process::connections(settings.max_calls);
     let address = listener.local_addr().context("the listener has no address")?;
     tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
     let mut doors = JoinSet::new();

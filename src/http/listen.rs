@@ -43,7 +43,7 @@ const PATIENCE: Patience = Patience {
 };
 /// The most that a request's head may hold.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long to wait when the system has no socket for us, or a connection that was to make room was asked meanwhile.
+/// How long to wait when the system has no socket for us, or a connection that is to make room answers before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `routes` until `stop`; connections that are upgraded live on. At most `limit` connections at once: for one
@@ -58,6 +58,8 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             () = stop.cancelled() => break,
         };
         let Ok((socket, _)) = accepted else {
+            // Mostly there are no descriptors left.
+            idle.close_longest();
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -125,6 +127,7 @@ struct Turn {
 }
 
 impl Turn {
+    /// No key: they count from 1.
     const ASKED: u64 = 0;
 
     fn new(idle: Arc<Idle>) -> Arc<Self> {
@@ -147,11 +150,10 @@ impl Turn {
         self.idle.lock().close.remove(&self.turn.swap(Self::ASKED, Ordering::Relaxed));
     }
 
-    /// Whether it is idle and was chosen to make room: it may have been asked since it was told.
-    fn is_to_close(&self) -> bool {
-        let queue = self.idle.lock();
-        let turn = self.turn.load(Ordering::Relaxed);
-        turn != Self::ASKED && !queue.close.contains_key(&turn)
+    /// Whether no request is under way.
+    fn is_idle(&self) -> bool {
+        let _queue = self.idle.lock();
+        self.turn.load(Ordering::Relaxed) != Self::ASKED
     }
 }
 
@@ -193,8 +195,8 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
-/// Answers the requests of one connection, until it ends, is upgraded, is left idle or, idle, is to make room; after
-/// `stop`, only the one under way.
+/// Answers the requests of one connection, until it ends, is upgraded or is left idle; after `stop`, or where it is to
+/// make room, only the one under way.
 async fn converse<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -228,11 +230,14 @@ where
     loop {
         tokio::select! {
             biased;
-            // First: who has asked already is answered, though it is to stop, or to make room.
+            // First: a request that is here already is answered, though it is to stop, or to make room.
             _ = connection.as_mut() => return,
             () = stop.cancelled() => break,
-            () = turn.close.notified() => if turn.is_to_close() {
-                return;
+            () = turn.close.notified() => match turn.is_idle() {
+                true => return,
+                // It was asked since it was told, and goes when that is answered: were it to stay, who asks on and on
+                // would keep the place.
+                false => connection.as_mut().graceful_shutdown(),
             },
             heard = timeout(quiet, asked.notified()) => match heard {
                 Ok(()) => quiet = patience.answer + patience.next_head,
@@ -384,11 +389,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_let_in_while_every_place_is_taken_is_answered_though_it_stops() {
-        let asked = Arc::new(Notify::new());
-        let told = asked.clone();
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, wait) = (asked.clone(), answer.clone());
         let slow = move || async move {
             told.notify_one();
-            tokio::time::sleep(SHORT * 3).await;
+            wait.notified().await;
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -402,25 +407,90 @@ mod tests {
         waits.write_all(ASK).await.unwrap();
         tokio::time::sleep(SHORT).await;
         stop.cancel();
-        let mut answer = String::new();
-        timeout(Duration::from_secs(5), waits.read_to_string(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let mut read = String::new();
+        timeout(Duration::from_secs(5), waits.read_to_string(&mut read)).await.unwrap().unwrap();
+        assert!(read.starts_with("HTTP/1.1 200"), "{read}");
+        answer.notify_one();
         listening.await.unwrap();
     }
 
-    #[test]
-    fn who_was_asked_since_it_was_told_to_make_room_stays() {
-        let idle = Arc::new(Idle::default());
-        let turn = Turn::new(idle.clone());
-        turn.begin();
-        turn.begin();
-        assert!(!turn.is_to_close());
-        idle.close_longest();
-        assert!(turn.is_to_close());
-        turn.end();
-        assert!(!turn.is_to_close(), "its request is under way");
-        turn.begin();
-        assert!(!turn.is_to_close(), "it is the last to be idle");
+    #[tokio::test]
+    async fn one_whose_body_comes_late_is_answered_before_it_makes_room() {
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, wait) = (asked.clone(), answer.clone());
+        let slow = move |body: axum::body::Bytes| async move {
+            told.notify_one();
+            wait.notified().await;
+            format!("{} bytes", body.len())
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", axum::routing::post(slow));
+        let _listening = tokio::spawn(listen(listener, routes, 2, CancellationToken::new()));
+        let mut webhook = TcpStream::connect(address).await.unwrap();
+        webhook.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+        tokio::time::sleep(SHORT).await;
+        webhook.write_all(b"CallSid=CA").await.unwrap();
+        asked.notified().await;
+        let mut strangers = Vec::new();
+        for _ in 0..3 {
+            strangers.push(TcpStream::connect(address).await.unwrap());
+            tokio::time::sleep(SHORT).await;
+        }
+        answer.notify_one();
+        let mut read = [0; 512];
+        let length = timeout(Duration::from_secs(5), webhook.read(&mut read)).await.unwrap().unwrap();
+        assert!(read[..length].ends_with(b"10 bytes"));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_asked_when_it_is_told_to_make_room_or_to_stop_answers_first() {
+        // Which is seen first must not be chance.
+        for at in 0..32 {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let slow = async || {
+                tokio::task::yield_now().await;
+                "done"
+            };
+            let routes = Router::new().route("/", get(slow));
+            let (idle, stop) = (Arc::new(Idle::default()), CancellationToken::new());
+            let connection = tokio::spawn(converse(server, routes, PATIENCE, idle.clone(), stop.clone()));
+            tokio::task::yield_now().await;
+            client.write_all(ASK).await.unwrap();
+            match at % 2 {
+                0 => idle.close_longest(),
+                _ => stop.cancel(),
+            }
+            let mut read = String::new();
+            let closed = timeout(Duration::from_secs(5), client.read_to_string(&mut read)).await;
+            closed.expect("it is closed").unwrap();
+            assert!(read.ends_with("done"), "{at}: {read}");
+            ended(connection).await;
+        }
+    }
+
+    /// It takes the process's last descriptor: every test has a process of its own.
+    #[tokio::test]
+    async fn where_descriptors_are_used_up_an_idle_connection_makes_room() {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        use std::os::fd::AsRawFd as _;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(async || "x"));
+        let _listening = tokio::spawn(listen(listener, routes, 100, CancellationToken::new()));
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        tokio::time::sleep(SHORT).await;
+        let webhook = tokio::net::TcpSocket::new_v4().unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        // All below are taken: a new one has the least number that is free.
+        let all = u64::try_from(webhook.as_raw_fd()).unwrap() + 1;
+        setrlimit(Resource::RLIMIT_NOFILE, all, hard).unwrap();
+        let mut webhook = webhook.connect(address).await.unwrap();
+        webhook.write_all(ASK).await.unwrap();
+        let read = timeout(Duration::from_secs(5), webhook.read(&mut [0; 512])).await;
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert!(read.expect("it is answered").unwrap() > 0);
+        assert_eq!(silent.read(&mut [0; 512]).await.unwrap(), 0, "it made room");
     }
 
     #[tokio::test]

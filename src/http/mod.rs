@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `/incoming-call`, `/after-stream/{ticket}`, `/stream-status`, `/call-status` | Twilio's signature |
 //! | `/media-stream/{ticket}` | the signature when there is one, then the ticket; of another machine, both |
-//! | `/healthz`, `/readyz` | nothing: they tell nothing |
+//! | `/healthz`, `/readyz` | nothing: they tell of nobody |
 //! | `/metrics` | a listener of its own, or a Bearer token |
 
 mod guard;

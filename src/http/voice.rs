@@ -1,6 +1,6 @@
 //! The two webhooks that answer with TwiML: a phone rings, and a stream has ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -148,10 +148,12 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
         return Some(response);
     }
     let mut next = machine.map(str::to_owned);
+    // The caller hears nothing all the while.
+    let until = Instant::now() + FORWARDING;
     // Who gave the call up knows who has it.
     for _ in 0..2 {
         let (Some(machine), Some(peers)) = (next.take(), &door.0.peers) else { break };
-        match peers.ask(&machine, asked, FORWARDING).await {
+        match peers.ask(&machine, asked, until.saturating_duration_since(Instant::now())).await {
             Ok(answer) if answer.status.is_success() => {
                 let mut response = (answer.status, answer.body).into_response();
                 if let Some(kind) = answer.content_type {
@@ -167,7 +169,7 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
                 );
                 next = answer.ask.filter(|other| *other != machine);
             }
-            // It has the call, so nobody else knows better; and the caller hears nothing all the while.
+            // It has the call, so nobody else knows better.
             Err(NoAnswer::Late) => {
                 tracing::warn!(machine, "The call's machine does not answer in time");
                 return None;

@@ -84,7 +84,7 @@ impl House {
         let (call, nonce) = (ticket.call, ticket.nonce);
         let (handle, commands, decision) = handle(call.clone(), plan.clone(), false);
         self.registry.adopt(nonce, text, handle)?;
-        tracing::info!(call = %call, assistant = plan.assistant, "Took over a call whose machine is gone");
+        tracing::info!(call = %call, assistant = plan.assistant, "Took over a call of another machine");
         let client = Client {
             call,
             assistant: plan.assistant.clone(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::phone::Party;
+use switchboard::serve::SPARE_CONNECTIONS;
 use switchboard::settings::{self, Settings, Sources, env_file};
 
 /// A goodbye, and what is told to others when the last call has ended.
@@ -118,11 +119,13 @@ fn fly_and_the_program_agree() {
     assert!(time(&fly["deploy"]["wait_timeout"]) >= kill + Duration::from_secs(120));
     assert!(fly.get("mounts").is_none(), "no volume goes with bluegreen");
 
-    // Room for the webhooks beside as many calls as there may be: full machines answer, too.
+    // Room for the webhooks beside as many calls as there may be: full machines answer, too. And the server, which knows
+    // strangers from callers, makes room before Fly's proxy lets nobody in.
     let concurrency = &service["concurrency"];
     assert_eq!(concurrency["type"].as_str(), Some("connections"));
     let calls = i64::try_from(settings.max_calls).unwrap();
-    assert!(concurrency["hard_limit"].as_integer().unwrap() >= calls + calls / 4);
+    let others = i64::try_from(SPARE_CONNECTIONS).unwrap();
+    assert!(concurrency["hard_limit"].as_integer().unwrap() > calls + others);
     assert!(concurrency["soft_limit"].as_integer().unwrap() <= calls);
 
     let checks = service["checks"].as_array().unwrap();
