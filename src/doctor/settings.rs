@@ -3,6 +3,7 @@
 //! A setting that is wrong is told, and left out: all other checks go on with the rest.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,8 +18,10 @@ use crate::serve;
 use crate::settings::{Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 
-/// How many lines of `.env` may be wrong before it is given up.
-const MOST_WRONG: usize = 200;
+/// How often `.env` or the settings are read without what was wrong before; then they are given up.
+const MOST_ROUNDS: usize = 200;
+/// The parser's own complaint about a file.
+const SYNTAX: &str = "yaml.syntax";
 /// What comes of a token that is not Twilio's.
 const REFUSED: &str = "every request of Twilio's is refused with 403: Twilio tells of 11200, and callers hear the \
                        fallback URL or an application error";
@@ -51,11 +54,16 @@ struct Told {
 }
 
 impl Told {
+    /// Tells what was not told yet: what is read once more finds some of it again.
     fn tell<'a>(&mut self, problems: impl IntoIterator<Item = &'a Problem>) {
         for problem in problems {
-            self.findings.push(of_problem(problem));
+            let finding = of_problem(problem);
+            if self.findings.iter().any(|told| told.message == finding.message) {
+                continue;
+            }
+            self.findings.push(finding);
             // A problem of a setting begins with its name.
-            self.left_out.extend(problem.message.split(' ').next().map(str::to_owned));
+            self.left_out.extend(first_word(problem).map(str::to_owned));
         }
     }
 
@@ -66,6 +74,11 @@ impl Told {
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         let name = &line[..line.find(|letter| !is_name(letter)).unwrap_or(line.len())];
         self.left_out.push(name.to_uppercase());
+    }
+
+    /// The same of each line.
+    fn leave_out_all(&mut self, bytes: &[u8]) {
+        String::from_utf8_lossy(bytes).lines().for_each(|line| self.leave_out(line));
     }
 }
 
@@ -117,73 +130,109 @@ fn environment(told: &mut Told) -> BTreeMap<String, String> {
     environment
 }
 
-fn lines(bytes: Vec<u8>, told: &mut Told) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let wrong = match env_file::read(ENV_FILE, &bytes) {
-        Ok(found) => return found,
-        Err(problems) => problems,
-    };
-    told.tell(&wrong);
-    let read = |text: &str| env_file::read(ENV_FILE, text.as_bytes());
-    without_lines(text, wrong, told, read).unwrap_or_default()
-}
-
-/// What is read once every line that is wrong is left out; `None`: nothing can be read.
-fn without_lines<T>(
-    mut text: String,
-    mut wrong: Vec<Problem>,
-    told: &mut Told,
-    read: impl Fn(&str) -> Result<T, Vec<Problem>>,
-) -> Option<T> {
-    for _ in 0..MOST_WRONG {
-        let places: Vec<usize> = wrong.iter().filter_map(|problem| Some(problem.span?.line)).collect();
-        if places.is_empty() {
-            return None;
-        }
-        let kept = text.lines().enumerate().map(|(at, line)| {
-            let is_kept = !places.contains(&(at + 1));
-            if !is_kept {
-                told.leave_out(line);
-            }
-            if is_kept { line } else { "" }
-        });
-        text = kept.collect::<Vec<_>>().join("\n");
-        wrong = match read(&text) {
-            Ok(found) => return Some(found),
+fn lines(mut bytes: Vec<u8>, told: &mut Told) -> Vec<(String, String)> {
+    for _ in 0..MOST_ROUNDS {
+        let wrong = match env_file::read(ENV_FILE, &bytes) {
+            Ok(found) => return found,
             Err(problems) => problems,
         };
+        told.tell(&wrong);
+        for at in wrong.iter().filter_map(|problem| problem.span) {
+            bytes = without(&bytes, at.line..at.line + 1, told);
+        }
     }
-    None
+    told.leave_out_all(&bytes);
+    Vec::new()
 }
 
-/// The settings without what is wrong with them.
+/// The settings without what is wrong with them. Each round tells what the one before had hidden.
 fn lenient(file: &Option<SourceFile>, environment: &BTreeMap<String, String>, told: &mut Told) -> Settings {
-    let read = |file: Option<SourceFile>, environment: &BTreeMap<String, String>| {
-        Settings::read(&Sources { file, environment: environment.clone() })
+    let mut sources = Sources { file: file.clone(), environment: environment.clone() };
+    let mut is_garbled = false;
+    for _ in 0..MOST_ROUNDS {
+        let mut wrong = match Settings::read(&sources) {
+            Ok(settings) => return settings,
+            Err(problems) => problems,
+        };
+        wrong.retain(Problem::is_error);
+        // Where the parser stumbles again, it may be over what the first time left.
+        let is_new = |problem: &&Problem| !(is_garbled && problem.code == SYNTAX);
+        told.tell(wrong.iter().filter(is_new));
+        is_garbled |= wrong.iter().any(|problem| problem.code == SYNTAX);
+        if !take_away(&wrong, &mut sources, told) {
+            // What the file sets is not known, and not missing.
+            let Some(file) = sources.file.take() else { break };
+            told.leave_out_all(&file.bytes);
+        }
+    }
+    defaults()
+}
+
+/// Takes away what is wrong; whether anything could be.
+fn take_away(wrong: &[Problem], sources: &mut Sources, told: &mut Told) -> bool {
+    let before = sources.environment.len();
+    for problem in wrong.iter().filter(|problem| problem.file == "environment") {
+        first_word(problem).and_then(|name| sources.environment.remove(name));
+    }
+    let mut is_less = sources.environment.len() < before;
+    if let Some(file) = &mut sources.file {
+        for problem in wrong {
+            let lines = match problem.span {
+                Some(at) => setting_at(&file.bytes, at.line),
+                None if problem.code == "file.encoding" => first_garbled(&file.bytes),
+                None => None,
+            };
+            let Some(lines) = lines else { continue };
+            file.bytes = without(&file.bytes, lines, told);
+            is_less = true;
+        }
+    }
+    is_less
+}
+
+/// The same with empty lines in the place of these, so that all others stay where they are. Lines count from 1.
+fn without(bytes: &[u8], lines: Range<usize>, told: &mut Told) -> Vec<u8> {
+    let kept = bytes.split(|byte| *byte == b'\n').zip(1..).map(|(line, at)| {
+        if !lines.contains(&at) {
+            return line;
+        }
+        told.leave_out(&String::from_utf8_lossy(line));
+        &[]
+    });
+    kept.collect::<Vec<&[u8]>>().join(&b'\n')
+}
+
+/// The first line that is not UTF-8.
+fn first_garbled(bytes: &[u8]) -> Option<Range<usize>> {
+    let mut lines = bytes.split(|byte| *byte == b'\n').zip(1..);
+    let (_, at) = lines.find(|(line, _)| std::str::from_utf8(line).is_err())?;
+    Some(at..at + 1)
+}
+
+/// The lines of the whole setting that a line is a part of; of `providers`, those of the one provider. What is left of a
+/// setting without one of its lines would be wrong in another way.
+fn setting_at(bytes: &[u8], line: usize) -> Option<Range<usize>> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.split('\n').collect();
+    // The item of a list may stand right below its name. Empty lines and comments belong to what is around them.
+    let depth = |line: &&str| {
+        let written = line.trim_start_matches(' ');
+        let is_item = written.starts_with("- ");
+        let says = !written.trim().is_empty() && !written.starts_with('#');
+        says.then_some(line.len() - written.len() + usize::from(is_item))
     };
-    let mut problems = match read(file.clone(), environment) {
-        Ok(settings) => return settings,
-        Err(problems) => problems,
-    };
-    problems.retain(Problem::is_error);
-    told.tell(&problems);
-    let mut rest = environment.clone();
-    rest.retain(|name, _| !told.left_out.contains(name));
-    let Some(file) = file else {
-        return read(None, &rest).unwrap_or_else(|_| defaults());
-    };
-    problems.retain(|problem| problem.span.is_some());
-    let text = String::from_utf8_lossy(&file.bytes).into_owned();
-    let reread = |text: &str| read(Some(SourceFile::new(&file.path, text)), &rest);
-    let found = match reread(&text) {
-        Ok(settings) => Some(settings),
-        Err(_) => without_lines(text.clone(), problems, told, reread),
-    };
-    found.unwrap_or_else(|| {
-        // What the file sets is not known, and not missing.
-        text.lines().for_each(|line| told.leave_out(line));
-        read(None, &rest).unwrap_or_else(|_| defaults())
-    })
+    let at = line.checked_sub(1)?;
+    let mut least = depth(lines.get(at)?)?;
+    let mut first = at;
+    for above in (0..at).rev() {
+        match depth(&lines[above]) {
+            Some(0) if least > 0 && lines[above].starts_with("providers:") => break,
+            Some(depth) if depth < least => (first, least) = (above, depth),
+            Some(_) | None => {}
+        }
+    }
+    let below = lines[at + 1..].iter().take_while(|line| depth(line).is_none_or(|depth| depth > least));
+    Some(first + 1..at + 2 + below.count())
 }
 
 /// What a file and an environment set that are not this process's: without what is wrong with them, which is told
@@ -198,7 +247,11 @@ fn defaults() -> Settings {
 
 /// Whether what is missing is there, and wrong: that is told already.
 fn is_left_out(missing: &Problem, left_out: &[String]) -> bool {
-    missing.message.split(' ').next().is_some_and(|name| left_out.iter().any(|out| out == name))
+    first_word(missing).is_some_and(|name| left_out.iter().any(|out| out == name))
+}
+
+fn first_word(problem: &Problem) -> Option<&str> {
+    problem.message.split(' ').next()
 }
 
 /// A problem of a setting, or of `.env`.
@@ -443,6 +496,81 @@ mod tests {
         let findings = told.findings;
         assert_eq!(findings.len(), 2);
         assert!(findings[0].message.starts_with(".env:2:1: "), "{findings:?}");
+    }
+
+    /// What is told, in the order in which it is.
+    fn messages(told: &Told) -> Vec<&str> {
+        told.findings.iter().map(|finding| finding.message.as_str()).collect()
+    }
+
+    #[test]
+    fn what_a_wrong_line_hid_is_told_too() {
+        let mut told = Told::default();
+        let text = b"# caf\xe9\nTWILIO_AUTH_TOKEN abc\nB=2\nGREETING=caf\xe9\nC=3\n";
+        let found = lines(text.to_vec(), &mut told);
+        assert_eq!(found, [("B".to_owned(), "2".to_owned()), ("C".to_owned(), "3".to_owned())]);
+        let [first, second, third] = messages(&told)[..] else { panic!("{:?}", messages(&told)) };
+        assert!(first.starts_with(".env:1:1: this line holds bytes that are not UTF-8"), "{first}");
+        assert!(second.starts_with(".env:4:1: this line holds bytes that are not UTF-8"), "{second}");
+        assert!(third.starts_with(".env:2:1: this line has no `=`"), "{third}");
+        assert!(
+            ["TWILIO_AUTH_TOKEN", "GREETING"].iter().all(|name| told.left_out.iter().any(|out| out == name))
+        );
+    }
+
+    /// The settings that are left of `switchboard.yaml`, and what is told of the others.
+    fn left_of(file: &[u8], variables: &[(&str, &str)]) -> (Settings, Told) {
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut told = Told::default();
+        let file = Some(SourceFile::new("switchboard.yaml", file));
+        (lenient(&file, &environment, &mut told), told)
+    }
+
+    #[test]
+    fn of_the_file_only_errors_are_left_out_and_each_is_told() {
+        let file = b"# caf\xe9\nmax_calls: many\npublic_url: http://phone.example.com\nstate_dir: caf\xe9\nport: 6060\n\
+            drain_seconds: \"${DRAIN}\"\n";
+        let (settings, told) = left_of(file, &[("DRAIN", "long")]);
+        let told_of = |words: &str| messages(&told).iter().filter(|message| message.contains(words)).count();
+        for words in
+            ["line 1 holds bytes", "line 4 holds bytes", "yaml:2:12: MAX_CALLS", "yaml:6:16: DRAIN_SECONDS"]
+        {
+            assert_eq!(told_of(words), 1, "{words}: {:?}", messages(&told));
+        }
+        assert_eq!(told.findings.len(), 4, "{:?}", messages(&told));
+        assert_eq!(settings.public_url.as_deref(), Some("http://phone.example.com"));
+        assert_eq!(settings.warnings[0].code, "setting.http", "it is told as what it is");
+        assert_eq!((settings.port, settings.state_dir), (6060, None));
+    }
+
+    #[test]
+    fn a_setting_is_left_out_whole_and_once() {
+        let providers =
+            b"providers:\n  # Ours.\n  house:\n    url: ftp://house.example.com\n    key: any\n\n  \
+            azure:\n    url: wss://azure.example.com\nprot:\n- 1\n- 2\nport: 6060\n";
+        let (settings, told) = left_of(providers, &[]);
+        assert_eq!(told.findings.len(), 2, "nothing comes of what is missing since: {:?}", messages(&told));
+        let names: Vec<&str> = settings.named_providers.iter().map(|provider| &*provider.name).collect();
+        assert_eq!((names, settings.port), (vec!["azure"], 6060));
+        // What the file sets in place of what was wrong in the environment may be wrong as well.
+        let (settings, told) = left_of(b"port: few\nmax_calls: 7\n", &[("PORT", "many")]);
+        let [first, second] = messages(&told)[..] else { panic!("{:?}", messages(&told)) };
+        assert!(
+            first.starts_with("PORT must be") && second.starts_with("switchboard.yaml:1:7: PORT must be")
+        );
+        assert_eq!((settings.port, settings.max_calls), (5050, 7));
+        // No line is to blame: what the environment sets stays.
+        let (settings, told) = left_of(b"- port\n", &[("PORT", "many"), ("MAX_CALLS", "7")]);
+        assert_eq!((told.findings.len(), settings.port, settings.max_calls), (2, 5050, 7));
+        // The parser stumbles over each line after an open quote; one of them is told.
+        let (settings, told) =
+            left_of(b"port: 6060\nrust_log: \"info\nstate_dir: \"x\"\nhost: \"::\"\n", &[]);
+        assert_eq!(told.findings.len(), 1, "{:?}", messages(&told));
+        assert!(
+            ["RUST_LOG", "STATE_DIR", "HOST"].iter().any(|name| told.left_out.iter().any(|out| out == name))
+        );
+        assert!([5050, 6060].contains(&settings.port));
     }
 
     #[test]
