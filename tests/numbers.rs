@@ -367,6 +367,35 @@ async fn a_number_that_rings_a_tunnel_is_left_until_that_is_wished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn programs_are_told_what_the_table_tells_and_no_password() {
+    let ours = "https://four-random-words-here.trycloudflare.com/incoming-call";
+    let secret = |path: &str| format!("https://me:hunter2@old.example.com/{path}?to=+15550100001");
+    let mut options = owning(2);
+    options.numbers[0]["voice_url"] = ours.into();
+    options.numbers[1]["voice_url"] = secret("voice").into();
+    options.numbers[1]["voice_fallback_url"] = secret("fallback").into();
+    options.numbers[1]["status_callback"] = secret("status").into();
+    let desk = Desk::open(options, &[("desk", "[\"+15550100001\", \"+15550100002\"]")]).await;
+    for before in [Some(secret("before")), None] {
+        let left = json!({
+            "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": before, "voice_method": "POST",
+            "status_callback": null, "status_method": "POST", "our_voice_url": ours, "our_status_callback": "",
+        });
+        std::fs::write(desk.folder.path().join("tunnel.json"), left.to_string()).unwrap();
+        let (code, out, err) = desk.run(&["list", "--format", "json"]).await;
+        assert_eq!((code, err.as_str(), out.contains("hunter2")), (0, "", false), "{out}");
+        let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let shown = |path: &str| json!(secret(path).replace("hunter2", "xxx"));
+        let is = &rows[1]["twilio"];
+        let urls = ["voice_url", "fallback_url", "status_callback"].map(|name| is[name].clone());
+        assert_eq!(urls, ["voice", "fallback", "status"].map(shown));
+        assert_eq!(is["before_tunnel"], json!(null));
+        let before = before.map(|_| shown("before"));
+        assert_eq!(rows[0]["twilio"]["before_tunnel"], json!({ "voice_url": before }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_number_rang_before_its_tunnel_is_said_before_that_is_set() {
     let ours = "https://four-random-words-here.trycloudflare.com/incoming-call";
     let mut options = owning(1);

@@ -249,14 +249,14 @@ fn is_tunnel(finding: &Finding) -> bool {
 
 /// What a number rang before the tunnel that it rings, where that is remembered here.
 pub fn before_tunnel(owned: &Number, state: &Path) -> Option<String> {
-    let before = Pointed::rang_before(state, owned)?;
+    let before = Pointed::rang_before(state, owned)?.unwrap_or_else(|| "nothing".to_owned());
     let known = if numbers::is_allowlist(&before) { ": that is the allowlist Function" } else { "" };
     Some(format!("before that tunnel it rang {before}, as tunnel.json says{known}"))
 }
 
 /// Whether that was an allowlist Function: it is not taken away, whatever is wished.
 fn was_guarded(owned: &Number, state: &Path) -> bool {
-    Pointed::rang_before(state, owned).is_some_and(|before| numbers::is_allowlist(&before))
+    Pointed::rang_before(state, owned).flatten().is_some_and(|before| numbers::is_allowlist(&before))
 }
 
 /// Whether it rings a tunnel that is open, started here: that one puts it back, and nothing is set meanwhile.
@@ -305,18 +305,21 @@ fn word(finding: &Finding) -> &'static str {
     }
 }
 
+/// A number as `--format json` has it. URLs are as in the table: without a password. `before_tunnel` is `null` but for a
+/// number that rings a tunnel of this folder; there `voice_url` is what it rang before, `null` for nothing.
 fn as_json(row: &Row, state: &Path) -> Value {
     let owned = row.owned.as_ref().map(|owned| {
         json!({
             "sid": owned.sid,
             "name": owned.friendly_name.expose(),
             "voice": owned.voice,
-            "voice_url": owned.voice_url,
+            "voice_url": owned.voice_url.as_deref().map(numbers::whole_url),
             "voice_method": owned.voice_method,
-            "fallback_url": owned.fallback_url,
-            "status_callback": owned.status_callback,
+            "fallback_url": owned.fallback_url.as_deref().map(numbers::whole_url),
+            "status_callback": owned.status_callback.as_deref().map(numbers::whole_url),
             "application": owned.application,
             "trunk": owned.trunk,
+            "before_tunnel": Pointed::rang_before(state, owned).map(|voice_url| json!({ "voice_url": voice_url })),
         })
     });
     let findings = row.findings.iter().map(|finding| {

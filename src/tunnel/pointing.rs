@@ -242,11 +242,12 @@ impl Pointed {
         folder.join(FILE).exists()
     }
 
-    /// What the number rang before the tunnel that it rings, where that is remembered: an address, or `nothing`.
-    pub fn rang_before(folder: &Path, owned: &Number) -> Option<String> {
+    /// What the number rang before the tunnel that it rings, where that is remembered: an address without its password,
+    /// or, within, `None` for nothing.
+    pub fn rang_before(folder: &Path, owned: &Number) -> Option<Option<String>> {
         let before: Before = serde_json::from_slice(&fs::read(folder.join(FILE)).ok()?).ok()?;
         let is_it = before.sid == owned.sid && owned.voice_url.as_ref() == Some(&before.our_voice_url);
-        is_it.then(|| before.voice_url.as_deref().map_or_else(|| "nothing".to_owned(), whole_url))
+        is_it.then(|| before.voice_url.as_deref().map(whole_url))
     }
 
     /// What a tunnel of before left behind, where it was killed.
