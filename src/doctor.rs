@@ -143,7 +143,12 @@ async fn examine() -> anyhow::Result<Examined> {
     let fetching = folder::fetch(&settings, &environment, &providers, &tls);
     let (afar, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
     findings.extend(told);
-    let roster = afar.as_ref().or(here.as_ref());
+    // Which numbers ring whom, that folder alone says; with the other a server starts where it cannot be fetched.
+    let in_force = if settings.assistants_url.is_some() { afar.as_ref() } else { here.as_ref() };
+    let roster = in_force.or(here.as_ref());
+    if in_force.is_none() && roster.is_some() {
+        findings.push(folder::stand_in(&settings));
+    }
     let mut veil = Veil::over(&environment, &settings);
     roster.into_iter().flat_map(tool::secrets).for_each(|secret| veil.add(secret.expose()));
     let net = Net::new(tls, veil.clone()).context("TLS cannot be set up")?;
@@ -166,7 +171,7 @@ async fn examine() -> anyhow::Result<Examined> {
     jobs.push(Job {
         name: "Twilio".to_owned(),
         work: Box::pin(async {
-            let seen = twilio::check(account.as_ref(), &settings, roster, &net).await;
+            let seen = twilio::check(account.as_ref(), &settings, in_force, &net).await;
             Part { findings: seen.findings, clocks: clock_of("Twilio", seen.clock), mends: seen.mends }
         }),
     });
@@ -176,7 +181,7 @@ async fn examine() -> anyhow::Result<Examined> {
             Part { findings: function::check(&settings, &net).await, ..Part::default() }
         }),
     });
-    if let Some(public) = Public::new(&settings, net.clone(), roster.map(|roster| roster.len())) {
+    if let Some(public) = Public::new(&settings, net.clone(), in_force.map(|roster| roster.len())) {
         jobs.push(Job {
             name: "the public address".to_owned(),
             work: Box::pin(async move {
@@ -299,14 +304,15 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
     // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
     let in_the_way = examined.findings.iter().find(|finding| {
         finding.severity == Severity::Error
-            && ["public.", "function.", "twilio.", "doctor.late"]
+            && ["folder.", "public.", "function.", "twilio.", "doctor.late"]
                 .iter()
                 .any(|part| finding.check.starts_with(part))
     });
     if let Some(finding) = in_the_way {
-        let what = match finding.check.starts_with("twilio.") {
-            true => "the account",
-            false => "what they would ring",
+        let what = match finding.check.split('.').next() {
+            Some("folder") => "what says who answers them",
+            Some("twilio") => "the account",
+            _ => "what they would ring",
         };
         let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
         done.push(

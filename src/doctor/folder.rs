@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use super::report::Finding;
+use super::report::{Finding, Severity};
 use super::settings::of_problem;
 use crate::assistant::{Checked, Roster};
 use crate::command;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
-use crate::reload::fetch::{Fetched, Remote};
+use crate::reload::fetch::Remote;
 use crate::reload::{self, read::read_folder};
 use crate::settings::Settings;
 
 /// How many problems are shown.
 const SHOWN: usize = 3;
+/// What comes of it where the folder that is here has errors, and ASSISTANTS_URL is set.
+const NO_STAND_IN: &str = "nothing answers calls while the host of ASSISTANTS_URL is down at a start";
 /// What comes of a folder with errors.
 const NOT_IN_FORCE: &str = "`switchboard serve` does not start with it, and where it runs the edit is held back: \
                             callers meet the assistants of before";
@@ -35,7 +37,7 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
             let (what, help) =
                 problem.message.split_once("; ").unwrap_or((&problem.message, "make it smaller"));
             let finding = finding("folder.check", what).causes(match afar {
-                true => "nothing answers calls while the host of ASSISTANTS_URL is down at a start",
+                true => NO_STAND_IN,
                 false => "`switchboard serve` does not start",
             });
             let fix = match dir.exists() {
@@ -50,11 +52,28 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
     };
     let (roster, mut findings) =
         judge(&place, reload::check_whole(&folder, environment, &settings.providers()));
-    // Else it is told of the folder that is fetched.
     if settings.assistants_url.is_none() {
         findings.splice(0..0, command::odd_lines(&folder, Some(dir), settings).iter().map(of_problem));
+        return (roster, findings);
+    }
+    // It only stands in. What nothing reads and rings is told of the folder that is fetched.
+    findings.retain(|finding| finding.check == "folder.check");
+    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+        finding.severity = Severity::Warning;
+        finding.cause = Some(NO_STAND_IN.to_owned());
     }
     (roster, findings)
+}
+
+/// What is said where the folder of ASSISTANTS_URL is not known, and the one that is here is looked at in its place.
+pub fn stand_in(settings: &Settings) -> Finding {
+    let place = settings.assistants_dir.display();
+    let message = format!("the models and the tools are those of `{place}`, which may be older");
+    Finding::warning("folder.fetch", message)
+        .causes(
+            "none at a start, where that folder answers too; a server that runs keeps what it fetched last",
+        )
+        .fix("mend the folder of ASSISTANTS_URL, and run `switchboard doctor` again")
 }
 
 /// The folder that `serve` would fetch.
@@ -66,19 +85,17 @@ pub async fn fetch(
 ) -> (Option<Roster>, Vec<Finding>) {
     let Some(url) = &settings.assistants_url else { return (None, Vec::new()) };
     let fetched = match Remote::new(url.expose(), settings.assistants_token.as_ref(), tls) {
-        Ok(mut remote) => remote.fetch().await,
+        Ok(remote) => remote.fetch_once().await,
         Err(error) => Err(error),
     };
     match fetched {
-        Ok(Fetched::Folder(folder)) => {
+        Ok(folder) => {
             let (roster, mut findings) =
                 judge("the folder of ASSISTANTS_URL", reload::check_whole(&folder, environment, providers));
             findings.insert(0, Finding::ok("folder.fetch", "the folder of ASSISTANTS_URL can be fetched"));
             findings.extend(command::odd_lines(&folder, None, settings).iter().map(of_problem));
             (roster, findings)
         }
-        // Nothing was fetched before, so nothing can be unchanged.
-        Ok(Fetched::Unchanged) => (None, Vec::new()),
         Err(error) => {
             let finding = Finding::error("folder.fetch", error.to_string()).causes(
                 "edits do not reach the server; at a start the folder in the image answers, if there is one",

@@ -237,6 +237,7 @@ async fn nothing_is_mended_where_callers_would_meet_nobody() {
     }
     let mut examined = seen(&twilio, &clinic, &[]).await;
     for (check, what) in [
+        ("folder.fetch", "what says who answers them"),
         ("public.server", "what they would ring"),
         ("function.allowlist", "what they would ring"),
         ("doctor.late", "what they would ring"),

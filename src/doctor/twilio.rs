@@ -39,7 +39,7 @@ pub struct Seen {
     pub clock: Option<Reading>,
 }
 
-/// Looks at the account and its numbers, side by side.
+/// Looks at the account and its numbers, side by side. `roster`: the folder in force, where it is known.
 pub async fn check(
     account: Option<&Account>,
     settings: &Settings,
@@ -81,10 +81,17 @@ pub async fn check(
                 .causes(codes(&error))
                 .fix(error.help()),
         ),
-        (Ok(_), None) => seen.findings.push(
-            Finding::warning("number.list", "the numbers are not compared: the folder has errors")
+        (Ok(_), None) => seen.findings.push(match settings.assistants_url {
+            // Another folder may have other numbers.
+            Some(_) => Finding::warning(
+                "number.list",
+                "the numbers are not compared: ASSISTANTS_URL says who answers them, and its folder was not \
+                     fetched, or has errors",
+            )
+            .fix("mend that first, and run `switchboard doctor` again"),
+            None => Finding::warning("number.list", "the numbers are not compared: the folder has errors")
                 .fix("mend the folder first: `switchboard check`"),
-        ),
+        }),
         (Ok(owned), Some(roster)) => {
             let urls = settings.number_urls();
             let why = urls.as_ref().map(|urls| desk::unusable(urls).map(|why| why.message));

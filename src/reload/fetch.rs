@@ -78,11 +78,11 @@ pub enum FetchError {
     Missing { at: String, status: u16 },
     #[error("{at} is asked too often (429); a host allows more to those who send ASSISTANTS_TOKEN")]
     TooOften { at: String },
-    #[error("{at} has a fault of its own ({status}); nothing is to be done here, it is tried again")]
+    #[error("{at} has a fault of its own ({status}); nothing is to be done here but to wait")]
     Fault { at: String, status: u16 },
     #[error("{at} answers {status}, which is no archive; check ASSISTANTS_URL")]
     Status { at: String, status: u16 },
-    #[error("{at} took longer than {} s; it is tried again", .after.as_secs_f32())]
+    #[error("{at} took longer than {} s", .after.as_secs_f32())]
     Slow { at: String, after: Duration },
     #[error("nobody knows the name in {at}; check its spelling, and this machine's DNS")]
     NoSuchName { at: String },
@@ -92,7 +92,7 @@ pub enum FetchError {
     Unreachable { at: String, why: String },
     #[error("{at} is not trusted: {why}")]
     Untrusted { at: String, why: &'static str },
-    #[error("{at} broke off in the middle of its answer; it is tried again")]
+    #[error("{at} broke off in the middle of its answer")]
     BrokeOff { at: String },
     #[error("{at} leads to an address that is not https, where anybody could change the folder; {REDIRECT}")]
     Insecure { at: String },
@@ -172,6 +172,17 @@ impl Remote {
     /// Host and path, for people: without a query, which may hold a secret.
     pub fn place(&self) -> String {
         place(&self.url, true)
+    }
+
+    /// Asks for the archive once, and unpacks it.
+    ///
+    /// # Errors
+    /// A sentence for each.
+    pub async fn fetch_once(mut self) -> Result<Folder, FetchError> {
+        match self.fetch().await? {
+            Fetched::Folder(folder) => Ok(folder),
+            Fetched::Unchanged => unreachable!("nothing was fetched before"),
+        }
     }
 
     /// Asks for the archive and unpacks it, unless it is the one that came before.

@@ -4,6 +4,7 @@
 //! Whatever is printed is read: a secret or a whole phone number in it fails the test.
 
 mod account;
+mod afar;
 mod provider;
 mod proxy;
 mod public;

@@ -191,8 +191,8 @@ async fn the_folder_from_afar_is_the_one_that_counts() {
     );
 }
 
-/// Answers one request with an archive of one assistant of this text.
-fn archive_host(text: &str) -> String {
+/// Answers every request with an archive of one assistant of this text.
+pub fn archive_host(text: &str) -> String {
     let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(packed);
     let mut header = tar::Header::new_gnu();
@@ -203,11 +203,12 @@ fn archive_host(text: &str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/archive.tar.gz", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
-        let length = archive.len();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-        let _ = socket.write_all(&[head.as_bytes(), &archive].concat());
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
+            let length = archive.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = socket.write_all(&[head.as_bytes(), &archive].concat());
+        }
     });
     url
 }

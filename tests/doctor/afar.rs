@@ -1,0 +1,52 @@
+//! The folder of ASSISTANTS_URL: it says who answers which number, and no other folder does.
+
+use switchboard::simulate::twilio::{ACCOUNT, RestServer, number};
+
+use crate::proxy::{Habit, Proxy};
+use crate::surroundings::archive_host;
+use crate::{Place, twilio};
+
+/// A place whose folder here is an old one: it has a number that may be somebody else's by now.
+fn place(twilio: &RestServer, afar: &str) -> Place {
+    let place = Place::new().with(&[
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("TWILIO_API_URL", twilio.url()),
+        ("PUBLIC_URL", "https://phone.example.com"),
+        ("ASSISTANTS_URL", afar),
+    ]);
+    std::fs::remove_dir_all(place.folder.path().join("assistants")).unwrap();
+    place.file("assistants/old.yaml", "numbers: [\"+15550100004\"]\ninstructions: Hi.\n");
+    place
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_is_judged_by_a_folder_that_is_not_in_force() {
+    let down = Proxy::start(Habit::Says("503 Service Unavailable", "", "")).await;
+    for (what, url, check) in [
+        ("nothing fetched", down.url.clone(), "folder.fetch"),
+        ("a folder with errors", archive_host("instrctions: Hi.\n"), "folder.check"),
+    ] {
+        let twilio = twilio(vec![number(4, "+15550100004")]).await;
+        let told = place(&twilio, &url).doctor(&["--fix"]).await;
+        assert!(told.all(check).iter().any(|finding| finding["severity"] == "error"), "{what}: {}", told.out);
+        let words = ["the numbers are not compared: ASSISTANTS_URL says who answers them", "", "mend"];
+        told.says(what, "number.list", "warning", words);
+        told.silent(what, &["number.voice_url", "number.no_fallback", "number.ok"]);
+        let words = ["the models and the tools are those of `assistants`", "at a start", "ASSISTANTS_URL"];
+        told.says(what, "folder.fetch", "warning", words);
+        assert!(twilio.changes().is_empty(), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_only_stands_in_is_no_error() {
+    let twilio = twilio(vec![number(3, "+15550100003")]).await;
+    let place = place(&twilio, &archive_host("numbers: [\"+15550100003\"]\ninstructions: Hi.\n"));
+    place.file("assistants/old.yaml", "instrctions: Hi.\n");
+    let told = place.doctor(&[]).await;
+    let words = ["assistants has ", "while the host of ASSISTANTS_URL is down at a start", "check"];
+    told.says("the folder here", "folder.check", "warning", words);
+    assert!(told.all("folder.check").iter().all(|finding| finding["severity"] != "error"), "{}", told.out);
+    let words = ["which `clinic` answers: it rings", "", "--fix"];
+    told.says("by the one that is in force", "number.voice_url", "error", words);
+}
