@@ -32,6 +32,7 @@ use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
 use crate::reload::{self, Afar, read::read_folder};
+use crate::secret::Secret;
 use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources, env_file};
 use crate::yaml::SourceFile;
@@ -240,7 +241,7 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
     let afar = match &settings.assistants_url {
-        Some(url) if ready.is_some() => Some(begin_afar(url.expose(), &settings).await?),
+        Some(url) if ready.is_some() => Some(Afar::begin(remote(url, &settings)?, Rounds::default()).await),
         Some(_) | None => None,
     };
     let providers = settings.providers();
@@ -323,12 +324,6 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     }
 }
 
-async fn begin_afar(url: &str, settings: &Settings) -> anyhow::Result<Afar> {
-    let tls = serve::client_config(url.starts_with("https:"), settings.ssl_cert_file.as_deref())?;
-    let remote = Remote::new(url, settings.assistants_token.as_ref(), &tls)?;
-    Ok(Afar::begin(remote, Rounds::default()).await)
-}
-
 async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     let RehearseArguments { assistant, to, from, caller, out, live } = arguments;
     let sources = Sources { file: settings_file()?, environment: environment()? };
@@ -360,7 +355,30 @@ fn folder(
     settings: &Settings,
     environment: &BTreeMap<String, String>,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let checked = look(&settings.assistants_dir, settings, environment, &settings.providers())?;
+    passed(look(&settings.assistants_dir, settings, environment, &settings.providers())?)
+}
+
+/// The folder in force, checked as a whole: the one of ASSISTANTS_URL, which is fetched; without that, the one that is
+/// here.
+async fn folder_in_force(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+) -> Result<Roster, Failure> {
+    let Some(url) = &settings.assistants_url else { return Ok(folder(settings, environment)?.0) };
+    let fetched = remote(url, settings)?.fetch_once().await;
+    let fetched =
+        fetched.context("the folder of assistants, which says who answers each number, was not fetched")?;
+    Ok(passed(reload::check_whole(&fetched, environment, &settings.providers()))?.0)
+}
+
+/// Where the folder of ASSISTANTS_URL is fetched.
+fn remote(url: &Secret, settings: &Settings) -> anyhow::Result<Remote> {
+    let url = url.expose();
+    let tls = serve::client_config(url.starts_with("https:"), settings.ssl_cert_file.as_deref())?;
+    Ok(Remote::new(url, settings.assistants_token.as_ref(), &tls)?)
+}
+
+fn passed(checked: Checked) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
     let problems = checked.problems();
     match checked.roster {
         Ok(roster) => Ok((roster, checked.warnings)),

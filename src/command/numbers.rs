@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::say::say;
-use super::{Failure, environment, folder, report, settings_file};
+use super::{Failure, environment, folder_in_force, report, settings_file};
 use crate::assistant::Roster;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
@@ -73,13 +73,13 @@ struct Desk {
 }
 
 impl Desk {
-    fn open() -> Result<Self, Failure> {
+    async fn open() -> Result<Self, Failure> {
         let environment = environment()?;
         let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
         // Here the account's credentials are sent, and changes are asked for by them: nothing goes anywhere else.
         report(settings.twilio_in_clear_text().map_or(&[][..], std::slice::from_ref));
         let account = account(&settings)?;
-        let (roster, _) = folder(&settings, &environment)?;
+        let roster = folder_in_force(&settings, &environment).await?;
         Ok(Self { settings, account, roster })
     }
 
@@ -144,7 +144,7 @@ fn told(error: RestError) -> Failure {
 
 /// `switchboard numbers list`.
 async fn list(format: Format) -> Result<(), Failure> {
-    let desk = Desk::open()?;
+    let desk = Desk::open().await?;
     let urls = desk.settings.number_urls();
     let reachable = urls.as_ref().filter(|urls| unusable(urls).is_none());
     let rows = desk.rows(reachable).await?;
@@ -346,7 +346,7 @@ fn plain(text: &str) -> String {
 
 /// `switchboard numbers sync`.
 async fn sync(options: &Sync) -> Result<(), Failure> {
-    let desk = Desk::open()?;
+    let desk = Desk::open().await?;
     let Some(urls) = desk.settings.number_urls() else {
         let message = "PUBLIC_URL is not set: it says what the numbers should ring";
         let help = "set it to the https address that Twilio calls, such as https://phone.example.com";

@@ -50,3 +50,51 @@ async fn a_folder_that_only_stands_in_is_no_error() {
     let words = ["which `clinic` answers: it rings", "", "--fix"];
     told.says("by the one that is in force", "number.voice_url", "error", words);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_listed_and_set_by_the_folder_that_is_in_force() {
+    let twilio = twilio(vec![number(3, "+15550100003"), number(4, "+15550100004")]).await;
+    let place = place(&twilio, &archive_host("numbers: [\"+15550100003\"]\ninstructions: Hi.\n"));
+    let before = twilio.number("+15550100004");
+    for old in ["an old folder", "no folder"] {
+        let told = place.run(&["numbers", "list"]).await;
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{old}: {}", told.out);
+        let rows = told.out.lines().filter(|line| line.starts_with('+'));
+        let answered: Vec<_> = rows.filter_map(|row| row.split_whitespace().nth(2)).collect();
+        assert_eq!(answered, ["clinic", "nobody"], "{old}: {}", told.out);
+        let told = place.run(&["numbers", "sync"]).await;
+        assert!(
+            told.out.contains("+15550100003 (clinic):") && !told.out.contains("00004"),
+            "{old}: {}",
+            told.out
+        );
+        std::fs::remove_dir_all(place.folder.path().join("assistants")).ok();
+    }
+    let told = place.run(&["numbers", "sync", "--apply"]).await;
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{}", told.out);
+    assert_eq!(twilio.number("+15550100003")["voice_url"], "https://phone.example.com/incoming-call");
+    assert_eq!(twilio.number("+15550100004"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_folder_in_force_no_number_is_listed_or_set() {
+    let down = Proxy::start(Habit::Says("503 Service Unavailable", "", "")).await;
+    for (what, url, words) in [
+        ("nothing fetched", down.url.clone(), ["was not fetched: ASSISTANTS_URL (`", "of its own (503)"]),
+        (
+            "a folder with errors",
+            archive_host("instrctions: Hi.\n"),
+            ["ASSISTANTS_URL/assistants/clinic.yaml:1:1: error: ", "`instrctions`"],
+        ),
+    ] {
+        let twilio = twilio(vec![number(4, "+15550100004")]).await;
+        let place = place(&twilio, &url);
+        for arguments in [&["numbers", "list"][..], &["numbers", "sync", "--apply"]] {
+            let told = place.run(arguments).await;
+            assert_eq!((told.code, told.out.as_str()), (1, ""), "{what}: {}", told.err);
+            assert!(words.iter().all(|word| told.err.contains(word)), "{what}: {}", told.err);
+            assert!(!told.err.contains("tried again"), "{what}: {}", told.err);
+        }
+        assert!(twilio.requests().is_empty(), "{what}");
+    }
+}
