@@ -89,13 +89,13 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
         }
         examined.findings.extend(done);
     }
+    let left = examined.mendable();
     let veil = &examined.veil;
     let findings: Vec<Finding> = examined.findings.into_iter().map(|finding| finding.veiled(veil)).collect();
     let mut told = match options.format {
         Format::Text => report::text(&findings),
         Format::Json => report::json(&findings),
     };
-    let left = examined.mends.len() + usize::from(examined.open_env_file);
     if options.format == Format::Text && !options.fix && left > 0 {
         told.push_str(&format!("`switchboard doctor --fix` mends {left} of them.\n"));
     }
@@ -115,6 +115,40 @@ struct Examined {
     open_env_file: bool,
     /// A number rings a tunnel of this folder, on purpose.
     has_tunnel: bool,
+}
+
+impl Examined {
+    /// How many numbers and files `--fix` mends.
+    fn mendable(&self) -> usize {
+        usize::from(self.open_env_file) + self.settable().map_or(0, <[Mend]>::len)
+    }
+
+    /// What `--fix` may set at Twilio, or why it leaves the numbers as they are.
+    fn settable(&self) -> Result<&[Mend], Finding> {
+        if self.mends.is_empty() {
+            return Ok(&[]);
+        }
+        if self.has_tunnel {
+            let message = "the numbers are left as they are: a tunnel is open, and one of them may ring it";
+            return Err(Finding::warning("doctor.mend", message)
+                .fix("end the tunnel, and run `switchboard doctor --fix` again"));
+        }
+        // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
+        const IN_THE_WAY: [&str; 5] = ["folder.", "public.", "function.", "twilio.", "doctor.late"];
+        let is_in_the_way = |finding: &&Finding| {
+            finding.severity == Severity::Error
+                && IN_THE_WAY.iter().any(|part| finding.check.starts_with(part))
+        };
+        let Some(finding) = self.findings.iter().find(is_in_the_way) else { return Ok(&self.mends) };
+        let what = match finding.check.split('.').next() {
+            Some("folder") => "what says who answers them",
+            Some("twilio") => "the account",
+            _ => "what they would ring",
+        };
+        let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
+        Err(Finding::warning("doctor.mend", message)
+            .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"))
+    }
 }
 
 /// What one job gave.
@@ -292,36 +326,15 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
                 .fix(format!("run `chmod 600 {ENV_FILE}` as its owner")),
         });
     }
-    let Some(account) = examined.account.as_ref().filter(|_| !examined.mends.is_empty()) else { return done };
-    if examined.has_tunnel {
-        let message = "the numbers are left as they are: a tunnel is open, and one of them may ring it";
-        done.push(
-            Finding::warning("doctor.mend", message)
-                .fix("end the tunnel, and run `switchboard doctor --fix` again"),
-        );
-        return done;
-    }
-    // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
-    let in_the_way = examined.findings.iter().find(|finding| {
-        finding.severity == Severity::Error
-            && ["folder.", "public.", "function.", "twilio.", "doctor.late"]
-                .iter()
-                .any(|part| finding.check.starts_with(part))
-    });
-    if let Some(finding) = in_the_way {
-        let what = match finding.check.split('.').next() {
-            Some("folder") => "what says who answers them",
-            Some("twilio") => "the account",
-            _ => "what they would ring",
-        };
-        let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
-        done.push(
-            Finding::warning("doctor.mend", message)
-                .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"),
-        );
-        return done;
-    }
-    for (at, mend) in examined.mends.iter().enumerate() {
+    let Some(account) = &examined.account else { return done };
+    let mends = match examined.settable() {
+        Ok(mends) => mends,
+        Err(why) => {
+            done.push(why);
+            return done;
+        }
+    };
+    for (at, mend) in mends.iter().enumerate() {
         let steps = mend.steps();
         let shown =
             steps.iter().map(|step| format!("\n  {}", examined.veil.hide_whole(step))).collect::<String>();
@@ -342,7 +355,7 @@ async fn mend(examined: &Examined) -> Vec<Finding> {
             }
         };
         done.push(finding.changing(steps));
-        let untried = examined.mends.len() - at - 1;
+        let untried = mends.len() - at - 1;
         if is_stopped && untried > 0 {
             let count =
                 if untried == 1 { "1 number was".to_owned() } else { format!("{untried} numbers were") };

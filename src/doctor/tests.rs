@@ -247,9 +247,15 @@ async fn nothing_is_mended_where_callers_would_meet_nobody() {
         examined.findings.push(Finding::error(check, "it is down").fix("start it"));
         let words = [&format!("the numbers are left as they are: {what} is not right ({check})"), "", ""];
         says(&mend(&examined).await, check, "doctor.mend", "warning", words);
+        assert_eq!(examined.mendable(), 0, "{check}: nothing is promised");
         examined.findings.pop();
     }
+    examined.findings.push(Finding::error("number.no_voice", "it is deaf").fix("buy another"));
+    assert_eq!(examined.mendable(), 1, "what does not matter to it stops nothing");
     examined.has_tunnel = true;
+    examined.open_env_file = true;
+    assert_eq!(examined.mendable(), 1, "the file, and no number");
+    examined.open_env_file = false;
     let words = ["the numbers are left as they are: a tunnel is open", "", "end the tunnel"];
     says(&mend(&examined).await, "a tunnel", "doctor.mend", "warning", words);
     assert!(twilio.changes().is_empty());

@@ -141,7 +141,10 @@ async fn fix_points_no_number_at_this_machine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fix_points_no_number_at_what_does_not_answer() {
     let twilio = twilio(vec![number(1, "+15550100001")]).await;
-    let told = place(&twilio).with(&[("PUBLIC_URL", "https://phone.example.com")]).doctor(&["--fix"]).await;
+    let place = place(&twilio).with(&[("PUBLIC_URL", "https://phone.example.com")]);
+    let told = place.run(&["doctor"]).await;
+    assert!(!told.out.contains("doctor --fix` mends"), "what it does not do is promised: {}", told.out);
+    let told = place.doctor(&["--fix"]).await;
     let words =
         ["it rings https://demo.twilio.com/welcome/voice/, not https://phone.example.com", "", "--fix"];
     told.says("to be set", "number.voice_url", "error", words);
