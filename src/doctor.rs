@@ -1,9 +1,9 @@
 //! `switchboard doctor`: everything that stands between a ringing phone and an assistant, looked at from here.
 //!
-//! Each file below knows one thing that is looked at; this one knows the order, the waiting, and what `--fix` may do.
-//! Nothing hangs: every question has a limit, and what does not depend on each other is asked side by side. What was
-//! found is data (`report.rs`); what is printed holds no secret, and of phone numbers only the ends; but what `--fix`
-//! replaces at Twilio is shown in full, so that it can be put back.
+//! Each file below knows one thing that is looked at, but for `mend.rs`, which knows what `--fix` may do; this one knows
+//! the order and the waiting. Nothing hangs: every question has a limit, and what does not depend on each other is asked
+//! side by side. What was found is data (`report.rs`); what is printed holds no secret, and of phone numbers only the
+//! ends; but what `--fix` replaces at Twilio is shown in full, so that it can be put back.
 // They panic where nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +12,7 @@ mod fly;
 mod folder;
 mod function;
 mod local;
+mod mend;
 mod net;
 mod provider;
 mod public;
@@ -34,6 +35,7 @@ use jiff::Zoned;
 use tokio::time::{Instant, interval_at, timeout};
 
 use self::clock::{Clock, Reading};
+use self::mend::mend;
 use self::net::Net;
 use self::public::Public;
 use self::report::{Finding, Severity};
@@ -41,12 +43,15 @@ use self::settings::Read;
 use self::twilio::Mend;
 use self::veil::Veil;
 use crate::command::say::{complain, say};
-use crate::command::{ENV_FILE, Failure, read_or_none};
-use crate::link::twilio_rest::{Account, NotSet};
+use crate::command::{Failure, read_or_none};
+use crate::link::twilio_rest::Account;
 use crate::serve;
+use crate::settings::Settings;
 use crate::tool::Tools;
+use crate::yaml::SourceFile;
 
-/// No check takes longer; each has shorter limits of its own.
+/// No check takes longer; each has shorter limits of its own, so that nothing it found is lost. The longest are those of
+/// the MCP servers, 65 s to list their tools and 10 s to end, and of Twilio's list of numbers, 60 s.
 const LIMIT: Duration = Duration::from_secs(90);
 /// After how long it is said what is waited for, and how often again.
 const SOON: Duration = Duration::from_secs(2);
@@ -117,40 +122,6 @@ struct Examined {
     has_tunnel: bool,
 }
 
-impl Examined {
-    /// How many numbers and files `--fix` mends.
-    fn mendable(&self) -> usize {
-        usize::from(self.open_env_file) + self.settable().map_or(0, <[Mend]>::len)
-    }
-
-    /// What `--fix` may set at Twilio, or why it leaves the numbers as they are.
-    fn settable(&self) -> Result<&[Mend], Finding> {
-        if self.mends.is_empty() {
-            return Ok(&[]);
-        }
-        if self.has_tunnel {
-            let message = "the numbers are left as they are: a tunnel is open, and one of them may ring it";
-            return Err(Finding::warning("doctor.mend", message)
-                .fix("end the tunnel, and run `switchboard doctor --fix` again"));
-        }
-        // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
-        const IN_THE_WAY: [&str; 5] = ["folder.", "public.", "function.", "twilio.", "doctor.late"];
-        let is_in_the_way = |finding: &&Finding| {
-            finding.severity == Severity::Error
-                && IN_THE_WAY.iter().any(|part| finding.check.starts_with(part))
-        };
-        let Some(finding) = self.findings.iter().find(is_in_the_way) else { return Ok(&self.mends) };
-        let what = match finding.check.split('.').next() {
-            Some("folder") => "what says who answers them",
-            Some("twilio") => "the account",
-            _ => "what they would ring",
-        };
-        let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
-        Err(Finding::warning("doctor.mend", message)
-            .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"))
-    }
-}
-
 /// What one job gave.
 #[derive(Default)]
 struct Part {
@@ -177,7 +148,8 @@ async fn examine() -> anyhow::Result<Examined> {
     let fetching = folder::fetch(&settings, &environment, &providers, &tls);
     let (afar, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
     findings.extend(told);
-    // Which numbers ring whom, that folder alone says; with the other a server starts where it cannot be fetched.
+    // That folder alone says which numbers ring whom. The one here only stands in: a server that starts while the other
+    // cannot be fetched answers with it, so its models and tools are worth a look.
     let in_force = if settings.assistants_url.is_some() { afar.as_ref() } else { here.as_ref() };
     let roster = in_force.or(here.as_ref());
     if in_force.is_none() && roster.is_some() {
@@ -244,21 +216,24 @@ async fn examine() -> anyhow::Result<Examined> {
         mends.extend(part.mends);
     }
     findings.extend(clock::judge(&clocks));
+    findings.extend(on_fly(file.as_ref(), &settings));
+    let has_tunnel = local::has_tunnel(&settings);
+    Ok(Examined { findings, veil, account, mends, open_env_file, has_tunnel })
+}
+
+/// What is found in `fly.toml`, where there is one.
+fn on_fly(file: Option<&SourceFile>, settings: &Settings) -> Vec<Finding> {
     match read_or_none(fly::FILE) {
-        Ok(None) => {}
-        Ok(Some(bytes)) => {
-            findings.extend(fly::check(&String::from_utf8_lossy(&bytes), file.as_ref(), &settings))
-        }
+        Ok(None) => Vec::new(),
+        Ok(Some(bytes)) => fly::check(&String::from_utf8_lossy(&bytes), file, settings),
         Err(problems) => {
             let unread = problems.into_iter().map(|problem| {
                 let finding = Finding::error("fly.file", format!("{}: {}", problem.file, problem.message));
                 finding.fix("have whoever runs the program be able to read that file, or take it away")
             });
-            findings.extend(unread);
+            unread.collect()
         }
     }
-    let has_tunnel = local::has_tunnel(&settings);
-    Ok(Examined { findings, veil, account, mends, open_env_file, has_tunnel })
 }
 
 fn clock_of(who: &str, reading: Option<Reading>) -> Vec<Clock> {
@@ -311,67 +286,6 @@ fn late(name: &str) -> Part {
     let finding =
         Finding::error("doctor.late", message).fix("run `switchboard doctor` again; then look there by hand");
     Part { findings: vec![finding], ..Part::default() }
-}
-
-/// Mends what is safe to mend: each thing is shown before it is done.
-async fn mend(examined: &Examined) -> Vec<Finding> {
-    let mut done = Vec::new();
-    if examined.open_env_file {
-        complain(&format!("Closing {ENV_FILE} to other users of this machine …"));
-        done.push(match settings::close_env_file() {
-            Ok(()) => {
-                Finding::ok("doctor.mend", format!("{ENV_FILE} is closed to other users of this machine"))
-            }
-            Err(error) => Finding::error("doctor.mend", format!("{ENV_FILE} cannot be closed: {error}"))
-                .fix(format!("run `chmod 600 {ENV_FILE}` as its owner")),
-        });
-    }
-    let Some(account) = &examined.account else { return done };
-    let mends = match examined.settable() {
-        Ok(mends) => mends,
-        Err(why) => {
-            done.push(why);
-            return done;
-        }
-    };
-    for (at, mend) in mends.iter().enumerate() {
-        let steps = mend.steps();
-        let shown =
-            steps.iter().map(|step| format!("\n  {}", examined.veil.hide_whole(step))).collect::<String>();
-        complain(&format!("Setting {} …{shown}", mend.told));
-        let mended = twilio::mend(account, mend).await;
-        // Whatever is tried next would fare no better.
-        let is_stopped = matches!(&mended, Err(NotSet::Refused(error)) if error.is_of_all());
-        let finding = match mended {
-            Ok(()) => Finding::ok("doctor.mend", format!("set at Twilio: {}", mend.told)),
-            Err(NotSet::Refused(error)) => {
-                let message = format!("not set at Twilio: {}: {error}", mend.told);
-                Finding::error("doctor.mend", message).fix(error.help())
-            }
-            Err(NotSet::NotDone) => {
-                let message =
-                    format!("not set at Twilio: {}: it took the request, and did not do it", mend.told);
-                Finding::error("doctor.mend", message).fix("try again, or set the number in Twilio's console")
-            }
-        };
-        done.push(finding.changing(steps));
-        let untried = mends.len() - at - 1;
-        if is_stopped && untried > 0 {
-            let count =
-                if untried == 1 { "1 number was".to_owned() } else { format!("{untried} numbers were") };
-            done.push(
-                Finding::warning(
-                    "doctor.mend",
-                    format!("{count} not tried any more: nothing can be set now"),
-                )
-                .fix("mend that first, and run `switchboard doctor --fix` again"),
-            );
-        }
-        if is_stopped {
-            break;
-        }
-    }
-    done
 }
 
 #[cfg(test)]
