@@ -68,11 +68,11 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
 /// What is said where the folder of ASSISTANTS_URL is not known, and the one that is here is looked at in its place.
 pub fn stand_in(settings: &Settings) -> Finding {
     let place = settings.assistants_dir.display();
-    let message = format!("the models and the tools are those of `{place}`, which may be older");
+    let message = format!(
+        "the models and the tools are looked at as `{place}` has them, which answers at a start meanwhile"
+    );
     Finding::warning("folder.fetch", message)
-        .causes(
-            "none at a start, where that folder answers too; a server that runs keeps what it fetched last",
-        )
+        .causes("a server that runs keeps what it fetched last, and may use others")
         .fix("mend the folder of ASSISTANTS_URL, and run `switchboard doctor` again")
 }
 

@@ -511,6 +511,7 @@ mod tests {
         assert_eq!(found, [("B".to_owned(), "2".to_owned()), ("C".to_owned(), "3".to_owned())]);
         let [first, second, third] = messages(&told)[..] else { panic!("{:?}", messages(&told)) };
         assert!(first.starts_with(".env:1:1: this line holds bytes that are not UTF-8"), "{first}");
+        assert_eq!(told.findings[0].fix.as_deref(), Some("save the file as UTF-8"));
         assert!(second.starts_with(".env:4:1: this line holds bytes that are not UTF-8"), "{second}");
         assert!(third.starts_with(".env:2:1: this line has no `=`"), "{third}");
         assert!(

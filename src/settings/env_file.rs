@@ -107,7 +107,7 @@ pub fn entries(path: &str, bytes: &[u8]) -> Result<Vec<Entry>, Vec<Problem>> {
     };
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
-        vec![wrong(line, "this line holds bytes that are not UTF-8")]
+        vec![wrong(line, "this line holds bytes that are not UTF-8").help("save the file as UTF-8")]
     })?;
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     let mut rest = text;

@@ -32,7 +32,7 @@ async fn no_number_is_judged_by_a_folder_that_is_not_in_force() {
         let words = ["the numbers are not compared: ASSISTANTS_URL says who answers them", "", "mend"];
         told.says(what, "number.list", "warning", words);
         told.silent(what, &["number.voice_url", "number.no_fallback", "number.ok"]);
-        let words = ["the models and the tools are those of `assistants`", "at a start", "ASSISTANTS_URL"];
+        let words = ["are looked at as `assistants` has them", "what it fetched last", "ASSISTANTS_URL"];
         told.says(what, "folder.fetch", "warning", words);
         assert!(twilio.changes().is_empty(), "{what}");
     }
