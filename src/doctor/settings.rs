@@ -214,19 +214,21 @@ fn first_garbled(bytes: &[u8]) -> Option<Range<usize>> {
 fn setting_at(bytes: &[u8], line: usize) -> Option<Range<usize>> {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.split('\n').collect();
-    // The item of a list may stand right below its name. Empty lines and comments belong to what is around them.
+    // The item of a list may stand right below its name, and so may what closes a map. Empty lines and comments belong
+    // to what is around them.
     let depth = |line: &&str| {
         let written = line.trim_start_matches(' ');
         let is_item = written.starts_with("- ");
-        let says = !written.trim().is_empty() && !written.starts_with('#');
+        let says = !written.trim().is_empty() && !written.starts_with(['#', '}', ']']);
         says.then_some(line.len() - written.len() + usize::from(is_item))
     };
+    let is_providers = |line: &str| line.trim_end() == "providers:";
     let at = line.checked_sub(1)?;
     let mut least = depth(lines.get(at)?)?;
     let mut first = at;
     for above in (0..at).rev() {
         match depth(&lines[above]) {
-            Some(0) if least > 0 && lines[above].starts_with("providers:") => break,
+            Some(0) if least > 0 && lines[above].split('#').next().is_some_and(is_providers) => break,
             Some(depth) if depth < least => (first, least) = (above, depth),
             Some(_) | None => {}
         }
@@ -554,6 +556,9 @@ mod tests {
         assert_eq!(told.findings.len(), 2, "nothing comes of what is missing since: {:?}", messages(&told));
         let names: Vec<&str> = settings.named_providers.iter().map(|provider| &*provider.name).collect();
         assert_eq!((names, settings.port), (vec!["azure"], 6060));
+        let braces = b"providers: { house: {\n    url: ftp://house.example.com\n} }\nport: 6060\n";
+        let (settings, told) = left_of(braces, &[]);
+        assert_eq!((messages(&told).len(), settings.port), (1, 6060), "{:?}", messages(&told));
         // What the file sets in place of what was wrong in the environment may be wrong as well.
         let (settings, told) = left_of(b"port: few\nmax_calls: 7\n", &[("PORT", "many")]);
         let [first, second] = messages(&told)[..] else { panic!("{:?}", messages(&told)) };
