@@ -4,10 +4,8 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use crate::serve::SPARE_CONNECTIONS;
 
-/// A call's descriptors: the phone's socket and the model's.
-const PER_CALL: usize = 2;
-/// The same, and as many again for the tools of calls.
-const PER_CALL_WITH_TOOLS: usize = 4;
+/// A call's descriptors: the phone's socket and the model's, and as many again for its tools.
+const PER_CALL: usize = 4;
 /// The server's own: listeners, the log, the watch over the folder, pipes to MCP servers.
 const OWN: usize = 128;
 
@@ -16,7 +14,7 @@ const OWN: usize = 128;
 /// The sentence for the log, where it is too low.
 pub fn raise_descriptor_limit(calls: usize) -> Option<String> {
     let (soft, hard) = limits()?;
-    let wanted = count(PER_CALL_WITH_TOOLS * calls + SPARE_CONNECTIONS + OWN).min(hard);
+    let wanted = count(PER_CALL * calls + SPARE_CONNECTIONS + OWN).min(hard);
     let raised = wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
     too_low(if raised { wanted } else { soft }, calls)
 }
@@ -56,7 +54,7 @@ fn too_low(limit: rlim_t, calls: usize) -> Option<String> {
 
 fn left_by(calls: usize, limit: rlim_t) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    limit.saturating_sub(PER_CALL_WITH_TOOLS * calls + OWN).max(limit / 4).min(SPARE_CONNECTIONS)
+    limit.saturating_sub(PER_CALL * calls + OWN).max(limit / 4).min(SPARE_CONNECTIONS)
 }
 
 fn count(descriptors: usize) -> rlim_t {
@@ -83,9 +81,9 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_low_is_said_with_its_mend() {
-        assert_eq!(too_low(3152, 1000), None);
+        assert_eq!(too_low(5152, 1000), None);
         let said = too_low(1024, 1000).unwrap();
-        for word in ["1024", "MAX_CALLS=1000", "ulimit -n 3152", "LimitNOFILE=3152", "nofile=3152"] {
+        for word in ["1024", "MAX_CALLS=1000", "ulimit -n 5152", "LimitNOFILE=5152", "nofile=5152"] {
             assert!(said.contains(word), "`{word}` is not in: {said}");
         }
     }

@@ -10,7 +10,7 @@ use super::report::{Finding, Severity};
 use super::settings;
 use super::toml::Table;
 use crate::problem::{self, Problem};
-use crate::serve;
+use crate::serve::{self, SPARE_CONNECTIONS};
 use crate::settings::{Settings, Sources};
 use crate::yaml::SourceFile;
 
@@ -240,10 +240,10 @@ fn service(table: &Table, there: &Settings) -> Vec<Finding> {
     }
     findings.extend(checks(table, base));
     let hard = seconds(table, &format!("{base}.concurrency.hard_limit"));
-    if hard.is_some_and(|hard| usize::try_from(hard).is_ok_and(|hard| hard < there.max_calls)) {
-        let hard = hard.unwrap_or_default();
+    let wanted = there.max_calls + SPARE_CONNECTIONS;
+    if let Some(hard) = hard.filter(|hard| usize::try_from(*hard).is_ok_and(|hard| hard <= wanted)) {
         let message = format!(
-            "Fly's proxy lets {hard} connections in, fewer than the {} calls of MAX_CALLS",
+            "Fly's proxy lets {hard} connections in, which the {} calls of MAX_CALLS and strangers can fill",
             there.max_calls
         );
         findings.push(
@@ -251,7 +251,10 @@ fn service(table: &Table, there: &Settings) -> Vec<Finding> {
                 .causes(
                     "above that no webhook comes through (11200): callers hear the fallback URL, not `busy`",
                 )
-                .fix("set `MAX_CALLS` under [env] below `hard_limit`: webhooks need room as well"),
+                .fix(format!(
+                    "set `hard_limit` above {wanted}, which is MAX_CALLS and {SPARE_CONNECTIONS} others: the server has \
+                     strangers make room"
+                )),
         );
     }
     findings

@@ -23,15 +23,15 @@ impl Examined {
             return Err(Finding::warning("doctor.mend", message)
                 .fix("end the tunnel, and run `switchboard doctor --fix` again"));
         }
-        // Where nobody would answer, or it is not sure whose they are, a number is better left as it is.
-        const IN_THE_WAY: [&str; 5] = ["folder.", "public.", "function.", "twilio.", "doctor.late"];
+        // Where nobody would answer, or it is not sure who should answer, a number is better left as it is.
+        const IN_THE_WAY: [&str; 5] = ["settings.read", "public.", "function.", "twilio.", "doctor.late"];
         let is_in_the_way = |finding: &&Finding| {
             finding.severity == Severity::Error
                 && IN_THE_WAY.iter().any(|part| finding.check.starts_with(part))
         };
         let Some(finding) = self.findings.iter().find(is_in_the_way) else { return Ok(&self.mends) };
         let what = match finding.check.split('.').next() {
-            Some("folder") => "what says who answers them",
+            Some("settings") => "a setting",
             Some("twilio") => "the account",
             _ => "what they would ring",
         };

@@ -36,6 +36,9 @@ const SOON: i64 = 120;
 
 /// Of who says nothing else.
 const NO_EVENTS: &str = "opens a WebSocket, and what it says there is no event of the Realtime API";
+/// Where nothing is known of a code.
+const LOOK_UP: &str =
+    "look up the code in the provider's documentation, and check address, model and `dialect`";
 /// What an end of calls is called, and what callers hear.
 const REFUSED: &str = "every call ends `model.refused`: callers hear `on_failure`";
 const UNREACHABLE: &str = "every call ends `model.unreachable`: callers hear `on_failure`";
@@ -250,7 +253,7 @@ where
             }
             Some(Ok(Message::Binary(_))) => *garbage += 1,
             Some(Ok(Message::Close(close))) => {
-                return First::Closed(close.map(|close| (close.code.into(), word(&close.reason))));
+                return First::Closed(close.map(|close| (close.code.into(), net.veiled(&close.reason))));
             }
             Some(Ok(_)) => {}
             Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
@@ -273,18 +276,23 @@ fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Findin
         First::Error(word) => of_code(used, word.as_deref().unwrap_or("no code")),
         // The reason ends with the code: `invalid_request_error.invalid_api_key`.
         First::Closed(Some((code @ (1008 | 3000..=4999), reason))) => {
-            let word = reason.rsplit('.').next().unwrap_or_default().to_owned();
-            let known = judge(&word).is_some();
-            let word = match (known, code) {
-                (true, _) => word,
-                (false, 3000) => "invalid_api_key".to_owned(),
-                (false, _) => format!("closed with {code}, {reason}"),
-            };
-            of_code(used, &word)
+            let word = word_of(reason.rsplit('.').next().unwrap_or_default());
+            match (judge(&word), code) {
+                (Some(_), _) => of_code(used, &word),
+                (None, 3000) => of_code(used, "invalid_api_key"),
+                (None, _) => {
+                    let how =
+                        format!("{who} begins no session: it closes with {}", with_reason(code, &reason));
+                    let finding = Finding::error("provider.session", format!("{how}{}", used.for_whom()));
+                    finding.causes(REFUSED).fix(LOOK_UP)
+                }
+            }
         }
         First::Closed(close) => {
             let how = match close {
-                Some((code, reason)) => format!("closes the connection at once, with {code} ({reason})"),
+                Some((code, reason)) => {
+                    format!("closes the connection at once, with {}", with_reason(code, &reason))
+                }
                 None if garbage > 0 => NO_EVENTS.to_owned(),
                 None => "closes the connection at once, without a reason".to_owned(),
             };
@@ -309,6 +317,13 @@ fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Findin
             format!("{who} opens a WebSocket, and begins no session in {} s", CREATED.as_secs()),
             "check that the address is the one of a Realtime endpoint, and the provider's status page",
         ),
+    }
+}
+
+fn with_reason(code: u16, reason: &str) -> String {
+    match reason.trim() {
+        "" => code.to_string(),
+        reason => format!("{code}, `{}`", problem::shown(reason)),
     }
 }
 
@@ -414,8 +429,7 @@ fn of_code(used: &Used, code: &str) -> Finding {
                 ),
             }
         }
-        _ => "look up the code in the provider's documentation, and check address, model and `dialect`"
-            .to_owned(),
+        _ => LOOK_UP.to_owned(),
     })
 }
 

@@ -182,7 +182,11 @@ impl<'a> Public<'a> {
         match alive {
             Ok(alive) if alive.status == 200 && alive.body.trim() == "ok" => {}
             // A proxy that keeps a path to itself takes no call away.
-            alive if is_believed => findings.push(self.hides("/healthz", alive)),
+            alive if is_believed => findings.push(self.hides(
+                "/healthz",
+                alive,
+                "a platform that asks there takes it for dead, and may start it again",
+            )),
             Ok(alive) => return Err(Box::new(self.somebody_else(alive))),
             Err(fault) => return Err(Box::new(self.not_reached(fault))),
         }
@@ -202,7 +206,11 @@ impl<'a> Public<'a> {
                 .fix("wait for the deploy to be over; if there is none, start `switchboard serve` again"),
             ),
             _ if is_believed => {
-                findings.push(self.hides("/readyz", ready));
+                findings.push(self.hides(
+                    "/readyz",
+                    ready,
+                    "whether it takes calls is not known here, nor to a platform that asks there",
+                ));
                 return Ok(findings);
             }
             _ => {
@@ -239,11 +247,11 @@ impl<'a> Public<'a> {
     }
 
     /// Switchboard is there, and one of the paths that tell how it is does not come through.
-    fn hides(&self, path: &str, asked: &Asked) -> Finding {
+    fn hides(&self, path: &str, asked: &Asked, cause: &str) -> Finding {
         let message =
             format!("Switchboard answers at {}, and {path} is not answered: {}", self.shown(), seen(asked));
         Finding::warning("public.server", message)
-            .causes("whether it takes calls is not known here, nor to a platform that asks there")
+            .causes(cause)
             .fix(format!("have the proxy pass {path} on; where it does, look at the log of the server"))
     }
 

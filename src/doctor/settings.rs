@@ -43,6 +43,8 @@ pub struct Read {
     pub findings: Vec<Finding>,
     /// `.env` is to be closed to others.
     pub open_env_file: bool,
+    /// ASSISTANTS_URL says where the folder is, rightly or wrongly.
+    pub is_afar: bool,
 }
 
 /// What is wrong, as it was found.
@@ -95,6 +97,7 @@ pub fn read() -> anyhow::Result<Read> {
     });
     let settings = lenient(&file, &environment, &mut told);
     let Told { mut findings, left_out } = told;
+    let is_afar = settings.assistants_url.is_some() || left_out.iter().any(|name| name == "ASSISTANTS_URL");
     findings.extend(settings.warnings.iter().map(of_problem));
     if let Err(problems) = settings.for_serve() {
         findings.extend(problems.iter().filter(|problem| !is_left_out(problem, &left_out)).map(of_missing));
@@ -115,7 +118,7 @@ pub fn read() -> anyhow::Result<Read> {
     if findings.iter().all(|finding| finding.severity == Severity::Ok) {
         findings.push(Finding::ok("settings.read", "all settings can be read, and look as they should"));
     }
-    Ok(Read { settings, environment, file, tls, findings, open_env_file })
+    Ok(Read { settings, environment, file, tls, findings, open_env_file, is_afar })
 }
 
 /// The process's environment, with what `.env` adds. Lines that are wrong are told and left out.

@@ -44,7 +44,7 @@ async fn seen(twilio: &RestServer, files: &[(&str, &str)], variables: &[(&str, &
     let account = serve::account(&settings, &tls).unwrap();
     let (roster, _) = folder::check(&settings, &environment);
     let net = Net::new(tls, Veil::default()).unwrap();
-    let seen = twilio::check(account.as_ref(), &settings, roster.as_ref(), &net).await;
+    let seen = twilio::check(account.as_ref(), &settings, roster.as_ref(), false, &net).await;
     Examined {
         findings: seen.findings,
         veil: Veil::default(),
@@ -237,7 +237,7 @@ async fn nothing_is_mended_where_callers_would_meet_nobody() {
     }
     let mut examined = seen(&twilio, &clinic, &[]).await;
     for (check, what) in [
-        ("folder.fetch", "what says who answers them"),
+        ("settings.read", "a setting"),
         ("public.server", "what they would ring"),
         ("function.allowlist", "what they would ring"),
         ("doctor.late", "what they would ring"),

@@ -39,11 +39,13 @@ pub struct Seen {
     pub clock: Option<Reading>,
 }
 
-/// Looks at the account and its numbers, side by side. `roster`: the folder in force, where it is known.
+/// Looks at the account and its numbers, side by side. `roster`: the folder in force, where it is known. `is_afar`:
+/// ASSISTANTS_URL says where it is.
 pub async fn check(
     account: Option<&Account>,
     settings: &Settings,
     roster: Option<&Roster>,
+    is_afar: bool,
     net: &Net,
 ) -> Seen {
     let Some(account) = account else {
@@ -81,15 +83,15 @@ pub async fn check(
                 .causes(codes(&error))
                 .fix(error.help()),
         ),
-        (Ok(_), None) => seen.findings.push(match settings.assistants_url {
+        (Ok(_), None) => seen.findings.push(match is_afar {
             // Another folder may have other numbers.
-            Some(_) => Finding::warning(
+            true => Finding::warning(
                 "number.list",
                 "the numbers are not compared: ASSISTANTS_URL says who answers them, and its folder was not \
                      fetched, or has errors",
             )
             .fix("mend that first, and run `switchboard doctor` again"),
-            None => Finding::warning("number.list", "the numbers are not compared: the folder has errors")
+            false => Finding::warning("number.list", "the numbers are not compared: the folder has errors")
                 .fix("mend the folder first: `switchboard check`"),
         }),
         (Ok(owned), Some(roster)) => {

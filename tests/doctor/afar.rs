@@ -39,6 +39,23 @@ async fn no_number_is_judged_by_a_folder_that_is_not_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_the_folder_that_is_wrong_lets_no_other_folder_decide() {
+    let twilio = twilio(vec![number(4, "+15550100004")]).await;
+    for url in ["http://git.example.com/a.tar.gz", "htps://git.example.com/a.tar.gz"] {
+        let told = place(&twilio, url).doctor(&["--fix"]).await;
+        let words = ["the numbers are not compared: ASSISTANTS_URL says who answers them", "", "mend"];
+        told.says(url, "number.list", "warning", words);
+        told.silent(url, &["number.voice_url", "number.no_fallback", "number.ok"]);
+    }
+    let place = place(&twilio, "").without("ASSISTANTS_URL");
+    place
+        .file("switchboard.yaml", "rust_log: \"info\nassistants_url: \"https://git.example.com/a.tar.gz\"\n");
+    let told = place.doctor(&["--fix"]).await;
+    told.silent("an open quote", &["number.voice_url", "number.no_fallback", "number.ok"]);
+    assert!(twilio.changes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_only_stands_in_is_no_error() {
     let twilio = twilio(vec![number(3, "+15550100003")]).await;
     let place = place(&twilio, &archive_host("numbers: [\"+15550100003\"]\ninstructions: Hi.\n"));

@@ -123,10 +123,17 @@ async fn each_way_to_refuse_is_told_apart() {
         ),
         (
             "closed with a fault",
-            close(1011, "oops"),
+            close(1011, "too many sessions"),
             "provider.reach",
             "error",
-            ["closes the connection at once, with 1011 (oops)", UNREACHABLE, "status page"],
+            ["closes the connection at once, with 1011, `too many sessions`", UNREACHABLE, "status page"],
+        ),
+        (
+            "closed without a word",
+            close(1011, ""),
+            "provider.reach",
+            "error",
+            ["closes the connection at once, with 1011, for", UNREACHABLE, "status page"],
         ),
         (
             "closed on the key",
@@ -140,7 +147,7 @@ async fn each_way_to_refuse_is_told_apart() {
             close(4321, "whatever"),
             "provider.session",
             "error",
-            ["closed with 4321, whatever", REFUSED, "look up the code"],
+            ["begins no session: it closes with 4321, `whatever`", REFUSED, "look up the code"],
         ),
         ("dropped", Fault::Drop(now), "provider.reach", "error", ["", UNREACHABLE, ""]),
     ] {

@@ -292,6 +292,31 @@ async fn nobody_waits_for_a_replay_where_the_call_s_machine_hangs() {
     assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something went wrong."), "{answer}");
 }
 
+/// One machine that takes its time names another, which hangs: the caller hears nothing all the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_that_take_their_time_take_two_seconds_together() {
+    let app = App::new().await;
+    let first = app.machine(FIRST, &[]).await;
+    let path = format!("/after-stream/{}", ring(&app, &first, "CA1").await);
+    let peers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let form = format!("http://{}/{{machine}}", peers.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut slow, _) = peers.accept().await.unwrap();
+        let _ = slow.read(&mut [0; 4096]).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let answer = "HTTP/1.1 404 Not Found\r\nswitchboard-ask: m3\r\nContent-Length: 0\r\n\r\n";
+        slow.write_all(answer.as_bytes()).await.unwrap();
+        let _hangs = (slow, peers.accept().await);
+        std::future::pending::<()>().await;
+    });
+    let second = app.machine(SECOND, &[("PEER_URL", &form)]).await;
+    let asked = Instant::now();
+    let (_, answer) = post(&app, &second.address, &path, "CA1", "").await;
+    let took = asked.elapsed();
+    assert!(answer.contains("Sorry, something broke."), "{answer}");
+    assert!(took > Duration::from_millis(1_900) && took < Duration::from_millis(3_200), "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_fly_the_private_network_is_listened_on_too() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
