@@ -142,7 +142,7 @@ async fn examine() -> anyhow::Result<Examined> {
     let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let texts = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, texts, None).context("TLS cannot be set up")?;
-    let (here, told) = folder::check(&settings, &environment);
+    let (here, told) = folder::check(&settings, &environment, is_afar);
     findings.extend(told);
     let providers = settings.providers();
     let fetching = folder::fetch(&settings, &environment, &providers, &tls);

@@ -240,10 +240,17 @@ fn service(table: &Table, there: &Settings) -> Vec<Finding> {
     }
     findings.extend(checks(table, base));
     let hard = seconds(table, &format!("{base}.concurrency.hard_limit"));
-    let wanted = there.max_calls + SPARE_CONNECTIONS;
+    // Counted by requests, who is silent counts for nothing.
+    let (what, others, strangers, why) = match table.text(&format!("{base}.concurrency.type")).as_deref() {
+        Some("requests") => ("requests", 0, "", "webhooks need room as well"),
+        _ => {
+            ("connections", SPARE_CONNECTIONS, " and strangers", "the server itself has strangers make room")
+        }
+    };
+    let wanted = there.max_calls + others;
     if let Some(hard) = hard.filter(|hard| usize::try_from(*hard).is_ok_and(|hard| hard <= wanted)) {
         let message = format!(
-            "Fly's proxy lets {hard} connections in, which the {} calls of MAX_CALLS and strangers can fill",
+            "Fly's proxy lets {hard} {what} in, which the {} calls of MAX_CALLS{strangers} can fill",
             there.max_calls
         );
         findings.push(
@@ -251,10 +258,7 @@ fn service(table: &Table, there: &Settings) -> Vec<Finding> {
                 .causes(
                     "above that no webhook comes through (11200): callers hear the fallback URL, not `busy`",
                 )
-                .fix(format!(
-                    "set `hard_limit` above {wanted}, which is MAX_CALLS and {SPARE_CONNECTIONS} others: the server has \
-                     strangers make room"
-                )),
+                .fix(format!("set `hard_limit` above {wanted}: {why}")),
         );
     }
     findings
@@ -479,6 +483,28 @@ kill_timeout = 300
                 "warning",
                 "fly.service",
                 "20 connections",
+            ),
+            (
+                "[metrics]",
+                "[http_service.concurrency]\nhard_limit = 2024\n[metrics]",
+                "warning",
+                "fly.service",
+                "2024 connections",
+            ),
+            ("[metrics]", "[http_service.concurrency]\nhard_limit = 2025\n[metrics]", "", "", ""),
+            (
+                "[metrics]",
+                "[http_service.concurrency]\ntype = \"requests\"\nhard_limit = 1000\n[metrics]",
+                "warning",
+                "fly.service",
+                "1000 requests in, which the 1000 calls of MAX_CALLS can fill",
+            ),
+            (
+                "[metrics]",
+                "[http_service.concurrency]\ntype = \"requests\"\nhard_limit = 1001\n[metrics]",
+                "",
+                "",
+                "",
             ),
             ("app = ", "what is this\napp = ", "error", "fly.file", "fly.toml:2:"),
             ("\"voice-bridge\"", "\"switchboard-example\"", "warning", "fly.app", "the name in the example"),

@@ -23,25 +23,32 @@ const NO_STAND_IN: &str = "nothing answers calls while the host of ASSISTANTS_UR
 const NOT_IN_FORCE: &str = "`switchboard serve` does not start with it, and where it runs the edit is held back: \
                             callers meet the assistants of before";
 
-/// The folder on the disk: its roster, where it passes, and what is to be said of it.
-pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Option<Roster>, Vec<Finding>) {
+/// The folder on the disk: its roster, where it passes, and what is to be said of it. `is_afar`: it only stands in for
+/// that of ASSISTANTS_URL.
+pub fn check(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    is_afar: bool,
+) -> (Option<Roster>, Vec<Finding>) {
     let dir = &settings.assistants_dir;
     let place = dir.display().to_string();
     let folder = match read_folder(dir) {
         Ok(folder) => folder,
         Err(error) => {
             let problem = Problem::from(error);
-            let afar = settings.assistants_url.is_some();
-            let finding = if afar { Finding::warning } else { Finding::error };
+            let finding = if is_afar { Finding::warning } else { Finding::error };
             // The sentence goes on with what is to be done.
             let (what, help) =
                 problem.message.split_once("; ").unwrap_or((&problem.message, "make it smaller"));
-            let finding = finding("folder.check", what).causes(match afar {
+            let finding = finding("folder.check", what).causes(match is_afar {
                 true => NO_STAND_IN,
                 false => "`switchboard serve` does not start",
             });
             let fix = match dir.exists() {
                 true => help,
+                false if is_afar => {
+                    "have the folder here too, or set ASSISTANTS_DIR to the one that you have"
+                }
                 false => {
                     "run `switchboard new NAME`: it makes the folder, with an assistant to begin with; or set \
                      ASSISTANTS_DIR to the folder that you have"
@@ -52,11 +59,11 @@ pub fn check(settings: &Settings, environment: &BTreeMap<String, String>) -> (Op
     };
     let (roster, mut findings) =
         judge(&place, reload::check_whole(&folder, environment, &settings.providers()));
-    if settings.assistants_url.is_none() {
+    if !is_afar {
         findings.splice(0..0, command::odd_lines(&folder, Some(dir), settings).iter().map(of_problem));
         return (roster, findings);
     }
-    // It only stands in. What nothing reads and rings is told of the folder that is fetched.
+    // What nothing reads and rings is told of the folder that is fetched.
     findings.retain(|finding| finding.check == "folder.check");
     for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
         finding.severity = Severity::Warning;

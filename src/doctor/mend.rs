@@ -30,14 +30,19 @@ impl Examined {
                 && IN_THE_WAY.iter().any(|part| finding.check.starts_with(part))
         };
         let Some(finding) = self.findings.iter().find(is_in_the_way) else { return Ok(&self.mends) };
+        const SETTING: &str = "a setting";
         let what = match finding.check.split('.').next() {
-            Some("settings") => "a setting",
+            Some("settings") => SETTING,
             Some("twilio") => "the account",
             _ => "what they would ring",
         };
         let message = format!("the numbers are left as they are: {what} is not right ({})", finding.check);
-        Err(Finding::warning("doctor.mend", message)
-            .fix("mend that first, and run `switchboard doctor --fix` again; or run `switchboard numbers sync --apply`"))
+        let again = "mend that first, and run `switchboard doctor --fix` again";
+        Err(Finding::warning("doctor.mend", message).fix(match what {
+            // That reads the settings as strictly as the server.
+            SETTING => again.to_owned(),
+            _ => format!("{again}; or run `switchboard numbers sync --apply`"),
+        }))
     }
 }
 

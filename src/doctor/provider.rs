@@ -279,12 +279,14 @@ fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Findin
             let word = word_of(reason.rsplit('.').next().unwrap_or_default());
             match (judge(&word), code) {
                 (Some(_), _) => of_code(used, &word),
-                (None, 3000) => of_code(used, "invalid_api_key"),
-                (None, _) => {
-                    let how =
-                        format!("{who} begins no session: it closes with {}", with_reason(code, &reason));
-                    let finding = Finding::error("provider.session", format!("{how}{}", used.for_whom()));
-                    finding.causes(REFUSED).fix(LOOK_UP)
+                (None, code) => {
+                    let (check, what, fix) = match code {
+                        3000 => ("provider.key", "does not accept the key", where_the_key_is(&used.provider)),
+                        _ => ("provider.session", "begins no session", LOOK_UP.to_owned()),
+                    };
+                    let how = with_reason(code, &reason);
+                    let message = format!("{who} {what}: it closes with {how}{}", used.for_whom());
+                    Finding::error(check, message).causes(REFUSED).fix(fix)
                 }
             }
         }

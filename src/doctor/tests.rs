@@ -42,7 +42,7 @@ async fn seen(twilio: &RestServer, files: &[(&str, &str)], variables: &[(&str, &
     let settings = Settings::read(&Sources { file: None, environment: environment.clone() }).unwrap();
     let tls = serve::client_config(false, None).unwrap();
     let account = serve::account(&settings, &tls).unwrap();
-    let (roster, _) = folder::check(&settings, &environment);
+    let (roster, _) = folder::check(&settings, &environment, false);
     let net = Net::new(tls, Veil::default()).unwrap();
     let seen = twilio::check(account.as_ref(), &settings, roster.as_ref(), false, &net).await;
     Examined {

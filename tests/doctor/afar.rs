@@ -47,6 +47,14 @@ async fn an_address_of_the_folder_that_is_wrong_lets_no_other_folder_decide() {
         told.says(url, "number.list", "warning", words);
         told.silent(url, &["number.voice_url", "number.no_fallback", "number.ok"]);
     }
+    let gone = place(&twilio, "htps://git.example.com/a.tar.gz");
+    std::fs::remove_dir_all(gone.folder.path().join("assistants")).unwrap();
+    gone.doctor(&[]).await.says(
+        "no folder here",
+        "folder.check",
+        "warning",
+        ["", "down at a start", "folder here too"],
+    );
     let place = place(&twilio, "").without("ASSISTANTS_URL");
     place
         .file("switchboard.yaml", "rust_log: \"info\nassistants_url: \"https://git.example.com/a.tar.gz\"\n");

@@ -137,10 +137,14 @@ async fn each_way_to_refuse_is_told_apart() {
         ),
         (
             "closed on the key",
-            close(3000, ""),
+            close(3000, "session limit reached"),
             "provider.key",
             "error",
-            ["does not accept the key", REFUSED, "OPENAI_API_KEY"],
+            [
+                "does not accept the key: it closes with 3000, `session limit reached`",
+                REFUSED,
+                "OPENAI_API_KEY",
+            ],
         ),
         (
             "closed with a code nobody has seen",
