@@ -141,12 +141,12 @@ logs-mcp: ## what that server says
 	$(need_app)
 	$(FLY) logs --app '$(MCP_APP)'
 
-check: ## format, lints, docs, and the floors of the house
+check: ## format, lints, docs, and the layers
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
-	$(CARGO) $(RUN_TESTS) --locked --test floors
+	$(CARGO) $(RUN_TESTS) --locked --test layers
 
 # Said before what takes minutes.
 tools-for-test:

@@ -138,19 +138,19 @@ struct Job<'a> {
 }
 
 async fn examine() -> anyhow::Result<Examined> {
-    let Read { settings, environment, file, tls, mut findings, open_env_file, is_afar } = settings::read()?;
+    let Read { settings, environment, file, tls, mut findings, open_env_file, is_remote } = settings::read()?;
     let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let texts = serve::account(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, texts, None).context("TLS cannot be set up")?;
-    let (here, told) = folder::check(&settings, &environment, is_afar);
+    let (here, told) = folder::check(&settings, &environment, is_remote);
     findings.extend(told);
     let providers = settings.providers();
     let fetching = folder::fetch(&settings, &environment, &providers, &tls);
-    let (afar, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
+    let (remote_folder, told) = patiently("the folder at ASSISTANTS_URL", fetching).await;
     findings.extend(told);
     // That folder alone says which numbers ring whom. The one here only stands in: a server that starts while the other
     // cannot be fetched answers with it, so its models and tools are worth a look.
-    let in_force = if is_afar { afar.as_ref() } else { here.as_ref() };
+    let in_force = if is_remote { remote_folder.as_ref() } else { here.as_ref() };
     let roster = in_force.or(here.as_ref());
     if in_force.is_none() && roster.is_some() {
         findings.push(folder::stand_in(&settings));
@@ -177,7 +177,7 @@ async fn examine() -> anyhow::Result<Examined> {
     jobs.push(Job {
         name: "Twilio".to_owned(),
         work: Box::pin(async {
-            let seen = twilio::check(account.as_ref(), &settings, in_force, is_afar, &net).await;
+            let seen = twilio::check(account.as_ref(), &settings, in_force, is_remote, &net).await;
             Part { findings: seen.findings, clocks: clock_of("Twilio", seen.clock), mends: seen.mends }
         }),
     });

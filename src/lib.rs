@@ -1,8 +1,8 @@
 //! Switchboard answers phone numbers with voice assistants.
 //!
-//! The floors, from the ground: plain values; wire formats, providers and the YAML tree; assistants and settings;
+//! The layers, from the ground: plain values; wire formats, providers and the YAML tree; assistants and settings;
 //! the call. Above them is the world: what is observed, links and tools, sessions and reload, HTTP and the
-//! simulators, and the program itself. A module uses its own folder and the floors below it; `tests/floors.rs`
+//! simulators, and the program itself. A module uses its own folder and the layers below it; `tests/layers.rs`
 //! checks that, and `docs/architecture.md` is the map.
 
 pub mod assistant;

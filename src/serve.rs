@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::assistant::plan::{Errand, Mailbox, Nothing, ServerUse, Work};
+use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::http::{self, Door, DoorParts};
 use crate::link::peer::Peers;
@@ -29,13 +29,13 @@ use crate::observe::journal::Journal;
 use crate::observe::metrics;
 use crate::phone::Party;
 use crate::process;
-use crate::reload::{Afar, Keeper, Pace, SettingsFile, Watcher};
-use crate::session::{House, HouseParts};
+use crate::reload::{Keeper, Pace, RemoteFolder, SettingsFile, Watcher};
+use crate::session::{Parts, Switchboard};
 use crate::settings::{ServeSettings, Settings};
 use crate::tool::{self, Tools};
 use crate::wire::twilio::signature;
 
-/// How long the goodbyes of a closing house may take: 10 s to be heard, and the sockets' own end. They are over when
+/// How long the goodbyes of a closing server may take: 10 s to be heard, and the sockets' own end. They are over when
 /// the calls' time is.
 const GOODBYES: Duration = Duration::from_secs(13);
 /// How often the metrics' samples are put into their buckets.
@@ -47,7 +47,7 @@ const LAST_REPORTS: Duration = Duration::from_secs(1);
 /// Calls that ended so long ago, the closing of their stream included, are asked after no more.
 const LATELY: Duration = Duration::from_secs(5);
 /// What outlives its call has at least so long, once the last call is over.
-const LAST_ERRANDS: Duration = Duration::from_secs(10);
+const LAST_JOBS: Duration = Duration::from_secs(10);
 /// How long the MCP servers may take to end.
 const LAST_TOOLS: Duration = Duration::from_secs(10);
 /// How long connections that are still answered may take to end.
@@ -84,7 +84,7 @@ pub struct Serve {
 pub struct Reload {
     pub from: From,
     /// `switchboard.yaml`, there or not. What it says of the server is not reloaded: a change is said. Where the
-    /// folder comes from afar, the disk is not looked at.
+    /// folder comes from the remote folder, the disk is not looked at.
     pub settings_file: PathBuf,
     /// What `${NAME}` stands for, and where settings come from besides the file.
     pub environment: BTreeMap<String, String>,
@@ -94,7 +94,7 @@ pub struct Reload {
 pub enum From {
     Disk(PathBuf),
     /// The first fetch is done.
-    Afar(Box<Afar>),
+    Remote(Box<RemoteFolder>),
 }
 
 /// Serves until `shutdown`, then drains: no new calls; those under way have the settings' time, then a goodbye.
@@ -131,7 +131,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
         .map(|form| Peers::new(form, settings.machine.as_deref().unwrap_or_default(), &tls))
         .transpose();
     let peers = peers.context("TLS cannot be set up")?;
-    let house = Arc::new(House::new(HouseParts {
+    let switchboard = Arc::new(Switchboard::new(Parts {
         roster: keeper.roster(),
         tokens: ready.twilio_auth_tokens.clone(),
         machine: settings.machine.clone().unwrap_or_default(),
@@ -143,7 +143,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     let shared = settings.twilio_shared_keys.iter().cloned().collect();
     let upkeep = handle.clone();
     let door = Door::new(DoorParts {
-        house: house.clone(),
+        switchboard: switchboard.clone(),
         standing: keeper.standing(),
         keys: signature::Keys::new(ready.twilio_auth_tokens.clone(), shared),
         public_url: ready.public_url.clone(),
@@ -185,7 +185,9 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
                 let watcher = Watcher::new(keeper, dir, Some(file), Pace::default());
                 background.spawn(watcher.run(watching.clone()));
             }
-            From::Afar(afar) => drop(background.spawn(afar.run(keeper, watching.clone()))),
+            From::Remote(remote_folder) => {
+                drop(background.spawn(remote_folder.run(keeper, watching.clone())))
+            }
         }
     }
     tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
@@ -198,11 +200,15 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
     watching.cancel();
     tools.wake_messages();
     let closed = Instant::now();
-    let had_calls = drain(&house, settings.drain).await;
-    let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_ERRANDS);
+    let had_calls = drain(&switchboard, settings.drain).await;
+    let left = settings.drain.saturating_sub(closed.elapsed()).max(LAST_JOBS);
     // None of them waits for another.
     let tools_end = timeout(LAST_TOOLS, tools.close());
-    let _ = tokio::join!(last_questions(&house, had_calls), last_errands(&house, &tools, left), tools_end);
+    let _ = tokio::join!(
+        last_questions(&switchboard, had_calls),
+        last_jobs(&switchboard, &tools, left),
+        tools_end
+    );
     tracing::info!("Drained");
     stop.cancel();
     let all_ended = async {
@@ -230,43 +236,43 @@ async fn open_until(shutdown: impl Future<Output = ()>, doors: &mut JoinSet<()>)
 /// The longest that the process lives on after it was told to stop, where calls may go on for `drain`: for whoever
 /// kills it in the end, such as Fly after `kill_timeout`.
 pub fn longest_end(drain: Duration) -> Duration {
-    let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_ERRANDS).max(LAST_TOOLS);
+    let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_JOBS).max(LAST_TOOLS);
     drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS
 }
 
-/// Closes the house: calls may take `time`, of which the last of it is for their goodbyes. These have theirs, also
+/// Closes the server: calls may take `time`, of which the last of it is for their goodbyes. These have theirs, also
 /// where `time` is shorter. Whether there were any.
-async fn drain(house: &House, time: Duration) -> bool {
-    house.close_door();
-    let calls = house.calls();
+async fn drain(switchboard: &Switchboard, time: Duration) -> bool {
+    switchboard.close_door();
+    let calls = switchboard.calls();
     tracing::info!(calls, drain_secs = time.as_secs(), "Draining: no new calls");
-    if house.is_empty() {
+    if switchboard.is_empty() {
         return false;
     }
-    if timeout(time.saturating_sub(GOODBYES), house.empty()).await.is_err() {
-        tracing::warn!(calls = house.calls(), "Saying goodbye to the calls that are left");
-        house.send_home();
-        if timeout(GOODBYES, house.empty()).await.is_err() {
-            tracing::error!(calls = house.calls(), "Calls did not end; leaving them");
+    if timeout(time.saturating_sub(GOODBYES), switchboard.empty()).await.is_err() {
+        tracing::warn!(calls = switchboard.calls(), "Saying goodbye to the calls that are left");
+        switchboard.send_home();
+        if timeout(GOODBYES, switchboard.empty()).await.is_err() {
+            tracing::error!(calls = switchboard.calls(), "Calls did not end; leaving them");
         }
     }
     true
 }
 
 /// Twilio asks what follows each stream: those that ended lately are answered, or the caller would hear an apology.
-async fn last_questions(house: &House, had_calls: bool) {
-    let _ = timeout(LAST_QUESTIONS, house.all_asked(LATELY)).await;
+async fn last_questions(switchboard: &Switchboard, had_calls: bool) {
+    let _ = timeout(LAST_QUESTIONS, switchboard.all_asked(LATELY)).await;
     if had_calls {
         sleep(LAST_REPORTS).await;
     }
 }
 
 /// Has what outlives its call finish: it has `left` in all.
-async fn last_errands(house: &House, tools: &Tools, left: Duration) {
+async fn last_jobs(switchboard: &Switchboard, tools: &Tools, left: Duration) {
     let began = Instant::now();
     // What is being taken down may wait for its delivery.
     tools.hurry_messages();
-    if timeout(left, house.errands_done()).await.is_err() {
+    if timeout(left, switchboard.jobs_done()).await.is_err() {
         tracing::error!("Messages could not be taken down in time");
     }
     tools.last_messages(left.saturating_sub(began.elapsed())).await;
@@ -315,9 +321,9 @@ fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
     };
     let plan = roster.by_name(assistant)?.plan(&facts, &Nothing).ok()?;
     plan.tools.into_iter().find_map(|tool| match tool.work {
-        Work::Errand(errand) => match &*errand {
-            Errand::TakeMessage(mailbox) => Some(mailbox.clone()),
-            Errand::Mcp { .. } | Errand::Http(_) | Errand::SendSms => None,
+        Work::Job(job) => match &*job {
+            Job::TakeMessage(mailbox) => Some(mailbox.clone()),
+            Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
         },
         Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
     })
@@ -427,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closing_house_is_done_before_fly_ends_it() {
+    fn a_closing_server_is_done_before_fly_ends_it() {
         let settings = Settings::read(&Sources::default()).unwrap();
         assert!(settings.drain > GOODBYES, "the goodbyes are within it");
         // Fly kills 300 s after the signal, at the latest.

@@ -77,7 +77,7 @@ fn show_tells_what_the_model_gets() {
     let parts = [
         "desk: Answers the front desk",
         "  # Your role\n\n  The code is 4711. The caller is 1 5 5 5 0 1 0 9 9 9 9.",
-        "  # House rules\n\n  Be kind.\n",
+        "  # Switchboard rules\n\n  Be kind.\n",
         "end_call: the model may end the call\n",
         "transfer_call: the model may put the caller through to `boss`\n",
         "take_message: a message to hooks.example.com\n",
@@ -307,7 +307,7 @@ fn only_the_folder_in_force_tells_what_nothing_reads() {
         ("other/clinic.yaml", "instructions: Hi.\n"),
         (".env", env),
     ]);
-    let afar = [("ASSISTANTS_URL", "https://host.example.com/assistants.tar.gz")];
+    let remote_folder = [("ASSISTANTS_URL", "https://host.example.com/assistants.tar.gz")];
     let away = [("ASSISTANTS_DIR", "other")];
     for (arguments, variables, unread) in [
         (&["check"][..], &[][..], "CLINIC_NUMBER, FLY_APP"),
@@ -320,10 +320,10 @@ fn only_the_folder_in_force_tells_what_nothing_reads() {
         (&["check", "other"], &[], ""),
         (&["check", "assistants"], &away, ""),
         // What is fetched may read them.
-        (&["check"], &afar, ""),
-        (&["show", "desk"], &afar, ""),
-        (&["rehearse", "desk", "--live"], &afar, ""),
-        (&["serve"], &afar, ""),
+        (&["check"], &remote_folder, ""),
+        (&["show", "desk"], &remote_folder, ""),
+        (&["rehearse", "desk", "--live"], &remote_folder, ""),
+        (&["serve"], &remote_folder, ""),
     ] {
         let (_, _, err) = told(&run(folder.path(), arguments, variables));
         let names = err.lines().filter_map(|line| line.split_once("nothing reads ")).map(|(_, name)| name);

@@ -311,7 +311,7 @@ fn host(text: Option<&str>) -> String {
 }
 
 #[test]
-fn the_folder_comes_from_afar_or_else_from_here() {
+fn the_folder_comes_from_a_remote_folder_or_else_from_here() {
     for (text, assistants) in
         [(Some("instructions: Be kind.\n"), "\"assistants\":2"), (None, "\"assistants\":1")]
     {
@@ -324,7 +324,7 @@ fn the_folder_comes_from_afar_or_else_from_here() {
 }
 
 #[test]
-fn a_folder_from_afar_with_problems_is_said_where_none_is_here() {
+fn a_folder_from_a_remote_folder_with_problems_is_said_where_none_is_here() {
     let url = host(Some("instrctions: Be kind.\n"));
     let folder = folder_with(&[]);
     let output = run(folder.path(), &["serve"], &with(&[("ASSISTANTS_URL", &url)]));
@@ -339,7 +339,7 @@ fn a_folder_from_afar_with_problems_is_said_where_none_is_here() {
 }
 
 #[test]
-fn a_signal_closes_an_idle_house_at_once() {
+fn a_signal_closes_an_idle_server_at_once() {
     for signal in ["-TERM", "-INT"] {
         let mut serving = Serving::start();
         assert!(serving.get("/readyz").starts_with("HTTP/1.1 200"));
@@ -350,7 +350,7 @@ fn a_signal_closes_an_idle_house_at_once() {
     }
 }
 
-/// Has a call ring, which keeps the house open: its ticket is honoured for a minute.
+/// Has a call ring, which keeps the server open: its ticket is honoured for a minute.
 fn ring(serving: &Serving) {
     rung(&mut TcpStream::connect(("127.0.0.1", serving.port)).unwrap());
 }
@@ -380,7 +380,7 @@ fn rung(socket: &mut TcpStream) -> String {
 }
 
 #[test]
-fn a_second_signal_ends_a_busy_house_at_once_with_its_programs() {
+fn a_second_signal_ends_a_busy_server_at_once_with_its_programs() {
     let number = tempfile::tempdir().unwrap();
     let number = number.path().join("number");
     // Deaf to the end of its input and to SIGTERM, as is its own child.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use switchboard::assistant::plan::{
-    AskFirst, Errand, Hosted, HttpCall, Listed, MAX_KEYS, Nothing, Plan, Reach, Rule, Server, Supply, Tool,
-    Work,
+    AskFirst, Hosted, HttpCall, Job, Listed, MAX_KEYS, Nothing, Plan, Reach, Rule, Server, Supply, Tool, Work,
 };
 use switchboard::assistant::{Facts, Folder, Roster, SourceFile};
 use switchboard::phone::Party;
@@ -88,10 +87,10 @@ fn tool<'a>(plan: &'a Plan, name: &str) -> &'a Tool {
         .unwrap_or_else(|| panic!("no {name} in {:?}", names(plan)))
 }
 
-fn errand(tool: &Tool) -> &Errand {
+fn job(tool: &Tool) -> &Job {
     match &tool.work {
-        Work::Errand(errand) => errand,
-        _ => panic!("{} is no errand", tool.name),
+        Work::Job(job) => job,
+        _ => panic!("{} is no job", tool.name),
     }
 }
 
@@ -112,7 +111,7 @@ fn what_the_owner_says_of_arguments_goes_with_the_function() {
                 required: [title, in] } } }\n";
     let (plan, off) = plan(text, &shelf(&[("todoist", &["add-tasks"])]));
     assert_eq!(told(&off), [""; 0]);
-    let Errand::Mcp { parameters: Some(parameters), .. } = errand(tool(&plan, "add")) else { panic!() };
+    let Job::Mcp { parameters: Some(parameters), .. } = job(tool(&plan, "add")) else { panic!() };
     let told = json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(*parameters, object(told), "what is fixed is not asked of the model");
 }
@@ -156,16 +155,14 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
     assert_eq!(rule("finish"), finish);
     assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
     // What the owner fixes is given, and hidden.
-    let Errand::Mcp { server, tool: own, fixed, parameters } = errand(tool(&plan, "add-tasks")) else {
-        panic!()
-    };
+    let Job::Mcp { server, tool: own, fixed, parameters } = job(tool(&plan, "add-tasks")) else { panic!() };
     assert_eq!((server.name.as_str(), own.as_str()), ("todoist", "add-tasks"));
     assert_eq!(*fixed, object(json!({"project": "inbox"})));
     assert_eq!(*parameters, None, "the server judges the arguments of its own tools");
     let parameters =
         json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(tool(&plan, "add-tasks").parameters, object(parameters));
-    let Errand::Mcp { tool: own, fixed, .. } = errand(tool(&plan, "finish")) else { panic!() };
+    let Job::Mcp { tool: own, fixed, .. } = job(tool(&plan, "finish")) else { panic!() };
     assert_eq!((own.as_str(), fixed), ("complete-tasks", &object(json!({"notify": false}))));
     assert_eq!(
         tool(&plan, "finish").parameters["required"],
@@ -188,7 +185,7 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
     let rings: Vec<_> = targets.iter().map(|target| (target.name.as_str(), target.ring.as_secs())).collect();
     assert_eq!(rings, [("reception", 25), ("boss", 40)]);
     assert_eq!(tool(&plan, "take_message").parameters["required"], json!(["name", "urgent"]));
-    let Errand::TakeMessage(mailbox) = errand(tool(&plan, "take_message")) else { panic!() };
+    let Job::TakeMessage(mailbox) = job(tool(&plan, "take_message")) else { panic!() };
     assert_eq!(
         (mailbox.url.as_str(), mailbox.secret.expose()),
         ("https://hooks.example.com/messages", SECRET)
@@ -379,8 +376,8 @@ fn tools_that_are_too_long_do_not_hold_a_ring_up() {
 fn a_request_knows_the_call() {
     let (plan, _) = plan(&everything(), &Nothing);
     let http = |name: &str| -> HttpCall {
-        match errand(tool(&plan, name)) {
-            Errand::Http(call) => call.clone(),
+        match job(tool(&plan, name)) {
+            Job::Http(call) => call.clone(),
             _ => panic!("{name} goes elsewhere"),
         }
     };

@@ -573,7 +573,7 @@ impl Part {
     }
 }
 
-/// A fragment's name as a heading: `house-rules` is `House rules`.
+/// A fragment's name as a heading: `server-rules` is `Switchboard rules`.
 fn heading(name: &str) -> String {
     let words = name.replace(['-', '_'], " ");
     let mut letters = words.chars();

@@ -222,7 +222,7 @@ pub enum Work {
     /// The argument `digits` is pressed: 0 to 9, `*`, `#`, and `w` for half a second's wait.
     SendDigits,
     /// It is done beside the call.
-    Errand(Arc<Errand>),
+    Job(Arc<Job>),
 }
 
 /// Somebody whom a call can be passed on to.
@@ -236,7 +236,7 @@ pub struct Target {
 
 /// Work outside of the call.
 #[derive(Clone, PartialEq)]
-pub enum Errand {
+pub enum Job {
     /// A tool of an MCP server. `fixed` are arguments that the owner gives, and the model does not see.
     Mcp {
         server: Arc<Server>,

@@ -418,13 +418,13 @@ mod tests {
             "note": {"type": ["string", "null"]}, "near": {"type": "boolean"}, "price": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},
             "place": {"type": "object", "required": ["street"], "properties": {
-                "street": {"type": "string"}, "floor": {"type": "integer"}}}}});
+                "street": {"type": "string"}, "layer": {"type": "integer"}}}}});
         let mut call = call("https://example.com/", &[], None);
         call.parameters = schema.as_object().unwrap().clone();
         for (given, told) in [
             (json!({"id": "a", "guests": 4, "size": "small", "near": true, "price": 1, "tags": ["x"]}), None),
             (json!({"id": "a", "guests": 4.0, "price": 1.5, "other": {}}), None),
-            (json!({"id": "a", "guests": null, "size": null, "place": {"street": "b", "floor": null}}), None),
+            (json!({"id": "a", "guests": null, "size": null, "place": {"street": "b", "layer": null}}), None),
             (json!({"id": "a", "guests": "4"}), Some("`guests` has to be a whole number.")),
             (json!({"id": "a", "guests": 4.5}), Some("`guests` has to be a whole number.")),
             (json!({"id": 7}), Some("`id` has to be a text.")),
@@ -432,12 +432,12 @@ mod tests {
             (json!({"id": "a", "size": "huge"}), Some("`size` has to be one of: \"small\", \"large\".")),
             (json!({"id": "a", "tags": "x"}), Some("`tags` has to be a list.")),
             (json!({"id": "a", "tags": ["x", 7]}), Some("`tags.1` has to be a text.")),
-            (json!({"id": "a", "place": {"floor": 1}}), Some("These arguments are missing: `place.street`.")),
+            (json!({"id": "a", "place": {"layer": 1}}), Some("These arguments are missing: `place.street`.")),
             (
-                json!({"guests": "4", "near": "no", "place": {"street": "b", "floor": "2"}}),
+                json!({"guests": "4", "near": "no", "place": {"street": "b", "layer": "2"}}),
                 Some(
                     "These arguments are missing: `id`. `guests` has to be a whole number; `near` has to be \
-                     true or false; `place.floor` has to be a whole number.",
+                     true or false; `place.layer` has to be a whole number.",
                 ),
             ),
         ] {

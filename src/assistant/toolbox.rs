@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::fit;
 use super::plan::{
-    AskFirst, END_CALL, Errand, Hosted, HttpCall, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
+    AskFirst, END_CALL, Hosted, HttpCall, Job, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
     Server, ServerUse, Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
 };
 use super::prompt::{Facts, Subject};
@@ -171,8 +171,8 @@ impl Toolbox {
         // Of which servers there is a tool.
         let mut used: BTreeSet<&str> = BTreeSet::new();
         for tool in &packed.tools {
-            if let Work::Errand(errand) = &tool.work
-                && let Errand::Mcp { server, .. } = &**errand
+            if let Work::Job(job) = &tool.work
+                && let Job::Mcp { server, .. } = &**job
             {
                 used.extend(
                     self.servers.iter().map(|server| server.name.as_str()).find(|name| *name == server.name),
@@ -214,7 +214,7 @@ impl Toolbox {
                     let known = known.clone().unwrap_or_default();
                     let call = HttpCall { known, ..(**call).clone() };
                     let parameters = fit::schema(&call.parameters);
-                    (Errand::Http(call), parameters, Rule::default())
+                    (Job::Http(call), parameters, Rule::default())
                 }
                 GoesTo::Mcp { server: name, tool, fixed } => {
                     let Some(server) = self.servers.iter().find(|server| server.name == *name) else {
@@ -244,13 +244,13 @@ impl Toolbox {
                         None => there.schema.clone(),
                     };
                     let parameters = fit::without(parameters, &all);
-                    let errand = Errand::Mcp {
+                    let job = Job::Mcp {
                         server: reach.clone(),
                         tool: tool.clone(),
                         fixed: all,
                         parameters: function.parameters.as_ref().map(|_| parameters.clone()),
                     };
-                    (errand, parameters, server.rule_of(tool))
+                    (job, parameters, server.rule_of(tool))
                 }
             };
             let Some(parameters) = fit::small(parameters) else {
@@ -266,7 +266,7 @@ impl Toolbox {
                 description: fit::description(&function.description),
                 parameters,
                 rule: function.rule.over(base),
-                work: Work::Errand(Arc::new(work)),
+                work: Work::Job(Arc::new(work)),
             });
         }
     }
@@ -333,7 +333,7 @@ impl Toolbox {
                 description: fit::description(&there.description),
                 parameters,
                 rule: server.rule_of(&there.name),
-                work: Work::Errand(Arc::new(Errand::Mcp {
+                work: Work::Job(Arc::new(Job::Mcp {
                     server: reach.clone(),
                     tool: there.name.clone(),
                     fixed,
@@ -444,13 +444,13 @@ impl Control {
             });
             let description = "Sends a text message to the number that the caller calls from. Ask first whether they \
                                would like one.";
-            tool(SEND_SMS, description.to_owned(), parameters, Work::Errand(Arc::new(Errand::SendSms)));
+            tool(SEND_SMS, description.to_owned(), parameters, Work::Job(Arc::new(Job::SendSms)));
         }
         if let Some(Messages { mailbox: Some(mailbox), description, parameters }) = &self.take_message {
             let ours = "Takes down a message for the people this line belongs to. Ask for what it needs, one thing at \
                         a time, and read it back before you call this.";
             let description = fit::description(description.as_deref().unwrap_or(ours));
-            let work = Work::Errand(Arc::new(Errand::TakeMessage(mailbox.clone())));
+            let work = Work::Job(Arc::new(Job::TakeMessage(mailbox.clone())));
             match fit::small(fit::schema(parameters)) {
                 Some(parameters) => tool(TAKE_MESSAGE, description, Value::Object(parameters), work),
                 None => packed.off.push((TAKE_MESSAGE.to_owned(), TOO_LARGE.to_owned())),

@@ -51,7 +51,7 @@ pub enum Action {
     /// Ask the model to go on.
     AskForResponse,
 
-    /// Run the errand of the plan's tool at this index, and report
+    /// Run the job of the plan's tool at this index, and report
     /// [`ToolFinished`](crate::call::Event::ToolFinished).
     RunTool {
         id: ToolCallId,
@@ -138,7 +138,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     /// Something odd, that we coped with.
-    Odd(Oddity),
+    Anomaly(Anomaly),
     /// The first word left, so long after the stream began.
     FirstWord(Duration),
     /// An answer began, so long after the caller's turn.
@@ -164,9 +164,9 @@ pub struct Spoken {
     pub interrupted: bool,
 }
 
-/// Everything odd that is counted rather than acted upon: the closed list of `switchboard_notes_total{code}`.
+/// Everything odd that is counted rather than acted upon: the closed list of `switchboard_anomalies_total{code}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Oddity {
+pub enum Anomaly {
     CallerBadFrame,
     CallerBinaryFrame,
     CallerUnknownEvent,
@@ -195,7 +195,7 @@ pub enum Oddity {
     ModelRetried,
 }
 
-impl Oddity {
+impl Anomaly {
     /// The stable code: log, metric and `call.json` use it.
     pub fn code(self) -> &'static str {
         match self {

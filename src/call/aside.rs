@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::action::{Action, Oddity, Request};
+use super::action::{Action, Anomaly, Request};
 use super::event::Outcome;
 use super::playback::Source;
 use super::turn::remember;
@@ -71,10 +71,10 @@ impl Call {
         out: &mut Vec<Action>,
     ) {
         if self.asides.running.as_ref() != Some(&response) {
-            return odd(Oddity::ModelLateAudio, out);
+            return odd(Anomaly::ModelLateAudio, out);
         }
         if self.must_drop() {
-            return odd(Oddity::ModelAudioDropped, out);
+            return odd(Anomaly::ModelAudioDropped, out);
         }
         self.put_out(Source::Aside { item, response }, chunk, now, out);
     }
@@ -90,7 +90,7 @@ impl Call {
         self.mark(now, out);
         if matches!(outcome, Outcome::Failed | Outcome::Refused) {
             // Nothing is made up for: what it bridges goes on.
-            odd(Oddity::ModelFailedResponse, out);
+            odd(Anomaly::ModelFailedResponse, out);
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Parked {
     pub until: Instant,
     /// Whoever was rung did not take it.
     returning: bool,
-    /// The house closes: what is to be said about it waits.
+    /// The server closes: what is to be said about it waits.
     draining: bool,
     /// The model is gone; whoever takes the call does not need it.
     pub lost: Option<Loss>,
@@ -61,7 +61,7 @@ impl Parked {
     /// What has become of a call that does not come back.
     pub fn ends_as(&self) -> EndReason {
         match self.away {
-            _ if self.draining => EndReason::HouseDraining,
+            _ if self.draining => EndReason::ServerDraining,
             Away::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
             Away::Dial { .. } | Away::Press(_) => EndReason::CallerLost,
         }
@@ -75,7 +75,7 @@ impl Parked {
         }
     }
 
-    /// The house closes: it waits for a phone that is away no longer than for a goodbye.
+    /// The server closes: it waits for a phone that is away no longer than for a goodbye.
     pub fn house_closes(&mut self, now: Instant) {
         self.draining = true;
         self.until = self.until.min(now + GOODBYE);
@@ -226,14 +226,14 @@ impl Call {
             self.tell(Line::NotTaken { target: self.target(tool, target), why }, out);
         }
         if parked.draining {
-            return self.say_goodbye(EndReason::HouseDraining, now, out);
+            return self.say_goodbye(EndReason::ServerDraining, now, out);
         }
-        if self.errands.is_busy() {
-            self.errands.owe(); // Asked now, the model would call again what still runs.
-            self.errands.tell_to_wait();
+        if self.jobs.is_busy() {
+            self.jobs.owe(); // Asked now, the model would call again what still runs.
+            self.jobs.tell_to_wait();
         } else {
             self.responses.want(Ask::Next);
-            self.errands.is_answered();
+            self.jobs.is_answered();
         }
     }
 

@@ -30,9 +30,9 @@ pub enum EndReason {
     ModelMisconfigured,
     ModelStalled,
     ModelLost,
-    HouseDraining,
-    HouseOperator,
-    HouseFault,
+    ServerDraining,
+    OperatorEnded,
+    ServerFault,
 }
 
 impl EndReason {
@@ -50,9 +50,9 @@ impl EndReason {
         Self::ModelMisconfigured,
         Self::ModelStalled,
         Self::ModelLost,
-        Self::HouseDraining,
-        Self::HouseOperator,
-        Self::HouseFault,
+        Self::ServerDraining,
+        Self::OperatorEnded,
+        Self::ServerFault,
     ];
 
     /// The stable code.
@@ -70,9 +70,9 @@ impl EndReason {
             Self::ModelMisconfigured => "model.misconfigured",
             Self::ModelStalled => "model.stalled",
             Self::ModelLost => "model.lost",
-            Self::HouseDraining => "house.draining",
-            Self::HouseOperator => "house.operator",
-            Self::HouseFault => "house.fault",
+            Self::ServerDraining => "server.draining",
+            Self::OperatorEnded => "operator.ended",
+            Self::ServerFault => "server.fault",
         }
     }
 
@@ -85,15 +85,15 @@ impl EndReason {
             | Self::ModelMisconfigured
             | Self::ModelStalled
             | Self::ModelLost
-            | Self::HouseFault => true,
+            | Self::ServerFault => true,
             Self::CallerHungUp
             | Self::CallerRefused
             | Self::AssistantEnded
             | Self::AssistantTransferred
             | Self::LimitSilence
             | Self::LimitDuration
-            | Self::HouseDraining
-            | Self::HouseOperator => false,
+            | Self::ServerDraining
+            | Self::OperatorEnded => false,
         }
     }
 }
@@ -125,7 +125,7 @@ pub(super) struct Ending {
     pub stage: Stage,
     /// The `end_call` that started it, while it is unanswered.
     pub tool: Option<ToolCallId>,
-    /// The house closes meanwhile: nobody can take it back any more.
+    /// The server closes meanwhile: nobody can take it back any more.
     pub is_final: bool,
 }
 
@@ -180,10 +180,10 @@ impl Call {
         }
     }
 
-    /// The house ends the call: the assistant says goodbye first.
+    /// The server ends the call: the assistant says goodbye first.
     pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
         if let Some(ending) = &mut self.ending {
-            if reason == EndReason::HouseDraining {
+            if reason == EndReason::ServerDraining {
                 // The process ends soon, whatever is still being said.
                 ending.deadline = ending.deadline.min(now + GOODBYE);
                 ending.is_final = true;
@@ -240,7 +240,7 @@ impl Call {
     pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(ending) = &self.ending else { return };
         // What was begun before the assistant's own goodbye is not cut off by it.
-        let at_work = ending.reason == EndReason::AssistantEnded && self.errands.is_running();
+        let at_work = ending.reason == EndReason::AssistantEnded && self.jobs.is_running();
         let heard =
             ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet() && !at_work;
         if heard || ending.deadline <= now {

@@ -93,7 +93,7 @@ pub enum Event {
     CallerStalled,
     /// The model takes no more audio.
     ModelStalled,
-    /// The house closes: say goodbye.
+    /// The server closes: say goodbye.
     Draining,
 }
 

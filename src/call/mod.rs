@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Away, Line, Note, Oddity, Request, Spoken, Stop, Truncation, TurnsBy};
+pub use action::{Action, Anomaly, Away, Line, Note, Request, Spoken, Stop, Truncation, TurnsBy};
 pub use end::EndReason;
 pub use event::{Event, Fault, Loss, NotTaken, Outcome, Return, Who};
 pub use greeting::turns_at_start;
@@ -44,7 +44,7 @@ use end::Ending;
 use greeting::Greeting;
 use playback::{Playback, Source};
 use quiet::{Quiet, Step};
-use tools::Errands;
+use tools::Jobs;
 use turn::{Ask, Responses};
 
 /// How much of the caller's audio is kept while the model is not ready: 10 s.
@@ -95,7 +95,7 @@ pub struct Call {
     lost: Option<Instant>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
-    errands: Errands,
+    jobs: Jobs,
     consent: Consent,
     leaving: Option<Leaving>,
     /// The phone is elsewhere.
@@ -159,7 +159,7 @@ impl Call {
             lost: None,
             last_from_caller: None,
             last_from_model: None,
-            errands: Errands::default(),
+            jobs: Jobs::default(),
             consent: Consent::default(),
             leaving: None,
             parked: None,
@@ -186,7 +186,7 @@ impl Call {
             Event::MarkPlayed(mark) => {
                 self.last_from_caller = Some(now).filter(|_| self.parked.is_none());
                 if !self.playback.played(mark, now) {
-                    odd(Oddity::CallerUnknownMark, out);
+                    odd(Anomaly::CallerUnknownMark, out);
                 }
             }
             Event::Digit(digit) => self.digit(digit, now, out),
@@ -203,7 +203,7 @@ impl Call {
             Event::Transcript { who, item, text } => {
                 self.last_from_model = Some(now);
                 if who == Who::Assistant && tools::looks_like_a_call(text.expose(), &self.plan) {
-                    odd(Oddity::ModelWroteCall, out);
+                    odd(Anomaly::ModelWroteCall, out);
                 }
                 out.push(Action::Note(Note::Said { who, item, text }));
             }
@@ -233,12 +233,12 @@ impl Call {
             }
             Event::CallerStalled => {
                 self.playback.stalled(now);
-                odd(Oddity::CallerStalled, out);
+                odd(Anomaly::CallerStalled, out);
             }
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
             Event::Draining => match &mut self.parked {
                 Some(parked) => parked.house_closes(now),
-                None => self.say_goodbye(EndReason::HouseDraining, now, out),
+                None => self.say_goodbye(EndReason::ServerDraining, now, out),
             },
         }
         self.settle(now, out);
@@ -293,7 +293,7 @@ impl Call {
             (self.last_from_caller.map(|last| last + CALLER_PATIENCE), Timer::Caller),
             (self.model_due(), Timer::Model),
             (self.playback.presumed_over(), Timer::Playback),
-            (self.errands.deadline(), Timer::Tool),
+            (self.jobs.deadline(), Timer::Tool),
             (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
         ]
         .into_iter()
@@ -342,7 +342,7 @@ impl Call {
             && let Some(oldest) = self.early.pop_front()
         {
             self.early_bytes -= oldest.bytes();
-            odd(Oddity::CallerAudioDropped, out);
+            odd(Anomaly::CallerAudioDropped, out);
         }
     }
 
@@ -416,7 +416,7 @@ impl Call {
             && self.speaking.is_none()
             && self.digits.is_empty()
             && self.parked.is_none()
-            && !self.errands.is_busy()
+            && !self.jobs.is_busy()
             && self.responses.is_idle()
             && self.playback.is_quiet();
         self.quiet.observe(idle, now);
@@ -461,6 +461,6 @@ impl Call {
     }
 }
 
-fn odd(oddity: Oddity, out: &mut Vec<Action>) {
-    out.push(Action::Note(Note::Odd(oddity)));
+fn odd(anomaly: Anomaly, out: &mut Vec<Action>) {
+    out.push(Action::Note(Note::Anomaly(anomaly)));
 }

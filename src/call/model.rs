@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::action::{Action, Note, Oddity, Request, Truncation, TurnsBy};
+use super::action::{Action, Anomaly, Note, Request, Truncation, TurnsBy};
 use super::end::{EndReason, Ending, Stage};
 use super::event::{Fault, Loss, Outcome};
 use super::greeting::Greeting;
@@ -68,19 +68,19 @@ impl Call {
         self.last_from_model = Some(now);
         if self.responses.is_discarded(&response) {
             // It was on its way when the response was given up. The model believes that it was heard.
-            odd(Oddity::ModelLateAudio, out);
+            odd(Anomaly::ModelLateAudio, out);
             if self.responses.cut(&item) {
                 self.truncate(Truncation { item, audio_end_ms: 0 }, out);
             }
             return;
         }
         if self.must_drop() {
-            return odd(Oddity::ModelAudioDropped, out);
+            return odd(Anomaly::ModelAudioDropped, out);
         }
         self.stop_aside(out);
         self.response_spoke = true;
-        self.errands.rounds = 0;
-        self.errands.speaks(&response);
+        self.jobs.rounds = 0;
+        self.jobs.speaks(&response);
         if self.responses.active() == Some(&response) && !self.responses.is_told_what_to_say() {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
@@ -121,10 +121,10 @@ impl Call {
         let is_mute = was_active && !self.response_spoke;
         let was_to_be_said = self.responses.is_goodbye_asked() || self.is_announcing();
         self.responses.ended(response, now);
-        self.errands.response_ended(response, outcome);
+        self.jobs.response_ended(response, outcome);
         self.mark(now, out);
         let nobody_leaves = self.ending.is_none() && self.leaving.is_none();
-        let nothing_follows = is_mute && nobody_leaves && !self.errands.is_pending();
+        let nothing_follows = is_mute && nobody_leaves && !self.jobs.is_pending();
         let broke = outcome == Outcome::Incomplete && nothing_follows;
         match if broke { Outcome::Failed } else { outcome } {
             Outcome::Whole | Outcome::Incomplete if is_mute && was_to_be_said && self.responses.failed() => {
@@ -139,13 +139,13 @@ impl Call {
             Outcome::Cancelled => {}
             Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {
-                odd(Oddity::ModelFailedResponse, out);
+                odd(Anomaly::ModelFailedResponse, out);
                 if was_active && !self.responses.failed() {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
                 if is_mute {
                     // What follows the tools makes up for it.
-                    let made_up = was_filler || (nobody_leaves && self.errands.is_pending());
+                    let made_up = was_filler || (nobody_leaves && self.jobs.is_pending());
                     if !made_up {
                         self.responses.want(self.retry());
                     }
@@ -170,7 +170,7 @@ impl Call {
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
-        odd(Oddity::ModelError, out);
+        odd(Anomaly::ModelError, out);
         match fault {
             Fault::RequestFailed if !self.responses.has_asked() => {}
             Fault::RequestFailed if self.responses.is_filler_asked() => self.responses.forget_asked(),
@@ -222,7 +222,7 @@ impl Call {
             return; // It was given up long ago; that nobody says it ended harms nobody.
         }
         if self.responses.active().is_none() && self.responses.nudge() {
-            odd(Oddity::ModelSlow, out);
+            odd(Anomaly::ModelSlow, out);
             return out.push(Action::AskForResponse);
         }
         self.end(EndReason::ModelStalled, now, out);
@@ -235,7 +235,7 @@ impl Call {
         if self.ending.is_some() && !self.responses.is_active_discarded() {
             return None; // The goodbye has a deadline of its own.
         }
-        let waits = |response| self.errands.is_hosting(response) && !self.responses.is_discarded(response);
+        let waits = |response| self.jobs.is_hosting(response) && !self.responses.is_discarded(response);
         if self.responses.active().is_some_and(waits) {
             return None; // So have the host's tools.
         }
@@ -289,7 +289,7 @@ impl Call {
                     self.responses.forget_greeting();
                 }
                 self.responses.answered_anyway();
-                self.errands.is_answered();
+                self.jobs.is_answered();
                 // One that began while the caller spoke keeps the model from answering by itself.
                 if self.responses.active().is_some() && !self.responses.is_active_discarded() {
                     self.responses.want(Ask::Next);
@@ -302,7 +302,7 @@ impl Call {
                 } else {
                     self.responses.want(Ask::Next);
                 }
-                self.errands.is_answered();
+                self.jobs.is_answered();
             }
         }
     }

@@ -192,7 +192,7 @@ impl Playback {
         }
     }
 
-    /// The caller talks over it, or the house cuts it: everything unplayed is given up. An item of the `active`
+    /// The caller talks over it, or the server cuts it: everything unplayed is given up. An item of the `active`
     /// response is truncated even where all of it was heard, because it was about to grow.
     pub fn interrupt(&mut self, active: Option<&ResponseId>, now: Instant) -> Interruption {
         let heard = self.heard(now);

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use super::tests::{ms, plan, tool_of};
 use super::*;
 use crate::assistant::plan::{
-    AskFirst, Errand, Greeting as GreetingPlan, Hosted, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE,
-    TRANSFER_CALL, Target, Work,
+    AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
+    Target, Work,
 };
 use crate::audio::Clip;
 use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
@@ -173,7 +173,7 @@ fn servers() -> Vec<Hosted> {
 
 /// One tool of each kind.
 fn tools() -> Vec<crate::assistant::plan::Tool> {
-    let errand = || Work::Errand(Arc::new(Errand::SendSms));
+    let job = || Work::Job(Arc::new(Job::SendSms));
     let desk = Target {
         name: "desk".to_owned(),
         number: PhoneNumber::parse("+15550100009").unwrap(),
@@ -184,10 +184,10 @@ fn tools() -> Vec<crate::assistant::plan::Tool> {
         tool_of(END_CALL, Rule::default(), Work::EndCall),
         tool_of(TRANSFER_CALL, Rule::default(), Work::Transfer(vec![desk])),
         tool_of(SEND_DIGITS, Rule::default(), Work::SendDigits),
-        tool_of(TAKE_MESSAGE, Rule::default(), Work::Errand(Arc::new(Errand::TakeMessage(mailbox)))),
-        tool_of("slow", Rule::default(), errand()),
-        tool_of("shy", Rule { stop_on_interruption: true, ..Rule::default() }, errand()),
-        tool_of("careful", Rule { ask_first: true, ..Rule::default() }, errand()),
+        tool_of(TAKE_MESSAGE, Rule::default(), Work::Job(Arc::new(Job::TakeMessage(mailbox)))),
+        tool_of("slow", Rule::default(), job()),
+        tool_of("shy", Rule { stop_on_interruption: true, ..Rule::default() }, job()),
+        tool_of("careful", Rule { ask_first: true, ..Rule::default() }, job()),
     ]
 }
 
@@ -300,7 +300,7 @@ impl World {
         if self.over {
             return;
         }
-        let running = call.errands.running().cloned();
+        let running = call.jobs.running().cloned();
         let leaving = call.leaving.as_ref().and_then(|leaving| leaving.tool().cloned());
         let parked = call.parked.as_ref().and_then(|parked| parked.tool.clone());
         let ending = call.ending.as_ref().and_then(|ending| ending.tool.clone());

@@ -187,7 +187,7 @@ fn perform(
                     }
                     format!("PlayToCaller({chunk:?})")
                 }
-                Action::Note(Note::Odd(oddity)) => format!("Note({})", oddity.code()),
+                Action::Note(Note::Anomaly(anomaly)) => format!("Note({})", anomaly.code()),
                 Action::Note(_) => continue,
                 Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
                 // Shown here: elsewhere it prints as its length only.

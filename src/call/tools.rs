@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::action::{Action, Oddity, Request, Stop};
+use super::action::{Action, Anomaly, Request, Stop};
 use super::away::Leaving;
 use super::end::{EndReason, Ending};
 use super::event::Outcome;
 use super::turn::{Ask, remember};
 use super::{Call, odd};
-use crate::assistant::plan::{AskFirst, Errand, Plan, Rule, Tool, Work};
+use crate::assistant::plan::{AskFirst, Job, Plan, Rule, Tool, Work};
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
 
@@ -40,7 +40,7 @@ const FIRST_THE_MESSAGE: &str =
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Errands {
+pub(super) struct Jobs {
     /// Requests that were told of: each comes twice. A server may count them anew in each response.
     seen: VecDeque<(ResponseId, ToolCallId)>,
     running: Vec<Running>,
@@ -95,7 +95,7 @@ enum Filler {
     Asked,
 }
 
-impl Errands {
+impl Jobs {
     /// Whether something runs that the model waits for.
     pub fn is_busy(&self) -> bool {
         !self.running.is_empty() || !self.hosted.is_empty()
@@ -215,16 +215,16 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         let request = (response.clone(), id.clone());
-        if self.errands.seen.contains(&request) || self.is_unanswered(&id) {
+        if self.jobs.seen.contains(&request) || self.is_unanswered(&id) {
             return; // The same request is told of twice: when it is whole, and when its response is.
         }
-        remember(&mut self.errands.seen, request, 256);
+        remember(&mut self.jobs.seen, request, 256);
         if self.responses.is_news(response) && !self.asides.knows(response) {
             self.response_started(response.clone(), now, out);
         }
         let plan = self.plan.clone();
         let Some((index, tool)) = plan.tools.iter().enumerate().find(|(_, tool)| tool.name == name) else {
-            odd(Oddity::ModelUnknownTool, out);
+            odd(Anomaly::ModelUnknownTool, out);
             return self.answer(id, "There is no such tool.", out);
         };
         let ended_by_the_model =
@@ -235,7 +235,7 @@ impl Call {
             self.answer(id, FIRST_THE_MESSAGE, out);
         }
         let Some(object) = object(arguments.expose()) else {
-            odd(Oddity::ModelBadArguments, out);
+            odd(Anomaly::ModelBadArguments, out);
             return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
         };
         if let Some(refusal) = self.refusal(tool, response, now) {
@@ -248,21 +248,15 @@ impl Call {
             Work::EndCall => self.end_call(id, now, out),
             Work::Transfer(targets) => self.transfer(id, index, targets, &object, out),
             Work::SendDigits => self.press(id, &object, out),
-            Work::Errand(_) => {
+            Work::Job(_) => {
                 let again = |running: &Running| running.tool == index && running.arguments == object;
-                if self.errands.running.iter().any(again) {
+                if self.jobs.running.iter().any(again) {
                     return self.answer(id, "This is being done already: its result will come.", out);
                 }
                 let (arguments, deadline) = (object.clone(), now + tool.rule.timeout);
                 let id_here = id.clone();
-                self.errands.running.push(Running {
-                    id: id_here,
-                    tool: index,
-                    arguments,
-                    began: now,
-                    deadline,
-                });
-                self.errands.began(&tool.rule, now);
+                self.jobs.running.push(Running { id: id_here, tool: index, arguments, began: now, deadline });
+                self.jobs.began(&tool.rule, now);
                 out.push(Action::RunTool { id, tool: index, arguments: object });
             }
         }
@@ -273,14 +267,14 @@ impl Call {
         let leaving = self.leaving.as_ref().and_then(Leaving::tool);
         let parked = self.parked.as_ref().and_then(|parked| parked.tool.as_ref());
         let ending = self.ending.as_ref().and_then(|ending| ending.tool.as_ref());
-        self.errands.running.iter().any(|running| running.id == *id)
+        self.jobs.running.iter().any(|running| running.id == *id)
             || [leaving, parked, ending].contains(&Some(id))
     }
 
     /// Why a tool cannot be used at this moment.
     fn refusal(&self, tool: &Tool, response: &ResponseId, now: Instant) -> Option<&'static str> {
         let discarded = self.responses.is_discarded(response);
-        let Work::Errand(errand) = &tool.work else {
+        let Work::Job(job) = &tool.work else {
             return if self.ending.is_some() {
                 Some("The call is already ending.")
             } else if self.leaving.is_some() || self.parked.is_some() {
@@ -289,20 +283,20 @@ impl Call {
                 Some("The caller is speaking: listen first.")
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
                 Some("The call has only just begun: hear what the caller wants before you end it.")
-            } else if tool.work == Work::EndCall && self.errands.takes_message(&self.plan) {
+            } else if tool.work == Work::EndCall && self.jobs.takes_message(&self.plan) {
                 Some(FIRST_THE_MESSAGE)
             } else {
                 None
             };
         };
         let ends = self.ending.as_ref().is_some_and(|ending| ending.reason != EndReason::AssistantEnded);
-        if ends && !is_message(errand) {
+        if ends && !is_message(job) {
             Some("The call is ending, so this was not done.")
         } else if discarded && self.parked.is_some() {
             Some("The caller is with somebody else, so this was not done.")
         } else if discarded && (tool.rule.stop_on_interruption || tool.rule.ask_first) {
             Some("The caller spoke, so this was not done.")
-        } else if self.errands.running.len() >= MAX_RUNNING {
+        } else if self.jobs.running.len() >= MAX_RUNNING {
             Some("Too many tools run at once, so this was not done: wait for the others, then call it again.")
         } else {
             None
@@ -315,23 +309,23 @@ impl Call {
 
     /// Answers a tool. A response follows when the whole batch is answered.
     pub(super) fn answer(&mut self, id: ToolCallId, output: impl Into<String>, out: &mut Vec<Action>) {
-        self.errands.owed = true;
+        self.jobs.owed = true;
         out.push(Action::AnswerTool { id, output: Private::from(output.into()) });
     }
 
     pub(super) fn tool_working(&mut self, id: &ToolCallId, now: Instant) {
-        if let Some(running) = self.errands.running.iter_mut().find(|running| running.id == *id) {
+        if let Some(running) = self.jobs.running.iter_mut().find(|running| running.id == *id) {
             let timeout = self.plan.tools[running.tool].rule.timeout;
             running.deadline = (now + timeout).min(running.began + timeout * MOST_TIMEOUTS);
         }
     }
 
     pub(super) fn tool_finished(&mut self, id: ToolCallId, output: Private, out: &mut Vec<Action>) {
-        let Some(at) = self.errands.running.iter().position(|running| running.id == id) else {
-            return odd(Oddity::ToolLate, out);
+        let Some(at) = self.jobs.running.iter().position(|running| running.id == id) else {
+            return odd(Anomaly::ToolLate, out);
         };
-        self.errands.running.remove(at);
-        self.errands.owed = true;
+        self.jobs.running.remove(at);
+        self.jobs.owed = true;
         out.push(Action::AnswerTool { id, output });
     }
 
@@ -345,12 +339,12 @@ impl Call {
     pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
         let why = "The call is ending, so this was stopped.";
         self.stop_tools(Stop::Unwanted, |_, tool| !is_message_tool(tool), why, out);
-        self.errands.hosted.clear();
+        self.jobs.hosted.clear();
     }
 
     /// Nothing is answered any more.
     pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
-        for running in self.errands.running.drain(..) {
+        for running in self.jobs.running.drain(..) {
             if !is_message_tool(&self.plan.tools[running.tool]) {
                 out.push(Action::StopTool(running.id, Stop::Unwanted));
             }
@@ -365,8 +359,7 @@ impl Call {
         out: &mut Vec<Action>,
     ) {
         let plan = self.plan.clone();
-        let stopped =
-            self.errands.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
+        let stopped = self.jobs.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
         for Running { id, .. } in stopped.collect::<Vec<_>>() {
             out.push(Action::StopTool(id.clone(), stop));
             self.answer(id, why, out);
@@ -377,33 +370,33 @@ impl Call {
 
     pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
         self.last_from_model = Some(now);
-        if self.errands.hosted_seen.contains(&item) {
+        if self.jobs.hosted_seen.contains(&item) {
             // Told of in the conversation first, it is its response's all the same.
             let known = |hosted: &&mut Hosted| hosted.item.as_ref() == Some(&item);
-            if let Some(hosted) = self.errands.hosted.iter_mut().find(known)
+            if let Some(hosted) = self.jobs.hosted.iter_mut().find(known)
                 && hosted.response.is_none()
             {
                 hosted.response = response;
             }
             return;
         }
-        remember(&mut self.errands.hosted_seen, item.clone(), MAX_HOSTED);
-        match self.errands.hosted.iter_mut().find(|hosted| hosted.item.is_none()) {
+        remember(&mut self.jobs.hosted_seen, item.clone(), MAX_HOSTED);
+        match self.jobs.hosted.iter_mut().find(|hosted| hosted.item.is_none()) {
             Some(allowed) => (allowed.item, allowed.response) = (Some(item), response),
-            None => self.errands.host(Some(item), response, now),
+            None => self.jobs.host(Some(item), response, now),
         }
     }
 
     pub(super) fn hosted_ended(&mut self, item: &ItemId, now: Instant) {
         self.last_from_model = Some(now);
         let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
-        let Some(at) = self.errands.hosted.iter().position(known) else { return };
-        let response = self.errands.hosted[at].response.as_ref();
+        let Some(at) = self.jobs.hosted.iter().position(known) else { return };
+        let response = self.jobs.hosted[at].response.as_ref();
         if response.is_some() && self.responses.active() == response {
-            self.errands.hosted[at].ended = true;
+            self.jobs.hosted[at].ended = true;
         } else {
-            self.errands.hosted.remove(at);
-            self.errands.owed = true;
+            self.jobs.hosted.remove(at);
+            self.jobs.owed = true;
         }
     }
 
@@ -417,10 +410,10 @@ impl Call {
         out: &mut Vec<Action>,
     ) {
         self.last_from_model = Some(now);
-        if self.errands.approvals_seen.contains(&id) {
+        if self.jobs.approvals_seen.contains(&id) {
             return;
         }
-        remember(&mut self.errands.approvals_seen, id.clone(), MAX_HOSTED);
+        remember(&mut self.jobs.approvals_seen, id.clone(), MAX_HOSTED);
         let refusal = if self.ending.is_some() {
             Some("The call is ending, so this was not done.")
         } else if self.responses.is_discarded(response) {
@@ -434,9 +427,9 @@ impl Call {
         };
         let approve = refusal.is_none();
         if approve {
-            self.errands.host(None, Some(response.clone()), now);
+            self.jobs.host(None, Some(response.clone()), now);
         } else {
-            self.errands.owed = true;
+            self.jobs.owed = true;
         }
         let reason = refusal.unwrap_or("The caller has agreed, or need not be asked.");
         out.push(Action::AnswerApproval { id, approve, reason });
@@ -447,8 +440,8 @@ impl Call {
     /// Gives up what took too long.
     pub(super) fn tools_due(&mut self, now: Instant, out: &mut Vec<Action>) {
         let late = |running: &Running| running.deadline <= now;
-        for _ in self.errands.running.iter().filter(|running| late(running)) {
-            odd(Oddity::ToolTimeout, out);
+        for _ in self.jobs.running.iter().filter(|running| late(running)) {
+            odd(Anomaly::ToolTimeout, out);
         }
         let why = "It took too long, and nobody waits for it any more. Whether it was done is not known: tell the caller \
                    so, and do not do it again unless they ask for that.";
@@ -456,65 +449,65 @@ impl Call {
         let active = self.responses.active().cloned();
         let late = |hosted: &mut Hosted| hosted.since + HOSTED_PATIENCE <= now;
         let mut waited_for = false;
-        for hosted in self.errands.hosted.extract_if(.., late).collect::<Vec<_>>() {
+        for hosted in self.jobs.hosted.extract_if(.., late).collect::<Vec<_>>() {
             self.last_from_model = Some(now);
-            self.errands.owed |= !hosted.spoken_of;
+            self.jobs.owed |= !hosted.spoken_of;
             if !hosted.ended {
-                odd(Oddity::ToolTimeout, out);
-                self.errands.given_up = true;
+                odd(Anomaly::ToolTimeout, out);
+                self.jobs.given_up = true;
                 waited_for |= hosted.response.is_some() && hosted.response == active;
             }
         }
-        if waited_for && active.as_ref().is_some_and(|response| !self.errands.is_hosting(response)) {
+        if waited_for && active.as_ref().is_some_and(|response| !self.jobs.is_hosting(response)) {
             // It would wait for as long as its host does.
             out.extend(self.responses.discard_active().map(Action::CancelResponse));
         }
         let waits = |hosted: &Hosted| hosted.item.is_none() && hosted.look <= now;
-        for hosted in self.errands.hosted.iter_mut().filter(|hosted| waits(hosted)) {
+        for hosted in self.jobs.hosted.iter_mut().filter(|hosted| waits(hosted)) {
             hosted.look = now + BEGINS_BY_ITSELF;
         }
-        let known = self.errands.hosted.len();
-        self.errands.hosted.retain(|hosted| {
+        let known = self.jobs.hosted.len();
+        self.jobs.hosted.retain(|hosted| {
             let begun = hosted.item.is_some() || hosted.since + BEGINS_BY_ITSELF > now;
             begun || (active.is_some() && active == hosted.response)
         });
         // The host runs it in the response that is asked for next.
-        self.errands.owed |= self.errands.hosted.len() < known;
-        if matches!(self.errands.filler, Filler::Due(due) if due <= now) {
-            self.errands.filler = Filler::Ripe;
+        self.jobs.owed |= self.jobs.hosted.len() < known;
+        if matches!(self.jobs.filler, Filler::Due(due) if due <= now) {
+            self.jobs.filler = Filler::Ripe;
         }
     }
 
     /// What is to be asked for, as things stand after every event.
     pub(super) fn settle_tools(&mut self, out: &mut Vec<Action>) {
-        let busy = self.errands.is_busy();
+        let busy = self.jobs.is_busy();
         if !busy {
-            self.errands.filler = Filler::None;
+            self.jobs.filler = Filler::None;
             self.responses.forget_filler();
             self.asides.forget_asked();
         }
         if self.ending.is_some() {
-            self.errands.owed = false; // Nothing is said after a goodbye.
+            self.jobs.owed = false; // Nothing is said after a goodbye.
             return;
         }
         if self.leaving.is_some() || self.parked.is_some() {
             return;
         }
         let silence = self.speaking.is_none() && self.playback.is_quiet();
-        let ripe = self.errands.filler == Filler::Ripe && silence && self.may_ask();
+        let ripe = self.jobs.filler == Filler::Ripe && silence && self.may_ask();
         if let Some(active) = self.responses.active() {
             // Only one that waits for its host is silent so long and goes on.
-            if ripe && !self.responses.is_active_discarded() && self.errands.is_hosting(active) {
-                self.errands.filler = Filler::Asked;
+            if ripe && !self.responses.is_active_discarded() && self.jobs.is_hosting(active) {
+                self.jobs.filler = Filler::Asked;
                 self.say_aside(Request::Filler, out);
             }
             return;
         }
-        if self.errands.owed && !busy {
-            self.errands.owed = false;
-            self.errands.rounds += 1;
-            let given_up = std::mem::take(&mut self.errands.given_up);
-            self.responses.want(if self.errands.rounds > MOST_ROUNDS {
+        if self.jobs.owed && !busy {
+            self.jobs.owed = false;
+            self.jobs.rounds += 1;
+            let given_up = std::mem::take(&mut self.jobs.given_up);
+            self.responses.want(if self.jobs.rounds > MOST_ROUNDS {
                 Ask::Say(Request::Standing)
             } else if given_up {
                 Ask::Say(Request::GivenUp)
@@ -523,7 +516,7 @@ impl Call {
             });
         }
         if ripe && self.responses.is_idle() {
-            self.errands.filler = Filler::Asked;
+            self.jobs.filler = Filler::Asked;
             self.responses.want(Ask::Say(Request::Filler));
         }
     }
@@ -537,12 +530,12 @@ fn object(arguments: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(arguments).ok()
 }
 
-fn is_message(errand: &Errand) -> bool {
-    matches!(errand, Errand::TakeMessage(_))
+fn is_message(job: &Job) -> bool {
+    matches!(job, Job::TakeMessage(_))
 }
 
 fn is_message_tool(tool: &Tool) -> bool {
-    matches!(&tool.work, Work::Errand(errand) if is_message(errand))
+    matches!(&tool.work, Work::Job(job) if is_message(job))
 }
 
 /// Whether the caller has to agree to `LABEL/TOOL`, a tool of the model's host. One that nobody knows needs a yes.

@@ -31,7 +31,7 @@ use crate::process;
 use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
 use crate::reload::fetch::{Remote, Rounds};
-use crate::reload::{self, Afar, read::read_folder};
+use crate::reload::{self, RemoteFolder, read::read_folder};
 use crate::secret::Secret;
 use crate::serve::{self, Reload, Serve};
 use crate::settings::{LogFormat, Settings, Sources, env_file};
@@ -240,12 +240,14 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     problems.extend(hopeless);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
-    let afar = match &settings.assistants_url {
-        Some(url) if ready.is_some() => Some(Afar::begin(remote(url, &settings)?, Rounds::default()).await),
+    let remote_folder = match &settings.assistants_url {
+        Some(url) if ready.is_some() => {
+            Some(RemoteFolder::begin(remote(url, &settings)?, Rounds::default()).await)
+        }
         Some(_) | None => None,
     };
     let providers = settings.providers();
-    let fetched = afar.as_ref().and_then(Afar::fresh).cloned();
+    let fetched = remote_folder.as_ref().and_then(RemoteFolder::fresh).cloned();
     let fetched = fetched.map(|folder| {
         let odd = odd_lines(&folder, None, &settings);
         let checked = reload::check_to_serve(Ok(folder), &environment, &providers);
@@ -302,9 +304,9 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     } else {
         None
     };
-    let from = afar.map_or_else(
+    let from = remote_folder.map_or_else(
         || serve::From::Disk(settings.assistants_dir.clone()),
-        |afar| serve::From::Afar(Box::new(afar)),
+        |remote_folder| serve::From::Remote(Box::new(remote_folder)),
     );
     let reload = Reload { from, settings_file: FILE.into(), environment };
     let serve = Serve {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::say::{complain, say};
 use super::{Failure, environment, look, placed, report, settings_file};
-use crate::assistant::plan::{Errand, First, Plan, Work};
+use crate::assistant::plan::{First, Job, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::turns_at_start;
 use crate::link::model::{LeftOut, session};
@@ -196,13 +196,13 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> Stri
                 format!("the model may put the caller through to {}", problem::list(&names))
             }
             Work::SendDigits => "the model may press keys".to_owned(),
-            Work::Errand(errand) => match &**errand {
-                Errand::Mcp { server, tool, .. } => {
+            Work::Job(job) => match &**job {
+                Job::Mcp { server, tool, .. } => {
                     format!("`{}` of the MCP server `{}`", problem::shown(tool), server.name)
                 }
-                Errand::Http(call) => format!("a request to {}", host(&call.url)),
-                Errand::SendSms => "a text message to the caller".to_owned(),
-                Errand::TakeMessage(mailbox) => format!("a message to {}", host(&mailbox.url)),
+                Job::Http(call) => format!("a request to {}", host(&call.url)),
+                Job::SendSms => "a text message to the caller".to_owned(),
+                Job::TakeMessage(mailbox) => format!("a message to {}", host(&mailbox.url)),
             },
         };
         let asked = if tool.rule.ask_first { ", once the caller says yes" } else { "" };

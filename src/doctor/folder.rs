@@ -1,4 +1,4 @@
-//! The folder of assistants, as `check` reads it; and the one from afar, where `serve` would fetch it.
+//! The folder of assistants, as `check` reads it; and the one from the remote folder, where `serve` would fetch it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ const NO_STAND_IN: &str = "nothing answers calls while the host of ASSISTANTS_UR
 const NOT_IN_FORCE: &str = "`switchboard serve` does not start with it, and where it runs the edit is held back: \
                             callers meet the assistants of before";
 
-/// The folder on the disk: its roster, where it passes, and what is to be said of it. `is_afar`: it only stands in for
+/// The folder on the disk: its roster, where it passes, and what is to be said of it. `is_remote`: it only stands in for
 /// that of ASSISTANTS_URL.
 pub fn check(
     settings: &Settings,
     environment: &BTreeMap<String, String>,
-    is_afar: bool,
+    is_remote: bool,
 ) -> (Option<Roster>, Vec<Finding>) {
     let dir = &settings.assistants_dir;
     let place = dir.display().to_string();
@@ -36,17 +36,17 @@ pub fn check(
         Ok(folder) => folder,
         Err(error) => {
             let problem = Problem::from(error);
-            let finding = if is_afar { Finding::warning } else { Finding::error };
+            let finding = if is_remote { Finding::warning } else { Finding::error };
             // The sentence goes on with what is to be done.
             let (what, help) =
                 problem.message.split_once("; ").unwrap_or((&problem.message, "make it smaller"));
-            let finding = finding("folder.check", what).causes(match is_afar {
+            let finding = finding("folder.check", what).causes(match is_remote {
                 true => NO_STAND_IN,
                 false => "`switchboard serve` does not start",
             });
             let fix = match dir.exists() {
                 true => help,
-                false if is_afar => {
+                false if is_remote => {
                     "have the folder here too, or set ASSISTANTS_DIR to the one that you have"
                 }
                 false => {
@@ -59,7 +59,7 @@ pub fn check(
     };
     let (roster, mut findings) =
         judge(&place, reload::check_whole(&folder, environment, &settings.providers()));
-    if !is_afar {
+    if !is_remote {
         findings.splice(0..0, command::odd_lines(&folder, Some(dir), settings).iter().map(of_problem));
         return (roster, findings);
     }

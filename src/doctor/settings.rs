@@ -44,7 +44,7 @@ pub struct Read {
     /// `.env` is to be closed to others.
     pub open_env_file: bool,
     /// ASSISTANTS_URL says where the folder is, rightly or wrongly.
-    pub is_afar: bool,
+    pub is_remote: bool,
 }
 
 /// What is wrong, as it was found.
@@ -97,7 +97,7 @@ pub fn read() -> anyhow::Result<Read> {
     });
     let settings = lenient(&file, &environment, &mut told);
     let Told { mut findings, left_out } = told;
-    let is_afar = settings.assistants_url.is_some() || left_out.iter().any(|name| name == "ASSISTANTS_URL");
+    let is_remote = settings.assistants_url.is_some() || left_out.iter().any(|name| name == "ASSISTANTS_URL");
     findings.extend(settings.warnings.iter().map(of_problem));
     if let Err(problems) = settings.for_serve() {
         findings.extend(problems.iter().filter(|problem| !is_left_out(problem, &left_out)).map(of_missing));
@@ -118,7 +118,7 @@ pub fn read() -> anyhow::Result<Read> {
     if findings.iter().all(|finding| finding.severity == Severity::Ok) {
         findings.push(Finding::ok("settings.read", "all settings can be read, and look as they should"));
     }
-    Ok(Read { settings, environment, file, tls, findings, open_env_file, is_afar })
+    Ok(Read { settings, environment, file, tls, findings, open_env_file, is_remote })
 }
 
 /// The process's environment, with what `.env` adds. Lines that are wrong are told and left out.
@@ -479,7 +479,7 @@ mod tests {
         let file = "providers: { house: { url: \"ws://127.0.0.1:9\", key: placeholder } }";
         let file = Some(SourceFile::new("switchboard.yaml", file));
         let settings = Settings::read(&Sources { file, environment: Default::default() }).unwrap();
-        assert_eq!(secrets(&settings)[0].severity, Severity::Warning, "a house may take any word");
+        assert_eq!(secrets(&settings)[0].severity, Severity::Warning, "a server may take any word");
     }
 
     #[test]
@@ -553,7 +553,7 @@ mod tests {
     #[test]
     fn a_setting_is_left_out_whole_and_once() {
         let providers =
-            b"providers:\n  # Ours.\n  house:\n    url: ftp://house.example.com\n    key: any\n\n  \
+            b"providers:\n  # Ours.\n  switchboard:\n    url: ftp://house.example.com\n    key: any\n\n  \
             azure:\n    url: wss://azure.example.com\nprot:\n- 1\n- 2\nport: 6060\n";
         let (settings, told) = left_of(providers, &[]);
         assert_eq!(told.findings.len(), 2, "nothing comes of what is missing since: {:?}", messages(&told));

@@ -39,13 +39,13 @@ pub struct Seen {
     pub clock: Option<Reading>,
 }
 
-/// Looks at the account and its numbers, side by side. `roster`: the folder in force, where it is known. `is_afar`:
+/// Looks at the account and its numbers, side by side. `roster`: the folder in force, where it is known. `is_remote`:
 /// ASSISTANTS_URL says where it is.
 pub async fn check(
     account: Option<&Account>,
     settings: &Settings,
     roster: Option<&Roster>,
-    is_afar: bool,
+    is_remote: bool,
     net: &Net,
 ) -> Seen {
     let Some(account) = account else {
@@ -83,7 +83,7 @@ pub async fn check(
                 .causes(codes(&error))
                 .fix(error.help()),
         ),
-        (Ok(_), None) => seen.findings.push(match is_afar {
+        (Ok(_), None) => seen.findings.push(match is_remote {
             // Another folder may have other numbers.
             true => Finding::warning(
                 "number.list",

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::link::peer::Peers;
 use crate::reload::Standing;
 use crate::secret::Secret;
-use crate::session::House;
+use crate::session::Switchboard;
 use crate::wire::twilio::signature::Keys;
 
 pub use listen::listen;
@@ -41,7 +41,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct Door(Arc<Inner>);
 
 struct Inner {
-    house: Arc<House>,
+    switchboard: Arc<Switchboard>,
     standing: watch::Receiver<Standing>,
     keys: Keys,
     public_url: String,
@@ -55,7 +55,7 @@ struct Inner {
 
 /// What a door is built from.
 pub struct DoorParts {
-    pub house: Arc<House>,
+    pub switchboard: Arc<Switchboard>,
     /// How the roster in force stands, for `/readyz`.
     pub standing: watch::Receiver<Standing>,
     pub keys: Keys,
@@ -74,11 +74,20 @@ pub struct DoorParts {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { house, standing, keys, public_url, fly_url, on_fly, peers, metrics, metrics_token } =
-            parts;
+        let DoorParts {
+            switchboard,
+            standing,
+            keys,
+            public_url,
+            fly_url,
+            on_fly,
+            peers,
+            metrics,
+            metrics_token,
+        } = parts;
         let untold = guard::Untold::default();
         let inner = Inner {
-            house,
+            switchboard,
             standing,
             keys,
             public_url,
@@ -92,8 +101,8 @@ impl Door {
         Self(Arc::new(inner))
     }
 
-    fn house(&self) -> &Arc<House> {
-        &self.0.house
+    fn switchboard(&self) -> &Arc<Switchboard> {
+        &self.0.switchboard
     }
 
     fn public_url(&self) -> &str {

@@ -33,7 +33,7 @@ pub async fn stream_status(Signed(form): Signed) -> StatusCode {
 pub async fn call_status(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
     let request = CallRequest::read(&form);
     if let Some(request) = request.filter(|request| request.status == CallStatus::Over)
-        && !door.house().call_is_over(&request.call)
+        && !door.switchboard().call_is_over(&request.call)
         && let Some(replayed) = door.elsewhere(&headers, TELLING)
     {
         return replayed;
@@ -48,14 +48,14 @@ pub async fn healthz() -> &'static str {
 
 /// Whether new calls are welcome.
 pub async fn readyz(State(door): State<Door>) -> Response {
-    let house = door.house();
-    let (code, status) = if house.is_draining() {
+    let switchboard = door.switchboard();
+    let (code, status) = if switchboard.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
         (StatusCode::OK, "ready")
     };
     let Standing { generation, problems } = *door.0.standing.borrow();
-    let assistants = house.assistants();
+    let assistants = switchboard.assistants();
     let body =
         json!({"status": status, "assistants": assistants, "generation": generation, "problems": problems});
     (code, Json(body)).into_response()

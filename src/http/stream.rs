@@ -50,7 +50,7 @@ pub async fn media_stream(
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
     };
-    let stream = match door.house().admit(&ticket) {
+    let stream = match door.switchboard().admit(&ticket) {
         Ok(stream) => stream,
         Err(Refused::Foreign) => match foreign(&door, &ticket, uri.path(), headers, signed).await {
             Ok(stream) => stream,
@@ -79,7 +79,7 @@ async fn foreign(
     headers: HeaderMap,
     signed: bool,
 ) -> Result<oneshot::Sender<WebSocket>, Response> {
-    let issuer = door.house().issuer(ticket);
+    let issuer = door.switchboard().issuer(ticket);
     if let Some(machine) = &issuer
         && !replay::was_tried(&headers)
     {
@@ -90,7 +90,7 @@ async fn foreign(
         metrics::refused("ticket", "ticket_unsigned");
         return Err((StatusCode::FORBIDDEN, "Forbidden").into_response());
     }
-    let adoption = door.house().may_adopt(ticket).map_err(forbidden)?;
+    let adoption = door.switchboard().may_adopt(ticket).map_err(forbidden)?;
     let asked = Asked {
         method: Method::GET,
         path: path.to_owned(),
@@ -113,7 +113,7 @@ async fn take_over(
     adoption: Adoption,
 ) -> Result<oneshot::Sender<WebSocket>, Refused> {
     let (Some(machine), Some(peers)) = (issuer, &door.0.peers) else {
-        return door.house().adopt(adoption);
+        return door.switchboard().adopt(adoption);
     };
     // One that cannot be reached is gone. One that stumbles, is too old to understand, does not know who signed, or was
     // started again meanwhile, has not refused.
@@ -121,7 +121,7 @@ async fn take_over(
     if answer.as_ref().is_ok_and(|answer| answer.status == REFUSED) {
         return Err(Refused::Used);
     }
-    let stream = door.house().adopt(adoption)?;
+    let stream = door.switchboard().adopt(adoption)?;
     if answer.is_err() {
         tokio::spawn(ask_again(door.clone(), machine, asked));
     }
@@ -145,7 +145,7 @@ async fn ask_again(door: Door, machine: String, mut asked: Asked) {
 
 /// Another machine serves the stream that this one waits for: it came there, and the way here is closed.
 fn give_up(door: &Door, ticket: &str, taker: Option<String>, served: bool) -> Response {
-    match door.house().give_up(ticket, taker, served) {
+    match door.switchboard().give_up(ticket, taker, served) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => {
             // Who only tells is refused nothing.

@@ -36,7 +36,7 @@ pub async fn incoming_call(
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    match door.house().ring(&request) {
+    match door.switchboard().ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
         Ring::Busy(line) => twiml(said(&line.say, &line.language)),
         Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
@@ -54,7 +54,7 @@ pub async fn after_stream(
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    let mut after = door.house().after_stream(&ticket, &request).await;
+    let mut after = door.switchboard().after_stream(&ticket, &request).await;
     if let Some(known) = after.known {
         return twiml(known);
     }
@@ -93,7 +93,7 @@ pub async fn after_stream(
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
         Next::Unknown | Next::NotHere { .. } => said(BROKEN, LANGUAGE),
     };
-    door.house().answered(&after, &answer);
+    door.switchboard().answered(&after, &answer);
     twiml(answer)
 }
 
@@ -182,7 +182,7 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
     (sorry && !replay::was_tried(&asked.headers)).then(replay::elsewhere)
 }
 
-/// The house closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
+/// The server closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
 fn elsewhere(door: &Door, headers: &HeaderMap) -> Response {
     door.elsewhere(headers, RINGING_ON)
         .unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response())

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::outbox::Outbox;
 use crate::audio::Chunk;
-use crate::call::{Event, Oddity};
+use crate::call::{Anomaly, Event};
 use crate::id::{CallSid, Mark, Piece};
 use crate::wire::twilio::media_stream::{self, Incoming, Writer};
 
@@ -54,7 +54,7 @@ enum Tag {
 #[derive(Debug)]
 pub enum CallerStep {
     Event(Event),
-    Odd(Oddity),
+    Anomaly(Anomaly),
 }
 
 /// Why a stream did not start.
@@ -83,14 +83,14 @@ impl NotStarted {
 }
 
 impl CallerLink {
-    /// Waits for `start`, which must name `call`. Oddities on the way are given to `odd`.
+    /// Waits for `start`, which must name `call`. Anomalies on the way are given to `odd`.
     ///
     /// # Errors
     /// [`NotStarted`], with the socket: it is for [`refuse`], once what follows is written down.
     pub async fn start(
         mut socket: WebSocket,
         call: &CallSid,
-        mut odd: impl FnMut(Oddity),
+        mut odd: impl FnMut(Anomaly),
     ) -> Result<Self, (NotStarted, WebSocket)> {
         let started = match timeout(START_PATIENCE, start_frame(&mut socket, call, &mut odd)).await {
             Ok(started) => started,
@@ -173,7 +173,9 @@ impl CallerLink {
             let step = match self.socket.poll_next_unpin(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(Message::Text(text)))) => self.read(&Bytes::from(text)),
-                Poll::Ready(Some(Ok(Message::Binary(_)))) => Some(CallerStep::Odd(Oddity::CallerBinaryFrame)),
+                Poll::Ready(Some(Ok(Message::Binary(_)))) => {
+                    Some(CallerStep::Anomaly(Anomaly::CallerBinaryFrame))
+                }
                 Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
                 Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => return self.lost(),
             };
@@ -192,7 +194,7 @@ impl CallerLink {
         let of_another = |stream: &str| stream != self.stream;
         let incoming = match media_stream::parse(frame) {
             Ok(incoming) => incoming,
-            Err(_) => return Some(CallerStep::Odd(Oddity::CallerBadFrame)),
+            Err(_) => return Some(CallerStep::Anomaly(Anomaly::CallerBadFrame)),
         };
         Some(match incoming {
             Incoming::Media { stream, .. }
@@ -200,18 +202,18 @@ impl CallerLink {
             | Incoming::Mark { stream, .. }
                 if of_another(&stream) =>
             {
-                CallerStep::Odd(Oddity::CallerWrongStream)
+                CallerStep::Anomaly(Anomaly::CallerWrongStream)
             }
             Incoming::Media { chunk: Ok(chunk), .. } => CallerStep::Event(Event::CallerAudio(chunk)),
-            Incoming::Media { chunk: Err(_), .. } => CallerStep::Odd(Oddity::CallerBadAudio),
+            Incoming::Media { chunk: Err(_), .. } => CallerStep::Anomaly(Anomaly::CallerBadAudio),
             Incoming::Dtmf { digit, .. } => CallerStep::Event(Event::Digit(digit)),
             Incoming::Mark { name, .. } => match name.strip_prefix('m').and_then(|n| n.parse().ok()) {
                 Some(number) => CallerStep::Event(Event::MarkPlayed(Mark(number))),
-                None => CallerStep::Odd(Oddity::CallerUnknownMark),
+                None => CallerStep::Anomaly(Anomaly::CallerUnknownMark),
             },
             Incoming::Stop => CallerStep::Event(Event::CallerHungUp),
             Incoming::Connected => return None,
-            Incoming::Start(_) | Incoming::Unknown => CallerStep::Odd(Oddity::CallerUnknownEvent),
+            Incoming::Start(_) | Incoming::Unknown => CallerStep::Anomaly(Anomaly::CallerUnknownEvent),
         })
     }
 }
@@ -224,13 +226,13 @@ pub async fn refuse(mut socket: WebSocket) {
 async fn start_frame(
     socket: &mut WebSocket,
     call: &CallSid,
-    odd: &mut impl FnMut(Oddity),
+    odd: &mut impl FnMut(Anomaly),
 ) -> Result<String, NotStarted> {
     for _ in 0..MAX_EARLY_FRAMES {
         let frame = match socket.next().await {
             Some(Ok(Message::Text(text))) => Bytes::from(text),
             Some(Ok(Message::Binary(_))) => {
-                odd(Oddity::CallerBinaryFrame);
+                odd(Anomaly::CallerBinaryFrame);
                 continue;
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -242,8 +244,8 @@ async fn start_frame(
             Ok(Incoming::Start(start)) if !start.is_ulaw_8k_mono => return Err(NotStarted::OtherAudio),
             Ok(Incoming::Start(start)) => return Ok(start.stream.into_owned()),
             Ok(Incoming::Stop) => return Err(NotStarted::Closed),
-            Ok(Incoming::Unknown) => odd(Oddity::CallerUnknownEvent),
-            Ok(_) | Err(_) => odd(Oddity::CallerBadFrame),
+            Ok(Incoming::Unknown) => odd(Anomaly::CallerUnknownEvent),
+            Ok(_) | Err(_) => odd(Anomaly::CallerBadFrame),
         }
     }
     Err(NotStarted::Late)

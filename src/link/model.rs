@@ -24,7 +24,7 @@ use super::outbox::Outbox;
 use crate::assistant::plan::Plan;
 use crate::audio::Chunk;
 use crate::call::{
-    EndReason, Event, Fault, Line, Loss, NotTaken, Oddity, Outcome, Request, Truncation, TurnsBy, Who,
+    Anomaly, EndReason, Event, Fault, Line, Loss, NotTaken, Outcome, Request, Truncation, TurnsBy, Who,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
@@ -78,7 +78,7 @@ pub struct ModelLink {
 #[derive(Debug)]
 pub enum ModelStep {
     Event(Event),
-    Odd(Oddity),
+    Anomaly(Anomaly),
 }
 
 /// Why there is no session.
@@ -315,7 +315,9 @@ impl ModelLink {
                     self.pinged = None;
                     match message {
                         Message::Text(text) => self.read(&Bytes::from(text)),
-                        Message::Binary(_) => self.events.push_back(ModelStep::Odd(Oddity::ModelBadEvent)),
+                        Message::Binary(_) => {
+                            self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadEvent))
+                        }
                         Message::Close(_) => return self.lost(),
                         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                     }
@@ -333,7 +335,7 @@ impl ModelLink {
     fn read(&mut self, frame: &Bytes) {
         let incoming = match realtime::parse(frame) {
             Ok(incoming) => incoming,
-            Err(_) => return self.events.push_back(ModelStep::Odd(Oddity::ModelBadEvent)),
+            Err(_) => return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadEvent)),
         };
         let event = match incoming {
             Incoming::AudioDelta { response, item, chunk: Ok(chunk) } => {
@@ -342,7 +344,7 @@ impl ModelLink {
                 Event::ModelAudio { response, item, chunk }
             }
             Incoming::AudioDelta { chunk: Err(_), .. } => {
-                return self.events.push_back(ModelStep::Odd(Oddity::ModelBadAudio));
+                return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadAudio));
             }
             Incoming::SpeechStarted { item } => {
                 self.heard_whole();
@@ -394,7 +396,9 @@ impl ModelLink {
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(&error),
             Incoming::Working => Event::ModelWorking,
-            Incoming::Unknown => return self.events.push_back(ModelStep::Odd(Oddity::ModelUnknownEvent)),
+            Incoming::Unknown => {
+                return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelUnknownEvent));
+            }
             Incoming::SessionCreated
             | Incoming::SessionUpdated { .. }
             | Incoming::ConversationCreated
@@ -477,7 +481,7 @@ fn wording(request: &Request) -> String {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",
                 EndReason::LimitDuration => "The call has reached its longest duration",
-                EndReason::HouseDraining => "The line closes for maintenance",
+                EndReason::ServerDraining => "The line closes for maintenance",
                 _ => "The conversation is over",
             };
             format!("{why}, and the call ends now. Say goodbye in one short sentence.")

@@ -1,4 +1,4 @@
-//! The other machines of this house, over the private network: a request of Twilio's that came to the wrong one is
+//! The other machines of this server, over the private network: a request of Twilio's that came to the wrong one is
 //! asked there, signed as it came.
 //!
 //! It knows where a machine answers. What is asked and what the answer means, it leaves to who asks. A request that

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::call::{EndReason, Oddity, Tally};
+use crate::call::{Anomaly, EndReason, Tally};
 use crate::id::CallSid;
 use crate::observe::metrics;
 
@@ -16,7 +16,7 @@ pub struct CallEnded<'a> {
     /// From the ring on.
     pub lasted: Duration,
     pub tally: &'a Tally,
-    pub odd: &'a BTreeMap<Oddity, u64>,
+    pub anomalies: &'a BTreeMap<Anomaly, u64>,
 }
 
 impl CallEnded<'_> {
@@ -24,7 +24,7 @@ impl CallEnded<'_> {
     pub fn emit(&self) {
         let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
         let notes: Vec<String> =
-            self.odd.iter().map(|(oddity, count)| format!("{}={count}", oddity.code())).collect();
+            self.anomalies.iter().map(|(anomaly, count)| format!("{}={count}", anomaly.code())).collect();
         tracing::info!(
             call = %self.call,
             assistant = self.assistant,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ::metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::call::{EndReason, Oddity, Tally};
+use crate::call::{Anomaly, EndReason, Tally};
 
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
@@ -44,7 +44,7 @@ fn describe() {
     );
     describe_gauge!("switchboard_roster_problems", "Problems of the edit that is held back");
     describe_counter!("switchboard_messages_total", "Messages for the owner: taken, delivered, given_up");
-    describe_counter!("switchboard_notes_total", "Oddities that were coped with, by code");
+    describe_counter!("switchboard_anomalies_total", "Anomalies that were coped with, by code");
 }
 
 /// Takes down the end of a call.
@@ -89,8 +89,8 @@ pub fn tool(outcome: &'static str, time: Duration) {
 }
 
 /// Something odd happened.
-pub fn odd(oddity: Oddity) {
-    counter!("switchboard_notes_total", "code" => oddity.code()).increment(1);
+pub fn anomaly(anomaly: Anomaly) {
+    counter!("switchboard_anomalies_total", "code" => anomaly.code()).increment(1);
 }
 
 /// A message for the owner was `taken`, `delivered` or `given_up`.

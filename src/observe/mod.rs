@@ -1,4 +1,4 @@
-//! What can be seen of the house: log lines, metrics, and, for a rehearsal, the journal of a call.
+//! What can be seen of the server: log lines, metrics, and, for a rehearsal, the journal of a call.
 //!
 //! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written:
 //! numbers, names and words stay in masked types, and metrics' labels come from closed lists.

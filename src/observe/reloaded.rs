@@ -33,5 +33,5 @@ pub fn mended(swapped: bool) {
 
 /// Something is odd in a folder that is sound.
 pub fn warned(warning: &Problem) {
-    tracing::warn!(problem = %warning, "Oddity in the folder of assistants");
+    tracing::warn!(problem = %warning, "Anomaly in the folder of assistants");
 }

@@ -83,7 +83,7 @@ pub(super) struct Conversation {
     playing_since: Option<Instant>,
     /// When the last run began, and when it ended.
     quiet_since: Option<Instant>,
-    /// Codes of oddities, and how often.
+    /// Codes of anomalies, and how often.
     pub notes: BTreeMap<&'static str, u64>,
     pub ended: Option<(EndReason, Tally)>,
 }
@@ -154,7 +154,7 @@ impl Conversation {
         match happening.what {
             What::Rang { .. } | What::Started => {}
             What::Ended { reason, tally } => self.ended = Some((reason, tally)),
-            What::Note(Note::Odd(oddity)) => *self.notes.entry(oddity.code()).or_default() += 1,
+            What::Note(Note::Anomaly(anomaly)) => *self.notes.entry(anomaly.code()).or_default() += 1,
             What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
             What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
             What::Note(Note::Said { who, item, text }) => {

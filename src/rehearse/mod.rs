@@ -457,7 +457,7 @@ impl Scene {
             to: choice.to.expose().to_owned(),
             simulated: !live,
             seconds: recording::stream_seconds(&self.record),
-            reason: self.reason().unwrap_or(EndReason::HouseFault).code().to_owned(),
+            reason: self.reason().unwrap_or(EndReason::ServerFault).code().to_owned(),
             first_word_ms: self.conversation.first_word_ms(),
             turns: self.conversation.turns().map(Row::from).collect(),
             tokens: tally.map_or_else(Tokens::default, |tally| Tokens {
@@ -541,8 +541,8 @@ fn in_words(reason: EndReason) -> &'static str {
         EndReason::ModelMisconfigured => "the model did not accept the assistant's configuration",
         EndReason::ModelStalled => "the model stopped answering",
         EndReason::ModelLost => "the model's connection was lost",
-        EndReason::HouseDraining => "the server was told to stop",
-        EndReason::HouseOperator => "the operator ended it",
-        EndReason::HouseFault => "the server has a fault",
+        EndReason::ServerDraining => "the server was told to stop",
+        EndReason::OperatorEnded => "the operator ended it",
+        EndReason::ServerFault => "the server has a fault",
     }
 }

@@ -1,6 +1,6 @@
 //! Takes a folder of assistants out of a `.tar.gz`, in memory, with limits. Nothing touches the disk.
 //!
-//! An archive comes from afar, so it is trusted with nothing: one name that leads out of the folder refuses it
+//! An archive comes from the remote folder, so it is trusted with nothing: one name that leads out of the folder refuses it
 //! whole, and no link is ever followed.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Fetches the folder of assistants from afar: a `.tar.gz` by HTTPS, asked for only where it changed.
+//! Fetches the folder of assistants from the remote folder: a `.tar.gz` by HTTPS, asked for only where it changed.
 //!
 //! The token goes to the address the owner wrote and to no other, and neither it nor a URL's query is in any
 //! message. What is in an archive, `archive.rs` knows.
@@ -383,7 +383,7 @@ impl Rounds {
     pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
         let Err(error) = outcome else {
             if self.said.is_some() {
-                tracing::info!("The folder from afar can be fetched again");
+                tracing::info!("the remote folder can be fetched again");
             }
             *self = Rounds::every(self.every);
             return self.every;
@@ -400,7 +400,7 @@ impl Rounds {
                 %why,
                 again_secs,
                 later_secs,
-                "The folder from afar cannot be fetched; what runs stays, and it is tried again and again"
+                "the remote folder cannot be fetched; what runs stays, and it is tried again and again"
             );
             self.said = Some(why);
         }

@@ -4,11 +4,11 @@
 //! roster in force stays and every problem is said. Where folders come from and when to look is for the modules
 //! below this one to know.
 
-mod afar;
 mod archive;
 pub mod fetch;
 mod places;
 pub mod read;
+mod remote;
 mod settings;
 mod stamps;
 mod watch;
@@ -25,8 +25,8 @@ use crate::observe::reloaded;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 
-pub use afar::Afar;
 pub use archive::ArchiveError;
+pub use remote::RemoteFolder;
 pub use settings::SettingsFile;
 pub use watch::{Pace, Watcher};
 

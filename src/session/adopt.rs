@@ -10,7 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admission::Place;
 use super::registry::{Refused, TICKET_LIFE};
-use super::{House, Opening, frozen, handle, seconds};
+use super::{Opening, Switchboard, frozen, handle, seconds};
 use crate::assistant::Facts;
 use crate::assistant::plan::Plan;
 use crate::phone::Party;
@@ -23,11 +23,11 @@ pub struct Adoption {
     text: String,
     plan: Arc<Plan>,
     place: Place,
-    /// A house that closes meanwhile waits for it.
+    /// A server that closes meanwhile waits for it.
     _session: TaskTrackerToken,
 }
 
-impl House {
+impl Switchboard {
     /// The machine that issued a ticket of ours, where it is another one.
     pub fn issuer(&self, ticket: &str) -> Option<String> {
         self.keys.open(ticket).ok().and_then(|ticket| self.another(&ticket))
@@ -56,7 +56,7 @@ impl House {
         if self.registry.knows(&ticket.nonce) {
             return Err(Refused::Used);
         }
-        // In this order: a house that closes from here on is not empty.
+        // In this order: a server that closes from here on is not empty.
         let session = self.sessions.token();
         if self.is_draining() {
             return Err(Refused::Draining);
@@ -74,7 +74,7 @@ impl House {
         Ok(Adoption { ticket, text: text.to_owned(), plan: Arc::new(plan), place, _session: session })
     }
 
-    /// Opens the call, also where the house closes meanwhile: who issued the ticket may have given it up. What it gives
+    /// Opens the call, also where the server closes meanwhile: who issued the ticket may have given it up. What it gives
     /// back takes the stream.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! Sessions: who owns what, and for how long.
 //!
-//! The house knows its roster, its tickets and its calls. A ring becomes a session: one task that connects to the
+//! The server knows its roster, its tickets and its calls. A ring becomes a session: one task that connects to the
 //! model while the phone still rings, waits for the stream, and then owns the call, both sockets and both outboxes
 //! until the goodbye.
 
 mod admission;
 mod adopt;
-mod errands;
+mod jobs;
 mod model;
 mod perform;
 mod phone;
@@ -41,7 +41,7 @@ use crate::wire::ticket::{self, Ticket};
 use crate::wire::twilio::webhook::{CallRequest, CallStatus, DialStatus};
 use admission::{Admission, Place};
 pub use adopt::Adoption;
-use errands::Errands;
+use jobs::Jobs;
 pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
@@ -49,7 +49,7 @@ use registry::{Handle, Nonce, Question, Registry, Way};
 
 /// How long a live session may take to decide when its stream is gone.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
-/// How often a closing house looks whether everything was asked.
+/// How often a closing server looks whether everything was asked.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long Twilio takes to press one key, or to wait where the key is `w`; a little more than it does.
 const ONE_KEY: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ const ONE_KEY: Duration = Duration::from_millis(500);
 const MAX_COMMANDS: usize = 8;
 
 /// Everything that calls share.
-pub struct House {
+pub struct Switchboard {
     roster: watch::Receiver<Arc<Roster>>,
     keys: ticket::Keys,
     machine: String,
@@ -66,7 +66,7 @@ pub struct House {
     registry: Registry,
     sessions: TaskTracker,
     tools: Arc<Tools>,
-    /// Errands that outlive their calls.
+    /// Jobs that outlive their calls.
     lasting: TaskTracker,
     draining: AtomicBool,
     /// The goodbyes have begun.
@@ -74,8 +74,8 @@ pub struct House {
     journal: Option<Journal>,
 }
 
-/// What a house is built from.
-pub struct HouseParts {
+/// What a server is built from.
+pub struct Parts {
     pub roster: watch::Receiver<Arc<Roster>>,
     /// The first seals tickets.
     pub tokens: Vec<Secret>,
@@ -95,7 +95,7 @@ pub enum Ring {
     Busy(Line),
     /// No assistant answers this number.
     Nobody,
-    /// The house takes no new calls.
+    /// The server takes no new calls.
     Draining,
     /// The call cannot begin, because the assistant's texts cannot be rendered for it: what is said and done instead.
     Sorry(OnFailure),
@@ -130,12 +130,12 @@ pub enum Next {
         /// What holds where nobody else knows: the assistant still does.
         otherwise: Box<Next>,
     },
-    /// The house closes before the call began: it rings once more, at another machine.
+    /// The server closes before the call began: it rings once more, at another machine.
     RingElsewhere,
 }
 
-impl House {
-    pub fn new(parts: HouseParts) -> Self {
+impl Switchboard {
+    pub fn new(parts: Parts) -> Self {
         Self {
             roster: parts.roster,
             keys: ticket::Keys::new(&parts.tokens),
@@ -257,7 +257,7 @@ impl House {
             }
             // A machine that stays shall answer.
             Decision::Again if !handle.retried && self.is_one_of_several() => {
-                self.never_began(handle, EndReason::HouseDraining);
+                self.never_began(handle, EndReason::ServerDraining);
                 self.registry.rings_elsewhere(nonce);
                 Next::RingElsewhere
             }
@@ -316,8 +316,9 @@ impl House {
     /// A call whose stream never started, and is not tried again: it ends here.
     fn never_began(&self, handle: &Handle, reason: EndReason) {
         let (call, assistant) = (&handle.call, &handle.plan.assistant);
-        let (tally, odd) = (Tally::default(), BTreeMap::new());
-        CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, odd: &odd }.emit();
+        let (tally, anomalies) = (Tally::default(), BTreeMap::new());
+        CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, anomalies: &anomalies }
+            .emit();
         self.tell(call, What::Ended { reason, tally });
     }
 
@@ -359,8 +360,8 @@ impl House {
         }
     }
 
-    /// Waits until every errand that outlives its call is done.
-    pub async fn errands_done(&self) {
+    /// Waits until every job that outlives its call is done.
+    pub async fn jobs_done(&self) {
         self.lasting.close();
         self.lasting.wait().await;
     }
@@ -421,8 +422,8 @@ impl House {
         self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let session = Session {
-            errands: Errands::new(self.clone(), client),
-            house: self.clone(),
+            jobs: Jobs::new(self.clone(), client),
+            switchboard: self.clone(),
             plan,
             call,
             nonce,
@@ -431,7 +432,7 @@ impl House {
             place: Some(place),
             commands,
             decision,
-            odd: BTreeMap::new(),
+            anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even then.
             sent_home: self.sends_home.load(Ordering::Acquire),
             over: false,

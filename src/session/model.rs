@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::House;
+use super::Switchboard;
 use crate::assistant::plan::Plan;
-use crate::call::{Event, Loss, Oddity};
+use crate::call::{Anomaly, Event, Loss};
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 
 /// The pause before the second attempt to connect; it doubles up to 2 s.
@@ -20,13 +20,13 @@ type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> +
 /// See the module.
 pub(super) struct Model {
     plan: Arc<Plan>,
-    house: Arc<House>,
+    switchboard: Arc<Switchboard>,
     state: State,
     attempts: u32,
     /// Until when it must be ready; none while the phone rings.
     pub patience: Option<Instant>,
-    /// What was odd on the way, not yet counted.
-    pub odd: Vec<Oddity>,
+    /// What was anomalies on the way, not yet counted.
+    pub anomalies: Vec<Anomaly>,
 }
 
 enum State {
@@ -38,9 +38,16 @@ enum State {
 }
 
 impl Model {
-    pub fn connecting(plan: Arc<Plan>, house: Arc<House>) -> Self {
-        let connect = Box::pin(ModelLink::connect(plan.clone(), house.tls.clone()));
-        Self { plan, house, state: State::Connecting(connect), attempts: 1, patience: None, odd: Vec::new() }
+    pub fn connecting(plan: Arc<Plan>, switchboard: Arc<Switchboard>) -> Self {
+        let connect = Box::pin(ModelLink::connect(plan.clone(), switchboard.tls.clone()));
+        Self {
+            plan,
+            switchboard,
+            state: State::Connecting(connect),
+            attempts: 1,
+            patience: None,
+            anomalies: Vec::new(),
+        }
     }
 
     pub fn is_ready(&self) -> bool {
@@ -68,7 +75,7 @@ impl Model {
             }
             State::Ready(link) => match link.step().await {
                 ModelStep::Event(Event::ModelLost(_)) => self.again(),
-                ModelStep::Event(_) | ModelStep::Odd(_) => {}
+                ModelStep::Event(_) | ModelStep::Anomaly(_) => {}
             },
             State::Failed(_) | State::Gone => pending().await,
         }
@@ -100,10 +107,10 @@ impl Model {
         match connecting.await {
             Ok(link) => {
                 if link.is_plainer() {
-                    self.odd.push(Oddity::ModelPlainerConfiguration);
+                    self.anomalies.push(Anomaly::ModelPlainerConfiguration);
                 }
                 if self.attempts > 1 {
-                    self.odd.push(Oddity::ModelRetried);
+                    self.anomalies.push(Anomaly::ModelRetried);
                 }
                 self.state = State::Ready(Box::new(link));
                 true
@@ -124,7 +131,7 @@ impl Model {
     fn again(&mut self) {
         let pause = RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1);
         self.attempts += 1;
-        let (plan, tls) = (self.plan.clone(), self.house.tls.clone());
+        let (plan, tls) = (self.plan.clone(), self.switchboard.tls.clone());
         self.state = State::Connecting(Box::pin(async move {
             sleep(pause).await;
             ModelLink::connect(plan, tls).await

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::assistant::plan::{Plan, Work};
-use crate::call::{Action, Away, Call, EndReason, Event, Note, Oddity, Return, Tally};
+use crate::call::{Action, Anomaly, Away, Call, EndReason, Event, Note, Return, Tally};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
 use crate::link::model::{ModelLink, ModelStep};
@@ -20,9 +20,9 @@ use crate::observe::ended::CallEnded;
 use crate::observe::journal::What;
 use crate::observe::metrics;
 
-use super::House;
+use super::Switchboard;
 use super::admission::Place;
-use super::errands::Errands;
+use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, NotBack, Phone, PhoneStep};
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, Way};
@@ -31,7 +31,7 @@ use super::registry::{Command, Decision, Nonce, TICKET_LIFE, Way};
 pub const MODEL_PATIENCE: Duration = Duration::from_secs(3);
 /// One session. See the module.
 pub(super) struct Session {
-    pub house: Arc<House>,
+    pub switchboard: Arc<Switchboard>,
     pub plan: Arc<Plan>,
     pub call: CallSid,
     pub nonce: Nonce,
@@ -42,9 +42,9 @@ pub(super) struct Session {
     pub place: Option<Place>,
     pub commands: mpsc::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
-    pub errands: Errands,
-    pub odd: BTreeMap<Oddity, u64>,
-    /// The house said goodbye before the stream came.
+    pub jobs: Jobs,
+    pub anomalies: BTreeMap<Anomaly, u64>,
+    /// The server said goodbye before the stream came.
     pub sent_home: bool,
     /// What follows is written down for good.
     pub over: bool,
@@ -53,7 +53,7 @@ pub(super) struct Session {
 impl Session {
     /// From the ring to the end. `stream` brings the phone's socket.
     pub async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
-        let mut model = Model::connecting(self.plan.clone(), self.house.clone());
+        let mut model = Model::connecting(self.plan.clone(), self.switchboard.clone());
         let no_figures = Tally::default();
         match self.wait_for_stream(stream, &mut model).await {
             Ok(caller) => self.converse(caller, &mut model).await,
@@ -89,9 +89,9 @@ impl Session {
     fn given_up(&mut self) {
         tracing::info!("Another machine took the call over");
         self.place = None;
-        self.errands.stop_all();
+        self.jobs.stop_all();
         self.over = true;
-        self.house.registry.ended(&self.nonce);
+        self.switchboard.registry.ended(&self.nonce);
     }
 
     /// While the phone rings, the model's session is opened and kept.
@@ -118,9 +118,9 @@ impl Session {
                 },
             }
         };
-        let mut odd = Vec::new();
+        let mut anomalies = Vec::new();
         let started = {
-            let start = CallerLink::start(socket, &self.call, |oddity| odd.push(oddity));
+            let start = CallerLink::start(socket, &self.call, |anomaly| anomalies.push(anomaly));
             tokio::pin!(start);
             loop {
                 tokio::select! {
@@ -136,8 +136,8 @@ impl Session {
                 }
             }
         };
-        for oddity in odd {
-            self.count(oddity);
+        for anomaly in anomalies {
+            self.count(anomaly);
         }
         started.map_err(|(why, socket)| Absent::NotStarted(why, Box::new(socket)))
     }
@@ -149,7 +149,7 @@ impl Session {
         let mut actions = Vec::new();
         let mut timer = Timer::new();
         model.patience = Some(began + MODEL_PATIENCE);
-        self.house.tell(&self.call, What::Started);
+        self.switchboard.tell(&self.call, What::Started);
         if model.is_ready() {
             call.handle(Event::ModelReady, began, &mut actions);
             self.count_all(model);
@@ -170,7 +170,7 @@ impl Session {
             tokio::select! {
                 step = phone.step() => match step {
                     PhoneStep::Caller(CallerStep::Event(event)) => call.handle(event, now(), &mut actions),
-                    PhoneStep::Caller(CallerStep::Odd(oddity)) => self.count(oddity),
+                    PhoneStep::Caller(CallerStep::Anomaly(anomaly)) => self.count(anomaly),
                     PhoneStep::Back(back) => {
                         if let Err(socket) = self.back(back, &mut phone, &mut call, &mut actions) {
                             refused = socket;
@@ -180,9 +180,9 @@ impl Session {
                 },
                 step = model.step() => match step {
                     ModelStep::Event(event) => call.handle(event, now(), &mut actions),
-                    ModelStep::Odd(oddity) => self.count(oddity),
+                    ModelStep::Anomaly(anomaly) => self.count(anomaly),
                 },
-                event = self.errands.news() => call.handle(event, now(), &mut actions),
+                event = self.jobs.news() => call.handle(event, now(), &mut actions),
                 () = timer.fired() => {
                     let now = now();
                     if phone.line().is_some_and(|line| line.has_stalled(now)) {
@@ -214,7 +214,7 @@ impl Session {
             tracing::info!("Call transferred");
         }
         // A phone that was away heard no goodbye; it may yet come back.
-        let unheard = reason == EndReason::HouseDraining && phone.line().is_none();
+        let unheard = reason == EndReason::ServerDraining && phone.line().is_none();
         let broke = reason.is_failure() || unheard;
         let decision = if broke { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
@@ -234,7 +234,7 @@ impl Session {
             Return::NotTaken(why) => tracing::info!(why = why.code(), "Keys not pressed"),
             Return::KeysPressed => tracing::info!("Keys pressed"),
         }
-        self.house.registry.ended(&self.nonce);
+        self.switchboard.registry.ended(&self.nonce);
         self.nonce = way.nonce;
         self.decision = way.decision.clone();
         Phone::coming_back(way, self.call.clone())
@@ -251,9 +251,9 @@ impl Session {
         call: &mut Call,
         actions: &mut Vec<Action>,
     ) -> Result<(), Option<Box<WebSocket>>> {
-        let Back { how, odd, stream } = back;
-        for oddity in odd {
-            self.count(oddity);
+        let Back { how, anomalies, stream } = back;
+        for anomaly in anomalies {
+            self.count(anomaly);
         }
         match stream {
             Ok(line) => {
@@ -280,7 +280,7 @@ impl Session {
             Away::Dial { tool, target } => {
                 let target = self.plan.tools.get(*tool).and_then(|tool| match &tool.work {
                     Work::Transfer(targets) => targets.get(*target),
-                    Work::EndCall | Work::SendDigits | Work::Errand(_) => None,
+                    Work::EndCall | Work::SendDigits | Work::Job(_) => None,
                 });
                 match target {
                     Some(target) => Decision::Dial { number: target.number.clone(), ring: target.ring },
@@ -295,7 +295,7 @@ impl Session {
         self.decision.send_replace(Some(decision));
         if let Some(line) = phone.let_go() {
             // Its end may take a second, in which the model goes on.
-            self.house.sessions.spawn(line.close());
+            self.switchboard.sessions.spawn(line.close());
         }
     }
 
@@ -346,9 +346,9 @@ impl Session {
                 }
                 Action::RunTool { id, tool, arguments } => {
                     let plan = self.plan.clone();
-                    follow.extend(self.errands.run(id, plan.tools.get(tool), arguments).err());
+                    follow.extend(self.jobs.run(id, plan.tools.get(tool), arguments).err());
                 }
-                Action::StopTool(id, why) => self.errands.stop(&id, why),
+                Action::StopTool(id, why) => self.jobs.stop(&id, why),
                 Action::Park(away) => self.park(&away, phone),
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
@@ -367,35 +367,35 @@ impl Session {
 
     fn note(&mut self, note: Note) {
         match &note {
-            Note::Odd(oddity) => return self.count(*oddity),
+            Note::Anomaly(anomaly) => return self.count(*anomaly),
             Note::FirstWord(time) => metrics::first_word(*time),
             Note::Answered(time) => metrics::turn(*time),
             Note::CallerSpoke { .. } | Note::AssistantSpoke(_) | Note::Said { .. } => {}
         }
-        self.house.tell(&self.call, What::Note(note));
+        self.switchboard.tell(&self.call, What::Note(note));
     }
 
-    fn count(&mut self, oddity: Oddity) {
-        *self.odd.entry(oddity).or_default() += 1;
-        metrics::odd(oddity);
-        self.house.tell(&self.call, What::Note(Note::Odd(oddity)));
+    fn count(&mut self, anomaly: Anomaly) {
+        *self.anomalies.entry(anomaly).or_default() += 1;
+        metrics::anomaly(anomaly);
+        self.switchboard.tell(&self.call, What::Note(Note::Anomaly(anomaly)));
     }
 
     fn count_all(&mut self, model: &mut Model) {
-        while let Some(oddity) = model.odd.pop() {
-            self.count(oddity);
+        while let Some(anomaly) = model.anomalies.pop() {
+            self.count(anomaly);
         }
     }
 
     /// Writes down what follows, then tells of the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
-        self.errands.stop_all();
+        self.jobs.stop_all();
         self.decide(decision);
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;
-        CallEnded { call: &self.call, assistant, reason, lasted, tally, odd: &self.odd }.emit();
-        self.house.tell(&self.call, What::Ended { reason, tally: tally.clone() });
+        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies }.emit();
+        self.switchboard.tell(&self.call, What::Ended { reason, tally: tally.clone() });
     }
 
     fn decide(&mut self, decision: Decision) {
@@ -405,7 +405,7 @@ impl Session {
         if !promised || decision == Decision::HangUp {
             self.decision.send_replace(Some(decision));
         }
-        self.house.registry.ended(&self.nonce);
+        self.switchboard.registry.ended(&self.nonce);
     }
 }
 
@@ -414,13 +414,13 @@ impl Drop for Session {
     /// a ticket that nobody waits for.
     fn drop(&mut self) {
         if !self.over {
-            self.finish(EndReason::HouseFault, Decision::Sorry, &Tally::default());
+            self.finish(EndReason::ServerFault, Decision::Sorry, &Tally::default());
         }
         // A phone may have been sent back in the very moment in which the session ended.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Returned(way) = command {
-                self.house.registry.ended(&way.nonce);
+                self.switchboard.registry.ended(&way.nonce);
             }
         }
     }

@@ -7,7 +7,7 @@ use axum::extract::ws::WebSocket;
 use tokio::time::timeout;
 
 use super::registry::Way;
-use crate::call::{Oddity, Return};
+use crate::call::{Anomaly, Return};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted};
 
@@ -24,7 +24,7 @@ type Coming = Pin<Box<dyn Future<Output = Back> + Send>>;
 /// A phone's way back, at its end.
 pub(super) struct Back {
     pub how: Return,
-    pub odd: Vec<Oddity>,
+    pub anomalies: Vec<Anomaly>,
     pub stream: Result<Box<CallerLink>, NotBack>,
 }
 
@@ -46,15 +46,17 @@ impl Phone {
     pub fn coming_back(way: Way, call: CallSid) -> Self {
         Self::ComingBack(Box::pin(async move {
             let Way { how, stream, life, .. } = way;
-            let mut odd = Vec::new();
+            let mut anomalies = Vec::new();
             let stream = match timeout(life, stream).await {
-                Ok(Ok(socket)) => match CallerLink::start(socket, &call, |oddity| odd.push(oddity)).await {
-                    Ok(link) => Ok(Box::new(link)),
-                    Err((why, socket)) => Err(NotBack::NotStarted(why, Box::new(socket))),
-                },
+                Ok(Ok(socket)) => {
+                    match CallerLink::start(socket, &call, |anomaly| anomalies.push(anomaly)).await {
+                        Ok(link) => Ok(Box::new(link)),
+                        Err((why, socket)) => Err(NotBack::NotStarted(why, Box::new(socket))),
+                    }
+                }
                 Ok(Err(_)) | Err(_) => Err(NotBack::NoStream),
             };
-            Back { how, odd, stream }
+            Back { how, anomalies, stream }
         }))
     }
 

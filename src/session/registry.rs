@@ -38,7 +38,7 @@ pub enum Command {
     Transferred,
     /// The parked phone comes back by another stream.
     Returned(Way),
-    /// The house closes: say goodbye.
+    /// The server closes: say goodbye.
     Drain,
     /// Another machine serves this call: no stream comes. With what would have brought it.
     GivenUp(oneshot::Sender<WebSocket>),

@@ -24,12 +24,12 @@ fn tls() -> Arc<ClientConfig> {
     Arc::new(config.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-pub(super) fn house() -> Arc<House> {
+pub(super) fn switchboard() -> Arc<Switchboard> {
     machine("")
 }
 
 /// One of several where it has a name.
-pub(super) fn machine(name: &str) -> Arc<House> {
+pub(super) fn machine(name: &str) -> Arc<Switchboard> {
     let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n";
     let folder = Folder {
         assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
@@ -38,7 +38,7 @@ pub(super) fn machine(name: &str) -> Arc<House> {
     let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
     let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
     let tls = tls();
-    Arc::new(House::new(HouseParts {
+    Arc::new(Switchboard::new(Parts {
         roster: watch::channel(Arc::new(roster)).1,
         tokens: vec![Secret::new("12345")],
         machine: name.to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn request(form: &str) -> CallRequest {
 
 /// A session, as the registry knows it, whose stream has come and gone.
 struct Parked {
-    house: Arc<House>,
+    switchboard: Arc<Switchboard>,
     nonce: Nonce,
     ticket: String,
     commands: Receiver<Command>,
@@ -65,12 +65,12 @@ struct Parked {
 
 impl Parked {
     fn new(decision: Option<Decision>) -> Self {
-        let house = house();
+        let switchboard = switchboard();
         let request = request("CallStatus=ringing");
-        let assistant = house.roster.borrow().find_party(&request.to).cloned().unwrap();
+        let assistant = switchboard.roster.borrow().find_party(&request.to).cloned().unwrap();
         let plan = Arc::new(assistant.plan(&facts(&request), &Nothing).unwrap());
         let nonce = [7; 16];
-        let ticket = house.seal(request.call.clone(), &plan, nonce).unwrap();
+        let ticket = switchboard.seal(request.call.clone(), &plan, nonce).unwrap();
         let (door, _stream) = oneshot::channel();
         let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
         let (decision_tx, decided) = watch::channel(None);
@@ -82,10 +82,10 @@ impl Parked {
             decision: decided,
             asking: Arc::default(),
         };
-        house.registry.enter(nonce, ticket.clone(), handle, door).unwrap();
-        house.admit(&ticket).unwrap();
+        switchboard.registry.enter(nonce, ticket.clone(), handle, door).unwrap();
+        switchboard.admit(&ticket).unwrap();
         decision_tx.send_replace(decision);
-        Self { house, nonce, ticket, commands, _decision: decision_tx }
+        Self { switchboard, nonce, ticket, commands, _decision: decision_tx }
     }
 
     fn dialling() -> Self {
@@ -95,9 +95,9 @@ impl Parked {
 
     /// Asks as Twilio does, and answers with this document.
     async fn ask(&self, form: &str, document: &str) -> (Next, Option<String>) {
-        let after = self.house.after_stream(&self.ticket, &request(form)).await;
+        let after = self.switchboard.after_stream(&self.ticket, &request(form)).await;
         if after.known.is_none() {
-            self.house.answered(&after, document);
+            self.switchboard.answered(&after, document);
         }
         (after.next, after.known)
     }
@@ -122,25 +122,25 @@ async fn a_call_that_nobody_takes_goes_back_into_its_session() {
     assert_eq!(parked.ask(&format!("{UP}&DialCallStatus=completed"), "x").await.1.as_deref(), Some("stream"));
     assert!(parked.commands.try_recv().is_err());
     // The new ticket lets one stream in; the old one none.
-    assert_eq!(parked.house.admit(&parked.ticket).err(), Some(Refused::Used));
-    assert!(parked.house.admit(&ticket).is_ok());
-    assert_eq!(parked.house.admit(&ticket).err(), Some(Refused::Used));
+    assert_eq!(parked.switchboard.admit(&parked.ticket).err(), Some(Refused::Used));
+    assert!(parked.switchboard.admit(&ticket).is_ok());
+    assert_eq!(parked.switchboard.admit(&ticket).err(), Some(Refused::Used));
 }
 
 #[tokio::test]
 async fn a_plan_is_kept_whole_only_while_a_stream_may_begin_by_it() {
     let whole = |parked: &Parked| {
-        let (handle, _) = parked.house.registry.find(&parked.nonce).unwrap();
+        let (handle, _) = parked.switchboard.registry.find(&parked.nonce).unwrap();
         assert_eq!(handle.plan.assistant, "clinic");
         !handle.plan.instructions.is_empty()
     };
     let over = Parked::new(Some(Decision::Sorry));
     assert!(whole(&over));
-    over.house.registry.ended(&over.nonce);
+    over.switchboard.registry.ended(&over.nonce);
     assert!(!whole(&over));
     // Its stream never started: the next one gets the same plan.
     let again = Parked::new(Some(Decision::Again));
-    again.house.registry.ended(&again.nonce);
+    again.switchboard.registry.ended(&again.nonce);
     assert!(whole(&again));
     let (next, _) = again.ask(UP, "stream").await;
     assert!(matches!(next, Next::Stream { .. }));
@@ -206,16 +206,16 @@ async fn keys_are_pressed_and_the_phone_comes_back_by_the_same_document() {
     assert_eq!(way.life, TICKET_LIFE + ONE_KEY * 4, "pressing takes its time");
     assert_eq!(parked.ask(UP, "x").await.1.as_deref(), Some("press"));
     assert!(parked.commands.try_recv().is_err(), "they are pressed once");
-    assert!(parked.house.admit(&ticket).is_ok());
+    assert!(parked.switchboard.admit(&ticket).is_ok());
 }
 
 #[tokio::test]
 async fn a_phone_sent_back_to_a_session_that_ends_leaves_nothing() {
-    let Parked { house, nonce, commands, _decision, .. } = Parked::dialling();
-    let (handle, _) = house.registry.find(&nonce).unwrap();
+    let Parked { switchboard, nonce, commands, _decision, .. } = Parked::dialling();
+    let (handle, _) = switchboard.registry.find(&nonce).unwrap();
     let session = Session {
-        errands: Errands::new(house.clone(), client()),
-        house: house.clone(),
+        jobs: Jobs::new(switchboard.clone(), client()),
+        switchboard: switchboard.clone(),
         plan: handle.plan.clone(),
         call: handle.call.clone(),
         nonce,
@@ -224,17 +224,17 @@ async fn a_phone_sent_back_to_a_session_that_ends_leaves_nothing() {
         place: None,
         commands,
         decision: _decision,
-        odd: BTreeMap::new(),
+        anomalies: BTreeMap::new(),
         sent_home: false,
         over: false,
     };
-    let ticket = house.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO).unwrap();
+    let ticket = switchboard.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO).unwrap();
     // It ends by something else before it hears of that.
     drop(session);
-    assert!(house.registry.live().is_empty(), "the new ticket is nobody's any more");
-    let after = house.after_stream(&ticket, &request(UP)).await;
+    assert!(switchboard.registry.live().is_empty(), "the new ticket is nobody's any more");
+    let after = switchboard.after_stream(&ticket, &request(UP)).await;
     assert!(matches!(after.next, Next::Sorry(_)));
-    assert_eq!(house.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO), None);
+    assert_eq!(switchboard.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO), None);
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn a_dial_that_is_not_ours_moves_nobody() {
         let mut parked = if over { Parked::dialling() } else { Parked::new(None) };
         if over {
             parked.ask(UP, "dial").await;
-            parked.house.registry.ended(&parked.nonce);
+            parked.switchboard.registry.ended(&parked.nonce);
         }
         let (next, _) = parked.ask(&format!("{UP}&DialCallStatus=busy"), "sorry").await;
         assert!(matches!(next, Next::Sorry(_)), "somebody speaks");
@@ -262,7 +262,7 @@ async fn a_ticket_of_another_call_brings_nobody_back() {
     parked.ask(UP, "dial").await;
     let form = format!("CallSid=CA2&From=%2B15550100007&To=%2B15550100001&{UP}&DialCallStatus=busy");
     let other = CallRequest::read(&Form::parse(form.as_bytes())).unwrap();
-    let after = parked.house.after_stream(&parked.ticket, &other).await;
+    let after = parked.switchboard.after_stream(&parked.ticket, &other).await;
     assert!(matches!(after.next, Next::Unknown));
     assert!(parked.commands.try_recv().is_err());
 }
@@ -270,7 +270,7 @@ async fn a_ticket_of_another_call_brings_nobody_back() {
 #[tokio::test]
 async fn a_result_that_comes_after_a_restart_is_answered() {
     let parked = Parked::dialling();
-    let restarted = house();
+    let restarted = switchboard();
     for (status, spoken) in [("busy", true), ("completed", false)] {
         let request = request(&format!("{UP}&DialCallStatus={status}"));
         let next = restarted.after_stream(&parked.ticket, &request).await.next;
@@ -280,23 +280,23 @@ async fn a_result_that_comes_after_a_restart_is_answered() {
 }
 
 #[tokio::test]
-async fn a_house_that_closes_tells_the_parked_too() {
+async fn a_server_that_closes_tells_the_parked_too() {
     let mut parked = Parked::dialling();
-    parked.house.send_home();
+    parked.switchboard.send_home();
     assert!(matches!(parked.commands.try_recv(), Ok(Command::Drain)));
-    parked.house.registry.ended(&parked.nonce);
-    parked.house.send_home();
+    parked.switchboard.registry.ended(&parked.nonce);
+    parked.switchboard.send_home();
     assert!(parked.commands.try_recv().is_err());
 }
 
-/// An errand without a service behind it: nobody listens on port 9.
-fn tool(errand: crate::assistant::plan::Errand) -> crate::assistant::plan::Tool {
+/// A job without a service behind it: nobody listens on port 9.
+fn tool(job: crate::assistant::plan::Job) -> crate::assistant::plan::Tool {
     crate::assistant::plan::Tool {
         name: "look_up".to_owned(),
         description: String::new(),
         parameters: serde_json::Map::new(),
         rule: crate::assistant::plan::Rule::default(),
-        work: crate::assistant::plan::Work::Errand(Arc::new(errand)),
+        work: crate::assistant::plan::Work::Job(Arc::new(job)),
     }
 }
 
@@ -305,8 +305,8 @@ fn client() -> Client {
     Client { call: CallSid::from(CALL), assistant: "clinic".to_owned(), called: caller.clone(), caller }
 }
 
-fn errand_at(url: String) -> crate::assistant::plan::Errand {
-    crate::assistant::plan::Errand::Http(crate::assistant::plan::HttpCall {
+fn job_at(url: String) -> crate::assistant::plan::Job {
+    crate::assistant::plan::Job::Http(crate::assistant::plan::HttpCall {
         method: "GET".to_owned(),
         url,
         headers: Vec::new(),
@@ -319,60 +319,60 @@ fn errand_at(url: String) -> crate::assistant::plan::Errand {
 }
 
 #[tokio::test]
-async fn an_errand_that_is_given_up_says_nothing_and_ends() {
+async fn a_job_that_is_given_up_says_nothing_and_ends() {
     use crate::call::Event;
     use tokio::io::AsyncReadExt as _;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", hanging.local_addr().unwrap());
-    let mut errands = Errands::new(house(), client());
-    let hangs = tool(errand_at(url));
+    let mut jobs = Jobs::new(switchboard(), client());
+    let hangs = tool(job_at(url));
     for how in ["stopped", "the call ends"] {
-        errands.run("one".into(), Some(&hangs), serde_json::Map::new()).unwrap();
+        jobs.run("one".into(), Some(&hangs), serde_json::Map::new()).unwrap();
         let (mut socket, _) = hanging.accept().await.unwrap();
         assert!(socket.read(&mut [0; 64]).await.unwrap() > 0, "{how}: it asks");
         if how == "stopped" {
-            errands.stop(&"one".into(), Stop::Unwanted);
+            jobs.stop(&"one".into(), Stop::Unwanted);
         } else {
-            drop(std::mem::replace(&mut errands, Errands::new(house(), client())));
+            drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client())));
         }
         let gone = async { while socket.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
         timeout(Duration::from_secs(5), gone).await.expect("the connection is closed");
     }
     // One that fails at once, after the one that was stopped: its news is the first.
-    let fails = tool(errand_at("http://127.0.0.1:9/".to_owned()));
-    errands.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
-    let news = timeout(Duration::from_secs(5), errands.news()).await.unwrap();
+    let fails = tool(job_at("http://127.0.0.1:9/".to_owned()));
+    jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
+    let news = timeout(Duration::from_secs(5), jobs.news()).await.unwrap();
     assert!(matches!(news, Event::ToolFinished { id, .. } if id == "two".into()));
 }
 
 #[tokio::test]
-async fn a_call_runs_a_bounded_number_of_errands() {
+async fn a_call_runs_a_bounded_number_of_jobs() {
     use crate::call::Event;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hangs = tool(errand_at(format!("http://{}/", hanging.local_addr().unwrap())));
-    let mut errands = Errands::new(house(), client());
+    let hangs = tool(job_at(format!("http://{}/", hanging.local_addr().unwrap())));
+    let mut jobs = Jobs::new(switchboard(), client());
     for number in 0..32 {
         let id = number.to_string();
-        assert!(errands.run(id.as_str().into(), Some(&hangs), serde_json::Map::new()).is_ok());
+        assert!(jobs.run(id.as_str().into(), Some(&hangs), serde_json::Map::new()).is_ok());
     }
-    let refused = errands.run("more".into(), Some(&hangs), serde_json::Map::new()).unwrap_err();
+    let refused = jobs.run("more".into(), Some(&hangs), serde_json::Map::new()).unwrap_err();
     assert!(matches!(refused, Event::ToolFinished { .. }), "the model is told");
-    errands.stop(&"0".into(), Stop::Timeout);
-    assert!(errands.run("more".into(), Some(&hangs), serde_json::Map::new()).is_ok(), "there is room again");
-    assert!(errands.run("none".into(), None, serde_json::Map::new()).is_err(), "no such tool");
+    jobs.stop(&"0".into(), Stop::Timeout);
+    assert!(jobs.run("more".into(), Some(&hangs), serde_json::Map::new()).is_ok(), "there is room again");
+    assert!(jobs.run("none".into(), None, serde_json::Map::new()).is_err(), "no such tool");
 }
 
 #[tokio::test]
 async fn a_message_without_what_it_needs_is_not_taken() {
-    use crate::assistant::plan::{Errand, Mailbox, Tool};
+    use crate::assistant::plan::{Job, Mailbox, Tool};
     use crate::call::Event;
     let mailbox = Mailbox { url: "http://127.0.0.1:9/".to_owned(), secret: crate::secret::Secret::new("s") };
     let parameters = serde_json::json!({"type": "object", "required": ["name", "message"], "properties": {}});
     let Some(parameters) = parameters.as_object().cloned() else { unreachable!() };
-    let takes = Tool { parameters, ..tool(Errand::TakeMessage(mailbox)) };
-    let mut errands = Errands::new(house(), client());
+    let takes = Tool { parameters, ..tool(Job::TakeMessage(mailbox)) };
+    let mut jobs = Jobs::new(switchboard(), client());
     let given = serde_json::Map::from_iter([("name".to_owned(), "Ann".into())]);
-    let Err(Event::ToolFinished { output, .. }) = errands.run("one".into(), Some(&takes), given) else {
+    let Err(Event::ToolFinished { output, .. }) = jobs.run("one".into(), Some(&takes), given) else {
         panic!("it is taken");
     };
     assert_eq!(output.expose(), "These arguments are missing: `message`.");

@@ -1,4 +1,4 @@
-//! Where the other machines of the house answer.
+//! Where the other machines of the server answer.
 
 use super::{Reader, address};
 

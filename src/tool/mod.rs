@@ -1,7 +1,7 @@
 //! Tools: the work that is done beside a call, and the outside things that it needs.
 //!
 //! [`Tools`] is one for the process. It keeps a connection to every MCP server of the roster in force and of the plans
-//! of calls under way, and runs the errands of all calls. Nothing of a call is kept here once its errand is over, and
+//! of calls under way, and runs the jobs of all calls. Nothing of a call is kept here once its job is over, and
 //! neither arguments nor results are ever logged.
 
 mod http;
@@ -19,7 +19,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Errand, Listed, Server, ServerUse, Supply, unfit};
+use crate::assistant::plan::{Job, Listed, Server, ServerUse, Supply, unfit};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
@@ -38,7 +38,7 @@ pub struct Tools {
     account: Option<Account>,
 }
 
-/// Which call an errand is for.
+/// Which call a job is for.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub call: CallSid,
@@ -47,7 +47,7 @@ pub struct Client {
     pub called: Party,
 }
 
-/// What came of an errand: for the model.
+/// What came of a job: for the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
     /// Text that the model can say, or a plain sentence about what went wrong.
@@ -120,17 +120,17 @@ impl Tools {
         self.mcp.close().await;
     }
 
-    /// Runs one errand. It has no limit of its own: who asks drops it when its time is over. `working` is called
+    /// Runs one job. It has no limit of its own: who asks drops it when its time is over. `working` is called
     /// whenever the tool says that it is still at work.
     pub async fn run(
         &self,
-        errand: &Errand,
+        job: &Job,
         arguments: Map<String, Value>,
         client: &Client,
         working: impl Fn() + Send,
     ) -> Done {
-        match errand {
-            Errand::Mcp { server, tool, fixed, parameters } => {
+        match job {
+            Job::Mcp { server, tool, fixed, parameters } => {
                 if let Some(sentence) =
                     parameters.as_ref().and_then(|parameters| unfit(parameters, &arguments))
                 {
@@ -138,9 +138,9 @@ impl Tools {
                 }
                 self.mcp.call(server, tool, fixed, arguments, working).await
             }
-            Errand::Http(call) => self.web.run(call, &arguments).await,
-            Errand::SendSms => self.send_sms(&arguments, client).await,
-            Errand::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,
+            Job::Http(call) => self.web.run(call, &arguments).await,
+            Job::SendSms => self.send_sms(&arguments, client).await,
+            Job::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,
         }
     }
 

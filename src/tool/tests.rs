@@ -1,4 +1,4 @@
-//! Errands against services that behave well, badly, or not at all.
+//! Jobs against services that behave well, badly, or not at all.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -132,8 +132,8 @@ fn object(value: Value) -> Map<String, Value> {
     map
 }
 
-async fn run(tools: &Tools, errand: &Errand, arguments: Value, from: &str) -> Done {
-    timeout(PATIENCE, tools.run(errand, object(arguments), &client(from), || {})).await.expect("it ends")
+async fn run(tools: &Tools, job: &Job, arguments: Value, from: &str) -> Done {
+    timeout(PATIENCE, tools.run(job, object(arguments), &client(from), || {})).await.expect("it ends")
 }
 
 // ── functions over HTTP ──
@@ -180,7 +180,7 @@ async fn what_a_service_says_becomes_text_for_the_model() {
         service.answers(status, body);
         let mut call = function("GET", format!("{}/path", service.url));
         (call.answer, call.success) = (part.map(str::to_owned), success);
-        let done = run(&tools(None), &Errand::Http(call), json!({}), "").await;
+        let done = run(&tools(None), &Job::Http(call), json!({}), "").await;
         assert_eq!(done.failed, failed, "{what}");
         let output = done.output.expose();
         let whole = failed.is_none() && body.len() < 1_000;
@@ -204,13 +204,13 @@ async fn arguments_of_another_type_are_not_sent() {
         reach: crate::assistant::plan::Reach::Url { url: service.url.clone(), headers: Vec::new() },
     });
     let (fixed, tool) = (Map::new(), "book".to_owned());
-    let mcp = Errand::Mcp { server, tool, fixed, parameters: Some(parameters) };
-    for errand in [Errand::Http(call), mcp] {
+    let mcp = Job::Mcp { server, tool, fixed, parameters: Some(parameters) };
+    for job in [Job::Http(call), mcp] {
         for (given, told) in [
             (json!({"guests": "4 of them"}), "`guests` has to be a whole number."),
             (json!({"size": "huge"}), "`size` has to be one of: \"small\", \"large\"."),
         ] {
-            let done = run(&tools(None), &errand, given, "").await;
+            let done = run(&tools(None), &job, given, "").await;
             assert_eq!((done.output.expose(), done.failed), (told, Some("bad_arguments")));
             assert!(service.nobody_came());
         }
@@ -231,7 +231,7 @@ async fn a_service_that_misbehaves_is_a_sentence() {
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(200, body);
-        let done = run(&tools(None), &Errand::Http(function("GET", url.clone())), json!({}), "").await;
+        let done = run(&tools(None), &Job::Http(function("GET", url.clone())), json!({}), "").await;
         assert_eq!(done.failed, Some(failed), "{what}");
         assert!(done.output.expose().ends_with('.') && !done.output.expose().contains("127"), "{what}");
     }
@@ -244,7 +244,7 @@ async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
     service.sends_on(307, format!("{}/take", stranger.url));
     let mut call = function("POST", format!("{}/path", service.url));
     call.headers.push(("authorization".to_owned(), Secret::new("Bearer t0ken")));
-    let done = run(&tools(None), &Errand::Http(call.clone()), json!({"note": "hello"}), "").await;
+    let done = run(&tools(None), &Job::Http(call.clone()), json!({"note": "hello"}), "").await;
     assert_eq!(done.failed, Some("status"));
     assert_eq!(service.next().await.headers["authorization"], "Bearer t0ken");
     assert!(stranger.nobody_came());
@@ -252,7 +252,7 @@ async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
     service.answers.lock().unwrap().clear();
     service.sends_on(307, "/other".to_owned());
     service.answers(200, "ok");
-    let done = run(&tools(None), &Errand::Http(call), json!({"note": "hello"}), "").await;
+    let done = run(&tools(None), &Job::Http(call), json!({"note": "hello"}), "").await;
     assert_eq!((done.output.expose(), done.failed), ("ok", None));
     assert_eq!(service.next().await.uri.path(), "/path");
     assert_eq!(service.next().await.uri.path(), "/other");
@@ -265,7 +265,7 @@ async fn a_request_is_never_sent_on_as_another_one() {
         service.sends_on(status, "/other".to_owned());
         service.answers(200, "ok");
         let call = function("POST", format!("{}/path", service.url));
-        let done = run(&tools(None), &Errand::Http(call), json!({"note": "hello"}), "").await;
+        let done = run(&tools(None), &Job::Http(call), json!({"note": "hello"}), "").await;
         assert_eq!(done.failed, Some("status"), "{status}");
         assert!(done.output.expose().contains(&format!("status {status}")), "{status}");
         let came = service.next().await;
@@ -294,7 +294,7 @@ async fn what_may_have_been_done_is_not_said_to_have_failed() {
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(status.max(200), body);
-        let done = run(&tools(None), &Errand::Http(function("POST", url.clone())), json!({}), "").await;
+        let done = run(&tools(None), &Job::Http(function("POST", url.clone())), json!({}), "").await;
         assert!(done.failed.is_some(), "{what}");
         let output = done.output.expose();
         assert_eq!(output.ends_with(http::UNKNOWN), unknown, "{what}: {output}");
@@ -309,7 +309,7 @@ async fn what_may_have_been_done_is_not_said_to_have_failed() {
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(201, body);
-        let done = run(&tools(None), &Errand::Http(asks_for_an_id.clone()), json!({}), "").await;
+        let done = run(&tools(None), &Job::Http(asks_for_an_id.clone()), json!({}), "").await;
         let output = done.output.expose();
         assert!(output.starts_with("The service did what was asked of it, but"), "{what}: {output}");
     }
@@ -330,7 +330,7 @@ async fn a_text_goes_from_the_called_number_to_the_caller() {
     twilio.answers(201, r#"{"sid":"SM1","status":"queued"}"#);
     let tools = texting(&twilio.url);
     assert!(tools.sends_texts());
-    let done = run(&tools, &Errand::SendSms, json!({"text": "Nine & five + 1"}), CALLER).await;
+    let done = run(&tools, &Job::SendSms, json!({"text": "Nine & five + 1"}), CALLER).await;
     assert_eq!((done.output.expose(), done.failed), ("The text message is sent.", None));
     let came = twilio.next().await;
     assert_eq!((came.method, came.uri.path()), (Method::POST, "/2010-04-01/Accounts/AC1/Messages.json"));
@@ -350,7 +350,7 @@ async fn a_text_is_sent_once_whatever_happens() {
     ] {
         let mut twilio = Service::open().await;
         answers.into_iter().for_each(|(status, body)| twilio.answers(status, body));
-        let done = run(&texting(&twilio.url), &Errand::SendSms, json!({"text": "Hi"}), CALLER).await;
+        let done = run(&texting(&twilio.url), &Job::SendSms, json!({"text": "Hi"}), CALLER).await;
         assert_eq!(done.failed, failed, "{what}");
         assert!(!done.output.expose().contains("555"), "{what}: {:?}", done.output.expose());
         for _ in 0..requests {
@@ -372,13 +372,13 @@ async fn a_text_that_cannot_be_sent_is_not_tried() {
         ("no text", texting(&twilio.url), json!({"text": 7}), CALLER, "bad_text"),
         ("too long", texting(&twilio.url), json!({"text": long}), CALLER, "bad_text"),
     ] {
-        let done = run(&tools, &Errand::SendSms, text, from).await;
+        let done = run(&tools, &Job::SendSms, text, from).await;
         assert_eq!(done.failed, Some(failed), "{what}");
     }
     assert!(twilio.nobody_came());
     twilio.answers(201, "{}");
     let longest = json!({"text": "ü".repeat(1_600)});
-    assert_eq!(run(&texting(&twilio.url), &Errand::SendSms, longest, CALLER).await.failed, None);
+    assert_eq!(run(&texting(&twilio.url), &Job::SendSms, longest, CALLER).await.failed, None);
 }
 
 // ── messages for the owner ──
@@ -410,8 +410,8 @@ async fn a_message_is_delivered_though_the_first_try_failed() {
     owner.answers(500, "");
     owner.answers(200, "");
     let tools = tools(None);
-    let errand = Errand::TakeMessage(mailbox(&owner.url));
-    let done = run(&tools, &errand, json!({"name": "Ann", "about": "a tooth"}), CALLER).await;
+    let job = Job::TakeMessage(mailbox(&owner.url));
+    let done = run(&tools, &job, json!({"name": "Ann", "about": "a tooth"}), CALLER).await;
     assert_eq!(done.failed, None);
     assert!(done.output.expose().contains("was delivered"));
     let (first, second) = (owner.next().await, owner.next().await);
@@ -447,9 +447,9 @@ async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
     let folder = dir.path().join("messages");
     let mut owner = Service::open().await;
     owner.answers(503, "");
-    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let job = Job::TakeMessage(mailbox(&owner.url));
     let before = tools(Some(dir.path()));
-    let done = run(&before, &errand, json!({"name": "Ann"}), "anonymous").await;
+    let done = run(&before, &job, json!({"name": "Ann"}), "anonymous").await;
     assert_eq!(
         (done.output.expose(), done.failed),
         ("The message is taken down and will be delivered.", None)
@@ -483,10 +483,10 @@ async fn an_end_waits_for_a_message_that_is_nowhere_else() {
     owner.answers(500, "");
     owner.answers(200, "");
     let tools = Arc::new(tools(None));
-    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let job = Job::TakeMessage(mailbox(&owner.url));
     let taking = tokio::spawn({
         let tools = tools.clone();
-        async move { run(&tools, &errand, json!({}), CALLER).await }
+        async move { run(&tools, &job, json!({}), CALLER).await }
     });
     owner.next().await;
     taking.abort(); // The caller has hung up.
@@ -503,10 +503,10 @@ async fn a_message_that_is_nowhere_else_is_tried_when_the_end_comes_near() {
     owner.answers(500, "");
     owner.answers(200, "");
     let tools = Arc::new(tools(None));
-    let errand = Errand::TakeMessage(mailbox(&owner.url));
+    let job = Job::TakeMessage(mailbox(&owner.url));
     let taking = tokio::spawn({
         let tools = tools.clone();
-        async move { run(&tools, &errand, json!({}), CALLER).await }
+        async move { run(&tools, &job, json!({}), CALLER).await }
     });
     owner.next().await;
     owner.next().await;
@@ -521,7 +521,7 @@ async fn an_owner_who_wants_no_more_gets_no_more() {
     let mut owner = Service::open().await;
     owner.answers(410, "");
     let tools = tools(Some(dir.path()));
-    let done = run(&tools, &Errand::TakeMessage(mailbox(&owner.url)), json!({}), CALLER).await;
+    let done = run(&tools, &Job::TakeMessage(mailbox(&owner.url)), json!({}), CALLER).await;
     assert_eq!(done.failed, None);
     owner.next().await;
     until_files(&dir.path().join("messages/given-up"), 1).await;
@@ -536,7 +536,7 @@ async fn a_message_that_cannot_be_delivered_yet_is_no_promise() {
     let closed = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let tools = tools(None);
-    let done = run(&tools, &Errand::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
+    let done = run(&tools, &Job::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
     assert_eq!(done.failed, Some("undelivered"));
     assert!(done.output.expose().contains("may not arrive"));
 }
@@ -546,7 +546,7 @@ async fn an_address_that_hangs_keeps_no_message_from_another() {
     const AT_ONCE: usize = 8;
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hangs = Errand::TakeMessage(mailbox(&format!("http://{}", listener.local_addr().unwrap())));
+    let hangs = Job::TakeMessage(mailbox(&format!("http://{}", listener.local_addr().unwrap())));
     let mut owner = Service::open().await;
     let tools = tools(Some(dir.path()));
     let mut held = Vec::new();
@@ -554,8 +554,8 @@ async fn an_address_that_hangs_keeps_no_message_from_another() {
         assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
         held.push(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
     }
-    let errand = Errand::TakeMessage(mailbox(&owner.url));
-    assert_eq!(run(&tools, &errand, json!({"name": "Ann"}), CALLER).await.failed, None);
+    let job = Job::TakeMessage(mailbox(&owner.url));
+    assert_eq!(run(&tools, &job, json!({"name": "Ann"}), CALLER).await.failed, None);
     // Sooner than any of those is given up.
     timeout(Duration::from_secs(10), owner.came.recv()).await.expect("it does not wait for the others");
     // One address alone has no more deliveries at once than that.

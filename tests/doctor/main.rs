@@ -4,10 +4,10 @@
 //! Whatever is printed is read: a secret or a whole phone number in it fails the test.
 
 mod account;
-mod afar;
 mod provider;
 mod proxy;
 mod public;
+mod remote;
 #[path = "../mcp/stub.rs"]
 #[expect(dead_code, reason = "the tests of MCP use more of it")]
 mod stub;

@@ -179,7 +179,7 @@ async fn the_folder_is_told_in_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_folder_from_afar_is_the_one_that_counts() {
+async fn the_folder_from_a_remote_folder_is_the_one_that_counts() {
     let host = Proxy::start(Habit::Says("401 Unauthorized", "", "")).await;
     let url = format!("{}/archive.tar.gz?key={WHISPER}", host.url);
     let told = Place::new().with(&[("ASSISTANTS_URL", &url)]).doctor(&[]).await;
@@ -214,7 +214,7 @@ pub fn archive_host(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_folder_from_afar_tells_what_nothing_reads() {
+async fn the_folder_from_a_remote_folder_tells_what_nothing_reads() {
     let url = archive_host("numbers: [\"${CLINIC_NUMBER}\"]\ninstructions: Hi.\n");
     let place = Place::new().with(&[("ASSISTANTS_URL", &url)]);
     place.file("assistants/desk.yaml", "numbers: [\"${DESK_NUMBER:-}\"]\ninstructions: Hi.\n");

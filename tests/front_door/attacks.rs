@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::call::{Anomaly, EndReason, Note};
 use switchboard::simulate::caller::{CallEnd, Fault, StreamEnd, sign};
 use switchboard::simulate::model::{ModelOptions, Speech};
 
-use crate::town::{CLINIC, TOKEN, Town, finished, http, logged, metrics};
+use crate::harness::{CLINIC, Harness, TOKEN, finished, http, logged, metrics};
 
 fn quick() -> ModelOptions {
     ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
@@ -27,14 +27,14 @@ async fn knock(server: &str, path: &str, more: &str) -> u16 {
 }
 
 /// Rings by hand; the ticket of the answer.
-async fn ticket(town: &Town, call: &str) -> String {
+async fn ticket(harness: &Harness, call: &str) -> String {
     let form =
         [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "ringing")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let code = sign(TOKEN, &format!("{}/incoming-call", town.server), &form);
+    let code = sign(TOKEN, &format!("{}/incoming-call", harness.server), &form);
     let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus=ringing");
     let header = format!("X-Twilio-Signature: {code}\r\n");
-    let (status, answer) = http(&town.server, "POST", "/incoming-call", &header, &body).await;
+    let (status, answer) = http(&harness.server, "POST", "/incoming-call", &header, &body).await;
     assert_eq!(status, 200, "{answer}");
     let ticket = answer.split("/media-stream/").nth(1).unwrap().split('"').next().unwrap();
     ticket.to_owned()
@@ -43,96 +43,100 @@ async fn ticket(town: &Town, call: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_not_signed_by_twilio_is_forbidden() {
     for fault in [Fault::BadSignature, Fault::NoSignature] {
-        let town = Town::open(CLINIC, quick()).await;
-        let mut options = town.phone();
+        let harness = Harness::open(CLINIC, quick()).await;
+        let mut options = harness.phone();
         options.faults = vec![fault];
-        let record = finished(town.dial(options)).await;
+        let record = finished(harness.dial(options)).await;
         assert_eq!(record.documents[0].status, Some(403), "{fault:?}");
         assert!(matches!(record.end, CallEnd::Failed(_)));
-        assert!(town.model.sessions().is_empty(), "no model was called");
+        assert!(harness.model.sessions().is_empty(), "no model was called");
         let why = if fault == Fault::NoSignature { "signature_missing" } else { "signature_wrong" };
         let count = format!(r#"switchboard_refusals_total{{layer="signature",why="{why}"}}"#);
         assert!(metrics().contains(&count), "{fault:?} is counted");
-        let told = logged(&["Refused requests whose signature does not fit", "requests=1", &town.server]);
+        let told = logged(&["Refused requests whose signature does not fit", "requests=1", &harness.server]);
         assert_eq!(told, fault == Fault::BadSignature, "an owner whose token does not fit is told");
-        town.quit().await;
+        harness.quit().await;
     }
-    let town = Town::open(CLINIC, quick()).await;
+    let harness = Harness::open(CLINIC, quick()).await;
     for path in ["/after-stream/abc", "/stream-status", "/call-status", "/incoming-call"] {
         for method in ["POST", "GET"] {
-            assert_eq!(http(&town.server, method, path, "", "CallSid=CA1").await.0, 403, "{method} {path}");
+            assert_eq!(
+                http(&harness.server, method, path, "", "CallSid=CA1").await.0,
+                403,
+                "{method} {path}"
+            );
         }
     }
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_signed_by_somebody_else_is_forbidden_and_uses_nothing_up() {
-    let town = Town::open(CLINIC, quick()).await;
-    let path = format!("/media-stream/{}", ticket(&town, "CA00000000000000000000000000000001").await);
+    let harness = Harness::open(CLINIC, quick()).await;
+    let path = format!("/media-stream/{}", ticket(&harness, "CA00000000000000000000000000000001").await);
     let wrong = "X-Twilio-Signature: AcOu8WjCweLnbv1U7RB3QNsqIu0=\r\n";
-    assert_eq!(knock(&town.server, &path, wrong).await, 403);
-    let url = format!("{}{path}", town.server.replace("http", "ws"));
+    assert_eq!(knock(&harness.server, &path, wrong).await, 403);
+    let url = format!("{}{path}", harness.server.replace("http", "ws"));
     let right = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &url, &[]));
-    assert_eq!(knock(&town.server, &path, &right).await, 101, "the ticket was not used up");
-    town.quit().await;
+    assert_eq!(knock(&harness.server, &path, &right).await, 101, "the ticket was not used up");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_opens_one_stream() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults = vec![Fault::TwoConnects];
-    let phone = town.dial(options);
+    let phone = harness.dial(options);
     assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "the first is served");
     phone.hang_up();
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.streams[0].second_connect, Some(403));
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_ticket_of_ours_opens_nothing() {
-    let town = Town::open(CLINIC, quick()).await;
-    let good = ticket(&town, "CA00000000000000000000000000000001").await;
+    let harness = Harness::open(CLINIC, quick()).await;
+    let good = ticket(&harness, "CA00000000000000000000000000000001").await;
     let mut forged = good.clone();
     forged.replace_range(10..11, if &good[10..11] == "A" { "B" } else { "A" });
     for bad in ["x", &forged, &good[..good.len() - 4], "..%2F..%2Fetc", &"A".repeat(4_000)] {
         let path = format!("/media-stream/{bad}");
-        assert_eq!(knock(&town.server, &path, "").await, 403, "{bad}");
+        assert_eq!(knock(&harness.server, &path, "").await, 403, "{bad}");
     }
     let path = format!("/media-stream/{good}");
-    assert_eq!(http(&town.server, "GET", &path, "", "").await.0, 426, "no upgrade");
-    assert_eq!(http(&town.server, "GET", "/media-stream/x", "", "").await.0, 426, "no upgrade, no ticket");
-    assert_eq!(knock(&town.server, &format!("{path}/"), "").await, 101, "a trailing slash is fine");
-    town.quit().await;
+    assert_eq!(http(&harness.server, "GET", &path, "", "").await.0, 426, "no upgrade");
+    assert_eq!(http(&harness.server, "GET", "/media-stream/x", "", "").await.0, 426, "no upgrade, no ticket");
+    assert_eq!(knock(&harness.server, &format!("{path}/"), "").await, 101, "a trailing slash is fine");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_serves_its_own_call_only() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults = vec![Fault::WrongCallSid];
-    let record = finished(town.dial(options)).await;
+    let record = finished(harness.dial(options)).await;
     assert!(
         matches!(&record.streams[0].end, StreamEnd::ServerClosed { code: 1008, .. }),
         "{:?}",
         record.streams[0].end
     );
     assert_eq!(record.streams[0].media_received, 0);
-    assert_eq!(town.ended().await.reason, EndReason::CallerRefused);
+    assert_eq!(harness.ended().await.reason, EndReason::CallerRefused);
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_does_not_start_is_closed_and_tried_once_more() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults = vec![Fault::NoStart];
-    let record = finished(town.dial(options)).await;
+    let record = finished(harness.dial(options)).await;
     assert_eq!(record.streams.len(), 2, "once more, with another ticket");
     assert_ne!(record.streams[0].url, record.streams[1].url);
     for stream in &record.streams {
@@ -140,69 +144,72 @@ async fn a_stream_that_does_not_start_is_closed_and_tried_once_more() {
         let lasted = stream.ended - stream.opened.unwrap();
         assert!((4.5..6.5).contains(&lasted.as_secs_f64()), "{lasted:?}");
     }
-    assert_eq!(town.ended().await.reason, EndReason::CallerLost);
+    assert_eq!(harness.ended().await.reason, EndReason::CallerLost);
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_on_the_ticket_is_not_what_was_signed() {
-    let town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults = vec![Fault::QueryOnTicket];
-    let record = finished(town.dial(options)).await;
+    let record = finished(harness.dial(options)).await;
     assert!(
         matches!(record.streams[0].end, StreamEnd::Refused { status: Some(403), .. }),
         "{:?}",
         record.streams[0].end
     );
     assert_eq!(record.said[0].text, "Sorry, something broke.", "and the caller hears something");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_have_limits() {
-    let town = Town::open(CLINIC, quick()).await;
+    let harness = Harness::open(CLINIC, quick()).await;
     let body = "a=".to_owned() + &"x".repeat(70_000);
-    assert_eq!(http(&town.server, "POST", "/incoming-call", "X-Twilio-Signature: x\r\n", &body).await.0, 413);
+    assert_eq!(
+        http(&harness.server, "POST", "/incoming-call", "X-Twilio-Signature: x\r\n", &body).await.0,
+        413
+    );
     let header = format!("X-Long: {}\r\n", "x".repeat(20_000));
-    assert_eq!(http(&town.server, "GET", "/healthz", &header, "").await.0, 431);
-    assert_eq!(http(&town.server, "GET", "/nothing", "", "").await.0, 404);
-    assert_eq!(http(&town.server, "DELETE", "/incoming-call", "", "").await.0, 405);
-    assert_eq!(http(&town.server, "GET", "/metrics", "", "").await.0, 404, "no token: no page");
-    town.quit().await;
+    assert_eq!(http(&harness.server, "GET", "/healthz", &header, "").await.0, 431);
+    assert_eq!(http(&harness.server, "GET", "/nothing", "", "").await.0, 404);
+    assert_eq!(http(&harness.server, "DELETE", "/incoming-call", "", "").await.0, 405);
+    assert_eq!(http(&harness.server, "GET", "/metrics", "", "").await.0, 404, "no token: no page");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_frames_are_counted_and_disturb_nobody() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let calm = town.dial(town.phone());
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let calm = harness.dial(harness.phone());
     for (fault, counted) in [
-        (Fault::Garbage, Some(Oddity::CallerBadFrame)),
-        (Fault::Binary, Some(Oddity::CallerBinaryFrame)),
-        (Fault::MediaFirst, Some(Oddity::CallerBadFrame)),
-        (Fault::WrongStream, Some(Oddity::CallerWrongStream)),
+        (Fault::Garbage, Some(Anomaly::CallerBadFrame)),
+        (Fault::Binary, Some(Anomaly::CallerBinaryFrame)),
+        (Fault::MediaFirst, Some(Anomaly::CallerBadFrame)),
+        (Fault::WrongStream, Some(Anomaly::CallerWrongStream)),
         (Fault::TwoStops, None),
     ] {
-        let mut options = town.phone();
+        let mut options = harness.phone();
         options.faults = vec![fault];
-        let phone = town.dial(options);
+        let phone = harness.dial(options);
         assert!(phone.wait_until_playing_for(Duration::from_millis(400)).await, "{fault:?}");
         phone.hang_up();
         finished(phone).await;
-        let ended = town.ended().await;
+        let ended = harness.ended().await;
         assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
-        if let Some(oddity) = counted {
-            assert!(ended.notes.contains(&Note::Odd(oddity)), "{fault:?} is counted: {:?}", ended.notes);
+        if let Some(anomaly) = counted {
+            assert!(ended.notes.contains(&Note::Anomaly(anomaly)), "{fault:?} is counted: {:?}", ended.notes);
         }
     }
-    let mut options = town.phone();
+    let mut options = harness.phone();
     options.faults = vec![Fault::Oversized];
-    finished(town.dial(options)).await;
-    assert_eq!(town.ended().await.reason, EndReason::CallerLost, "a frame of 100 KiB ends its own call");
+    finished(harness.dial(options)).await;
+    assert_eq!(harness.ended().await.reason, EndReason::CallerLost, "a frame of 100 KiB ends its own call");
     assert!(calm.wait_until_quiet(Duration::from_millis(100)).await);
     calm.hang_up();
     finished(calm).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    harness.quit().await;
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::audio::stereo_wav;
-use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::call::{Anomaly, EndReason, Note};
 use switchboard::simulate::caller::{CallEnd, Fault, PhoneEvent};
 use switchboard::simulate::model::{self, ModelOptions, Reply, Script, Speech};
 
-use crate::town::{CLINIC, TOKEN, Town, finished, http, speech};
+use crate::harness::{CLINIC, Harness, TOKEN, finished, http, speech};
 
 const SHORT: &str = "You are welcome. Goodbye.";
 
@@ -24,10 +24,10 @@ fn goodbye() -> Reply {
 async fn a_call_from_ring_to_goodbye() {
     let script =
         Script { replies: vec![Reply::say("Nine to five.").to("When?"), goodbye()], ..Script::default() };
-    let mut town = Town::open(CLINIC, ModelOptions { script, ..quick() }).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, ModelOptions { script, ..quick() }).await;
+    let mut options = harness.phone();
     options.status_callback = true;
-    let phone = town.dial(options);
+    let phone = harness.dial(options);
     for _ in 0..2 {
         assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
         phone.say(speech(700));
@@ -37,21 +37,21 @@ async fn a_call_from_ring_to_goodbye() {
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp);
     assert!(record.said.is_empty(), "Twilio's own voice had nothing to say: {:?}", record.said);
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
     assert_eq!(ended.tally.turns, 2);
     assert_eq!(ended.tally.interruptions, 0);
     assert!(ended.tally.first_word.unwrap() < Duration::from_secs(1), "{:?}", ended.tally.first_word);
     assert!(ended.tally.turn_median().is_some() && ended.tally.tokens_in > 0);
 
-    let session = town.session();
+    let session = harness.session();
     assert!(session.authorization_good && session.audio_waited_for_update());
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     // The goodbye was heard to its end: its last millisecond was played before the stream closed.
     let stream = &record.streams[0];
     assert_eq!(stream.bytes_played, stream.bytes_received);
     assert_eq!(session.truncations.len(), 0);
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,17 +66,17 @@ instructions: "You answer {{ called.number }}."
 turn_taking: { silence: 700ms, threshold: 0.6, noise_reduction: far_field }
 greeting: { first: caller }
 "#;
-    let town = Town::open(file, quick()).await;
-    let mut phone = town.dial(town.phone());
+    let harness = Harness::open(file, quick()).await;
+    let mut phone = harness.dial(harness.phone());
     phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
     let ready = |sessions: &[model::SessionLog]| sessions.iter().any(|session| session.updated.is_some());
-    assert!(town.model.until(Duration::from_secs(5), ready).await);
+    assert!(harness.model.until(Duration::from_secs(5), ready).await);
     phone.hang_up();
     finished(phone).await.assert_clean();
-    let session = town.session();
+    let session = harness.session();
     let update = &session.of_kind("session.update").next().unwrap()["session"];
     insta::assert_json_snapshot!(update);
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,19 +85,19 @@ async fn the_caller_may_have_the_first_word() {
         r#"greeting: { say: "Hello, Example Dental, how can I help?" }"#,
         "greeting: { first: caller }",
     );
-    let mut town = Town::open(
+    let mut harness = Harness::open(
         &file,
         ModelOptions { script: Script { replies: vec![goodbye()], ..Script::default() }, ..quick() },
     )
     .await;
-    let mut phone = town.dial(town.phone());
+    let mut phone = harness.dial(harness.phone());
     phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
     phone.say(speech(700));
     let record = finished(phone).await;
     record.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    assert_eq!(town.session().responses.len(), 1, "nothing but the answer");
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(harness.session().responses.len(), 1, "nothing but the answer");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,9 +107,9 @@ async fn a_recorded_greeting_plays_at_once_though_the_model_is_late() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { play: hello.wav, say:");
     let faults = vec![model::Fault::LateUpdated(Duration::from_millis(700))];
     let script = Script { replies: vec![goodbye()], ..Script::default() };
-    let mut town =
-        Town::with(&file, &[("hello.wav", wav)], ModelOptions { faults, script, ..quick() }, &[]).await;
-    let mut phone = town.dial(town.phone());
+    let mut harness =
+        Harness::with(&file, &[("hello.wav", wav)], ModelOptions { faults, script, ..quick() }, &[]).await;
+    let mut phone = harness.dial(harness.phone());
     let started = phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
     let first = phone.wait_for(|event| matches!(event, PhoneEvent::FirstMedia)).await.unwrap();
     assert!(first.at - started.at < Duration::from_millis(200), "{:?}", first.at - started.at);
@@ -117,29 +117,29 @@ async fn a_recorded_greeting_plays_at_once_though_the_model_is_late() {
     phone.say(speech(600));
     let record = finished(phone).await;
     record.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     let told: Vec<&Value> = session.of_kind("conversation.item.create").map(|event| &event["item"]).collect();
     assert_eq!(told[0]["role"], "assistant");
     assert_eq!(told[0]["content"][0]["text"], "Hello, Example Dental, how can I help?");
     assert!(session.audio_waited_for_update());
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uninterruptible_greeting_is_heard_to_its_end() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { interruptible: false, say:");
     let script = Script { replies: vec![goodbye()], ..Script::default() };
-    let mut town = Town::open(&file, ModelOptions { script, ..quick() }).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&file, ModelOptions { script, ..quick() }).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_playing_for(Duration::from_millis(300)).await);
     phone.say(speech(600)); // answered when the greeting is over
     let record = finished(phone).await;
     record.assert_clean();
     assert!(record.streams[0].clears.is_empty(), "nothing was cut");
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let updates: Vec<&Value> = session.of_kind("session.update").map(|event| &event["session"]).collect();
     let detection = |update: &Value| update["audio"]["input"]["turn_detection"].clone();
@@ -147,178 +147,179 @@ async fn an_uninterruptible_greeting_is_heard_to_its_end() {
     assert_eq!(detection(updates[1])["create_response"], true);
     assert_eq!(detection(updates[1])["interrupt_response"], true);
     assert_eq!(detection(updates[1])["type"], "server_vad", "the whole object is sent again");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_reach_the_model_as_words() {
     let script = Script { replies: vec![goodbye()], ..Script::default() };
-    let mut town = Town::open(CLINIC, ModelOptions { script, ..quick() }).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(CLINIC, ModelOptions { script, ..quick() }).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(200)).await);
     for digit in "123#".chars() {
         phone.press(digit);
     }
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     let item = &session.of_kind("conversation.item.create").next().unwrap()["item"];
     assert_eq!(item["role"], "user");
     assert_eq!(item["content"][0]["text"], "The caller pressed 1 2 3.");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_asked_about_and_then_ends_the_call() {
     let file = format!("{CLINIC}limits: {{ silence: 6s }}\n");
-    let mut town = Town::open(&file, quick()).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&file, quick()).await;
+    let phone = harness.dial(harness.phone());
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp);
     assert!(record.said.is_empty());
-    assert_eq!(town.ended().await.reason, EndReason::LimitSilence);
-    assert_eq!(town.session().responses.len(), 3, "the greeting, the question, the goodbye");
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::LimitSilence);
+    assert_eq!(harness.session().responses.len(), 3, "the greeting, the question, the goodbye");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_has_a_longest_duration() {
     let file = format!("{CLINIC}limits: {{ call: 10s }}\n");
-    let mut town = Town::open(&file, quick()).await;
-    let record = finished(town.dial(town.phone())).await;
+    let mut harness = Harness::open(&file, quick()).await;
+    let record = finished(harness.dial(harness.phone())).await;
     record.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::LimitDuration);
+    assert_eq!(harness.ended().await.reason, EndReason::LimitDuration);
     let lasted = record.ended - record.started;
     assert!(lasted < Duration::from_secs(18), "{lasted:?}");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_sent_twice_gets_the_same_answer_and_one_model() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults = vec![Fault::TwoWebhooks];
-    let phone = town.dial(options);
+    let phone = harness.dial(options);
     assert!(phone.wait_until_quiet(Duration::from_millis(100)).await);
     phone.hang_up();
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.documents[0].twiml, record.documents[1].twiml);
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    assert_eq!(town.model.sessions().len(), 1);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    assert_eq!(harness.model.sessions().len(), 1);
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_may_come_by_get() {
-    let town = Town::open(CLINIC, quick()).await;
+    let harness = Harness::open(CLINIC, quick()).await;
     let path =
         "/incoming-call?CallSid=CA00000000000000000000000000000077&From=%2B15550100100&To=%2B15550100001";
-    let code = switchboard::simulate::caller::sign(TOKEN, &format!("{}{path}", town.server), &[]);
+    let code = switchboard::simulate::caller::sign(TOKEN, &format!("{}{path}", harness.server), &[]);
     let (status, answer) =
-        http(&town.server, "GET", path, &format!("X-Twilio-Signature: {code}\r\n"), "").await;
+        http(&harness.server, "GET", path, &format!("X-Twilio-Signature: {code}\r\n"), "").await;
     assert_eq!(status, 200);
     assert!(answer.contains("text/xml; charset=utf-8") && answer.contains("<Stream url=\"ws://"), "{answer}");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_nobody_answers_gets_a_sentence() {
-    let town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.to = "+15550100055".to_owned();
-    let record = finished(town.dial(options)).await;
+    let record = finished(harness.dial(options)).await;
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp);
     assert_eq!(record.said.len(), 1);
-    assert!(town.model.sessions().is_empty(), "no model was called");
-    town.quit().await;
+    assert!(harness.model.sessions().is_empty(), "no model was called");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_house_says_that_it_is_busy() {
+async fn a_full_server_says_that_it_is_busy() {
     let file = format!("{CLINIC}busy: {{ say: \"All lines are busy.\" }}\n");
-    let mut town = Town::with(&file, &[], quick(), &[("MAX_CALLS", "1")]).await;
-    let first = town.dial(town.phone());
+    let mut harness = Harness::with(&file, &[], quick(), &[("MAX_CALLS", "1")]).await;
+    let first = harness.dial(harness.phone());
     assert!(first.wait_until_playing_for(Duration::from_millis(50)).await);
-    let second = finished(town.dial(town.phone())).await;
+    let second = finished(harness.dial(harness.phone())).await;
     second.assert_clean();
     assert_eq!(second.said[0].text, "All lines are busy.");
     first.hang_up();
     finished(first).await.assert_clean();
-    town.ended().await;
-    let third = town.dial(town.phone());
+    harness.ended().await;
+    let third = harness.dial(harness.phone());
     assert!(third.wait_until_playing_for(Duration::from_millis(50)).await, "there is room again");
     third.hang_up();
     finished(third).await;
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closing_house_says_goodbye_to_those_on_the_line_and_takes_nobody_in() {
-    let mut town = Town::with(CLINIC, &[], quick(), &[("DRAIN_SECONDS", "1")]).await;
-    assert_eq!(http(&town.server, "GET", "/readyz", "", "").await.0, 200);
-    let phone = town.dial(town.phone());
+async fn a_closing_server_says_goodbye_to_those_on_the_line_and_takes_nobody_in() {
+    let mut harness = Harness::with(CLINIC, &[], quick(), &[("DRAIN_SECONDS", "1")]).await;
+    assert_eq!(http(&harness.server, "GET", "/readyz", "", "").await.0, 200);
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(100)).await);
-    town.close();
+    harness.close();
     // The door closes at once.
-    while http(&town.server, "GET", "/readyz", "", "").await.0 != 503 {
+    while http(&harness.server, "GET", "/readyz", "", "").await.0 != 503 {
         tokio::task::yield_now().await;
     }
-    let late = finished(town.dial(town.phone())).await;
+    let late = finished(harness.dial(harness.phone())).await;
     assert!(matches!(late.end, CallEnd::Failed(_)), "{:?}: Twilio uses the fallback URL", late.end);
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp, "the last question is still answered");
-    assert_eq!(town.ended().await.reason, EndReason::HouseDraining);
-    assert_eq!(town.session().responses.len(), 2, "the greeting and the goodbye");
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::ServerDraining);
+    assert_eq!(harness.session().responses.len(), 2, "the greeting and the goodbye");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_for_keepers_answer() {
-    let town = Town::with(CLINIC, &[], quick(), &[("METRICS_TOKEN", "12 34")]).await;
-    assert_eq!(http(&town.server, "GET", "/healthz", "", "").await.0, 200);
-    let (status, ready) = http(&town.server, "GET", "/readyz", "", "").await;
+    let harness = Harness::with(CLINIC, &[], quick(), &[("METRICS_TOKEN", "12 34")]).await;
+    assert_eq!(http(&harness.server, "GET", "/healthz", "", "").await.0, 200);
+    let (status, ready) = http(&harness.server, "GET", "/readyz", "", "").await;
     assert_eq!(status, 200);
     let body: Value = serde_json::from_str(ready.rsplit("\r\n\r\n").next().unwrap()).unwrap();
     assert_eq!(body["status"], "ready");
     assert_eq!(body["assistants"], 1);
-    assert_eq!(http(&town.server, "GET", "/metrics", "", "").await.0, 401);
-    let phone = town.dial(town.phone());
+    assert_eq!(http(&harness.server, "GET", "/metrics", "", "").await.0, 401);
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await);
-    let (status, page) = http(&town.server, "GET", "/metrics", "Authorization: Bearer 12 34\r\n", "").await;
+    let (status, page) =
+        http(&harness.server, "GET", "/metrics", "Authorization: Bearer 12 34\r\n", "").await;
     assert_eq!(status, 200);
     assert!(page.contains("\nswitchboard_calls_active "), "{page}");
     assert!(page.contains("switchboard_reload_last_success_timestamp_seconds"), "{page}");
     phone.hang_up();
     finished(phone).await;
-    let (_, page) = http(&town.server, "GET", "/metrics", "Authorization: Bearer 12 34\r\n", "").await;
+    let (_, page) = http(&harness.server, "GET", "/metrics", "Authorization: Bearer 12 34\r\n", "").await;
     assert!(
         page.contains(r#"switchboard_calls_total{assistant="clinic",reason="caller.hung_up"} "#),
         "{page}"
     );
     assert!(page.contains("switchboard_first_word_seconds_bucket"), "{page}");
     assert!(!page.contains("5550100"), "no number is a label");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_but_legal_phones_are_served() {
-    let mut town = Town::open(CLINIC, quick()).await;
-    let mut options = town.phone();
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let mut options = harness.phone();
     options.faults =
         vec![Fault::EscapedSlashes, Fault::NumericCounters, Fault::ExtraFields, Fault::UnknownEvents];
-    let phone = town.dial(options);
+    let phone = harness.dial(options);
     assert!(phone.wait_until_quiet(Duration::from_millis(200)).await);
     phone.say(speech(600));
     assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await, "it is heard and answered");
     phone.hang_up();
     finished(phone).await.assert_clean();
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    assert!(ended.notes.contains(&Note::Odd(Oddity::CallerUnknownEvent)));
-    assert!(!ended.notes.contains(&Note::Odd(Oddity::CallerBadAudio)));
-    town.quit().await;
+    assert!(ended.notes.contains(&Note::Anomaly(Anomaly::CallerUnknownEvent)));
+    assert!(!ended.notes.contains(&Note::Anomaly(Anomaly::CallerBadAudio)));
+    harness.quit().await;
 }

@@ -10,7 +10,7 @@ use switchboard::simulate::caller::sign;
 use switchboard::simulate::model::{Fault, ModelOptions, Speech, When};
 use tokio::time::{sleep, timeout};
 
-use crate::town::{CLINIC, PATIENCE, TOKEN, Town, finished, http, metrics, speech};
+use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, finished, http, metrics, speech};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad() {
@@ -30,8 +30,8 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
         faults,
         ..ModelOptions::default()
     };
-    let mut town = Town::on_disk(&dir, model).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::on_disk(&dir, model).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "the greeting is heard");
 
     for edit in 1..=50 {
@@ -42,42 +42,47 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
             _ => edition("odd.", "ash").replace("\"Hello", "Hello: {{").to_owned(),
         };
         fs::write(&file, text).unwrap();
-        ring(&town, &format!("CA{edit}")).await;
-        over(&town, &format!("CA{edit}")).await;
-        let (status, ready) = http(&town.server, "GET", "/readyz", "", "").await;
+        ring(&harness, &format!("CA{edit}")).await;
+        over(&harness, &format!("CA{edit}")).await;
+        let (status, ready) = http(&harness.server, "GET", "/readyz", "", "").await;
         assert_eq!(status, 200, "{ready}");
         // Every tenth edit is held back, or in force, before the next one comes.
         if edit % 10 == 9 {
-            until(&town, "\"problems\":1").await;
+            until(&harness, "\"problems\":1").await;
         }
     }
-    until(&town, "\"problems\":0").await;
+    until(&harness, "\"problems\":0").await;
 
     // The next ring sees the last edit.
-    ring(&town, "CAlast").await;
+    ring(&harness, "CAlast").await;
     let cedar = async {
-        while !town.model.sessions().iter().any(|session| format!("{:?}", session.events).contains("cedar")) {
+        while !harness
+            .model
+            .sessions()
+            .iter()
+            .any(|session| format!("{:?}", session.events).contains("cedar"))
+        {
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(PATIENCE, cedar).await.expect("the last edit is in force");
-    over(&town, "CAlast").await;
+    over(&harness, "CAlast").await;
 
     // The call under way has seen none of it.
     phone.say(speech(600));
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.said[0].text, "Sorry, one.");
-    let events = format!("{:?}", town.session().events);
+    let events = format!("{:?}", harness.session().events);
     assert!(events.contains("marin") && !events.contains("cedar") && !events.contains("ash\""), "{events}");
     let mut reasons = Vec::new();
     while !reasons.contains(&EndReason::ModelLost) {
-        reasons.push(town.ended().await.reason);
+        reasons.push(harness.ended().await.reason);
     }
     let page = metrics();
     assert!(page.contains("switchboard_reloads_total{outcome=\"held_back\"} "), "{page}");
     assert!(page.contains("switchboard_roster_problems 0\n"), "{page}");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +93,7 @@ async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_
     let file = dir.join("clinic.yaml");
     fs::write(&file, CLINIC).unwrap();
     fs::write(dir.join("other.yaml"), "instructions: You answer nobody.\n").unwrap();
-    let town = Town::on_disk(&dir, ModelOptions::default()).await;
+    let harness = Harness::on_disk(&dir, ModelOptions::default()).await;
     let stop = Arc::<AtomicBool>::default();
     let stopped = stop.clone();
     let saving = tokio::task::spawn_blocking(move || {
@@ -101,19 +106,19 @@ async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_
     });
     // Long enough for a disk that does not rest to be read three times.
     for number in 0..75 {
-        ring(&town, &format!("CAburst{number}")).await;
-        over(&town, &format!("CAburst{number}")).await;
+        ring(&harness, &format!("CAburst{number}")).await;
+        over(&harness, &format!("CAburst{number}")).await;
         sleep(Duration::from_millis(100)).await;
     }
     stop.store(true, Ordering::Relaxed);
     saving.await.unwrap();
-    town.quit().await;
+    harness.quit().await;
 }
 
 /// Waits until `/readyz` says so.
-async fn until(town: &Town, words: &str) {
+async fn until(harness: &Harness, words: &str) {
     let said = async {
-        while !http(&town.server, "GET", "/readyz", "", "").await.1.contains(words) {
+        while !http(&harness.server, "GET", "/readyz", "", "").await.1.contains(words) {
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -121,21 +126,21 @@ async fn until(town: &Town, words: &str) {
 }
 
 /// A phone rings, and is answered with a stream.
-async fn ring(town: &Town, call: &str) {
-    let (status, answer) = post(town, "/incoming-call", call, "ringing").await;
+async fn ring(harness: &Harness, call: &str) {
+    let (status, answer) = post(harness, "/incoming-call", call, "ringing").await;
     assert!(status == 200 && answer.contains("<Stream"), "{call}: {answer}");
 }
 
 /// Its caller hangs up before anything else.
-async fn over(town: &Town, call: &str) {
-    let (status, answer) = post(town, "/call-status", call, "completed").await;
+async fn over(harness: &Harness, call: &str) {
+    let (status, answer) = post(harness, "/call-status", call, "completed").await;
     assert_eq!(status, 204, "{call}: {answer}");
 }
 
-async fn post(town: &Town, path: &str, call: &str, status: &str) -> (u16, String) {
+async fn post(harness: &Harness, path: &str, call: &str, status: &str) -> (u16, String) {
     let form = [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", status)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let code = sign(TOKEN, &format!("{}{path}", town.server), &form);
+    let code = sign(TOKEN, &format!("{}{path}", harness.server), &form);
     let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus={status}");
-    http(&town.server, "POST", path, &format!("X-Twilio-Signature: {code}\r\n"), &body).await
+    http(&harness.server, "POST", path, &format!("X-Twilio-Signature: {code}\r\n"), &body).await
 }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::call::{Anomaly, EndReason, Note};
 use switchboard::simulate::caller::{CallEnd, CallRecord, Fault as PhoneFault};
 use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, Speech, When};
 
-use crate::town::{CLINIC, Ended, Town, finished, speech};
+use crate::harness::{CLINIC, Ended, Harness, finished, speech};
 
 fn quick() -> ModelOptions {
     ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() }
@@ -15,8 +15,8 @@ fn quick() -> ModelOptions {
 
 /// A call to a model with this fault, whose caller speaks once after the greeting.
 async fn call_with(fault: Fault) -> (CallRecord, Ended) {
-    let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
+    let phone = harness.dial(harness.phone());
     let control = phone.control();
     let caller = tokio::spawn(async move {
         if control.wait_until_quiet(Duration::from_millis(200)).await {
@@ -25,8 +25,8 @@ async fn call_with(fault: Fault) -> (CallRecord, Ended) {
     });
     let record = finished(phone).await;
     caller.abort();
-    let ended = town.ended().await;
-    town.quit().await;
+    let ended = harness.ended().await;
+    harness.quit().await;
     (record, ended)
 }
 
@@ -77,23 +77,24 @@ async fn a_model_that_breaks_in_mid_call_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_model_says_besides_is_counted_and_ends_nothing() {
-    for (fault, oddity) in [
-        (Fault::Garbage(When::Response(1)), Oddity::ModelBadEvent),
-        (Fault::UnsolicitedError(When::Response(1)), Oddity::ModelError),
-        (Fault::RefuseOptional { once: true }, Oddity::ModelPlainerConfiguration),
-        (Fault::ResponseFailed { nth: 1, code: "server_error" }, Oddity::ModelFailedResponse),
+    for (fault, anomaly) in [
+        (Fault::Garbage(When::Response(1)), Anomaly::ModelBadEvent),
+        (Fault::UnsolicitedError(When::Response(1)), Anomaly::ModelError),
+        (Fault::RefuseOptional { once: true }, Anomaly::ModelPlainerConfiguration),
+        (Fault::ResponseFailed { nth: 1, code: "server_error" }, Anomaly::ModelFailedResponse),
     ] {
-        let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault.clone()], ..quick() }).await;
-        let phone = town.dial(town.phone());
+        let mut harness =
+            Harness::open(CLINIC, ModelOptions { faults: vec![fault.clone()], ..quick() }).await;
+        let phone = harness.dial(harness.phone());
         assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "{fault:?}: the greeting is heard");
         phone.say(speech(600));
         assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "{fault:?}: and an answer");
         phone.hang_up();
         finished(phone).await.assert_clean();
-        let ended = town.ended().await;
+        let ended = harness.ended().await;
         assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
-        assert!(ended.notes.contains(&Note::Odd(oddity)), "{fault:?}: {:?}", ended.notes);
-        town.quit().await;
+        assert!(ended.notes.contains(&Note::Anomaly(anomaly)), "{fault:?}: {:?}", ended.notes);
+        harness.quit().await;
     }
 }
 
@@ -101,34 +102,34 @@ async fn what_a_model_says_besides_is_counted_and_ends_nothing() {
 async fn a_model_that_comes_late_is_waited_for_and_hears_what_was_said_meanwhile() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { first: caller, say:");
     let faults = vec![Fault::LateUpdated(Duration::from_millis(1_500))];
-    let mut town = Town::open(&file, ModelOptions { faults, keep_audio: true, ..quick() }).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&file, ModelOptions { faults, keep_audio: true, ..quick() }).await;
+    let phone = harness.dial(harness.phone());
     phone.say(speech(600)); // long over when the model is there
     assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "it is answered");
     phone.hang_up();
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    let session = harness.session();
     assert!(session.audio_waited_for_update());
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_was_away_for_a_moment_is_reached_while_it_rings() {
-    let mut town = Town::open(
+    let mut harness = Harness::open(
         CLINIC,
         ModelOptions { faults: vec![Fault::UpgradeStatus(503)], faulty_connections: Some(2), ..quick() },
     )
     .await;
-    let phone = town.dial(town.phone());
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(100)).await, "the greeting is heard");
     phone.hang_up();
     finished(phone).await.assert_clean();
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    assert!(ended.notes.contains(&Note::Odd(Oddity::ModelRetried)));
-    town.quit().await;
+    assert!(ended.notes.contains(&Note::Anomaly(Anomaly::ModelRetried)));
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,49 +138,49 @@ async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
         (PhoneFault::Cut { after: Duration::from_millis(900) }, EndReason::CallerLost),
         (PhoneFault::NoStop, EndReason::CallerHungUp),
     ] {
-        let mut town = Town::open(CLINIC, quick()).await;
-        let mut options = town.phone();
+        let mut harness = Harness::open(CLINIC, quick()).await;
+        let mut options = harness.phone();
         options.faults = vec![fault];
         options.status_callback = true;
-        let phone = town.dial(options);
+        let phone = harness.dial(options);
         assert!(phone.wait_until_playing_for(Duration::from_millis(200)).await);
         if fault == PhoneFault::NoStop {
             phone.hang_up();
         }
         let record = finished(phone).await;
-        assert_eq!(town.ended().await.reason, reason, "{fault:?}");
+        assert_eq!(harness.ended().await.reason, reason, "{fault:?}");
         if reason == EndReason::CallerLost {
             assert_eq!(record.said[0].text, "Sorry, something broke.", "whoever is still there hears it");
         }
         let closed = |sessions: &[switchboard::simulate::model::SessionLog]| sessions[0].closed.is_some();
-        assert!(town.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
-        town.quit().await;
+        assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
+        harness.quit().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_asked_twice_gets_the_same_answer() {
     let fault = Fault::Drop(When::Response(1));
-    let mut town = Town::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
-    let options = town.phone();
+    let mut harness = Harness::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
+    let options = harness.phone();
     let (call, from, to) = (options.call_sid.clone(), options.from.clone(), options.to.clone());
-    let record = finished(town.dial(options)).await;
-    town.ended().await;
+    let record = finished(harness.dial(options)).await;
+    harness.ended().await;
     let action = record.documents.iter().find(|document| document.url.contains("/after-stream/")).unwrap();
     let form = [("CallSid", call), ("From", from), ("To", to), ("CallStatus", "in-progress".to_owned())]
         .map(|(name, value)| (name.to_owned(), value));
-    let code = switchboard::simulate::caller::sign(crate::town::TOKEN, &action.url, &form);
+    let code = switchboard::simulate::caller::sign(crate::harness::TOKEN, &action.url, &form);
     let body: String = form
         .iter()
         .map(|(name, value)| format!("{name}={}", value.replace('+', "%2B")))
         .collect::<Vec<_>>()
         .join("&");
-    let path = action.url.trim_start_matches(&town.server);
+    let path = action.url.trim_start_matches(&harness.server);
     let header = format!("X-Twilio-Signature: {code}\r\n");
-    let (status, answer) = crate::town::http(&town.server, "POST", path, &header, &body).await;
+    let (status, answer) = crate::harness::http(&harness.server, "POST", path, &header, &body).await;
     assert_eq!(status, 200);
     assert!(answer.ends_with(&action.twiml), "{answer}");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,11 +189,11 @@ async fn texts_that_fail_for_one_caller_lead_to_a_person() {
     let instructions = "instructions: \"{% if caller.number and caller.number != '+15550109999' %}{% set who = caller %}\
                         {{ who.nmae }}{% endif %}You answer the phone.\"";
     let assistant = CLINIC.replace("instructions: You answer the phone.", instructions);
-    let town = Town::open(&assistant, quick()).await;
-    let record = finished(town.dial(town.phone())).await;
+    let harness = Harness::open(&assistant, quick()).await;
+    let record = finished(harness.dial(harness.phone())).await;
     record.assert_clean();
     assert_eq!(record.said[0].text, "Sorry, something broke.");
     assert_eq!(record.dialled[0].number, "+15550100009");
     assert!(record.streams.is_empty());
-    town.quit().await;
+    harness.quit().await;
 }

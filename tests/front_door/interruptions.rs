@@ -11,7 +11,7 @@ use switchboard::simulate::tag;
 use tokio::sync::watch;
 use tokio::time::interval;
 
-use crate::town::{CLINIC, Town, finished, speech};
+use crate::harness::{CLINIC, Harness, finished, speech};
 
 const LONG: &str = "This is a long answer that goes on and on about the opening hours of the clinic, about the \
                     way to it, about where to park, and about what to bring along when you come to see us.";
@@ -104,10 +104,10 @@ fn watch_the_machine() -> watch::Receiver<Duration> {
 
 async fn interrupted(network: Network, model: ModelOptions, after: &[u64]) -> Interrupted {
     let stall = watch_the_machine();
-    let town = Town::open(CLINIC, model).await;
-    let mut options = town.phone();
+    let harness = Harness::open(CLINIC, model).await;
+    let mut options = harness.phone();
     options.network = network;
-    let mut phone = town.dial(options);
+    let mut phone = harness.dial(options);
     assert!(phone.wait_until_quiet(ms(400)).await, "the greeting is over");
     phone.say(speech(500));
     for after in after {
@@ -119,11 +119,11 @@ async fn interrupted(network: Network, model: ModelOptions, after: &[u64]) -> In
     phone.hang_up();
     let record = finished(phone).await;
     record.assert_clean();
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let clears = record.streams[0].clears.clone();
     assert_eq!(clears.len(), after.len(), "one clear for each interruption");
-    town.quit().await;
+    harness.quit().await;
     let stall = *stall.borrow();
     Interrupted { session, clears, stall }
 }
@@ -192,8 +192,8 @@ async fn an_interruption_after_generation_has_finished_cancels_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
-    let town = Town::open(CLINIC, ModelOptions { late_deltas: true, ..talkative() }).await;
-    let mut phone = town.dial(town.phone());
+    let harness = Harness::open(CLINIC, ModelOptions { late_deltas: true, ..talkative() }).await;
+    let mut phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(ms(300)).await);
     phone.say(speech(500));
     assert!(phone.wait_until_playing_for(ms(600)).await);
@@ -204,5 +204,5 @@ async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
     assert!(again.at - cleared.at > ms(1_700), "{:?}", again.at - cleared.at);
     phone.hang_up();
     finished(phone).await.assert_clean();
-    town.quit().await;
+    harness.quit().await;
 }

@@ -8,8 +8,8 @@ use switchboard::call::EndReason;
 use switchboard::simulate::caller::PhoneEvent;
 use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
 
+use crate::harness::{Harness, PATIENCE, finished};
 use crate::tools::{goodbye, outputs, turn};
-use crate::town::{PATIENCE, Town, finished};
 
 /// The server's own program, started so that its process id is known. It does not start while there is a file `closed`.
 fn command(file: &Path) -> String {
@@ -37,24 +37,24 @@ async fn process(file: &PathBuf, not: &str) -> String {
 }
 
 /// The configuration of the newest session.
-fn configured(town: &Town) -> Option<Value> {
-    let session = town.model.sessions().into_iter().next_back()?;
+fn configured(harness: &Harness) -> Option<Value> {
+    let session = harness.model.sessions().into_iter().next_back()?;
     let update = session.of_kind("session.update").next()?;
     Some(update["session"].clone())
 }
 
 /// Rings until the server's tools are there. A ring does not wait for them: until then, nothing speaks of them.
-async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::PhoneHandle {
+async fn rings_with_tools(harness: &mut Harness) -> switchboard::simulate::caller::PhoneHandle {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         assert!(tokio::time::Instant::now() < deadline, "the tools come");
-        let before = town.model.sessions().len();
-        let mut phone = town.dial(town.phone());
+        let before = harness.model.sessions().len();
+        let mut phone = harness.dial(harness.phone());
         phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
         let ready =
             |sessions: &[SessionLog]| sessions.get(before).is_some_and(|session| session.updated.is_some());
-        assert!(town.model.until(Duration::from_secs(5), ready).await);
-        let session = configured(town).unwrap();
+        assert!(harness.model.until(Duration::from_secs(5), ready).await);
+        let session = configured(harness).unwrap();
         let there = session["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo");
         let spoken_of = session["instructions"].as_str().unwrap().contains("You can repeat words.");
         assert_eq!(there, spoken_of, "the fragment is there exactly when the tool is");
@@ -63,7 +63,7 @@ async fn rings_with_tools(town: &mut Town) -> switchboard::simulate::caller::Pho
         }
         phone.hang_up();
         finished(phone).await;
-        town.ended().await;
+        harness.ended().await;
     }
 }
 
@@ -108,23 +108,23 @@ async fn a_call_keeps_its_server_through_an_edit_and_the_server_ends_with_the_ca
         speech: Speech::Tagged,
         ..ModelOptions::default()
     };
-    let mut town = Town::on_disk(&folder, options).await;
-    let phone = rings_with_tools(&mut town).await;
-    let number = town.model.sessions().len() - 1;
+    let mut harness = Harness::on_disk(&folder, options).await;
+    let phone = rings_with_tools(&mut harness).await;
+    let number = harness.model.sessions().len() - 1;
     let old = process(&before, "").await;
     edit(&after);
     let new = process(&after, "").await;
-    let other = rings_with_tools(&mut town).await;
+    let other = rings_with_tools(&mut harness).await;
     other.hang_up();
     finished(other).await;
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
 
     assert!(is_alive(&old) && is_alive(&new));
     turn(&phone).await;
-    phone.say(crate::town::speech(600));
+    phone.say(crate::harness::speech(600));
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    assert_eq!(outputs(&town.model.sessions().swap_remove(number)), ["Echo: Example Dental"]);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(outputs(&harness.model.sessions().swap_remove(number)), ["Echo: Example Dental"]);
     let gone = async {
         while is_alive(&old) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -132,7 +132,7 @@ async fn a_call_keeps_its_server_through_an_edit_and_the_server_ends_with_the_ca
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("nobody needs it any more");
     assert!(is_alive(&new));
-    town.quit().await;
+    harness.quit().await;
     assert!(!is_alive(&new));
 }
 
@@ -155,9 +155,9 @@ async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
         speech: Speech::Tagged,
         ..ModelOptions::default()
     };
-    let mut town = Town::open(&assistant, options).await;
-    let phone = rings_with_tools(&mut town).await;
-    let number = town.model.sessions().len() - 1;
+    let mut harness = Harness::open(&assistant, options).await;
+    let phone = rings_with_tools(&mut harness).await;
+    let number = harness.model.sessions().len() - 1;
     turn(&phone).await;
     let first = process(&file, "").await;
     let closed = dir.path().join("closed");
@@ -168,20 +168,20 @@ async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
     std::fs::remove_file(closed).unwrap();
     process(&file, &first).await;
     // Another call sees when it is listed again.
-    let other = rings_with_tools(&mut town).await;
+    let other = rings_with_tools(&mut harness).await;
     other.hang_up();
     finished(other).await;
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
     turn(&phone).await;
-    phone.say(crate::town::speech(600));
+    phone.say(crate::harness::speech(600));
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.model.sessions().swap_remove(number);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.model.sessions().swap_remove(number);
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let told = outputs(&session);
     assert_eq!(told.len(), 3, "{told:?}");
     assert_eq!(told[0], "Echo: Example Dental");
     assert!(told[1].contains("everything"), "{}", told[1]);
     assert_eq!(told[2], "Echo: Example Dental");
-    town.quit().await;
+    harness.quit().await;
 }

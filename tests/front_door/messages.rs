@@ -10,8 +10,8 @@ use switchboard::call::EndReason;
 use switchboard::simulate::model::{ModelOptions, Reply, Script, Speech};
 use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestServer, number};
 
+use crate::harness::{Harness, PATIENCE, finished, speech};
 use crate::service::{Came, Does, Service};
-use crate::town::{PATIENCE, Town, finished, speech};
 
 const KEY: &[u8] = b"a key of twenty bytes";
 
@@ -42,23 +42,23 @@ fn message() -> ModelOptions {
     model(("take_message", r#"{"name":"Ann","about":"a tooth"}"#))
 }
 
-async fn town(owner: &Service, model: ModelOptions, settings: &[(&str, &str)]) -> Town {
+async fn harness(owner: &Service, model: ModelOptions, settings: &[(&str, &str)]) -> Harness {
     let secret = format!("whsec_{}", STANDARD.encode(KEY));
     let mut all = vec![("MESSAGES_URL", owner.url.as_str()), ("MESSAGES_SECRET", &secret)];
     all.extend_from_slice(settings);
-    Town::with(&file(TAKES_MESSAGES), &[], model, &all).await
+    Harness::with(&file(TAKES_MESSAGES), &[], model, &all).await
 }
 
 /// A call in which the caller speaks twice: the second time, the assistant says goodbye.
-async fn call(town: &mut Town) {
-    let phone = town.dial(town.phone());
+async fn call(harness: &mut Harness) {
+    let phone = harness.dial(harness.phone());
     for _ in 0..2 {
         assert!(phone.wait_until_quiet(Duration::from_millis(700)).await, "the assistant speaks");
         phone.say(speech(600));
         phone.wait_until_playing_for(Duration::from_millis(10)).await;
     }
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
 }
 
 fn assert_signed(came: &Came) {
@@ -75,8 +75,8 @@ async fn a_message_reaches_the_owner_though_it_takes_two_tries() {
     let mut owner = Service::open([Does::Answer(500, ""), Does::Answer(200, "")]).await;
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().to_str().unwrap().to_owned();
-    let mut town = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
-    call(&mut town).await;
+    let mut harness = harness(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    call(&mut harness).await;
     let (first, second) = (owner.next().await, owner.next().await);
     assert_signed(&first);
     assert_signed(&second);
@@ -84,7 +84,7 @@ async fn a_message_reaches_the_owner_though_it_takes_two_tries() {
     let data = &second.json()["data"];
     assert_eq!(data["fields"], serde_json::json!({"name": "Ann", "about": "a tooth"}));
     assert_eq!((&data["assistant"], &data["caller"]), (&"clinic".into(), &"+15550100100".into()));
-    town.quit().await;
+    harness.quit().await;
     let left: Vec<_> = std::fs::read_dir(state.path().join("messages")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -94,13 +94,13 @@ async fn a_message_outlives_a_restart() {
     let mut owner = Service::open([Does::Answer(503, "")]).await;
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().to_str().unwrap().to_owned();
-    let mut before = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    let mut before = harness(&owner, message(), &[("STATE_DIR", &dir)]).await;
     call(&mut before).await;
     let first = owner.next().await;
     before.quit().await;
     while owner.try_next().is_some() {}
     owner.does(Does::Answer(204, ""));
-    let after = town(&owner, message(), &[("STATE_DIR", &dir)]).await;
+    let after = harness(&owner, message(), &[("STATE_DIR", &dir)]).await;
     let second = owner.next().await;
     assert_signed(&second);
     assert_eq!((first.header("webhook-id"), &first.body), (second.header("webhook-id"), &second.body));
@@ -108,17 +108,17 @@ async fn a_message_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_house_waits_for_a_message_that_is_nowhere_else() {
+async fn the_end_of_the_server_waits_for_a_message_that_is_nowhere_else() {
     let mut owner =
         Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
-    let town = town(&owner, message(), &[]).await;
-    let phone = town.dial(town.phone());
+    let harness = harness(&owner, message(), &[]).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
     phone.say(speech(600));
     let first = owner.next().await;
     phone.hang_up();
     finished(phone).await;
-    town.quit().await;
+    harness.quit().await;
     let rest =
         [owner.try_next(), owner.try_next()].map(|came| came.expect("it was delivered before the end"));
     assert!(rest.iter().all(|came| came.header("webhook-id") == first.header("webhook-id")));
@@ -138,10 +138,10 @@ async fn a_text_is_sent_to_the_caller() {
     ];
     let control = file("call_control: { end_call: true, send_sms: true }");
     let script = model(("send_sms", r#"{"text":"Example Street 5"}"#));
-    let mut town = Town::with(&control, &[], script, &settings).await;
-    call(&mut town).await;
+    let mut harness = Harness::with(&control, &[], script, &settings).await;
+    call(&mut harness).await;
     assert!(twilio.until(PATIENCE, |requests| requests.iter().any(|request| request.status == 201)).await);
-    town.quit().await;
+    harness.quit().await;
     let sent = twilio.messages();
     assert_eq!(sent.len(), 1, "once");
     let message = &sent[0];

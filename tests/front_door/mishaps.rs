@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::call::{Anomaly, EndReason, Note};
 use switchboard::simulate::caller::{DialOutcome, PhoneEvent, PhoneOptions};
 use switchboard::simulate::model::{
     Fault, HostedCall, HostedServer, Hosting, ModelOptions, Reply, SessionLog,
 };
 
+use crate::harness::{Harness, finished, speech};
 use crate::service::{Does, Service};
 use crate::tools::{ANSWER, asked, clinic, goodbye, outputs, quick, requests, turn};
-use crate::town::{Town, finished, speech};
 
 fn call() -> Reply {
     Reply::call("look_up", r#"{"what":"a"}"#)
@@ -22,38 +22,38 @@ fn has_said(line: &'static str) -> impl Fn(&[SessionLog]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_model_refuses_or_does_not_finish_is_asked_for_once_more() {
-    for (fault, asks, errors, oddity) in [
-        (Fault::RefuseResponse { nth: 1, code: "rate_limit_exceeded" }, 2, 1, Oddity::ModelError),
+    for (fault, asks, errors, anomaly) in [
+        (Fault::RefuseResponse { nth: 1, code: "rate_limit_exceeded" }, 2, 1, Anomaly::ModelError),
         (
             Fault::ResponseIncomplete { nth: 1, reason: "max_output_tokens" },
             2,
             0,
-            Oddity::ModelFailedResponse,
+            Anomaly::ModelFailedResponse,
         ),
     ] {
         let mut service = Service::open([ANSWER]).await;
         let replies = vec![call().then(Reply::say("Here it is.")), goodbye()];
         let options = ModelOptions { faults: vec![fault.clone()], ..quick(replies) };
-        let mut town = Town::open(&clinic(&service.url, ""), options).await;
-        let phone = town.dial(town.phone());
+        let mut harness = Harness::open(&clinic(&service.url, ""), options).await;
+        let phone = harness.dial(harness.phone());
         assert!(phone.wait_for_stream(1).await);
         phone.say(speech(600));
-        assert!(town.model.until(Duration::from_secs(10), has_said("Here it is.")).await, "{fault:?}");
+        assert!(harness.model.until(Duration::from_secs(10), has_said("Here it is.")).await, "{fault:?}");
         assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
         phone.say(speech(600));
         finished(phone).await.assert_clean();
-        let ended = town.ended().await;
+        let ended = harness.ended().await;
         assert_eq!(ended.reason, EndReason::AssistantEnded, "{fault:?}");
-        assert!(ended.notes.contains(&Note::Odd(oddity)), "{fault:?}");
+        assert!(ended.notes.contains(&Note::Anomaly(anomaly)), "{fault:?}");
         assert_eq!(requests(&mut service), 1, "{fault:?}");
-        let session = town.session();
+        let session = harness.session();
         assert_eq!(
             (asked(&session), session.errors.len()),
             (asks, errors),
             "{fault:?}: {:?}",
             session.errors
         );
-        town.quit().await;
+        harness.quit().await;
     }
 }
 
@@ -62,19 +62,19 @@ async fn a_call_that_the_caller_cuts_off_is_not_run() {
     let mut service = Service::open([ANSWER]).await;
     let reply = Reply::say("One moment.").and_call("look_up", r#"{"what":"a"}"#);
     let options = ModelOptions { call_takes: Duration::from_secs(3), ..quick(vec![reply, goodbye()]) };
-    let mut town = Town::open(&clinic(&service.url, ""), options).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&clinic(&service.url, ""), options).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
     assert_eq!(requests(&mut service), 0);
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     assert_eq!(session.responses[0].status, "cancelled");
     assert_eq!(outputs(&session).len(), 0, "half a call is none");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,21 +84,21 @@ async fn who_speaks_in_the_middle_of_a_batch_stops_what_still_runs() {
     let reply = Reply::say("Let me have a look.")
         .and_call("look_up", r#"{"what":"a"}"#)
         .and_call("look_up", r#"{"what":"b"}"#);
-    let mut town = Town::open(&clinic(&service.url, options), quick(vec![reply, goodbye()])).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&clinic(&service.url, options), quick(vec![reply, goodbye()])).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
     let first = |sessions: &[SessionLog]| outputs(&sessions[0]).len() == 1;
-    assert!(town.model.until(Duration::from_secs(5), first).await, "one of them is answered");
+    assert!(harness.model.until(Duration::from_secs(5), first).await, "one of them is answered");
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let told = outputs(&session);
     assert!(told.len() == 2 && told[1].contains("The caller spoke, so this was stopped."), "{told:?}");
     assert_eq!(asked(&session), 0, "the model answers the caller by itself");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,23 +122,23 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, approval: alway
             approved_in_response,
             ..Hosting::default()
         };
-        let mut town = Town::open(file, ModelOptions { hosting, ..quick(replies.clone()) }).await;
-        let phone = town.dial(town.phone());
+        let mut harness = Harness::open(file, ModelOptions { hosting, ..quick(replies.clone()) }).await;
+        let phone = harness.dial(harness.phone());
         assert!(phone.wait_for_stream(1).await);
         turn(&phone).await;
-        assert!(town.session().hosted.is_empty(), "nobody agreed to anything");
+        assert!(harness.session().hosted.is_empty(), "nobody agreed to anything");
         phone.say(speech(600));
-        assert!(town.model.until(Duration::from_secs(10), has_said("I found it.")).await);
+        assert!(harness.model.until(Duration::from_secs(10), has_said("I found it.")).await);
         assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
         phone.say(speech(600));
         finished(phone).await.assert_clean();
-        assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-        let session = town.session();
+        assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+        let session = harness.session();
         assert!(session.errors.is_empty(), "{:?}", session.errors);
         let answers: Vec<_> = session.approvals.iter().map(|approval| approval.approved).collect();
         assert_eq!(answers, [Some(false), Some(true)]);
         assert_eq!(session.hosted.len(), 1);
-        town.quit().await;
+        harness.quit().await;
     }
 }
 
@@ -151,9 +151,10 @@ async fn a_transfer_and_the_end_go_well_beside_another_tool() {
     let says_so = Reply::say("I connect you now.");
     let bye = Reply::say("Goodbye.").and_call("look_up", r#"{"what":"b"}"#).and_call("end_call", "{}");
     let replies = vec![leaves.then(says_so), Reply::say("They are not there."), bye];
-    let mut town = Town::open(&file, quick(replies)).await;
+    let mut harness = Harness::open(&file, quick(replies)).await;
     let busy = DialOutcome { status: "busy".to_owned(), after: Duration::from_millis(200) };
-    let mut phone = town.dial(PhoneOptions { dials: vec![busy], status_callback: true, ..town.phone() });
+    let mut phone =
+        harness.dial(PhoneOptions { dials: vec![busy], status_callback: true, ..harness.phone() });
     assert!(phone.wait_for_stream(1).await);
     phone.say(speech(600));
     phone
@@ -165,10 +166,10 @@ async fn a_transfer_and_the_end_go_well_beside_another_tool() {
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.streams.len(), 2);
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let said: Vec<&str> = session.items.iter().map(|item| item.line.as_str()).collect();
     assert_eq!(said, ["I connect you now.", "They are not there.", "Goodbye."]);
-    town.quit().await;
+    harness.quit().await;
 }

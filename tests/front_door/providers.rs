@@ -10,7 +10,7 @@ use switchboard::simulate::model::{
     ModelOptions, ModelServer, Reply, Script, SessionLog, Speech, Truncating,
 };
 
-use crate::town::{CLINIC, Town, finished, speech};
+use crate::harness::{CLINIC, Harness, finished, speech};
 
 const DOC: &str = include_str!("../../docs/providers.md");
 const LONG: &str = "This is a long answer that goes on and on about the opening hours of the clinic, about the \
@@ -54,8 +54,9 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
     let assistant = format!("{CLINIC}\nprovider: {name}\n{more}");
     // There is no key of OpenAI's: nobody here uses it.
     let environment = [("OPENAI_API_KEY", ""), (variable, key.as_str())];
-    let mut town = Town::with_file(&assistant, &[], ModelOptions::default(), &environment, Some(&file)).await;
-    let phone = town.dial(town.phone());
+    let mut harness =
+        Harness::with_file(&assistant, &[], ModelOptions::default(), &environment, Some(&file)).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "{name} greets");
     phone.say(speech(700));
     assert!(phone.wait_until_playing_for(Duration::from_millis(1_000)).await, "{name} answers");
@@ -64,14 +65,14 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp, "{name}");
     assert_eq!(record.streams[0].clears.len(), 1, "{name} was interrupted once");
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded, "{name}");
     assert_eq!((ended.tally.turns, ended.tally.interruptions), (2, 1), "{name}");
     let session = server.sessions().into_iter().next().expect("the model was called");
     assert!(session.errors.is_empty(), "{name} refused something: {:?}", session.errors);
     assert!(session.audio_waited_for_update());
-    assert!(town.model.sessions().is_empty(), "nobody called OpenAI");
-    town.quit().await;
+    assert!(harness.model.sessions().is_empty(), "nobody called OpenAI");
+    harness.quit().await;
     server.stop().await;
     let said: Vec<&str> = ended
         .notes
@@ -188,14 +189,14 @@ async fn openai_is_never_sent_a_temperature() {
     let goodbye = Reply::say("Goodbye.").and_call("end_call", "{}");
     let script = Script { replies: vec![goodbye], ..Script::default() };
     let options = ModelOptions { script, temperature: Some(0.0..=2.0), ..talkative() };
-    let mut town = Town::open(&format!("{CLINIC}temperature: 0.8\n"), options).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&format!("{CLINIC}temperature: 0.8\n"), options).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(300)).await);
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    assert_eq!(configured(&town.session()).get("temperature"), None);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(configured(&harness.session()).get("temperature"), None);
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,12 +211,13 @@ async fn a_wrong_key_is_told_at_the_upgrade() {
     let file = settings("azure", &server);
     let environment = [("OPENAI_API_KEY", ""), ("AZURE_OPENAI_API_KEY", "another")];
     let assistant = format!("{CLINIC}\nprovider: azure\n");
-    let mut town = Town::with_file(&assistant, &[], ModelOptions::default(), &environment, Some(&file)).await;
-    let record = finished(town.dial(town.phone())).await;
+    let mut harness =
+        Harness::with_file(&assistant, &[], ModelOptions::default(), &environment, Some(&file)).await;
+    let record = finished(harness.dial(harness.phone())).await;
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    assert_eq!(town.ended().await.reason, EndReason::ModelRefused);
+    assert_eq!(harness.ended().await.reason, EndReason::ModelRefused);
     assert!(server.sessions().iter().all(|session| !session.authorization_good), "{KEY} is another");
-    town.quit().await;
+    harness.quit().await;
     server.stop().await;
 }
 
@@ -225,11 +227,11 @@ async fn a_server_that_takes_pcm_only_is_not_used() {
     let server = ModelServer::start(options).await.unwrap();
     let file = settings("localai", &server);
     let assistant = format!("{CLINIC}\nprovider: localai\n");
-    let mut town = Town::with_file(&assistant, &[], ModelOptions::default(), &[], Some(&file)).await;
-    let record = finished(town.dial(town.phone())).await;
+    let mut harness = Harness::with_file(&assistant, &[], ModelOptions::default(), &[], Some(&file)).await;
+    let record = finished(harness.dial(harness.phone())).await;
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    assert_eq!(town.ended().await.reason, EndReason::ModelMisconfigured);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::ModelMisconfigured);
+    harness.quit().await;
     server.stop().await;
 }
 

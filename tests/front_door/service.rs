@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::town::PATIENCE;
+use crate::harness::PATIENCE;
 
 /// A request that came.
 pub struct Came {

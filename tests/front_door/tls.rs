@@ -9,7 +9,7 @@ use switchboard::simulate::model::{ModelOptions, ModelServer, Speech};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::town::{CLINIC, Town, finished};
+use crate::harness::{CLINIC, Harness, finished};
 
 /// A model behind a proxy that speaks TLS with a certificate of its own; its URL, and the certificate as PEM.
 async fn behind_tls() -> (ModelServer, String, String) {
@@ -49,14 +49,14 @@ async fn a_provider_is_trusted_by_the_bundle() {
     let bundle = folder.path().join("bundle.pem");
     std::fs::write(&bundle, pem).unwrap();
     let settings = [("OPENAI_REALTIME_URL", url.as_str()), ("SSL_CERT_FILE", bundle.to_str().unwrap())];
-    let mut town = Town::with(CLINIC, &[], ModelOptions::default(), &settings).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::with(CLINIC, &[], ModelOptions::default(), &settings).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_playing_for(Duration::from_millis(300)).await, "the greeting comes through TLS");
     phone.hang_up();
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
     assert!(model.sessions()[0].authorization_good);
-    town.quit().await;
+    harness.quit().await;
     model.stop().await;
 }
 
@@ -68,11 +68,11 @@ async fn a_provider_that_nobody_vouches_for_hears_no_key() {
     let bundle = folder.path().join("bundle.pem");
     std::fs::write(&bundle, another).unwrap();
     let settings = [("OPENAI_REALTIME_URL", url.as_str()), ("SSL_CERT_FILE", bundle.to_str().unwrap())];
-    let mut town = Town::with(CLINIC, &[], ModelOptions::default(), &settings).await;
-    let record = finished(town.dial(town.phone())).await;
+    let mut harness = Harness::with(CLINIC, &[], ModelOptions::default(), &settings).await;
+    let record = finished(harness.dial(harness.phone())).await;
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    assert_eq!(town.ended().await.reason, EndReason::ModelUnreachable);
+    assert_eq!(harness.ended().await.reason, EndReason::ModelUnreachable);
     assert!(model.sessions().is_empty(), "nothing was sent to it");
-    town.quit().await;
+    harness.quit().await;
     model.stop().await;
 }

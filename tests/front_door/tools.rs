@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard::call::{EndReason, Note, Oddity};
+use switchboard::call::{Anomaly, EndReason, Note};
 use switchboard::simulate::model::{
     ClientEvent, HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
 };
 
+use crate::harness::{Harness, finished, logged, metrics, speech};
 use crate::service::{Does, Service};
-use crate::town::{Town, finished, logged, metrics, speech};
 
 pub fn quick(replies: Vec<Reply>) -> ModelOptions {
     let script = Script { replies, ..Script::default() };
@@ -64,8 +64,8 @@ pub fn asked(session: &SessionLog) -> usize {
     session.of_kind("response.create").count()
 }
 
-fn count(notes: &[Note], oddity: Oddity) -> usize {
-    notes.iter().filter(|note| **note == Note::Odd(oddity)).count()
+fn count(notes: &[Note], anomaly: Anomaly) -> usize {
+    notes.iter().filter(|note| **note == Note::Anomaly(anomaly)).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,21 +75,21 @@ async fn two_calls_of_one_answer_are_answered_and_one_response_asked_for() {
         .and_call("look_up", r#"{"what":"a"}"#)
         .and_call("look_up", r#"{"what":"b"}"#)
         .then(Reply::say("Here they are."));
-    let mut town = Town::open(&clinic(&service.url, ""), quick(vec![reply, goodbye()])).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&clinic(&service.url, ""), quick(vec![reply, goodbye()])).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
     phone.say(speech(600));
     let record = finished(phone).await;
     record.assert_clean();
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
     assert_eq!(requests(&mut service), 2);
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     assert_eq!(outputs(&session).len(), 2);
     assert_eq!(asked(&session), 1, "one for both results; the model takes turns by itself");
-    town.quit().await;
+    harness.quit().await;
 }
 
 pub fn goodbye() -> Reply {
@@ -102,27 +102,27 @@ async fn a_slow_tool_is_bridged_once_and_a_hanging_one_is_given_up() {
     let reply =
         Reply::call("look_up", r#"{"what":"a"}"#).then_if("too long", Reply::say("That did not work."));
     let options = "timeout: 2s\n    filler_after: 300ms";
-    let mut town = Town::open(&clinic(&service.url, options), quick(vec![reply, goodbye()])).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(&clinic(&service.url, options), quick(vec![reply, goodbye()])).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     phone.say(speech(600));
     let given_up = |sessions: &[SessionLog]| sessions.iter().any(|session| !outputs(session).is_empty());
-    assert!(town.model.until(Duration::from_secs(10), given_up).await, "the model is told");
+    assert!(harness.model.until(Duration::from_secs(10), given_up).await, "the model is told");
     assert!(phone.wait_until_quiet(Duration::from_millis(500)).await);
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    let ended = town.ended().await;
+    let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
-    assert_eq!(count(&ended.notes, Oddity::ToolTimeout), 1);
+    assert_eq!(count(&ended.notes, Anomaly::ToolTimeout), 1);
     assert!(logged(&["Tool ended", "outcome=\"timeout\""]), "the log says that it took too long");
     assert!(metrics().contains("switchboard_tool_seconds_count{outcome=\"timeout\"}"), "{}", metrics());
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let fillers =
         session.of_kind("response.create").filter(|event| event["response"]["tool_choice"] == "none");
     assert_eq!(fillers.count(), 1);
     assert!(session.items.iter().any(|item| item.line == "That did not work."));
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +136,8 @@ async fn what_needs_a_yes_is_not_run_without_one() {
         Reply::call("look_up", r#"{"what":"b"}"#).then(call()).then(Reply::say("It is done.")),
         goodbye(),
     ];
-    let town = Town::open(&clinic(&service.url, "approval: always"), quick(replies)).await;
-    let phone = town.dial(town.phone());
+    let harness = Harness::open(&clinic(&service.url, "approval: always"), quick(replies)).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
     assert_eq!(requests(&mut service), 0, "nobody agreed to anything");
@@ -145,12 +145,12 @@ async fn what_needs_a_yes_is_not_run_without_one() {
     assert_eq!(requests(&mut service), 1);
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let told = outputs(&session);
     assert_eq!(told.len(), 4, "{told:?}");
     assert!(told[..3].iter().all(|output| output.to_lowercase().contains("ask the caller")), "{told:?}");
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,13 +174,13 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_T
             within_response,
             ..Hosting::default()
         };
-        let town = Town::with(file, &[], options, &[("CRM_TOKEN", "sk-simulated-crm")]).await;
-        let phone = town.dial(town.phone());
+        let harness = Harness::with(file, &[], options, &[("CRM_TOKEN", "sk-simulated-crm")]).await;
+        let phone = harness.dial(harness.phone());
         assert!(phone.wait_for_stream(1).await);
         turn(&phone).await;
         phone.say(speech(600));
         finished(phone).await.assert_clean();
-        let session = town.session();
+        let session = harness.session();
         assert!(session.errors.is_empty(), "{:?}", session.errors);
         assert!(session.items.iter().any(|item| item.line == "I found it."));
         assert_eq!(asked(&session), 1);
@@ -188,7 +188,7 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, token: "${CRM_T
         let tool = update["tools"].as_array().unwrap().iter().find(|tool| tool["type"] == "mcp").unwrap();
         assert_eq!(tool["authorization"], "sk-simulated-crm");
         assert_eq!(tool["require_approval"], "never");
-        town.quit().await;
+        harness.quit().await;
     }
 }
 
@@ -217,14 +217,14 @@ fn aside(session: &SessionLog) -> Option<Instant> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_hosted_tool_is_bridged_though_its_response_stays_open() {
-    let town = Town::open(HOSTED, open_while_hosted(5)).await;
-    let phone = town.dial(town.phone());
+    let harness = Harness::open(HOSTED, open_while_hosted(5)).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
     assert!(phone.control().wait_for_reply(Duration::from_millis(400)).await, "what was found is told");
     phone.say(speech(600));
     finished(phone).await.assert_clean();
-    let session = town.session();
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let said: Vec<&str> = session.items.iter().map(|item| item.line.as_str()).collect();
     assert_eq!(said, ["One moment, let me check that.", "I found it.", "You are welcome. Goodbye."]);
@@ -232,13 +232,13 @@ async fn a_slow_hosted_tool_is_bridged_though_its_response_stays_open() {
     assert!(asked_beside < session.hosted[0].ended.unwrap(), "while the tool runs");
     assert_eq!(asked(&session), 2, "that, and what follows the tool");
     assert!(session.responses.iter().all(|response| response.status == "completed"));
-    town.quit().await;
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_beside_the_conversation_is_stopped_by_the_caller() {
-    let mut town = Town::open(HOSTED, open_while_hosted(15)).await;
-    let phone = town.dial(town.phone());
+    let mut harness = Harness::open(HOSTED, open_while_hosted(15)).await;
+    let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     phone.say(speech(600));
     assert!(phone.wait_until_playing_for(Duration::from_millis(300)).await, "it is told to wait");
@@ -246,8 +246,8 @@ async fn what_is_said_beside_the_conversation_is_stopped_by_the_caller() {
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.streams[0].clears.len(), 1);
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
-    let session = town.session();
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     assert_eq!(session.truncations, [], "it is no item of the conversation");
     let stopped: Vec<&str> = session.responses.iter().map(|response| response.status.as_str()).collect();
@@ -257,7 +257,7 @@ async fn what_is_said_beside_the_conversation_is_stopped_by_the_caller() {
         "the one that waited, and what was said beside it"
     );
     assert_eq!(session.of_kind("response.cancel").count(), 1, "the host stops its own");
-    town.quit().await;
+    harness.quit().await;
 }
 
 /// Fifty calls at once wait for a tool that never answers: each hears the sentence before it whole, and nothing goes
@@ -267,9 +267,9 @@ async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
     let mut service = Service::open([Does::Hang]).await;
     let reply = Reply::say("Let me have a look at that for you, it will not be long.")
         .and_call("look_up", r#"{"what":"a"}"#);
-    let mut town =
-        Town::open(&clinic(&service.url, "timeout: 60s\n    filler_after: 60s"), quick(vec![reply])).await;
-    let phones: Vec<_> = (0..50).map(|_| town.dial(town.phone())).collect();
+    let mut harness =
+        Harness::open(&clinic(&service.url, "timeout: 60s\n    filler_after: 60s"), quick(vec![reply])).await;
+    let phones: Vec<_> = (0..50).map(|_| harness.dial(harness.phone())).collect();
     for phone in &phones {
         assert!(phone.wait_for_stream(1).await);
         phone.say(speech(600));
@@ -289,11 +289,11 @@ async fn a_tool_that_hangs_in_fifty_calls_disturbs_no_audio() {
         let [stream] = &record.streams[..] else { panic!("{} streams", record.streams.len()) };
         assert!(stream.bytes_received > 8_000, "{}", stream.bytes_received);
         assert_eq!(stream.bytes_played, stream.bytes_received, "it is heard whole");
-        assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
+        assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
     }
-    for session in town.model.sessions() {
+    for session in harness.model.sessions() {
         assert!(session.errors.is_empty(), "{:?}", session.errors);
         assert_eq!(session.truncations.len(), 0);
     }
-    town.quit().await;
+    harness.quit().await;
 }

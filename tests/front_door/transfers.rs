@@ -6,7 +6,7 @@ use switchboard::call::EndReason;
 use switchboard::simulate::caller::{CallEnd, DialOutcome, PhoneEvent, PhoneHandle, PhoneOptions};
 use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
 
-use crate::town::{Town, finished, http, logged, speech};
+use crate::harness::{Harness, finished, http, logged, speech};
 
 const FILE: &str = r#"
 numbers: ["+15550100001"]
@@ -36,9 +36,9 @@ fn goodbye() -> Reply {
     Reply::say("You are welcome. Goodbye.").to("Thank you, bye.").and_call("end_call", "{}")
 }
 
-fn dials(town: &Town, status: &str, after: u64) -> PhoneOptions {
+fn dials(harness: &Harness, status: &str, after: u64) -> PhoneOptions {
     let outcome = DialOutcome { status: status.to_owned(), after: Duration::from_millis(after) };
-    PhoneOptions { dials: vec![outcome], status_callback: true, ..town.phone() }
+    PhoneOptions { dials: vec![outcome], status_callback: true, ..harness.phone() }
 }
 
 /// The caller waits until the assistant has spoken, and speaks.
@@ -68,8 +68,8 @@ async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
     {
         // That nobody took the call is a line of the conversation: it is answered as a turn of the caller's is.
         let back = Reply::say("They are not there. What else?");
-        let mut town = Town::open(FILE, model(vec![transfer(), back, goodbye()])).await;
-        let mut phone = town.dial(dials(&town, status, 200));
+        let mut harness = Harness::open(FILE, model(vec![transfer(), back, goodbye()])).await;
+        let mut phone = harness.dial(dials(&harness, status, 200));
         ask(&phone).await;
         go_on(&mut phone, |event| matches!(event, PhoneEvent::Dialled(_))).await;
         let record = finished(phone).await;
@@ -80,9 +80,9 @@ async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
         assert_eq!(record.dialled[0].caller_id.as_deref(), Some("+15550100100"), "they see who calls");
         assert_eq!(record.end, CallEnd::HungUp);
         assert!(record.said.is_empty(), "{status}: {:?}", record.said);
-        let ended = town.ended().await;
+        let ended = harness.ended().await;
         assert_eq!(ended.reason, EndReason::AssistantEnded, "{status}");
-        let sessions = town.model.sessions();
+        let sessions = harness.model.sessions();
         assert_eq!(sessions.len(), 1, "the model's session is the same");
         assert!(sessions[0].errors.is_empty(), "{:?}", sessions[0].errors);
         assert!(told(&sessions[0]).contains(told_so), "{status}: {}", told(&sessions[0]));
@@ -90,82 +90,82 @@ async fn a_transfer_that_nobody_takes_goes_on_with_the_same_conversation() {
             logged(&["Nobody took the call", &format!("why={:?}", status.replace('-', "_"))]),
             "{status}"
         );
-        town.quit().await;
+        harness.quit().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_is_taken_ends_the_call() {
-    let mut town = Town::open(FILE, model(vec![transfer()])).await;
-    let phone = town.dial(dials(&town, "completed", 300));
+    let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
+    let phone = harness.dial(dials(&harness, "completed", 300));
     ask(&phone).await;
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!((record.streams.len(), &record.end), (1, &CallEnd::HungUp));
     assert_eq!(record.streams[0].bytes_played, record.streams[0].bytes_received, "what was said was heard");
-    assert_eq!(town.ended().await.reason, EndReason::AssistantTransferred);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantTransferred);
     assert!(logged(&["Call transferred"]));
     let closed = |sessions: &[SessionLog]| sessions[0].closed.is_some();
-    assert!(town.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
-    town.quit().await;
+    assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_while_it_rings_ends_the_call() {
-    let mut town = Town::open(FILE, model(vec![transfer()])).await;
-    let mut phone = town.dial(dials(&town, "no-answer", 15_000));
+    let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
+    let mut phone = harness.dial(dials(&harness, "no-answer", 15_000));
     ask(&phone).await;
     phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
     phone.hang_up();
     let record = finished(phone).await;
     assert_eq!(record.end, CallEnd::CallerHungUp);
-    assert_eq!(town.ended().await.reason, EndReason::CallerHungUp);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_pressed_and_the_conversation_goes_on() {
     let press = Reply::say("I press the keys.").and_call("send_digits", r#"{"digits":"1w2#"}"#);
     let press = Reply { after_call: Some("They are pressed.".to_owned()), ..press };
-    let mut town = Town::open(FILE, model(vec![press, goodbye()])).await;
-    let mut phone = town.dial(town.phone());
+    let mut harness = Harness::open(FILE, model(vec![press, goodbye()])).await;
+    let mut phone = harness.dial(harness.phone());
     ask(&phone).await;
     go_on(&mut phone, |event| matches!(event, PhoneEvent::Pressed(_))).await;
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.pressed.iter().map(|pressed| pressed.digits.as_str()).collect::<Vec<_>>(), ["1w2#"]);
     assert_eq!(record.streams.len(), 2);
-    assert_eq!(town.ended().await.reason, EndReason::AssistantEnded);
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
     assert!(logged(&["Keys pressed"]));
-    assert!(told(&town.session()).contains("pressed"), "{}", told(&town.session()));
-    town.quit().await;
+    assert!(told(&harness.session()).contains("pressed"), "{}", told(&harness.session()));
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parked_call_comes_back_to_a_closing_house_and_hears_goodbye() {
-    let mut town = Town::open(FILE, model(vec![transfer()])).await;
-    let mut phone = town.dial(dials(&town, "no-answer", 1_000));
+async fn a_parked_call_comes_back_to_a_closing_server_and_hears_goodbye() {
+    let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
+    let mut phone = harness.dial(dials(&harness, "no-answer", 1_000));
     ask(&phone).await;
     phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
-    town.close();
+    harness.close();
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.streams.len(), 2, "the ticket is honoured");
     assert!(record.streams[1].bytes_played > 0, "a goodbye is heard");
-    assert_eq!(town.ended().await.reason, EndReason::HouseDraining);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::ServerDraining);
+    harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_but_twilio_says_how_a_dial_ended() {
-    let mut town = Town::open(FILE, model(vec![transfer()])).await;
-    let mut phone = town.dial(dials(&town, "completed", 1_500));
+    let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
+    let mut phone = harness.dial(dials(&harness, "completed", 1_500));
     ask(&phone).await;
     phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
     let body = "CallSid=CA1&CallStatus=in-progress&DialCallStatus=busy";
     // Any ticket will do: the signature comes first.
-    assert_eq!(http(&town.server, "POST", "/after-stream/x", "", body).await.0, 403);
+    assert_eq!(http(&harness.server, "POST", "/after-stream/x", "", body).await.0, 403);
     finished(phone).await.assert_clean();
-    assert_eq!(town.ended().await.reason, EndReason::AssistantTransferred);
-    town.quit().await;
+    assert_eq!(harness.ended().await.reason, EndReason::AssistantTransferred);
+    harness.quit().await;
 }

@@ -11,7 +11,7 @@ async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apolog
     let _phone = Phone::dial(options);
     let ticket = way_back(&app, &machine, &call).await;
     machine.signal("-TERM").await;
-    until(|| machine.told(r#""reason":"house.draining""#) == 1).await;
+    until(|| machine.told(r#""reason":"server.draining""#) == 1).await;
     let path = format!("/after-stream/{ticket}");
     let (_, answer) = post(&app, &machine.address, &path, &call, "").await;
     assert!(answer.contains("Sorry, something broke."), "{answer}");
@@ -117,7 +117,7 @@ async fn rolling_switch(switch: Switch) {
     let app = App::new().await;
     let drain = switch.drain.to_string();
     let mut old = app.machine(FIRST, &[("DRAIN_SECONDS", &drain)]).await;
-    // One in five stays until the house says goodbye; the others press a key while it closes, one after another.
+    // One in five stays until the server says goodbye; the others press a key while it closes, one after another.
     let mut staying = Vec::new();
     let mut leaving = Vec::new();
     for number in 0..switch.under_way {
@@ -168,12 +168,12 @@ async fn rolling_switch(switch: Switch) {
     records.iter().for_each(assert_went_well);
     assert_each_ticket_once(&app.proxy, &records);
     report(&format!("a switch of {took:?}"), &records);
-    // Who had pressed no key when the goodbyes came heard the house's, the others the assistant's.
-    let sent_home = old.told(r#""reason":"house.draining""#);
+    // Who had pressed no key when the goodbyes came heard the server's, the others the assistant's.
+    let sent_home = old.told(r#""reason":"server.draining""#);
     let ended = old.told(r#""reason":"assistant.ended""#);
     assert!(sent_home >= switch.under_way.div_ceil(5), "{sent_home} were sent home");
     assert_eq!(sent_home + ended, switch.under_way, "{}", old.log());
-    assert_eq!(new.told("house.draining"), 0);
+    assert_eq!(new.told("server.draining"), 0);
     assert_eq!(old.told("5550100") + new.told("5550100"), 0, "no number is logged");
 }
 

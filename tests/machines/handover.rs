@@ -186,7 +186,7 @@ async fn a_call_is_taken_over_though_the_proxy_has_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_taken_over_though_the_house_closes_meanwhile() {
+async fn a_call_is_taken_over_though_the_server_closes_meanwhile() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let mut second = app.machine(SECOND, &[("DRAIN_SECONDS", "0")]).await;
@@ -208,7 +208,7 @@ async fn a_call_is_taken_over_though_the_house_closes_meanwhile() {
         .await
         .unwrap();
     assert_eq!(second.ended(Duration::from_secs(20)).await, Some(0));
-    assert_eq!(second.told(r#""reason":"house.draining""#), 1, "it hears a goodbye: {}", second.log());
+    assert_eq!(second.told(r#""reason":"server.draining""#), 1, "it hears a goodbye: {}", second.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use switchboard::assistant::plan::{Errand, Listed, Reach, Server, ServerUse, Supply as _};
+use switchboard::assistant::plan::{Job, Listed, Reach, Server, ServerUse, Supply as _};
 use switchboard::id::CallSid;
 use switchboard::observe;
 use switchboard::phone::Party;
@@ -90,14 +90,14 @@ async fn call_with(
 ) -> Done {
     let Value::Object(fixed) = fixed else { panic!("no object") };
     let Value::Object(arguments) = arguments else { panic!("no object") };
-    let errand = Errand::Mcp { server: server.clone(), tool: tool.to_owned(), fixed, parameters: None };
+    let job = Job::Mcp { server: server.clone(), tool: tool.to_owned(), fixed, parameters: None };
     let client = Client {
         call: CallSid::parse("CA0123456789abcdef0123456789abcdef").unwrap(),
         assistant: "clinic".to_owned(),
         caller: Party::Withheld,
         called: Party::Withheld,
     };
-    let done = tools.run(&errand, arguments, &client, working);
+    let done = tools.run(&job, arguments, &client, working);
     timeout(LIMIT, done).await.expect("an answer")
 }
 

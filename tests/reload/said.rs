@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use switchboard::reload::Pace;
 
-use crate::house::{House, PANICS, SAVE, assistant, write};
+use crate::server::{PANICS, SAVE, Switchboard, assistant, write};
 
 const HELD_BACK: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
 const APPLIED: &str = "switchboard_reloads_total{outcome=\"applied\"}";
@@ -15,34 +15,42 @@ const PROBLEMS: &str = "switchboard_roster_problems";
 #[tokio::test]
 async fn a_watcher_that_breaks_down_says_so_once_and_watches_again() {
     let pace = Pace { poll: Duration::from_millis(100), ..Pace::default() };
-    let mut house = House::with(pace, |root| {
+    let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         root.join("assistants")
     })
     .await;
     for number in 1..=2 {
-        fs::write(house.dir.join(format!("{PANICS}{number}.yaml")), assistant("trouble")).unwrap();
-        house.line(&format!("{PANICS}{number}")).await;
+        fs::write(switchboard.dir.join(format!("{PANICS}{number}.yaml")), assistant("trouble")).unwrap();
+        switchboard.line(&format!("{PANICS}{number}")).await;
         let words = format!("edit {number}");
-        fs::write(house.dir.join("a.yaml"), assistant(&words)).unwrap();
-        house.says("a", &words, Instant::now(), SAVE).await;
+        fs::write(switchboard.dir.join("a.yaml"), assistant(&words)).unwrap();
+        switchboard.says("a", &words, Instant::now(), SAVE).await;
     }
-    assert_eq!((house.count("ERROR"), house.count("broke down")), (1, 1), "{:#?}", house.lines());
-    house.quit().await;
+    assert_eq!(
+        (switchboard.count("ERROR"), switchboard.count("broke down")),
+        (1, 1),
+        "{:#?}",
+        switchboard.lines()
+    );
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_bad_edit_changes_nothing_and_is_said_once() {
-    let mut house = House::open().await;
-    assert_eq!(house.metric(APPLIED), 1.0);
+    let mut switchboard = Switchboard::open().await;
+    assert_eq!(switchboard.metric(APPLIED), 1.0);
     let bad = "instructions: Hi {{ nowhere }}.\nvoise: cedar\n";
-    fs::write(house.dir.join("a.yaml"), bad).unwrap();
-    write(&house.dir.join("b.yaml"), assistant("b"));
-    house.problems(2).await;
-    assert_eq!(house.standing.borrow().generation, 2);
-    assert!(house.text("a").contains("one") && house.roster.borrow().len() == 1, "nothing of it is in force");
-    house.line("The edit is held back").await;
-    let lines = house.lines();
+    fs::write(switchboard.dir.join("a.yaml"), bad).unwrap();
+    write(&switchboard.dir.join("b.yaml"), assistant("b"));
+    switchboard.problems(2).await;
+    assert_eq!(switchboard.standing.borrow().generation, 2);
+    assert!(
+        switchboard.text("a").contains("one") && switchboard.roster.borrow().len() == 1,
+        "nothing of it is in force"
+    );
+    switchboard.line("The edit is held back").await;
+    let lines = switchboard.lines();
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(
         lines[0].contains("a.yaml:1:21: error: there is no name `nowhere`; did you mean `now`?"),
@@ -53,76 +61,87 @@ async fn a_bad_edit_changes_nothing_and_is_said_once() {
         "{lines:#?}"
     );
     assert!(lines[2].starts_with("WARN") && lines[2].contains("errors=2"), "{lines:#?}");
-    assert_eq!((house.metric(HELD_BACK), house.metric(PROBLEMS)), (1.0, 2.0));
+    assert_eq!((switchboard.metric(HELD_BACK), switchboard.metric(PROBLEMS)), (1.0, 2.0));
 
     // The same again is not said again.
-    fs::write(house.dir.join("a.yaml"), bad).unwrap();
-    house.nothing_happens().await;
-    assert_eq!(house.metric(HELD_BACK), 1.0);
+    fs::write(switchboard.dir.join("a.yaml"), bad).unwrap();
+    switchboard.nothing_happens().await;
+    assert_eq!(switchboard.metric(HELD_BACK), 1.0);
 
     // Another file breaks: only that is said.
-    write(&house.dir.join("c.yaml"), "instructions: Hi.\nspeed: fast\n");
-    house.problems(3).await;
-    house.line("errors=3").await;
-    let lines = house.lines().split_off(3);
+    write(&switchboard.dir.join("c.yaml"), "instructions: Hi.\nspeed: fast\n");
+    switchboard.problems(3).await;
+    switchboard.line("errors=3").await;
+    let lines = switchboard.lines().split_off(3);
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].contains("c.yaml:2:8"), "{lines:#?}");
-    assert_eq!((house.metric(HELD_BACK), house.metric(PROBLEMS)), (2.0, 3.0));
+    assert_eq!((switchboard.metric(HELD_BACK), switchboard.metric(PROBLEMS)), (2.0, 3.0));
 
     // One of two is mended: the rest is not said again, but counted.
-    fs::remove_file(house.dir.join("c.yaml")).unwrap();
-    house.problems(2).await;
-    house.line("errors=2").await;
-    assert_eq!(house.count("Problem in the folder"), 3, "{:#?}", house.lines());
+    fs::remove_file(switchboard.dir.join("c.yaml")).unwrap();
+    switchboard.problems(2).await;
+    switchboard.line("errors=2").await;
+    assert_eq!(switchboard.count("Problem in the folder"), 3, "{:#?}", switchboard.lines());
 
     // All is mended, and that is said too.
-    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    house.generation(3).await;
-    assert_eq!(house.standing.borrow().problems, 0);
-    house.line("The folder of assistants is mended").await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    switchboard.generation(3).await;
+    assert_eq!(switchboard.standing.borrow().problems, 0);
+    switchboard.line("The folder of assistants is mended").await;
     assert!(
-        house.line("reloaded").await.contains("added b; changed a (instructions)"),
+        switchboard.line("reloaded").await.contains("added b; changed a (instructions)"),
         "{:#?}",
-        house.lines()
+        switchboard.lines()
     );
-    assert_eq!((house.metric(APPLIED), house.metric(PROBLEMS)), (2.0, 0.0));
-    assert!(house.metric("switchboard_reload_last_success_timestamp_seconds") > 1.7e9);
-    house.quit().await;
+    assert_eq!((switchboard.metric(APPLIED), switchboard.metric(PROBLEMS)), (2.0, 0.0));
+    assert!(switchboard.metric("switchboard_reload_last_success_timestamp_seconds") > 1.7e9);
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_bad_edit_that_is_taken_back_is_mended_without_a_reload() {
-    let mut house = House::open().await;
-    fs::write(house.dir.join("a.yaml"), "instructions: [\n").unwrap();
-    house.problems(1).await;
-    fs::write(house.dir.join("a.yaml"), assistant("one")).unwrap();
-    house.problems(0).await;
-    house.line("is mended").await;
-    assert_eq!(house.count("reloaded"), 0);
-    assert_eq!(house.standing.borrow().generation, 2);
-    assert_eq!((house.metric(MENDED), house.metric(APPLIED), house.metric(PROBLEMS)), (1.0, 1.0, 0.0));
-    house.quit().await;
+    let mut switchboard = Switchboard::open().await;
+    fs::write(switchboard.dir.join("a.yaml"), "instructions: [\n").unwrap();
+    switchboard.problems(1).await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("one")).unwrap();
+    switchboard.problems(0).await;
+    switchboard.line("is mended").await;
+    assert_eq!(switchboard.count("reloaded"), 0);
+    assert_eq!(switchboard.standing.borrow().generation, 2);
+    assert_eq!(
+        (switchboard.metric(MENDED), switchboard.metric(APPLIED), switchboard.metric(PROBLEMS)),
+        (1.0, 1.0, 0.0)
+    );
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn an_equal_file_is_no_reload() {
-    let mut house = House::open().await;
-    let before = house.roster.borrow().clone();
-    fs::write(house.dir.join("a.yaml"), assistant("one")).unwrap();
-    fs::write(house.dir.join("notes.txt"), "no file of ours").unwrap();
-    house.nothing_happens().await;
-    fs::write(house.dir.join("a.yaml"), format!("# A comment\n\n{}", assistant("one"))).unwrap();
-    write(&house.dir.join("fragments/unused.md"), "Nobody says this.");
-    house.nothing_happens().await;
-    assert!(std::sync::Arc::ptr_eq(&before, &house.roster.borrow()), "the very same roster is in force");
-    assert_eq!((house.lines().len(), house.metric(APPLIED)), (0, 1.0), "{:#?}", house.lines());
-    house.quit().await;
+    let mut switchboard = Switchboard::open().await;
+    let before = switchboard.roster.borrow().clone();
+    fs::write(switchboard.dir.join("a.yaml"), assistant("one")).unwrap();
+    fs::write(switchboard.dir.join("notes.txt"), "no file of ours").unwrap();
+    switchboard.nothing_happens().await;
+    fs::write(switchboard.dir.join("a.yaml"), format!("# A comment\n\n{}", assistant("one"))).unwrap();
+    write(&switchboard.dir.join("fragments/unused.md"), "Nobody says this.");
+    switchboard.nothing_happens().await;
+    assert!(
+        std::sync::Arc::ptr_eq(&before, &switchboard.roster.borrow()),
+        "the very same roster is in force"
+    );
+    assert_eq!(
+        (switchboard.lines().len(), switchboard.metric(APPLIED)),
+        (0, 1.0),
+        "{:#?}",
+        switchboard.lines()
+    );
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn what_changed_is_said_by_name_and_never_by_value() {
-    let mut house = House::with(Pace::default(), |root| {
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
         let dir = root.join("assistants");
         let rules = "fragments: [rules]\n";
         let greets = "greeting: { play: hello.wav, say: Hello. }\n";
@@ -139,13 +158,13 @@ async fn what_changed_is_said_by_name_and_never_by_value() {
     let mut edit = async |what: &str, edits: &[(&str, Option<Vec<u8>>)]| {
         for (file, text) in edits {
             match text {
-                Some(text) => write(&house.dir.join(file), text),
-                None => fs::remove_file(house.dir.join(file)).unwrap(),
+                Some(text) => write(&switchboard.dir.join(file), text),
+                None => fs::remove_file(switchboard.dir.join(file)).unwrap(),
             }
         }
         generation += 1;
-        house.generation(generation).await;
-        let line = house.line(&format!("generation={generation}")).await;
+        switchboard.generation(generation).await;
+        let line = switchboard.line(&format!("generation={generation}")).await;
         assert!(line.starts_with("INFO Assistants reloaded"), "{line}");
         assert!(line.contains(&format!("changes={what}")), "`{what}` is not in {line}");
     };
@@ -164,45 +183,45 @@ async fn what_changed_is_said_by_name_and_never_by_value() {
         ],
     )
     .await;
-    house.quit().await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_new_warning_is_said_once() {
-    let mut house = House::open().await;
-    fs::write(house.dir.join("a.yaml"), assistant("one") + "temperature: 0.8\n").unwrap();
-    let line = house.line("Oddity").await;
+    let mut switchboard = Switchboard::open().await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("one") + "temperature: 0.8\n").unwrap();
+    let line = switchboard.line("Anomaly").await;
     assert!(line.contains("temperature") && line.contains("a.yaml:2"), "{line}");
-    fs::write(house.dir.join("a.yaml"), assistant("two") + "temperature: 0.8\n").unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    assert_eq!(house.count("Oddity"), 1, "{:#?}", house.lines());
-    house.quit().await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two") + "temperature: 0.8\n").unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    assert_eq!(switchboard.count("Anomaly"), 1, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_change_of_settings_is_said_by_name() {
-    let mut house = House::with(Pace::default(), |root| {
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         write(&root.join("switchboard.yaml"), "port: 5051\n");
         root.join("assistants")
     })
     .await;
-    let file = house.root().join("switchboard.yaml");
+    let file = switchboard.root().join("switchboard.yaml");
     fs::write(&file, "port: 5052\nmax_calls: 7\ntwilio_auth_token: \"${SECRET}\"\n").unwrap();
-    let line = house.line("restart to apply").await;
+    let line = switchboard.line("restart to apply").await;
     assert!(line.contains("settings=twilio_auth_token, port, max_calls"), "{line}");
     // Said once, also when the assistants change.
-    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    house.nothing_happens().await;
-    assert_eq!(house.count("restart to apply"), 1, "{:#?}", house.lines());
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    switchboard.nothing_happens().await;
+    assert_eq!(switchboard.count("restart to apply"), 1, "{:#?}", switchboard.lines());
     fs::write(&file, "prot: 5052\n").unwrap();
-    let line = house.line("a restart would fail").await;
+    let line = switchboard.line("a restart would fail").await;
     assert!(line.contains("there is no setting `prot`; did you mean `port`?"), "{line}");
     fs::write(&file, "port: 5051 # as before\n").unwrap();
-    house.line("in force again").await;
-    assert_eq!(house.standing.borrow().problems, 0, "they are no problems of the assistants");
-    house.quit().await;
+    switchboard.line("in force again").await;
+    assert_eq!(switchboard.standing.borrow().problems, 0, "they are no problems of the assistants");
+    switchboard.quit().await;
 }
 
 /// A second's part of a tone, at eight kilohertz.

@@ -12,60 +12,60 @@ use std::time::{Duration, Instant, SystemTime};
 
 use switchboard::reload::Pace;
 
-use crate::house::{BURST, House, SAVE, assistant, write};
+use crate::server::{BURST, SAVE, Switchboard, assistant, write};
 
 #[tokio::test]
 async fn a_file_is_truncated_and_written() {
-    let mut house = House::open().await;
-    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    house.generation(3).await;
-    house.quit().await;
+    let mut switchboard = Switchboard::open().await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    switchboard.generation(3).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_file_is_renamed_over() {
-    let mut house = House::open().await;
+    let mut switchboard = Switchboard::open().await;
     // As editors do: a swap file, a name to try, a backup.
     for (file, text) in [(".a.yaml.swp", "b0VIM"), ("4913", ""), ("a.yaml~", "old"), ("a.yaml.tmp", "")] {
-        fs::write(house.dir.join(file), text).unwrap();
+        fs::write(switchboard.dir.join(file), text).unwrap();
     }
-    fs::write(house.dir.join("a.yaml.tmp"), assistant("two")).unwrap();
-    fs::rename(house.dir.join("a.yaml.tmp"), house.dir.join("a.yaml")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    fs::write(house.root().join("outside.yaml"), assistant("three")).unwrap();
-    fs::rename(house.root().join("outside.yaml"), house.dir.join("a.yaml")).unwrap();
-    house.says("a", "three", Instant::now(), SAVE).await;
-    house.generation(4).await;
-    house.quit().await;
+    fs::write(switchboard.dir.join("a.yaml.tmp"), assistant("two")).unwrap();
+    fs::rename(switchboard.dir.join("a.yaml.tmp"), switchboard.dir.join("a.yaml")).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    fs::write(switchboard.root().join("outside.yaml"), assistant("three")).unwrap();
+    fs::rename(switchboard.root().join("outside.yaml"), switchboard.dir.join("a.yaml")).unwrap();
+    switchboard.says("a", "three", Instant::now(), SAVE).await;
+    switchboard.generation(4).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_file_is_deleted_and_created() {
-    let mut house = House::open().await;
-    fs::remove_file(house.dir.join("a.yaml")).unwrap();
-    fs::write(house.dir.join("a.yaml"), assistant("two")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
-    house.generation(3).await;
-    house.quit().await;
+    let mut switchboard = Switchboard::open().await;
+    fs::remove_file(switchboard.dir.join("a.yaml")).unwrap();
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
+    switchboard.generation(3).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_file_comes_in_two_halves() {
-    let mut house = House::open().await;
-    let mut file = fs::File::create(house.dir.join("a.yaml")).unwrap();
+    let mut switchboard = Switchboard::open().await;
+    let mut file = fs::File::create(switchboard.dir.join("a.yaml")).unwrap();
     file.write_all(assistant("one half").as_bytes()).unwrap();
     file.sync_all().unwrap();
     // The writer's own pause; it is what is tested here.
     tokio::time::sleep(Duration::from_millis(300)).await;
     file.write_all(b"fragments: [house-rules]\nvoice: cedar\n").unwrap();
-    write(&house.dir.join("fragments/house-rules.md"), "Be brief.");
+    write(&switchboard.dir.join("fragments/house-rules.md"), "Be brief.");
     drop(file);
-    house.says("a", "Be brief.", Instant::now(), SAVE).await;
-    house.generation(3).await;
-    assert_eq!(house.lines().len(), 1, "the first half was never read: {:#?}", house.lines());
-    house.quit().await;
+    switchboard.says("a", "Be brief.", Instant::now(), SAVE).await;
+    switchboard.generation(3).await;
+    assert_eq!(switchboard.lines().len(), 1, "the first half was never read: {:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_checkout_of_many_files_is_one_reload() {
             .unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     };
-    let mut house = House::with(Pace::default(), |root| {
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
         let dir = root.join("assistants");
         git(root, &["init", "--quiet", "--initial-branch=one"]);
         for (branch, count) in [("one", 60), ("two", 80)] {
@@ -97,23 +97,23 @@ async fn a_checkout_of_many_files_is_one_reload() {
         dir
     })
     .await;
-    assert_eq!(house.roster.borrow().len(), 60);
-    git(house.root(), &["checkout", "--quiet", "two"]);
+    assert_eq!(switchboard.roster.borrow().len(), 60);
+    git(switchboard.root(), &["checkout", "--quiet", "two"]);
     let done = Instant::now();
-    house.says("a79", "Rules of two.", done, SAVE).await;
-    house.generation(3).await;
-    assert_eq!(house.roster.borrow().len(), 80);
-    git(house.root(), &["checkout", "--quiet", "one"]);
-    house.says("a0", "Rules of one.", Instant::now(), SAVE).await;
-    house.generation(4).await;
-    assert_eq!(house.roster.borrow().len(), 60);
-    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
-    house.quit().await;
+    switchboard.says("a79", "Rules of two.", done, SAVE).await;
+    switchboard.generation(3).await;
+    assert_eq!(switchboard.roster.borrow().len(), 80);
+    git(switchboard.root(), &["checkout", "--quiet", "one"]);
+    switchboard.says("a0", "Rules of one.", Instant::now(), SAVE).await;
+    switchboard.generation(4).await;
+    assert_eq!(switchboard.roster.borrow().len(), 60);
+    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_linked_folder_is_swapped_at_once() {
-    let mut house = House::with(Pace::default(), |root| {
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
         for (release, words) in [("releases/1", "one"), ("releases/2", "two")] {
             write(&root.join(release).join("a.yaml"), assistant(words));
         }
@@ -122,29 +122,29 @@ async fn a_linked_folder_is_swapped_at_once() {
     })
     .await;
     let swap = |target: &str| {
-        symlink(target, house.root().join("new")).unwrap();
-        fs::rename(house.root().join("new"), house.root().join("assistants")).unwrap();
+        symlink(target, switchboard.root().join("new")).unwrap();
+        fs::rename(switchboard.root().join("new"), switchboard.root().join("assistants")).unwrap();
         Instant::now()
     };
     let swapped = swap("releases/2");
-    house.says("a", "two", swapped, SAVE).await;
+    switchboard.says("a", "two", swapped, SAVE).await;
     // The new place is watched, the old one is not.
-    fs::write(house.root().join("releases/2/a.yaml"), assistant("three")).unwrap();
-    house.says("a", "three", Instant::now(), SAVE).await;
-    fs::write(house.root().join("releases/1/a.yaml"), assistant("four")).unwrap();
-    house.nothing_happens().await;
+    fs::write(switchboard.root().join("releases/2/a.yaml"), assistant("three")).unwrap();
+    switchboard.says("a", "three", Instant::now(), SAVE).await;
+    fs::write(switchboard.root().join("releases/1/a.yaml"), assistant("four")).unwrap();
+    switchboard.nothing_happens().await;
     // And where the link leads to may be replaced as well.
-    fs::rename(house.root().join("releases/2"), house.root().join("releases/0")).unwrap();
-    fs::rename(house.root().join("releases/1"), house.root().join("releases/2")).unwrap();
-    house.says("a", "four", Instant::now(), SAVE).await;
-    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
-    house.quit().await;
+    fs::rename(switchboard.root().join("releases/2"), switchboard.root().join("releases/0")).unwrap();
+    fs::rename(switchboard.root().join("releases/1"), switchboard.root().join("releases/2")).unwrap();
+    switchboard.says("a", "four", Instant::now(), SAVE).await;
+    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_link_further_up_and_links_of_files_are_followed() {
     // As a deploy tool (`current`) and Kubernetes (`..data`) lay files out.
-    let mut house = House::with(Pace::default(), |root| {
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
         let dir = root.join("releases/7/assistants");
         write(&dir.join("..v1/a.yaml"), assistant("one"));
         write(&dir.join("..v2/a.yaml"), assistant("two"));
@@ -155,22 +155,22 @@ async fn a_link_further_up_and_links_of_files_are_followed() {
         root.join("current/assistants")
     })
     .await;
-    let dir = house.root().join("releases/7/assistants");
+    let dir = switchboard.root().join("releases/7/assistants");
     symlink("..v2", dir.join("..data_tmp")).unwrap();
     fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
     fs::write(dir.join("..v2/a.yaml"), assistant("two and a half")).unwrap();
-    house.says("a", "two and a half", Instant::now(), SAVE).await;
-    symlink("releases/8", house.root().join("next")).unwrap();
-    fs::rename(house.root().join("next"), house.root().join("current")).unwrap();
-    house.says("a", "three", Instant::now(), SAVE).await;
-    house.quit().await;
+    switchboard.says("a", "two and a half", Instant::now(), SAVE).await;
+    symlink("releases/8", switchboard.root().join("next")).unwrap();
+    fs::rename(switchboard.root().join("next"), switchboard.root().join("current")).unwrap();
+    switchboard.says("a", "three", Instant::now(), SAVE).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_burst_of_saves_ends_in_the_last_one() {
-    let mut house = House::open().await;
-    let dir = house.dir.clone();
+    let mut switchboard = Switchboard::open().await;
+    let dir = switchboard.dir.clone();
     // More than five seconds of saves, so that some of them must be in force before the burst is over.
     let began = Instant::now();
     let saved = tokio::task::spawn_blocking(move || {
@@ -181,47 +181,52 @@ async fn a_burst_of_saves_ends_in_the_last_one() {
         }
         Instant::now()
     });
-    house.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::house::SLACK, "a disk that never rests is read nevertheless");
+    switchboard.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::server::SLACK, "a disk that never rests is read nevertheless");
     let done = saved.await.unwrap();
-    house.says("a", "save 500", done, BURST).await;
-    assert_eq!(house.roster.borrow().len(), 8);
-    let reloads = house.count("Assistants reloaded");
-    assert!((2..=7).contains(&reloads), "{:#?}", house.lines());
-    house.quit().await;
+    switchboard.says("a", "save 500", done, BURST).await;
+    assert_eq!(switchboard.roster.borrow().len(), 8);
+    let reloads = switchboard.count("Assistants reloaded");
+    assert!((2..=7).contains(&reloads), "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_burst_of_deleted_and_created_files_takes_nobody_out_of_service() {
-    let mut house = two().await;
-    let file = house.dir.join("a.yaml");
+    let mut switchboard = two().await;
+    let file = switchboard.dir.join("a.yaml");
     let burst = Burst::begin(move |save| {
         fs::remove_file(&file).unwrap();
         std::thread::sleep(Duration::from_millis(8));
         fs::write(&file, assistant(&format!("save {save}"))).unwrap();
         std::thread::sleep(Duration::from_millis(6));
     });
-    let mut roster = house.roster.clone();
+    let mut roster = switchboard.roster.clone();
     let gone = tokio::spawn(async move {
         while roster.wait_for(|roster| roster.by_name("a").is_none()).await.is_err() {}
     });
     let began = Instant::now();
-    house.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::house::SLACK, "{:?}", began.elapsed());
+    switchboard.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::server::SLACK, "{:?}", began.elapsed());
     // Long enough for a disk that does not rest to be read three times.
     tokio::time::sleep(Duration::from_millis(7_500)).await;
     let (last, done) = burst.end().await;
-    house.says("a", &format!("save {last}."), done, BURST).await;
-    assert!(!gone.is_finished(), "{:#?}", house.lines());
+    switchboard.says("a", &format!("save {last}."), done, BURST).await;
+    assert!(!gone.is_finished(), "{:#?}", switchboard.lines());
     gone.abort();
-    assert_eq!((house.count("removed"), house.count("WARN")), (0, 0), "{:#?}", house.lines());
-    house.quit().await;
+    assert_eq!(
+        (switchboard.count("removed"), switchboard.count("WARN")),
+        (0, 0),
+        "{:#?}",
+        switchboard.lines()
+    );
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn a_burst_of_files_that_are_empty_for_a_while_is_no_problem() {
-    let mut house = two().await;
-    let file = house.dir.join("a.yaml");
+    let mut switchboard = two().await;
+    let file = switchboard.dir.join("a.yaml");
     let burst = Burst::begin(move |save| {
         let mut file = fs::File::create(&file).unwrap();
         std::thread::sleep(Duration::from_millis(8));
@@ -229,19 +234,19 @@ async fn a_burst_of_files_that_are_empty_for_a_while_is_no_problem() {
         std::thread::sleep(Duration::from_millis(6));
     });
     let began = Instant::now();
-    house.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::house::SLACK, "{:?}", began.elapsed());
+    switchboard.generation(3).await;
+    assert!(began.elapsed() < BURST + crate::server::SLACK, "{:?}", began.elapsed());
     tokio::time::sleep(Duration::from_millis(5_000)).await;
     let (last, done) = burst.end().await;
-    house.says("a", &format!("save {last}."), done, BURST).await;
-    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
-    house.quit().await;
+    switchboard.says("a", &format!("save {last}."), done, BURST).await;
+    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn what_is_gone_for_good_is_gone_although_others_are_written() {
-    let mut house = two().await;
-    let (gone, other) = (house.dir.join("a.yaml"), house.dir.join("b.yaml"));
+    let mut switchboard = two().await;
+    let (gone, other) = (switchboard.dir.join("a.yaml"), switchboard.dir.join("b.yaml"));
     let burst = Burst::begin(move |save| {
         if save == 1 {
             fs::remove_file(&gone).unwrap();
@@ -250,17 +255,17 @@ async fn what_is_gone_for_good_is_gone_although_others_are_written() {
         fs::write(&other, assistant("others")).unwrap();
         std::thread::sleep(Duration::from_millis(10));
     });
-    house.generation(3).await;
-    assert_eq!(house.roster.borrow().len(), 1);
-    house.line("removed a").await;
+    switchboard.generation(3).await;
+    assert_eq!(switchboard.roster.borrow().len(), 1);
+    switchboard.line("removed a").await;
     burst.end().await;
-    assert_eq!(house.count("WARN"), 0, "{:#?}", house.lines());
-    house.quit().await;
+    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
-/// A house with the assistants `a` and `b`.
-async fn two() -> House {
-    House::with(Pace::default(), |root| {
+/// A server with the assistants `a` and `b`.
+async fn two() -> Switchboard {
+    Switchboard::with(Pace::default(), |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         write(&root.join("assistants/b.yaml"), assistant("others"));
         root.join("assistants")
@@ -298,48 +303,48 @@ impl Burst {
 
 #[tokio::test]
 async fn the_folder_itself_is_replaced() {
-    let mut house = House::open().await;
-    write(&house.root().join("next/a.yaml"), assistant("two"));
-    fs::rename(&house.dir, house.root().join("old")).unwrap();
-    fs::rename(house.root().join("next"), &house.dir).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    fs::write(house.dir.join("a.yaml"), assistant("three")).unwrap();
-    house.says("a", "three", Instant::now(), SAVE).await;
+    let mut switchboard = Switchboard::open().await;
+    write(&switchboard.root().join("next/a.yaml"), assistant("two"));
+    fs::rename(&switchboard.dir, switchboard.root().join("old")).unwrap();
+    fs::rename(switchboard.root().join("next"), &switchboard.dir).unwrap();
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    fs::write(switchboard.dir.join("a.yaml"), assistant("three")).unwrap();
+    switchboard.says("a", "three", Instant::now(), SAVE).await;
     // Gone for longer than a moment: that is a problem, and calls go on with what there was.
-    fs::remove_dir_all(&house.dir).unwrap();
-    house.problems(1).await;
-    assert!(house.text("a").contains("three"));
-    assert!(house.line("does not exist").await.contains("WARN"));
-    write(&house.dir.join("a.yaml"), assistant("four"));
-    house.says("a", "four", Instant::now(), SAVE).await;
-    house.problems(0).await;
-    house.quit().await;
+    fs::remove_dir_all(&switchboard.dir).unwrap();
+    switchboard.problems(1).await;
+    assert!(switchboard.text("a").contains("three"));
+    assert!(switchboard.line("does not exist").await.contains("WARN"));
+    write(&switchboard.dir.join("a.yaml"), assistant("four"));
+    switchboard.says("a", "four", Instant::now(), SAVE).await;
+    switchboard.problems(0).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn folders_of_fragments_come_and_go() {
-    let mut house = House::open().await;
-    write(&house.dir.join("fragments/rules.md"), "Rules of one.");
-    fs::write(house.dir.join("a.yaml"), assistant("two") + "fragments: [rules]\n").unwrap();
-    house.says("a", "Rules of one.", Instant::now(), SAVE).await;
-    fs::write(house.dir.join("fragments/rules.md"), "Rules of two.").unwrap();
-    house.says("a", "Rules of two.", Instant::now(), SAVE).await;
-    fs::rename(house.dir.join("fragments"), house.root().join("fragments")).unwrap();
-    symlink("../fragments", house.dir.join("fragments")).unwrap();
-    fs::write(house.root().join("fragments/rules.md"), "Rules of three.").unwrap();
-    house.says("a", "Rules of three.", Instant::now(), SAVE).await;
-    house.quit().await;
+    let mut switchboard = Switchboard::open().await;
+    write(&switchboard.dir.join("fragments/rules.md"), "Rules of one.");
+    fs::write(switchboard.dir.join("a.yaml"), assistant("two") + "fragments: [rules]\n").unwrap();
+    switchboard.says("a", "Rules of one.", Instant::now(), SAVE).await;
+    fs::write(switchboard.dir.join("fragments/rules.md"), "Rules of two.").unwrap();
+    switchboard.says("a", "Rules of two.", Instant::now(), SAVE).await;
+    fs::rename(switchboard.dir.join("fragments"), switchboard.root().join("fragments")).unwrap();
+    symlink("../fragments", switchboard.dir.join("fragments")).unwrap();
+    fs::write(switchboard.root().join("fragments/rules.md"), "Rules of three.").unwrap();
+    switchboard.says("a", "Rules of three.", Instant::now(), SAVE).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
     let pace = Pace { news: false, poll: Duration::from_millis(100), ..Pace::default() };
-    let mut house = House::with(pace, |root| {
+    let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         root.join("assistants")
     })
     .await;
-    let path = house.dir.join("a.yaml");
+    let path = switchboard.dir.join("a.yaml");
     let save = |words: &str, time: SystemTime| {
         fs::write(&path, assistant(words)).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
@@ -348,20 +353,20 @@ async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
     // A clock that was set back, then one that stands still; the same length each time.
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     let saved = save("two", old);
-    house.says("a", "two", saved, SAVE).await;
+    switchboard.says("a", "two", saved, SAVE).await;
     let saved = save("six", old);
-    house.says("a", "six", saved, SAVE).await;
+    switchboard.says("a", "six", saved, SAVE).await;
     fs::remove_file(&path).unwrap();
-    house.problems(1).await;
+    switchboard.problems(1).await;
     let saved = save("ten", old);
-    house.says("a", "ten", saved, SAVE).await;
-    house.quit().await;
+    switchboard.says("a", "ten", saved, SAVE).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn an_idle_watcher_opens_no_file() {
     let poll = Duration::from_millis(50);
-    let mut house = House::with(Pace { poll, ..Pace::default() }, |root| {
+    let mut switchboard = Switchboard::with(Pace { poll, ..Pace::default() }, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         root.join("assistants")
     })
@@ -375,26 +380,26 @@ async fn an_idle_watcher_opens_no_file() {
         }
     })
     .unwrap();
-    notify::Watcher::watch(&mut watcher, &house.dir, notify::RecursiveMode::NonRecursive).unwrap();
-    fs::read(house.dir.join("a.yaml")).unwrap();
+    notify::Watcher::watch(&mut watcher, &switchboard.dir, notify::RecursiveMode::NonRecursive).unwrap();
+    fs::read(switchboard.dir.join("a.yaml")).unwrap();
     // The second look, which makes sure, may come now; then some thirty polls only take stamps.
-    house.nothing_happens().await;
+    switchboard.nothing_happens().await;
     let before = opened.swap(0, Ordering::SeqCst);
     assert!(before > 0, "opening a file shows here");
-    house.nothing_happens().await;
+    switchboard.nothing_happens().await;
     assert_eq!(opened.load(Ordering::SeqCst), 0);
-    house.quit().await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
 async fn the_clock_is_set_back_under_the_watcher() {
-    let mut house = House::open().await;
-    let path = house.dir.join("a.yaml");
+    let mut switchboard = Switchboard::open().await;
+    let path = switchboard.dir.join("a.yaml");
     fs::write(&path, assistant("two")).unwrap();
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-    house.says("a", "two", Instant::now(), SAVE).await;
-    house.quit().await;
+    switchboard.says("a", "two", Instant::now(), SAVE).await;
+    switchboard.quit().await;
 }
 
 #[tokio::test]
@@ -403,28 +408,28 @@ async fn permission_is_lost_and_regained() {
     if as_nobody("writes::permission_is_lost_and_regained") {
         return;
     }
-    let mut house = House::open().await;
+    let mut switchboard = Switchboard::open().await;
     let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    let file = house.dir.join("a.yaml");
-    let dir = house.dir.clone();
+    let file = switchboard.dir.join("a.yaml");
+    let dir = switchboard.dir.clone();
     let mut since = Instant::now();
     for (path, lost, regained, words) in
         [(&file, 0o000, 0o644, "two"), (&dir, 0o000, 0o755, "three"), (&dir, 0o600, 0o700, "four")]
     {
         mode(path, lost);
-        house.problems(1).await;
-        assert!(since.elapsed() < SAVE + crate::house::SLACK, "{:?}", since.elapsed());
-        let line = house.line("cannot be read").await;
+        switchboard.problems(1).await;
+        assert!(since.elapsed() < SAVE + crate::server::SLACK, "{:?}", since.elapsed());
+        let line = switchboard.line("cannot be read").await;
         assert!(line.contains("check who may read it"), "{line}");
         mode(path, regained);
-        house.problems(0).await;
-        house.line("is mended").await;
+        switchboard.problems(0).await;
+        switchboard.line("is mended").await;
         fs::write(&file, assistant(words)).unwrap();
-        house.says("a", words, Instant::now(), SAVE).await;
+        switchboard.says("a", words, Instant::now(), SAVE).await;
         since = Instant::now();
     }
-    assert_eq!(house.count("held back"), 3, "{:#?}", house.lines());
-    house.quit().await;
+    assert_eq!(switchboard.count("held back"), 3, "{:#?}", switchboard.lines());
+    switchboard.quit().await;
 }
 
 #[tokio::test]
@@ -439,20 +444,20 @@ async fn a_system_that_gives_no_news_is_said_once() {
         taken.push(watcher);
         assert!(taken.len() < 2_000, "this system has no limit that a test could reach");
     }
-    let mut house = House::with(pace, |root| {
+    let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         root.join("assistants")
     })
     .await;
     for words in ["two", "three"] {
-        fs::write(house.dir.join("a.yaml"), assistant(words)).unwrap();
-        house.says("a", words, Instant::now(), SAVE).await;
+        fs::write(switchboard.dir.join("a.yaml"), assistant(words)).unwrap();
+        switchboard.says("a", words, Instant::now(), SAVE).await;
     }
     // It was said before the first look, whose lines are not kept.
-    assert_eq!(house.count("cannot be watched"), 0, "{:#?}", house.lines());
+    assert_eq!(switchboard.count("cannot be watched"), 0, "{:#?}", switchboard.lines());
     drop(taken);
-    house.line("watched again").await;
-    house.quit().await;
+    switchboard.line("watched again").await;
+    switchboard.quit().await;
 }
 
 /// Runs this one test again as a user who may not do everything. `false` for such a user.

@@ -1,4 +1,4 @@
-//! The folder from afar, fetched from servers on this machine that answer well, badly, slowly and with malice.
+//! the remote folder, fetched from servers on this machine that answer well, badly, slowly and with malice.
 
 mod host;
 
@@ -14,7 +14,7 @@ use rustls::RootCertStore;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::provider::Provider;
 use switchboard::reload::fetch::{FetchError, Fetched, Remote, Rounds};
-use switchboard::reload::{Afar, Keeper};
+use switchboard::reload::{Keeper, RemoteFolder};
 use switchboard::secret::Secret;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -455,7 +455,7 @@ async fn the_rounds_slow_down_and_say_a_failure_once() {
     assert!(about[0].contains("(503)") && about[0].contains("again_secs=30 later_secs=120"), "{about:?}");
     assert!(about[1].contains("(401)") && about[1].contains("again_secs=30 later_secs=30"), "{about:?}");
     assert!(about[2].contains("not a .tar.gz") && about[2].contains("again_secs=30"), "{about:?}");
-    assert_eq!(log.matches("The folder from afar can be fetched again").count(), 1);
+    assert_eq!(log.matches("the remote folder can be fetched again").count(), 1);
 }
 
 #[tokio::test]
@@ -500,12 +500,12 @@ async fn a_push_reaches_the_keeper_and_a_bad_one_is_held_back() {
         _ => whole("304 Not Modified", "ETag: \"3\"\r\n", ""),
     })
     .await;
-    let afar = Afar::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
-    let roster = check(afar.fresh().unwrap());
+    let remote_folder = RemoteFolder::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
+    let roster = check(remote_folder.fresh().unwrap());
     let keeper = Keeper::new(roster, BTreeMap::new(), [provider()]);
     let (mut roster, mut standing) = (keeper.roster(), keeper.standing());
     let stop = CancellationToken::new();
-    let running = tokio::spawn(afar.run(keeper, stop.clone()));
+    let running = tokio::spawn(remote_folder.run(keeper, stop.clone()));
     for (names, generation) in [("one", 2), ("three", 3)] {
         let seen =
             timeout(Duration::from_secs(10), roster.wait_for(|roster| roster.by_name(names).is_some()));
@@ -543,11 +543,11 @@ async fn a_first_fetch_with_problems_is_held_against_what_runs_instead() {
         _ => whole("500 Internal Server Error", "", ""),
     })
     .await;
-    let afar = Afar::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
+    let remote_folder = RemoteFolder::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
     let keeper = Keeper::new(Roster::default(), BTreeMap::new(), [provider()]);
     let mut standing = keeper.standing();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(afar.run(keeper, stop.clone()));
+    let running = tokio::spawn(remote_folder.run(keeper, stop.clone()));
     let held = timeout(Duration::from_secs(10), standing.wait_for(|now| now.problems > 0)).await;
     assert_eq!(held.unwrap().unwrap().generation, 1);
     stop.cancel();

@@ -85,7 +85,7 @@ pub struct Assistant {
     #[schemars(extend("x-default" = "none: write it"))]
     #[schemars(example = &"You answer the phone for {{ clinic.name }}. It is {{ now }}.\nBe brief and friendly.\n")]
     instructions: Option<Template>,
-    /// Shared pieces of instructions, by name: `house-rules` is the file `fragments/house-rules.md`. They
+    /// Shared pieces of instructions, by name: `server-rules` is the file `fragments/server-rules.md`. They
     /// follow the assistant's own instructions, in this order.
     #[schemars(extend("x-default" = "none"))]
     #[schemars(example = ["house-rules"])]

@@ -1,7 +1,7 @@
 //! A call that leaves for a while.
 
 use super::*;
-use crate::assistant::plan::{Errand, SEND_DIGITS, TRANSFER_CALL, Target};
+use crate::assistant::plan::{Job, SEND_DIGITS, TRANSFER_CALL, Target};
 use crate::phone::PhoneNumber;
 
 fn plan_with_people() -> Plan {
@@ -15,7 +15,7 @@ fn plan_with_people() -> Plan {
     plan.tools.extend([
         tool_of(TRANSFER_CALL, Rule::default(), Work::Transfer(targets)),
         tool_of(SEND_DIGITS, Rule::default(), Work::SendDigits),
-        tool_of("look_up", Rule::default(), Work::Errand(Arc::new(Errand::SendSms))),
+        tool_of("look_up", Rule::default(), Work::Job(Arc::new(Job::SendSms))),
     ]);
     plan
 }
@@ -192,20 +192,20 @@ fn what_happens_to_a_parked_call_waits_for_its_return() {
         play(script)
     };
     let draining = meanwhile(Event::Draining);
-    assert!(draining.contains("9000ms Say(Goodbye(HouseDraining))"), "{draining}");
+    assert!(draining.contains("9000ms Say(Goodbye(ServerDraining))"), "{draining}");
     let lost = meanwhile(Event::ModelLost(Loss::Closed));
     assert!(lost.ends_with("9000ms End(ModelLost)\n"), "{lost}");
 }
 
 #[test]
-fn a_house_that_closes_waits_for_a_parked_call_as_long_as_for_a_goodbye() {
+fn a_server_that_closes_waits_for_a_parked_call_as_long_as_for_a_goodbye() {
     for comes_back in [false, true] {
         let mut script = parked();
         script.extend([At(ms(3_000)), On(Event::Draining), At(ms(4_000))]);
         script.extend(comes_back.then_some(On(Event::Returning)));
         script.push(At(ms(60_000)));
         let text = play(script);
-        assert!(text.ends_with("13000ms End(HouseDraining)\n"), "{text}");
+        assert!(text.ends_with("13000ms End(ServerDraining)\n"), "{text}");
     }
 }
 

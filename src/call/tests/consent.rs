@@ -1,13 +1,13 @@
 //! What needs the caller's yes.
 
 use super::*;
-use crate::assistant::plan::{AskFirst, Errand, Hosted};
+use crate::assistant::plan::{AskFirst, Hosted, Job};
 
 fn plan_with_care() -> Plan {
     let mut plan = plan();
     let rule = Rule { ask_first: true, ..Rule::default() };
-    let errand = || Work::Errand(Arc::new(Errand::SendSms));
-    plan.tools.extend([tool_of("pay", rule, errand()), tool_of("erase", rule, errand())]);
+    let job = || Work::Job(Arc::new(Job::SendSms));
+    plan.tools.extend([tool_of("pay", rule, job()), tool_of("erase", rule, job())]);
     plan.hosted = vec![Hosted {
         label: "crm".to_owned(),
         url: "https://mcp.example.com".to_owned(),

@@ -1,13 +1,13 @@
 //! What runs beside a call.
 
 use super::*;
-use crate::assistant::plan::{Errand, Mailbox, TAKE_MESSAGE};
+use crate::assistant::plan::{Job, Mailbox, TAKE_MESSAGE};
 use crate::secret::{Private, Secret};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn errand() -> Work {
-    Work::Errand(Arc::new(Errand::SendSms))
+fn job() -> Work {
+    Work::Job(Arc::new(Job::SendSms))
 }
 
 fn rule() -> Rule {
@@ -18,10 +18,10 @@ fn plan_with_tools() -> Plan {
     let mut plan = plan();
     let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
     plan.tools.extend([
-        tool_of("look_up", rule(), errand()),
-        tool_of("count", Rule { filler_after: ms(700), ..rule() }, errand()),
-        tool_of("shy", Rule { stop_on_interruption: true, ..rule() }, errand()),
-        tool_of(TAKE_MESSAGE, rule(), Work::Errand(Arc::new(Errand::TakeMessage(mailbox)))),
+        tool_of("look_up", rule(), job()),
+        tool_of("count", Rule { filler_after: ms(700), ..rule() }, job()),
+        tool_of("shy", Rule { stop_on_interruption: true, ..rule() }, job()),
+        tool_of(TAKE_MESSAGE, rule(), Work::Job(Arc::new(Job::TakeMessage(mailbox)))),
     ]);
     plan
 }
@@ -290,7 +290,7 @@ fn nobody_is_silent_while_a_tool_runs() {
 }
 
 #[test]
-fn a_goodbye_of_the_house_stops_tools_but_not_messages() {
+fn a_goodbye_of_the_server_stops_tools_but_not_messages() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
@@ -308,7 +308,7 @@ fn a_goodbye_of_the_house_stops_tools_but_not_messages() {
     assert!(text.contains(r#"StopTool(ToolCallId("c1"), Unwanted)"#), "{text}");
     assert!(!text.contains(r#"StopTool(ToolCallId("c2")"#), "the message is delivered: {text}");
     assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (2, 0), "{text}");
-    assert!(text.ends_with("End(HouseDraining)\n"), "{text}");
+    assert!(text.ends_with("End(ServerDraining)\n"), "{text}");
 }
 
 #[test]

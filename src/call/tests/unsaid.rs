@@ -30,7 +30,7 @@ fn a_request_that_is_refused_is_made_once_more_after_a_pause() {
     let text = run(after(asked(), vec![At(ms(1_100)), refused(), At(ms(1_200))]));
     assert!(text.ends_with("1100ms End(ModelRefused)\n"), "{text}");
     let text = run(after(connected(), vec![On(Event::Draining), refused(), At(ms(1_100))]));
-    assert!(text.ends_with("1030ms Say(Goodbye(HouseDraining))\n"), "{text}");
+    assert!(text.ends_with("1030ms Say(Goodbye(ServerDraining))\n"), "{text}");
     // The model was to answer by itself, and was asked because it did not.
     let slow = vec![speaks(), On(Event::SpeechStopped), At(ms(3_100)), refused(), At(ms(4_200))];
     let text = run(after(connected(), slow));
@@ -144,8 +144,8 @@ fn who_speaks_before_a_refused_greeting_is_answered_once() {
 #[test]
 fn a_refused_word_about_waiting_is_not_made_up_for() {
     let mut plan = plan();
-    let errand = Work::Errand(Arc::new(crate::assistant::plan::Errand::SendSms));
-    plan.tools.push(tool_of("look_up", Rule::default(), errand));
+    let job = Work::Job(Arc::new(crate::assistant::plan::Job::SendSms));
+    plan.tools.push(tool_of("look_up", Rule::default(), job));
     let script = vec![
         started("r1"),
         tool("c1", "look_up"),
@@ -180,8 +180,8 @@ fn a_long_last_sentence_is_heard_to_its_end() {
 }
 
 #[test]
-fn a_house_that_closes_waits_for_last_words_no_longer_than_for_a_goodbye() {
-    // Who speaks meanwhile keeps no call whose house is closing.
+fn a_server_that_closes_waits_for_last_words_no_longer_than_for_a_goodbye() {
+    // Who speaks meanwhile keeps no call whose server is closing.
     for speaks in [false, true] {
         let mut script = vec![
             started("r1"),
@@ -284,7 +284,7 @@ fn nobody_talks_to_who_speaks_already() {
 }
 
 #[test]
-fn what_was_asked_for_is_waited_for_though_the_house_ends_the_call() {
+fn what_was_asked_for_is_waited_for_though_the_server_ends_the_call() {
     let asked =
         vec![On(Event::Digit('1')), On(Event::Digit('#')), On(Event::Draining), speaks(), At(ms(500))];
     let text = run(after(connected(), asked));

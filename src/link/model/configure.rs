@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::assistant::plan::{
-    AskFirst, Detection, Eagerness, Errand, Hosted, NoiseReduction, Plan, Tool, Work,
-};
+use crate::assistant::plan::{AskFirst, Detection, Eagerness, Hosted, Job, NoiseReduction, Plan, Tool, Work};
 use crate::call::TurnsBy;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
@@ -45,9 +43,9 @@ impl LeftOut {
 
 /// The MCP server whose tool it is.
 fn server(tool: &Tool) -> Option<&str> {
-    let Work::Errand(errand) = &tool.work else { return None };
-    match &**errand {
-        Errand::Mcp { server, .. } => Some(&server.name),
+    let Work::Job(job) = &tool.work else { return None };
+    match &**job {
+        Job::Mcp { server, .. } => Some(&server.name),
         _ => None,
     }
 }

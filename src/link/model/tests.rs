@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::assistant::plan::{
-    AskFirst, Effort, Errand, Hosted, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
+    AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
 };
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnsBy;
@@ -163,7 +163,7 @@ fn fetched() -> Tool {
         description: "Searches.".to_owned(),
         parameters: serde_json::Map::new(),
         rule: Rule::default(),
-        work: Work::Errand(Arc::new(Errand::Mcp {
+        work: Work::Job(Arc::new(Job::Mcp {
             server: Arc::new(server),
             tool: "search".to_owned(),
             fixed: serde_json::Map::new(),

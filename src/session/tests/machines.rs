@@ -2,25 +2,25 @@
 
 use super::*;
 
-fn ring(house: &Arc<House>) -> String {
-    match house.ring(&request("CallStatus=ringing")) {
+fn ring(switchboard: &Arc<Switchboard>) -> String {
+    match switchboard.ring(&request("CallStatus=ringing")) {
         Ring::Stream { ticket } => ticket,
         _ => panic!("it is answered"),
     }
 }
 
 /// Waits until its sessions have given their places back.
-async fn at_rest(house: &House) {
+async fn at_rest(switchboard: &Switchboard) {
     let rest = async {
-        while house.calls() > 0 {
+        while switchboard.calls() > 0 {
             tokio::task::yield_now().await;
         }
     };
     timeout(Duration::from_secs(5), rest).await.expect("its sessions end");
 }
 
-async fn after(house: &Arc<House>, ticket: &str) -> Next {
-    house.after_stream(ticket, &request(UP)).await.next
+async fn after(switchboard: &Arc<Switchboard>, ticket: &str) -> Next {
+    switchboard.after_stream(ticket, &request(UP)).await.next
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
 
     let parked = Parked::new(None);
     assert_eq!(
-        parked.house.give_up(&parked.ticket, None, false),
+        parked.switchboard.give_up(&parked.ticket, None, false),
         Err(Refused::Used),
         "a stream came with it"
     );
@@ -94,8 +94,8 @@ async fn an_old_ticket_is_served_nowhere() {
 
 #[tokio::test]
 async fn where_there_is_one_machine_its_tickets_are_all_there_are() {
-    let ticket = ring(&house());
-    let restarted = house();
+    let ticket = ring(&switchboard());
+    let restarted = switchboard();
     assert_eq!(restarted.admit(&ticket).err(), Some(Refused::Unknown));
     assert!(matches!(after(&restarted, &ticket).await, Next::Sorry(_)));
     // One without a name, or with a name that may not stand in a header, is nobody's on Fly either.
@@ -130,11 +130,11 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
     drop(places);
     assert_eq!(other.calls(), 0, "nothing was used up");
-    // One that is about to be taken over is, though the house closes meanwhile: its machine may have given it up.
+    // One that is about to be taken over is, though the server closes meanwhile: its machine may have given it up.
     let late = other.may_adopt(&ticket).unwrap();
     other.close_door();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
-    assert!(!other.is_empty(), "the house waits for it");
+    assert!(!other.is_empty(), "the server waits for it");
     other.send_home();
     assert!(other.adopt(late).is_ok());
     let ticket = ring(&machine("m1"));
@@ -177,21 +177,23 @@ async fn a_stream_that_broke_off_here_and_is_served_elsewhere_is_not_begun_again
 }
 
 #[tokio::test]
-async fn a_call_that_could_not_begin_before_the_house_closed_rings_elsewhere() {
-    for (house, elsewhere) in [(machine("m1"), true), (house(), false)] {
-        let ticket = ring(&house);
-        house.close_door();
-        // Its stream never came: the session says so, and the house does not answer it again.
-        let next = after(&house, &ticket).await;
+async fn a_call_that_could_not_begin_before_the_server_closed_rings_elsewhere() {
+    for (switchboard, elsewhere) in [(machine("m1"), true), (switchboard(), false)] {
+        let ticket = ring(&switchboard);
+        switchboard.close_door();
+        // Its stream never came: the session says so, and the server does not answer it again.
+        let next = after(&switchboard, &ticket).await;
         assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
         assert_eq!(matches!(next, Next::Sorry(_)), !elsewhere);
-        assert_eq!(house.call_is_over(&CallSid::from(CALL)), !elsewhere, "news of its end follow it");
+        assert_eq!(switchboard.call_is_over(&CallSid::from(CALL)), !elsewhere, "news of its end follow it");
     }
     // The second try is the last.
-    let house = machine("m1");
-    let Next::Stream { ticket } = after(&house, &ring(&house)).await else { panic!("it is tried once more") };
-    house.close_door();
-    assert!(matches!(after(&house, &ticket).await, Next::Sorry(_)));
+    let switchboard = machine("m1");
+    let Next::Stream { ticket } = after(&switchboard, &ring(&switchboard)).await else {
+        panic!("it is tried once more")
+    };
+    switchboard.close_door();
+    assert!(matches!(after(&switchboard, &ticket).await, Next::Sorry(_)));
 }
 
 #[tokio::test]
@@ -202,23 +204,26 @@ async fn news_of_a_parked_call_follow_the_phone_that_came_back_elsewhere() {
     else {
         panic!("it comes back")
     };
-    assert!(parked.house.call_is_over(&CallSid::from(CALL)));
-    assert_eq!(parked.house.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
-    assert!(!parked.house.call_is_over(&CallSid::from(CALL)), "its first ticket is here, the call is not");
+    assert!(parked.switchboard.call_is_over(&CallSid::from(CALL)));
+    assert_eq!(parked.switchboard.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
+    assert!(
+        !parked.switchboard.call_is_over(&CallSid::from(CALL)),
+        "its first ticket is here, the call is not"
+    );
 }
 
 #[tokio::test]
-async fn a_closing_house_waits_for_the_last_questions() {
-    let house = house();
-    let ticket = ring(&house);
+async fn a_closing_server_waits_for_the_last_questions() {
+    let switchboard = switchboard();
+    let ticket = ring(&switchboard);
     let lately = Duration::from_secs(60);
-    assert!(!house.registry.is_to_be_asked(lately), "it has not ended");
-    house.call_is_over(&CallSid::from(CALL));
-    at_rest(&house).await;
-    assert!(house.registry.is_to_be_asked(lately));
-    assert!(timeout(Duration::from_millis(50), house.all_asked(lately)).await.is_err());
-    assert!(!house.registry.is_to_be_asked(Duration::ZERO), "that was long ago");
-    let asked = house.after_stream(&ticket, &request("CallStatus=completed")).await;
-    house.answered(&asked, "");
-    timeout(Duration::from_secs(1), house.all_asked(lately)).await.expect("it was asked");
+    assert!(!switchboard.registry.is_to_be_asked(lately), "it has not ended");
+    switchboard.call_is_over(&CallSid::from(CALL));
+    at_rest(&switchboard).await;
+    assert!(switchboard.registry.is_to_be_asked(lately));
+    assert!(timeout(Duration::from_millis(50), switchboard.all_asked(lately)).await.is_err());
+    assert!(!switchboard.registry.is_to_be_asked(Duration::ZERO), "that was long ago");
+    let asked = switchboard.after_stream(&ticket, &request("CallStatus=completed")).await;
+    switchboard.answered(&asked, "");
+    timeout(Duration::from_secs(1), switchboard.all_asked(lately)).await.expect("it was asked");
 }

@@ -65,7 +65,7 @@ pub struct ModelOptions {
     /// After this long a session expires.
     pub session_cap: Duration,
     /// Unknown event types and fields are sprinkled in.
-    pub oddities: bool,
+    pub anomalies: bool,
     /// Up to two audio deltas of an interrupted response still arrive after its end.
     pub late_deltas: bool,
     /// How often it pings; four unanswered ones end the session.
@@ -108,7 +108,7 @@ impl Default for ModelOptions {
             faulty_connections: None,
             temperature: None,
             session_cap: Duration::from_secs(3_600),
-            oddities: true,
+            anomalies: true,
             late_deltas: true,
             ping: Duration::from_secs(20),
             seed: 1,

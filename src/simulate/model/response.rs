@@ -452,7 +452,7 @@ impl Session {
             self.emit(json!({"type": "response.content_part.added", "response_id": id, "item_id": part.item,
                 "output_index": index, "content_index": 0, "part": shown}));
         }
-        if self.options().oddities && self.rng.random_bool(0.5) {
+        if self.options().anomalies && self.rng.random_bool(0.5) {
             self.emit(json!({"type": "response.output_audio.prosody", "response_id": id, "calm": 0.7}));
         }
     }

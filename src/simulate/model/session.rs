@@ -456,7 +456,7 @@ impl Session {
                 self.note(|log| log.updated = log.updated.or(Some(now)));
                 let shown = self.config.session().clone();
                 self.emit(json!({"type": "session.updated", "session": shown}));
-                if self.options().oddities {
+                if self.options().anomalies {
                     self.emit(json!({"type": "session.weather", "outlook": {"wind": 3}}));
                 }
             }

@@ -111,7 +111,7 @@ fn plain() -> ModelOptions {
     ModelOptions {
         think: Duration::from_millis(20),
         burst: 50.0,
-        oddities: false,
+        anomalies: false,
         late_deltas: false,
         ..ModelOptions::default()
     }
@@ -429,7 +429,7 @@ async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
 
 #[tokio::test]
 async fn an_interruption_may_be_followed_by_late_audio_that_can_still_be_truncated() {
-    let options = ModelOptions { oddities: true, late_deltas: true, burst: 3.0, ..plain() };
+    let options = ModelOptions { anomalies: true, late_deltas: true, burst: 3.0, ..plain() };
     let options =
         ModelOptions { script: Script::rehearsal(["a", "b", "c"]), speech: Speech::Tagged, ..options };
     let server = ModelServer::start(options).await.unwrap();
@@ -455,7 +455,7 @@ async fn an_interruption_may_be_followed_by_late_audio_that_can_still_be_truncat
 #[tokio::test]
 async fn a_rehearsal_is_transcribed_interrupted_and_ended_by_the_model() {
     let script = Script::rehearsal(["When are you open?", "Book me in.", "Thank you, bye."]);
-    let server = ModelServer::start(ModelOptions { script, oddities: true, ..plain() }).await.unwrap();
+    let server = ModelServer::start(ModelOptions { script, anomalies: true, ..plain() }).await.unwrap();
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}},
         "output": {"format": {"type": "audio/pcmu"}}});
     let tools = json!([{"type": "function", "name": "end_call"}]);

@@ -33,7 +33,7 @@ use crate::problem;
 
 /// How long a server at an address may take from the first byte to its list of tools.
 const START: Duration = Duration::from_secs(15);
-/// The same for a program: the first start of one may fetch it from afar (`npx -y`).
+/// The same for a program: the first start of one may fetch it from the remote folder (`npx -y`).
 const PROGRAM_START: Duration = Duration::from_secs(60);
 /// How long a program that printed what is no message may take to come about after all, before it is said to be none
 /// that we can use. It goes on being waited for.

@@ -1,4 +1,4 @@
-//! A town for one test: the whole server on port 0, a strict Realtime server on its one side, strict phones on the
+//! A harness for one test: the whole server on port 0, a strict Realtime server on its one side, strict phones on the
 //! other, and a watch over every log line.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ call_control: { end_call: true }
 on_failure: { say: "Sorry, something broke.", dial: "+15550100009" }
 "#;
 
-pub struct Town {
+pub struct Harness {
     pub model: ModelServer,
     pub server: String,
     journal: mpsc::UnboundedReceiver<Happening>,
@@ -51,7 +51,7 @@ pub struct Ended {
     pub notes: Vec<Note>,
 }
 
-impl Town {
+impl Harness {
     pub async fn open(assistant: &str, model: ModelOptions) -> Self {
         Self::with(assistant, &[], model, &[]).await
     }

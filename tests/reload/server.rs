@@ -37,7 +37,7 @@ const SECRETS: [&str; 4] = ["hunter2value", "5550100", "You answer for", "gpt-re
 /// Who reloads an assistant of this name breaks down in the middle of saying so.
 pub const PANICS: &str = "panics";
 
-pub struct House {
+pub struct Switchboard {
     temp: TempDir,
     pub dir: PathBuf,
     pub roster: watch::Receiver<Arc<Roster>>,
@@ -59,10 +59,10 @@ pub fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::write(path, text).unwrap();
 }
 
-impl House {
+impl Switchboard {
     /// A folder with one assistant `a` whose text is `one`.
-    pub async fn open() -> House {
-        House::with(Pace::default(), |root| {
+    pub async fn open() -> Switchboard {
+        Switchboard::with(Pace::default(), |root| {
             write(&root.join("assistants/a.yaml"), assistant("one"));
             root.join("assistants")
         })
@@ -70,7 +70,7 @@ impl House {
     }
 
     /// `make` writes the files and says where the folder is. The watcher has looked once when this is done.
-    pub async fn with(pace: Pace, make: impl FnOnce(&Path) -> PathBuf) -> House {
+    pub async fn with(pace: Pace, make: impl FnOnce(&Path) -> PathBuf) -> Switchboard {
         let temp = tempfile::tempdir().unwrap();
         let dir = make(temp.path());
         let log = Arc::<Mutex<Vec<String>>>::default();
@@ -91,10 +91,11 @@ impl House {
         let stop = CancellationToken::new();
         let watcher = Watcher::new(keeper, dir.clone(), Some(settings), pace);
         let watching = tokio::spawn(watcher.run(stop.clone()));
-        let mut house = House { temp, dir, roster, standing, log, metrics, stop, watching, _guards: guards };
-        house.generation(2).await;
-        house.log.lock().unwrap().clear();
-        house
+        let mut switchboard =
+            Switchboard { temp, dir, roster, standing, log, metrics, stop, watching, _guards: guards };
+        switchboard.generation(2).await;
+        switchboard.log.lock().unwrap().clear();
+        switchboard
     }
 
     pub fn root(&self) -> &Path {
@@ -142,7 +143,7 @@ impl House {
         assert_eq!(self.lines(), lines);
     }
 
-    /// Everything that was said since the house opened, one line an event.
+    /// Everything that was said since the server opened, one line an event.
     pub fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

@@ -7,12 +7,12 @@ use crate::surroundings::archive_host;
 use crate::{Place, twilio};
 
 /// A place whose folder here is an old one: it has a number that may be somebody else's by now.
-fn place(twilio: &RestServer, afar: &str) -> Place {
+fn place(twilio: &RestServer, remote_folder: &str) -> Place {
     let place = Place::new().with(&[
         ("TWILIO_ACCOUNT_SID", ACCOUNT),
         ("TWILIO_API_URL", twilio.url()),
         ("PUBLIC_URL", "https://phone.example.com"),
-        ("ASSISTANTS_URL", afar),
+        ("ASSISTANTS_URL", remote_folder),
     ]);
     std::fs::remove_dir_all(place.folder.path().join("assistants")).unwrap();
     place.file("assistants/old.yaml", "numbers: [\"+15550100004\"]\ninstructions: Hi.\n");

@@ -1,4 +1,4 @@
-//! Brings the keeper a folder from afar, again and again.
+//! Brings the keeper a folder from the remote folder, again and again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::assistant::Folder;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Afar {
+pub struct RemoteFolder {
     remote: Remote,
     rounds: Rounds,
     /// Until the next fetch.
@@ -20,16 +20,16 @@ pub struct Afar {
     fresh: Option<Folder>,
 }
 
-impl Afar {
+impl RemoteFolder {
     /// Fetches once. What goes wrong is logged, and tried again by [`Self::run`].
-    pub async fn begin(mut remote: Remote, mut rounds: Rounds) -> Afar {
+    pub async fn begin(mut remote: Remote, mut rounds: Rounds) -> RemoteFolder {
         let outcome = remote.fetch().await;
         let wait = rounds.after(&outcome);
         let fresh = match outcome {
             Ok(Fetched::Folder(folder)) => Some(folder),
             Ok(Fetched::Unchanged) | Err(_) => None,
         };
-        Afar { remote, rounds, wait, fresh }
+        RemoteFolder { remote, rounds, wait, fresh }
     }
 
     /// The folder that was fetched and that no keeper has seen.

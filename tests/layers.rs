@@ -1,13 +1,13 @@
-//! The house stands on its floors: a module uses its own folder and the floors below it.
+//! The server stands on its layers: a module uses its own folder and the layers below it.
 //!
 //! Every path in `src/` is read (`crate::`, `super::`, `switchboard::`, grouped imports, and modules declared in
-//! `lib.rs`); one that points up or sideways fails, and so does a module that is on no floor.
+//! `lib.rs`); one that points up or sideways fails, and so does a module that is on no layer.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// From the ground up. On floor 8 the modules may use each other.
-const FLOORS: [&[&str]; 10] = [
+/// From the ground up. On layer 8 the modules may use each other.
+const LAYERS: [&[&str]; 10] = [
     &["audio", "id", "phone", "problem", "secret"],
     &["provider", "wire", "yaml"],
     &["assistant", "settings"],
@@ -20,26 +20,26 @@ const FLOORS: [&[&str]; 10] = [
     &["command", "doctor", "lib", "main", "numbers", "process", "rehearse", "serve", "tunnel"],
 ];
 
-/// Floors 0 to 3 deny the clock, sockets, locks and tasks.
+/// Layers 0 to 3 deny the clock, sockets, locks and tasks.
 const PURE: usize = 3;
 
 #[test]
 fn no_path_points_up() {
     let files = sources();
     assert!(files.len() > 20, "only {} source files were found", files.len());
-    let floors = floors();
+    let layers = layers();
     let mut wrong = Vec::new();
     for (file, module, text) in &files {
-        let Some(&floor) = floors.get(module.as_str()) else {
-            wrong.push(format!("{}: `{module}` is on no floor of tests/floors.rs", file.display()));
+        let Some(&layer) = layers.get(module.as_str()) else {
+            wrong.push(format!("{}: `{module}` is on no layer of tests/layers.rs", file.display()));
             continue;
         };
         for used in modules_used(text, file) {
-            match floors.get(used.as_str()) {
+            match layers.get(used.as_str()) {
                 _ if used == *module => {}
-                Some(&below) if below < floor || floor == FLOORS.len() - 1 => {}
+                Some(&below) if below < layer || layer == LAYERS.len() - 1 => {}
                 Some(_) => wrong.push(format!("{}: `{module}` uses `{used}`", file.display())),
-                None => wrong.push(format!("{}: `{used}` is on no floor", file.display())),
+                None => wrong.push(format!("{}: `{used}` is on no layer", file.display())),
             }
         }
     }
@@ -47,8 +47,8 @@ fn no_path_points_up() {
 }
 
 #[test]
-fn the_pure_floors_are_fenced() {
-    for module in FLOORS[..=PURE].iter().copied().flatten() {
+fn the_pure_layers_are_fenced() {
+    for module in LAYERS[..=PURE].iter().copied().flatten() {
         let root = [format!("src/{module}.rs"), format!("src/{module}/mod.rs")]
             .into_iter()
             .find(|path| Path::new(path).exists())
@@ -83,9 +83,9 @@ fn the_reader_of_paths_sees_them_all() {
     assert_eq!(used, ["audio", "call", "id", "secret", "serve", "session", "wire"]);
 }
 
-fn floors() -> BTreeMap<&'static str, usize> {
-    let floors = FLOORS.iter().enumerate();
-    floors.flat_map(|(floor, modules)| modules.iter().map(move |module| (*module, floor))).collect()
+fn layers() -> BTreeMap<&'static str, usize> {
+    let layers = LAYERS.iter().enumerate();
+    layers.flat_map(|(layer, modules)| modules.iter().map(move |module| (*module, layer))).collect()
 }
 
 /// Each source file with the top module it belongs to.

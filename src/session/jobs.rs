@@ -1,4 +1,4 @@
-//! The errands of one call: each is a task beside the audio, and tells by a channel what came of it.
+//! The jobs of one call: each is a task beside the audio, and tells by a channel what came of it.
 //!
 //! The log learns of each one its tool, how long it took and one word for how it ended; never an argument or a
 //! result.
@@ -12,25 +12,25 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
-use super::House;
-use crate::assistant::plan::{Errand, Tool, Work, unfit};
+use super::Switchboard;
+use crate::assistant::plan::{Job, Tool, Work, unfit};
 use crate::call::{Event, Stop};
 use crate::id::ToolCallId;
 use crate::link::now;
 use crate::observe::metrics;
 use crate::tool::Client;
 
-/// Errands of one call at once. No conversation needs more.
+/// Jobs of one call at once. No conversation needs more.
 const MAX_AT_ONCE: usize = 32;
-/// What errands have told and the session has not yet taken.
+/// What jobs have told and the session has not yet taken.
 const MAX_NEWS: usize = 64;
 /// For the model, in place of a result.
 const TOO_MANY: &str = "Too many tools are at work for this call. Wait for their results, then try again.";
-const NO_ERRAND: &str = "This tool cannot be used now.";
+const NO_JOB: &str = "This tool cannot be used now.";
 
-/// See the module. Dropping it gives up every errand but those that outlive their call.
-pub(super) struct Errands {
-    house: Arc<House>,
+/// See the module. Dropping it gives up every job but those that outlive their call.
+pub(super) struct Jobs {
+    switchboard: Arc<Switchboard>,
     client: Client,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
@@ -45,10 +45,10 @@ struct Running {
     stopped: Arc<OnceLock<Stop>>,
 }
 
-impl Errands {
-    pub fn new(house: Arc<House>, client: Client) -> Self {
+impl Jobs {
+    pub fn new(switchboard: Arc<Switchboard>, client: Client) -> Self {
         let (news_tx, news) = mpsc::channel(MAX_NEWS);
-        Self { house, client, tasks: JoinSet::new(), running: HashMap::new(), news_tx, news }
+        Self { switchboard, client, tasks: JoinSet::new(), running: HashMap::new(), news_tx, news }
     }
 
     /// Begins one. What comes of it, [`Self::news`] tells.
@@ -61,10 +61,10 @@ impl Errands {
         tool: Option<&Tool>,
         arguments: Map<String, Value>,
     ) -> Result<(), Event> {
-        let Some(Tool { name, parameters, work: Work::Errand(errand), .. }) = tool else {
-            return Err(Event::ToolFinished { id, output: NO_ERRAND.to_owned().into() });
+        let Some(Tool { name, parameters, work: Work::Job(job), .. }) = tool else {
+            return Err(Event::ToolFinished { id, output: NO_JOB.to_owned().into() });
         };
-        let lasts = matches!(**errand, Errand::TakeMessage(_));
+        let lasts = matches!(**job, Job::TakeMessage(_));
         // A service judges its arguments; nobody else looks at a message before it is promised.
         if lasts && let Some(sentence) = unfit(parameters, &arguments) {
             return Err(Event::ToolFinished { id, output: sentence.into() });
@@ -78,20 +78,21 @@ impl Errands {
         let stopped = Arc::new(OnceLock::new());
         let run = Run {
             tool: name.clone(),
-            place: place(errand),
+            place: place(job),
             began: now(),
             outcome: None,
             stopped: stopped.clone(),
         };
-        let (house, client, news) = (self.house.clone(), self.client.clone(), self.news_tx.clone());
-        let (errand, call_id) = (errand.clone(), id.clone());
+        let (switchboard, client, news) =
+            (self.switchboard.clone(), self.client.clone(), self.news_tx.clone());
+        let (job, call_id) = (job.clone(), id.clone());
         let task = async move {
             let mut run = run;
             let working = || {
                 // Where the session is behind with news, it knows that much already.
                 let _ = news.try_send(Event::ToolWorking(call_id.clone()));
             };
-            let done = house.tools.run(&errand, arguments, &client, working).await;
+            let done = switchboard.tools.run(&job, arguments, &client, working).await;
             run.outcome = Some(done.failed.unwrap_or("ok"));
             drop(run);
             // Where nobody listens any more, the call is over.
@@ -100,7 +101,7 @@ impl Errands {
         .instrument(Span::current());
         if lasts {
             // The caller may hang up on their last word: the message is taken down all the same.
-            self.house.lasting.spawn(task);
+            self.switchboard.lasting.spawn(task);
         } else {
             self.running.insert(id, Running { task: self.tasks.spawn(task), stopped });
         }
@@ -122,17 +123,17 @@ impl Errands {
         self.running.clear();
     }
 
-    /// What an errand tells next. Cancel-safe.
+    /// What a job tells next. Cancel-safe.
     pub async fn news(&mut self) -> Event {
         // One sender is ours: the channel does not close.
         self.news.recv().await.expect("a sender is kept beside the receiver")
     }
 }
 
-/// One errand under way; its end, however it comes, is a line in the log.
+/// One job under way; its end, however it comes, is a line in the log.
 struct Run {
     tool: String,
-    /// The MCP server's name, or the kind of errand.
+    /// The MCP server's name, or the kind of job.
     place: String,
     began: Instant,
     /// `None` until it has ended by itself.
@@ -153,11 +154,11 @@ impl Drop for Run {
     }
 }
 
-fn place(errand: &Errand) -> String {
-    match errand {
-        Errand::Mcp { server, .. } => server.name.clone(),
-        Errand::Http(_) => "http".to_owned(),
-        Errand::SendSms => "sms".to_owned(),
-        Errand::TakeMessage(_) => "message".to_owned(),
+fn place(job: &Job) -> String {
+    match job {
+        Job::Mcp { server, .. } => server.name.clone(),
+        Job::Http(_) => "http".to_owned(),
+        Job::SendSms => "sms".to_owned(),
+        Job::TakeMessage(_) => "message".to_owned(),
     }
 }
