@@ -1,24 +1,24 @@
 # syntax=docker/dockerfile:1
 
-# The program, built. What it depends on is a layer of its own, which changes with Cargo.lock alone.
+# The program, built. The cache mounts keep what did not change from one build to the next.
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
-# Cargo wants to see every target that Cargo.toml names. `state` stays empty, for the images.
-RUN mkdir -p src benches state \
-    && echo 'fn main() {}' | tee src/main.rs benches/frames.rs benches/load.rs benches/roster.rs \
-    && touch src/lib.rs \
-    && cargo build --release --locked --bin switchboard
+COPY crates crates
+COPY benches benches
 COPY src src
-# Newer than what was built above, whatever time the files bear.
-RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin switchboard
+# `state` stays empty, for the images.
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
+    mkdir -p state bin \
+    && cargo build --release --locked --bin switchboard \
+    && cp target/release/switchboard bin/
 
 # Only for `docker build --target with-node`: for MCP servers that are started as programs, such as with npx.
 FROM node:22-trixie-slim AS with-node
 WORKDIR /app
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=busybox:1.37.0-musl /bin/wget /bin/wget
-COPY --from=build /build/target/release/switchboard /usr/local/bin/switchboard
+COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 COPY switchboard.yam[l] ./
 COPY assistants assistants
 # Where STATE_DIR may lead: a new volume there takes over its owner.
@@ -36,7 +36,7 @@ CMD ["serve"]
 FROM gcr.io/distroless/cc-debian13:nonroot AS switchboard
 WORKDIR /app
 COPY --from=busybox:1.37.0-musl /bin/wget /bin/wget
-COPY --from=build /build/target/release/switchboard /usr/local/bin/switchboard
+COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 # The letter in brackets makes the file optional.
 COPY switchboard.yam[l] ./
 COPY assistants assistants

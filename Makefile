@@ -144,8 +144,8 @@ logs-mcp: ## what that server says
 check: ## format, lints, docs, and the layers
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	$(CARGO) $(RUN_TESTS) --locked --test layers
 
 # Said before what takes minutes.
@@ -155,7 +155,7 @@ tools-for-test:
 	$(call need,git,$(GET_GIT),test)
 
 test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## all that must be green before a commit
-	$(CARGO) $(RUN_TESTS) --locked
+	$(CARGO) $(RUN_TESTS) --locked --workspace
 	npm test --prefix twilio
 
 # The real MCP servers of tests/mcp and Twilio's own runtime, as the lock files have them.

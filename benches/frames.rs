@@ -8,12 +8,12 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use switchboard::assistant::plan::{
     Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, Rule, Tool, TurnTaking, Work,
 };
-use switchboard::audio::Chunk;
 use switchboard::call::{Action, Call, Event};
 use switchboard::id::{ItemId, Mark, ResponseId};
 use switchboard::provider::Provider;
 use switchboard::wire::openai::realtime::{self, Incoming as FromModel};
 use switchboard::wire::twilio::media_stream::{self, Incoming as FromPhone, Writer};
+use switchboard_audio::Chunk;
 
 const STREAM: &str = "MZ0123456789abcdef0123456789abcdef";
 

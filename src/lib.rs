@@ -6,7 +6,6 @@
 //! checks that, and `docs/architecture.md` is the map.
 
 pub mod assistant;
-pub mod audio;
 pub mod call;
 pub mod command;
 pub mod doctor;
@@ -25,7 +24,6 @@ pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod settings;
-pub mod simulate;
 pub mod tool;
 pub mod tunnel;
 pub mod wire;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. On layer 8 the modules may use each other.
 const LAYERS: [&[&str]; 10] = [
-    &["audio", "id", "phone", "problem", "secret"],
+    &["id", "phone", "problem", "secret"],
     &["provider", "wire", "yaml"],
     &["assistant", "settings"],
     &["call"],
@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 10] = [
     &["link"],
     &["tool"],
     &["reload", "session"],
-    &["http", "simulate"],
+    &["http"],
     &["command", "doctor", "lib", "main", "numbers", "process", "rehearse", "serve", "tunnel"],
 ];
 
@@ -56,16 +56,6 @@ fn the_pure_layers_are_fenced() {
         let text = std::fs::read_to_string(&root).unwrap();
         let fence = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";
         assert!(text.contains(fence), "{root} lacks the fence");
-    }
-}
-
-#[test]
-fn the_simulator_never_uses_our_wire_formats() {
-    for (file, module, text) in sources() {
-        if module == "simulate" {
-            let used = modules_used(&text, &file);
-            assert!(!used.iter().any(|used| used == "wire"), "{} uses `wire`", file.display());
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use switchboard::link::twilio_rest::{Account, Change, RestError, Standing, Status};
 use switchboard::secret::Secret;
 use switchboard::serve;
-use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use switchboard::tunnel::pointing::Hold;
+use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use tokio::time::timeout;
 
 const VOICE: &str = "https://phone.example.com/incoming-call";

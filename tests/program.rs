@@ -359,7 +359,7 @@ fn ring(serving: &Serving) {
 fn rung(socket: &mut TcpStream) -> String {
     let url = "http://127.0.0.1:5050/incoming-call";
     let form = [("CallSid".to_owned(), "CA1".to_owned()), ("To".to_owned(), "+15550100001".to_owned())];
-    let code = switchboard::simulate::caller::sign("12345", url, &form);
+    let code = switchboard_simulator::caller::sign("12345", url, &form);
     let body = "CallSid=CA1&To=%2B15550100001";
     write!(
         socket,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use switchboard::simulate::caller::sign;
-use switchboard::simulate::model::{ModelOptions, ModelServer};
+use switchboard_simulator::caller::sign;
+use switchboard_simulator::model::{ModelOptions, ModelServer};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};

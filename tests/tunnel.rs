@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha1::Sha1;
-use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
+use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);

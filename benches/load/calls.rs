@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
-use switchboard::audio::SILENCE;
-use switchboard::simulate::caller::{CallEnd, CallRecord, Phone, PhoneHandle, PhoneOptions};
-use switchboard::simulate::model::{ModelOptions, ModelServer, Reply, Script, SessionLog, Speech};
+use switchboard_audio::SILENCE;
+use switchboard_simulator::caller::{CallEnd, CallRecord, Phone, PhoneHandle, PhoneOptions};
+use switchboard_simulator::model::{ModelOptions, ModelServer, Reply, Script, SessionLog, Speech};
 use tokio::time::{sleep, sleep_until};
 
 use crate::server::{Cost, Meter, Server, TOKEN, resident};

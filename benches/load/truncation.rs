@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard::simulate::caller::{Act, CallEnd, CallRecord, Line, Network, Phone, PhoneOptions, When};
-use switchboard::simulate::model::{ModelOptions, ModelServer, Reply, Script, SessionLog, Speech};
-use switchboard::simulate::tag;
+use switchboard_simulator::caller::{Act, CallEnd, CallRecord, Line, Network, Phone, PhoneOptions, When};
+use switchboard_simulator::model::{ModelOptions, ModelServer, Reply, Script, SessionLog, Speech};
+use switchboard_simulator::tag;
 use tokio::time::sleep;
 
 use crate::calls::{call_of, loud, quiet};

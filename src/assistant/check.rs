@@ -27,11 +27,11 @@ use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::Toolbox;
 use super::values;
 use super::written::{Fields, Written};
-use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::problem::{self, Problem, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, Kind, MISSING, Node, SourceFile};
+use switchboard_audio::Clip;
 
 /// An assistant that passed every check. Prints as its name only.
 #[derive(Clone, PartialEq)]

@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use super::fit;
 pub use super::request::{HttpCall, HttpRequest, unfit};
-use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
 use crate::secret::Secret;
+use switchboard_audio::Clip;
 
 /// All that a call needs to know of its assistant.
 #[derive(Clone, PartialEq)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
 use super::prompt::{self, Place};
-use crate::audio::Clip;
 use crate::phone::{Doubt, Party, PhoneNumber};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, SourceFile};
+use switchboard_audio::Clip;
 
 /// A folder of assistants as it was on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

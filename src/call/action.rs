@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::audio::Chunk;
 use crate::call::EndReason;
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
+use switchboard_audio::Chunk;
 
 /// Something for the session to do, in order.
 #[derive(Debug, Clone, PartialEq)]

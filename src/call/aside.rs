@@ -10,8 +10,8 @@ use super::event::Outcome;
 use super::playback::Source;
 use super::turn::remember;
 use super::{Call, odd};
-use crate::audio::Chunk;
 use crate::id::{ItemId, ResponseId};
+use switchboard_audio::Chunk;
 
 /// Asides whose late audio is still recognised: there is one in a batch of tools.
 const REMEMBERED: usize = 16;

@@ -1,8 +1,8 @@
 //! What a call hears of, in our words.
 
-use crate::audio::Chunk;
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
+use switchboard_audio::Chunk;
 
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq)]

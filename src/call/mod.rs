@@ -35,7 +35,6 @@ pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
-use crate::audio::Chunk;
 use crate::id::ItemId;
 use aside::Asides;
 use away::{Leaving, Parked};
@@ -44,6 +43,7 @@ use end::Ending;
 use greeting::Greeting;
 use playback::{Playback, Source};
 use quiet::{Quiet, Step};
+use switchboard_audio::Chunk;
 use tools::Jobs;
 use turn::{Ask, Responses};
 

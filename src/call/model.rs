@@ -9,8 +9,8 @@ use super::greeting::Greeting;
 use super::playback::Source;
 use super::turn::Ask;
 use super::{Call, MARK_EVERY, MAX_AHEAD, SILENT_RESPONSE, THOUGHTFUL_RESPONSE, odd};
-use crate::audio::Chunk;
 use crate::id::{ItemId, ResponseId};
+use switchboard_audio::Chunk;
 
 impl Call {
     pub(super) fn model_ready(&mut self, out: &mut Vec<Action>) {

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::audio::BYTES_PER_MS;
 use crate::call::action::{Spoken, Truncation};
 use crate::id::{ItemId, Mark, Piece, ResponseId};
+use switchboard_audio::BYTES_PER_MS;
 
 /// Marks that may be under way at once. A phone that echoes none cannot make us remember more.
 const MAX_MARKS: usize = 1024;

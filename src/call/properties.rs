@@ -16,10 +16,10 @@ use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
     Target, Work,
 };
-use crate::audio::Clip;
 use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
 use crate::secret::{Private, Secret};
+use switchboard_audio::Clip;
 
 /// One step of a random call. Small numbers make ids collide, repeat and come late.
 #[derive(Debug, Clone)]

@@ -9,10 +9,10 @@ use super::*;
 use crate::assistant::plan::{
     Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking, Work,
 };
-use crate::audio::Clip;
 use crate::id::{Mark, Piece, ResponseId};
 use crate::provider::Provider;
 use When::*;
+use switchboard_audio::Clip;
 
 mod asides;
 mod away;

@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::settings::{Settings, Sources};
-use crate::simulate::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use crate::tunnel::pointing::Hold;
+use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 
 const URL: &str = "https://phone.example.com";
 const CLINIC: &str = "numbers: [\"+15550100001\"]\ninstructions: Hi.\n";

@@ -10,10 +10,10 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::outbox::Outbox;
-use crate::audio::Chunk;
 use crate::call::{Anomaly, Event};
 use crate::id::{CallSid, Mark, Piece};
 use crate::wire::twilio::media_stream::{self, Incoming, Writer};
+use switchboard_audio::Chunk;
 
 /// How long after the upgrade `start` must come.
 pub const START_PATIENCE: Duration = Duration::from_secs(5);

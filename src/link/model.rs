@@ -22,7 +22,6 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use super::now;
 use super::outbox::Outbox;
 use crate::assistant::plan::Plan;
-use crate::audio::Chunk;
 use crate::call::{
     Anomaly, EndReason, Event, Fault, Line, Loss, NotTaken, Outcome, Request, Truncation, TurnsBy, Who,
 };
@@ -33,6 +32,7 @@ pub use configure::{LeftOut, session};
 use connect::{Socket, configure, open, until_created};
 pub use connect::{request, socket_config};
 use listing::Listing;
+use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
 pub const ATTEMPT: Duration = Duration::from_secs(5);

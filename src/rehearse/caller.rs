@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use crate::assistant::plan::First;
-use crate::audio::{BYTES_PER_MS, Clip, decode};
-use crate::simulate::caller::Control;
+use switchboard_audio::{BYTES_PER_MS, Clip, decode};
+use switchboard_simulator::caller::Control;
 
 /// Made by `speech/make.sh` from `speech/lines.txt`.
 const LINES: [(&str, &[u8]); 3] = [
@@ -123,7 +123,8 @@ async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3])
 
 async fn recite(phone: &Control, clip: Bytes) {
     let last_word = voiced(&clip).last().map_or(0, |(_, end)| *end);
-    let (until_word, whole) = (Duration::from_millis(last_word as u64), crate::audio::duration(clip.len()));
+    let (until_word, whole) =
+        (Duration::from_millis(last_word as u64), switchboard_audio::duration(clip.len()));
     phone.say(clip);
     let mut playing = phone.playing();
     sleep(until_word).await;
@@ -170,7 +171,7 @@ pub(super) fn voiced(ulaw: &[u8]) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{SILENCE, encode};
+    use switchboard_audio::{SILENCE, encode};
 
     #[test]
     fn every_line_of_the_list_has_its_clip_and_no_long_pause() {
@@ -195,6 +196,6 @@ mod tests {
         clip.extend(vec![SILENCE; 40 * 8]);
         clip.extend(tone(15));
         assert_eq!(voiced(&clip), [(100, 160), (200, 215)]);
-        assert!(Part::file(&crate::audio::stereo_wav(&[0; 800], &[0; 800])).is_err());
+        assert!(Part::file(&switchboard_audio::stereo_wav(&[0; 800], &[0; 800])).is_err());
     }
 }

@@ -11,7 +11,7 @@ use super::caller::voiced;
 use crate::call::{EndReason, Note, Tally, Who};
 use crate::id::ItemId;
 use crate::observe::journal::{Happening, What};
-use crate::simulate::caller::{Happened, PhoneEvent};
+use switchboard_simulator::caller::{Happened, PhoneEvent};
 
 /// How long a turn waits for its words before it is shown without.
 const WORDS_LATE: Duration = Duration::from_millis(2_500);
@@ -280,9 +280,9 @@ pub(super) fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{SILENCE, encode};
     use crate::call::Spoken;
     use crate::id::CallSid;
+    use switchboard_audio::{SILENCE, encode};
 
     struct Stage {
         zero: Instant,

@@ -27,17 +27,17 @@ use crate::call::EndReason;
 use crate::command::{self, Failure};
 use crate::phone::Party;
 use crate::problem::Problem;
-use crate::provider::{Auth, Provider};
+use crate::provider::{Auth, Dialect, Provider};
 use crate::secret::Secret;
 use crate::settings::{Settings, Sources};
-use crate::simulate::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
-use crate::simulate::model::{ModelOptions, ModelServer, Script, Truncating};
 use caller::Part;
 use choose::Choice;
 use conversation::{Conversation, millis};
 pub use print::Screen;
 use recording::{Files, Row, Sheet, Tokens};
 use server::{Server, token};
+use switchboard_simulator::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
+use switchboard_simulator::model::{self, ModelOptions, ModelServer, Script, Truncating};
 
 /// How often the moving line is written anew, and late words are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -158,7 +158,11 @@ async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Re
     };
     let abilities = &real.abilities;
     let options = ModelOptions {
-        dialect: real.dialect,
+        dialect: match real.dialect {
+            Dialect::Ga => model::Dialect::Ga,
+            Dialect::Beta => model::Dialect::Beta,
+            Dialect::Xai => model::Dialect::Xai,
+        },
         key: key.clone(),
         auth_header: match &real.auth {
             Auth::Bearer => None,

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::conversation::{Turn, Voice};
-use crate::audio::{BYTES_PER_MS, decode, stereo_wav};
-use crate::simulate::caller::CallRecord;
+use switchboard_audio::{BYTES_PER_MS, decode, stereo_wav};
+use switchboard_simulator::caller::CallRecord;
 
 const SOUND: &str = "call.wav";
 const SHEET: &str = "call.json";

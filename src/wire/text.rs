@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::audio::{Chunk, NotAChunk};
+use switchboard_audio::{Chunk, NotAChunk};
 
 /// A JSON string. Borrowed unless it holds an escape (a JSON writer may escape even a slash).
 ///

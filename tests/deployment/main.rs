@@ -202,21 +202,17 @@ fn the_image_is_the_program_and_little_else() {
     let [build, images @ ..] = &stages[..] else { panic!("no stage") };
     assert_eq!(build.name, "build");
 
-    // The compiler is new enough, and every target of the manifest is there for the layer of dependencies.
+    // The compiler is new enough, and everything that Cargo.toml names is there.
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let version = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
     let tag = build.base.strip_prefix("rust:").and_then(|tag| tag.split('-').next()).unwrap();
-    assert!(version(tag) >= version(manifest["package"]["rust-version"].as_str().unwrap()), "{tag}");
-    let runs = build.all("RUN");
-    for bench in manifest["bench"].as_array().unwrap() {
-        let file = format!("benches/{}.rs", bench["name"].as_str().unwrap());
-        assert!(runs[0].contains(&file), "the Dockerfile makes no {file}, and Cargo.toml names it");
+    let oldest = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
+    assert!(version(tag) >= version(oldest), "{tag}");
+    for folder in ["Cargo.toml Cargo.lock ./", "src src", "crates crates", "benches benches"] {
+        assert!(build.all("COPY").contains(&folder), "{folder}");
     }
-    assert_eq!(runs.iter().filter(|run| run.contains("cargo build --release --locked")).count(), 2);
-    let first = build.instructions.iter().position(|(name, _)| name == "RUN").unwrap();
-    let source =
-        build.instructions.iter().position(|(name, rest)| name == "COPY" && rest == "src src").unwrap();
-    assert!(first < source, "what changes often comes after the layer of dependencies");
+    let built = build.all("RUN").iter().filter(|run| run.contains("cargo build --release --locked")).count();
+    assert_eq!(built, 1);
 
     let release = |base: &str| ["trixie", "debian13"].iter().any(|name| base.contains(name));
     assert!(stages.iter().all(|stage| release(&stage.base)), "the same C library everywhere");
@@ -298,7 +294,7 @@ fn compose_serves_what_the_image_is() {
         assert!(stage.all("COPY").contains(&owned.as_str()), "{}", stage.name);
         assert_eq!(stage.all("WORKDIR"), ["/app"]);
     }
-    assert!(stages()[0].all("RUN").iter().any(|run| run.starts_with("mkdir -p src benches state ")));
+    assert!(stages()[0].all("RUN").iter().any(|run| run.contains("mkdir -p state ")));
     let grace = seconds(server["stop_grace_period"].as_str().unwrap());
     assert!(settings.drain + LAST_WORDS <= grace, "calls are cut");
     let tunnel = &services["cloudflared"];

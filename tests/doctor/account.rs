@@ -1,6 +1,6 @@
 //! The account at Twilio and its numbers, and what `--fix` does about them.
 
-use switchboard::simulate::twilio::{ACCOUNT, RestFault, RestServer, number};
+use switchboard_simulator::twilio::{ACCOUNT, RestFault, RestServer, number};
 
 use crate::proxy::{Habit, Proxy};
 use crate::{Place, Serving, TOKEN, Told, mode, twilio};

@@ -21,8 +21,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard::simulate::model::{ModelOptions, ModelServer};
-use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestServer, number};
+use switchboard_simulator::model::{ModelOptions, ModelServer};
+use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestServer, number};
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
-use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, ModelServer, When};
+use switchboard_simulator::model::{ConnectError, Fault, ModelOptions, ModelServer, When};
 
 use crate::proxy::{Habit, Proxy};
 use crate::{Place, Told};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard::simulate::twilio::ACCOUNT;
+use switchboard_simulator::twilio::ACCOUNT;
 use tokio::net::TcpListener;
 
 use crate::proxy::{Habit, Proxy};
@@ -481,7 +481,7 @@ async fn many_tokens_are_tried_side_by_side() {
     let form = [("CallSid", "CA00000000000000000000000000000000"), ("CallStatus", "completed")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let code_of =
-        |token: &str| switchboard::simulate::caller::sign(token, &format!("{url}/call-status"), &form);
+        |token: &str| switchboard_simulator::caller::sign(token, &format!("{url}/call-status"), &form);
     let (first, last) = (code_of(&tokens[0]), code_of(&tokens[11]));
     // All but the first token, and that for the other scheme, come together, or none is answered.
     let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(12));

@@ -1,6 +1,6 @@
 //! The folder of ASSISTANTS_URL: it says who answers which number, and no other folder does.
 
-use switchboard::simulate::twilio::{ACCOUNT, RestServer, number};
+use switchboard_simulator::twilio::{ACCOUNT, RestServer, number};
 
 use crate::proxy::{Habit, Proxy};
 use crate::surroundings::archive_host;

@@ -364,7 +364,7 @@ async fn a_protected_function_believes_us() {
     let router = axum::Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: String| {
         let form: Vec<_> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
         assert!(form.iter().all(|(name, _)| name != "From"), "no caller is made up");
-        let code = switchboard::simulate::caller::sign(TOKEN, &format!("{signed_for}{}", uri.path()), &form);
+        let code = switchboard_simulator::caller::sign(TOKEN, &format!("{signed_for}{}", uri.path()), &form);
         let is_signed = headers.get("x-twilio-signature").is_some_and(|given| given == code.as_str());
         let say = "<Response><Say>Nobody is here.</Say></Response>";
         let text = if uri.path() == "/fallback-function" { say } else { REJECT };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard::simulate::caller::{CallEnd, Fault, StreamEnd, sign};
-use switchboard::simulate::model::{ModelOptions, Speech};
+use switchboard_simulator::caller::{CallEnd, Fault, StreamEnd, sign};
+use switchboard_simulator::model::{ModelOptions, Speech};
 
 use crate::harness::{CLINIC, Harness, TOKEN, finished, http, logged, metrics};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard::audio::stereo_wav;
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard::simulate::caller::{CallEnd, Fault, PhoneEvent};
-use switchboard::simulate::model::{self, ModelOptions, Reply, Script, Speech};
+use switchboard_audio::stereo_wav;
+use switchboard_simulator::caller::{CallEnd, Fault, PhoneEvent};
+use switchboard_simulator::model::{self, ModelOptions, Reply, Script, Speech};
 
 use crate::harness::{CLINIC, Harness, TOKEN, finished, http, speech};
 
@@ -215,7 +215,7 @@ async fn a_webhook_may_come_by_get() {
     let harness = Harness::open(CLINIC, quick()).await;
     let path =
         "/incoming-call?CallSid=CA00000000000000000000000000000077&From=%2B15550100100&To=%2B15550100001";
-    let code = switchboard::simulate::caller::sign(TOKEN, &format!("{}{path}", harness.server), &[]);
+    let code = switchboard_simulator::caller::sign(TOKEN, &format!("{}{path}", harness.server), &[]);
     let (status, answer) =
         http(&harness.server, "GET", path, &format!("X-Twilio-Signature: {code}\r\n"), "").await;
     assert_eq!(status, 200);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use switchboard::call::EndReason;
-use switchboard::simulate::caller::sign;
-use switchboard::simulate::model::{Fault, ModelOptions, Speech, When};
+use switchboard_simulator::caller::sign;
+use switchboard_simulator::model::{Fault, ModelOptions, Speech, When};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, finished, http, metrics, speech};

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard::simulate::caller::{CallEnd, CallRecord, Fault as PhoneFault};
-use switchboard::simulate::model::{ConnectError, Fault, ModelOptions, Speech, When};
+use switchboard_simulator::caller::{CallEnd, CallRecord, Fault as PhoneFault};
+use switchboard_simulator::model::{ConnectError, Fault, ModelOptions, Speech, When};
 
 use crate::harness::{CLINIC, Ended, Harness, finished, speech};
 
@@ -152,7 +152,7 @@ async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
         if reason == EndReason::CallerLost {
             assert_eq!(record.said[0].text, "Sorry, something broke.", "whoever is still there hears it");
         }
-        let closed = |sessions: &[switchboard::simulate::model::SessionLog]| sessions[0].closed.is_some();
+        let closed = |sessions: &[switchboard_simulator::model::SessionLog]| sessions[0].closed.is_some();
         assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
         harness.quit().await;
     }
@@ -169,7 +169,7 @@ async fn a_question_asked_twice_gets_the_same_answer() {
     let action = record.documents.iter().find(|document| document.url.contains("/after-stream/")).unwrap();
     let form = [("CallSid", call), ("From", from), ("To", to), ("CallStatus", "in-progress".to_owned())]
         .map(|(name, value)| (name.to_owned(), value));
-    let code = switchboard::simulate::caller::sign(crate::harness::TOKEN, &action.url, &form);
+    let code = switchboard_simulator::caller::sign(crate::harness::TOKEN, &action.url, &form);
     let body: String = form
         .iter()
         .map(|(name, value)| format!("{name}={}", value.replace('+', "%2B")))

@@ -15,9 +15,9 @@ use switchboard::observe::journal::{Happening, What};
 use switchboard::reload::read::read_folder;
 use switchboard::serve::{self, From, Reload, Serve};
 use switchboard::settings::{Settings, Sources};
-use switchboard::simulate::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
-use switchboard::simulate::model::{ModelOptions, ModelServer, SessionLog};
 use switchboard::yaml::SourceFile;
+use switchboard_simulator::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
+use switchboard_simulator::model::{ModelOptions, ModelServer, SessionLog};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -201,7 +201,7 @@ pub fn speech(ms: usize) -> Bytes {
             let swell = 0.6 + 0.4 * (time * 4.0 * std::f64::consts::TAU).sin();
             let tone =
                 (time * 220.0 * std::f64::consts::TAU).sin() + (time * 530.0 * std::f64::consts::TAU).sin();
-            switchboard::audio::encode((tone * swell * 7_000.0) as i16)
+            switchboard_audio::encode((tone * swell * 7_000.0) as i16)
         })
         .collect()
 }

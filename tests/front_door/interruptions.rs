@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use switchboard::simulate::caller::{Cleared, Network, PhoneEvent};
-use switchboard::simulate::model::{ClientEvent, Fault, ModelOptions, Reply, Script, SessionLog, Speech};
-use switchboard::simulate::tag;
+use switchboard_simulator::caller::{Cleared, Network, PhoneEvent};
+use switchboard_simulator::model::{ClientEvent, Fault, ModelOptions, Reply, Script, SessionLog, Speech};
+use switchboard_simulator::tag;
 use tokio::sync::watch;
 use tokio::time::interval;
 

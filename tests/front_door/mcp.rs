@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::call::EndReason;
-use switchboard::simulate::caller::PhoneEvent;
-use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
+use switchboard_simulator::caller::PhoneEvent;
+use switchboard_simulator::model::{ModelOptions, Reply, Script, SessionLog, Speech};
 
 use crate::harness::{Harness, PATIENCE, finished};
 use crate::tools::{goodbye, outputs, turn};
@@ -44,7 +44,7 @@ fn configured(harness: &Harness) -> Option<Value> {
 }
 
 /// Rings until the server's tools are there. A ring does not wait for them: until then, nothing speaks of them.
-async fn rings_with_tools(harness: &mut Harness) -> switchboard::simulate::caller::PhoneHandle {
+async fn rings_with_tools(harness: &mut Harness) -> switchboard_simulator::caller::PhoneHandle {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         assert!(tokio::time::Instant::now() < deadline, "the tools come");

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use switchboard::call::EndReason;
-use switchboard::simulate::model::{ModelOptions, Reply, Script, Speech};
-use switchboard::simulate::twilio::{ACCOUNT, AccountOptions, RestServer, number};
+use switchboard_simulator::model::{ModelOptions, Reply, Script, Speech};
+use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestServer, number};
 
 use crate::harness::{Harness, PATIENCE, finished, speech};
 use crate::service::{Came, Does, Service};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard::simulate::caller::{DialOutcome, PhoneEvent, PhoneOptions};
-use switchboard::simulate::model::{
+use switchboard_simulator::caller::{DialOutcome, PhoneEvent, PhoneOptions};
+use switchboard_simulator::model::{
     Fault, HostedCall, HostedServer, Hosting, ModelOptions, Reply, SessionLog,
 };
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use switchboard::call::{EndReason, Note, Who};
 use switchboard::provider::{Abilities, Dialect, OPENAI_REALTIME_URL, Provider, Transcribing};
-use switchboard::simulate::caller::CallEnd;
-use switchboard::simulate::model::{
+use switchboard_simulator::caller::CallEnd;
+use switchboard_simulator::model::{
     ModelOptions, ModelServer, Reply, Script, SessionLog, Speech, Truncating,
 };
 
@@ -120,8 +120,11 @@ async fn azure_speaks_as_openai_does_behind_another_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xai_is_configured_in_its_own_words() {
-    let options =
-        ModelOptions { dialect: Dialect::Xai, models: vec!["grok-voice-latest".to_owned()], ..talkative() };
+    let options = ModelOptions {
+        dialect: switchboard_simulator::model::Dialect::Xai,
+        models: vec!["grok-voice-latest".to_owned()],
+        ..talkative()
+    };
     let (session, said) =
         call("xai", "XAI_API_KEY", "reasoning: none\nspeed: 1.2\nvoice: leo\n", options).await;
     assert_eq!(said.as_deref(), Some("When?"));
@@ -147,7 +150,7 @@ async fn localai_needs_no_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn speaches_speaks_as_the_beta_did_and_is_never_told_what_was_heard() {
     let options = ModelOptions {
-        dialect: Dialect::Beta,
+        dialect: switchboard_simulator::model::Dialect::Beta,
         models: vec!["my-model".to_owned()],
         temperature: Some(0.6..=1.2),
         truncating: Truncating::Refused,

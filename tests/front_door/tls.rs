@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use switchboard::call::EndReason;
-use switchboard::simulate::model::{ModelOptions, ModelServer, Speech};
+use switchboard_simulator::model::{ModelOptions, ModelServer, Speech};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 

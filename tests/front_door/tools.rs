@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard::simulate::model::{
+use switchboard_simulator::model::{
     ClientEvent, HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
 };
 
@@ -46,7 +46,7 @@ functions:
 }
 
 /// Says something, and waits for the assistant to have answered.
-pub async fn turn(phone: &switchboard::simulate::caller::PhoneHandle) {
+pub async fn turn(phone: &switchboard_simulator::caller::PhoneHandle) {
     phone.say(speech(600));
     assert!(phone.wait_until_playing_for(Duration::from_millis(10)).await, "the assistant speaks");
     assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use switchboard::call::EndReason;
-use switchboard::simulate::caller::{CallEnd, DialOutcome, PhoneEvent, PhoneHandle, PhoneOptions};
-use switchboard::simulate::model::{ModelOptions, Reply, Script, SessionLog, Speech};
+use switchboard_simulator::caller::{CallEnd, DialOutcome, PhoneEvent, PhoneHandle, PhoneOptions};
+use switchboard_simulator::model::{ModelOptions, Reply, Script, SessionLog, Speech};
 
 use crate::harness::{Harness, finished, http, logged, speech};
 

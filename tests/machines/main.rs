@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use machine::Machine;
 use proxy::Proxy;
-use switchboard::simulate::caller::{
+use switchboard_simulator::caller::{
     Act, CallEnd, CallRecord, Line, Phone, PhoneHandle, PhoneOptions, StreamEnd, When, sign,
 };
-use switchboard::simulate::model::{ModelOptions, ModelServer, Reply, Script, Speech};
+use switchboard_simulator::model::{ModelOptions, ModelServer, Reply, Script, Speech};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::{Check, Text};
 use crate::assistant::plan::{Detection, Eagerness, First, Limits, Line, NoiseReduction, TurnTaking};
 use crate::assistant::written::{Fields, spell};
-use crate::audio::Clip;
 use crate::phone::PhoneNumber;
 use crate::problem;
 use crate::provider::{Provider, TurnDetection};
 use crate::yaml::Node;
+use switchboard_audio::Clip;
 
 /// Said when a call cannot go on and the file says nothing else.
 pub const SORRY: &str = "Sorry, something went wrong. Please call again.";

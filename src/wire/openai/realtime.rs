@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::audio::{Chunk, NotAChunk};
 use crate::wire::{Text, chunk_of};
+use switchboard_audio::{Chunk, NotAChunk};
 
 /// The largest message that is taken from the model, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::audio::{Chunk, NotAChunk};
 use crate::wire::{Text, chunk_of};
+use switchboard_audio::{Chunk, NotAChunk};
 
 /// The largest message that is taken from Twilio, in bytes. A usual one has 400.
 pub const MAX_MESSAGE: usize = 64 * 1024;

@@ -18,7 +18,7 @@ use super::parts::{Kind, Part, Planned, assistant_message};
 use super::session::{Due, Session};
 use super::speech::{self, Speech};
 use super::{dialect, refusal::Refusal};
-use crate::simulate::tag;
+use crate::tag;
 
 /// A response that is being made.
 pub(super) struct Response {

@@ -16,12 +16,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
+use super::Dialect;
 use super::log::{Closed, Happened, ModelEvent, SessionLog};
 use super::options::{ConnectError, Fault};
 use super::refusal::Refusal;
 use super::session::{Ending, Session};
 use super::{Shared, speech};
-use crate::provider::Dialect;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::config::Format;
-use crate::audio::{self, BYTES_PER_MS};
-use crate::simulate::tag;
+use crate::tag;
+use switchboard_audio::{self as audio, BYTES_PER_MS};
 
 /// What the spoken audio is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

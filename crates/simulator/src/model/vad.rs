@@ -3,7 +3,7 @@
 //! Its clock is the audio written, never the wall.
 
 use super::config::{Detection, Format};
-use crate::audio;
+use switchboard_audio as audio;
 
 /// One PCM byte at 24 kHz is one unit; a byte of mu-law or A-law is six.
 const UNITS_PER_MS: u64 = 48;
@@ -132,7 +132,7 @@ fn decode_alaw(byte: u8) -> i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{SILENCE, encode};
+    use switchboard_audio::{SILENCE, encode};
 
     fn detection() -> Detection {
         Detection {

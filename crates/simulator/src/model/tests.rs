@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
-use crate::audio::{SILENCE, encode};
-use crate::simulate::tag;
+use crate::tag;
+use switchboard_audio::{SILENCE, encode};
 
 mod dialects;
 mod faults;

@@ -1,7 +1,7 @@
 //! The dialects of compatible servers, spoken to in raw frames.
 
+use super::super::Dialect;
 use super::*;
-use crate::provider::Dialect;
 
 /// A session in a dialect, configured with mu-law; what it answered.
 async fn speaking(dialect: Dialect, session: Value) -> (ModelServer, Client, Vec<Value>) {

@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use super::Dialect;
 use super::config::{Config, Detection, Format};
 use super::conversation::Conversation;
 use super::hosted::HostingState;
@@ -23,7 +24,6 @@ use super::response::{Cause, Response};
 use super::script::FollowUps;
 use super::vad::{Heard, Vad};
 use super::{Shared, dialect, input};
-use crate::provider::Dialect;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

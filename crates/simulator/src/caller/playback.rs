@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::record::Cleared;
-use crate::audio::SILENCE;
+use switchboard_audio::SILENCE;
 
 /// More than ten minutes in the buffer is thrown away.
 const CAPACITY: u64 = 10 * 60 * 8_000;

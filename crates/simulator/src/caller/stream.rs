@@ -18,8 +18,8 @@ use super::message::{self, FromServer, Habits, Writer};
 use super::playback::{Effect, Playback};
 use super::record::{MarkRecord, MediaArrival, PhoneEvent, StreamEnd, StreamRecord};
 use super::{Fault, now, twiml};
-use crate::audio::SILENCE;
-use crate::simulate::tag;
+use crate::tag;
+use switchboard_audio::SILENCE;
 
 const FRAME: usize = 160;
 const FRAME_TIME: Duration = Duration::from_millis(20);
@@ -343,7 +343,7 @@ impl<'call> Live<'call> {
                         playing.since = None;
                         playing.quiet_since = Some(at);
                     });
-                    let played = crate::audio::duration(played as usize);
+                    let played = switchboard_audio::duration(played as usize);
                     self.call.emit(PhoneEvent::Quiet { played });
                 }
                 Effect::Echo { name, arrived, at, flushed } => {

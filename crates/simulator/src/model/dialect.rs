@@ -6,11 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Dialect;
 use super::config::{max_output_tokens, metadata, turn_detection};
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 use super::tools::{tool_choice, tools};
-use crate::provider::Dialect;
 
 const BETA_FORMATS: &[&str] = &["pcm16", "g711_ulaw", "g711_alaw"];
 

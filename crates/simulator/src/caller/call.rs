@@ -15,7 +15,7 @@ use super::control::{Command, Playing};
 use super::record::{CallEnd, CallRecord, Fetched, Happened, PhoneEvent, Said, Violation};
 use super::twiml::{self, Method, Verb};
 use super::{Fault, PhoneOptions, StreamEnd, http, now, sign, stream};
-use crate::audio::SILENCE;
+use switchboard_audio::SILENCE;
 
 /// No call of ours needs more documents; a longer one is a loop.
 const MOST_DOCUMENTS: usize = 25;

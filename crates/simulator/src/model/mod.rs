@@ -42,7 +42,7 @@ pub use log::{
     SpokenItem, Truncation,
 };
 pub use options::{
-    ConnectError, Fault, HostedServer, HostedTool, Hosting, Listing, ModelOptions, Truncating, When,
+    ConnectError, Dialect, Fault, HostedServer, HostedTool, Hosting, Listing, ModelOptions, Truncating, When,
 };
 pub use script::{HostedCall, HostedError, Reply, Script};
 pub use speech::Speech;

@@ -14,8 +14,8 @@ use super::options::Truncating;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 use super::session::{Ending, Session};
-use crate::audio::SILENCE;
-use crate::simulate::tag;
+use crate::tag;
+use switchboard_audio::SILENCE;
 
 /// As the live service lists them.
 const KINDS: &[&str] = &[

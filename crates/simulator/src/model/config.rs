@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
+use super::Dialect;
 use super::dialect;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 use super::tools::{kept, tool_choice, tools};
-use crate::provider::Dialect;
 
 const VOICES: &[&str] =
     &["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"];

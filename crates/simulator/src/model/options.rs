@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::script::Script;
 use super::speech::Speech;
-use crate::provider::Dialect;
 
 /// The models the real service knew in November 2026.
 const MODELS: &[&str] = &[
@@ -19,6 +18,17 @@ const MODELS: &[&str] = &[
     "gpt-realtime-mini-2025-12-15",
     "gpt-realtime-mini-2025-10-06",
 ];
+
+/// How the messages of the Realtime API are spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's API since its general availability.
+    Ga,
+    /// OpenAI's beta API, which many compatible servers still speak.
+    Beta,
+    /// xAI's: the events of `Ga`, with voice and turn detection at the top of the session.
+    Xai,
+}
 
 /// Everything about a [`super::ModelServer`]. The default is a healthy, strict server.
 #[derive(Clone)]

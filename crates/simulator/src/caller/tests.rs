@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
-use crate::audio::{SILENCE, duration};
+use switchboard_audio::{SILENCE, duration};
 
 mod again;
 
