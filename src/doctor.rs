@@ -228,7 +228,8 @@ fn on_fly(file: Option<&SourceFile>, settings: &Settings) -> Vec<Finding> {
         Ok(Some(bytes)) => fly::check(&String::from_utf8_lossy(&bytes), file, settings),
         Err(problems) => {
             let unread = problems.into_iter().map(|problem| {
-                let finding = Finding::error("fly.file", format!("{}: {}", problem.file, problem.message));
+                let finding =
+                    Finding::error("fly.file", format!("{}: {}", problem.path(), problem.message()));
                 finding.fix("have whoever runs the program be able to read that file, or take it away")
             });
             unread.collect()

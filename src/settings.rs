@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Subject};
 use crate::provider::{OPENAI_REALTIME_URL, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
@@ -268,7 +268,11 @@ impl Settings {
         let mut problems = Vec::new();
         let mut missing = |name: &str, message: &str, help: &str| {
             let message = format!("{name} is not set: {message}");
-            problems.push(Problem::about("environment", "setting.missing", message).help(help));
+            problems.push(
+                Problem::about("environment", "setting.missing", message)
+                    .help(help)
+                    .with_subject(Subject::Setting(name.to_owned())),
+            );
         };
         // With others the assistants decide: see `Roster::without_key`.
         if self.openai_api_key.is_none() && self.named_providers.is_empty() {

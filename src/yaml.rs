@@ -228,7 +228,7 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
             let mut expansion = Expansion { environment, source: &source, text, problems, used, origins };
             expansion.node(&mut root);
             let origins = expansion.origins;
-            source.made_of(origins);
+            source.set_origins(origins);
             Some(root)
         }
         Err(problem) => {

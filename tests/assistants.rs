@@ -162,7 +162,7 @@ fn the_seeds_variables_are_read() {
     ];
     let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let checked = Roster::check(&read_folder(&dir).unwrap(), &environment, &[provider]);
-    let codes: Vec<_> = checked.warnings.iter().map(|problem| problem.code).collect();
+    let codes: Vec<_> = checked.warnings.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes, ["temperature.no_effect"]);
     let roster = checked.roster.unwrap();
     assert!(roster.find(&PhoneNumber::parse("+15550109999").unwrap()).is_none());
@@ -211,7 +211,7 @@ fn rosters_are_equal_where_their_files_mean_the_same() {
 #[test]
 fn an_empty_folder_is_a_problem() {
     let problems = check(&Folder::default()).problems();
-    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["folder.empty"]);
+    assert_eq!(problems.iter().map(|problem| problem.code()).collect::<Vec<_>>(), ["folder.empty"]);
 }
 
 mod properties {

@@ -327,9 +327,9 @@ fn the_schema_and_the_check_know_the_same_keys() {
         let mut file = around(&path);
         merge(&mut file, nest(&path, json!({ "qqqqqqqq": 1 })));
         let problems = check(&file).1;
-        let said = problems.iter().find(|p| p.code == "key.unknown" && p.message.contains("qqqqqqqq"));
+        let said = problems.iter().find(|p| p.code() == "key.unknown" && p.message().contains("qqqqqqqq"));
         let said = said.unwrap_or_else(|| panic!("{path:?} takes any key: {problems:?}"));
-        let mut known = quoted(said.help.as_deref().unwrap_or_default());
+        let mut known = quoted(&said.fix().unwrap_or_default());
         RESERVED.iter().for_each(|name| assert!(!path.is_empty() || known.remove(*name), "{name}"));
         assert_eq!(
             known,
@@ -349,8 +349,8 @@ fn the_schema_and_the_check_know_the_same_words_and_ranges() {
             let mut file = around(&path);
             merge(&mut file, nest(&path, wrong));
             let problems = check(&file).1;
-            let problem = problems.iter().find(|problem| problem.code == code);
-            problem.unwrap_or_else(|| panic!("{path:?} is not judged: {problems:?}")).message.clone()
+            let problem = problems.iter().find(|problem| problem.code() == code);
+            problem.unwrap_or_else(|| panic!("{path:?} is not judged: {problems:?}")).message()
         };
         let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
         if let Some(words) = choices.iter().find_map(|choice| choice["enum"].as_array())

@@ -409,11 +409,8 @@ impl<'a> Check<'a> {
                 Entry::Occupied(earlier) => {
                     let message = format!("`{shown}` is listed twice");
                     let problem = self.written.source.error(item.span, "number.double", message);
-                    self.written.note(problem.also(
-                        &self.written.source,
-                        *earlier.get(),
-                        "first listed here",
-                    ));
+                    self.written
+                        .note(problem.also(self.written.source.place(*earlier.get()), "first listed here"));
                 }
                 Entry::Vacant(place) => {
                     place.insert(item.span);

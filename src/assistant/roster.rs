@@ -136,7 +136,7 @@ impl Checked {
         };
         let mut all = self.problems();
         all.retain(|problem| {
-            problem.is_error() || within(&own, &problem.file) || !within(&others, &problem.file)
+            problem.is_error() || within(&own, &problem.path()) || !within(&others, &problem.path())
         });
         all
     }
@@ -221,7 +221,7 @@ impl Roster {
                             ),
                         };
                         let problem = outcome.source.error(claim.span, "number.taken", message);
-                        problems.push(problem.also(source, *span, "it is bound here").help(help));
+                        problems.push(problem.also(source.place(*span), "it is bound here").help(help));
                     }
                     None => {
                         claims.insert(claim.number, (outcome.source.clone(), claim.span));
@@ -468,7 +468,7 @@ mod tests {
             let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
             let errors = Roster::check(&folder, &environment, &[provider]).roster.unwrap_err();
             assert_eq!(errors.len(), 1, "{errors:?}");
-            let help = errors[0].help.as_deref().unwrap_or_default();
+            let help = errors[0].fix().unwrap_or_default();
             assert!(help.contains(told), "{one}, {other}: {help}");
         }
     }

@@ -98,7 +98,7 @@ impl Written {
                 Some(earlier) => {
                     let message = format!("`{}` is written twice{place}", problem::shown(&key.name));
                     let problem = self.source.error(key.span, "key.double", message);
-                    self.note(problem.also(&self.source, earlier.span, "first written here"));
+                    self.note(problem.also(self.source.place(earlier.span), "first written here"));
                 }
                 None => {
                     first.insert(&key.name, key);

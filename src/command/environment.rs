@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{ENV_FILE, own_environment, read_or_none, settings_file};
 use crate::assistant::Folder;
-use crate::problem::Problem;
+use crate::problem::{Place, Problem};
 use crate::settings::env_file::{self, Entry};
 use crate::settings::{self, Settings};
 use crate::yaml;
@@ -41,7 +41,7 @@ pub(crate) fn odd_lines(folder: &Folder, dir: Option<&Path>, settings: &Settings
     if in_force {
         odd.extend(env_file::unread(ENV_FILE, &entries, &read));
     }
-    odd.sort_by_key(|problem| problem.span.map(|at| at.line));
+    odd.sort_by_key(|problem| problem.span().map(|at| at.line));
     odd
 }
 
@@ -51,11 +51,11 @@ pub(crate) fn placed(problems: &[Problem]) -> Vec<Problem> {
     let lines = env_file::in_force(&entries);
     let own: BTreeSet<String> = own_environment().map(|(name, _)| name).collect();
     let place = |name: &str| match lines.iter().find(|entry| entry.name == name) {
-        Some(entry) if !own.contains(name) => format!("{ENV_FILE}, line {}", entry.line),
-        _ => "the environment".to_owned(),
+        Some(entry) if !own.contains(name) => Some(Place::line(ENV_FILE, entry.line)),
+        _ => None,
     };
     let mut placed = problems.to_vec();
-    placed.iter_mut().for_each(|problem| problem.place_variables(&place));
+    placed.iter_mut().for_each(|problem| problem.locate_variables(&place));
     placed
 }
 

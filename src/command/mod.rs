@@ -268,7 +268,7 @@ async fn serve_command(arguments: ServeArguments) -> Result<(), Failure> {
     }
     let Some(mut ready) = ready.filter(|_| problems.is_empty()) else {
         // What is missing may stand in `.env`, under a name that nothing reads.
-        problems.extend(warnings.into_iter().filter(|warning| warning.file == ENV_FILE));
+        problems.extend(warnings.into_iter().filter(|warning| warning.path() == ENV_FILE));
         return Err(problems.into());
     };
 

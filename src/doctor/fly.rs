@@ -83,15 +83,14 @@ fn deployed(table: &Table, file: Option<&SourceFile>) -> (Settings, Vec<Finding>
     let mut problems = read.err().unwrap_or_default();
     problems.retain(Problem::is_error);
     // A problem of a setting begins with its name.
-    let is_wrong =
-        |name: &str| problems.iter().any(|problem| problem.message.split(' ').next() == Some(name));
+    let is_wrong = |name: &str| problems.iter().any(|problem| problem.of_setting() == Some(name));
     environment.retain(|name, _| !is_wrong(name));
     // The file may name secrets, which are not known: the rest of it holds all the same.
     let there = settings::readable(file, &environment);
     let told = |problem: &Problem| {
-        let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message));
+        let finding = Finding::error("fly.file", format!("{FILE}, [env]: {}", problem.message()));
         let fix = "write it so under [env] of fly.toml, or take it out there";
-        finding.causes("the server does not start there").fix(problem.help.as_deref().unwrap_or(fix))
+        finding.causes("the server does not start there").fix(problem.fix().as_deref().unwrap_or(fix))
     };
     (there, problems.iter().map(told).collect())
 }

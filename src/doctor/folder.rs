@@ -38,8 +38,8 @@ pub fn check(
             let problem = Problem::from(error);
             let finding = if is_remote { Finding::warning } else { Finding::error };
             // The sentence goes on with what is to be done.
-            let (what, help) =
-                problem.message.split_once("; ").unwrap_or((&problem.message, "make it smaller"));
+            let message = problem.message();
+            let (what, help) = message.split_once("; ").unwrap_or((&message, "make it smaller"));
             let finding = finding("folder.check", what).causes(match is_remote {
                 true => NO_STAND_IN,
                 false => "`switchboard serve` does not start",
@@ -150,9 +150,9 @@ fn counted(count: usize, what: &str) -> String {
 
 fn first(problems: &[Problem]) -> String {
     let placed = command::placed(problems);
-    let lines = placed.iter().take(SHOWN).map(|problem| match problem.span {
-        Some(at) => format!("{}:{}:{}: {}", problem.file, at.line, at.column, problem.message),
-        None => format!("{}: {}", problem.file, problem.message),
+    let lines = placed.iter().take(SHOWN).map(|problem| match problem.span() {
+        Some(at) => format!("{}:{}:{}: {}", problem.path(), at.line, at.column, problem.message()),
+        None => format!("{}: {}", problem.path(), problem.message()),
     });
     let mut lines: Vec<String> = lines.collect();
     match problems.len().saturating_sub(SHOWN) {

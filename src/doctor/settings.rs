@@ -140,7 +140,7 @@ fn lines(mut bytes: Vec<u8>, told: &mut Told) -> Vec<(String, String)> {
             Err(problems) => problems,
         };
         told.tell(&wrong);
-        for at in wrong.iter().filter_map(|problem| problem.span) {
+        for at in wrong.iter().filter_map(|problem| problem.span()) {
             bytes = without(&bytes, at.line..at.line + 1, told);
         }
     }
@@ -159,9 +159,9 @@ fn lenient(file: &Option<SourceFile>, environment: &BTreeMap<String, String>, to
         };
         wrong.retain(Problem::is_error);
         // Where the parser stumbles again, it may be over what the first time left.
-        let is_new = |problem: &&Problem| !(is_garbled && problem.code == SYNTAX);
+        let is_new = |problem: &&Problem| !(is_garbled && problem.code() == SYNTAX);
         told.tell(wrong.iter().filter(is_new));
-        is_garbled |= wrong.iter().any(|problem| problem.code == SYNTAX);
+        is_garbled |= wrong.iter().any(|problem| problem.code() == SYNTAX);
         if !take_away(&wrong, &mut sources, told) {
             // What the file sets is not known, and not missing.
             let Some(file) = sources.file.take() else { break };
@@ -174,15 +174,15 @@ fn lenient(file: &Option<SourceFile>, environment: &BTreeMap<String, String>, to
 /// Takes away what is wrong; whether anything could be.
 fn take_away(wrong: &[Problem], sources: &mut Sources, told: &mut Told) -> bool {
     let before = sources.environment.len();
-    for problem in wrong.iter().filter(|problem| problem.file == "environment") {
+    for problem in wrong.iter().filter(|problem| problem.path() == "environment") {
         first_word(problem).and_then(|name| sources.environment.remove(name));
     }
     let mut is_less = sources.environment.len() < before;
     if let Some(file) = &mut sources.file {
         for problem in wrong {
-            let lines = match problem.span {
+            let lines = match problem.span() {
                 Some(at) => setting_at(&file.bytes, at.line),
-                None if problem.code == "file.encoding" => first_garbled(&file.bytes),
+                None if problem.code() == "file.encoding" => first_garbled(&file.bytes),
                 None => None,
             };
             let Some(lines) = lines else { continue };
@@ -256,24 +256,24 @@ fn is_left_out(missing: &Problem, left_out: &[String]) -> bool {
 }
 
 fn first_word(problem: &Problem) -> Option<&str> {
-    problem.message.split(' ').next()
+    problem.of_setting()
 }
 
 /// A problem of a setting, or of `.env`.
 pub fn of_problem(problem: &Problem) -> Finding {
-    let place = match (&problem.span, problem.file.as_str()) {
+    let place = match (problem.span(), problem.path()) {
         (Some(at), file) => format!("{file}:{}:{}: ", at.line, at.column),
         (None, "environment") => String::new(),
         (None, file) => format!("{file}: "),
     };
-    let message = format!("{place}{}{}", problem.message, unchecked(problem));
-    let finding = match (problem.is_error(), problem.code) {
+    let message = format!("{place}{}{}", problem.message(), unchecked(problem));
+    let finding = match (problem.is_error(), problem.code()) {
         (true, _) => Finding::error("settings.read", message).causes(NO_START),
         (false, "setting.http") => Finding::warning("settings.odd", message)
             .causes("31922: a stream's address must begin with wss://"),
         (false, _) => Finding::warning("settings.odd", message),
     };
-    finding.fix(match (&problem.help, problem.code) {
+    finding.fix(match (&problem.fix(), problem.code()) {
         (Some(help), _) => help.clone(),
         (None, "file.unreadable") => {
             "have whoever runs the program be able to read that file, or take it away".to_owned()
@@ -287,10 +287,10 @@ pub fn of_problem(problem: &Problem) -> Finding {
 }
 
 fn of_missing(problem: &Problem) -> Finding {
-    let finding = Finding::error("settings.missing", format!("{}{}", problem.message, unchecked(problem)))
+    let finding = Finding::error("settings.missing", format!("{}{}", problem.message(), unchecked(problem)))
         .causes("`switchboard serve` does not start, so nobody answers: Twilio tells of 11200");
-    let mut fix = problem.help.clone().unwrap_or_else(|| "set it in `.env`".to_owned());
-    fix.push_str(match problem.message.split(' ').next() {
+    let mut fix = problem.fix().unwrap_or_else(|| "set it in `.env`".to_owned());
+    fix.push_str(match problem.of_setting() {
         Some("TWILIO_AUTH_TOKEN") => "; write it into `.env`, as TWILIO_AUTH_TOKEN=…",
         _ => "",
     });
@@ -299,7 +299,7 @@ fn of_missing(problem: &Problem) -> Finding {
 
 /// What cannot be looked at for want of this setting.
 fn unchecked(problem: &Problem) -> &'static str {
-    match (problem.is_error(), problem.message.split(' ').next()) {
+    match (problem.is_error(), problem.of_setting()) {
         (true, Some("PUBLIC_URL")) => "; the public address, the signature and the stream cannot be checked",
         (true, Some("TWILIO_AUTH_TOKEN")) => "; the signature cannot be checked",
         _ => "",
@@ -546,7 +546,7 @@ mod tests {
         }
         assert_eq!(told.findings.len(), 4, "{:?}", messages(&told));
         assert_eq!(settings.public_url.as_deref(), Some("http://phone.example.com"));
-        assert_eq!(settings.warnings[0].code, "setting.http", "it is told as what it is");
+        assert_eq!(settings.warnings[0].code(), "setting.http", "it is told as what it is");
         assert_eq!((settings.port, settings.state_dir), (6060, None));
     }
 

@@ -96,7 +96,7 @@ pub async fn check(
         }),
         (Ok(owned), Some(roster)) => {
             let urls = settings.number_urls();
-            let why = urls.as_ref().map(|urls| desk::unusable(urls).map(|why| why.message));
+            let why = urls.as_ref().map(|urls| desk::unusable(urls).map(|why| why.message()));
             let (urls, why) = match why {
                 Some(None) => (urls, None),
                 Some(Some(why)) => (None, Some(format!("what the numbers should ring is not known: {why}"))),

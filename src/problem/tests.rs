@@ -1,3 +1,4 @@
+use super::redact::mask_digits;
 use super::*;
 
 #[test]
@@ -53,13 +54,13 @@ fn of_a_long_line_the_part_around_the_place_is_shown() {
 
 #[test]
 fn numbers_are_starred_in_place() {
-    assert_eq!(star_digits("x +15550100001 y"), "x +1555*****01 y");
-    assert_eq!(star_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
-    assert_eq!(star_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
-    assert_eq!(star_digits("1 (555) 010-0001"), "1 (555) ***-**01");
-    assert_eq!(star_digits("12345678 - 1"), "123***78 - 1");
-    assert_eq!(star_digits("2026-12-24 18:30"), "2026-**-** 18:30");
-    assert_eq!(star_digits("port 5050"), "port 5050");
+    assert_eq!(mask_digits("x +15550100001 y"), "x +1555*****01 y");
+    assert_eq!(mask_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
+    assert_eq!(mask_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
+    assert_eq!(mask_digits("1 (555) 010-0001"), "1 (555) ***-**01");
+    assert_eq!(mask_digits("12345678 - 1"), "123***78 - 1");
+    assert_eq!(mask_digits("2026-12-24 18:30"), "2026-**-** 18:30");
+    assert_eq!(mask_digits("port 5050"), "port 5050");
     assert_eq!(shown("+15550100001"), "+1555*****01");
     for (number, starred) in [
         ("+1_555_010_0001", "+1_555_***_**01"),
@@ -71,8 +72,8 @@ fn numbers_are_starred_in_place() {
         ("+١٥٥٥٠١٠٠٠٠١", "+١٥٥٥**********٠١"),
         ("+1 555 of 2", "+1 555 of 2"),
     ] {
-        assert_eq!(star_digits(number), starred);
-        assert_eq!(star_digits(starred), starred);
+        assert_eq!(mask_digits(number), starred);
+        assert_eq!(mask_digits(starred), starred);
     }
 }
 
@@ -81,7 +82,7 @@ fn no_name_in_a_sentence_writes_a_line_or_commands_the_terminal() {
     let source = Source::new("+15550100008.yaml", "x: 1\n");
     let span = Span { start: 0, len: 1, line: 1, column: 1 };
     let name = "x\nforged: \u{1b}[31m+15550100001";
-    let problem = source.error(span, "x", name).help(name).also(&source, span, name);
+    let problem = source.error(span, "x", name).help(name).also(source.place(span), "first written here");
     let about = Problem::about(&format!("{name}.yaml"), "x", name);
     let problems = [problem, about];
     let lines = problems.iter().map(Problem::line).collect::<Vec<_>>().join(" ");

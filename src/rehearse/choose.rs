@@ -155,7 +155,7 @@ mod tests {
             };
             assert!(found.starts_with(chosen), "{what}: {found}");
         }
-        assert!(choose(&three, None, None, None).unwrap().hint.unwrap().contains("`ann`, `bob` and `cleo`"));
+        assert!(choose(&three, None, None, None).unwrap().hint.unwrap().contains("`ann`, `bob`, `cleo`"));
         assert!(choose(&three, Some("bob"), None, None).unwrap().hint.is_none());
     }
 

@@ -25,7 +25,7 @@ impl Settings {
 
     /// The one of Twilio's REST interface, for whoever asks nothing else.
     pub fn twilio_in_clear_text(&self) -> Option<&Problem> {
-        let of_twilio = |warning: &&Problem| warning.code == CODE && warning.message.starts_with(TWILIO);
+        let of_twilio = |warning: &&Problem| warning.code() == CODE && warning.message().starts_with(TWILIO);
         self.warnings.iter().find(of_twilio)
     }
 }
@@ -58,7 +58,7 @@ mod tests {
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let file = Some(SourceFile::new("switchboard.yaml", file));
         let settings = Settings::read(&Sources { file, environment }).unwrap();
-        let told: Vec<_> = settings.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let told: Vec<_> = settings.warnings.iter().map(|warning| warning.message()).collect();
         assert_eq!(
             told,
             [

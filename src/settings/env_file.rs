@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::problem::{self, Problem, Span};
+use crate::problem::{self, Place, Problem};
 
 /// A line that sets a variable.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,9 +80,7 @@ pub fn unread(path: &str, entries: &[Entry], read: &BTreeSet<String>) -> Vec<Pro
 }
 
 fn warning(path: &str, line: usize, code: &'static str, message: String) -> Problem {
-    let mut problem = Problem::about(path, code, message).into_warning();
-    problem.span = Some(Span { line, column: 1, ..Span::default() });
-    problem
+    Problem::about(path, code, message).into_warning().at(Place::line(path, line))
 }
 
 /// A name as it may be told. A key that was pasted as it is may end with `=`, and look like a name.
@@ -101,8 +99,7 @@ fn told<'a>(name: &'a str, read: &BTreeSet<String>) -> &'a str {
 pub fn entries(path: &str, bytes: &[u8]) -> Result<Vec<Entry>, Vec<Problem>> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let wrong = |line: usize, message: &str| {
-        let mut problem = Problem::about(path, "env.line", message);
-        problem.span = Some(Span { line, column: 1, ..Span::default() });
+        let problem = Problem::about(path, "env.line", message).at(Place::line(path, line));
         problem.help("write it like NAME=value, or remove it; a comment starts with #")
     };
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -268,12 +265,12 @@ mod tests {
     fn a_line_that_is_none_is_named_and_not_told() {
         let text = "A='x\ny'\nhunter2\nB=1\nmy key=hunter2\n=hunter2\n";
         let problems = read(".env", text.as_bytes()).unwrap_err();
-        let lines: Vec<usize> = problems.iter().map(|problem| problem.span.unwrap().line).collect();
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.span().unwrap().line).collect();
         assert_eq!(lines, [3, 5, 6]);
         for shown in [problem::plain(&problems), problem::pretty(&problems), problem::json(&problems)] {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert!(problem::pretty(&problems).contains(".env:3:1: error: this line has no `=`"));
-        assert_eq!(read(".env", b"A=1\nB=\xff\n").unwrap_err()[0].span.unwrap().line, 2);
+        assert_eq!(read(".env", b"A=1\nB=\xff\n").unwrap_err()[0].span().unwrap().line, 2);
     }
 }

@@ -10,7 +10,7 @@ use figment::{Figment, Metadata, Profile};
 use url::Url;
 
 use super::{DEFAULTS, FILE, NAMES, PROVIDERS, Sources, address, is_loopback, is_secret, providers};
-use crate::problem::{self, Problem, Source, Span};
+use crate::problem::{self, Problem, Source, Span, Subject};
 use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::yaml::{self, Kind, MISSING, SourceFile, secrets};
@@ -161,8 +161,8 @@ impl Reader {
         // A provider's key may be missing until somebody calls: `check` needs none.
         let inside = |key: &Span, at: Span| (key.start..=key.start + key.len).contains(&at.start);
         self.problems.extend(found.filter(|problem| {
-            let at_key = problem.span.is_some_and(|at| keys.iter().any(|key| inside(key, at)));
-            problem.code != "env.missing" || !at_key
+            let at_key = problem.span().is_some_and(|at| keys.iter().any(|key| inside(key, at)));
+            problem.code() != "env.missing" || !at_key
         }));
         self.source = Some(document.source);
         values.retain(|_, value| !value.contains(MISSING));
@@ -312,6 +312,7 @@ impl Reader {
             (true, Some(source), Some((span, _))) => source.error(*span, code, message),
             _ => Problem::about("environment", code, message),
         }
+        .with_subject(Subject::Setting(name.to_owned()))
     }
 
     fn shown(&self, name: &str, text: &str) -> String {

@@ -402,6 +402,9 @@ fn an_address_is_written_without_what_follows_it() {
         let settings = read(None, &[(name, value)]);
         assert_eq!(settings.is_ok(), is_fine, "{value}");
         let told = settings.err().unwrap_or_default();
-        assert!(told.iter().all(|problem| problem.message.contains("must be written without /")), "{told:?}");
+        assert!(
+            told.iter().all(|problem| problem.message().contains("must be written without /")),
+            "{told:?}"
+        );
     }
 }

@@ -31,8 +31,7 @@ impl Expansion<'_> {
                 scalar.text = text;
                 let variables = std::mem::take(&mut self.used);
                 if !variables.is_empty() {
-                    let shown = problem::shown(&written);
-                    self.origins.push(Origin { span, shown, whole: is_one(&written), variables });
+                    self.origins.push(Origin { span, whole: is_one(&written), variables });
                 }
                 if replaced {
                     scalar.written = Some(written);

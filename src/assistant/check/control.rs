@@ -159,7 +159,7 @@ impl<'a> Check<'a> {
                 if let Some(earlier) = first.get(&name) {
                     let message = format!("`{}` is listed twice", problem::shown(&name));
                     let problem = w.source.error(item.span, "message.fields", message).help("take one out");
-                    w.note(problem.also(&w.source, *earlier, "first listed here"));
+                    w.note(problem.also(w.source.place(*earlier), "first listed here"));
                     continue;
                 }
                 fields.insert(name.clone(), json!({ "type": "string" }));

@@ -269,7 +269,7 @@ impl<'a> Check<'a> {
             for problem in examiner.check_request(template, &Place::of(&w.source, self.text, node, scalar)) {
                 sound &= !problem.is_error();
                 // It may have been rendered well with all arguments.
-                w.note(match problem.code == "template.render" && few.len() < all.len() {
+                w.note(match problem.code() == "template.render" && few.len() < all.len() {
                     true => {
                         problem.help("an argument that is not in `required` may be missing: it is empty then")
                     }

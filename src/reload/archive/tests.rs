@@ -204,10 +204,10 @@ fn a_folder_that_is_not_there_is_said_with_what_is() {
         rest.unwrap_or_else(|| panic!("{said}")).to_owned()
     };
     assert_eq!(said(tar()), "nothing in it");
-    assert_eq!(said(tar().file("r/README.md", "").file("r/src/x.yaml", "")), "`README.md` and `src/`");
+    assert_eq!(said(tar().file("r/README.md", "").file("r/src/x.yaml", "")), "`README.md`, `src/`");
     assert_eq!(said(tar().file("ci.yaml", "").file("assistants/x.txt", "")), "`x.txt`");
     let many = (0..9).fold(tar(), |archive, at| archive.file(format!("{at}"), ""));
-    assert_eq!(said(many), "`0`, `1`, `2`, `3`, `4` and `5`, and more");
+    assert_eq!(said(many), "`0`, `1`, `2`, `3`, `4`, `5`, and more");
 }
 
 #[test]

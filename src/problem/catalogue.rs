@@ -1,0 +1,123 @@
+//! Every problem that the program can report: its code, its severity, its arguments, and its sentences.
+//!
+//! A message says what is wrong; a cause, what callers or the owner notice, if that is not obvious; a fix, what to do.
+//! Each is a short clause that starts small and ends without a full stop. An empty fix is none.
+
+mod assistant;
+mod file;
+mod setting;
+
+pub use assistant::Assistant;
+pub use file::File;
+pub use setting::Setting;
+
+use super::Severity;
+
+/// Declares the problems of one area, as an enum with a variant for each:
+///
+/// ```text
+/// Unknown { name: String, suggestion: Suggestion } = Error "voice.unknown",
+///     "there is no voice `{name}`", fix: "{suggestion}";
+/// ```
+macro_rules! catalogue {
+    ($(#[$meta:meta])* $area:ident { $(
+        $(#[$doc:meta])*
+        $variant:ident $({ $($argument:ident: $type:ty),* $(,)? })? = $severity:ident $code:literal,
+        $message:literal $(, cause: $cause:literal)? $(, fix: $fix:literal)?;
+    )* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum $area {
+            $( $(#[$doc])* $variant $({ $($argument: $type),* })?, )*
+        }
+
+        impl $area {
+            /// Every code of this area, with its severity.
+            pub const CODES: &[(&str, $crate::problem::Severity)] =
+                &[$(($code, $crate::problem::Severity::$severity)),*];
+
+            pub(super) fn code(&self) -> &'static str {
+                match self { $( Self::$variant { .. } => $code, )* }
+            }
+
+            pub(super) fn severity(&self) -> $crate::problem::Severity {
+                match self { $( Self::$variant { .. } => $crate::problem::Severity::$severity, )* }
+            }
+
+            #[allow(unused_variables, reason = "not every argument appears in every sentence")]
+            pub(super) fn message(&self) -> String {
+                match self { $( Self::$variant $({ $($argument),* })? => format!($message), )* }
+            }
+
+            #[allow(unused_variables, reason = "not every argument appears in every sentence")]
+            pub(super) fn cause(&self) -> Option<String> {
+                match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($cause)?), )* }
+            }
+
+            #[allow(unused_variables, reason = "not every argument appears in every sentence")]
+            pub(super) fn fix(&self) -> Option<String> {
+                match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($fix)?), )* }
+            }
+        }
+    };
+}
+
+macro_rules! sentence {
+    () => {
+        None
+    };
+    ($text:literal) => {
+        Some(format!($text))
+    };
+}
+
+/// Joins the areas into one type.
+macro_rules! areas {
+    ($($area:ident),*) => {
+        /// What is wrong: one entry of the catalogue, with its arguments.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum What {
+            $( $area($area), )*
+            /// A sentence that has no entry yet.
+            Text { severity: Severity, code: &'static str, message: String, fix: Option<String> },
+        }
+
+        $( impl From<$area> for What {
+            fn from(what: $area) -> What {
+                What::$area(what)
+            }
+        } )*
+
+        impl What {
+            pub(super) fn code(&self) -> &'static str {
+                match self { $( What::$area(what) => what.code(), )* What::Text { code, .. } => code }
+            }
+
+            pub(super) fn severity(&self) -> Severity {
+                match self { $( What::$area(what) => what.severity(), )* What::Text { severity, .. } => *severity }
+            }
+
+            #[allow(unused_variables, reason = "not every argument appears in every sentence")]
+            pub(super) fn message(&self) -> String {
+                match self { $( What::$area(what) => what.message(), )* What::Text { message, .. } => message.clone() }
+            }
+
+            pub(super) fn cause(&self) -> Option<String> {
+                match self { $( What::$area(what) => what.cause(), )* What::Text { .. } => None }
+            }
+
+            pub(super) fn fix(&self) -> Option<String> {
+                match self { $( What::$area(what) => what.fix(), )* What::Text { fix, .. } => fix.clone() }
+            }
+        }
+
+        /// Every code with its severity, in the order of the areas.
+        pub fn codes() -> impl Iterator<Item = (&'static str, Severity)> {
+            [$($area::CODES),*].into_iter().flatten().copied()
+        }
+    };
+}
+
+pub(crate) use {catalogue, sentence};
+
+areas!(Assistant, File, Setting);
