@@ -13,7 +13,7 @@ pub struct PhoneNumber(String);
 
 /// Why a text is no phone number. Never holds the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotANumber {
+pub enum InvalidNumber {
     #[error("a phone number starts with + and the country code")]
     NoPlus,
     #[error("a phone number holds only digits after the +, no spaces or dashes")]
@@ -26,16 +26,16 @@ pub enum NotANumber {
 
 impl PhoneNumber {
     /// Reads `+` and digits, nothing else. Whether anybody owns the number is not asked.
-    pub fn parse(text: &str) -> Result<PhoneNumber, NotANumber> {
-        let digits = text.strip_prefix('+').ok_or(NotANumber::NoPlus)?;
+    pub fn parse(text: &str) -> Result<PhoneNumber, InvalidNumber> {
+        let digits = text.strip_prefix('+').ok_or(InvalidNumber::NoPlus)?;
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(NotANumber::NotDigits);
+            return Err(InvalidNumber::NotDigits);
         }
         if digits.starts_with('0') {
-            return Err(NotANumber::Zero);
+            return Err(InvalidNumber::Zero);
         }
         if !(7..=15).contains(&digits.len()) {
-            return Err(NotANumber::Length);
+            return Err(InvalidNumber::Length);
         }
         Ok(PhoneNumber(text.to_owned()))
     }
@@ -64,15 +64,17 @@ impl PhoneNumber {
     }
 
     /// What the world's numbering plans say against it. An example's number is not doubted.
-    pub fn doubt(&self) -> Option<Doubt> {
+    pub fn implausible(&self) -> Option<Implausible> {
         if self.is_example() {
             return None;
         }
-        let Ok(parsed) = phonenumber::parse(None, &self.0) else { return Some(Doubt::NoCountry) };
+        let Ok(parsed) = phonenumber::parse(None, &self.0) else {
+            return Some(Implausible::UnknownCountryCode);
+        };
         if parsed.is_valid() {
             return None;
         }
-        Some(Doubt::NotThere(parsed.country().code()))
+        Some(Implausible::NotInPlan(parsed.country().code()))
     }
 
     /// The ISO 3166 code of the country, such as `US`, where the numbering plan tells.
@@ -84,11 +86,11 @@ impl PhoneNumber {
 
 /// Why a number that is well written can hardly be anybody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Implausible {
     /// No country has this code.
-    NoCountry,
+    UnknownCountryCode,
     /// No number with this country code looks like it: a digit is wrong, missing or too many.
-    NotThere(u16),
+    NotInPlan(u16),
 }
 
 impl fmt::Display for PhoneNumber {
@@ -175,14 +177,14 @@ mod tests {
             ("placeholder", "+15550100001", Ok("+1555•••01")),
             ("shortest", "+1234567", Ok("+12•••67")),
             ("longest", "+155512345678901", Ok("+1555•••01")),
-            ("no plus", "15550100001", Err(NotANumber::NoPlus)),
-            ("empty", "", Err(NotANumber::NoPlus)),
-            ("only a plus", "+", Err(NotANumber::NotDigits)),
-            ("spaces", "+1 555 010 0001", Err(NotANumber::NotDigits)),
-            ("other digits", "+١٢٣٤٥٦٧٨", Err(NotANumber::NotDigits)),
-            ("too short", "+123456", Err(NotANumber::Length)),
-            ("too long", "+1555123456789012", Err(NotANumber::Length)),
-            ("zero", "+0555010000", Err(NotANumber::Zero)),
+            ("no plus", "15550100001", Err(InvalidNumber::NoPlus)),
+            ("empty", "", Err(InvalidNumber::NoPlus)),
+            ("only a plus", "+", Err(InvalidNumber::NotDigits)),
+            ("spaces", "+1 555 010 0001", Err(InvalidNumber::NotDigits)),
+            ("other digits", "+١٢٣٤٥٦٧٨", Err(InvalidNumber::NotDigits)),
+            ("too short", "+123456", Err(InvalidNumber::Length)),
+            ("too long", "+1555123456789012", Err(InvalidNumber::Length)),
+            ("zero", "+0555010000", Err(InvalidNumber::Zero)),
         ];
         for (name, text, expected) in table {
             let shown = PhoneNumber::parse(text).map(|number| format!("{number} {number:?}"));
@@ -231,16 +233,16 @@ mod tests {
 
     #[test]
     fn numbers_that_can_be_nobodys_are_doubted() {
-        let not_there = |code| Some(Doubt::NotThere(code));
+        let not_there = |code| Some(Implausible::NotInPlan(code));
         for (number, doubt) in [
             ("+15550100001", None),
             ("+12025550123", None),
             ("+442079460000", None),
-            ("+99912345678", Some(Doubt::NoCountry)),
+            ("+99912345678", Some(Implausible::UnknownCountryCode)),
             ("+1202555012", not_there(1)),
             ("+4420794600001", not_there(44)),
         ] {
-            assert_eq!(PhoneNumber::parse(number).unwrap().doubt(), doubt, "{number}");
+            assert_eq!(PhoneNumber::parse(number).unwrap().implausible(), doubt, "{number}");
         }
     }
 }

@@ -145,7 +145,7 @@ pub enum Transcribing {
     /// be right, and none is sent unless the assistant's file names one.
     Named(Vec<Transcriber>),
     /// In its own way, unasked: nothing is sent.
-    ByItself,
+    Automatic,
 }
 
 /// Announced: the last day, such as `20 January 2027`, and what to use then.
@@ -231,7 +231,7 @@ impl Provider {
     pub fn default_transcriber(&self) -> Option<&str> {
         match &self.abilities.transcription {
             Transcribing::Named(known) => known.first().map(|transcriber| &*transcriber.name),
-            Transcribing::ByItself => None,
+            Transcribing::Automatic => None,
         }
     }
 }
@@ -272,7 +272,7 @@ impl Abilities {
                 threshold: 0.1..=0.9,
                 noise_reduction: false,
                 efforts: ["none", "high"].map(Cow::Borrowed).to_vec(),
-                transcription: Transcribing::ByItself,
+                transcription: Transcribing::Automatic,
                 ..ga
             },
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
 use super::prompt::{self, Place};
-use crate::phone::{Doubt, Party, PhoneNumber};
+use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, SourceFile};
@@ -102,13 +102,13 @@ impl Checked {
     pub fn doubts(&self) -> Vec<Problem> {
         let mut doubts = Vec::new();
         for (source, Dialable { number, span, shown }) in &self.numbers {
-            let (message, help) = match number.doubt() {
+            let (message, help) = match number.implausible() {
                 None => continue,
-                Some(Doubt::NoCountry) => (
+                Some(Implausible::UnknownCountryCode) => (
                     format!("`{shown}` begins with the code of no country"),
                     "look at the digits after the plus",
                 ),
-                Some(Doubt::NotThere(code)) => (
+                Some(Implausible::NotInPlan(code)) => (
                     format!("`{shown}` does not look like any number with the country code +{code}"),
                     "count the digits: one may be wrong, missing or too many",
                 ),

@@ -25,7 +25,7 @@ pub enum Action {
     HangUp,
 
     /// Tell the model who ends turns from here on.
-    Configure(TurnsBy),
+    Configure(TurnControl),
     AppendToModel(Chunk),
     CancelResponse(ResponseId),
     /// Tell the model how much of an item was heard.
@@ -46,8 +46,8 @@ pub enum Action {
     /// Ask the model to say something in particular.
     Say(Request),
     /// Ask the model to say something beside the response that runs, outside of the conversation, and report
-    /// [`AsideStarted`](crate::call::Event::AsideStarted).
-    SayAside(Request),
+    /// [`OutOfBandStarted`](crate::call::Event::OutOfBandStarted).
+    SayOutOfBand(Request),
     /// Ask the model to go on.
     AskForResponse,
 
@@ -63,7 +63,7 @@ pub enum Action {
 
     /// Close the phone's socket and keep the model's: the phone is sent elsewhere, and may come back with
     /// [`Returned`](crate::call::Event::Returned).
-    Park(Away),
+    Park(Detour),
 
     /// Count it, and tell whoever follows the call.
     Note(Note),
@@ -77,12 +77,12 @@ pub enum Stop {
     /// It took longer than it may.
     Timeout,
     /// The caller spoke, or the call ends.
-    Unwanted,
+    Cancelled,
 }
 
 /// Where a parked phone is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Away {
+pub enum Detour {
     /// To the plan's tool at this index, and there to the target at that one.
     Dial { tool: usize, target: usize },
     /// It presses these keys.
@@ -91,11 +91,11 @@ pub enum Away {
 
 /// Who ends the caller's turn and starts the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnsBy {
+pub enum TurnControl {
     /// The model: it answers, and stops when the caller speaks.
     Model,
     /// We do: nothing is answered or interrupted unasked.
-    Us,
+    Server,
 }
 
 /// How much of an item the caller heard.
@@ -114,7 +114,7 @@ pub enum Line {
     /// The assistant's own words, spoken by a recording.
     AssistantSaid(Private),
     /// The call was passed on, and nobody took it.
-    NotTaken { target: String, why: NotTaken },
+    TransferFailed { target: String, why: TransferFailure },
 }
 
 /// What the model is asked to say.
@@ -127,9 +127,9 @@ pub enum Request {
     /// That a tool takes a moment.
     Filler,
     /// How things stand, after tools were called again and again and nothing was said.
-    Standing,
+    StatusUpdate,
     /// That a tool of the host's took too long, and is not waited for.
-    GivenUp,
+    ToolTimedOut,
     /// Goodbye, because of this.
     Goodbye(EndReason),
 }
@@ -151,7 +151,7 @@ pub enum Note {
     Said { who: Who, item: ItemId, text: Private },
 }
 
-pub use crate::call::event::{NotTaken, Who};
+pub use crate::call::event::{TransferFailure, Who};
 
 /// What became of an item of speech.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Call;
 use super::action::{Action, Note, Request, Spoken};
 use super::event::Loss;
-use super::turn::Ask;
+use super::responses::Ask;
 use crate::id::ToolCallId;
 
 /// The most time a goodbye has to be heard.

@@ -21,8 +21,8 @@ pub enum Event {
     /// The model is configured.
     ModelReady,
     ResponseStarted(ResponseId),
-    /// What [`SayAside`](crate::call::Action::SayAside) asked for begins, beside whatever else runs.
-    AsideStarted(ResponseId),
+    /// What [`SayOutOfBand`](crate::call::Action::SayOutOfBand) asked for begins, beside whatever else runs.
+    OutOfBandStarted(ResponseId),
     /// The model works on a response; there is nothing to hear of it yet.
     ModelWorking,
     ModelAudio {
@@ -101,7 +101,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// To its end.
-    Whole,
+    Completed,
     /// As far as it was allowed to go: it grew too long, or its host did not let it go on.
     Incomplete,
     Cancelled,
@@ -119,7 +119,7 @@ pub enum Fault {
     /// Our last request for a response was refused, for any other reason.
     RequestFailed,
     /// What was to be said beside a response was refused.
-    AsideRefused,
+    OutOfBandRefused,
     /// Some request was refused because a response was running; whose, is not said.
     ResponseAlreadyActive,
     /// Anything else: counted, and that is all.
@@ -152,27 +152,27 @@ pub enum Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
     /// Nobody took it.
-    NotTaken(NotTaken),
+    TransferFailed(TransferFailure),
     /// The keys were pressed.
     KeysPressed,
 }
 
 /// Why nobody took a call that was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum TransferFailure {
     NoAnswer,
     Busy,
     /// The number could not be reached at all.
-    Failed,
+    Unreachable,
 }
 
-impl NotTaken {
+impl TransferFailure {
     /// For a line in the log.
     pub fn code(self) -> &'static str {
         match self {
             Self::NoAnswer => "no_answer",
             Self::Busy => "busy",
-            Self::Failed => "failed",
+            Self::Unreachable => "failed",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The greeting: who opens the call, and from when on the model takes turns by itself.
 
 use super::Call;
-use super::action::{Action, Line, Request, TurnsBy};
-use super::turn::Ask;
+use super::action::{Action, Line, Request, TurnControl};
+use super::responses::Ask;
 use crate::assistant::plan::{First, Plan};
 use crate::secret::Private;
 
@@ -43,13 +43,13 @@ impl Call {
         }
         // Handed over between two turns only: one that is under way is ours to answer.
         if self.greeting == Greeting::Over
-            && self.turns_by == TurnsBy::Us
+            && self.turns_by == TurnControl::Server
             && self.plan.turn_taking.interruptions
             && self.model_ready
             && self.speaking.is_none()
         {
-            self.turns_by = TurnsBy::Model;
-            out.push(Action::Configure(TurnsBy::Model));
+            self.turns_by = TurnControl::Model;
+            out.push(Action::Configure(TurnControl::Model));
         }
     }
 
@@ -64,9 +64,9 @@ impl Call {
 }
 
 /// Who takes turns when the call begins; the model is configured so before the phone is answered.
-pub fn turns_at_start(plan: &Plan) -> TurnsBy {
+pub fn initial_turn_control(plan: &Plan) -> TurnControl {
     let greeting_is_safe = plan.greeting.interruptible || plan.greeting.first == First::Caller;
-    if plan.turn_taking.interruptions && greeting_is_safe { TurnsBy::Model } else { TurnsBy::Us }
+    if plan.turn_taking.interruptions && greeting_is_safe { TurnControl::Model } else { TurnControl::Server }
 }
 
 /// The whole words among the first `share` (0.0 to 1.0) of the text.

@@ -5,18 +5,18 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod action;
-mod aside;
-mod away;
 mod consent;
 mod end;
 mod event;
 mod greeting;
 mod model;
+mod out_of_band;
 mod playback;
-mod quiet;
+mod responses;
+mod silence;
 mod tally;
 mod tools;
-mod turn;
+mod transfer;
 
 #[cfg(test)]
 mod properties;
@@ -27,25 +27,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Anomaly, Away, Line, Note, Request, Spoken, Stop, Truncation, TurnsBy};
+pub use action::{Action, Anomaly, Detour, Line, Note, Request, Spoken, Stop, Truncation, TurnControl};
 pub use end::EndReason;
-pub use event::{Event, Fault, Loss, NotTaken, Outcome, Return, Who};
-pub use greeting::turns_at_start;
+pub use event::{Event, Fault, Loss, Outcome, Return, TransferFailure, Who};
+pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
 use crate::id::ItemId;
-use aside::Asides;
-use away::{Leaving, Parked};
 use consent::Consent;
 use end::Ending;
 use greeting::Greeting;
+use out_of_band::Asides;
 use playback::{Playback, Source};
-use quiet::{Quiet, Step};
+use responses::{Ask, Responses};
+use silence::{Quiet, Step};
 use switchboard_audio::Chunk;
 use tools::Jobs;
-use turn::{Ask, Responses};
+use transfer::{Leaving, Parked};
 
 /// How much of the caller's audio is kept while the model is not ready: 10 s.
 const EARLY_BYTES: u64 = 80_000;
@@ -74,7 +74,7 @@ pub struct Call {
     plan: Arc<Plan>,
     started: Option<Instant>,
     model_ready: bool,
-    turns_by: TurnsBy,
+    turns_by: TurnControl,
     greeting: Greeting,
     /// A turn of the caller's that is answered after the greeting.
     spoke_before_greeting: bool,
@@ -139,7 +139,7 @@ impl Call {
             First::Caller => Greeting::Over,
         };
         Self {
-            turns_by: turns_at_start(&plan),
+            turns_by: initial_turn_control(&plan),
             quiet: Quiet::new(plan.limits.silence),
             plan,
             started: None,
@@ -193,7 +193,7 @@ impl Call {
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
             Event::ModelReady => self.model_ready(out),
             Event::ResponseStarted(response) => self.response_started(response, now, out),
-            Event::AsideStarted(response) => self.aside_started(response, out),
+            Event::OutOfBandStarted(response) => self.aside_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);
             }
@@ -428,8 +428,8 @@ impl Call {
             && self.started.is_some()
             && self.parked.is_none()
             && match self.turns_by {
-                TurnsBy::Model => true,
-                TurnsBy::Us => self.ending.is_some() || self.playback.is_quiet(),
+                TurnControl::Model => true,
+                TurnControl::Server => self.ending.is_some() || self.playback.is_quiet(),
             }
     }
 

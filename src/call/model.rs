@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::action::{Action, Anomaly, Note, Request, Truncation, TurnsBy};
+use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
 use super::end::{EndReason, Ending, Stage};
 use super::event::{Fault, Loss, Outcome};
 use super::greeting::Greeting;
 use super::playback::Source;
-use super::turn::Ask;
+use super::responses::Ask;
 use super::{Call, MARK_EVERY, MAX_AHEAD, SILENT_RESPONSE, THOUGHTFUL_RESPONSE, odd};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
@@ -35,7 +35,7 @@ impl Call {
             // Nobody would hear it.
             return out.extend(self.responses.discard_active().map(Action::CancelResponse));
         }
-        if self.speaking.is_some() && self.turns_by == TurnsBy::Model && self.responses.can_wait() {
+        if self.speaking.is_some() && self.turns_by == TurnControl::Model && self.responses.can_wait() {
             // It was asked for before they spoke. The model answers them by itself when they have.
             return out.extend(self.responses.discard_active().map(Action::CancelResponse));
         }
@@ -127,12 +127,14 @@ impl Call {
         let nothing_follows = is_mute && nobody_leaves && !self.jobs.is_pending();
         let broke = outcome == Outcome::Incomplete && nothing_follows;
         match if broke { Outcome::Failed } else { outcome } {
-            Outcome::Whole | Outcome::Incomplete if is_mute && was_to_be_said && self.responses.failed() => {
+            Outcome::Completed | Outcome::Incomplete
+                if is_mute && was_to_be_said && self.responses.failed() =>
+            {
                 self.goodbye_is_unsaid();
                 self.announcement_is_unsaid();
                 self.responses.want(self.retry());
             }
-            Outcome::Whole | Outcome::Incomplete => {
+            Outcome::Completed | Outcome::Incomplete => {
                 self.consent.response_ended(response);
                 self.responses.succeeded();
             }
@@ -183,7 +185,7 @@ impl Call {
                 self.responses.refused();
                 self.request_is_unsaid();
             }
-            Fault::AsideRefused => self.asides.forget_asked(),
+            Fault::OutOfBandRefused => self.asides.forget_asked(),
             // Of a nudge, or of a request that the caller's turn has replaced, it says that the answer is being made.
             Fault::ResponseAlreadyActive if self.responses.is_due() && self.responses.was_asked() => {
                 self.responses.refused();
@@ -263,7 +265,7 @@ impl Call {
             let output = "The caller spoke again, so the call goes on.".to_owned().into();
             out.push(Action::AnswerTool { id, output });
         }
-        if self.turns_by == TurnsBy::Model && self.ending.is_none() {
+        if self.turns_by == TurnControl::Model && self.ending.is_none() {
             self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
             self.stop_interrupted_tools(out);
         }
@@ -282,7 +284,7 @@ impl Call {
         self.tally.speech_stopped(now);
         match self.turns_by {
             _ if self.ending.is_some() => {}
-            TurnsBy::Model => {
+            TurnControl::Model => {
                 // One that was refused comes too late: the caller has begun, and the model answers them.
                 if self.greeting == Greeting::Due {
                     self.greeting = Greeting::Over;
@@ -296,7 +298,7 @@ impl Call {
                 }
                 self.responses.expect(now);
             }
-            TurnsBy::Us => {
+            TurnControl::Server => {
                 if matches!(self.greeting, Greeting::Due | Greeting::Asked) {
                     self.spoke_before_greeting = true;
                 } else {

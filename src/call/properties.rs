@@ -35,7 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
     let item = || (0..5u8).prop_map(|n| ItemId::from(format!("i{n}").as_str()));
     let chunk = || (0..4_000usize).prop_map(|bytes| Chunk::from_ulaw(&vec![0xFF; bytes]));
     let outcome = prop_oneof![
-        4 => Just(Outcome::Whole),
+        4 => Just(Outcome::Completed),
         3 => Just(Outcome::Cancelled),
         1 => Just(Outcome::Incomplete),
         1 => Just(Outcome::Failed),
@@ -54,8 +54,8 @@ fn event() -> impl Strategy<Value = Event> {
     let label = proptest::sample::select(vec!["crm/find", "crm/erase", "else/x"]).prop_map(str::to_owned);
     let back = proptest::sample::select(vec![
         Return::KeysPressed,
-        Return::NotTaken(NotTaken::Busy),
-        Return::NotTaken(NotTaken::NoAnswer),
+        Return::TransferFailed(TransferFailure::Busy),
+        Return::TransferFailed(TransferFailure::NoAnswer),
     ]);
     prop_oneof![
         3 => chunk().prop_map(Event::CallerAudio),
@@ -79,14 +79,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
             Event::ApprovalRequested { id, tool, arguments, response }
         }),
-        3 => (0..3u8).prop_map(|n| Event::AsideStarted(aside(n))),
+        3 => (0..3u8).prop_map(|n| Event::OutOfBandStarted(aside(n))),
         3 => ((0..3u8), chunk()).prop_map(|(n, chunk)| {
             let item = ItemId::from(format!("beside{n}").as_str());
             Event::ModelAudio { response: aside(n), item, chunk }
         }),
-        2 => ((0..3u8), Just(Outcome::Whole))
+        2 => ((0..3u8), Just(Outcome::Completed))
             .prop_map(|(n, outcome)| Event::ResponseEnded { response: aside(n), outcome }),
-        1 => Just(Event::ModelFault(Fault::AsideRefused)),
+        1 => Just(Event::ModelFault(Fault::OutOfBandRefused)),
         2 => back.prop_map(Event::Returned),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
         1 => Just(Event::ModelFault(Fault::RequestRefused)),
@@ -282,7 +282,7 @@ impl World {
                     assert!(!self.asked, "asked for twice");
                     self.asked = true;
                 }
-                Action::SayAside(_) => assert!(!self.asked, "another response is due"),
+                Action::SayOutOfBand(_) => assert!(!self.asked, "another response is due"),
                 Action::Park(_) => self.parked = true,
                 Action::End(_) => self.over = true,
                 Action::MarkForCaller(_)
@@ -321,11 +321,11 @@ impl World {
         self.forget(now);
         self.reasons += reasons(event);
         match event {
-            Event::AsideStarted(response) if !self.within.contains(response) => {
+            Event::OutOfBandStarted(response) if !self.within.contains(response) => {
                 self.asides.insert(response.clone());
             }
             // Something of it came before: the call judges whose it is, and whether that was a word of the conversation.
-            Event::AsideStarted(response) => {
+            Event::OutOfBandStarted(response) => {
                 self.unclear.insert(response.clone());
             }
             Event::ModelAudio { response, item, .. } if self.asides.contains(response) => {
@@ -373,7 +373,7 @@ impl World {
                 self.asked = false;
             }
             // Where nobody told that it started.
-            Event::ModelFault(Fault::AsideRefused) => {}
+            Event::ModelFault(Fault::OutOfBandRefused) => {}
             Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
             Event::ResponseEnded { response, .. } => {
                 self.asked = false;
@@ -401,7 +401,7 @@ impl World {
 
 /// Whether it asks for more than words of ours.
 fn asks_to_go_on(action: &Action) -> bool {
-    matches!(action, Action::AskForResponse | Action::Say(Request::Standing | Request::GivenUp))
+    matches!(action, Action::AskForResponse | Action::Say(Request::StatusUpdate | Request::ToolTimedOut))
 }
 
 /// How often the model may be asked to go on because of this. What is answered counts when it is: a batch is one.
@@ -425,7 +425,7 @@ fn reaches_the_phone(action: &Action) -> bool {
             | Action::HangUp
             | Action::AppendToModel(_)
             | Action::Say(_)
-            | Action::SayAside(_)
+            | Action::SayOutOfBand(_)
             | Action::AskForResponse
     )
 }
@@ -530,7 +530,7 @@ fn memory_is_bounded() {
         for event in [
             Event::Digit('1'),
             Event::ResponseStarted(id.clone()),
-            Event::AsideStarted(format!("s{n}").as_str().into()),
+            Event::OutOfBandStarted(format!("s{n}").as_str().into()),
             Event::ModelAudio { response: id.clone(), item, chunk: chunk.clone() },
             Event::CallerAudio(chunk),
             Event::ToolRequested {
@@ -558,7 +558,7 @@ fn memory_is_bounded() {
         if n % 3 == 0 {
             call.handle(Event::SpeechStarted("u".into()), now, &mut out);
         } else {
-            call.handle(Event::ResponseEnded { response: id, outcome: Outcome::Whole }, now, &mut out);
+            call.handle(Event::ResponseEnded { response: id, outcome: Outcome::Completed }, now, &mut out);
         }
         while !out.is_empty() {
             for action in std::mem::take(&mut out) {

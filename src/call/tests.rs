@@ -14,14 +14,14 @@ use crate::provider::Provider;
 use When::*;
 use switchboard_audio::Clip;
 
-mod asides;
-mod away;
 mod barge_in;
 mod consent;
 mod goodbye;
 mod greeting;
+mod out_of_band;
+mod retries;
 mod tools;
-mod unsaid;
+mod transfer;
 
 /// A line of a script.
 pub(super) enum When {
@@ -218,7 +218,7 @@ fn keys_are_gathered_until_a_hash_or_a_pause() {
             On(Event::Digit('#')),
             started("r1"),
             audio("a", 100),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(2_200)),
             echo(1),
             On(Event::Digit('*')),
@@ -231,7 +231,7 @@ fn keys_are_gathered_until_a_hash_or_a_pause() {
 fn several_tools_are_answered_and_one_response_asked_for() {
     insta::assert_snapshot!(run(after(
         connected(),
-        vec![started("r1"), tool("c1", "fly"), tool("c2", "swim"), ended("r1", Outcome::Whole),]
+        vec![started("r1"), tool("c1", "fly"), tool("c2", "swim"), ended("r1", Outcome::Completed),]
     )));
 }
 
@@ -264,7 +264,7 @@ fn a_refused_request_is_made_again_after_the_response_that_was_in_its_way() {
             On(Event::Digit('#')),
             On(Event::ModelFault(Fault::ResponseAlreadyActive)),
             started("r1"),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
         ]
     )));
 }
@@ -311,7 +311,7 @@ fn a_lost_model_ends_the_call_but_not_a_goodbye_that_is_all_here() {
             started("r1"),
             audio("a", 1_000),
             tool("c1", END_CALL),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             On(Event::ModelLost(Loss::Closed)),
             At(ms(1_060)),
             echo(1),
@@ -352,7 +352,7 @@ fn a_response_whose_start_nobody_told_is_a_response_all_the_same() {
             audio("a", 400), // later still: it does not come to life again
             On(Event::SpeechStopped),
             audio_in("r2", "b", 1_000),
-            ended("r2", Outcome::Whole),
+            ended("r2", Outcome::Completed),
             At(ms(1_300)),
             echo(3),
             At(ms(9_000)),
@@ -376,7 +376,7 @@ fn a_turn_taken_while_an_answer_began_is_answered_after_it() {
                 audio("a", 1_000),
                 At(ms(400)),
                 On(Event::SpeechStopped), // the model cannot answer by itself: it is speaking
-                ended("r1", Outcome::Whole),
+                ended("r1", Outcome::Completed),
             ]
         )
     ));
@@ -391,7 +391,7 @@ fn a_refused_request_is_made_again_though_the_other_response_looked_like_ours() 
             On(Event::Digit('#')),
             started("r1"),
             On(Event::ModelFault(Fault::RequestRefused)),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
         ],
     ));
     assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
@@ -409,7 +409,7 @@ fn a_refusal_that_is_not_of_our_request_asks_for_nothing_again() {
                 started("r1"),
                 audio("a", 1_000),
                 On(Event::ModelFault(Fault::ResponseAlreadyActive)),
-                ended("r1", Outcome::Whole),
+                ended("r1", Outcome::Completed),
                 At(ms(1_060)),
                 echo(1),
             ],

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::action::{Action, Anomaly, Request, Stop};
-use super::away::Leaving;
 use super::end::{EndReason, Ending};
 use super::event::Outcome;
-use super::turn::{Ask, remember};
+use super::responses::{Ask, remember};
+use super::transfer::Leaving;
 use super::{Call, odd};
 use crate::assistant::plan::{AskFirst, Job, Plan, Rule, Tool, Work};
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
@@ -150,7 +150,7 @@ impl Jobs {
 
     /// What waits for the end of this response waits no longer; what was cut off with it never ends.
     pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) {
-        let whole = matches!(outcome, Outcome::Whole | Outcome::Incomplete);
+        let whole = matches!(outcome, Outcome::Completed | Outcome::Incomplete);
         let mut owed = false;
         self.hosted.retain(|hosted| {
             let over = hosted.response.as_ref() == Some(response) && (hosted.ended || !whole);
@@ -332,13 +332,13 @@ impl Call {
     /// Gives up the tools that are to be given up when the caller speaks.
     pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
         let why = "The caller spoke, so this was stopped. Whether it was done is not known.";
-        self.stop_tools(Stop::Unwanted, |_, tool| tool.rule.stop_on_interruption, why, out);
+        self.stop_tools(Stop::Cancelled, |_, tool| tool.rule.stop_on_interruption, why, out);
     }
 
     /// Gives up what the end of the call cuts off. Messages for the owner are still delivered.
     pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
         let why = "The call is ending, so this was stopped.";
-        self.stop_tools(Stop::Unwanted, |_, tool| !is_message_tool(tool), why, out);
+        self.stop_tools(Stop::Cancelled, |_, tool| !is_message_tool(tool), why, out);
         self.jobs.hosted.clear();
     }
 
@@ -346,7 +346,7 @@ impl Call {
     pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
         for running in self.jobs.running.drain(..) {
             if !is_message_tool(&self.plan.tools[running.tool]) {
-                out.push(Action::StopTool(running.id, Stop::Unwanted));
+                out.push(Action::StopTool(running.id, Stop::Cancelled));
             }
         }
     }
@@ -508,9 +508,9 @@ impl Call {
             self.jobs.rounds += 1;
             let given_up = std::mem::take(&mut self.jobs.given_up);
             self.responses.want(if self.jobs.rounds > MOST_ROUNDS {
-                Ask::Say(Request::Standing)
+                Ask::Say(Request::StatusUpdate)
             } else if given_up {
-                Ask::Say(Request::GivenUp)
+                Ask::Say(Request::ToolTimedOut)
             } else {
                 Ask::Next
             });

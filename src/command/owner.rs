@@ -16,7 +16,7 @@ use super::say::{complain, say};
 use super::{Failure, environment, look, placed, report, settings_file};
 use crate::assistant::plan::{First, Job, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
-use crate::call::turns_at_start;
+use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem;
@@ -142,7 +142,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         off.iter_mut().filter(|(name, _)| *name == server.name).for_each(|(_, why)| why.clone_from(&trouble));
     }
     tools.close().await;
-    let mut session = session(&plan, turns_at_start(&plan), LeftOut::default());
+    let mut session = session(&plan, initial_turn_control(&plan), LeftOut::default());
     hide_logins(&mut session);
     let update = json!({"type": "session.update", "session": session});
     let text = format!(

@@ -23,7 +23,8 @@ use super::now;
 use super::outbox::Outbox;
 use crate::assistant::plan::Plan;
 use crate::call::{
-    Anomaly, EndReason, Event, Fault, Line, Loss, NotTaken, Outcome, Request, Truncation, TurnsBy, Who,
+    Anomaly, EndReason, Event, Fault, Line, Loss, Outcome, Request, TransferFailure, Truncation, TurnControl,
+    Who,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::secret::Private;
@@ -170,7 +171,7 @@ impl ModelLink {
         true
     }
 
-    pub fn configure(&mut self, turns: TurnsBy) {
+    pub fn configure(&mut self, turns: TurnControl) {
         let session = configure::turns_alone(&self.plan, turns);
         self.send(realtime::session_update(&session));
     }
@@ -197,11 +198,11 @@ impl ModelLink {
                 let spaced: Vec<String> = keys.chars().map(String::from).collect();
                 realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
             }
-            Line::NotTaken { target, why } => {
+            Line::TransferFailed { target, why } => {
                 let why = match why {
-                    NotTaken::NoAnswer => "nobody answered",
-                    NotTaken::Busy => "the line was busy",
-                    NotTaken::Failed => "the number could not be reached",
+                    TransferFailure::NoAnswer => "nobody answered",
+                    TransferFailure::Busy => "the line was busy",
+                    TransferFailure::Unreachable => "the number could not be reached",
                 };
                 let news =
                     format!("The call was passed on to {target}, but {why}. The caller is back with you.");
@@ -219,10 +220,10 @@ impl ModelLink {
     }
 
     /// The same, outside of the conversation.
-    pub fn say_aside(&mut self, request: &Request) {
+    pub fn say_out_of_band(&mut self, request: &Request) {
         self.asides += 1;
         let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        self.send(realtime::aside(&last_aside(self.asides), &instructions));
+        self.send(realtime::response_create_out_of_band(&last_aside(self.asides), &instructions));
     }
 
     pub fn ask(&mut self) {
@@ -276,7 +277,7 @@ impl ModelLink {
         match error.code.as_deref() {
             Some(code) if is_final(code) => Event::ModelLost(Loss::Refused),
             _ if error.event.as_deref() == Some(&last_aside(self.asides)) => {
-                Event::ModelFault(Fault::AsideRefused)
+                Event::ModelFault(Fault::OutOfBandRefused)
             }
             Some("conversation_already_has_active_response") => {
                 let ours = error.event.as_deref() == Some(&last_request(self.requests));
@@ -351,10 +352,10 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response, aside: true } => {
-                Event::AsideStarted(ResponseId::from(&*response))
+            Incoming::ResponseCreated { response, out_of_band: true } => {
+                Event::OutOfBandStarted(ResponseId::from(&*response))
             }
-            Incoming::ResponseCreated { response, aside: false } => {
+            Incoming::ResponseCreated { response, out_of_band: false } => {
                 let response = ResponseId::from(&*response);
                 self.began = Some(response.clone());
                 Event::ResponseStarted(response)
@@ -392,7 +393,7 @@ impl ModelLink {
             }
             Incoming::Listing { item, server } => return self.listing.began(&item, &server),
             Incoming::Listed { server, tools } => return self.listing.listed(&self.plan, &server, &tools),
-            Incoming::NotListed { item } => return self.listing.failed(&item),
+            Incoming::ListingFailed { item } => return self.listing.failed(&item),
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(&error),
             Incoming::Working => Event::ModelWorking,
@@ -402,7 +403,7 @@ impl ModelLink {
             Incoming::SessionCreated
             | Incoming::SessionUpdated { .. }
             | Incoming::ConversationCreated
-            | Incoming::Nothing => return,
+            | Incoming::Ignored => return,
         };
         self.events.push_back(ModelStep::Event(event));
     }
@@ -418,7 +419,7 @@ impl ModelLink {
         self.heard_whole();
         let response = ResponseId::from(&*done.response);
         let outcome = match done.status {
-            Status::Completed => Outcome::Whole,
+            Status::Completed => Outcome::Completed,
             Status::Incomplete => Outcome::Incomplete,
             Status::Cancelled => Outcome::Cancelled,
             Status::Failed if done.failure.as_deref().is_some_and(is_final) => Outcome::Refused,
@@ -466,12 +467,12 @@ fn wording(request: &Request) -> String {
              the conversation, and nothing else: no result, no question."
                 .to_owned()
         }
-        Request::Standing => {
+        Request::StatusUpdate => {
             "You have used tools several times and said nothing. Tell the caller in one or two short sentences, in \
              the language of the conversation, how things stand, and ask how to go on where that is not clear."
                 .to_owned()
         }
-        Request::GivenUp => {
+        Request::ToolTimedOut => {
             "What you began for the caller took too long, and nobody waits for it any more; whether it was done is \
              not known. Tell the caller so in one or two short sentences, in the language of the conversation, and \
              ask how to go on where that is not clear."

@@ -147,7 +147,7 @@ impl Drop for Run {
         let ms = time.as_millis() as u64;
         let outcome = self.outcome.unwrap_or(match self.stopped.get() {
             Some(Stop::Timeout) => "timeout",
-            Some(Stop::Unwanted) | None => "stopped",
+            Some(Stop::Cancelled) | None => "stopped",
         });
         tracing::info!(tool = self.tool, at = self.place, ms, outcome, "Tool ended");
         metrics::tool(outcome, time);

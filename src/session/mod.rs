@@ -29,7 +29,7 @@ use tracing::Instrument as _;
 
 use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
-use crate::call::{EndReason, NotTaken, Return, Tally};
+use crate::call::{EndReason, Return, Tally, TransferFailure};
 use crate::id::CallSid;
 use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
@@ -277,13 +277,13 @@ impl Switchboard {
                 }
                 return Next::HangUp;
             }
-            DialStatus::Busy => NotTaken::Busy,
-            DialStatus::NoAnswer => NotTaken::NoAnswer,
-            DialStatus::Failed => NotTaken::Failed,
+            DialStatus::Busy => TransferFailure::Busy,
+            DialStatus::NoAnswer => TransferFailure::NoAnswer,
+            DialStatus::Failed => TransferFailure::Unreachable,
         };
         let back = handle
             .is_dialling()
-            .then(|| self.call_back(nonce, handle, Return::NotTaken(why), Duration::ZERO));
+            .then(|| self.call_back(nonce, handle, Return::TransferFailed(why), Duration::ZERO));
         match back.flatten() {
             Some(ticket) => Next::Stream { ticket },
             // The conversation is over: nobody is left to go back to.

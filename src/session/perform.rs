@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::assistant::plan::{Plan, Work};
-use crate::call::{Action, Anomaly, Away, Call, EndReason, Event, Note, Return, Tally};
+use crate::call::{Action, Anomaly, Call, Detour, EndReason, Event, Note, Return, Tally};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
 use crate::link::model::{ModelLink, ModelStep};
@@ -230,8 +230,10 @@ impl Session {
     fn expect_back(&mut self, way: Way) -> Phone {
         let dialled = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
         match way.how {
-            Return::NotTaken(why) if dialled => tracing::info!(why = why.code(), "Nobody took the call"),
-            Return::NotTaken(why) => tracing::info!(why = why.code(), "Keys not pressed"),
+            Return::TransferFailed(why) if dialled => {
+                tracing::info!(why = why.code(), "Nobody took the call")
+            }
+            Return::TransferFailed(why) => tracing::info!(why = why.code(), "Keys not pressed"),
             Return::KeysPressed => tracing::info!("Keys pressed"),
         }
         self.switchboard.registry.ended(&self.nonce);
@@ -274,10 +276,10 @@ impl Session {
     }
 
     /// Writes down where the phone goes, and closes its socket, which makes Twilio ask.
-    fn park(&mut self, away: &Away, phone: &mut Phone) {
+    fn park(&mut self, away: &Detour, phone: &mut Phone) {
         let decision = match away {
-            Away::Press(keys) => Decision::Press(keys.clone()),
-            Away::Dial { tool, target } => {
+            Detour::Press(keys) => Decision::Press(keys.clone()),
+            Detour::Dial { tool, target } => {
                 let target = self.plan.tools.get(*tool).and_then(|tool| match &tool.work {
                     Work::Transfer(targets) => targets.get(*target),
                     Work::EndCall | Work::SendDigits | Work::Job(_) => None,
@@ -352,7 +354,7 @@ impl Session {
                 Action::Park(away) => self.park(&away, phone),
                 Action::TellModel(line) => model.with(|link| link.tell(&line)),
                 Action::Say(request) => model.with(|link| link.say(&request)),
-                Action::SayAside(request) => model.with(|link| link.say_aside(&request)),
+                Action::SayOutOfBand(request) => model.with(|link| link.say_out_of_band(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),
             }
         }

@@ -115,7 +115,7 @@ async fn a_call_that_nobody_takes_goes_back_into_its_session() {
     let Next::Stream { ticket } = next else { panic!("it goes back") };
     assert_eq!(known, None, "the answer about the stream is not the answer about the dial");
     let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("the session is told") };
-    assert_eq!((way.how, way.life), (Return::NotTaken(NotTaken::Busy), TICKET_LIFE));
+    assert_eq!((way.how, way.life), (Return::TransferFailed(TransferFailure::Busy), TICKET_LIFE));
     // Each question asked again gets the answer it had, and nothing happens.
     assert_eq!(parked.ask(UP, "another").await.1.as_deref(), Some("dial"));
     assert_eq!(parked.ask(&busy, "another").await.1.as_deref(), Some("stream"));
@@ -150,17 +150,17 @@ async fn a_plan_is_kept_whole_only_while_a_stream_may_begin_by_it() {
 #[tokio::test]
 async fn why_nobody_took_it_is_told() {
     for (status, why) in [
-        ("no-answer", NotTaken::NoAnswer),
-        ("canceled", NotTaken::NoAnswer),
-        ("busy", NotTaken::Busy),
-        ("failed", NotTaken::Failed),
-        ("something-new", NotTaken::Failed),
+        ("no-answer", TransferFailure::NoAnswer),
+        ("canceled", TransferFailure::NoAnswer),
+        ("busy", TransferFailure::Busy),
+        ("failed", TransferFailure::Unreachable),
+        ("something-new", TransferFailure::Unreachable),
     ] {
         let mut parked = Parked::dialling();
         parked.ask(UP, "dial").await;
         parked.ask(&format!("{UP}&DialCallStatus={status}"), "stream").await;
         let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("{status}") };
-        assert_eq!(way.how, Return::NotTaken(why), "{status}");
+        assert_eq!(way.how, Return::TransferFailed(why), "{status}");
     }
 }
 
@@ -331,7 +331,7 @@ async fn a_job_that_is_given_up_says_nothing_and_ends() {
         let (mut socket, _) = hanging.accept().await.unwrap();
         assert!(socket.read(&mut [0; 64]).await.unwrap() > 0, "{how}: it asks");
         if how == "stopped" {
-            jobs.stop(&"one".into(), Stop::Unwanted);
+            jobs.stop(&"one".into(), Stop::Cancelled);
         } else {
             drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client())));
         }

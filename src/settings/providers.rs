@@ -178,7 +178,7 @@ impl<'a> Reading<'a> {
         }
         if let Some(node) = fields.get("transcription") {
             abilities.transcription = match node.scalar().map(|scalar| scalar.text().trim()) {
-                Some("itself") => Transcribing::ByItself,
+                Some("itself") => Transcribing::Automatic,
                 _ => Transcribing::Named(
                     self.names(node, "transcription")
                         .into_iter()

@@ -241,7 +241,7 @@ fn could_be_somebodys(number: &str) -> bool {
     !number.starts_with("+1555")
         && !fiction
         && !NOBODYS.iter().any(|nobody| number.starts_with(nobody) && number.len() <= nobody.len() + 3)
-        && parsed.doubt().is_none()
+        && parsed.implausible().is_none()
 }
 
 fn hosts(line: &str, found: &mut Vec<(Real, String)>) {

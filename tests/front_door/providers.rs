@@ -262,7 +262,7 @@ fn the_pages_tables_are_those_of_the_code() {
         row("open_voices", "`true`, `false`", &|a| yes(a.open_voices)),
         row("models", "`[a, b]`", &|a| if a.models.is_empty() { "any" } else { "below" }.to_owned()),
         row("transcription", "`[a, b]`, `itself`", &|a| match &a.transcription {
-            Transcribing::ByItself => "itself".to_owned(),
+            Transcribing::Automatic => "itself".to_owned(),
             Transcribing::Named(known) if known.is_empty() => "any".to_owned(),
             Transcribing::Named(_) => "below".to_owned(),
         }),

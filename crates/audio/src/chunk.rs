@@ -18,7 +18,7 @@ pub struct Chunk {
 
 /// Why a text is no chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAChunk {
+pub enum InvalidChunk {
     #[error("its length is not divisible by 4")]
     Length,
     #[error("it has a character that is not base64")]
@@ -32,17 +32,17 @@ impl Chunk {
     pub const MAX_TO_PHONE: usize = 10_664;
 
     /// Takes base64 text (RFC 4648 §4, padded), checked but not decoded.
-    pub fn from_base64(base64: Bytes) -> Result<Self, NotAChunk> {
+    pub fn from_base64(base64: Bytes) -> Result<Self, InvalidChunk> {
         if !base64.len().is_multiple_of(4) {
-            return Err(NotAChunk::Length);
+            return Err(InvalidChunk::Length);
         }
         if base64.len() > u32::MAX as usize {
-            return Err(NotAChunk::TooLong);
+            return Err(InvalidChunk::TooLong);
         }
         let padding = base64.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
         let text = &base64[..base64.len() - padding];
         if !is_base64(text) {
-            return Err(NotAChunk::Alphabet);
+            return Err(InvalidChunk::Alphabet);
         }
         let bytes = (base64.len() / 4 * 3 - padding) as u32;
         Ok(Self { base64, bytes })
@@ -120,12 +120,12 @@ mod tests {
     #[test]
     fn text_that_is_not_base64_is_refused() {
         for (text, why) in [
-            ("/w=", NotAChunk::Length),
-            ("ab\"}", NotAChunk::Alphabet),
-            ("a===", NotAChunk::Alphabet),
-            ("=aaa", NotAChunk::Alphabet),
-            ("aa\\/", NotAChunk::Alphabet),
-            ("aa_-", NotAChunk::Alphabet),
+            ("/w=", InvalidChunk::Length),
+            ("ab\"}", InvalidChunk::Alphabet),
+            ("a===", InvalidChunk::Alphabet),
+            ("=aaa", InvalidChunk::Alphabet),
+            ("aa\\/", InvalidChunk::Alphabet),
+            ("aa_-", InvalidChunk::Alphabet),
         ] {
             assert_eq!(Chunk::from_base64(text.into()).err(), Some(why), "{text:?}");
         }

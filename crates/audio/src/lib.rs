@@ -17,7 +17,7 @@ use rubato::{
     calculate_cutoff,
 };
 
-pub use chunk::{Chunk, NotAChunk};
+pub use chunk::{Chunk, InvalidChunk};
 
 /// The μ-law byte of a zero sample.
 pub const SILENCE: u8 = 0xFF;

@@ -204,7 +204,7 @@ impl<'a> Check<'a> {
         map.finish();
         match &provider.abilities.transcription {
             Transcribing::Named(_) => named(transcription),
-            Transcribing::ByItself => {
+            Transcribing::Automatic => {
                 let message = format!(
                     "`transcription` has no effect with `{}`, which writes down what is said in its own way",
                     provider.name

@@ -21,7 +21,7 @@ pub(super) fn bridge() -> impl Strategy<Value = Vec<Step>> {
                 Step::Event(Event::ResponseStarted(response)),
                 Step::Event(hosted),
                 Step::Pass(2_500),
-                Step::Event(Event::AsideStarted(aside(beside))),
+                Step::Event(Event::OutOfBandStarted(aside(beside))),
                 Step::Event(Event::ModelAudio { response: aside(beside), item, chunk }),
                 Step::Leave(leave),
             ];
@@ -33,8 +33,8 @@ pub(super) fn bridge() -> impl Strategy<Value = Vec<Step>> {
 
 /// A silent response wants a tool and a transfer, and what is to announce that ends in whichever way.
 pub(super) fn departure() -> impl Strategy<Value = Vec<Step>> {
-    (0..50u8, proptest::sample::select(vec![Outcome::Whole, Outcome::Incomplete, Outcome::Failed])).prop_map(
-        |(n, outcome)| {
+    (0..50u8, proptest::sample::select(vec![Outcome::Completed, Outcome::Incomplete, Outcome::Failed]))
+        .prop_map(|(n, outcome)| {
             let (first, second) = (format!("d{n}"), format!("e{n}"));
             let wants = |name: &str, arguments: &str| Event::ToolRequested {
                 id: format!("{name}{n}").as_str().into(),
@@ -49,11 +49,10 @@ pub(super) fn departure() -> impl Strategy<Value = Vec<Step>> {
                 Event::ResponseStarted(first.as_str().into()),
                 wants("slow", "{}"),
                 wants(TRANSFER_CALL, r#"{"to":"desk"}"#),
-                Event::ResponseEnded { response: first.as_str().into(), outcome: Outcome::Whole },
+                Event::ResponseEnded { response: first.as_str().into(), outcome: Outcome::Completed },
                 Event::ResponseStarted(second.as_str().into()),
                 Event::ResponseEnded { response: second.as_str().into(), outcome },
             ];
             events.into_iter().map(Step::Event).collect()
-        },
-    )
+        })
 }

@@ -49,7 +49,7 @@ fn an_item_of_a_dead_response_that_comes_late_is_truncated_to_nothing() {
 fn talking_over_a_finished_response_clears_and_truncates_but_cancels_nothing() {
     insta::assert_snapshot!(run(after(
         connected(),
-        vec![started("r1"), audio("a", 4000), ended("r1", Outcome::Whole), At(ms(1030)), speaks(),]
+        vec![started("r1"), audio("a", 4000), ended("r1", Outcome::Completed), At(ms(1030)), speaks(),]
     )));
 }
 
@@ -87,7 +87,7 @@ fn speech_over_silence_does_nothing() {
         vec![
             started("r1"),
             audio("a", 400),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(460)),
             echo(1),
             At(ms(900)),

@@ -25,12 +25,12 @@ const OTHER: &str = r#"{"sum":700,"to":{"a":1,"b":2}}"#;
 
 /// The response wants `pay`, and says nothing.
 fn wants(id: &str, call: &str, arguments: &str) -> Vec<When> {
-    vec![started(id), tool_in(id, call, "pay", arguments), ended(id, Outcome::Whole)]
+    vec![started(id), tool_in(id, call, "pay", arguments), ended(id, Outcome::Completed)]
 }
 
 /// The response speaks for 400 ms, until `until`, and wants nothing.
 fn asks(id: &str, until: u64, mark: u32) -> Vec<When> {
-    vec![started(id), audio_in(id, id, 400), ended(id, Outcome::Whole), At(ms(until)), echo(mark)]
+    vec![started(id), audio_in(id, id, 400), ended(id, Outcome::Completed), At(ms(until)), echo(mark)]
 }
 
 fn play(parts: Vec<Vec<When>>) -> (usize, usize) {
@@ -58,7 +58,7 @@ fn what_the_caller_agreed_to_is_run_once() {
 fn nothing_is_run_that_the_caller_was_not_asked_about() {
     let yes = says;
     let twice = vec![started("r1"), tool_in("r1", "c1", "pay", THIS), tool_in("r1", "c2", "pay", THIS)];
-    let erase = vec![started("r3"), tool_in("r3", "c3", "erase", THIS), ended("r3", Outcome::Whole)];
+    let erase = vec![started("r3"), tool_in("r3", "c3", "erase", THIS), ended("r3", Outcome::Completed)];
     let aloud = vec![started("r1"), audio("a", 400), tool_in("r1", "c1", "pay", THIS)];
     let at_once = vec![started("r2"), audio_in("r2", "b", 400), speaks(), On(Event::SpeechStopped)];
     for (what, parts) in [
@@ -78,7 +78,7 @@ fn nothing_is_run_that_the_caller_was_not_asked_about() {
             "what was said, was said before",
             vec![
                 aloud,
-                vec![ended("r1", Outcome::Whole), At(ms(500)), echo(1)],
+                vec![ended("r1", Outcome::Completed), At(ms(500)), echo(1)],
                 yes(),
                 wants("r2", "c2", THIS),
             ],
@@ -140,7 +140,7 @@ fn a_reply_that_is_talked_over_was_one() {
         talked_over,
         says(),
         vec![ended("r3", Outcome::Cancelled), started("r4"), audio_in("r4", "d", 400)],
-        vec![ended("r4", Outcome::Whole), At(ms(5_000))],
+        vec![ended("r4", Outcome::Completed), At(ms(5_000))],
         says(),
         wants("r6", "c6", THIS),
     ];
@@ -153,7 +153,7 @@ fn a_yes_in_the_middle_of_the_question_is_one() {
         wants("r1", "c1", THIS),
         vec![started("r2"), audio_in("r2", "b", 2_000), At(ms(1_500)), On(Event::Digit('1'))],
         // It goes on after the key, then says that it sees to it.
-        vec![audio_in("r2", "b", 400), ended("r2", Outcome::Whole), At(ms(4_000))],
+        vec![audio_in("r2", "b", 400), ended("r2", Outcome::Completed), At(ms(4_000))],
         vec![On(Event::Digit('#'))],
         asks("r3", 5_000, 3),
         wants("r4", "c4", THIS),
@@ -196,7 +196,7 @@ fn one_yes_is_for_what_was_asked_together() {
             started(id),
             tool_in(id, a, "pay", THIS),
             tool_in(id, b, "pay", OTHER),
-            ended(id, Outcome::Whole),
+            ended(id, Outcome::Completed),
         ]
     };
     let together = vec![both("r1", "c1", "c2"), asks("r2", 500, 1), yes(), both("r3", "c3", "c4")];
@@ -215,7 +215,7 @@ fn one_yes_is_for_what_was_asked_together() {
 fn told_words_are_no_question() {
     let script = vec![
         wants("r1", "c1", THIS),
-        vec![started("r2"), ended("r2", Outcome::Whole)],
+        vec![started("r2"), ended("r2", Outcome::Completed)],
         (1..31)
             .flat_map(|second| {
                 let on = Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]));
@@ -233,7 +233,7 @@ fn told_words_are_no_question() {
 fn memory_of_questions_is_bounded() {
     let mut script = vec![started("r1")];
     script.extend((0..17).map(|n| tool_in("r1", &format!("c{n}"), "pay", &format!(r#"{{"n":{n}}}"#))));
-    script.push(ended("r1", Outcome::Whole));
+    script.push(ended("r1", Outcome::Completed));
     script.extend(asks("r2", 500, 1));
     script.extend(says());
     script.push(started("r3"));
@@ -262,19 +262,19 @@ fn the_hosts_questions_are_answered_by_the_same_rule() {
         wants("r1", "a2", "crm/erase"), // told of twice
         wants("r1", "a3", "else/find"), // nobody knows it
         On(Event::HostedStarted { item: "h1".into(), response: Some(response("r1")) }),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(100)),
         On(Event::HostedEnded { item: "h1".into() }),
         started("r2"),
         audio_in("r2", "b", 400),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(600)),
         echo(1),
         speaks(),
         On(Event::SpeechStopped),
         started("r3"),
         wants("r3", "a4", "crm/erase"),
-        ended("r3", Outcome::Whole),
+        ended("r3", Outcome::Completed),
         At(ms(700)),
         On(Event::HostedStarted { item: "h2".into(), response: None }),
         At(ms(800)),

@@ -11,7 +11,7 @@ fn the_goodbye_is_heard_before_the_call_ends() {
             audio("a", 2000),
             tool("c1", END_CALL),
             tool("c1", END_CALL), // told of twice
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(2060)),
             echo(1),
         ]
@@ -25,10 +25,10 @@ fn a_goodbye_that_was_not_said_is_asked_for() {
         vec![
             started("r1"),
             tool("c1", END_CALL),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             started("r2"),
             audio_in("r2", "b", 1000),
-            ended("r2", Outcome::Whole),
+            ended("r2", Outcome::Completed),
             At(ms(1100)),
             echo(1),
         ]
@@ -43,7 +43,7 @@ fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
             started("r1"),
             audio("a", 2000),
             tool("c1", END_CALL),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(1030)),
             speaks(),
             At(ms(2060)),
@@ -78,10 +78,10 @@ fn the_silence_ladder_asks_then_says_goodbye() {
         }
     };
     listening(&mut script, 1, 31); // half of it passes at 30.03 s
-    script.extend([started("r1"), audio("a", 1_000), ended("r1", Outcome::Whole)]);
+    script.extend([started("r1"), audio("a", 1_000), ended("r1", Outcome::Completed)]);
     script.extend([At(ms(32_060)), echo(1)]); // while it played, nobody was silent
     listening(&mut script, 33, 63);
-    script.extend([started("r2"), audio_in("r2", "b", 1_000), ended("r2", Outcome::Whole)]);
+    script.extend([started("r2"), audio_in("r2", "b", 1_000), ended("r2", Outcome::Completed)]);
     script.extend([At(ms(64_100)), echo(2)]);
     let text = run(script);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("AppendToModel")).collect();
@@ -104,7 +104,7 @@ fn a_call_that_is_too_long_is_cut_short_politely() {
                 ended("r1", Outcome::Cancelled),
                 started("r2"),
                 audio_in("r2", "b", 1_000),
-                ended("r2", Outcome::Whole),
+                ended("r2", Outcome::Completed),
                 speaks(), // changes nothing now
                 On(Event::SpeechStopped),
                 started("r3"), // the model answers by itself: nobody may hear it
@@ -125,7 +125,7 @@ fn draining_says_goodbye() {
             On(Event::Draining),
             started("r1"),
             audio("a", 500),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(560)),
             echo(1),
         ]
@@ -142,7 +142,7 @@ fn a_goodbye_that_breaks_is_asked_for_once_more() {
             ended("r1", Outcome::Failed),
             started("r2"),
             audio_in("r2", "b", 500),
-            ended("r2", Outcome::Whole),
+            ended("r2", Outcome::Completed),
             At(ms(560)),
             echo(1),
         ]
@@ -158,7 +158,7 @@ fn a_goodbye_before_the_model_is_there_is_said_when_it_is() {
         On(Event::ModelReady),
         started("r1"),
         audio("a", 500),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(1_100)),
         echo(1),
     ]));

@@ -16,7 +16,7 @@ fn the_greeting_is_asked_for_when_phone_and_model_are_there() {
             On(Event::ModelReady),
             started("r1"),
             audio("a", 400),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
         ]
     ));
 }
@@ -74,7 +74,7 @@ fn an_uninterruptible_greeting_is_heard_out_before_the_model_takes_turns() {
             vec![
                 started("r1"),
                 audio("a", 1000),
-                ended("r1", Outcome::Whole),
+                ended("r1", Outcome::Completed),
                 At(ms(300)),
                 speaks(),
                 At(ms(700)),
@@ -104,7 +104,7 @@ fn without_interruptions_the_answer_waits_for_speech_and_playback() {
                 On(Event::SpeechStopped),
                 started("r1"),
                 audio("a", 1000),
-                ended("r1", Outcome::Whole),
+                ended("r1", Outcome::Completed),
                 At(ms(600)),
                 speaks(),
                 At(ms(900)),

@@ -52,13 +52,13 @@ fn a_tool_runs_and_its_result_is_spoken_of() {
         started("r1"),
         tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
         tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#), // told of twice
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(400)),
         finished("c1"),
         finished("c1"), // twice, too
         started("r2"),
         audio_in("r2", "b", 400),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
     ]));
 }
 
@@ -70,7 +70,7 @@ fn several_tools_are_one_batch_with_one_response() {
         tool("c2", "count"),
         finished("c2"), // before its response has ended, and before the other
         tool("c3", "fly"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(500)),
         finished("c1"),
         At(ms(600)),
@@ -86,7 +86,7 @@ fn a_result_before_the_end_of_its_response_waits_with_the_question() {
         tool("c1", "look_up"),
         finished("c1"),
         tool("c2", "look_up"), // the same response goes on to want another
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(300)),
         finished("c2"),
     ]);
@@ -98,7 +98,7 @@ fn a_result_before_the_end_of_its_response_waits_with_the_question() {
 fn arguments_that_are_no_object_are_answered() {
     for bad in ["[]", "7", "{\"a\"", "null", "\"{}\""] {
         let text =
-            play(vec![started("r1"), tool_in("r1", "c1", "look_up", bad), ended("r1", Outcome::Whole)]);
+            play(vec![started("r1"), tool_in("r1", "c1", "look_up", bad), ended("r1", Outcome::Completed)]);
         assert!(text.contains("Note(model.bad_arguments)") && !text.contains("RunTool"), "{bad}: {text}");
         assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (1, 1), "{bad}: {text}");
     }
@@ -120,7 +120,7 @@ fn the_caller_is_told_to_wait_once() {
         started("r1"),
         tool("c1", "look_up"),
         tool("c2", "count"), // waits least
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(1_000)),
         started("r2"),
         audio_in("r2", "b", 1_000),
@@ -128,7 +128,7 @@ fn the_caller_is_told_to_wait_once() {
         finished("c1"),
         finished("c2"), // while it is said: answered at once, spoken of afterwards
         At(ms(1_500)),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(2_100)),
     ]));
 }
@@ -139,12 +139,12 @@ fn a_filler_waits_for_silence_and_comes_once_only() {
         started("r1"),
         audio("a", 3_000),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(3_100)),
         echo(1),
         started("r2"),
         audio_in("r2", "b", 500),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(3_700)),
         echo(2),
         At(ms(7_000)),
@@ -159,11 +159,11 @@ fn no_filler_once_the_tool_has_ended_or_while_the_caller_speaks() {
         started("r1"),
         audio("a", 3_000),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(2_000)), // it is due, and something plays
         finished("c1"),
         started("r2"),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(3_100)),
         echo(1),
         At(ms(4_000)),
@@ -172,7 +172,7 @@ fn no_filler_once_the_tool_has_ended_or_while_the_caller_speaks() {
     let talks = play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(SECOND),
         speaks(),
         At(ms(4_000)),
@@ -185,7 +185,7 @@ fn a_filler_that_breaks_asks_for_nothing() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(2 * SECOND),
         started("r2"),
         ended("r2", Outcome::Failed),
@@ -201,25 +201,25 @@ fn a_tool_that_takes_too_long_is_given_up() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(2 * SECOND),
         started("r2"),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(9 * SECOND),
         started("r3"),
-        ended("r3", Outcome::Whole),
+        ended("r3", Outcome::Completed),
         finished("c1"),
     ]));
 }
 
 #[test]
 fn a_tool_that_says_that_it_works_gets_more_time_but_not_for_ever() {
-    let mut script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Whole)];
+    let mut script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Completed)];
     for seconds in (2..40).step_by(6) {
         script.extend([At(seconds * SECOND), On(Event::ToolWorking("c1".into()))]);
         script.push(On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))));
         if seconds == 2 {
-            script.extend([started("r2"), ended("r2", Outcome::Whole)]);
+            script.extend([started("r2"), ended("r2", Outcome::Completed)]);
         }
     }
     let text = play(script);
@@ -241,7 +241,7 @@ fn who_speaks_stops_what_is_to_be_stopped_and_nothing_else() {
         On(Event::SpeechStopped),
         started("r2"),
         audio_in("r2", "b", 200),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(900)),
         finished("c2"),
         finished("c4"),
@@ -253,7 +253,7 @@ fn a_result_that_comes_while_the_caller_speaks_is_answered_by_the_models_own_tur
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(200)),
         speaks(),
         At(ms(400)),
@@ -262,7 +262,7 @@ fn a_result_that_comes_while_the_caller_speaks_is_answered_by_the_models_own_tur
         On(Event::SpeechStopped),
         started("r2"),
         audio_in("r2", "b", 200),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(900)),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 0, "{text}");
@@ -276,11 +276,11 @@ fn nobody_is_silent_while_a_tool_runs() {
     let script = vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(2 * SECOND),
         started("r2"),
         audio_in("r2", "b", 100),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(2_200)),
         echo(1),
         At(7 * SECOND),
@@ -295,17 +295,17 @@ fn a_goodbye_of_the_server_stops_tools_but_not_messages() {
         started("r1"),
         tool("c1", "look_up"),
         tool("c2", TAKE_MESSAGE),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(100)),
         On(Event::Draining),
         tool("c3", "look_up"),
         started("r2"),
         audio_in("r2", "b", 100),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(250)),
         echo(1),
     ]);
-    assert!(text.contains(r#"StopTool(ToolCallId("c1"), Unwanted)"#), "{text}");
+    assert!(text.contains(r#"StopTool(ToolCallId("c1"), Cancelled)"#), "{text}");
     assert!(!text.contains(r#"StopTool(ToolCallId("c2")"#), "the message is delivered: {text}");
     assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (2, 0), "{text}");
     assert!(text.ends_with("End(ServerDraining)\n"), "{text}");
@@ -316,7 +316,7 @@ fn the_end_stops_what_runs() {
     let text = play(vec![started("r1"), tool("c1", "look_up"), On(Event::CallerHungUp), finished("c1")]);
     let end = "HangUp\n     30ms End(CallerHungUp)\n";
     assert!(
-        text.ends_with(&format!("30ms StopTool(ToolCallId(\"c1\"), Unwanted)\n     30ms {end}")),
+        text.ends_with(&format!("30ms StopTool(ToolCallId(\"c1\"), Cancelled)\n     30ms {end}")),
         "{text}"
     );
 }
@@ -325,7 +325,12 @@ fn the_end_stops_what_runs() {
 fn a_call_is_not_ended_as_soon_as_it_begins() {
     let bye = |after_what: Vec<When>| {
         let mut script = after_what;
-        script.extend([started("r1"), audio("a", 100), tool("c1", END_CALL), ended("r1", Outcome::Whole)]);
+        script.extend([
+            started("r1"),
+            audio("a", 100),
+            tool("c1", END_CALL),
+            ended("r1", Outcome::Completed),
+        ]);
         let text = play(script);
         text.contains("The call has only just begun")
     };
@@ -340,7 +345,7 @@ fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
     let newer = play(vec![
         started("r1"),
         hosted("h1"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(300)),
         hosted_over("h1"),
         hosted_over("h1"),
@@ -353,7 +358,7 @@ fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
         At(ms(300)),
         hosted_over("h1"),
         At(ms(400)),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
     ]);
     assert_eq!(count(&older, "AskForResponse"), 1, "{older}");
     assert!(older.contains("400ms AskForResponse"), "{older}");
@@ -363,7 +368,7 @@ fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
         At(ms(300)),
         hosted_over("h1"),
         audio("a", 400),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(900)),
     ]);
     assert_eq!(count(&spoken_of, "AskForResponse"), 0, "it has spoken of it: {spoken_of}");
@@ -379,7 +384,7 @@ fn a_hosted_tool_outside_of_any_response_is_spoken_of_by_none_that_runs() {
         hosted_over("h1"),
         audio("a", 400),
         At(ms(400)),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(900)),
     ]);
     assert_eq!(count(&busy, "AskForResponse"), 1, "{busy}");
@@ -395,7 +400,7 @@ fn hosted_tools_and_ours_are_one_batch() {
         hosted("h1"),
         hosted("h2"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(200)),
         hosted_over("h2"),
         At(ms(300)),
@@ -410,15 +415,15 @@ fn hosted_tools_and_ours_are_one_batch() {
 #[test]
 fn a_hosted_tool_that_never_ends_is_not_waited_for_for_ever() {
     let mut script =
-        vec![started("r1"), hosted("h1"), ended("r1", Outcome::Whole), At(2 * SECOND), started("r2")];
-    script.extend([audio_in("r2", "b", 100), ended("r2", Outcome::Whole), At(ms(2_200)), echo(1)]);
+        vec![started("r1"), hosted("h1"), ended("r1", Outcome::Completed), At(2 * SECOND), started("r2")];
+    script.extend([audio_in("r2", "b", 100), ended("r2", Outcome::Completed), At(ms(2_200)), echo(1)]);
     for second in (4..32).step_by(4) {
         script.extend([At(second * SECOND), On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])))]);
     }
     script.push(At(31 * SECOND));
     let text = play(script);
     assert_eq!((count(&text, "Say(Filler)"), count(&text, "Note(tool.timeout)")), (1, 1), "{text}");
-    assert!(text.contains("30030ms Say(GivenUp)"), "{text}");
+    assert!(text.contains("30030ms Say(ToolTimedOut)"), "{text}");
 }
 
 #[test]
@@ -453,11 +458,11 @@ fn what_runs_already_is_not_begun_again() {
     let text = play(vec![
         started("r1"),
         tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         started("r2"),
         tool_in("r2", "c2", "look_up", r#"{"order":"A7"}"#),
         tool_in("r2", "c3", "look_up", r#"{"order":"B8"}"#),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
     ]);
     assert_eq!((count(&text, "RunTool"), count(&text, "being done already")), (2, 1), "{text}");
 }
@@ -472,7 +477,7 @@ fn a_goodbye_cuts_no_tool_off_and_waits_for_a_message() {
             audio("a", 400),
             tool("c1", tool_name),
             tool("c2", END_CALL),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(900)),
             echo(1),
             At(ms(2_000)),
@@ -491,10 +496,10 @@ fn a_goodbye_cuts_no_tool_off_and_waits_for_a_message() {
 fn who_only_uses_tools_has_to_speak_at_last() {
     let round = |n: usize| {
         let (id, call) = (format!("r{n}"), format!("c{n}"));
-        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Whole)]
+        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Completed)]
     };
     let text = play((1..10).flat_map(round).collect());
-    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(Standing)")), (6, 3), "{text}");
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(StatusUpdate)")), (6, 3), "{text}");
 }
 
 #[test]
@@ -502,12 +507,12 @@ fn a_call_id_may_come_again_in_another_response() {
     let text = play(vec![
         started("r1"),
         tool("call_0", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         finished("call_0"),
         started("r2"),
         tool_in("r2", "call_0", "count", "{}"),
         tool_in("r2", "call_0", "count", "{}"), // told of twice
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         finished("call_0"),
     ]);
     assert_eq!((count(&text, "RunTool"), count(&text, "AnswerTool")), (2, 2), "{text}");
@@ -523,7 +528,7 @@ fn a_hosted_tool_that_the_conversation_told_of_first_is_its_responses() {
         At(ms(300)),
         hosted_over("h1"),
         audio("a", 400),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(900)),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 0, "it has spoken of it: {text}");

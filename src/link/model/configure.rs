@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::assistant::plan::{AskFirst, Detection, Eagerness, Hosted, Job, NoiseReduction, Plan, Tool, Work};
-use crate::call::TurnsBy;
+use crate::call::TurnControl;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
 
@@ -51,7 +51,7 @@ fn server(tool: &Tool) -> Option<&str> {
 }
 
 /// The session's configuration: the exact `session` of the first `session.update`, without what is left out.
-pub fn session(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
+pub fn session(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
     match plan.provider.dialect {
         Dialect::Ga => ga(plan, turns, left_out),
         Dialect::Beta => beta(plan, turns, left_out),
@@ -60,7 +60,7 @@ pub fn session(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
 }
 
 /// The `session` of an update that changes only who takes turns.
-pub(super) fn turns_alone(plan: &Plan, turns: TurnsBy) -> Value {
+pub(super) fn turns_alone(plan: &Plan, turns: TurnControl) -> Value {
     let detection = turn_detection(plan, turns);
     match plan.provider.dialect {
         Dialect::Ga => json!({"type": "realtime", "audio": {"input": {"turn_detection": detection}}}),
@@ -88,14 +88,14 @@ pub(super) fn response_create(
 pub(super) fn assistant_text(plan: &Plan, text: &str) -> String {
     match plan.provider.dialect {
         Dialect::Ga | Dialect::Xai => realtime::assistant_text(text),
-        Dialect::Beta => realtime::assistant_text_of_beta(text),
+        Dialect::Beta => realtime::assistant_text_beta(text),
     }
 }
 
 /// The beta always asks for both; a voice without words is not to be had there.
 const BETA_MODALITIES: &[&str] = &["text", "audio"];
 
-fn ga(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
+fn ga(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
     let mut input = json!({
         "format": {"type": "audio/pcmu"},
         "turn_detection": turn_detection(plan, turns),
@@ -119,7 +119,7 @@ fn ga(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     session
 }
 
-fn beta(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
+fn beta(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
     let mut session = json!({
         "modalities": BETA_MODALITIES,
         "instructions": plan.instructions,
@@ -139,7 +139,7 @@ fn beta(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
     session
 }
 
-fn xai(plan: &Plan, turns: TurnsBy, left_out: LeftOut) -> Value {
+fn xai(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
     let mut output = json!({"format": {"type": "audio/pcmu"}});
     let mut session = json!({
         "instructions": plan.instructions,
@@ -188,8 +188,8 @@ fn reasoning(plan: &Plan) -> Option<Value> {
 }
 
 /// The complete object: what an update leaves out would keep its old value.
-fn turn_detection(plan: &Plan, turns: TurnsBy) -> Value {
-    let by_model = turns == TurnsBy::Model;
+fn turn_detection(plan: &Plan, turns: TurnControl) -> Value {
+    let by_model = turns == TurnControl::Model;
     match plan.turn_taking.detection {
         Detection::Server { threshold, silence, prefix } => json!({
             "type": "server_vad",

@@ -17,7 +17,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use super::configure::{LeftOut, session};
 use super::{NotConnected, described, is_final};
 use crate::assistant::plan::Plan;
-use crate::call::turns_at_start;
+use crate::call::initial_turn_control;
 use crate::provider::{Auth, Dialect, Provider};
 use crate::wire::openai::realtime::{self, Incoming};
 
@@ -125,7 +125,7 @@ pub(super) async fn until_created(socket: &mut Socket, dialect: Dialect) -> Resu
 /// Sends the configuration; where it is refused, again without what the provider may not take: one option or one
 /// tool that it does not like must not cost the call. Returns what had to be left out.
 pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<LeftOut, NotConnected> {
-    let told = |left_out| session(plan, turns_at_start(plan), left_out);
+    let told = |left_out| session(plan, initial_turn_control(plan), left_out);
     let mut left_out = LeftOut::default();
     loop {
         let session = told(left_out);

@@ -8,7 +8,7 @@ use crate::assistant::plan::{
     AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
 };
 use crate::assistant::{Facts, Folder, Roster};
-use crate::call::TurnsBy;
+use crate::call::TurnControl;
 use crate::phone::Party;
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
@@ -47,7 +47,7 @@ fn a_session_is_configured_in_every_dialect() {
         .into_iter()
         .flat_map(|dialect| [(dialect, WHOLE), (dialect, PLAIN)])
         .map(|(dialect, left_out)| {
-            let session = session(&plan(dialect), TurnsBy::Model, left_out);
+            let session = session(&plan(dialect), TurnControl::Model, left_out);
             let name = if left_out == PLAIN { "plainer " } else { "" };
             format!("{name}{}: {}", dialect.name(), serde_json::to_string_pretty(&session).unwrap())
         })
@@ -59,11 +59,11 @@ fn a_session_is_configured_in_every_dialect() {
 fn a_temperature_is_sent_only_where_the_provider_takes_one() {
     for dialect in Dialect::ALL {
         let mut plan = plan(dialect);
-        assert_eq!(session(&plan, TurnsBy::Model, PLAIN)["temperature"], 0.7, "{dialect:?}");
+        assert_eq!(session(&plan, TurnControl::Model, PLAIN)["temperature"], 0.7, "{dialect:?}");
         let mut provider = Provider::clone(&plan.provider);
         provider.abilities.temperature = None;
         plan.provider = Arc::new(provider);
-        assert_eq!(session(&plan, TurnsBy::Model, WHOLE).get("temperature"), None, "{dialect:?}");
+        assert_eq!(session(&plan, TurnControl::Model, WHOLE).get("temperature"), None, "{dialect:?}");
     }
 }
 
@@ -74,7 +74,7 @@ fn turns_are_changed_at_the_dialects_own_place() {
         (Dialect::Beta, "/turn_detection"),
         (Dialect::Xai, "/turn_detection"),
     ] {
-        let update = configure::turns_alone(&plan(dialect), TurnsBy::Us);
+        let update = configure::turns_alone(&plan(dialect), TurnControl::Server);
         let detection = update.pointer(at).unwrap_or(&Value::Null);
         assert_eq!(detection["create_response"], json!(false), "{dialect:?}");
         assert_eq!(update.get("type").is_some(), dialect == Dialect::Ga);
@@ -118,7 +118,7 @@ fn servers_of_the_host_are_named_only_where_it_asks_them() {
         let mut plan = plan(dialect);
         plan.hosted = servers();
         let named = |plan: &Plan, left_out| {
-            let session = session(plan, TurnsBy::Model, left_out);
+            let session = session(plan, TurnControl::Model, left_out);
             let tools = session["tools"].as_array().unwrap().clone();
             tools.into_iter().filter(|tool| tool["type"] == "mcp").collect::<Vec<_>>()
         };
@@ -149,7 +149,7 @@ fn servers_of_the_host_are_named_only_where_it_asks_them() {
     let always = Hosted { ask_first: AskFirst::Always, ..servers().remove(0) };
     let mut plan = plan(Dialect::Ga);
     plan.hosted = vec![always];
-    assert_eq!(session(&plan, TurnsBy::Model, WHOLE)["tools"][1]["require_approval"], "always");
+    assert_eq!(session(&plan, TurnControl::Model, WHOLE)["tools"][1]["require_approval"], "always");
 }
 
 /// A tool of an MCP server whose client we are.
@@ -360,7 +360,7 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         link.say(&Request::Filler);
         link.say(&Request::CheckCaller);
         link.ask();
-        link.tell(&Line::NotTaken { target: "reception".to_owned(), why: NotTaken::Busy });
+        link.tell(&Line::TransferFailed { target: "reception".to_owned(), why: TransferFailure::Busy });
         let mut read = async || {
             let frame = tokio::select! {
                 frame = socket.next() => frame.unwrap().unwrap(),
@@ -416,7 +416,7 @@ async fn a_refusal_is_told_from_any_other_complaint() {
 async fn how_a_response_ended_reaches_the_call() {
     let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
     for (status, expected) in [
-        ("completed", Outcome::Whole),
+        ("completed", Outcome::Completed),
         ("incomplete", Outcome::Incomplete),
         ("cancelled", Outcome::Cancelled),
         ("failed", Outcome::Failed),

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::wire::{Text, chunk_of};
-use switchboard_audio::{Chunk, NotAChunk};
+use switchboard_audio::{Chunk, InvalidChunk};
 
 /// The largest message that is taken from the model, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
@@ -39,13 +39,13 @@ pub enum Incoming<'a> {
     SpeechStopped,
     ResponseCreated {
         response: Cow<'a, str>,
-        /// It was asked for with [`aside`], and is no part of the conversation.
-        aside: bool,
+        /// It was asked for with [`response_create_out_of_band`], and is no part of the conversation.
+        out_of_band: bool,
     },
     AudioDelta {
         response: Cow<'a, str>,
         item: Cow<'a, str>,
-        chunk: Result<Chunk, NotAChunk>,
+        chunk: Result<Chunk, InvalidChunk>,
     },
     /// What the model says in an item, once whole.
     SpokenText {
@@ -93,13 +93,13 @@ pub enum Incoming<'a> {
         tools: Vec<Cow<'a, str>>,
     },
     /// It could not; why, it does not say.
-    NotListed {
+    ListingFailed {
         item: Cow<'a, str>,
     },
     /// A response is being made; nothing of it can be heard or done yet.
     Working,
     /// Known, and nothing for us.
-    Nothing,
+    Ignored,
     /// An event that this version does not know.
     Unknown,
 }
@@ -185,8 +185,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
             let metadata: RawMetadata<'_> = read(response.metadata).unwrap_or_default();
-            let aside = text(metadata.purpose).as_deref() == Some(ASIDE);
-            Incoming::ResponseCreated { response: response.id.0, aside }
+            let out_of_band = text(metadata.purpose).as_deref() == Some(OUT_OF_BAND);
+            Incoming::ResponseCreated { response: response.id.0, out_of_band }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.added" => match item(raw.item) {
@@ -210,15 +210,15 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "conversation.item.added" | "conversation.item.created" => match item(raw.item) {
             Some(Item::Hosted { item, ended: false }) => Incoming::HostedStarted { response: None, item },
             Some(Item::Listing { item, server, .. }) => Incoming::Listing { item, server },
-            _ => Incoming::Nothing,
+            _ => Incoming::Ignored,
         },
         "conversation.item.done" => match item(raw.item) {
             Some(Item::Hosted { item, ended: true }) => Incoming::HostedEnded { item },
             Some(Item::Approval(approval)) => Incoming::ApprovalRequested { response: None, approval },
             Some(Item::Listing { server, tools, .. }) => Incoming::Listed { server, tools },
-            _ => Incoming::Nothing,
+            _ => Incoming::Ignored,
         },
-        "mcp_list_tools.failed" => Incoming::NotListed { item: must(raw.item_id)? },
+        "mcp_list_tools.failed" => Incoming::ListingFailed { item: must(raw.item_id)? },
         "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
             Incoming::SpokenText { item: must(raw.item_id)?, text: must(raw.transcript)? }
         }
@@ -244,7 +244,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             if known.starts_with("response.") {
                 Incoming::Working
             } else {
-                Incoming::Nothing
+                Incoming::Ignored
             }
         }
         _ => Incoming::Unknown,
@@ -547,7 +547,7 @@ pub fn assistant_text(text: &str) -> String {
 }
 
 /// The same for a server that speaks as the beta did.
-pub fn assistant_text_of_beta(text: &str) -> String {
+pub fn assistant_text_beta(text: &str) -> String {
     message("assistant", "text", text)
 }
 
@@ -581,13 +581,13 @@ pub fn response_create(
 }
 
 /// The `purpose` of an aside.
-const ASIDE: &str = "aside";
+const OUT_OF_BAND: &str = "aside";
 
 /// Asks for a response outside of the conversation, which may run beside the one that is active there; it calls no
 /// tools. An error that answers it names `event`.
-pub fn aside(event: &str, instructions: &str) -> String {
+pub fn response_create_out_of_band(event: &str, instructions: &str) -> String {
     let response = json!({"conversation": "none", "instructions": instructions, "tool_choice": "none",
-        "metadata": {"purpose": ASIDE}});
+        "metadata": {"purpose": OUT_OF_BAND}});
     json!({"type": "response.create", "event_id": event, "response": response}).to_string()
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::wire::{Text, chunk_of};
-use switchboard_audio::{Chunk, NotAChunk};
+use switchboard_audio::{Chunk, InvalidChunk};
 
 /// The largest message that is taken from Twilio, in bytes. A usual one has 400.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub enum Incoming<'a> {
     /// 20 ms of the caller's audio, as a rule; the length is not promised.
     Media {
         stream: Cow<'a, str>,
-        chunk: Result<Chunk, NotAChunk>,
+        chunk: Result<Chunk, InvalidChunk>,
     },
     /// One key of the phone: `0` to `9`, `*`, `#`, or `A` to `D`.
     Dtmf {

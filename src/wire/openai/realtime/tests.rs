@@ -38,7 +38,7 @@ fn xai_is_understood() {
 fn the_beta_is_spoken() {
     let both = Some(&["text", "audio"][..]);
     let ours = [
-        assistant_text_of_beta("Hello."),
+        assistant_text_beta("Hello."),
         response_create("c9", None, both, false),
         response_create("c10", Some("Say \"hi\"."), both, false),
     ];
@@ -60,7 +60,7 @@ fn our_events_are_those_of_the_reference() {
         response_create("c9", None, None, false),
         response_create("c10", Some("Say \"hi\"."), None, false),
         response_create("c11", Some("Say \"hi\"."), None, true),
-        aside("c12", "Say \"wait\"."),
+        response_create_out_of_band("c12", "Say \"wait\"."),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),
     ];

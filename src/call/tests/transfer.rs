@@ -34,14 +34,14 @@ fn parked() -> Vec<When> {
         started("r1"),
         audio("a", 500),
         transfer("c1", "night desk"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(560)),
         echo(1),
     ]
 }
 
 fn not_taken() -> When {
-    On(Event::Returned(Return::NotTaken(NotTaken::Busy)))
+    On(Event::Returned(Return::TransferFailed(TransferFailure::Busy)))
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_call_that_nobody_takes_comes_back_and_goes_on() {
         echo(2), // the new stream's first
         started("r2"),
         audio_in("r2", "b", 400),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(25_200)),
         speaks(),
     ]);
@@ -72,14 +72,14 @@ fn a_transfer_without_a_word_is_announced_first() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         transfer("c1", "reception"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         started("r2"),
         audio_in("r2", "b", 500),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(560)),
         echo(1),
         At(ms(5_000)),
-        On(Event::Returned(Return::NotTaken(NotTaken::NoAnswer))),
+        On(Event::Returned(Return::TransferFailed(TransferFailure::NoAnswer))),
     ]));
 }
 
@@ -88,7 +88,7 @@ fn an_announcement_that_breaks_is_made_again() {
     let text = play(vec![
         started("r1"),
         transfer("c1", "reception"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         started("r2"),
         ended("r2", Outcome::Failed),
         At(ms(100)),
@@ -103,13 +103,13 @@ fn an_announcement_that_breaks_is_made_again_though_a_tool_runs() {
         started("r1"),
         tool("c0", "look_up"),
         transfer("c1", "reception"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         started("r2"),
         ended("r2", Outcome::Failed),
         At(ms(100)),
         started("r3"),
         audio_in("r3", "b", 500),
-        ended("r3", Outcome::Whole),
+        ended("r3", Outcome::Completed),
         At(ms(700)),
         echo(1),
     ]);
@@ -121,7 +121,7 @@ fn an_announcement_that_breaks_is_made_again_though_a_tool_runs() {
 fn nobody_is_passed_on_to_whom_nobody_knows() {
     for to in ["the moon", "", "Reception"] {
         let text =
-            play(vec![started("r1"), audio("a", 100), transfer("c1", to), ended("r1", Outcome::Whole)]);
+            play(vec![started("r1"), audio("a", 100), transfer("c1", to), ended("r1", Outcome::Completed)]);
         assert!(text.contains("one of: reception, night desk"), "{to}: {text}");
         assert!(text.contains("AskForResponse") && !text.contains("Park"), "{to}: {text}");
     }
@@ -135,12 +135,12 @@ fn who_speaks_is_not_passed_on() {
         started("r1"),
         audio("a", 2_000),
         transfer("c1", "reception"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(500)),
         speaks(),
         On(Event::SpeechStopped),
         started("r2"),
-        ended("r2", Outcome::Whole),
+        ended("r2", Outcome::Completed),
         At(ms(3_000)),
     ]);
     assert!(meanwhile.contains("The caller spoke, so they were not passed on"), "{meanwhile}");
@@ -260,7 +260,7 @@ fn keys_are_pressed_once_all_is_heard() {
         started("r1"),
         audio("a", 500),
         tool_in("r1", "c1", SEND_DIGITS, r#"{"digits":"1ww2#"}"#),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(560)),
         echo(1),
         At(ms(4_000)),
@@ -283,7 +283,7 @@ fn only_keys_can_be_pressed() {
         let text = play(vec![
             started("r1"),
             tool_in("r1", "c1", SEND_DIGITS, &arguments),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
         ]);
         assert_eq!(text.contains("Park(Press("), fine, "{digits}: {text}");
         assert_eq!(text.contains("`digits` has to be"), !fine, "{digits}: {text}");
@@ -295,7 +295,7 @@ fn a_phone_that_does_not_come_back_is_lost() {
     let text = play(vec![
         started("r1"),
         tool_in("r1", "c1", SEND_DIGITS, r#"{"digits":"12"}"#),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(60_000)),
     ]);
     assert!(text.ends_with("  16030ms End(CallerLost)\n"), "{text}");
@@ -317,14 +317,14 @@ fn a_phone_on_its_way_back_is_waited_for() {
 #[test]
 fn a_tool_that_still_runs_is_not_asked_about_on_the_way_back() {
     let script = || {
-        let wanted = [started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Whole)];
+        let wanted = [started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Completed)];
         let back = [At(ms(5_000)), not_taken(), At(ms(5_500))];
         wanted.into_iter().chain(parked()).chain(back).collect::<Vec<_>>()
     };
     assert_eq!(play(script()).matches("AskForResponse").count(), 0);
     let mut whole = script();
     // Who is back hears that it takes a moment.
-    whole.extend([started("r2"), ended("r2", Outcome::Whole)]);
+    whole.extend([started("r2"), ended("r2", Outcome::Completed)]);
     whole.push(On(Event::ToolFinished { id: "c0".into(), output: "Done.".to_owned().into() }));
     assert_eq!(play(whole).matches("AskForResponse").count(), 1);
 }
@@ -332,31 +332,32 @@ fn a_tool_that_still_runs_is_not_asked_about_on_the_way_back() {
 #[test]
 fn an_announcement_without_a_word_is_asked_for_once_more() {
     let play_and = |rest: Vec<When>| {
-        let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Whole)];
-        script.extend([started("r2"), tool_in("r2", "c2", "look_up", "{}"), ended("r2", Outcome::Whole)]);
+        let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Completed)];
+        script.extend([started("r2"), tool_in("r2", "c2", "look_up", "{}"), ended("r2", Outcome::Completed)]);
         let text = play(after(script, rest));
         (text.matches("AskForResponse").count(), text.matches("Park").count())
     };
     assert_eq!(play_and(vec![]), (2, 0));
-    assert_eq!(play_and(vec![started("r3"), ended("r3", Outcome::Whole)]), (2, 1));
+    assert_eq!(play_and(vec![started("r3"), ended("r3", Outcome::Completed)]), (2, 1));
 }
 
 #[test]
 fn an_announcement_is_not_taken_back_by_the_refusal_of_a_request_that_a_turn_has_replaced() {
-    let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Whole)];
-    script.extend([started("r2"), ended("r2", Outcome::Whole), On(Event::SpeechStopped), started("r3")]);
+    let mut script = vec![started("r1"), transfer("c1", "reception"), ended("r1", Outcome::Completed)];
+    script.extend([started("r2"), ended("r2", Outcome::Completed), On(Event::SpeechStopped), started("r3")]);
     script.extend([On(Event::ModelFault(Fault::RequestRefused)), audio_in("r3", "b", 500)]);
-    script.extend([ended("r3", Outcome::Whole), At(ms(600)), echo(1), At(ms(700))]);
+    script.extend([ended("r3", Outcome::Completed), At(ms(600)), echo(1), At(ms(700))]);
     let text = play(script);
     assert!(text.contains("Park(Dial"), "{text}");
 }
 
 #[test]
 fn who_is_back_is_told_to_wait_once_more() {
-    let mut script = vec![started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Whole)];
-    script.extend([At(ms(1_600)), started("r9"), audio_in("r9", "w", 400), ended("r9", Outcome::Whole)]);
+    let mut script =
+        vec![started("r0"), tool_in("r0", "c0", "look_up", "{}"), ended("r0", Outcome::Completed)];
+    script.extend([At(ms(1_600)), started("r9"), audio_in("r9", "w", 400), ended("r9", Outcome::Completed)]);
     script.extend([At(ms(2_050)), echo(1), started("r1"), audio("a", 500), transfer("c1", "night desk")]);
-    script.extend([ended("r1", Outcome::Whole), At(ms(2_600)), echo(2), At(ms(5_000)), not_taken()]);
+    script.extend([ended("r1", Outcome::Completed), At(ms(2_600)), echo(2), At(ms(5_000)), not_taken()]);
     script.push(At(ms(5_500)));
     let text = play(script);
     assert!(text.contains("2600ms Park") && text.contains("5000ms Say(Filler)"), "{text}");

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::action::{Action, Anomaly, Request};
 use super::event::Outcome;
 use super::playback::Source;
-use super::turn::remember;
+use super::responses::remember;
 use super::{Call, odd};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
@@ -46,7 +46,7 @@ impl Asides {
 impl Call {
     pub(super) fn say_aside(&mut self, request: Request, out: &mut Vec<Action>) {
         self.asides.asked = true;
-        out.push(Action::SayAside(request));
+        out.push(Action::SayOutOfBand(request));
     }
 
     pub(super) fn aside_started(&mut self, response: ResponseId, out: &mut Vec<Action>) {

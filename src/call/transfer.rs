@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Call;
-use super::action::{Action, Away, Line};
+use super::action::{Action, Detour, Line};
 use super::end::{EndReason, GOODBYE, Stage};
-use super::event::{Loss, NotTaken, Return};
-use super::turn::Ask;
+use super::event::{Loss, Return, TransferFailure};
+use super::responses::Ask;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
 use crate::secret::Private;
@@ -27,7 +27,7 @@ const KEY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Leaving {
     id: ToolCallId,
-    away: Away,
+    away: Detour,
     /// How long it stays parked.
     limit: Duration,
     stage: Stage,
@@ -38,7 +38,7 @@ pub(super) struct Leaving {
 /// A call whose phone is elsewhere.
 #[derive(Debug)]
 pub(super) struct Parked {
-    away: Away,
+    away: Detour,
     /// The tool, while it is unanswered.
     pub tool: Option<ToolCallId>,
     pub until: Instant,
@@ -62,8 +62,8 @@ impl Parked {
     pub fn ends_as(&self) -> EndReason {
         match self.away {
             _ if self.draining => EndReason::ServerDraining,
-            Away::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
-            Away::Dial { .. } | Away::Press(_) => EndReason::CallerLost,
+            Detour::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
+            Detour::Dial { .. } | Detour::Press(_) => EndReason::CallerLost,
         }
     }
 
@@ -100,7 +100,7 @@ impl Call {
         let said = self.response_spoke || !self.playback.is_quiet();
         self.leaving = Some(Leaving {
             id,
-            away: Away::Dial { tool, target },
+            away: Detour::Dial { tool, target },
             limit: targets[target].ring + AFTER_RINGING,
             stage: if said { Stage::Said } else { Stage::Asked },
             answered: false,
@@ -122,7 +122,7 @@ impl Call {
         }
         self.leaving = Some(Leaving {
             id,
-            away: Away::Press(Private::from(keys.to_owned())),
+            away: Detour::Press(Private::from(keys.to_owned())),
             limit: KEY * count as u32 + AFTER_KEYS,
             stage: Stage::Said,
             answered: false,
@@ -132,7 +132,7 @@ impl Call {
     /// The caller is not passed on without a word.
     pub(super) fn announce_if_unsaid(&mut self, out: &mut Vec<Action>) {
         let Some(leaving) = &mut self.leaving else { return };
-        let Away::Dial { tool, target } = leaving.away else { return };
+        let Detour::Dial { tool, target } = leaving.away else { return };
         if leaving.stage != Stage::Asked || std::mem::replace(&mut leaving.answered, true) {
             return;
         }
@@ -206,24 +206,24 @@ impl Call {
             return self.end(loss.into(), now, out);
         }
         let told = match (&parked.away, back) {
-            (Away::Dial { .. }, Return::NotTaken(NotTaken::NoAnswer)) => {
+            (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::NoAnswer)) => {
                 "Nobody answered. The caller is with you again."
             }
-            (Away::Dial { .. }, Return::NotTaken(NotTaken::Busy)) => {
+            (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::Busy)) => {
                 "The line was busy. The caller is with you again."
             }
-            (Away::Dial { .. }, Return::NotTaken(NotTaken::Failed)) => {
+            (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::Unreachable)) => {
                 "The number could not be reached. The caller is with you again."
             }
-            (Away::Press(_), Return::KeysPressed) => "The keys were pressed.",
-            (Away::Press(_), Return::NotTaken(_)) => "The keys could not be pressed.",
-            (Away::Dial { .. }, Return::KeysPressed) => "The caller is with you again.",
+            (Detour::Press(_), Return::KeysPressed) => "The keys were pressed.",
+            (Detour::Press(_), Return::TransferFailed(_)) => "The keys could not be pressed.",
+            (Detour::Dial { .. }, Return::KeysPressed) => "The caller is with you again.",
         };
         if let Some(id) = parked.tool {
             self.answer(id, told, out);
         }
-        if let (Away::Dial { tool, target }, Return::NotTaken(why)) = (parked.away, back) {
-            self.tell(Line::NotTaken { target: self.target(tool, target), why }, out);
+        if let (Detour::Dial { tool, target }, Return::TransferFailed(why)) = (parked.away, back) {
+            self.tell(Line::TransferFailed { target: self.target(tool, target), why }, out);
         }
         if parked.draining {
             return self.say_goodbye(EndReason::ServerDraining, now, out);

@@ -7,13 +7,13 @@ use crate::assistant::plan::TAKE_MESSAGE;
 #[test]
 fn a_goodbye_without_a_word_is_asked_for_once_more() {
     let script = || {
-        let bye = vec![started("r1"), tool("c1", END_CALL), ended("r1", Outcome::Whole)];
-        let again = vec![started("r2"), tool_in("r2", "c2", END_CALL, "{}"), ended("r2", Outcome::Whole)];
+        let bye = vec![started("r1"), tool("c1", END_CALL), ended("r1", Outcome::Completed)];
+        let again = vec![started("r2"), tool_in("r2", "c2", END_CALL, "{}"), ended("r2", Outcome::Completed)];
         after(after(connected_and_greeted(), bye), again)
     };
     let text = run(script());
     assert_eq!((text.matches("Say(Goodbye").count(), text.matches("End(").count()), (2, 0), "{text}");
-    let text = run(after(script(), vec![started("r3"), ended("r3", Outcome::Whole)]));
+    let text = run(after(script(), vec![started("r3"), ended("r3", Outcome::Completed)]));
     assert_eq!(text.matches("Say(Goodbye").count(), 2, "{text}");
     assert!(text.ends_with("30ms End(AssistantEnded)\n"), "{text}");
 }
@@ -24,8 +24,10 @@ fn a_request_that_is_refused_is_made_once_more_after_a_pause() {
     let asked = || after(connected(), vec![On(Event::Digit('1')), On(Event::Digit('#')), refused()]);
     let text = run(after(asked(), vec![At(ms(1_000))]));
     assert_eq!(text.matches("AskForResponse").count(), 1, "{text}");
-    let text =
-        run(after(asked(), vec![At(ms(1_100)), started("r1"), ended("r1", Outcome::Whole), At(ms(9_000))]));
+    let text = run(after(
+        asked(),
+        vec![At(ms(1_100)), started("r1"), ended("r1", Outcome::Completed), At(ms(9_000))],
+    ));
     assert!(text.contains("1030ms AskForResponse") && !text.contains("End("), "{text}");
     let text = run(after(asked(), vec![At(ms(1_100)), refused(), At(ms(1_200))]));
     assert!(text.ends_with("1100ms End(ModelRefused)\n"), "{text}");
@@ -79,7 +81,7 @@ fn an_answer_that_comes_after_a_refused_nudge_is_the_only_one() {
         let refused = On(Event::ModelFault(Fault::RequestFailed));
         after(connected(), vec![speaks(), On(Event::SpeechStopped), At(ms(3_100)), refused])
     };
-    let answered = || vec![started("r1"), audio("a", 400), ended("r1", Outcome::Whole), At(ms(9_000))];
+    let answered = || vec![started("r1"), audio("a", 400), ended("r1", Outcome::Completed), At(ms(9_000))];
     let text = run(after(nudged(), answered()));
     assert_eq!(text.matches("AskForResponse").count(), 1, "the nudge alone: {text}");
     // Keys that were pressed meanwhile are a wish of their own.
@@ -98,7 +100,7 @@ fn a_greeting_that_was_refused_at_first_is_not_interrupted_either() {
             At(ms(1_100)),
             started("r1"),
             audio("a", 400),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(1_200)),
             speaks(),
             On(Event::SpeechStopped),
@@ -131,11 +133,11 @@ fn who_speaks_before_a_refused_greeting_is_answered_once() {
         after(connected(), script)
     };
     // The model answers by itself, and greets nobody any more.
-    let answer = vec![started("r1"), audio("a", 400), ended("r1", Outcome::Whole), At(ms(5_000))];
+    let answer = vec![started("r1"), audio("a", 400), ended("r1", Outcome::Completed), At(ms(5_000))];
     let text = run_with(greets(true), script(answer));
     assert_eq!(text.matches("Say(Greeting").count(), 1, "{text}");
     // They are greeted, and then answered.
-    let greeted = vec![At(ms(1_100)), started("r1"), audio("a", 400), ended("r1", Outcome::Whole)];
+    let greeted = vec![At(ms(1_100)), started("r1"), audio("a", 400), ended("r1", Outcome::Completed)];
     let text = run_with(greets(false), script(after(greeted, vec![At(ms(1_600)), echo(1), At(ms(5_000))])));
     assert_eq!(text.matches("Say(Greeting").count(), 2, "{text}");
     assert_eq!(text.matches("AskForResponse").count(), 1, "{text}");
@@ -149,7 +151,7 @@ fn a_refused_word_about_waiting_is_not_made_up_for() {
     let script = vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(2_000)),
         On(Event::ModelFault(Fault::RequestFailed)),
         At(ms(9_000)),
@@ -162,7 +164,7 @@ fn a_refused_word_about_waiting_is_not_made_up_for() {
 fn a_long_last_sentence_is_heard_to_its_end() {
     let long = |heard: bool| {
         let script =
-            vec![started("r1"), audio("a", 15_000), tool("c1", END_CALL), ended("r1", Outcome::Whole)];
+            vec![started("r1"), audio("a", 15_000), tool("c1", END_CALL), ended("r1", Outcome::Completed)];
         let mut script = after(connected_and_greeted(), script);
         for second in [8, 14] {
             script
@@ -187,7 +189,7 @@ fn a_server_that_closes_waits_for_last_words_no_longer_than_for_a_goodbye() {
             started("r1"),
             audio("a", 30_000),
             tool("c1", END_CALL),
-            ended("r1", Outcome::Whole),
+            ended("r1", Outcome::Completed),
             At(ms(2_000)),
             On(Event::Draining),
         ];
@@ -232,7 +234,7 @@ fn a_message_that_is_asked_for_after_the_end_is_delivered_first() {
         audio("a", 400),
         tool("c1", END_CALL),
         tool("c2", TAKE_MESSAGE),
-        ended("r1", Outcome::Whole),
+        ended("r1", Outcome::Completed),
         At(ms(900)),
         echo(1),
         At(ms(1_400)),
@@ -247,19 +249,19 @@ fn a_message_that_is_asked_for_after_the_end_is_delivered_first() {
 fn how_things_stand_is_told_when_the_caller_has_spoken() {
     let round = |n: usize| {
         let (id, call) = (format!("r{n}"), format!("c{n}"));
-        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Whole)]
+        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Completed)]
     };
     let mut script: Vec<When> = (1..7).flat_map(round).collect();
     script.extend([started("r7"), tool_in("r7", "c7", "nothing_like_it", "{}"), speaks()]);
     script.push(ended("r7", Outcome::Cancelled));
     let text = play(script);
-    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(Standing)")), (6, 0), "{text}");
+    assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(StatusUpdate)")), (6, 0), "{text}");
 }
 
 #[test]
 fn nobody_talks_to_who_speaks_already() {
     let answered = |rest: Vec<When>| {
-        let script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Whole), At(ms(200))];
+        let script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Completed), At(ms(200))];
         play(after(script, after(vec![finished("c1")], rest)))
     };
     let begins = vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled)];
