@@ -45,7 +45,6 @@ use self::veil::Veil;
 use crate::command::say::{complain, say};
 use crate::command::{Failure, read_or_none};
 use crate::link::twilio_rest::Account;
-use crate::serve;
 use crate::settings::Settings;
 use crate::tool::Tools;
 use crate::yaml::SourceFile;
@@ -139,8 +138,8 @@ struct Job<'a> {
 
 async fn examine() -> anyhow::Result<Examined> {
     let Read { settings, environment, file, tls, mut findings, open_env_file, is_remote } = settings::read()?;
-    let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
-    let texts = serve::account(&settings, &tls).context("TLS cannot be set up")?;
+    let account = Account::from_settings(&settings, &tls).context("TLS cannot be set up")?;
+    let texts = Account::from_settings(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, texts, None).context("TLS cannot be set up")?;
     let (here, told) = folder::check(&settings, &environment, is_remote);
     findings.extend(told);

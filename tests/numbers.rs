@@ -4,9 +4,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
+use switchboard::link::tls;
 use switchboard::link::twilio_rest::{Account, Change, RestError, Standing, Status};
 use switchboard::secret::Secret;
-use switchboard::serve;
 use switchboard::tunnel::pointing::Hold;
 use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 const VOICE: &str = "https://phone.example.com/incoming-call";
 
 fn account(twilio: &RestServer, password: &str) -> Account {
-    let tls = serve::client_config(false, None).unwrap();
+    let tls = tls::client_config(false, None).unwrap();
     Account::new(twilio.url(), ACCOUNT, ACCOUNT, Secret::new(password), &tls).unwrap()
 }
 
@@ -112,7 +112,7 @@ async fn an_account_says_how_it_stands_and_a_wrong_one_nothing() {
         account(&twilio, "12345").numbers().await,
         Err(RestError::Refused { status: 403, code: Some(20403) })
     );
-    let tls = serve::client_config(false, None).unwrap();
+    let tls = tls::client_config(false, None).unwrap();
     let other = format!("AC{:032}", 2);
     let other = Account::new(twilio.url(), &other, ACCOUNT, Secret::new("12345"), &tls).unwrap();
     assert_eq!(other.standing().await, Err(RestError::Refused { status: 401, code: Some(20003) }));

@@ -553,7 +553,7 @@ async fn what_is_wrong_is_said_before_cloudflared_is_started() {
             &["--tunnel", "--number", "5550"],
             &[],
             2,
-            "`--number 5550` is no phone number: a phone number starts with + and the country code, such as +1555",
+            "`--number 5550` is not a phone number: a phone number starts with + and the country code, such as +1555",
         ),
         ("no tunnel", &["--number", NUMBER], &[], 2, "--tunnel"),
     ] {

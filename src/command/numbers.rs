@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::say::say;
 use super::{Failure, environment, folder_in_force, report, settings_file};
 use crate::assistant::Roster;
+use crate::link::tls;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Finding, Row, Severity};
 use crate::phone::PhoneNumber;
 use crate::problem::Problem;
-use crate::serve;
 use crate::settings::{NumberUrls, Settings, Sources};
 use crate::tunnel::pointing::{Hold, Pointed};
 
@@ -127,8 +127,8 @@ pub fn account(settings: &Settings) -> Result<Account, Failure> {
     if !problems.is_empty() {
         return Err(problems.into());
     }
-    let tls = serve::client_config(secure, settings.ssl_cert_file.as_deref())?;
-    let account = serve::account(settings, &tls).context("TLS cannot be set up")?;
+    let tls = tls::client_config(secure, settings.ssl_cert_file.as_deref())?;
+    let account = Account::from_settings(settings, &tls).context("TLS cannot be set up")?;
     account.ok_or_else(|| anyhow!("there are no credentials for Twilio").into())
 }
 

@@ -18,9 +18,10 @@ use crate::assistant::plan::{First, Job, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
+use crate::link::tls;
+use crate::link::twilio_rest::Account;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem;
-use crate::serve;
 use crate::settings::{self, Settings, Sources};
 use crate::tool::Tools;
 
@@ -125,8 +126,8 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         now: Timestamp::now(),
     };
     let settings = Settings::read(&Sources { file: settings_file()?, environment: environment()? })?;
-    let tls = serve::client_config(false, settings.ssl_cert_file.as_deref())?;
-    let account = serve::account(&settings, &tls).context("TLS cannot be set up")?;
+    let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
+    let account = Account::from_settings(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {

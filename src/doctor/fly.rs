@@ -10,7 +10,8 @@ use super::report::{Finding, Severity};
 use super::settings;
 use super::toml::Table;
 use crate::problem::{self, Problem};
-use crate::serve::{self, SPARE_CONNECTIONS};
+use crate::process::SPARE_CONNECTIONS;
+use crate::serve;
 use crate::settings::{Settings, Sources};
 use crate::yaml::SourceFile;
 

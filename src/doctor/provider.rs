@@ -584,7 +584,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_frames_takes_no_longer_than_silence() {
-        let tls = crate::serve::client_config(false, None).unwrap();
+        let tls = crate::link::tls::client_config(false, None).unwrap();
         let net = Net::new(tls, crate::doctor::veil::Veil::default()).unwrap();
         for frame in [Message::Ping(Bytes::new()), Message::text(r#"{"type":"rate_limits.updated"}"#)] {
             let mut flood = futures_util::stream::repeat_with(move || Ok(frame.clone()));

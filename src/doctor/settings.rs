@@ -12,9 +12,9 @@ use rustls::ClientConfig;
 use super::local;
 use super::report::{Finding, Severity};
 use crate::command::{self, ENV_FILE};
+use crate::link::tls;
 use crate::numbers;
 use crate::problem::Problem;
-use crate::serve;
 use crate::settings::{Settings, Sources, env_file};
 use crate::yaml::SourceFile;
 
@@ -372,7 +372,7 @@ pub fn close_env_file() -> std::io::Result<()> {
 /// TLS towards everybody who is asked. Where nobody can be trusted it is said, and whoever is asked by TLS fails.
 fn certificates(settings: &Settings, findings: &mut Vec<Finding>) -> anyhow::Result<Arc<ClientConfig>> {
     let bundle = settings.ssl_cert_file.as_deref();
-    match serve::client_config(true, bundle) {
+    match tls::client_config(true, bundle) {
         Ok(tls) => Ok(tls),
         Err(error) => {
             let message = match bundle {
@@ -386,7 +386,7 @@ fn certificates(settings: &Settings, findings: &mut Vec<Finding>) -> anyhow::Res
                     .causes("no provider is reached by TLS: every call ends `model.unreachable`")
                     .fix("install the system's ca-certificates, or name a bundle of certificates (PEM) in SSL_CERT_FILE"),
             );
-            serve::client_config(false, bundle)
+            tls::client_config(false, bundle)
         }
     }
 }

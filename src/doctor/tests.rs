@@ -40,8 +40,8 @@ async fn seen(twilio: &RestServer, files: &[(&str, &str)], variables: &[(&str, &
     let environment: BTreeMap<String, String> =
         set.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let settings = Settings::read(&Sources { file: None, environment: environment.clone() }).unwrap();
-    let tls = serve::client_config(false, None).unwrap();
-    let account = serve::account(&settings, &tls).unwrap();
+    let tls = crate::link::tls::client_config(false, None).unwrap();
+    let account = Account::from_settings(&settings, &tls).unwrap();
     let (roster, _) = folder::check(&settings, &environment, false);
     let net = Net::new(tls, Veil::default()).unwrap();
     let seen = twilio::check(account.as_ref(), &settings, roster.as_ref(), false, &net).await;

@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::assistant::plan::AskFirst;
-    use crate::serve;
+    use crate::link::tls;
 
     /// A server of the legacy era with one tool, that wants a token.
     fn answer(headers: &HeaderMap, body: &str) -> Response {
@@ -235,7 +235,7 @@ mod tests {
             ask_first: AskFirst::Never,
         };
         let named = Named { hosted: Some(hosted.allowed.clone()), server: Arc::new(as_ours(hosted)) };
-        let tools = Tools::new(&serve::client_config(false, None).unwrap()).unwrap();
+        let tools = Tools::new(&tls::client_config(false, None).unwrap()).unwrap();
         tools.keep([used(named.server.clone())]);
         tools.settled(Duration::from_secs(20)).await;
         let found = of_server(&named, &tools);

@@ -1,9 +1,11 @@
 //! Links: one socket each, translated between a vendor's format and the call's words.
 
+mod account;
 pub mod caller;
 pub mod model;
 mod outbox;
 pub mod peer;
+pub mod tls;
 pub mod twilio_rest;
 
 use std::time::Duration;

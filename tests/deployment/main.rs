@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::phone::Party;
-use switchboard::serve::SPARE_CONNECTIONS;
+use switchboard::process::SPARE_CONNECTIONS;
 use switchboard::settings::{self, Settings, Sources, env_file};
 
 /// A goodbye, and what is told to others when the last call has ended.

@@ -1,0 +1,235 @@
+//! `switchboard serve`: checks everything, listens, opens the tunnel if there is to be one, and runs the server.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+
+use super::{ENV_FILE, FILE, Failure, environment, folder, odd_lines, placed, remote, settings_file, tunnel};
+use crate::assistant::Roster;
+use crate::observe;
+use crate::phone::PhoneNumber;
+use crate::problem::Problem;
+use crate::process;
+use crate::reload::fetch::Rounds;
+use crate::reload::{self, RemoteFolder};
+use crate::serve::{self, Reload, Serve};
+use crate::settings::{LogFormat, ServeSettings, Settings, Sources};
+
+/// Stands for the address of a tunnel that is not open yet.
+const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// For development: have cloudflared make a public address, and use it as PUBLIC_URL
+    #[arg(long)]
+    tunnel: bool,
+    /// Point this number of the account at the tunnel, and point it back when the server ends
+    #[arg(long, value_name = "NUMBER", requires = "tunnel")]
+    number: Option<String>,
+}
+
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let number = arguments.number.as_deref().map(number).transpose()?;
+    let Checked { mut settings, mut ready, mut environment, roster, remote_folder } =
+        check(arguments.tunnel).await?;
+    if let Some(warning) = process::raise_descriptor_limit(settings.max_calls) {
+        tracing::warn!("{warning}");
+    }
+    let listener = bind(&settings, settings.port, "PORT").await?;
+    let metrics_listener = match settings.metrics_port {
+        Some(port) => Some(bind(&settings, port, "METRICS_PORT").await?),
+        None => None,
+    };
+    let metrics = observe::metrics::install().context("metrics cannot be counted")?;
+    let mut shutdown = pin!(serve::signalled(arguments.tunnel)?);
+    let tunnel = if arguments.tunnel {
+        let listening = listener.local_addr().context("the listener has no address")?;
+        let open = tunnel::open(&settings, &roster, number.as_ref(), listening, shutdown.as_mut()).await?;
+        let Some(open) = open else { return Ok(()) };
+        open.url().clone_into(&mut ready.public_url);
+        settings.public_url = Some(ready.public_url.clone());
+        environment.insert("PUBLIC_URL".to_owned(), ready.public_url.clone());
+        Some(open)
+    } else {
+        None
+    };
+    let from = match remote_folder {
+        Some(folder) => serve::From::Remote(Box::new(folder)),
+        None => serve::From::Disk(settings.assistants_dir.clone()),
+    };
+    let serve = Serve {
+        settings,
+        ready,
+        roster,
+        reload: Some(Reload { from, settings_file: FILE.into(), environment }),
+        listener,
+        metrics_listener,
+        metrics: Some(metrics),
+        journal: None,
+        tools_first: false,
+    };
+    match tunnel {
+        Some(open) => open.serve(serve, shutdown).await,
+        None => Ok(serve::run(serve, shutdown).await?),
+    }
+}
+
+fn number(text: &str) -> Result<PhoneNumber, Failure> {
+    PhoneNumber::parse(text.trim()).map_err(|why| {
+        Failure::Usage(format!("`--number {text}` is not a phone number: {why}, such as +15550100001"))
+    })
+}
+
+/// Settings and folder, without a problem.
+struct Checked {
+    settings: Settings,
+    ready: ServeSettings,
+    environment: BTreeMap<String, String>,
+    roster: Roster,
+    /// With ASSISTANTS_URL; fetched once, maybe in vain.
+    remote_folder: Option<RemoteFolder>,
+}
+
+/// Reads and checks the settings and the folder, sets up logging, and logs all warnings.
+///
+/// # Errors
+/// All problems of both.
+async fn check(tunnel: bool) -> Result<Checked, Failure> {
+    let mut environment = environment()?;
+    let file = settings_file()?;
+    let mut settings = Settings::read(&Sources { file: file.clone(), environment: environment.clone() })?;
+    let has_address = settings.public_url.is_some();
+    if tunnel {
+        environment.insert("PUBLIC_URL".to_owned(), UNTIL_TUNNEL.to_owned());
+        settings = Settings::read(&Sources { file, environment: environment.clone() })?;
+    }
+    let mut problems = Vec::new();
+    let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
+    let secrets = settings.odd_secrets();
+    let (hopeless, odd): (Vec<_>, Vec<_>) =
+        secrets.iter().map(|secret| secret.problem(&settings)).partition(Problem::is_error);
+    problems.extend(hopeless);
+    let json = settings.log_format.map(|format| format == LogFormat::Json);
+    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
+    let remote_folder = match &settings.assistants_url {
+        Some(url) if ready.is_some() => {
+            Some(RemoteFolder::begin(remote(url, &settings)?, Rounds::default()).await)
+        }
+        Some(_) | None => None,
+    };
+    let (roster, warnings) = check_folder(&settings, &environment, remote_folder.as_ref())
+        .map_err(|wrong| problems.extend(wrong))
+        .unwrap_or_default();
+    // Without any provider's key, `for_serve` has reported it.
+    if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
+        problems.extend(roster.without_key());
+    }
+    let Some(ready) = ready.filter(|_| problems.is_empty()) else {
+        // A missing setting may be in `.env` under a misspelled name.
+        problems.extend(warnings.into_iter().filter(|warning| warning.path() == ENV_FILE));
+        return Err(problems.into());
+    };
+    if tunnel && has_address {
+        tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
+    }
+    for warning in placed(&[settings.warnings.clone(), odd, warnings].concat()) {
+        tracing::warn!("{}", warning.line());
+    }
+    if !roster.answers() {
+        tracing::warn!(
+            "No number rings any assistant yet: write one into `numbers`, or set the variable used there"
+        );
+    }
+    Ok(Checked { settings, ready, environment, roster, remote_folder })
+}
+
+/// The fetched folder, if there is one and it passes; else the folder on the disk, which answers until a fetch works.
+/// If neither passes, the problems of both.
+fn check_folder(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    remote_folder: Option<&RemoteFolder>,
+) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
+    let Some(fetched) = remote_folder.and_then(RemoteFolder::fresh) else {
+        return folder(settings, environment);
+    };
+    let odd = odd_lines(fetched, None, settings);
+    match reload::check_to_serve(Ok(fetched.clone()), environment, &settings.providers()) {
+        Ok((roster, warnings)) => Ok((roster, [odd, warnings].concat())),
+        Err(mut wrong) => folder(settings, environment).map_err(|here| {
+            wrong.extend(here);
+            wrong
+        }),
+    }
+}
+
+async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpListener> {
+    let host = settings.listens_on();
+    let error = match TcpListener::bind((host, port)).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    match refusal(settings, &error) {
+        Refusal::NoIpv6ByDefault => {
+            tracing::warn!(%error, "Cannot listen on `::`; listening on 0.0.0.0, so other machines cannot reach this one");
+            let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+            other.with_context(|| cannot_listen(Ipv4Addr::UNSPECIFIED.into(), port, name))
+        }
+        Refusal::NoIpv6 => Err(error).context(
+            "cannot listen on HOST `::`: this machine seems to have no IPv6; set HOST=0.0.0.0 or unset it",
+        ),
+        Refusal::Port => Err(error).with_context(|| cannot_listen(host, port, name)),
+    }
+}
+
+fn cannot_listen(host: IpAddr, port: u16, name: &str) -> String {
+    format!("cannot listen on {host}, port {port}; if another program does, stop it or choose another {name}")
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The machine seems to have no IPv6, which only the default asked for.
+    NoIpv6ByDefault,
+    /// The same, but HOST asks for it.
+    NoIpv6,
+    /// The port is taken or needs a privilege, or the address is not this machine's.
+    Port,
+}
+
+fn refusal(settings: &Settings, error: &io::Error) -> Refusal {
+    let about_port = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied];
+    if settings.listens_on() != Ipv6Addr::UNSPECIFIED || about_port.contains(&error.kind()) {
+        return Refusal::Port;
+    }
+    if settings.host.is_none() { Refusal::NoIpv6ByDefault } else { Refusal::NoIpv6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ipv6_the_server_listens_on_ipv4_unless_host_asks_for_ipv6() {
+        let missing = io::ErrorKind::AddrNotAvailable;
+        for (host, kind, expected) in [
+            (None, missing, Refusal::NoIpv6ByDefault),
+            (None, io::ErrorKind::Unsupported, Refusal::NoIpv6ByDefault),
+            (None, io::ErrorKind::AddrInUse, Refusal::Port),
+            (None, io::ErrorKind::PermissionDenied, Refusal::Port),
+            (Some("::"), missing, Refusal::NoIpv6),
+            (Some("::"), io::ErrorKind::AddrInUse, Refusal::Port),
+            (Some("0.0.0.0"), missing, Refusal::Port),
+        ] {
+            let fly = [("FLY_MACHINE_ID", "0123456789abcd"), ("FLY_APP_NAME", "phone")];
+            let environment = fly.into_iter().chain(host.map(|host| ("HOST", host)));
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let settings = Settings::read(&Sources { file: None, environment }).unwrap();
+            assert_eq!(refusal(&settings, &kind.into()), expected, "{host:?} {kind}");
+        }
+    }
+}

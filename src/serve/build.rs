@@ -1,0 +1,169 @@
+//! Builds a server from its parts and starts its tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rustls::ClientConfig;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{From, Reload, Serve, Server};
+use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
+use crate::assistant::{Facts, Roster};
+use crate::http::{self, Door, DoorParts};
+use crate::link::peer::Peers;
+use crate::link::tls;
+use crate::link::twilio_rest::Account;
+use crate::observe::metrics;
+use crate::phone::Party;
+use crate::process;
+use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
+use crate::session::{Parts, Switchboard};
+use crate::settings::Settings;
+use crate::tool::Tools;
+use crate::wire::twilio::signature;
+
+/// How often the samples of histograms are moved into their buckets; without that, they would pile up until the next
+/// scrape.
+const UPKEEP: Duration = Duration::from_secs(30);
+/// How long the MCP servers may take to be listed if tools come first: a program may have to be downloaded.
+const TOOLS_FIRST: Duration = Duration::from_secs(60);
+/// The most connections to the metrics' own listener.
+const METRICS_CONNECTIONS: usize = 64;
+
+impl Server {
+    pub(super) async fn build(serve: Serve) -> anyhow::Result<Server> {
+        let Serve { settings, ready, roster, reload, metrics, .. } = serve;
+        let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
+        let tls = tls::client_config(secure, settings.ssl_cert_file.as_deref())?;
+        metrics::roster_loaded();
+        let assistants = roster.len();
+        let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
+        let environment = Arc::new(environment);
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        let switchboard = Arc::new(Switchboard::new(Parts {
+            roster: keeper.roster(),
+            tokens: ready.twilio_auth_tokens.clone(),
+            machine: settings.machine.clone().unwrap_or_default(),
+            max_calls: settings.max_calls,
+            tls,
+            tools: tools.clone(),
+            journal: serve.journal,
+        }));
+        let shared = settings.twilio_shared_keys.iter().cloned().collect();
+        let door = Door::new(DoorParts {
+            switchboard: switchboard.clone(),
+            standing: keeper.standing(),
+            keys: signature::Keys::new(ready.twilio_auth_tokens, shared),
+            public_url: ready.public_url.clone(),
+            on_fly: settings.on_fly,
+            fly_url: settings.fly_url.clone().filter(|_| settings.on_fly),
+            peers,
+            metrics: metrics.clone(),
+            metrics_token: settings.metrics_token.clone(),
+        });
+        let (stop, mut listeners, mut background) =
+            (CancellationToken::new(), JoinSet::new(), JoinSet::new());
+        let watching = stop.child_token();
+        let address = serve.listener.local_addr().context("the listener has no address")?;
+        let limit = process::connections(settings.max_calls);
+        let roster = keeper.roster();
+        tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
+        listeners.spawn(http::listen(serve.listener, http::routes(door.clone()), limit, stop.clone()));
+        if let Some(listener) = serve.metrics_listener {
+            let routes = http::metrics_routes(door);
+            listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
+        }
+        if let Some(handle) = metrics {
+            background.spawn(upkeep(handle, stop.clone()));
+        }
+        if serve.tools_first {
+            tools.keep(servers(&keeper.roster().borrow()));
+            tools.settled(TOOLS_FIRST).await;
+        }
+        background.spawn(follow(tools.clone(), keeper.roster(), watching.clone()));
+        let drain = settings.drain;
+        if let Some(reload) = reload {
+            watch_folder(reload, keeper, environment, settings, &mut background, &watching);
+        }
+        tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
+        Ok(Server { switchboard, tools, drain, listeners, background, watching, stop })
+    }
+}
+
+/// The clients of other servers.
+fn clients(
+    settings: &Settings,
+    tls: &Arc<ClientConfig>,
+) -> Result<(Arc<Tools>, Option<Peers>), reqwest::Error> {
+    let account = Account::from_settings(settings, tls)?;
+    let tools = Tools::with(tls, account, settings.state_dir.as_deref())?;
+    let machine = settings.machine.as_deref().unwrap_or_default();
+    let peers = settings.peer_url.clone().map(|form| Peers::new(form, machine, tls)).transpose()?;
+    Ok((Arc::new(tools), peers))
+}
+
+fn watch_folder(
+    reload: Reload,
+    keeper: Keeper,
+    environment: Arc<BTreeMap<String, String>>,
+    settings: Settings,
+    background: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
+    match reload.from {
+        From::Disk(dir) => {
+            let file = SettingsFile::new(reload.settings_file, environment, settings);
+            let watcher = Watcher::new(keeper, dir, Some(file), Pace::default());
+            background.spawn(watcher.run(stop.clone()));
+        }
+        From::Remote(folder) => drop(background.spawn(folder.run(keeper, stop.clone()))),
+    }
+}
+
+async fn upkeep(handle: PrometheusHandle, stop: CancellationToken) {
+    while timeout(UPKEEP, stop.cancelled()).await.is_err() {
+        handle.run_upkeep();
+    }
+}
+
+/// Offers the MCP servers of the roster in force, after each swap.
+async fn follow(tools: Arc<Tools>, mut roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) {
+    loop {
+        let used = servers(&roster.borrow_and_update());
+        tools.keep(used);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = roster.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The MCP servers that we are a client of, as each assistant uses them.
+fn servers(roster: &Roster) -> Vec<ServerUse> {
+    roster.iter().flat_map(|assistant| assistant.servers()).collect()
+}
+
+/// Where an assistant's messages go. Its plan says so, and is the same for every caller in that.
+fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
+    let facts = Facts {
+        caller: Party::Withheld,
+        called: Party::Withheld,
+        call: String::new(),
+        now: jiff::Timestamp::now(),
+    };
+    let plan = roster.by_name(assistant)?.plan(&facts, &Nothing).ok()?;
+    plan.tools.into_iter().find_map(|tool| match tool.work {
+        Work::Job(job) => match &*job {
+            Job::TakeMessage(mailbox) => Some(mailbox.clone()),
+            Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
+        },
+        Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
+    })
+}

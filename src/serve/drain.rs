@@ -1,0 +1,105 @@
+//! Draining: no new calls; those under way finish, hear a goodbye, or are left.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+
+use super::{LAST_TOOLS, Server};
+use crate::session::Switchboard;
+use crate::tool::Tools;
+
+/// How long the goodbyes may take: 10 s to be heard, and the end of the sockets. They end when the drain time does.
+const GOODBYES: Duration = Duration::from_secs(13);
+/// How long to wait for the last `/after-stream` requests once all streams are closed.
+const LAST_QUESTIONS: Duration = Duration::from_secs(3);
+/// How long after that Twilio's status reports are still accepted. Nothing depends on them.
+const LAST_REPORTS: Duration = Duration::from_secs(1);
+/// Twilio asks no more about a call that ended longer ago than this.
+const RECENTLY: Duration = Duration::from_secs(5);
+/// The least time for jobs that outlive their call, once the last call is over.
+const LAST_JOBS: Duration = Duration::from_secs(10);
+/// How long answers under way may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long work that cannot be cancelled, such as a DNS lookup, may delay the end of the process.
+pub const LAST_THREADS: Duration = Duration::from_secs(1);
+
+impl Server {
+    pub(super) async fn drain(mut self) {
+        // No call begins from here on that an edit could reach.
+        self.watching.cancel();
+        self.tools.wake_messages();
+        let began = Instant::now();
+        let had_calls = end_calls(&self.switchboard, self.drain).await;
+        let left = self.drain.saturating_sub(began.elapsed()).max(LAST_JOBS);
+        let _ = tokio::join!(
+            answer_last_questions(&self.switchboard, had_calls),
+            finish_jobs(&self.switchboard, &self.tools, left),
+            timeout(LAST_TOOLS, self.tools.close())
+        );
+        tracing::info!("Drained");
+        self.stop.cancel();
+        let all_ended = async {
+            while self.listeners.join_next().await.is_some() {}
+            while self.background.join_next().await.is_some() {}
+        };
+        let _ = timeout(LAST_ANSWERS, all_ended).await;
+    }
+}
+
+/// The longest that the process lives after the signal, if calls may go on for `drain`. Whatever kills it in the end,
+/// such as Fly after `kill_timeout`, must wait for longer.
+pub fn longest_end(drain: Duration) -> Duration {
+    let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_JOBS).max(LAST_TOOLS);
+    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS
+}
+
+/// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter. Returns
+/// whether there were any calls.
+async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
+    switchboard.close_door();
+    let calls = switchboard.calls();
+    tracing::info!(calls, drain_secs = time.as_secs(), "Draining: no new calls");
+    if switchboard.is_empty() {
+        return false;
+    }
+    if timeout(time.saturating_sub(GOODBYES), switchboard.empty()).await.is_err() {
+        tracing::warn!(calls = switchboard.calls(), "Saying goodbye to the remaining calls");
+        switchboard.send_home();
+        if timeout(GOODBYES, switchboard.empty()).await.is_err() {
+            tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
+        }
+    }
+    true
+}
+
+/// Twilio asks what follows each stream. A caller whose stream ended recently would hear an apology without an answer.
+async fn answer_last_questions(switchboard: &Switchboard, had_calls: bool) {
+    let _ = timeout(LAST_QUESTIONS, switchboard.all_asked(RECENTLY)).await;
+    if had_calls {
+        sleep(LAST_REPORTS).await;
+    }
+}
+
+async fn finish_jobs(switchboard: &Switchboard, tools: &Tools, left: Duration) {
+    let began = Instant::now();
+    // A job that takes a message waits for its delivery.
+    tools.hurry_messages();
+    if timeout(left, switchboard.jobs_done()).await.is_err() {
+        tracing::error!("Some messages were not taken in time");
+    }
+    tools.last_messages(left.saturating_sub(began.elapsed())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Settings, Sources};
+
+    #[test]
+    fn by_default_the_server_ends_before_fly_kills_it() {
+        let drain = Settings::read(&Sources::default()).unwrap().drain;
+        assert!(drain > GOODBYES);
+        // Fly kills 300 s after the signal at the latest.
+        assert_eq!(longest_end(drain), Duration::from_secs(293));
+    }
+}

@@ -1,0 +1,125 @@
+//! The running server: built, run, drained. Everything it needs is passed in, so that a test can replace it.
+
+mod build;
+mod drain;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::assistant::Roster;
+use crate::observe::journal::Journal;
+use crate::reload::RemoteFolder;
+use crate::session::Switchboard;
+use crate::settings::{ServeSettings, Settings};
+use crate::tool::Tools;
+
+pub use drain::{LAST_THREADS, longest_end};
+pub use signals::signalled;
+
+/// How long the MCP servers may take to end.
+const LAST_TOOLS: Duration = Duration::from_secs(10);
+
+/// What to serve.
+pub struct Serve {
+    pub settings: Settings,
+    pub ready: ServeSettings,
+    /// In force at start.
+    pub roster: Roster,
+    /// Where edits come from. `None`: the roster never changes.
+    pub reload: Option<Reload>,
+    pub listener: TcpListener,
+    /// A second listener that serves only `/metrics`.
+    pub metrics_listener: Option<TcpListener>,
+    /// What `/metrics` renders; see [`crate::observe::metrics::install`].
+    pub metrics: Option<PrometheusHandle>,
+    pub journal: Option<Journal>,
+    /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
+    pub tools_first: bool,
+}
+
+/// What is read again when it changes.
+pub struct Reload {
+    pub from: From,
+    /// `switchboard.yaml`, which need not exist. Server settings do not reload: a change is only logged. With a remote
+    /// folder, the file is not watched.
+    pub settings_file: PathBuf,
+    /// The values of `${NAME}`, and the settings that do not come from the file.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Where the folder of assistants comes from.
+pub enum From {
+    Disk(PathBuf),
+    /// It was fetched once already.
+    Remote(Box<RemoteFolder>),
+}
+
+/// Serves until `shutdown`, then drains: calls under way may go on for the settings' drain time, then hear a goodbye.
+///
+/// # Errors
+/// If a provider or peer needs TLS that cannot be set up, or a listener stops before `shutdown`.
+pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut server = Server::build(serve).await?;
+    if let Err(stopped) = open_until(shutdown, &mut server.listeners).await {
+        // The programs that MCP servers are would outlive this process.
+        let _ = timeout(LAST_TOOLS, server.tools.close()).await;
+        return Err(stopped);
+    }
+    server.drain().await;
+    Ok(())
+}
+
+/// A server with its listeners open.
+struct Server {
+    switchboard: Arc<Switchboard>,
+    tools: Arc<Tools>,
+    /// How long calls may go on once the server drains.
+    drain: Duration,
+    listeners: JoinSet<()>,
+    background: JoinSet<()>,
+    /// Ends reloading.
+    watching: CancellationToken,
+    /// Ends everything.
+    stop: CancellationToken,
+}
+
+/// Waits for `shutdown`.
+///
+/// # Errors
+/// If a listener stops first: no call could come in any more.
+async fn open_until(shutdown: impl Future<Output = ()>, listeners: &mut JoinSet<()>) -> anyhow::Result<()> {
+    tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = listeners.join_next() => {
+            ended.context("a listener broke, so no request can be answered")?;
+            bail!("a listener stopped, so no request can be answered")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broken_listener_ends_the_server() {
+        let mut listeners = JoinSet::new();
+        listeners.spawn(async { panic!("a listener breaks") });
+        let open = timeout(Duration::from_secs(5), open_until(std::future::pending(), &mut listeners)).await;
+        assert!(open.expect("it ends").is_err());
+        let mut listeners = JoinSet::new();
+        listeners.spawn(std::future::pending());
+        open_until(std::future::ready(()), &mut listeners).await.unwrap();
+    }
+}
