@@ -11,10 +11,10 @@ use std::net::Ipv4Addr;
 use url::{Host, Url};
 
 use crate::assistant::Roster;
+use crate::link::quick_tunnel::is_tunnel;
 use crate::link::twilio_rest::{Change, Number};
 use crate::phone::PhoneNumber;
 use crate::settings::NumberUrls;
-use crate::tunnel::is_tunnel;
 
 /// One number: of the account, of the folder, or of both.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 26] = [
+const ORDER: [(u8, &str); 27] = [
     (0, "id"),
     (0, "phone"),
     (0, "secret"),
@@ -19,8 +19,8 @@ const ORDER: [(u8, &str); 26] = [
     (2, "settings"),
     (3, "call"),
     (4, "process"),
+    (4, "disk"),
     (4, "observe"),
-    (4, "workspace"),
     (5, "link"),
     (6, "tool"),
     (6, "numbers"),
@@ -28,6 +28,7 @@ const ORDER: [(u8, &str); 26] = [
     (7, "reload"),
     (8, "http"),
     (8, "serve"),
+    (8, "workspace"),
     (9, "tunnel"),
     (9, "rehearse"),
     (9, "doctor"),

@@ -1,5 +1,4 @@
-//! `serve --tunnel` as a person starts it: a stand-in prints what cloudflared prints, and a simulated Twilio owns the
-//! number.
+//! `serve --tunnel` as a person starts it, with a fake cloudflared and a simulated Twilio.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -23,8 +22,8 @@ const OLD: &str = "https://old.example.com/voice";
 const OLD_STATUS: &str = "https://old.example.com/status";
 const NUMBER: &str = "+15550100001";
 
-/// What cloudflared prints, and in which order.
-const STAND_IN: &str = r#"#!/bin/sh
+/// Prints what cloudflared prints.
+const CLOUDFLARED: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$@" > "$here/arguments"
 env > "$here/environment"
@@ -41,17 +40,17 @@ echo $$ > "$here/pid.new" && mv "$here/pid.new" "$here/pid"
 exec sleep 600
 "#;
 
-/// A folder with a stand-in for cloudflared, and an account that owns a number.
+/// A folder with a fake cloudflared, and an account that owns a number.
 struct Desk {
     folder: tempfile::TempDir,
     twilio: RestServer,
 }
 
-/// A program that serves; killed when dropped.
+/// A running server; killed when dropped.
 struct Serving {
     child: Child,
     lines: Receiver<String>,
-    told: String,
+    output: String,
 }
 
 fn old_number() -> Value {
@@ -64,12 +63,12 @@ fn old_number() -> Value {
 }
 
 impl Desk {
-    async fn open(stand_in: Option<&str>) -> Self {
+    async fn open(cloudflared: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["assistants", "bin"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        if let Some(script) = stand_in {
+        if let Some(script) = cloudflared {
             let program = folder.path().join("bin/cloudflared");
             std::fs::write(&program, script).unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -78,12 +77,12 @@ impl Desk {
         let twilio =
             RestServer::start(AccountOptions { numbers, ..AccountOptions::default() }).await.unwrap();
         let desk = Self { folder, twilio };
-        desk.listed(NUMBER);
+        desk.list(NUMBER);
         desk
     }
 
-    /// Has the assistant of the folder answer this number.
-    fn listed(&self, number: &str) {
+    /// Gives the folder's assistant this number.
+    fn list(&self, number: &str) {
         let text = format!("numbers: [\"{number}\"]\ninstructions: You answer the phone.\n");
         std::fs::write(self.path("assistants/desk.yaml"), text).unwrap();
     }
@@ -96,7 +95,7 @@ impl Desk {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// A command in the folder, with all that the program wants to know.
+    /// A command in the folder, with every required setting.
     fn command(&self, program: &str) -> Command {
         let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
         let mut command = Command::new(program);
@@ -123,7 +122,7 @@ impl Desk {
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| line_tx.send(line))
         });
-        Serving { child, lines, told: String::new() }
+        Serving { child, lines, output: String::new() }
     }
 
     /// The number as Twilio has it.
@@ -159,13 +158,13 @@ impl Serving {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
-                    self.told.push_str(&line);
-                    self.told.push('\n');
+                    self.output.push_str(&line);
+                    self.output.push('\n');
                     if line.contains(words) {
                         return line;
                     }
                 }
-                Err(_) => panic!("no line has `{words}`:\n{}", self.told),
+                Err(_) => panic!("no line has `{words}`:\n{}", self.output),
             }
         }
     }
@@ -175,25 +174,29 @@ impl Serving {
         assert!(status.success());
     }
 
-    /// Its exit code and all that it said, once it ends by itself.
+    /// Its exit code and its output, once it ends by itself.
     #[track_caller]
     fn end(mut self) -> (Option<i32>, String) {
         let until = Instant::now() + PATIENCE;
-        let told = loop {
+        let output = loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    self.told.push_str(&line);
-                    self.told.push('\n');
+                    self.output.push_str(&line);
+                    self.output.push('\n');
                 }
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break std::mem::take(&mut self.told),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it does not end:\n{}", self.told),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    break std::mem::take(&mut self.output);
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("the server does not end:\n{}", self.output)
+                }
             }
         };
         let code = self.child.wait().unwrap().code();
         for never in ["15550100001", "5550100002", "panicked", "sk-simulated"] {
-            assert!(!told.contains(never), "{never} is in\n{told}");
+            assert!(!output.contains(never), "{never} is in\n{output}");
         }
-        (code, told)
+        (code, output)
     }
 }
 
@@ -225,15 +228,15 @@ fn call_status(address: &str, public_url: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_rings_the_tunnel_and_then_again_what_it_rang() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn a_number_points_at_the_tunnel_and_then_back() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let public = [("PUBLIC_URL", "https://phone.example.com")];
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &public);
     serving.line("PUBLIC_URL is not used");
-    let pointed = serving.line("A number rings the tunnel");
+    let pointed = serving.line("Pointed the number at the tunnel");
     assert!(
         pointed.contains(OLD) && pointed.contains("+1555•••01"),
-        "what it was, for whoever puts it back: {pointed}"
+        "the owner can point it back: {pointed}"
     );
     let ready: Value = serde_json::from_str(&serving.line("\"Ready\"")).unwrap();
     assert_eq!(ready["public_url"], URL);
@@ -252,23 +255,22 @@ async fn a_number_rings_the_tunnel_and_then_again_what_it_rang() {
         assert!(!desk.read("bin/environment").contains(secret), "cloudflared gets no secret of ours");
     }
     serving.signal("TERM");
-    let (code, told) = serving.end();
-    assert_eq!(code, Some(0), "{told}");
-    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("`{words}` is not in {told}"));
-    assert!(at("The number rings again") < at("Draining"), "who rings while calls end is sent elsewhere");
+    let (code, output) = serving.end();
+    assert_eq!(code, Some(0), "{output}");
+    let at = |words: &str| output.find(words).unwrap_or_else(|| panic!("`{words}` is not in {output}"));
+    assert!(at("Pointed the number back") < at("Draining"), "new calls go elsewhere while old ones end");
     desk.assert_as_before();
     desk.assert_nothing_runs();
 }
 
-/// A terminal that is closed under it is an end like any other.
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_terminal_goes_the_number_is_put_back() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn when_the_terminal_closes_the_number_is_pointed_back() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     serving.line("\"Ready\"");
     serving.signal("HUP");
-    let (code, told) = serving.end();
-    assert_eq!(code, Some(0), "{told}");
+    let (code, output) = serving.end();
+    assert_eq!(code, Some(0), "{output}");
     desk.assert_as_before();
     desk.assert_nothing_runs();
     assert!(!desk.path("tunnel.json").exists());
@@ -284,17 +286,17 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A terminal is closed whose session `make` leads: the system tells `make` alone, which waits for us.
+/// The system sends SIGHUP only to `make`, which leads the terminal's session and waits for us.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_terminal_of_make_goes_the_number_is_put_back() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn when_the_terminal_of_make_closes_the_number_is_pointed_back() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let recipe = format!(
         "tunnel:\n\t@{} serve --tunnel --number {NUMBER}; echo $$? > code.new; mv code.new code\n",
         env!("CARGO_BIN_EXE_switchboard")
     );
     std::fs::write(desk.path("Makefile"), recipe).unwrap();
-    // It makes a terminal, writes down what is seen there, and closes it when it ends.
+    // `script` makes a terminal, records it, and closes it when it ends.
     let mut terminal = desk.command("script");
     terminal.args(["--quiet", "--flush", "--command", "exec make tunnel", "seen"]).env("SHELL", "/bin/sh");
     let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -303,7 +305,7 @@ async fn when_the_terminal_of_make_goes_the_number_is_put_back() {
     let plain = desk.read("seen").split('\u{1b}').collect::<String>();
     let address = plain.split("127.0.0.1:").nth(1).unwrap();
     let port: String = address.chars().take_while(char::is_ascii_digit).collect();
-    // What is typed, and the end of what is typed, ends nothing.
+    // Input, and its end, does not end the server.
     terminal.stdin.as_mut().unwrap().write_all(b"typed\n\x04").unwrap();
     seen("typed");
     assert_eq!(call_status(&format!("127.0.0.1:{port}"), URL), 204);
@@ -311,39 +313,38 @@ async fn when_the_terminal_of_make_goes_the_number_is_put_back() {
 
     terminal.kill().unwrap();
     terminal.wait().unwrap();
-    wait_for("the number is put back", || desk.number()["voice_url"] == OLD);
+    wait_for("the number is pointed back", || desk.number()["voice_url"] == OLD);
     desk.assert_as_before();
     wait_for("it ends", || desk.path("code").exists());
-    assert_eq!(desk.read("code"), "0\n", "writing to the terminal that is gone breaks nothing");
+    assert_eq!(desk.read("code"), "0\n", "writing to the closed terminal breaks nothing");
     desk.assert_nothing_runs();
     assert!(!desk.path("tunnel.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_tunnel_leaves_the_first_one_its_number() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut first = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     first.line("\"Ready\"");
-    let (code, told) = desk.serve(&["--tunnel"], &[]).end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("another tunnel of this folder is open"), "{told}");
+    let (code, output) = desk.serve(&["--tunnel"], &[]).end();
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("another tunnel of this folder is open"), "{output}");
     assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
     first.signal("TERM");
     assert_eq!(first.end().0, Some(0));
     desk.assert_as_before();
 }
 
-/// Without STATE_DIR it is remembered where the program was started.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_impatient_owner_left_is_put_back_by_the_next_tunnel() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn without_state_dir_a_killed_tunnels_number_is_pointed_back_by_the_next() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut killed = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     killed.line("\"Ready\"");
     killed.signal("KILL");
     killed.end();
     assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
     let mut next = desk.serve(&["--tunnel"], &[]);
-    next.line("A tunnel of before was killed");
+    next.line("An earlier tunnel was killed");
     next.line("\"Ready\"");
     desk.assert_as_before();
     next.signal("TERM");
@@ -351,11 +352,11 @@ async fn what_an_impatient_owner_left_is_put_back_by_the_next_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_number_the_account_is_left_alone() {
-    let desk = Desk::open(Some(STAND_IN)).await;
-    // Nobody can be asked: standard input is no terminal.
+async fn without_a_number_the_account_is_not_changed() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
+    // Standard input is no terminal, so there is no question.
     let mut serving = desk.serve(&["--tunnel"], &[]);
-    assert!(serving.line("set this as a number's voice URL").contains(&format!("{URL}/incoming-call")));
+    assert!(serving.line("No number points at the tunnel").contains(&format!("{URL}/incoming-call")));
     serving.line("\"Ready\"");
     serving.signal("INT");
     assert_eq!(serving.end().0, Some(0));
@@ -364,21 +365,21 @@ async fn without_a_number_the_account_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_cloudflared_dies_the_number_is_put_back_and_that_is_an_error() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn when_cloudflared_dies_the_number_is_pointed_back_and_the_exit_code_is_one() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     serving.line("\"Ready\"");
     assert!(Command::new("kill").arg(desk.read("bin/pid").trim()).status().unwrap().success());
-    let (code, told) = serving.end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("The tunnel ended") && told.contains("start again"), "{told}");
-    assert!(told.contains("Registered tunnel connection"), "its last words: {told}");
+    let (code, output) = serving.end();
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("The tunnel ended"), "{output}");
+    assert!(output.contains("Registered tunnel connection"), "{output}");
     desk.assert_as_before();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_process_left_is_put_back_by_the_next() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn a_killed_tunnels_number_is_pointed_back_by_the_next() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let state = desk.path("state").display().to_string();
     let state = [("STATE_DIR", state.as_str())];
     let mut killed = desk.serve(&["--tunnel", "--number", NUMBER], &state);
@@ -392,7 +393,7 @@ async fn what_a_killed_process_left_is_put_back_by_the_next() {
     assert!(!desk.read("state/tunnel.json").contains("5550100001"), "no number is on the disk");
 
     let mut next = desk.serve(&["--tunnel"], &state);
-    next.line("A tunnel of before was killed");
+    next.line("An earlier tunnel was killed");
     next.line("\"Ready\"");
     desk.assert_as_before();
     assert!(!desk.path("state/tunnel.json").exists());
@@ -401,15 +402,15 @@ async fn what_a_killed_process_left_is_put_back_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_owner_would_not_expect_is_said() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn surprises_for_the_owner_are_logged() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     desk.twilio.edit(|account| {
         account.numbers[0]["voice_url"] = "https://an-older-one.trycloudflare.com/incoming-call".into();
     });
     let functions = [("TWILIO_FUNCTIONS_URL", "https://functions.example.com")];
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &functions);
-    serving.line("The number rang another tunnel");
-    serving.line("The allowlist Function is not in front of the tunnel");
+    serving.line("The number pointed at another tunnel");
+    serving.line("The allowlist Function does not guard the tunnel");
     serving.line("\"Ready\"");
     assert_eq!(desk.number()["voice_url"], format!("{URL}/incoming-call"));
     serving.signal("TERM");
@@ -417,8 +418,8 @@ async fn what_an_owner_would_not_expect_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_was_changed_meanwhile_is_left_as_it_is() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn a_setting_that_was_changed_meanwhile_stays() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     serving.line("\"Ready\"");
     desk.twilio.edit(|account| account.numbers[0]["voice_url"] = "https://new.example.com/voice".into());
@@ -429,95 +430,103 @@ async fn a_number_that_was_changed_meanwhile_is_left_as_it_is() {
         (&now["voice_url"], &now["voice_method"]),
         (&"https://new.example.com/voice".into(), &"POST".into())
     );
-    assert_eq!(now["status_callback"], OLD_STATUS, "what was ours is put back");
+    assert_eq!(now["status_callback"], OLD_STATUS, "this one was not changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_cannot_be_put_back_is_said_with_what_it_rang() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn a_number_that_cannot_be_pointed_back_is_reported_with_its_old_url() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let state = desk.path("state").display().to_string();
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[("STATE_DIR", &state)]);
     serving.line("\"Ready\"");
     desk.twilio.plan("", usize::MAX, RestFault::Refuse { status: 401, code: 20003 });
     serving.signal("TERM");
-    let (code, told) = serving.end();
-    assert_eq!(code, Some(1), "{told}");
+    let (code, output) = serving.end();
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        told.contains("still rings the tunnel") && told.contains(OLD) && told.contains("20003"),
-        "{told}"
+        output.contains("still points at the closed tunnel")
+            && output.contains(OLD)
+            && output.contains("20003"),
+        "{output}"
     );
-    assert!(desk.path("state/tunnel.json").exists(), "the next one does it");
+    assert!(desk.path("state/tunnel.json").exists(), "the next tunnel tries again");
     desk.assert_nothing_runs();
 }
 
-/// What is not believed of an answer while the number is put back, and that it then can be put back later.
+/// After an answer that proves nothing, the number can still be pointed back later.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_rings_what_it_rang_when_twilio_says_so_and_not_before() {
+async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
     let mut by_post = old_number();
     by_post["voice_method"] = "POST".into();
     let mut tunnelled = old_number();
     tunnelled["voice_url"] = format!("{URL}/incoming-call").into();
     let not_done = "did not do it";
     for (what, only, fault, words) in [
-        (
-            "a login page has no such page",
-            "",
-            RestFault::Proxy { status: 404 },
-            "not Twilio's REST interface",
-        ),
-        ("not found, of something else", "", RestFault::Refuse { status: 404, code: 20001 }, "error 20001"),
-        ("yes, and nothing done", "POST ", RestFault::Answer(tunnelled), not_done),
-        ("yes, and the method stays", "POST ", RestFault::Answer(by_post), not_done),
+        ("a login page's 404", "", RestFault::Proxy { status: 404 }, "not Twilio's REST interface"),
+        ("another 404", "", RestFault::Refuse { status: 404, code: 20001 }, "error 20001"),
+        ("a success without effect", "POST ", RestFault::Answer(tunnelled), not_done),
+        ("a success without the method", "POST ", RestFault::Answer(by_post), not_done),
         ("another number's answer", "GET ", RestFault::Answer(number(2, "+15550100002")), "not Twilio's"),
     ] {
-        let desk = Desk::open(Some(STAND_IN)).await;
+        let desk = Desk::open(Some(CLOUDFLARED)).await;
         let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
         serving.line("\"Ready\"");
         desk.twilio.plan(only, usize::MAX, fault);
         serving.signal("TERM");
-        let (code, told) = serving.end();
-        assert_eq!(code, Some(1), "{what}: {told}");
-        assert!(told.contains("still rings the tunnel") && told.contains(words), "{what}: {told}");
-        assert!(!told.contains("rings again") && desk.path("tunnel.json").exists(), "{what}: {told}");
+        let (code, output) = serving.end();
+        assert_eq!(code, Some(1), "{what}: {output}");
+        assert!(
+            output.contains("still points at the closed tunnel") && output.contains(words),
+            "{what}: {output}"
+        );
+        assert!(
+            !output.contains("Pointed the number back") && desk.path("tunnel.json").exists(),
+            "{what}: {output}"
+        );
     }
-    // That it was sold or given away is Twilio's own word.
-    let desk = Desk::open(Some(STAND_IN)).await;
+    // The number was released.
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut serving = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     serving.line("\"Ready\"");
     desk.twilio.edit(|account| account.numbers.clear());
     serving.signal("TERM");
-    let (code, told) = serving.end();
-    assert!(code == Some(0) && told.contains("not in the account any more"), "{told}");
+    let (code, output) = serving.end();
+    assert!(code == Some(0) && output.contains("has left the account"), "{output}");
     assert!(!desk.path("tunnel.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_yes_that_pointed_nothing_is_not_believed() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn a_success_without_effect_is_an_error() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     desk.twilio.plan("POST ", usize::MAX, RestFault::Answer(old_number()));
-    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
-    assert!(code == Some(1) && told.contains("could not be pointed at the tunnel: Twilio took"), "{told}");
-    assert!(!told.contains("A number rings the tunnel") && !desk.path("tunnel.json").exists(), "{told}");
+    let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(
+        code == Some(1) && output.contains("could not be pointed at the tunnel: Twilio took"),
+        "{output}"
+    );
+    assert!(
+        !output.contains("Pointed the number at the tunnel") && !desk.path("tunnel.json").exists(),
+        "{output}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_nobody_is_asked_for_a_number_is_said() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn if_no_number_can_be_pointed_the_log_shows_why() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut serving = desk.serve(&["--tunnel"], &[("TWILIO_ACCOUNT_SID", "")]);
-    let why = serving.line("no number can be pointed here");
-    assert!(why.contains("WARN") && why.contains("TWILIO_ACCOUNT_SID is not set"), "{why}");
+    let why = serving.line("No number can be pointed at the tunnel");
+    assert!(why.contains("WARN") && why.contains("TWILIO_ACCOUNT_SID"), "{why}");
     serving.signal("TERM");
     assert_eq!(serving.end().0, Some(0));
     // At a terminal, with a wrong digit in the number.
-    desk.listed("+12025550199");
+    desk.list("+12025550199");
     desk.twilio.edit(|account| account.numbers.truncate(1));
     let mut terminal = desk.command("script");
     let program = format!("exec {} serve --tunnel", env!("CARGO_BIN_EXE_switchboard"));
     terminal.args(["--quiet", "--flush", "--command", &program, "seen"]).env("SHELL", "/bin/sh");
     let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let seen = |words: &str| wait_for(words, || desk.read("seen").contains(words));
-    seen("No number of the account is answered by an assistant");
-    seen("the account has +1555•••01; `desk` has +1202•••99, which is not the account's");
+    seen("No number can be pointed at the tunnel");
     seen("Ready");
     terminal.kill().unwrap();
     terminal.wait().unwrap();
@@ -525,20 +534,20 @@ async fn why_nobody_is_asked_for_a_number_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_was_lost_leaves_no_number_behind() {
-    let desk = Desk::open(Some(STAND_IN)).await;
-    // What was asked is done, and nobody hears of it, however often it is asked.
+async fn a_lost_answer_leaves_no_number_pointed_at_the_tunnel() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
+    // Twilio does what was asked, but each answer is lost.
     desk.twilio.plan("POST ", 4, RestFault::BreakAfter { status: 500 });
-    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
-    assert!(code == Some(1) && told.contains("could not be pointed at the tunnel"), "{told}");
+    let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && output.contains("could not be pointed at the tunnel"), "{output}");
     assert_eq!(desk.twilio.changes().len(), 5);
     desk.assert_as_before();
     desk.assert_nothing_runs();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_said_before_cloudflared_is_started() {
-    let desk = Desk::open(Some(STAND_IN)).await;
+async fn problems_are_reported_before_cloudflared_starts() {
+    let desk = Desk::open(Some(CLOUDFLARED)).await;
     let token = [("TWILIO_AUTH_TOKEN", "wrong")];
     let account = [("TWILIO_ACCOUNT_SID", "")];
     let key = [("OPENAI_API_KEY", "")];
@@ -548,42 +557,34 @@ async fn what_is_wrong_is_said_before_cloudflared_is_started() {
         ("bad credentials", &["--tunnel", "--number", NUMBER], &token, 1, "error 20003"),
         ("no credentials", &["--tunnel", "--number", NUMBER], &account, 1, "TWILIO_ACCOUNT_SID is not set"),
         ("a setting is missing", &["--tunnel"], &key, 1, "OPENAI_API_KEY is not set"),
-        (
-            "no number",
-            &["--tunnel", "--number", "5550"],
-            &[],
-            2,
-            "`--number 5550` is not a phone number: a phone number starts with + and the country code, such as +1555",
-        ),
+        ("no number", &["--tunnel", "--number", "5550"], &[], 2, "`--number 5550`"),
         ("no tunnel", &["--number", NUMBER], &[], 2, "--tunnel"),
     ] {
         let mut serving = desk.serve(arguments, more);
-        let told = loop {
+        let output = loop {
             match serving.lines.recv_timeout(PATIENCE) {
-                Ok(line) => serving.told.push_str(&line),
-                Err(_) => break serving.told.clone(),
+                Ok(line) => serving.output.push_str(&line),
+                Err(_) => break serving.output.clone(),
             }
         };
-        assert_eq!(serving.child.wait().unwrap().code(), Some(code), "{what}: {told}");
-        assert!(told.contains(words), "{what}: {told}");
+        assert_eq!(serving.child.wait().unwrap().code(), Some(code), "{what}: {output}");
+        assert!(output.contains(words), "{what}: {output}");
     }
-    assert!(!desk.path("bin/arguments").exists(), "it was started");
+    assert!(!desk.path("bin/arguments").exists(), "cloudflared was started");
     assert!(desk.twilio.changes().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_tunnel_nothing_is_served() {
+async fn without_a_tunnel_the_server_does_not_start() {
     let desk = Desk::open(None).await;
-    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
-    assert!(code == Some(1) && told.contains("`cloudflared` is not installed"), "{told}");
-    assert!(told.contains("brew install cloudflared"), "{told}");
+    let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && output.contains("`cloudflared` is not installed"), "{output}");
 
     let refused = "#!/bin/sh\necho 'ERR Error unmarshaling QuickTunnel response: error code: 1015 \
                    status_code=\"429 Too Many Requests\"' >&2\nexit 1\n";
     let desk = Desk::open(Some(refused)).await;
-    let (code, told) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
-    assert!(code == Some(1) && told.contains("429 Too Many Requests"), "{told}");
-    assert!(told.contains("reaches the internet, and try again"), "{told}");
+    let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
+    assert!(code == Some(1) && output.contains("429 Too Many Requests"), "{output}");
     assert!(desk.twilio.changes().is_empty());
 }
 
@@ -599,8 +600,8 @@ async fn a_signal_ends_the_wait_for_a_tunnel() {
         std::thread::sleep(Duration::from_millis(10));
     }
     serving.signal("INT");
-    let (code, told) = serving.end();
-    assert_eq!(code, Some(0), "{told}");
+    let (code, output) = serving.end();
+    assert_eq!(code, Some(0), "{output}");
     desk.assert_nothing_runs();
     assert_eq!(desk.twilio.changes(), []);
     assert_eq!(json!(desk.number()["voice_url"]), OLD);

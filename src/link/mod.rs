@@ -5,6 +5,7 @@ pub mod caller;
 pub mod model;
 mod outbox;
 pub mod peer;
+pub mod quick_tunnel;
 pub mod tls;
 pub mod twilio_rest;
 

@@ -7,9 +7,9 @@
 //! What a message says is in no line of the log; its id is.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Client, Done};
 use crate::assistant::plan::Mailbox;
+use crate::disk;
 use crate::link;
 use crate::observe::metrics;
 use crate::secret::Secret;
@@ -375,18 +376,9 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Whole or not at all, for our eyes only, and on the disk before it returns.
 fn write(folder: &Path, id: &str, letter: &Letter) -> io::Result<()> {
     make_folder(folder)?;
-    let unfinished = folder.join(format!(".{id}.{UNFINISHED}"));
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&serde_json::to_vec(letter)?)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, self::file(folder, id))?;
-        File::open(folder)?.sync_all()
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&unfinished)))
+    disk::replace(&file(folder, id), &serde_json::to_vec(letter)?)
 }
 
 /// The messages in the folder, and how many files there are none. What a crash left unfinished is removed: nobody was
