@@ -4,11 +4,14 @@
 //! message: what an ability means on the wire is the link's business.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod failure;
+
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::secret::Secret;
+pub use failure::Failure;
 
 /// The model of an assistant that names none.
 pub const DEFAULT_MODEL: &str = "gpt-realtime-2.1";

@@ -1,111 +1,36 @@
 //! Asking others over the network: every question has a limit, and whatever comes back can be told in words. It is
 //! veiled as it comes: who quotes a secret of ours makes nobody see it.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder};
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Error as WsError;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
 use super::clock::{self, Reading};
 use super::veil::Veil;
 use crate::link;
+use crate::link::network;
+pub use crate::link::network::Fault;
 use crate::problem;
 
-/// How long a connection may take to be made, TLS included: as long as Twilio waits for one.
-pub const CONNECT: Duration = Duration::from_secs(5);
-/// How long an answer may take from the first byte: Twilio gives a webhook 15 s, and a stream less.
-pub const ANSWER: Duration = Duration::from_secs(10);
-/// How long the rest of an answer may take.
-const BODY: Duration = Duration::from_secs(5);
-/// How much of an answer is read, in bytes.
-const MOST_BODY: usize = 64 * 1024;
-
-/// Why no answer came that could be judged. Each is told as a sentence about `it`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    #[error("its address cannot be used: it is no URL with a host")]
-    BadUrl,
-    #[error("nobody knows its host's name")]
-    NoSuchName,
-    #[error("it refuses connections: nothing listens at that port")]
-    Refused,
-    #[error("no connection to it can be made ({0})")]
-    Unreachable(io::ErrorKind),
-    #[error("its certificate is not trusted: {0}")]
-    Untrusted(&'static str),
-    #[error("it does not speak TLS at that port")]
-    NoTls,
-    #[error("it speaks TLS, and comes to no agreement with us")]
-    NoAgreement,
-    #[error("no connection to it was made in {} s", .0.as_secs())]
-    SlowConnect(Duration),
-    #[error("it accepts the connection, and does not answer in {} s", .0.as_secs())]
-    Silent(Duration),
-    #[error("it breaks the connection off before it has answered")]
-    BrokeOff,
-    #[error("what it answers is not HTTP")]
-    NotHttp,
-    #[error("its answer comes byte by byte, or has no end")]
-    Trickle,
-    #[error("it agrees to a WebSocket, and does it wrong: {0}")]
-    BadUpgrade(String),
-}
-
 impl Fault {
-    /// What to look at.
-    pub fn help(&self) -> &'static str {
-        match self {
-            Fault::BadUrl => "write it like https://phone.example.com",
-            Fault::NoSuchName => "check the spelling of the host, and this machine's DNS",
-            Fault::Refused => {
-                "check host and port, and that the program there runs and listens on every address"
-            }
-            Fault::Unreachable(_) => "check host and port, the firewall, and this machine's network",
-            Fault::Untrusted(_) => {
-                "use a certificate of a public authority for that name; where you run your own, name it in SSL_CERT_FILE"
-            }
-            Fault::NoTls => {
-                "check that the port is the one of an https server, or whether the address is http://"
-            }
-            Fault::NoAgreement => {
-                "check that the program there knows its host's name, speaks TLS 1.2 or 1.3, and wants no certificate of whoever asks"
-            }
-            Fault::SlowConnect(_) => {
-                "check host and port, whether the port speaks TLS where the address says so, and whether a firewall drops what is sent there"
-            }
-            Fault::Silent(_) => "check that the program behind it runs and is not overloaded",
-            Fault::BrokeOff => "check the log of the proxy or the program there at this moment",
-            Fault::NotHttp => {
-                "check that host and port are those of a web server, and whether the address begins as it must: with TLS, \
-                 https:// or wss://"
-            }
-            Fault::Trickle => "check the program behind it, and whether something in between slows it down",
-            Fault::BadUpgrade(_) => "check the proxy in between: it must pass the upgrade on as it came",
-        }
-    }
-
-    /// The errors that Twilio would tell of: for a webhook, and for a stream.
+    /// The errors that Twilio would report: for a webhook, and for a stream.
     pub fn twilio(&self) -> (&'static str, &'static str) {
         match self {
             Fault::BadUrl => ("11200", "31923"),
-            Fault::NoSuchName | Fault::SlowConnect(_) | Fault::Unreachable(_) => ("11205", "31901"),
-            Fault::Refused => ("11205", "31902"),
-            Fault::Untrusted(_) | Fault::NoTls | Fault::NoAgreement => ("11200", "31910"),
-            Fault::Silent(_) => ("11205", "31901"),
-            Fault::BrokeOff | Fault::NotHttp | Fault::Trickle | Fault::BadUpgrade(_) => ("11200", "31920"),
+            Fault::DnsFailed | Fault::ConnectTimeout | Fault::Unreachable(_) => ("11205", "31901"),
+            Fault::ConnectionRefused => ("11205", "31902"),
+            Fault::Untrusted(_) | Fault::NotTls | Fault::TlsFailed => ("11200", "31910"),
+            Fault::AnswerTimeout => ("11205", "31901"),
+            Fault::ConnectionClosed | Fault::NotHttp | Fault::TooSlow | Fault::BadUpgrade(_) => {
+                ("11200", "31920")
+            }
         }
     }
 }
@@ -181,16 +106,9 @@ impl Answer {
         if to.is_empty() { "nowhere".to_owned() } else { problem::shown(to) }
     }
 
-    /// The word that an error in JSON has as its code: `error.code`, `code`, or `error`.
+    /// The code of an error in JSON.
     pub fn code(&self) -> Option<String> {
-        let body: Value = serde_json::from_str(&self.body).ok()?;
-        let found = [&body["error"]["code"], &body["code"], &body["error"]["type"], &body["error"]];
-        let word = found.into_iter().find_map(|value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        })?;
-        Some(word_of(&word))
+        network::error_code(self.body.as_bytes()).map(|code| word_of(&code))
     }
 
     fn title(&self) -> Option<String> {
@@ -243,14 +161,14 @@ pub const IN_BETWEEN: &str =
 #[derive(Clone)]
 pub struct Net {
     pub client: Client,
-    tls: Arc<ClientConfig>,
+    pub tls: Arc<ClientConfig>,
     veil: Arc<Veil>,
 }
 
 /// What became of a request for a WebSocket.
 pub enum Upgrade {
     /// It is open.
-    Open(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>, Option<Reading>),
+    Open,
     /// Something else was answered.
     Answered(Box<Answer>),
 }
@@ -259,7 +177,7 @@ impl Net {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(tls: Arc<ClientConfig>, veil: Veil) -> Result<Net, reqwest::Error> {
-        let client = link::http_client(&tls, CONNECT).pool_max_idle_per_host(0).build()?;
+        let client = link::http_client(&tls).pool_max_idle_per_host(0).build()?;
         Ok(Net { client, tls, veil: Arc::new(veil) })
     }
 
@@ -273,24 +191,7 @@ impl Net {
     /// # Errors
     /// [`Fault`].
     pub async fn ask(&self, request: RequestBuilder) -> Result<Answer, Fault> {
-        let began = Instant::now();
-        let sent = timeout(ANSWER, request.send()).await.map_err(|_| Fault::Silent(ANSWER))?;
-        let mut response = sent.map_err(|error| of_client(&error))?;
-        let took = began.elapsed();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut body = Vec::new();
-        // What breaks off, or never ends, is judged by what came.
-        let _ = timeout(BODY, async {
-            while let Ok(Some(chunk)) = response.chunk().await {
-                body.extend_from_slice(&chunk);
-                if body.len() >= MOST_BODY {
-                    break;
-                }
-            }
-        })
-        .await;
-        body.truncate(MOST_BODY);
-        Ok(self.answer(status, &headers, &body, took))
+        Ok(self.answer(network::ask(request).await?))
     }
 
     /// Asks for a WebSocket, whose frames and messages are within the limits of `config`.
@@ -298,155 +199,27 @@ impl Net {
     /// # Errors
     /// [`Fault`].
     pub async fn upgrade(&self, request: Request<()>, config: WebSocketConfig) -> Result<Upgrade, Fault> {
-        let uri = request.uri();
-        let secure = uri.scheme_str() == Some("wss");
-        let host = uri.host().ok_or(Fault::BadUrl)?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tcp = timeout(CONNECT, TcpStream::connect((host, port))).await;
-        let tcp = tcp.map_err(|_| Fault::SlowConnect(CONNECT))?.map_err(|error| of_connecting(&error))?;
-        let connector = if secure { Connector::Rustls(self.tls.clone()) } else { Connector::Plain };
-        let began = Instant::now();
-        let asked = client_async_tls_with_config(request, tcp, Some(config), Some(connector));
-        match timeout(ANSWER, asked).await.map_err(|_| Fault::Silent(ANSWER))? {
-            Ok((socket, response)) => Ok(Upgrade::Open(Box::new(socket), clock::reading(response.headers()))),
-            Err(WsError::Http(response)) => {
-                let (parts, body) = response.into_parts();
-                let (body, took) = (body.unwrap_or_default(), began.elapsed());
-                let answer = self.answer(parts.status.as_u16(), &parts.headers, &body, took);
-                Ok(Upgrade::Answered(Box::new(answer)))
-            }
-            Err(WsError::Io(error)) => Err(of_chain(&error).unwrap_or(Fault::BrokeOff)),
-            Err(WsError::Tls(_)) => Err(Fault::NoTls),
-            Err(WsError::Protocol(error)) => Err(self.of_handshake(&error)),
-            Err(WsError::AttackAttempt | WsError::Capacity(_)) => Err(Fault::Trickle),
-            Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => Err(Fault::BrokeOff),
-            Err(_) => Err(Fault::NotHttp),
-        }
+        let deadline = Instant::now() + network::ANSWER;
+        Ok(match network::upgrade(request, self.tls.clone(), config, deadline).await? {
+            network::Upgrade::Open(..) => Upgrade::Open,
+            network::Upgrade::Refused(answer) => Upgrade::Answered(Box::new(self.answer(*answer))),
+        })
     }
 
-    fn answer(&self, status: u16, headers: &HeaderMap, body: &[u8], took: Duration) -> Answer {
-        let clock = clock::reading(headers);
+    /// Without what nobody may see.
+    pub fn answer(&self, answer: network::Answer) -> Answer {
+        let network::Answer { status, headers, body, took } = answer;
+        let clock = clock::reading(&headers);
         let veiled = headers.iter().map(|(name, value)| {
             let text = String::from_utf8_lossy(value.as_bytes());
             (name.as_str().to_owned(), self.veiled(&text))
         });
         // In JSON a letter may be written in several ways; written anew, it is in one.
-        let body = match serde_json::from_slice::<Value>(body) {
+        let body = match serde_json::from_slice::<Value>(&body) {
             Ok(json) => json.to_string(),
-            Err(_) => String::from_utf8_lossy(body).into_owned(),
+            Err(_) => String::from_utf8_lossy(&body).into_owned(),
         };
         let body = self.veiled(&body);
         Answer { status, headers: veiled.collect(), body, took, clock }
-    }
-
-    fn of_handshake(&self, error: &ProtocolError) -> Fault {
-        match error {
-            ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake => {
-                Fault::BrokeOff
-            }
-            ProtocolError::HttparseError(_)
-            | ProtocolError::WrongHttpVersion
-            | ProtocolError::WrongHttpMethod => Fault::NotHttp,
-            odd => Fault::BadUpgrade(problem::shown(&self.veiled(&odd.to_string()))),
-        }
-    }
-}
-
-fn of_connecting(error: &io::Error) -> Fault {
-    of_chain(error).unwrap_or_else(|| match error.kind() {
-        io::ErrorKind::ConnectionRefused => Fault::Refused,
-        kind => Fault::Unreachable(kind),
-    })
-}
-
-fn of_client(error: &reqwest::Error) -> Fault {
-    if let Some(fault) = of_chain(error) {
-        return fault;
-    }
-    match (error.is_builder(), error.is_timeout(), error.is_connect()) {
-        (true, ..) => Fault::BadUrl,
-        (_, true, true) => Fault::SlowConnect(CONNECT),
-        (_, true, false) => Fault::Silent(ANSWER),
-        (_, _, true) => Fault::Unreachable(io::ErrorKind::Other),
-        _ => Fault::BrokeOff,
-    }
-}
-
-/// What the depth of an error says: its own words may quote the address.
-fn of_chain(error: &(dyn Error + 'static)) -> Option<Fault> {
-    let mut cause = Some(error);
-    let mut found = None;
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Some(distrust(error));
-        }
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return Some(Fault::NotHttp);
-        }
-        // These have no types that could be seen.
-        let text = error.to_string();
-        if text.starts_with("dns error")
-            || text.starts_with("failed to lookup address")
-            || text == "invalid dns name"
-        {
-            return Some(Fault::NoSuchName);
-        }
-        let io = error.downcast_ref::<io::Error>();
-        found = match io.map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionRefused) => Some(Fault::Refused),
-            Some(
-                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe,
-            ) => Some(Fault::BrokeOff),
-            Some(kind @ (io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)) => {
-                Some(Fault::Unreachable(kind))
-            }
-            _ => found,
-        };
-        // What an I/O error wraps is not its source.
-        cause = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    found
-}
-
-fn distrust(error: &rustls::Error) -> Fault {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            Fault::Untrusted("it has expired, or this machine's clock is wrong")
-        }
-        rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
-            Fault::Untrusted("it is not valid yet, or this machine's clock is wrong")
-        }
-        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            Fault::Untrusted("it is for another name")
-        }
-        rustls::Error::InvalidCertificate(_) => Fault::Untrusted("nobody we trust vouches for it"),
-        rustls::Error::InvalidMessage(_) => Fault::NoTls,
-        _ => Fault::NoAgreement,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::{AlertDescription, Error, PeerIncompatible};
-
-    use super::*;
-
-    #[test]
-    fn who_speaks_tls_and_comes_to_no_agreement_is_told_apart_from_a_bad_certificate() {
-        let bad = |bad| distrust(&Error::InvalidCertificate(bad)).to_string();
-        assert!(bad(CertificateError::Expired).contains("it has expired, or this machine's clock is wrong"));
-        assert!(bad(CertificateError::UnknownIssuer).contains("nobody we trust"));
-        for error in [
-            Error::AlertReceived(AlertDescription::UnrecognisedName),
-            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
-        ] {
-            let fault = distrust(&error);
-            assert_eq!(fault, Fault::NoAgreement, "{error}");
-            assert!(fault.help().contains("TLS 1.2 or 1.3"));
-        }
     }
 }

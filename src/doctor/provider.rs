@@ -5,32 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
 use jiff::civil::Date;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::clock::Reading;
-use super::net::{self, Answer, Fault, Net, Upgrade, word_of};
+use super::clock::{self, Reading};
+use super::net::{self, Answer, Fault, Net, word_of};
 use super::report::{Finding, Severity};
 use crate::assistant::plan::{Nothing, Plan};
 use crate::assistant::{Facts, Roster};
-use crate::link::model;
+use crate::link::model::{self, NotConnected};
 use crate::phone::Party;
 use crate::problem;
-use crate::provider::{Dialect, OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
+use crate::provider::{Failure, OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
 use crate::session::MODEL_PATIENCE;
 use crate::settings::Settings;
-use crate::wire::openai::realtime::{self, Incoming};
 
-/// How long `session.created` is waited for. A call gives up sooner: what comes later is told as late.
-const CREATED: Duration = Duration::from_secs(8);
-/// How long a closing handshake may take.
-const CLOSING: Duration = Duration::from_secs(1);
 /// So many days before a model is shut down it is about to be.
 const SOON: i64 = 120;
 
@@ -194,88 +184,29 @@ pub async fn ask(used: &Used, net: &Net) -> (Vec<Finding>, Option<Reading>) {
             finding.causes("`switchboard serve` does not start").fix(where_the_key_is(&used.provider));
         return (vec![finding], None);
     }
-    let request = match model::request(&used.provider, &used.model) {
-        Ok(request) => request,
-        Err(why) => {
-            let finding = Finding::error("provider.key", format!("{}: {why}", used.who())).causes(REFUSED);
-            return (vec![finding.fix(where_the_key_is(&used.provider))], None);
-        }
+    let probe = model::probe(&used.provider, &used.model, used.hosts, net.tls.clone()).await;
+    let finding = match probe.outcome {
+        Ok(()) => of_session(used, probe.took),
+        Err(why) => of_failure(used, net, why),
     };
-    let began = Instant::now();
-    let (finding, clock) = match net.upgrade(request, model::socket_config(used.hosts)).await {
-        Err(fault) => (of_fault(used, &fault), None),
-        Ok(Upgrade::Answered(answer)) => (of_answer(used, &answer), answer.clock),
-        Ok(Upgrade::Open(mut socket, clock)) => {
-            let mut garbage = 0;
-            let first = timeout(CREATED, first(&mut socket, used.provider.dialect, net, &mut garbage)).await;
-            let finding = of_first(used, first.unwrap_or(First::Nothing), began.elapsed(), garbage);
-            let _ = timeout(CLOSING, socket.close()).await;
-            (finding, clock)
-        }
-    };
-    (vec![finding], clock)
+    (vec![finding], clock::reading(&probe.headers))
 }
 
-/// What a provider says first, once the socket is open.
-enum First {
-    Created,
-    /// Code, or the kind of the error where there is no code.
-    Error(Option<String>),
-    /// Its code and its reason.
-    Closed(Option<(u16, String)>),
-    /// A frame that is none, or is larger than a call takes.
-    Broken,
-    /// Not in time.
-    Nothing,
-}
-
-/// `garbage` counts the frames before it that are no events.
-async fn first<S>(socket: &mut S, dialect: Dialect, net: &Net, garbage: &mut usize) -> First
-where
-    S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
-{
-    let word = |text: &str| word_of(&net.veiled(text));
-    loop {
-        // Who floods us with frames gets no more than the time there is.
-        tokio::task::consume_budget().await;
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => {
-                let frame = Bytes::from(text);
-                match realtime::parse(&frame) {
-                    Ok(Incoming::SessionCreated) => return First::Created,
-                    Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return First::Created,
-                    Ok(Incoming::Error(error)) => {
-                        return First::Error(error.code.or(error.kind).map(|text| word(&text)));
-                    }
-                    Ok(_) => {}
-                    Err(_) => *garbage += 1,
-                }
-            }
-            Some(Ok(Message::Binary(_))) => *garbage += 1,
-            Some(Ok(Message::Close(close))) => {
-                return First::Closed(close.map(|close| (close.code.into(), net.veiled(&close.reason))));
-            }
-            Some(Ok(_)) => {}
-            Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
-                return First::Closed(None);
-            }
-            Some(Err(WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_))) => {
-                return First::Broken;
-            }
-            Some(Err(_)) | None => return First::Closed(None),
-        }
-    }
-}
-
-/// `took`: since it was first asked. `garbage`: how many frames were no events; a call takes no notice of them, so they
-/// count only where nothing else comes.
-fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Finding {
+fn of_failure(used: &Used, net: &Net, why: NotConnected) -> Finding {
     let who = used.who();
-    match first {
-        First::Created => of_session(used, took),
-        First::Error(word) => of_code(used, word.as_deref().unwrap_or("no code")),
+    match why {
+        NotConnected::Network(fault) => of_fault(used, &fault),
+        NotConnected::Refused(answer) => of_answer(used, &net.answer(*answer)),
+        NotConnected::BadKey => Finding::error("provider.key", format!("{who}: {why}"))
+            .causes(REFUSED)
+            .fix(where_the_key_is(&used.provider)),
+        NotConnected::Error { code, .. } => {
+            let code = code.map(|code| word_of(&net.veiled(&code)));
+            of_code(used, code.as_deref().unwrap_or("no code"))
+        }
         // The reason ends with the code: `invalid_request_error.invalid_api_key`.
-        First::Closed(Some((code @ (1008 | 3000..=4999), reason))) => {
+        NotConnected::Closed { code: Some(code @ (1008 | 3000..=4999)), reason } => {
+            let reason = net.veiled(&reason);
             let word = word_of(reason.rsplit('.').next().unwrap_or_default());
             match (judge(&word), code) {
                 (Some(_), _) => of_code(used, &word),
@@ -290,34 +221,31 @@ fn of_first(used: &Used, first: First, took: Duration, garbage: usize) -> Findin
                 }
             }
         }
-        First::Closed(close) => {
-            let how = match close {
-                Some((code, reason)) => {
-                    format!("closes the connection at once, with {}", with_reason(code, &reason))
-                }
-                None if garbage > 0 => NO_EVENTS.to_owned(),
-                None => "closes the connection at once, without a reason".to_owned(),
+        NotConnected::Closed { code, reason } => {
+            let how = match code {
+                Some(code) => format!("with {}", with_reason(code, &net.veiled(&reason))),
+                None => "without a reason".to_owned(),
             };
             odd(
                 used,
-                format!("{who} {how}"),
+                format!("{who} closes the connection at once, {how}"),
                 "look at the provider's log and status page, and at the address in between",
             )
         }
-        First::Broken => odd(
+        NotConnected::BadFrame => odd(
             used,
             format!("{who} opens a WebSocket, and sends a frame that is broken, or larger than a call takes"),
             "check that the address is the one of a Realtime endpoint, and what stands in between",
         ),
-        First::Nothing if garbage > 0 => odd(
+        NotConnected::Late { garbage: 0 } | NotConnected::Misconfigured(_) => odd(
+            used,
+            format!("{who} opens a WebSocket, and begins no session in {} s", model::ATTEMPT.as_secs()),
+            "check that the address is the one of a Realtime endpoint, and the provider's status page",
+        ),
+        NotConnected::Late { .. } => odd(
             used,
             format!("{who} {NO_EVENTS}"),
             "check that the address is the one of a Realtime endpoint, and `dialect` in switchboard.yaml",
-        ),
-        First::Nothing => odd(
-            used,
-            format!("{who} opens a WebSocket, and begins no session in {} s", CREATED.as_secs()),
-            "check that the address is the one of a Realtime endpoint, and the provider's status page",
         ),
     }
 }
@@ -336,14 +264,9 @@ fn of_session(used: &Used, took: Duration) -> Finding {
         return Finding::ok("provider.session", message);
     }
     let late = format!("{message}, after {:.1} s", took.as_secs_f64());
-    let finding = match took < model::ATTEMPT {
-        true => Finding::warning("provider.reach", late)
-            .causes("callers hear silence at first; where it takes longer, calls end `model.unreachable`"),
-        false => Finding::error("provider.reach", late).causes(UNREACHABLE),
-    };
-    finding.fix(
-        "look at this machine's network and at what stands in between; the provider's status page says more",
-    )
+    Finding::warning("provider.reach", late)
+        .causes("callers hear silence at first; if it takes longer, calls end `model.unreachable`")
+        .fix("look at this machine's network and at what stands in between; the provider's status page says more")
 }
 
 fn odd(used: &Used, message: String, fix: &str) -> Finding {
@@ -353,39 +276,18 @@ fn odd(used: &Used, message: String, fix: &str) -> Finding {
 /// What a word of the provider's is about: the check, how bad it is, and what is wrong in plain words.
 fn judge(code: &str) -> Option<(&'static str, Severity, &'static str)> {
     use Severity::{Error, Warning};
-    Some(match code {
-        "invalid_api_key"
-        | "invalid_authentication"
-        | "missing_api_key"
-        | "unauthorized"
-        | "authentication_error" => ("provider.key", Error, "does not accept the key"),
-        "insufficient_quota"
-        | "billing_hard_limit_reached"
-        | "credit_balance_exhausted"
-        | "billing_not_active" => {
-            ("provider.credit", Error, "accepts the key, and its account has no credit left")
-        }
-        "account_deactivated" | "organization_deactivated" => {
-            ("provider.credit", Error, "says that the account is closed")
-        }
-        "invalid_model"
-        | "model_not_found"
-        | "missing_model"
-        | "OpperationNotSupported"
-        | "DeploymentNotFound" => ("provider.model", Error, "has no such model for this key"),
-        "beta_api_shape_disabled" => {
-            ("provider.reach", Error, "is asked in the way of the beta, which is over")
-        }
-        "rate_limit_exceeded" | "rate_limit_error" => {
+    Some(match Failure::from_code(code)? {
+        Failure::Key => ("provider.key", Error, "does not accept the key"),
+        Failure::Region => ("provider.key", Error, "does not serve this country or this address"),
+        Failure::Credit => ("provider.credit", Error, "accepts the key, and its account has no credit left"),
+        Failure::AccountClosed => ("provider.credit", Error, "says that the account is closed"),
+        Failure::Model => ("provider.model", Error, "has no such model for this key"),
+        Failure::BetaApi => ("provider.reach", Error, "is asked in the way of the beta, which is over"),
+        Failure::RateLimit => {
             ("provider.credit", Warning, "accepts the key, and allows no more at the moment")
         }
-        "server_error" | "internal_error" | "service_unavailable" | "overloaded" => {
-            ("provider.reach", Warning, "has a fault of its own")
-        }
-        "unsupported_country_region_territory" | "ip_not_authorized" => {
-            ("provider.key", Error, "does not serve this country or this address")
-        }
-        _ => return None,
+        Failure::ServerError => ("provider.reach", Warning, "has a fault of its own"),
+        Failure::Conflict => return None,
     })
 }
 
@@ -538,7 +440,7 @@ fn of_fault(used: &Used, fault: &Fault) -> Finding {
     let fix = match fault {
         Fault::BadUrl => format!("check {}", where_the_url_is(&used.provider)),
         // Nothing is misspelt there.
-        Fault::NoSuchName | Fault::Refused | Fault::Unreachable(_) | Fault::SlowConnect(_)
+        Fault::DnsFailed | Fault::ConnectionRefused | Fault::Unreachable(_) | Fault::ConnectTimeout
             if used.provider.url == OPENAI_REALTIME_URL =>
         {
             "check this machine's network and DNS, and whether a firewall keeps it from OpenAI: the address is OpenAI's own"
@@ -579,17 +481,6 @@ mod tests {
             transcribers: vec![transcriber.to_owned()],
             hosts: false,
             assistants: vec!["clinic".to_owned()],
-        }
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_frames_takes_no_longer_than_silence() {
-        let tls = crate::link::tls::client_config(false, None).unwrap();
-        let net = Net::new(tls, crate::doctor::veil::Veil::default()).unwrap();
-        for frame in [Message::Ping(Bytes::new()), Message::text(r#"{"type":"rate_limits.updated"}"#)] {
-            let mut flood = futures_util::stream::repeat_with(move || Ok(frame.clone()));
-            let limit = Duration::from_millis(50);
-            assert!(timeout(limit, first(&mut flood, Dialect::Ga, &net, &mut 0)).await.is_err());
         }
     }
 

@@ -94,7 +94,7 @@ impl<'a> Public<'a> {
             findings.push(self.of_signed(signed, is_here && !takes_all).await);
         }
         match stream {
-            Ok(Upgrade::Open(..)) => findings.push(self.not_ours_after_all()),
+            Ok(Upgrade::Open) => findings.push(self.not_ours_after_all()),
             Ok(Upgrade::Answered(answer)) => {
                 if !same(&Ok((*answer).clone())) {
                     // Many refuse with 403; Switchboard alone wants an upgrade of whoever comes without one.
@@ -163,7 +163,7 @@ impl<'a> Public<'a> {
     fn not_reached(&self, fault: &Fault) -> Finding {
         let (webhook, stream) = fault.twilio();
         let fix = match fault {
-            Fault::Refused | Fault::Silent(_) | Fault::SlowConnect(_) => {
+            Fault::ConnectionRefused | Fault::AnswerTimeout | Fault::ConnectTimeout => {
                 format!("start `switchboard serve` there, or mend PUBLIC_URL; {}", fault.help())
             }
             fault => format!("{}; PUBLIC_URL holds the address", fault.help()),

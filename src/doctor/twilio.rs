@@ -179,7 +179,7 @@ fn of_nothing(settings: &Settings) -> Finding {
 /// `root`: what the same address said without credentials.
 fn of_error(error: &RestError, root: &Result<Answer, Fault>) -> Finding {
     let check = match error {
-        RestError::Unreachable | RestError::NoAnswer | RestError::NotTwilio => "twilio.reach",
+        RestError::Network(_) | RestError::NotTwilio => "twilio.reach",
         RestError::Refused { status: 401 | 403 | 404, .. } => "twilio.credentials",
         RestError::Refused { .. } => "twilio.reach",
     };
@@ -187,7 +187,7 @@ fn of_error(error: &RestError, root: &Result<Answer, Fault>) -> Finding {
         (RestError::Refused { status: 401, .. }, _) => {
             (format!("Twilio does not accept the credentials: {error}"), error.help().to_owned())
         }
-        (RestError::Unreachable | RestError::NoAnswer, Err(fault)) => (
+        (RestError::Network(_), Err(fault)) => (
             format!("Twilio's REST interface is not reached: {fault}"),
             format!(
                 "{}; the address is in TWILIO_API_URL, and by default https://api.twilio.com",

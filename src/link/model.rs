@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use super::network::Socket;
 use super::now;
 use super::outbox::Outbox;
 use crate::assistant::plan::Plan;
@@ -27,11 +28,12 @@ use crate::call::{
     Who,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
+use crate::provider::Failure;
 use crate::secret::Private;
 use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
 pub use configure::{LeftOut, session};
-use connect::{Socket, configure, open, until_created};
-pub use connect::{request, socket_config};
+pub use connect::{NotConnected, Probe, probe};
+use connect::{configure, open, until_created};
 use listing::Listing;
 use switchboard_audio::Chunk;
 
@@ -44,7 +46,7 @@ const PING_AFTER: Duration = Duration::from_secs(15);
 /// How long it then has to answer.
 const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A configured session of the model.
 #[derive(Debug)]
@@ -82,54 +84,19 @@ pub enum ModelStep {
     Anomaly(Anomaly),
 }
 
-/// Why there is no session.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotConnected {
-    #[error("the provider's address is not a WebSocket URL with a host")]
-    BadUrl,
-    #[error("nobody answers: {0}")]
-    Unreachable(String),
-    #[error("the provider refused the upgrade with status {0}")]
-    Status(u16),
-    #[error("the provider does not accept the key or the model ({0})")]
-    Refused(String),
-    #[error("the provider does not accept the session's configuration ({0})")]
-    Misconfigured(String),
-    #[error("the provider answered too late")]
-    Late,
-}
-
-impl NotConnected {
-    /// What the call makes of it.
-    pub fn loss(&self) -> Loss {
-        match self {
-            Self::BadUrl | Self::Misconfigured(_) => Loss::Misconfigured,
-            Self::Refused(_) => Loss::Refused,
-            Self::Status(400..=428) => Loss::Refused,
-            Self::Unreachable(_) | Self::Status(_) | Self::Late => Loss::Unreachable,
-        }
-    }
-
-    /// Whether another attempt may go better.
-    pub fn is_passing(&self) -> bool {
-        self.loss() == Loss::Unreachable
-    }
-}
-
 impl ModelLink {
     /// Connects to the plan's provider and configures the session: `session.created`, our update,
-    /// `session.updated`. One attempt, within 5 s.
+    /// `session.updated`. One attempt, within [`ATTEMPT`].
     ///
     /// # Errors
     /// [`NotConnected`].
     pub async fn connect(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
-        timeout(ATTEMPT, Self::attempt(plan, tls)).await.unwrap_or(Err(NotConnected::Late))
-    }
-
-    async fn attempt(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
-        let mut socket = open(&plan, tls).await?;
-        until_created(&mut socket, plan.provider.dialect).await?;
-        let left_out = configure(&mut socket, &plan).await?;
+        let deadline = tokio::time::Instant::now() + ATTEMPT;
+        let (provider, hosts) = (&plan.provider, !plan.hosted.is_empty());
+        let (mut socket, _) = open(provider, &plan.model, hosts, tls, deadline).await?;
+        until_created(&mut socket, provider.dialect, deadline).await?;
+        let configured = timeout_at(deadline, configure(&mut socket, &plan)).await;
+        let left_out = configured.unwrap_or(Err(NotConnected::Late { garbage: 0 }))?;
         Ok(Self {
             socket,
             plan,
@@ -258,7 +225,7 @@ impl ModelLink {
             return;
         }
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        let _ = timeout(CLOSE_PATIENCE, async {
+        let _ = timeout(CLOSE_TIMEOUT, async {
             self.socket.send(Message::Close(Some(frame))).await?;
             while let Some(Ok(_)) = self.socket.next().await {}
             Ok::<(), WsError>(())
@@ -275,11 +242,11 @@ impl ModelLink {
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
         tracing::debug!(error = described(error), "The model complains");
         match error.code.as_deref() {
-            Some(code) if is_final(code) => Event::ModelLost(Loss::Refused),
+            Some(code) if is_permanent(code) => Event::ModelLost(Loss::Refused),
             _ if error.event.as_deref() == Some(&last_aside(self.asides)) => {
                 Event::ModelFault(Fault::OutOfBandRefused)
             }
-            Some("conversation_already_has_active_response") => {
+            Some(code) if Failure::from_code(code) == Some(Failure::Conflict) => {
                 let ours = error.event.as_deref() == Some(&last_request(self.requests));
                 Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
             }
@@ -422,11 +389,11 @@ impl ModelLink {
             Status::Completed => Outcome::Completed,
             Status::Incomplete => Outcome::Incomplete,
             Status::Cancelled => Outcome::Cancelled,
-            Status::Failed if done.failure.as_deref().is_some_and(is_final) => Outcome::Refused,
+            Status::Failed if done.failure.as_deref().is_some_and(is_permanent) => Outcome::Refused,
             Status::Failed => Outcome::Failed,
         };
         if outcome == Outcome::Failed || outcome == Outcome::Refused {
-            tracing::warn!(code = code(done.failure.as_deref()), "The model failed to respond");
+            tracing::warn!(code = plain(done.failure.as_deref()), "The model failed to respond");
         }
         let requests = done.calls.into_iter().map(|call| Event::ToolRequested {
             id: ToolCallId::from(&*call.id),
@@ -500,29 +467,21 @@ fn last_aside(number: u64) -> String {
     format!("aside{number}")
 }
 
-/// Codes after which no other try helps: access or credit is missing.
-fn is_final(code: &str) -> bool {
-    matches!(
-        code,
-        "insufficient_quota"
-            | "billing_hard_limit_reached"
-            | "account_deactivated"
-            | "invalid_api_key"
-            | "model_not_found"
-    )
+fn is_permanent(code: &str) -> bool {
+    Failure::from_code(code).is_some_and(Failure::is_permanent)
 }
 
 /// Code and parameter. The message is left out: it may quote what was sent.
 fn described(error: &ErrorBody<'_>) -> String {
-    let name = code(error.code.as_deref().or(error.kind.as_deref()));
+    let name = plain(error.code.as_deref().or(error.kind.as_deref()));
     match error.param.as_deref() {
-        Some(param) => format!("{name} at {}", code(Some(param))),
+        Some(param) => format!("{name} at {}", plain(Some(param))),
         None => name,
     }
 }
 
 /// A word of the provider's, short and plain enough for a log line.
-fn code(word: Option<&str>) -> String {
+fn plain(word: Option<&str>) -> String {
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
     let word: String = word.unwrap_or_default().chars().filter(plain).take(80).collect();
     if word.is_empty() { "no code".to_owned() } else { word }

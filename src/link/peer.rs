@@ -87,7 +87,7 @@ impl Peers {
     /// When TLS cannot be set up.
     pub fn new(form: String, name: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         // A machine may be gone by the next question: no connection outlives its own.
-        let client = super::http_client(tls, CONNECT).pool_max_idle_per_host(0).build()?;
+        let client = super::http_client(tls).connect_timeout(CONNECT).pool_max_idle_per_host(0).build()?;
         let name = HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static(""));
         Ok(Self { client, name, form })
     }

@@ -15,14 +15,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
+use crate::link::network::Fault;
 use crate::secret::Secret;
 
 pub use numbers::{Change, NotSet, Number};
 pub use standing::{Standing, Status};
 pub use text::{LONGEST_TEXT, NotSent};
 
-/// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long one request may take as a whole.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The largest answer that is read, in bytes. A page of numbers has about 2 KiB for each of them.
@@ -44,11 +43,8 @@ pub struct Account {
 /// Why Twilio did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
-    #[error("Twilio's REST interface cannot be reached")]
-    Unreachable,
-    /// What was asked may have been done.
-    #[error("Twilio's REST interface gave no answer, or broke it off")]
-    NoAnswer,
+    #[error("Twilio's REST API is not reached: {0}")]
+    Network(#[from] Fault),
     #[error("Twilio's REST interface answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused {
         /// HTTP's.
@@ -65,13 +61,11 @@ impl RestError {
     /// <https://www.twilio.com/docs/api/errors>
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Unreachable => {
+            Self::Network(fault) if fault.is_unsent() => {
                 "check the network and TWILIO_API_URL; https://api.twilio.com is right for every account that \
                  keeps its numbers in the United States"
             }
-            Self::NoAnswer => {
-                "try again in a minute; https://status.twilio.com says whether Twilio has trouble"
-            }
+            Self::Network(_) => "try again in a minute; https://status.twilio.com reports outages",
             Self::NotTwilio => {
                 "check TWILIO_API_URL, and whether a proxy or a login page of this network answers in Twilio's place"
             }
@@ -111,7 +105,7 @@ impl RestError {
     /// Whether it is no matter of what was asked: whatever is asked next would fare no better.
     pub fn is_of_all(&self) -> bool {
         match self {
-            Self::Unreachable | Self::NoAnswer | Self::NotTwilio => true,
+            Self::Network(_) | Self::NotTwilio => true,
             Self::Refused { status: 401 | 429, .. } => true,
             // The account is suspended, closed or not active, or the key may set no number.
             Self::Refused { code: Some(10001 | 20003 | 20005 | 20403 | 70051), .. } => true,
@@ -147,7 +141,7 @@ impl Account {
         password: Secret,
         tls: &ClientConfig,
     ) -> Result<Self, reqwest::Error> {
-        let client = super::http_client(tls, CONNECT).timeout(PATIENCE).build()?;
+        let client = super::http_client(tls).timeout(PATIENCE).build()?;
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { client, url, sid: sid.to_owned(), user: user.to_owned(), password })
     }
@@ -179,8 +173,9 @@ impl Account {
         loop {
             let outcome = self.ask_once(&method, path, form).await;
             let may_again = match &outcome {
-                Err(RestError::Unreachable | RestError::Refused { status: 429, .. }) => true,
-                Err(RestError::NoAnswer | RestError::Refused { status: 500.., .. }) => again == Again::Safe,
+                Err(RestError::Refused { status: 429, .. }) => true,
+                Err(RestError::Network(fault)) => fault.is_unsent() || again == Again::Safe,
+                Err(RestError::Refused { status: 500.., .. }) => again == Again::Safe,
                 Ok(_) | Err(RestError::Refused { .. } | RestError::NotTwilio) => false,
             };
             match pauses.next().filter(|_| may_again) {
@@ -202,13 +197,10 @@ impl Account {
             request =
                 request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         }
-        let mut response = request.send().await.map_err(|error| match error.is_connect() {
-            true => RestError::Unreachable,
-            false => RestError::NoAnswer,
-        })?;
+        let mut response = request.send().await.map_err(Fault::from)?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| RestError::NoAnswer)? {
+        while let Some(chunk) = response.chunk().await.map_err(Fault::from)? {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST {
                 return Err(RestError::NotTwilio);

@@ -3,16 +3,14 @@
 //! The token goes to the address the owner wrote and to no other, and neither it nor a URL's query is in any
 //! message. What is in an archive, `archive.rs` knows.
 
-use std::error::Error as _;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
 use reqwest::{Client, Response, StatusCode};
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use url::Url;
@@ -20,12 +18,11 @@ use url::Url;
 use super::archive::{self, ArchiveError};
 use crate::assistant::Folder;
 use crate::link;
+use crate::link::network::Fault;
 use crate::problem;
 use crate::secret::Secret;
 use crate::settings::is_loopback;
 
-/// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a fetch may take, from the name to the last byte, redirects included.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest archive as it comes, in bytes.
@@ -82,18 +79,8 @@ pub enum FetchError {
     Fault { at: String, status: u16 },
     #[error("{at} answers {status}, which is no archive; check ASSISTANTS_URL")]
     Status { at: String, status: u16 },
-    #[error("{at} took longer than {} s", .after.as_secs_f32())]
-    Slow { at: String, after: Duration },
-    #[error("nobody knows the name in {at}; check its spelling, and this machine's DNS")]
-    NoSuchName { at: String },
-    #[error(
-        "{at} cannot be reached ({why}); check host and port, and whether this machine may connect there"
-    )]
-    Unreachable { at: String, why: String },
-    #[error("{at} is not trusted: {why}")]
-    Untrusted { at: String, why: &'static str },
-    #[error("{at} broke off in the middle of its answer")]
-    BrokeOff { at: String },
+    #[error("{at}: {fault}; {help}", help = fault.help())]
+    Network { at: String, fault: Fault },
     #[error("{at} leads to an address that is not https, where anybody could change the folder; {REDIRECT}")]
     Insecure { at: String },
     #[error("{at} leads to an address that cannot be understood; {REDIRECT}")]
@@ -114,8 +101,7 @@ impl FetchError {
     fn answered(&self) -> bool {
         match self {
             Self::Url | Self::Token | Self::Setup => false,
-            Self::NoSuchName { .. } | Self::Unreachable { .. } | Self::Untrusted { .. } => false,
-            Self::Slow { .. } | Self::BrokeOff { .. } => false,
+            Self::Network { .. } => false,
             // It answers, and asks to be left alone.
             Self::TooOften { .. } | Self::Fault { .. } => false,
             Self::NoToken { .. } | Self::BadToken { .. } | Self::Forbidden { .. } | Self::Missing { .. } => {
@@ -160,7 +146,7 @@ impl Remote {
             Some(value)
         };
         let authorization = token.map(|token| bearer(token).ok_or(FetchError::Token)).transpose()?;
-        let client = link::http_client(tls, CONNECT).build().map_err(|_| FetchError::Setup)?;
+        let client = link::http_client(tls).build().map_err(|_| FetchError::Setup)?;
         Ok(Remote { url, authorization, client, patience: PATIENCE, seen: Seen::default() })
     }
 
@@ -192,8 +178,8 @@ impl Remote {
     /// # Errors
     /// A sentence for each; the next fetch starts from the same state.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        let slow = || FetchError::Slow { at: self.place(), after: self.patience };
-        let asked = timeout(self.patience, self.ask()).await.map_err(|_| slow())??;
+        let late = |_| FetchError::Network { at: self.place(), fault: Fault::AnswerTimeout };
+        let asked = timeout(self.patience, self.ask()).await.map_err(late)??;
         let Some((bytes, tag)) = asked else { return Ok(Fetched::Unchanged) };
         let before = self.seen.digest;
         // Up to 64 MB are unpacked: nobody's audio waits for that.
@@ -222,7 +208,7 @@ impl Remote {
             if let Some((_, tag)) = tag {
                 request = request.header(IF_NONE_MATCH, tag);
             }
-            let response = request.send().await.map_err(|error| failure(&error, at.clone()))?;
+            let response = request.send().await.map_err(|error| network(error, at.clone()))?;
             match response.status() {
                 StatusCode::OK => {
                     let tag = response.headers().get(ETAG).map(|tag| (without_query(&url), tag.clone()));
@@ -275,7 +261,7 @@ async fn body(mut response: Response, at: String) -> Result<Bytes, FetchError> {
             }
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes.freeze()),
-            Err(_) => return Err(FetchError::BrokeOff { at }),
+            Err(error) => return Err(network(error, at)),
         }
     }
 }
@@ -310,51 +296,8 @@ fn refusal(status: StatusCode, at: String, with_token: bool) -> FetchError {
     }
 }
 
-/// Why no answer came, from the depth of what the client says: its own words may quote the URL.
-fn failure(error: &reqwest::Error, at: String) -> FetchError {
-    if error.is_timeout() {
-        return FetchError::Slow { at, after: CONNECT };
-    }
-    let mut cause = error.source();
-    let mut why = None;
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return FetchError::Untrusted { at, why: distrust(error) };
-        }
-        // These errors have no types that could be seen: of the resolver, and of TLS about a name.
-        let text = error.to_string();
-        if text.starts_with("dns error") || text == "invalid dns name" {
-            return FetchError::NoSuchName { at };
-        }
-        let io = error.downcast_ref::<io::Error>();
-        why = io.map(|error| error.kind().to_string()).or(why);
-        // What an I/O error wraps is not its source.
-        cause = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    match (error.is_connect(), why) {
-        (true, why) => FetchError::Unreachable { at, why: why.unwrap_or_else(|| "no connection".to_owned()) },
-        (false, _) => FetchError::BrokeOff { at },
-    }
-}
-
-fn distrust(error: &rustls::Error) -> &'static str {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "its certificate has lapsed; check this machine's clock, or wait until its owner renews it"
-        }
-        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "its certificate is for another name; check the host in ASSISTANTS_URL"
-        }
-        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "nobody vouches for its certificate; name a bundle with its authority in SSL_CERT_FILE"
-        }
-        rustls::Error::InvalidCertificate(_) => "its certificate is not valid",
-        _ => "TLS with it fails; check that the port speaks https",
-    }
+fn network(error: reqwest::Error, at: String) -> FetchError {
+    FetchError::Network { at, fault: error.into() }
 }
 
 /// When the next fetch is due, and what the log is told: a failure once, until it changes or is over.

@@ -115,13 +115,14 @@ impl Model {
                 self.state = State::Ready(Box::new(link));
                 true
             }
-            Err(error) if error.is_passing() => {
-                tracing::warn!(%error, attempt = self.attempts, "The model cannot be reached; trying again");
+            Err(error) if error.is_temporary() => {
+                let (provider, attempt) = (&self.plan.provider.name, self.attempts);
+                tracing::warn!(provider, attempt, %error, "The model cannot be reached; trying again");
                 self.again();
                 false
             }
             Err(error) => {
-                tracing::error!(%error, "The model cannot be used");
+                tracing::error!(provider = self.plan.provider.name, %error, "The model cannot be used");
                 self.state = State::Failed(error.loss());
                 false
             }

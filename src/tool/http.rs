@@ -2,9 +2,6 @@
 //!
 //! No sentence about what went wrong holds an address or a body: both may be personal.
 
-use std::time::Duration;
-
-use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
@@ -12,11 +9,8 @@ use serde_json::{Map, Value};
 use super::Done;
 use crate::assistant::plan::HttpCall;
 use crate::link;
+use crate::link::network::{Fault, same_origin};
 
-/// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often one request may be sent on, to the same origin.
-const MOST_REDIRECTS: usize = 3;
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 1024 * 1024;
 /// The longest text that the model gets, in bytes.
@@ -31,15 +25,7 @@ impl Web {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
-        let same_origin = Policy::custom(|attempt| {
-            let known = attempt.previous().len() <= MOST_REDIRECTS;
-            let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-            // Any other code would make a GET of a POST.
-            let kept = matches!(attempt.status().as_u16(), 307 | 308);
-            // Elsewhere it would tell a stranger the caller's words, and the owner's headers.
-            if known && stays && kept { attempt.follow() } else { attempt.stop() }
-        });
-        let client = link::http_client(tls, CONNECT).redirect(same_origin).build()?;
+        let client = link::http_client(tls).redirect(same_origin()).build()?;
         Ok(Self(client))
     }
 
@@ -61,9 +47,11 @@ impl Web {
         }
         let response = match builder.send().await {
             Ok(response) => response,
-            Err(error) if error.is_builder() => return Done::failed("bad_request", NOT_MADE),
-            Err(error) if error.is_connect() => return Done::failed("unreachable", UNREACHABLE),
-            Err(_) => return unknown("broke_off", BROKE_OFF),
+            Err(error) => match Fault::from(error) {
+                Fault::BadUrl => return Done::failed("bad_request", NOT_MADE),
+                fault if fault.is_unsent() => return Done::failed("unreachable", UNREACHABLE),
+                _ => return unknown("broke_off", BROKE_OFF),
+            },
         };
         let status = response.status();
         let good = match &call.success[..] {

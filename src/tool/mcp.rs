@@ -188,7 +188,7 @@ impl Servers {
         };
         let sound = live.sound.notified();
         doubt(&live, trouble);
-        if trouble.of_the_request() || !trouble.before_the_door() {
+        if trouble.spares_session() || !trouble.is_undone() {
             return given_up(server, trouble);
         }
         // Its server was restarted, say: it did nothing, and the next session is here soon. Where this one works all the
@@ -262,7 +262,7 @@ fn sweep(held: &mut Vec<Needed>) {
 
 /// Has it found out whether a session works in which a request was not answered.
 fn doubt(live: &Live, trouble: Trouble) {
-    if !trouble.of_the_request() {
+    if !trouble.spares_session() {
         live.doubted.notify_one();
     }
 }
@@ -271,9 +271,9 @@ fn doubt(live: &Live, trouble: Trouble) {
 fn given_up(server: &Server, trouble: Trouble) -> Done {
     let (why, what) = match trouble {
         Trouble::Forbidden => ("forbidden", "does not allow us this"),
-        Trouble::Refuses(413) => ("too_long", "does not take so long a request"),
-        Trouble::Refuses(429) => ("too_often", "is asked too often at the moment"),
-        trouble if trouble.before_the_door() => return unreachable(server),
+        Trouble::Rejected(413) => ("too_long", "does not take so long a request"),
+        Trouble::Rejected(429) => ("too_often", "is asked too often at the moment"),
+        trouble if trouble.is_undone() => return unreachable(server),
         _ => return lost(server),
     };
     failed(why, &format!("`{}` {what}, and nothing was done. Tell the caller so.", server.name))

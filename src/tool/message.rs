@@ -38,8 +38,6 @@ use crate::secret::Secret;
 const MAX_WAITING: usize = 1_000;
 /// Deliveries to one address at once.
 const AT_ONCE: usize = 8;
-/// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long one delivery may take as a whole.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The pauses after the first failures; the last one holds for all that follow.
@@ -130,7 +128,7 @@ impl Post {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig, state: Option<&Path>) -> Result<Self, reqwest::Error> {
-        let http = link::http_client(tls, CONNECT).timeout(PATIENCE).build()?;
+        let http = link::http_client(tls).timeout(PATIENCE).build()?;
         Ok(Self(Arc::new(Office {
             http,
             folder: state.map(|state| state.join("messages")),

@@ -30,7 +30,7 @@ impl LeftOut {
     }
 
     /// Its name, for the owner's log.
-    pub(super) fn told(self, plan: &Plan) -> String {
+    pub(super) fn described(self, plan: &Plan) -> String {
         let options = "transcription, noise reduction, speed and reasoning".to_owned();
         let ours = plan.tools.iter().filter_map(server);
         let names: BTreeSet<&str> = ours.chain(plan.hosted.iter().map(|hosted| &*hosted.label)).collect();

@@ -1,61 +1,143 @@
-//! Opening a session of the model: the socket, and the shaking of hands until the configuration is in force.
+//! Opening a session of the model: the socket, and the handshake until the configuration is in force.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use reqwest::header::HeaderMap;
 use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::configure::{LeftOut, session};
-use super::{NotConnected, described, is_final};
+use super::{ATTEMPT, CLOSE_TIMEOUT, described, is_permanent, plain};
 use crate::assistant::plan::Plan;
-use crate::call::initial_turn_control;
-use crate::provider::{Auth, Dialect, Provider};
+use crate::call::{Loss, initial_turn_control};
+use crate::link::network::{self, Answer, Fault, Socket, Upgrade};
+use crate::provider::{Auth, Dialect, Failure, Provider};
 use crate::wire::openai::realtime::{self, Incoming};
 
 /// 8 KiB: the library's default of 128 KiB is filled with zeros at reads, and costs most of the CPU and memory.
 const READ_BUFFER: usize = 8 * 1024;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// Why there is no session. No message holds the provider's own words, except for an error's code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotConnected {
+    #[error("the key has characters that no HTTP header may hold")]
+    BadKey,
+    #[error("{0}")]
+    Network(#[from] Fault),
+    #[error("the provider answered the upgrade with status {}", .0.status)]
+    Refused(Box<Answer>),
+    /// `code` is the error's type if it has no code.
+    #[error("the provider reported an error ({})", code.as_deref().unwrap_or("no code"))]
+    Error { code: Option<String>, failure: Option<Failure> },
+    #[error("the provider closed the connection ({})", code.map_or("no code".to_owned(), |code| code.to_string()))]
+    Closed { code: Option<u16>, reason: String },
+    #[error("the provider sent a frame that is invalid or too large")]
+    BadFrame,
+    #[error("the provider did not begin a session in time")]
+    Late {
+        /// How many frames came that are no events of the Realtime API.
+        garbage: usize,
+    },
+    #[error("the provider does not accept the session's configuration ({0})")]
+    Misconfigured(String),
+}
 
-pub(super) async fn open(plan: &Plan, tls: Arc<ClientConfig>) -> Result<Socket, NotConnected> {
-    let request = request(&plan.provider, &plan.model)?;
-    let uri = request.uri();
-    let secure = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or(NotConnected::BadUrl)?.trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let unreachable = |what: &str| NotConnected::Unreachable(format!("{host}, port {port}: {what}"));
-    let broken = |error: std::io::Error| unreachable(&error.kind().to_string());
-    let found = lookup_host((&*host, port)).await.map_err(|error| {
-        // Why a name is not found has no kind, only words, the last of which are the resolver's.
-        let words = error.to_string();
-        let why = words.rsplit(": ").next().unwrap_or_default();
-        unreachable(&format!("the name cannot be looked up ({why})"))
-    })?;
-    let found: Vec<SocketAddr> = found.collect();
-    let tcp = TcpStream::connect(&*found).await.map_err(broken)?;
-    tcp.set_nodelay(true).map_err(broken)?;
-    let config = socket_config(!plan.hosted.is_empty());
-    let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
-    match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => Err(NotConnected::Status(response.status().as_u16())),
-        Err(WsError::Io(error)) => Err(broken(error)),
-        Err(WsError::Tls(_)) => Err(unreachable("TLS failed")),
-        Err(_) => Err(unreachable("no WebSocket there")),
+impl NotConnected {
+    /// What the provider's error code means, if there is one and it is known.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Error { failure, .. } => *failure,
+            // OpenAI's reason ends with the code: `invalid_request_error.invalid_api_key`.
+            Self::Closed { reason, .. } => reason.rsplit('.').next().and_then(Failure::from_code),
+            Self::Refused(answer) => {
+                network::error_code(&answer.body).as_deref().and_then(Failure::from_code)
+            }
+            Self::BadKey | Self::Network(_) | Self::BadFrame | Self::Late { .. } => None,
+            Self::Misconfigured(_) => None,
+        }
+    }
+
+    /// What the call makes of it.
+    pub fn loss(&self) -> Loss {
+        match (self, self.failure()) {
+            (Self::Network(Fault::BadUrl) | Self::Misconfigured(_), _) => Loss::Misconfigured,
+            (_, Some(failure)) if failure.is_permanent() => Loss::Refused,
+            (_, Some(_)) => Loss::Unreachable,
+            (Self::BadKey | Self::Error { .. }, None) => Loss::Refused,
+            (Self::Refused(answer), None) if matches!(answer.status, 400..=428) => Loss::Refused,
+            (closed, None) if closed.is_rejection() => Loss::Refused,
+            (Self::Refused(_) | Self::Closed { .. }, None) => Loss::Unreachable,
+            (Self::Network(_) | Self::BadFrame | Self::Late { .. }, None) => Loss::Unreachable,
+        }
+    }
+
+    /// Whether another attempt may succeed.
+    pub fn is_temporary(&self) -> bool {
+        self.loss() == Loss::Unreachable
+    }
+
+    /// Whether the provider closed the connection to reject the request. Servers without codes of their own use 1008.
+    fn is_rejection(&self) -> bool {
+        matches!(self, Self::Closed { code: Some(1008 | 3000..5000), .. })
     }
 }
 
-/// The limits of a call's socket. `hosts`: whether the model calls tools of the provider's own, which tell more at once.
-pub fn socket_config(hosts: bool) -> WebSocketConfig {
+/// What happened when a session was opened only to see whether one begins.
+pub struct Probe {
+    pub outcome: Result<(), NotConnected>,
+    /// The headers of the answer to the upgrade; empty if there was no answer.
+    pub headers: HeaderMap,
+    pub took: Duration,
+}
+
+/// Begins a session as a call does, with the limits of a call, and closes it again. `hosts` as in [`socket_config`].
+pub async fn probe(provider: &Provider, model: &str, hosts: bool, tls: Arc<ClientConfig>) -> Probe {
+    let began = Instant::now();
+    let deadline = began + ATTEMPT;
+    let (outcome, headers, took) = match open(provider, model, hosts, tls, deadline).await {
+        Err(why) => {
+            let headers = match &why {
+                NotConnected::Refused(answer) => answer.headers.clone(),
+                _ => HeaderMap::new(),
+            };
+            (Err(why), headers, began.elapsed())
+        }
+        Ok((mut socket, headers)) => {
+            let created = until_created(&mut socket, provider.dialect, deadline).await;
+            let took = began.elapsed();
+            let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+            (created, headers, took)
+        }
+    };
+    Probe { outcome, headers, took }
+}
+
+/// The socket, and the headers of the answer to the upgrade.
+pub(super) async fn open(
+    provider: &Provider,
+    model: &str,
+    hosts: bool,
+    tls: Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<(Socket, HeaderMap), NotConnected> {
+    let request = request(provider, model)?;
+    match network::upgrade(request, tls, socket_config(hosts), deadline).await? {
+        Upgrade::Open(socket, headers) => Ok((*socket, headers)),
+        Upgrade::Refused(answer) => Err(NotConnected::Refused(answer)),
+    }
+}
+
+/// The limits of a call's socket. `hosts`: the provider's host calls MCP servers, whose results come in larger messages.
+fn socket_config(hosts: bool) -> WebSocketConfig {
     let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -64,23 +146,18 @@ pub fn socket_config(hosts: bool) -> WebSocketConfig {
         .max_frame_size(Some(largest))
 }
 
-/// The request that opens a session of `model`: the provider's address and its key.
-///
-/// # Errors
-/// When the address is no URL, or the key can be in no header.
-pub fn request(provider: &Provider, model: &str) -> Result<Request<()>, NotConnected> {
-    let mut request = address(&provider.url, model)
-        .and_then(|url| url.into_client_request().ok())
-        .ok_or(NotConnected::BadUrl)?;
+/// The request that opens a session of `model`, with the provider's key.
+fn request(provider: &Provider, model: &str) -> Result<Request<()>, NotConnected> {
+    let mut request =
+        address(&provider.url, model).and_then(|url| url.into_client_request().ok()).ok_or(Fault::BadUrl)?;
     if let Some(key) = &provider.key {
         let (name, value) = match &provider.auth {
             Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
             Auth::Header(name) => (name.as_str(), key.expose().to_owned()),
         };
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| NotConnected::Refused("the key is not ASCII".to_owned()))?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| NotConnected::BadKey)?;
         value.set_sensitive(true);
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotConnected::BadUrl)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::BadUrl)?;
         request.headers_mut().insert(name, value);
     }
     Ok(request)
@@ -95,83 +172,92 @@ fn address(url: &str, model: &str) -> Option<String> {
     Some(url.into())
 }
 
-/// Waits until the session exists: that the socket opened proves nothing.
-pub(super) async fn until_created(socket: &mut Socket, dialect: Dialect) -> Result<(), NotConnected> {
-    loop {
-        let frame = next(socket, NotConnected::Refused).await?;
-        match realtime::parse(&frame) {
-            Ok(Incoming::SessionCreated) => return Ok(()),
-            // xAI may tell of its conversation, and of nothing else.
-            Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(()),
-            Ok(Incoming::Error(error)) => {
-                let passing = [&error.code, &error.kind].into_iter().flatten().any(|word| {
-                    matches!(
-                        &**word,
-                        "server_error" | "internal_error" | "rate_limit_exceeded" | "rate_limit_error"
-                    )
-                });
-                let what = described(&error);
-                return Err(if passing {
-                    NotConnected::Unreachable(what)
-                } else {
-                    NotConnected::Refused(what)
-                });
+/// Waits until the session exists: an open socket proves nothing, because OpenAI checks key and model after the upgrade.
+pub(super) async fn until_created(
+    socket: &mut Socket,
+    dialect: Dialect,
+    deadline: Instant,
+) -> Result<(), NotConnected> {
+    let mut garbage = 0;
+    let created = async {
+        loop {
+            let Some(frame) = next(socket).await? else {
+                garbage += 1;
+                continue;
+            };
+            match realtime::parse(&frame) {
+                Ok(Incoming::SessionCreated) => return Ok(()),
+                // xAI may report its conversation and nothing else.
+                Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(()),
+                Ok(Incoming::Error(error)) => {
+                    let words = [&error.code, &error.kind].into_iter().flatten();
+                    let failure = words.clone().find_map(|word| Failure::from_code(word));
+                    let code = words.map(|word| plain(Some(word))).next();
+                    return Err(NotConnected::Error { code, failure });
+                }
+                Ok(_) => {}
+                Err(_) => garbage += 1,
             }
-            Ok(_) | Err(_) => {}
         }
-    }
+    };
+    let created = timeout_at(deadline, created).await;
+    created.unwrap_or(Err(NotConnected::Late { garbage }))
 }
 
-/// Sends the configuration; where it is refused, again without what the provider may not take: one option or one
-/// tool that it does not like must not cost the call. Returns what had to be left out.
+/// Sends the configuration. If the provider rejects it, sends it again without what may have been rejected: one option
+/// or one tool must not cost the call. Returns what was left out.
 pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<LeftOut, NotConnected> {
-    let told = |left_out| session(plan, initial_turn_control(plan), left_out);
+    let without = |left_out| session(plan, initial_turn_control(plan), left_out);
     let mut left_out = LeftOut::default();
     loop {
-        let session = told(left_out);
-        let Some(refused) = refused(socket, &session).await? else { return Ok(left_out) };
-        // What the plan does not have cannot be left out: the same again would be refused again.
-        let mut next = left_out.more(refused.for_tools);
-        while let Some(same) = next.filter(|next| told(*next) == session) {
-            next = same.more(refused.for_tools);
+        let session = without(left_out);
+        let Some(rejected) = rejected(socket, &session).await? else { return Ok(left_out) };
+        // Leaving out what the plan does not have would send the same configuration again.
+        let mut next = left_out.more(rejected.blames_tool);
+        while let Some(same) = next.filter(|next| without(*next) == session) {
+            next = same.more(rejected.blames_tool);
         }
-        left_out =
-            next.filter(|_| !refused.is_final).ok_or(NotConnected::Misconfigured(refused.what.clone()))?;
+        left_out = next
+            .filter(|_| !rejected.is_permanent)
+            .ok_or_else(|| NotConnected::Misconfigured(rejected.error.clone()))?;
         tracing::warn!(
-            error = refused.what,
-            without = left_out.told(plan),
-            "The session's configuration was refused; trying without a part of it"
+            error = rejected.error,
+            without = left_out.described(plan),
+            "The provider rejected the session's configuration; trying again without a part of it"
         );
     }
 }
 
 /// Why a configuration is not in force.
-struct Refused {
-    what: String,
-    /// The provider blames a tool.
-    for_tools: bool,
+struct Rejected {
+    error: String,
+    blames_tool: bool,
     /// No other configuration would help.
-    is_final: bool,
+    is_permanent: bool,
 }
 
-/// Sends one configuration, and waits until it is in force or refused.
-async fn refused(socket: &mut Socket, session: &Value) -> Result<Option<Refused>, NotConnected> {
+/// Sends one configuration, and waits until it is in force or rejected.
+async fn rejected(socket: &mut Socket, session: &Value) -> Result<Option<Rejected>, NotConnected> {
     let update = realtime::session_update(session);
-    let unreachable = |_| NotConnected::Unreachable("the socket closed".to_owned());
-    socket.send(Message::Text(update.into())).await.map_err(unreachable)?;
+    socket.send(Message::Text(update.into())).await.map_err(|_| Fault::ConnectionClosed)?;
     loop {
-        let frame = next(socket, NotConnected::Misconfigured).await?;
+        let frame = match next(socket).await {
+            Err(closed) if closed.is_rejection() => {
+                return Err(NotConnected::Misconfigured(closed.to_string()));
+            }
+            frame => frame?,
+        };
+        let Some(frame) = frame else { continue };
         match realtime::parse(&frame) {
             Ok(Incoming::SessionUpdated { mulaw: false }) => {
-                let what = "it does not take and give G.711 mu-law";
-                return Err(NotConnected::Misconfigured(what.to_owned()));
+                return Err(NotConnected::Misconfigured("no G.711 mu-law in both directions".to_owned()));
             }
             Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(None),
             Ok(Incoming::Error(error)) => {
-                return Ok(Some(Refused {
-                    what: described(&error),
-                    for_tools: error.param.as_deref().is_some_and(names_tools),
-                    is_final: error.code.as_deref().is_some_and(is_final),
+                return Ok(Some(Rejected {
+                    error: described(&error),
+                    blames_tool: error.param.as_deref().is_some_and(names_tools),
+                    is_permanent: error.code.as_deref().is_some_and(is_permanent),
                 }));
             }
             Ok(_) | Err(_) => {}
@@ -184,23 +270,23 @@ fn names_tools(param: &str) -> bool {
     param.split(['.', '[']).any(|step| step == "tools")
 }
 
-/// The next text frame. A close that says why is `refused`.
-async fn next(socket: &mut Socket, refused: impl Fn(String) -> NotConnected) -> Result<Bytes, NotConnected> {
+/// The next text frame. `None`: a binary frame.
+async fn next(socket: &mut Socket) -> Result<Option<Bytes>, NotConnected> {
     loop {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => return Ok(Bytes::from(text)),
-            Some(Ok(Message::Close(Some(close)))) if is_refusal(close.code.into()) => {
-                return Err(refused(format!("closed with {}", u16::from(close.code))));
+        return match socket.next().await {
+            Some(Ok(Message::Text(text))) => Ok(Some(Bytes::from(text))),
+            Some(Ok(Message::Binary(_))) => Ok(None),
+            Some(Ok(Message::Close(Some(close)))) => {
+                Err(NotConnected::Closed { code: Some(close.code.into()), reason: close.reason.to_string() })
             }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                return Err(NotConnected::Unreachable("the socket closed".to_owned()));
+            Some(Err(WsError::Capacity(_) | WsError::Utf8(_))) => Err(NotConnected::BadFrame),
+            Some(Err(WsError::Protocol(error))) if error != ProtocolError::ResetWithoutClosingHandshake => {
+                Err(NotConnected::BadFrame)
             }
-            Some(Ok(_)) => {}
-        }
+            Some(Ok(Message::Close(None)) | Err(_)) | None => {
+                Err(NotConnected::Closed { code: None, reason: String::new() })
+            }
+            Some(Ok(_)) => continue,
+        };
     }
-}
-
-/// Codes with which a provider closes on who connects. 1008 is how servers say it that have none of their own.
-fn is_refusal(code: u16) -> bool {
-    code == 1008 || (3000..5000).contains(&code)
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::code;
+use super::plain;
 use crate::assistant::plan::Plan;
 
 /// Listings that are under way at once.
@@ -26,18 +26,18 @@ impl Listing {
         self.servers.retain(|_, listed| listed != server);
         let allowed = plan.hosted.iter().find(|hosted| hosted.label == server);
         let allowed = allowed.and_then(|hosted| hosted.allowed.as_ref());
-        let server = code(Some(server));
+        let server = plain(Some(server));
         tracing::info!(server, "Registered tools count: {}", tools.len());
         for tool in tools {
             let allowed = allowed.is_none_or(|allowed| allowed.iter().any(|name| name == tool));
-            tracing::info!(server, tool = code(Some(tool)), allowed, "Registered tool");
+            tracing::info!(server, tool = plain(Some(tool)), allowed, "Registered tool");
         }
     }
 
     pub fn failed(&mut self, item: &str) {
         let server = self.servers.remove(item);
         tracing::warn!(
-            server = code(server.as_deref()),
+            server = plain(server.as_deref()),
             "The provider could not list the tools of an MCP server: check that its URL is public HTTPS and its \
              token is right, or let us be its client with `via: runtime`"
         );

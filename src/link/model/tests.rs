@@ -9,6 +9,7 @@ use crate::assistant::plan::{
 };
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnControl;
+use crate::link::network;
 use crate::phone::Party;
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
@@ -212,14 +213,14 @@ async fn a_refused_configuration_is_tried_again_without_a_part_of_it() {
 fn the_owner_is_told_what_is_left_out() {
     let mut plan = plan(Dialect::Ga);
     let least = LeftOut { options: true, servers: true };
-    assert_eq!(least.told(&plan), "transcription, noise reduction, speed and reasoning");
+    assert_eq!(least.described(&plan), "transcription, noise reduction, speed and reasoning");
     plan.tools.push(fetched());
     plan.hosted = servers();
     assert_eq!(
-        least.told(&plan),
+        least.described(&plan),
         "transcription, noise reduction, speed and reasoning; the tools of crm, notes, todoist"
     );
-    assert_eq!(LeftOut { servers: true, ..WHOLE }.told(&plan), "the tools of crm, notes, todoist");
+    assert_eq!(LeftOut { servers: true, ..WHOLE }.described(&plan), "the tools of crm, notes, todoist");
 }
 
 /// What stands in a configuration, by the names that the test gives its parts.
@@ -263,22 +264,62 @@ async fn tried(plan: Plan, refusals: &[&'static str]) -> (Vec<Value>, Result<Mod
 }
 
 #[tokio::test]
-async fn who_is_not_reached_is_named_and_why() {
-    // No name has a part so long: nobody needs to be asked.
-    let nowhere = format!("{}.example.com", "a".repeat(64));
-    for (url, words) in [
-        (format!("ws://{nowhere}/v1"), [&nowhere, "port 80: the name cannot be looked up ("]),
-        ("ws://127.0.0.1:1/v1".to_owned(), ["127.0.0.1", "port 1: connection refused"]),
+async fn a_network_fault_leaves_the_model_unreachable() {
+    // A DNS label has at most 63 characters, so no resolver is asked.
+    let nowhere = format!("ws://{}.example.com/v1", "a".repeat(64));
+    for (url, fault) in [
+        (nowhere, network::Fault::DnsFailed),
+        ("ws://127.0.0.1:1/v1".to_owned(), network::Fault::ConnectionRefused),
     ] {
         let mut plan = plan(Dialect::Ga);
         plan.provider = Arc::new(Provider { url, ..Provider::clone(&plan.provider) });
         let error = ModelLink::connect(Arc::new(plan), tls()).await.err().unwrap();
-        assert_eq!(error.loss(), Loss::Unreachable);
-        for words in words {
-            assert!(error.to_string().contains(words), "{words} is not in {error}");
-            assert!(!error.to_string().contains("uncategorized"), "{error}");
-        }
+        assert_eq!((&error, error.loss()), (&NotConnected::Network(fault), Loss::Unreachable));
     }
+}
+
+#[test]
+fn the_loss_follows_from_the_class_of_the_error() {
+    let closed = |code, reason: &str| NotConnected::Closed { code, reason: reason.to_owned() };
+    let refused = |status, body: &str| {
+        let (headers, took) = (Default::default(), Duration::ZERO);
+        NotConnected::Refused(Box::new(network::Answer { status, headers, body: body.into(), took }))
+    };
+    for (error, loss) in [
+        (closed(Some(3000), "invalid_request_error.invalid_api_key"), Loss::Refused),
+        (closed(Some(4000), "server_error.internal_error"), Loss::Unreachable),
+        (closed(Some(1008), ""), Loss::Refused),
+        (closed(Some(1011), ""), Loss::Unreachable),
+        (closed(None, ""), Loss::Unreachable),
+        (refused(401, ""), Loss::Refused),
+        (refused(429, ""), Loss::Unreachable),
+        (refused(429, r#"{"error": {"code": "insufficient_quota"}}"#), Loss::Refused),
+        (refused(503, "<html>"), Loss::Unreachable),
+        (NotConnected::Error { code: None, failure: None }, Loss::Refused),
+        (NotConnected::Network(network::Fault::BadUrl), Loss::Misconfigured),
+        (NotConnected::Late { garbage: 1 }, Loss::Unreachable),
+    ] {
+        assert_eq!(error.loss(), loss, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_does_not_extend_the_limit() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let provider = placed(plan(Dialect::Ga), &listener).provider.clone();
+    let flood = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+        while socket.send(Message::Text(r#"{"type":"rate_limits.updated"}"#.into())).await.is_ok() {}
+    };
+    let opened = async {
+        let later = tokio::time::Instant::now() + ATTEMPT;
+        let (mut socket, _) = open(&provider, "m", false, tls(), later).await.unwrap();
+        let soon = tokio::time::Instant::now() + Duration::from_millis(50);
+        until_created(&mut socket, provider.dialect, soon).await
+    };
+    let (created, ()) = tokio::join!(timeout(ATTEMPT, opened), flood);
+    assert_eq!(created.unwrap(), Err(NotConnected::Late { garbage: 0 }));
 }
 
 /// The plan with its provider at this place.

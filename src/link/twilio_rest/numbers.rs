@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Account, Again, RestError};
+use crate::link::network::Fault;
 use crate::phone::PhoneNumber;
 use crate::secret::Private;
 
@@ -143,7 +144,7 @@ impl Account {
     }
 
     async fn numbers_within(&self, limit: Duration) -> Result<Vec<Number>, RestError> {
-        timeout(limit, self.all_pages()).await.unwrap_or(Err(RestError::NoAnswer))
+        timeout(limit, self.all_pages()).await.unwrap_or(Err(Fault::AnswerTimeout.into()))
     }
 
     async fn all_pages(&self) -> Result<Vec<Number>, RestError> {
@@ -262,7 +263,7 @@ mod tests {
         let account = Account::new(&url, "AC1", "AC1", Secret::new("12345"), &tls).unwrap();
         let begun = Instant::now();
         let numbers = account.numbers_within(Duration::from_millis(100)).await;
-        assert_eq!(numbers, Err(RestError::NoAnswer));
+        assert_eq!(numbers, Err(Fault::AnswerTimeout.into()));
         assert!(begun.elapsed() < Duration::from_secs(5), "one request alone has longer");
     }
 

@@ -76,9 +76,9 @@ impl Account {
 /// What a refusal means for the caller. <https://www.twilio.com/docs/api/errors>
 fn for_the_caller(error: RestError) -> NotSent {
     let (status, code) = match error {
-        RestError::Unreachable => return NotSent::Unreachable,
-        // What cannot be read as an answer may still have been a yes.
-        RestError::NoAnswer | RestError::NotTwilio => return NotSent::Unknown,
+        RestError::Network(fault) if fault.is_unsent() => return NotSent::Unreachable,
+        // An answer that cannot be read may have been a yes.
+        RestError::Network(_) | RestError::NotTwilio => return NotSent::Unknown,
         RestError::Refused { status, code } => (status, code),
     };
     match (status, code) {

@@ -228,9 +228,9 @@ impl Transport<RoleClient> for Program {
     ) -> impl Future<Output = Result<(), Trouble>> + Send + 'static {
         let outgoing = self.outgoing.clone();
         async move {
-            let mut line = serde_json::to_vec(&message).map_err(|_| Trouble::Garbage)?;
+            let mut line = serde_json::to_vec(&message).map_err(|_| Trouble::NotMcp)?;
             line.push(b'\n');
-            outgoing.ok_or(Trouble::Ended)?.send(line).await.map_err(|_| Trouble::Ended)
+            outgoing.ok_or(Trouble::Exited)?.send(line).await.map_err(|_| Trouble::Exited)
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::lines::{self, Lines};
 use super::trouble::Trouble;
+use crate::link::network::Fault;
 
 /// The listener's place at such a server, as a transport.
 pub struct Wrapped {
@@ -31,11 +32,11 @@ impl Wrapped {
     /// [`Trouble::Taken`] while somebody else has it.
     pub async fn connect(client: Client, url: &str, headers: HeaderMap) -> Result<Wrapped, Trouble> {
         let listen = client.get(url).headers(headers.clone()).header(ACCEPT, "text/event-stream");
-        let listening = listen.send().await.map_err(|error| Trouble::of_client(&error))?;
+        let listening = listen.send().await.map_err(Fault::from)?;
         match listening.status().as_u16() {
             200..=299 => {}
             409 => return Err(Trouble::Taken),
-            status => return Err(Trouble::of_status(status)),
+            status => return Err(Trouble::from_status(status)),
         }
         let mark = format!("{:016x}-", rand::random::<u64>());
         Ok(Wrapped { client, url: url.to_owned(), headers, listening, lines: Lines::default(), mark })
@@ -63,13 +64,13 @@ impl Transport<RoleClient> for Wrapped {
         let post = self.client.post(&self.url).headers(self.headers.clone());
         let mark = self.mark.clone();
         async move {
-            let mut message = serde_json::to_value(&message).map_err(|_| Trouble::Garbage)?;
+            let mut message = serde_json::to_value(&message).map_err(|_| Trouble::NotMcp)?;
             add_mark(&mut message, &mark);
             let post = post.header(CONTENT_TYPE, "application/json").body(format!("{message}\n"));
-            let answer = post.send().await.map_err(|error| Trouble::of_client(&error))?;
+            let answer = post.send().await.map_err(Fault::from)?;
             match answer.status().is_success() {
                 true => Ok(()),
-                false => Err(Trouble::of_status(answer.status().as_u16())),
+                false => Err(Trouble::from_status(answer.status().as_u16())),
             }
         }
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::{BoxedSseResponse, SseRetryPolicy};
@@ -21,12 +20,11 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until};
 
 use super::lines::{LONGEST, TOO_LONG, instead};
-use super::trouble::{Trouble, of_strangers};
+use super::trouble::{Trouble, is_unknown_session};
 use crate::link;
+use crate::link::network::{Fault, same_origin};
 use crate::secret::Secret;
 
-/// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection waits for its next request. Many servers close it after 5 s: a request that meets the
 /// closing would be lost.
 const IDLE: Duration = Duration::from_secs(4);
@@ -36,25 +34,14 @@ const AT_A_TIME: usize = 1024;
 /// as it has ended, and there are servers that end each at once.
 const STREAMS: usize = 32;
 const STREAMS_IN: Duration = Duration::from_secs(32);
-/// How often one request may be sent on, and only to the same server.
-const MOST_REDIRECTS: usize = 3;
 
 /// The client for all servers of the process.
 ///
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
-    let policy = redirect::Policy::custom(|attempt| {
-        let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-        let kept = matches!(attempt.status().as_u16(), 307 | 308);
-        // What is not followed comes back as the answer that it is.
-        match same && kept && attempt.previous().len() <= MOST_REDIRECTS {
-            true => attempt.follow(),
-            false => attempt.stop(),
-        }
-    });
-    link::http_client(tls, CONNECT)
-        .redirect(policy)
+    link::http_client(tls)
+        .redirect(same_origin())
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(Duration::from_secs(30))
         .build()
@@ -206,16 +193,16 @@ impl StreamableHttpClient for Http {
         match (post.await, id) {
             (Ok(StreamableHttpPostResponse::Accepted), Some(_)) => {
                 self.witness.see(Seen::NoAnswer);
-                Err(StreamableHttpError::Client(Trouble::Garbage))
+                Err(StreamableHttpError::Client(Trouble::NotMcp))
             }
             // A refusal without the request's id would find nobody who waits for it.
             (Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _)), Some(id))
                 if !probe && error.id.as_ref().is_none_or(|answered| *answered != id) =>
             {
                 fail(match error.error.code {
-                    code if of_strangers(code) => Trouble::Refuses(400),
+                    code if is_unknown_session(code) => Trouble::Rejected(400),
                     // It may come from the midst of the work.
-                    code => Trouble::Rejects(code.0),
+                    code => Trouble::RpcError(code.0),
                 })
             }
             // It is an answer like others, and the connection is well.
@@ -311,23 +298,23 @@ fn bounded(events: BoxedSseResponse, id: RequestId) -> BoxedSseResponse {
 fn trouble(error: StreamableHttpError<reqwest::Error>) -> Trouble {
     match error {
         StreamableHttpError::Client(error) => match error.status() {
-            Some(status) => Trouble::of_status(status.as_u16()),
-            None => Trouble::of_client(&error),
+            Some(status) => Trouble::from_status(status.as_u16()),
+            None => Fault::from(error).into(),
         },
-        StreamableHttpError::HttpStatus(error) => Trouble::of_status(error.status),
-        StreamableHttpError::AuthRequired(_) => Trouble::NotAccepted,
+        StreamableHttpError::HttpStatus(error) => Trouble::from_status(error.status),
+        StreamableHttpError::AuthRequired(_) => Trouble::Unauthorized,
         StreamableHttpError::InsufficientScope(_) => Trouble::Forbidden,
         StreamableHttpError::ReservedHeaderConflict(_) => Trouble::BadHeader,
         StreamableHttpError::ResponseBodyTooLarge { .. } => Trouble::TooLarge,
         StreamableHttpError::UnexpectedServerResponse(text) => match status_in(&text) {
-            Some(status) => Trouble::of_status(status),
-            None => Trouble::Garbage,
+            Some(status) => Trouble::from_status(status),
+            None => Trouble::NotMcp,
         },
         StreamableHttpError::UnexpectedContentType(_) | StreamableHttpError::Deserialize(_) => {
-            Trouble::Garbage
+            Trouble::NotMcp
         }
-        StreamableHttpError::Sse(_) => Trouble::Garbage,
-        _ => Trouble::Lost,
+        StreamableHttpError::Sse(_) => Trouble::NotMcp,
+        _ => Trouble::LOST,
     }
 }
 

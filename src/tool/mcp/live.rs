@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
-use super::trouble::{Trouble, of_strangers};
+use super::trouble::{Trouble, is_unknown_session};
 use crate::tool::Done;
 
 /// How long the word that nobody waits any more may take.
@@ -118,7 +118,7 @@ impl Live {
         self.progress.waiting().insert(handle.progress_token.clone(), news.clone());
         let mut asked = Asked { handle: Some(handle), live: self };
         let answer = loop {
-            let Some(handle) = &mut asked.handle else { return Err(Trouble::Lost) };
+            let Some(handle) = &mut asked.handle else { return Err(Trouble::LOST) };
             tokio::select! {
                 biased;
                 answer = &mut handle.rx => break answer,
@@ -131,13 +131,13 @@ impl Live {
         match answer {
             Ok(Ok(result)) => Ok(answer::done(result)),
             Ok(Err(ServiceError::McpError(error))) => {
-                if of_strangers(error.code) {
+                if is_unknown_session(error.code) {
                     self.doubted.notify_one();
                 }
                 Ok(answer::refused(&error))
             }
-            Ok(Err(error)) => Err(Trouble::of_service(&error)),
-            Err(_) => Err(Trouble::Lost),
+            Ok(Err(error)) => Err(Trouble::from_service(&error)),
+            Err(_) => Err(Trouble::LOST),
         }
     }
 }

@@ -25,10 +25,11 @@ use super::child::{Chatter, Hearers};
 use super::http::Seen;
 use super::listing::{Listing, list};
 use super::live::{Ears, Live};
-use super::trouble::{Trouble, of_strangers};
+use super::trouble::{Trouble, is_unknown_session};
 use super::{child, fly, http};
 use crate::assistant::lacks;
 use crate::assistant::plan::{Listed, Reach, ServerUse};
+use crate::link::network::Fault;
 use crate::problem;
 
 /// How long a server at an address may take from the first byte to its list of tools.
@@ -231,8 +232,8 @@ impl Kept {
         let started = tokio::select! {
             started = timeout(limit, self.start(habits)) => started,
             never = self.second_thoughts() => match never {},
-            () = self.stop.cancelled() => return (Trouble::Lost, Duration::ZERO),
-            () = self.end.cancelled() => return (Trouble::Lost, Duration::ZERO),
+            () = self.stop.cancelled() => return (Trouble::LOST, Duration::ZERO),
+            () = self.end.cancelled() => return (Trouble::LOST, Duration::ZERO),
         };
         let (mut session, tools) = match started {
             Ok(Ok(started)) => started,
@@ -241,7 +242,7 @@ impl Kept {
                 // A server that is silent at the question for its era may know the old start only.
                 let silent = unknown && habits.era != Some(Era::Modern);
                 *habits = Habits { era: silent.then_some(Era::Legacy), wrapped: false };
-                let trouble = if self.chatter.is_heard() { Trouble::Chatter } else { Trouble::Slow };
+                let trouble = if self.chatter.is_heard() { Trouble::Chatter } else { Trouble::LATE };
                 return (trouble, Duration::ZERO);
             }
         };
@@ -255,7 +256,7 @@ impl Kept {
             () = self.stop.cancelled() => None,
             () = self.end.cancelled() => None,
         };
-        self.standing.send_replace(Standing::Down(trouble.unwrap_or(Trouble::Lost)));
+        self.standing.send_replace(Standing::Down(trouble.unwrap_or(Trouble::LOST)));
         if trouble.is_none() {
             session.live.users.close();
             tokio::select! {
@@ -265,7 +266,7 @@ impl Kept {
         }
         session.end.cancel();
         let _ = timeout(CLOSING, session.running.join_next()).await;
-        (trouble.unwrap_or(Trouble::Lost), since.elapsed())
+        (trouble.unwrap_or(Trouble::LOST), since.elapsed())
     }
 
     /// Has it known of a program at its first start that it prints what is no message, and nothing better for a while.
@@ -286,7 +287,7 @@ impl Kept {
     async fn start(&self, habits: &mut Habits) -> Result<(Session, Listing), Trouble> {
         let opened = match (self.open(habits).await, habits.era) {
             // Some fail at the question for their era in one way or another: it is tried once without.
-            (Err(trouble), None) if trouble.of_the_era() => {
+            (Err(trouble), None) if trouble.may_be_legacy() => {
                 habits.era = Some(Era::Legacy);
                 self.open(habits).await
             }
@@ -299,7 +300,7 @@ impl Kept {
             }
         })?;
         let tools =
-            list(&session.live.peer, &self.name()).await.map_err(|error| Trouble::of_service(&error))?;
+            list(&session.live.peer, &self.name()).await.map_err(|error| Trouble::from_service(&error))?;
         Ok((session, tools))
     }
 
@@ -311,13 +312,13 @@ impl Kept {
                 let hearers = Hearers { secrets, private: private.clone(), chatter: self.chatter.clone() };
                 let program = child::start(&self.name(), command, env, hearers)?;
                 let begun = begin(program, habits, private, "stdio").await;
-                return begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Ended));
+                return begun.map_err(|error| Trouble::from_start(&error).unwrap_or(Trouble::Exited));
             }
             Reach::Url { url, headers } => (url, http::headers(headers)?),
         };
         if url::Url::parse(url).is_err() {
             // The transport would try for ever.
-            return Err(Trouble::NoAddress);
+            return Err(Fault::BadUrl.into());
         }
         if !habits.wrapped {
             let (transport, witness) = http::transport(self.client.clone(), url, headers.clone());
@@ -328,18 +329,18 @@ impl Kept {
             match witness.seen() {
                 Some(Seen::NoAnswer) => habits.wrapped = true,
                 Some(Seen::Trouble(trouble)) => return Err(trouble),
-                None => return Err(Trouble::of_start(&error).unwrap_or(Trouble::Lost)),
+                None => return Err(Trouble::from_start(&error).unwrap_or(Trouble::LOST)),
             }
         }
         let opened = async {
             let transport = fly::Wrapped::connect(self.client.clone(), url, headers).await;
             let transport = transport.map_err(|trouble| match habits.era {
                 // It took the question for its era in silence, and is none of those.
-                None if trouble != Trouble::Taken => Trouble::Garbage,
+                None if trouble != Trouble::Taken => Trouble::NotMcp,
                 _ => trouble,
             })?;
             let begun = begin(transport, habits, private, WRAPPED).await;
-            begun.map_err(|error| Trouble::of_start(&error).unwrap_or(Trouble::Lost))
+            begun.map_err(|error| Trouble::from_start(&error).unwrap_or(Trouble::LOST))
         };
         let opened = opened.await;
         habits.wrapped = matches!(opened, Ok(_) | Err(Trouble::Taken));
@@ -358,8 +359,8 @@ impl Kept {
         loop {
             tokio::select! {
                 _ = session.running.join_next() => return match self.reach {
-                    Reach::Command { .. } => Trouble::Ended,
-                    Reach::Url { .. } => Trouble::Lost,
+                    Reach::Command { .. } => Trouble::Exited,
+                    Reach::Url { .. } => Trouble::LOST,
                 },
                 () = live.doubted.notified() => {}
                 () = sleep_until(due) => {}
@@ -387,11 +388,11 @@ impl Kept {
                 // It is there, and its last list holds: once. Some servers say of a fault what others say of a session that
                 // they do not know: while calls are under way, it is taken for a fault.
                 Ok(Err(ServiceError::McpError(error)))
-                    if !refused && (!of_strangers(error.code) || !live.users.is_empty()) =>
+                    if !refused && (!is_unknown_session(error.code) || !live.users.is_empty()) =>
                 {
                     refused = true;
                 }
-                Ok(Err(error)) => return Trouble::of_service(&error),
+                Ok(Err(error)) => return Trouble::from_service(&error),
                 Err(_) if (busy || !live.users.is_empty()) && late < MOST_LATE => {
                     late += 1;
                     // Soon again: where it is gone, every call hangs until that is known.
@@ -399,7 +400,7 @@ impl Kept {
                     due_by_news = due;
                     continue;
                 }
-                Err(_) => return Trouble::Slow,
+                Err(_) => return Trouble::LATE,
             }
             due = Instant::now() + often;
             due_by_news = Instant::now() + NEWS;

@@ -1,6 +1,6 @@
-//! Why an MCP server cannot be reached, and what its owner can do about it.
+//! Why an MCP server cannot be used, and what its owner can do about it.
 //!
-//! No sentence holds an address's path or query, a token, or anything that the server said.
+//! No message holds a path or a query of an address, a token, or anything that the server sent.
 
 use std::error::Error;
 use std::io;
@@ -10,181 +10,141 @@ use rmcp::model::ErrorCode;
 use rmcp::service::ClientInitializeError;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
-use rustls::CertificateError;
 
 use super::lines::{GARBLED, TOO_LONG};
+use crate::link::network::Fault;
 
-/// Why a server cannot be reached.
+/// Why a server cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    #[error("`url` is no address of a web server; it must start with https:// or http://")]
-    NoAddress,
-    #[error("a header cannot be sent as it is written; check `headers`, `token`, `user` and `password`")]
+    #[error("{0}; {help}", help = .0.help())]
+    Network(#[from] Fault),
+    #[error("invalid header; check `headers`, `token`, `user` and `password`")]
     BadHeader,
-    #[error("its program cannot be started ({0}); check `command`, and that it is installed here")]
+    #[error("the program cannot be started ({0}); check `command`, and that it is installed here")]
     NoProgram(io::ErrorKind),
     #[error(
-        "what its program prints is not MCP; check `command`: it must start an MCP server that speaks on standard \
-             input and output, and prints nothing else there"
+        "the program prints something that is not MCP; check `command`: it must start an MCP server that uses \
+         standard input and output, and print nothing else there"
     )]
     Chatter,
-    #[error("its program ended by itself; what it wrote is in the log, up to its first call")]
-    Ended,
-    #[error("it does not accept who we are (401); check `token`, or `user` and `password`")]
-    NotAccepted,
-    #[error("we may not use it (403); check what the token may do, and the server's list of allowed hosts")]
+    #[error("the program exited; the log has its output up to its first tool call")]
+    Exited,
+    #[error("not authorized (401); check `token`, or `user` and `password`")]
+    Unauthorized,
+    #[error("forbidden (403); check the permissions of the token, and the server's list of allowed hosts")]
     Forbidden,
-    #[error("there is nothing at that address (404); check the path of `url`: most servers answer at /mcp")]
+    #[error("not found (404); check the path of `url`: most servers answer at /mcp")]
     NotFound,
     #[error(
-        "it sends us elsewhere ({0}); if that is the same host, set `url` to where it leads: a slash at its end \
-             matters. Another host means that something in between answers, such as a login page"
+        "redirected ({0}); if the target is the same host, set `url` to it: a slash at the end matters. Another host \
+         means that something in between answers, such as a login page"
     )]
-    Elsewhere(u16),
+    Redirected(u16),
     #[error(
-        "somebody else listens to it already (409), and a server made by `fly mcp launch` lets one in at a \
-             time; it is tried every 10 s. Better run it as a `command`, or as a true streamable HTTP server"
+        "another client is connected (409), and a server made by `fly mcp launch` allows one at a time; trying again \
+         every 10 s. Better run it as a `command`, or as a streamable HTTP server"
     )]
     Taken,
-    #[error("it refuses our requests ({0}); it may have been restarted, or it is no MCP server")]
-    Refuses(u16),
-    #[error("it has a fault of its own ({0})")]
-    Fault(u16),
-    #[error("nobody knows its host's name; check the spelling of `url`, and this machine's DNS")]
-    NoSuchName,
-    #[error("no connection to it can be made ({0}); check host and port of `url`, and that it runs")]
-    Unreachable(io::ErrorKind),
-    #[error("its certificate is not trusted: {0}")]
-    Untrusted(&'static str),
-    #[error("it takes too long to answer; check that it is an MCP server, and that it is well")]
-    Slow,
-    #[error("what it answers is not MCP; check that `url` is the address of its MCP endpoint")]
-    Garbage,
-    #[error("its answer is larger than we take")]
+    #[error("requests are rejected ({0}); the server may have restarted, or is not an MCP server")]
+    Rejected(u16),
+    #[error("server error ({0})")]
+    ServerError(u16),
+    #[error("the answer is not MCP; check that `url` is the address of the MCP endpoint")]
+    NotMcp,
+    #[error("the answer is too large")]
     TooLarge,
-    #[error("it answers what every MCP server must with an error (JSON-RPC {0})")]
-    Rejects(i32),
-    #[error("we speak no version of MCP that it speaks")]
+    #[error("the server answers a mandatory request with JSON-RPC error {0}")]
+    RpcError(i32),
+    #[error("no common version of MCP")]
     NoCommonVersion,
-    #[error("the connection to it broke off")]
-    Lost,
-    #[error("the connection to it had broken off before")]
+    /// The session had ended before the request.
+    #[error("the connection was lost")]
     Gone,
 }
 
-/// Whether a code is one with which servers turn a session away that they do not know, after a restart say.
-pub fn of_strangers(code: ErrorCode) -> bool {
+/// Whether servers answer with this code if they do not know the session, for example after a restart.
+pub fn is_unknown_session(code: ErrorCode) -> bool {
     matches!(code.0, -32600 | -32000 | -32001)
 }
 
 impl Trouble {
+    pub const LOST: Trouble = Trouble::Network(Fault::ConnectionClosed);
+    pub const LATE: Trouble = Trouble::Network(Fault::AnswerTimeout);
+
     /// From the status of an HTTP answer that is no success.
-    pub fn of_status(status: u16) -> Trouble {
+    pub fn from_status(status: u16) -> Trouble {
         match status {
-            401 => Trouble::NotAccepted,
+            401 => Trouble::Unauthorized,
             403 => Trouble::Forbidden,
             404 | 410 => Trouble::NotFound,
-            300..=399 => Trouble::Elsewhere(status),
-            400..=499 => Trouble::Refuses(status),
-            _ => Trouble::Fault(status),
+            300..=399 => Trouble::Redirected(status),
+            400..=499 => Trouble::Rejected(status),
+            _ => Trouble::ServerError(status),
         }
     }
 
-    /// Whether the server surely did nothing with the request: it turned it away at the door, or never had it.
-    pub fn before_the_door(self) -> bool {
+    /// Whether the server certainly did nothing: it rejected the request at once, or never received it.
+    pub fn is_undone(self) -> bool {
         match self {
-            Trouble::NotAccepted | Trouble::Forbidden | Trouble::NotFound | Trouble::Elsewhere(_) => true,
-            Trouble::Taken | Trouble::Refuses(_) | Trouble::NoSuchName | Trouble::Untrusted(_) => true,
-            Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::Chatter => true,
+            Trouble::Network(fault) => fault.is_unsent(),
+            Trouble::Unauthorized | Trouble::Forbidden | Trouble::NotFound | Trouble::Redirected(_) => true,
+            Trouble::Taken | Trouble::Rejected(_) | Trouble::BadHeader | Trouble::NoProgram(_) => true,
             // A request meets these only before it is sent.
-            Trouble::Ended | Trouble::Gone => true,
-            // A connection from the pool may break after the request was read.
-            Trouble::Unreachable(kind) => kind == io::ErrorKind::ConnectionRefused,
-            Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => false,
-            Trouble::Rejects(_) | Trouble::NoCommonVersion | Trouble::Lost => false,
+            Trouble::Chatter | Trouble::Exited | Trouble::Gone => true,
+            Trouble::ServerError(_) | Trouble::NotMcp | Trouble::TooLarge => false,
+            Trouble::RpcError(_) | Trouble::NoCommonVersion => false,
         }
     }
 
-    /// Whether it is about the one request: the server may be as well as before.
-    pub fn of_the_request(self) -> bool {
-        matches!(self, Trouble::Forbidden | Trouble::Refuses(413 | 429))
+    /// Whether only this request failed, and the session still works.
+    pub fn spares_session(self) -> bool {
+        matches!(self, Trouble::Forbidden | Trouble::Rejected(413 | 429))
     }
 
-    /// Whether a server that knows only sessions that begin with `initialize` may end up so when it is asked for its
-    /// era.
-    pub fn of_the_era(self) -> bool {
+    /// Whether a server that knows only sessions that begin with `initialize` may fail this way when it is asked for a
+    /// newer version.
+    pub fn may_be_legacy(self) -> bool {
         match self {
-            Trouble::Chatter | Trouble::Ended | Trouble::NotFound | Trouble::Refuses(_) => true,
-            Trouble::Fault(_) | Trouble::Slow | Trouble::Garbage | Trouble::TooLarge => true,
-            Trouble::Rejects(_) | Trouble::NoCommonVersion | Trouble::Lost | Trouble::Gone => true,
-            Trouble::NoAddress | Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::NotAccepted => false,
-            Trouble::Forbidden | Trouble::Elsewhere(_) | Trouble::Taken | Trouble::NoSuchName => false,
-            Trouble::Unreachable(_) | Trouble::Untrusted(_) => false,
+            Trouble::Network(fault) => !fault.is_unsent(),
+            Trouble::Chatter | Trouble::Exited | Trouble::NotFound | Trouble::Rejected(_) => true,
+            Trouble::ServerError(_) | Trouble::NotMcp | Trouble::TooLarge => true,
+            Trouble::RpcError(_) | Trouble::NoCommonVersion | Trouble::Gone => true,
+            Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::Unauthorized => false,
+            Trouble::Forbidden | Trouble::Redirected(_) | Trouble::Taken => false,
         }
     }
 
-    /// From the depth of what the HTTP client says: its own words may quote the URL.
-    pub fn of_client(error: &reqwest::Error) -> Trouble {
-        if error.is_timeout() {
-            return Trouble::Slow;
-        }
-        let mut cause = error.source();
-        let mut kind = None;
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                return Trouble::Untrusted(distrust(error));
-            }
-            // These errors have no types that could be seen.
-            let text = error.to_string();
-            if text.starts_with("dns error") || text == "invalid dns name" {
-                return Trouble::NoSuchName;
-            }
-            let io = error.downcast_ref::<io::Error>();
-            kind = io.map(io::Error::kind).or(kind);
-            // What an I/O error wraps is not its source.
-            cause = match io.and_then(io::Error::get_ref) {
-                Some(inner) => Some(inner),
-                None => error.source(),
-            };
-        }
-        match (error.is_builder(), error.is_connect(), kind) {
-            (true, ..) => Trouble::NoAddress,
-            (_, true, kind) => Trouble::Unreachable(kind.unwrap_or(io::ErrorKind::NotConnected)),
-            _ => Trouble::Lost,
-        }
-    }
-
-    /// From a session that did not begin. Where the transport ended without a word, `None`: it may have told its
-    /// reason elsewhere.
-    pub fn of_start(error: &ClientInitializeError) -> Option<Trouble> {
+    /// From a session that did not begin. `None`: the transport ended without an error of its own.
+    pub fn from_start(error: &ClientInitializeError) -> Option<Trouble> {
         use ClientInitializeError as Error;
         Some(match error {
-            Error::TransportError { error, .. } => return of_transport(error),
-            Error::JsonRpcError(error) => Trouble::Rejects(error.code.0),
+            Error::TransportError { error, .. } => return from_transport(error),
+            Error::JsonRpcError(error) => Trouble::RpcError(error.code.0),
             Error::NoCompatibleProtocolVersion { .. } => Trouble::NoCommonVersion,
-            Error::LegacyFallbackFailed { fallback, .. } => return Trouble::of_start(fallback),
+            Error::LegacyFallbackFailed { fallback, .. } => return Trouble::from_start(fallback),
             Error::ConnectionClosed(_) => return None,
-            _ => Trouble::Garbage,
+            _ => Trouble::NotMcp,
         })
     }
 
-    /// From a request that was not answered.
-    pub fn of_service(error: &ServiceError) -> Trouble {
+    /// From a request without an answer.
+    pub fn from_service(error: &ServiceError) -> Trouble {
         match error {
             ServiceError::McpError(error) => match error.code {
                 TOO_LONG => Trouble::TooLarge,
-                GARBLED => Trouble::Garbage,
-                code => Trouble::Rejects(code.0),
+                GARBLED => Trouble::NotMcp,
+                code => Trouble::RpcError(code.0),
             },
-            ServiceError::TransportSend(error) => of_transport(error).unwrap_or(Trouble::Lost),
-            ServiceError::Timeout { .. } => Trouble::Slow,
-            ServiceError::UnexpectedResponse => Trouble::Garbage,
-            _ => Trouble::Lost,
+            ServiceError::TransportSend(error) => from_transport(error).unwrap_or(Trouble::LOST),
+            ServiceError::Timeout { .. } => Trouble::LATE,
+            ServiceError::UnexpectedResponse => Trouble::NotMcp,
+            _ => Trouble::LOST,
         }
     }
 }
 
-fn of_transport(error: &DynamicTransportError) -> Option<Trouble> {
+fn from_transport(error: &DynamicTransportError) -> Option<Trouble> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error.error.as_ref());
     while let Some(error) = cause {
         if let Some(trouble) = error.downcast_ref::<Trouble>() {
@@ -192,26 +152,10 @@ fn of_transport(error: &DynamicTransportError) -> Option<Trouble> {
         }
         match error.downcast_ref::<StreamableHttpError<Trouble>>() {
             Some(StreamableHttpError::Client(trouble)) => return Some(*trouble),
-            Some(StreamableHttpError::AuthRequired(_)) => return Some(Trouble::NotAccepted),
+            Some(StreamableHttpError::AuthRequired(_)) => return Some(Trouble::Unauthorized),
             Some(StreamableHttpError::InsufficientScope(_)) => return Some(Trouble::Forbidden),
             _ => cause = error.source(),
         }
     }
     None
-}
-
-fn distrust(error: &rustls::Error) -> &'static str {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "it has expired; renew it"
-        }
-        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "it is for another name; check the host in `url`"
-        }
-        rustls::Error::InvalidCertificate(_) => {
-            "nobody we trust vouches for it; name its authority in SSL_CERT_FILE"
-        }
-        _ => "TLS does not come about; check that `url` has the port of an https server",
-    }
 }
