@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
+use serde_json::{Value, json};
 use tokio::time::{timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -47,6 +48,8 @@ const PING_AFTER: Duration = Duration::from_secs(15);
 const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest value that the API accepts in a response's metadata.
+const METADATA_MAX_CHARACTERS: usize = 512;
 
 /// A configured session of the model.
 #[derive(Debug)]
@@ -179,22 +182,22 @@ impl ModelLink {
         });
     }
 
-    /// Instructions of one response replace the session's, so the whole prompt goes with the request.
     pub fn say(&mut self, request: &Request) {
-        let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        // It is to be said: a call of a tool would be made in its stead.
-        self.request(Some(&instructions), true);
+        let event = self.next_request();
+        let said = Some((&*self.prompt(request), &metadata(request)));
+        self.send(configure::response_create(&self.plan, &event, said));
     }
 
-    /// The same, outside of the conversation.
+    /// The same, outside the conversation.
     pub fn say_out_of_band(&mut self, request: &Request) {
         self.asides += 1;
-        let instructions = format!("{}\n\n{}", self.plan.instructions, wording(request));
-        self.send(realtime::response_create_out_of_band(&last_aside(self.asides), &instructions));
+        let prompt = self.prompt(request);
+        self.send(realtime::response_create_out_of_band(&last_aside(self.asides), &prompt));
     }
 
     pub fn ask(&mut self) {
-        self.request(None, false);
+        let event = self.next_request();
+        self.send(configure::response_create(&self.plan, &event, None));
     }
 
     /// When [`Self::check_alive`] is next due.
@@ -233,10 +236,14 @@ impl ModelLink {
         .await;
     }
 
-    fn request(&mut self, instructions: Option<&str>, without_tools: bool) {
+    fn next_request(&mut self) -> String {
         self.requests += 1;
-        let event = last_request(self.requests);
-        self.send(configure::response_create(&self.plan, &event, instructions, without_tools));
+        last_request(self.requests)
+    }
+
+    /// The instructions of one response replace the session's, so the whole prompt goes with the request.
+    fn prompt(&self, request: &Request) -> String {
+        format!("{}\n\n{}", self.plan.instructions, wording(request))
     }
 
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
@@ -419,37 +426,50 @@ impl ModelLink {
     }
 }
 
+/// What the response is for, in a form that programs can read. The server echoes it.
+fn metadata(request: &Request) -> Value {
+    let purpose = match request {
+        Request::Greeting(_) => "greeting",
+        Request::CheckCaller => "check_caller",
+        Request::Filler => "filler",
+        Request::StatusUpdate => "progress",
+        Request::ToolTimedOut => "tool_timeout",
+        Request::Goodbye(_) => "goodbye",
+    };
+    let mut metadata = json!({"purpose": purpose});
+    if let Request::Greeting(line) = request
+        && line.chars().count() <= METADATA_MAX_CHARACTERS
+    {
+        metadata["line"] = json!(line);
+    }
+    metadata
+}
+
+/// What the model is asked to say, in words.
 fn wording(request: &Request) -> String {
     match request {
         Request::Greeting(line) => {
             format!("The call begins now. Say exactly this, word for word, and nothing else: \"{line}\"")
         }
         Request::CheckCaller => {
-            "Nobody has spoken for a while. Ask in one short sentence whether the caller \
-                                 is still there."
-                .to_owned()
+            "Nobody has spoken for a while. Ask in one short sentence whether the caller is still there.".to_owned()
         }
-        Request::Filler => {
-            "What you are doing for the caller takes a moment. Say so in one short sentence, in the language of \
-             the conversation, and nothing else: no result, no question."
-                .to_owned()
-        }
-        Request::StatusUpdate => {
-            "You have used tools several times and said nothing. Tell the caller in one or two short sentences, in \
-             the language of the conversation, how things stand, and ask how to go on where that is not clear."
-                .to_owned()
-        }
-        Request::ToolTimedOut => {
-            "What you began for the caller took too long, and nobody waits for it any more; whether it was done is \
-             not known. Tell the caller so in one or two short sentences, in the language of the conversation, and \
-             ask how to go on where that is not clear."
-                .to_owned()
-        }
+        Request::Filler => "What you are doing for the caller takes a moment. Say so in one short sentence, in the \
+                            language of the conversation, and nothing else: no result, no question."
+            .to_owned(),
+        Request::StatusUpdate => "You have used tools several times without saying anything. In one or two short \
+                              sentences, in the language of the conversation, tell the caller how far you are. If it \
+                              is unclear how to continue, ask."
+            .to_owned(),
+        Request::ToolTimedOut => "What you started for the caller took too long, and you are no longer waiting for it. It is \
+                             unknown whether it was done. Tell the caller so in one or two short sentences, in the \
+                             language of the conversation. If it is unclear how to continue, ask."
+            .to_owned(),
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",
-                EndReason::LimitDuration => "The call has reached its longest duration",
-                EndReason::ServerDraining => "The line closes for maintenance",
+                EndReason::LimitDuration => "The call has reached its maximum duration",
+                EndReason::ServerDraining => "The line is closing for maintenance",
                 _ => "The conversation is over",
             };
             format!("{why}, and the call ends now. Say goodbye in one short sentence.")

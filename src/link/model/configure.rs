@@ -68,20 +68,18 @@ pub(super) fn turns_alone(plan: &Plan, turns: TurnControl) -> Value {
     }
 }
 
-/// A request for a response, as [`realtime::response_create`].
-pub(super) fn response_create(
-    plan: &Plan,
-    event: &str,
-    instructions: Option<&str>,
-    without_tools: bool,
-) -> String {
+/// A request for a response. With `said` it is to say something and calls no tool: the whole prompt, and the metadata
+/// that states the purpose.
+pub(super) fn response_create(plan: &Plan, event: &str, said: Option<(&str, &Value)>) -> String {
     let modalities = match plan.provider.dialect {
         Dialect::Ga | Dialect::Xai => None,
         Dialect::Beta => Some(BETA_MODALITIES),
     };
-    // xAI takes no choice of tools for a single response.
-    let without_tools = without_tools && plan.provider.dialect != Dialect::Xai;
-    realtime::response_create(event, instructions, modalities, without_tools)
+    // xAI accepts no `tool_choice` for a single response and documents no metadata.
+    let extras = plan.provider.dialect != Dialect::Xai;
+    let (instructions, metadata) = said.unzip();
+    let without_tools = extras && said.is_some();
+    realtime::response_create(event, instructions, modalities, without_tools, metadata.filter(|_| extras))
 }
 
 /// A line in the assistant's name.

@@ -421,14 +421,29 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         let none = if dialect == Dialect::Xai { Value::Null } else { json!("none") };
         assert_eq!(filler["response"]["tool_choice"], none, "{dialect:?}");
         let instructions = filler["response"]["instructions"].as_str().unwrap();
-        assert!(instructions.contains("Be kind.") && instructions.contains("takes a moment"));
+        assert!(instructions.contains("Be kind."), "the whole prompt goes with the request");
+        let purpose = |frame: &Value| frame["response"]["metadata"]["purpose"].clone();
+        let takes_metadata = dialect != Dialect::Xai;
+        assert_eq!(purpose(&filler), if takes_metadata { json!("filler") } else { Value::Null });
         let check = read().await;
         assert_eq!(check["response"]["tool_choice"], none, "{dialect:?}");
+        assert_eq!(purpose(&check), if takes_metadata { json!("check_caller") } else { Value::Null });
         let next = read().await;
-        assert_eq!(next["response"]["tool_choice"], Value::Null, "who goes on may call tools");
+        assert_eq!(next["response"].get("tool_choice"), None, "a plain request may call tools");
+        assert_eq!(next["response"].get("metadata"), None);
         let news = read().await;
         let text = "The call was passed on to reception, but the line was busy. The caller is back with you.";
         assert_eq!(news["item"]["content"][0]["text"], text);
+    }
+}
+
+#[test]
+fn a_greeting_goes_into_the_metadata_unless_it_is_too_long() {
+    for (length, fits) in [(512, true), (513, false)] {
+        let line = "ä".repeat(length);
+        let metadata = metadata(&Request::Greeting(line.clone()));
+        assert_eq!(metadata["purpose"], "greeting");
+        assert_eq!(metadata.get("line"), fits.then_some(&json!(line)));
     }
 }
 

@@ -559,13 +559,14 @@ fn message(role: &str, part: &str, text: &str) -> String {
     .to_string()
 }
 
-/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's, and
-/// `without_tools` keeps it from calling any. An error that answers it names `event`.
+/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's,
+/// `without_tools` keeps it from calling any, and the server echoes `metadata`. An error that answers it names `event`.
 pub fn response_create(
     event: &str,
     instructions: Option<&str>,
     modalities: Option<&[&str]>,
     without_tools: bool,
+    metadata: Option<&Value>,
 ) -> String {
     let mut request = json!({"type": "response.create", "event_id": event});
     if let Some(instructions) = instructions {
@@ -576,6 +577,9 @@ pub fn response_create(
     }
     if without_tools {
         request["response"]["tool_choice"] = json!("none");
+    }
+    if let Some(metadata) = metadata {
+        request["response"]["metadata"] = metadata.clone();
     }
     request.to_string()
 }

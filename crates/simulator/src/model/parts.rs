@@ -81,7 +81,7 @@ impl Part {
 
 impl Session {
     pub fn plan_parts(&mut self, options: &Value, cause: Cause, format: Format) -> Planned {
-        let requested = options["instructions"].as_str().and_then(script::requested_line);
+        let requested = script::requested_line(&options["metadata"]);
         let out_of_band = options["conversation"] == "none";
         let session = self.config.session();
         let pick = |key: &str| options.get(key).unwrap_or(&session[key]).clone();
@@ -108,6 +108,8 @@ impl Session {
             // Without the result there is nothing to say yet.
             None if cause == Cause::Asked && !self.hosting.running.is_empty() => Reply::say(speech::MOMENT),
             None if self.turns == 0 => Reply::say(speech::HELLO),
+            // Something is to be said, and no metadata names the purpose.
+            None if cause == Cause::Asked && options["instructions"].is_string() => Reply::say(speech::DONE),
             None => {
                 let reply = self.options().script.reply(self.turns).clone();
                 if reply.calls_something() {

@@ -1,4 +1,4 @@
-//! What the simulated model says, turn by turn, and how it understands an instruction to say a line.
+//! What the simulated model says, turn by turn.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -219,77 +219,34 @@ impl Script {
     }
 }
 
-/// The line that `instructions` ask for, if they ask for one.
-///
-/// The last line counts first: a prompt above it may well speak of goodbyes and quote other lines.
-pub(super) fn requested_line(instructions: &str) -> Option<String> {
-    let lines: Vec<&str> = instructions.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = lines.last()?;
-    if let Some(quoted) = quoted_after_exactly(last) {
-        return Some(quoted);
+/// The line for the `purpose` that the metadata of a response states. `None`: the script decides.
+pub(super) fn requested_line(metadata: &Value) -> Option<&str> {
+    match metadata["purpose"].as_str()? {
+        "greeting" => Some(metadata["line"].as_str().unwrap_or(super::speech::HELLO)),
+        "check_caller" => Some(super::speech::STILL_THERE),
+        "filler" | "aside" => Some(super::speech::MOMENT),
+        "goodbye" => Some(super::speech::GOODBYE),
+        _ => None,
     }
-    if let [.., before, _] = lines[..]
-        && before.to_ascii_lowercase().contains("exactly")
-        && before.ends_with(':')
-    {
-        return Some(last.trim_matches(['"', '“', '”']).to_owned());
-    }
-    let lower = last.to_ascii_lowercase();
-    if let Some((_, rest)) = lower.split_once("exactly")
-        && let Some((_, line)) = last[last.len() - rest.len()..].split_once(':')
-        && !line.trim().is_empty()
-    {
-        return Some(line.trim().to_owned());
-    }
-    if lower.contains("still there") {
-        return Some(super::speech::STILL_THERE.to_owned());
-    }
-    if lower.contains("goodbye") || lower.contains("good-bye") {
-        return Some(super::speech::GOODBYE.to_owned());
-    }
-    if lower.contains("takes a moment") {
-        return Some(super::speech::MOMENT.to_owned());
-    }
-    quoted_after_exactly(instructions)
-}
-
-/// The text in the last pair of double quotes after the last `exactly`.
-fn quoted_after_exactly(text: &str) -> Option<String> {
-    // ASCII lowering keeps every byte where it is.
-    let at = text.to_ascii_lowercase().rfind("exactly")?;
-    let rest = &text[at..];
-    let (close, mark) = rest.char_indices().rfind(|(_, c)| matches!(c, '"' | '”'))?;
-    let open = rest[..close].rfind(if mark == '"' { &['"'][..] } else { &['“', '"'][..] })?;
-    let line = rest[open..close].trim_start_matches(['"', '“']).trim();
-    (!line.is_empty()).then(|| line.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::speech::{HELLO, MOMENT, STILL_THERE};
     use super::*;
 
     #[test]
-    fn an_instruction_to_say_a_line_is_understood() {
-        for (what, instructions, line) in [
-            ("plain", "You are Ann.\n\nSay exactly: \"Hello there.\"", Some("Hello there.")),
-            ("curly", "Now say exactly this and nothing else: “Hello – there”", Some("Hello – there")),
-            ("own line", "Greet. Say EXACTLY this:\nHello there.", Some("Hello there.")),
-            ("unquoted", "Say exactly: Hello there.", Some("Hello there.")),
-            (
-                "prompt quotes",
-                "Follow exactly the \"rules\".\nAsk whether they are still there.",
-                Some("Are you still there?"),
-            ),
-            ("goodbye", "Never lie.\nSay goodbye briefly.", Some("Goodbye, and thank you for calling.")),
-            (
-                "filler",
-                "You are Ann.\n\nSay in a few words that it takes a moment.",
-                Some("One moment, let me check that."),
-            ),
-            ("multi-line", "Say exactly: \"One.\nTwo.\"", Some("One.\nTwo.")),
-            ("none", "You are Ann.", None),
+    fn the_metadata_of_a_response_selects_its_line() {
+        for (metadata, line) in [
+            (json!({"purpose": "greeting", "line": "Example Dental."}), Some("Example Dental.")),
+            (json!({"purpose": "greeting"}), Some(HELLO)),
+            (json!({"purpose": "check_caller"}), Some(STILL_THERE)),
+            (json!({"purpose": "aside"}), Some(MOMENT)),
+            (json!({"purpose": "progress"}), None),
+            (json!({"line": "Hello."}), None),
+            (Value::Null, None),
         ] {
-            assert_eq!(requested_line(instructions).as_deref(), line, "{what}");
+            assert_eq!(requested_line(&metadata), line, "{metadata}");
         }
     }
 

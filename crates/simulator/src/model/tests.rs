@@ -56,6 +56,12 @@ impl Client {
         self.socket.send(Message::Text(event.to_string().into())).await.unwrap();
     }
 
+    /// Asks for a greeting in these words.
+    async fn greet(&mut self, line: &str) {
+        let metadata = json!({"purpose": "greeting", "line": line});
+        self.send(json!({"type": "response.create", "response": {"metadata": metadata}})).await;
+    }
+
     async fn append(&mut self, audio: &[u8]) {
         for frame in audio.chunks(160) {
             self.send(json!({"type": "input_audio_buffer.append", "audio": STANDARD.encode(frame)})).await;
@@ -200,8 +206,7 @@ async fn a_turn_goes_in_the_real_order() {
 async fn deltas_are_odd_and_their_tags_run_on() {
     let server = ModelServer::start(ModelOptions { speech: Speech::Tagged, ..plain() }).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
-    let instructions = "You are Ann.\nSay exactly: \"One two three four five six seven eight nine ten.\"";
-    client.send(json!({"type": "response.create", "response": {"instructions": instructions}})).await;
+    client.greet("One two three four five six seven eight nine ten.").await;
     let events = client.through("response.done").await;
     let deltas: Vec<&Value> =
         events.iter().filter(|event| event["type"] == "response.output_audio.delta").collect();
@@ -419,8 +424,7 @@ async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
     let clip = super::speech::ready(Speech::Clips, super::speech::HELLO, 1).unwrap();
     client.append(&[&silence(300), &clip[..], &silence(700)].concat()).await;
     client.wait("response.done").await;
-    let instructions = "Say exactly: \"Nobody has ever recorded this line.\"";
-    client.send(json!({"type": "response.create", "response": {"instructions": instructions}})).await;
+    client.greet("Nobody has ever recorded this line.").await;
     let events = client.through("response.done").await;
     assert!(audio_of(&events).len() > 8_000);
     assert_eq!(server.sessions()[0].speech_started.len(), 1);

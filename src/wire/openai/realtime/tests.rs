@@ -37,10 +37,11 @@ fn xai_is_understood() {
 #[test]
 fn the_beta_is_spoken() {
     let both = Some(&["text", "audio"][..]);
+    let greeting = json!({"purpose": "greeting"});
     let ours = [
         assistant_text_beta("Hello."),
-        response_create("c9", None, both, false),
-        response_create("c10", Some("Say \"hi\"."), both, false),
+        response_create("c9", None, both, false, None),
+        response_create("c10", Some("Say \"hi\"."), both, false, Some(&greeting)),
     ];
     let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
     let reference = include_str!("../../../../tests/frames/realtime-outgoing-beta.jsonl");
@@ -57,9 +58,15 @@ fn our_events_are_those_of_the_reference() {
         function_output("call_1", r#"{"state":"shipped"}"#),
         user_text("Caller pressed 5."),
         assistant_text("Hello."),
-        response_create("c9", None, None, false),
-        response_create("c10", Some("Say \"hi\"."), None, false),
-        response_create("c11", Some("Say \"hi\"."), None, true),
+        response_create("c9", None, None, false, None),
+        response_create("c10", Some("Say \"hi\"."), None, false, None),
+        response_create(
+            "c11",
+            Some("Say \"hi\"."),
+            None,
+            true,
+            Some(&json!({"purpose": "greeting", "line": "hi"})),
+        ),
         response_create_out_of_band("c12", "Say \"wait\"."),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),

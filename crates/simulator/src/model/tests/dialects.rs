@@ -80,6 +80,10 @@ async fn xai_has_its_own_events() {
         .collect();
     assert!(told.len() > 1 && told.windows(2).all(|two| two[1].starts_with(two[0])), "{told:?}");
     assert!(!events.iter().any(|event| event["type"] == "conversation.item.done"));
+    // Without metadata, the purpose of a request is unknown: it gets a generic line.
+    client.send(json!({"type": "response.create", "response": {"instructions": "Say goodbye."}})).await;
+    let spoken = client.wait("response.output_audio_transcript.done").await;
+    assert_eq!(spoken["transcript"], super::super::speech::DONE);
     server.stop().await;
 }
 

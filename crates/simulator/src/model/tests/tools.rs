@@ -120,7 +120,7 @@ async fn the_caller_is_asked_first_and_then_it_is_called_again() {
     let call = client.output().await.remove(0);
 
     // A filler is no answer, and a turn without tools calls nothing.
-    let filler = json!({"instructions": "You are Ann.\n\nSay in a few words that it takes a moment."});
+    let filler = json!({"instructions": "You are Ann.", "metadata": {"purpose": "filler"}});
     assert_eq!(words(&client.respond(filler).await), speech::MOMENT);
     client.send(answer(&call, "Refused: ask the caller first.")).await;
     assert_eq!(words(&client.respond(json!({})).await), "Shall I pay?");
@@ -157,9 +157,7 @@ async fn a_result_that_comes_during_a_filler_is_still_answered_and_so_is_one_aft
     let mut client = Client::ready(&server, json!({"tools": [function("a")]})).await;
     client.append(&turn()).await;
     let call = client.output().await.remove(0);
-    client
-        .send(json!({"type": "response.create", "response": {"instructions": "Say exactly: \"Wait.\""}}))
-        .await;
+    client.greet("Wait.").await;
     client.wait("response.created").await;
     client.send(answer(&call, "1")).await;
     let early = client.error(json!({"type": "response.create"})).await;
