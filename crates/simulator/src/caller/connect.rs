@@ -1,4 +1,4 @@
-//! The way to an open socket, as strict as Twilio's.
+//! Opening a media stream's socket, as strictly as Twilio does.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::call::resolve;
+use super::address::resolve;
 use super::http::connect;
-use super::{Fault, PhoneOptions, sign};
+use super::options::{Fault, PhoneOptions};
+use super::sign::sign;
 
-/// The handshake must be over by then; Twilio does not say, but more is unsafe.
+/// The timeout of the handshake. Twilio documents none; a longer one is unsafe.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 const CONNECT_TIMEOUT: u32 = 31_901;
@@ -29,7 +30,7 @@ pub(super) type Socket = WebSocketStream<TcpStream>;
 pub(super) struct Refusal {
     /// Twilio's code.
     pub code: u32,
-    /// What the upgrade was answered, if it was.
+    /// The status that answered the upgrade, if one came.
     pub status: Option<u16>,
     pub what: String,
 }
@@ -60,7 +61,7 @@ pub(super) async fn open(options: &PhoneOptions, written: &str, base: &str) -> R
                 None => false,
             }
     });
-    // Twilio itself takes `wss` only; a server under test on this machine has no certificate.
+    // Twilio accepts only `wss`; a server under test on this machine has no certificate.
     match url.split_once("://") {
         Some(("wss", _)) if loopback => return Err(refusal(NO_TLS, "wss to a server without TLS")),
         Some(("wss", _)) => {}
@@ -84,7 +85,7 @@ pub(super) async fn open(options: &PhoneOptions, written: &str, base: &str) -> R
     }
     let request = request.body(()).map_err(|error| refusal(MALFORMED_URL, error.to_string()))?;
     let socket = connect(&address.server).await.map_err(|why| refusal(CONNECT_TIMEOUT, why))?;
-    // The library's own 128 KiB are zeroed at every read.
+    // The library's default buffer of 128 KiB would be zeroed at every read.
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1_024)
         .write_buffer_size(0)

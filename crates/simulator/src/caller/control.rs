@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::now;
+use super::clock::now;
 
 /// An order to the call's task.
 #[derive(Debug, Clone)]

@@ -1,21 +1,23 @@
-//! What Twilio does to the line itself: it calls a number, and it plays keys.
+//! What Twilio does on the phone line: it calls a number, and it plays keys.
 
 use std::time::Duration;
 
-use super::call::{Call, Next, pairs, sid};
+use super::clock::now;
+use super::options::{DialOutcome, PhoneOptions};
 use super::record::{Dialled, PhoneEvent, Pressed};
+use super::state::Call;
 use super::twiml::Dial;
-use super::{DialOutcome, PhoneOptions, now};
+use super::webhook::{Form, pairs, sid};
 
-/// Twilio's codes for a `<Dial>` that it does not carry out.
+/// Twilio's codes for a `<Dial>` that it rejects.
 const BAD_CALLER_ID: u32 = 13_214;
 const BAD_NUMBER: u32 = 13_223;
 
-/// A tone and the gap behind it. Twilio does not say; keypads are about as quick.
+/// A tone and the gap after it. Twilio does not document it; keypads are about as fast.
 const TONE: Duration = Duration::from_millis(250);
 
 impl Call {
-    /// Plays tones to the line; it takes its time.
+    /// Plays tones to the line; it takes as long as the tones.
     pub async fn press_keys(&mut self, digits: &str) {
         let streams = self.record.streams.len();
         self.record.pressed.push(Pressed { at: now(), digits: digits.to_owned(), streams });
@@ -28,10 +30,11 @@ impl Call {
         self.wait(long.sum()).await;
     }
 
-    pub async fn dial(&mut self, dial: Dial, base: &str) -> Next {
+    /// Calls a number; the answer goes into the request for the next document.
+    pub async fn dial(&mut self, dial: &Dial) -> Form {
         let mut is_possible = true;
         if !is_e164(&dial.number) {
-            self.violation(BAD_NUMBER, "<Dial> of what is no E.164 number");
+            self.violation(BAD_NUMBER, "<Dial> without an E.164 number");
             is_possible = false;
         }
         if let Some(shown) = &dial.caller_id {
@@ -57,8 +60,8 @@ impl Call {
         let seconds = (now() - at).as_secs();
         self.record.dialled.push(Dialled {
             at,
-            number: dial.number,
-            caller_id: dial.caller_id,
+            number: dial.number.clone(),
+            caller_id: dial.caller_id.clone(),
             status: status.clone(),
             streams: self.record.streams.len(),
         });
@@ -66,7 +69,7 @@ impl Call {
         if status == "completed" {
             extra.extend(pairs(&[("DialCallDuration", &seconds.to_string())]));
         }
-        self.follow(dial.action, dial.method, extra, base)
+        extra
     }
 }
 

@@ -5,172 +5,36 @@
 //! that one misreading cannot pass at both ends. What Twilio would refuse is a [`Violation`]
 //! in the record, never forgiven.
 
+mod address;
 mod call;
+mod clock;
 mod connect;
 mod control;
 mod dial;
 mod http;
 mod message;
+mod options;
 mod playback;
 mod record;
 mod sign;
+mod state;
 mod stream;
 mod twiml;
+mod webhook;
 
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use control::{Act, Control, Line, Playing, When};
+pub use options::{DialOutcome, Fault, Network, PhoneOptions};
 pub use record::{
     CallEnd, CallRecord, Cleared, Dialled, Fetched, Happened, MarkRecord, MediaArrival, PhoneEvent, Pressed,
     Said, StreamEnd, StreamRecord, Violation,
 };
 pub use sign::sign;
-
-/// Who calls whom, over what kind of network, and what goes wrong on the way.
-#[derive(Clone)]
-pub struct PhoneOptions {
-    /// Where to connect: `http://host:port`.
-    pub server: String,
-    /// What is signed and written in TwiML; its requests go to `server`.
-    pub public_url: String,
-    pub auth_token: String,
-    pub account_sid: String,
-    pub call_sid: String,
-    pub from: String,
-    pub to: String,
-    /// The account's other numbers: a `<Dial>` may show them too.
-    pub numbers: Vec<String>,
-    pub network: Network,
-    /// Each frame of caller audio is late by up to this much more; the order is kept.
-    pub frame_jitter: Duration,
-    pub faults: Vec<Fault>,
-    /// What the caller does by itself; the handle works beside it.
-    pub script: Vec<Line>,
-    /// What becomes of each `<Dial>` in turn; the last one holds for all that follow.
-    pub dials: Vec<DialOutcome>,
-    /// Keep both sides' audio and the list of every frame and mark. Without it a call is cheap.
-    pub keep_audio: bool,
-    /// Write the time of departure into every frame, and measure stamped audio that arrives.
-    pub stamps: bool,
-    /// At the end, post the number's status callback to `/call-status`.
-    pub status_callback: bool,
-}
-
-impl PhoneOptions {
-    /// A call with random ids from +15550100100 to +15550100001, over a network without delay.
-    pub fn new(server: impl Into<String>, auth_token: impl Into<String>) -> Self {
-        let server = server.into();
-        let hex = || format!("{:032x}", rand::random::<u128>());
-        Self {
-            public_url: server.clone(),
-            server,
-            auth_token: auth_token.into(),
-            account_sid: format!("AC{}", hex()),
-            call_sid: format!("CA{}", hex()),
-            from: "+15550100100".to_owned(),
-            to: "+15550100001".to_owned(),
-            numbers: Vec::new(),
-            network: Network::default(),
-            frame_jitter: Duration::ZERO,
-            faults: Vec::new(),
-            script: Vec::new(),
-            dials: Vec::new(),
-            keep_audio: true,
-            stamps: false,
-            status_callback: false,
-        }
-    }
-}
-
-/// Without the token and the numbers.
-impl fmt::Debug for PhoneOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PhoneOptions")
-            .field("server", &self.server)
-            .field("call_sid", &self.call_sid)
-            .field("network", &self.network)
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The way between Twilio and the server; it delays requests and stream messages alike.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Network {
-    /// From Twilio to the server.
-    pub up: Duration,
-    /// From the server to Twilio.
-    pub down: Duration,
-    /// Each message takes up to this much longer; the order is kept.
-    pub jitter: Duration,
-    /// Of the random numbers.
-    pub seed: u64,
-}
-
-/// What happens to a number that `<Dial>` calls.
-#[derive(Debug, Clone)]
-pub struct DialOutcome {
-    /// The `DialCallStatus`: `completed`, `no-answer`, `busy` or `failed`.
-    pub status: String,
-    /// How long that takes, ringing and talking together; no longer than the `<Dial>` allows.
-    pub after: Duration,
-}
-
-/// Something that goes wrong, or is unusual, on Twilio's side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Webhooks with a wrong signature.
-    BadSignature,
-    /// Webhooks without a signature.
-    NoSignature,
-    /// A wrong signature on the upgrade.
-    BadStreamSignature,
-    /// No signature on the upgrade.
-    NoStreamSignature,
-    /// The webhook is sent twice; the second answer counts.
-    TwoWebhooks,
-    /// After the upgrade, a second attempt with the same URL.
-    TwoConnects,
-    /// A query on the stream URL that the TwiML does not have.
-    QueryOnTicket,
-    /// `connected`, and then nothing.
-    NoStart,
-    /// A media message before `start`.
-    MediaFirst,
-    /// `start` with the SID of another call.
-    WrongCallSid,
-    /// A binary frame after ten frames of media.
-    Binary,
-    /// A text frame that is no JSON, likewise.
-    Garbage,
-    /// A media frame of 100 KiB, likewise.
-    Oversized,
-    /// A media frame of another stream, likewise.
-    WrongStream,
-    /// Events that no documentation knows, likewise.
-    UnknownEvents,
-    /// For a while, no media is sent.
-    Silent { after: Duration, lasting: Duration },
-    /// Nothing is sent and nothing is read any more, until the connection is cut.
-    HalfOpen { after: Duration, lasting: Duration },
-    /// The connection is cut, without `stop` and without a close.
-    Cut { after: Duration },
-    /// At the end no `stop`: the connection is dropped.
-    NoStop,
-    /// Two `stop`s.
-    TwoStops,
-    /// `\/` in base64, which JSON allows.
-    EscapedSlashes,
-    /// Counters as JSON numbers.
-    NumericCounters,
-    /// Fields that no documentation knows.
-    ExtraFields,
-}
 
 /// A simulated telephone.
 #[derive(Debug)]
@@ -185,7 +49,7 @@ impl Phone {
         let (playing_tx, playing) = watch::channel(Playing::default());
         let control = Control::new(commands, playing);
         let script = control.clone().act(options.script.clone());
-        let call = call::Call::new(options, orders, happened, playing_tx);
+        let call = state::Call::new(options, orders, happened, playing_tx);
         let task = tokio::spawn(async move {
             let call = call.run();
             tokio::pin!(call);
@@ -281,11 +145,6 @@ impl PhoneHandle {
             },
         }
     }
-}
-
-/// The time by tokio's clock, so that a test may pause it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -12,12 +12,15 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::call::{Call, Filled, pass, place, sid};
+use super::clock::now;
 use super::connect::{Socket, open};
 use super::message::{self, FromServer, Habits, Writer};
-use super::playback::{Effect, Playback};
+use super::options::Fault;
+use super::playback::{Effect, Playback, bytes_between};
 use super::record::{MarkRecord, MediaArrival, PhoneEvent, StreamEnd, StreamRecord};
-use super::{Fault, now, twiml};
+use super::state::{Call, Filled};
+use super::twiml;
+use super::webhook::{pass, sid};
 use crate::tag;
 use switchboard_audio::SILENCE;
 
@@ -204,7 +207,7 @@ impl<'call> Live<'call> {
         self.record.started = Some(self.began);
         self.next_frame = Some(self.began + FRAME_TIME);
         if self.call.options.keep_audio {
-            let place = place(self.call.record.started, self.began);
+            let place = bytes_between(self.call.record.started, self.began) as usize;
             let spoken = &mut self.call.record.spoken;
             spoken.resize(place.max(spoken.len()), SILENCE);
         }

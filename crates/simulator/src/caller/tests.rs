@@ -1,6 +1,7 @@
-//! The phone against a server that is written here, by hand, for the purpose.
+//! The phone against a server written for these tests.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::log::CallLog;
 use super::parts::{Kind, Part, call_item};
-use super::session::Session;
+use super::state::Session;
 
 impl Session {
     /// The arguments of a function call, and its item as it ends. One that is cut off has the first half of them, and its

@@ -16,12 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
-use super::Dialect;
 use super::log::{Closed, Happened, ModelEvent, SessionLog};
+use super::options::Dialect;
 use super::options::{ConnectError, Fault};
 use super::refusal::Refusal;
-use super::session::{Ending, Session};
-use super::{Shared, speech};
+use super::shared::Shared;
+use super::speech;
+use super::state::{Ending, Session};
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -44,13 +45,12 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, log: Arc<Mutex<Se
         }
         log.closed = Some(how.clone());
     }
-    shared.tell(ModelEvent { session: number, at: Instant::now(), what: Happened::Closed(how) });
+    shared.publish(ModelEvent { session: number, at: Instant::now(), what: Happened::Closed(how) });
 }
 
 async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>, number: usize) -> Closed {
     let options = &shared.options;
-    let is_faulty = options.faulty_connections.is_none_or(|count| number < count);
-    let faults: &[Fault] = if is_faulty { &options.faults } else { &[] };
+    let faults = options.faults_of(number);
     if faults.contains(&Fault::SilentTcp) {
         let mut ignored = [0; 1_024];
         while tcp.readable().await.is_ok() && !matches!(tcp.try_read(&mut ignored), Ok(0)) {}
@@ -84,7 +84,7 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
     });
     if let Some((refusal, code)) = forced.or(refusal) {
         let what = Happened::Refused(refusal.code.clone().unwrap_or_default());
-        shared.tell(ModelEvent { session: number, at: Instant::now(), what });
+        shared.publish(ModelEvent { session: number, at: Instant::now(), what });
         let text = {
             let mut entry = log.lock().unwrap_or_else(PoisonError::into_inner);
             entry.errors.push(refusal.code.clone().unwrap_or_default());
@@ -97,7 +97,7 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
         }
         return close(socket, code, refusal.close_reason()).await;
     }
-    shared.tell(ModelEvent { session: number, at: Instant::now(), what: Happened::Connected });
+    shared.publish(ModelEvent { session: number, at: Instant::now(), what: Happened::Connected });
     let model = model.unwrap_or_default();
     let session = Session::new(Arc::clone(shared), Arc::clone(log), number, &model, Instant::now());
     run(socket, session).await

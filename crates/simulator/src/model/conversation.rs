@@ -48,8 +48,9 @@ impl Conversation {
         self.items.iter_mut().find(|item| item.value["id"] == id)
     }
 
-    fn last(&self) -> Option<&Value> {
-        self.items.last().map(|item| &item.value)
+    /// The id of the last item, or null.
+    pub fn last_id(&self) -> Value {
+        self.items.last().map_or(Value::Null, |last| last.value["id"].clone())
     }
 
     /// The id of the item before this one, or null.
@@ -60,7 +61,7 @@ impl Conversation {
 
     /// Adds an item at the end; answers with the id of the one before it, or null.
     pub fn push(&mut self, value: Value, spoken: Option<Spoken>, heard_ms: u64) -> Value {
-        let previous = self.last().map_or(Value::Null, |last| last["id"].clone());
+        let previous = self.last_id();
         self.items.push(Item { value, spoken, heard_ms });
         previous
     }

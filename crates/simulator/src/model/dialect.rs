@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Dialect;
-use super::config::{max_output_tokens, metadata, turn_detection};
+use super::fields::{max_output_tokens, metadata, turn_detection};
+use super::options::Dialect;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 use super::tools::{tool_choice, tools};

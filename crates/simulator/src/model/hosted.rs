@@ -1,79 +1,19 @@
-//! Hosted MCP: the listing of a server's tools, the calls that run beside the responses, the approvals
-//! (reference §4.6, §6.2, §6.3).
+//! Hosted MCP: listing a server's tools, calls that run beside the responses, approvals (reference §4.6, §6.2, §6.3).
 //!
-//! Nothing here asks for the response that follows: the client must.
+//! Nothing here asks for the response that follows; the client must.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::hosting::{Place, Running, Stage, call_item};
 use super::log::{ApprovalLog, HostedLog};
 use super::options::{HostedTool, Listing};
 use super::script::HostedCall;
-use super::session::{Due, Session};
-
-/// What a session knows of its hosted servers.
-#[derive(Default)]
-pub(super) struct HostingState {
-    /// The tools that may be called, by label.
-    listed: BTreeMap<String, Vec<HostedTool>>,
-    /// The `mcp_list_tools` items under way, by label.
-    listing: BTreeMap<String, String>,
-    pub running: Vec<Running>,
-    /// The calls that wait for an approval, by the id of the request, with the place of the request.
-    waiting: BTreeMap<String, (HostedCall, Place)>,
-    /// Approved calls, each with its request, for the next response.
-    pub approved: Vec<(String, HostedCall)>,
-}
-
-/// A call at work.
-pub(super) struct Running {
-    item: String,
-    call: HostedCall,
-    approval: Option<String>,
-    place: Place,
-    /// Its `response.output_item.done` is still owed.
-    is_output: bool,
-    /// Its end is a matter of time.
-    is_due: bool,
-}
-
-/// Which output of which response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub response: String,
-    pub index: usize,
-}
-
-/// How far a call is when its item is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
-    Asked,
-    Running,
-    Ended,
-}
-
-/// An `mcp_call` item: no `call_id`, no `status`.
-pub(super) fn call_item(id: &str, call: &HostedCall, approval: Option<&str>, shown: Shown) -> Value {
-    let arguments = if shown == Shown::Asked { "" } else { &call.arguments };
-    let (output, error) = match &call.result {
-        Ok(output) if shown == Shown::Ended => (json!(output), Value::Null),
-        Err(error) if shown == Shown::Ended => (Value::Null, error.shown()),
-        _ => (Value::Null, Value::Null),
-    };
-    json!({"id": id, "type": "mcp_call", "server_label": call.server, "name": call.tool, "arguments": arguments,
-        "approval_request_id": approval, "output": output, "error": error})
-}
-
-/// An `mcp_approval_request` item.
-pub(super) fn request_item(id: &str, call: &HostedCall) -> Value {
-    json!({"id": id, "type": "mcp_approval_request", "server_label": call.server, "name": call.tool,
-        "arguments": call.arguments})
-}
+use super::state::{Due, Session};
 
 impl Session {
-    /// Begins to list every hosted server that is not among the `known` tools as it is.
+    /// Starts listing every hosted server that is new or differs from the `known` tools.
     pub fn list_hosted(&mut self, known: &Value) {
         let known = known.as_array().cloned().unwrap_or_default();
         let tools = self.config.session()["tools"].as_array().cloned().unwrap_or_default();
@@ -81,8 +21,7 @@ impl Session {
             let label = tool["server_label"].as_str().unwrap_or_default().to_owned();
             let id = self.new_id("mcpl_");
             let item = json!({"id": id, "type": "mcp_list_tools", "server_label": label, "tools": []});
-            let previous = self.conversation.push(item.clone(), None, 0);
-            self.emit(json!({"type": "conversation.item.added", "previous_item_id": previous, "item": item}));
+            self.add_item(&item, 0);
             self.emit(json!({"type": "mcp_list_tools.in_progress", "item_id": id}));
             self.hosting.listed.remove(&label);
             self.hosting.listing.insert(label.clone(), id);
@@ -93,7 +32,7 @@ impl Session {
         }
     }
 
-    /// The listing of a server is over.
+    /// The listing of a server ends.
     pub fn listed(&mut self, label: &str) {
         let Some(id) = self.hosting.listing.remove(label) else { return };
         if self.listing_of(label) == Listing::Fails {
@@ -103,7 +42,7 @@ impl Session {
         let tools = self.config.session()["tools"].as_array().cloned().unwrap_or_default();
         let Some(tool) = tools.iter().find(|tool| tool["type"] == "mcp" && tool["server_label"] == label)
         else {
-            return; // It was taken out meanwhile.
+            return; // It was removed in the meantime.
         };
         let allowed = &tool["allowed_tools"];
         let names = allowed.as_array().or_else(|| allowed["tool_names"].as_array());
@@ -132,16 +71,16 @@ impl Session {
             .collect();
         self.emit(json!({"type": "mcp_list_tools.completed", "item_id": id}));
         let item = json!({"id": id, "type": "mcp_list_tools", "server_label": label, "tools": shown});
-        self.item_done(&id, &item);
+        self.complete_item(&item);
         self.hosting.listed.insert(label.to_owned(), listed);
     }
 
-    /// Whether the session has the tool of a hosted server, and knows of it.
+    /// Whether the session has the hosted server and has listed the tool.
     pub fn has_hosted(&self, tools: &Value, call: &HostedCall) -> bool {
         server_of(tools, call).is_some() && self.listed_tool(call).is_some()
     }
 
-    /// Whether the client has to approve a call. Where nothing is said of a tool, it has.
+    /// Whether the client has to approve a call. It has to if no rule covers the tool.
     pub fn needs_approval(&self, tools: &Value, call: &HostedCall) -> bool {
         let Some(server) = server_of(tools, call) else { return true };
         let rule = &server["require_approval"];
@@ -157,7 +96,7 @@ impl Session {
         covers(&rule["always"]) || !covers(&rule["never"])
     }
 
-    /// The arguments of a call go out, and it begins. `is_output`: as an output item of the response.
+    /// Sends the arguments of a call and starts it. `is_output`: it is an output item of the response.
     pub fn run_hosted(
         &mut self,
         item: &str,
@@ -191,7 +130,7 @@ impl Session {
         self.hosting.running.push(Running { item, call, approval, place, is_output, is_due: false });
     }
 
-    /// An approval request has been put into the conversation as this item.
+    /// Records an approval request, which is in the conversation as this item.
     pub fn request_approval(&mut self, id: &str, call: &HostedCall, place: Place) {
         let entry = ApprovalLog {
             id: id.to_owned(),
@@ -218,18 +157,15 @@ impl Session {
             self.hosting.approved.push((id.to_owned(), call));
         } else {
             let item = self.new_id("mcp_");
-            let shown = call_item(&item, &call, Some(id), Shown::Asked);
-            let previous = self.conversation.push(shown.clone(), None, 0);
-            self.emit(
-                json!({"type": "conversation.item.added", "previous_item_id": previous, "item": shown}),
-            );
+            let shown = call_item(&item, &call, Some(id), Stage::Requested);
+            self.add_item(&shown, 0);
             let takes = call.takes;
             self.run_hosted(&item, call, Some(id.to_owned()), place, false);
             self.hosted_due(&item, takes);
         }
     }
 
-    /// A response is over: the calls that it left at work may end.
+    /// A response is over: the calls that it left running may end.
     pub fn let_hosted_end(&mut self, response: &str) {
         let left = self.hosting.running.iter().filter(|call| !call.is_due && call.place.response == response);
         let left: Vec<(String, Duration)> =
@@ -239,7 +175,7 @@ impl Session {
         }
     }
 
-    /// A call is to end after `takes`.
+    /// Schedules the end of a call.
     pub fn hosted_due(&mut self, item: &str, takes: Duration) {
         if let Some(running) = self.hosting.running.iter_mut().find(|running| running.item == item) {
             running.is_due = true;
@@ -247,15 +183,15 @@ impl Session {
         }
     }
 
-    /// A call has ended.
+    /// A call ends.
     pub fn end_hosted(&mut self, item: &str) {
         let Some(at) = self.hosting.running.iter().position(|running| running.item == item) else { return };
         let Running { call, approval, place, is_output, .. } = self.hosting.running.remove(at);
-        let shown = call_item(item, &call, approval.as_deref(), Shown::Ended);
+        let shown = call_item(item, &call, approval.as_deref(), Stage::Ended);
         let how = if call.result.is_ok() { "completed" } else { "failed" };
         self.emit(json!({"type": format!("response.mcp_call.{how}"), "item_id": item,
             "output_index": place.index}));
-        self.item_done(item, &shown);
+        self.complete_item(&shown);
         if is_output {
             self.emit(json!({"type": "response.output_item.done", "response_id": place.response,
                 "output_index": place.index, "item": shown}));
@@ -273,13 +209,24 @@ impl Session {
         self.hosted_part_ended(item, &shown);
     }
 
-    /// An item is whole: kept, and told.
-    fn item_done(&mut self, id: &str, item: &Value) {
-        if let Some(stored) = self.conversation.find_mut(id) {
+    /// Continues the response that waited for this hosted call.
+    fn hosted_part_ended(&mut self, item: &str, shown: &Value) {
+        let waiting = self.responses.iter_mut().find(|response| {
+            response.parts.get(response.current).is_some_and(|part| part.item == item && part.opened)
+        });
+        let Some(response) = waiting else { return };
+        response.output.push(shown.clone());
+        response.current += 1;
+        let step = Due::Step(response.id.clone());
+        self.later(Duration::ZERO, step);
+    }
+
+    /// An item is complete: it is stored and reported.
+    fn complete_item(&mut self, item: &Value) {
+        if let Some(stored) = self.conversation.find_mut(item["id"].as_str().unwrap_or_default()) {
             stored.value = item.clone();
         }
-        let previous = self.conversation.before(id);
-        self.emit(json!({"type": "conversation.item.done", "previous_item_id": previous, "item": item}));
+        self.item_done(item);
     }
 
     fn listing_of(&self, label: &str) -> Listing {

@@ -1,7 +1,6 @@
 //! What a client may send, and what each event does.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,11 +12,9 @@ use super::log::{Happened, Truncation};
 use super::options::Truncating;
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
-use super::session::{Ending, Session};
-use crate::tag;
-use switchboard_audio::SILENCE;
+use super::state::{Ending, Session};
 
-/// As the live service lists them.
+/// The client events, in the order of the live service's error message.
 const KINDS: &[&str] = &[
     "session.update",
     "session.close",
@@ -46,7 +43,7 @@ struct Append<'a> {
     _event_id: Cow<'a, str>,
 }
 
-/// A text frame: an event, or a reason to complain.
+/// Reads a text frame; a bad one is answered with an error.
 pub(super) fn handle_text(session: &mut Session, text: &str, scratch: &mut Vec<u8>) {
     if let Ok(append) = serde_json::from_str::<Append<'_>>(text)
         && matches!(&*append.kind, "input_audio_buffer.append" | "session.input_audio_buffer.append")
@@ -71,21 +68,6 @@ pub(super) fn handle_text(session: &mut Session, text: &str, scratch: &mut Vec<u
     }
 }
 
-/// The one-way latencies in stamped caller audio. Stamps become silence: they are not the caller's voice.
-pub(super) fn take_stamps(bytes: &mut [u8]) -> Vec<Duration> {
-    let now = tag::nanos();
-    let mut latencies = Vec::new();
-    for frame in bytes.chunks_mut(160) {
-        if let Some(head) = frame.first_chunk_mut::<{ tag::STAMP_LEN }>()
-            && let Some((sent, _)) = tag::unstamp(head)
-        {
-            latencies.push(Duration::from_nanos(now.saturating_sub(sent)));
-            head.fill(SILENCE);
-        }
-    }
-    latencies
-}
-
 fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
     let Some(object) = event.as_object() else {
         return Err(Refusal::new("invalid_event", "The event must be an object.", None));
@@ -97,7 +79,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
     if !kind.ends_with("input_audio_buffer.append") {
         let now = session.now;
         session.note(|log| log.record(now, event));
-        session.tell(Happened::Received(kind.to_owned()));
+        session.publish(Happened::Received(kind.to_owned()));
     }
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     match kind {
@@ -111,7 +93,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
             Ok(())
         }
         "input_audio_buffer.append" | "session.input_audio_buffer.append" => {
-            // Good ones have been taken; this names what is wrong with the rest.
+            // Good appends were handled above; this names what is wrong with the others.
             keys(object, [("!audio", Rule::Text)])?;
             if text("audio").len() / 4 * 3 > MAX_APPEND {
                 return Err(Refusal::new(
@@ -128,7 +110,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
         }
         "input_audio_buffer.commit" => {
             keys(object, [])?;
-            session.commit_by_hand()
+            session.commit_buffer()
         }
         "input_audio_buffer.clear" => {
             keys(object, [])?;
@@ -181,7 +163,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// `type` and `event_id` may stand on every event.
+/// Every event may carry `type` and `event_id`.
 fn keys<const N: usize>(event: &Map<String, Value>, rules: [(&str, Rule); N]) -> Result<(), Refusal> {
     let mut all = Vec::with_capacity(N + 2);
     all.extend(rules);
@@ -215,7 +197,7 @@ fn create_item(session: &mut Session, item: &Value, previous: Option<&str>) -> R
         session.turns += 1;
         session.results.clear();
     }
-    // The audio a client gives is kept out of the echo.
+    // The echo does not repeat the client's audio.
     for part in item["content"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         part.remove("audio");
     }
@@ -251,7 +233,7 @@ fn truncate(session: &mut Session, event: &Value) -> Result<(), Refusal> {
     let audio_end_ms = u64::try_from(end).unwrap_or(0);
     let truncation = Truncation { at: session.now, item: id.to_owned(), audio_end_ms, sent_ms };
     session.note(|log| log.truncations.push(truncation));
-    session.tell(Happened::Truncated { item: id.to_owned(), audio_end_ms });
+    session.publish(Happened::Truncated { item: id.to_owned(), audio_end_ms });
     session.emit(json!({"type": "conversation.item.truncated", "item_id": id, "content_index": 0,
         "audio_end_ms": audio_end_ms}));
     Ok(())

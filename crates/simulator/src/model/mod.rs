@@ -9,20 +9,29 @@ mod config;
 mod connection;
 mod conversation;
 mod dialect;
+mod faults;
+mod fields;
+mod format;
 mod hosted;
+mod hosting;
 mod input;
 mod log;
 mod options;
 mod parts;
+mod plan;
 mod refusal;
 mod response;
 mod rule;
 mod script;
 mod session;
+mod shared;
 mod speech;
+mod state;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod turns;
+mod update;
 mod vad;
 
 use std::io;
@@ -36,6 +45,8 @@ use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use shared::Shared;
 
 pub use log::{
     ApprovalLog, CallLog, ClientEvent, Closed, Happened, HostedLog, ModelEvent, ResponseLog, SessionLog,
@@ -55,23 +66,6 @@ pub struct ModelServer {
     shared: Arc<Shared>,
     addr: SocketAddr,
     tasks: TaskTracker,
-}
-
-/// What all connections of a server have in common.
-struct Shared {
-    options: ModelOptions,
-    stop: CancellationToken,
-    events: broadcast::Sender<ModelEvent>,
-    sessions: Mutex<Vec<Arc<Mutex<SessionLog>>>>,
-    /// [`Fault::RefuseOptional`] with `once` has struck.
-    refused_optional: AtomicBool,
-}
-
-impl Shared {
-    fn tell(&self, event: ModelEvent) {
-        // Without a follower there is nobody to tell.
-        let _ = self.events.send(event);
-    }
 }
 
 impl ModelServer {

@@ -127,6 +127,14 @@ impl Default for ModelOptions {
     }
 }
 
+impl ModelOptions {
+    /// The faults of the connection with this number, from 0.
+    pub(super) fn faults_of(&self, number: usize) -> &[Fault] {
+        let is_affected = self.faulty_connections.is_none_or(|count| number < count);
+        if is_affected { &self.faults } else { &[] }
+    }
+}
+
 /// Hosted MCP: what there is, and what the reference leaves open.
 #[derive(Debug, Clone, Default)]
 pub struct Hosting {

@@ -1,24 +1,79 @@
-//! What a response will hold: its items, chosen from the script before the first of them is sent.
+//! Responses as data: their parts, how far they have come, and how events show them.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::config::Format;
-use super::hosted::{self, Shown};
-use super::options::Fault;
-use super::response::Cause;
-use super::script::{self, FollowUps, HostedCall, Reply};
-use super::session::Session;
-use super::speech;
+use super::config::Config;
+use super::format::{self, Format};
+use super::hosting::{self, Stage};
+use super::script::{HostedCall, Reply};
 
-/// The items of a response to be.
-pub(super) struct Planned {
+/// A response in progress.
+pub(super) struct Response {
+    pub id: String,
+    /// Outside the conversation: it may run in parallel with others and is never interrupted.
+    pub out_of_band: bool,
+    /// Its number in the session, from 1.
+    pub nth: usize,
+    pub options: Value,
+    pub format: Format,
+    pub format_shown: Value,
     pub parts: Vec<Part>,
-    /// The results that it answers, and the reply that was taken for them.
+    pub current: usize,
+    /// The results that it answers and the reply chosen for them, to be restored if it fails.
     pub answers: Option<(Vec<String>, Reply)>,
+    pub output: Vec<Value>,
+    pub audio_ms: u64,
+    pub text_chars: usize,
 }
 
-/// One output item to be.
+/// Why a response is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Asked,
+    Turn,
+    Idle,
+}
+
+impl Response {
+    /// Fills in the audio of `line`.
+    pub fn supply(&mut self, line: &str, audio: &Bytes) {
+        for part in &mut self.parts {
+            if let Kind::Speech(utterance) = &mut part.kind
+                && utterance.audio.is_none()
+                && utterance.line == line
+            {
+                utterance.audio = Some(format::convert(audio.clone(), self.format));
+            }
+        }
+    }
+
+    /// The response as events show it.
+    pub fn shown(
+        &self,
+        config: &Config,
+        conversation_id: &str,
+        status: &str,
+        details: &Value,
+        usage: &Value,
+    ) -> Value {
+        let pick = |key: &str| self.options.get(key).unwrap_or(&config.session()[key]).clone();
+        let voice = match &self.options["audio"]["output"]["voice"] {
+            Value::Null => config.voice(),
+            voice => voice,
+        };
+        let conversation = (!self.out_of_band).then_some(conversation_id);
+        json!({
+            "object": "realtime.response", "id": self.id, "status": status, "status_details": details,
+            "output": self.output, "conversation_id": conversation, "output_modalities": pick("output_modalities"),
+            "max_output_tokens": pick("max_output_tokens"),
+            "audio": {"output": {"format": self.format_shown, "voice": voice}},
+            "usage": usage, "metadata": self.options["metadata"],
+        })
+    }
+}
+
+/// One output item.
 pub(super) struct Part {
     pub item: String,
     pub opened: bool,
@@ -33,12 +88,12 @@ pub(super) enum Kind {
         arguments: String,
         call_id: String,
     },
-    /// A hosted tool is run; `approval` is the request that was approved before.
+    /// A hosted tool runs; `approval` is the id of the request that was approved.
     Hosted {
         call: HostedCall,
         approval: Option<String>,
     },
-    /// A hosted tool waits for an approval.
+    /// A hosted tool waits for approval.
     Request {
         call: HostedCall,
     },
@@ -50,14 +105,14 @@ pub(super) struct Utterance {
     /// `None` while it is being synthesised.
     pub audio: Option<Bytes>,
     pub phase: Option<&'static str>,
-    /// Bytes of audio and of the line that are out.
+    /// Bytes of the audio and of the line that have been sent.
     pub sent: usize,
     pub said: usize,
 }
 
 impl Part {
-    /// The item when it is opened, and its content part where it has one.
-    pub fn shown_first(&self) -> (Value, Option<Value>) {
+    /// The item when it is opened, and its content part if it has one.
+    pub fn opening(&self) -> (Value, Option<Value>) {
         let id = &self.item;
         match &self.kind {
             Kind::Speech(utterance) => {
@@ -72,118 +127,10 @@ impl Part {
             }
             Kind::Call { name, call_id, .. } => (call_item(id, "in_progress", name, "", call_id), None),
             Kind::Hosted { call, approval } => {
-                (hosted::call_item(id, call, approval.as_deref(), Shown::Asked), None)
+                (hosting::call_item(id, call, approval.as_deref(), Stage::Requested), None)
             }
-            Kind::Request { call } => (hosted::request_item(id, call), None),
+            Kind::Request { call } => (hosting::request_item(id, call), None),
         }
-    }
-}
-
-impl Session {
-    pub fn plan_parts(&mut self, options: &Value, cause: Cause, format: Format) -> Planned {
-        let requested = script::requested_line(&options["metadata"]);
-        let out_of_band = options["conversation"] == "none";
-        let session = self.config.session();
-        let pick = |key: &str| options.get(key).unwrap_or(&session[key]).clone();
-        let (tools, may_call) = (pick("tools"), pick("tool_choice") != "none");
-        let in_parallel = pick("parallel_tool_calls") != false;
-        let text_only = pick("output_modalities").as_array().is_some_and(|all| all.contains(&json!("text")));
-
-        let mut answers = None;
-        let mut approved = Vec::new();
-        let mut reply = match requested {
-            Some(line) => Reply::say(line),
-            None if out_of_band => Reply::say(speech::DONE),
-            None if cause == Cause::Idle => Reply::say(speech::STILL_THERE),
-            None if may_call && !self.hosting.approved.is_empty() => {
-                approved = std::mem::take(&mut self.hosting.approved);
-                Reply::default()
-            }
-            None if !self.results.is_empty() => {
-                let results = std::mem::take(&mut self.results);
-                let reply = self.follow_ups.next(&results, may_call);
-                answers = Some((results, reply.clone()));
-                reply
-            }
-            // Without the result there is nothing to say yet.
-            None if cause == Cause::Asked && !self.hosting.running.is_empty() => Reply::say(speech::MOMENT),
-            None if self.turns == 0 => Reply::say(speech::HELLO),
-            // Something is to be said, and no metadata names the purpose.
-            None if cause == Cause::Asked && options["instructions"].is_string() => Reply::say(speech::DONE),
-            None => {
-                let reply = self.options().script.reply(self.turns).clone();
-                if reply.calls_something() {
-                    self.follow_ups = FollowUps::of(&reply);
-                }
-                reply
-            }
-        };
-        let wished = reply.calls_something();
-        if self.faults.contains(&Fault::WritesCalls) {
-            let written = reply.calls.drain(..).map(|(name, arguments)| format!("{name}({arguments})"));
-            reply.items.extend(written);
-        }
-        let has_function = |name: &str| {
-            let named = |tool: &Value| tool["type"] == "function" && tool["name"] == name;
-            may_call && tools.as_array().is_some_and(|tools| tools.iter().any(named))
-        };
-        reply.calls.retain(|(name, _)| has_function(name));
-        reply.hosted.retain(|call| may_call && self.has_hosted(&tools, call));
-        if !in_parallel && reply.calls.len() > 1 {
-            let calls = reply.calls.split_off(1);
-            self.follow_ups.put_first(Reply { calls, ..Reply::default() });
-        }
-        let mut lines = reply.items;
-        if wished && lines.is_empty() && reply.calls.is_empty() && reply.hosted.is_empty() {
-            lines.push(speech::REST.to_owned());
-        }
-        if self.faults.contains(&Fault::TwoItems) && lines.len() == 1 && !text_only {
-            lines.insert(0, speech::MOMENT.to_owned());
-        }
-
-        let count = lines.len();
-        let mut kinds = Vec::new();
-        for (i, line) in lines.into_iter().enumerate() {
-            let phase = (count > 1).then_some(if i + 1 < count { "commentary" } else { "final_answer" });
-            kinds.push(if text_only {
-                Kind::Text(line)
-            } else {
-                Kind::Speech(self.utterance(line, phase, format))
-            });
-        }
-        for (name, arguments) in reply.calls {
-            kinds.push(Kind::Call { name, arguments, call_id: self.new_id("call_") });
-        }
-        for call in reply.hosted {
-            kinds.push(if self.needs_approval(&tools, &call) {
-                Kind::Request { call }
-            } else {
-                Kind::Hosted { call, approval: None }
-            });
-        }
-        let approved = approved.into_iter().map(|(id, call)| Kind::Hosted { call, approval: Some(id) });
-        kinds.extend(approved);
-        let mut parts = Vec::with_capacity(kinds.len());
-        for kind in kinds {
-            let prefix = match kind {
-                Kind::Hosted { .. } => "mcp_",
-                Kind::Request { .. } => "mcpr_",
-                Kind::Speech(_) | Kind::Text(_) | Kind::Call { .. } => "item_",
-            };
-            parts.push(Part { item: self.new_id(prefix), opened: false, kind });
-        }
-        Planned { parts, answers }
-    }
-
-    fn utterance(&mut self, line: String, phase: Option<&'static str>, format: Format) -> Utterance {
-        self.spoken_items = self.spoken_items.wrapping_add(1);
-        let number = self.spoken_items;
-        let audio =
-            speech::ready(self.options().speech, &line, number).map(|audio| speech::convert(audio, format));
-        if audio.is_none() {
-            self.wanted_lines.push(line.clone());
-        }
-        Utterance { line, number, audio, phase, sent: 0, said: 0 }
     }
 }
 

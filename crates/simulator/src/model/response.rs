@@ -9,87 +9,27 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::config::Format;
 use super::conversation::{self, Spoken};
-use super::hosted::{self, Place, Shown};
+use super::format::Format;
+use super::hosting::{self, Place, Stage};
 use super::log::{Happened, ResponseLog, SpokenItem};
 use super::options::{Fault, When};
-use super::parts::{Kind, Part, Planned, assistant_message};
-use super::session::{Due, Session};
-use super::speech::{self, Speech};
+use super::parts::{Cause, Kind, Part, Response, assistant_message};
+use super::plan::Planned;
+use super::script::Reply;
+use super::speech::Speech;
+use super::state::{Due, Session};
 use super::{dialect, refusal::Refusal};
 use crate::tag;
 
-/// A response that is being made.
-pub(super) struct Response {
-    pub id: String,
-    /// Outside the conversation: it may run beside the others and is never interrupted.
-    pub out_of_band: bool,
-    nth: usize,
-    options: Value,
-    format: Format,
-    format_shown: Value,
-    parts: Vec<Part>,
-    current: usize,
-    /// The results this one answers, and its place in the script, to be given back if it fails.
-    answers: Option<(Vec<String>, super::Reply)>,
-    output: Vec<Value>,
-    audio_ms: u64,
-    text_chars: usize,
-}
-
-/// Why a response is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    Asked,
-    Turn,
-    Idle,
-}
-
 enum Next {
     In(Duration),
-    /// Something else will wake it, or nothing ever.
+    /// Something else will wake it, or nothing will.
     Waits,
     Ended,
 }
 
-impl Response {
-    /// The audio of `line` has been made.
-    pub fn supply(&mut self, line: &str, audio: &Bytes) {
-        for part in &mut self.parts {
-            if let Kind::Speech(utterance) = &mut part.kind
-                && utterance.audio.is_none()
-                && utterance.line == line
-            {
-                utterance.audio = Some(speech::convert(audio.clone(), self.format));
-            }
-        }
-    }
-
-    fn shown(&self, session: &Session, status: &str, details: &Value, usage: &Value) -> Value {
-        let config = session.config.session();
-        let pick = |key: &str| self.options.get(key).unwrap_or(&config[key]).clone();
-        let voice = match &self.options["audio"]["output"]["voice"] {
-            Value::Null => session.config.voice(),
-            voice => voice,
-        };
-        let conversation = (!self.out_of_band).then_some(&session.conversation_id);
-        json!({
-            "object": "realtime.response", "id": self.id, "status": status, "status_details": details,
-            "output": self.output, "conversation_id": conversation, "output_modalities": pick("output_modalities"),
-            "max_output_tokens": pick("max_output_tokens"),
-            "audio": {"output": {"format": self.format_shown, "voice": voice}},
-            "usage": usage, "metadata": self.options["metadata"],
-        })
-    }
-}
-
 impl Session {
-    /// Whether the conversation's one response is running, and which.
-    pub fn active(&self) -> Option<&str> {
-        self.responses.iter().find(|response| !response.out_of_band).map(|response| response.id.as_str())
-    }
-
     /// `response.create`, from the client.
     pub fn create_response(&mut self, options: Value) -> Result<(), Refusal> {
         self.config.check_response(&options, self.has_audio)?;
@@ -127,7 +67,7 @@ impl Session {
         Ok(())
     }
 
-    /// Begins a response; the caller has seen that it may.
+    /// Begins a response. The caller of this function has checked that it may.
     pub fn start_response(&mut self, options: Value, cause: Cause) {
         self.response_count += 1;
         self.idle_armed += 1;
@@ -147,7 +87,8 @@ impl Session {
             audio_ms: 0,
             text_chars: 0,
         };
-        let shown = response.shown(self, "in_progress", &Value::Null, &Value::Null);
+        let shown =
+            response.shown(&self.config, &self.conversation_id, "in_progress", &Value::Null, &Value::Null);
         self.emit(json!({"type": "response.created", "response": shown}));
         let entry = ResponseLog {
             id: response.id.clone(),
@@ -187,7 +128,7 @@ impl Session {
         }
     }
 
-    /// Audio for `line` is there: whoever waited for it goes on.
+    /// The audio of `line` is ready: responses that waited for it continue.
     pub fn supply(&mut self, line: &str, audio: &Bytes) {
         let mut waiting = Vec::new();
         for response in &mut self.responses {
@@ -201,7 +142,7 @@ impl Session {
             }
         }
         for id in waiting {
-            // A response still thinking has its step coming.
+            // The step of a response that is still thinking is already scheduled.
             if self.starved.remove(&id) {
                 self.later(Duration::ZERO, Due::Step(id));
             }
@@ -221,7 +162,7 @@ impl Session {
             self.finish(response, "failed", json!({"type": "failed", "error": error}));
             if let Some((results, reply)) = response.answers.take() {
                 self.results = results;
-                self.follow_ups.put_first(super::Reply { if_result_has: None, ..reply });
+                self.follow_ups.put_first(Reply { if_result_has: None, ..reply });
             }
             return Next::Ended;
         }
@@ -272,7 +213,7 @@ impl Session {
         Next::In(Duration::ZERO)
     }
 
-    /// The arguments of a hosted call, and its beginning.
+    /// Starts the hosted call that is the current part.
     fn begin_hosted(&mut self, response: &mut Response) {
         let part = &response.parts[response.current];
         let Kind::Hosted { call, approval } = &part.kind else { return };
@@ -281,19 +222,7 @@ impl Session {
         self.run_hosted(&part.item, call.clone(), approval.clone(), place, true);
     }
 
-    /// A hosted call has ended that its response waited for.
-    pub fn hosted_part_ended(&mut self, item: &str, shown: &Value) {
-        let waiting = self.responses.iter_mut().find(|response| {
-            response.parts.get(response.current).is_some_and(|part| part.item == item && part.opened)
-        });
-        let Some(response) = waiting else { return };
-        response.output.push(shown.clone());
-        response.current += 1;
-        let step = Due::Step(response.id.clone());
-        self.later(Duration::ZERO, step);
-    }
-
-    /// Stalls and early ends.
+    /// Applies the faults that stall a response or end it early.
     fn cut_short(&mut self, response: &mut Response, sent: usize, total: usize) -> Option<Next> {
         let nth = response.nth;
         let sent_ms = sent as u64 / response.format.bytes_per_ms();
@@ -323,7 +252,7 @@ impl Session {
         let total = utterance.audio.as_ref().map_or(1, Bytes::len).max(1);
         let is_first = utterance.sent == 0;
 
-        // The words run ahead of the voice.
+        // The transcript runs ahead of the voice.
         let goal = utterance.line.len() * (utterance.sent + total / 5) / total;
         let words = next_words(&utterance.line, utterance.said, goal);
         utterance.said += words.len();
@@ -349,7 +278,7 @@ impl Session {
         Next::In(Duration::from_secs_f64(ms as f64 / 1_000.0 / self.options().burst.max(0.1)))
     }
 
-    /// The next delta of a part, counted as sent, and its length in bytes.
+    /// The next delta of a part, which counts as sent, and its length in bytes.
     fn audio_delta(
         &mut self,
         response: &str,
@@ -360,7 +289,7 @@ impl Session {
         let Kind::Speech(utterance) = &mut part.kind else { return (Message::Text("{}".into()), 0) };
         let audio = utterance.audio.clone().unwrap_or_default();
         let ms = self.rng.random_range(100..400u64);
-        // Odd, so that no delta ends where a frame does; PCM keeps whole samples.
+        // An odd length, so that no delta ends at a frame boundary; PCM keeps whole samples.
         let wish = match format {
             Format::Pcm => ms * 48,
             Format::Mulaw | Format::Alaw => ms * 8 + 1 + 2 * self.rng.random_range(0..4u64),
@@ -400,7 +329,7 @@ impl Session {
         (Message::Text(text.into()), bytes)
     }
 
-    /// Up to two deltas that will arrive after their response has ended.
+    /// Up to two deltas to be sent after their response has ended.
     fn late_deltas(&mut self, response: &mut Response) -> Vec<Message> {
         let count = if self.options().late_deltas { self.rng.random_range(0..=2) } else { 0 };
         let (id, format, index) = (response.id.clone(), response.format, response.current);
@@ -425,7 +354,7 @@ impl Session {
             return;
         }
         part.opened = true;
-        let (item, part_shown) = part.shown_first();
+        let (item, part_shown) = part.opening();
         if let Kind::Speech(utterance) = &part.kind {
             let spoken = SpokenItem {
                 id: part.item.clone(),
@@ -436,7 +365,7 @@ impl Session {
                 sent_ms: 0,
                 first_delta: None,
             };
-            self.tell(Happened::Speaking { item: part.item.clone(), line: utterance.line.clone() });
+            self.publish(Happened::Speaking { item: part.item.clone(), line: utterance.line.clone() });
             self.note(|log| log.items.push(spoken));
         }
         let id = &response.id;
@@ -457,7 +386,7 @@ impl Session {
         }
     }
 
-    /// Ends the current part if it was opened; `status` is that of its item.
+    /// Ends the current part if it was opened; `status` is its item's.
     fn close_part(&mut self, response: &mut Response, status: &str) {
         let index = response.current;
         let Some(part) = response.parts.get(index).filter(|part| part.opened) else { return };
@@ -502,21 +431,21 @@ impl Session {
                 item
             }
             Kind::Hosted { call, approval } => {
-                // It is at work; its end will say the rest.
-                let item = hosted::call_item(&part.item, call, approval.as_deref(), Shown::Running);
+                // It is running; its end reports the rest.
+                let item = hosting::call_item(&part.item, call, approval.as_deref(), Stage::Running);
                 response.output.push(item);
                 return;
             }
             Kind::Request { call } => {
                 let place = Place { response: id.clone(), index };
                 self.request_approval(&part.item, call, place);
-                hosted::request_item(&part.item, call)
+                hosting::request_item(&part.item, call)
             }
         };
         if !response.out_of_band {
             if let Some(stored) = self.conversation.find_mut(&part.item) {
                 stored.value = item.clone();
-                // A truncation that came first has already taken the words.
+                // An earlier truncation has already removed the words.
                 if stored.spoken.is_some_and(|spoken| spoken.cut_ms.is_some()) {
                     stored.value["content"][0]["transcript"] = json!("");
                 }
@@ -533,7 +462,7 @@ impl Session {
         let usage = if status == "failed" { Value::Null } else { self.usage(response) };
         let reason =
             details["reason"].as_str().or_else(|| details["error"]["code"].as_str()).map(str::to_owned);
-        let shown = response.shown(self, status, &details, &usage);
+        let shown = response.shown(&self.config, &self.conversation_id, status, &details, &usage);
         self.emit(json!({"type": "response.done", "response": shown}));
         self.note(|log| {
             if let Some(entry) = log.responses.iter_mut().find(|entry| entry.id == response.id) {
@@ -566,11 +495,6 @@ impl Session {
         }
         let known = std::mem::replace(&mut self.last_input, text + audio);
         conversation::usage((text, audio), (out_text, out_audio), known)
-    }
-
-    pub fn obfuscation(&mut self) -> String {
-        let length = self.rng.random_range(0..16);
-        self.letters(length)
     }
 }
 

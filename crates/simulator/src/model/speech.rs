@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::config::Format;
 use crate::tag;
 use switchboard_audio::{self as audio, BYTES_PER_MS};
 
@@ -78,23 +77,6 @@ pub(super) fn synthesise(line: &str) -> Bytes {
     espeak(line).map_or_else(|| stand_in(line), Bytes::from)
 }
 
-/// Mu-law as another format.
-pub(super) fn convert(mulaw: Bytes, format: Format) -> Bytes {
-    match format {
-        Format::Mulaw => mulaw,
-        Format::Alaw => mulaw.iter().map(|byte| encode_alaw(audio::decode(*byte))).collect(),
-        Format::Pcm => {
-            let samples = mulaw.iter().map(|byte| i32::from(audio::decode(*byte)));
-            let nexts = samples.clone().skip(1).chain([0]);
-            samples
-                .zip(nexts)
-                .flat_map(|(a, b)| [a, a + (b - a) / 3, a + (b - a) * 2 / 3])
-                .flat_map(|sample| (sample as i16).to_le_bytes())
-                .collect()
-        }
-    }
-}
-
 /// About 15 characters a second.
 fn length_ms(line: &str) -> u32 {
     u32::try_from(line.chars().count()).map_or(60_000, |chars| (chars * 1_000 / 15).clamp(400, 60_000))
@@ -144,14 +126,6 @@ fn to_telephone(wav: &[u8]) -> Vec<u8> {
             audio::encode((sum / covered.len().max(1) as i32) as i16)
         })
         .collect()
-}
-
-fn encode_alaw(sample: i16) -> u8 {
-    let (sign, magnitude) =
-        if sample < 0 { (0, -(i32::from(sample) + 1)) } else { (0x80, i32::from(sample)) };
-    let exponent = (0..7).rev().find(|e| magnitude >= 0x100 << e).map_or(0, |e| e + 1);
-    let mantissa = if exponent == 0 { magnitude >> 4 } else { magnitude >> (exponent + 3) } & 0x0F;
-    (sign | (exponent << 4) as u8 | mantissa as u8) ^ 0x55
 }
 
 #[cfg(test)]

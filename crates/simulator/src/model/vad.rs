@@ -2,7 +2,8 @@
 //!
 //! Its clock is the audio written, never the wall.
 
-use super::config::{Detection, Format};
+use super::config::Detection;
+use super::format::{Format, decode_alaw};
 use switchboard_audio as audio;
 
 /// One PCM byte at 24 kHz is one unit; a byte of mu-law or A-law is six.
@@ -119,14 +120,6 @@ impl Vad {
             }
         }
     }
-}
-
-fn decode_alaw(byte: u8) -> i16 {
-    let byte = byte ^ 0x55;
-    let exponent = (byte & 0x70) >> 4;
-    let mantissa = i16::from(byte & 0x0F) << 4;
-    let magnitude = if exponent == 0 { mantissa + 8 } else { (mantissa + 0x108) << (exponent - 1) };
-    if byte & 0x80 != 0 { magnitude } else { -magnitude }
 }
 
 #[cfg(test)]

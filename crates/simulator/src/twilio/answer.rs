@@ -14,28 +14,9 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Desk, RestFault, RestRequest, State, number};
-
-/// A status and a body, or why not.
-pub(super) type Outcome = Result<(u16, Value), Refusal>;
-
-/// An error of Twilio's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    status: u16,
-    code: u32,
-    message: String,
-}
-
-impl Refusal {
-    pub fn new(status: u16, code: u32, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-
-    pub fn not_found(path: &str) -> Self {
-        Self::new(404, 20404, format!("The requested resource {path} was not found"))
-    }
-}
+use super::account::{Desk, RestFault, RestRequest, State};
+use super::number;
+use super::refusal::{Outcome, Refusal};
 
 /// Answers one request.
 pub(super) async fn answer(

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::AccountOptions;
-use super::answer::{Outcome, Refusal};
+use super::account::{ACCOUNT, AccountOptions};
+use super::refusal::{Outcome, Refusal};
 
 /// What an update may hold. Twilio passes over what it does not know; here that is a mistake.
 const FIELDS: [(&str, &str, Kind); 22] = [
@@ -45,7 +45,7 @@ enum Kind {
 pub fn number(index: usize, number: &str) -> Value {
     json!({
         "sid": format!("PN{index:032x}"),
-        "account_sid": super::ACCOUNT,
+        "account_sid": ACCOUNT,
         "phone_number": number,
         "friendly_name": number,
         "origin": "twilio",
@@ -76,7 +76,7 @@ pub fn number(index: usize, number: &str) -> Value {
         "sms_application_sid": "",
         "date_created": "Mon, 02 Mar 2026 10:00:00 +0000",
         "date_updated": "Mon, 02 Mar 2026 10:00:00 +0000",
-        "uri": format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers/PN{index:032x}.json", super::ACCOUNT),
+        "uri": format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers/PN{index:032x}.json", ACCOUNT),
     })
 }
 

@@ -1,0 +1,125 @@
+//! What a response will hold: its parts, chosen from the script before the first of them is sent.
+
+use serde_json::{Value, json};
+
+use super::format::{self, Format};
+use super::options::Fault;
+use super::parts::{Cause, Kind, Part, Utterance};
+use super::script::{self, FollowUps, Reply};
+use super::speech;
+use super::state::Session;
+
+/// The parts of a response.
+pub(super) struct Planned {
+    pub parts: Vec<Part>,
+    /// The results that it answers and the reply chosen for them.
+    pub answers: Option<(Vec<String>, Reply)>,
+}
+
+impl Session {
+    pub fn plan_parts(&mut self, options: &Value, cause: Cause, format: Format) -> Planned {
+        let requested = script::requested_line(&options["metadata"]);
+        let out_of_band = options["conversation"] == "none";
+        let session = self.config.session();
+        let pick = |key: &str| options.get(key).unwrap_or(&session[key]).clone();
+        let (tools, may_call) = (pick("tools"), pick("tool_choice") != "none");
+        let in_parallel = pick("parallel_tool_calls") != false;
+        let text_only = pick("output_modalities").as_array().is_some_and(|all| all.contains(&json!("text")));
+
+        let mut answers = None;
+        let mut approved = Vec::new();
+        let mut reply = match requested {
+            Some(line) => Reply::say(line),
+            None if out_of_band => Reply::say(speech::DONE),
+            None if cause == Cause::Idle => Reply::say(speech::STILL_THERE),
+            None if may_call && !self.hosting.approved.is_empty() => {
+                approved = std::mem::take(&mut self.hosting.approved);
+                Reply::default()
+            }
+            None if !self.results.is_empty() => {
+                let results = std::mem::take(&mut self.results);
+                let reply = self.follow_ups.next(&results, may_call);
+                answers = Some((results, reply.clone()));
+                reply
+            }
+            // Without the result there is nothing to say yet.
+            None if cause == Cause::Asked && !self.hosting.running.is_empty() => Reply::say(speech::MOMENT),
+            None if self.turns == 0 => Reply::say(speech::HELLO),
+            // Something is to be said, and no metadata names the purpose.
+            None if cause == Cause::Asked && options["instructions"].is_string() => Reply::say(speech::DONE),
+            None => {
+                let reply = self.options().script.reply(self.turns).clone();
+                if reply.calls_something() {
+                    self.follow_ups = FollowUps::of(&reply);
+                }
+                reply
+            }
+        };
+        let wished = reply.calls_something();
+        if self.faults.contains(&Fault::WritesCalls) {
+            let written = reply.calls.drain(..).map(|(name, arguments)| format!("{name}({arguments})"));
+            reply.items.extend(written);
+        }
+        let has_function = |name: &str| {
+            let named = |tool: &Value| tool["type"] == "function" && tool["name"] == name;
+            may_call && tools.as_array().is_some_and(|tools| tools.iter().any(named))
+        };
+        reply.calls.retain(|(name, _)| has_function(name));
+        reply.hosted.retain(|call| may_call && self.has_hosted(&tools, call));
+        if !in_parallel && reply.calls.len() > 1 {
+            let calls = reply.calls.split_off(1);
+            self.follow_ups.put_first(Reply { calls, ..Reply::default() });
+        }
+        let mut lines = reply.items;
+        if wished && lines.is_empty() && reply.calls.is_empty() && reply.hosted.is_empty() {
+            lines.push(speech::REST.to_owned());
+        }
+        if self.faults.contains(&Fault::TwoItems) && lines.len() == 1 && !text_only {
+            lines.insert(0, speech::MOMENT.to_owned());
+        }
+
+        let count = lines.len();
+        let mut kinds = Vec::new();
+        for (i, line) in lines.into_iter().enumerate() {
+            let phase = (count > 1).then_some(if i + 1 < count { "commentary" } else { "final_answer" });
+            kinds.push(if text_only {
+                Kind::Text(line)
+            } else {
+                Kind::Speech(self.utterance(line, phase, format))
+            });
+        }
+        for (name, arguments) in reply.calls {
+            kinds.push(Kind::Call { name, arguments, call_id: self.new_id("call_") });
+        }
+        for call in reply.hosted {
+            kinds.push(if self.needs_approval(&tools, &call) {
+                Kind::Request { call }
+            } else {
+                Kind::Hosted { call, approval: None }
+            });
+        }
+        let approved = approved.into_iter().map(|(id, call)| Kind::Hosted { call, approval: Some(id) });
+        kinds.extend(approved);
+        let mut parts = Vec::with_capacity(kinds.len());
+        for kind in kinds {
+            let prefix = match kind {
+                Kind::Hosted { .. } => "mcp_",
+                Kind::Request { .. } => "mcpr_",
+                Kind::Speech(_) | Kind::Text(_) | Kind::Call { .. } => "item_",
+            };
+            parts.push(Part { item: self.new_id(prefix), opened: false, kind });
+        }
+        Planned { parts, answers }
+    }
+
+    fn utterance(&mut self, line: String, phase: Option<&'static str>, format: Format) -> Utterance {
+        self.spoken_items = self.spoken_items.wrapping_add(1);
+        let number = self.spoken_items;
+        let audio =
+            speech::ready(self.options().speech, &line, number).map(|audio| format::convert(audio, format));
+        if audio.is_none() {
+            self.wanted_lines.push(line.clone());
+        }
+        Utterance { line, number, audio, phase, sent: 0, said: 0 }
+    }
+}
