@@ -157,6 +157,14 @@ impl Problem {
         }
     }
 
+    /// The phone number that it is about, masked.
+    pub fn of_number(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Number(number) => Some(number),
+            Subject::File | Subject::Setting(_) | Subject::Server(_) => None,
+        }
+    }
+
     /// The file's path, or `environment`.
     pub fn path(&self) -> &str {
         self.place.as_ref().map_or("environment", |place| &place.file)

@@ -1,19 +1,18 @@
 //! The server's settings: defaults, then `switchboard.yaml`, then the environment.
 //!
-//! It knows every name of the contract's table and how its value is written. It reads no file and
-//! no process environment: both are handed in, and all problems come back at once. What assistants
-//! say is not known here.
+//! [`table`] declares every setting. This module reads no file and no process environment: both are arguments. It
+//! knows nothing of assistants.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
 pub mod env_file;
-mod looks;
 mod numbers;
-mod peers;
 mod providers;
 mod reader;
+mod secret_shapes;
+pub mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,33 +21,33 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::problem::{Problem, Subject};
-use crate::provider::{OPENAI_REALTIME_URL, Provider};
+use crate::problem::Problem;
+use crate::problem::catalogue::Setting as Problems;
+use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
-pub use looks::OddSecret;
 pub use numbers::NumberUrls;
-use reader::Reader;
+use reader::{Reader, Written};
+use table::{SETTINGS, setting};
 
 /// Where settings come from.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// `switchboard.yaml`, where there is one.
+    /// `switchboard.yaml`, if there is one.
     pub file: Option<SourceFile>,
     /// The process's environment, `.env` included.
     pub environment: BTreeMap<String, String>,
 }
 
-/// Every setting, well-formed. Whether there are enough of them to serve, [`Settings::for_serve`]
-/// tells.
+/// Every setting, well-formed. [`Settings::for_serve`] checks that there are enough of them to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub openai_api_key: Option<Secret>,
     /// `ws://` or `wss://`, without the model.
     pub openai_realtime_url: String,
-    /// Those of the file, by name; `openai` is not among them.
+    /// The providers of the file; `openai` is not among them.
     pub named_providers: Vec<Arc<Provider>>,
-    /// Each may have signed a request; the first also keys the tickets.
+    /// Twilio may sign with any of them; the first also keys the tickets.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Id and secret of Twilio's shared-key signatures.
     pub twilio_shared_keys: Vec<(String, Secret)>,
@@ -56,44 +55,41 @@ pub struct Settings {
     pub twilio_api_key: Option<String>,
     pub twilio_api_secret: Option<Secret>,
     pub twilio_api_url: String,
-    /// Where the Functions of `twilio/` are deployed, without a slash at its end.
+    /// Where the Functions of `twilio/` are deployed, without a trailing slash.
     pub twilio_functions_url: Option<String>,
     /// The address Twilio calls, without a trailing slash.
     pub public_url: Option<String>,
-    /// The address that Fly gives the app, whatever its own is.
+    /// The address that Fly gives the app, even if `public_url` is another.
     pub fly_url: Option<String>,
-    /// Where to listen. `None`: wherever it can be, see [`Settings::listens_on`].
+    /// Where to listen. `None`: see [`Settings::listens_on`].
     pub host: Option<IpAddr>,
     /// 0: any free one.
     pub port: u16,
     pub assistants_dir: PathBuf,
-    /// Where the folder is fetched as a `.tar.gz`: https, or http to this machine. Its query may be a secret.
+    /// Where the folder is fetched as a `.tar.gz`: https, or http from this machine. Its query may be a secret.
     pub assistants_url: Option<Secret>,
-    /// Sent to `assistants_url` as Bearer.
+    /// The bearer token for `assistants_url`.
     pub assistants_token: Option<Secret>,
     /// Calls at once in this process; at least 1.
     pub max_calls: usize,
-    /// How long calls may go on once the program was told to stop.
+    /// How long calls may continue after SIGTERM or SIGINT.
     pub drain: Duration,
     pub metrics_port: Option<u16>,
     pub metrics_token: Option<Secret>,
     pub state_dir: Option<PathBuf>,
-    /// Trusted certificates, in place of the system's.
+    /// Certificates to trust in place of the system's.
     pub ssl_cert_file: Option<PathBuf>,
     /// The log filter, as in `RUST_LOG`.
     pub log: String,
     /// `None`: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
-    /// The Fly machine this is, where it is one.
+    /// The name of this Fly machine; `None` elsewhere.
     pub machine: Option<String>,
-    pub on_fly: bool,
-    /// Where another machine answers, its name written as `{machine}`; without a trailing slash. `None`: no other
-    /// machine is asked.
+    /// Where another machine answers, with the placeholder `{machine}`, without a trailing slash. `None`: no other machine
+    /// is asked.
     pub peer_url: Option<String>,
-    /// The names of those whose value in force is that of `switchboard.yaml`.
-    pub in_file: BTreeSet<&'static str>,
-    /// What is odd, and no reason to stop.
-    pub warnings: Vec<Problem>,
+    /// The values in force, as they are written.
+    written: BTreeMap<&'static str, Written>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,43 +109,14 @@ pub struct ServeSettings {
     pub public_url: String,
 }
 
-/// The name of each setting in the environment, and whether its value is a secret. In
-/// `switchboard.yaml` the name is in lower case.
-const NAMES: [(&str, bool); 24] = [
-    ("OPENAI_API_KEY", true),
-    ("OPENAI_REALTIME_URL", false),
-    ("TWILIO_AUTH_TOKEN", true),
-    ("TWILIO_SHARED_KEYS", true),
-    ("TWILIO_ACCOUNT_SID", true),
-    ("TWILIO_API_KEY", true),
-    ("TWILIO_API_SECRET", true),
-    ("TWILIO_API_URL", false),
-    ("TWILIO_FUNCTIONS_URL", false),
-    ("PUBLIC_URL", false),
-    ("HOST", false),
-    ("PORT", false),
-    ("PEER_URL", false),
-    ("ASSISTANTS_DIR", false),
-    ("ASSISTANTS_URL", true),
-    ("ASSISTANTS_TOKEN", true),
-    ("MAX_CALLS", false),
-    ("DRAIN_SECONDS", false),
-    ("METRICS_PORT", false),
-    ("METRICS_TOKEN", true),
-    ("STATE_DIR", false),
-    ("RUST_LOG", false),
-    ("LOG_FORMAT", false),
-    ("SSL_CERT_FILE", false),
-];
-
 /// The name of each setting in the environment.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    NAMES.iter().map(|(name, _)| *name)
+    SETTINGS.iter().map(|setting| setting.name)
 }
 
-/// Whether what this variable holds is for nobody's eyes: one of ours, or one that is named so.
+/// Whether the value of this variable is a secret: it is a secret setting, or it is named like one.
 pub fn is_secret(variable: &str) -> bool {
-    NAMES.iter().any(|(name, secret)| *secret && *name == variable)
+    setting(variable).is_some_and(|setting| setting.secret)
         || variable.split('_').any(|part| {
             matches!(
                 part,
@@ -158,97 +125,131 @@ pub fn is_secret(variable: &str) -> bool {
         })
 }
 
-const DEFAULTS: [(&str, &str); 7] = [
-    ("OPENAI_REALTIME_URL", OPENAI_REALTIME_URL),
-    ("TWILIO_API_URL", "https://api.twilio.com"),
-    ("PORT", "5050"),
-    ("ASSISTANTS_DIR", "assistants"),
-    ("MAX_CALLS", "1000"),
-    ("DRAIN_SECONDS", "280"),
-    ("RUST_LOG", "info"),
-];
-
-/// The file of settings, as problems name it.
-const FILE: &str = "switchboard.yaml";
-/// The one setting that is a map, and in the file only.
+/// The settings' file, as problems name it.
+pub const FILE: &str = "switchboard.yaml";
+/// The one setting that is a map, and only in the file.
 const PROVIDERS: &str = "providers";
 
-/// A day: nobody waits longer for a call to end.
-const LONGEST_DRAIN: u64 = 24 * 60 * 60;
-/// More calls at once than one machine can have.
-const MOST_CALLS: usize = 100_000;
-
 impl Settings {
-    /// Reads every setting; all problems come at once.
-    pub fn read(sources: &Sources) -> Result<Settings, Vec<Problem>> {
+    /// Reads every setting. A setting with an error is left at its default; all problems come at once.
+    pub fn read(sources: &Sources) -> (Settings, Vec<Problem>) {
         let mut reader = Reader::new(sources);
-        let environment =
-            |name: &str| sources.environment.get(name).filter(|value| !value.is_empty()).cloned();
-        let app = environment("FLY_APP_NAME");
-        let fly_url = app.as_ref().map(|app| format!("https://{app}.fly.dev"));
-        // The app's name alone is set wherever somebody works with it.
-        let on_fly = environment("FLY_MACHINE_ID").is_some();
-        let port = reader.parsed("PORT", "a port, 0 to 65535").unwrap_or_default();
+        let port = reader.parsed("PORT").unwrap_or_default();
         let settings = Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
-            openai_realtime_url: reader.url("OPENAI_REALTIME_URL", &["wss", "ws"]).unwrap_or_default(),
+            openai_realtime_url: reader.url("OPENAI_REALTIME_URL").unwrap_or_default(),
             named_providers: std::mem::take(&mut reader.providers),
-            twilio_auth_tokens: reader.secrets("TWILIO_AUTH_TOKEN"),
+            twilio_auth_tokens: reader.list("TWILIO_AUTH_TOKEN").into_iter().map(Secret::new).collect(),
             twilio_shared_keys: reader.shared_keys(),
             twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
             twilio_api_key: reader.text("TWILIO_API_KEY"),
             twilio_api_secret: reader.secret("TWILIO_API_SECRET"),
-            twilio_api_url: reader.url("TWILIO_API_URL", &["https", "http"]).unwrap_or_default(),
-            twilio_functions_url: reader.url("TWILIO_FUNCTIONS_URL", &["https", "http"]),
-            public_url: reader.url("PUBLIC_URL", &["https", "http"]).or_else(|| fly_url.clone()),
-            fly_url,
-            host: reader.parsed("HOST", "an IP address, such as `0.0.0.0`"),
+            twilio_api_url: reader.url("TWILIO_API_URL").unwrap_or_default(),
+            twilio_functions_url: reader.url("TWILIO_FUNCTIONS_URL"),
+            public_url: reader.url("PUBLIC_URL"),
+            fly_url: fly_url(&sources.environment),
+            host: reader.parsed("HOST"),
             port,
             assistants_dir: reader.text("ASSISTANTS_DIR").unwrap_or_default().into(),
             assistants_url: reader.assistants_url(),
             assistants_token: reader.secret("ASSISTANTS_TOKEN"),
-            max_calls: reader
-                .checked("MAX_CALLS", "a number of calls, 1 to 100000", |calls: &usize| {
-                    (1..=MOST_CALLS).contains(calls)
-                })
-                .unwrap_or(1),
-            drain: Duration::from_secs(
-                reader
-                    .checked("DRAIN_SECONDS", "a number of seconds, at most 86400", |seconds: &u64| {
-                        *seconds <= LONGEST_DRAIN
-                    })
-                    .unwrap_or_default(),
-            ),
-            metrics_port: reader.parsed("METRICS_PORT", "a port, 0 to 65535"),
+            max_calls: reader.parsed("MAX_CALLS").unwrap_or_default(),
+            drain: Duration::from_secs(reader.parsed("DRAIN_SECONDS").unwrap_or_default()),
+            metrics_port: reader.parsed("METRICS_PORT"),
             metrics_token: reader.secret("METRICS_TOKEN"),
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),
-            log_format: reader.parsed("LOG_FORMAT", "`text` or `json`"),
-            machine: environment("FLY_MACHINE_ID"),
-            on_fly,
-            peer_url: reader.peer_url(app.as_deref(), port),
-            in_file: names().filter(|name| reader.is_in_file(name)).collect(),
-            warnings: Vec::new(),
+            log_format: reader.parsed("LOG_FORMAT"),
+            machine: fly_variable(&sources.environment, "FLY_MACHINE_ID"),
+            peer_url: reader.peer_url(port),
+            written: reader.written(),
         };
-        reader.warn_of_http();
-        reader.warn_of_ipv4(settings.host, on_fly);
-        reader.warn_of_idle_token();
-        let in_clear_text = settings.in_clear_text(&reader);
-        let (mut warnings, mut problems): (Vec<_>, Vec<_>) =
-            reader.problems.into_iter().partition(|problem| !problem.is_error());
-        if problems.is_empty() {
-            warnings.extend(in_clear_text);
-            return Ok(Settings { warnings, ..settings });
+        settings.warn(&mut reader);
+        (settings, reader.problems)
+    }
+
+    /// The settings, if none has an error.
+    ///
+    /// # Errors
+    /// All problems, warnings included.
+    pub fn checked(sources: &Sources) -> Result<Settings, Vec<Problem>> {
+        match Settings::read(sources) {
+            (_, problems) if problems.iter().any(Problem::is_error) => Err(problems),
+            (settings, _) => Ok(settings),
         }
-        problems.extend(warnings);
-        Err(problems)
+    }
+
+    /// Warnings about settings that are valid and hardly meant.
+    fn warn(&self, reader: &mut Reader) {
+        if let Some(url) = self.public_url.as_deref().and_then(|url| Url::parse(url).ok())
+            && url.scheme() == "http"
+            && !is_loopback(&url)
+        {
+            reader.report("PUBLIC_URL", Problems::PublicUrlHttp);
+        }
+        if self.on_fly() && self.host.is_some_and(|host| host.is_ipv4()) {
+            reader.report("HOST", Problems::HostIpv4);
+        }
+        if self.assistants_token.is_some() && reader.text("ASSISTANTS_URL").is_none() {
+            reader.report("ASSISTANTS_TOKEN", Problems::TokenUnused);
+        }
+        if self.port != 0 && self.metrics_port == Some(self.port) {
+            reader.report("METRICS_PORT", Problems::SamePort { port: self.port });
+        }
+        const CALLS: &str = "the key and what callers say";
+        for (name, url, safe, what) in [
+            ("OPENAI_REALTIME_URL", &self.openai_realtime_url, "wss", CALLS),
+            ("TWILIO_API_URL", &self.twilio_api_url, "https", "the account's credentials"),
+        ] {
+            if let Some(scheme) = clear_text(url, safe) {
+                let what = Problems::ClearText { name: name.to_owned(), scheme, safe, what };
+                reader.report(name, what);
+            }
+        }
+        for provider in &self.named_providers {
+            if let Some(scheme) = clear_text(&provider.url, "wss") {
+                let name = format!("`url` of `{}`", provider.name);
+                let what = Problems::ClearText { name, scheme, safe: "wss", what: CALLS };
+                reader.problems.push(Problem::file(FILE, what));
+            }
+        }
+    }
+
+    /// Every secret among the settings.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let written =
+            self.written.iter().filter(|(name, _)| is_secret(name)).map(|(_, written)| &written.value);
+        let keys = self.named_providers.iter().filter_map(|provider| provider.key.as_ref());
+        written
+            .chain(keys)
+            .chain(&self.twilio_auth_tokens)
+            .chain(self.twilio_shared_keys.iter().map(|(_, key)| key))
+    }
+
+    /// Whether this process runs on a Fly machine. The app's name alone is set wherever somebody works with it.
+    pub fn on_fly(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// Whether the value in force is that of `switchboard.yaml`.
+    pub fn is_in_file(&self, name: &str) -> bool {
+        self.written.get(name).is_some_and(|written| written.in_file)
+    }
+
+    /// The settings whose values differ, as `switchboard.yaml` names them.
+    pub fn changed(&self, other: &Settings) -> Vec<String> {
+        let value =
+            |settings: &Settings, name: &str| settings.written.get(name).map(|written| written.value.clone());
+        let changed = names().filter(|name| value(self, name) != value(other, name)).map(str::to_lowercase);
+        let providers = (self.named_providers != other.named_providers).then(|| PROVIDERS.to_owned());
+        changed.chain(providers).collect()
     }
 
     /// Where to listen: by default every address, on Fly also those of its private network, which is IPv6.
     pub fn listens_on(&self) -> IpAddr {
-        // `::` hears IPv4 as well.
-        let every = if self.on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        // `::` accepts IPv4 as well.
+        let every = if self.on_fly() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         self.host.unwrap_or(every)
     }
 
@@ -263,43 +264,22 @@ impl Settings {
         std::iter::once(first).chain(self.named_providers.iter().cloned()).collect()
     }
 
-    /// Everything that `serve` needs, or a sentence for each thing that is missing.
+    /// Everything that `serve` needs.
+    ///
+    /// # Errors
+    /// A problem for each setting that is missing.
     pub fn for_serve(&self) -> Result<ServeSettings, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut missing = |name: &str, message: &str, help: &str| {
-            let message = format!("{name} is not set: {message}");
-            problems.push(
-                Problem::about("environment", "setting.missing", message)
-                    .help(help)
-                    .with_subject(Subject::Setting(name.to_owned())),
-            );
-        };
-        // With others the assistants decide: see `Roster::without_key`.
+        // With other providers, the assistants decide: see `Roster::without_key`.
         if self.openai_api_key.is_none() && self.named_providers.is_empty() {
-            missing(
-                "OPENAI_API_KEY",
-                "no speech model can be reached",
-                "put OPENAI_API_KEY=sk-… into `.env` or the environment; to try without any key, \
-                 run `switchboard rehearse`",
-            );
+            problems.push(Problem::setting("OPENAI_API_KEY", Problems::MissingKey));
         }
         if self.twilio_auth_tokens.is_empty() {
-            missing(
-                "TWILIO_AUTH_TOKEN",
-                "nobody could tell Twilio's requests from a stranger's",
-                "copy the auth token from the start page of the Twilio console; to try without \
-                 Twilio, run `switchboard rehearse`",
-            );
+            problems.push(Problem::setting("TWILIO_AUTH_TOKEN", Problems::MissingToken));
         }
         let public_url = self.public_url.clone().unwrap_or_default();
         if public_url.is_empty() {
-            missing(
-                "PUBLIC_URL",
-                "Twilio has to know where to reach this server",
-                "set it to the address that Twilio calls, such as \
-                 PUBLIC_URL=https://phone.example.com, without a path unless a proxy adds one; or run \
-                 `switchboard serve --tunnel`, which makes one for trying",
-            );
+            problems.push(Problem::setting("PUBLIC_URL", Problems::MissingPublicUrl));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -310,6 +290,34 @@ impl Settings {
             public_url,
         })
     }
+
+    /// A problem for each setting that is missing to act for the account at Twilio.
+    pub fn missing_for_account(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.twilio_account_sid.is_none() {
+            problems.push(Problem::setting("TWILIO_ACCOUNT_SID", Problems::MissingAccount));
+        }
+        let has_key = self.twilio_api_key.is_some() && self.twilio_api_secret.is_some();
+        if self.twilio_auth_tokens.is_empty() && !has_key {
+            problems.push(Problem::setting("TWILIO_AUTH_TOKEN", Problems::MissingCredentials));
+        }
+        problems
+    }
+}
+
+/// The scheme of a URL that should have another, unless it leads to this machine.
+fn clear_text(url: &str, safe: &str) -> Option<String> {
+    let url = Url::parse(url).ok().filter(|url| url.scheme() != safe && !is_loopback(url))?;
+    Some(url.scheme().to_owned())
+}
+
+/// A variable that Fly sets.
+fn fly_variable(environment: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    environment.get(name).filter(|value| !value.is_empty()).cloned()
+}
+
+fn fly_url(environment: &BTreeMap<String, String>) -> Option<String> {
+    Some(format!("https://{}.fly.dev", fly_variable(environment, "FLY_APP_NAME")?))
 }
 
 impl FromStr for LogFormat {
@@ -333,9 +341,6 @@ pub fn is_loopback(url: &Url) -> bool {
         None => true,
     }
 }
-
-mod changes;
-mod clear_text;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Spanned};
 
+use crate::problem::catalogue::File;
 use crate::problem::{self, Problem, Source, Span};
 use expand::Expansion;
 pub use expand::variables;
@@ -241,36 +242,24 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
 
 /// The text of a file of at most [`LARGEST`] bytes, without a byte order mark.
 pub fn text<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Problem>> {
+    let wrong = |what: File| Err(Box::new(Problem::file(path, what)));
     if bytes.len() > LARGEST {
-        let message = format!("the file has {} KiB, and may have at most 256", bytes.len() / 1024);
-        return Err(Box::new(Problem::about(path, "file.large", message)));
+        return wrong(File::TooLarge { kib: bytes.len() / 1024 });
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let line_of = |at: usize| bytes[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        let problem = Problem::about(path, "file.encoding", "the file is UTF-16");
-        return Err(Box::new(problem.help("save it as UTF-8")));
+        return wrong(File::Utf16);
     }
     if let Some(at) = bytes.iter().position(|&b| b == 0) {
-        let line = bytes[..at].iter().filter(|&&b| b == b'\n').count() + 1;
-        let message = format!("line {line} holds a zero byte: this is not a text file");
-        return Err(Box::new(Problem::about(path, "file.binary", message)));
+        return wrong(File::Binary { line: line_of(at) });
     }
-    // The parser takes it for the end of a line, and nothing else here does.
+    // Only the parser takes it for the end of a line.
     let lone = |(at, pair): (usize, &[u8])| (pair[0] == b'\r' && pair[1] != b'\n').then_some(at);
     if let Some(at) = bytes.windows(2).enumerate().find_map(lone) {
-        let line = bytes[..at].iter().filter(|&&b| b == b'\n').count() + 1;
-        let message = format!("line {line} holds a carriage return that ends no line");
-        let problem = Problem::about(path, "file.lines", message);
-        return Err(Box::new(
-            problem.help("save the file with the line ends of Unix (LF) or Windows (CR LF)"),
-        ));
+        return wrong(File::CarriageReturn { line: line_of(at) });
     }
-    std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
-        let message = format!("line {line} holds bytes that are not UTF-8");
-        Box::new(Problem::about(path, "file.encoding", message).help("save the file as UTF-8"))
-    })
+    std::str::from_utf8(bytes).or_else(|error| wrong(File::NotUtf8 { line: line_of(error.valid_up_to()) }))
 }
 
 fn parse(text: &str, source: &Source) -> Result<Node, Box<Problem>> {
@@ -300,7 +289,7 @@ fn parse(text: &str, source: &Source) -> Result<Node, Box<Problem>> {
     let tree: Spanned<Raw> = serde_yaml::from_str_with_options(text, options)
         .map_err(|error| Box::new(syntax::broken(text, source, &error)))?;
     let lines = Lines::new(text);
-    lines.node(tree).map_err(|(span, message)| Box::new(source.error(span, "yaml.key", message)))
+    lines.node(tree).map_err(|(span, message)| Box::new(source.problem(span, File::Key { why: message })))
 }
 
 /// The tree as serde hands it over. Plain scalars are read from the source, not from here: their

@@ -50,7 +50,7 @@ providers:
 
 fn check(folder: &Folder) -> Checked {
     let file = Some(SourceFile::new("switchboard.yaml", PROVIDERS));
-    let settings = Settings::read(&Sources { file, ..Sources::default() }).unwrap();
+    let settings = Settings::checked(&Sources { file, ..Sources::default() }).unwrap();
     Roster::check(folder, &environment(), &settings.providers())
 }
 

@@ -41,6 +41,14 @@ pub struct Facts {
     pub now: Timestamp,
 }
 
+impl Facts {
+    /// A call that does not exist, to see what a plan contains.
+    pub fn nobody(now: Timestamp) -> Facts {
+        let call = "CA00000000000000000000000000000000".to_owned();
+        Facts { caller: Party::Withheld, called: Party::Withheld, call, now }
+    }
+}
+
 /// Why an assistant could not be made into a plan.
 #[derive(Debug, thiserror::Error)]
 #[error("the text of {assistant} cannot be rendered: {reason}")]

@@ -1,46 +1,28 @@
 //! The commands: what a person types, and what they read when something is missing.
 //!
 //! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
-// They panic where nobody reads: see `say`.
+// They panic if nobody reads: see `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod environment;
 pub(crate) mod numbers;
 mod owner;
-pub(crate) mod say;
 mod secrets;
 mod serve;
 mod tunnel;
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 
-use crate::assistant::{Checked, Roster};
 use crate::doctor;
-use crate::link::tls;
 use crate::observe;
-use crate::problem::{self, Problem};
 use crate::process;
-use crate::provider::Provider;
 use crate::rehearse::{self, Rehearse};
-use crate::reload::fetch::Remote;
-use crate::reload::{self, read::read_folder};
-use crate::secret::Secret;
 use crate::serve::{LAST_THREADS, signalled};
-use crate::settings::{Settings, Sources, env_file};
-use crate::yaml::SourceFile;
-pub(crate) use environment::{odd_lines, placed};
-
-/// The settings' file, where there is one.
-const FILE: &str = "switchboard.yaml";
-/// What adds to the environment, where there is one.
-pub(crate) const ENV_FILE: &str = ".env";
+use crate::terminal::{Failure, notify, report};
+use crate::workspace::Workspace;
 
 /// Answers phone numbers with voice assistants.
 #[derive(Debug, Parser)]
@@ -87,11 +69,8 @@ enum Command {
         #[command(subcommand)]
         what: numbers::Numbers,
     },
-    /// Print what .env sets, for `fly secrets import`; what is of this machine alone is left out
-    Secrets {
-        /// Print the value of this one alone, from the environment or else .env; exit 1 if it is not set
-        name: Option<String>,
-    },
+    /// Print the secrets in .env for `fly secrets import`
+    Secrets(secrets::Options),
     /// Try one call here, with a simulated phone and a simulated model, and keep its recording
     Rehearse(RehearseArguments),
     /// Look at everything between a ringing phone and an assistant, and say what is wrong and how to mend it
@@ -119,29 +98,6 @@ struct RehearseArguments {
     live: bool,
 }
 
-/// Why a command ends with 1: what the person reads, on standard error.
-#[derive(Debug)]
-pub enum Failure {
-    Problems(Vec<Problem>),
-    Error(anyhow::Error),
-    /// The command itself was wrong: the end is 2.
-    Usage(String),
-    /// It was told already.
-    Told,
-}
-
-impl From<Vec<Problem>> for Failure {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self::Problems(problems)
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Error(error)
-    }
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -154,7 +110,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say::complain(&format!("error: the program cannot start its threads: {error}"));
+            notify(&format!("error: the program cannot start its threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -168,7 +124,7 @@ pub fn main() -> ExitCode {
     if starts(&arguments.command)
         && let Some(warning) = process::hide()
     {
-        say::complain(&warning);
+        notify(&warning);
     }
     let done = runtime.block_on(async {
         match arguments.command {
@@ -179,8 +135,7 @@ pub fn main() -> ExitCode {
             Command::New { name } => owner::new(&name),
             Command::Schema => owner::schema(),
             Command::Numbers { what } => numbers::numbers(what).await,
-            Command::Secrets { name: None } => secrets::all(),
-            Command::Secrets { name: Some(name) } => secrets::one(&name),
+            Command::Secrets(options) => secrets::run(&options),
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
             Command::Doctor(options) => doctor::run(&options).await,
         }
@@ -194,118 +149,25 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Error(error)) => {
-            say::complain(&format!("error: {error:#}"));
+            notify(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(message)) => {
-            say::complain(&format!("error: {message}"));
+            notify(&format!("error: {message}"));
             ExitCode::from(2)
         }
-        Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Reported) => ExitCode::FAILURE,
     }
 }
 
 async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     let RehearseArguments { assistant, to, from, caller, out, live } = arguments;
-    let sources = Sources { file: settings_file()?, environment: environment()? };
-    // The conversation is the output: the server speaks up only where something is odd.
-    let filter = sources.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
+    let workspace = Workspace::open()?;
+    // The conversation is the output, so the server logs only warnings.
+    let filter = workspace.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = filter.map_or("warn", String::as_str);
     observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
     let stop = signalled(false)?;
     let options = Rehearse { assistant, to, from, caller, out, live };
-    rehearse::run(&options, &sources, stop, &mut rehearse::Screen::standard()).await
-}
-
-/// The folder at `dir`, read and checked as a whole.
-pub(crate) fn look(
-    dir: &Path,
-    settings: &Settings,
-    environment: &BTreeMap<String, String>,
-    providers: &[Arc<Provider>],
-) -> Result<Checked, Vec<Problem>> {
-    let folder = read_folder(dir).map_err(|error| vec![error.into()])?;
-    let mut checked = reload::check_whole(&folder, environment, providers);
-    checked.warnings.extend(odd_lines(&folder, Some(dir), settings));
-    problem::sort(&mut checked.warnings);
-    Ok(checked)
-}
-
-/// The folder that is here, read and checked as a whole: the roster and what is odd about it, or all that is wrong.
-fn folder(
-    settings: &Settings,
-    environment: &BTreeMap<String, String>,
-) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    passed(look(&settings.assistants_dir, settings, environment, &settings.providers())?)
-}
-
-/// The folder in force, checked as a whole: the one of ASSISTANTS_URL, which is fetched; without that, the one that is
-/// here.
-async fn folder_in_force(
-    settings: &Settings,
-    environment: &BTreeMap<String, String>,
-) -> Result<Roster, Failure> {
-    let Some(url) = &settings.assistants_url else { return Ok(folder(settings, environment)?.0) };
-    let fetched = remote(url, settings)?.fetch_once().await;
-    let fetched =
-        fetched.context("the folder of assistants, which says who answers each number, was not fetched")?;
-    Ok(passed(reload::check_whole(&fetched, environment, &settings.providers()))?.0)
-}
-
-/// Where the folder of ASSISTANTS_URL is fetched.
-fn remote(url: &Secret, settings: &Settings) -> anyhow::Result<Remote> {
-    let url = url.expose();
-    let tls = tls::client_config(url.starts_with("https:"), settings.ssl_cert_file.as_deref())?;
-    Ok(Remote::new(url, settings.assistants_token.as_ref(), &tls)?)
-}
-
-fn passed(checked: Checked) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let problems = checked.problems();
-    match checked.roster {
-        Ok(roster) => Ok((roster, checked.warnings)),
-        Err(_) => Err(problems),
-    }
-}
-
-/// The environment, with what `.env` adds; the file never overrides.
-pub(crate) fn environment() -> Result<BTreeMap<String, String>, Vec<Problem>> {
-    let mut environment = BTreeMap::new();
-    if let Some(bytes) = read_or_none(ENV_FILE)? {
-        environment.extend(env_file::read(ENV_FILE, &bytes)?);
-    }
-    environment.extend(own_environment());
-    Ok(environment)
-}
-
-/// The environment of the process alone.
-pub(crate) fn own_environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// `switchboard.yaml`, where there is one.
-pub(crate) fn settings_file() -> Result<Option<SourceFile>, Vec<Problem>> {
-    Ok(read_or_none(FILE)?.map(|bytes| SourceFile::new(FILE, bytes)))
-}
-
-/// A file's bytes, where it is there.
-pub(crate) fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Vec<Problem>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            Err(vec![Problem::about(path, "file.unreadable", format!("this file cannot be read: {error}"))])
-        }
-    }
-}
-
-/// Tells a person, on standard error.
-pub(crate) fn report(problems: &[Problem]) {
-    if problems.is_empty() {
-        return;
-    }
-    let problems = &placed(problems);
-    let text =
-        if std::io::stderr().is_terminal() { problem::pretty(problems) } else { problem::plain(problems) };
-    say::complain(&text);
+    rehearse::run(&options, workspace, stop, &mut rehearse::Screen::standard()).await
 }

@@ -12,8 +12,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::say::{complain, say};
-use super::{Failure, environment, look, placed, report, settings_file};
 use crate::assistant::plan::{First, Job, Plan, Work};
 use crate::assistant::{self, Assistant, Checked, Facts};
 use crate::call::initial_turn_control;
@@ -21,9 +19,11 @@ use crate::link::model::{LeftOut, session};
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::phone::{Party, PhoneNumber};
-use crate::problem;
-use crate::settings::{self, Settings, Sources};
+use crate::problem::{self, Problem};
+use crate::settings;
+use crate::terminal::{Failure, notify, print, report};
 use crate::tool::Tools;
+use crate::workspace::Workspace;
 
 /// How long `show` waits for MCP servers to list their tools. Programs may have to be downloaded first.
 const SERVERS_PATIENCE: Duration = Duration::from_secs(60);
@@ -45,40 +45,37 @@ pub enum Format {
 
 /// `switchboard check`.
 pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
-    let (place, count, problems) = match look_at(dir) {
-        Ok((place, checked)) => {
+    let (place, count, problems) = match look(dir) {
+        Ok((_, place, checked)) => {
             let mut problems = checked.problems();
             problems.extend(checked.doubts());
             problem::sort(&mut problems);
             let count = checked.roster.as_ref().ok().map(|roster| (roster.len(), roster.answers()));
             (place, count, problems)
         }
-        Err(Failure::Problems(problems)) => (String::new(), None, problems),
-        Err(other) => return Err(other),
+        Err(problems) => (String::new(), None, problems),
     };
-    let problems = placed(&problems);
     match format {
         Format::Text => report(&problems),
-        Format::Json => say(&problem::json(&problems))?,
-        Format::Github => say(&problem::github(&problems))?,
+        Format::Json => print(&problem::json(&problems))?,
+        Format::Github => print(&problem::github(&problems))?,
     }
-    let Some((count, answers)) = count else { return Err(Failure::Told) };
+    let Some((count, answers)) = count else { return Err(Failure::Reported) };
     if format == Format::Text {
-        say(&format!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" }))?;
+        print(&format!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" }))?;
         if !answers {
-            say("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
+            print("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
         }
     }
     Ok(())
 }
 
 /// The folder's name, and what checking it gave.
-fn look_at(dir: Option<PathBuf>) -> Result<(String, Checked), Failure> {
-    let environment = environment()?;
-    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment.clone() })?;
-    let dir = dir.unwrap_or_else(|| settings.assistants_dir.clone());
-    let checked = look(&dir, &settings, &environment, &settings.providers())?;
-    Ok((dir.display().to_string(), checked))
+fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Problem>> {
+    let workspace = Workspace::open()?;
+    let dir = dir.unwrap_or_else(|| workspace.settings.assistants_dir.clone());
+    let checked = workspace.check(&dir)?;
+    Ok((workspace, dir.display().to_string(), checked))
 }
 
 /// `switchboard who NUMBER`.
@@ -91,7 +88,7 @@ pub fn who(number: &str) -> Result<(), Failure> {
             "`{number}` is not a phone number: {why}; write a plus, the country code and the number"
         )));
     }
-    let (place, checked) = look_at(None)?;
+    let (_, place, checked) = look(None)?;
     let problems = checked.problems();
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.find_party(&called) else {
@@ -103,12 +100,12 @@ pub fn who(number: &str) -> Result<(), Failure> {
     };
     let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
     let why = if listed { "it has this number" } else { "it has \"*\": every number that no other file has" };
-    say(&format!("{}: {why}", assistant.name()))
+    print(&format!("{}: {why}", assistant.name()))
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
 pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
-    let (place, checked) = look_at(None)?;
+    let (workspace, place, checked) = look(None)?;
     let problems = checked.problems_for(name);
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.by_name(name) else {
@@ -125,13 +122,13 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         call: "CA00000000000000000000000000000000".to_owned(),
         now: Timestamp::now(),
     };
-    let settings = Settings::read(&Sources { file: settings_file()?, environment: environment()? })?;
+    let settings = &workspace.settings;
     let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
     let account = Account::from_settings(&settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
-        complain(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));
+        notify(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));
         tools.settled(SERVERS_PATIENCE).await;
     }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
@@ -153,7 +150,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
     );
-    say(&without_secrets(&text, &environment()?))
+    print(&without_secrets(&text, &workspace.environment))
 }
 
 /// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
@@ -279,8 +276,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
             problem::shown(name)
         )));
     }
-    let environment = environment()?;
-    let settings = Settings::read(&Sources { file: settings_file()?, environment })?;
+    let settings = Workspace::open()?.settings;
     let dir = &settings.assistants_dir;
     fs::create_dir_all(dir).with_context(|| format!("the folder `{}` cannot be made", dir.display()))?;
     if dir.join(format!("{name}.yml")).exists() {
@@ -297,7 +293,7 @@ pub fn new(name: &str) -> Result<(), Failure> {
         Some(_) => "`switchboard serve` answers the phone.",
         None => "`switchboard serve --tunnel` answers the phone, at an address that it makes for trying.",
     };
-    say(&format!(
+    print(&format!(
         "{} is there. Next:\n  \
          1. Write into it what the assistant is for.\n  \
          2. `switchboard check` says whether all is well.\n  \
@@ -373,7 +369,7 @@ call_control: { end_call: true }
 
 /// `switchboard schema`.
 pub fn schema() -> Result<(), Failure> {
-    say(&schema_text())
+    print(&schema_text())
 }
 
 fn schema_text() -> String {

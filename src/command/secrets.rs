@@ -1,70 +1,114 @@
-//! What `.env` sets, for the tools of a deployment: they read such a file each in a way of its own, and none as the
-//! program does.
+//! What `.env` sets, for the tools of a deployment: each of them reads such a file in its own way, and none as the program
+//! does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 
-use super::say::say;
-use super::{ENV_FILE, Failure, environment, read_or_none};
-use crate::settings::env_file;
+use crate::problem::Problem;
+use crate::settings::table::SETTINGS;
+use crate::terminal::{Failure, print};
+use crate::workspace::{ENV_FILE, Workspace};
 
-/// What means something on this machine alone. A domain of your own, as PUBLIC_URL, goes into `fly.toml`, as the
-/// others do; TODOIST_API_KEY is for the MCP server, which is an app of its own.
-const OF_THIS_MACHINE: [&str; 13] = [
-    "PUBLIC_URL",
-    "HOST",
-    "PORT",
-    "METRICS_PORT",
-    "MAX_CALLS",
-    "DRAIN_SECONDS",
-    "PEER_URL",
-    "ASSISTANTS_DIR",
-    "STATE_DIR",
-    "SSL_CERT_FILE",
-    "RUST_LOG",
-    "LOG_FORMAT",
-    "TODOIST_API_KEY",
-];
+/// What is not deployed besides the local settings: the key of the MCP server, which is an app of its own.
+const OTHERS: &str = "TODOIST_API_KEY";
 
-/// `switchboard secrets`: what `.env` sets, but for what is of this machine, as `fly secrets import` reads it.
-pub fn all() -> Result<(), Failure> {
-    let Some(bytes) = read_or_none(ENV_FILE)? else {
-        return Err(anyhow!("{ENV_FILE} is not there: copy .env.example to it, and fill it in").into());
-    };
-    let set: BTreeMap<String, String> = env_file::read(ENV_FILE, &bytes)?.into_iter().collect();
-    let mut text = String::new();
-    for (name, value) in set {
-        if value.is_empty() || OF_THIS_MACHINE.contains(&name.as_str()) {
-            continue;
-        }
-        let Some(written) = for_fly(&value) else {
-            return Err(anyhow!(
-                "{name} of {ENV_FILE} holds quotes or line ends that `fly secrets import` would not keep; remove \
-                 it from there and set it with `fly secrets set`"
+/// The command line.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Print only this value, from the environment or .env; exit with 1 if it is not set
+    name: Option<String>,
+    /// Print only the names
+    #[arg(long, conflicts_with = "name")]
+    names: bool,
+    /// Read the output of `fly secrets list` and print what is missing there or set only there
+    #[arg(long, conflicts_with_all = ["name", "names"])]
+    compare: bool,
+}
+
+/// `switchboard secrets`.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(name) = &options.name {
+        let workspace = Workspace::read();
+        let value = workspace.environment.get(name).filter(|value| !value.is_empty());
+        return print(value.ok_or(Failure::Reported)?);
+    }
+    let values = values()?;
+    if options.compare {
+        let mut list = String::new();
+        std::io::stdin().read_to_string(&mut list).context("cannot read standard input")?;
+        return print(&compare(&list, &values.keys().map(String::as_str).collect()));
+    }
+    let line = |(name, value): (&String, &String)| {
+        match options.names {
+        true => Ok(format!("{name}\n")),
+        false => for_fly(value).map(|written| format!("{name}={written}\n")).ok_or_else(|| {
+            anyhow!(
+                "{name} in {ENV_FILE} has quotes or line breaks that `fly secrets import` would not keep; set it with \
+                 `fly secrets set` and remove it there"
             )
-            .into());
-        };
-        text += &format!("{name}={written}\n");
+        }),
     }
-    if text.is_empty() {
-        return Err(anyhow!("{ENV_FILE} sets nothing for another machine: fill it in first").into());
-    }
-    say(&text)
+    };
+    print(&values.iter().map(line).collect::<Result<String, _>>()?)
 }
 
-/// `switchboard secrets NAME`: the value that the program has, alone. Of one that is not set nothing is said: the end
-/// is 1.
-pub fn one(name: &str) -> Result<(), Failure> {
-    let environment = environment()?;
-    let value = environment.get(name).filter(|value| !value.is_empty()).ok_or(Failure::Told)?;
-    say(&format!("{value}\n"))
+/// What `.env` sets, without what belongs to one machine.
+fn values() -> Result<BTreeMap<String, String>, Failure> {
+    let workspace = Workspace::read();
+    let in_env_file = |problem: &&Problem| problem.is_error() && problem.path() == ENV_FILE;
+    let problems: Vec<Problem> = workspace.problems.iter().filter(in_env_file).cloned().collect();
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+    let is_local =
+        |name: &str| name == OTHERS || SETTINGS.iter().any(|setting| setting.local && setting.name == name);
+    let values = workspace.env_file().values().filter(|(name, value)| !value.is_empty() && !is_local(name));
+    let values: BTreeMap<String, String> = values.collect();
+    match values.is_empty() {
+        true => {
+            Err(anyhow!("{ENV_FILE} sets nothing to deploy; copy .env.example to it and fill it in").into())
+        }
+        false => Ok(values),
+    }
 }
 
-/// A value so that flyctl reads it back whole; `None` where it cannot.
+/// What needs attention, given the output of `fly secrets list`: its first words are names, whatever lines it draws.
+fn compare(list: &str, ours: &BTreeSet<&str>) -> String {
+    let is_name =
+        |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase()) && *word == word.to_uppercase();
+    let word = |line: &str| {
+        let mut words =
+            line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        words.next().filter(is_name).filter(|word| *word != "NAME").map(str::to_owned)
+    };
+    let there: BTreeSet<String> = list.lines().filter_map(word).collect();
+    let mut text = String::new();
+    // Without a list, nothing is known.
+    if list.trim().is_empty() {
+        return text;
+    }
+    for name in ["OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"] {
+        if !ours.contains(name) && !there.contains(name) {
+            text.push_str(&format!("{name} is set neither in {ENV_FILE} nor on Fly.\n"));
+        }
+    }
+    let left: Vec<&str> = there.iter().map(String::as_str).filter(|name| !ours.contains(name)).collect();
+    if !left.is_empty() {
+        let left = left.join(" ");
+        text.push_str(&format!(
+            "Set on Fly, but not in {ENV_FILE}: {left}\nTo remove them: fly secrets unset --stage {left}\n"
+        ));
+    }
+    text
+}
+
+/// A value as flyctl reads it back; `None` if it cannot.
 ///
-/// flyctl (`internal/command/secrets/parser.go`) takes away spaces before a value, one pair of quotes around it, and
-/// all from a `#` on that has an even number of `"` before it. Three `"` begin and end several lines; nothing is escaped.
+/// flyctl (`internal/command/secrets/parser.go`) removes spaces before a value, one pair of quotes around it, and
+/// everything from a `#` that has an even number of `"` before it. `"""` begins and ends several lines. It knows no
+/// escapes.
 fn for_fly(value: &str) -> Option<String> {
     let (first, more) = value.split_once('\n').map_or((value, false), |(first, _)| (first, true));
     let odd = first.split_once('#').map(|(before, _)| before.matches('"').count() % 2 == 1);
@@ -78,4 +122,23 @@ fn for_fly(value: &str) -> Option<String> {
     }
     let opens_lines = value == "\"" || value.starts_with("\"\"");
     (!opens_lines && odd != Some(true)).then(|| format!("\"{value}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_fly_is_compared_by_its_names() {
+        let ours = ["OPENAI_API_KEY"].into();
+        let list =
+            "NAME          │ DIGEST\n──────────────┼───────\nOPENAI_API_KEY│ 0a1b\n OLD_KEY      │ 2c3d\n";
+        let text = compare(list, &ours);
+        assert!(
+            text.contains("TWILIO_AUTH_TOKEN is set neither") && text.contains("unset --stage OLD_KEY"),
+            "{text}"
+        );
+        assert!(!text.contains("OPENAI_API_KEY is set neither") && !text.contains("DIGEST"), "{text}");
+        assert_eq!(compare("", &ours), "");
+    }
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 
-use super::{ENV_FILE, FILE, Failure, environment, folder, odd_lines, placed, remote, settings_file, tunnel};
+use super::tunnel;
 use crate::assistant::Roster;
 use crate::observe;
 use crate::phone::PhoneNumber;
@@ -17,7 +17,9 @@ use crate::process;
 use crate::reload::fetch::Rounds;
 use crate::reload::{self, RemoteFolder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{LogFormat, ServeSettings, Settings, Sources};
+use crate::settings::{FILE, LogFormat, ServeSettings, Settings};
+use crate::terminal::Failure;
+use crate::workspace::{ENV_FILE, Workspace};
 
 /// Stands for the address of a tunnel that is not open yet.
 const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
@@ -99,29 +101,24 @@ struct Checked {
 /// # Errors
 /// All problems of both.
 async fn check(tunnel: bool) -> Result<Checked, Failure> {
-    let mut environment = environment()?;
-    let file = settings_file()?;
-    let mut settings = Settings::read(&Sources { file: file.clone(), environment: environment.clone() })?;
-    let has_address = settings.public_url.is_some();
+    let mut workspace = Workspace::open()?;
+    let has_address = workspace.settings.public_url.is_some();
     if tunnel {
-        environment.insert("PUBLIC_URL".to_owned(), UNTIL_TUNNEL.to_owned());
-        settings = Settings::read(&Sources { file, environment: environment.clone() })?;
+        workspace.set("PUBLIC_URL", UNTIL_TUNNEL);
     }
+    let settings = &workspace.settings;
     let mut problems = Vec::new();
     let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
-    let secrets = settings.odd_secrets();
-    let (hopeless, odd): (Vec<_>, Vec<_>) =
-        secrets.iter().map(|secret| secret.problem(&settings)).partition(Problem::is_error);
-    problems.extend(hopeless);
+    let (placeholders, shapes): (Vec<_>, Vec<_>) =
+        settings.check_secrets().into_iter().partition(Problem::is_error);
+    problems.extend(placeholders);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
-    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
-    let remote_folder = match &settings.assistants_url {
-        Some(url) if ready.is_some() => {
-            Some(RemoteFolder::begin(remote(url, &settings)?, Rounds::default()).await)
-        }
+    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG is not a valid filter: {error}"))?;
+    let remote_folder = match workspace.remote()? {
+        Some(remote) if ready.is_some() => Some(RemoteFolder::begin(remote, Rounds::default()).await),
         Some(_) | None => None,
     };
-    let (roster, warnings) = check_folder(&settings, &environment, remote_folder.as_ref())
+    let (roster, warnings) = check_folder(&workspace, remote_folder.as_ref())
         .map_err(|wrong| problems.extend(wrong))
         .unwrap_or_default();
     // Without any provider's key, `for_serve` has reported it.
@@ -136,32 +133,34 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     if tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    for warning in placed(&[settings.warnings.clone(), odd, warnings].concat()) {
-        tracing::warn!("{}", warning.line());
+    for warning in workspace.problems.iter().chain(&shapes).chain(&warnings) {
+        tracing::warn!(problem = %warning.line(), "Warning at start");
     }
     if !roster.answers() {
         tracing::warn!(
             "No number rings any assistant yet: write one into `numbers`, or set the variable used there"
         );
     }
+    let Workspace { settings, environment, .. } = workspace;
     Ok(Checked { settings, ready, environment, roster, remote_folder })
 }
 
 /// The fetched folder, if there is one and it passes; else the folder on the disk, which answers until a fetch works.
 /// If neither passes, the problems of both.
 fn check_folder(
-    settings: &Settings,
-    environment: &BTreeMap<String, String>,
+    workspace: &Workspace,
     remote_folder: Option<&RemoteFolder>,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let Some(fetched) = remote_folder.and_then(RemoteFolder::fresh) else {
-        return folder(settings, environment);
-    };
-    let odd = odd_lines(fetched, None, settings);
-    match reload::check_to_serve(Ok(fetched.clone()), environment, &settings.providers()) {
-        Ok((roster, warnings)) => Ok((roster, [odd, warnings].concat())),
-        Err(mut wrong) => folder(settings, environment).map_err(|here| {
-            wrong.extend(here);
+    let Some(fetched) = remote_folder.and_then(RemoteFolder::fresh) else { return workspace.roster() };
+    let mut warnings = workspace.check_env_file(fetched, true);
+    let providers = workspace.settings.providers();
+    match reload::check_to_serve(Ok(fetched.clone()), &workspace.environment, &providers) {
+        Ok((roster, more)) => {
+            warnings.extend(more);
+            Ok((roster, warnings))
+        }
+        Err(mut wrong) => workspace.roster().map_err(|local| {
+            wrong.extend(local);
             wrong
         }),
     }
@@ -212,6 +211,7 @@ fn refusal(settings: &Settings, error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Sources;
 
     #[test]
     fn without_ipv6_the_server_listens_on_ipv4_unless_host_asks_for_ipv6() {
@@ -228,7 +228,7 @@ mod tests {
             let fly = [("FLY_MACHINE_ID", "0123456789abcd"), ("FLY_APP_NAME", "phone")];
             let environment = fly.into_iter().chain(host.map(|host| ("HOST", host)));
             let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let settings = Settings::read(&Sources { file: None, environment }).unwrap();
+            let settings = Settings::checked(&Sources { file: None, environment }).unwrap();
             assert_eq!(refusal(&settings, &kind.into()), expected, "{host:?} {kind}");
         }
     }

@@ -7,14 +7,15 @@ use std::pin::Pin;
 use anyhow::anyhow;
 use tokio::sync::oneshot;
 
-use super::{Failure, numbers};
+use super::numbers;
 use crate::assistant::Roster;
 use crate::link::twilio_rest::Account;
-use crate::numbers::{Row, compare, rings_allowlist, whole_url};
+use crate::numbers::{Row, rings_allowlist, whole_url};
 use crate::phone::PhoneNumber;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
-use crate::tunnel::pointing::{Hold, PointError, Pointed};
+use crate::terminal::Failure;
+use crate::tunnel::pointing::{Hold, PointError, Pointed, compare, state_dir};
 use crate::tunnel::{self, Tunnel};
 
 /// How often a question is asked before it counts as answered with no.
@@ -48,7 +49,7 @@ pub async fn open(
         // Even without a terminal, listing the numbers proves that the credentials work.
         Some(account) if number.is_some() || is_attended => {
             let owned = account.numbers().await.map_err(|error| anyhow!("{error}: {}", error.help()))?;
-            compare(owned, roster, None)
+            compare(owned, roster, None, state_dir(settings))
         }
         _ => Vec::new(),
     };
@@ -141,7 +142,7 @@ impl From<PointError> for Failure {
 
 /// The right to point a number, if one may be pointed or a killed tunnel left one behind, which is pointed back first.
 async fn hold(settings: &Settings, account: &Account, may_point: bool) -> Result<Option<Hold>, Failure> {
-    let state = numbers::state_dir(settings);
+    let state = state_dir(settings);
     if !may_point && !Pointed::is_left(state) {
         return Ok(None);
     }
@@ -249,7 +250,7 @@ mod tests {
             trunk: taken.then(|| "TK1".to_owned()),
         };
         let answered = assistant.map_or(Answered::ByNobody, |name| Answered::ByEntry(name.to_owned()));
-        Row { number, owned: Some(owned), answered, findings: Vec::new(), change: Change::default() }
+        Row { number, owned: Some(owned), answered, problems: Vec::new(), change: Change::default() }
     }
 
     #[test]

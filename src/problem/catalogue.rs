@@ -4,11 +4,15 @@
 //! Each is a short clause that starts small and ends without a full stop. An empty fix is none.
 
 mod assistant;
+mod doctor;
 mod file;
+mod number;
 mod setting;
 
 pub use assistant::Assistant;
+pub use doctor::{Clock, Doctor, Fly, Folder, Function, Obstacle, Provider, Public, Tool, Twilio};
 pub use file::File;
+pub use number::Number;
 pub use setting::Setting;
 
 use super::Severity;
@@ -36,26 +40,26 @@ macro_rules! catalogue {
             pub const CODES: &[(&str, $crate::problem::Severity)] =
                 &[$(($code, $crate::problem::Severity::$severity)),*];
 
-            pub(super) fn code(&self) -> &'static str {
+            pub(crate) fn code(&self) -> &'static str {
                 match self { $( Self::$variant { .. } => $code, )* }
             }
 
-            pub(super) fn severity(&self) -> $crate::problem::Severity {
+            pub(crate) fn severity(&self) -> $crate::problem::Severity {
                 match self { $( Self::$variant { .. } => $crate::problem::Severity::$severity, )* }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
-            pub(super) fn message(&self) -> String {
+            pub(crate) fn message(&self) -> String {
                 match self { $( Self::$variant $({ $($argument),* })? => format!($message), )* }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
-            pub(super) fn cause(&self) -> Option<String> {
+            pub(crate) fn cause(&self) -> Option<String> {
                 match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($cause)?), )* }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
-            pub(super) fn fix(&self) -> Option<String> {
+            pub(crate) fn fix(&self) -> Option<String> {
                 match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($fix)?), )* }
             }
         }
@@ -89,24 +93,24 @@ macro_rules! areas {
         } )*
 
         impl What {
-            pub(super) fn code(&self) -> &'static str {
+            pub(crate) fn code(&self) -> &'static str {
                 match self { $( What::$area(what) => what.code(), )* What::Text { code, .. } => code }
             }
 
-            pub(super) fn severity(&self) -> Severity {
+            pub(crate) fn severity(&self) -> Severity {
                 match self { $( What::$area(what) => what.severity(), )* What::Text { severity, .. } => *severity }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
-            pub(super) fn message(&self) -> String {
+            pub(crate) fn message(&self) -> String {
                 match self { $( What::$area(what) => what.message(), )* What::Text { message, .. } => message.clone() }
             }
 
-            pub(super) fn cause(&self) -> Option<String> {
+            pub(crate) fn cause(&self) -> Option<String> {
                 match self { $( What::$area(what) => what.cause(), )* What::Text { .. } => None }
             }
 
-            pub(super) fn fix(&self) -> Option<String> {
+            pub(crate) fn fix(&self) -> Option<String> {
                 match self { $( What::$area(what) => what.fix(), )* What::Text { fix, .. } => fix.clone() }
             }
         }
@@ -120,4 +124,6 @@ macro_rules! areas {
 
 pub(crate) use {catalogue, sentence};
 
-areas!(Assistant, File, Setting);
+areas!(
+    Assistant, Clock, Doctor, File, Fly, Folder, Function, Number, Provider, Public, Setting, Tool, Twilio
+);

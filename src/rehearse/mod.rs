@@ -24,12 +24,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::assistant::Facts;
 use crate::assistant::plan::{First, Nothing, Plan};
 use crate::call::EndReason;
-use crate::command::{self, Failure};
 use crate::phone::Party;
 use crate::problem::Problem;
 use crate::provider::{Auth, Dialect, Provider};
 use crate::secret::Secret;
-use crate::settings::{Settings, Sources};
+use crate::terminal::{Failure, report};
+use crate::workspace::Workspace;
 use caller::Part;
 use choose::Choice;
 use conversation::{Conversation, millis};
@@ -71,15 +71,13 @@ pub struct Rehearse {
 /// When there is nothing to rehearse, or the call went wrong; the files are written in the latter case, too.
 pub async fn run(
     options: &Rehearse,
-    sources: &Sources,
+    workspace: Workspace,
     stop: impl Future<Output = ()>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let settings = Settings::read(sources)?;
     let (part, recording) = part(options.caller.as_deref())?;
     let choose = |providers: &[Arc<Provider>]| -> Result<(Choice, Vec<Problem>), Failure> {
-        let dir = &settings.assistants_dir;
-        let checked = command::look(dir, &settings, &sources.environment, providers)?;
+        let checked = workspace.check_with(&workspace.settings.assistants_dir, providers)?;
         let (name, to, from) = (&options.assistant, &options.to, &options.from);
         let Ok(roster) = &checked.roster else {
             let told = name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));
@@ -89,9 +87,9 @@ pub async fn run(
         let odd = checked.problems_for(choice.assistant.name());
         Ok((choice, odd))
     };
-    let mut providers = settings.providers();
+    let mut providers = workspace.settings.providers();
     let (mut choice, odd) = choose(&providers)?;
-    command::report(&odd);
+    report(&odd);
     let mut model = None;
     if options.live {
         live(choice.assistant.provider())?;
@@ -110,7 +108,7 @@ pub async fn run(
     for line in opening(&choice, &plan, &part, recording.as_deref(), options.live) {
         screen.line(&line);
     }
-    let server = Server::start(settings, &choice).await?;
+    let server = Server::start(workspace.settings, &choice).await?;
     let stage = Stage { plan: &plan, part, choice: &choice, screen };
     let scene = stage.play(server, stop, options.live).await?;
 

@@ -30,29 +30,25 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub async fn start(settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
+    pub async fn start(mut settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("the server cannot listen on 127.0.0.1")?;
         let port = listener.local_addr().context("the server's port is not known")?.port();
         let (url, token) = (format!("http://127.0.0.1:{port}"), token());
         let tokens = vec![Secret::new(token.clone())];
-        let settings = Settings {
-            twilio_auth_tokens: tokens.clone(),
-            twilio_shared_keys: Vec::new(),
-            public_url: Some(url.clone()),
-            host: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port,
-            drain: Duration::ZERO,
-            metrics_port: None,
-            metrics_token: None,
-            state_dir: None,
-            // A rehearsal sends no text messages.
-            twilio_account_sid: None,
-            machine: None,
-            on_fly: false,
-            fly_url: None,
-            ..settings
-        };
+        settings.twilio_auth_tokens = tokens.clone();
+        settings.twilio_shared_keys = Vec::new();
+        settings.public_url = Some(url.clone());
+        settings.host = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        settings.port = port;
+        settings.drain = Duration::ZERO;
+        settings.metrics_port = None;
+        settings.metrics_token = None;
+        settings.state_dir = None;
+        // A rehearsal sends no text messages.
+        settings.twilio_account_sid = None;
+        settings.machine = None;
+        settings.fly_url = None;
         // Only the one that is called: the others' certificates are nobody's business here.
         let providers = vec![choice.assistant.provider().clone()];
         let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };

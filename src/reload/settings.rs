@@ -44,7 +44,7 @@ impl SettingsFile {
             }
         };
         let environment = BTreeMap::clone(&self.environment);
-        let read = read.and_then(|file| Settings::read(&Sources { file, environment }));
+        let read = read.and_then(|file| Settings::checked(&Sources { file, environment }));
         let (names, problems) = match read {
             Ok(settings) => (self.in_force.changed(&settings), Vec::new()),
             Err(problems) => (Vec::new(), problems),

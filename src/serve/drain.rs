@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn by_default_the_server_ends_before_fly_kills_it() {
-        let drain = Settings::read(&Sources::default()).unwrap().drain;
+        let drain = Settings::checked(&Sources::default()).unwrap().drain;
         assert!(drain > GOODBYES);
         // Fly kills 300 s after the signal at the latest.
         assert_eq!(longest_end(drain), Duration::from_secs(293));

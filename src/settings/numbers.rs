@@ -1,20 +1,20 @@
-//! What numbers at Twilio are to ring.
+//! The addresses that numbers at Twilio should have.
 
 use super::Settings;
 
 /// The three addresses of a number at Twilio.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberUrls {
-    /// Asked when it rings: the Function in front, or this server.
+    /// The voice URL: the Function in front, or this server.
     pub voice: String,
-    /// Asked when the first one fails; known only with Functions.
+    /// Called if the voice URL fails; known only with Functions.
     pub fallback: Option<String>,
-    /// Told when a call is over.
+    /// Called when a call has ended.
     pub status: String,
 }
 
 impl Settings {
-    /// What each number at Twilio is to be set to; `None` without a public URL.
+    /// The addresses of each number; `None` without a public URL.
     pub fn number_urls(&self) -> Option<NumberUrls> {
         let public_url = self.public_url.as_deref()?;
         let functions = self.twilio_functions_url.as_deref();

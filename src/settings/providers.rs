@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
-use crate::problem::{self, Problem, Source, Span};
+use crate::problem::catalogue::Setting;
+use crate::problem::{self, Problem, Source, Span, Suggestion};
 use crate::provider::{
     Abilities, Auth, Dialect, Engine, Model, Provider, Transcriber, Transcribing, TurnDetection,
 };
@@ -83,30 +84,17 @@ pub(super) fn read(source: &Source, node: &Node) -> (Vec<Arc<Provider>>, Vec<Pro
     if node.is_null() {
         return (providers, reading.problems);
     }
-    for (key, value) in reading.map(node, "providers", "providers: { azure: { url: \"wss://…\" } }") {
+    for (key, value) in reading.map(node, "providers") {
         let name = key.name.as_str();
         let fits = !name.is_empty()
             && name.len() <= 64
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if name == "openai" {
-            let help = "set OPENAI_REALTIME_URL and OPENAI_API_KEY, or give this provider another name";
-            reading.wrong(
-                key.span,
-                "provider.builtin",
-                "`openai` is built in, and cannot be written anew",
-                help,
-            );
+            reading.report(key.span, Setting::ProviderBuiltIn);
         } else if !fits {
-            let message = format!("`{}` cannot be the name of a provider", problem::shown(name));
-            reading.wrong(key.span, "provider.name", message, "use a to z, 0 to 9 and -, at most 64 of them");
+            reading.report(key.span, Setting::ProviderName { name: problem::shown(name) });
         } else if names.contains(&name) {
-            let message = format!("the provider `{name}` is written twice");
-            reading.wrong(
-                key.span,
-                "setting.double",
-                message,
-                "keep one of the two, or give it another name",
-            );
+            reading.report(key.span, Setting::Duplicate { name: name.to_owned() });
         } else {
             names.push(name);
             providers.extend(reading.provider(key, value).map(Arc::new));
@@ -139,14 +127,12 @@ impl<'a> Fields<'a> {
 impl<'a> Reading<'a> {
     fn provider(&mut self, name: &'a Key, node: &'a Node) -> Option<Provider> {
         let before = self.problems.len();
-        let fields = self.fields(node, &name.name, &PROVIDER, "azure: { url: \"wss://…\" }");
+        let fields = self.fields(node, &name.name, &PROVIDER);
         let url = match fields.get("url") {
             Some(node) => self.url(node),
             None if self.problems.len() > before => None,
             None => {
-                let message = format!("the provider `{}` has no `url`", name.name);
-                let help = "write where it answers, such as `url: wss://example.com/v1/realtime`";
-                self.wrong(name.span, "provider.url", message, help);
+                self.report(name.span, Setting::ProviderWithoutUrl { name: name.name.clone() });
                 None
             }
         };
@@ -167,7 +153,7 @@ impl<'a> Reading<'a> {
 
     fn abilities(&mut self, node: &'a Node, dialect: Dialect) -> Abilities {
         let mut abilities = Abilities::of(dialect);
-        let fields = self.fields(node, "abilities", &ABILITIES, "abilities: { truncates: true }");
+        let fields = self.fields(node, "abilities", &ABILITIES);
         if let Some(node) = fields.get("voices") {
             abilities.voices = self.names(node, "voices").into_iter().map(Into::into).collect();
             // A list says which voices there are, unless the next key says that there are others.
@@ -236,12 +222,10 @@ impl<'a> Reading<'a> {
         if node.scalar().is_some() {
             return Some(Model::named(&self.text(node, "models")?));
         }
-        let example = "models: [{ name: reception, reasoning: true }]";
-        let fields = self.fields(node, "models", &MODEL, example);
+        let fields = self.fields(node, "models", &MODEL);
         let Some(name) = fields.get("name") else {
             if matches!(node.kind, Kind::Map(_)) {
-                let message = "a model has no `name`";
-                self.wrong(node.span, "provider.model", message, format!("write {example}"));
+                self.report(node.span, Setting::ProviderModel);
             }
             return None;
         };
@@ -263,24 +247,17 @@ impl<'a> Reading<'a> {
 
     fn url(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node, "url")?;
-        let mut wrong = |why: &str| {
-            // The value is not quoted: it may hold a password.
-            let help = "write it like wss://example.com/v1/realtime";
-            self.wrong(node.span, "provider.url", format!("`url` {why}"), help);
+        // The value is not shown: it may contain a password.
+        let mut wrong = |why: String| {
+            self.report(node.span, Setting::ProviderUrl { why });
             None
         };
-        let url = match address::parse(&text, &["wss", "ws"]) {
+        let url = match address::parse(&text, &["wss", "ws"], true) {
             Ok(url) => url,
-            Err(why) => return wrong(&why),
+            Err(why) => return wrong(why.to_string()),
         };
-        if !url.username().is_empty() || url.password().is_some() {
-            return wrong("must hold no user name and no password: the key has a place of its own, `key`");
-        }
-        if url.fragment().is_some() {
-            return wrong("must hold no `#`");
-        }
         if url.query_pairs().any(|(name, _)| SECRET_QUERIES.contains(&&*name.to_lowercase())) {
-            return wrong("must hold no key: it has a place of its own, `key`");
+            return wrong("must not contain the key: write it as `key`".to_owned());
         }
         Some(text.trim_end_matches('/').to_owned())
     }
@@ -300,13 +277,7 @@ impl<'a> Reading<'a> {
             return (None, true);
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let message = "`key` holds a character that no key has";
-            self.wrong(
-                node.span,
-                "provider.key",
-                message,
-                "a key has letters, digits and signs, and no space",
-            );
+            self.report(node.span, Setting::ProviderKey);
             return (None, true);
         }
         (Some(Secret::new(text)), true)
@@ -318,9 +289,8 @@ impl<'a> Reading<'a> {
             "bearer" | "Bearer" => Some(Auth::Bearer),
             name if is_header(name) => Some(Auth::Header(name.to_ascii_lowercase())),
             _ => {
-                // The value is not quoted: it may be the key.
-                let message = "`auth` must be `bearer` or the name of a header, and this is neither";
-                self.wrong(node.span, "provider.auth", message, "write `auth: bearer`, or `auth: api-key`");
+                // The value is not shown: it may be the key.
+                self.report(node.span, Setting::ProviderAuth);
                 None
             }
         }
@@ -336,13 +306,17 @@ impl<'a> Reading<'a> {
         let limit = number.parse::<u32>().ok().map(|count| Duration::from_secs(u64::from(count) * seconds));
         let limit = limit.filter(|limit| (60..=24 * 60 * 60).contains(&limit.as_secs()));
         if limit.is_none() {
-            let message = format!("`session` must be from 1m to 24h; `{}` is not", shown(node));
-            self.wrong(node.span, "provider.session", message, "write it like `30m` or `2h`");
+            self.report(node.span, Setting::ProviderSession { shown: shown(node) });
         }
         limit
     }
 
-    fn range(&mut self, node: &Node, name: &str, within: RangeInclusive<f64>) -> Option<RangeInclusive<f64>> {
+    fn range(
+        &mut self,
+        node: &Node,
+        name: &'static str,
+        within: RangeInclusive<f64>,
+    ) -> Option<RangeInclusive<f64>> {
         let numbers: Vec<f64> = match &node.kind {
             Kind::Seq(items) => items.iter().filter_map(|item| item.scalar()?.number()).collect(),
             Kind::Scalar(_) | Kind::Map(_) => Vec::new(),
@@ -354,14 +328,12 @@ impl<'a> Reading<'a> {
         {
             return Some(least..=most);
         }
-        let message = format!("`{name}` must be the least and the most that is taken, and this is not");
-        let (least, most) = (within.start(), within.end());
-        let help = format!("write it like `{name}: [{least}, {most}]`, which are the limits here");
-        self.wrong(node.span, "provider.range", message, help);
+        let (least, most) = (*within.start(), *within.end());
+        self.report(node.span, Setting::ProviderRange { name, least, most });
         None
     }
 
-    fn tokens(&mut self, node: &Node, name: &str) -> Option<u32> {
+    fn tokens(&mut self, node: &Node, name: &'static str) -> Option<u32> {
         let count = node.scalar().and_then(|scalar| scalar.text().trim().replace('_', "").parse().ok());
         if count.is_none() {
             self.wrong_type(node, name, "a number of tokens, such as 32000");
@@ -369,7 +341,7 @@ impl<'a> Reading<'a> {
         count
     }
 
-    fn flag(&mut self, node: &Node, name: &str) -> Option<bool> {
+    fn flag(&mut self, node: &Node, name: &'static str) -> Option<bool> {
         let flag = node.scalar().and_then(Scalar::bool);
         if flag.is_none() {
             self.wrong_type(node, name, "true or false");
@@ -382,23 +354,17 @@ impl<'a> Reading<'a> {
         items.into_iter().filter_map(|item| self.text(item, name)).collect()
     }
 
-    fn words<T: Copy>(&mut self, node: &'a Node, name: &str, words: &[(&str, T)]) -> Vec<T> {
+    fn words<T: Copy>(&mut self, node: &'a Node, name: &'static str, words: &[(&str, T)]) -> Vec<T> {
         let items = self.list(node, name);
         items.into_iter().filter_map(|item| self.word(item, name, words)).collect()
     }
 
-    fn word<T: Copy>(&mut self, node: &Node, name: &str, words: &[(&str, T)]) -> Option<T> {
+    fn word<T: Copy>(&mut self, node: &Node, name: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(node, name)?;
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let either = problem::list(&known).replace(" and ", " or ");
-            let message = format!("`{name}` must be {either}; `{}` is not", shown(node));
-            let problem = self.source.error(node.span, "provider.word", message);
-            self.problems.push(match problem::nearest(&text, known).first() {
-                Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem,
-            });
+            let suggestion = Suggestion::new(&text, words.iter().map(|(word, _)| *word));
+            self.report(node.span, Setting::ProviderWord { name, shown: shown(node), suggestion });
         }
         found.map(|(_, value)| *value)
     }
@@ -424,18 +390,17 @@ impl<'a> Reading<'a> {
         Some(scalar.text().trim().to_owned()).filter(|text| !text.contains(MISSING) && !text.is_empty())
     }
 
-    fn fields(&mut self, node: &'a Node, name: &str, known: &[&'static str], example: &str) -> Fields<'a> {
+    fn fields(&mut self, node: &'a Node, name: &str, known: &[&'static str]) -> Fields<'a> {
         let mut fields = Fields(Vec::new());
         let mut seen: Vec<&str> = Vec::new();
-        for (key, value) in self.map(node, name, example) {
+        for (key, value) in self.map(node, name) {
             let shown = problem::shown(&key.name);
             if !known.contains(&key.name.as_str()) {
-                let message = format!("there is no key `{shown}` in `{name}`");
-                let help = problem::suggestion(&key.name, known.iter().copied());
-                self.wrong(key.span, "key.unknown", message, help);
+                let suggestion = Suggestion::new(&key.name, known.iter().copied());
+                let parent = name.to_owned();
+                self.report(key.span, Setting::ProviderKeyUnknown { name: shown, parent, suggestion });
             } else if seen.contains(&key.name.as_str()) {
-                let message = format!("`{shown}` is written twice in `{name}`");
-                self.wrong(key.span, "setting.double", message, "keep one of the two");
+                self.report(key.span, Setting::Duplicate { name: shown });
             } else {
                 seen.push(&key.name);
                 if !value.is_null() {
@@ -446,21 +411,19 @@ impl<'a> Reading<'a> {
         fields
     }
 
-    fn map(&mut self, node: &'a Node, name: &str, example: &str) -> &'a [(Key, Node)] {
+    fn map(&mut self, node: &'a Node, name: &str) -> &'a [(Key, Node)] {
         if !matches!(node.kind, Kind::Map(_)) {
-            let message = format!("`{name}` must be a map, and this is {}", node.what());
-            self.wrong(node.span, "setting.type", message, format!("write {example}"));
+            self.wrong_type(node, name, "a map");
         }
         entries(node)
     }
 
-    fn wrong_type(&mut self, node: &Node, name: &str, what: &str) {
-        let message = format!("`{name}` must be {what}, and this is {}", node.what());
-        self.problems.push(self.source.error(node.span, "setting.type", message));
+    fn wrong_type(&mut self, node: &Node, name: &str, expected: &'static str) {
+        self.report(node.span, Setting::Type { name: name.to_owned(), expected, found: node.what() });
     }
 
-    fn wrong(&mut self, at: Span, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(self.source.error(at, code, message).help(help));
+    fn report(&mut self, at: Span, what: Setting) {
+        self.problems.push(self.source.problem(at, what));
     }
 }
 

@@ -1,7 +1,6 @@
-//! How settings are read: each from the last of its sources that has it, with the place it stands at.
+//! How settings are read: figment merges the sources, and each value is parsed as the table declares it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,8 +8,10 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile};
 use url::Url;
 
-use super::{DEFAULTS, FILE, NAMES, PROVIDERS, Sources, address, is_loopback, is_secret, providers};
-use crate::problem::{self, Problem, Source, Span, Subject};
+use super::table::{Form, SETTINGS, setting};
+use super::{FILE, PROVIDERS, Sources, address, fly_url, fly_variable, is_loopback, is_secret, providers};
+use crate::problem::catalogue::Setting as Problems;
+use crate::problem::{self, Problem, Source, Span, Subject, Suggestion};
 use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::yaml::{self, Kind, MISSING, SourceFile, secrets};
@@ -32,9 +33,18 @@ impl figment::Provider for Layer {
     }
 }
 
+/// A value in force, as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Written {
+    pub value: Secret,
+    /// It comes from `switchboard.yaml`.
+    pub in_file: bool,
+}
+
 pub(super) struct Reader {
     figment: Figment,
-    /// Where each setting stands in the file, and how its value may be shown.
+    app: Option<String>,
+    /// Where each setting stands in the file, and its value as it may be shown.
     places: BTreeMap<String, (Span, String)>,
     source: Option<Source>,
     pub(super) providers: Vec<Arc<Provider>>,
@@ -45,6 +55,7 @@ impl Reader {
     pub(super) fn new(sources: &Sources) -> Reader {
         let mut reader = Reader {
             figment: Figment::new(),
+            app: fly_variable(&sources.environment, "FLY_APP_NAME"),
             places: BTreeMap::new(),
             source: None,
             providers: Vec::new(),
@@ -52,113 +63,106 @@ impl Reader {
         };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
         let named = |name: &str, value: &str| (name.to_lowercase(), value.to_owned());
-        let defaults = DEFAULTS.iter().map(|(name, value)| named(name, value)).collect();
-        let environment = NAMES
+        let defaults =
+            SETTINGS.iter().filter_map(|setting| Some(named(setting.name, setting.default?))).collect();
+        let on_fly = fly_url(&sources.environment).map(|url| named("PUBLIC_URL", &url)).into_iter().collect();
+        let environment = SETTINGS
             .iter()
-            .filter_map(|(name, _)| Some((name, sources.environment.get(*name)?.trim())))
+            .filter_map(|setting| Some((setting.name, sources.environment.get(setting.name)?.trim())))
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| named(name, value))
             .collect();
         reader.figment = Figment::from(Layer { name: "defaults", values: defaults })
+            .merge(Layer { name: "Fly", values: on_fly })
             .merge(Layer { name: FILE, values: file.unwrap_or_default() })
             .merge(Layer { name: "environment", values: environment });
         reader
     }
 
-    /// The settings in the file. Unknown and double ones are problems.
+    /// The settings in the file. Unknown and duplicate ones are problems.
     fn file(
         &mut self,
         file: &SourceFile,
         environment: &BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
         let mut document = yaml::read(file, environment);
-        let mut values = BTreeMap::new();
-        let entries = match document.root.as_ref().map(|root| &root.kind) {
-            Some(Kind::Map(entries)) => entries.as_slice(),
-            Some(Kind::Seq(_)) => {
-                let message = "settings are a map, such as `port: 5050`, and this is a list";
-                self.problems.push(Problem::about(&file.path, "setting.type", message));
-                &[]
-            }
-            Some(Kind::Scalar(scalar)) if !scalar.is_null() => {
-                let message = "settings are a map, such as `port: 5050`, and this is a text";
-                self.problems.push(Problem::about(&file.path, "setting.type", message));
-                &[]
-            }
-            Some(Kind::Scalar(_)) | None => &[],
+        let entries = match &document.root {
+            Some(root) => match &root.kind {
+                Kind::Map(entries) => entries.as_slice(),
+                _ if root.is_null() => &[],
+                _ => {
+                    let what = Problems::NotAMap { found: root.what() };
+                    self.problems.push(Problem::file(&file.path, what));
+                    &[]
+                }
+            },
+            None => &[],
         };
         let text = yaml::text("", &file.bytes).unwrap_or_default();
         let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
         let mut hidden = secrets::lines(text, document.root.as_ref(), &is_named);
         for (key, node) in entries {
-            // What a misspelt name holds, nobody knows.
-            let plain = NAMES.iter().any(|(name, secret)| !secret && name.eq_ignore_ascii_case(&key.name));
+            // The value of a misspelt name may be a secret.
+            let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);
             match key.name == PROVIDERS {
                 true => providers::secrets(node, &mut hidden),
-                false => secrets::values(node, !plain, &is_named, &mut hidden),
+                false => secrets::values(node, !is_plain, &is_named, &mut hidden),
             }
         }
         document.source.hide(hidden);
         let source = &document.source;
-        let mut seen_providers = false;
+        let mut values = BTreeMap::new();
+        let mut has_providers = false;
         // Where the keys of providers stand.
         let mut keys: Vec<Span> = Vec::new();
         for (key, node) in entries {
-            let known = || NAMES.iter().map(|(name, _)| name.to_lowercase());
             let name = key.name.as_str();
-            if name == PROVIDERS && !seen_providers {
-                seen_providers = true;
+            let is_double = values.contains_key(name) || (name == PROVIDERS && has_providers);
+            if is_double {
+                let what = Problems::Duplicate { name: name.to_owned() };
+                self.problems.push(source.problem(key.span, what));
+                continue;
+            }
+            if name == PROVIDERS {
+                has_providers = true;
                 let (providers, problems) = providers::read(source, node);
                 self.providers = providers;
                 self.problems.extend(problems);
                 keys = providers::keys(node);
                 continue;
             }
-            if name == PROVIDERS {
-                self.problems.push(source.error(key.span, "setting.double", "`providers` is set twice"));
-                continue;
-            }
-            if !known().any(|known| known == name) {
-                let known: Vec<String> = known().chain([PROVIDERS.to_owned()]).collect();
-                let message = format!("there is no setting `{}`", problem::shown(name));
-                let nearest = problem::nearest(name, known.iter().map(String::as_str));
-                let help = match nearest.first() {
-                    Some(nearest) => format!("did you mean `{nearest}`?"),
-                    None => format!(
-                        "settings are {}",
-                        problem::list(&known.iter().map(String::as_str).collect::<Vec<_>>())
-                    ),
-                };
-                self.problems.push(source.error(key.span, "setting.unknown", message).help(help));
-                continue;
-            }
-            if values.contains_key(name) {
-                let message = format!("`{name}` is set twice");
-                self.problems.push(source.error(key.span, "setting.double", message));
+            let known = |known: &str| SETTINGS.iter().any(|setting| setting.name.to_lowercase() == known);
+            if !known(name) {
+                let known: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
+                let names = known.iter().map(String::as_str).chain([PROVIDERS]);
+                let suggestion = Suggestion::new(name, names);
+                let what = Problems::Unknown { name: problem::shown(name), suggestion };
+                self.problems.push(source.problem(key.span, what));
                 continue;
             }
             let value = match &node.kind {
                 Kind::Scalar(scalar) if scalar.is_null() => continue,
                 Kind::Scalar(scalar) => scalar.text().trim().to_owned(),
-                // `twilio_auth_token` and `twilio_shared_keys` read well as lists.
+                // A list may be written as one.
                 Kind::Seq(items) if items.iter().all(|item| item.scalar().is_some()) => items
                     .iter()
                     .filter_map(|item| Some(item.scalar()?.text().trim()))
                     .collect::<Vec<_>>()
                     .join(","),
                 Kind::Seq(_) | Kind::Map(_) => {
-                    let message = format!("`{name}` must be one value, and this is {}", node.what());
-                    self.problems.push(source.error(node.span, "setting.type", message));
+                    let what =
+                        Problems::Type { name: name.to_owned(), expected: "one value", found: node.what() };
+                    self.problems.push(source.problem(node.span, what).with_subject(subject(name)));
                     continue;
                 }
             };
-            let shown = node.scalar().map_or_else(|| problem::shown(&value), |s| s.shown());
+            let shown = node.scalar().map_or_else(|| problem::shown(&value), |scalar| scalar.shown());
             self.places.insert(name.to_owned(), (node.span, shown));
             values.insert(name.to_owned(), value);
         }
-        // The reader's own problems were made before the secrets were hidden.
+        // The YAML reader's problems were made before the secrets were hidden.
         let found = document.problems.drain(..).map(|problem| problem.within(&document.source));
-        // A provider's key may be missing until somebody calls: `check` needs none.
+        // A provider's key may be missing until a call needs it: `check` does not.
         let inside = |key: &Span, at: Span| (key.start..=key.start + key.len).contains(&at.start);
         self.problems.extend(found.filter(|problem| {
             let at_key = problem.span().is_some_and(|at| keys.iter().any(|key| inside(key, at)));
@@ -169,150 +173,133 @@ impl Reader {
         values
     }
 
-    /// The value in force. Empty means not set.
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+    /// The value in force; an empty one is none.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         let value = self.figment.find_value(&name.to_lowercase()).ok()?;
         value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
+    pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         self.text(name).map(Secret::new)
     }
 
-    pub(super) fn secrets(&mut self, name: &str) -> Vec<Secret> {
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Secret::new).collect()
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Every value in force.
+    pub(super) fn written(&self) -> BTreeMap<&'static str, Written> {
+        let written = |name: &'static str| {
+            Some((name, Written { value: self.secret(name)?, in_file: self.is_in_file(name) }))
+        };
+        super::names().filter_map(written).collect()
     }
 
     pub(super) fn shared_keys(&mut self) -> Vec<(String, Secret)> {
-        let text = self.text("TWILIO_SHARED_KEYS").unwrap_or_default();
         let mut keys = Vec::new();
-        for (at, part) in text.split(',').map(str::trim).filter(|part| !part.is_empty()).enumerate() {
-            match part.split_once('=') {
-                Some((id, secret)) if !id.trim().is_empty() && !secret.trim().is_empty() => {
-                    keys.push((id.trim().to_owned(), Secret::new(secret.trim())));
+        for (at, part) in self.list("TWILIO_SHARED_KEYS").iter().enumerate() {
+            match part.split_once('=').map(|(id, secret)| (id.trim(), secret.trim())) {
+                Some((id, secret)) if !id.is_empty() && !secret.is_empty() => {
+                    keys.push((id.to_owned(), Secret::new(secret)));
                 }
-                _ => self.wrong(
-                    "TWILIO_SHARED_KEYS",
-                    &format!("must be `id=secret` pairs parted by commas; pair {} is not", at + 1),
-                ),
+                _ => self.report("TWILIO_SHARED_KEYS", Problems::SharedKey { pair: at + 1 }),
             }
         }
         keys
     }
 
-    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
-        self.checked(name, what, |_| true)
-    }
-
-    pub(super) fn checked<T: FromStr>(&mut self, name: &str, what: &str, fits: fn(&T) -> bool) -> Option<T> {
+    /// A value of the form that the table declares; the default, if it has another form.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
         let text = self.text(name)?;
-        let value = text.parse().ok().filter(fits);
-        if value.is_none() {
-            let shown = self.shown(name, &text);
-            self.wrong(name, &format!("must be {what}; `{shown}` is not"));
-        }
-        value
-    }
-
-    pub(super) fn url(&mut self, name: &str, schemes: &[&str]) -> Option<String> {
-        let text = self.text(name)?;
-        let mut wrong = |why: String| {
-            // A user name and password, or a query with a token, may be in it.
-            match text.contains(['@', '?']) {
-                true => self.wrong(name, &why),
-                false => self.wrong(name, &format!("`{}` {why}", self.shown(name, &text))),
+        let form = setting(name)?.form;
+        let (fits, expected) = match form {
+            Form::Port => (text.parse::<u16>().is_ok(), "a port, 0 to 65535".to_owned()),
+            Form::Number { least, most, unit } => (
+                text.parse::<u64>().is_ok_and(|number| (least..=most).contains(&number)),
+                format!("a number of {unit} from {least} to {most}"),
+            ),
+            Form::IpAddress => (true, "an IP address such as `0.0.0.0`".to_owned()),
+            Form::OneOf(words) => {
+                (words.contains(&text.as_str()), format!("one of {}", problem::list(words)))
             }
-            None
+            Form::Text | Form::List | Form::Url { .. } | Form::PeerUrl => (true, String::new()),
         };
-        let url = match address::parse(&text, schemes) {
-            Ok(url) => url,
-            Err(why) => return wrong(why),
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            // Shown nowhere: it holds a password.
-            self.wrong(name, "must hold no user name and no password");
-            return None;
+        if let Some(value) = text.parse().ok().filter(|_| fits) {
+            return Some(value);
         }
-        // A provider's own URL may carry a query; Twilio's must not, or signatures never match.
-        // So may the address of an archive.
-        let query = name == "OPENAI_REALTIME_URL" || name == "ASSISTANTS_URL";
-        if url.fragment().is_some() || (!query && url.query().is_some()) {
-            return wrong("must hold no `?` and no `#`".to_owned());
+        let shown = self.shown(name, &text);
+        self.report(name, Problems::Value { name, expected, shown });
+        setting(name)?.default?.parse().ok()
+    }
+
+    /// A URL without a trailing slash; the default, if it is not valid.
+    pub(super) fn url(&mut self, name: &'static str) -> Option<String> {
+        let Form::Url { schemes, query } = setting(name)?.form else { return None };
+        let text = self.text(name)?;
+        match address::parse(&text, schemes, query).and_then(|url| without_our_path(name, &url)) {
+            Ok(()) => Some(text.trim_end_matches('/').to_owned()),
+            Err(why) => {
+                // A user name and password, or a query with a token, may be in it.
+                let why = match text.contains(['@', '?']) {
+                    true => why.to_string(),
+                    false => format!("is `{}`, which {why}", self.shown(name, &text)),
+                };
+                self.report(name, Problems::Address { name: name.to_owned(), why });
+                setting(name)?.default.map(str::to_owned)
+            }
         }
-        // What is shown elsewhere is the whole address; here it is the part before this.
-        let ours = ["/incoming-call", "/allowlist-function", "/fallback-function"];
-        let path = url.path().trim_end_matches('/');
-        if let Some(end) = ours.into_iter().find(|end| path.ends_with(end))
-            && matches!(name, "PUBLIC_URL" | "TWILIO_FUNCTIONS_URL")
-        {
-            return wrong(format!("must be written without {end} at its end"));
-        }
-        Some(text.trim_end_matches('/').to_owned())
     }
 
     /// Its query may be a secret, so no problem shows it.
     pub(super) fn assistants_url(&mut self) -> Option<Secret> {
         const NAME: &str = "ASSISTANTS_URL";
-        self.url(NAME, &["https", "http"])?;
+        self.url(NAME)?;
         let text = self.text(NAME)?;
         let url = Url::parse(&text).ok()?;
         if url.scheme() == "http" && !is_loopback(&url) {
-            self.wrong(NAME, "must start with https://: whoever can change the folder answers your phone");
+            let why = "must start with https://: whoever can change the folder answers your phone".to_owned();
+            self.report(NAME, Problems::Address { name: NAME.to_owned(), why });
             return None;
         }
         Some(Secret::new(text))
     }
 
-    pub(super) fn warn_of_http(&mut self) {
-        let Some(url) = self.text("PUBLIC_URL").and_then(|text| Url::parse(&text).ok()) else {
-            return;
+    /// The pattern of other machines' addresses. `{app}` is filled in here, `{machine}` when one is asked.
+    pub(super) fn peer_url(&mut self, port: u16) -> Option<String> {
+        const NAME: &str = "PEER_URL";
+        let app = self.app.clone();
+        let Some(text) = self.text(NAME) else {
+            return app.map(|app| format!("http://{{machine}}.vm.{app}.internal:{port}"));
         };
-        if url.scheme() == "http" && !is_loopback(&url) {
-            let problem = self.about(
-                "PUBLIC_URL",
-                "setting.http",
-                "PUBLIC_URL starts with http://: calls travel unencrypted, and Twilio opens \
-                 streams to wss:// only",
-            );
-            self.problems.push(problem.help("use https:// for real calls").into_warning());
+        if !text.contains("{machine}") {
+            self.report(NAME, Problems::PeerUrlWithoutMachine);
+            return None;
         }
-    }
-
-    pub(super) fn warn_of_ipv4(&mut self, host: Option<IpAddr>, on_fly: bool) {
-        if on_fly && host.is_some_and(|host| host.is_ipv4()) {
-            let message = "HOST is an IPv4 address, and Fly's private network is IPv6: no other machine reaches this \
-                           one, so calls whose webhooks come to another end with an apology";
-            let problem = self.about("HOST", "setting.ipv4", message);
-            self.problems.push(problem.help("unset HOST, or set it to `::`").into_warning());
+        if text.contains("{app}") && app.is_none() {
+            self.report(NAME, Problems::PeerUrlWithoutApp);
+            return None;
         }
-    }
-
-    pub(super) fn warn_of_idle_token(&mut self) {
-        if self.text("ASSISTANTS_TOKEN").is_some() && self.text("ASSISTANTS_URL").is_none() {
-            let message = "ASSISTANTS_TOKEN is set, and ASSISTANTS_URL is not: nothing is fetched";
-            let problem = self.about("ASSISTANTS_TOKEN", "setting.unused", message);
-            self.problems.push(problem.help("set ASSISTANTS_URL, or unset the token").into_warning());
+        let pattern = text.replace("{app}", &app.unwrap_or_default());
+        if address::parse(&pattern.replace("{machine}", "m1"), &["http", "https"], false).is_err() {
+            // Not shown: a password may be in it.
+            self.report(NAME, Problems::PeerUrl);
+            return None;
         }
+        Some(pattern.trim_end_matches('/').to_owned())
     }
 
-    pub(super) fn wrong(&mut self, name: &str, why: &str) {
-        let problem = self.about(name, "setting.value", &format!("{name} {why}"));
-        self.problems.push(problem);
+    /// Reports a problem at the place of a setting: in the file or the environment, whichever is in force.
+    pub(super) fn report(&mut self, name: &str, what: Problems) {
+        let problem = match (self.is_in_file(name), &self.source, self.places.get(&name.to_lowercase())) {
+            (true, Some(source), Some((span, _))) => source.problem(*span, what),
+            _ => Problem::new(what),
+        };
+        self.problems.push(problem.with_subject(subject(name)));
     }
 
-    /// Whether the value in force is the file's.
-    pub(super) fn is_in_file(&self, name: &str) -> bool {
+    fn is_in_file(&self, name: &str) -> bool {
         self.figment.find_metadata(&name.to_lowercase()).is_some_and(|from| from.name == FILE)
-    }
-
-    /// A problem that points at the file or the environment, whichever is in force.
-    pub(super) fn about(&self, name: &str, code: &'static str, message: &str) -> Problem {
-        match (self.is_in_file(name), &self.source, self.places.get(&name.to_lowercase())) {
-            (true, Some(source), Some((span, _))) => source.error(*span, code, message),
-            _ => Problem::about("environment", code, message),
-        }
-        .with_subject(Subject::Setting(name.to_owned()))
     }
 
     fn shown(&self, name: &str, text: &str) -> String {
@@ -320,5 +307,21 @@ impl Reader {
             Some((_, shown)) if self.is_in_file(name) => shown.clone(),
             _ => problem::shown(text),
         }
+    }
+}
+
+fn subject(name: &str) -> Subject {
+    Subject::Setting(name.to_uppercase())
+}
+
+/// What others see is the whole address; a setting is the part before our own paths.
+fn without_our_path(name: &str, url: &Url) -> Result<(), address::Invalid> {
+    let ours = ["/incoming-call", "/allowlist-function", "/fallback-function"];
+    let path = url.path().trim_end_matches('/');
+    match ours.into_iter().find(|end| path.ends_with(end)) {
+        Some(end) if matches!(name, "PUBLIC_URL" | "TWILIO_FUNCTIONS_URL") => {
+            Err(address::Invalid::OurPath(end))
+        }
+        Some(_) | None => Ok(()),
     }
 }

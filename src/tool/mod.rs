@@ -95,6 +95,16 @@ impl Tools {
         self.mcp.keep(uses);
     }
 
+    /// The names of an MCP server's tools, once they are listed.
+    pub fn names(&self, server: &Server) -> Option<Vec<String>> {
+        Some(self.mcp.listed(server)?.iter().map(|tool| tool.name.clone()).collect())
+    }
+
+    /// Whether an MCP server's tools are listed.
+    pub fn is_listed(&self, server: &Server) -> bool {
+        self.mcp.listed(server).is_some()
+    }
+
     /// Why an MCP server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.
     pub fn trouble(&self, server: &Server) -> Option<String> {
         self.mcp.trouble(server)

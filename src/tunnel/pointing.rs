@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::assistant::Roster;
 use crate::disk;
 use crate::link::quick_tunnel::is_tunnel;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
-use crate::numbers::{shown_url, whole_url};
+use crate::numbers::{self, Memory, Row, shown_url, whole_url};
 use crate::phone::PhoneNumber;
+use crate::settings::{NumberUrls, Settings};
 
 /// The file in the state folder that remembers.
 const FILE: &str = "tunnel.json";
@@ -215,4 +217,17 @@ impl Pointed {
     fn was(&self) -> String {
         self.before.voice_url.as_deref().map_or_else(|| "nothing".to_owned(), shown_url)
     }
+}
+/// Where a tunnel remembers what its number called before: without STATE_DIR, the folder where the command is started.
+pub fn state_dir(settings: &Settings) -> &Path {
+    settings.state_dir.as_deref().unwrap_or(Path::new("."))
+}
+
+/// [`numbers::compare`], with what `tunnel.json` in `state` remembers.
+pub fn compare(owned: Vec<Number>, roster: &Roster, urls: Option<&NumberUrls>, state: &Path) -> Vec<Row> {
+    let remembered = |owned: &Number| {
+        let before = Pointed::rang_before(state, owned)?;
+        Some(Memory { open: Hold::is_taken(state), before })
+    };
+    numbers::compare(owned, roster, urls, &remembered)
 }

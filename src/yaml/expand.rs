@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Kind, MISSING, Node};
+use crate::problem::catalogue::File;
 use crate::problem::{self, Origin, Problem, Source, Span};
 
 /// The longest text that a value may have after `${…}` is replaced, in bytes.
@@ -58,9 +59,8 @@ impl Expansion<'_> {
             let inner = &rest[at + 2..];
             let Some(end) = closing(inner) else {
                 let open = format!("${{{}", inner.lines().next().unwrap_or_default());
-                let help = "write `$${` for a plain `${`";
-                self.report(span, &open, "env.syntax", "`${` has no closing brace", help);
-                // To look for the brace of each `${` that follows would take the square of the time.
+                self.report(span, &open, File::VariableOpen);
+                // Looking for the brace of each later `${` would take quadratic time.
                 out.push_str(&rest[at..]);
                 return (out, replaced);
             };
@@ -71,9 +71,8 @@ impl Expansion<'_> {
             rest = &inner[end + 1..];
             replaced = true;
             if !is_name(name) {
-                let message = format!("`${{{}}}` does not name a variable", problem::shown(name));
-                let help = "write `${NAME}` or `${NAME:-default}`, and `$${` for a plain `${`";
-                self.report(span, &format!("${{{}}}", &inner[..end]), "env.syntax", &message, help);
+                let shown = problem::shown(name);
+                self.report(span, &format!("${{{}}}", &inner[..end]), File::VariableSyntax { shown });
                 continue;
             }
             let value = self.environment.get(name).filter(|value| !value.is_empty());
@@ -89,21 +88,14 @@ impl Expansion<'_> {
                 }
                 (None, Some(default)) => out.push_str(default),
                 (None, None) => {
-                    let message = format!("the environment variable `{name}` is not set");
-                    let help = format!("set {name}, or write `${{{name}:-default}}` to give it a default");
-                    self.report(span, &format!("${{{name}}}"), "env.missing", &message, &help);
+                    let name = name.to_owned();
+                    self.report(span, &format!("${{{name}}}"), File::VariableMissing { name });
                     // Something that is not empty, so that no second problem follows from this one.
                     out.push_str(MISSING);
                 }
             }
             if out.len() > LONGEST_VALUE {
-                self.report(
-                    span,
-                    "${",
-                    "env.large",
-                    "this value is too long once its variables are replaced",
-                    "a value has at most 256 KiB",
-                );
+                self.report(span, "${", File::VariableTooLong);
                 out.clear();
                 return (out, replaced);
             }
@@ -112,9 +104,9 @@ impl Expansion<'_> {
         (out, replaced)
     }
 
-    /// Points at the very `${…}` where it can be found in the file.
-    fn report(&mut self, span: Span, find: &str, code: &'static str, message: &str, help: &str) {
-        // Nobody reads more, and a text may hold a hundred thousand.
+    /// Points at the `${…}` itself if it can be found in the file.
+    fn report(&mut self, span: Span, find: &str, what: File) {
+        // A text may have a hundred thousand.
         if self.problems.len() >= 200 {
             return;
         }
@@ -131,7 +123,7 @@ impl Expansion<'_> {
             }
             None => span,
         };
-        self.problems.push(self.source.error(span, code, message).help(help));
+        self.problems.push(self.source.problem(span, what));
     }
 }
 

@@ -42,7 +42,7 @@ fn fly_environment() -> BTreeMap<String, String> {
 }
 
 fn settings_of(environment: BTreeMap<String, String>) -> Settings {
-    Settings::read(&Sources { file: None, environment }).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    Settings::checked(&Sources { file: None, environment }).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// `300`, `5s`, `10m`.
@@ -318,10 +318,10 @@ fn names_in(file: &str) -> (BTreeSet<String>, String) {
         })
         .collect();
     let text = lines.join("\n");
-    let read = env_file::read(file, text.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    let count = read.len();
-    let names: BTreeSet<String> = read.into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names.len(), count, "{file} sets a variable twice");
+    let (read, problems) = env_file::read(file, text.as_bytes());
+    let names: BTreeSet<String> = read.values().map(|(name, _)| name).collect();
+    let duplicates = read.check(&names, false);
+    assert!(problems.is_empty() && duplicates.is_empty(), "{problems:?} {duplicates:?}");
     (names, text)
 }
 
@@ -352,11 +352,10 @@ fn the_example_of_an_env_has_every_variable_and_no_other() {
     assert!(unknown.is_empty(), "nobody reads {unknown:?} of .env.example");
 
     // As it stands it sets nothing; with every line taken in, every value is one that could be.
-    let plain = env_file::read(".env.example", read(".env.example").as_bytes()).unwrap();
-    assert!(plain.iter().all(|(_, value)| value.is_empty()), "a copy must say what is missing");
-    let values = env_file::read(".env.example", text.as_bytes()).unwrap();
-    let settings = settings_of(values.into_iter().collect());
-    assert_eq!(settings.warnings, []);
+    let plain = env_file::read(".env.example", read(".env.example").as_bytes()).0;
+    assert!(plain.values().all(|(_, value)| value.is_empty()), "a copy must say what is missing");
+    let environment = env_file::read(".env.example", text.as_bytes()).0.values().collect();
+    assert_eq!(Settings::read(&Sources { file: None, environment }).1, []);
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Harness {
         environment.retain(|_, value| !value.is_empty());
         let file = file.map(|text| SourceFile::new("switchboard.yaml", text));
         let sources = Sources { file, environment: environment.clone() };
-        let settings = Settings::read(&sources).unwrap();
+        let settings = Settings::checked(&sources).unwrap();
         let ready = settings.for_serve().unwrap();
         let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));

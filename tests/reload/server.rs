@@ -84,7 +84,7 @@ impl Switchboard {
         let file =
             fs::read(&path).ok().map(|bytes| switchboard::yaml::SourceFile::new("switchboard.yaml", bytes));
         let sources = Sources { file, environment: BTreeMap::clone(&environment) };
-        let settings = SettingsFile::new(path, environment.clone(), Settings::read(&sources).unwrap());
+        let settings = SettingsFile::new(path, environment.clone(), Settings::checked(&sources).unwrap());
         let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, Some(Secret::new("sk-simulated"))));
         let keeper = Keeper::new(Roster::default(), environment, [provider]);
         let (roster, standing) = (keeper.roster(), keeper.standing());

@@ -3,7 +3,7 @@
 use super::catalogue;
 
 catalogue! {
-    /// A problem of a file, whatever is in it.
+    /// A problem of a file, whatever it is for.
     File {
         Unreadable { error: String } = Error "file.unreadable",
             "this file cannot be read: {error}",
@@ -21,8 +21,35 @@ catalogue! {
         CarriageReturn { line: usize } = Error "file.lines",
             "line {line} contains a carriage return that does not end a line",
             fix: "save the file with Unix (LF) or Windows (CR LF) line endings";
-        TooMany { more: usize } = Error "file.problems",
-            "there are {more} more problems in this file";
+
+        Conflict = Error "yaml.conflict",
+            "this file contains an unresolved git conflict",
+            fix: "choose between the two sides, and remove the conflict markers";
+        Syntax { why: String, fix: String } = Error "yaml.syntax",
+            "this is not valid YAML: {why}",
+            fix: "{fix}";
+        Depth { most: usize } = Error "yaml.syntax",
+            "values are nested more than {most} levels deep";
+        Aliases = Error "yaml.syntax",
+            "the aliases (`*name`) in this file expand to too much";
+        TooManyValues = Error "yaml.syntax",
+            "this file has too many values; the limit is 20,000";
+        SecondDocument = Error "yaml.syntax",
+            "a second document starts here; a file may have one";
+        Key { why: String } = Error "yaml.key",
+            "{why}";
+
+        VariableMissing { name: String } = Error "env.missing",
+            "the environment variable {name} is not set",
+            fix: "set {name}, or write `${{{name}:-default}}` to give it a default";
+        VariableSyntax { shown: String } = Error "env.syntax",
+            "`${{{shown}}}` does not name a variable",
+            fix: "write `${{NAME}}` or `${{NAME:-default}}`, and `$${{` for a literal `${{`";
+        VariableOpen = Error "env.syntax",
+            "`${{` has no closing brace",
+            fix: "write `$${{` for a literal `${{`";
+        VariableTooLong = Error "env.large",
+            "this value is too long after its variables are replaced; the limit is 256 KiB";
 
         EnvLineNotUtf8 = Error "env.line",
             "this line is not UTF-8",
@@ -36,8 +63,11 @@ catalogue! {
         EnvDuplicate { name: String, first: usize, used: usize } = Warning "env.double",
             "{name} is also set on line {first}; line {used} is used",
             fix: "keep one of the two lines: Docker Compose uses the last one, even if it is empty";
-        EnvUnused { name: String, help: String } = Warning "env.unread",
+        EnvMisspelt { name: String, near: String } = Warning "env.unread",
             "nothing uses {name}",
-            fix: "{help}";
+            fix: "did you mean {near}?";
+        EnvUnused { name: String } = Warning "env.unread",
+            "nothing uses {name}",
+            fix: "remove the line, or refer to it as `${{NAME}}` in the file that needs it";
     }
 }

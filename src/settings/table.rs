@@ -1,0 +1,252 @@
+//! Every setting, once: its name, how its value is written, its default, and what it means.
+
+use std::fmt::Write as _;
+
+use crate::provider::OPENAI_REALTIME_URL;
+
+/// One setting. In `switchboard.yaml` its name is in lower case.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// In the environment.
+    pub name: &'static str,
+    pub form: Form,
+    pub default: Option<&'static str>,
+    /// Its value is never shown.
+    pub secret: bool,
+    /// `serve` does not start without it.
+    pub required: bool,
+    /// Meaningful on one machine only, so it is not deployed.
+    pub local: bool,
+    /// For the docs.
+    pub meaning: &'static str,
+    /// For the docs, if the default is more than a value.
+    pub default_note: Option<&'static str>,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form {
+    Text,
+    /// Separated by commas; in the file also a list.
+    List,
+    /// With one of these schemes.
+    Url {
+        schemes: &'static [&'static str],
+        query: bool,
+    },
+    /// A URL with the placeholder `{machine}`.
+    PeerUrl,
+    IpAddress,
+    /// 0 stands for any free port.
+    Port,
+    Number {
+        least: u64,
+        most: u64,
+        unit: &'static str,
+    },
+    OneOf(&'static [&'static str]),
+}
+
+const HTTP: Form = Form::Url { schemes: &["https", "http"], query: false };
+const PLAIN: Setting = Setting {
+    name: "",
+    form: Form::Text,
+    default: None,
+    secret: false,
+    required: false,
+    local: false,
+    meaning: "",
+    default_note: None,
+};
+
+/// Every setting, in the order of the docs.
+pub const SETTINGS: [Setting; 24] = [
+    Setting {
+        name: "OPENAI_API_KEY",
+        secret: true,
+        required: true,
+        meaning: "the default provider's key",
+        ..PLAIN
+    },
+    Setting {
+        name: "OPENAI_REALTIME_URL",
+        form: Form::Url { schemes: &["wss", "ws"], query: true },
+        default: Some(OPENAI_REALTIME_URL),
+        meaning: "the default provider's endpoint; `?model=` is added",
+        ..PLAIN
+    },
+    Setting {
+        name: "TWILIO_AUTH_TOKEN",
+        form: Form::List,
+        secret: true,
+        required: true,
+        meaning: "verifies Twilio's signatures; two tokens separated by a comma while you rotate them ([in this \
+                  order](deploy.md)). The first also keys the tickets",
+        ..PLAIN
+    },
+    Setting {
+        name: "TWILIO_SHARED_KEYS",
+        form: Form::List,
+        secret: true,
+        meaning: "`id=secret,…` for Twilio's shared-key signatures",
+        ..PLAIN
+    },
+    Setting {
+        name: "TWILIO_ACCOUNT_SID",
+        secret: true,
+        meaning: "the account, for what needs Twilio's REST interface: text messages and setting up numbers",
+        ..PLAIN
+    },
+    Setting {
+        name: "TWILIO_API_KEY",
+        secret: true,
+        meaning: "an API key for the REST interface, in place of the auth token",
+        ..PLAIN
+    },
+    Setting { name: "TWILIO_API_SECRET", secret: true, meaning: "the secret of that API key", ..PLAIN },
+    Setting {
+        name: "TWILIO_API_URL",
+        form: HTTP,
+        default: Some("https://api.twilio.com"),
+        meaning: "the REST interface; accounts in other regions have another",
+        ..PLAIN
+    },
+    Setting {
+        name: "TWILIO_FUNCTIONS_URL",
+        form: HTTP,
+        meaning: "where the Functions of `twilio/` are deployed: the allowlist, and the message that callers hear when \
+                  the server is down",
+        default_note: Some("none: numbers call this server directly"),
+        ..PLAIN
+    },
+    Setting {
+        name: "PUBLIC_URL",
+        form: HTTP,
+        required: true,
+        local: true,
+        meaning: "the address that Twilio calls, without a trailing slash",
+        default_note: Some("on Fly `https://$FLY_APP_NAME.fly.dev`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "HOST",
+        form: Form::IpAddress,
+        local: true,
+        meaning: "the address to listen on; `::` accepts IPv4 too",
+        default_note: Some("`0.0.0.0`, on Fly `::`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "PORT",
+        form: Form::Port,
+        default: Some("5050"),
+        local: true,
+        meaning: "the port to listen on",
+        ..PLAIN
+    },
+    Setting {
+        name: "PEER_URL",
+        form: Form::PeerUrl,
+        local: true,
+        meaning: "where other machines of this app answer, for requests that reach the wrong machine; `{machine}` and \
+                  `{app}` are filled in",
+        default_note: Some("on Fly `http://{machine}.vm.{app}.internal:PORT`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "ASSISTANTS_DIR",
+        default: Some("assistants"),
+        local: true,
+        meaning: "the folder of assistants",
+        ..PLAIN
+    },
+    Setting {
+        name: "ASSISTANTS_URL",
+        form: Form::Url { schemes: &["https", "http"], query: true },
+        secret: true,
+        meaning: "an HTTPS `.tar.gz` to fetch the folder from, every 30 s",
+        ..PLAIN
+    },
+    Setting {
+        name: "ASSISTANTS_TOKEN",
+        secret: true,
+        meaning: "the bearer token for ASSISTANTS_URL",
+        ..PLAIN
+    },
+    Setting {
+        name: "MAX_CALLS",
+        form: Form::Number { least: 1, most: 100_000, unit: "calls" },
+        default: Some("1000"),
+        local: true,
+        meaning: "calls at once in this process",
+        ..PLAIN
+    },
+    Setting {
+        name: "DRAIN_SECONDS",
+        // Nobody waits longer than a day for a call to end.
+        form: Form::Number { least: 0, most: 24 * 60 * 60, unit: "seconds" },
+        default: Some("280"),
+        local: true,
+        meaning: "how long calls may continue after SIGTERM or SIGINT. The last 13 s are for goodbyes; the process ends \
+                  at most 13 s later",
+        ..PLAIN
+    },
+    Setting {
+        name: "METRICS_PORT",
+        form: Form::Port,
+        local: true,
+        meaning: "serves `/metrics` on a second port, without a token",
+        default_note: Some("none: 404"),
+        ..PLAIN
+    },
+    Setting {
+        name: "METRICS_TOKEN",
+        secret: true,
+        meaning: "serves `/metrics` on the main port, with this bearer token",
+        default_note: Some("none: 404"),
+        ..PLAIN
+    },
+    Setting {
+        name: "STATE_DIR",
+        local: true,
+        meaning: "where messages wait until they are delivered",
+        default_note: Some("none: in memory"),
+        ..PLAIN
+    },
+    Setting { name: "RUST_LOG", default: Some("info"), local: true, meaning: "the log filter", ..PLAIN },
+    Setting {
+        name: "LOG_FORMAT",
+        form: Form::OneOf(&["text", "json"]),
+        local: true,
+        meaning: "`text` or `json`",
+        default_note: Some("`text` on a terminal, otherwise `json`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "SSL_CERT_FILE",
+        local: true,
+        meaning: "a PEM bundle to trust in place of the system's certificates",
+        ..PLAIN
+    },
+];
+
+/// The setting of this name in the environment.
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The table of `docs/settings.md`.
+pub fn markdown() -> String {
+    let mut table = "| variable | meaning | default |\n| --- | --- | --- |\n".to_owned();
+    for Setting { name, default, required, meaning, default_note, .. } in SETTINGS {
+        let default = match (default, default_note) {
+            (_, Some(note)) if required => format!("required; {note}"),
+            (_, Some(note)) => note.to_owned(),
+            (Some(value), None) => format!("`{value}`"),
+            (None, None) if required => "required".to_owned(),
+            (None, None) => "none".to_owned(),
+        };
+        let _ = writeln!(table, "| `{name}` | {meaning} | {default} |");
+    }
+    table
+}
