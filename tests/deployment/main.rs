@@ -1,5 +1,5 @@
-//! What a deployment is made of, read against the program: `fly.toml`, `Dockerfile`, `docker-compose.yml`,
-//! `.env.example`, the Functions' settings, the Makefile; and that nothing real stands in any file.
+//! The files of a deployment agree with the program: `fly.toml`, `Dockerfile`, `docker-compose.yml`, `.env.example`,
+//! the workflows, the Functions' settings and the Makefile. No file contains anything real.
 
 mod make;
 mod real;
@@ -17,7 +17,7 @@ use switchboard::phone::Party;
 use switchboard::process::SPARE_CONNECTIONS;
 use switchboard::settings::{self, Settings, Sources, env_file};
 
-/// A goodbye, and what is told to others when the last call has ended.
+/// For the goodbyes, and for what follows the last call.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
 fn path(name: &str) -> std::path::PathBuf {
@@ -32,16 +32,16 @@ fn fly() -> toml::Table {
     read("fly.toml").parse().unwrap()
 }
 
-/// What a machine on Fly gets from `[env]`.
+/// The environment that `[env]` gives a machine on Fly.
 fn fly_environment() -> BTreeMap<String, String> {
     let texts = fly()["env"].as_table().unwrap().clone();
     texts
         .into_iter()
-        .map(|(name, value)| (name, value.as_str().expect("a text, as Fly wants it").to_owned()))
+        .map(|(name, value)| (name, value.as_str().expect("Fly accepts strings only").to_owned()))
         .collect()
 }
 
-fn settings_of(environment: BTreeMap<String, String>) -> Settings {
+fn settings_from(environment: BTreeMap<String, String>) -> Settings {
     Settings::checked(&Sources { file: None, environment }).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
@@ -50,7 +50,7 @@ fn time(value: &toml::Value) -> Duration {
     match value {
         toml::Value::Integer(seconds) => Duration::from_secs((*seconds).try_into().unwrap()),
         toml::Value::String(text) => seconds(text),
-        other => panic!("{other:?} is no time"),
+        other => panic!("{other:?} is not a duration"),
     }
 }
 
@@ -60,20 +60,21 @@ fn seconds(text: &str) -> Duration {
     Duration::from_secs(match unit {
         "s" => number,
         "m" => number * 60,
-        _ => panic!("{text} is no time"),
+        _ => panic!("{text} is not a duration"),
     })
 }
 
 /// One stage of the Dockerfile.
 struct Stage {
     name: String,
+    /// The image, without its digest.
     base: String,
     /// Name and arguments, in order.
     instructions: Vec<(String, String)>,
 }
 
 impl Stage {
-    /// The arguments of every instruction of that name.
+    /// The arguments of every instruction with this name.
     fn all(&self, name: &str) -> Vec<&str> {
         self.instructions.iter().filter(|(found, _)| found == name).map(|(_, rest)| rest.as_str()).collect()
     }
@@ -83,44 +84,51 @@ fn stages() -> Vec<Stage> {
     let text = read("Dockerfile").replace("\\\n", " ");
     let mut stages: Vec<Stage> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, rest) = line.split_once(' ').expect("an instruction says something");
+        let (name, rest) = line.split_once(' ').expect("an instruction has arguments");
         let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
         if name == "FROM" {
             let (base, name) = rest.split_once(" AS ").expect("every stage has a name");
-            let (name, base) = (name.to_owned(), base.to_owned());
-            stages.push(Stage { name, base, instructions: Vec::new() });
+            let base = pinned(base).to_owned();
+            stages.push(Stage { name: name.to_owned(), base, instructions: Vec::new() });
         } else {
-            stages.last_mut().expect("FROM comes first").instructions.push((name.to_owned(), rest));
+            stages.last_mut().expect("an instruction before FROM").instructions.push((name.to_owned(), rest));
         }
     }
     stages
 }
 
+/// An image without its digest, which it must have.
+fn pinned(image: &str) -> &str {
+    let (tag, digest) = image.split_once("@sha256:").unwrap_or_else(|| panic!("{image} has no digest"));
+    assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{image}");
+    tag
+}
+
 #[test]
-fn fly_and_the_program_agree() {
+fn fly_toml_agrees_with_the_program() {
     let fly = fly();
     let environment = fly_environment();
     for name in environment.keys() {
-        assert!(settings::names().any(|known| known == name), "[env] sets {name}, which is no setting");
+        assert!(settings::names().any(|known| known == name), "[env] sets {name}, which is not a setting");
     }
-    let settings = settings_of(environment);
+    let settings = settings_from(environment);
     let service = &fly["http_service"];
     assert_eq!(service["internal_port"].as_integer(), Some(settings.port.into()));
     assert_eq!(fly["metrics"]["port"].as_integer(), settings.metrics_port.map(Into::into));
     assert_ne!(settings.metrics_port, Some(settings.port));
 
-    // A machine is stopped by nobody but a deployment, and a deployment waits for its calls.
+    // Only a deployment stops a machine, and it waits for the calls.
     assert_eq!(service["auto_stop_machines"].as_str(), Some("off"));
     assert_eq!(fly["kill_signal"].as_str(), Some("SIGTERM"));
     let kill = time(&fly["kill_timeout"]);
-    assert!(kill <= Duration::from_secs(300), "Fly waits no longer");
+    assert!(kill <= Duration::from_secs(300), "Fly allows no more");
     assert!(settings.drain + LAST_WORDS <= kill, "calls are cut: {:?} of {kill:?}", settings.drain);
     assert_eq!(fly["deploy"]["strategy"].as_str(), Some("bluegreen"));
     assert!(time(&fly["deploy"]["wait_timeout"]) >= kill + Duration::from_secs(120));
-    assert!(fly.get("mounts").is_none(), "no volume goes with bluegreen");
+    assert!(fly.get("mounts").is_none(), "volumes and bluegreen exclude each other");
 
-    // Room for the webhooks beside as many calls as there may be: full machines answer, too. And the server, which knows
-    // strangers from callers, makes room before Fly's proxy lets nobody in.
+    // A full machine still answers webhooks. And the server, which can tell strangers from callers, drops strangers
+    // before Fly's proxy admits nobody.
     let concurrency = &service["concurrency"];
     assert_eq!(concurrency["type"].as_str(), Some("connections"));
     let calls = i64::try_from(settings.max_calls).unwrap();
@@ -131,13 +139,13 @@ fn fly_and_the_program_agree() {
     let checks = service["checks"].as_array().unwrap();
     assert!(
         checks.iter().all(|check| check["path"].as_str() == Some("/readyz")),
-        "it alone says `no new calls`"
+        "only /readyz reports draining"
     );
     assert_eq!(fly["build"]["dockerfile"].as_str(), Some("Dockerfile"));
 }
 
 #[test]
-fn what_fly_and_docker_ask_of_the_program_it_answers() {
+fn the_program_answers_every_health_check_and_metrics_path() {
     let fly = fly();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("assistants")).unwrap();
@@ -169,16 +177,16 @@ fn what_fly_and_docker_ask_of_the_program_it_answers() {
         socket.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).unwrap_or_default().to_owned()
     };
-    let mut asked = vec![(metrics, fly["metrics"]["path"].as_str().unwrap().to_owned())];
+    let mut paths = vec![(metrics, fly["metrics"]["path"].as_str().unwrap().to_owned())];
     for check in fly["http_service"]["checks"].as_array().unwrap() {
-        asked.push((port, check["path"].as_str().unwrap().to_owned()));
+        paths.push((port, check["path"].as_str().unwrap().to_owned()));
     }
     for stage in stages() {
         for check in stage.all("HEALTHCHECK") {
-            asked.push((port, health_url(check).path().to_owned()));
+            paths.push((port, health_url(check).path().to_owned()));
         }
     }
-    let answers: Vec<_> = asked.iter().map(|(port, path)| (path, status(*port, path))).collect();
+    let answers: Vec<_> = paths.iter().map(|(port, path)| (path, status(*port, path))).collect();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(ready.is_some());
@@ -188,21 +196,21 @@ fn what_fly_and_docker_ask_of_the_program_it_answers() {
     }
 }
 
-/// Where a HEALTHCHECK looks.
+/// The URL that a HEALTHCHECK requests.
 fn health_url(check: &str) -> url::Url {
     let command = check.split_once("CMD ").unwrap().1;
-    let command: Vec<String> = serde_json::from_str(command).expect("exec form: there is no shell");
+    let command: Vec<String> = serde_json::from_str(command).expect("exec form, because there is no shell");
     command.last().unwrap().parse().unwrap()
 }
 
 #[test]
-fn the_image_is_the_program_and_little_else() {
-    let port = settings_of(BTreeMap::new()).port;
+fn the_images_hold_the_program_and_little_else() {
+    let port = settings_from(BTreeMap::new()).port;
     let stages = stages();
-    let [build, images @ ..] = &stages[..] else { panic!("no stage") };
-    assert_eq!(build.name, "build");
+    let [build, busybox, images @ ..] = &stages[..] else { panic!("a stage is missing") };
+    assert_eq!((build.name.as_str(), busybox.name.as_str()), ("build", "busybox"));
 
-    // The compiler is new enough, and everything that Cargo.toml names is there.
+    // The compiler is new enough, and everything Cargo.toml names is copied.
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let version = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
     let tag = build.base.strip_prefix("rust:").and_then(|tag| tag.split('-').next()).unwrap();
@@ -214,15 +222,15 @@ fn the_image_is_the_program_and_little_else() {
     let built = build.all("RUN").iter().filter(|run| run.contains("cargo build --release --locked")).count();
     assert_eq!(built, 1);
 
-    let release = |base: &str| ["trixie", "debian13"].iter().any(|name| base.contains(name));
-    assert!(stages.iter().all(|stage| release(&stage.base)), "the same C library everywhere");
+    let debian_13 = |base: &str| ["trixie", "debian13"].iter().any(|name| base.contains(name));
+    assert!(debian_13(&build.base) && images.iter().all(|stage| debian_13(&stage.base)), "one C library");
     assert_eq!(
         images.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(),
         ["with-node", "switchboard"]
     );
     for stage in images {
         let name = &stage.name;
-        assert_eq!(stage.base.contains("node:"), name == "with-node", "Node is in one of them only");
+        assert_eq!(stage.base.contains("node:"), name == "with-node", "only one of them has Node");
         assert_eq!(stage.all("USER").len(), 1, "{name} runs as root");
         assert!(!["root", "0"].contains(&stage.all("USER")[0]));
         assert_eq!(stage.all("EXPOSE"), [port.to_string()]);
@@ -233,63 +241,66 @@ fn the_image_is_the_program_and_little_else() {
         assert_eq!(stage.all("WORKDIR"), ["/app"], "where the program looks for them");
         let checks = stage.all("HEALTHCHECK");
         assert_eq!(health_url(checks[0]).port(), Some(port));
-        let wget = "--from=busybox:1.37.0-musl /bin/wget /bin/wget";
-        assert!(stage.all("COPY").contains(&wget), "the check needs it");
+        assert!(stage.all("COPY").contains(&"--from=busybox /bin/wget /bin/wget"), "HEALTHCHECK needs wget");
         let certificates = "/etc/ssl/certs/ca-certificates.crt";
         let own = stage.all("COPY").iter().any(|copy| copy.ends_with(certificates));
-        assert!(own || stage.base.contains("distroless/"), "{name} trusts nobody, so it reaches no model");
+        assert!(
+            own || stage.base.contains("distroless/"),
+            "{name} has no certificates, so it cannot reach a model"
+        );
     }
 
-    // What is copied is not ignored, and is there; what may be secret is ignored.
+    // Docker sees what is copied, and nothing that may be secret.
     let ignore = read(".dockerignore");
     let mut rules = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    assert_eq!(rules.next(), Some("*"), "closed by default");
-    let open: BTreeSet<&str> = rules.map(|rule| rule.strip_prefix('!').expect("it only opens")).collect();
+    assert_eq!(rules.next(), Some("*"), "nothing is included by default");
+    let included: BTreeSet<&str> =
+        rules.map(|rule| rule.strip_prefix('!').expect("it only includes")).collect();
     for stage in &stages {
         for copy in stage.all("COPY").into_iter().filter(|copy| !copy.starts_with("--from")) {
             let (sources, _) = copy.rsplit_once(' ').unwrap();
             for source in sources.split(' ') {
                 if source == "switchboard.yam[l]" {
-                    assert!(open.contains("switchboard.yaml"));
+                    assert!(included.contains("switchboard.yaml"));
                     continue;
                 }
-                assert!(open.contains(source), "{source} is copied, and .dockerignore hides it");
-                assert!(path(source).exists(), "{source} is copied, and is not there");
+                assert!(included.contains(source), "{source} is copied, but .dockerignore excludes it");
+                assert!(path(source).exists(), "{source} is copied, but does not exist");
             }
         }
     }
-    assert!(!open.iter().any(|rule| rule.contains(".env") || rule.contains('*')), "{open:?}");
+    assert!(!included.iter().any(|rule| rule.contains(".env") || rule.contains('*')), "{included:?}");
 }
 
 #[test]
-fn compose_serves_what_the_image_is() {
+fn compose_agrees_with_the_image() {
     let compose: Value = serde_yaml::from_str(&read("docker-compose.yml")).unwrap();
     let services = &compose["services"];
-    let settings = settings_of(BTreeMap::new());
+    let settings = settings_from(BTreeMap::new());
     let port = settings.port;
     let server = &services["switchboard"];
     assert_eq!(server["build"], ".");
-    assert!(server["profiles"].is_null(), "it starts without being asked for by name");
-    // For this machine's proxy alone: a firewall of the host does not stop what Docker publishes.
+    assert!(server["profiles"].is_null(), "it starts by default");
+    // Only this machine reaches the port: Docker's published ports bypass the host's firewall.
     assert_eq!(server["ports"], serde_json::json!([format!("127.0.0.1:{port}:{port}")]));
     assert_eq!(server["environment"]["PORT"], port.to_string());
     for (name, _) in server["environment"].as_object().unwrap() {
-        assert!(settings::names().any(|known| known == name), "{name} is no setting");
+        assert!(settings::names().any(|known| known == name), "{name} is not a setting");
     }
     assert_eq!(server["env_file"][0]["path"], ".env");
-    // What `.env` names are paths of the host; in the container they are these, whatever it says. STATE_DIR is
-    // a volume, which takes over the owner that its folder has in the image: nothing else can be written.
+    // Paths in `.env` are the host's, so Compose overrides them. STATE_DIR is a volume, which inherits the owner of its
+    // folder in the image; nothing else is writable.
     assert_eq!(server["read_only"], true);
     assert_eq!(server["volumes"], serde_json::json!(["./assistants:/app/assistants:ro", "state:/app/state"]));
     assert!(compose["volumes"].as_object().unwrap().contains_key("state"));
-    // npx keeps below its home what it fetches, and runs it there: Docker's own default is that nothing runs in /tmp.
+    // npx runs what it downloads from its home, and Docker mounts /tmp as noexec by default.
     assert_eq!(server["tmpfs"], serde_json::json!(["/tmp:exec"]));
     let node = stages().into_iter().find(|stage| stage.name == "with-node").unwrap();
     assert_eq!(node.all("ENV"), ["HOME=/tmp"]);
     assert_eq!(server["environment"]["ASSISTANTS_DIR"], "assistants");
     assert_eq!(server["environment"]["STATE_DIR"], "state");
     assert_eq!(server["environment"]["SSL_CERT_FILE"], "/etc/ssl/certs/ca-certificates.crt");
-    for stage in &stages()[1..] {
+    for stage in &stages()[2..] {
         let owned = format!("--from=build --chown={0}:{0} /build/state state", stage.all("USER")[0]);
         assert!(stage.all("COPY").contains(&owned.as_str()), "{}", stage.name);
         assert_eq!(stage.all("WORKDIR"), ["/app"]);
@@ -298,12 +309,12 @@ fn compose_serves_what_the_image_is() {
     let grace = seconds(server["stop_grace_period"].as_str().unwrap());
     assert!(settings.drain + LAST_WORDS <= grace, "calls are cut");
     let tunnel = &services["cloudflared"];
+    pinned(tunnel["image"].as_str().unwrap());
     assert_eq!(tunnel["profiles"], serde_json::json!(["dev"]));
     assert!(tunnel["command"].as_str().unwrap().ends_with(&format!("--url http://switchboard:{port}")));
 }
 
-/// The names that a file of assignments holds, with those that are written behind a `#`; the second text has those
-/// taken in.
+/// The names a file of assignments sets, commented-out ones included, and its text with those uncommented.
 fn names_in(file: &str) -> (BTreeSet<String>, String) {
     let is_assignment = |line: &str| {
         line.split_once('=').is_some_and(|(name, _)| {
@@ -325,7 +336,7 @@ fn names_in(file: &str) -> (BTreeSet<String>, String) {
     (names, text)
 }
 
-/// What stands after `opening` in a text, up to the first character that belongs to no name.
+/// The names that follow `opening` in a text.
 fn named_after(text: &str, opening: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let found = text.split(opening).skip(1);
@@ -336,10 +347,10 @@ fn named_after(text: &str, opening: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_example_of_an_env_has_every_variable_and_no_other() {
+fn the_example_env_has_every_variable_and_no_other() {
     let (names, text) = names_in(".env.example");
     let mut known: BTreeSet<String> = settings::names().map(str::to_owned).collect();
-    // `make launch-mcp` hands it to the server that it starts.
+    // `make launch-mcp` passes it to the server it starts.
     known.insert("TODOIST_API_KEY".to_owned());
     for file in std::fs::read_dir(path("assistants")).unwrap().map(|entry| entry.unwrap().path()) {
         if file.extension().is_some_and(|extension| extension == "yaml") {
@@ -349,29 +360,29 @@ fn the_example_of_an_env_has_every_variable_and_no_other() {
     let missing: Vec<_> = known.difference(&names).collect();
     assert!(missing.is_empty(), ".env.example lacks {missing:?}");
     let unknown: Vec<_> = names.difference(&known).collect();
-    assert!(unknown.is_empty(), "nobody reads {unknown:?} of .env.example");
+    assert!(unknown.is_empty(), "nothing reads {unknown:?} of .env.example");
 
-    // As it stands it sets nothing; with every line taken in, every value is one that could be.
+    // A plain copy sets nothing. With every line uncommented, every value is valid.
     let plain = env_file::read(".env.example", read(".env.example").as_bytes()).0;
-    assert!(plain.values().all(|(_, value)| value.is_empty()), "a copy must say what is missing");
+    assert!(plain.values().all(|(_, value)| value.is_empty()), "a plain copy must leave what is missing empty");
     let environment = env_file::read(".env.example", text.as_bytes()).0.values().collect();
     assert_eq!(Settings::read(&Sources { file: None, environment }).1, []);
 }
 
 #[test]
-fn the_example_of_the_functions_settings_has_all_that_they_read() {
+fn the_functions_example_env_has_every_variable_they_read() {
     let (names, _) = names_in("twilio/.env.example");
-    let mut read_there: BTreeSet<String> = ["twilio/allowlist-function.js", "twilio/fallback-function.js"]
+    let mut used: BTreeSet<String> = ["twilio/allowlist-function.js", "twilio/fallback-function.js"]
         .iter()
         .flat_map(|file| named_after(&read(file), "context."))
         .collect();
-    read_there.insert("ALLOWED_NUMBERS".to_owned());
-    read_there.insert("ALLOWED_NUMBERS_15550100001".to_owned());
-    assert_eq!(names, read_there);
+    used.insert("ALLOWED_NUMBERS".to_owned());
+    used.insert("ALLOWED_NUMBERS_15550100001".to_owned());
+    assert_eq!(names, used);
 }
 
 #[test]
-fn the_functions_and_the_program_know_the_same_withheld_numbers() {
+fn the_functions_and_the_program_agree_on_withheld_numbers() {
     let known = |file: &str| -> BTreeSet<String> {
         let text = read(file);
         let list = text.split("const WITHHELD").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
@@ -389,7 +400,7 @@ fn the_functions_and_the_program_know_the_same_withheld_numbers() {
 }
 
 #[test]
-fn npm_and_cargo_fetch_from_the_public_registries() {
+fn npm_and_cargo_use_the_public_registries_only() {
     for file in ["twilio/package-lock.json", "tests/mcp/package-lock.json"] {
         let lock: Value = serde_json::from_str(&read(file)).unwrap();
         for (name, package) in lock["packages"].as_object().unwrap() {
@@ -405,5 +416,28 @@ fn npm_and_cargo_fetch_from_the_public_registries() {
             from.is_none_or(|from| from == "registry+https://github.com/rust-lang/crates.io-index"),
             "{package:?}"
         );
+    }
+}
+
+#[test]
+fn workflows_pin_actions_by_commit_and_use_the_rust_of_the_image() {
+    let stages = stages();
+    let rust = stages[0].base.strip_prefix("rust:").and_then(|tag| tag.split('-').next()).unwrap();
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let oldest = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
+    for file in ["ci", "release"] {
+        let text = read(&format!(".github/workflows/{file}.yml"));
+        let actions: Vec<&str> =
+            text.split("uses: ").skip(1).map(|rest| rest.lines().next().unwrap()).collect();
+        assert!(!actions.is_empty(), "{file}");
+        for action in actions {
+            let commit = action.split(['@', ' ']).nth(1).unwrap();
+            let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(is_commit && action.contains(" # v"), "{file}: {action}");
+        }
+        for rest in text.split("toolchain install ").skip(1) {
+            let version = rest.split(' ').next().unwrap();
+            assert!(version == rust || version == oldest, "{file}: Rust {version}");
+        }
     }
 }

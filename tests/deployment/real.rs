@@ -1,5 +1,5 @@
-//! Nothing real stands in any file of the project: no number that could be somebody's, no address, no domain of an
-//! owner, no key, no path of somebody's machine. It looks at all that git has or would take.
+//! No file of the project contains anything real: a phone number that could be somebody's, an e-mail address, an owner's
+//! domain, a key, or a path of somebody's machine. The test reads every file that git has or would add.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use switchboard::phone::PhoneNumber;
 
 use crate::path;
 
-/// Hosts of the services that Switchboard works with, and of what its documentation points at.
+/// Hosts of the services Switchboard works with, and of pages its documentation links to.
 const PUBLIC: [&str; 44] = [
     "api.openai.com",
     "platform.openai.com",
@@ -55,9 +55,10 @@ const PUBLIC: [&str; 44] = [
     "www.w3.org",
 ];
 
-/// Names that stand for an owner's own, under the domains of Fly, of Twilio's Functions and of quick tunnels.
-const STAND_INS: [&str; 7] = [
+/// Placeholders for an owner's names under the domains of Fly and of Twilio's Functions.
+const PLACEHOLDERS: [&str; 8] = [
     "app.fly.dev",
+    "name.fly.dev",
     "phone.fly.dev",
     "your-app.fly.dev",
     "switchboard-example.fly.dev",
@@ -66,8 +67,8 @@ const STAND_INS: [&str; 7] = [
     "name-1234.twil.io",
 ];
 
-/// What withheld numbers look like, and what broadcasters use so that nobody is rung.
-const NOBODYS: [&str; 11] = [
+/// Numbers that stand for withheld ones, and numbers reserved for drama.
+const UNASSIGNED: [&str; 11] = [
     "+266696687",
     "+1266696687",
     "+7378742833",
@@ -91,24 +92,24 @@ enum Real {
 }
 
 #[test]
-fn nothing_real_stands_in_any_file() {
+fn no_file_contains_anything_real() {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("git is installed");
-    assert!(listed.status.success(), "this is no clone: {}", String::from_utf8_lossy(&listed.stderr));
+    assert!(listed.status.success(), "not a git clone: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).unwrap();
     let (mut files, mut found) = (0, Vec::new());
     for name in names.split_terminator('\0') {
-        // Sound; and deleted, but not yet so for git.
         let sound = [".wav", ".ulaw", ".mp3"].iter().any(|ending| name.ends_with(ending));
+        // A file may be deleted in the work tree and still be in the index.
         let Ok(bytes) = std::fs::read(path(name)) else { continue };
         if sound {
             continue;
         }
         files += 1;
-        // Where packages come from and who pays for them; another test reads the first.
+        // A lock file names registries, which another test checks, and funding pages.
         let lock = name.ends_with("package-lock.json");
         let text = String::from_utf8_lossy(&bytes);
         for (at, line) in text.lines().enumerate() {
@@ -119,13 +120,13 @@ fn nothing_real_stands_in_any_file() {
             }
         }
     }
-    assert!(files > 400, "only {files} files were looked at");
+    assert!(files > 400, "only {files} files were read");
     assert!(found.is_empty(), "these look real:\n{}", found.join("\n"));
 }
 
 #[test]
-fn what_is_real_is_found() {
-    // Put together here, so that this file does not hold them.
+fn real_things_are_found_and_examples_are_not() {
+    // Assembled here, so that this file does not contain them.
     let plus = |digits: &str| format!("+{digits}");
     let at = |name: &str, domain: &str| format!("{name}@{domain}");
     let hex = "3f9ac1".repeat(6);
@@ -171,7 +172,7 @@ fn what_is_real_is_found() {
     }
 }
 
-/// What looks real in a line.
+/// Everything in a line that looks real.
 fn real(line: &str) -> Vec<(Real, String)> {
     let line = line.replace("%2B", "+");
     let mut found = Vec::new();
@@ -200,23 +201,22 @@ fn numbers(line: &str, found: &mut Vec<(Real, String)>) {
             continue;
         }
         let start = at + usize::from(international);
-        // Digits in groups, as people write them.
         let groups = groups(&line[start..]);
         let digits: String = groups.concat();
-        // Without a plus only the way North America writes them says that it is a number.
+        // Without a plus, only the North American grouping identifies a number.
         let written_so = groups.iter().map(String::len).collect::<Vec<_>>() == [3, 3, 4];
         let number = match international {
             true => format!("+{digits}"),
             false if written_so => format!("+1{digits}"),
             false => continue,
         };
-        if could_be_somebodys(&number) {
+        if could_be_assigned(&number) {
             found.push((Real::Number, number));
         }
     }
 }
 
-/// Digits at the start of a text, parted by at most two of ` ().-`; none where a letter ends them.
+/// Groups of digits at the start of a text, separated by at most two of ` ().-`; none if a letter follows.
 fn groups(text: &str) -> Vec<String> {
     let mut groups = vec![String::new()];
     let mut between = 0;
@@ -239,12 +239,12 @@ fn groups(text: &str) -> Vec<String> {
     groups
 }
 
-fn could_be_somebodys(number: &str) -> bool {
+fn could_be_assigned(number: &str) -> bool {
     let Ok(parsed) = PhoneNumber::parse(number) else { return false };
     let fiction = number.len() == 12 && number.starts_with("+1") && &number[5..10] == "55501";
     !number.starts_with("+1555")
         && !fiction
-        && !NOBODYS.iter().any(|nobody| number.starts_with(nobody) && number.len() <= nobody.len() + 3)
+        && !UNASSIGNED.iter().any(|start| number.starts_with(start) && number.len() <= start.len() + 3)
         && parsed.implausible().is_none()
 }
 
@@ -260,12 +260,12 @@ fn hosts(line: &str, found: &mut Vec<(Real, String)>) {
         if labels.len() < 2 || labels.iter().any(|label| label.is_empty()) {
             continue;
         }
-        // `{app}.fly.dev` and `<app>.fly.dev` name nobody's.
+        // `{app}.fly.dev` and `<app>.fly.dev` are placeholders.
         if piece.starts_with('.') {
             continue;
         }
         let last = labels[labels.len() - 1];
-        // `a:b@host` in a URL holds no address.
+        // `a:b@host` in a URL is not an e-mail address.
         let user = before
             .strip_suffix('@')
             .map(|name| name.rsplit([' ', '"', '\'', '<', '(', '=', ',']).next().unwrap_or(""));
@@ -286,7 +286,7 @@ fn hosts(line: &str, found: &mut Vec<(Real, String)>) {
     }
 }
 
-/// Set aside for examples, or reachable from nowhere else.
+/// Reserved for examples, or reachable only locally.
 fn is_reserved(host: &str) -> bool {
     let under = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
     [
@@ -312,7 +312,7 @@ fn is_reserved(host: &str) -> bool {
 }
 
 fn is_known(host: &str) -> bool {
-    PUBLIC.contains(&host) || STAND_INS.contains(&host) || host.ends_with(".trycloudflare.com")
+    PUBLIC.contains(&host) || PLACEHOLDERS.contains(&host) || host.ends_with(".trycloudflare.com")
 }
 
 fn keys(line: &str, found: &mut Vec<(Real, String)>) {
@@ -333,7 +333,7 @@ fn keys(line: &str, found: &mut Vec<(Real, String)>) {
             34 if word[..2].chars().all(|c| c.is_ascii_uppercase()) => &word[2..],
             _ => "",
         };
-        // One of Twilio's ids or tokens; those made up for a test repeat themselves.
+        // A Twilio id or token; those made up for a test repeat themselves.
         let distinct: std::collections::BTreeSet<char> = hex.chars().collect();
         let drawn = hex.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
             && distinct.len() > 4

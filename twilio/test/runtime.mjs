@@ -1,4 +1,4 @@
-// A Twilio runtime of its own for a test: twilio-run with these settings, on a free port, called over HTTP.
+// Runs Twilio's runtime for a test: twilio-run with these settings, on a free port, called over HTTP.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>';
 const PROJECT = fileURLToPath(new URL('..', import.meta.url));
 
-/** Starts the runtime, lets `work` ask it, and ends it. */
+/** Starts the runtime, runs `work` with it, and stops it. */
 export async function withRuntime(settings, work) {
   const folder = mkdtempSync(join(tmpdir(), 'functions-'));
   const env = join(folder, '.env');
@@ -25,8 +25,8 @@ export async function withRuntime(settings, work) {
   const child = spawn(process.execPath, [script, ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   const runtime = new Runtime(port, child);
   try {
-    await runtime.hears(/No assets found\n/); // the last line of its greeting
-    runtime.said = '';
+    await runtime.waitForLog(/No assets found\n/); // the last line it prints at start
+    runtime.logged = '';
     return await work(runtime);
   } finally {
     child.kill('SIGKILL');
@@ -35,38 +35,38 @@ export async function withRuntime(settings, work) {
   }
 }
 
-/** The same without a runtime, for settings that no .env can hold: the TwiML, and what was logged. */
+/** Calls a Function without a runtime, for settings that no .env can express. Returns the TwiML and the log. */
 export function called(file, settings, call) {
   const require = createRequire(import.meta.url);
   globalThis.Twilio = require('twilio');
   const { error } = console;
-  let said = '';
-  console.error = (text) => (said += text);
+  let logged = '';
+  console.error = (text) => (logged += text);
   try {
     let answer;
     require(`../${file}`).handler(settings, { request: {}, ...call }, (_, twiml) => (answer = twiml.toString()));
-    return { twiml: answer.replace(DECLARATION, ''), said };
+    return { twiml: answer.replace(DECLARATION, ''), logged };
   } finally {
     console.error = error;
   }
 }
 
 class Runtime {
-  /** What the Functions have logged. */
-  said = '';
+  /** The Functions' log. */
+  logged = '';
 
   constructor(port, child) {
     this.port = port;
     this.child = child;
-    child.stderr.on('data', (text) => (this.said += text));
+    child.stderr.on('data', (text) => (this.logged += text));
   }
 
-  /** Waits for these words in the log. */
-  async hears(words) {
+  /** Waits until the log matches. */
+  async waitForLog(words) {
     const signal = AbortSignal.timeout(20_000);
-    while (!words.test(this.said)) {
+    while (!words.test(this.logged)) {
       await once(this.child.stderr, 'data', { signal }).catch(() => {
-        throw new Error(`${words} is not in the log: ${this.said}`);
+        throw new Error(`${words} is not in the log: ${this.logged}`);
       });
     }
   }
@@ -80,7 +80,7 @@ class Runtime {
     const answer = get ? await fetch(`${url}?${body}`, { signal }) : await fetch(url, post);
     const text = await answer.text();
     if (answer.status !== 200) throw new Error(`status ${answer.status}: ${text}`);
-    if (!answer.headers.get('content-type').startsWith('text/xml')) throw new Error(`no TwiML: ${text}`);
+    if (!answer.headers.get('content-type').startsWith('text/xml')) throw new Error(`not TwiML: ${text}`);
     return text.replace(DECLARATION, '');
   }
 }

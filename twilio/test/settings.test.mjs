@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'node:test';
 
-// What Twilio's own tools read `.env` with.
+// The reader of `.env` that Twilio's own tools use.
 const require = createRequire(import.meta.url);
 const dotenv = createRequire(require.resolve('twilio-run'))('dotenv');
 const SETTINGS = fileURLToPath(new URL('../settings.js', import.meta.url));
 
-test('a file is read as the tools that deploy it read it', () => {
+test('a file is read as the deploying tools read it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'settings-'));
   const file = join(folder, '.env');
   const lines = [
@@ -25,6 +25,6 @@ test('a file is read as the tools that deploy it read it', () => {
     console.log(JSON.stringify(settings));`;
   const { stdout, stderr } = spawnSync(process.execPath, ['-e', print], { encoding: 'utf8' });
   rmSync(folder, { recursive: true });
-  // What it needs and does not find is judged as empty.
+  // A missing ALLOWED_NUMBERS counts as empty.
   assert.deepEqual(JSON.parse(stdout), { ...dotenv.parse(lines.join('\n')), ALLOWED_NUMBERS: '' }, stderr);
 });
