@@ -172,12 +172,12 @@ async fn speaches_speaks_as_the_beta_did_and_is_never_told_what_was_heard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_server_is_given_what_it_says_it_takes() {
     let options = ModelOptions {
-        models: vec!["house-voice".to_owned()],
+        models: vec!["my-voice-model".to_owned()],
         temperature: Some(0.0..=1.5),
         interrupts: false,
         ..talkative()
     };
-    let (session, said) = call("house", "HOUSE_VOICE_KEY", "temperature: 1.3\n", options).await;
+    let (session, said) = call("gateway", "GATEWAY_KEY", "temperature: 1.3\n", options).await;
     assert_eq!(said.as_deref(), Some("When?"));
     assert_eq!(configured(&session)["temperature"], 1.3);
     assert_eq!(configured(&session)["audio"]["output"]["voice"], "anna");
