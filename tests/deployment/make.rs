@@ -287,7 +287,7 @@ fn functions_that_would_refuse_everybody_are_not_deployed() {
         for name in names {
             let is_named =
                 |line: &&str| line.contains(&format!(" {name} ")) || line.contains(&format!(" {name}:"));
-            assert!(problems.iter().any(|line| is_named(line)), "{what}: {name} is not in {printed}");
+            assert!(problems.iter().any(is_named), "{what}: {name} is not in {printed}");
         }
     }
     for text in [
