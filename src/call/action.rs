@@ -1,10 +1,11 @@
-//! What a call wants done, in our words. Each says what the session owes it.
+//! What a call asks the session to do.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::call::EndReason;
+use super::end_reason::EndReason;
+use super::event::{TransferFailure, Who};
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
@@ -12,78 +13,76 @@ use switchboard_audio::Chunk;
 /// Something for the session to do, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Send it to the phone, and report [`AudioLeft`](crate::call::Event::AudioLeft) when the socket took it.
+    /// Send it to the phone. Report [`AudioLeft`](crate::call::Event::AudioLeft) when the socket has taken it.
     PlayToCaller {
         piece: Piece,
         chunk: Chunk,
     },
-    /// Send it behind all audio so far.
+    /// Send it after all audio so far.
     MarkForCaller(Mark),
-    /// Take back all audio and marks that wait, then empty the phone's buffer.
+    /// Drop all queued audio and marks, then empty the phone's buffer.
     ClearCaller,
-    /// Close the phone's socket, once the reason that follows is written down.
+    /// Close the phone's socket after recording the [`EndReason`] that follows.
     HangUp,
 
-    /// Tell the model who ends turns from here on.
+    /// Configure who controls turns from this point on.
     Configure(TurnControl),
     AppendToModel(Chunk),
     CancelResponse(ResponseId),
     /// Tell the model how much of an item was heard.
     TruncateItem(Truncation),
-    /// Give the model a tool's result.
+    /// Send the model a tool's result.
     AnswerTool {
         id: ToolCallId,
         output: Private,
     },
-    /// Tell the model's host whether it may run its tool; the reason is for the model.
+    /// Allow or deny the model's host a hosted tool. The reason is for the model.
     AnswerApproval {
         id: ApprovalId,
         approve: bool,
         reason: &'static str,
     },
-    /// Add a line to the conversation; nothing is asked.
+    /// Add a line to the conversation without requesting a response.
     TellModel(Line),
-    /// Ask the model to say something in particular.
+    /// Request a response that says something in particular.
     Say(Request),
-    /// Ask the model to say something beside the response that runs, outside of the conversation, and report
-    /// [`OutOfBandStarted`](crate::call::Event::OutOfBandStarted).
+    /// Request a response outside the conversation, next to the one that runs. Report
+    /// [`OutOfBandStarted`](crate::call::Event::OutOfBandStarted) when it begins.
     SayOutOfBand(Request),
-    /// Ask the model to go on.
+    /// Request the next response.
     AskForResponse,
 
-    /// Run the job of the plan's tool at this index, and report
-    /// [`ToolFinished`](crate::call::Event::ToolFinished).
+    /// Run the job of the plan's tool at this index. Report [`ToolFinished`](crate::call::Event::ToolFinished).
     RunTool {
         id: ToolCallId,
         tool: usize,
         arguments: Map<String, Value>,
     },
-    /// Give up what [`Self::RunTool`] began; nothing more is to be reported of it.
+    /// Stop what [`Self::RunTool`] started, and report nothing more about it.
     StopTool(ToolCallId, Stop),
 
-    /// Close the phone's socket and keep the model's: the phone is sent elsewhere, and may come back with
-    /// [`Returned`](crate::call::Event::Returned).
+    /// Close the phone's socket, keep the model's, and send the phone on its detour. Report
+    /// [`Returned`](crate::call::Event::Returned) if it comes back.
     Park(Detour),
 
-    /// Count it, and tell whoever follows the call.
+    /// Count it, and pass it to anyone who follows the call.
     Note(Note),
     /// The call is over. Nothing follows.
     End(EndReason),
 }
 
-/// Why a tool is given up.
+/// Why a tool is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// It took longer than it may.
     Timeout,
     /// The caller spoke, or the call ends.
     Cancelled,
 }
 
-/// Where a parked phone is sent.
+/// Where a parked phone goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detour {
-    /// To the plan's tool at this index, and there to the target at that one.
+    /// It dials a target (by index) of the plan's tool (by index).
     Dial { tool: usize, target: usize },
     /// It presses these keys.
     Press(Private),
@@ -92,9 +91,9 @@ pub enum Detour {
 /// Who ends the caller's turn and starts the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnControl {
-    /// The model: it answers, and stops when the caller speaks.
+    /// The model answers by itself, and stops when the caller speaks.
     Model,
-    /// We do: nothing is answered or interrupted unasked.
+    /// The model answers only on request, and nothing interrupts it.
     Server,
 }
 
@@ -102,7 +101,7 @@ pub enum TurnControl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncation {
     pub item: ItemId,
-    /// Whole milliseconds from the item's beginning; never more than was sent.
+    /// Whole milliseconds from the start of the item; never more than was sent.
     pub audio_end_ms: u64,
 }
 
@@ -111,10 +110,12 @@ pub struct Truncation {
 pub enum Line {
     /// The caller pressed these keys.
     Pressed(String),
-    /// The assistant's own words, spoken by a recording.
+    /// The assistant's own words, played from a recording.
     AssistantSaid(Private),
-    /// The call was passed on, and nobody took it.
-    TransferFailed { target: String, why: TransferFailure },
+    TransferFailed {
+        target: String,
+        why: TransferFailure,
+    },
 }
 
 /// What the model is asked to say.
@@ -122,40 +123,45 @@ pub enum Line {
 pub enum Request {
     /// Exactly these words.
     Greeting(String),
-    /// Whether the caller is still there.
+    /// Ask whether the caller is still there.
     CheckCaller,
-    /// That a tool takes a moment.
+    /// Say that a tool takes a moment.
     Filler,
-    /// How things stand, after tools were called again and again and nothing was said.
+    /// Say what has been done so far: too many rounds of tools passed without a word.
     StatusUpdate,
-    /// That a tool of the host's took too long, and is not waited for.
+    /// Say that a hosted tool took too long.
     ToolTimedOut,
-    /// Goodbye, because of this.
+    /// Say goodbye for this reason.
     Goodbye(EndReason),
 }
 
-/// Something worth knowing about a call that asks for nothing.
+/// Something to record about a call. It needs no action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
-    /// Something odd, that we coped with.
     Anomaly(Anomaly),
-    /// The first word left, so long after the stream began.
+    /// The first word left, this long after the stream began.
     FirstWord(Duration),
-    /// An answer began, so long after the caller's turn.
+    /// An answer began, this long after the caller's turn.
     Answered(Duration),
-    /// The caller spoke.
-    CallerSpoke { item: ItemId, began: Instant, ended: Instant },
-    /// The phone has played what it will of an item; no item is a recorded greeting.
+    CallerSpoke {
+        item: ItemId,
+        began: Instant,
+        ended: Instant,
+    },
+    /// The phone has played all that it will play of an item.
     AssistantSpoke(Spoken),
-    /// What somebody said.
-    Said { who: Who, item: ItemId, text: Private },
+    /// A transcript.
+    Said {
+        who: Who,
+        item: ItemId,
+        text: Private,
+    },
 }
 
-pub use crate::call::event::{TransferFailure, Who};
-
-/// What became of an item of speech.
+/// How an item of speech was played.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spoken {
+    /// `None` for a recorded greeting.
     pub item: Option<ItemId>,
     /// When the phone began to play it.
     pub began: Instant,
@@ -164,7 +170,7 @@ pub struct Spoken {
     pub interrupted: bool,
 }
 
-/// Everything odd that is counted rather than acted upon: the closed list of `switchboard_anomalies_total{code}`.
+/// Something unexpected that is counted and survived: the closed list of `switchboard_anomalies_total{code}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Anomaly {
     CallerBadFrame,
@@ -184,19 +190,19 @@ pub enum Anomaly {
     ModelFailedResponse,
     ModelSlow,
     ModelUnknownTool,
-    /// Its arguments are no JSON object.
+    /// The arguments are not a JSON object.
     ModelBadArguments,
-    /// It wrote what looks like a call, instead of calling.
+    /// The model spoke what looks like a tool call instead of making one.
     ModelWroteCall,
     ToolTimeout,
-    /// It ended after it was given up.
+    /// A tool finished after it was stopped.
     ToolLate,
     ModelPlainerConfiguration,
     ModelRetried,
 }
 
 impl Anomaly {
-    /// The stable code: log, metric and `call.json` use it.
+    /// The stable code in logs, metrics and `call.json`.
     pub fn code(self) -> &'static str {
         match self {
             Self::CallerBadFrame => "caller.bad_frame",

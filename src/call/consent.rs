@@ -1,7 +1,7 @@
-//! The caller's yes: which uses of a tool were asked about, and which may be run because of the answer.
+//! The caller's consent: which tool calls the assistant has asked about, and which may run because of the answer.
 //!
-//! What the caller said is the model's to understand. What is enforced here is the order: the model wants a use, is
-//! told to ask, speaks, the caller answers, and the model wants the very same use again.
+//! The model judges what the caller said. This module enforces the order: the model makes a call, is told to ask,
+//! speaks, the caller answers, and the model makes the same call again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,27 +11,26 @@ use serde_json::Value;
 use crate::id::ResponseId;
 use crate::secret::Private;
 
-/// Uses that are remembered at once; the oldest is forgotten first.
+/// Calls that are remembered; the oldest is forgotten first.
 const REMEMBERED: usize = 16;
-/// How much of a question has to be heard before anything is an answer to it, in bytes: 1 s. A cough that began before
-/// the question is none.
-const ENOUGH: u64 = 8_000;
-/// How long an answer holds. Later, the caller is asked anew.
-const HOLDS: Duration = Duration::from_secs(120);
+/// How much of a question must be heard before the caller can answer it, in bytes: 1 s. A cough that began before the
+/// question is no answer.
+const MIN_HEARD: u64 = 8_000;
+/// How long an answer holds. Later, the caller is asked again.
+const VALID_FOR: Duration = Duration::from_secs(120);
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Consent {
-    uses: VecDeque<Use>,
+    calls: VecDeque<PendingCall>,
 }
 
-/// A use of a tool that the caller has to agree to.
+/// A tool call that the caller has to agree to.
 #[derive(Debug)]
-struct Use {
+struct PendingCall {
     tool: String,
-    /// In the one way of writing of [`canonical`].
+    /// In [`canonical`] form.
     arguments: Private,
-    /// The response that wanted it first.
+    /// The response that made it first.
     response: ResponseId,
     since: Instant,
     stage: Stage,
@@ -41,52 +40,52 @@ struct Use {
 enum Stage {
     /// The model was told to ask.
     Wanted,
-    /// The assistant speaks, from this position of what the phone plays on; this response spoke last.
+    /// The assistant speaks, from this playback position on; the response `last` spoke last.
     Asked { from: u64, last: ResponseId },
-    /// The caller did something after that.
+    /// The caller then spoke or pressed a key.
     Answered(Reply),
 }
 
-/// What the assistant has done with the caller's answer.
+/// How the assistant has reacted to the caller's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reply {
-    /// Nothing: this response spoke when they answered, and what more it says is no reply to them.
+    /// Not yet. The response `during` spoke when the caller answered, so the rest of it is no reply.
     None { during: ResponseId },
     /// This response speaks.
     Speaks(ResponseId),
-    /// It ended: whatever the caller says next is about something else.
+    /// It ended: what the caller says next is about something else.
     Over,
 }
 
 impl Consent {
-    /// Whether the caller agreed to this use; their yes is then used up. Otherwise it is remembered: the model is to
-    /// ask.
+    /// Whether the caller agreed to this call, which uses the consent up. If not, the call is remembered, and the model
+    /// must ask.
     pub fn allows(&mut self, tool: &str, arguments: &str, response: &ResponseId, now: Instant) -> bool {
-        self.uses.retain(|known| now.saturating_duration_since(known.since) < HOLDS);
+        self.calls.retain(|known| now.saturating_duration_since(known.since) < VALID_FOR);
         let arguments = Private::from(canonical(arguments));
-        let same = |known: &Use| known.tool == tool && known.arguments == arguments;
-        if let Some(at) = self.uses.iter().position(same) {
-            if !matches!(self.uses[at].stage, Stage::Answered(_)) {
+        let same = |known: &PendingCall| known.tool == tool && known.arguments == arguments;
+        if let Some(at) = self.calls.iter().position(same) {
+            if !matches!(self.calls[at].stage, Stage::Answered(_)) {
                 return false;
             }
-            let Some(used) = self.uses.remove(at) else { return false };
-            // One yes is for what was asked together: whatever else waits is asked about anew.
-            for other in self.uses.iter_mut().filter(|other| other.response != used.response) {
+            let Some(used) = self.calls.remove(at) else { return false };
+            // One yes covers what one response asked for together. Everything else must be asked about again.
+            for other in self.calls.iter_mut().filter(|other| other.response != used.response) {
                 other.stage = Stage::Wanted;
             }
             return true;
         }
-        if self.uses.len() == REMEMBERED {
-            self.uses.pop_front();
+        if self.calls.len() == REMEMBERED {
+            self.calls.pop_front();
         }
         let (tool, response) = (tool.to_owned(), response.clone());
-        self.uses.push_back(Use { tool, arguments, response, since: now, stage: Stage::Wanted });
+        self.calls.push_back(PendingCall { tool, arguments, response, since: now, stage: Stage::Wanted });
         false
     }
 
-    /// The assistant speaks in words of its own; the phone plays them from this position on.
+    /// The assistant speaks in its own words, which the phone plays from this position on.
     pub fn assistant_speaks(&mut self, response: &ResponseId, from: u64) {
-        for known in &mut self.uses {
+        for known in &mut self.calls {
             match &mut known.stage {
                 Stage::Wanted if known.response != *response => {
                     known.stage = Stage::Asked { from, last: response.clone() };
@@ -95,7 +94,7 @@ impl Consent {
                 Stage::Answered(Reply::None { during }) if during != response => {
                     known.stage = Stage::Answered(Reply::Speaks(response.clone()));
                 }
-                // The one before was talked over: it has answered them all the same.
+                // The caller talked over the previous reply, but it was a reply.
                 Stage::Answered(Reply::Speaks(before)) if before != response => {
                     known.stage = Stage::Answered(Reply::Over);
                 }
@@ -104,37 +103,37 @@ impl Consent {
         }
     }
 
-    /// A response has ended, whole.
+    /// A response has completed.
     pub fn response_ended(&mut self, response: &ResponseId) {
-        for known in &mut self.uses {
+        for known in &mut self.calls {
             if known.stage == Stage::Answered(Reply::Speaks(response.clone())) {
                 known.stage = Stage::Answered(Reply::Over);
             }
         }
     }
 
-    /// The caller spoke or pressed a key, and had heard so much; `all`: nothing was left to hear. Whoever heard nothing
-    /// of a question answered none; and what was answered and not used then was not agreed to.
+    /// The caller spoke or pressed a key after hearing everything up to `heard`; `all` if nothing was left to hear. A
+    /// caller who did not hear a question did not answer it. An answer that led to no call was not a yes.
     pub fn caller_acts(&mut self, heard: u64, all: bool) {
-        self.uses.retain(|known| known.stage != Stage::Answered(Reply::Over));
-        for known in &mut self.uses {
+        self.calls.retain(|known| known.stage != Stage::Answered(Reply::Over));
+        for known in &mut self.calls {
             if let Stage::Asked { from, last } = &known.stage
-                && (from + ENOUGH <= heard || (all && *from < heard))
+                && (from + MIN_HEARD <= heard || (all && *from < heard))
             {
                 known.stage = Stage::Answered(Reply::None { during: last.clone() });
             }
         }
     }
 
-    /// What waited to be played was taken back: whatever was not answered yet has to be asked about once more.
+    /// Queued audio was dropped: what was not answered yet has to be asked about again.
     pub fn cut_short(&mut self) {
-        for known in self.uses.iter_mut().filter(|known| matches!(known.stage, Stage::Asked { .. })) {
+        for known in self.calls.iter_mut().filter(|known| matches!(known.stage, Stage::Asked { .. })) {
             known.stage = Stage::Wanted;
         }
     }
 }
 
-/// The same arguments are the same text, in whatever order the model wrote them.
+/// One text for equal arguments, in any order of keys.
 fn canonical(arguments: &str) -> String {
     match serde_json::from_str::<Value>(arguments) {
         Ok(mut value) => {

@@ -1,152 +1,51 @@
-//! Why calls end, and the goodbye before it.
+//! The end of a call, and the goodbye before it.
 
 use std::time::{Duration, Instant};
 
 use super::Call;
 use super::action::{Action, Note, Request, Spoken};
-use super::event::Loss;
+use super::end_reason::EndReason;
 use super::responses::Ask;
 use crate::id::ToolCallId;
 
-/// The most time a goodbye has to be heard.
+/// How long a goodbye may take to be heard.
 pub(super) const GOODBYE: Duration = Duration::from_secs(10);
-/// The most of what was being said when the model ended the call that is heard before that.
+/// How much audio that was queued when the model ended the call is still played.
 const LAST_WORDS: Duration = Duration::from_secs(60);
-/// A goodbye waits for this much audio to play out before it; more is cut.
+/// How much queued audio may play out before a goodbye of ours; more is cut.
 const POLITE_WAIT: Duration = Duration::from_secs(4);
 
-/// Why a call ended: the closed list that log, metrics and docs share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EndReason {
-    CallerHungUp,
-    CallerLost,
-    CallerRefused,
-    AssistantEnded,
-    AssistantTransferred,
-    LimitSilence,
-    LimitDuration,
-    ModelUnreachable,
-    ModelRefused,
-    ModelMisconfigured,
-    ModelStalled,
-    ModelLost,
-    ServerDraining,
-    OperatorEnded,
-    ServerFault,
-}
-
-impl EndReason {
-    /// All of them, for docs and tests.
-    pub const ALL: [Self; 15] = [
-        Self::CallerHungUp,
-        Self::CallerLost,
-        Self::CallerRefused,
-        Self::AssistantEnded,
-        Self::AssistantTransferred,
-        Self::LimitSilence,
-        Self::LimitDuration,
-        Self::ModelUnreachable,
-        Self::ModelRefused,
-        Self::ModelMisconfigured,
-        Self::ModelStalled,
-        Self::ModelLost,
-        Self::ServerDraining,
-        Self::OperatorEnded,
-        Self::ServerFault,
-    ];
-
-    /// The stable code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::CallerHungUp => "caller.hung_up",
-            Self::CallerLost => "caller.lost",
-            Self::CallerRefused => "caller.refused",
-            Self::AssistantEnded => "assistant.ended",
-            Self::AssistantTransferred => "assistant.transferred",
-            Self::LimitSilence => "limit.silence",
-            Self::LimitDuration => "limit.duration",
-            Self::ModelUnreachable => "model.unreachable",
-            Self::ModelRefused => "model.refused",
-            Self::ModelMisconfigured => "model.misconfigured",
-            Self::ModelStalled => "model.stalled",
-            Self::ModelLost => "model.lost",
-            Self::ServerDraining => "server.draining",
-            Self::OperatorEnded => "operator.ended",
-            Self::ServerFault => "server.fault",
-        }
-    }
-
-    /// Whether the conversation broke: whoever is still on the line hears the assistant's `on_failure`.
-    pub fn is_failure(self) -> bool {
-        match self {
-            Self::CallerLost
-            | Self::ModelUnreachable
-            | Self::ModelRefused
-            | Self::ModelMisconfigured
-            | Self::ModelStalled
-            | Self::ModelLost
-            | Self::ServerFault => true,
-            Self::CallerHungUp
-            | Self::CallerRefused
-            | Self::AssistantEnded
-            | Self::AssistantTransferred
-            | Self::LimitSilence
-            | Self::LimitDuration
-            | Self::ServerDraining
-            | Self::OperatorEnded => false,
-        }
-    }
-}
-
-impl std::fmt::Display for EndReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl From<Loss> for EndReason {
-    fn from(loss: Loss) -> Self {
-        match loss {
-            Loss::Unreachable => Self::ModelUnreachable,
-            Loss::Refused => Self::ModelRefused,
-            Loss::Misconfigured => Self::ModelMisconfigured,
-            Loss::Stalled => Self::ModelStalled,
-            Loss::Closed => Self::ModelLost,
-        }
-    }
-}
-
-/// A call on its way out: the goodbye is asked for, spoken, heard.
+/// A call that is about to end: the goodbye is requested, spoken, heard.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub reason: EndReason,
-    /// When it ends, heard or not.
+    /// When the call ends, whether the goodbye was heard or not.
     pub deadline: Instant,
     pub stage: Stage,
-    /// The `end_call` that started it, while it is unanswered.
+    /// The `end_call` that started it, until it is answered.
     pub tool: Option<ToolCallId>,
-    /// The server closes meanwhile: nobody can take it back any more.
+    /// The server shuts down: the ending cannot be withdrawn.
     pub is_final: bool,
 }
 
-/// How far the goodbye is.
+/// How far a goodbye or the announcement of a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// We have asked for it, or will as soon as we may.
+    /// Requested, or to be requested as soon as possible.
     Asked,
-    /// It is being said, or was said: the call ends when nothing is left to hear.
+    /// Begun or complete: what follows it waits until everything is heard.
     Said,
 }
 
 impl Ending {
-    /// Whether the caller can stop it by speaking: then the call goes on.
+    /// Whether the call goes on if the caller speaks.
     pub fn yields_to_caller(&self) -> bool {
         !self.is_final && matches!(self.reason, EndReason::AssistantEnded | EndReason::LimitSilence)
     }
 }
 
 impl Call {
-    /// The model ends the call: its goodbye, said before or in the same breath, is heard first.
+    /// The model ends the call. The goodbye that it has already said or is saying is heard first.
     pub(super) fn end_call(&mut self, id: ToolCallId, now: Instant, out: &mut Vec<Action>) {
         let said = self.response_spoke || !self.playback.is_quiet();
         self.responses.want_nothing();
@@ -162,8 +61,8 @@ impl Call {
         }
     }
 
-    /// The call does not end after all, where its end is such a one. What it gives is the tool that is to be answered.
-    pub(super) fn take_back(&mut self, which: impl Fn(&Ending) -> bool) -> Option<ToolCallId> {
+    /// Withdraws an ending that `which` selects. Returns the tool call that is to be answered.
+    pub(super) fn withdraw_ending(&mut self, which: impl Fn(&Ending) -> bool) -> Option<ToolCallId> {
         let ending = self.ending.take_if(|ending| which(ending))?;
         self.responses.want_nothing();
         ending.tool
@@ -180,11 +79,11 @@ impl Call {
         }
     }
 
-    /// The server ends the call: the assistant says goodbye first.
+    /// The server ends the call. The assistant says goodbye first.
     pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
         if let Some(ending) = &mut self.ending {
             if reason == EndReason::ServerDraining {
-                // The process ends soon, whatever is still being said.
+                // The process exits soon, even in the middle of a sentence.
                 ending.deadline = ending.deadline.min(now + GOODBYE);
                 ending.is_final = true;
             }
@@ -196,7 +95,7 @@ impl Call {
         if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
             self.interrupt(false, now, out);
         }
-        self.stay("The call is ending, so the caller was not passed on.", out);
+        self.cancel_transfer("The call is ending, so the caller was not passed on.", out);
         self.stop_tools_for_goodbye(out);
         self.responses.want_nothing();
         self.responses.want(Ask::Say(Request::Goodbye(reason)));
@@ -209,40 +108,39 @@ impl Call {
         });
     }
 
-    /// Ends the call. Whoever follows it learns what was being said.
+    /// Ends the call, and notes what was being said.
     pub(super) fn end(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
-        if !self.ended {
-            self.ended = true;
-            for spoken in self.playback.interrupt(None, now).spoken {
-                let spoken = Spoken { interrupted: false, ..spoken };
-                out.push(Action::Note(Note::AssistantSpoke(spoken)));
-            }
-            if let Some((began, item)) = self.speaking.take() {
-                out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
-            }
-            self.stop_tools_at_end(out);
-            if self.parked.is_none() {
-                out.push(Action::HangUp);
-            }
-            out.push(Action::End(reason));
+        if self.ended {
+            return;
         }
+        self.ended = true;
+        for spoken in self.playback.interrupt(None, now).spoken {
+            let spoken = Spoken { interrupted: false, ..spoken };
+            out.push(Action::Note(Note::AssistantSpoke(spoken)));
+        }
+        if let Some((began, item)) = self.speaking.take() {
+            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
+        }
+        self.stop_tools_at_end(out);
+        if self.parked.is_none() {
+            out.push(Action::HangUp);
+        }
+        out.push(Action::End(reason));
     }
 
-    /// What was taken for the goodbye was none, or broke before its first word.
-    pub(super) fn goodbye_is_unsaid(&mut self) {
-        if let Some(ending) = &mut self.ending
-            && ending.tool.is_none()
-        {
+    /// The response that was to be the goodbye said nothing.
+    pub(super) fn goodbye_failed(&mut self) {
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.tool.is_none()) {
             ending.stage = Stage::Asked;
         }
     }
 
     pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(ending) = &self.ending else { return };
-        // What was begun before the assistant's own goodbye is not cut off by it.
-        let at_work = ending.reason == EndReason::AssistantEnded && self.jobs.is_running();
+        // The assistant's own goodbye does not cut off jobs that it started before.
+        let working = ending.reason == EndReason::AssistantEnded && self.tools.is_running();
         let heard =
-            ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet() && !at_work;
+            ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet() && !working;
         if heard || ending.deadline <= now {
             self.end(ending.reason, now, out);
         }

@@ -1,4 +1,4 @@
-//! What a call hears of, in our words.
+//! What happens to a call.
 
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
@@ -9,10 +9,10 @@ use switchboard_audio::Chunk;
 pub enum Event {
     /// The phone is connected: audio may flow both ways.
     StreamStarted,
-    /// The phone's socket is gone, and nobody said why yet.
+    /// The phone's socket is gone for a reason that is not known yet.
     StreamLost,
     CallerAudio(Chunk),
-    /// The phone has played, or thrown away, all that came before the mark.
+    /// The phone has played or discarded everything before the mark.
     MarkPlayed(Mark),
     /// A key was pressed.
     Digit(char),
@@ -21,9 +21,9 @@ pub enum Event {
     /// The model is configured.
     ModelReady,
     ResponseStarted(ResponseId),
-    /// What [`SayOutOfBand`](crate::call::Action::SayOutOfBand) asked for begins, beside whatever else runs.
+    /// The response that [`SayOutOfBand`](crate::call::Action::SayOutOfBand) requested has started.
     OutOfBandStarted(ResponseId),
-    /// The model works on a response; there is nothing to hear of it yet.
+    /// The model works on a response that has produced nothing to hear yet.
     ModelWorking,
     ModelAudio {
         response: ResponseId,
@@ -49,20 +49,20 @@ pub enum Event {
         arguments: Private,
         response: ResponseId,
     },
-    /// The model's host has begun to run a tool of its own.
+    /// The model's host has started a hosted tool.
     HostedStarted {
         item: ItemId,
-        /// `None`: it runs outside of any, as those do that had to be allowed.
+        /// `None` if it runs outside any response, as an approved tool does.
         response: Option<ResponseId>,
     },
-    /// It has ended, well or not. It may end after its response.
+    /// A hosted tool has ended, successfully or not. It may outlive its response.
     HostedEnded {
         item: ItemId,
     },
-    /// The model's host asks whether it may run a tool of its own.
+    /// The model's host asks whether it may run a hosted tool.
     ApprovalRequested {
         id: ApprovalId,
-        /// The server's label and the tool's name.
+        /// `LABEL/TOOL`: the MCP server's label and the tool's name.
         tool: String,
         arguments: Private,
         response: ResponseId,
@@ -71,20 +71,20 @@ pub enum Event {
         tokens_in: u64,
         tokens_out: u64,
     },
-    /// The model complained about something that we sent, and goes on.
+    /// The model reported an error about something that we sent, and goes on.
     ModelFault(Fault),
     ModelLost(Loss),
 
-    /// A tool that we run is still at work, and says so.
+    /// A tool that we run has reported progress.
     ToolWorking(ToolCallId),
-    /// A tool that we run has ended: what the model is told of it.
+    /// A tool that we run has finished; `output` is for the model.
     ToolFinished {
         id: ToolCallId,
         output: Private,
     },
-    /// A parked phone is on its way back: a new stream is to come.
+    /// A parked phone is on its way back: a new stream will follow.
     Returning,
-    /// A parked call is back: its phone is connected again.
+    /// A parked phone is connected again.
     Returned(Return),
 
     /// The phone's socket has taken this piece.
@@ -93,51 +93,50 @@ pub enum Event {
     CallerStalled,
     /// The model takes no more audio.
     ModelStalled,
-    /// The server closes: say goodbye.
+    /// The server shuts down: say goodbye.
     Draining,
 }
 
 /// How a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// To its end.
     Completed,
-    /// As far as it was allowed to go: it grew too long, or its host did not let it go on.
+    /// It was cut off: it grew too long, or the host filtered it.
     Incomplete,
     Cancelled,
-    /// It broke; another try may work.
+    /// It failed; another try may work.
     Failed,
-    /// It broke, and so would the next: no credit, no access.
+    /// It failed, and another try would too: no credit, no access.
     Refused,
 }
 
-/// A complaint that changes what we do next.
+/// An error from the model that changes what we do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Our last request for a response was refused: another one was running.
+    /// Our last request for a response was refused because another response was running.
     RequestRefused,
-    /// Our last request for a response was refused, for any other reason.
+    /// Our last request for a response was refused for any other reason.
     RequestFailed,
-    /// What was to be said beside a response was refused.
+    /// Our request for an out-of-band response was refused.
     OutOfBandRefused,
-    /// Some request was refused because a response was running; whose, is not said.
+    /// A request was refused because a response was running; the error does not say which request.
     ResponseAlreadyActive,
-    /// Anything else: counted, and that is all.
+    /// Anything else; it is only counted.
     Other,
 }
 
 /// Why the model is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nobody answered, or not in time.
+    /// It did not answer, or not in time.
     Unreachable,
-    /// The key or the model's name was not accepted.
+    /// It rejected the key or the model's name.
     Refused,
-    /// The configuration was not accepted.
+    /// It rejected the configuration.
     Misconfigured,
     /// It stopped answering.
     Stalled,
-    /// It was there, and the socket closed.
+    /// It closed an established connection.
     Closed,
 }
 
@@ -151,23 +150,20 @@ pub enum Who {
 /// How a parked call came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
-    /// Nobody took it.
     TransferFailed(TransferFailure),
-    /// The keys were pressed.
     KeysPressed,
 }
 
-/// Why nobody took a call that was passed on.
+/// Why a transfer reached nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferFailure {
     NoAnswer,
     Busy,
-    /// The number could not be reached at all.
     Unreachable,
 }
 
 impl TransferFailure {
-    /// For a line in the log.
+    /// The code for the log.
     pub fn code(self) -> &'static str {
         match self {
             Self::NoAnswer => "no_answer",

@@ -1,14 +1,17 @@
 //! One phone call, as a pure state machine: events in, actions out.
 //!
-//! It owns no socket, task, lock or clock, and knows neither Twilio's nor OpenAI's formats. The session feeds it
-//! events with the time they happened, carries out its actions in order, and wakes it at its deadline.
+//! It owns no socket, task, lock or clock, and does not know the formats of Twilio or OpenAI. The session reports
+//! each event with its time, carries out the actions in order, and wakes the call at its deadline.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod action;
+mod backlog;
 mod consent;
 mod end;
+mod end_reason;
 mod event;
 mod greeting;
+mod keypad;
 mod model;
 mod out_of_band;
 mod playback;
@@ -23,12 +26,11 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use action::{Action, Anomaly, Detour, Line, Note, Request, Spoken, Stop, Truncation, TurnControl};
-pub use end::EndReason;
+pub use end_reason::EndReason;
 pub use event::{Event, Fault, Loss, Outcome, Return, TransferFailure, Who};
 pub use greeting::initial_turn_control;
 pub use tally::Tally;
@@ -36,73 +38,62 @@ pub use tally::Tally;
 pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
 use crate::id::ItemId;
+use backlog::Backlog;
 use consent::Consent;
 use end::Ending;
 use greeting::Greeting;
-use out_of_band::Asides;
+use keypad::Keypad;
+use out_of_band::OutOfBand;
 use playback::{Playback, Source};
 use responses::{Ask, Responses};
-use silence::{Quiet, Step};
+use silence::{SilenceTimer, Step};
 use switchboard_audio::Chunk;
-use tools::Jobs;
+use tools::ToolCalls;
 use transfer::{Leaving, Parked};
 
-/// How much of the caller's audio is kept while the model is not ready: 10 s.
-const EARLY_BYTES: u64 = 80_000;
-/// How much audio may go to the phone without a mark behind it: 200 ms.
+/// How much audio may go to the phone without a mark after it: 200 ms.
 const MARK_EVERY: u64 = 1_600;
-/// How long the phone may send nothing at all. Twilio sends 50 frames a second, silence included.
-const CALLER_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a running response may send nothing while nothing plays, once it has begun to speak.
-const SILENT_RESPONSE: Duration = Duration::from_secs(3);
-/// How long it may send nothing before: a model may think.
-const THOUGHTFUL_RESPONSE: Duration = Duration::from_secs(10);
-/// How much audio may wait for the phone to play it: 5 min. More is dropped; Twilio itself keeps 10.
-const MAX_AHEAD: u64 = 2_400_000;
+/// How long the phone may send nothing at all. Twilio sends 50 frames a second, even in silence.
+const CALLER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a response that has begun to speak may send nothing while nothing plays.
+const SPEAKING_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a response may send nothing before its first audio: a model may think.
+const THINKING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much audio may wait for the phone to play it: 5 min. Twilio itself keeps 10 min.
+const MAX_UNPLAYED: u64 = 2_400_000;
 /// How long it may take to learn why the phone's socket is gone.
-const LOST_PATIENCE: Duration = Duration::from_secs(1);
-/// How long after the last key the keys are one message.
-const DIGITS_PAUSE: Duration = Duration::from_millis(1_500);
-/// Keys in one message. Nobody types more by hand.
-const MAX_DIGITS: usize = 32;
-/// Lines kept for a model that is not ready.
-const MAX_UNTOLD: usize = 8;
+const LOST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// A call, from the ringing phone to [`Action::End`].
 #[derive(Debug)]
 pub struct Call {
     plan: Arc<Plan>,
     started: Option<Instant>,
     model_ready: bool,
-    turns_by: TurnControl,
+    turn_control: TurnControl,
     greeting: Greeting,
-    /// A turn of the caller's that is answered after the greeting.
+    /// The caller took a turn that is answered after the greeting.
     spoke_before_greeting: bool,
     playback: Playback,
     responses: Responses,
-    asides: Asides,
+    out_of_band: OutOfBand,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
-    early: VecDeque<Chunk>,
-    early_bytes: u64,
-    /// Lines for the model from before it was ready.
-    untold: Vec<Line>,
-    digits: String,
-    digits_due: Option<Instant>,
-    quiet: Quiet,
+    backlog: Backlog,
+    keypad: Keypad,
+    silence: SilenceTimer,
     ending: Option<Ending>,
-    /// When the phone's socket was lost, until it is known why.
+    /// When the phone's socket was lost, until the reason is known.
     lost: Option<Instant>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
-    jobs: Jobs,
+    tools: ToolCalls,
     consent: Consent,
     leaving: Option<Leaving>,
-    /// The phone is elsewhere.
     parked: Option<Parked>,
-    /// Whether the caller has spoken or pressed a key.
+    /// The caller has spoken or pressed a key.
     caller_acted: bool,
-    /// Whether anything of the running response has been put out for the phone.
+    /// Audio of the running response has been queued for the phone.
     response_spoke: bool,
     tally: Tally,
     ended: bool,
@@ -113,34 +104,34 @@ pub struct Call {
 pub enum Timer {
     /// The call's longest duration.
     Duration,
-    /// Nobody does anything.
+    /// Nobody speaks, and nothing happens.
     Silence,
-    /// A goodbye that is not heard in time.
+    /// A goodbye must be heard by then.
     Goodbye,
-    /// Keys wait for more keys.
+    /// The caller has stopped pressing keys.
     Digits,
     /// The phone sends nothing, or its socket is gone.
     Caller,
     /// A response is due, or has gone silent.
     Model,
-    /// Audio counts as played though no echo came.
+    /// Audio counts as played although no echo came.
     Playback,
-    /// A tool takes too long, or so long that the caller is told to wait.
+    /// A tool takes too long, or the caller should hear that it takes a while.
     Tool,
-    /// The phone was sent elsewhere, and does not come back.
+    /// A parked phone has not come back.
     Parked,
 }
 
 impl Call {
-    /// A call that follows `plan` to its end. Nothing happens before [`Event::StreamStarted`].
+    /// A call that follows `plan`. Nothing happens before [`Event::StreamStarted`].
     pub fn new(plan: Arc<Plan>) -> Self {
         let greeting = match plan.greeting.first {
             First::Assistant => Greeting::Due,
             First::Caller => Greeting::Over,
         };
         Self {
-            turns_by: initial_turn_control(&plan),
-            quiet: Quiet::new(plan.limits.silence),
+            turn_control: initial_turn_control(&plan),
+            silence: SilenceTimer::new(plan.limits.silence),
             plan,
             started: None,
             model_ready: false,
@@ -148,18 +139,15 @@ impl Call {
             spoke_before_greeting: false,
             playback: Playback::default(),
             responses: Responses::default(),
-            asides: Asides::default(),
+            out_of_band: OutOfBand::default(),
             speaking: None,
-            early: VecDeque::new(),
-            early_bytes: 0,
-            untold: Vec::new(),
-            digits: String::new(),
-            digits_due: None,
+            backlog: Backlog::default(),
+            keypad: Keypad::default(),
             ending: None,
             lost: None,
             last_from_caller: None,
             last_from_model: None,
-            jobs: Jobs::default(),
+            tools: ToolCalls::default(),
             consent: Consent::default(),
             leaving: None,
             parked: None,
@@ -170,7 +158,7 @@ impl Call {
         }
     }
 
-    /// Takes in what happened at `now`, and appends what is to be done about it.
+    /// Takes in what happened at `now`, and appends the actions that follow.
     pub fn handle(&mut self, event: Event, now: Instant, out: &mut Vec<Action>) {
         if self.ended {
             return;
@@ -178,7 +166,7 @@ impl Call {
         match event {
             Event::CallerAudio(chunk) => return self.caller_audio(chunk, now, out),
             Event::StreamStarted => self.stream_started(now, out),
-            // A parked phone was sent away by us.
+            // We closed the socket of a parked phone.
             Event::StreamLost if self.parked.is_some() => {}
             Event::StreamLost => {
                 self.lost.get_or_insert(now);
@@ -186,14 +174,17 @@ impl Call {
             Event::MarkPlayed(mark) => {
                 self.last_from_caller = Some(now).filter(|_| self.parked.is_none());
                 if !self.playback.played(mark, now) {
-                    odd(Anomaly::CallerUnknownMark, out);
+                    count(Anomaly::CallerUnknownMark, out);
                 }
             }
             Event::Digit(digit) => self.digit(digit, now, out),
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
-            Event::ModelReady => self.model_ready(out),
+            Event::ModelReady => {
+                self.model_ready = true;
+                self.backlog.drain_into(out);
+            }
             Event::ResponseStarted(response) => self.response_started(response, now, out),
-            Event::OutOfBandStarted(response) => self.aside_started(response, out),
+            Event::OutOfBandStarted(response) => self.out_of_band_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);
             }
@@ -203,7 +194,7 @@ impl Call {
             Event::Transcript { who, item, text } => {
                 self.last_from_model = Some(now);
                 if who == Who::Assistant && tools::looks_like_a_call(text.expose(), &self.plan) {
-                    odd(Anomaly::ModelWroteCall, out);
+                    count(Anomaly::ModelWroteCall, out);
                 }
                 out.push(Action::Note(Note::Said { who, item, text }));
             }
@@ -219,7 +210,7 @@ impl Call {
             Event::ToolFinished { id, output } => self.tool_finished(id, output, out),
             Event::Returning => {
                 if let Some(parked) = &mut self.parked {
-                    parked.comes_back(now);
+                    parked.returning(now);
                 }
             }
             Event::Returned(back) => self.returned(back, now, out),
@@ -233,41 +224,41 @@ impl Call {
             }
             Event::CallerStalled => {
                 self.playback.stalled(now);
-                odd(Anomaly::CallerStalled, out);
+                count(Anomaly::CallerStalled, out);
             }
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
             Event::Draining => match &mut self.parked {
-                Some(parked) => parked.house_closes(now),
+                Some(parked) => parked.draining(now),
                 None => self.say_goodbye(EndReason::ServerDraining, now, out),
             },
         }
         self.settle(now, out);
     }
 
-    /// Does what is due at `now`. Early calls do no harm.
+    /// Does what is due at `now`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.ended {
             return;
         }
         if let Some(lost) = self.lost {
-            if lost + LOST_PATIENCE <= now {
+            if lost + LOST_TIMEOUT <= now {
                 self.end(EndReason::CallerLost, now, out);
             }
             return;
         }
         if let Some(parked) = self.parked.as_ref().filter(|parked| parked.until <= now) {
-            return self.end(parked.ends_as(), now, out);
+            return self.end(parked.end_reason(), now, out);
         }
-        if self.last_from_caller.is_some_and(|last| last + CALLER_PATIENCE <= now) {
+        if self.last_from_caller.is_some_and(|last| last + CALLER_TIMEOUT <= now) {
             return self.end(EndReason::CallerLost, now, out);
         }
-        if self.digits_due.is_some_and(|due| due <= now) {
+        if self.keypad.deadline().is_some_and(|due| due <= now) {
             self.send_digits(out);
         }
         if self.duration_due().is_some_and(|due| due <= now) {
             self.say_goodbye(EndReason::LimitDuration, now, out);
         }
-        match self.quiet.step(now) {
+        match self.silence.step(now) {
             Some(Step::Check) => self.responses.want(Ask::Say(Request::CheckCaller)),
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
@@ -277,23 +268,23 @@ impl Call {
         self.settle(now, out);
     }
 
-    /// When [`Self::handle_timeout`] is next due, and for whose sake.
+    /// When [`Self::handle_timeout`] is next due, and what for.
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
         if self.ended {
             return None;
         }
         if let Some(lost) = self.lost {
-            return Some((lost + LOST_PATIENCE, Timer::Caller));
+            return Some((lost + LOST_TIMEOUT, Timer::Caller));
         }
         [
             (self.duration_due(), Timer::Duration),
-            (self.quiet.deadline(), Timer::Silence),
+            (self.silence.deadline(), Timer::Silence),
             (self.ending.as_ref().map(|ending| ending.deadline), Timer::Goodbye),
-            (self.digits_due, Timer::Digits),
-            (self.last_from_caller.map(|last| last + CALLER_PATIENCE), Timer::Caller),
+            (self.keypad.deadline(), Timer::Digits),
+            (self.last_from_caller.map(|last| last + CALLER_TIMEOUT), Timer::Caller),
             (self.model_due(), Timer::Model),
             (self.playback.presumed_over(), Timer::Playback),
-            (self.jobs.deadline(), Timer::Tool),
+            (self.tools.deadline(), Timer::Tool),
             (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
         ]
         .into_iter()
@@ -319,30 +310,23 @@ impl Call {
             && let Some(clip) = self.plan.greeting.clip.clone()
         {
             self.greeting = Greeting::Playing;
-            for chunk in Chunk::from_ulaw(&clip.ulaw).pieces() {
-                self.play(Source::Clip, chunk, out);
-            }
+            self.play(Source::Clip, Chunk::from_ulaw(&clip.ulaw), out);
             self.mark(now, out);
         }
     }
 
-    /// The hot path: no timer but the caller's own depends on a frame.
+    /// The hot path: no timer except the caller's own depends on a frame, so nothing is settled.
     fn caller_audio(&mut self, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
         if self.parked.is_some() {
-            return; // The last of a socket that closes.
+            return; // The last frames of a socket that closes.
         }
         self.last_from_caller = Some(now);
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
             return;
         }
-        self.early_bytes += chunk.bytes();
-        self.early.push_back(chunk);
-        while self.early_bytes > EARLY_BYTES
-            && let Some(oldest) = self.early.pop_front()
-        {
-            self.early_bytes -= oldest.bytes();
-            odd(Anomaly::CallerAudioDropped, out);
+        for _ in 0..self.backlog.push_audio(chunk) {
+            count(Anomaly::CallerAudioDropped, out);
         }
     }
 
@@ -352,55 +336,50 @@ impl Call {
         }
         self.last_from_caller = Some(now);
         self.caller_acts(now);
-        if digit != '#' || self.digits.is_empty() {
-            self.digits.push(digit);
-        }
-        self.digits_due = Some(now + DIGITS_PAUSE);
-        if digit == '#' || self.digits.len() == MAX_DIGITS {
+        if self.keypad.press(digit, now) {
             self.send_digits(out);
         }
     }
 
-    /// They spoke or pressed a key.
+    /// The caller spoke or pressed a key.
     fn caller_acts(&mut self, now: Instant) {
         self.caller_acted = true;
-        self.quiet.heard_from_caller();
+        self.silence.restart();
         self.consent.caller_acts(self.playback.heard(now), self.playback.is_quiet());
     }
 
     fn send_digits(&mut self, out: &mut Vec<Action>) {
-        self.digits_due = None;
-        let digits = std::mem::take(&mut self.digits);
+        let digits = self.keypad.take();
         if self.ending.is_none() {
-            self.tell(Line::Pressed(digits), out);
+            self.tell_model(Line::Pressed(digits), out);
             self.responses.want(Ask::Next);
         }
     }
 
     // ── after every event ──
 
-    /// What follows from the state as it is, whatever event led there.
+    /// Does what follows from the state, whichever event led to it.
     fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.ended {
             return;
         }
         self.playback.presume(now);
-        self.open_if_due();
-        for spoken in self.playback.forget_heard([self.responses.active(), self.asides.running()]) {
+        self.greet_if_due();
+        for spoken in self.playback.forget_heard([self.responses.active(), self.out_of_band.running()]) {
             if spoken.item.is_none() {
-                self.tell_greeting(1.0, out);
+                self.tell_model_greeting(1.0, out);
             }
             out.push(Action::Note(Note::AssistantSpoke(spoken)));
         }
-        self.close_greeting_if_over(out);
+        self.finish_greeting_if_heard(out);
         self.end_if_heard(now, out);
         if self.ended {
             return;
         }
-        self.leave_if_heard(now, out);
+        self.park_if_heard(now, out);
         self.settle_tools(out);
         if self.may_ask()
-            && let Some(ask) = self.responses.take_wish(self.speaking.is_some(), now)
+            && let Some(ask) = self.responses.take_wanted(self.speaking.is_some(), now)
         {
             if self.greeting == Greeting::Due {
                 self.greeting = Greeting::Asked;
@@ -414,20 +393,20 @@ impl Call {
             && self.lost.is_none()
             && self.ending.is_none()
             && self.speaking.is_none()
-            && self.digits.is_empty()
+            && self.keypad.deadline().is_none()
             && self.parked.is_none()
-            && !self.jobs.is_busy()
+            && !self.tools.is_busy()
             && self.responses.is_idle()
             && self.playback.is_quiet();
-        self.quiet.observe(idle, now);
+        self.silence.observe(idle, now);
     }
 
-    /// Where the model does not take turns by itself, we ask when nothing is left to hear and nobody speaks.
+    /// Whether a response may be requested. If the model does not take turns by itself, playback must end first.
     fn may_ask(&self) -> bool {
         self.model_ready
             && self.started.is_some()
             && self.parked.is_none()
-            && match self.turns_by {
+            && match self.turn_control {
                 TurnControl::Model => true,
                 TurnControl::Server => self.ending.is_some() || self.playback.is_quiet(),
             }
@@ -441,9 +420,12 @@ impl Call {
         }
     }
 
+    /// Queues audio for the phone, in pieces that it accepts.
     fn play(&mut self, source: Source, chunk: Chunk, out: &mut Vec<Action>) {
-        let piece = self.playback.put(source, chunk.bytes());
-        out.push(Action::PlayToCaller { piece, chunk });
+        for chunk in chunk.pieces() {
+            let piece = self.playback.put(source.clone(), chunk.bytes());
+            out.push(Action::PlayToCaller { piece, chunk });
+        }
     }
 
     fn mark(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -452,15 +434,15 @@ impl Call {
         }
     }
 
-    fn tell(&mut self, line: Line, out: &mut Vec<Action>) {
+    fn tell_model(&mut self, line: Line, out: &mut Vec<Action>) {
         if self.model_ready {
             out.push(Action::TellModel(line));
-        } else if self.untold.len() < MAX_UNTOLD {
-            self.untold.push(line);
+        } else {
+            self.backlog.push_line(line);
         }
     }
 }
 
-fn odd(anomaly: Anomaly, out: &mut Vec<Action>) {
+fn count(anomaly: Anomaly, out: &mut Vec<Action>) {
     out.push(Action::Note(Note::Anomaly(anomaly)));
 }

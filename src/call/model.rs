@@ -3,23 +3,17 @@
 use std::time::Instant;
 
 use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
-use super::end::{EndReason, Ending, Stage};
+use super::end::{Ending, Stage};
+use super::end_reason::EndReason;
 use super::event::{Fault, Loss, Outcome};
 use super::greeting::Greeting;
 use super::playback::Source;
 use super::responses::Ask;
-use super::{Call, MARK_EVERY, MAX_AHEAD, SILENT_RESPONSE, THOUGHTFUL_RESPONSE, odd};
+use super::{Call, MARK_EVERY, MAX_UNPLAYED, SPEAKING_TIMEOUT, THINKING_TIMEOUT, count};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
 
 impl Call {
-    pub(super) fn model_ready(&mut self, out: &mut Vec<Action>) {
-        self.model_ready = true;
-        self.early_bytes = 0;
-        out.extend(self.untold.drain(..).map(Action::TellModel));
-        out.extend(self.early.drain(..).map(Action::AppendToModel));
-    }
-
     pub(super) fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
         self.responses.started(response);
@@ -32,18 +26,17 @@ impl Call {
         }
         self.tally.response_started();
         if self.parked.is_some() {
-            // Nobody would hear it.
-            return out.extend(self.responses.discard_active().map(Action::CancelResponse));
+            return self.cancel_active(out); // Nobody would hear it.
         }
-        if self.speaking.is_some() && self.turns_by == TurnControl::Model && self.responses.can_wait() {
-            // It was asked for before they spoke. The model answers them by itself when they have.
-            return out.extend(self.responses.discard_active().map(Action::CancelResponse));
+        if self.speaking.is_some() && self.turn_control == TurnControl::Model && self.responses.can_wait() {
+            // We asked before the caller spoke. The model answers them by itself afterwards.
+            return self.cancel_active(out);
         }
         self.announcement_begins();
         match &mut self.ending {
             Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
             // Nothing is said after a goodbye.
-            Some(_) => out.extend(self.responses.discard_active().map(Action::CancelResponse)),
+            Some(_) => self.cancel_active(out),
             None => {}
         }
     }
@@ -59,44 +52,40 @@ impl Call {
         if chunk.bytes() == 0 {
             return;
         }
-        if self.asides.knows(&response) {
-            return self.aside_audio(response, item, chunk, now, out);
+        if self.out_of_band.knows(&response) {
+            return self.out_of_band_audio(response, item, chunk, now, out);
         }
-        if self.responses.is_news(&response) {
+        if self.responses.is_unannounced(&response) {
             self.response_started(response.clone(), now, out);
         }
         self.last_from_model = Some(now);
         if self.responses.is_discarded(&response) {
-            // It was on its way when the response was given up. The model believes that it was heard.
-            odd(Anomaly::ModelLateAudio, out);
+            // It was on its way when the response was discarded. The model believes that it was heard.
+            count(Anomaly::ModelLateAudio, out);
             if self.responses.cut(&item) {
                 self.truncate(Truncation { item, audio_end_ms: 0 }, out);
             }
             return;
         }
-        if self.must_drop() {
-            return odd(Anomaly::ModelAudioDropped, out);
+        if self.must_drop_audio() {
+            return count(Anomaly::ModelAudioDropped, out);
         }
-        self.stop_aside(out);
+        self.stop_out_of_band(out);
         self.response_spoke = true;
-        self.jobs.rounds = 0;
-        self.jobs.speaks(&response);
-        if self.responses.active() == Some(&response) && !self.responses.is_told_what_to_say() {
+        self.tools.spoken(&response);
+        if self.responses.active() == Some(&response) && !self.responses.is_dictated() {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
-        self.put_out(Source::Item { item, response }, chunk, now, out);
+        self.play_voice(Source::Item { item, response }, chunk, now, out);
     }
 
-    /// Nobody is there to hear more of the model, or too much waits already.
-    pub(super) fn must_drop(&self) -> bool {
-        self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_AHEAD
+    /// Whether nobody would hear more of the model, or too much is queued already.
+    pub(super) fn must_drop_audio(&self) -> bool {
+        self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_UNPLAYED
     }
 
-    /// The model's voice, on its way to the phone.
-    pub(super) fn put_out(&mut self, source: Source, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
-        for chunk in chunk.pieces() {
-            self.play(source.clone(), chunk, out);
-        }
+    pub(super) fn play_voice(&mut self, source: Source, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
+        self.play(source, chunk, out);
         if self.playback.unmarked() >= MARK_EVERY {
             self.mark(now, out);
         }
@@ -109,29 +98,30 @@ impl Call {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        if self.asides.knows(response) {
-            return self.aside_ended(response, outcome, now, out);
+        if self.out_of_band.knows(response) {
+            return self.out_of_band_ended(response, outcome, now, out);
         }
-        if self.responses.is_news(response) {
+        if self.responses.is_unannounced(response) {
             self.response_started(response.clone(), now, out);
         }
         self.last_from_model = Some(now);
         let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
         let was_filler = self.responses.is_filler_asked();
-        let is_mute = was_active && !self.response_spoke;
-        let was_to_be_said = self.responses.is_goodbye_asked() || self.is_announcing();
+        let was_silent = was_active && !self.response_spoke;
+        let had_to_speak = self.responses.is_goodbye_asked() || self.is_announcing();
         self.responses.ended(response, now);
-        self.jobs.response_ended(response, outcome);
+        self.tools.response_ended(response, outcome);
         self.mark(now, out);
-        let nobody_leaves = self.ending.is_none() && self.leaving.is_none();
-        let nothing_follows = is_mute && nobody_leaves && !self.jobs.is_pending();
-        let broke = outcome == Outcome::Incomplete && nothing_follows;
-        match if broke { Outcome::Failed } else { outcome } {
+        let call_goes_on = self.ending.is_none() && self.leaving.is_none();
+        let tools_follow = call_goes_on && self.tools.is_pending();
+        let was_cut_off =
+            outcome == Outcome::Incomplete && was_silent && call_goes_on && !self.tools.is_pending();
+        match if was_cut_off { Outcome::Failed } else { outcome } {
             Outcome::Completed | Outcome::Incomplete
-                if is_mute && was_to_be_said && self.responses.failed() =>
+                if was_silent && had_to_speak && self.responses.failed() =>
             {
-                self.goodbye_is_unsaid();
-                self.announcement_is_unsaid();
+                self.goodbye_failed();
+                self.announcement_failed();
                 self.responses.want(self.retry());
             }
             Outcome::Completed | Outcome::Incomplete => {
@@ -141,18 +131,16 @@ impl Call {
             Outcome::Cancelled => {}
             Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {
-                odd(Anomaly::ModelFailedResponse, out);
+                count(Anomaly::ModelFailedResponse, out);
                 if was_active && !self.responses.failed() {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
-                if is_mute {
-                    // What follows the tools makes up for it.
-                    let made_up = was_filler || (nobody_leaves && self.jobs.is_pending());
-                    if !made_up {
+                if was_silent {
+                    if !was_filler && !tools_follow {
                         self.responses.want(self.retry());
                     }
-                    self.goodbye_is_unsaid();
-                    self.announcement_is_unsaid();
+                    self.goodbye_failed();
+                    self.announcement_failed();
                 }
             }
         }
@@ -162,44 +150,44 @@ impl Call {
         }
     }
 
-    /// What a response that broke before its first word was to say.
-    pub(super) fn retry(&self) -> Ask {
+    /// What to ask for again after a response that said nothing.
+    fn retry(&self) -> Ask {
         match &self.ending {
             Some(ending) => Ask::Say(Request::Goodbye(ending.reason)),
-            None if self.greeting == Greeting::Playing => self.opening(),
+            None if self.greeting == Greeting::Playing => self.greeting_ask(),
             None => Ask::Next,
         }
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
-        odd(Anomaly::ModelError, out);
+        count(Anomaly::ModelError, out);
         match fault {
             Fault::RequestFailed if !self.responses.has_asked() => {}
             Fault::RequestFailed if self.responses.is_filler_asked() => self.responses.forget_asked(),
             Fault::RequestFailed if !self.responses.failed() => self.end(EndReason::ModelRefused, now, out),
             Fault::RequestFailed => {
-                self.responses.put_off(now);
-                self.request_is_unsaid();
+                self.responses.retry_later(now);
+                self.request_failed();
             }
             Fault::RequestRefused if self.responses.was_asked() => {
                 self.responses.refused();
-                self.request_is_unsaid();
+                self.request_failed();
             }
-            Fault::OutOfBandRefused => self.asides.forget_asked(),
-            // Of a nudge, or of a request that the caller's turn has replaced, it says that the answer is being made.
+            Fault::OutOfBandRefused => self.out_of_band.forget_asked(),
+            // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
             Fault::ResponseAlreadyActive if self.responses.is_due() && self.responses.was_asked() => {
                 self.responses.refused();
-                self.greeting_is_unsaid();
+                self.greeting_failed();
             }
             Fault::RequestRefused | Fault::ResponseAlreadyActive | Fault::Other => {}
         }
     }
 
-    /// Nothing comes of our request for now, whatever it was to say.
-    fn request_is_unsaid(&mut self) {
-        self.greeting_is_unsaid();
-        self.goodbye_is_unsaid();
-        self.announcement_is_unsaid();
+    /// Our request was refused, whatever it was for.
+    fn request_failed(&mut self) {
+        self.greeting_failed();
+        self.goodbye_failed();
+        self.announcement_failed();
     }
 
     pub(super) fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
@@ -207,7 +195,7 @@ impl Call {
             parked.lost = Some(loss);
             return;
         }
-        // A goodbye that is all here is still heard.
+        // A goodbye that has arrived completely is still heard.
         let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
         if !(said && self.responses.is_free()) {
             self.end(loss.into(), now, out);
@@ -215,39 +203,34 @@ impl Call {
     }
 
     pub(super) fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
-        // Before all else: a pause that is over would be due again at once.
+        // First of all: a pause that is over would be due again at once.
         self.responses.resume(now);
         if self.model_due().is_none_or(|due| due > now) {
             return;
         }
         if self.responses.forget_discarded(now) {
-            return; // It was given up long ago; that nobody says it ended harms nobody.
+            return; // Nobody needs the end of a discarded response.
         }
         if self.responses.active().is_none() && self.responses.nudge() {
-            odd(Anomaly::ModelSlow, out);
+            count(Anomaly::ModelSlow, out);
             return out.push(Action::AskForResponse);
         }
         self.end(EndReason::ModelStalled, now, out);
     }
 
     pub(super) fn model_due(&self) -> Option<Instant> {
-        if self.responses.active().is_none() {
-            return self.responses.overdue();
+        let Some(active) = self.responses.active() else { return self.responses.overdue() };
+        let discarded = self.responses.is_active_discarded();
+        // A goodbye and hosted tools have deadlines of their own.
+        if !discarded && (self.ending.is_some() || self.tools.is_hosting(active)) {
+            return None;
         }
-        if self.ending.is_some() && !self.responses.is_active_discarded() {
-            return None; // The goodbye has a deadline of its own.
-        }
-        let waits = |response| self.jobs.is_hosting(response) && !self.responses.is_discarded(response);
-        if self.responses.active().is_some_and(waits) {
-            return None; // So have the host's tools.
-        }
-        // While audio plays, a silent model harms nobody.
-        let nothing_plays_from = self.playback.presumed_over();
-        // One that was given up does not think any more.
-        let soon = self.response_spoke || self.responses.is_active_discarded();
-        let patience = if soon { SILENT_RESPONSE } else { THOUGHTFUL_RESPONSE };
-        let silent_from = self.last_from_model? + patience;
-        Some(nothing_plays_from.map_or(silent_from, |over| over.max(silent_from)))
+        // A discarded response is not thinking.
+        let has_begun = self.response_spoke || discarded;
+        let timeout = if has_begun { SPEAKING_TIMEOUT } else { THINKING_TIMEOUT };
+        let silent_from = self.last_from_model? + timeout;
+        // While audio plays, a silent model does no harm.
+        Some(self.playback.presumed_over().map_or(silent_from, |over| over.max(silent_from)))
     }
 
     // ── turns ──
@@ -255,21 +238,21 @@ impl Call {
     pub(super) fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
         if self.parked.is_some() {
-            return; // The end of what the phone sent before it went.
+            return; // Speech from before the phone was sent away.
         }
         self.caller_acts(now);
         self.tally.speech_started();
         self.speaking = Some((now, item));
-        self.responses.caller_goes_on();
-        if let Some(id) = self.take_back(Ending::yields_to_caller) {
+        self.responses.caller_speaks_again();
+        if let Some(id) = self.withdraw_ending(Ending::yields_to_caller) {
             let output = "The caller spoke again, so the call goes on.".to_owned().into();
             out.push(Action::AnswerTool { id, output });
         }
-        if self.turns_by == TurnControl::Model && self.ending.is_none() {
+        if self.turn_control == TurnControl::Model && self.ending.is_none() {
             self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
             self.stop_interrupted_tools(out);
         }
-        self.stay("The caller spoke, so they were not passed on: listen first.", out);
+        self.cancel_transfer("The caller spoke, so they were not passed on: listen first.", out);
     }
 
     pub(super) fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -277,36 +260,34 @@ impl Call {
         if self.parked.is_some() {
             return;
         }
-        self.quiet.heard_from_caller();
+        self.silence.restart();
         if let Some((began, item)) = self.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
         self.tally.speech_stopped(now);
-        match self.turns_by {
-            _ if self.ending.is_some() => {}
+        if self.ending.is_some() {
+            return;
+        }
+        match self.turn_control {
             TurnControl::Model => {
-                // One that was refused comes too late: the caller has begun, and the model answers them.
+                // The model answers what the caller said, so a greeting that it refused earlier comes too late.
                 if self.greeting == Greeting::Due {
                     self.greeting = Greeting::Over;
                     self.responses.forget_greeting();
                 }
-                self.responses.answered_anyway();
-                self.jobs.is_answered();
-                // One that began while the caller spoke keeps the model from answering by itself.
+                self.responses.want_only_urgent();
+                // A response that began while the caller spoke keeps the model from answering by itself.
                 if self.responses.active().is_some() && !self.responses.is_active_discarded() {
                     self.responses.want(Ask::Next);
                 }
                 self.responses.expect(now);
             }
-            TurnControl::Server => {
-                if matches!(self.greeting, Greeting::Due | Greeting::Asked) {
-                    self.spoke_before_greeting = true;
-                } else {
-                    self.responses.want(Ask::Next);
-                }
-                self.jobs.is_answered();
+            TurnControl::Server if matches!(self.greeting, Greeting::Due | Greeting::Asked) => {
+                self.spoke_before_greeting = true;
             }
+            TurnControl::Server => self.responses.want(Ask::Next),
         }
+        self.tools.answered_by_itself();
     }
 
     /// Stops the assistant's voice at once, and tells the model how much of it was heard.
@@ -316,7 +297,7 @@ impl Call {
         if found.clear {
             self.consent.cut_short();
             out.push(Action::ClearCaller);
-            // On an empty buffer: its echo measures the round trip anew.
+            // The buffer is empty, so the echo of this mark measures the round trip.
             out.push(Action::MarkForCaller(self.playback.mark(now)));
         }
         if let Some(response) = active
@@ -324,16 +305,16 @@ impl Call {
         {
             out.push(Action::CancelResponse(response));
         }
-        self.stop_aside(out);
+        self.stop_out_of_band(out);
         for truncation in found.truncations {
             self.responses.cut(&truncation.item);
             self.truncate(truncation, out);
         }
         if let Some(share) = found.clip_share {
-            self.tell_greeting(share, out);
+            self.tell_model_greeting(share, out);
         }
         if found.spoken.iter().any(|spoken| spoken.interrupted) {
-            self.tally.interrupted();
+            self.tally.interruptions += 1;
         }
         out.extend(found.spoken.into_iter().map(|spoken| Action::Note(Note::AssistantSpoke(spoken))));
         if matches!(self.greeting, Greeting::Asked | Greeting::Playing) {
@@ -341,7 +322,12 @@ impl Call {
         }
     }
 
-    pub(super) fn truncate(&self, truncation: Truncation, out: &mut Vec<Action>) {
+    /// Discards the active response and tells the model to cancel it.
+    pub(super) fn cancel_active(&mut self, out: &mut Vec<Action>) {
+        out.extend(self.responses.discard_active().map(Action::CancelResponse));
+    }
+
+    fn truncate(&self, truncation: Truncation, out: &mut Vec<Action>) {
         if self.plan.provider.abilities.truncates {
             out.push(Action::TruncateItem(truncation));
         }

@@ -1,6 +1,7 @@
-//! Telling the caller to wait while a response runs that waits itself, for a tool of the model's host: an aside. It is
-//! made beside that response and outside of the conversation, so the phone can be cleared of it, but nothing of it can be
-//! truncated, and the model's host never stops it by itself.
+//! The out-of-band response: it tells the caller to wait while the running response waits for a hosted tool.
+//!
+//! The model makes it next to that response and outside the conversation. The phone can be cleared of it, but it
+//! cannot be truncated, and the model's host never interrupts it.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,26 +10,24 @@ use super::action::{Action, Anomaly, Request};
 use super::event::Outcome;
 use super::playback::Source;
 use super::responses::remember;
-use super::{Call, odd};
+use super::{Call, count};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
 
-/// Asides whose late audio is still recognised: there is one in a batch of tools.
+/// Responses whose late audio is recognised; there is one for each batch of tools.
 const REMEMBERED: usize = 16;
 
-/// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Asides {
-    /// One was asked for, and has not begun.
+pub(super) struct OutOfBand {
+    /// One is requested and has not started.
     asked: bool,
     /// The one that may be heard.
     running: Option<ResponseId>,
-    /// All that there were: what still comes of one is never taken for the conversation's.
+    /// All recent ones, so that late events are not attributed to the conversation.
     known: VecDeque<ResponseId>,
 }
 
-impl Asides {
-    /// Whether the response is one.
+impl OutOfBand {
     pub fn knows(&self, response: &ResponseId) -> bool {
         self.known.contains(response)
     }
@@ -37,32 +36,32 @@ impl Asides {
         self.running.as_ref()
     }
 
-    /// What was asked for and has not begun is not wanted any more.
+    /// Withdraws a request whose response has not started.
     pub fn forget_asked(&mut self) {
         self.asked = false;
     }
 }
 
 impl Call {
-    pub(super) fn say_aside(&mut self, request: Request, out: &mut Vec<Action>) {
-        self.asides.asked = true;
+    pub(super) fn say_out_of_band(&mut self, request: Request, out: &mut Vec<Action>) {
+        self.out_of_band.asked = true;
         out.push(Action::SayOutOfBand(request));
     }
 
-    pub(super) fn aside_started(&mut self, response: ResponseId, out: &mut Vec<Action>) {
-        if self.asides.knows(&response) || self.responses.knows(&response) {
-            return; // It began before, in whichever way.
+    pub(super) fn out_of_band_started(&mut self, response: ResponseId, out: &mut Vec<Action>) {
+        if self.out_of_band.knows(&response) || self.responses.knows(&response) {
+            return; // It has started already, in band or out of band.
         }
-        remember(&mut self.asides.known, response.clone(), REMEMBERED);
-        let asked = std::mem::take(&mut self.asides.asked);
+        remember(&mut self.out_of_band.known, response.clone(), REMEMBERED);
+        let asked = std::mem::take(&mut self.out_of_band.asked);
         if asked && self.ending.is_none() && self.parked.is_none() {
-            self.asides.running = Some(response);
+            self.out_of_band.running = Some(response);
         } else {
             out.push(Action::CancelResponse(response));
         }
     }
 
-    pub(super) fn aside_audio(
+    pub(super) fn out_of_band_audio(
         &mut self,
         response: ResponseId,
         item: ItemId,
@@ -70,33 +69,33 @@ impl Call {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        if self.asides.running.as_ref() != Some(&response) {
-            return odd(Anomaly::ModelLateAudio, out);
+        if self.out_of_band.running.as_ref() != Some(&response) {
+            return count(Anomaly::ModelLateAudio, out);
         }
-        if self.must_drop() {
-            return odd(Anomaly::ModelAudioDropped, out);
+        if self.must_drop_audio() {
+            return count(Anomaly::ModelAudioDropped, out);
         }
-        self.put_out(Source::Aside { item, response }, chunk, now, out);
+        self.play_voice(Source::OutOfBand { item, response }, chunk, now, out);
     }
 
-    pub(super) fn aside_ended(
+    pub(super) fn out_of_band_ended(
         &mut self,
         response: &ResponseId,
         outcome: Outcome,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        self.asides.running.take_if(|running| running == response);
+        self.out_of_band.running.take_if(|running| running == response);
         self.mark(now, out);
         if matches!(outcome, Outcome::Failed | Outcome::Refused) {
-            // Nothing is made up for: what it bridges goes on.
-            odd(Anomaly::ModelFailedResponse, out);
+            // It is not retried: the response that it bridges goes on.
+            count(Anomaly::ModelFailedResponse, out);
         }
     }
 
-    /// The caller or the conversation speaks: nothing more of it is played. What the phone has of it is another matter.
-    pub(super) fn stop_aside(&mut self, out: &mut Vec<Action>) {
-        self.asides.asked = false;
-        out.extend(self.asides.running.take().map(Action::CancelResponse));
+    /// The caller or the conversation speaks: play no more of it. Audio that already left stays with the phone.
+    pub(super) fn stop_out_of_band(&mut self, out: &mut Vec<Action>) {
+        self.out_of_band.asked = false;
+        out.extend(self.out_of_band.running.take().map(Action::CancelResponse));
     }
 }

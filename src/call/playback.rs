@@ -1,37 +1,36 @@
 //! The playback ledger: what the phone was sent, and how much of it the caller has heard.
 //!
-//! It counts bytes of μ-law (8 a millisecond) as positions from the call's first byte on. *Heard* means what the
-//! phone will have played when a `clear` that leaves this instant takes effect there.
+//! Positions count bytes of μ-law (8 a millisecond) from the call's first byte. *Heard* means what the phone will have
+//! played when a `clear` that leaves at this instant takes effect there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::call::action::{Spoken, Truncation};
+use super::action::{Spoken, Truncation};
 use crate::id::{ItemId, Mark, Piece, ResponseId};
 use switchboard_audio::BYTES_PER_MS;
 
-/// Marks that may be under way at once. A phone that echoes none cannot make us remember more.
+/// Unechoed marks that are remembered, in case a phone echoes none.
 const MAX_MARKS: usize = 1024;
 
-/// How long after its time a mark's echo is waited for, before audio counts as played without it.
+/// How long a mark's echo may be late before the audio counts as played without it.
 const ECHO_GRACE: Duration = Duration::from_secs(2);
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Playback {
     /// Which positions belong to which item, in order, up to `queued`.
     segments: VecDeque<Segment>,
-    /// Where each piece that waits to be sent ends.
+    /// The pieces that have not left, and where each ends.
     waiting: VecDeque<(Piece, u64)>,
-    /// The end of all that was put out for the phone.
+    /// The end of everything queued for the phone.
     queued: u64,
-    /// The end of what has left.
+    /// The end of what has left for the phone.
     left: u64,
-    /// The end of what is surely over: played and echoed, or cleared.
+    /// The end of what is certainly over: played and echoed, or cleared.
     settled: u64,
     run: Option<Run>,
     marks: BTreeMap<Mark, Pending>,
-    /// The end of what has a mark behind it.
+    /// The end of what has a mark after it.
     marked: u64,
     next_mark: u32,
     next_piece: u64,
@@ -45,19 +44,19 @@ pub enum Source {
         item: ItemId,
         response: ResponseId,
     },
-    /// What the model says outside of the conversation: nothing there can be truncated.
-    Aside {
+    /// An item outside the conversation, which cannot be truncated.
+    OutOfBand {
         item: ItemId,
         response: ResponseId,
     },
-    /// A recorded greeting: no item of the model's.
+    /// A recorded greeting.
     Clip,
 }
 
 impl Source {
     fn response(&self) -> Option<&ResponseId> {
         match self {
-            Source::Item { response, .. } | Source::Aside { response, .. } => Some(response),
+            Source::Item { response, .. } | Source::OutOfBand { response, .. } => Some(response),
             Source::Clip => None,
         }
     }
@@ -66,11 +65,11 @@ impl Source {
 /// What an interruption found.
 #[derive(Debug, Default, PartialEq)]
 pub struct Interruption {
-    /// Something waits, or may still be unplayed: the phone must be cleared.
+    /// Something may still be unplayed: the phone must be cleared.
     pub clear: bool,
-    /// What the model must be told, in the order in which it was heard.
+    /// In the order in which the items were heard.
     pub truncations: Vec<Truncation>,
-    /// What became of each item, and of the clip.
+    /// One for each item and for the clip.
     pub spoken: Vec<Spoken>,
     /// How much of the recorded greeting was heard, 0.0 to 1.0.
     pub clip_share: Option<f64>,
@@ -81,32 +80,32 @@ struct Segment {
     source: Source,
     from: u64,
     to: u64,
-    /// When the phone begins to play it, as far as we can know.
+    /// When the phone begins to play it, as far as we know.
     began: Option<Instant>,
 }
 
-/// An unbroken stretch of playing: the phone's buffer has not run dry since it began.
+/// An unbroken stretch of playback: the phone's buffer has not run dry since it began.
 #[derive(Debug)]
 struct Run {
     /// The position at which it began.
     base: u64,
     /// When its first byte left.
     began: Instant,
-    /// Since when frames have been waiting to leave; the clock stands still.
+    /// Since when frames have been stuck; the clock stands still.
     stalled: Option<Instant>,
-    /// The least delayed echo: its position, and when it was heard of.
+    /// The least delayed echo: its position, and when it arrived.
     echo: Option<(u64, Instant)>,
 }
 
 #[derive(Debug)]
 struct Pending {
     position: u64,
-    /// When it was sent, if the phone had nothing to play then: its echo measures the round trip.
+    /// When it was sent, if the phone had nothing to play: then its echo measures the round trip.
     alone_since: Option<Instant>,
 }
 
 impl Playback {
-    /// Puts audio of `source` behind all that was put out before.
+    /// Queues audio of `source` after everything queued before.
     pub fn put(&mut self, source: Source, bytes: u64) -> Piece {
         let piece = Piece(self.next_piece);
         self.next_piece += 1;
@@ -120,7 +119,7 @@ impl Playback {
         piece
     }
 
-    /// A mark behind all that was put out before.
+    /// A mark after everything queued before.
     pub fn mark(&mut self, now: Instant) -> Mark {
         let mark = Mark(self.next_mark);
         self.next_mark += 1;
@@ -135,7 +134,7 @@ impl Playback {
 
     /// The socket has taken `piece`.
     pub fn left(&mut self, piece: Piece, now: Instant) {
-        // Pieces leave in order; one that was taken back by an interruption is unknown here.
+        // Pieces leave in order. One that an interruption dropped is unknown here.
         let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == piece) else { return };
         let end = self.waiting.drain(..=at).next_back().map_or(self.left, |(_, end)| end);
         let dry =
@@ -143,7 +142,7 @@ impl Playback {
         if dry {
             self.run = Some(Run { base: self.left, began: now, stalled: None, echo: None });
         }
-        let run = self.run.as_mut().expect("a run was begun above, or was under way");
+        let run = self.run.as_mut().expect("a run has begun, above or before");
         if let Some(since) = run.stalled.take() {
             run.began += now.saturating_duration_since(since);
         }
@@ -155,15 +154,15 @@ impl Playback {
         self.left = end;
     }
 
-    /// A frame waits: from now on the clock proves nothing, until one leaves again.
+    /// A frame is stuck: the clock proves nothing until one leaves again.
     pub fn stalled(&mut self, now: Instant) {
         if let Some(run) = &mut self.run {
             run.stalled.get_or_insert(now);
         }
     }
 
-    /// The phone echoed `mark`. One that was echoed before, or cleared, proves nothing. False for one that was
-    /// never sent.
+    /// The phone echoed `mark`. A second echo, or the echo of a cleared mark, proves nothing. Returns false for a mark
+    /// that was never sent.
     pub fn played(&mut self, mark: Mark, now: Instant) -> bool {
         let Some(pending) = self.marks.remove(&mark) else { return mark.0 < self.next_mark };
         if let Some(sent) = pending.alone_since {
@@ -185,15 +184,15 @@ impl Playback {
         true
     }
 
-    /// Where echoes are long overdue, takes the audio as played without them.
+    /// Counts audio as played if its echoes are long overdue.
     pub fn presume(&mut self, now: Instant) {
         if self.presumed_over().is_some_and(|at| at <= now) {
             self.settled = self.left;
         }
     }
 
-    /// The caller talks over it, or the server cuts it: everything unplayed is given up. An item of the `active`
-    /// response is truncated even where all of it was heard, because it was about to grow.
+    /// Drops everything unplayed. An item of the `active` response is truncated even if all of it was heard, because it
+    /// was about to grow.
     pub fn interrupt(&mut self, active: Option<&ResponseId>, now: Instant) -> Interruption {
         let heard = self.heard(now);
         let mut found = Interruption { clear: self.settled < self.queued, ..Interruption::default() };
@@ -204,24 +203,23 @@ impl Playback {
                 Source::Item { item, .. } if cut => found
                     .truncations
                     .push(Truncation { item: item.clone(), audio_end_ms: millis(share.heard) }),
-                Source::Item { .. } | Source::Aside { .. } => {}
+                Source::Item { .. } | Source::OutOfBand { .. } => {}
                 Source::Clip => found.clip_share = Some(share.heard as f64 / share.total.max(1) as f64),
             }
             found.spoken.extend(share.spoken(share.heard < share.total));
         }
-        self.segments.clear();
-        self.waiting.clear();
-        self.marks.clear();
-        self.queued = self.left;
-        self.settled = self.left;
-        self.marked = self.left;
-        self.run = None;
+        self.drop_unplayed();
         found
     }
 
-    /// The phone's socket is gone, and another may come: what is under way is lost, and nothing is known of the new
-    /// one's delays. Pieces and marks go on counting.
+    /// The phone's socket is gone: what was on its way is lost, and a new socket will have other delays. Pieces and marks
+    /// continue to count up.
     pub fn disconnected(&mut self) {
+        self.drop_unplayed();
+        self.least_round_trip = None;
+    }
+
+    fn drop_unplayed(&mut self) {
         self.segments.clear();
         self.waiting.clear();
         self.marks.clear();
@@ -229,13 +227,13 @@ impl Playback {
         self.settled = self.left;
         self.marked = self.left;
         self.run = None;
-        self.least_round_trip = None;
     }
 
-    /// Forgets items that were heard to their end; those of the `running` responses may still grow.
+    /// Forgets items that were heard to their end. Items of the `running` responses stay, because they may grow.
     pub fn forget_heard(&mut self, running: [Option<&ResponseId>; 2]) -> Vec<Spoken> {
         let over = self.settled;
-        let grows = |source: &Source| source.response().is_some_and(|of| running.contains(&Some(of)));
+        let grows =
+            |source: &Source| source.response().is_some_and(|response| running.contains(&Some(response)));
         let done = |segment: &Segment| segment.to <= over && !grows(&segment.source);
         if !self.segments.front().is_some_and(done) {
             return Vec::new();
@@ -247,9 +245,9 @@ impl Playback {
         spoken
     }
 
-    /// The position that the caller has heard. Two estimates: the time since this run's first byte left, and the
-    /// least delayed echo plus the time since plus the least round trip. The smaller one holds, never below what
-    /// an echo proved and never above what has left.
+    /// The position that the caller has heard: the smaller of two estimates, but never below what an echo proved and
+    /// never above what has left. One is the time since this run's first byte left. The other is the position of the
+    /// least delayed echo, plus the time since, plus the least round trip.
     pub fn heard(&self, now: Instant) -> u64 {
         let Some(run) = &self.run else { return self.left };
         let by_clock = run.by_clock(now);
@@ -260,17 +258,18 @@ impl Playback {
         by_echo.map_or(by_clock, |by_echo| by_echo.min(by_clock)).max(self.settled).min(self.left)
     }
 
-    /// Nothing waits, and nothing sent is still to be played.
+    /// Nothing is queued, and nothing sent is still to be played.
     pub fn is_quiet(&self) -> bool {
         self.queued == self.settled
     }
 
-    /// When the audio counts as played even if no echo ever comes. `None` while some waits to be sent.
+    /// When the audio counts as played even if no echo ever comes. `None` while some has not left.
     pub fn presumed_over(&self) -> Option<Instant> {
         if self.queued > self.left || self.settled == self.left {
             return None;
         }
-        Some(self.ends()? + ECHO_GRACE)
+        let run = self.run.as_ref()?;
+        Some(run.began + time(self.left - run.base) + ECHO_GRACE)
     }
 
     /// How long the phone still has to play.
@@ -279,27 +278,22 @@ impl Playback {
         time(self.queued - heard)
     }
 
-    /// How many bytes were put out and may not have been played.
+    /// How many queued bytes may not have been played.
     pub fn unplayed(&self) -> u64 {
         self.queued - self.settled
     }
 
-    /// The position behind all that was put out.
+    /// The position after everything queued.
     pub fn end(&self) -> u64 {
         self.queued
     }
 
-    /// How many bytes were put out since the last mark.
+    /// How many bytes were queued since the last mark.
     pub fn unmarked(&self) -> u64 {
         self.queued - self.marked
     }
 
-    fn ends(&self) -> Option<Instant> {
-        let run = self.run.as_ref()?;
-        Some(run.began + time(self.left - run.base))
-    }
-
-    /// Per source, in the order of hearing, what was heard when the phone stands at `heard`.
+    /// What was heard of each source, in playback order, when the phone is at position `heard`.
     fn shares(&self, heard: u64) -> Vec<Share<'_>> {
         let mut shares: Vec<Share<'_>> = Vec::new();
         for segment in &self.segments {
@@ -346,7 +340,7 @@ impl Share<'_> {
     fn spoken(&self, interrupted: bool) -> Option<Spoken> {
         Some(Spoken {
             item: match self.source {
-                Source::Item { item, .. } | Source::Aside { item, .. } => Some(item.clone()),
+                Source::Item { item, .. } | Source::OutOfBand { item, .. } => Some(item.clone()),
                 Source::Clip => None,
             },
             began: self.began?,
@@ -357,17 +351,14 @@ impl Share<'_> {
     }
 }
 
-/// Whole milliseconds of so many bytes.
 fn millis(bytes: u64) -> u64 {
     bytes / BYTES_PER_MS as u64
 }
 
-/// How long so many bytes play.
 fn time(bytes: u64) -> Duration {
     Duration::from_micros(bytes * 1000 / BYTES_PER_MS as u64)
 }
 
-/// How many bytes play in that time.
 fn bytes(time: Duration) -> u64 {
     (time.as_micros() * BYTES_PER_MS as u128 / 1000) as u64
 }

@@ -300,7 +300,7 @@ impl World {
         if self.over {
             return;
         }
-        let running = call.jobs.running().cloned();
+        let running = call.tools.running().cloned();
         let leaving = call.leaving.as_ref().and_then(|leaving| leaving.tool().cloned());
         let parked = call.parked.as_ref().and_then(|parked| parked.tool.clone());
         let ending = call.ending.as_ref().and_then(|ending| ending.tool.clone());
@@ -311,7 +311,7 @@ impl World {
 
     /// A response that was given up is waited for, but not for ever. Any other one has to end, or the call does.
     fn forget(&mut self, now: Instant) {
-        let silent = self.last_from_model.is_some_and(|last| now - last >= SILENT_RESPONSE);
+        let silent = self.last_from_model.is_some_and(|last| now - last >= SPEAKING_TIMEOUT);
         self.active
             .take_if(|active| silent && (self.dead.contains(active) || self.talked_over.contains(active)));
     }

@@ -1,48 +1,53 @@
-//! Responses: which one runs, which are dead, and when the next may be asked for.
+//! Responses: which one runs, which are discarded, and when the next may be requested.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::call::action::Request;
+use super::action::Request;
 use crate::id::{ItemId, ResponseId};
 
-/// Dead responses and cut items whose late audio is still recognised. More than a conversation ever has under way.
+/// Discarded responses and cut items whose late audio is recognised; far more than are ever on their way.
 const REMEMBERED: usize = 64;
 
-/// How long a response may be due before it is asked for once more; twice that, and the model has stalled.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-/// How long after it was refused a response is asked for once more.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long a response may be due before we ask again. After twice that, the model has stalled.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long after a refusal a response is requested again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What we would have the model do next.
+/// What we ask the model for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Go on: a tool was answered, keys were pressed, or a turn ended that the model does not answer by itself.
+    /// The next response: a tool was answered, keys were pressed, or a turn ended that the model does not answer by
+    /// itself.
     Next,
     Say(Request),
 }
 
 impl Ask {
-    /// Whether it is said even to a caller who speaks.
-    fn has_to_be_said(&self) -> bool {
+    /// Whether it is said even while the caller speaks.
+    fn is_urgent(&self) -> bool {
         matches!(self, Self::Say(Request::Goodbye(_) | Request::Greeting(_)))
+    }
+
+    fn is_goodbye(&self) -> bool {
+        matches!(self, Self::Say(Request::Goodbye(_)))
     }
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Responses {
     active: Option<ResponseId>,
-    /// Since when one is due that has not started: we asked, or the caller's turn ended.
+    /// Since when a response is due that has not started: we asked, or the caller's turn ended.
     due: Option<Instant>,
-    /// Asked for, in case it is refused because another runs.
+    /// What we asked for, in case it is refused because another response runs.
     asked: Option<Ask>,
-    /// To be asked for as soon as none runs and none is due.
+    /// To be asked for as soon as no response runs or is due.
     wanted: Option<Ask>,
-    /// It repeats a nudge that was refused: the answer may yet come by itself.
+    /// `wanted` repeats a refused nudge: the answer may still come by itself.
     wants_nudge: bool,
-    /// But not before this.
+    /// `wanted` must wait until then.
     pause: Option<Instant>,
+    /// We asked again because the model did not answer by itself.
     nudged: bool,
     failures: u32,
     discarded: VecDeque<ResponseId>,
@@ -51,25 +56,24 @@ pub(super) struct Responses {
 }
 
 impl Responses {
-    /// Remembers a wish. A goodbye is never replaced by another wish.
+    /// Asks as soon as possible. Nothing replaces a goodbye.
     pub fn want(&mut self, ask: Ask) {
-        if !matches!(self.wanted, Some(Ask::Say(Request::Goodbye(_)))) {
+        if !self.wanted.as_ref().is_some_and(Ask::is_goodbye) {
             self.wanted = Some(ask);
             self.wants_nudge = false;
         }
     }
 
-    /// Drops a wish that can wait: the answer that comes by itself knows all that it would have known.
-    pub fn answered_anyway(&mut self) {
-        self.wanted.take_if(|wanted| !wanted.has_to_be_said());
+    /// The model answers by itself: forgets what its answer covers.
+    pub fn want_only_urgent(&mut self) {
+        self.wanted.take_if(|wanted| !wanted.is_urgent());
     }
 
-    /// Nobody is greeted any more.
     pub fn forget_greeting(&mut self) {
         self.wanted.take_if(|wanted| matches!(wanted, Ask::Say(Request::Greeting(_))));
     }
 
-    /// Drops every wish. What was asked for may still come, and is nothing in particular.
+    /// A response that was asked for may still come, but then counts as an ordinary one.
     pub fn want_nothing(&mut self) {
         self.wanted = None;
         self.wants_nudge = false;
@@ -85,12 +89,12 @@ impl Responses {
         }
     }
 
-    /// The wish that may go out now. Nobody talks to a caller who speaks, but to greet them and to say goodbye.
-    pub fn take_wish(&mut self, caller_speaks: bool, now: Instant) -> Option<Ask> {
-        if self.active.is_some() || self.due.is_some() || self.pause.is_some_and(|until| now < until) {
+    /// What is to be asked for at this moment. While the caller speaks, only a greeting or a goodbye is.
+    pub fn take_wanted(&mut self, caller_speaks: bool, now: Instant) -> Option<Ask> {
+        if !self.is_free() || self.pause.is_some_and(|until| now < until) {
             return None;
         }
-        let ask = self.wanted.take_if(|wanted| !caller_speaks || wanted.has_to_be_said())?;
+        let ask = self.wanted.take_if(|wanted| !caller_speaks || wanted.is_urgent())?;
         self.due = Some(now);
         self.nudged = false;
         self.wants_nudge = false;
@@ -99,9 +103,8 @@ impl Responses {
     }
 
     pub fn started(&mut self, response: ResponseId) {
-        let before = self.active.take_if(|active| *active != response);
-        if let Some(before) = before {
-            remember(&mut self.over, before, REMEMBERED);
+        if let Some(previous) = self.active.take_if(|active| *active != response) {
+            remember(&mut self.over, previous, REMEMBERED);
         }
         self.active = Some(response);
         self.due = None;
@@ -111,36 +114,36 @@ impl Responses {
         }
     }
 
-    /// Something of a response came whose start nobody told: a server may leave that out, or it was lost.
-    pub fn is_news(&self, response: &ResponseId) -> bool {
+    /// Whether this response began without an event that said so: the event was lost, or the server sends none.
+    pub fn is_unannounced(&self, response: &ResponseId) -> bool {
         self.active.is_none() && !self.knows(response)
     }
 
-    /// Whether the response runs in the conversation, or did.
+    /// Whether the response runs or ran in the conversation.
     pub fn knows(&self, response: &ResponseId) -> bool {
         self.active.as_ref() == Some(response) || self.is_discarded(response) || self.over.contains(response)
     }
 
     pub fn ended(&mut self, response: &ResponseId, now: Instant) {
         if self.active.as_ref() == Some(response) {
-            self.is_free_from(now);
+            self.clear_active(now);
             self.asked = None;
         }
         remember(&mut self.over, response.clone(), REMEMBERED);
     }
 
-    /// Whether our request has not been answered by a response yet.
+    /// Whether a response is due that has not started.
     pub fn is_due(&self) -> bool {
         self.due.is_some()
     }
 
-    /// None runs any more: one that is due in its stead can begin.
-    fn is_free_from(&mut self, now: Instant) {
+    /// A response that is due in place of the active one can begin.
+    fn clear_active(&mut self, now: Instant) {
         self.active = None;
         self.due = self.due.map(|_| now);
     }
 
-    /// Our request was refused because another response runs: it is wished for again.
+    /// Our request was refused because another response runs: it is wanted again.
     pub fn refused(&mut self) {
         self.due = None;
         if let Some(ask) = self.asked.take()
@@ -155,12 +158,12 @@ impl Responses {
         self.due.is_some() && (self.asked.is_some() || self.nudged)
     }
 
-    /// Our request was refused, and no other response runs: it is made once more, after a pause.
-    pub fn put_off(&mut self, now: Instant) {
+    /// Our request was refused although no other response runs: it is repeated after a pause.
+    pub fn retry_later(&mut self, now: Instant) {
         self.wants_nudge = self.asked.is_none() && self.wanted.is_none();
         self.asked.get_or_insert(Ask::Next);
         self.refused();
-        self.pause = Some(now + PAUSE);
+        self.pause = Some(now + RETRY_PAUSE);
     }
 
     /// Ends a pause that is over.
@@ -168,41 +171,40 @@ impl Responses {
         self.pause.take_if(|until| *until <= now);
     }
 
-    /// Our request was refused, and is not made again.
+    /// Our request was refused, and is not repeated.
     pub fn forget_asked(&mut self) {
         (self.due, self.asked) = (None, None);
     }
 
-    /// Gives up the running response: nobody may hear what still comes of it. It stays the running one until its
-    /// end is told. `None` when none runs, or it was given up before.
+    /// Discards the active response: none of its audio may be heard from here on. It stays active until its end is
+    /// reported. `None` if none is active, or it was discarded before.
     pub fn discard_active(&mut self) -> Option<ResponseId> {
         let response = self.active.clone().filter(|response| !self.is_discarded(response))?;
         remember(&mut self.discarded, response.clone(), REMEMBERED);
         Some(response)
     }
 
-    /// Stops waiting for the end of a response that was given up. False when none such runs.
+    /// Stops waiting for the end of a discarded response. False if none is active.
     pub fn forget_discarded(&mut self, now: Instant) -> bool {
         let discarded = self.is_active_discarded();
         if discarded {
-            self.is_free_from(now);
+            self.clear_active(now);
         }
         discarded
     }
 
-    /// Whether the running response was given up.
     pub fn is_active_discarded(&self) -> bool {
         self.active.as_ref().is_some_and(|response| self.is_discarded(response))
     }
 
     /// The caller speaks again before the answer began: it is due after this turn.
-    pub fn caller_goes_on(&mut self) {
+    pub fn caller_speaks_again(&mut self) {
         if self.asked.is_none() {
             self.due = None;
         }
     }
 
-    /// A response broke. True when trying once more is worth it.
+    /// A response failed. True if it is worth another try.
     pub fn failed(&mut self) -> bool {
         self.failures += 1;
         self.failures == 1
@@ -216,7 +218,7 @@ impl Responses {
         self.discarded.contains(response)
     }
 
-    /// Takes down that an item was cut. False when it already was.
+    /// Records that an item was cut. False if it already was.
     pub fn cut(&mut self, item: &ItemId) -> bool {
         if self.cut.contains(item) {
             return false;
@@ -229,23 +231,23 @@ impl Responses {
         self.active.as_ref()
     }
 
-    /// Whether the response that is due or runs is one that we asked for.
+    /// Whether we asked for the response that is due or active.
     pub fn was_asked(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// Whether that can wait until the caller has spoken.
+    /// Whether we asked for it, and it can wait until the caller has spoken.
     pub fn can_wait(&self) -> bool {
-        self.asked.as_ref().is_some_and(|ask| !ask.has_to_be_said())
+        self.asked.as_ref().is_some_and(|ask| !ask.is_urgent())
     }
 
-    /// Whether that is a goodbye.
+    /// Whether it is a goodbye.
     pub fn is_goodbye_asked(&self) -> bool {
-        matches!(self.asked, Some(Ask::Say(Request::Goodbye(_))))
+        self.asked.as_ref().is_some_and(Ask::is_goodbye)
     }
 
-    /// Whether it says what we told it to, word for word or nearly.
-    pub fn is_told_what_to_say(&self) -> bool {
+    /// Whether we dictated, more or less, what it says.
+    pub fn is_dictated(&self) -> bool {
         matches!(self.asked, Some(Ask::Say(_)))
     }
 
@@ -254,39 +256,36 @@ impl Responses {
         self.asked == Some(Ask::Say(Request::Filler))
     }
 
-    /// Drops a wish to tell the caller to wait.
     pub fn forget_filler(&mut self) {
-        if self.wanted == Some(Ask::Say(Request::Filler)) {
-            self.wanted = None;
-        }
+        self.wanted.take_if(|wanted| *wanted == Ask::Say(Request::Filler));
     }
 
-    /// None runs, none is due and none is wished for.
+    /// None is active, due or wanted.
     pub fn is_idle(&self) -> bool {
-        self.active.is_none() && self.due.is_none() && self.wanted.is_none()
+        self.is_free() && self.wanted.is_none()
     }
 
-    /// None runs and none is due.
+    /// None is active or due.
     pub fn is_free(&self) -> bool {
         self.active.is_none() && self.due.is_none()
     }
 
-    /// When a response that is due has taken too long, or one that was put off may be asked for.
+    /// When a response that is due is overdue, or the pause before a retry ends.
     pub fn overdue(&self) -> Option<Instant> {
         let Some(due) = self.due else { return self.pause };
-        let waits_once_more = self.nudged || self.was_asked();
-        Some(due + if waits_once_more { PATIENCE * 2 } else { PATIENCE })
+        let last_chance = self.nudged || self.was_asked();
+        Some(due + if last_chance { RESPONSE_TIMEOUT * 2 } else { RESPONSE_TIMEOUT })
     }
 
-    /// Whether to ask for it once more: once, and only where the model was to answer by itself.
+    /// Whether to ask for the overdue response: once, and only if the model was to answer by itself.
     pub fn nudge(&mut self) -> bool {
         !self.was_asked() && !std::mem::replace(&mut self.nudged, true)
     }
 }
 
-/// Puts it behind what is remembered; at the limit, the oldest is forgotten.
-pub(super) fn remember<T>(list: &mut VecDeque<T>, value: T, most: usize) {
-    if list.len() == most {
+/// Appends a value; at the limit, the oldest is forgotten.
+pub(super) fn remember<T>(list: &mut VecDeque<T>, value: T, limit: usize) {
+    if list.len() == limit {
         list.pop_front();
     }
     list.push_back(value);

@@ -1,10 +1,10 @@
-//! How long nobody has done anything: the silence ladder.
+//! Silence on the line: ask whether the caller is there, then say goodbye.
 
 use std::time::{Duration, Instant};
 
-/// Counts idle time only: while somebody speaks, something plays or an answer is due, it stands still.
+/// Counts idle time only: it stands still while somebody speaks, something plays or an answer is due.
 #[derive(Debug)]
-pub(super) struct Quiet {
+pub(super) struct SilenceTimer {
     limit: Duration,
     spent: Duration,
     since: Option<Instant>,
@@ -14,25 +14,23 @@ pub(super) struct Quiet {
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Half of the limit: ask whether the caller is there.
+    /// At half of the limit: ask whether the caller is there.
     Check,
-    /// All of it: say goodbye.
+    /// At the limit: say goodbye.
     GiveUp,
 }
 
-impl Quiet {
+impl SilenceTimer {
     pub fn new(limit: Duration) -> Self {
         Self { limit, spent: Duration::ZERO, since: None, checked: false }
     }
 
-    /// The caller did something: the ladder starts anew.
-    pub fn heard_from_caller(&mut self) {
-        self.spent = Duration::ZERO;
-        self.since = None;
-        self.checked = false;
+    /// The caller did something: start again from zero.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.limit);
     }
 
-    /// Takes down whether the call is idle at `now`.
+    /// Records whether the call is idle at `now`.
     pub fn observe(&mut self, idle: bool, now: Instant) {
         match (idle, self.since) {
             (true, None) => self.since = Some(now),
@@ -44,13 +42,13 @@ impl Quiet {
         }
     }
 
-    /// When the next step is due, if the call stays idle.
+    /// When the next step is due if the call stays idle.
     pub fn deadline(&self) -> Option<Instant> {
         let threshold = if self.checked { self.limit } else { self.limit / 2 };
         Some(self.since? + threshold.saturating_sub(self.spent))
     }
 
-    /// The step that is due at `now`; each comes once.
+    /// The step that is due at `now`. Each comes once.
     pub fn step(&mut self, now: Instant) -> Option<Step> {
         if self.deadline()? > now {
             return None;

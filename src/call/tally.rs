@@ -1,13 +1,13 @@
-//! The figures of a call: what its last line and `call.json` tell.
+//! The figures of a call for its last log line and `call.json`.
 
 use std::time::{Duration, Instant};
 
-use crate::call::action::{Action, Note};
+use super::action::{Action, Note};
 
-/// Turn times that are kept for the median; a call of hours has fewer.
-const MAX_TURNS_KEPT: usize = 4096;
+/// Turn times kept for the median. Hours of talk have fewer.
+const MAX_TURN_TIMES: usize = 4096;
 
-/// See the module.
+/// Counts and times of one call.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// The caller's turns.
@@ -22,27 +22,27 @@ pub struct Tally {
     turn: Turn,
 }
 
-/// Where the measured turn stands.
+/// The turn that is being measured.
 #[derive(Debug, Clone, Copy, Default)]
 enum Turn {
     #[default]
     None,
-    /// The caller's turn ended then.
+    /// The caller stopped speaking at this time.
     Over(Instant),
-    /// And a response has started since.
+    /// A response has started since.
     Answered(Instant),
 }
 
 impl Tally {
-    /// End of the caller's turn → first audio of the answer; `None` before the first. Interrupted turns are
-    /// left out.
+    /// The median time from the end of the caller's turn to the first audio of the answer. Interrupted turns do not
+    /// count. `None` before the first.
     pub fn turn_median(&self) -> Option<Duration> {
         let mut times = self.turn_times.clone();
         times.sort_unstable();
         times.get(times.len().checked_sub(1)? / 2).copied()
     }
 
-    /// The longest of them.
+    /// The longest of those times.
     pub fn turn_max(&self) -> Option<Duration> {
         self.turn_times.iter().max().copied()
     }
@@ -62,10 +62,6 @@ impl Tally {
         }
     }
 
-    pub(super) fn interrupted(&mut self) {
-        self.interruptions += 1;
-    }
-
     pub(super) fn used(&mut self, tokens_in: u64, tokens_out: u64) {
         self.tokens_in += tokens_in;
         self.tokens_out += tokens_out;
@@ -82,7 +78,7 @@ impl Tally {
         if let Turn::Answered(since) = self.turn {
             self.turn = Turn::None;
             let time = now.saturating_duration_since(since);
-            if self.turn_times.len() < MAX_TURNS_KEPT {
+            if self.turn_times.len() < MAX_TURN_TIMES {
                 self.turn_times.push(time);
             }
             out.push(Action::Note(Note::Answered(time)));

@@ -1,5 +1,5 @@
-//! Leaving the call for a while: the phone rings somebody else, or presses keys for a machine. Meanwhile the call is
-//! parked: its phone is not connected, and its model waits.
+//! Transfers and key presses. The phone dials somebody or presses keys for a machine; meanwhile the call is parked: its
+//! phone is not connected, and its model waits.
 
 use std::time::{Duration, Instant};
 
@@ -7,83 +7,84 @@ use serde_json::{Map, Value};
 
 use super::Call;
 use super::action::{Action, Detour, Line};
-use super::end::{EndReason, GOODBYE, Stage};
+use super::end::{GOODBYE, Stage};
+use super::end_reason::EndReason;
 use super::event::{Loss, Return, TransferFailure};
 use super::responses::Ask;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
 use crate::secret::Private;
 
-/// How much longer than it rings a call is parked: later, somebody talks.
+/// How long a call stays parked after its target has stopped ringing. Later, the two are talking.
 const AFTER_RINGING: Duration = Duration::from_secs(10);
-/// How long the new stream of a phone that comes back may take: longer than its ticket lives, which ends it first.
-const WAY_BACK: Duration = Duration::from_secs(75);
-/// How much longer than its keys take a call is parked.
+/// How long the new stream of a returning phone may take: longer than its ticket lives, which fails first.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a call stays parked after its keys were pressed.
 const AFTER_KEYS: Duration = Duration::from_secs(15);
-/// The most that one key takes, the wait `w` among them.
+/// The longest that one key takes. The wait `w` counts as a key.
 const KEY: Duration = Duration::from_millis(500);
 
-/// A call that is about to be parked, as soon as what is being said is heard.
+/// A call that parks as soon as everything that is being said is heard.
 #[derive(Debug)]
 pub(super) struct Leaving {
     id: ToolCallId,
-    away: Detour,
+    detour: Detour,
     /// How long it stays parked.
     limit: Duration,
     stage: Stage,
-    /// The tool was answered: with what is to be said first.
+    /// The tool call was answered with a request to announce the transfer.
     answered: bool,
 }
 
-/// A call whose phone is elsewhere.
+/// A call whose phone is on a detour.
 #[derive(Debug)]
 pub(super) struct Parked {
-    away: Detour,
-    /// The tool, while it is unanswered.
+    detour: Detour,
+    /// The tool call, until it is answered.
     pub tool: Option<ToolCallId>,
     pub until: Instant,
-    /// Whoever was rung did not take it.
-    returning: bool,
-    /// The server closes: what is to be said about it waits.
-    draining: bool,
-    /// The model is gone; whoever takes the call does not need it.
+    /// The transfer failed, and a new stream will follow.
+    is_returning: bool,
+    /// The server shuts down; the goodbye waits for the phone.
+    is_draining: bool,
+    /// The model is gone. A successful transfer does not need it.
     pub lost: Option<Loss>,
 }
 
 impl Leaving {
-    /// The tool, while it is unanswered.
+    /// The tool call, until it is answered.
     pub fn tool(&self) -> Option<&ToolCallId> {
         Some(&self.id).filter(|_| !self.answered)
     }
 }
 
 impl Parked {
-    /// What has become of a call that does not come back.
-    pub fn ends_as(&self) -> EndReason {
-        match self.away {
-            _ if self.draining => EndReason::ServerDraining,
-            Detour::Dial { .. } if !self.returning => EndReason::AssistantTransferred,
+    /// Why a call ended that did not come back.
+    pub fn end_reason(&self) -> EndReason {
+        match self.detour {
+            _ if self.is_draining => EndReason::ServerDraining,
+            Detour::Dial { .. } if !self.is_returning => EndReason::AssistantTransferred,
             Detour::Dial { .. } | Detour::Press(_) => EndReason::CallerLost,
         }
     }
 
-    /// From here on it waits for the new stream, not for the end of the ringing.
-    pub fn comes_back(&mut self, now: Instant) {
-        self.returning = true;
-        if !self.draining {
-            self.until = now + WAY_BACK;
+    /// From this point on the call waits for the new stream, not for the target to answer.
+    pub fn returning(&mut self, now: Instant) {
+        self.is_returning = true;
+        if !self.is_draining {
+            self.until = now + RETURN_TIMEOUT;
         }
     }
 
-    /// The server closes: it waits for a phone that is away no longer than for a goodbye.
-    pub fn house_closes(&mut self, now: Instant) {
-        self.draining = true;
+    /// The server shuts down. It waits for the phone no longer than for a goodbye.
+    pub fn draining(&mut self, now: Instant) {
+        self.is_draining = true;
         self.until = self.until.min(now + GOODBYE);
     }
 }
 
 impl Call {
-    /// The model passes the call on; what it says about that is heard first.
+    /// The model transfers the call. The caller hears an announcement first.
     pub(super) fn transfer(
         &mut self,
         id: ToolCallId,
@@ -100,7 +101,7 @@ impl Call {
         let said = self.response_spoke || !self.playback.is_quiet();
         self.leaving = Some(Leaving {
             id,
-            away: Detour::Dial { tool, target },
+            detour: Detour::Dial { tool, target },
             limit: targets[target].ring + AFTER_RINGING,
             stage: if said { Stage::Said } else { Stage::Asked },
             answered: false,
@@ -110,7 +111,7 @@ impl Call {
         }
     }
 
-    /// The model presses keys, once what it said is heard.
+    /// The model presses keys after what it said is heard.
     pub(super) fn press(&mut self, id: ToolCallId, arguments: &Map<String, Value>, out: &mut Vec<Action>) {
         let keys = arguments.get("digits").and_then(Value::as_str).unwrap_or_default();
         let count = keys.chars().count();
@@ -122,17 +123,17 @@ impl Call {
         }
         self.leaving = Some(Leaving {
             id,
-            away: Detour::Press(Private::from(keys.to_owned())),
+            detour: Detour::Press(Private::from(keys.to_owned())),
             limit: KEY * count as u32 + AFTER_KEYS,
             stage: Stage::Said,
             answered: false,
         });
     }
 
-    /// The caller is not passed on without a word.
+    /// Asks for an announcement: a caller is not transferred without a word.
     pub(super) fn announce_if_unsaid(&mut self, out: &mut Vec<Action>) {
         let Some(leaving) = &mut self.leaving else { return };
-        let Detour::Dial { tool, target } = leaving.away else { return };
+        let Detour::Dial { tool, target } = leaving.detour else { return };
         if leaving.stage != Stage::Asked || std::mem::replace(&mut leaving.answered, true) {
             return;
         }
@@ -146,27 +147,26 @@ impl Call {
         self.responses.want(Ask::Next);
     }
 
-    /// A response has begun: it is what the model was told to say.
+    /// A response has started. If an announcement was requested, this is it.
     pub(super) fn announcement_begins(&mut self) {
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.answered) {
             leaving.stage = Stage::Said;
         }
     }
 
-    /// Whether the response that runs is that.
+    /// Whether the running response is the announcement.
     pub(super) fn is_announcing(&self) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.answered && leaving.stage == Stage::Said)
     }
 
-    /// It ended, or broke, before its first word.
-    pub(super) fn announcement_is_unsaid(&mut self) {
+    /// The response that was to be the announcement said nothing.
+    pub(super) fn announcement_failed(&mut self) {
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.answered) {
             leaving.stage = Stage::Asked;
         }
     }
 
-    /// The call stays where it is.
-    pub(super) fn stay(&mut self, why: &str, out: &mut Vec<Action>) {
+    pub(super) fn cancel_transfer(&mut self, why: &str, out: &mut Vec<Action>) {
         if let Some(leaving) = self.leaving.take()
             && !leaving.answered
         {
@@ -174,25 +174,24 @@ impl Call {
         }
     }
 
-    pub(super) fn leave_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn park_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let may = self.started.is_some() && self.model_ready && self.lost.is_none() && self.ending.is_none();
         let heard = self.responses.is_free() && self.playback.is_quiet() && self.speaking.is_none();
         if !(may && heard) {
             return;
         }
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.stage == Stage::Said) else { return };
-        self.stop_aside(out);
+        self.stop_out_of_band(out);
         self.playback.disconnected();
         self.last_from_caller = None;
-        self.digits.clear();
-        self.digits_due = None;
-        out.push(Action::Park(leaving.away.clone()));
+        self.keypad.take();
+        out.push(Action::Park(leaving.detour.clone()));
         self.parked = Some(Parked {
-            away: leaving.away,
+            detour: leaving.detour,
             tool: Some(leaving.id).filter(|_| !leaving.answered),
             until: now + leaving.limit,
-            returning: false,
-            draining: false,
+            is_returning: false,
+            is_draining: false,
             lost: None,
         });
     }
@@ -205,7 +204,7 @@ impl Call {
         if let Some(loss) = parked.lost {
             return self.end(loss.into(), now, out);
         }
-        let told = match (&parked.away, back) {
+        let output = match (&parked.detour, back) {
             (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::NoAnswer)) => {
                 "Nobody answered. The caller is with you again."
             }
@@ -220,20 +219,20 @@ impl Call {
             (Detour::Dial { .. }, Return::KeysPressed) => "The caller is with you again.",
         };
         if let Some(id) = parked.tool {
-            self.answer(id, told, out);
+            self.answer(id, output, out);
         }
-        if let (Detour::Dial { tool, target }, Return::TransferFailed(why)) = (parked.away, back) {
-            self.tell(Line::TransferFailed { target: self.target(tool, target), why }, out);
+        if let (Detour::Dial { tool, target }, Return::TransferFailed(why)) = (parked.detour, back) {
+            self.tell_model(Line::TransferFailed { target: self.target(tool, target), why }, out);
         }
-        if parked.draining {
+        if parked.is_draining {
             return self.say_goodbye(EndReason::ServerDraining, now, out);
         }
-        if self.jobs.is_busy() {
-            self.jobs.owe(); // Asked now, the model would call again what still runs.
-            self.jobs.tell_to_wait();
+        if self.tools.is_busy() {
+            self.tools.owe_response(); // Asked at once, the model would call what still runs again.
+            self.tools.say_filler();
         } else {
             self.responses.want(Ask::Next);
-            self.jobs.is_answered();
+            self.tools.answered_by_itself();
         }
     }
 

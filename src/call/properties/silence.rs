@@ -21,7 +21,7 @@ pub(super) fn nobody_waits_in_silence(call: &mut Call, world: &mut World, now: &
     if world.over || call.parked.is_some() {
         return;
     }
-    let owes = call.jobs.is_pending() || call.leaving.is_some() || call.ending.is_some();
+    let owes = call.tools.is_pending() || call.leaving.is_some() || call.ending.is_some();
     assert!(!owes && call.responses.is_idle(), "somebody waits, and nothing comes: {call:?}");
     happens(call, world, &Event::SpeechStarted("u".into()), *now);
     happens(call, world, &Event::SpeechStopped, *now);
