@@ -1,4 +1,4 @@
-//! Scripts of a call: what happens, and when, against what the call wants done.
+//! Scripts: what happens in a call and when, against the actions that follow.
 #![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
 use std::fmt::Write as _;
@@ -25,12 +25,12 @@ mod transfer;
 
 /// A line of a script.
 pub(super) enum When {
-    /// From here on it is this long after the beginning; what is due before then happens first.
+    /// Time passes until this long after the beginning. What is due before then happens first.
     At(Duration),
     On(Event),
-    /// Audio is put out, but the phone's socket does not take it until `Leaves`.
-    Jams,
-    Leaves,
+    /// The phone's socket takes no audio until `Freed`.
+    Stuck,
+    Freed,
 }
 
 pub(super) fn ms(ms: u64) -> Duration {
@@ -86,7 +86,11 @@ fn ended(id: &str, outcome: Outcome) -> When {
     On(Event::ResponseEnded { response: response(id), outcome })
 }
 
-/// So much audio of item `item`, in response `r1`.
+fn done(id: &str) -> When {
+    ended(id, Outcome::Completed)
+}
+
+/// Audio of this length for `item`, in response `r1`.
 fn audio(item: &str, ms: usize) -> When {
     audio_in("r1", item, ms)
 }
@@ -107,7 +111,30 @@ fn speaks() -> When {
     On(Event::SpeechStarted(ItemId::from("u")))
 }
 
-/// A request of a tool, in response `r1`.
+fn stops() -> When {
+    On(Event::SpeechStopped)
+}
+
+/// The caller says something short.
+fn says() -> Vec<When> {
+    vec![speaks(), stops()]
+}
+
+fn key(key: char) -> When {
+    On(Event::Digit(key))
+}
+
+/// 20 ms of the caller's audio.
+fn frame() -> When {
+    On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])))
+}
+
+/// The phone sends a frame every four seconds, which is enough to keep it connected.
+fn wait(from: u64, until: u64) -> Vec<When> {
+    (from..=until).step_by(4).flat_map(|second| [At(Duration::from_secs(second)), frame()]).collect()
+}
+
+/// A tool call in response `r1`.
 fn tool(id: &str, name: &str) -> When {
     tool_in("r1", id, name, "{}")
 }
@@ -117,32 +144,45 @@ fn tool_in(in_response: &str, id: &str, name: &str, arguments: &str) -> When {
     On(Event::ToolRequested { id: id.into(), name, arguments, response: response(in_response) })
 }
 
-/// The caller says something short.
-fn says() -> Vec<When> {
-    vec![speaks(), On(Event::SpeechStopped)]
+fn finished(id: &str) -> When {
+    On(Event::ToolFinished { id: id.into(), output: "It is here.".to_owned().into() })
 }
 
-/// The same, and the caller has said something: the model may end the call.
-fn connected_and_greeted() -> Vec<When> {
-    after(connected(), says())
+/// A hosted tool starts in response `r1`.
+fn hosted(item: &str) -> When {
+    On(Event::HostedStarted { item: item.into(), response: Some(response("r1")) })
 }
 
-/// The stream begins with the model ready, and the round trip is 30 ms.
-fn connected() -> Vec<When> {
-    vec![On(Event::ModelReady), On(Event::StreamStarted), At(ms(30)), echo(0)]
+fn hosted_ended(item: &str) -> When {
+    On(Event::HostedEnded { item: item.into() })
 }
 
-fn run(script: Vec<When>) -> String {
-    run_with(plan(), script)
+fn after(mut first: Vec<When>, rest: Vec<When>) -> Vec<When> {
+    first.extend(rest);
+    first
 }
 
-/// Plays the script and writes down the actions. Audio leaves as soon as it is put out, unless it jams; notes
+fn count(text: &str, what: &str) -> usize {
+    text.matches(what).count()
+}
+
+/// Plays a script that begins at 30 ms, with the model ready and a round trip of 30 ms.
+fn play(script: Vec<When>) -> String {
+    play_with(plan(), script)
+}
+
+fn play_with(plan: Plan, script: Vec<When>) -> String {
+    let connected = vec![On(Event::ModelReady), On(Event::StreamStarted), At(ms(30)), echo(0)];
+    run(plan, after(connected, script))
+}
+
+/// Runs a whole script and prints the actions. Audio leaves as soon as it is queued, unless the socket is stuck. Notes
 /// about speech are left out.
-fn run_with(plan: Plan, script: Vec<When>) -> String {
+fn run(plan: Plan, script: Vec<When>) -> String {
     let start = Instant::now();
     let mut now = start;
     let mut call = Call::new(Arc::new(plan));
-    let mut jammed: Option<Vec<Piece>> = None;
+    let mut stuck: Option<Vec<Piece>> = None;
     let mut text = String::new();
     let mut out = Vec::new();
     for line in script {
@@ -152,26 +192,26 @@ fn run_with(plan: Plan, script: Vec<When>) -> String {
                 while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= until) {
                     now = now.max(due);
                     call.handle_timeout(now, &mut out);
-                    perform(&mut call, &mut jammed, start, now, &mut out, &mut text);
+                    perform(&mut call, &mut stuck, start, now, &mut out, &mut text);
                 }
                 now = until;
             }
             On(event) => call.handle(event, now, &mut out),
-            Jams => jammed = Some(Vec::new()),
-            Leaves => {
-                for piece in jammed.take().unwrap_or_default() {
+            Stuck => stuck = Some(Vec::new()),
+            Freed => {
+                for piece in stuck.take().unwrap_or_default() {
                     call.handle(Event::AudioLeft(piece), now, &mut out);
                 }
             }
         }
-        perform(&mut call, &mut jammed, start, now, &mut out, &mut text);
+        perform(&mut call, &mut stuck, start, now, &mut out, &mut text);
     }
     text
 }
 
 fn perform(
     call: &mut Call,
-    jammed: &mut Option<Vec<Piece>>,
+    stuck: &mut Option<Vec<Piece>>,
     start: Instant,
     now: Instant,
     out: &mut Vec<Action>,
@@ -181,7 +221,7 @@ fn perform(
         for action in std::mem::take(out) {
             let line = match &action {
                 Action::PlayToCaller { piece, chunk } => {
-                    match jammed {
+                    match stuck {
                         Some(pieces) => pieces.push(*piece),
                         None => call.handle(Event::AudioLeft(*piece), now, out),
                     }
@@ -190,7 +230,7 @@ fn perform(
                 Action::Note(Note::Anomaly(anomaly)) => format!("Note({})", anomaly.code()),
                 Action::Note(_) => continue,
                 Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
-                // Shown here: elsewhere it prints as its length only.
+                // Elsewhere it prints as its length only.
                 Action::AnswerTool { id, output } => {
                     format!("AnswerTool {{ id: {id:?}, output: {:?} }}", output.expose())
                 }
@@ -201,117 +241,99 @@ fn perform(
     }
 }
 
-fn after(mut first: Vec<When>, rest: Vec<When>) -> Vec<When> {
-    first.extend(rest);
-    first
+#[test]
+fn keys_are_sent_after_a_hash_or_a_pause() {
+    insta::assert_snapshot!(play(vec![
+        key('1'),
+        At(ms(1_000)),
+        key('2'),
+        At(ms(2_000)),
+        key('#'),
+        started("r1"),
+        audio("a", 100),
+        done("r1"),
+        At(ms(2_200)),
+        echo(1),
+        key('*'),
+        At(ms(4_000)),
+    ]));
 }
 
 #[test]
-fn keys_are_gathered_until_a_hash_or_a_pause() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![
-            On(Event::Digit('1')),
-            At(ms(1_000)),
-            On(Event::Digit('2')),
-            At(ms(2_000)),
-            On(Event::Digit('#')),
-            started("r1"),
-            audio("a", 100),
-            ended("r1", Outcome::Completed),
-            At(ms(2_200)),
-            echo(1),
-            On(Event::Digit('*')),
-            At(ms(4_000)),
-        ]
-    )));
-}
-
-#[test]
-fn several_tools_are_answered_and_one_response_asked_for() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![started("r1"), tool("c1", "fly"), tool("c2", "swim"), ended("r1", Outcome::Completed),]
-    )));
-}
-
-#[test]
-fn a_response_that_breaks_is_tried_once_more() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![
-            speaks(),
-            On(Event::SpeechStopped),
-            started("r1"),
-            ended("r1", Outcome::Failed),
-            started("r2"),
-            ended("r2", Outcome::Failed),
-        ]
-    )));
+fn a_failed_response_is_retried_once() {
+    insta::assert_snapshot!(play(vec![
+        speaks(),
+        stops(),
+        started("r1"),
+        ended("r1", Outcome::Failed),
+        started("r2"),
+        ended("r2", Outcome::Failed),
+    ]));
 }
 
 #[test]
 fn no_credit_ends_the_call_at_once() {
-    insta::assert_snapshot!(run(after(connected(), vec![started("r1"), ended("r1", Outcome::Refused)])));
+    insta::assert_snapshot!(play(vec![started("r1"), ended("r1", Outcome::Refused)]));
 }
 
 #[test]
-fn a_refused_request_is_made_again_after_the_response_that_was_in_its_way() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![
-            On(Event::Digit('1')),
-            On(Event::Digit('#')),
-            On(Event::ModelFault(Fault::ResponseAlreadyActive)),
-            started("r1"),
-            ended("r1", Outcome::Completed),
-        ]
-    )));
+fn a_refused_request_is_repeated_after_the_other_response() {
+    insta::assert_snapshot!(play(vec![
+        key('1'),
+        key('#'),
+        On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+        started("r1"),
+        done("r1"),
+    ]));
 }
 
 #[test]
-fn a_model_that_does_not_answer_is_nudged_then_given_up() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![speaks(), On(Event::SpeechStopped), At(ms(9_000)),]
-    )));
+fn a_model_that_does_not_answer_is_asked_again_then_abandoned() {
+    insta::assert_snapshot!(play(vec![speaks(), stops(), At(ms(9_000)),]));
 }
 
 #[test]
-fn a_response_that_goes_silent_is_given_up() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![started("r1"), audio("a", 1_000), At(ms(1_060)), echo(1), At(ms(9_000)),]
-    )));
+fn a_response_that_goes_silent_ends_the_call() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        audio("a", 1_000),
+        At(ms(1_060)),
+        echo(1),
+        At(ms(9_000)),
+    ]));
 }
 
 #[test]
-fn a_lost_stream_is_a_hang_up_only_if_twilio_says_so() {
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![At(ms(100)), On(Event::StreamLost), At(ms(600)), On(Event::CallerHungUp),]
-    )));
-    insta::assert_snapshot!(run(after(
-        connected(),
-        vec![At(ms(100)), On(Event::StreamLost), At(ms(2_000)), On(Event::CallerHungUp),]
-    )));
+fn a_lost_stream_is_a_hang_up_only_if_twilio_reports_one() {
+    insta::assert_snapshot!(play(vec![
+        At(ms(100)),
+        On(Event::StreamLost),
+        At(ms(600)),
+        On(Event::CallerHungUp),
+    ]));
+    insta::assert_snapshot!(play(vec![
+        At(ms(100)),
+        On(Event::StreamLost),
+        At(ms(2_000)),
+        On(Event::CallerHungUp),
+    ]));
 }
 
 #[test]
 fn a_phone_that_sends_nothing_is_lost() {
-    insta::assert_snapshot!(run(after(connected(), vec![At(ms(20_000))])));
+    insta::assert_snapshot!(play(vec![At(ms(20_000))]));
 }
 
 #[test]
-fn a_lost_model_ends_the_call_but_not_a_goodbye_that_is_all_here() {
-    insta::assert_snapshot!(run(after(connected(), vec![On(Event::ModelLost(Loss::Closed))])));
-    insta::assert_snapshot!(run(after(
-        connected_and_greeted(),
+fn a_lost_model_ends_the_call_but_not_a_complete_goodbye() {
+    insta::assert_snapshot!(play(vec![On(Event::ModelLost(Loss::Closed))]));
+    insta::assert_snapshot!(play(after(
+        says(),
         vec![
             started("r1"),
             audio("a", 1_000),
             tool("c1", END_CALL),
-            ended("r1", Outcome::Completed),
+            done("r1"),
             On(Event::ModelLost(Loss::Closed)),
             At(ms(1_060)),
             echo(1),
@@ -322,136 +344,124 @@ fn a_lost_model_ends_the_call_but_not_a_goodbye_that_is_all_here() {
 #[test]
 fn early_audio_is_bounded() {
     let early = |_| On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 8_000])));
-    let text = run(std::iter::once(On(Event::StreamStarted))
-        .chain((0..12).map(early))
-        .chain([On(Event::ModelReady)])
-        .collect());
-    assert_eq!(text.matches("Note(caller.audio_dropped)").count(), 2);
-    assert_eq!(text.matches("AppendToModel(1000ms)").count(), 10);
+    let text = run(
+        plan(),
+        std::iter::once(On(Event::StreamStarted))
+            .chain((0..12).map(early))
+            .chain([On(Event::ModelReady)])
+            .collect(),
+    );
+    assert_eq!(count(&text, "Note(caller.audio_dropped)"), 2);
+    assert_eq!(count(&text, "AppendToModel(1000ms)"), 10);
 }
 
 #[test]
 fn a_long_delta_is_split_for_the_phone() {
-    let text = run(after(connected(), vec![started("r1"), audio("a", 2_500)]));
-    assert_eq!(text.matches("PlayToCaller").count(), 3);
-    assert_eq!(text.matches("MarkForCaller").count(), 2, "one at the start, one behind the delta\n{text}");
+    let text = play(vec![started("r1"), audio("a", 2_500)]);
+    assert_eq!(count(&text, "PlayToCaller"), 3);
+    assert_eq!(count(&text, "MarkForCaller"), 2, "one at the start, one after the delta\n{text}");
 }
 
 #[test]
-fn a_response_whose_start_nobody_told_is_a_response_all_the_same() {
-    let text = run(after(
-        connected(),
-        vec![
-            On(Event::Digit('1')),
-            On(Event::Digit('#')), // asked for
-            audio("a", 400),
-            At(ms(230)),
-            speaks(),
-            audio("a", 400), // late: nobody may hear it
-            ended("r1", Outcome::Cancelled),
-            audio("a", 400), // later still: it does not come to life again
-            On(Event::SpeechStopped),
-            audio_in("r2", "b", 1_000),
-            ended("r2", Outcome::Completed),
-            At(ms(1_300)),
-            echo(3),
-            At(ms(9_000)),
-        ],
-    ));
+fn a_response_without_a_start_event_still_counts() {
+    let text = play(vec![
+        key('1'),
+        key('#'), // asks for a response
+        audio("a", 400),
+        At(ms(230)),
+        speaks(),
+        audio("a", 400), // late: must not be heard
+        ended("r1", Outcome::Cancelled),
+        audio("a", 400), // later still
+        stops(),
+        audio_in("r2", "b", 1_000),
+        done("r2"),
+        At(ms(1_300)),
+        echo(3),
+        At(ms(9_000)),
+    ]);
     insta::assert_snapshot!(text);
     assert!(!text.contains("End("), "the call goes on");
 }
 
 #[test]
-fn a_turn_taken_while_an_answer_began_is_answered_after_it() {
+fn a_turn_that_overlaps_the_start_of_an_answer_is_answered_next() {
     let mut plan = plan();
     plan.greeting = greeting("Hello!");
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(play_with(
         plan,
-        after(
-            connected(),
-            vec![
-                speaks(), // "Hello?", before the greeting began
-                started("r1"),
-                audio("a", 1_000),
-                At(ms(400)),
-                On(Event::SpeechStopped), // the model cannot answer by itself: it is speaking
-                ended("r1", Outcome::Completed),
-            ]
-        )
-    ));
-}
-
-#[test]
-fn a_refused_request_is_made_again_though_the_other_response_looked_like_ours() {
-    let text = run(after(
-        connected(),
         vec![
-            On(Event::Digit('1')),
-            On(Event::Digit('#')),
+            speaks(), // "Hello?", before the greeting began
             started("r1"),
-            On(Event::ModelFault(Fault::RequestRefused)),
-            ended("r1", Outcome::Completed),
-        ],
+            audio("a", 1_000),
+            At(ms(400)),
+            stops(), // the model cannot answer by itself: it is speaking
+            done("r1"),
+        ]
     ));
-    assert_eq!(text.matches("AskForResponse").count(), 2, "{text}");
 }
 
 #[test]
-fn a_refusal_that_is_not_of_our_request_asks_for_nothing_again() {
+fn a_refused_request_is_repeated_even_if_the_other_response_looked_like_ours() {
+    let text = play(vec![
+        key('1'),
+        key('#'),
+        started("r1"),
+        On(Event::ModelFault(Fault::RequestRefused)),
+        done("r1"),
+    ]);
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+}
+
+#[test]
+fn a_refusal_of_another_request_is_not_retried() {
     let mut plan = plan();
     plan.greeting = greeting("Hello!");
-    let text = run_with(
+    let text = play_with(
         plan,
-        after(
-            connected(),
-            vec![
-                started("r1"),
-                audio("a", 1_000),
-                On(Event::ModelFault(Fault::ResponseAlreadyActive)),
-                ended("r1", Outcome::Completed),
-                At(ms(1_060)),
-                echo(1),
-            ],
-        ),
+        vec![
+            started("r1"),
+            audio("a", 1_000),
+            On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+            done("r1"),
+            At(ms(1_060)),
+            echo(1),
+        ],
     );
-    assert_eq!(text.matches("Say(").count(), 1, "the greeting is said once:\n{text}");
+    assert_eq!(count(&text, "Say("), 1, "the greeting is said once:\n{text}");
 }
 
 #[test]
-fn a_model_that_thinks_is_given_time() {
-    let text = run(after(
-        connected(),
-        vec![
-            speaks(),
-            On(Event::SpeechStopped),
-            started("r1"),
-            At(ms(6_000)),
-            On(Event::ModelWorking),
-            At(ms(15_000)),
-            audio("a", 400),
-        ],
-    ));
+fn a_thinking_model_gets_more_time() {
+    let text = play(vec![
+        speaks(),
+        stops(),
+        started("r1"),
+        At(ms(6_000)),
+        On(Event::ModelWorking),
+        At(ms(15_000)),
+        audio("a", 400),
+    ]);
     assert!(text.contains("PlayToCaller") && !text.contains("End("), "{text}");
 }
 
 #[test]
-fn audio_without_end_is_dropped_at_a_limit() {
-    let mut script = after(connected(), vec![started("r1"), Jams]);
+fn endless_audio_is_dropped_at_the_limit() {
+    let mut script = vec![started("r1"), Stuck];
     script.extend((0..400).map(|_| audio("a", 1_000)));
-    let text = run(script);
+    let text = play(script);
     assert!(text.contains("Note(model.audio_dropped)"));
-    assert!(text.matches("PlayToCaller").count() < 2 * 303, "five minutes wait, and no more");
+    assert!(count(&text, "PlayToCaller") < 2 * 303, "five minutes are queued, and no more");
 }
 
 #[test]
-fn every_end_has_its_own_code() {
+fn every_end_reason_has_its_own_code() {
     let codes: std::collections::BTreeSet<_> = EndReason::ALL.iter().map(|reason| reason.code()).collect();
     assert_eq!(codes.len(), EndReason::ALL.len());
 }
 
 #[test]
-fn figures_are_those_of_the_call() {
+fn the_tally_counts_turns_times_and_tokens() {
     let start = Instant::now();
     let mut call = Call::new(Arc::new(plan()));
     let mut out = Vec::new();

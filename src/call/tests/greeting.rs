@@ -4,29 +4,29 @@ use super::*;
 use crate::call::greeting::words_heard;
 
 #[test]
-fn the_greeting_is_asked_for_when_phone_and_model_are_there() {
+fn the_greeting_waits_for_phone_and_model() {
     let mut plan = plan();
     plan.greeting = greeting("Hello!");
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(run(
         plan,
         vec![
             On(Event::StreamStarted),
-            On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))),
+            frame(),
             At(ms(100)),
             On(Event::ModelReady),
             started("r1"),
             audio("a", 400),
-            ended("r1", Outcome::Completed),
+            done("r1"),
         ]
     ));
 }
 
 #[test]
-fn a_recorded_greeting_plays_at_once_and_is_told_as_far_as_it_was_heard() {
+fn the_model_learns_which_words_of_a_recorded_greeting_were_heard() {
     let mut plan = plan();
     plan.greeting = greeting("one two three four five six seven eight nine ten");
     plan.greeting.clip = Some(Arc::new(Clip { ulaw: vec![0xFF; 16_000].into() }));
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(run(
         plan,
         vec![
             On(Event::StreamStarted),
@@ -34,7 +34,7 @@ fn a_recorded_greeting_plays_at_once_and_is_told_as_far_as_it_was_heard() {
             On(Event::ModelReady),
             At(ms(1000)),
             speaks(),
-            On(Event::SpeechStopped),
+            stops(),
             started("r1"),
             audio("a", 400),
         ]
@@ -42,11 +42,11 @@ fn a_recorded_greeting_plays_at_once_and_is_told_as_far_as_it_was_heard() {
 }
 
 #[test]
-fn a_recorded_greeting_heard_before_the_model_is_there_is_told_later() {
+fn the_model_learns_of_a_recorded_greeting_when_it_is_ready() {
     let mut plan = plan();
     plan.greeting = greeting("Hello, this is the clinic.");
     plan.greeting.clip = Some(Arc::new(Clip { ulaw: vec![0xFF; 800].into() }));
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(run(
         plan,
         vec![
             On(Event::StreamStarted),
@@ -54,8 +54,8 @@ fn a_recorded_greeting_heard_before_the_model_is_there_is_told_later() {
             echo(0),
             At(ms(130)),
             echo(1),
-            On(Event::Digit('5')),
-            On(Event::Digit('#')),
+            key('5'),
+            key('#'),
             At(ms(500)),
             On(Event::ModelReady),
         ]
@@ -63,56 +63,50 @@ fn a_recorded_greeting_heard_before_the_model_is_there_is_told_later() {
 }
 
 #[test]
-fn an_uninterruptible_greeting_is_heard_out_before_the_model_takes_turns() {
+fn the_model_takes_turns_after_an_uninterruptible_greeting() {
     let mut plan = plan();
     plan.greeting = greeting("Hello!");
     plan.greeting.interruptible = false;
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(play_with(
         plan,
-        after(
-            connected(),
-            vec![
-                started("r1"),
-                audio("a", 1000),
-                ended("r1", Outcome::Completed),
-                At(ms(300)),
-                speaks(),
-                At(ms(700)),
-                On(Event::SpeechStopped), // owed an answer, once the greeting is over
-                At(ms(1060)),
-                echo(1),
-                started("r2"),
-                audio_in("r2", "b", 1000),
-                At(ms(1200)),
-                speaks(),
-            ]
-        )
+        vec![
+            started("r1"),
+            audio("a", 1000),
+            done("r1"),
+            At(ms(300)),
+            speaks(),
+            At(ms(700)),
+            stops(), // answered after the greeting
+            At(ms(1060)),
+            echo(1),
+            started("r2"),
+            audio_in("r2", "b", 1000),
+            At(ms(1200)),
+            speaks(),
+        ]
     ));
 }
 
 #[test]
-fn without_interruptions_the_answer_waits_for_speech_and_playback() {
+fn without_interruptions_the_answer_waits_for_playback() {
     let mut plan = plan();
     plan.turn_taking.interruptions = false;
-    insta::assert_snapshot!(run_with(
+    insta::assert_snapshot!(play_with(
         plan,
-        after(
-            connected(),
-            vec![
-                speaks(),
-                At(ms(400)),
-                On(Event::SpeechStopped),
-                started("r1"),
-                audio("a", 1000),
-                ended("r1", Outcome::Completed),
-                At(ms(600)),
-                speaks(),
-                At(ms(900)),
-                On(Event::SpeechStopped),
-                At(ms(1430)),
-                echo(1),
-            ]
-        )
+        vec![
+            speaks(),
+            At(ms(400)),
+            stops(),
+            started("r1"),
+            audio("a", 1000),
+            done("r1"),
+            At(ms(600)),
+            speaks(),
+            At(ms(900)),
+            stops(),
+            At(ms(1430)),
+            echo(1),
+        ]
     ));
 }
 

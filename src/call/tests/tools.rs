@@ -1,8 +1,8 @@
-//! What runs beside a call.
+//! Tool calls: ours, and those of the model's host.
 
 use super::*;
 use crate::assistant::plan::{Job, Mailbox, TAKE_MESSAGE};
-use crate::secret::{Private, Secret};
+use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,38 +27,22 @@ fn plan_with_tools() -> Plan {
 }
 
 pub(super) fn play(rest: Vec<When>) -> String {
-    run_with(plan_with_tools(), after(connected(), rest))
-}
-
-pub(super) fn finished(id: &str) -> When {
-    On(Event::ToolFinished { id: id.into(), output: Private::from("It is here.".to_owned()) })
-}
-
-fn hosted(item: &str) -> When {
-    On(Event::HostedStarted { item: item.into(), response: Some(response("r1")) })
-}
-
-fn hosted_over(item: &str) -> When {
-    On(Event::HostedEnded { item: item.into() })
-}
-
-pub(super) fn count(text: &str, what: &str) -> usize {
-    text.matches(what).count()
+    play_with(plan_with_tools(), rest)
 }
 
 #[test]
-fn a_tool_runs_and_its_result_is_spoken_of() {
+fn a_tool_runs_and_a_response_follows() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
-        tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#), // told of twice
-        ended("r1", Outcome::Completed),
+        tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#), // reported twice
+        done("r1"),
         At(ms(400)),
         finished("c1"),
-        finished("c1"), // twice, too
+        finished("c1"), // reported twice
         started("r2"),
         audio_in("r2", "b", 400),
-        ended("r2", Outcome::Completed),
+        done("r2"),
     ]));
 }
 
@@ -68,9 +52,9 @@ fn several_tools_are_one_batch_with_one_response() {
         started("r1"),
         tool("c1", "look_up"),
         tool("c2", "count"),
-        finished("c2"), // before its response has ended, and before the other
+        finished("c2"), // before the other, and before the response ends
         tool("c3", "fly"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(500)),
         finished("c1"),
         At(ms(600)),
@@ -80,13 +64,13 @@ fn several_tools_are_one_batch_with_one_response() {
 }
 
 #[test]
-fn a_result_before_the_end_of_its_response_waits_with_the_question() {
+fn the_next_response_waits_for_the_end_of_the_current_one() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
         finished("c1"),
-        tool("c2", "look_up"), // the same response goes on to want another
-        ended("r1", Outcome::Completed),
+        tool("c2", "look_up"), // the same response makes another call
+        done("r1"),
         At(ms(300)),
         finished("c2"),
     ]);
@@ -95,19 +79,18 @@ fn a_result_before_the_end_of_its_response_waits_with_the_question() {
 }
 
 #[test]
-fn arguments_that_are_no_object_are_answered() {
+fn bad_arguments_are_answered() {
     for bad in ["[]", "7", "{\"a\"", "null", "\"{}\""] {
-        let text =
-            play(vec![started("r1"), tool_in("r1", "c1", "look_up", bad), ended("r1", Outcome::Completed)]);
+        let text = play(vec![started("r1"), tool_in("r1", "c1", "look_up", bad), done("r1")]);
         assert!(text.contains("Note(model.bad_arguments)") && !text.contains("RunTool"), "{bad}: {text}");
         assert_eq!((count(&text, "AnswerTool"), count(&text, "AskForResponse")), (1, 1), "{bad}: {text}");
     }
     let text = play(vec![started("r1"), tool_in("r1", "c1", "look_up", "")]);
-    assert!(text.contains("RunTool"), "nothing at all is no argument: {text}");
+    assert!(text.contains("RunTool"), "no arguments: {text}");
 }
 
 #[test]
-fn too_many_tools_at_once_are_answered() {
+fn too_many_tools_at_once_are_refused() {
     let mut script = vec![started("r1")];
     script.extend((0..20).map(|n| tool_in("r1", &format!("c{n}"), "look_up", &format!(r#"{{"n":{n}}}"#))));
     let text = play(script);
@@ -115,77 +98,71 @@ fn too_many_tools_at_once_are_answered() {
 }
 
 #[test]
-fn the_caller_is_told_to_wait_once() {
+fn the_caller_hears_one_filler_per_batch() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        tool("c2", "count"), // waits least
-        ended("r1", Outcome::Completed),
+        tool("c2", "count"), // has the shorter wait
+        done("r1"),
         At(ms(1_000)),
         started("r2"),
         audio_in("r2", "b", 1_000),
         At(ms(1_200)),
         finished("c1"),
-        finished("c2"), // while it is said: answered at once, spoken of afterwards
+        finished("c2"), // during the filler: answered at once, spoken of afterwards
         At(ms(1_500)),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(2_100)),
     ]));
 }
 
 #[test]
-fn a_filler_waits_for_silence_and_comes_once_only() {
+fn a_filler_waits_for_silence_and_comes_once() {
     let text = play(vec![
         started("r1"),
         audio("a", 3_000),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(3_100)),
         echo(1),
         started("r2"),
         audio_in("r2", "b", 500),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(3_700)),
         echo(2),
         At(ms(7_000)),
     ]);
     assert_eq!(count(&text, "Say(Filler)"), 1, "{text}");
-    assert!(text.contains("3100ms Say(Filler)"), "after what was being said: {text}");
+    assert!(text.contains("3100ms Say(Filler)"), "after the playing audio: {text}");
 }
 
 #[test]
-fn no_filler_once_the_tool_has_ended_or_while_the_caller_speaks() {
+fn no_filler_after_the_tool_ended_or_while_the_caller_speaks() {
     let quick = play(vec![
         started("r1"),
         audio("a", 3_000),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
-        At(ms(2_000)), // it is due, and something plays
+        done("r1"),
+        At(ms(2_000)), // it is due, but audio plays
         finished("c1"),
         started("r2"),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(3_100)),
         echo(1),
         At(ms(4_000)),
     ]);
     assert_eq!(count(&quick, "Say("), 0, "{quick}");
-    let talks = play(vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
-        At(SECOND),
-        speaks(),
-        At(ms(4_000)),
-    ]);
+    let talks =
+        play(vec![started("r1"), tool("c1", "look_up"), done("r1"), At(SECOND), speaks(), At(ms(4_000))]);
     assert_eq!(count(&talks, "Say("), 0, "{talks}");
 }
 
 #[test]
-fn a_filler_that_breaks_asks_for_nothing() {
+fn a_failed_filler_is_not_retried() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(2 * SECOND),
         started("r2"),
         ended("r2", Outcome::Failed),
@@ -197,37 +174,37 @@ fn a_filler_that_breaks_asks_for_nothing() {
 }
 
 #[test]
-fn a_tool_that_takes_too_long_is_given_up() {
+fn a_tool_that_takes_too_long_is_stopped() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(2 * SECOND),
         started("r2"),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(9 * SECOND),
         started("r3"),
-        ended("r3", Outcome::Completed),
+        done("r3"),
         finished("c1"),
     ]));
 }
 
 #[test]
-fn a_tool_that_says_that_it_works_gets_more_time_but_not_for_ever() {
-    let mut script = vec![started("r1"), tool("c1", "look_up"), ended("r1", Outcome::Completed)];
+fn progress_extends_a_tools_time_up_to_a_limit() {
+    let mut script = vec![started("r1"), tool("c1", "look_up"), done("r1")];
     for seconds in (2..40).step_by(6) {
         script.extend([At(seconds * SECOND), On(Event::ToolWorking("c1".into()))]);
-        script.push(On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160]))));
+        script.push(frame());
         if seconds == 2 {
-            script.extend([started("r2"), ended("r2", Outcome::Completed)]);
+            script.extend([started("r2"), done("r2")]);
         }
     }
     let text = play(script);
-    assert!(text.contains("32030ms StopTool"), "four times its time after it began: {text}");
+    assert!(text.contains("32030ms StopTool"), "four timeouts after it began: {text}");
 }
 
 #[test]
-fn who_speaks_stops_what_is_to_be_stopped_and_nothing_else() {
+fn speech_stops_only_the_tools_that_the_plan_stops() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         audio("a", 2_000),
@@ -235,13 +212,13 @@ fn who_speaks_stops_what_is_to_be_stopped_and_nothing_else() {
         tool("c2", "look_up"),
         At(ms(500)),
         speaks(),
-        tool("c3", "shy"), // of the response that was talked over
+        tool("c3", "shy"), // from the interrupted response
         tool("c4", "look_up"),
         ended("r1", Outcome::Cancelled),
-        On(Event::SpeechStopped),
+        stops(),
         started("r2"),
         audio_in("r2", "b", 200),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(900)),
         finished("c2"),
         finished("c4"),
@@ -249,59 +226,59 @@ fn who_speaks_stops_what_is_to_be_stopped_and_nothing_else() {
 }
 
 #[test]
-fn a_result_that_comes_while_the_caller_speaks_is_answered_by_the_models_own_turn() {
+fn the_models_own_turn_covers_a_result_that_came_during_speech() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(200)),
         speaks(),
         At(ms(400)),
         finished("c1"),
         At(ms(600)),
-        On(Event::SpeechStopped),
+        stops(),
         started("r2"),
         audio_in("r2", "b", 200),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(900)),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 0, "{text}");
-    assert!(text.contains("400ms AnswerTool"), "it is given at once: {text}");
+    assert!(text.contains("400ms AnswerTool"), "at once: {text}");
 }
 
 #[test]
-fn nobody_is_silent_while_a_tool_runs() {
+fn silence_does_not_count_while_a_tool_runs() {
     let mut plan = plan_with_tools();
     plan.limits.silence = 4 * SECOND;
     let script = vec![
         started("r1"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(2 * SECOND),
         started("r2"),
         audio_in("r2", "b", 100),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(2_200)),
         echo(1),
         At(7 * SECOND),
     ];
-    let text = run_with(plan, after(connected(), script));
+    let text = play_with(plan, script);
     assert_eq!(count(&text, "Say(CheckCaller)"), 0, "{text}");
 }
 
 #[test]
-fn a_goodbye_of_the_server_stops_tools_but_not_messages() {
+fn the_servers_goodbye_stops_tools_but_not_messages() {
     let text = play(vec![
         started("r1"),
         tool("c1", "look_up"),
         tool("c2", TAKE_MESSAGE),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(100)),
         On(Event::Draining),
         tool("c3", "look_up"),
         started("r2"),
         audio_in("r2", "b", 100),
-        ended("r2", Outcome::Completed),
+        done("r2"),
         At(ms(250)),
         echo(1),
     ]);
@@ -312,7 +289,7 @@ fn a_goodbye_of_the_server_stops_tools_but_not_messages() {
 }
 
 #[test]
-fn the_end_stops_what_runs() {
+fn the_end_stops_running_tools() {
     let text = play(vec![started("r1"), tool("c1", "look_up"), On(Event::CallerHungUp), finished("c1")]);
     let end = "HangUp\n     30ms End(CallerHungUp)\n";
     assert!(
@@ -322,75 +299,69 @@ fn the_end_stops_what_runs() {
 }
 
 #[test]
-fn a_call_is_not_ended_as_soon_as_it_begins() {
+fn the_model_cannot_end_a_call_that_has_just_begun() {
     let bye = |after_what: Vec<When>| {
         let mut script = after_what;
-        script.extend([
-            started("r1"),
-            audio("a", 100),
-            tool("c1", END_CALL),
-            ended("r1", Outcome::Completed),
-        ]);
+        script.extend([started("r1"), audio("a", 100), tool("c1", END_CALL), done("r1")]);
         let text = play(script);
         text.contains("The call has only just begun")
     };
     assert!(bye(vec![At(ms(4_900))]));
     assert!(!bye(vec![At(ms(5_000))]));
-    assert!(!bye(vec![At(ms(500)), speaks(), On(Event::SpeechStopped)]), "the caller has spoken");
-    assert!(!bye(vec![At(ms(500)), On(Event::Digit('1'))]), "or pressed a key");
+    assert!(!bye(vec![At(ms(500)), speaks(), stops()]), "the caller has spoken");
+    assert!(!bye(vec![At(ms(500)), key('1')]), "or pressed a key");
 }
 
 #[test]
-fn a_hosted_tool_is_spoken_of_when_it_and_its_response_have_ended() {
+fn a_response_follows_when_a_hosted_tool_and_its_response_have_ended() {
     let newer = play(vec![
         started("r1"),
         hosted("h1"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(300)),
-        hosted_over("h1"),
-        hosted_over("h1"),
+        hosted_ended("h1"),
+        hosted_ended("h1"),
     ]);
     assert_eq!(count(&newer, "AskForResponse"), 1, "{newer}");
     assert!(newer.contains("300ms AskForResponse"), "{newer}");
-    let older = play(vec![
-        started("r1"),
-        hosted("h1"),
-        At(ms(300)),
-        hosted_over("h1"),
-        At(ms(400)),
-        ended("r1", Outcome::Completed),
-    ]);
+    let older =
+        play(vec![started("r1"), hosted("h1"), At(ms(300)), hosted_ended("h1"), At(ms(400)), done("r1")]);
     assert_eq!(count(&older, "AskForResponse"), 1, "{older}");
     assert!(older.contains("400ms AskForResponse"), "{older}");
-    let spoken_of = play(vec![
+    let spoken = play(vec![
         started("r1"),
         hosted("h1"),
         At(ms(300)),
-        hosted_over("h1"),
+        hosted_ended("h1"),
         audio("a", 400),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(900)),
     ]);
-    assert_eq!(count(&spoken_of, "AskForResponse"), 0, "it has spoken of it: {spoken_of}");
+    assert_eq!(count(&spoken, "AskForResponse"), 0, "it has spoken since: {spoken}");
 }
 
 #[test]
-fn a_hosted_tool_outside_of_any_response_is_spoken_of_by_none_that_runs() {
+fn a_hosted_tool_outside_any_response_needs_a_response_of_its_own() {
     let outside = || On(Event::HostedStarted { item: "h1".into(), response: None });
     let busy = play(vec![
         started("r1"),
         outside(),
         At(ms(300)),
-        hosted_over("h1"),
+        hosted_ended("h1"),
         audio("a", 400),
         At(ms(400)),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(900)),
     ]);
     assert_eq!(count(&busy, "AskForResponse"), 1, "{busy}");
-    let cut =
-        play(vec![started("r1"), outside(), ended("r1", Outcome::Cancelled), At(ms(300)), hosted_over("h1")]);
-    assert!(cut.contains("300ms AskForResponse"), "it outlives what was cut off: {cut}");
+    let cut = play(vec![
+        started("r1"),
+        outside(),
+        ended("r1", Outcome::Cancelled),
+        At(ms(300)),
+        hosted_ended("h1"),
+    ]);
+    assert!(cut.contains("300ms AskForResponse"), "it outlives the cancelled response: {cut}");
 }
 
 #[test]
@@ -400,25 +371,24 @@ fn hosted_tools_and_ours_are_one_batch() {
         hosted("h1"),
         hosted("h2"),
         tool("c1", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(200)),
-        hosted_over("h2"),
+        hosted_ended("h2"),
         At(ms(300)),
         finished("c1"),
         At(ms(400)),
-        hosted_over("h1"),
+        hosted_ended("h1"),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
     assert!(text.ends_with("400ms AskForResponse\n"), "{text}");
 }
 
 #[test]
-fn a_hosted_tool_that_never_ends_is_not_waited_for_for_ever() {
-    let mut script =
-        vec![started("r1"), hosted("h1"), ended("r1", Outcome::Completed), At(2 * SECOND), started("r2")];
-    script.extend([audio_in("r2", "b", 100), ended("r2", Outcome::Completed), At(ms(2_200)), echo(1)]);
+fn a_hosted_tool_that_never_ends_times_out() {
+    let mut script = vec![started("r1"), hosted("h1"), done("r1"), At(2 * SECOND), started("r2")];
+    script.extend([audio_in("r2", "b", 100), done("r2"), At(ms(2_200)), echo(1)]);
     for second in (4..32).step_by(4) {
-        script.extend([At(second * SECOND), On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])))]);
+        script.extend([At(second * SECOND), frame()]);
     }
     script.push(At(31 * SECOND));
     let text = play(script);
@@ -427,14 +397,14 @@ fn a_hosted_tool_that_never_ends_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn a_response_that_waits_for_its_hosts_tool_has_not_stalled() {
-    let script = vec![started("r1"), hosted("h1"), At(ms(14_000)), hosted_over("h1"), audio("a", 100)];
+fn a_response_that_waits_for_a_hosted_tool_has_not_stalled() {
+    let script = vec![started("r1"), hosted("h1"), At(ms(14_000)), hosted_ended("h1"), audio("a", 100)];
     let text = play(script);
     assert!(text.contains("PlayToCaller") && !text.contains("End("), "{text}");
 }
 
 #[test]
-fn text_that_looks_like_a_call_is_noted() {
+fn text_that_looks_like_a_tool_call_is_counted() {
     let plan = plan_with_tools();
     for (text, is_call) in [
         (r#"{"name": "look_up", "arguments": {"order": "A7"}}"#, true),
@@ -448,36 +418,36 @@ fn text_that_looks_like_a_call_is_noted() {
         ("Hello, this is the clinic.", false),
     ] {
         let said = Event::Transcript { who: Who::Assistant, item: "a".into(), text: text.to_owned().into() };
-        let told = run_with(plan.clone(), after(connected(), vec![On(said)]));
-        assert_eq!(told.contains("Note(model.wrote_call)"), is_call, "{text}");
+        let text = play_with(plan.clone(), vec![On(said)]);
+        assert_eq!(count(&text, "Note(model.wrote_call)") == 1, is_call, "{text}");
     }
 }
 
 #[test]
-fn what_runs_already_is_not_begun_again() {
+fn a_tool_that_already_runs_is_not_started_again() {
     let text = play(vec![
         started("r1"),
         tool_in("r1", "c1", "look_up", r#"{"order":"A7"}"#),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         started("r2"),
         tool_in("r2", "c2", "look_up", r#"{"order":"A7"}"#),
         tool_in("r2", "c3", "look_up", r#"{"order":"B8"}"#),
-        ended("r2", Outcome::Completed),
+        done("r2"),
     ]);
     assert_eq!((count(&text, "RunTool"), count(&text, "being done already")), (2, 1), "{text}");
 }
 
 #[test]
-fn a_goodbye_cuts_no_tool_off_and_waits_for_a_message() {
+fn the_assistants_goodbye_waits_for_tools_and_messages() {
     let goodbye = |tool_name: &str| {
         play(vec![
             speaks(),
-            On(Event::SpeechStopped),
+            stops(),
             started("r1"),
             audio("a", 400),
             tool("c1", tool_name),
             tool("c2", END_CALL),
-            ended("r1", Outcome::Completed),
+            done("r1"),
             At(ms(900)),
             echo(1),
             At(ms(2_000)),
@@ -493,26 +463,26 @@ fn a_goodbye_cuts_no_tool_off_and_waits_for_a_message() {
 }
 
 #[test]
-fn who_only_uses_tools_has_to_speak_at_last() {
+fn a_model_that_only_calls_tools_must_report_at_last() {
     let round = |n: usize| {
         let (id, call) = (format!("r{n}"), format!("c{n}"));
-        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), ended(&id, Outcome::Completed)]
+        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), done(&id)]
     };
     let text = play((1..10).flat_map(round).collect());
     assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(StatusUpdate)")), (6, 3), "{text}");
 }
 
 #[test]
-fn a_call_id_may_come_again_in_another_response() {
+fn a_tool_call_id_may_repeat_in_another_response() {
     let text = play(vec![
         started("r1"),
         tool("call_0", "look_up"),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         finished("call_0"),
         started("r2"),
         tool_in("r2", "call_0", "count", "{}"),
-        tool_in("r2", "call_0", "count", "{}"), // told of twice
-        ended("r2", Outcome::Completed),
+        tool_in("r2", "call_0", "count", "{}"), // reported twice
+        done("r2"),
         finished("call_0"),
     ]);
     assert_eq!((count(&text, "RunTool"), count(&text, "AnswerTool")), (2, 2), "{text}");
@@ -520,16 +490,16 @@ fn a_call_id_may_come_again_in_another_response() {
 }
 
 #[test]
-fn a_hosted_tool_that_the_conversation_told_of_first_is_its_responses() {
+fn a_hosted_tool_that_is_reported_early_belongs_to_its_response() {
     let text = play(vec![
         started("r1"),
         On(Event::HostedStarted { item: "h1".into(), response: None }),
         hosted("h1"),
         At(ms(300)),
-        hosted_over("h1"),
+        hosted_ended("h1"),
         audio("a", 400),
-        ended("r1", Outcome::Completed),
+        done("r1"),
         At(ms(900)),
     ]);
-    assert_eq!(count(&text, "AskForResponse"), 0, "it has spoken of it: {text}");
+    assert_eq!(count(&text, "AskForResponse"), 0, "it has spoken since: {text}");
 }
