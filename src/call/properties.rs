@@ -1,4 +1,4 @@
-//! What must hold whatever comes: DESIGN's seven invariants, under random events against the real call.
+//! The invariants of a call, under random events.
 #![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
 mod scenes;
@@ -21,12 +21,12 @@ use crate::phone::PhoneNumber;
 use crate::secret::{Private, Secret};
 use switchboard_audio::Clip;
 
-/// One step of a random call. Small numbers make ids collide, repeat and come late.
+/// One step of a random call. The ids are few, so that they collide, repeat and come late.
 #[derive(Debug, Clone)]
 enum Step {
     Pass(u64),
     Event(Event),
-    /// The socket takes so many of the frames that wait.
+    /// The socket takes this many queued frames.
     Leave(usize),
 }
 
@@ -79,13 +79,13 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
             Event::ApprovalRequested { id, tool, arguments, response }
         }),
-        3 => (0..3u8).prop_map(|n| Event::OutOfBandStarted(aside(n))),
+        3 => (0..3u8).prop_map(|n| Event::OutOfBandStarted(out_of_band(n))),
         3 => ((0..3u8), chunk()).prop_map(|(n, chunk)| {
-            let item = ItemId::from(format!("beside{n}").as_str());
-            Event::ModelAudio { response: aside(n), item, chunk }
+            let item = ItemId::from(format!("out_of_band{n}").as_str());
+            Event::ModelAudio { response: out_of_band(n), item, chunk }
         }),
         2 => ((0..3u8), Just(Outcome::Completed))
-            .prop_map(|(n, outcome)| Event::ResponseEnded { response: aside(n), outcome }),
+            .prop_map(|(n, outcome)| Event::ResponseEnded { response: out_of_band(n), outcome }),
         1 => Just(Event::ModelFault(Fault::OutOfBandRefused)),
         2 => back.prop_map(Event::Returned),
         1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
@@ -97,8 +97,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A response beside the conversation, once it is announced as one.
-fn aside(n: u8) -> ResponseId {
+/// The id of an out-of-band response, once it is announced as one.
+fn out_of_band(n: u8) -> ResponseId {
     ResponseId::from(format!("s{n}").as_str())
 }
 
@@ -118,8 +118,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..700u64).prop_map(|time| vec![Step::Pass(time)]),
         2 => (0..20_000u64).prop_map(|time| vec![Step::Pass(time)]),
         6 => (1..6usize).prop_map(|count| vec![Step::Leave(count)]),
-        1 => scenes::bridge(),
-        1 => scenes::departure(),
+        1 => scenes::filler(),
+        1 => scenes::transfer(),
     ];
     (
         proptest::collection::vec(step, 0..150),
@@ -159,7 +159,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A server of the model's host, one of whose tools needs a yes.
+/// A hosted server with one tool that needs consent.
 fn servers() -> Vec<Hosted> {
     vec![Hosted {
         label: "crm".to_owned(),
@@ -198,27 +198,28 @@ struct World {
     owner: BTreeMap<Piece, (ItemId, ResponseId)>,
     sent: BTreeMap<ItemId, u64>,
     dead: BTreeSet<ResponseId>,
-    /// Those that ran when the caller began to speak: they may be given up.
+    /// Responses that ran when the caller began to speak: they may be discarded.
     talked_over: BTreeSet<ResponseId>,
-    /// Those beside the conversation, and the items that only they had.
-    asides: BTreeSet<ResponseId>,
-    /// Those that may be either.
+    /// Out-of-band responses.
+    out_of_band: BTreeSet<ResponseId>,
+    /// Items that only out-of-band responses had.
+    out_of_band_items: BTreeSet<ItemId>,
+    /// Responses of the conversation.
+    in_band: BTreeSet<ResponseId>,
+    in_band_items: BTreeSet<ItemId>,
+    /// Responses that may be either.
     unclear: BTreeSet<ResponseId>,
-    beside: BTreeSet<ItemId>,
-    ordinary: BTreeSet<ItemId>,
-    /// Those of the conversation.
-    within: BTreeSet<ResponseId>,
     active: Option<ResponseId>,
     last_from_model: Option<Instant>,
     requested: BTreeSet<(ResponseId, ToolCallId)>,
     unanswered: BTreeSet<ToolCallId>,
     running: BTreeSet<ToolCallId>,
-    /// Those that are not answered yet, and all.
+    /// Approvals that are not answered yet.
     approvals: BTreeSet<ApprovalId>,
     known_approvals: BTreeSet<ApprovalId>,
-    /// What we asked for has not begun.
+    /// A response that we asked for has not started.
     asked: bool,
-    /// How often the model may be asked to go on, by all that happened, and how often it was.
+    /// How often the events justify asking the model to go on, and how often it was asked.
     reasons: usize,
     asks: usize,
     parked: bool,
@@ -233,11 +234,11 @@ impl World {
             assert!(!self.over, "{action:?} follows the end");
             self.log.push(format!("{action:?}"));
             if self.parked {
-                assert!(!reaches_the_phone(action), "{action:?} while the phone is elsewhere");
+                assert!(!reaches_the_phone(action), "{action:?} while the call is parked");
             }
             if asks_to_go_on(action) {
                 self.asks += 1;
-                assert!(self.asks <= self.reasons, "asked for {} times, without a reason", self.asks);
+                assert!(self.asks <= self.reasons, "asked {} times without a reason", self.asks);
             }
             match action {
                 Action::PlayToCaller { piece, chunk } => {
@@ -250,27 +251,27 @@ impl World {
                 Action::ClearCaller => {
                     self.outbox.clear();
                     self.dead.extend(self.active.clone());
-                    self.dead.extend(self.asides.iter().cloned());
+                    self.dead.extend(self.out_of_band.iter().cloned());
                 }
                 Action::CancelResponse(response) => {
                     self.dead.insert(response.clone());
                 }
                 Action::TruncateItem(cut) => {
                     assert!(
-                        !self.beside.contains(&cut.item),
-                        "{cut:?}, which is no item of the conversation"
+                        !self.out_of_band_items.contains(&cut.item),
+                        "{cut:?} is not an item of the conversation"
                     );
                     let sent = self.sent.get(&cut.item).copied().unwrap_or_default();
-                    assert!(cut.audio_end_ms * 8 <= sent, "{cut:?}, of which {sent} bytes were sent");
+                    assert!(cut.audio_end_ms * 8 <= sent, "{cut:?}, but {sent} bytes were sent");
                 }
                 Action::AnswerTool { id, output } => {
-                    // An announcement without a word is asked for once more.
+                    // A silent announcement is requested once more.
                     self.reasons += 1 + usize::from(output.expose().contains("you connect the caller"));
-                    assert!(self.unanswered.remove(id), "an answer to no request, or the second one");
+                    assert!(self.unanswered.remove(id), "no request, or answered twice");
                 }
                 Action::AnswerApproval { id, .. } => {
                     self.reasons += 1;
-                    assert!(self.approvals.remove(id), "an answer to no question, or the second one");
+                    assert!(self.approvals.remove(id), "no request, or answered twice");
                 }
                 Action::RunTool { id, .. } => {
                     assert!(self.unanswered.contains(id));
@@ -278,8 +279,8 @@ impl World {
                 }
                 Action::StopTool(id, _) => assert!(self.running.remove(id), "{id} does not run"),
                 Action::AskForResponse | Action::Say(_) => {
-                    assert!(self.active.is_none(), "asked for while {:?} runs", self.active);
-                    assert!(!self.asked, "asked for twice");
+                    assert!(self.active.is_none(), "asked while {:?} runs", self.active);
+                    assert!(!self.asked, "asked twice");
                     self.asked = true;
                 }
                 Action::SayOutOfBand(_) => assert!(!self.asked, "another response is due"),
@@ -295,7 +296,7 @@ impl World {
         }
     }
 
-    /// What was asked is answered, unless it is still under way.
+    /// Every request is answered or still open.
     fn compare(&self, call: &Call) {
         if self.over {
             return;
@@ -305,46 +306,46 @@ impl World {
         let parked = call.parked.as_ref().and_then(|parked| parked.tool.clone());
         let ending = call.ending.as_ref().and_then(|ending| ending.tool.clone());
         let open: BTreeSet<_> = running.chain(leaving).chain(parked).chain(ending).collect();
-        assert_eq!(open, self.unanswered, "what is unanswered is under way");
+        assert_eq!(open, self.unanswered, "unanswered requests are open");
         assert!(self.approvals.is_empty(), "an approval is answered at once");
     }
 
-    /// A response that was given up is waited for, but not for ever. Any other one has to end, or the call does.
+    /// The call stops waiting for a discarded response after a while. Any other response has to end, or the call does.
     fn forget(&mut self, now: Instant) {
         let silent = self.last_from_model.is_some_and(|last| now - last >= SPEAKING_TIMEOUT);
         self.active
             .take_if(|active| silent && (self.dead.contains(active) || self.talked_over.contains(active)));
     }
 
-    /// What the world knows by itself when `event` happens.
+    /// Updates what the world knows when `event` happens.
     fn before(&mut self, event: &Event, now: Instant) {
         self.forget(now);
         self.reasons += reasons(event);
         match event {
-            Event::OutOfBandStarted(response) if !self.within.contains(response) => {
-                self.asides.insert(response.clone());
+            Event::OutOfBandStarted(response) if !self.in_band.contains(response) => {
+                self.out_of_band.insert(response.clone());
             }
-            // Something of it came before: the call judges whose it is, and whether that was a word of the conversation.
+            // Part of it came before: the call decides which kind it is.
             Event::OutOfBandStarted(response) => {
                 self.unclear.insert(response.clone());
             }
-            Event::ModelAudio { response, item, .. } if self.asides.contains(response) => {
-                if !self.ordinary.contains(item) {
-                    self.beside.insert(item.clone());
+            Event::ModelAudio { response, item, .. } if self.out_of_band.contains(response) => {
+                if !self.in_band_items.contains(item) {
+                    self.out_of_band_items.insert(item.clone());
                 }
                 return;
             }
-            Event::ResponseEnded { response, .. } if self.asides.contains(response) => return,
+            Event::ResponseEnded { response, .. } if self.out_of_band.contains(response) => return,
             Event::ModelAudio { response, item, .. } => {
-                self.within.insert(response.clone());
-                self.ordinary.insert(item.clone());
+                self.in_band.insert(response.clone());
+                self.in_band_items.insert(item.clone());
             }
             Event::ResponseEnded { response, .. } => {
-                self.within.insert(response.clone());
+                self.in_band.insert(response.clone());
             }
             _ => {}
         }
-        let is_of_the_conversation = match event {
+        let is_in_band = match event {
             Event::ModelAudio { response, .. } | Event::ResponseEnded { response, .. } => {
                 !self.unclear.contains(response)
             }
@@ -358,29 +359,29 @@ impl World {
             | Event::ModelWorking => true,
             _ => false,
         };
-        if is_of_the_conversation {
+        if is_in_band {
             self.last_from_model = Some(now);
         }
         match event {
             Event::ResponseStarted(response) => {
-                // Told late, it began with the first that came of it.
-                let is_late = self.within.contains(response)
-                    || self.requested.iter().any(|(wanted_by, _)| wanted_by == response);
+                // If this event is late, the response began with the first event about it.
+                let is_late = self.in_band.contains(response)
+                    || self.requested.iter().any(|(from, _)| from == response);
                 if is_late {
                     self.talked_over.insert(response.clone());
                 }
                 self.active = Some(response.clone());
                 self.asked = false;
             }
-            // Where nobody told that it started.
             Event::ModelFault(Fault::OutOfBandRefused) => {}
+            // A response may start without a start event.
             Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
             Event::ResponseEnded { response, .. } => {
                 self.asked = false;
                 self.active.take_if(|active| active == response);
             }
             Event::ToolRequested { id, response, .. } => {
-                // Under way already, it is the same one told of once more.
+                // If it is open already, it is a repetition.
                 if !self.unanswered.contains(id) && self.requested.insert((response.clone(), id.clone())) {
                     self.unanswered.insert(id.clone());
                 }
@@ -399,15 +400,15 @@ impl World {
     }
 }
 
-/// Whether it asks for more than words of ours.
+/// Whether it asks for more than dictated words.
 fn asks_to_go_on(action: &Action) -> bool {
     matches!(action, Action::AskForResponse | Action::Say(Request::StatusUpdate | Request::ToolTimedOut))
 }
 
-/// How often the model may be asked to go on because of this. What is answered counts when it is: a batch is one.
+/// How often this event justifies asking the model to go on. Answered tool calls count when they are answered.
 fn reasons(event: &Event) -> usize {
     match event {
-        // It answers by itself, or is asked, and once more where it does not.
+        // We may ask, and ask again if no answer comes.
         Event::SpeechStopped => 2,
         Event::Digit(_) | Event::Returned(_) | Event::ModelFault(_) | Event::HostedStarted { .. } => 1,
         Event::ResponseEnded { outcome: Outcome::Failed | Outcome::Incomplete, .. } => 1,
@@ -415,7 +416,7 @@ fn reasons(event: &Event) -> usize {
     }
 }
 
-/// Whether it needs a phone that is connected, or makes the model speak.
+/// Whether it needs a connected phone, or makes the model speak.
 fn reaches_the_phone(action: &Action) -> bool {
     matches!(
         action,
@@ -430,7 +431,7 @@ fn reaches_the_phone(action: &Action) -> bool {
     )
 }
 
-fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
+fn simulate(plan: Plan, steps: &[Step]) -> (World, Call) {
     let start = Instant::now();
     let mut now = start;
     let mut call = Call::new(Arc::new(plan));
@@ -448,7 +449,7 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
                     let still = call.deadline().is_some_and(|(next, _)| next <= due);
                     assert!(
                         !still || call.deadline().is_none(),
-                        "a deadline that never passes: {:?}",
+                        "this deadline never passes: {:?}",
                         call.deadline()
                     );
                 }
@@ -479,8 +480,8 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
             }
         }
     }
-    silence::nobody_waits_in_silence(&mut call, &mut world, &mut now);
-    // Time passes, the phone says nothing more: every call ends.
+    silence::check(&mut call, &mut world, &mut now);
+    // The phone sends nothing more, so every call ends.
     for _ in 0..200 {
         let Some((due, _)) = call.deadline() else { break };
         now = now.max(due);
@@ -491,28 +492,28 @@ fn live(plan: Plan, steps: &[Step]) -> (World, Call) {
 }
 
 proptest! {
-    /// Invariants 1 to 5: the end is the end; truncations stay within what was sent; discarded audio is not
-    /// played; one answer for each request; nothing is asked while a response runs.
+    /// Nothing follows the end. Truncations stay within what was sent. Discarded audio is not played. Each request gets
+    /// one answer. No response is requested while one runs.
     #[test]
-    fn whatever_comes_the_invariants_hold(plan in plans(), steps in steps()) {
-        let (world, call) = live(plan, &steps);
+    fn the_invariants_hold_for_random_events(plan in plans(), steps in steps()) {
+        let (world, call) = simulate(plan, &steps);
         if call.started.is_some() {
-            prop_assert!(world.over, "a started call comes to its end");
+            prop_assert!(world.over, "a started call ends");
         }
     }
 
-    /// Invariant 6: equal events at equal times give equal actions.
+    /// Equal events at equal times give equal actions.
     #[test]
     fn the_same_events_give_the_same_actions(plan in plans(), steps in steps()) {
-        // Notes hold instants; the two runs begin at different ones.
-        let told = |world: World| -> Vec<String> {
+        // Notes hold instants, which differ between the runs.
+        let actions = |world: World| -> Vec<String> {
             world.log.into_iter().filter(|line| !line.contains("Instant")).collect()
         };
-        prop_assert_eq!(told(live(plan.clone(), &steps).0), told(live(plan, &steps).0));
+        prop_assert_eq!(actions(simulate(plan.clone(), &steps).0), actions(simulate(plan, &steps).0));
     }
 }
 
-/// Invariant 7: memory is bounded, however long a call with an unhelpful phone and model goes on.
+/// A long call with an unhelpful phone and model does not grow.
 #[test]
 fn memory_is_bounded() {
     let start = Instant::now();
@@ -570,5 +571,5 @@ fn memory_is_bounded() {
     }
     assert!(!call.ended, "the call goes on");
     let size = format!("{call:?}").len();
-    assert!(size < 200_000, "{size} characters describe the call");
+    assert!(size < 200_000, "the call prints as {size} characters");
 }

@@ -1,10 +1,10 @@
-//! Nobody waits in silence, wherever a random call has come to.
+//! The caller is never left in silence.
 
 use super::*;
 
-/// The phone goes on, the model says nothing more: whoever is owed a word hears one, or the call ends. The silence
-/// ladder of a patient assistant is longer than this, and does not make up for it.
-pub(super) fn nobody_waits_in_silence(call: &mut Call, world: &mut World, now: &mut Instant) {
+/// The phone goes on, but the model says nothing more: an owed response is requested, or the call ends. The plan's own
+/// silence limit is longer than this.
+pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
     if world.over || call.started.is_none() {
         return;
     }
@@ -22,11 +22,11 @@ pub(super) fn nobody_waits_in_silence(call: &mut Call, world: &mut World, now: &
         return;
     }
     let owes = call.tools.is_pending() || call.leaving.is_some() || call.ending.is_some();
-    assert!(!owes && call.responses.is_idle(), "somebody waits, and nothing comes: {call:?}");
+    assert!(!owes && call.responses.is_idle(), "a response is owed and not due: {call:?}");
     happens(call, world, &Event::SpeechStarted("u".into()), *now);
     happens(call, world, &Event::SpeechStopped, *now);
     wait(call, world, now, 10);
-    assert!(world.over, "the caller is not answered, and nobody cares: {call:?}");
+    assert!(world.over, "the caller is not answered: {call:?}");
 }
 
 fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
@@ -37,7 +37,7 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
     world.compare(call);
 }
 
-/// So many seconds pass. The phone sends frames, and plays what it is sent.
+/// The phone sends frames and plays audio for this many seconds.
 fn wait(call: &mut Call, world: &mut World, now: &mut Instant, seconds: u64) {
     let mut out = Vec::new();
     for _ in 0..seconds {
