@@ -1,4 +1,4 @@
-//! Bytes to messages and back. What the vendors' formats are is known here and nowhere above.
+//! Bytes to messages and back. Only this module knows the vendors' formats.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod openai;

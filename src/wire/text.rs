@@ -1,4 +1,4 @@
-//! Strings in JSON, borrowed from the frame wherever JSON allows it.
+//! JSON strings, borrowed from the frame where possible.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 use switchboard_audio::{Chunk, InvalidChunk};
 
-/// A JSON string. Borrowed unless it holds an escape (a JSON writer may escape even a slash).
+/// A JSON string, borrowed unless it contains an escape. A writer may escape even a slash.
 ///
-/// `Option<Cow<str>>` would always copy; the newtype is what makes serde borrow.
+/// serde always copies into `Option<Cow<str>>`; with this newtype it borrows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// The audio in `text`, sharing the memory of the `frame` that it was borrowed from.
+/// The audio in `text`, which shares the memory of its `frame`.
 pub fn chunk_of(frame: &Bytes, text: Cow<'_, str>) -> Result<Chunk, InvalidChunk> {
     Chunk::from_base64(match text {
         Cow::Borrowed(text) => frame.slice_ref(text.as_bytes()),

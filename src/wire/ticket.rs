@@ -1,7 +1,7 @@
 //! The ticket: the single-use right to open one media stream.
 //!
-//! It travels in the stream's path, since Twilio drops a query. Here it is sealed and opened; that it is used
-//! once, and in time, is for the machine that issued it.
+//! It travels in the stream's path, because Twilio drops a query. This module seals and opens tickets. The machine that
+//! issued one makes sure that it is used once, and in time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,16 +14,16 @@ use crate::secret::Secret;
 /// The longest ticket, in characters.
 pub const MAX_LENGTH: usize = 300;
 
-/// The longest name of a machine or an assistant that fits a ticket, in bytes.
+/// The longest name of a machine or an assistant in a ticket, in bytes.
 pub const MAX_NAME: usize = 64;
 
 const VERSION: u8 = 1;
 const MAC_LENGTH: usize = 32;
 
-/// What a ticket says.
+/// The content of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// Which machine issued it; empty where there is only one.
+    /// The machine that issued it; empty if there is only one.
     pub machine: String,
     pub call: CallSid,
     pub assistant: String,
@@ -33,23 +33,22 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The machine that issued it, where the name may stand in a host name or a header: 1 to 64 of `a-z`, `0-9`
-    /// and `-`.
+    /// The machine that issued it, if the name is safe in a host name and a header.
     pub fn machine_name(&self) -> Option<&str> {
         is_machine_name(&self.machine).then_some(&self.machine)
     }
 }
 
-/// Whether a name may stand in a host name or a header: see [`Ticket::machine_name`].
+/// Whether a name is safe in a host name and a header: 1 to 64 of `a-z`, `0-9` and `-`.
 pub fn is_machine_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// Why a text is no ticket of ours.
+/// Why a text is not one of our tickets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadTicket {
-    #[error("it does not have a ticket's form")]
+    #[error("it does not have the form of a ticket")]
     Malformed,
     #[error("it was not sealed by us")]
     Forged,
@@ -70,8 +69,7 @@ impl Keys {
         Self(tokens.iter().map(derive).collect())
     }
 
-    /// The ticket as text: letters, digits, `-` and `_`. `None` where a name is too long to fit, or there is
-    /// no key.
+    /// The ticket as text of letters, digits, `-` and `_`. `None` if a name is too long, or there is no key.
     pub fn seal(&self, ticket: &Ticket) -> Option<String> {
         let mut bytes = vec![VERSION];
         for field in [&ticket.machine, ticket.call.as_str(), &ticket.assistant] {
@@ -93,7 +91,7 @@ impl Keys {
     /// Opens what [`Self::seal`] made.
     ///
     /// # Errors
-    /// [`BadTicket`]; a stranger is told no reason.
+    /// [`BadTicket`]. Keep the reason from strangers.
     pub fn open(&self, text: &str) -> Result<Ticket, BadTicket> {
         if text.len() > MAX_LENGTH {
             return Err(BadTicket::Malformed);
@@ -155,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_opened() {
+    fn a_sealed_ticket_opens() {
         let text = keys(&["one"]).seal(&ticket()).unwrap();
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
         assert_eq!(keys(&["one"]).open(&text), Ok(ticket()));
     }
 
     #[test]
-    fn only_a_plain_name_names_a_machine() {
-        for (name, plain) in [
+    fn only_a_safe_name_names_a_machine() {
+        for (name, safe) in [
             ("0123456789abcd", true),
             ("m-1", true),
             (&"m".repeat(MAX_NAME), true),
@@ -178,12 +176,12 @@ mod tests {
             ("mé", false),
         ] {
             let named = Ticket { machine: name.to_owned(), ..ticket() };
-            assert_eq!(named.machine_name(), plain.then_some(name), "{name:?}");
+            assert_eq!(named.machine_name(), safe.then_some(name), "{name:?}");
         }
     }
 
     #[test]
-    fn a_ticket_outlives_a_rotation_and_no_more() {
+    fn a_ticket_outlives_one_rotation() {
         let text = keys(&["old"]).seal(&ticket()).unwrap();
         assert_eq!(keys(&["new", "old"]).open(&text), Ok(ticket()));
         assert_eq!(keys(&["new"]).open(&text), Err(BadTicket::Forged));

@@ -1,8 +1,7 @@
 //! Events of the Realtime API over WebSocket, both ways.
 //!
-//! Source: the Realtime API's client and server events (GA). Reading is lenient: an event, field or value that
-//! nobody knows never fails. The names of the beta and of xAI are understood everywhere, since compatible servers
-//! mix them.
+//! Source: the Realtime API's client and server events (GA). Unknown events, fields and values never fail. The names of
+//! the beta and of xAI are accepted everywhere, because compatible servers mix them.
 
 use std::borrow::Cow;
 
@@ -14,19 +13,19 @@ use serde_json::{Value, json};
 use crate::wire::{Text, chunk_of};
 use switchboard_audio::{Chunk, InvalidChunk};
 
-/// The largest message that is taken from the model, in bytes.
+/// The largest message accepted from the model, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// The same where the model's host asks MCP servers: what a server answers comes whole, and again with its response.
+/// The same with hosted tools: an MCP server's answer comes in full, and again with its response.
 pub const MAX_MESSAGE_WITH_HOSTED: usize = 8 * 1024 * 1024;
 
 /// An event from the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming<'a> {
     SessionCreated,
-    /// There is a conversation: some servers say so before, or in place of, the session.
+    /// Some servers send this before or in place of `session.created`.
     ConversationCreated,
-    /// The configuration is in force. False where it says plainly that its audio is something else than mu-law.
+    /// The configuration is in force. `mulaw` is false if it names another audio format.
     SessionUpdated {
         mulaw: bool,
     },
@@ -39,7 +38,7 @@ pub enum Incoming<'a> {
     SpeechStopped,
     ResponseCreated {
         response: Cow<'a, str>,
-        /// It was asked for with [`response_create_out_of_band`], and is no part of the conversation.
+        /// It was requested with [`response_create_out_of_band`], outside the conversation.
         out_of_band: bool,
     },
     AudioDelta {
@@ -47,37 +46,37 @@ pub enum Incoming<'a> {
         item: Cow<'a, str>,
         chunk: Result<Chunk, InvalidChunk>,
     },
-    /// What the model says in an item, once whole.
+    /// The complete text of what the model says in an item.
     SpokenText {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
-    /// What the caller said, after the transcription model.
+    /// The complete transcript of what the caller said in an item.
     HeardText {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
-    /// What the caller has said so far in an item; the next one replaces it.
+    /// The transcript so far; the next one replaces it.
     HeardSoFar {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
-    /// An item is whole. Only calls of functions matter.
+    /// A complete function call.
     FunctionCall {
         response: Cow<'a, str>,
         call: FunctionCall<'a>,
     },
     ResponseDone(ResponseDone<'a>),
-    /// The host runs a tool of an MCP server. No response is named where the conversation tells of it.
+    /// The host runs a tool of an MCP server. Events of the conversation name no response.
     HostedStarted {
         response: Option<Cow<'a, str>>,
         item: Cow<'a, str>,
     },
-    /// It has ended, well or not.
+    /// It has ended, successfully or not.
     HostedEnded {
         item: Cow<'a, str>,
     },
-    /// The host asks whether it may.
+    /// The host asks whether it may run a tool.
     ApprovalRequested {
         response: Option<Cow<'a, str>>,
         approval: Approval<'a>,
@@ -87,29 +86,28 @@ pub enum Incoming<'a> {
         item: Cow<'a, str>,
         server: Cow<'a, str>,
     },
-    /// It has listed them, by their names.
+    /// It has listed them.
     Listed {
         server: Cow<'a, str>,
         tools: Vec<Cow<'a, str>>,
     },
-    /// It could not; why, it does not say.
+    /// It could not list them. The event gives no reason.
     ListingFailed {
         item: Cow<'a, str>,
     },
-    /// A response is being made; nothing of it can be heard or done yet.
+    /// A response is in progress and has produced nothing to hear or do yet.
     Working,
-    /// Known, and nothing for us.
+    /// Known and irrelevant.
     Ignored,
-    /// An event that this version does not know.
     Unknown,
 }
 
-/// The model wants a function called.
+/// The model calls a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionCall<'a> {
     pub id: Cow<'a, str>,
     pub name: Cow<'a, str>,
-    /// JSON, if all went well; a cancelled response may cut it.
+    /// Usually JSON; a cancelled response may cut it.
     pub arguments: Cow<'a, str>,
 }
 
@@ -129,13 +127,13 @@ pub struct Approval<'a> {
 pub struct ResponseDone<'a> {
     pub response: Cow<'a, str>,
     pub status: Status,
-    /// Why it failed, as a code.
+    /// The code of the failure.
     pub failure: Option<Cow<'a, str>>,
-    /// Calls of functions among its items, in case their own event did not come.
+    /// Function calls among its items, in case their own events did not come.
     pub calls: Vec<FunctionCall<'a>>,
-    /// The host's questions among its items, likewise.
+    /// Approval requests among its items, likewise.
     pub approvals: Vec<Approval<'a>>,
-    /// The host's tools among its items, likewise, and whether each has ended.
+    /// Hosted tools among its items, likewise, and whether each has ended.
     pub hosted: Vec<(Cow<'a, str>, bool)>,
     pub tokens_in: u64,
     pub tokens_out: u64,
@@ -150,14 +148,14 @@ pub enum Status {
     Failed,
 }
 
-/// An error, without its message: that may quote what was sent.
+/// An error without its message, which may quote what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorBody<'a> {
     pub kind: Option<Cow<'a, str>>,
     pub code: Option<Cow<'a, str>>,
     /// Which parameter was wrong.
     pub param: Option<Cow<'a, str>>,
-    /// The `event_id` of the event that it answers, where that is known.
+    /// The `event_id` of the event that it answers.
     pub event: Option<Cow<'a, str>>,
 }
 
@@ -169,14 +167,14 @@ pub struct BadEvent;
 /// Reads one event.
 ///
 /// # Errors
-/// [`BadEvent`] when the frame is no JSON object with a `type`, or a known event lacks what it must carry.
+/// [`BadEvent`] if the frame is not a JSON object with a `type`, or a known event lacks a required field.
 pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
     let raw: Raw<'_> = serde_json::from_slice(frame).map_err(|_| BadEvent)?;
     Ok(match &*raw.kind.0 {
         "response.output_audio.delta" | "response.audio.delta" => Incoming::AudioDelta {
-            response: must(raw.response_id)?,
-            item: must(raw.item_id)?,
-            chunk: chunk_of(frame, must(raw.delta)?),
+            response: required(raw.response_id)?,
+            item: required(raw.item_id)?,
+            chunk: chunk_of(frame, required(raw.delta)?),
         },
         "input_audio_buffer.speech_started" => {
             Incoming::SpeechStarted { item: text(raw.item_id).unwrap_or_default() }
@@ -196,7 +194,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             _ => Incoming::Working,
         },
         "response.output_item.done" => match item(raw.item) {
-            Some(Item::Call(call)) => Incoming::FunctionCall { response: must(raw.response_id)?, call },
+            Some(Item::Call(call)) => Incoming::FunctionCall { response: required(raw.response_id)?, call },
             Some(Item::Approval(approval)) => {
                 Incoming::ApprovalRequested { response: text(raw.response_id), approval }
             }
@@ -204,9 +202,9 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             _ => Incoming::Working,
         },
         "response.mcp_call.completed" | "response.mcp_call.failed" => {
-            Incoming::HostedEnded { item: must(raw.item_id)? }
+            Incoming::HostedEnded { item: required(raw.item_id)? }
         }
-        // An item that the host adds outside of a response is told of here alone.
+        // Only these report an item that the host adds outside any response.
         "conversation.item.added" | "conversation.item.created" => match item(raw.item) {
             Some(Item::Hosted { item, ended: false }) => Incoming::HostedStarted { response: None, item },
             Some(Item::Listing { item, server, .. }) => Incoming::Listing { item, server },
@@ -218,15 +216,15 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             Some(Item::Listing { server, tools, .. }) => Incoming::Listed { server, tools },
             _ => Incoming::Ignored,
         },
-        "mcp_list_tools.failed" => Incoming::ListingFailed { item: must(raw.item_id)? },
+        "mcp_list_tools.failed" => Incoming::ListingFailed { item: required(raw.item_id)? },
         "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
-            Incoming::SpokenText { item: must(raw.item_id)?, text: must(raw.transcript)? }
+            Incoming::SpokenText { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
         "conversation.item.input_audio_transcription.completed" => {
-            Incoming::HeardText { item: must(raw.item_id)?, text: must(raw.transcript)? }
+            Incoming::HeardText { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
         "conversation.item.input_audio_transcription.updated" => {
-            Incoming::HeardSoFar { item: must(raw.item_id)?, text: must(raw.transcript)? }
+            Incoming::HeardSoFar { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
         "error" => {
             let error: RawError<'_> = read(raw.error).unwrap_or_default();
@@ -240,19 +238,14 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "session.created" => Incoming::SessionCreated,
         "session.updated" => Incoming::SessionUpdated { mulaw: is_mulaw(raw.session) },
         "conversation.created" => Incoming::ConversationCreated,
-        known if NOTHING_FOR_US.contains(&known) => {
-            if known.starts_with("response.") {
-                Incoming::Working
-            } else {
-                Incoming::Ignored
-            }
-        }
+        known if IRRELEVANT.contains(&known) && known.starts_with("response.") => Incoming::Working,
+        known if IRRELEVANT.contains(&known) => Incoming::Ignored,
         _ => Incoming::Unknown,
     })
 }
 
-/// Events that are part of every conversation and carry nothing that a call needs.
-const NOTHING_FOR_US: [&str; 29] = [
+/// Known events that carry nothing that a call needs.
+const IRRELEVANT: [&str; 29] = [
     "conversation.item.deleted",
     "conversation.item.input_audio_transcription.delta",
     "conversation.item.input_audio_transcription.failed",
@@ -284,7 +277,7 @@ const NOTHING_FOR_US: [&str; 29] = [
     "output_audio_buffer.cleared",
 ];
 
-/// Every field that some event carries, unread: whatever its type, it cannot spoil another event.
+/// The fields of all events, unparsed, so that a field of an unexpected type cannot break another event.
 #[derive(Deserialize)]
 struct Raw<'a> {
     #[serde(borrow, rename = "type")]
@@ -323,14 +316,14 @@ struct RawResponse<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// What a request for a response said of itself, and its response says again.
+/// The metadata of a request, which its response repeats.
 #[derive(Deserialize, Default)]
 struct RawMetadata<'a> {
     #[serde(borrow, default)]
     purpose: Option<&'a RawValue>,
 }
 
-/// An item of the conversation: what all kinds carry, so that none is read twice.
+/// An item of the conversation with the fields of all kinds.
 #[derive(Deserialize)]
 struct RawItem<'a> {
     #[serde(borrow, rename = "type")]
@@ -355,7 +348,7 @@ struct RawItem<'a> {
     tools: Option<&'a RawValue>,
 }
 
-/// An item that matters for tools.
+/// An item that matters to tools.
 enum Item<'a> {
     Call(FunctionCall<'a>),
     Hosted { item: Cow<'a, str>, ended: bool },
@@ -395,16 +388,17 @@ struct RawUsage {
     output_tokens: Option<u64>,
 }
 
-/// Whether the session's audio is mu-law both ways, as far as it tells: what is not said is taken to be as asked.
+/// Whether the session's audio is mu-law both ways. A format that is not named is assumed to be as requested.
 fn is_mulaw(session: Option<&RawValue>) -> bool {
     let session: Value = read(session).unwrap_or_default();
-    let said = [
+    let formats = [
         &session["audio"]["input"]["format"]["type"],
         &session["audio"]["output"]["format"]["type"],
         &session["input_audio_format"],
         &session["output_audio_format"],
     ];
-    said.iter()
+    formats
+        .iter()
         .all(|format| format.as_str().is_none_or(|format| matches!(format, "audio/pcmu" | "g711_ulaw")))
 }
 
@@ -416,7 +410,7 @@ fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
     read::<Text<'_>>(raw).map(|text| text.0)
 }
 
-fn must(raw: Option<&RawValue>) -> Result<Cow<'_, str>, BadEvent> {
+fn required(raw: Option<&RawValue>) -> Result<Cow<'_, str>, BadEvent> {
     text(raw).ok_or(BadEvent)
 }
 
@@ -431,8 +425,8 @@ fn item(raw: Option<&RawValue>) -> Option<Item<'_>> {
             }))
         }
         "mcp_call" => {
-            let is_there = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-            Some(Item::Hosted { item: text(item.id)?, ended: is_there(item.output) || is_there(item.error) })
+            let is_set = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
+            Some(Item::Hosted { item: text(item.id)?, ended: is_set(item.output) || is_set(item.error) })
         }
         "mcp_approval_request" => Some(Item::Approval(Approval {
             id: text(item.id)?,
@@ -484,7 +478,7 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
     })
 }
 
-/// The caller's audio, copied once.
+/// The caller's audio; copies the chunk once.
 pub fn append(chunk: &Chunk) -> String {
     const START: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
     const END: &str = r#""}"#;
@@ -496,17 +490,17 @@ pub fn append(chunk: &Chunk) -> String {
     frame
 }
 
-/// Replaces the given fields of the session; all of them, or none when one is refused.
+/// Replaces the given fields of the session: all of them, or none if the server rejects one.
 pub fn session_update(session: &Value) -> String {
     json!({"type": "session.update", "session": session}).to_string()
 }
 
-/// Stops one response.
+/// Cancels one response.
 pub fn cancel(response: &str) -> String {
     json!({"type": "response.cancel", "response_id": response}).to_string()
 }
 
-/// The caller heard this much of the item, and no more.
+/// Reports that the caller heard only this much of the item.
 pub fn truncate(item: &str, audio_end_ms: u64) -> String {
     json!({
         "type": "conversation.item.truncate",
@@ -517,7 +511,7 @@ pub fn truncate(item: &str, audio_end_ms: u64) -> String {
     .to_string()
 }
 
-/// The result of a function.
+/// The result of a function call.
 pub fn function_output(call: &str, output: &str) -> String {
     json!({
         "type": "conversation.item.create",
@@ -526,7 +520,7 @@ pub fn function_output(call: &str, output: &str) -> String {
     .to_string()
 }
 
-/// Whether the host may run its tool; the reason is for the model.
+/// Allows or denies a hosted tool. The reason is for the model.
 pub fn approval(request: &str, approve: bool, reason: &str) -> String {
     let mut item =
         json!({"type": "mcp_approval_response", "approval_request_id": request, "approve": approve});
@@ -536,17 +530,17 @@ pub fn approval(request: &str, approve: bool, reason: &str) -> String {
     json!({"type": "conversation.item.create", "item": item}).to_string()
 }
 
-/// A line in the caller's name, such as the keys that were pressed.
+/// A line from the caller, such as the keys that they pressed.
 pub fn user_text(text: &str) -> String {
     message("user", "input_text", text)
 }
 
-/// A line in the assistant's name, such as a recorded greeting.
+/// A line from the assistant, such as a recorded greeting.
 pub fn assistant_text(text: &str) -> String {
     message("assistant", "output_text", text)
 }
 
-/// The same for a server that speaks as the beta did.
+/// The same in the beta's spelling.
 pub fn assistant_text_beta(text: &str) -> String {
     message("assistant", "text", text)
 }
@@ -559,8 +553,8 @@ fn message(role: &str, part: &str, text: &str) -> String {
     .to_string()
 }
 
-/// Asks for a response; `instructions` replace the session's for this one, `modalities` are the beta's,
-/// `without_tools` keeps it from calling any, and the server echoes `metadata`. An error that answers it names `event`.
+/// Requests a response. Its `instructions` replace the session's, `modalities` are the beta's, and `without_tools` keeps
+/// it from calling tools. The server echoes `metadata`. An error about it names `event`.
 pub fn response_create(
     event: &str,
     instructions: Option<&str>,
@@ -584,11 +578,11 @@ pub fn response_create(
     request.to_string()
 }
 
-/// The `purpose` of an aside.
+/// The `purpose` of an out-of-band response.
 const OUT_OF_BAND: &str = "aside";
 
-/// Asks for a response outside of the conversation, which may run beside the one that is active there; it calls no
-/// tools. An error that answers it names `event`.
+/// Requests a response outside the conversation. It may run next to the active one, and calls no tools. An error about it
+/// names `event`.
 pub fn response_create_out_of_band(event: &str, instructions: &str) -> String {
     let response = json!({"conversation": "none", "instructions": instructions, "tool_choice": "none",
         "metadata": {"purpose": OUT_OF_BAND}});

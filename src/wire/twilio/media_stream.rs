@@ -1,7 +1,7 @@
 //! Frames of a bidirectional media stream, both ways.
 //!
-//! Source: `<Stream>` WebSocket messages, Twilio docs. All are JSON text. Counters are not read: order is
-//! the socket's, and audio is counted in bytes.
+//! Source: `<Stream>` WebSocket messages, Twilio docs. All are JSON text. Counters are not read: the socket keeps the
+//! order, and audio is counted in bytes.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::wire::{Text, chunk_of};
 use switchboard_audio::{Chunk, InvalidChunk};
 
-/// The largest message that is taken from Twilio, in bytes. A usual one has 400.
+/// The largest message accepted from Twilio, in bytes. Most have 400.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// A frame from Twilio.
@@ -20,7 +20,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub enum Incoming<'a> {
     Connected,
     Start(Start<'a>),
-    /// 20 ms of the caller's audio, as a rule; the length is not promised.
+    /// The caller's audio; usually 20 ms, but the length is not guaranteed.
     Media {
         stream: Cow<'a, str>,
         chunk: Result<Chunk, InvalidChunk>,
@@ -30,7 +30,7 @@ pub enum Incoming<'a> {
         stream: Cow<'a, str>,
         digit: char,
     },
-    /// Everything before the mark has been played, or was cleared: the frame does not say which.
+    /// Everything before the mark has been played or cleared. The frame does not say which.
     Mark {
         stream: Cow<'a, str>,
         name: Cow<'a, str>,
@@ -40,7 +40,7 @@ pub enum Incoming<'a> {
     Unknown,
 }
 
-/// What `start` tells.
+/// The content of `start`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start<'a> {
     pub stream: Cow<'a, str>,
@@ -49,7 +49,7 @@ pub struct Start<'a> {
     pub is_ulaw_8k_mono: bool,
 }
 
-/// Why a frame cannot be read. It never quotes the frame: that may be what somebody said.
+/// Why a frame cannot be read. It never quotes the frame, which may contain personal data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     #[error("it is not JSON of the expected shape")]
@@ -61,7 +61,7 @@ pub enum BadFrame {
 /// Reads one frame.
 ///
 /// # Errors
-/// [`BadFrame`] when it is not JSON, or a known event lacks what it must carry.
+/// [`BadFrame`] if it is not JSON, or a known event lacks a required field.
 pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadFrame> {
     let raw: Raw<'_> = serde_json::from_slice(frame).map_err(|_| BadFrame::NotJson)?;
     let stream = raw.stream_sid.map(|text| text.0);
@@ -187,7 +187,7 @@ impl Writer {
         concat(&self.media, chunk.as_str())
     }
 
-    /// A mark behind the audio. `name` comes from us: letters and digits.
+    /// A mark after the audio. `name` is ours: letters and digits.
     pub fn mark(&self, name: &str) -> String {
         concat(&self.mark, name)
     }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn our_frames_are_those_of_the_reference() {
+    fn our_frames_match_the_reference() {
         let writer = Writer::new("MZ01");
         let ours = [
             writer.media(&Chunk::from_base64("////".into()).unwrap()),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_but_legal_frames_are_read() {
+    fn unusual_but_valid_frames_are_read() {
         let media = |payload: &str| Incoming::Media {
             stream: "MZ01".into(),
             chunk: Ok(Chunk::from_base64(Bytes::copy_from_slice(payload.as_bytes())).unwrap()),
@@ -273,11 +273,11 @@ mod tests {
                 media("//8="),
             ),
             (
-                "counters as numbers, fields nobody knows",
+                "counters as numbers, unknown fields",
                 r#"{"x":[1],"event":"media","sequenceNumber":2,"streamSid":"MZ01","media":{"chunk":1,"timestamp":5,"payload":"////","y":{}}}"#,
                 media("////"),
             ),
-            ("an event nobody knows", r#"{"event":"vibrate","vibrate":{"ms":5}}"#, Incoming::Unknown),
+            ("an unknown event", r#"{"event":"vibrate","vibrate":{"ms":5}}"#, Incoming::Unknown),
             (
                 "no payload at all",
                 r#"{"event":"media","streamSid":"MZ01","media":{"payload":""}}"#,
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn other_audio_is_told_apart_however_its_numbers_are_written() {
+    fn other_audio_formats_are_recognised() {
         for (format, ulaw) in [
             (r#"{"encoding":"audio/x-mulaw","sampleRate":"8000","channels":"1"}"#, true),
             (r#"{"encoding":"audio/x-mulaw","sampleRate":16000,"channels":1}"#, false),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_frames_are_named_not_quoted() {
+    fn bad_frames_are_rejected_without_quoting_them() {
         for (what, text, expected) in [
             ("not JSON", "hello", BadFrame::NotJson),
             ("no event", r#"{"streamSid":"MZ01"}"#, BadFrame::NotJson),

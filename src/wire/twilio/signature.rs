@@ -1,8 +1,8 @@
 //! Proof that a request is Twilio's.
 //!
-//! Source: Twilio's webhook security page and helper libraries. The signed string is the exact URL, and for a
-//! form each distinct name and value in order; the code is HMAC under the account's token (SHA-1), or under a
-//! shared key (SHA-1 or SHA-256). Every comparison takes constant time.
+//! Source: Twilio's webhook security page and helper libraries. The signed string is the exact URL, followed by each
+//! distinct name and value of a form in order. The code is an HMAC with the account's token (SHA-1) or a shared key
+//! (SHA-1 or SHA-256). Every comparison takes constant time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +22,10 @@ pub struct Keys {
     shared: BTreeMap<String, Secret>,
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the request bears no signature")]
+    #[error("the request has no signature")]
     Missing,
     #[error("the signature is not Twilio's")]
     Wrong,
@@ -53,25 +53,25 @@ pub struct Signature<'a> {
     pub settings: Option<&'a str>,
 }
 
-/// What is signed besides the URL.
+/// What is signed with the URL.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// A form, decoded once and untrimmed. Empty for GET and for the upgrade.
     Form(&'a [(String, String)]),
-    /// Anything else: its SHA-256 stands in the URL's query as `bodySHA256`.
+    /// Anything else; the URL's query contains its SHA-256 as `bodySHA256`.
     Raw(&'a [u8]),
 }
 
 impl Keys {
-    /// `tokens`: the account's, while rotating both. `shared`: id and secret.
+    /// `tokens` are the account's (two during a rotation). `shared` maps ids to secrets.
     pub fn new(tokens: Vec<Secret>, shared: BTreeMap<String, Secret>) -> Self {
         Self { tokens, shared }
     }
 
-    /// Whether any of `urls`, the spellings of the one address that was asked, was signed by one of the keys.
+    /// Checks that one of the keys signed one of `urls`, the possible spellings of the requested address.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing may be done for such a request.
+    /// [`Refusal`]: the request must have no effect.
     pub fn verify(&self, urls: &[String], body: Body<'_>, signature: Signature<'_>) -> Result<(), Refusal> {
         let code = signature.code.ok_or(Refusal::Missing)?;
         let code = STANDARD.decode(code).map_err(|_| Refusal::Wrong)?;
@@ -132,7 +132,7 @@ impl Algorithm {
     }
 }
 
-/// The code that Twilio would send for a form to `url`, by SHA-1: for asking ourselves as Twilio would.
+/// The SHA-1 code that Twilio sends with a form to `url`, for requests to ourselves.
 pub fn sign(token: &Secret, url: &str, form: &[(String, String)]) -> String {
     let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(token.expose().as_bytes())
         .expect("HMAC takes a key of any length");
@@ -141,7 +141,7 @@ pub fn sign(token: &Secret, url: &str, form: &[(String, String)]) -> String {
     STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// Each distinct name in byte order with each distinct value in order, no separators.
+/// Each distinct name and value in byte order, without separators.
 fn joined(form: &[(String, String)]) -> String {
     let sorted: BTreeSet<(&str, &str)> =
         form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -156,8 +156,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How Twilio may have spelt the address of a webhook: its own back end adds and drops the default port.
-/// `public_url` is ours, `path_and_query` as it was asked, percent-encoding untouched.
+/// How Twilio may have spelt the address of a webhook: its back end adds and drops the default port.
+/// `path_and_query` is as requested, with its percent-encoding untouched.
 pub fn webhook_urls(public_url: &str, path_and_query: &str) -> Vec<String> {
     let Address { scheme, host, port, path } = Address::of(public_url);
     let mut urls = vec![format!("{public_url}{path_and_query}")];
@@ -167,8 +167,8 @@ pub fn webhook_urls(public_url: &str, path_and_query: &str) -> Vec<String> {
     urls
 }
 
-/// How the address of a stream may have been spelt: first as our TwiML wrote it, then the variants that have
-/// been reported (scheme, trailing slash, port). All stand under the same secret.
+/// How Twilio may have spelt the address of a stream: first as our TwiML wrote it, then the variants that have been
+/// reported (scheme, trailing slash, port).
 pub fn stream_urls(public_url: &str, path: &str) -> Vec<String> {
     let Address { scheme, host, port, path: base } = Address::of(public_url);
     let bare = path.trim_end_matches('/');
@@ -183,7 +183,7 @@ pub fn stream_urls(public_url: &str, path: &str) -> Vec<String> {
     urls
 }
 
-/// The public address with the scheme of a WebSocket.
+/// The public address with a WebSocket scheme.
 pub fn stream_base(public_url: &str) -> String {
     match public_url.strip_prefix("http") {
         Some(rest) => format!("ws{rest}"), // "https" keeps its "s".
@@ -195,7 +195,7 @@ struct Address<'a> {
     scheme: &'a str,
     host: &'a str,
     port: Option<&'a str>,
-    /// What a proxy in front adds; empty, or from the slash on.
+    /// Empty, or starts with a slash.
     path: &'a str,
 }
 
@@ -212,7 +212,7 @@ impl<'a> Address<'a> {
     }
 }
 
-/// As given, none, and the scheme's default.
+/// The given port, none, and the scheme's default.
 fn ports(scheme: &str, given: Option<&str>) -> Vec<String> {
     let default = if matches!(scheme, "https" | "wss") { ":443" } else { ":80" };
     let mut ports: Vec<String> = given.map(|port| format!(":{port}")).into_iter().collect();
@@ -260,7 +260,7 @@ mod tests {
         keys().verify(&webhook_urls(BASE, path), Body::Form(form), signature)
     }
 
-    /// twilio.md §3.5, rows 1 to 4, 7 and 8.
+    /// Rows 1 to 4, 7 and 8 of the reference.
     #[test]
     fn the_reference_vectors_of_webhooks_are_accepted() {
         let status = form(&[
@@ -312,7 +312,7 @@ mod tests {
 
     /// Row 6.
     #[test]
-    fn a_json_body_is_proved_by_its_hash() {
+    fn a_json_body_is_verified_by_its_hash() {
         let path = "/events?bodySHA256=225e08b0eda60eabc1e704044175ecf49f35952a6f4299ef5c7ee6dadd662984";
         let body = r#"{"CallSid":"CA00000000000000000000000000000001","note":"café"}"#;
         let signature = Signature { code: Some("SeO0aSc0EbB2ENVtXckpWIBGn+Q="), settings: None };
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(unhashed, Err(Refusal::Wrong));
     }
 
-    /// Row 9, and that the header chooses among configured keys only.
+    /// Row 9. The header chooses among configured keys only.
     #[test]
     fn a_shared_key_is_chosen_by_its_id_and_never_downgraded() {
         const CODE: &str = "nmqBereI5z+DAOEHZfKgv8L+688IkWlw5IkCaqRcpLI=";
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn forgeries_are_refused() {
+    fn forgeries_are_rejected() {
         const GOOD: &str = "AcOu8WjCweLnbv1U7RB3QNsqIu0=";
         let mut more = p();
         more.push(("Extra".to_owned(), "1".to_owned()));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn both_tokens_are_good_while_rotating() {
+    fn both_tokens_are_accepted_during_a_rotation() {
         let tokens = ["next", TOKEN].map(Secret::new).to_vec();
         let signature = Signature { code: Some("AcOu8WjCweLnbv1U7RB3QNsqIu0="), settings: None };
         let keys = Keys::new(tokens, BTreeMap::new());

@@ -1,39 +1,39 @@
-//! The few TwiML documents that we answer with.
+//! The TwiML documents that we answer with.
 //!
-//! No verb follows `</Connect>`: with an `action` it would never run.
+//! No verb follows `</Connect>`, because with an `action` it would never run.
 
 use std::fmt::Write as _;
 
 /// One verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb<'a> {
-    /// Opens a bidirectional stream; when it ends, Twilio asks `action` what comes next.
+    /// Opens a bidirectional stream. When it ends, Twilio requests `action`.
     ConnectStream {
         url: &'a str,
         action: &'a str,
         status: &'a str,
     },
-    /// Twilio's own voice. `language` is BCP 47.
+    /// Speaks with Twilio's own voice. `language` is BCP 47.
     Say {
         text: &'a str,
         language: &'a str,
     },
-    /// Rings a person, in E.164, for `timeout_secs`. With an `action`, Twilio asks there what comes next; without
-    /// one, the next verb does. They see `caller_id`; without one, the caller's number.
+    /// Rings a number (E.164) for `timeout_secs`. When it ends, Twilio requests `action`, or runs the next verb without
+    /// one. The number sees `caller_id`, or the caller's number without one.
     Dial {
         number: &'a str,
         timeout_secs: u64,
         caller_id: Option<&'a str>,
         action: Option<&'a str>,
     },
-    /// Presses keys: 0 to 9, `*`, `#`, and `w` for half a second's wait.
+    /// Presses keys: 0 to 9, `*`, `#`, and `w` for a wait of half a second.
     PlayDigits(&'a str),
-    /// The call goes on with the document at this address.
+    /// Continues with the document at this address.
     Redirect(&'a str),
     Hangup,
 }
 
-/// The document. No verbs make the empty answer, which ends a call that is still up.
+/// The document. Without verbs it is an empty answer, which ends an ongoing call.
 pub fn document(verbs: &[Verb<'_>]) -> String {
     let mut xml = String::from(r#"<?xml version="1.0" encoding="UTF-8"?><Response>"#);
     for verb in verbs {
@@ -63,13 +63,13 @@ pub fn document(verbs: &[Verb<'_>]) -> String {
             Verb::Redirect(url) => write!(xml, r#"<Redirect method="POST">{}</Redirect>"#, escaped(url)),
             Verb::Hangup => write!(xml, "<Hangup/>"),
         }
-        .expect("a String takes all that is written");
+        .expect("writing to a String never fails");
     }
     xml.push_str("</Response>");
     xml
 }
 
-/// Text as XML 1.0 takes it; characters that XML cannot hold at all are left out.
+/// Text escaped for XML 1.0, without the characters that XML cannot contain.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_owner_writes_cannot_become_markup() {
+    fn text_cannot_become_markup() {
         let xml = document(&[
             Verb::Say { text: "Tom & Jerry's <b>\"bar\"</b>\u{0}", language: "en-US\"" },
             Verb::Dial { number: "+15550100009", timeout_secs: 20, caller_id: None, action: None },
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_passed_on_is_asked_after() {
+    fn a_transfer_has_a_caller_id_and_an_action() {
         let xml = document(&[Verb::Dial {
             number: "+15550100009",
             timeout_secs: 20,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_an_empty_response() {
+    fn no_verbs_are_an_empty_response() {
         assert_eq!(document(&[]), r#"<?xml version="1.0" encoding="UTF-8"?><Response></Response>"#);
     }
 }

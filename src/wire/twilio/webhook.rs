@@ -1,9 +1,9 @@
-//! The forms that Twilio's webhooks send.
+//! The forms of Twilio's webhooks.
 
 use crate::id::CallSid;
 use crate::phone::Party;
 
-/// A form, decoded once (`+` is a space, `%2B` a plus), in the order it came.
+/// A form, decoded once (`+` is a space, `%2B` a plus), in its original order.
 #[derive(Clone, Default)]
 pub struct Form(Vec<(String, String)>);
 
@@ -13,18 +13,18 @@ impl Form {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
 
-    /// Every pair: all of them are signed, also those that nobody reads.
+    /// Every pair: the signature covers all of them.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.0
     }
 
-    /// The first value of that name.
+    /// The first value with that name.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A request about a call: it rings, a stream has ended, or its status changed.
+/// A request about a call that rings, whose stream has ended, or whose status changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallRequest {
     pub call: CallSid,
@@ -38,27 +38,27 @@ pub struct CallRequest {
 /// How far a call is (`CallStatus`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStatus {
-    /// Not over: ringing, answered, or a word that this version does not know.
+    /// Ringing, answered, or an unknown word.
     Up,
-    /// Over, for whatever reason.
+    /// Over for any reason.
     Over,
 }
 
 /// How a `<Dial>` ended (`DialCallStatus`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialStatus {
-    /// They spoke.
+    /// The two talked.
     Completed,
-    /// They were busy, or declined.
+    /// Busy or declined.
     Busy,
     /// Nobody answered in time, or the caller gave up.
     NoAnswer,
-    /// The number could not be reached; also a word that this version does not know.
+    /// The number could not be reached, or an unknown word.
     Failed,
 }
 
 impl CallRequest {
-    /// `None` when there is no call SID: then the request is not about a call.
+    /// `None` without a valid call SID.
     pub fn read(form: &Form) -> Option<Self> {
         let party = |name| Party::from_twilio(form.field(name).unwrap_or_default());
         Some(Self {
@@ -86,18 +86,18 @@ mod tests {
     #[test]
     fn a_ringing_call_is_read_and_every_pair_kept() {
         let form = Form::parse(
-            b"CallSid=CA01&From=%2B15550100007&To=%2B15550100001&CallStatus=ringing&Odd=a+b%26&Odd=&Empty",
+            b"CallSid=CA01&From=%2B15550100007&To=%2B15550100001&CallStatus=ringing&Extra=a+b%26&Extra=&Empty",
         );
         let request = CallRequest::read(&form).unwrap();
         assert_eq!(request.call.as_str(), "CA01");
         assert_eq!(request.from, Party::from_twilio("+15550100007"));
         assert_eq!((request.status, request.dial_status), (CallStatus::Up, None));
         assert_eq!(form.pairs().len(), 7);
-        assert_eq!(form.field("Odd"), Some("a b&"));
+        assert_eq!(form.field("Extra"), Some("a b&"));
     }
 
     #[test]
-    fn an_ended_call_and_an_ended_dial_are_told_apart() {
+    fn the_states_of_calls_and_dials_are_read() {
         for (body, status, dial) in [
             ("CallSid=CA1&CallStatus=completed", CallStatus::Over, None),
             ("CallSid=CA1&CallStatus=in-progress", CallStatus::Up, None),

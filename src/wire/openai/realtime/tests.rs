@@ -1,4 +1,4 @@
-//! Frames both ways, against those of the reference.
+//! Frames in both directions, against the reference.
 
 use super::*;
 
@@ -21,21 +21,21 @@ fn every_event_of_the_reference_is_read() {
 }
 
 #[test]
-fn the_beta_is_understood() {
+fn the_beta_is_read() {
     let read = all(include_str!("../../../../tests/frames/realtime-incoming-beta.jsonl"));
     assert!(!read.contains("Unknown"), "{read}");
     insta::assert_snapshot!(read);
 }
 
 #[test]
-fn xai_is_understood() {
+fn xai_is_read() {
     let read = all(include_str!("../../../../tests/frames/realtime-incoming-xai.jsonl"));
     assert!(!read.contains("Unknown"), "{read}");
     insta::assert_snapshot!(read);
 }
 
 #[test]
-fn the_beta_is_spoken() {
+fn the_beta_is_written() {
     let both = Some(&["text", "audio"][..]);
     let greeting = json!({"purpose": "greeting"});
     let ours = [
@@ -50,7 +50,7 @@ fn the_beta_is_spoken() {
 }
 
 #[test]
-fn our_events_are_those_of_the_reference() {
+fn our_events_match_the_reference() {
     let ours = [
         append(&Chunk::from_base64("////".into()).unwrap()),
         cancel("resp_X"),
@@ -80,7 +80,7 @@ fn our_events_are_those_of_the_reference() {
 }
 
 #[test]
-fn what_nobody_knows_never_fails() {
+fn unknown_content_never_fails() {
     for (what, text, expected) in [
         ("an event", r#"{"type":"response.smell.delta","delta":{"x":[1]}}"#, Incoming::Unknown),
         ("a type in another event's field", r#"{"type":"x.y","item_id":7,"response":[]}"#, Incoming::Unknown),
@@ -93,7 +93,7 @@ fn what_nobody_knows_never_fails() {
             Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None }),
         ),
         (
-            "a status and an output nobody knows",
+            "an unknown status and output",
             r#"{"type":"response.done","response":{"id":"r","status":"pondered","output":[{"type":"dream"}],"usage":7}}"#,
             Incoming::ResponseDone(ResponseDone {
                 response: "r".into(),
@@ -115,13 +115,13 @@ fn what_nobody_knows_never_fails() {
 }
 
 #[test]
-fn a_call_cut_by_an_interruption_is_none() {
+fn an_incomplete_function_call_is_ignored() {
     let cut = r#"{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","status":"incomplete","call_id":"c","name":"n","arguments":"{\"a"}}"#;
     assert_eq!(reading(cut), Ok(Incoming::Working));
 }
 
 #[test]
-fn tools_of_the_host_are_read() {
+fn hosted_tools_are_read() {
     let frames = [
         r#"{"type":"conversation.item.added","item":{"id":"mcpl_1","type":"mcp_list_tools","server_label":"crm","tools":[]}}"#,
         r#"{"type":"mcp_list_tools.in_progress","item_id":"mcpl_1"}"#,
