@@ -1,17 +1,17 @@
-//! Identities that come from outside. Opaque: compared, never taken apart.
+//! Opaque ids from outside. They are compared, never parsed.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 use std::sync::Arc;
 
-macro_rules! identity {
+macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The identity as it is written on the wire.
+            /// The id as written on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -43,33 +43,32 @@ macro_rules! identity {
     };
 }
 
-identity! {
-    /// Twilio's name for a call, `CA…`.
+id! {
+    /// Twilio's id of a call, `CA…`.
     CallSid
 }
-identity! {
-    /// The model's name for one piece of the conversation.
+id! {
+    /// The model's id of one piece of the conversation.
     ItemId
 }
-identity! {
-    /// The model's name for one answer.
+id! {
+    /// The model's id of one answer.
     ResponseId
 }
-identity! {
-    /// The model's name for one request of a tool (`call_id`).
+id! {
+    /// The model's id of one tool call (`call_id`).
     ToolCallId
 }
-
-identity! {
-    /// The name of a host's question whether it may run its tool (`approval_request_id`).
+id! {
+    /// The id of a request to approve a hosted tool (`approval_request_id`).
     ApprovalId
 }
 
 impl CallSid {
-    /// The longest SID that is taken. Twilio's have 34 characters.
+    /// The longest accepted SID. Twilio's have 34 characters.
     pub const MAX_LENGTH: usize = 64;
 
-    /// A call SID as a stranger sent it: letters and digits only, at most [`Self::MAX_LENGTH`].
+    /// Reads an untrusted call SID: letters and digits only, at most [`Self::MAX_LENGTH`].
     pub fn parse(text: &str) -> Option<Self> {
         let plausible = !text.is_empty()
             && text.len() <= Self::MAX_LENGTH
@@ -78,11 +77,11 @@ impl CallSid {
     }
 }
 
-/// A mark that we put behind audio for the phone; numbered for the whole call.
+/// A mark after audio for the phone, numbered through the whole call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u32);
 
-/// A piece of audio on its way to the phone; numbered for the whole call.
+/// A piece of audio for the phone, numbered through the whole call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Piece(pub u64);
 
@@ -91,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_sid_from_a_stranger_is_letters_and_digits() {
+    fn an_untrusted_call_sid_is_letters_and_digits() {
         assert!(CallSid::parse("CA00000000000000000000000000000001").is_some());
         for bad in ["", "CA0 1", "CA\n", "CA/../1", &"A".repeat(65)] {
             assert!(CallSid::parse(bad).is_none(), "{bad:?}");

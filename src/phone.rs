@@ -1,8 +1,7 @@
 //! Phone numbers and who is at the other end of a call.
 //!
-//! This module knows the shape of an E.164 number and the words Twilio uses when there is none.
-//! It keeps numbers out of logs: `Debug` and `Display` are masked, and only
-//! [`PhoneNumber::expose`] gives the digits.
+//! This module knows the shape of an E.164 number, and the words that Twilio sends if there is none. It keeps numbers
+//! out of logs: `Debug` and `Display` are masked, and only [`PhoneNumber::expose`] shows the digits.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
@@ -11,7 +10,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhoneNumber(String);
 
-/// Why a text is no phone number. Never holds the text.
+/// Why a text is not a phone number. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNumber {
     #[error("a phone number starts with + and the country code")]
@@ -25,7 +24,7 @@ pub enum InvalidNumber {
 }
 
 impl PhoneNumber {
-    /// Reads `+` and digits, nothing else. Whether anybody owns the number is not asked.
+    /// Reads `+` and digits, nothing else. The number need not exist.
     pub fn parse(text: &str) -> Result<PhoneNumber, InvalidNumber> {
         let digits = text.strip_prefix('+').ok_or(InvalidNumber::NoPlus)?;
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -40,30 +39,23 @@ impl PhoneNumber {
         Ok(PhoneNumber(text.to_owned()))
     }
 
-    /// The number itself, for the wire and for the model's prompt. Never for a log.
+    /// The number itself, for the wire and the model's prompt. Never log it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Digit by digit, as a voice should read it: `+1 5 5 5 …` without the plus, parted by spaces.
+    /// The digits as a voice should read them: separated by spaces, without the plus.
     pub fn spoken(&self) -> String {
-        let mut spoken = String::with_capacity(self.0.len() * 2);
-        for digit in self.0.chars().skip(1) {
-            if !spoken.is_empty() {
-                spoken.push(' ');
-            }
-            spoken.push(digit);
-        }
-        spoken
+        let digits: Vec<String> = self.0.chars().skip(1).map(String::from).collect();
+        digits.join(" ")
     }
 
-    /// Whether it is one of those that examples and tests are written with: the area code 555 of North America is
-    /// nobody's.
+    /// Whether it is a number for examples and tests: nobody has the North American area code 555.
     pub fn is_example(&self) -> bool {
         self.0.starts_with("+1555")
     }
 
-    /// What the world's numbering plans say against it. An example's number is not doubted.
+    /// Why no such number exists in the world's numbering plans. Numbers for examples are fine.
     pub fn implausible(&self) -> Option<Implausible> {
         if self.is_example() {
             return None;
@@ -77,25 +69,25 @@ impl PhoneNumber {
         Some(Implausible::NotInPlan(parsed.country().code()))
     }
 
-    /// The ISO 3166 code of the country, such as `US`, where the numbering plan tells.
+    /// The ISO 3166 code of the country, such as `US`, if the numbering plan has one.
     pub fn country(&self) -> Option<String> {
         let parsed = phonenumber::parse(None, &self.0).ok()?;
         parsed.country().id().map(|id| id.as_ref().to_owned())
     }
 }
 
-/// Why a number that is well written can hardly be anybody's.
+/// Why a well-formed number cannot exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Implausible {
     /// No country has this code.
     UnknownCountryCode,
-    /// No number with this country code looks like it: a digit is wrong, missing or too many.
+    /// It does not fit the numbering plan of this country code: a digit is wrong, missing or too many.
     NotInPlan(u16),
 }
 
 impl fmt::Display for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // At least three digits stay hidden, whatever the length.
+        // At least three digits stay hidden.
         let digits = &self.0[1..];
         let shown = 4.min(digits.len() - 5);
         write!(f, "+{}•••{}", &digits[..shown], &digits[digits.len() - 2..])
@@ -114,17 +106,17 @@ pub enum Party {
     Number(PhoneNumber),
     /// The network gave no number.
     Withheld,
-    /// A SIP address, a Twilio client, or anything else that is no E.164 number.
+    /// A SIP address, a Twilio client, or anything else that is not an E.164 number.
     Other(String),
 }
 
 impl Party {
     /// Reads Twilio's `From` or `To`.
     pub fn from_twilio(text: &str) -> Party {
-        // What Twilio puts where there is no number: words,
+        // Twilio sends words if there is no number,
         const WORDS: [&str; 8] =
             ["", "anonymous", "unknown", "restricted", "blocked", "private", "unavailable", "withheld"];
-        // or the same words on a phone's keys, after + or +1. twilio/allowlist-function.js has the same list.
+        // or the same words typed on a phone's keys, after + or +1. twilio/allowlist-function.js has the same list.
         const WITHHELD: [&str; 5] = ["266696687", "8656696", "86282452253", "2562533", "7378742833"];
         let text = text.trim();
         let keys = text.strip_prefix("+1").or(text.strip_prefix('+'));
@@ -139,7 +131,7 @@ impl Party {
         }
     }
 
-    /// The number, where there is one.
+    /// The number, if there is one.
     pub fn number(&self) -> Option<&PhoneNumber> {
         match self {
             Party::Number(number) => Some(number),
@@ -153,7 +145,7 @@ impl fmt::Display for Party {
         match self {
             Party::Number(number) => number.fmt(f),
             Party::Withheld => f.write_str("withheld"),
-            // Such an address may hold a name or a number: only its kind is shown.
+            // Such an address may contain a name or a number, so only its kind is shown.
             Party::Other(text) if text.starts_with("client:") => f.write_str("client:•••"),
             Party::Other(text) if text.starts_with("sip:") => f.write_str("sip:•••"),
             Party::Other(_) => f.write_str("other:•••"),
@@ -172,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_or_refused_with_a_reason() {
+    fn numbers_are_read_or_rejected_with_a_reason() {
         let table = [
             ("placeholder", "+15550100001", Ok("+1555•••01")),
             ("shortest", "+1234567", Ok("+12•••67")),
@@ -201,14 +193,14 @@ mod tests {
 
     #[test]
     fn a_country_comes_from_the_numbering_plan() {
-        // Kept free for films and plays by the British regulator.
+        // The British regulator reserves it for films and plays.
         assert_eq!(PhoneNumber::parse("+442079460000").unwrap().country().as_deref(), Some("GB"));
         PhoneNumber::parse("+15550100001").unwrap().country();
         assert_eq!(PhoneNumber::parse("+9999999999").unwrap().country(), None);
     }
 
     #[test]
-    fn parties_are_told_apart_and_masked() {
+    fn parties_are_recognised_and_masked() {
         let table = [
             ("+15550100001", "+1555•••01"),
             (" +15550100001 ", "+1555•••01"),
@@ -232,17 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_can_be_nobodys_are_doubted() {
-        let not_there = |code| Some(Implausible::NotInPlan(code));
-        for (number, doubt) in [
+    fn numbers_outside_the_numbering_plans_are_implausible() {
+        let not_in_plan = |code| Some(Implausible::NotInPlan(code));
+        for (number, reason) in [
             ("+15550100001", None),
             ("+12025550123", None),
             ("+442079460000", None),
             ("+99912345678", Some(Implausible::UnknownCountryCode)),
-            ("+1202555012", not_there(1)),
-            ("+4420794600001", not_there(44)),
+            ("+1202555012", not_in_plan(1)),
+            ("+4420794600001", not_in_plan(44)),
         ] {
-            assert_eq!(PhoneNumber::parse(number).unwrap().implausible(), doubt, "{number}");
+            assert_eq!(PhoneNumber::parse(number).unwrap().implausible(), reason, "{number}");
         }
     }
 }

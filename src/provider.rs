@@ -1,7 +1,7 @@
-//! Who serves speech models, and what each can do.
+//! The providers of speech models, and what each can do.
 //!
-//! One table of abilities that the check, the plan and the links read. It knows no socket and no
-//! message: what an ability means on the wire is the link's business.
+//! The check, the plan and the links read this one table of abilities. It knows no sockets and no messages: the links
+//! know what an ability means on the wire.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod failure;
@@ -13,27 +13,27 @@ use std::time::Duration;
 use crate::secret::Secret;
 pub use failure::Failure;
 
-/// The model of an assistant that names none.
+/// The model of an assistant whose file names none.
 pub const DEFAULT_MODEL: &str = "gpt-realtime-2.1";
-/// The voice of an assistant that names none.
+/// The voice of an assistant whose file names none.
 pub const DEFAULT_VOICE: &str = "marin";
-/// The model that writes down what callers say, where the file names none.
+/// The transcription model of an assistant whose file names none.
 pub const DEFAULT_TRANSCRIPTION: &str = "gpt-transcribe";
-/// Where OpenAI's own endpoint is; `?model=` is added.
+/// OpenAI's own endpoint; `?model=` is added.
 pub const OPENAI_REALTIME_URL: &str = "wss://api.openai.com/v1/realtime";
 
 /// An endpoint with its credentials and abilities. `Debug` never shows the key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
-    /// As assistants name it: `openai` is built in.
+    /// As assistants name it. `openai` is built in.
     pub name: String,
     pub engine: Engine,
-    /// How its messages are spelt.
+    /// The spelling of its messages.
     pub dialect: Dialect,
     /// `ws://` or `wss://`, without the model.
     pub url: String,
     pub key: Option<Secret>,
-    /// Nothing is answered there without a key.
+    /// It rejects requests without a key.
     pub needs_key: bool,
     pub auth: Auth,
     pub abilities: Abilities,
@@ -42,7 +42,7 @@ pub struct Provider {
 /// The kind of speech model behind a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// OpenAI Realtime and what speaks like it.
+    /// OpenAI Realtime and compatible servers.
     Realtime,
 }
 
@@ -55,14 +55,14 @@ impl Engine {
     }
 }
 
-/// How the messages of the Realtime API are spelt.
+/// The spelling of the Realtime API's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// OpenAI's API since its general availability.
     Ga,
-    /// OpenAI's API before that, which many compatible servers still speak.
+    /// OpenAI's API before that, which many compatible servers still use.
     Beta,
-    /// xAI's: the events of `Ga`, with voice and turn detection at the top of the session.
+    /// xAI's API: the events of `Ga`, with voice and turn detection at the top level of the session.
     Xai,
 }
 
@@ -84,43 +84,43 @@ impl Dialect {
 pub enum Auth {
     /// `Authorization: Bearer KEY`.
     Bearer,
-    /// A header of this name that holds the bare key.
+    /// A header of this name with the bare key.
     Header(String),
 }
 
-/// What a provider's sessions can do. What is not possible there is not sent there.
+/// What a provider's sessions can do. The links send nothing that a provider cannot do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Abilities {
     /// Takes `conversation.item.truncate`.
     pub truncates: bool,
     /// Stops its own response when the caller speaks.
     pub interrupts_by_itself: bool,
-    /// The range of a session's `temperature`; `None` where the field would be refused or ignored.
+    /// The range of a session's `temperature`; `None` if the provider rejects or ignores the field.
     pub temperature: Option<RangeInclusive<f64>>,
-    /// The range of the voice's speed; `None` where there is no such field.
+    /// The range of the voice's speed; `None` if there is no such field.
     pub speed: Option<RangeInclusive<f64>>,
-    /// How it can hear that a turn is over; the first is the default. Never empty.
+    /// How it can detect the end of a turn; the first is the default. Never empty.
     pub turn_detection: Vec<TurnDetection>,
     /// The range of the threshold of [`TurnDetection::Server`].
     pub threshold: RangeInclusive<f64>,
     /// Takes `noise_reduction`.
     pub noise_reduction: bool,
-    /// The efforts its reasoning models take, as written in YAML; empty where there is no such field.
+    /// The efforts of its reasoning models, as written in YAML; empty if there is no such field.
     pub efforts: Vec<Cow<'static, str>>,
     pub transcription: Transcribing,
-    /// Its host asks MCP servers by itself.
+    /// Its host connects to MCP servers by itself.
     pub hosted_mcp: bool,
-    /// The longest session, from its start.
+    /// The longest session.
     pub session_limit: Duration,
-    /// The voices it offers; empty where any name may be right. The first is the default.
+    /// Its voices; empty if any name may be right. The first is the default.
     pub voices: Vec<Cow<'static, str>>,
-    /// There are other voices than those, such as an owner's own.
+    /// It has other voices too, such as an owner's own.
     pub open_voices: bool,
-    /// The models it is known to serve; empty where any name may be right. The first is the default.
+    /// Its known models; empty if any name may be right. The first is the default.
     pub models: Vec<Model>,
 }
 
-/// How a provider hears that a turn is over.
+/// How a provider detects the end of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnDetection {
     /// By silence.
@@ -141,20 +141,20 @@ impl TurnDetection {
     }
 }
 
-/// How a provider writes down what the caller says.
+/// How a provider transcribes what the caller says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transcribing {
-    /// With a model that the session names; the first is the default. Where none is known, any name may
-    /// be right, and none is sent unless the assistant's file names one.
+    /// With a model that the session names; the first is the default. If none is known, any name may be right, and none
+    /// is sent unless the assistant's file names one.
     Named(Vec<Transcriber>),
-    /// In its own way, unasked: nothing is sent.
+    /// It transcribes by itself: nothing is sent.
     Automatic,
 }
 
-/// Announced: the last day, such as `20 January 2027`, and what to use then.
+/// An announced last day, such as `20 January 2027`, and the replacement.
 pub type Shutdown = (Cow<'static, str>, Cow<'static, str>);
 
-/// What is known of a model.
+/// What we know about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     pub name: Cow<'static, str>,
@@ -162,14 +162,14 @@ pub struct Model {
     pub reasoning: bool,
     /// May call several tools in one response.
     pub parallel_tool_calls: bool,
-    /// How much it remembers, in tokens, where that is known.
+    /// The context in tokens, if known.
     pub context: Option<u32>,
-    /// The longest response, in tokens, where that is known.
+    /// The longest response in tokens, if known.
     pub max_output: Option<u32>,
     pub shutdown: Option<Shutdown>,
 }
 
-/// What is known of a transcription model.
+/// What we know about a transcription model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcriber {
     pub name: Cow<'static, str>,
@@ -177,7 +177,7 @@ pub struct Transcriber {
 }
 
 impl Provider {
-    /// OpenAI's Realtime API, or whatever answers like it at `url`.
+    /// OpenAI's Realtime API, or a compatible server at `url`.
     pub fn openai(url: impl Into<String>, key: Option<Secret>) -> Provider {
         let abilities = Abilities {
             transcription: Transcribing::Named(TRANSCRIBERS.iter().map(Transcriber::from).collect()),
@@ -199,38 +199,38 @@ impl Provider {
         }
     }
 
-    /// What is known of a model of this name.
+    /// What we know about the model of this name.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.abilities.models.iter().find(|model| model.name == name)
     }
 
-    /// Whether the model takes `reasoning` in its session. A model nobody knows is not given one.
+    /// Whether the model takes `reasoning` in its session. An unknown model does not.
     pub fn reasons(&self, model: &str) -> bool {
         self.model(model).is_some_and(|model| model.reasoning)
     }
 
-    /// Whether it needs a key, and there is none.
+    /// Whether it needs a key and has none.
     pub fn lacks_key(&self) -> bool {
         self.needs_key && self.key.is_none()
     }
 
-    /// The model of an assistant that names none.
+    /// The model of an assistant whose file names none.
     pub fn default_model(&self) -> &str {
         self.abilities.models.first().map_or(DEFAULT_MODEL, |model| &model.name)
     }
 
-    /// The voice of an assistant that names none.
+    /// The voice of an assistant whose file names none.
     pub fn default_voice(&self) -> &str {
         self.abilities.voices.first().map_or(DEFAULT_VOICE, |voice| voice)
     }
 
-    /// Whether there may be a voice of this name.
+    /// Whether a voice of this name may exist.
     pub fn has_voice(&self, name: &str) -> bool {
         let Abilities { voices, open_voices, .. } = &self.abilities;
         *open_voices || voices.is_empty() || voices.iter().any(|voice| voice == name)
     }
 
-    /// The model that writes down what callers say, where the assistant's file names none.
+    /// The transcription model of an assistant whose file names none.
     pub fn default_transcriber(&self) -> Option<&str> {
         match &self.abilities.transcription {
             Transcribing::Named(known) => known.first().map(|transcriber| &*transcriber.name),
@@ -240,13 +240,13 @@ impl Provider {
 }
 
 impl Abilities {
-    /// What a server of this dialect is taken to be able to do where its owner says nothing else. No voice and no
-    /// model is known: any name may be right.
+    /// What a server of this dialect can do, unless its owner configures something else. Any name of a voice or model may
+    /// be right.
     pub fn of(dialect: Dialect) -> Abilities {
         let ga = Abilities {
             truncates: true,
             interrupts_by_itself: true,
-            // A `temperature` in a session is an unknown parameter there, and one of those loses the whole
+            // The session has no `temperature`, and an unknown parameter makes the server reject the whole
             // configuration.
             temperature: None,
             speed: Some(0.25..=1.5),
@@ -283,8 +283,8 @@ impl Abilities {
 }
 
 impl Model {
-    /// A model of this name: what is known of it where OpenAI has one of the same name, but for the day of its
-    /// shutdown, which is OpenAI's own.
+    /// A model of this name. If OpenAI has one of the same name, it is the same, except that OpenAI's shutdown date does
+    /// not apply.
     pub fn named(name: &str) -> Model {
         match MODELS.iter().find(|row| row.0 == name) {
             Some(row) => Model { shutdown: None, ..Model::from(row) },
@@ -324,17 +324,17 @@ fn owned((day, next): Announced) -> Shutdown {
     (Cow::Borrowed(day), Cow::Borrowed(next))
 }
 
-/// The best two first: they are what a suggestion lists.
+/// The best two come first, because suggestions list them.
 const VOICES: [&str; 10] =
     ["marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse"];
 
-/// The announced last day and the successor.
+/// The announced last day and the replacement.
 type Announced = (&'static str, &'static str);
 
-/// The name, what it can do, and when it goes.
+/// The name, the abilities, and the shutdown.
 type Row = (&'static str, Generation, Option<Announced>);
 
-/// What the models of one age have in common.
+/// What the models of one generation have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Generation {
     /// 32k tokens of context, no reasoning, one tool at a time.
@@ -376,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_never_shows_the_key() {
+    fn debug_output_hides_the_key() {
         let provider = Provider::openai(OPENAI_REALTIME_URL, Some(Secret::new("sk-secret")));
         assert!(!format!("{provider:?}").contains("sk-secret"));
     }
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_is_known_and_stays() {
+    fn every_replacement_is_known_and_stays() {
         let provider = Provider::openai(OPENAI_REALTIME_URL, None);
         for model in &provider.abilities.models {
             if let Some((_, next)) = &model.shutdown {
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_model_is_what_openai_knows_of_it_without_its_end() {
+    fn a_model_named_like_openais_has_its_abilities_but_not_its_shutdown() {
         let model = Model::named("gpt-realtime");
         assert_eq!((model.context, model.shutdown), (Some(32_000), None));
         assert!(Model::named("gpt-realtime-2.1").reasoning && !Model::named("reception").reasoning);

@@ -1,4 +1,4 @@
-//! Values that nobody may see: keys, tokens, passwords.
+//! Secrets (keys, tokens, passwords) and personal data, neither of which may be logged.
 //!
 //! A secret prints as `•••`, is wiped from memory when dropped, and is compared in constant time.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -17,14 +17,14 @@ impl Secret {
         Secret(SecretString::from(text.into()))
     }
 
-    /// The secret itself, for the one place that sends or verifies with it.
+    /// The secret itself, for the one place that sends it or verifies with it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
 impl PartialEq for Secret {
-    /// Takes a time that depends on the lengths only.
+    /// Takes a time that depends only on the lengths.
     fn eq(&self, other: &Secret) -> bool {
         self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
@@ -44,12 +44,12 @@ impl fmt::Display for Secret {
     }
 }
 
-/// What somebody said, or anything else that is personal: it prints as its length only.
+/// Personal data, such as what somebody said. It prints as its length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Private(String);
 
 impl Private {
-    /// The text itself, for the model and for a rehearsal's owner; never for a log.
+    /// The text itself, for the model and for the owner in a rehearsal. Never log it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_shows_nothing_and_compares() {
+    fn a_secret_is_hidden_and_can_be_compared() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "••• ••• Some(•••)");
         assert_eq!(secret, Secret::new("hunter2"));

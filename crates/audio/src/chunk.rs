@@ -1,7 +1,7 @@
-//! A chunk: μ-law audio as it travels between phone and model, still base64 text.
+//! A chunk: μ-law audio on its way between phone and model, as base64 text.
 //!
-//! Both wires carry G.711 μ-law in base64, so a chunk is never decoded: it borrows the bytes of the
-//! message that brought it and is copied once, into the message that takes it on.
+//! Both sides carry G.711 μ-law in base64, so a chunk is never decoded. It borrows the bytes of the incoming message and
+//! is copied once, into the outgoing message.
 
 use std::fmt;
 
@@ -16,22 +16,22 @@ pub struct Chunk {
     bytes: u32,
 }
 
-/// Why a text is no chunk.
+/// Why a text is not a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChunk {
     #[error("its length is not divisible by 4")]
     Length,
-    #[error("it has a character that is not base64")]
+    #[error("it contains a character that is not base64")]
     Alphabet,
     #[error("it is too long")]
     TooLong,
 }
 
 impl Chunk {
-    /// The most base64 text that goes to the phone in one message: 7,998 bytes, under a second.
+    /// The most base64 text in one message to the phone: 7,998 bytes, just under a second.
     pub const MAX_TO_PHONE: usize = 10_664;
 
-    /// Takes base64 text (RFC 4648 §4, padded), checked but not decoded.
+    /// Checks base64 text (RFC 4648 §4, padded) without decoding it.
     pub fn from_base64(base64: Bytes) -> Result<Self, InvalidChunk> {
         if !base64.len().is_multiple_of(4) {
             return Err(InvalidChunk::Length);
@@ -48,7 +48,7 @@ impl Chunk {
         Ok(Self { base64, bytes })
     }
 
-    /// Encodes raw μ-law: for audio of our own, such as a recorded greeting.
+    /// Encodes raw μ-law, such as a recorded greeting.
     pub fn from_ulaw(ulaw: &[u8]) -> Self {
         use base64::Engine as _;
         let base64 = base64::engine::general_purpose::STANDARD.encode(ulaw);
@@ -60,12 +60,12 @@ impl Chunk {
         std::str::from_utf8(&self.base64).expect("a chunk holds base64, which is ASCII")
     }
 
-    /// How many bytes of μ-law it holds.
+    /// The number of μ-law bytes.
     pub fn bytes(&self) -> u64 {
         u64::from(self.bytes)
     }
 
-    /// Cuts it into pieces that the phone takes, none longer than [`Self::MAX_TO_PHONE`] characters.
+    /// Splits it into pieces of at most [`Self::MAX_TO_PHONE`] characters.
     pub fn pieces(self) -> impl Iterator<Item = Chunk> {
         let mut rest = Some(self);
         std::iter::from_fn(move || {
@@ -97,7 +97,7 @@ impl fmt::Debug for Chunk {
     }
 }
 
-/// Whether all bytes are of base64's 64. Without an early end or a table, so that the compiler takes many at once.
+/// Whether all bytes belong to base64's alphabet. It has no early exit and no table, so that the compiler vectorises it.
 fn is_base64(text: &[u8]) -> bool {
     text.iter().fold(true, |good, byte| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
@@ -111,15 +111,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_bytes_are_counted_without_decoding() {
+    fn bytes_are_counted_without_decoding() {
         for (text, bytes) in [("", 0), ("/w==", 1), ("//8=", 2), ("////", 3), ("////////", 6)] {
             assert_eq!(Chunk::from_base64(text.into()).map(|c| c.bytes()), Ok(bytes), "{text:?}");
         }
     }
 
     #[test]
-    fn text_that_is_not_base64_is_refused() {
-        for (text, why) in [
+    fn text_that_is_not_base64_is_rejected() {
+        for (text, error) in [
             ("/w=", InvalidChunk::Length),
             ("ab\"}", InvalidChunk::Alphabet),
             ("a===", InvalidChunk::Alphabet),
@@ -127,12 +127,12 @@ mod tests {
             ("aa\\/", InvalidChunk::Alphabet),
             ("aa_-", InvalidChunk::Alphabet),
         ] {
-            assert_eq!(Chunk::from_base64(text.into()).err(), Some(why), "{text:?}");
+            assert_eq!(Chunk::from_base64(text.into()).err(), Some(error), "{text:?}");
         }
     }
 
     #[test]
-    fn the_alphabet_is_base64s() {
+    fn the_alphabet_is_that_of_base64() {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         for byte in 0..=255 {
             assert_eq!(is_base64(&[b'A', byte, b'/']), ALPHABET.contains(&byte), "{byte}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chunk_is_cut_at_whole_groups_and_loses_nothing() {
+    fn a_long_chunk_is_split_without_loss() {
         let ulaw: Vec<u8> = (0..20_001).map(|n| n as u8).collect();
         let pieces: Vec<Chunk> = Chunk::from_ulaw(&ulaw).pieces().collect();
         assert_eq!(pieces.iter().map(Chunk::bytes).collect::<Vec<_>>(), [7998, 7998, 4005]);

