@@ -25,24 +25,6 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 15] = [
-        Self::CallerHungUp,
-        Self::CallerLost,
-        Self::CallerRefused,
-        Self::AssistantEnded,
-        Self::AssistantTransferred,
-        Self::LimitSilence,
-        Self::LimitDuration,
-        Self::ModelUnreachable,
-        Self::ModelRefused,
-        Self::ModelMisconfigured,
-        Self::ModelStalled,
-        Self::ModelLost,
-        Self::ServerDraining,
-        Self::OperatorEnded,
-        Self::ServerFault,
-    ];
-
     /// The stable code in logs, metrics and docs.
     pub fn code(self) -> &'static str {
         match self {

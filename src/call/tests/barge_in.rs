@@ -8,8 +8,7 @@ fn barge_in_clears_and_truncates_to_what_was_heard() {
         started("r1"),
         audio("a", 400),
         audio("a", 400),
-        At(ms(460)),
-        echo(1), // played at 445, echoed at 460
+        echo_at(460, 1), // played at 445, echoed at 460
         At(ms(530)),
         speaks(),
         audio("a", 400), // late: must not be heard
@@ -24,8 +23,7 @@ fn each_item_is_truncated_even_to_zero() {
         audio("a", 400),
         audio("b", 400),
         audio("c", 400),
-        At(ms(460)),
-        echo(1),
+        echo_at(460, 1),
         At(ms(630)),
         speaks(), // 600 ms heard: all of a, half of b, nothing of c
     ]));
@@ -45,7 +43,7 @@ fn a_late_item_of_a_discarded_response_is_truncated_to_zero() {
 
 #[test]
 fn a_barge_in_after_the_response_ended_cancels_nothing() {
-    insta::assert_snapshot!(play(vec![started("r1"), audio("a", 4000), done("r1"), At(ms(1030)), speaks(),]));
+    insta::assert_snapshot!(play(vec![answer("r1", "a", 4000), At(ms(1030)), speaks(),]));
 }
 
 #[test]
@@ -62,8 +60,7 @@ fn a_fully_heard_item_of_a_running_response_is_truncated() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         audio("a", 400),
-        At(ms(460)),
-        echo(1),
+        echo_at(460, 1),
         At(ms(900)),
         speaks(), // all 400 ms were heard, and the response still runs
     ]));
@@ -71,15 +68,7 @@ fn a_fully_heard_item_of_a_running_response_is_truncated() {
 
 #[test]
 fn speech_over_silence_does_nothing() {
-    insta::assert_snapshot!(play(vec![
-        started("r1"),
-        audio("a", 400),
-        done("r1"),
-        At(ms(460)),
-        echo(1),
-        At(ms(900)),
-        speaks(),
-    ]));
+    insta::assert_snapshot!(play(vec![answer("r1", "a", 400), echo_at(460, 1), At(ms(900)), speaks(),]));
 }
 
 #[test]
@@ -87,8 +76,7 @@ fn playback_starts_a_new_run_after_the_buffer_ran_dry() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
         audio("a", 400),
-        At(ms(460)),
-        echo(1),
+        echo_at(460, 1),
         At(ms(2000)),
         audio("a", 400), // after 1.5 s of silence
         At(ms(2100)),
@@ -102,10 +90,8 @@ fn a_late_echo_lowers_the_estimate_and_a_repeated_one_does_not() {
         started("r1"),
         audio("a", 400),
         audio("a", 800),
-        At(ms(500)),
-        echo(1), // 40 ms late
-        At(ms(510)),
-        echo(1),
+        echo_at(500, 1), // 40 ms late
+        echo_at(510, 1),
         At(ms(630)),
         speaks(), // by the clock 600 ms, by the echo 400 + 130 + 30
     ]));
@@ -148,8 +134,7 @@ fn echoes_of_cleared_marks_prove_nothing() {
         audio("a", 400),
         At(ms(130)),
         speaks(),
-        At(ms(160)),
-        echo(1),
+        echo_at(160, 1),
         echo(2),
         ended("r1", Outcome::Cancelled),
         stops(),

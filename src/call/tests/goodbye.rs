@@ -4,78 +4,63 @@ use super::*;
 
 #[test]
 fn the_goodbye_is_heard_before_the_call_ends() {
-    insta::assert_snapshot!(play(after(
+    insta::assert_snapshot!(play(vec![
         says(),
-        vec![
-            started("r1"),
-            audio("a", 2000),
-            tool("c1", END_CALL),
-            tool("c1", END_CALL), // reported twice
-            done("r1"),
-            At(ms(2060)),
-            echo(1),
-        ]
-    )));
+        started("r1"),
+        audio("a", 2000),
+        tool("c1", END_CALL),
+        tool("c1", END_CALL), // reported twice
+        done("r1"),
+        echo_at(2060, 1),
+    ]));
 }
 
 #[test]
 fn a_missing_goodbye_is_requested() {
-    insta::assert_snapshot!(play(after(
+    insta::assert_snapshot!(play(vec![
         says(),
-        vec![
-            started("r1"),
-            tool("c1", END_CALL),
-            done("r1"),
-            started("r2"),
-            audio_in("r2", "b", 1000),
-            done("r2"),
-            At(ms(1100)),
-            echo(1),
-        ]
-    )));
+        calls("r1", "c1", END_CALL),
+        answer("r2", "b", 1000),
+        echo_at(1100, 1),
+    ]));
 }
 
 #[test]
 fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
-    insta::assert_snapshot!(play(after(
+    insta::assert_snapshot!(play(vec![
         says(),
-        vec![
-            started("r1"),
-            audio("a", 2000),
-            tool("c1", END_CALL),
-            done("r1"),
-            At(ms(1030)),
-            speaks(),
-            At(ms(2060)),
-            echo(1),
-            At(ms(12_000)),
-            stops(),
-        ]
-    )));
+        started("r1"),
+        audio("a", 2000),
+        tool("c1", END_CALL),
+        done("r1"),
+        At(ms(1030)),
+        speaks(),
+        echo_at(2060, 1),
+        At(ms(12_000)),
+        stops(),
+    ]));
 }
 
 #[test]
 fn an_unheard_goodbye_ends_after_ten_seconds() {
-    insta::assert_snapshot!(play(after(
+    insta::assert_snapshot!(play(vec![
         says(),
-        vec![
-            started("r1"),
-            audio("a", 900),
-            tool("c1", END_CALL),
-            At(ms(11_000)), // its response never ends
-        ]
-    )));
+        started("r1"),
+        audio("a", 900),
+        tool("c1", END_CALL),
+        At(ms(11_000)), // its response never ends
+    ]));
 }
 
 #[test]
 fn silence_leads_to_a_question_then_a_goodbye() {
     let mut script = Vec::new();
-    script.extend(wait(3, 31)); // half of the limit passes at 30.03 s
-    script.extend([started("r1"), audio("a", 1_000), done("r1")]);
-    script.extend([At(ms(32_060)), echo(1)]); // playback is not silence
-    script.extend(wait(35, 63));
-    script.extend([started("r2"), audio_in("r2", "b", 1_000), done("r2")]);
-    script.extend([At(ms(64_100)), echo(2)]);
+    script.push(wait(3, 31)); // half of the limit passes at 30.03 s
+    script.extend([answer("r1", "a", 1_000)]);
+    script.extend([echo_at(32_060, 1)]); // playback is not silence
+    script.push(wait(35, 63));
+    script.extend([answer("r2", "b", 1_000)]);
+    script.extend([echo_at(64_100, 2)]);
     let text = play(script);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("AppendToModel")).collect();
     insta::assert_snapshot!(lines.join("\n"));
@@ -93,16 +78,13 @@ fn a_call_at_its_time_limit_gets_a_goodbye() {
             audio("a", 8_000),
             At(ms(10_000)), // the answer has 7 s left
             ended("r1", Outcome::Cancelled),
-            started("r2"),
-            audio_in("r2", "b", 1_000),
-            done("r2"),
+            answer("r2", "b", 1_000),
             speaks(), // changes nothing
             stops(),
             started("r3"), // the model answers by itself: must not be heard
             audio_in("r3", "c", 1_000),
             ended("r3", Outcome::Cancelled),
-            At(ms(11_060)),
-            echo(2),
+            echo_at(11_060, 2),
         ]
     ));
 }
@@ -113,11 +95,8 @@ fn a_failed_goodbye_is_requested_again() {
         On(Event::Draining),
         started("r1"),
         ended("r1", Outcome::Failed),
-        started("r2"),
-        audio_in("r2", "b", 500),
-        done("r2"),
-        At(ms(560)),
-        echo(1),
+        answer("r2", "b", 500),
+        echo_at(560, 1),
     ]));
 }
 
@@ -130,11 +109,8 @@ fn a_goodbye_waits_for_the_model() {
             On(Event::Draining),
             At(ms(500)),
             On(Event::ModelReady),
-            started("r1"),
-            audio("a", 500),
-            done("r1"),
-            At(ms(1_100)),
-            echo(1),
+            answer("r1", "a", 500),
+            echo_at(1_100, 1),
         ]
     ));
 }

@@ -9,15 +9,7 @@ fn the_greeting_waits_for_phone_and_model() {
     plan.greeting = greeting("Hello!");
     insta::assert_snapshot!(run(
         plan,
-        vec![
-            On(Event::StreamStarted),
-            frame(),
-            At(ms(100)),
-            On(Event::ModelReady),
-            started("r1"),
-            audio("a", 400),
-            done("r1"),
-        ]
+        vec![On(Event::StreamStarted), frame(), At(ms(100)), On(Event::ModelReady), answer("r1", "a", 400),]
     ));
 }
 
@@ -33,8 +25,7 @@ fn the_model_learns_which_words_of_a_recorded_greeting_were_heard() {
             At(ms(500)),
             On(Event::ModelReady),
             At(ms(1000)),
-            speaks(),
-            stops(),
+            says(),
             started("r1"),
             audio("a", 400),
         ]
@@ -50,12 +41,9 @@ fn the_model_learns_of_a_recorded_greeting_when_it_is_ready() {
         plan,
         vec![
             On(Event::StreamStarted),
-            At(ms(30)),
-            echo(0),
-            At(ms(130)),
-            echo(1),
-            key('5'),
-            key('#'),
+            echo_at(30, 0),
+            echo_at(130, 1),
+            press("5#"),
             At(ms(500)),
             On(Event::ModelReady),
         ]
@@ -70,15 +58,12 @@ fn the_model_takes_turns_after_an_uninterruptible_greeting() {
     insta::assert_snapshot!(play_with(
         plan,
         vec![
-            started("r1"),
-            audio("a", 1000),
-            done("r1"),
+            answer("r1", "a", 1000),
             At(ms(300)),
             speaks(),
             At(ms(700)),
             stops(), // answered after the greeting
-            At(ms(1060)),
-            echo(1),
+            echo_at(1060, 1),
             started("r2"),
             audio_in("r2", "b", 1000),
             At(ms(1200)),
@@ -97,15 +82,12 @@ fn without_interruptions_the_answer_waits_for_playback() {
             speaks(),
             At(ms(400)),
             stops(),
-            started("r1"),
-            audio("a", 1000),
-            done("r1"),
+            answer("r1", "a", 1000),
             At(ms(600)),
             speaks(),
             At(ms(900)),
             stops(),
-            At(ms(1430)),
-            echo(1),
+            echo_at(1430, 1),
         ]
     ));
 }

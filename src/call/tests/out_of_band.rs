@@ -8,7 +8,7 @@ fn out_of_band_started(id: &str) -> When {
 
 /// A response waits for a hosted tool; then this happens.
 fn play(rest: Vec<When>) -> String {
-    play_with(plan(), after(vec![started("r1"), hosted("h1")], rest))
+    play_with(plan(), vec![started("r1"), hosted("h1"), All(rest)])
 }
 
 #[test]
@@ -18,8 +18,7 @@ fn the_caller_hears_a_filler_while_the_response_waits() {
         out_of_band_started("s1"),
         audio_in("s1", "f", 1_000),
         done("s1"),
-        At(ms(3_200)),
-        echo(1),
+        echo_at(3_200, 1),
         At(ms(9_000)), // said only once
         hosted_ended("h1"),
         audio("a", 400),
@@ -32,8 +31,7 @@ fn the_caller_hears_a_filler_while_the_response_waits() {
 fn a_filler_is_interrupted_without_a_truncation() {
     insta::assert_snapshot!(play(vec![
         audio("a", 400),
-        At(ms(500)),
-        echo(1),
+        echo_at(500, 1),
         At(ms(2_000)),
         out_of_band_started("s1"),
         audio_in("s1", "f", 1_000),
@@ -68,10 +66,7 @@ fn the_answer_cuts_the_filler_off() {
 #[test]
 fn a_filler_that_starts_too_late_is_cancelled() {
     let is_stopped = |what: Vec<When>| {
-        let text = play(after(
-            after(vec![At(ms(2_000))], what),
-            vec![out_of_band_started("s1"), audio_in("s1", "f", 300)],
-        ));
+        let text = play(vec![At(ms(2_000)), All(what), out_of_band_started("s1"), audio_in("s1", "f", 300)]);
         assert_eq!(count(&text, "SayOutOfBand(Filler)"), 1, "{text}");
         assert!(text.contains(r#"CancelResponse(ResponseId("s1"))"#), "{text}");
         assert!(!text.contains("PlayToCaller(300ms)"), "{text}");
@@ -88,7 +83,7 @@ fn a_filler_waits_for_silence_and_a_live_response() {
     assert_eq!(count(&plays, "SayOutOfBand"), 0, "{plays}");
     let talks = play(vec![At(ms(1_000)), speaks(), At(ms(3_000))]);
     assert_eq!(count(&talks, "SayOutOfBand"), 0, "{talks}");
-    let discarded = play(vec![At(ms(1_000)), speaks(), stops(), At(ms(3_000))]);
+    let discarded = play(vec![At(ms(1_000)), says(), At(ms(3_000))]);
     assert_eq!(count(&discarded, "SayOutOfBand"), 0, "{discarded}");
 }
 
@@ -110,10 +105,8 @@ fn a_tool_that_ends_during_the_filler_gets_a_response() {
 
 #[test]
 fn a_response_is_cancelled_when_its_hosted_tool_times_out() {
-    let text = play(after(
-        wait(3, 31),
-        vec![ended("r1", Outcome::Cancelled), started("r2"), audio_in("r2", "b", 400)],
-    ));
+    let text =
+        play(vec![wait(3, 31), ended("r1", Outcome::Cancelled), started("r2"), audio_in("r2", "b", 400)]);
     assert_eq!(count(&text, "SayOutOfBand(Filler)"), 1, "{text}");
     let discarded = "30030ms Note(tool.timeout)\n  30030ms CancelResponse(ResponseId(\"r1\"))\n";
     assert!(text.contains(discarded), "{text}");
@@ -123,7 +116,7 @@ fn a_response_is_cancelled_when_its_hosted_tool_times_out() {
 
 #[test]
 fn a_host_that_ignores_the_cancellation_is_not_waited_for() {
-    let text = play(wait(3, 35));
+    let text = play(vec![wait(3, 35)]);
     assert!(text.contains("33030ms Say(ToolTimedOut)"), "{text}");
     assert_eq!(count(&text, "End("), 0, "{text}");
 }
@@ -131,7 +124,7 @@ fn a_host_that_ignores_the_cancellation_is_not_waited_for() {
 #[test]
 fn the_response_waits_for_the_slower_of_two_tools() {
     let mut script = vec![At(ms(2_000)), out_of_band_started("s1"), done("s1"), At(ms(9_000)), hosted("h2")];
-    script.extend(wait(10, 34));
+    script.push(wait(10, 34));
     script.extend([hosted_ended("h2"), audio("a", 400), done("r1")]);
     let text = play(script);
     assert_eq!(count(&text, "CancelResponse"), 0, "{text}");

@@ -6,14 +6,10 @@ use crate::assistant::plan::TAKE_MESSAGE;
 
 #[test]
 fn a_silent_goodbye_is_requested_once_more() {
-    let script = || {
-        let bye = vec![started("r1"), tool("c1", END_CALL), done("r1")];
-        let again = vec![started("r2"), tool_in("r2", "c2", END_CALL, "{}"), done("r2")];
-        after(after(says(), bye), again)
-    };
+    let script = || vec![says(), calls("r1", "c1", END_CALL), calls("r2", "c2", END_CALL)];
     let text = play(script());
     assert_eq!((count(&text, "Say(Goodbye"), count(&text, "End(")), (2, 0), "{text}");
-    let text = play(after(script(), vec![started("r3"), done("r3")]));
+    let text = play(vec![All(script()), silent("r3")]);
     assert_eq!(count(&text, "Say(Goodbye"), 2, "{text}");
     assert!(text.ends_with("30ms End(AssistantEnded)\n"), "{text}");
 }
@@ -21,21 +17,20 @@ fn a_silent_goodbye_is_requested_once_more() {
 #[test]
 fn a_refused_request_is_repeated_once_after_a_pause() {
     let refused = || On(Event::ModelFault(Fault::RequestFailed));
-    let asked = || vec![key('1'), key('#'), refused()];
-    let text = play(after(asked(), vec![At(ms(1_000))]));
+    let asked = || All(vec![press("1#"), refused()]);
+    let text = play(vec![asked(), At(ms(1_000))]);
     assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
-    let text = play(after(asked(), vec![At(ms(1_100)), started("r1"), done("r1"), At(ms(9_000))]));
+    let text = play(vec![asked(), At(ms(1_100)), silent("r1"), At(ms(9_000))]);
     assert!(text.contains("1030ms AskForResponse") && !text.contains("End("), "{text}");
-    let text = play(after(asked(), vec![At(ms(1_100)), refused(), At(ms(1_200))]));
+    let text = play(vec![asked(), At(ms(1_100)), refused(), At(ms(1_200))]);
     assert!(text.ends_with("1100ms End(ModelRefused)\n"), "{text}");
     let text = play(vec![On(Event::Draining), refused(), At(ms(1_100))]);
     assert!(text.ends_with("1030ms Say(Goodbye(ServerDraining))\n"), "{text}");
     // We asked because the model did not answer by itself.
-    let slow = vec![speaks(), stops(), At(ms(3_100)), refused(), At(ms(4_200))];
-    let text = play(slow);
+    let text = play(vec![says(), At(ms(3_100)), refused(), At(ms(4_200))]);
     assert!(text.ends_with("4100ms AskForResponse\n"), "{text}");
     // The caller has spoken since, and the model answers them instead.
-    let text = play(after(asked(), vec![speaks(), stops(), refused(), started("r1"), At(ms(2_000))]));
+    let text = play(vec![asked(), says(), refused(), started("r1"), At(ms(2_000))]);
     assert!(!text.contains("End("), "{text}");
 }
 
@@ -61,25 +56,20 @@ fn a_retry_pause_ends_once() {
 fn a_refusal_does_not_cancel_the_answer_that_is_due() {
     // The refused request was replaced by the caller's turn, or was a nudge.
     let busy = || On(Event::ModelFault(Fault::ResponseAlreadyActive));
-    for refusal in [vec![busy()], vec![At(ms(3_100)), busy()]] {
-        let turn = after(vec![key('1'), key('#')], says());
-        let text = play(after(after(turn, refusal), vec![At(ms(9_000))]));
+    for at in [30, 3_100] {
+        let text = play(vec![press("1#"), says(), At(ms(at)), busy(), At(ms(9_000))]);
         assert!(text.ends_with("End(ModelStalled)\n"), "{text}");
     }
 }
 
 #[test]
 fn an_answer_after_a_refused_nudge_is_the_only_one() {
-    let nudged = || {
-        let refused = On(Event::ModelFault(Fault::RequestFailed));
-        vec![speaks(), stops(), At(ms(3_100)), refused]
-    };
-    let answered = || vec![started("r1"), audio("a", 400), done("r1"), At(ms(9_000))];
-    let text = play(after(nudged(), answered()));
+    let nudged = || All(vec![says(), At(ms(3_100)), On(Event::ModelFault(Fault::RequestFailed))]);
+    let answered = || All(vec![answer("r1", "a", 400), At(ms(9_000))]);
+    let text = play(vec![nudged(), answered()]);
     assert_eq!(count(&text, "AskForResponse"), 1, "the nudge alone: {text}");
     // Keys that were pressed meanwhile need a response of their own.
-    let keys = vec![key('1'), key('#')];
-    let text = play(after(after(nudged(), keys), answered()));
+    let text = play(vec![nudged(), press("1#"), answered()]);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
 }
 
@@ -91,14 +81,10 @@ fn a_refused_greeting_stays_uninterruptible() {
         let script = vec![
             On(Event::ModelFault(Fault::RequestFailed)),
             At(ms(1_100)),
-            started("r1"),
-            audio("a", 400),
-            done("r1"),
+            answer("r1", "a", 400),
             At(ms(1_200)),
-            speaks(),
-            stops(),
-            At(ms(1_530)),
-            echo(1),
+            says(),
+            echo_at(1_530, 1),
         ];
         let text = play_with(plan, script);
         let asks = |text: &str| count(&text, "AskForResponse") + count(&text, "Say(Greeting");
@@ -117,53 +103,33 @@ fn a_caller_who_speaks_before_a_refused_greeting_is_answered_once() {
         plan.greeting = GreetingPlan { say: Some("Hello.".to_owned()), interruptible, ..greeting("") };
         plan
     };
-    let turn = || vec![At(ms(200)), speaks(), At(ms(600)), stops()];
-    let refused = || On(Event::ModelFault(Fault::RequestFailed));
-    let script = |answer: Vec<When>| {
-        let mut script = vec![refused()];
-        script.extend(turn());
-        script.extend(answer);
-        script
+    let speaks_first = || {
+        All(vec![On(Event::ModelFault(Fault::RequestFailed)), At(ms(200)), speaks(), At(ms(600)), stops()])
     };
     // The model answers by itself, so the greeting is dropped.
-    let answer = vec![started("r1"), audio("a", 400), done("r1"), At(ms(5_000))];
-    let text = play_with(greets(true), script(answer));
+    let text = play_with(greets(true), vec![speaks_first(), answer("r1", "a", 400), At(ms(5_000))]);
     assert_eq!(count(&text, "Say(Greeting"), 1, "{text}");
     // The greeting comes first, then the answer.
-    let greeted = vec![At(ms(1_100)), started("r1"), audio("a", 400), done("r1")];
-    let text = play_with(greets(false), script(after(greeted, vec![At(ms(1_600)), echo(1), At(ms(5_000))])));
+    let script =
+        vec![speaks_first(), At(ms(1_100)), answer("r1", "a", 400), echo_at(1_600, 1), At(ms(5_000))];
+    let text = play_with(greets(false), script);
     assert_eq!(count(&text, "Say(Greeting"), 2, "{text}");
     assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
 }
 
 #[test]
 fn a_refused_filler_is_not_repeated() {
-    let mut plan = plan();
-    let job = Work::Job(Arc::new(crate::assistant::plan::Job::SendSms));
-    plan.tools.push(tool_of("look_up", Rule::default(), job));
-    let script = vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        done("r1"),
-        At(ms(2_000)),
-        On(Event::ModelFault(Fault::RequestFailed)),
-        At(ms(9_000)),
-    ];
-    let text = play_with(plan, script);
+    let refused = On(Event::ModelFault(Fault::RequestFailed));
+    let text = play(vec![calls("r1", "c1", "look_up"), At(ms(2_000)), refused, At(ms(7_000))]);
     assert_eq!((count(&text, "Say(Filler)"), count(&text, "End(")), (1, 0), "{text}");
 }
 
 #[test]
 fn the_assistants_long_last_sentence_is_heard_to_its_end() {
     let long = |heard: bool| {
-        let script = vec![started("r1"), audio("a", 15_000), tool("c1", END_CALL), done("r1")];
-        let mut script = after(says(), script);
-        for second in [8, 14] {
-            script.extend([At(Duration::from_secs(second)), frame()]);
-        }
-        if heard {
-            script.extend([At(ms(15_060)), echo(1)]);
-        }
+        let mut script =
+            vec![says(), started("r1"), audio("a", 15_000), tool("c1", END_CALL), done("r1"), wait(6, 14)];
+        script.extend(heard.then(|| echo_at(15_060, 1)));
         script.push(At(ms(28_000)));
         play(script)
     };
@@ -176,21 +142,13 @@ fn the_assistants_long_last_sentence_is_heard_to_its_end() {
 fn a_draining_server_waits_ten_seconds_for_last_words() {
     // Speech does not keep the call while the server shuts down.
     for speaks in [false, true] {
-        let mut script = vec![
-            started("r1"),
-            audio("a", 30_000),
-            tool("c1", END_CALL),
-            done("r1"),
-            At(ms(2_000)),
-            On(Event::Draining),
-        ];
+        let mut script = vec![says(), started("r1"), audio("a", 30_000), tool("c1", END_CALL), done("r1")];
+        script.extend([At(ms(2_000)), On(Event::Draining)]);
         if speaks {
             script.extend([At(ms(3_000)), On(Event::SpeechStarted("u9".into()))]);
         }
-        for second in [8, 14] {
-            script.extend([At(Duration::from_secs(second)), frame()]);
-        }
-        let text = play(after(says(), script));
+        script.push(wait(6, 14));
+        let text = play(script);
         let end = text.lines().last().unwrap_or_default();
         let at: u64 = end.split("ms ").next().and_then(|at| at.trim().parse().ok()).unwrap_or(u64::MAX);
         assert!(end.ends_with("End(AssistantEnded)") && at <= 12_000, "{speaks}: {text}");
@@ -199,34 +157,27 @@ fn a_draining_server_waits_ten_seconds_for_last_words() {
 
 #[test]
 fn a_response_that_is_cut_off_before_its_first_word_is_retried() {
-    let cut = |id: &str, what: Vec<When>| {
-        let mut script = vec![started(id)];
-        script.extend(what);
-        script.push(ended(id, Outcome::Incomplete));
-        script
-    };
-    let text = play(cut("r1", vec![]));
+    let cut = |id: &str, what: Vec<When>| All(vec![started(id), All(what), ended(id, Outcome::Incomplete)]);
+    let text = play(vec![cut("r1", vec![])]);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "model.failed_response")), (1, 1), "{text}");
-    let text = play(after(cut("r1", vec![]), cut("r2", vec![])));
+    let text = play(vec![cut("r1", vec![]), cut("r2", vec![])]);
     assert!(text.ends_with("End(ModelRefused)\n"), "{text}");
-    let text = play(cut("r1", vec![audio("a", 400)]));
+    let text = play(vec![cut("r1", vec![audio("a", 400)])]);
     assert_eq!(count(&text, "AskForResponse"), 0, "it spoke: {text}");
-    let text = play(after(cut("r1", vec![tool("c1", "look_up")]), vec![At(ms(900)), finished("c1")]));
+    let text = play(vec![cut("r1", vec![tool("c1", "look_up")]), At(ms(900)), finished("c1")]);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "model.failed_response")), (1, 0), "{text}");
 }
 
 #[test]
 fn a_message_requested_after_end_call_is_delivered_first() {
     let text = play(vec![
-        speaks(),
-        stops(),
+        says(),
         started("r1"),
         audio("a", 400),
         tool("c1", END_CALL),
         tool("c2", TAKE_MESSAGE),
         done("r1"),
-        At(ms(900)),
-        echo(1),
+        echo_at(900, 1),
         At(ms(1_400)),
         finished("c2"),
         At(ms(1_500)),
@@ -237,12 +188,9 @@ fn a_message_requested_after_end_call_is_delivered_first() {
 
 #[test]
 fn a_status_update_is_dropped_when_the_caller_speaks() {
-    let round = |n: usize| {
-        let (id, call) = (format!("r{n}"), format!("c{n}"));
-        vec![started(&id), tool_in(&id, &call, "nothing_like_it", "{}"), done(&id)]
-    };
-    let mut script: Vec<When> = (1..7).flat_map(round).collect();
-    script.extend([started("r7"), tool_in("r7", "c7", "nothing_like_it", "{}"), speaks()]);
+    let round = |n: usize| calls(&format!("r{n}"), &format!("c{n}"), "unknown");
+    let mut script: Vec<When> = (1..7).map(round).collect();
+    script.extend([started("r7"), tool_in("r7", "c7", "unknown", "{}"), speaks()]);
     script.push(ended("r7", Outcome::Cancelled));
     let text = play(script);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(StatusUpdate)")), (6, 0), "{text}");
@@ -250,12 +198,10 @@ fn a_status_update_is_dropped_when_the_caller_speaks() {
 
 #[test]
 fn a_requested_response_does_not_talk_over_the_caller() {
-    let answered = |rest: Vec<When>| {
-        let script = vec![started("r1"), tool("c1", "look_up"), done("r1"), At(ms(200))];
-        play(after(script, after(vec![finished("c1")], rest)))
-    };
-    let begins = vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled)];
-    let text = answered(begins);
+    let answered =
+        |rest: Vec<When>| play(vec![calls("r1", "c1", "look_up"), At(ms(200)), finished("c1"), All(rest)]);
+    let text =
+        answered(vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled)]);
     assert!(text.contains(r#"CancelResponse(ResponseId("r2"))"#), "{text}");
     assert_eq!(count(&text, "PlayToCaller"), 0, "{text}");
     // Its end comes late and the model does not answer by itself, so we ask.
@@ -264,13 +210,12 @@ fn a_requested_response_does_not_talk_over_the_caller() {
     let text = answered(late);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
     // The model's own answer is not cancelled.
-    let text = answered(vec![speaks(), stops(), speaks(), started("r2"), audio_in("r2", "b", 400)]);
+    let text = answered(vec![says(), speaks(), started("r2"), audio_in("r2", "b", 400)]);
     assert_eq!((count(&text, "CancelResponse"), count(&text, "PlayToCaller")), (0, 1), "{text}");
 }
 
 #[test]
 fn a_goodbye_waits_for_the_response_that_is_due() {
-    let asked = vec![key('1'), key('#'), On(Event::Draining), speaks(), At(ms(500))];
-    let text = play(asked);
+    let text = play(vec![press("1#"), On(Event::Draining), speaks(), At(ms(500))]);
     assert!(text.contains("AskForResponse") && !text.contains("Say("), "one at a time: {text}");
 }

@@ -40,9 +40,7 @@ fn a_tool_runs_and_a_response_follows() {
         At(ms(400)),
         finished("c1"),
         finished("c1"), // reported twice
-        started("r2"),
-        audio_in("r2", "b", 400),
-        done("r2"),
+        answer("r2", "b", 400),
     ]));
 }
 
@@ -123,13 +121,9 @@ fn a_filler_waits_for_silence_and_comes_once() {
         audio("a", 3_000),
         tool("c1", "look_up"),
         done("r1"),
-        At(ms(3_100)),
-        echo(1),
-        started("r2"),
-        audio_in("r2", "b", 500),
-        done("r2"),
-        At(ms(3_700)),
-        echo(2),
+        echo_at(3_100, 1),
+        answer("r2", "b", 500),
+        echo_at(3_700, 2),
         At(ms(7_000)),
     ]);
     assert_eq!(count(&text, "Say(Filler)"), 1, "{text}");
@@ -145,24 +139,19 @@ fn no_filler_after_the_tool_ended_or_while_the_caller_speaks() {
         done("r1"),
         At(ms(2_000)), // it is due, but audio plays
         finished("c1"),
-        started("r2"),
-        done("r2"),
-        At(ms(3_100)),
-        echo(1),
+        silent("r2"),
+        echo_at(3_100, 1),
         At(ms(4_000)),
     ]);
     assert_eq!(count(&quick, "Say("), 0, "{quick}");
-    let talks =
-        play(vec![started("r1"), tool("c1", "look_up"), done("r1"), At(SECOND), speaks(), At(ms(4_000))]);
+    let talks = play(vec![calls("r1", "c1", "look_up"), At(SECOND), speaks(), At(ms(4_000))]);
     assert_eq!(count(&talks, "Say("), 0, "{talks}");
 }
 
 #[test]
 fn a_failed_filler_is_not_retried() {
     let text = play(vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        done("r1"),
+        calls("r1", "c1", "look_up"),
         At(2 * SECOND),
         started("r2"),
         ended("r2", Outcome::Failed),
@@ -176,27 +165,23 @@ fn a_failed_filler_is_not_retried() {
 #[test]
 fn a_tool_that_takes_too_long_is_stopped() {
     insta::assert_snapshot!(play(vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        done("r1"),
+        calls("r1", "c1", "look_up"),
         At(2 * SECOND),
-        started("r2"),
-        done("r2"),
+        silent("r2"),
         At(9 * SECOND),
-        started("r3"),
-        done("r3"),
+        silent("r3"),
         finished("c1"),
     ]));
 }
 
 #[test]
 fn progress_extends_a_tools_time_up_to_a_limit() {
-    let mut script = vec![started("r1"), tool("c1", "look_up"), done("r1")];
+    let mut script = vec![calls("r1", "c1", "look_up")];
     for seconds in (2..40).step_by(6) {
         script.extend([At(seconds * SECOND), On(Event::ToolWorking("c1".into()))]);
         script.push(frame());
         if seconds == 2 {
-            script.extend([started("r2"), done("r2")]);
+            script.extend([silent("r2")]);
         }
     }
     let text = play(script);
@@ -216,9 +201,7 @@ fn speech_stops_only_the_tools_that_the_plan_stops() {
         tool("c4", "look_up"),
         ended("r1", Outcome::Cancelled),
         stops(),
-        started("r2"),
-        audio_in("r2", "b", 200),
-        done("r2"),
+        answer("r2", "b", 200),
         At(ms(900)),
         finished("c2"),
         finished("c4"),
@@ -228,18 +211,14 @@ fn speech_stops_only_the_tools_that_the_plan_stops() {
 #[test]
 fn the_models_own_turn_covers_a_result_that_came_during_speech() {
     let text = play(vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        done("r1"),
+        calls("r1", "c1", "look_up"),
         At(ms(200)),
         speaks(),
         At(ms(400)),
         finished("c1"),
         At(ms(600)),
         stops(),
-        started("r2"),
-        audio_in("r2", "b", 200),
-        done("r2"),
+        answer("r2", "b", 200),
         At(ms(900)),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 0, "{text}");
@@ -251,15 +230,10 @@ fn silence_does_not_count_while_a_tool_runs() {
     let mut plan = plan_with_tools();
     plan.limits.silence = 4 * SECOND;
     let script = vec![
-        started("r1"),
-        tool("c1", "look_up"),
-        done("r1"),
+        calls("r1", "c1", "look_up"),
         At(2 * SECOND),
-        started("r2"),
-        audio_in("r2", "b", 100),
-        done("r2"),
-        At(ms(2_200)),
-        echo(1),
+        answer("r2", "b", 100),
+        echo_at(2_200, 1),
         At(7 * SECOND),
     ];
     let text = play_with(plan, script);
@@ -276,11 +250,8 @@ fn the_servers_goodbye_stops_tools_but_not_messages() {
         At(ms(100)),
         On(Event::Draining),
         tool("c3", "look_up"),
-        started("r2"),
-        audio_in("r2", "b", 100),
-        done("r2"),
-        At(ms(250)),
-        echo(1),
+        answer("r2", "b", 100),
+        echo_at(250, 1),
     ]);
     assert!(text.contains(r#"StopTool(ToolCallId("c1"), Cancelled)"#), "{text}");
     assert!(!text.contains(r#"StopTool(ToolCallId("c2")"#), "the message is delivered: {text}");
@@ -308,8 +279,8 @@ fn the_model_cannot_end_a_call_that_has_just_begun() {
     };
     assert!(bye(vec![At(ms(4_900))]));
     assert!(!bye(vec![At(ms(5_000))]));
-    assert!(!bye(vec![At(ms(500)), speaks(), stops()]), "the caller has spoken");
-    assert!(!bye(vec![At(ms(500)), key('1')]), "or pressed a key");
+    assert!(!bye(vec![At(ms(500)), says()]), "the caller has spoken");
+    assert!(!bye(vec![At(ms(500)), press("1")]), "or pressed a key");
 }
 
 #[test]
@@ -386,7 +357,7 @@ fn hosted_tools_and_ours_are_one_batch() {
 #[test]
 fn a_hosted_tool_that_never_ends_times_out() {
     let mut script = vec![started("r1"), hosted("h1"), done("r1"), At(2 * SECOND), started("r2")];
-    script.extend([audio_in("r2", "b", 100), done("r2"), At(ms(2_200)), echo(1)]);
+    script.extend([audio_in("r2", "b", 100), done("r2"), echo_at(2_200, 1)]);
     for second in (4..32).step_by(4) {
         script.extend([At(second * SECOND), frame()]);
     }
@@ -441,15 +412,13 @@ fn a_tool_that_already_runs_is_not_started_again() {
 fn the_assistants_goodbye_waits_for_tools_and_messages() {
     let goodbye = |tool_name: &str| {
         play(vec![
-            speaks(),
-            stops(),
+            says(),
             started("r1"),
             audio("a", 400),
             tool("c1", tool_name),
             tool("c2", END_CALL),
             done("r1"),
-            At(ms(900)),
-            echo(1),
+            echo_at(900, 1),
             At(ms(2_000)),
             finished("c1"),
             At(ms(2_100)),
@@ -475,9 +444,7 @@ fn a_model_that_only_calls_tools_must_report_at_last() {
 #[test]
 fn a_tool_call_id_may_repeat_in_another_response() {
     let text = play(vec![
-        started("r1"),
-        tool("call_0", "look_up"),
-        done("r1"),
+        calls("r1", "call_0", "look_up"),
         finished("call_0"),
         started("r2"),
         tool_in("r2", "call_0", "count", "{}"),

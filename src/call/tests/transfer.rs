@@ -30,7 +30,7 @@ fn transfer(id: &str, to: &str) -> When {
 
 /// The assistant announces a transfer, and the call is parked at 560 ms.
 fn parked() -> Vec<When> {
-    vec![started("r1"), audio("a", 500), transfer("c1", "night desk"), done("r1"), At(ms(560)), echo(1)]
+    vec![started("r1"), audio("a", 500), transfer("c1", "night desk"), done("r1"), echo_at(560, 1)]
 }
 
 fn line_busy() -> When {
@@ -43,17 +43,13 @@ fn an_unanswered_transfer_comes_back_and_goes_on() {
     script.extend([
         On(Event::StreamLost), // we closed it
         frame(),
-        key('1'),
-        speaks(),
-        stops(),
+        press("1"),
+        says(),
         At(ms(25_000)),
         line_busy(),
         frame(),
-        At(ms(25_050)),
-        echo(2), // the new stream's first mark
-        started("r2"),
-        audio_in("r2", "b", 400),
-        done("r2"),
+        echo_at(25_050, 2), // the new stream's first mark
+        answer("r2", "b", 400),
         At(ms(25_200)),
         speaks(),
     ]);
@@ -66,11 +62,8 @@ fn a_silent_transfer_is_announced_first() {
         started("r1"),
         transfer("c1", "reception"),
         done("r1"),
-        started("r2"),
-        audio_in("r2", "b", 500),
-        done("r2"),
-        At(ms(560)),
-        echo(1),
+        answer("r2", "b", 500),
+        echo_at(560, 1),
         At(ms(5_000)),
         On(Event::Returned(Return::TransferFailed(TransferFailure::NoAnswer))),
     ]));
@@ -100,11 +93,8 @@ fn a_failed_announcement_is_retried_while_a_tool_runs() {
         started("r2"),
         ended("r2", Outcome::Failed),
         At(ms(100)),
-        started("r3"),
-        audio_in("r3", "b", 500),
-        done("r3"),
-        At(ms(700)),
-        echo(1),
+        answer("r3", "b", 500),
+        echo_at(700, 1),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
     assert!(text.contains("700ms Park"), "{text}");
@@ -129,10 +119,8 @@ fn a_caller_who_speaks_is_not_transferred() {
         transfer("c1", "reception"),
         done("r1"),
         At(ms(500)),
-        speaks(),
-        stops(),
-        started("r2"),
-        done("r2"),
+        says(),
+        silent("r2"),
         At(ms(3_000)),
     ]);
     assert!(meanwhile.contains("The caller spoke, so they were not passed on"), "{meanwhile}");
@@ -151,7 +139,7 @@ fn only_one_transfer_at_a_time_and_none_during_the_end() {
     ]);
     assert_eq!(count(&twice, "is being passed on already"), 3, "{twice}");
     let ending = play(vec![
-        key('1'),
+        press("1"),
         started("r1"),
         audio("a", 500),
         tool("c3", END_CALL),
@@ -227,13 +215,11 @@ fn a_returned_phone_has_a_new_round_trip() {
     script.extend([
         At(ms(9_000)),
         line_busy(),
-        At(ms(9_200)),
-        echo(2), // a round trip of 200 ms; it was 30 before
+        echo_at(9_200, 2), // a round trip of 200 ms; it was 30 before
         started("r2"),
         audio_in("r2", "b", 400),
         audio_in("r2", "b", 400),
-        At(ms(9_800)),
-        echo(3),
+        echo_at(9_800, 3),
         At(ms(9_850)),
         speaks(),
     ]);
@@ -248,8 +234,7 @@ fn keys_are_pressed_after_everything_is_heard() {
         audio("a", 500),
         tool_in("r1", "c1", SEND_DIGITS, r#"{"digits":"1ww2#"}"#),
         done("r1"),
-        At(ms(560)),
-        echo(1),
+        echo_at(560, 1),
         At(ms(4_000)),
         On(Event::Returned(Return::KeysPressed)),
     ]));
@@ -300,14 +285,14 @@ fn the_call_waits_for_a_returning_phone() {
 #[test]
 fn a_returning_caller_waits_for_the_tool_that_runs() {
     let script = || {
-        let wanted = [started("r0"), tool_in("r0", "c0", "look_up", "{}"), done("r0")];
+        let wanted = [calls("r0", "c0", "look_up")];
         let back = [At(ms(5_000)), line_busy(), At(ms(5_500))];
         wanted.into_iter().chain(parked()).chain(back).collect::<Vec<_>>()
     };
     assert_eq!(play(script()).matches("AskForResponse").count(), 0);
     let mut with_result = script();
     // After the filler, the result is spoken of.
-    with_result.extend([started("r2"), done("r2")]);
+    with_result.extend([silent("r2")]);
     with_result.push(finished("c0"));
     assert_eq!(play(with_result).matches("AskForResponse").count(), 1);
 }
@@ -316,30 +301,30 @@ fn a_returning_caller_waits_for_the_tool_that_runs() {
 fn a_silent_announcement_is_requested_once_more() {
     let play_and = |rest: Vec<When>| {
         let mut script = vec![started("r1"), transfer("c1", "reception"), done("r1")];
-        script.extend([started("r2"), tool_in("r2", "c2", "look_up", "{}"), done("r2")]);
-        let text = play(after(script, rest));
+        script.extend([calls("r2", "c2", "look_up")]);
+        let text = play(vec![All(script), All(rest)]);
         (count(&text, "AskForResponse"), count(&text, "Park"))
     };
     assert_eq!(play_and(vec![]), (2, 0));
-    assert_eq!(play_and(vec![started("r3"), done("r3")]), (2, 1));
+    assert_eq!(play_and(vec![silent("r3")]), (2, 1));
 }
 
 #[test]
 fn a_refusal_of_an_older_request_keeps_the_announcement() {
     let mut script = vec![started("r1"), transfer("c1", "reception"), done("r1")];
-    script.extend([started("r2"), done("r2"), stops(), started("r3")]);
+    script.extend([silent("r2"), stops(), started("r3")]);
     script.extend([On(Event::ModelFault(Fault::RequestRefused)), audio_in("r3", "b", 500)]);
-    script.extend([done("r3"), At(ms(600)), echo(1), At(ms(700))]);
+    script.extend([done("r3"), echo_at(600, 1), At(ms(700))]);
     let text = play(script);
     assert!(text.contains("Park(Dial"), "{text}");
 }
 
 #[test]
 fn a_returning_caller_hears_another_filler() {
-    let mut script = vec![started("r0"), tool_in("r0", "c0", "look_up", "{}"), done("r0")];
-    script.extend([At(ms(1_600)), started("r9"), audio_in("r9", "w", 400), done("r9")]);
-    script.extend([At(ms(2_050)), echo(1), started("r1"), audio("a", 500), transfer("c1", "night desk")]);
-    script.extend([done("r1"), At(ms(2_600)), echo(2), At(ms(5_000)), line_busy()]);
+    let mut script = vec![calls("r0", "c0", "look_up")];
+    script.extend([At(ms(1_600)), answer("r9", "w", 400)]);
+    script.extend([echo_at(2_050, 1), started("r1"), audio("a", 500), transfer("c1", "night desk")]);
+    script.extend([done("r1"), echo_at(2_600, 2), At(ms(5_000)), line_busy()]);
     script.push(At(ms(5_500)));
     let text = play(script);
     assert!(text.contains("2600ms Park") && text.contains("5000ms Say(Filler)"), "{text}");
