@@ -19,6 +19,10 @@ const MIN_HEARD: u64 = 8_000;
 /// How long an answer holds. Later, the caller is asked again.
 const VALID_FOR: Duration = Duration::from_secs(120);
 
+/// Tells the model to ask.
+pub(super) const ASK_FIRST: &str = "Ask the caller first, in one short sentence, whether you may do this. Call it again with the \
+                         same arguments once they have said yes; if they say no, do not.";
+
 #[derive(Debug, Default)]
 pub(super) struct Consent {
     calls: VecDeque<PendingCall>,

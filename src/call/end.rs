@@ -95,7 +95,7 @@ impl Call {
         if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
             self.interrupt(false, now, out);
         }
-        self.cancel_transfer("The call is ending, so the caller was not passed on.", out);
+        self.cancel_transfer("The call is ending, so the caller was not transferred.", out);
         self.stop_tools_for_goodbye(out);
         self.responses.want_nothing();
         self.responses.want(Ask::Say(Request::Goodbye(reason)));

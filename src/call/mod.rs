@@ -11,6 +11,7 @@ mod end;
 mod end_reason;
 mod event;
 mod greeting;
+mod hosted;
 mod keypad;
 mod model;
 mod out_of_band;

@@ -72,7 +72,7 @@ impl Call {
         }
         self.stop_out_of_band(out);
         self.response_spoke = true;
-        self.tools.spoken(&response);
+        self.tools.response_spoke(&response);
         if self.responses.active() == Some(&response) && !self.responses.is_dictated() {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
@@ -222,7 +222,7 @@ impl Call {
         let Some(active) = self.responses.active() else { return self.responses.overdue() };
         let discarded = self.responses.is_active_discarded();
         // A goodbye and hosted tools have deadlines of their own.
-        if !discarded && (self.ending.is_some() || self.tools.is_hosting(active)) {
+        if !discarded && (self.ending.is_some() || self.tools.hosted.is_running_in(active)) {
             return None;
         }
         // A discarded response is not thinking.
@@ -252,7 +252,7 @@ impl Call {
             self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
             self.stop_interrupted_tools(out);
         }
-        self.cancel_transfer("The caller spoke, so they were not passed on: listen first.", out);
+        self.cancel_transfer("The caller spoke, so they were not transferred: listen first.", out);
     }
 
     pub(super) fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {

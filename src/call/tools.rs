@@ -9,34 +9,29 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::action::{Action, Anomaly, Request, Stop};
+use super::consent::ASK_FIRST;
 use super::end::Ending;
 use super::end_reason::EndReason;
 use super::event::Outcome;
+use super::hosted::HostedTools;
 use super::responses::{Ask, remember};
 use super::transfer::Leaving;
 use super::{Call, count};
-use crate::assistant::plan::{AskFirst, Job, Plan, Rule, Tool, Work};
-use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
+use crate::assistant::plan::{Job, Plan, Rule, Tool, Work};
+use crate::id::{ResponseId, ToolCallId};
 use crate::secret::Private;
 
 /// Our tools that may run at once.
 const MAX_RUNNING: usize = 16;
-/// Hosted tools that may run at once.
-const MAX_HOSTED: usize = 64;
 /// Requests that are remembered, to recognise a repetition.
 const MAX_SEEN: usize = 256;
-const HOSTED_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many times its timeout a tool gets in all if it reports progress.
 const MAX_TIMEOUTS: u32 = 4;
 /// How many rounds of tools in a row the model may make without a word to the caller.
 const MAX_ROUNDS: u32 = 6;
-/// How long an approved hosted tool may take to start before we request a response.
-const HOSTED_START_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the model cannot end a call in which the caller has done nothing.
 const JUST_BEGUN: Duration = Duration::from_secs(5);
 
-const ASK_FIRST: &str = "Ask the caller first, in one short sentence, whether you may do this. Call it again with the \
-                         same arguments once they have said yes; if they say no, do not.";
 const MESSAGE_FIRST: &str = "The message is still being delivered: wait for its result, then end the call.";
 
 #[derive(Debug, Default)]
@@ -44,9 +39,7 @@ pub(super) struct ToolCalls {
     /// Each request comes twice. A server may reuse ids in each response.
     seen: VecDeque<(ResponseId, ToolCallId)>,
     running: Vec<Running>,
-    hosted: Vec<Hosted>,
-    hosted_seen: VecDeque<ItemId>,
-    approvals_seen: VecDeque<ApprovalId>,
+    pub hosted: HostedTools,
     /// Something was answered, so a response must follow.
     owed: bool,
     /// A hosted tool timed out, and the model does not know.
@@ -65,22 +58,6 @@ struct Running {
     arguments: Map<String, Value>,
     began: Instant,
     deadline: Instant,
-}
-
-/// A hosted tool that runs or is approved.
-#[derive(Debug)]
-struct Hosted {
-    /// `None` until an approved tool has started.
-    item: Option<ItemId>,
-    /// `None` if it runs outside any response.
-    response: Option<ResponseId>,
-    since: Instant,
-    /// When to check again whether an approved tool has started.
-    check: Instant,
-    /// It ended before its response did.
-    ended: bool,
-    /// Its response has spoken since it ended.
-    spoken: bool,
 }
 
 /// Whether the caller was told to wait for this batch.
@@ -133,67 +110,33 @@ impl ToolCalls {
         }
     }
 
-    /// Whether a hosted tool runs in this response, or outside any.
-    pub fn is_hosting(&self, response: &ResponseId) -> bool {
-        self.hosted
-            .iter()
-            .any(|hosted| !hosted.ended && hosted.response.as_ref().is_none_or(|it| it == response))
-    }
-
-    /// The response speaks, which covers the hosted tools that ended in it.
-    pub fn spoken(&mut self, response: &ResponseId) {
+    pub fn response_spoke(&mut self, response: &ResponseId) {
         self.rounds = 0;
-        for hosted in &mut self.hosted {
-            hosted.spoken |= hosted.ended && hosted.response.as_ref() == Some(response);
-        }
+        self.hosted.spoken(response);
     }
 
-    /// Forgets the hosted tools that ended with this response, and those that were cut off with it.
     pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) {
-        let completed = matches!(outcome, Outcome::Completed | Outcome::Incomplete);
-        self.hosted.retain(|hosted| {
-            let over = hosted.response.as_ref() == Some(response) && (hosted.ended || !completed);
-            self.owed |= over && completed && !hosted.spoken;
-            !over
-        });
+        self.owed |= self.hosted.response_ended(response, outcome);
     }
 
     /// When [`Call::tools_due`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let running = self.running.iter().map(|running| running.deadline);
-        let hosted = self.hosted.iter().map(|hosted| match hosted.item {
-            Some(_) => hosted.since + HOSTED_TIMEOUT,
-            None => hosted.check.min(hosted.since + HOSTED_TIMEOUT),
-        });
         let filler = match self.filler {
             Filler::Due(due) => Some(due),
             Filler::None | Filler::Ready | Filler::Asked => None,
         };
-        running.chain(hosted).chain(filler).min()
+        running.chain(self.hosted.deadline()).chain(filler).min()
     }
 
     /// A tool starts: the caller may have to be told to wait.
-    fn schedule_filler(&mut self, rule: &Rule, now: Instant) {
+    pub fn schedule_filler(&mut self, rule: &Rule, now: Instant) {
         let due = now + rule.filler_after;
         self.filler = match self.filler {
             Filler::None => Filler::Due(due),
             Filler::Due(earlier) => Filler::Due(due.min(earlier)),
             later @ (Filler::Ready | Filler::Asked) => later,
         };
-    }
-
-    fn add_hosted(&mut self, item: Option<ItemId>, response: Option<ResponseId>, now: Instant) {
-        if self.hosted.len() < MAX_HOSTED {
-            self.hosted.push(Hosted {
-                item,
-                response,
-                since: now,
-                check: now + HOSTED_START_TIMEOUT,
-                ended: false,
-                spoken: false,
-            });
-            self.schedule_filler(&Rule::default(), now);
-        }
     }
 
     #[cfg(test)]
@@ -281,7 +224,7 @@ impl Call {
             return if self.ending.is_some() {
                 Some("The call is already ending.")
             } else if self.leaving.is_some() || self.parked.is_some() {
-                Some("The caller is being passed on already.")
+                Some("The caller is being transferred already.")
             } else if self.speaking.is_some() || discarded {
                 Some("The caller is speaking: listen first.")
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
@@ -334,7 +277,7 @@ impl Call {
 
     /// Stops the tools that the plan stops when the caller speaks.
     pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
-        let why = "The caller spoke, so this was stopped. Whether it was done is not known.";
+        let why = "The caller spoke, so this was stopped. It may or may not have been done.";
         self.stop_tools(Stop::Cancelled, |_, tool| tool.rule.stop_on_interruption, why, out);
     }
 
@@ -369,74 +312,6 @@ impl Call {
         }
     }
 
-    // ── hosted tools ──
-
-    pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
-        self.last_from_model = Some(now);
-        if self.tools.hosted_seen.contains(&item) {
-            // The conversation may report it before its response does.
-            if let Some(hosted) =
-                self.tools.hosted.iter_mut().find(|hosted| hosted.item.as_ref() == Some(&item))
-            {
-                hosted.response = hosted.response.take().or(response);
-            }
-            return;
-        }
-        remember(&mut self.tools.hosted_seen, item.clone(), MAX_HOSTED);
-        match self.tools.hosted.iter_mut().find(|hosted| hosted.item.is_none()) {
-            Some(approved) => (approved.item, approved.response) = (Some(item), response),
-            None => self.tools.add_hosted(Some(item), response, now),
-        }
-    }
-
-    pub(super) fn hosted_ended(&mut self, item: &ItemId, now: Instant) {
-        self.last_from_model = Some(now);
-        let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
-        let Some(at) = self.tools.hosted.iter().position(known) else { return };
-        let response = self.tools.hosted[at].response.as_ref();
-        if response.is_some() && self.responses.active() == response {
-            self.tools.hosted[at].ended = true;
-        } else {
-            self.tools.hosted.remove(at);
-            self.tools.owed = true;
-        }
-    }
-
-    pub(super) fn approval_requested(
-        &mut self,
-        id: ApprovalId,
-        tool: &str,
-        arguments: &Private,
-        response: &ResponseId,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        self.last_from_model = Some(now);
-        if self.tools.approvals_seen.contains(&id) {
-            return;
-        }
-        remember(&mut self.tools.approvals_seen, id.clone(), MAX_HOSTED);
-        let refusal = if self.ending.is_some() {
-            Some("The call is ending, so this was not done.")
-        } else if self.responses.is_discarded(response) {
-            Some("The caller spoke, so this was not done.")
-        } else if asks_first(&self.plan, tool)
-            && !self.consent.allows(tool, arguments.expose(), response, now)
-        {
-            Some(ASK_FIRST)
-        } else {
-            None
-        };
-        let approve = refusal.is_none();
-        if approve {
-            self.tools.add_hosted(None, Some(response.clone()), now);
-        } else {
-            self.tools.owed = true;
-        }
-        let reason = refusal.unwrap_or("The caller has agreed, or need not be asked.");
-        out.push(Action::AnswerApproval { id, approve, reason });
-    }
-
     // ── time ──
 
     /// Stops what took too long.
@@ -445,36 +320,21 @@ impl Call {
         for _ in self.tools.running.iter().filter(|running| late(running)) {
             count(Anomaly::ToolTimeout, out);
         }
-        let why = "It took too long, and nobody waits for it any more. Whether it was done is not known: tell the caller \
-                   so, and do not do it again unless they ask for that.";
+        let why = "It took too long and was stopped. It may or may not have been done: tell the caller so, and do not \
+                   repeat it unless they ask for that.";
         self.stop_tools(Stop::Timeout, |running, _| late(running), why, out);
-        let active = self.responses.active().cloned();
-        let late = |hosted: &mut Hosted| hosted.since + HOSTED_TIMEOUT <= now;
-        let mut is_waited_for = false;
-        for hosted in self.tools.hosted.extract_if(.., late).collect::<Vec<_>>() {
-            self.last_from_model = Some(now);
-            self.tools.owed |= !hosted.spoken;
-            if !hosted.ended {
-                count(Anomaly::ToolTimeout, out);
-                self.tools.timed_out = true;
-                is_waited_for |= hosted.response.is_some() && hosted.response == active;
-            }
+        let overdue = self.tools.hosted.overdue(self.responses.active(), now);
+        if overdue.expired {
+            self.last_from_model = Some(now); // The response gets time to go on without them.
         }
-        if is_waited_for && active.as_ref().is_some_and(|response| !self.tools.is_hosting(response)) {
+        self.tools.owed |= overdue.owed;
+        for _ in 0..overdue.timed_out {
+            count(Anomaly::ToolTimeout, out);
+            self.tools.timed_out = true;
+        }
+        if overdue.blocks_response {
             self.cancel_active(out); // It would wait for as long as its host does.
         }
-        for hosted in
-            self.tools.hosted.iter_mut().filter(|hosted| hosted.item.is_none() && hosted.check <= now)
-        {
-            hosted.check = now + HOSTED_START_TIMEOUT;
-        }
-        let before = self.tools.hosted.len();
-        self.tools.hosted.retain(|hosted| {
-            let begun = hosted.item.is_some() || hosted.since + HOSTED_START_TIMEOUT > now;
-            begun || (active.is_some() && active == hosted.response)
-        });
-        // The host runs it in the response that is requested next.
-        self.tools.owed |= self.tools.hosted.len() < before;
         if matches!(self.tools.filler, Filler::Due(due) if due <= now) {
             self.tools.filler = Filler::Ready;
         }
@@ -499,7 +359,8 @@ impl Call {
         let filler_due = self.tools.filler == Filler::Ready && silence && self.may_ask();
         if let Some(active) = self.responses.active() {
             // A response that waits for a hosted tool stays silent, and then goes on.
-            if filler_due && !self.responses.is_active_discarded() && self.tools.is_hosting(active) {
+            if filler_due && !self.responses.is_active_discarded() && self.tools.hosted.is_running_in(active)
+            {
                 self.tools.filler = Filler::Asked;
                 self.say_out_of_band(Request::Filler, out);
             }
@@ -538,19 +399,6 @@ fn is_message(job: &Job) -> bool {
 
 fn is_message_tool(tool: &Tool) -> bool {
     matches!(&tool.work, Work::Job(job) if is_message(job))
-}
-
-/// Whether the caller has to agree to `LABEL/TOOL`, a hosted tool. An unknown tool needs consent.
-fn asks_first(plan: &Plan, tool: &str) -> bool {
-    let server = plan.hosted.iter().find_map(|server| {
-        let name = tool.strip_prefix(&server.label)?.strip_prefix('/')?;
-        Some((server, name))
-    });
-    server.is_none_or(|(server, name)| match &server.ask_first {
-        AskFirst::Never => false,
-        AskFirst::Always => true,
-        AskFirst::Of(names) => names.iter().any(|asked| asked == name),
-    })
 }
 
 /// Whether the text contains what looks like a tool call: the model said aloud what it should have done.

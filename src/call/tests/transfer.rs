@@ -123,7 +123,7 @@ fn a_caller_who_speaks_is_not_transferred() {
         silent("r2"),
         At(ms(3_000)),
     ]);
-    assert!(meanwhile.contains("The caller spoke, so they were not passed on"), "{meanwhile}");
+    assert!(meanwhile.contains("The caller spoke, so they were not transferred"), "{meanwhile}");
     assert!(!meanwhile.contains("Park") && count(&meanwhile, "AnswerTool") == 1, "{meanwhile}");
 }
 
@@ -137,7 +137,7 @@ fn only_one_transfer_at_a_time_and_none_during_the_end() {
         tool("c3", END_CALL),
         tool_in("r1", "c4", SEND_DIGITS, r#"{"digits":"1"}"#),
     ]);
-    assert_eq!(count(&twice, "is being passed on already"), 3, "{twice}");
+    assert_eq!(count(&twice, "is being transferred already"), 3, "{twice}");
     let ending = play(vec![
         press("1"),
         started("r1"),
