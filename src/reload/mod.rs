@@ -1,8 +1,8 @@
-//! The assistants in force, and what becomes of an edit.
+//! The assistants in force, and what happens to an edit.
 //!
-//! A folder comes whole, from the disk or from elsewhere; it is checked whole; then one `Arc` is swapped, or the
-//! roster in force stays and every problem is said. Where folders come from and when to look is for the modules
-//! below this one to know.
+//! A folder is read whole, from the disk or from a URL, and checked whole. If it passes, one `Arc` is swapped; if not,
+//! the roster in force stays and every problem is logged. The modules below know where folders come from and when to
+//! look.
 
 mod archive;
 pub mod fetch;
@@ -30,48 +30,47 @@ pub use remote::RemoteFolder;
 pub use settings::SettingsFile;
 pub use watch::{Pace, Watcher};
 
-/// Owns the roster in force: it alone swaps it.
+/// Owns the roster in force, and is the only one that swaps it.
 pub struct Keeper {
     roster: channel::Sender<Arc<Roster>>,
     standing: channel::Sender<Standing>,
     environment: Arc<BTreeMap<String, String>>,
     /// The first is the default.
     providers: Arc<[Arc<Provider>]>,
-    /// What was said of the edit that is held back, line by line. Empty: none is.
-    held_back: BTreeSet<String>,
-    /// The warnings that were said; `None` before the first folder, whose warnings the start has said.
+    /// The logged problems of the rejected edit. Empty: no edit is rejected.
+    rejected: BTreeSet<String>,
+    /// The logged warnings; `None` until the first folder.
     warned: Option<BTreeSet<String>>,
 }
 
-/// What the check of a folder gave: its roster, how that differs from the one in force, and its warnings; or all that
-/// is wrong.
+/// A folder's roster, its changes to the one in force, and its warnings; or all its problems.
 type Verdict = Result<(Roster, Changes, Vec<Problem>), Vec<Problem>>;
 
-/// How the roster in force stands.
+/// The state of the roster in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// 1 at start, and one more with every swap.
     pub generation: u64,
-    /// Errors of the edit that is held back; 0: none is.
+    /// How many errors the rejected edit has; 0: no edit is rejected.
     pub problems: usize,
 }
 
-/// What became of a folder.
+/// What happened to a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in force.
     Applied(Changes),
-    /// It means what is in force already.
+    /// It equals what is in force.
     Unchanged,
-    /// It means what is in force already, and a bad edit was held back until now.
-    Mended,
-    /// It has errors, this many; the roster in force stays.
-    HeldBack(usize),
+    /// It equals what is in force, and replaces a rejected edit.
+    Fixed,
+    /// It has this many errors; the roster in force stays.
+    Rejected(usize),
 }
 
 impl Keeper {
-    /// Keeps a roster that passed its check. Folders to come are checked with this environment and these providers,
-    /// of which the first is the default.
+    /// Keeps a roster that passed its check. Later folders are checked with this environment and these providers, of
+    /// which the first is the default.
     pub fn new(
         roster: Roster,
         environment: impl Into<Arc<BTreeMap<String, String>>>,
@@ -82,7 +81,7 @@ impl Keeper {
             standing: channel::Sender::new(Standing { generation: 1, problems: 0 }),
             environment: environment.into(),
             providers: providers.into(),
-            held_back: BTreeSet::new(),
+            rejected: BTreeSet::new(),
             warned: None,
         }
     }
@@ -92,19 +91,19 @@ impl Keeper {
         self.roster.subscribe()
     }
 
-    /// Generation and problems. A new generation shows here after its roster is in force.
+    /// Shows a new generation only after its roster is in force.
     pub fn standing(&self) -> channel::Receiver<Standing> {
         self.standing.subscribe()
     }
 
-    /// Checks a folder, or takes note of why there is none, and puts it in force if nothing is wrong with it. All of
-    /// it is logged and counted here, once: the same folder again changes nothing and says nothing.
+    /// Checks a folder, or the reasons why there is none, and puts it in force if it passes. Logs and counts the
+    /// outcome once: the same folder again changes and logs nothing.
     pub async fn apply(&mut self, folder: Result<Folder, Vec<Problem>>) -> Outcome {
         let verdict = self.check(folder).await;
         self.settle(verdict)
     }
 
-    /// The first half of [`Self::apply`]: nobody hears of it yet.
+    /// The first half of [`Self::apply`], without effect.
     async fn check(&self, folder: Result<Folder, Vec<Problem>>) -> Verdict {
         let (environment, providers) = (self.environment.clone(), self.providers.clone());
         let current = self.roster.borrow().clone();
@@ -114,88 +113,87 @@ impl Keeper {
             let changes = current.changes(&next);
             Ok((next, changes, warnings))
         });
-        let broke = |_| {
+        let panicked = |_| {
             let message =
-                "the check of this folder broke down, which is a mistake in Switchboard; please report it";
+                "the check of this folder panicked, which is a bug in Switchboard; please report it";
             Err(vec![Problem::about("folder", "folder.check", message)])
         };
-        checked.await.unwrap_or_else(broke)
+        checked.await.unwrap_or_else(panicked)
     }
 
     /// The second half.
     fn settle(&mut self, verdict: Verdict) -> Outcome {
         match verdict {
-            Ok((next, changes, warnings)) => self.sound(next, changes, &warnings),
-            Err(problems) => self.hold_back(&problems),
+            Ok((next, changes, warnings)) => self.accept(next, changes, &warnings),
+            Err(problems) => self.reject(&problems),
         }
     }
 
-    /// What would be worse than it is now: each problem, and each assistant that would be gone or lose a number.
-    fn loses(&self, verdict: &Verdict) -> BTreeSet<String> {
-        let next = match verdict {
-            Ok((next, ..)) => next,
-            Err(problems) => return problems.iter().map(Problem::line).collect(),
-        };
+    /// Whether the folder has problems, or lacks an assistant or a number that is in force.
+    fn takes_away(&self, verdict: &Verdict) -> bool {
+        let Ok((next, ..)) = verdict else { return true };
         let numbers: BTreeSet<_> = next.iter().flat_map(|assistant| assistant.numbers()).collect();
         let rest = next.iter().any(|assistant| assistant.answers_the_rest());
-        let current = self.roster.borrow();
-        let lost = current.iter().filter(|assistant| {
+        self.roster.borrow().iter().any(|assistant| {
             next.by_name(assistant.name()).is_none()
                 || !assistant.numbers().iter().all(|number| numbers.contains(number))
                 || (assistant.answers_the_rest() && !rest)
-        });
-        lost.map(|assistant| assistant.name().to_owned()).collect()
+        })
     }
 
-    fn sound(&mut self, next: Roster, changes: Changes, warnings: &[Problem]) -> Outcome {
-        let mended = !self.held_back.is_empty();
+    fn accept(&mut self, next: Roster, changes: Changes, warnings: &[Problem]) -> Outcome {
+        let fixed = !self.rejected.is_empty();
         let swap = !changes.is_empty();
-        self.held_back.clear();
+        self.rejected.clear();
         let assistants = next.len();
         if swap {
             self.roster.send_replace(Arc::new(next));
         }
-        if swap || mended {
+        if swap || fixed {
             self.standing.send_modify(|standing| {
                 standing.generation += u64::from(swap);
                 standing.problems = 0;
             });
         }
         let lines: BTreeSet<String> = warnings.iter().map(Problem::line).collect();
-        let known = self.warned.replace(lines.clone());
-        let first = known.is_none() && !swap;
-        let known = if first { lines } else { known.unwrap_or_default() };
+        let known = match self.warned.take() {
+            Some(known) => known,
+            None if swap => BTreeSet::new(),
+            // The warnings of the roster in force were logged at start.
+            None => lines.clone(),
+        };
         warnings.iter().filter(|warning| !known.contains(&warning.line())).for_each(reloaded::warned);
-        if mended {
-            reloaded::mended(swap);
+        self.warned = Some(lines);
+        if fixed {
+            reloaded::fixed(swap);
         }
         match swap {
             true => {
                 reloaded::applied(&changes, self.standing.borrow().generation, assistants);
                 Outcome::Applied(changes)
             }
-            false if mended => Outcome::Mended,
+            false if fixed => Outcome::Fixed,
             false => Outcome::Unchanged,
         }
     }
 
-    fn hold_back(&mut self, problems: &[Problem]) -> Outcome {
+    fn reject(&mut self, problems: &[Problem]) -> Outcome {
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         let lines: BTreeSet<String> = problems.iter().map(Problem::line).collect();
-        if lines != self.held_back {
-            let new = problems.iter().filter(|problem| !self.held_back.contains(&problem.line()));
-            reloaded::held_back(new, errors);
-            self.held_back = lines;
+        if lines != self.rejected {
+            let new = problems.iter().filter(|problem| !self.rejected.contains(&problem.line()));
+            reloaded::rejected(new, errors);
+            self.rejected = lines;
             self.standing.send_modify(|standing| standing.problems = errors);
         }
-        Outcome::HeldBack(errors)
+        Outcome::Rejected(errors)
     }
 }
 
-/// The same as [`check`], where calls are to come: an assistant whose provider lacks its key is a problem too.
+/// Like [`check`], for a server that takes calls: a provider without its key is a problem, too.
 ///
 /// # Errors
-/// All that is wrong, and what is odd, sorted by place.
+/// All problems and warnings, sorted by place.
 pub fn check_to_serve(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,
@@ -206,10 +204,10 @@ pub fn check_to_serve(
     if lacking.is_empty() { Ok((roster, warnings)) } else { Err(lacking) }
 }
 
-/// Checks a folder as a whole: the roster and what is odd about it.
+/// Checks a folder as a whole and returns its roster and warnings.
 ///
 /// # Errors
-/// All that is wrong, and what is odd, sorted by place.
+/// All problems and warnings, sorted by place.
 pub fn check(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,
@@ -226,13 +224,13 @@ pub fn check(
     }
 }
 
-/// [`Roster::check`] on all processors: the files are shared out among as many threads.
+/// [`Roster::check`] with the files divided among as many threads as there are processors.
 pub fn check_whole(
     folder: &Folder,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
 ) -> Checked {
-    /// Fewer files than this are checked sooner than a thread starts.
+    /// Checking fewer files than this takes less time than starting a thread.
     const SHARE: usize = 16;
     Roster::check_by(folder, environment, providers, &|files, check| {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
@@ -244,8 +242,8 @@ pub fn check_whole(
                 shares.map(|share| scope.spawn(|| share.iter().map(check).collect::<Vec<_>>())).collect();
             let mut outcomes: Vec<_> = own.iter().map(check).collect();
             for other in others {
-                // A check that broke down here breaks down where it was asked for.
-                outcomes.extend(other.join().unwrap_or_else(|broke| panic::resume_unwind(broke)));
+                // A panic reaches the caller.
+                outcomes.extend(other.join().unwrap_or_else(|payload| panic::resume_unwind(payload)));
             }
             outcomes
         })

@@ -1,7 +1,7 @@
-//! Where the system has to be watched so that no edit is missed, and which of its news are about us.
+//! Which folders to watch so that no edit is missed, and which file events are about us.
 //!
-//! A folder, or a file in it, may be reached over links, as `current -> release-7` or `clinic.yaml -> ..data/…`:
-//! what holds each link is watched as well, because a link is swapped where it lies.
+//! A folder, or a file in it, may be reached through links, such as `current -> release-7` or `clinic.yaml -> ..data/…`.
+//! The folder that holds each link is watched too, because a link is swapped there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -12,19 +12,21 @@ use std::path::{Component, Path, PathBuf};
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind};
 
-/// Links that lead from one to the next at most; the system's own limit.
+use super::read::belongs;
+
+/// The longest chain of links; the system's own limit.
 const MOST_HOPS: usize = 40;
-/// Files that are links of their own at most; what is beyond them is found by the poll.
+/// The most files that may be links themselves; the poll finds changes of the others.
 const MOST_LINKS: usize = 2_000;
 
-/// See the module. All paths are real ones: no link is left in them but the last part of a name.
+/// See the module. In all paths, only the last part may be a link.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Every file of ours in these counts.
+    /// Events of our files in these folders count.
     folders: BTreeSet<PathBuf>,
-    /// These count, whatever they are: the folder itself, links, the settings' file.
+    /// Events of these paths count: the folder itself, links, the settings file.
     names: BTreeSet<PathBuf>,
-    /// The folders to watch, and what tells each from another that takes its place.
+    /// The folders to watch, each with its identity, since another may take its place.
     pub watched: BTreeMap<PathBuf, Identity>,
 }
 
@@ -32,7 +34,7 @@ pub struct Places {
 type Identity = (u64, u64, u32);
 
 impl Places {
-    /// The places as they are on the disk at this moment.
+    /// The places as they are on the disk now.
     pub fn around(dir: &Path, settings: Option<&Path>) -> Places {
         let mut places = Places::default();
         let real = places.follow(dir);
@@ -59,7 +61,7 @@ impl Places {
         places
     }
 
-    /// Whether this may be an edit. Our own reading is none, and neither is an editor's swap file.
+    /// Whether this may be an edit. Our own reading is not, and neither is an editor's swap file.
     pub fn concerned(&self, event: &Event) -> bool {
         match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
@@ -73,7 +75,7 @@ impl Places {
             })
     }
 
-    /// Where a path leads in the end. Each link on the way is a name that counts, and so is the end.
+    /// Resolves a path, and adds each link on the way, and the target, to the names.
     fn follow(&mut self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut real = PathBuf::from("/");
@@ -115,9 +117,7 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> {
 
 /// Whether the folder's reader may want a file of this name.
 pub fn ours(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    !hidden && ending.is_some_and(|ending| ["yaml", "yml", "md", "wav"].contains(&ending))
+    path.file_name().is_some_and(|name| belongs(Path::new(name), &["yaml", "yml", "md", "wav"]))
 }
 
 #[cfg(test)]
@@ -131,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn every_link_on_the_way_is_watched_where_it_lies() {
+    fn the_folder_of_every_link_is_watched() {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().canonicalize().unwrap();
-        // As Kubernetes mounts a map of files: all links lead over `..data`.
+        // As Kubernetes mounts a ConfigMap: all links lead through `..data`.
         fs::create_dir_all(root.join("releases/7/assistants/..v1")).unwrap();
         fs::write(root.join("releases/7/assistants/..v1/a.yaml"), "a").unwrap();
         symlink("..v1", root.join("releases/7/assistants/..data")).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_no_edit() {
+    fn reading_is_not_an_edit() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().canonicalize().unwrap().join("a.yaml");
         let places = Places::around(temp.path(), None);
@@ -176,6 +176,6 @@ mod tests {
         assert!(places.concerned(&event(written, &file)));
         assert!(places.concerned(&event(EventKind::Modify(ModifyKind::Any), &file)));
         let lost = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert!(places.concerned(&lost), "the system dropped some news");
+        assert!(places.concerned(&lost), "the system dropped some events");
     }
 }

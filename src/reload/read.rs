@@ -1,4 +1,4 @@
-//! Reads the folder of assistants whole, with limits. What is in the files it does not know.
+//! Reads the folder of assistants whole, with limits. It does not know what is in the files.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,32 +11,31 @@ use crate::problem::Problem;
 const MOST_FILES: usize = 10_000;
 /// The largest recorded greeting, in bytes.
 pub(super) const LARGEST_WAV: u64 = 20 * 1024 * 1024;
-/// Recorded greetings in all, in bytes: they stay in memory.
+/// All recorded greetings together, in bytes: they stay in memory.
 const LARGEST_WAVS: u64 = 512 * 1024 * 1024;
-/// One byte more than a file may have, so that the check can say that it is too large.
+/// One byte more than a file may have, so that the check can report that it is too large.
 pub(super) const LARGEST_TEXT: u64 = crate::yaml::LARGEST as u64 + 1;
 
 /// Why the folder cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error(
-        "the folder `{}` does not exist; create it with one YAML file for each assistant, or set ASSISTANTS_DIR",
+        "the folder `{}` does not exist; create it with one YAML file per assistant, or set ASSISTANTS_DIR",
         .0.display()
     )]
     Missing(PathBuf),
     #[error("`{}` is not a folder; ASSISTANTS_DIR must name a folder of YAML files", .0.display())]
     NotAFolder(PathBuf),
     #[error(
-        "there is no assistant in `{}`; write one file for each assistant, such as clinic.yaml (`switchboard new \
-         clinic` does){}",
+        "there is no assistant in `{}`; write one file per assistant, or run `switchboard new clinic`{}",
         dir.display(), also(unread)
     )]
     Empty { dir: PathBuf, unread: Vec<String> },
-    #[error("`{}` cannot be read: {error}; check who may read it", path.display())]
+    #[error("`{}` cannot be read: {error}; check its permissions", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error("`{}` is {size} bytes; a recorded greeting may have at most 20 MB", path.display())]
     LargeGreeting { path: PathBuf, size: u64 },
-    #[error("the recorded greetings have more than 512 MB in all")]
+    #[error("the recorded greetings have more than 512 MB together")]
     LargeGreetings,
     #[error("`{}` holds more than 10,000 files; is it the right folder?", .0.display())]
     TooMany(PathBuf),
@@ -50,7 +49,7 @@ impl From<ReadError> for Problem {
 
 fn also(unread: &[String]) -> String {
     match unread.first() {
-        Some(path) => format!("; `{path}` is not read: its name must end in .yaml, in lower case"),
+        Some(path) => format!("; `{path}` is ignored, because its name does not end in .yaml in lower case"),
         None => String::new(),
     }
 }
@@ -65,7 +64,7 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
         }
         Err(error) => return Err(ReadError::Unreadable { path: dir.to_owned(), error }),
     }
-    // A folder that is a link may be swapped while we read: everything is read where it leads now.
+    // A folder that is a link may be swapped while we read, so its target is resolved once.
     let real =
         fs::canonicalize(dir).map_err(|error| ReadError::Unreadable { path: dir.to_owned(), error })?;
     let mut left = MOST_FILES;
@@ -85,7 +84,7 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
     Ok(Folder { assistants, fragments, greetings, unread })
 }
 
-/// Whether recorded greetings are small enough, each and together.
+/// Checks that recorded greetings are small enough, each and together.
 pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadError> {
     let mut total = 0;
     for file in greetings {
@@ -101,16 +100,16 @@ pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Whether a file of this name is one of those with these endings.
+/// Whether a file name has one of these endings and is not hidden.
 pub(super) fn belongs(name: &Path, endings: &[&str]) -> bool {
-    // Editors keep their own files beside ours, such as `.#clinic.yaml`.
+    // Editors keep their own files next to ours, such as `.#clinic.yaml`.
     let hidden = name.to_string_lossy().starts_with('.');
     let ending = name.extension().and_then(|ending| ending.to_str());
     !hidden && ending.is_some_and(|ending| endings.contains(&ending))
 }
 
-/// Whether a name that does not belong was probably meant to: another case, an editor's second ending, a name in the
-/// singular, or a sound of another kind.
+/// Whether a name was probably meant to belong: upper case, a second ending, a folder in the singular, or another sound
+/// format.
 fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     let bare = name.strip_suffix(".txt").unwrap_or(&name);
@@ -119,7 +118,7 @@ fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
     folder || (!name.starts_with('.') && belongs(Path::new(bare), &[endings, sounds].concat()))
 }
 
-/// The files of one folder with one of these endings. A folder that is not there has none.
+/// The files of one folder with one of these endings. A missing folder has none.
 fn files(
     dir: &Path,
     shown: &Path,
@@ -149,7 +148,7 @@ fn files(
     for name in names {
         let shown = shown.join(&name);
         let path = dir.join(&name);
-        // A pipe or a device would block for ever: only files, also at the end of a link.
+        // A pipe or a device would block forever, so only files are read, through links too.
         let meta = fs::metadata(&path).map_err(|error| unreadable(&shown, error))?;
         if !meta.is_file() {
             continue;
@@ -179,7 +178,7 @@ mod tests {
         for name in ["b.yaml", "a.yml", "fragments/x.md", "greetings/hi.wav", "notes.txt", ".#b.yaml"] {
             write(dir.path(), name, name);
         }
-        fs::create_dir(dir.path().join("odd.yaml")).unwrap();
+        fs::create_dir(dir.path().join("folder.yaml")).unwrap();
         let folder = read_folder(dir.path()).unwrap();
         let names = |files: &[SourceFile]| {
             let name = |file: &SourceFile| String::from_utf8(file.bytes.clone()).unwrap();
@@ -192,37 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_used_is_said() {
+    fn a_folder_that_cannot_be_used_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let said = |path: &Path| {
-            let text = read_folder(path).unwrap_err().to_string();
-            text.replace(&dir.path().display().to_string(), "DIR")
-        };
-        write(dir.path(), "file", "");
-        assert_eq!(
-            said(&dir.path().join("none")),
-            "the folder `DIR/none` does not exist; create it with one YAML file for each assistant, \
-             or set ASSISTANTS_DIR"
-        );
-        assert_eq!(
-            said(&dir.path().join("file")),
-            "`DIR/file` is not a folder; ASSISTANTS_DIR must name a folder of YAML files"
-        );
-        assert_eq!(
-            said(dir.path()),
-            "there is no assistant in `DIR`; write one file for each assistant, such as clinic.yaml (`switchboard new \
-             clinic` does)"
-        );
+        assert!(matches!(read_folder(&dir.path().join("none")), Err(ReadError::Missing(_))));
+        assert!(matches!(read_folder(dir.path()), Err(ReadError::Empty { unread, .. }) if unread.is_empty()));
         write(dir.path(), "desk.yaml.txt", "");
-        let text = said(dir.path());
-        assert!(
-            text.ends_with("; `DIR/desk.yaml.txt` is not read: its name must end in .yaml, in lower case"),
-            "{text}"
-        );
+        assert!(matches!(read_folder(dir.path()), Err(ReadError::Empty { unread, .. }) if unread.len() == 1));
+        write(dir.path(), "file", "");
+        assert!(matches!(read_folder(&dir.path().join("file")), Err(ReadError::NotAFolder(_))));
     }
 
     #[test]
-    fn what_nearly_has_the_right_name_is_named() {
+    fn files_with_nearly_the_right_name_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let near = ["b.YAML", "c.yaml.txt", "fragment/x.md", "fragments/y.MD", "greetings/hi.mp3"];
         for name in
@@ -238,7 +218,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_to_a_folder_is_followed_and_a_broken_file_link_is_said() {
+    fn a_link_to_a_folder_is_followed_and_a_broken_file_link_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "real/a.yaml", "a");
         let link = dir.path().join("link");

@@ -1,4 +1,4 @@
-//! Brings the keeper a folder from the remote folder, again and again.
+//! Fetches the remote folder again and again, and passes it to the keeper.
 
 use std::time::Duration;
 
@@ -16,29 +16,25 @@ pub struct RemoteFolder {
     rounds: Rounds,
     /// Until the next fetch.
     wait: Duration,
-    /// A folder that the keeper has not seen.
+    /// Fetched, and not yet passed to the keeper.
     fresh: Option<Folder>,
 }
 
 impl RemoteFolder {
-    /// Fetches once. What goes wrong is logged, and tried again by [`Self::run`].
-    pub async fn begin(mut remote: Remote, mut rounds: Rounds) -> RemoteFolder {
-        let outcome = remote.fetch().await;
-        let wait = rounds.after(&outcome);
-        let fresh = match outcome {
-            Ok(Fetched::Folder(folder)) => Some(folder),
-            Ok(Fetched::Unchanged) | Err(_) => None,
-        };
-        RemoteFolder { remote, rounds, wait, fresh }
+    /// Fetches once. A failure is logged, and [`Self::run`] tries again.
+    pub async fn begin(remote: Remote, rounds: Rounds) -> RemoteFolder {
+        let mut folder = RemoteFolder { remote, rounds, wait: Duration::ZERO, fresh: None };
+        folder.fetch().await;
+        folder
     }
 
-    /// The folder that was fetched and that no keeper has seen.
+    /// The folder that was fetched and not yet passed to a keeper.
     pub fn fresh(&self) -> Option<&Folder> {
         self.fresh.as_ref()
     }
 
-    /// Fetches until `stop`. What [`Self::begin`] fetched is handed over first: where it is in force already, nothing
-    /// comes of it; where it has problems, they are held against it as against any edit.
+    /// Fetches until `stop`. The keeper first gets what [`Self::begin`] fetched: if it is in force already, nothing
+    /// changes; if it has problems, it is rejected like any edit.
     pub async fn run(mut self, mut keeper: Keeper, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
@@ -46,13 +42,17 @@ impl RemoteFolder {
                     keeper.apply(Ok(folder)).await;
                 }
                 sleep(self.wait).await;
-                let outcome = self.remote.fetch().await;
-                self.wait = self.rounds.after(&outcome);
-                if let Ok(Fetched::Folder(folder)) = outcome {
-                    self.fresh = Some(folder);
-                }
+                self.fetch().await;
             }
         })
         .await;
+    }
+
+    async fn fetch(&mut self) {
+        let outcome = self.remote.fetch().await;
+        self.wait = self.rounds.after(&outcome);
+        if let Ok(Fetched::Folder(folder)) = outcome {
+            self.fresh = Some(folder);
+        }
     }
 }

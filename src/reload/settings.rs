@@ -1,4 +1,4 @@
-//! `switchboard.yaml` while the program runs: its settings do not reload, and a change to them is said.
+//! `switchboard.yaml` while the server runs: its settings do not reload, so a change is logged.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,67 +6,72 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::problem::Problem;
+use crate::problem::catalogue::File;
 use crate::settings::{Settings, Sources};
 use crate::yaml::SourceFile;
 
-/// The file, and the settings that are in force whatever it says by now.
+/// The file, and the settings in force, which may differ from it.
 pub struct SettingsFile {
     path: PathBuf,
     environment: Arc<BTreeMap<String, String>>,
     in_force: Settings,
-    /// What was said of it last, so that it is said once.
-    said: Vec<String>,
+    /// What was logged last, so that it is logged once.
+    seen: Seen,
+}
+
+#[derive(Default, PartialEq)]
+struct Seen {
+    /// The names of settings that a restart would change.
+    changed: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl SettingsFile {
-    /// `in_force` are the settings that were read at start, from this file, there or not, and this environment.
+    /// `in_force` are the settings that were read at start from this file, if it existed, and this environment.
     pub fn new(
         path: impl Into<PathBuf>,
         environment: impl Into<Arc<BTreeMap<String, String>>>,
         in_force: Settings,
     ) -> SettingsFile {
-        SettingsFile { path: path.into(), environment: environment.into(), in_force, said: Vec::new() }
+        SettingsFile { path: path.into(), environment: environment.into(), in_force, seen: Seen::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Says by name what a restart would change, or what would keep it from starting.
+    /// Logs the names of the settings that a restart would change, or the problems that would prevent it.
     pub(super) fn look(&mut self, read: io::Result<Vec<u8>>) {
         let shown = self.path.to_string_lossy().into_owned();
         let read = match read {
             Ok(bytes) => Ok(Some(SourceFile::new(shown, bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                let message = format!("the file cannot be read: {error}; check who may read it");
-                Err(vec![Problem::about(&shown, "setting.unreadable", message)])
+                Err(vec![Problem::file(&shown, File::Unreadable { error: error.to_string() })])
             }
         };
         let environment = BTreeMap::clone(&self.environment);
         let read = read.and_then(|file| Settings::checked(&Sources { file, environment }));
-        let (names, problems) = match read {
+        let (changed, problems) = match read {
             Ok(settings) => (self.in_force.changed(&settings), Vec::new()),
-            Err(problems) => (Vec::new(), problems),
+            Err(problems) => (Vec::new(), problems.iter().map(Problem::line).collect()),
         };
-        let now: Vec<String> = match problems.is_empty() {
-            true => names.iter().map(|name| (*name).to_owned()).collect(),
-            false => problems.iter().map(Problem::line).collect(),
-        };
-        if now == self.said {
+        let now = Seen { changed, problems };
+        if now == self.seen {
             return;
         }
-        match (names.is_empty(), problems.is_empty()) {
-            (_, false) => {
-                for line in &now {
-                    tracing::warn!(problem = %line, "Problem in the settings' file: a restart would fail");
-                }
-            }
-            (false, _) => {
-                tracing::warn!(settings = names.join(", "), "Server settings changed: restart to apply them");
-            }
-            (true, true) => tracing::info!("The server settings in the file are those in force again"),
+        for problem in &now.problems {
+            tracing::warn!(%problem, "The settings file has a problem: a restart would fail");
         }
-        self.said = now;
+        if !now.changed.is_empty() {
+            tracing::warn!(
+                settings = now.changed.join(", "),
+                "Server settings changed; restart to apply them"
+            );
+        }
+        if now == Seen::default() {
+            tracing::info!("The settings file matches the settings in force again");
+        }
+        self.seen = now;
     }
 }

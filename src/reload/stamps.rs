@@ -1,7 +1,7 @@
-//! What can be known of the files without reading them: whether somebody wrote since.
+//! Whether files changed, without reading them.
 //!
-//! Stamps are compared for equality only. A clock that was set back makes them differ like any other change, and a
-//! file whose time was set back still has a change time of its own.
+//! Stamps are only compared for equality: a clock that was set back makes them differ like any other change, and a file
+//! whose time was set back still has its own change time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::ours;
 
-/// Of every file that the reader would read, of the folders, and of the settings' file.
+/// The stamps of every file that the reader would read, of the folders, and of the settings file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<PathBuf, Stamp>);
 
@@ -22,10 +22,10 @@ enum Stamp {
         size: u64,
         /// Seconds and nanoseconds.
         modified: (i64, i64),
-        /// Of the content, the permissions or the name; nobody can set it.
+        /// When content, permissions or name changed; it cannot be set.
         changed: (i64, i64),
     },
-    /// Its times tell of files that are not ours as well, so they do not count.
+    /// Without times, which also change with files that are not ours.
     Folder(Identity),
     Unreadable(io::ErrorKind),
 }
@@ -35,7 +35,7 @@ enum Stamp {
 struct Identity(u64, u64, u32);
 
 impl Stamps {
-    /// Of all there is at this moment. It takes two system calls a file.
+    /// Takes two system calls per file.
     pub fn take(dir: &Path, settings: Option<&Path>) -> Stamps {
         let mut stamps = BTreeMap::new();
         for folder in [dir.to_owned(), dir.join("fragments"), dir.join("greetings")] {
@@ -84,7 +84,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn a_write_shows_whatever_the_clock_says() {
+    fn a_write_shows_even_if_the_clock_goes_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
         let old = SystemTime::now() - Duration::from_secs(86_400);
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(first, Stamps::take(dir.path(), None));
         let second = write("two", old);
         assert_ne!(first, second, "the clock was set back");
-        // The times of the disk advance in steps of some milliseconds.
+        // The disk's clock advances in steps of a few milliseconds.
         while write("six", old) == second {}
         fs::write(dir.path().join("notes.txt"), "no file of ours").unwrap();
         fs::write(dir.path().join(".a.yaml.swp"), "neither").unwrap();

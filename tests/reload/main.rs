@@ -1,5 +1,5 @@
-//! Reload on the real file system: every way in which editors and tools write, through the real watcher and keeper.
+//! Reload on the real file system: every way in which editors and tools write.
 
-mod said;
+mod logged;
 mod server;
 mod writes;

@@ -1,4 +1,4 @@
-//! A folder on the disk, a watcher over it, and everything it says.
+//! A folder on the disk, a watcher over it, and everything it logs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,21 +20,20 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// A single save is in force within this, and a burst within [`BURST`].
+/// A single save is in force within this time, and a burst within [`BURST`].
 pub const SAVE: Duration = Duration::from_millis(1_000);
 pub const BURST: Duration = Duration::from_millis(2_500);
-/// What a machine that builds and tests on all its cores may add: the check is not optimized here, and the
-/// timers of a busy runtime are late.
+/// How much a busy machine may add: the check is not optimized here, and timers are late.
 pub const SLACK: Duration = Duration::from_millis(700);
 /// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How long nothing may happen where nothing may happen: longer than the quiet, the check and the slack.
+/// How long a test watches that nothing happens: longer than the quiet, the check and the slack.
 pub const WINDOW: Duration = Duration::from_millis(1_500);
 
-/// What no line may ever hold.
+/// What no line may hold.
 const SECRETS: [&str; 4] = ["hunter2value", "5550100", "You answer for", "gpt-realtime-2.1-mini"];
 
-/// Who reloads an assistant of this name breaks down in the middle of saying so.
+/// Logging the reload of an assistant with this name panics.
 pub const PANICS: &str = "panics";
 
 pub struct Switchboard {
@@ -69,7 +68,7 @@ impl Switchboard {
         .await
     }
 
-    /// `make` writes the files and says where the folder is. The watcher has looked once when this is done.
+    /// `make` writes the files and returns the folder. The watcher has read it once when this returns.
     pub async fn with(pace: Pace, make: impl FnOnce(&Path) -> PathBuf) -> Switchboard {
         let temp = tempfile::tempdir().unwrap();
         let dir = make(temp.path());
@@ -108,7 +107,7 @@ impl Switchboard {
         assert_eq!(self.standing.borrow().generation, generation, "{:#?}", self.lines());
     }
 
-    /// Waits until so many problems are held back.
+    /// Waits until the rejected edit has this many problems.
     pub async fn problems(&mut self, problems: usize) {
         self.until(|standing| standing.problems == problems).await;
     }
@@ -116,11 +115,11 @@ impl Switchboard {
     async fn until(&mut self, fits: impl FnMut(&Standing) -> bool) {
         let met = timeout(PATIENCE, self.standing.wait_for(fits)).await.is_ok();
         if !met {
-            panic!("it does not come: {:?}\n{:#?}", *self.standing.borrow(), self.lines());
+            panic!("this does not come: {:?}\n{:#?}", *self.standing.borrow(), self.lines());
         }
     }
 
-    /// Waits until the assistant's text is this; it must be in force within `limit` of `since`.
+    /// Waits until the assistant's text has these words, which must be within `limit` of `since`.
     pub async fn says(&mut self, name: &str, words: &str, since: Instant, limit: Duration) {
         let fits = |roster: &Arc<Roster>| text(roster, name).contains(words);
         let met = timeout(PATIENCE, self.roster.wait_for(fits)).await.is_ok_and(|seen| seen.is_ok());
@@ -134,7 +133,7 @@ impl Switchboard {
         text(&self.roster.borrow(), name)
     }
 
-    /// Asserts that for a while no roster is swapped, no problem comes or goes, and no line is said.
+    /// Asserts that for a while no roster is swapped, no problem comes or goes, and no line is logged.
     pub async fn nothing_happens(&mut self) {
         let (standing, lines) = (*self.standing.borrow(), self.lines());
         self.standing.mark_unchanged();
@@ -143,14 +142,14 @@ impl Switchboard {
         assert_eq!(self.lines(), lines);
     }
 
-    /// Everything that was said since the server opened, one line an event.
+    /// Every line since the server opened.
     pub fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits for a line with these words, and gives it.
+    /// Waits for a line with these words.
     pub async fn line(&self, words: &str) -> String {
-        let said = async {
+        let found = async {
             loop {
                 if let Some(line) = self.lines().into_iter().find(|line| line.contains(words)) {
                     return line;
@@ -158,7 +157,7 @@ impl Switchboard {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("no `{words}` in {:#?}", self.lines()))
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no `{words}` in {:#?}", self.lines()))
     }
 
     /// How many lines hold these words.
@@ -173,12 +172,12 @@ impl Switchboard {
         line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or_default()
     }
 
-    /// Ends the watcher, and asserts that no line told too much.
+    /// Ends the watcher, and asserts that no line has a secret.
     pub async fn quit(self) {
         self.stop.cancel();
         timeout(PATIENCE, self.watching).await.unwrap().unwrap();
         for line in self.log.lock().unwrap().iter() {
-            assert!(!SECRETS.iter().any(|secret| line.contains(secret)), "told too much: {line}");
+            assert!(!SECRETS.iter().any(|secret| line.contains(secret)), "a secret is in: {line}");
         }
     }
 }
@@ -196,7 +195,7 @@ fn text(roster: &Roster, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Takes down every event of this thread, whose runtime runs the watcher.
+/// Records every event of this thread, whose runtime runs the watcher.
 fn listen(log: Arc<Mutex<Vec<String>>>) -> tracing::subscriber::DefaultGuard {
     use tracing_subscriber::layer::SubscriberExt as _;
     tracing::subscriber::set_default(tracing_subscriber::registry().with(Listener(log)))
@@ -211,7 +210,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Listener {
             event.record(&mut line);
             let panics = line.0.contains(PANICS);
             self.0.lock().unwrap().push(line.0);
-            assert!(!panics, "as the test wants it");
+            assert!(!panics, "the test asked for a panic");
         }
     }
 }

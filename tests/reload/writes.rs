@@ -57,14 +57,14 @@ async fn a_file_comes_in_two_halves() {
     let mut file = fs::File::create(switchboard.dir.join("a.yaml")).unwrap();
     file.write_all(assistant("one half").as_bytes()).unwrap();
     file.sync_all().unwrap();
-    // The writer's own pause; it is what is tested here.
+    // The writer pauses; that is what this tests.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    file.write_all(b"fragments: [house-rules]\nvoice: cedar\n").unwrap();
-    write(&switchboard.dir.join("fragments/house-rules.md"), "Be brief.");
+    file.write_all(b"fragments: [shop-rules]\nvoice: cedar\n").unwrap();
+    write(&switchboard.dir.join("fragments/shop-rules.md"), "Be brief.");
     drop(file);
     switchboard.says("a", "Be brief.", Instant::now(), SAVE).await;
     switchboard.generation(3).await;
-    assert_eq!(switchboard.lines().len(), 1, "the first half was never read: {:#?}", switchboard.lines());
+    assert_eq!(switchboard.lines().len(), 1, "the first half was not read: {:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
@@ -142,8 +142,8 @@ async fn a_linked_folder_is_swapped_at_once() {
 }
 
 #[tokio::test]
-async fn a_link_further_up_and_links_of_files_are_followed() {
-    // As a deploy tool (`current`) and Kubernetes (`..data`) lay files out.
+async fn links_to_a_parent_folder_and_to_files_are_followed() {
+    // The layouts of deploy tools (`current`) and Kubernetes (`..data`).
     let mut switchboard = Switchboard::with(Pace::default(), |root| {
         let dir = root.join("releases/7/assistants");
         write(&dir.join("..v1/a.yaml"), assistant("one"));
@@ -182,7 +182,7 @@ async fn a_burst_of_saves_ends_in_the_last_one() {
         Instant::now()
     });
     switchboard.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::server::SLACK, "a disk that never rests is read nevertheless");
+    assert!(began.elapsed() < Duration::from_secs(5), "a disk that does not rest is read too");
     let done = saved.await.unwrap();
     switchboard.says("a", "save 500", done, BURST).await;
     assert_eq!(switchboard.roster.borrow().len(), 8);
@@ -191,89 +191,48 @@ async fn a_burst_of_saves_ends_in_the_last_one() {
     switchboard.quit().await;
 }
 
+/// The bursts are longer than it takes until a disk that does not rest is read, and read again.
 #[tokio::test]
-async fn a_burst_of_deleted_and_created_files_takes_nobody_out_of_service() {
-    let mut switchboard = two().await;
-    let file = switchboard.dir.join("a.yaml");
-    let burst = Burst::begin(move |save| {
-        fs::remove_file(&file).unwrap();
-        std::thread::sleep(Duration::from_millis(8));
-        fs::write(&file, assistant(&format!("save {save}"))).unwrap();
-        std::thread::sleep(Duration::from_millis(6));
-    });
+async fn a_burst_of_deleted_created_and_empty_files_takes_no_assistant_away() {
+    const LONG: Duration = Duration::from_secs(5);
+    let mut switchboard = Switchboard::with(Pace::default(), |root| {
+        for name in ["a", "b", "c"] {
+            write(&root.join(format!("assistants/{name}.yaml")), assistant("one"));
+        }
+        root.join("assistants")
+    })
+    .await;
     let mut roster = switchboard.roster.clone();
     let gone = tokio::spawn(async move {
         while roster.wait_for(|roster| roster.by_name("a").is_none()).await.is_err() {}
     });
-    let began = Instant::now();
-    switchboard.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::server::SLACK, "{:?}", began.elapsed());
-    // Long enough for a disk that does not rest to be read three times.
-    tokio::time::sleep(Duration::from_millis(7_500)).await;
-    let (last, done) = burst.end().await;
-    switchboard.says("a", &format!("save {last}."), done, BURST).await;
-    assert!(!gone.is_finished(), "{:#?}", switchboard.lines());
-    gone.abort();
-    assert_eq!(
-        (switchboard.count("removed"), switchboard.count("WARN")),
-        (0, 0),
-        "{:#?}",
-        switchboard.lines()
-    );
-    switchboard.quit().await;
-}
-
-#[tokio::test]
-async fn a_burst_of_files_that_are_empty_for_a_while_is_no_problem() {
-    let mut switchboard = two().await;
-    let file = switchboard.dir.join("a.yaml");
+    let dir = switchboard.dir.clone();
     let burst = Burst::begin(move |save| {
+        let file = dir.join("a.yaml");
+        if save % 2 == 0 {
+            fs::remove_file(&file).unwrap();
+            std::thread::sleep(Duration::from_millis(8));
+        }
         let mut file = fs::File::create(&file).unwrap();
         std::thread::sleep(Duration::from_millis(8));
         file.write_all(assistant(&format!("save {save}")).as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(6));
+        if save == 1 {
+            fs::remove_file(dir.join("c.yaml")).unwrap();
+        }
     });
-    let began = Instant::now();
-    switchboard.generation(3).await;
-    assert!(began.elapsed() < BURST + crate::server::SLACK, "{:?}", began.elapsed());
-    tokio::time::sleep(Duration::from_millis(5_000)).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(switchboard.roster.borrow().len(), 3, "a deletion counts when the disk is at rest");
     let (last, done) = burst.end().await;
     switchboard.says("a", &format!("save {last}."), done, BURST).await;
+    assert_eq!(switchboard.roster.borrow().len(), 2);
+    assert!(!gone.is_finished(), "{:#?}", switchboard.lines());
+    gone.abort();
     assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
-#[tokio::test]
-async fn what_is_gone_for_good_is_gone_although_others_are_written() {
-    let mut switchboard = two().await;
-    let (gone, other) = (switchboard.dir.join("a.yaml"), switchboard.dir.join("b.yaml"));
-    let burst = Burst::begin(move |save| {
-        if save == 1 {
-            fs::remove_file(&gone).unwrap();
-        }
-        // The same text: nothing but the deletion is news.
-        fs::write(&other, assistant("others")).unwrap();
-        std::thread::sleep(Duration::from_millis(10));
-    });
-    switchboard.generation(3).await;
-    assert_eq!(switchboard.roster.borrow().len(), 1);
-    switchboard.line("removed a").await;
-    burst.end().await;
-    assert_eq!(switchboard.count("WARN"), 0, "{:#?}", switchboard.lines());
-    switchboard.quit().await;
-}
-
-/// A server with the assistants `a` and `b`.
-async fn two() -> Switchboard {
-    Switchboard::with(Pace::default(), |root| {
-        write(&root.join("assistants/a.yaml"), assistant("one"));
-        write(&root.join("assistants/b.yaml"), assistant("others"));
-        root.join("assistants")
-    })
-    .await
-}
-
-/// Saves again and again, until it is ended.
+/// Saves again and again until it is ended.
 struct Burst {
     stop: Arc<AtomicBool>,
     saving: tokio::task::JoinHandle<(u32, Instant)>,
@@ -294,7 +253,7 @@ impl Burst {
         Burst { stop, saving }
     }
 
-    /// Which save was the last, and when it was done.
+    /// The number of the last save, and when it was done.
     async fn end(self) -> (u32, Instant) {
         self.stop.store(true, Ordering::Relaxed);
         self.saving.await.unwrap()
@@ -302,7 +261,7 @@ impl Burst {
 }
 
 #[tokio::test]
-async fn the_folder_itself_is_replaced() {
+async fn the_folder_is_replaced() {
     let mut switchboard = Switchboard::open().await;
     write(&switchboard.root().join("next/a.yaml"), assistant("two"));
     fs::rename(&switchboard.dir, switchboard.root().join("old")).unwrap();
@@ -310,11 +269,11 @@ async fn the_folder_itself_is_replaced() {
     switchboard.says("a", "two", Instant::now(), SAVE).await;
     fs::write(switchboard.dir.join("a.yaml"), assistant("three")).unwrap();
     switchboard.says("a", "three", Instant::now(), SAVE).await;
-    // Gone for longer than a moment: that is a problem, and calls go on with what there was.
+    // A folder that stays away is a problem, and the roster in force stays.
     fs::remove_dir_all(&switchboard.dir).unwrap();
     switchboard.problems(1).await;
     assert!(switchboard.text("a").contains("three"));
-    assert!(switchboard.line("does not exist").await.contains("WARN"));
+    switchboard.line("WARN").await;
     write(&switchboard.dir.join("a.yaml"), assistant("four"));
     switchboard.says("a", "four", Instant::now(), SAVE).await;
     switchboard.problems(0).await;
@@ -337,8 +296,8 @@ async fn folders_of_fragments_come_and_go() {
 }
 
 #[tokio::test]
-async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
-    let pace = Pace { news: false, poll: Duration::from_millis(100), ..Pace::default() };
+async fn without_events_the_poll_finds_every_edit_even_if_the_clock_goes_back() {
+    let pace = Pace { events: false, poll: Duration::from_millis(100), ..Pace::default() };
     let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         root.join("assistants")
@@ -350,7 +309,7 @@ async fn without_news_the_poll_finds_every_edit_whatever_the_clock_says() {
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         Instant::now()
     };
-    // A clock that was set back, then one that stands still; the same length each time.
+    // The clock is set back, then stands still; the length stays the same.
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     let saved = save("two", old);
     switchboard.says("a", "two", saved, SAVE).await;
@@ -382,17 +341,17 @@ async fn an_idle_watcher_opens_no_file() {
     .unwrap();
     notify::Watcher::watch(&mut watcher, &switchboard.dir, notify::RecursiveMode::NonRecursive).unwrap();
     fs::read(switchboard.dir.join("a.yaml")).unwrap();
-    // The second look, which makes sure, may come now; then some thirty polls only take stamps.
+    // The second read, which confirms the first, may come now; the next thirty polls only take stamps.
     switchboard.nothing_happens().await;
     let before = opened.swap(0, Ordering::SeqCst);
-    assert!(before > 0, "opening a file shows here");
+    assert!(before > 0, "the test sees that a file is opened");
     switchboard.nothing_happens().await;
     assert_eq!(opened.load(Ordering::SeqCst), 0);
     switchboard.quit().await;
 }
 
 #[tokio::test]
-async fn the_clock_is_set_back_under_the_watcher() {
+async fn the_clock_is_set_back() {
     let mut switchboard = Switchboard::open().await;
     let path = switchboard.dir.join("a.yaml");
     fs::write(&path, assistant("two")).unwrap();
@@ -404,7 +363,7 @@ async fn the_clock_is_set_back_under_the_watcher() {
 
 #[tokio::test]
 async fn permission_is_lost_and_regained() {
-    // Nothing is forbidden to root.
+    // Root may read everything.
     if as_nobody("writes::permission_is_lost_and_regained") {
         return;
     }
@@ -419,30 +378,29 @@ async fn permission_is_lost_and_regained() {
         mode(path, lost);
         switchboard.problems(1).await;
         assert!(since.elapsed() < SAVE + crate::server::SLACK, "{:?}", since.elapsed());
-        let line = switchboard.line("cannot be read").await;
-        assert!(line.contains("check who may read it"), "{line}");
+        switchboard.line("cannot be read").await;
         mode(path, regained);
         switchboard.problems(0).await;
-        switchboard.line("is mended").await;
+        switchboard.line("passes again").await;
         fs::write(&file, assistant(words)).unwrap();
         switchboard.says("a", words, Instant::now(), SAVE).await;
         since = Instant::now();
     }
-    assert_eq!(switchboard.count("held back"), 3, "{:#?}", switchboard.lines());
+    assert_eq!(switchboard.count("errors=1"), 3, "{:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
 #[tokio::test]
-async fn a_system_that_gives_no_news_is_said_once() {
-    // The limit is each user's own: no other test may run into it.
-    if as_nobody("writes::a_system_that_gives_no_news_is_said_once") {
+async fn a_system_without_file_events_is_logged_once() {
+    // The limit is per user: no other test may run into it.
+    if as_nobody("writes::a_system_without_file_events_is_logged_once") {
         return;
     }
     let pace = Pace { poll: Duration::from_millis(100), ..Pace::default() };
     let mut taken = Vec::new();
     while let Ok(watcher) = notify::recommended_watcher(|_| {}) {
         taken.push(watcher);
-        assert!(taken.len() < 2_000, "this system has no limit that a test could reach");
+        assert!(taken.len() < 2_000, "this system has no limit that a test can reach");
     }
     let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
@@ -453,21 +411,21 @@ async fn a_system_that_gives_no_news_is_said_once() {
         fs::write(switchboard.dir.join("a.yaml"), assistant(words)).unwrap();
         switchboard.says("a", words, Instant::now(), SAVE).await;
     }
-    // It was said before the first look, whose lines are not kept.
+    // It was logged before the first read, whose lines are not kept.
     assert_eq!(switchboard.count("cannot be watched"), 0, "{:#?}", switchboard.lines());
     drop(taken);
     switchboard.line("watched again").await;
     switchboard.quit().await;
 }
 
-/// Runs this one test again as a user who may not do everything. `false` for such a user.
+/// Runs this test again as an unprivileged user. `false` if the user is unprivileged already.
 fn as_nobody(test: &str) -> bool {
     const NOBODY: u32 = 65_534;
     let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !root {
         return false;
     }
-    // The folder of the build may be closed to others.
+    // Other users may not read the build folder.
     let temp = tempfile::tempdir().unwrap();
     fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = temp.path().join("test");
@@ -475,8 +433,8 @@ fn as_nobody(test: &str) -> bool {
     let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture"]).current_dir("/").env_remove("NEXTEST");
     let done = command.uid(NOBODY).gid(NOBODY).output().unwrap();
-    let told = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{told}\n{}", String::from_utf8_lossy(&done.stderr));
-    assert!(told.contains("1 passed"), "{told}");
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&done.stderr));
+    assert!(stdout.contains("1 passed"), "{stdout}");
     true
 }

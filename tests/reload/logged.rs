@@ -1,4 +1,4 @@
-//! What is said of an edit, good and bad, and what is not.
+//! What is logged and counted for an edit, good and bad.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use switchboard::reload::Pace;
 
 use crate::server::{PANICS, SAVE, Switchboard, assistant, write};
 
-const HELD_BACK: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
+const REJECTED: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
 const APPLIED: &str = "switchboard_reloads_total{outcome=\"applied\"}";
-const MENDED: &str = "switchboard_reloads_total{outcome=\"mended\"}";
+const FIXED: &str = "switchboard_reloads_total{outcome=\"mended\"}";
 const PROBLEMS: &str = "switchboard_roster_problems";
 
 #[tokio::test]
-async fn a_watcher_that_breaks_down_says_so_once_and_watches_again() {
+async fn a_panic_of_the_watcher_is_logged_once_and_it_watches_again() {
     let pace = Pace { poll: Duration::from_millis(100), ..Pace::default() };
     let mut switchboard = Switchboard::with(pace, |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
@@ -27,17 +27,12 @@ async fn a_watcher_that_breaks_down_says_so_once_and_watches_again() {
         fs::write(switchboard.dir.join("a.yaml"), assistant(&words)).unwrap();
         switchboard.says("a", &words, Instant::now(), SAVE).await;
     }
-    assert_eq!(
-        (switchboard.count("ERROR"), switchboard.count("broke down")),
-        (1, 1),
-        "{:#?}",
-        switchboard.lines()
-    );
+    assert_eq!(switchboard.count("ERROR"), 1, "{:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
 #[tokio::test]
-async fn a_bad_edit_changes_nothing_and_is_said_once() {
+async fn a_bad_edit_changes_nothing_and_is_logged_once() {
     let mut switchboard = Switchboard::open().await;
     assert_eq!(switchboard.metric(APPLIED), 1.0);
     let bad = "instructions: Hi {{ nowhere }}.\nvoise: cedar\n";
@@ -49,46 +44,40 @@ async fn a_bad_edit_changes_nothing_and_is_said_once() {
         switchboard.text("a").contains("one") && switchboard.roster.borrow().len() == 1,
         "nothing of it is in force"
     );
-    switchboard.line("The edit is held back").await;
+    switchboard.line("errors=2").await;
     let lines = switchboard.lines();
     assert_eq!(lines.len(), 3, "{lines:#?}");
-    assert!(
-        lines[0].contains("a.yaml:1:21: error: there is no name `nowhere`; did you mean `now`?"),
-        "{lines:#?}"
-    );
-    assert!(
-        lines[1].contains("a.yaml:2:1: error: there is no key `voise`; did you mean `voice`?"),
-        "{lines:#?}"
-    );
-    assert!(lines[2].starts_with("WARN") && lines[2].contains("errors=2"), "{lines:#?}");
-    assert_eq!((switchboard.metric(HELD_BACK), switchboard.metric(PROBLEMS)), (1.0, 2.0));
+    assert!(lines[0].contains("a.yaml:1:21: error") && lines[0].contains("nowhere"), "{lines:#?}");
+    assert!(lines[1].contains("a.yaml:2:1: error") && lines[1].contains("voise"), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.starts_with("WARN")), "{lines:#?}");
+    assert_eq!((switchboard.metric(REJECTED), switchboard.metric(PROBLEMS)), (1.0, 2.0));
 
-    // The same again is not said again.
+    // The same edit is not logged again.
     fs::write(switchboard.dir.join("a.yaml"), bad).unwrap();
     switchboard.nothing_happens().await;
-    assert_eq!(switchboard.metric(HELD_BACK), 1.0);
+    assert_eq!(switchboard.metric(REJECTED), 1.0);
 
-    // Another file breaks: only that is said.
+    // Another file breaks: only that is logged.
     write(&switchboard.dir.join("c.yaml"), "instructions: Hi.\nspeed: fast\n");
     switchboard.problems(3).await;
     switchboard.line("errors=3").await;
     let lines = switchboard.lines().split_off(3);
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].contains("c.yaml:2:8"), "{lines:#?}");
-    assert_eq!((switchboard.metric(HELD_BACK), switchboard.metric(PROBLEMS)), (2.0, 3.0));
+    assert_eq!((switchboard.metric(REJECTED), switchboard.metric(PROBLEMS)), (2.0, 3.0));
 
-    // One of two is mended: the rest is not said again, but counted.
+    // One of two is fixed: the rest is not logged again, but counted.
     fs::remove_file(switchboard.dir.join("c.yaml")).unwrap();
     switchboard.problems(2).await;
     switchboard.line("errors=2").await;
-    assert_eq!(switchboard.count("Problem in the folder"), 3, "{:#?}", switchboard.lines());
+    assert_eq!(switchboard.count(" error: "), 3, "{:#?}", switchboard.lines());
 
-    // All is mended, and that is said too.
+    // All is fixed, and that is logged too.
     fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
     switchboard.says("a", "two", Instant::now(), SAVE).await;
     switchboard.generation(3).await;
     assert_eq!(switchboard.standing.borrow().problems, 0);
-    switchboard.line("The folder of assistants is mended").await;
+    switchboard.line("passes again").await;
     assert!(
         switchboard.line("reloaded").await.contains("added b; changed a (instructions)"),
         "{:#?}",
@@ -100,24 +89,24 @@ async fn a_bad_edit_changes_nothing_and_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_bad_edit_that_is_taken_back_is_mended_without_a_reload() {
+async fn a_bad_edit_that_is_taken_back_is_not_a_reload() {
     let mut switchboard = Switchboard::open().await;
     fs::write(switchboard.dir.join("a.yaml"), "instructions: [\n").unwrap();
     switchboard.problems(1).await;
     fs::write(switchboard.dir.join("a.yaml"), assistant("one")).unwrap();
     switchboard.problems(0).await;
-    switchboard.line("is mended").await;
+    switchboard.line("passes again").await;
     assert_eq!(switchboard.count("reloaded"), 0);
     assert_eq!(switchboard.standing.borrow().generation, 2);
     assert_eq!(
-        (switchboard.metric(MENDED), switchboard.metric(APPLIED), switchboard.metric(PROBLEMS)),
+        (switchboard.metric(FIXED), switchboard.metric(APPLIED), switchboard.metric(PROBLEMS)),
         (1.0, 1.0, 0.0)
     );
     switchboard.quit().await;
 }
 
 #[tokio::test]
-async fn an_equal_file_is_no_reload() {
+async fn an_equal_file_is_not_a_reload() {
     let mut switchboard = Switchboard::open().await;
     let before = switchboard.roster.borrow().clone();
     fs::write(switchboard.dir.join("a.yaml"), assistant("one")).unwrap();
@@ -126,10 +115,7 @@ async fn an_equal_file_is_no_reload() {
     fs::write(switchboard.dir.join("a.yaml"), format!("# A comment\n\n{}", assistant("one"))).unwrap();
     write(&switchboard.dir.join("fragments/unused.md"), "Nobody says this.");
     switchboard.nothing_happens().await;
-    assert!(
-        std::sync::Arc::ptr_eq(&before, &switchboard.roster.borrow()),
-        "the very same roster is in force"
-    );
+    assert!(std::sync::Arc::ptr_eq(&before, &switchboard.roster.borrow()), "the same roster is in force");
     assert_eq!(
         (switchboard.lines().len(), switchboard.metric(APPLIED)),
         (0, 1.0),
@@ -140,7 +126,7 @@ async fn an_equal_file_is_no_reload() {
 }
 
 #[tokio::test]
-async fn what_changed_is_said_by_name_and_never_by_value() {
+async fn changes_are_logged_by_name_and_never_by_value() {
     let mut switchboard = Switchboard::with(Pace::default(), |root| {
         let dir = root.join("assistants");
         let rules = "fragments: [rules]\n";
@@ -165,7 +151,7 @@ async fn what_changed_is_said_by_name_and_never_by_value() {
         generation += 1;
         switchboard.generation(generation).await;
         let line = switchboard.line(&format!("generation={generation}")).await;
-        assert!(line.starts_with("INFO Assistants reloaded"), "{line}");
+        assert!(line.starts_with("INFO"), "{line}");
         assert!(line.contains(&format!("changes={what}")), "`{what}` is not in {line}");
     };
     let text = |text: &str| Some(text.as_bytes().to_vec());
@@ -187,19 +173,19 @@ async fn what_changed_is_said_by_name_and_never_by_value() {
 }
 
 #[tokio::test]
-async fn a_new_warning_is_said_once() {
+async fn a_new_warning_is_logged_once() {
     let mut switchboard = Switchboard::open().await;
     fs::write(switchboard.dir.join("a.yaml"), assistant("one") + "temperature: 0.8\n").unwrap();
-    let line = switchboard.line("Anomaly").await;
-    assert!(line.contains("temperature") && line.contains("a.yaml:2"), "{line}");
+    let line = switchboard.line("a.yaml:2").await;
+    assert!(line.starts_with("WARN") && line.contains("temperature"), "{line}");
     fs::write(switchboard.dir.join("a.yaml"), assistant("two") + "temperature: 0.8\n").unwrap();
     switchboard.says("a", "two", Instant::now(), SAVE).await;
-    assert_eq!(switchboard.count("Anomaly"), 1, "{:#?}", switchboard.lines());
+    assert_eq!(switchboard.count("WARN"), 1, "{:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
 #[tokio::test]
-async fn a_change_of_settings_is_said_by_name() {
+async fn changed_settings_are_logged_by_name() {
     let mut switchboard = Switchboard::with(Pace::default(), |root| {
         write(&root.join("assistants/a.yaml"), assistant("one"));
         write(&root.join("switchboard.yaml"), "port: 5051\n");
@@ -208,23 +194,21 @@ async fn a_change_of_settings_is_said_by_name() {
     .await;
     let file = switchboard.root().join("switchboard.yaml");
     fs::write(&file, "port: 5052\nmax_calls: 7\ntwilio_auth_token: \"${SECRET}\"\n").unwrap();
-    let line = switchboard.line("restart to apply").await;
-    assert!(line.contains("settings=twilio_auth_token, port, max_calls"), "{line}");
-    // Said once, also when the assistants change.
+    switchboard.line("settings=twilio_auth_token, port, max_calls").await;
+    // It is logged once, even if the assistants change.
     fs::write(switchboard.dir.join("a.yaml"), assistant("two")).unwrap();
     switchboard.says("a", "two", Instant::now(), SAVE).await;
     switchboard.nothing_happens().await;
-    assert_eq!(switchboard.count("restart to apply"), 1, "{:#?}", switchboard.lines());
+    assert_eq!(switchboard.count("settings="), 1, "{:#?}", switchboard.lines());
     fs::write(&file, "prot: 5052\n").unwrap();
-    let line = switchboard.line("a restart would fail").await;
-    assert!(line.contains("there is no setting `prot`; did you mean `port`?"), "{line}");
+    switchboard.line("`prot`").await;
     fs::write(&file, "port: 5051 # as before\n").unwrap();
-    switchboard.line("in force again").await;
+    switchboard.line("INFO The settings file").await;
     assert_eq!(switchboard.standing.borrow().problems, 0, "they are no problems of the assistants");
     switchboard.quit().await;
 }
 
-/// A second's part of a tone, at eight kilohertz.
+/// One second of a tone at 8 kHz.
 fn wav(samples: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let spec = hound::WavSpec {
