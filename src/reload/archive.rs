@@ -1,7 +1,6 @@
-//! Takes a folder of assistants out of a `.tar.gz`, in memory, with limits. Nothing touches the disk.
+//! Unpacks a folder of assistants from a `.tar.gz`, in memory and with limits. Nothing touches the disk.
 //!
-//! An archive comes from the remote folder, so it is trusted with nothing: one name that leads out of the folder refuses it
-//! whole, and no link is ever followed.
+//! The archive is not trusted: a name that leads out of the folder refuses it whole, and no link is followed.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,55 +14,52 @@ use super::read::{LARGEST_TEXT, LARGEST_WAV, ReadError, belongs, greetings_fit};
 use crate::assistant::{Folder, SourceFile};
 use crate::problem;
 
-/// The largest archive unpacked, all of it, in bytes.
+/// The largest archive, unpacked, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The most entries an archive may have, of all kinds.
+/// The most entries of all kinds.
 const MOST_ENTRIES: usize = 2_000;
 /// The longest name, in bytes: as on a disk.
 const LONGEST_NAME: usize = 4096;
-/// What may stand before one entry's content, in bytes: the tar reader keeps all of it in memory.
+/// The most bytes before an entry's content: the tar reader keeps all of them in memory.
 const LARGEST_HEAD: u64 = 1024 * 1024;
-/// Stands before each file's name in problems: the file is on no disk of this machine.
+/// Precedes each file's name in problems, because the file is not on this machine's disk.
 const ORIGIN: &str = "ASSISTANTS_URL";
-/// The folder that holds the assistants, where it is not the whole archive.
+/// The folder with the assistants, if it is not the whole archive.
 const ASSISTANTS: &str = "assistants";
 
-/// Why an archive gives no folder.
+/// Why an archive has no folder for us.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("what came is not a .tar.gz; give the address of the archive itself, not of a page about it")]
+    #[error("the answer is not a .tar.gz; use the address of the archive itself, not of a page about it")]
     NotAnArchive,
-    #[error("the archive ends too early: it is not whole")]
+    #[error("the archive is cut off")]
     Truncated,
-    #[error("the archive is damaged; make it again")]
+    #[error("the archive is damaged; create it again")]
     Damaged,
     #[error("the archive is more than 64 MB unpacked; keep the assistants in a repository of their own")]
     TooLarge,
     #[error("the archive has more than 2,000 entries; keep the assistants in a repository of their own")]
     TooMany,
-    #[error("the archive is refused whole: it has a name of more than 4,096 bytes; make it again")]
+    #[error("the archive is refused whole: it has a name of more than 4,096 bytes")]
     LongName,
-    #[error(
-        "the archive is refused whole: an entry has more than 1 MB of headers; make it again without them"
-    )]
+    #[error("the archive is refused whole: an entry has more than 1 MB of headers")]
     LargeHead,
-    /// A name that could lead out of the folder, or an entry that is none to unpack.
+    /// A name that could lead out of the folder, or an entry that cannot be unpacked safely.
     #[error("the archive is refused whole: `{name}` is {why}")]
     Hostile { name: String, why: &'static str },
-    #[error("`{0}` is a link, and links in an archive are not followed; put the file itself in its place")]
+    #[error("`{0}` is a link, which is not followed in an archive; replace it with the file itself")]
     Link(String),
     #[error(
-        "there is no assistant in the archive, neither at its top nor in a folder `assistants`; there is {0}"
+        "there is no assistant in the archive, neither at its top nor in a folder `assistants`; it has {0}"
     )]
     Empty(String),
     #[error(transparent)]
     Greeting(#[from] ReadError),
 }
 
-/// The folder in an archive: at its top or in `assistants/`, either of them also below the one top folder that Git
-/// hosts add. `assistants/` comes first.
+/// The folder in an archive: `assistants/` or else the top, both also below the single top folder that Git hosts add.
 ///
-/// The same files are taken as from a disk. Of two entries with one name the last counts, as with `tar`.
+/// The same files are read as from a disk. Of two entries with the same name, the last counts, as with `tar`.
 pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(ArchiveError::NotAnArchive);
@@ -76,7 +72,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
         Stopped::Io(error) => state.meaning(&error, contents.entries),
         Stopped::Refused(refused) => refused,
     })?;
-    // The check sum comes last.
+    // The checksum comes last.
     io::copy(&mut archive.into_inner(), &mut io::sink())
         .map_err(|error| state.meaning(&error, contents.entries))?;
     contents.folder()
@@ -100,11 +96,11 @@ impl From<ArchiveError> for Stopped {
     }
 }
 
-/// What went wrong below the tar reader, which wraps errors in its own.
+/// What went wrong below the tar reader, which hides it in its own errors.
 #[derive(Default)]
 struct State {
     full: Cell<bool>,
-    /// While headers are read: how many bytes they may still have.
+    /// While headers are read: how many more bytes they may have.
     head: Cell<Option<u64>>,
     failed: Cell<Option<io::ErrorKind>>,
 }
@@ -121,7 +117,7 @@ impl State {
     }
 }
 
-/// Reads so many bytes and no more, in all and of headers: a few bytes of gzip can become any number.
+/// Limits the bytes in total and of headers: a few bytes of gzip can expand to any number.
 struct Limited<'a, R> {
     inner: R,
     left: u64,
@@ -152,7 +148,7 @@ impl<R: Read> Read for Limited<'_, R> {
 /// A name, part by part.
 type Name = Vec<String>;
 
-/// What an archive holds, as far as it could matter.
+/// What an archive holds, as far as it matters.
 #[derive(Default)]
 struct Contents {
     entries: usize,
@@ -167,7 +163,7 @@ impl Contents {
     fn read<R: Read>(&mut self, archive: &mut tar::Archive<R>, state: &State) -> Result<(), Stopped> {
         let mut entries = archive.entries()?;
         loop {
-            // The content before is read to its end, so that only headers are read here.
+            // The previous content was read to its end, so only headers are read here.
             state.head.set(Some(LARGEST_HEAD));
             let Some(entry) = entries.next() else { break };
             let mut entry = entry?;
@@ -185,21 +181,21 @@ impl Contents {
             return Err(ArchiveError::TooMany.into());
         }
         let kind = entry.header().entry_type();
-        // Git writes the commit's id into one of these.
+        // Git stores the commit's id in one of these.
         if kind == EntryType::XGlobalHeader {
             return Ok(());
         }
         let raw = entry.path_bytes();
-        // Each part of a name takes memory of its own.
+        // Each part of a name takes memory.
         if raw.len() > LONGEST_NAME {
             return Err(ArchiveError::LongName.into());
         }
         let raw = raw.into_owned();
         let name = parts(&raw)?;
-        // A few bytes of it can stand for any number, and nobody makes one of texts.
+        // A few bytes can stand for any number, and texts are never sparse.
         if kind == EntryType::GNUSparse {
             let name = problem::shown(&name.join("/"));
-            let why = "a sparse file; make the archive without `--sparse`";
+            let why = "a sparse file; create the archive without `--sparse`";
             return Err(ArchiveError::Hostile { name, why }.into());
         }
         let size = entry.size();
@@ -220,7 +216,7 @@ impl Contents {
                 if let Some(limit) = limit(&name) {
                     let mut bytes = Vec::new();
                     entry.by_ref().take(limit).read_to_end(&mut bytes)?;
-                    // The tar reader takes the archive's end for the file's.
+                    // The tar reader treats the archive's end as the file's.
                     if (bytes.len() as u64) < size.min(limit) {
                         return Err(ArchiveError::Truncated.into());
                     }
@@ -240,7 +236,7 @@ impl Contents {
             true => inner,
             false => top.clone(),
         };
-        // In messages the name is the one in the repository: without the folder that the host added.
+        // Messages show the name in the repository, without the folder that the host added.
         let added = if top.first().is_some_and(|top| top != ASSISTANTS) { top.len() } else { 0 };
         let shown = |name: &Name| format!("{ORIGIN}/{}", name[added..].join("/"));
         if let Some(link) = self.links.iter().find(|link| matters(link, &base)) {
@@ -264,7 +260,7 @@ impl Contents {
         Ok(folder)
     }
 
-    /// The one folder in which everything is, such as `repository-branch`; else nothing.
+    /// The single folder that holds everything, such as `repository-branch`; empty if there is none.
     fn top(&self) -> Name {
         let tops: BTreeSet<&String> = self.names.keys().filter_map(|name| name.first()).collect();
         let mut tops = tops.into_iter().filter(|top| !top.starts_with('.'));
@@ -277,7 +273,7 @@ impl Contents {
         }
     }
 
-    /// What is in a folder of the archive, for a person who looks for his files.
+    /// Lists a folder of the archive for a person who looks for files.
     fn list(&self, base: &Name) -> String {
         const MOST: usize = 6;
         let mut found: Vec<String> = Vec::new();
@@ -294,14 +290,14 @@ impl Contents {
         }
         let names: Vec<&str> = found.iter().take(MOST).map(String::as_str).collect();
         match (names.is_empty(), found.len() > MOST) {
-            (true, _) => "nothing in it".to_owned(),
+            (true, _) => "no files".to_owned(),
             (_, false) => problem::list(&names),
             (_, true) => format!("{}, and more", problem::list(&names)),
         }
     }
 }
 
-/// A name's parts. One that could lead out of the folder, or break a line of the log, refuses the archive.
+/// A name's parts. Fails for a name that could lead out of the folder or break a log line.
 fn parts(raw: &[u8]) -> Result<Name, ArchiveError> {
     let hostile = |why| {
         let text = String::from_utf8_lossy(raw).replace(char::is_control, "\u{fffd}");
@@ -309,10 +305,10 @@ fn parts(raw: &[u8]) -> Result<Name, ArchiveError> {
     };
     let text = std::str::from_utf8(raw).map_err(|_| hostile("a name that is not UTF-8"))?;
     if text.starts_with('/') {
-        return Err(hostile("an absolute path; make the archive from within its folder"));
+        return Err(hostile("an absolute path; create the archive from within its folder"));
     }
     if text.contains('\\') {
-        return Err(hostile("a name with a backslash; folders are parted by /"));
+        return Err(hostile("a name with a backslash; separate folders with /"));
     }
     if text.contains(char::is_control) {
         return Err(hostile("a name with a control character"));
@@ -320,21 +316,21 @@ fn parts(raw: &[u8]) -> Result<Name, ArchiveError> {
     let mut parts = Name::new();
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {
-            return Err(hostile("a path with `..`; make the archive from within its folder"));
+            return Err(hostile("a path with `..`; create the archive from within its folder"));
         }
         parts.push(part.to_owned());
     }
     Ok(parts)
 }
 
-/// What a file is in a folder of assistants.
+/// What a file in the folder is.
 enum Kind {
     Assistant,
     Fragment,
     Greeting,
 }
 
-/// What the file of this name, counted from the folder, is there.
+/// The kind of a file, by its name relative to the folder.
 fn kind(within: &[String]) -> Option<Kind> {
     match within {
         [file] if belongs(Path::new(file), &["yaml", "yml"]) => Some(Kind::Assistant),
@@ -344,18 +340,18 @@ fn kind(within: &[String]) -> Option<Kind> {
     }
 }
 
-/// How much is read of a file, whichever folder turns out to be the one. `None`: it can be in none.
+/// How many bytes of a file to read, before it is known which folder counts. `None` if it cannot belong to one.
 fn limit(name: &[String]) -> Option<u64> {
     let deepest = if name.get(1).is_some_and(|inner| inner == ASSISTANTS) { 2 } else { 1 };
     let mut kinds = (0..=deepest).filter_map(|base| kind(name.get(base..)?));
     kinds.next().map(|kind| match kind {
         Kind::Assistant | Kind::Fragment => LARGEST_TEXT,
-        // One more than it may have, so that too large is seen.
+        // One byte too many shows that it is too large.
         Kind::Greeting => LARGEST_WAV + 1,
     })
 }
 
-/// Whether a link stands where the folder, a part of it or one of its files would.
+/// Whether a link replaces the folder, a part of it or one of its files.
 fn matters(link: &Name, base: &Name) -> bool {
     match link.strip_prefix(base.as_slice()) {
         Some([]) => true,

@@ -1,7 +1,7 @@
-//! Fetches the folder of assistants from the remote folder: a `.tar.gz` by HTTPS, asked for only where it changed.
+//! Fetches the remote folder, a `.tar.gz`, by HTTPS, and only if it changed.
 //!
-//! The token goes to the address the owner wrote and to no other, and neither it nor a URL's query is in any
-//! message. What is in an archive, `archive.rs` knows.
+//! The token is sent only to the address that the owner wrote. Neither it nor a URL's query is in any message.
+//! `archive.rs` knows what is in an archive.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::problem;
 use crate::secret::Secret;
 use crate::settings::is_loopback;
 
-/// How long a fetch may take, from the name to the last byte, redirects included.
+/// How long a fetch may take, from the DNS lookup to the last byte, redirects included.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The largest archive as it comes, in bytes.
+/// The largest archive, compressed, in bytes.
 const LARGEST: usize = 32 * 1024 * 1024;
-/// How often one fetch may be sent on.
+/// How many redirects one fetch follows.
 const MOST_REDIRECTS: usize = 5;
 /// From one fetch to the next.
 const EVERY: Duration = Duration::from_secs(30);
-/// The longest pause where the host does not answer: each failure doubles it.
+/// The longest pause if the host does not answer; each failure doubles it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60);
 
-/// A folder somewhere else, and what is known of its last version.
+/// A folder at a URL, and its last version.
 pub struct Remote {
     url: Url,
     /// `Bearer …`, marked as sensitive.
@@ -44,12 +44,12 @@ pub struct Remote {
     seen: Seen,
 }
 
-/// What a fetch gave.
+/// What a fetch returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// The archive is the one that came before.
+    /// The archive is the same as before.
     Unchanged,
-    /// Another archive, or the first. Its files are not checked yet.
+    /// The first archive, or another one. Its files are not checked yet.
     Folder(Folder),
 }
 
@@ -129,10 +129,10 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// A folder that was never fetched. Trusted are the certificates of `tls`.
+    /// A folder that was not fetched yet.
     ///
     /// # Errors
-    /// `url` is not https (or http to this machine), or `token` can be no header.
+    /// If `url` is not https (or http to this machine), or `token` cannot be a header.
     pub fn new(url: &str, token: Option<&Secret>, tls: &Arc<ClientConfig>) -> Result<Remote, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         let local = url.scheme() == "http" && is_loopback(&url);
@@ -150,20 +150,17 @@ impl Remote {
         Ok(Remote { url, authorization, client, patience: PATIENCE, seen: Seen::default() })
     }
 
-    /// The same folder, with so much time for a fetch in place of 20 s.
+    /// Limits a fetch to another time than 20 s.
     pub fn with_patience(self, patience: Duration) -> Remote {
         Remote { patience, ..self }
     }
 
-    /// Host and path, for people: without a query, which may hold a secret.
+    /// Host and path for people, without the query, which may hold a secret.
     pub fn place(&self) -> String {
         place(&self.url, true)
     }
 
-    /// Asks for the archive once, and unpacks it.
-    ///
-    /// # Errors
-    /// A sentence for each.
+    /// Fetches and unpacks the archive once.
     pub async fn fetch_once(mut self) -> Result<Folder, FetchError> {
         match self.fetch().await? {
             Fetched::Folder(folder) => Ok(folder),
@@ -171,18 +168,16 @@ impl Remote {
         }
     }
 
-    /// Asks for the archive and unpacks it, unless it is the one that came before.
+    /// Fetches and unpacks the archive, unless it is the same as before.
     ///
-    /// Cancel-safe: what is known of the last version changes only when a whole one was unpacked.
-    ///
-    /// # Errors
-    /// A sentence for each; the next fetch starts from the same state.
+    /// Cancel-safe, and after an error the next fetch starts from the same state: the last version changes only when a
+    /// whole archive was unpacked.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         let late = |_| FetchError::Network { at: self.place(), fault: Fault::AnswerTimeout };
         let asked = timeout(self.patience, self.ask()).await.map_err(late)??;
         let Some((bytes, tag)) = asked else { return Ok(Fetched::Unchanged) };
         let before = self.seen.digest;
-        // Up to 64 MB are unpacked: nobody's audio waits for that.
+        // Unpacking up to 64 MB must not delay audio.
         let unpacked = tokio::task::spawn_blocking(move || {
             let digest: [u8; 32] = Sha256::digest(&bytes).into();
             let folder = (before != Some(digest)).then(|| archive::unpack(&bytes)).transpose();
@@ -194,7 +189,7 @@ impl Remote {
         Ok(folder.map_or(Fetched::Unchanged, Fetched::Folder))
     }
 
-    /// The archive's bytes and its tag. `None`: the host says that it is unchanged.
+    /// The archive's bytes and its tag. `None` if the host answers that it is unchanged.
     async fn ask(&self) -> Result<Option<(Bytes, Option<(Url, HeaderValue)>)>, FetchError> {
         let mut url = self.url.clone();
         let mut authorization = self.authorization.as_ref();
@@ -247,7 +242,7 @@ impl Remote {
     }
 }
 
-/// The whole body, where it is not too large.
+/// The whole body, if it is not too large.
 async fn body(mut response: Response, at: String) -> Result<Bytes, FetchError> {
     let announced = response.content_length().unwrap_or_default();
     if announced > LARGEST as u64 {
@@ -266,7 +261,7 @@ async fn body(mut response: Response, at: String) -> Result<Bytes, FetchError> {
     }
 }
 
-/// An address for people. Of one that we were sent to only the host: its path may be a secret.
+/// An address for people. The path of a redirect may be a secret, so only its host is shown.
 fn place(url: &Url, own: bool) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -300,12 +295,12 @@ fn network(error: reqwest::Error, at: String) -> FetchError {
     FetchError::Network { at, fault: error.into() }
 }
 
-/// When the next fetch is due, and what the log is told: a failure once, until it changes or is over.
+/// When the next fetch is due. Logs a failure once, until it changes or is over.
 #[derive(Debug)]
 pub struct Rounds {
     every: Duration,
     failures: u32,
-    said: Option<String>,
+    logged: Option<String>,
 }
 
 impl Default for Rounds {
@@ -316,36 +311,30 @@ impl Default for Rounds {
 }
 
 impl Rounds {
-    /// Fetches so far apart, while all is well.
+    /// The pause between fetches if none fails.
     pub fn every(every: Duration) -> Rounds {
-        Rounds { every, failures: 0, said: None }
+        Rounds { every, failures: 0, logged: None }
     }
 
-    /// Takes in what a fetch gave, tells the log, and says how long to wait before the next: where the host does not
-    /// answer twice as long each time, at most 2 minutes.
+    /// Logs the outcome of a fetch and returns the pause before the next. If the host does not answer, the pause doubles
+    /// each time, up to 2 minutes.
     pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
         let Err(error) = outcome else {
-            if self.said.is_some() {
-                tracing::info!("the remote folder can be fetched again");
+            if self.logged.is_some() {
+                tracing::info!("The remote folder can be fetched again");
             }
             *self = Rounds::every(self.every);
             return self.every;
         };
         self.failures = if error.answered() { 0 } else { self.failures + 1 };
-        // Capped long before it could overflow.
+        // The exponent is capped so that this cannot overflow.
         let pause = self.every * 2u32.pow(self.failures.saturating_sub(1).min(8));
         let pause = pause.min(LONGEST_PAUSE);
         let why = error.to_string();
-        if self.said.as_ref() != Some(&why) {
-            let later = if error.answered() { self.every } else { LONGEST_PAUSE };
-            let (again_secs, later_secs) = (pause.as_secs(), later.as_secs());
-            tracing::warn!(
-                %why,
-                again_secs,
-                later_secs,
-                "the remote folder cannot be fetched; what runs stays, and it is tried again and again"
-            );
-            self.said = Some(why);
+        if self.logged.as_ref() != Some(&why) {
+            let retry_secs = pause.as_secs();
+            tracing::warn!(%why, retry_secs, "The remote folder cannot be fetched; the assistants in force stay");
+            self.logged = Some(why);
         }
         pause
     }
