@@ -1,4 +1,4 @@
-//! Accepting connections, each with limits on time and size (hyper's builder; bare `axum::serve` has none).
+//! Accepts connections with limits on time and size, which `axum::serve` does not have.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -22,32 +22,32 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long things may take on a connection.
+/// Time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
     /// The head of the first request.
     first_head: Duration,
-    /// The head of the next one, the pause before it included.
+    /// The head of the next request, including the pause before it.
     next_head: Duration,
-    /// A request, from its head to when its answer is read.
+    /// A request, from its head until its answer is read.
     answer: Duration,
 }
 
 const PATIENCE: Patience = Patience {
     first_head: Duration::from_secs(15),
-    // Longer than proxies keep an idle connection (Fly 60 s, cloudflared 90 s, Caddy 120 s): where we closed it first,
-    // their next request could be on its way.
+    // Longer than proxies keep an idle connection (Fly 60 s, cloudflared 90 s, Caddy 120 s). If we closed it first, a
+    // request could be on its way.
     next_head: Duration::from_secs(150),
-    // No handler takes half of it.
+    // No handler takes half as long.
     answer: Duration::from_secs(30),
 };
-/// The most that a request's head may hold.
+/// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long to wait when the system has no socket for us, or a connection that is to make room answers before.
+/// The pause if the system has no socket for us, or while a connection that must make room finishes its answer.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `routes` until `stop`; connections that are upgraded live on. At most `limit` connections at once: for one
-/// more the longest idle one is closed, and where none is idle, it waits.
+/// Serves `routes` until `stop`; upgraded connections live on. If `limit` connections are open, the next one makes the
+/// longest idle one close, or waits if none is idle.
 pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limit));
@@ -58,30 +58,30 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             () = stop.cancelled() => break,
         };
         let Ok((socket, _)) = accepted else {
-            // Mostly there are no descriptors left.
+            // Usually no descriptors are left.
             idle.close_longest();
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let place = tokio::select! {
             place = place(&room, &idle) => place.ok(),
-            // The last one, which was let in, is answered beyond the limit.
+            // This connection was accepted, so it is answered beyond the limit.
             () = stop.cancelled() => None,
         };
         let _ = socket.set_nodelay(true);
         let (routes, idle, stop) = (routes.clone(), idle.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
-            converse(socket, routes, PATIENCE, idle, stop).await;
+            serve(socket, routes, PATIENCE, idle, stop).await;
         });
     }
-    // Refused, a proxy takes the next one elsewhere; waiting here, it would be cut off when the process ends.
+    // A proxy takes a refused connection elsewhere; one that waits here would be cut off when the process ends.
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-/// A place for one more connection. A webhook shall not wait for what strangers, or proxies, keep open and do not use.
+/// A place for one more connection. Idle connections of strangers and proxies must not delay a webhook.
 async fn place(room: &Arc<Semaphore>, idle: &Idle) -> Result<OwnedSemaphorePermit, AcquireError> {
     loop {
         if room.available_permits() == 0 {
@@ -93,15 +93,15 @@ async fn place(room: &Arc<Semaphore>, idle: &Idle) -> Result<OwnedSemaphorePermi
     }
 }
 
-/// The connections on which no request is under way, the longest idle first. A request is under way from when all of it
-/// is here until its answer is given: a stranger who sends a part, or does not read, is as idle as one who is silent.
+/// The idle connections, the longest idle first. A connection is busy from when a whole request is here until it is
+/// answered; a client that sends only a part, or does not read, is idle.
 #[derive(Debug, Default)]
 struct Idle(Mutex<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
     turns: u64,
-    /// By turn, what tells a connection to close.
+    /// By turn, what makes a connection close.
     close: BTreeMap<u64, Arc<Notify>>,
 }
 
@@ -113,7 +113,7 @@ impl Idle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while it is held; and were it so, the queue is whole between any two statements.
+        // Even after a panic, the queue is consistent between any two statements.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -122,22 +122,22 @@ impl Idle {
 struct Turn {
     idle: Arc<Idle>,
     close: Arc<Notify>,
-    /// [`Turn::ASKED`], or its key in the queue. Written under the queue's lock.
+    /// Its key in the queue, or [`Turn::BUSY`]. Written under the queue's lock.
     turn: AtomicU64,
 }
 
 impl Turn {
-    /// No key: they count from 1.
-    const ASKED: u64 = 0;
+    /// Not a key: keys count from 1.
+    const BUSY: u64 = 0;
 
     fn new(idle: Arc<Idle>) -> Arc<Self> {
-        Arc::new(Self { idle, close: Arc::default(), turn: AtomicU64::new(Self::ASKED) })
+        Arc::new(Self { idle, close: Arc::default(), turn: AtomicU64::new(Self::BUSY) })
     }
 
-    /// It is idle from now on, if it was not before.
+    /// The connection is idle, if it was not before.
     fn begin(&self) {
         let mut queue = self.idle.lock();
-        if self.turn.load(Ordering::Relaxed) == Self::ASKED {
+        if self.turn.load(Ordering::Relaxed) == Self::BUSY {
             queue.turns += 1;
             let turn = queue.turns;
             queue.close.insert(turn, self.close.clone());
@@ -145,15 +145,14 @@ impl Turn {
         }
     }
 
-    /// It is asked, or gone.
+    /// The connection is busy, or gone.
     fn end(&self) {
-        self.idle.lock().close.remove(&self.turn.swap(Self::ASKED, Ordering::Relaxed));
+        self.idle.lock().close.remove(&self.turn.swap(Self::BUSY, Ordering::Relaxed));
     }
 
-    /// Whether no request is under way.
     fn is_idle(&self) -> bool {
         let _queue = self.idle.lock();
-        self.turn.load(Ordering::Relaxed) != Self::ASKED
+        self.turn.load(Ordering::Relaxed) != Self::BUSY
     }
 }
 
@@ -163,7 +162,7 @@ impl Drop for Turn {
     }
 }
 
-/// A request's body: while more of it is waited for, its connection is idle.
+/// A request's body. While the rest of it has not come, its connection is idle.
 struct Awaited<B> {
     body: B,
     turn: Arc<Turn>,
@@ -195,20 +194,20 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
-/// Answers the requests of one connection, until it ends, is upgraded or is left idle; after `stop`, or where it is to
-/// make room, only the one under way.
-async fn converse<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
+/// Answers the requests of one connection until it ends, is upgraded or stays idle. After `stop`, or to make room, it only
+/// finishes the request under way.
+async fn serve<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(Notify::new());
     let routes = TowerToHyperService::new(routes);
-    let heard = asked.clone();
+    let request_came = asked.clone();
     let turn = Turn::new(idle);
     turn.begin();
     let served = turn.clone();
     let service = service_fn(move |request: Request<_>| {
-        heard.notify_one();
+        request_came.notify_one();
         let turn = served.clone();
         turn.end();
         let answer = routes.call(request.map(|body| Awaited { body, turn: turn.clone() }));
@@ -226,22 +225,22 @@ where
         .with_upgrades();
     tokio::pin!(connection);
     let mut quiet = patience.first_head;
-    // A stranger's broken request is no concern of ours; hyper has answered it as far as it could.
+    // hyper answers a broken request itself, as far as possible.
     loop {
         tokio::select! {
             biased;
-            // First: a request that is here already is answered, though it is to stop, or to make room.
+            // First: a request that is here already is answered, even if the connection must close.
             _ = connection.as_mut() => return,
             () = stop.cancelled() => break,
             () = turn.close.notified() => match turn.is_idle() {
                 true => return,
-                // It was asked since it was told, and goes when that is answered: were it to stay, who asks on and on
-                // would keep the place.
+                // A new request came meanwhile. The connection closes after its answer, or endless requests would keep
+                // the place.
                 false => connection.as_mut().graceful_shutdown(),
             },
-            heard = timeout(quiet, asked.notified()) => match heard {
+            came = timeout(quiet, asked.notified()) => match came {
                 Ok(()) => quiet = patience.answer + patience.next_head,
-                // Nothing is under way: who does not read the answers gets no further request in.
+                // Nothing is under way: a client that does not read its answers cannot send another request.
                 Err(_) => return,
             }
         }
@@ -260,11 +259,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_that_stops_answers_what_it_was_asked_and_refuses_the_next() {
+    async fn after_stop_a_request_under_way_is_answered_and_new_connections_are_refused() {
         let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (told, wait) = (asked.clone(), answer.clone());
+        let (came, wait) = (asked.clone(), answer.clone());
         let slow = move || async move {
-            told.notify_one();
+            came.notify_one();
             wait.notified().await;
             "done"
         };
@@ -281,7 +280,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), refused).await.expect("nobody listens any more");
+        tokio::time::timeout(Duration::from_secs(5), refused).await.expect("the listener is closed");
         answer.notify_one();
         let mut read = String::new();
         under_way.read_to_string(&mut read).await.unwrap();
@@ -289,15 +288,15 @@ mod tests {
         listening.await.unwrap();
     }
 
-    /// A connection to `/`, which answers with this many bytes, and what ends with the connection.
+    /// A connection to `/`, which answers with this many bytes, and the connection's task.
     fn connected(answer: usize, patience: Patience) -> (DuplexStream, JoinHandle<()>) {
         let (client, server) = tokio::io::duplex(1024);
         let routes = Router::new().route("/", get(move || async move { "x".repeat(answer) }));
-        (client, tokio::spawn(converse(server, routes, patience, Arc::default(), CancellationToken::new())))
+        (client, tokio::spawn(serve(server, routes, patience, Arc::default(), CancellationToken::new())))
     }
 
     async fn ended(connection: JoinHandle<()>) {
-        timeout(Duration::from_secs(5), connection).await.expect("it is closed").unwrap();
+        timeout(Duration::from_secs(5), connection).await.expect("the connection closes").unwrap();
     }
 
     const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -305,7 +304,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn one_that_says_nothing_is_closed_sooner_than_one_that_asked() {
+    async fn a_silent_connection_closes_sooner_than_a_used_one() {
         let patience = Patience { first_head: SHORT, next_head: LONG, answer: LONG };
         let (mut proxy, _asked) = connected(1, patience);
         let (_stranger, silent) = connected(1, patience);
@@ -314,20 +313,20 @@ mod tests {
         assert!(proxy.read(&mut answer).await.unwrap() > 0);
         ended(silent).await;
         proxy.write_all(ASK).await.unwrap();
-        assert!(proxy.read(&mut answer).await.unwrap() > 0, "the pause was as long, and it is answered");
+        assert!(proxy.read(&mut answer).await.unwrap() > 0, "an answer after the same pause");
 
         let (mut proxy, asked) = connected(1, Patience { first_head: LONG, next_head: SHORT, answer: LONG });
         proxy.write_all(ASK).await.unwrap();
         ended(asked).await;
-        assert!(PATIENCE.next_head > Duration::from_secs(120), "Caddy forgets an idle connection first");
+        assert!(PATIENCE.next_head > Duration::from_secs(120), "Caddy closes an idle connection first");
     }
 
     #[tokio::test]
-    async fn the_longest_idle_connection_makes_room_and_none_that_is_asked() {
+    async fn the_longest_idle_connection_makes_room_and_a_busy_one_does_not() {
         let asked = Arc::new(Notify::new());
-        let told = asked.clone();
+        let came = asked.clone();
         let slow = move || async move {
-            told.notify_one();
+            came.notify_one();
             std::future::pending::<()>().await;
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -338,7 +337,7 @@ mod tests {
         let answers = async |client: &mut TcpStream| {
             client.write_all(ASK).await.unwrap();
             let read = timeout(Duration::from_secs(5), client.read(&mut [0; 512])).await;
-            read.expect("it is answered, or closed").is_ok_and(|read| read > 0)
+            read.expect("an answer, or the end").is_ok_and(|read| read > 0)
         };
         let mut under_way = connect().await;
         under_way.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -347,19 +346,19 @@ mod tests {
         let mut proxy = connect().await;
         assert!(answers(&mut proxy).await);
         let mut webhook = connect().await;
-        assert!(answers(&mut webhook).await, "who said nothing makes room");
+        assert!(answers(&mut webhook).await, "the silent one makes room");
         assert!(!answers(&mut silent).await);
         assert!(answers(&mut proxy).await);
         let mut another = connect().await;
-        assert!(answers(&mut another).await, "who asked long ago makes room");
+        assert!(answers(&mut another).await, "the one that asked longest ago makes room");
         assert!(!answers(&mut webhook).await);
         assert!(answers(&mut proxy).await);
         let cut = timeout(SHORT, under_way.read(&mut [0; 512])).await;
-        assert!(cut.is_err(), "its answer is waited for");
+        assert!(cut.is_err(), "the busy one stays open");
     }
 
     #[tokio::test]
-    async fn a_part_of_a_request_or_an_unread_answer_keeps_no_place() {
+    async fn an_incomplete_request_or_an_unread_answer_does_not_keep_its_place() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let read = async |body: axum::body::Bytes| format!("{} bytes", body.len());
@@ -388,11 +387,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_let_in_while_every_place_is_taken_is_answered_though_it_stops() {
+    async fn an_accepted_connection_without_a_place_is_answered_after_stop() {
         let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (told, wait) = (asked.clone(), answer.clone());
+        let (came, wait) = (asked.clone(), answer.clone());
         let slow = move || async move {
-            told.notify_one();
+            came.notify_one();
             wait.notified().await;
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -415,11 +414,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_whose_body_comes_late_is_answered_before_it_makes_room() {
+    async fn a_request_with_a_late_body_is_answered_before_it_makes_room() {
         let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (told, wait) = (asked.clone(), answer.clone());
+        let (came, wait) = (asked.clone(), answer.clone());
         let slow = move |body: axum::body::Bytes| async move {
-            told.notify_one();
+            came.notify_one();
             wait.notified().await;
             format!("{} bytes", body.len())
         };
@@ -444,8 +443,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_asked_when_it_is_told_to_make_room_or_to_stop_answers_first() {
-        // Which is seen first must not be chance.
+    async fn a_request_that_comes_with_stop_or_the_call_to_make_room_is_answered() {
+        // The order must not be chance.
         for at in 0..32 {
             let (mut client, server) = tokio::io::duplex(1024);
             let slow = async || {
@@ -454,7 +453,7 @@ mod tests {
             };
             let routes = Router::new().route("/", get(slow));
             let (idle, stop) = (Arc::new(Idle::default()), CancellationToken::new());
-            let connection = tokio::spawn(converse(server, routes, PATIENCE, idle.clone(), stop.clone()));
+            let connection = tokio::spawn(serve(server, routes, PATIENCE, idle.clone(), stop.clone()));
             tokio::task::yield_now().await;
             client.write_all(ASK).await.unwrap();
             match at % 2 {
@@ -463,16 +462,16 @@ mod tests {
             }
             let mut read = String::new();
             let closed = timeout(Duration::from_secs(5), client.read_to_string(&mut read)).await;
-            closed.expect("it is closed").unwrap();
+            closed.expect("the connection closes").unwrap();
             assert!(read.ends_with("done"), "{at}: {read}");
             ended(connection).await;
         }
     }
 
-    /// The limit is the whole process's, so the test runs itself in another one.
+    /// The limit is the whole process's, so the test runs itself in a new process.
     #[test]
-    fn where_descriptors_are_used_up_an_idle_connection_makes_room() {
-        const NAME: &str = "http::listen::tests::where_descriptors_are_used_up_an_idle_connection_makes_room";
+    fn without_descriptors_an_idle_connection_makes_room() {
+        const NAME: &str = "http::listen::tests::without_descriptors_an_idle_connection_makes_room";
         const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
         if std::env::var_os(ALONE).is_some() {
             tokio::runtime::Runtime::new().unwrap().block_on(take_the_last_descriptor());
@@ -480,8 +479,8 @@ mod tests {
         }
         let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
         let output = itself.args([NAME, "--exact"]).env(ALONE, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
     }
 
     async fn take_the_last_descriptor() {
@@ -495,21 +494,21 @@ mod tests {
         tokio::time::sleep(SHORT).await;
         let webhook = tokio::net::TcpSocket::new_v4().unwrap();
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        // All below are taken: a new one has the least number that is free.
+        // A new descriptor gets the lowest free number, so all below are taken.
         let all = u64::try_from(webhook.as_raw_fd()).unwrap() + 1;
         setrlimit(Resource::RLIMIT_NOFILE, all, hard).unwrap();
         let mut webhook = webhook.connect(address).await.unwrap();
         webhook.write_all(ASK).await.unwrap();
         let read = async |socket: &mut TcpStream| {
             let read = timeout(Duration::from_secs(5), socket.read(&mut [0; 512])).await;
-            read.expect("it is answered, or closed").unwrap()
+            read.expect("an answer, or the end").unwrap()
         };
         assert!(read(&mut webhook).await > 0);
-        assert_eq!(read(&mut silent).await, 0, "it made room");
+        assert_eq!(read(&mut silent).await, 0, "the silent one made room");
     }
 
     #[tokio::test]
-    async fn who_does_not_read_the_answers_is_left() {
+    async fn a_client_that_does_not_read_is_disconnected() {
         let patience = Patience { first_head: LONG, next_head: SHORT, answer: SHORT };
         let (mut client, stalled) = connected(100_000, patience);
         client.write_all(&ASK.repeat(20)).await.unwrap();

@@ -1,10 +1,10 @@
-//! Who talks to us: the routes, and what guards each.
+//! The routes, and what guards each.
 //!
 //! | route | guarded by |
 //! | --- | --- |
 //! | `/incoming-call`, `/after-stream/{ticket}`, `/stream-status`, `/call-status` | Twilio's signature |
 //! | `/media-stream/{ticket}` | the signature when there is one, then the ticket; of another machine, both |
-//! | `/healthz`, `/readyz` | nothing: they tell of nobody |
+//! | `/healthz`, `/readyz` | nothing: they show nothing private |
 //! | `/metrics` | a listener of its own, or a Bearer token |
 
 mod guard;
@@ -36,98 +36,66 @@ pub use listen::listen;
 /// The largest body that is read. Twilio's webhooks have about 1 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
-/// What every handler may use.
+/// What every handler uses.
 #[derive(Clone)]
-pub struct Door(Arc<Inner>);
+pub struct App(Arc<Inner>);
 
 struct Inner {
-    switchboard: Arc<Switchboard>,
-    standing: watch::Receiver<Standing>,
-    keys: Keys,
-    public_url: String,
-    fly_url: Option<String>,
-    on_fly: bool,
-    peers: Option<Peers>,
-    metrics: Option<PrometheusHandle>,
-    metrics_token: Option<Secret>,
-    untold: guard::Untold,
+    parts: AppParts,
+    refusals: guard::Refusals,
 }
 
-/// What a door is built from.
-pub struct DoorParts {
+/// What an [`App`] is made from.
+pub struct AppParts {
     pub switchboard: Arc<Switchboard>,
-    /// How the roster in force stands, for `/readyz`.
+    /// The state of the roster in force, for `/readyz`.
     pub standing: watch::Receiver<Standing>,
     pub keys: Keys,
-    /// The address that Twilio calls, without a slash at its end.
+    /// The address that Twilio calls, without a trailing slash.
     pub public_url: String,
-    /// The address that Fly gives the app: a call that began under it goes on under it.
+    /// The address that Fly gives the app. A call that began under it goes on under it.
     pub fly_url: Option<String>,
-    /// Whether the Fly proxy is in front: it can send a ring elsewhere.
+    /// Whether the Fly proxy is in front, which can send a ring to another machine.
     pub on_fly: bool,
-    /// The other machines, where they can be asked.
+    /// The other machines, if they can be asked.
     pub peers: Option<Peers>,
     pub metrics: Option<PrometheusHandle>,
     /// With it, `/metrics` answers on the main listener.
     pub metrics_token: Option<Secret>,
 }
 
-impl Door {
-    pub fn new(parts: DoorParts) -> Self {
-        let DoorParts {
-            switchboard,
-            standing,
-            keys,
-            public_url,
-            fly_url,
-            on_fly,
-            peers,
-            metrics,
-            metrics_token,
-        } = parts;
-        let untold = guard::Untold::default();
-        let inner = Inner {
-            switchboard,
-            standing,
-            keys,
-            public_url,
-            fly_url,
-            on_fly,
-            peers,
-            metrics,
-            metrics_token,
-            untold,
-        };
-        Self(Arc::new(inner))
+impl App {
+    pub fn new(parts: AppParts) -> Self {
+        Self(Arc::new(Inner { parts, refusals: guard::Refusals::default() }))
     }
 
     fn switchboard(&self) -> &Arc<Switchboard> {
-        &self.0.switchboard
+        &self.0.parts.switchboard
     }
 
     fn public_url(&self) -> &str {
-        &self.0.public_url
+        &self.0.parts.public_url
     }
 
-    /// Sends a request on to any other machine, where there may be one that has not had it: see [`replay::on`].
+    /// Sends a request on to another machine, if there may be one that did not have it yet; see [`replay::on`].
     fn elsewhere(&self, headers: &HeaderMap, patience: Duration) -> Option<Response> {
-        self.0.on_fly.then(|| replay::on(headers, patience)).flatten()
+        self.0.parts.on_fly.then(|| replay::on(headers, patience)).flatten()
     }
 
-    /// The same for what Twilio signed and this machine does not understand: once.
+    /// Does the same once, for a signed request that this machine does not understand.
     fn elsewhere_once(&self, headers: &HeaderMap) -> Option<Response> {
-        (self.0.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
+        (self.0.parts.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
     }
 
-    /// The addresses that Twilio may have been told: ours, and on Fly the app's, which a machine with other settings
-    /// may have given it.
+    /// The addresses that Twilio may use: ours, and on Fly the app's, which a machine with other settings may have given
+    /// it.
     fn signed_urls(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.public_url()).chain(self.0.fly_url.as_deref())
+        std::iter::once(self.public_url()).chain(self.0.parts.fly_url.as_deref())
     }
 }
 
 /// Every route of the main listener.
-pub fn routes(door: Door) -> Router {
+pub fn routes(app: App) -> Router {
     Router::new()
         .route("/incoming-call", post(voice::incoming_call).get(voice::incoming_call))
         .route("/media-stream/{ticket}", any(stream::media_stream))
@@ -139,10 +107,10 @@ pub fn routes(door: Door) -> Router {
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(door)
+        .with_state(app)
 }
 
 /// The one route of the metrics' own listener.
-pub fn metrics_routes(door: Door) -> Router {
-    Router::new().route("/metrics", get(status::open_metrics)).with_state(door)
+pub fn metrics_routes(app: App) -> Router {
+    Router::new().route("/metrics", get(status::open_metrics)).with_state(app)
 }

@@ -1,7 +1,6 @@
-//! Fly's proxy, asked to take a request to another machine (`fly-replay`), and what it says of a request that it took
-//! here so.
+//! Asks Fly's proxy to take a request to another machine (`fly-replay`), and reads what it adds to such a request.
 //!
-//! Anybody can send the headers that it adds. They only ever keep a request from being sent on again.
+//! Anybody can send these headers. All they can do is prevent that the request is sent on.
 
 use std::time::Duration;
 
@@ -14,21 +13,21 @@ const REPLAY: HeaderName = HeaderName::from_static("fly-replay");
 const SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
 const FAILED: HeaderName = HeaderName::from_static("fly-replay-failed");
 
-/// Machines that a request is sent on to, one after the other: by then a ring is refused, and news are nobody's.
+/// How many machines in a row a request is sent on to.
 const MOST_HOPS: u8 = 3;
 
-/// Takes the request to the machine of this name. Where that one cannot be reached in a second, it comes back.
+/// Takes the request to the machine of this name. If it cannot be reached within a second, the request comes back.
 pub fn to(machine: &str) -> Response {
     respond(&format!("instance={machine};timeout=1s;fallback=prefer_self"))
 }
 
-/// Takes the request to any other machine, or back where there is none.
+/// Takes the request to any other machine, or back if there is none.
 pub fn elsewhere() -> Response {
     respond("elsewhere=true;timeout=1s;fallback=force_self")
 }
 
-/// The same for what the other machine may send on likewise: a ring where it closes too, news of a call that it does
-/// not have either. It waits so long for one that can be reached, in whole seconds. `None`: nobody is there to take it.
+/// The same for a request that the next machine may send on, too: a ring if it also drains, a report about a call that is
+/// unknown there as well. The proxy looks for a machine for `patience`, in whole seconds. `None` if no machine is left.
 pub fn on(headers: &HeaderMap, patience: Duration) -> Option<Response> {
     let hops = hops(headers);
     if headers.contains_key(&FAILED) || hops >= MOST_HOPS {
@@ -38,13 +37,13 @@ pub fn on(headers: &HeaderMap, patience: Duration) -> Option<Response> {
     Some(respond(&format!("elsewhere=true;timeout={seconds}s;fallback=force_self;state={}", hops + 1)))
 }
 
-/// Whether the proxy, or whoever says so, has taken this request somewhere already.
+/// Whether the headers show that the proxy took this request somewhere already.
 pub fn was_tried(headers: &HeaderMap) -> bool {
     headers.contains_key(&SOURCE) || headers.contains_key(&FAILED)
 }
 
-/// How many machines have sent this request on: as the last of them counted, or as many as the proxy names. It adds to
-/// what is there already, as a line of its own or to the same one.
+/// How many machines have sent this request on: the last one's count, or the number of machines that the proxy lists, in
+/// one header line or several.
 fn hops(headers: &HeaderMap) -> u8 {
     let lines = headers.get_all(&SOURCE).iter();
     let sources = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
@@ -55,14 +54,14 @@ fn hops(headers: &HeaderMap) -> u8 {
     })
 }
 
-/// Not an upgrade, and no error: the proxy obeys the header and drops the rest. Where none is there to obey, Twilio
-/// would read any other text to the caller.
-fn respond(orders: &str) -> Response {
-    let Ok(orders) = HeaderValue::from_str(orders) else {
+/// An ordinary answer: the proxy obeys the header and drops the rest. Without a proxy, Twilio would read any text but
+/// TwiML to the caller.
+fn respond(order: &str) -> Response {
+    let Ok(order) = HeaderValue::from_str(order) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let kind = HeaderValue::from_static("text/xml; charset=utf-8");
-    ([(REPLAY, orders), (header::CONTENT_TYPE, kind)], document(&[])).into_response()
+    ([(REPLAY, order), (header::CONTENT_TYPE, kind)], document(&[])).into_response()
 }
 
 #[cfg(test)]
@@ -76,14 +75,14 @@ mod tests {
         list.iter().map(pair).collect()
     }
 
-    fn orders(response: Response) -> String {
+    fn order(response: Response) -> String {
         response.headers()[REPLAY].to_str().unwrap().to_owned()
     }
 
     #[test]
-    fn what_is_sent_on_is_sent_on_a_few_times_and_no_more() {
+    fn a_request_is_sent_on_at_most_three_times() {
         for (what, given, state) in [
-            ("it comes from outside", headers(&[]), Some("state=1")),
+            ("from outside", headers(&[]), Some("state=1")),
             (
                 "sent on once",
                 headers(&[("fly-replay-src", "instance=m1;region=iad;t=1;state=1")]),
@@ -103,15 +102,15 @@ mod tests {
                 Some("state=3"),
             ),
             (
-                "of whom none counts",
+                "without counts",
                 headers(&[("fly-replay-src", "instance=m1"), ("fly-replay-src", "instance=m2")]),
                 Some("state=3"),
             ),
             ("sent on often", headers(&[("fly-replay-src", "instance=m1;state=3")]), None),
-            ("by who knows whom", headers(&[("fly-replay-src", "instance=m1;state=many")]), Some("state=2")),
-            ("and back", headers(&[("fly-replay-failed", "x")]), None),
+            ("with a bad count", headers(&[("fly-replay-src", "instance=m1;state=many")]), Some("state=2")),
+            ("sent back", headers(&[("fly-replay-failed", "x")]), None),
         ] {
-            let sent = on(&given, Duration::from_secs(5)).map(orders);
+            let sent = on(&given, Duration::from_secs(5)).map(order);
             assert_eq!(sent.is_some(), state.is_some(), "{what}");
             if let (Some(sent), Some(state)) = (sent, state) {
                 assert!(
@@ -123,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_proxy_nothing_is_read_to_the_caller() {
+    fn without_a_proxy_the_caller_hears_nothing() {
         assert_eq!(elsewhere().headers()[header::CONTENT_TYPE], "text/xml; charset=utf-8");
     }
 
     #[test]
-    fn a_machine_that_is_gone_yields() {
-        assert_eq!(orders(to("m1")), "instance=m1;timeout=1s;fallback=prefer_self");
+    fn a_request_comes_back_from_a_machine_that_is_gone() {
+        assert_eq!(order(to("m1")), "instance=m1;timeout=1s;fallback=prefer_self");
         assert!(!was_tried(&headers(&[("host", "x")])));
         assert!(
             was_tried(&headers(&[("fly-replay-src", "")]))

@@ -1,4 +1,4 @@
-//! What Twilio reports, and what our keepers ask.
+//! Twilio's reports, health checks and metrics.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::Door;
+use super::App;
 use super::guard::Signed;
 use crate::observe::metrics as count;
 use crate::reload::Standing;
 use crate::secret::Secret;
 use crate::wire::twilio::webhook::{CallRequest, CallStatus};
 
-/// How long another machine is looked for that may have a call.
-const TELLING: Duration = Duration::from_secs(1);
+/// How long to look for another machine that may have a call.
+const SENDING_ON: Duration = Duration::from_secs(1);
 
-/// Twilio tells how a stream fares; only what went wrong is worth a line.
+/// Logs the streams that Twilio reports as failed.
 pub async fn stream_status(Signed(form): Signed) -> StatusCode {
     if form.field("StreamEvent") == Some("stream-error") {
         let call = CallRequest::read(&form).map(|request| request.call.to_string()).unwrap_or_default();
@@ -28,42 +28,41 @@ pub async fn stream_status(Signed(form): Signed) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Twilio tells how a call fares; its end ends ours. It bears no ticket, so where the call is not known here, another
-/// machine is told, and may do the same.
-pub async fn call_status(State(door): State<Door>, headers: HeaderMap, Signed(form): Signed) -> Response {
+/// Twilio reports a call's end, which ends ours. The report has no ticket, so if the call is unknown here, the report
+/// goes on to another machine.
+pub async fn call_status(State(app): State<App>, headers: HeaderMap, Signed(form): Signed) -> Response {
     let request = CallRequest::read(&form);
     if let Some(request) = request.filter(|request| request.status == CallStatus::Over)
-        && !door.switchboard().call_is_over(&request.call)
-        && let Some(replayed) = door.elsewhere(&headers, TELLING)
+        && !app.switchboard().call_is_over(&request.call)
+        && let Some(replayed) = app.elsewhere(&headers, SENDING_ON)
     {
         return replayed;
     }
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// The process is alive.
 pub async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Whether new calls are welcome.
-pub async fn readyz(State(door): State<Door>) -> Response {
-    let switchboard = door.switchboard();
+/// Whether the server takes new calls.
+pub async fn readyz(State(app): State<App>) -> Response {
+    let switchboard = app.switchboard();
     let (code, status) = if switchboard.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
         (StatusCode::OK, "ready")
     };
-    let Standing { generation, problems } = *door.0.standing.borrow();
+    let Standing { generation, problems } = *app.0.parts.standing.borrow();
     let assistants = switchboard.assistants();
     let body =
         json!({"status": status, "assistants": assistants, "generation": generation, "problems": problems});
     (code, Json(body)).into_response()
 }
 
-/// Prometheus' text, for whoever bears the token; without one, there is no such page.
-pub async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Response {
-    let Some(token) = &door.0.metrics_token else {
+/// The metrics for Prometheus, if the request has the token. Without a token in the settings, 404.
+pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+    let Some(token) = &app.0.parts.metrics_token else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -72,16 +71,16 @@ pub async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Response {
         count::refused("metrics", "token");
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    rendered(&door)
+    rendered(&app)
 }
 
 /// The same, on a listener of its own.
-pub async fn open_metrics(State(door): State<Door>) -> Response {
-    rendered(&door)
+pub async fn open_metrics(State(app): State<App>) -> Response {
+    rendered(&app)
 }
 
-fn rendered(door: &Door) -> Response {
-    match &door.0.metrics {
+fn rendered(app: &App) -> Response {
+    match &app.0.parts.metrics {
         Some(handle) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (kind, handle.render()).into_response()
@@ -90,7 +89,7 @@ fn rendered(door: &Door) -> Response {
     }
 }
 
-/// Twilio's own words, short and without digits in a row: they could be a number.
+/// Twilio's text, shortened and with long numbers masked.
 fn plain(text: Option<&str>) -> String {
     let text = text.unwrap_or("no reason given");
     crate::problem::masked(&text.chars().take(200).collect::<String>())

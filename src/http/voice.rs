@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::guard::{SignedAsItCame, SignedUnder};
-use super::{Door, replay};
+use super::{App, replay};
 use crate::assistant::plan::OnFailure;
 use crate::link::peer::{ASK, Asked, FORWARDED, NoAnswer};
 use crate::phone::PhoneNumber;
@@ -16,55 +16,54 @@ use crate::wire::twilio::signature::stream_base;
 use crate::wire::twilio::twiml::{Verb, document};
 use crate::wire::twilio::webhook::CallRequest;
 
-/// How long a person's phone rings.
+/// How long the phone of `on_failure` rings.
 const DIAL_SECONDS: u64 = 30;
-/// What Twilio's voice says where no assistant can be asked.
+/// What Twilio's voice says if there is no assistant.
 const NOBODY: &str = "Sorry, this number is not in use. Goodbye.";
 const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
 const LANGUAGE: &str = "en-US";
-/// How long another machine has to answer a question that came here.
+/// How long another machine may take to answer a question that came here.
 const FORWARDING: Duration = Duration::from_secs(2);
-/// How long a closing machine looks for another one: the caller hears it ring.
+/// How long a draining machine looks for another one. The caller hears the phone ring.
 const RINGING_ON: Duration = Duration::from_secs(5);
 
-/// A phone rings.
 pub async fn incoming_call(
-    State(door): State<Door>,
+    State(app): State<App>,
     headers: HeaderMap,
     SignedUnder(form, base): SignedUnder,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    match door.switchboard().ring(&request) {
+    match app.switchboard().ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
         Ring::Busy(line) => twiml(said(&line.say, &line.language)),
         Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
         Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
-        Ring::Draining => elsewhere(&door, &headers),
+        Ring::Draining => elsewhere(&app, &headers),
     }
 }
 
-/// A stream, or a `<Dial>`, has ended: what next?
+/// A stream or a `<Dial>` has ended: what next?
 pub async fn after_stream(
-    State(door): State<Door>,
+    State(app): State<App>,
     Path(ticket): Path<String>,
     SignedAsItCame(form, base, asked): SignedAsItCame,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    let mut after = door.switchboard().after_stream(&ticket, &request).await;
+    let mut after = app.switchboard().after_stream(&ticket, &request).await;
     if let Some(known) = after.known {
         return twiml(known);
     }
     if let Next::NotHere { machine, otherwise } = after.next {
-        match not_here(&door, machine.as_deref(), &asked, &otherwise).await {
+        match not_here(&app, machine.as_deref(), &asked, &otherwise).await {
             Some(response) => return response,
             None => after.next = *otherwise,
         }
     } else if matches!(after.next, Next::Unknown)
-        && let Some(response) = unopened(&door, &asked)
+        && let Some(response) = unopened(&app, &asked)
     {
         return response;
     }
@@ -74,7 +73,7 @@ pub async fn after_stream(
         Next::Sorry(on_failure) => sorry(on_failure),
         Next::Stream { ticket } => connect(&base, ticket),
         Next::Dial { number, ring } => {
-            // Who is dialled sees who calls; Twilio lets us show no number but the call's own.
+            // The dialled person sees the caller's number; Twilio only allows the call's own numbers.
             let caller_id = request.from.number().or(request.to.number());
             document(&[Verb::Dial {
                 number: number.expose(),
@@ -93,7 +92,7 @@ pub async fn after_stream(
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
         Next::Unknown | Next::NotHere { .. } => said(BROKEN, LANGUAGE),
     };
-    door.switchboard().answered(&after, &answer);
+    app.switchboard().answered(&after, &answer);
     twiml(answer)
 }
 
@@ -102,7 +101,7 @@ fn connect(base: &str, ticket: &str) -> String {
     document(&[Verb::ConnectStream { url: &url, action: &action, status: &status }])
 }
 
-/// Of the stream, of what is asked after it, and of what is told about it.
+/// The addresses of the stream, of the question after it, and of its status reports.
 fn addresses(base: &str, ticket: &str) -> (String, String, String) {
     let url = format!("{}/media-stream/{ticket}", stream_base(base));
     (url, action(base, ticket), format!("{base}/stream-status"))
@@ -127,20 +126,20 @@ fn sorry(on_failure: &OnFailure) -> String {
     }
 }
 
-/// The ticket is none that this machine can open, or of another call: a machine with other tokens may. `None`: none is
-/// left to be asked.
-fn unopened(door: &Door, asked: &Asked) -> Option<Response> {
+/// For a ticket that this machine cannot open, or of another call: a machine with other tokens may know it. `None` if no
+/// machine is left to ask.
+fn unopened(app: &App, asked: &Asked) -> Option<Response> {
     if asked.headers.contains_key(FORWARDED) {
         return Some((StatusCode::NOT_FOUND, "Not Found").into_response());
     }
-    door.elsewhere_once(&asked.headers)
+    app.elsewhere_once(&asked.headers)
 }
 
-/// The call is not of this process. Its own machine is asked, and whom that one names; where it is gone, any other may have taken the
-/// call over. `None`: nobody else can be asked, and what this roster says holds.
-async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: &Next) -> Option<Response> {
+/// For a call of another process: asks its machine, and the one that this names. If that machine is gone, any other may
+/// have taken the call over. `None` if no machine can be asked, so that our roster's answer counts.
+async fn not_here(app: &App, machine: Option<&str>, asked: &Asked, otherwise: &Next) -> Option<Response> {
     if asked.headers.contains_key(FORWARDED) {
-        // Who asks has a roster too, and may know others.
+        // The machine that asks has a roster, too, and may ask others.
         let mut response = (StatusCode::NOT_FOUND, "Not Found").into_response();
         if let Some(machine) = machine.and_then(|machine| HeaderValue::from_str(machine).ok()) {
             response.headers_mut().insert(ASK, machine);
@@ -148,11 +147,11 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
         return Some(response);
     }
     let mut next = machine.map(str::to_owned);
-    // The caller hears nothing all the while.
+    // The caller hears nothing meanwhile.
     let until = Instant::now() + FORWARDING;
-    // Who gave the call up knows who has it.
+    // A machine that gave the call up knows who has it.
     for _ in 0..2 {
-        let (Some(machine), Some(peers)) = (next.take(), &door.0.peers) else { break };
+        let (Some(machine), Some(peers)) = (next.take(), &app.0.parts.peers) else { break };
         match peers.ask(&machine, asked, until.saturating_duration_since(Instant::now())).await {
             Ok(answer) if answer.status.is_success() => {
                 let mut response = (answer.status, answer.body).into_response();
@@ -165,11 +164,11 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
                 tracing::warn!(
                     machine,
                     status = answer.status.as_u16(),
-                    "The call's machine does not know it"
+                    "The call's machine does not know the call"
                 );
                 next = answer.ask.filter(|other| *other != machine);
             }
-            // It has the call, so nobody else knows better.
+            // It has the call, so no other machine can answer.
             Err(NoAnswer::Late) => {
                 tracing::warn!(machine, "The call's machine does not answer in time");
                 return None;
@@ -177,14 +176,14 @@ async fn not_here(door: &Door, machine: Option<&str>, asked: &Asked, otherwise: 
             Err(error) => tracing::warn!(machine, %error, "The call's machine does not answer"),
         }
     }
-    // Worth a detour, its only one, where this machine could do no better than to apologise.
+    // Sending it on, once, is better than an apology.
     let sorry = matches!(otherwise, Next::Sorry(_) | Next::Unknown);
     (sorry && !replay::was_tried(&asked.headers)).then(replay::elsewhere)
 }
 
-/// The server closes: on Fly another machine takes the ring, elsewhere the number's fallback URL does.
-fn elsewhere(door: &Door, headers: &HeaderMap) -> Response {
-    door.elsewhere(headers, RINGING_ON)
+/// The server drains: on Fly another machine takes the ring; elsewhere the number's fallback URL does.
+fn elsewhere(app: &App, headers: &HeaderMap) -> Response {
+    app.elsewhere(headers, RINGING_ON)
         .unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response())
 }
 

@@ -1,4 +1,4 @@
-//! The line at the end of a call, and the metrics of the same.
+//! The log line and metrics at the end of a call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +13,16 @@ pub struct CallEnded<'a> {
     pub call: &'a CallSid,
     pub assistant: &'a str,
     pub reason: EndReason,
-    /// From the ring on.
+    /// Since the ring.
     pub lasted: Duration,
     pub tally: &'a Tally,
     pub anomalies: &'a BTreeMap<Anomaly, u64>,
 }
 
 impl CallEnded<'_> {
-    /// Writes the line and counts it.
     pub fn emit(&self) {
         let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
-        let notes: Vec<String> =
+        let anomalies: Vec<String> =
             self.anomalies.iter().map(|(anomaly, count)| format!("{}={count}", anomaly.code())).collect();
         tracing::info!(
             call = %self.call,
@@ -37,7 +36,7 @@ impl CallEnded<'_> {
             turn_ms_max = ms(self.tally.turn_max()),
             tokens_in = self.tally.tokens_in,
             tokens_out = self.tally.tokens_out,
-            notes = (!notes.is_empty()).then(|| notes.join(" ")),
+            notes = (!anomalies.is_empty()).then(|| anomalies.join(" ")),
             "Call ended"
         );
         metrics::call_ended(self.assistant, self.reason, self.tally);

@@ -1,6 +1,6 @@
-//! The journal: everything that happens in a call, words included, for whoever rehearses it.
+//! The journal: everything that happens in a call, words included, for a rehearsal.
 //!
-//! Nobody writes it down while serving: what people say is logged nowhere.
+//! A serving process has no journal, and logs nothing that people say.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::call::{EndReason, Note, Tally};
 use crate::id::CallSid;
 
-/// Where happenings go. Nobody waits for the reader.
+/// Where happenings go. It is unbounded, so that a call never waits for the reader.
 pub type Journal = mpsc::UnboundedSender<Happening>;
 
 /// Something that happened in a call.
@@ -20,7 +20,6 @@ pub struct Happening {
     pub what: What,
 }
 
-/// See [`Happening`].
 #[derive(Debug, Clone)]
 pub enum What {
     /// The phone rang, and this assistant will answer.

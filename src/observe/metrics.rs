@@ -1,4 +1,4 @@
-//! The metrics, by the names that the contract fixes. Labels come from closed lists: an assistant's name, a code.
+//! The metrics. Labels come from closed lists: an assistant's name, a code.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,10 @@ use crate::call::{Anomaly, EndReason, Tally};
 
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
-/// Starts to count, for the whole process. The handle renders what `/metrics` answers.
+/// Starts counting for the whole process. The handle renders `/metrics`.
 ///
 /// # Errors
-/// When something counts already.
+/// If a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let seconds = |name: &str| Matcher::Full(name.to_owned());
     let handle = PrometheusBuilder::new()
@@ -27,7 +27,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     use ::metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("switchboard_calls_total", "Calls that ended, by assistant and reason");
-    describe_gauge!("switchboard_calls_active", "Calls that have a place: ringing or under way");
+    describe_gauge!("switchboard_calls_active", "Calls that ring or are under way");
     describe_counter!("switchboard_refusals_total", "Requests refused, by layer and why");
     describe_histogram!("switchboard_first_word_seconds", "Stream's start to the first audio sent");
     describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
@@ -36,18 +36,17 @@ fn describe() {
     describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
     describe_counter!(
         "switchboard_reloads_total",
-        "Edits of the assistants: applied, held_back (it has errors), mended (back to what is in force)"
+        "Edits of the assistants: applied, held_back (rejected for errors), mended (equal to the roster in force again)"
     );
     describe_gauge!(
         "switchboard_reload_last_success_timestamp_seconds",
         "When the roster in force was loaded"
     );
-    describe_gauge!("switchboard_roster_problems", "Problems of the edit that is held back");
+    describe_gauge!("switchboard_roster_problems", "Errors of the rejected edit");
     describe_counter!("switchboard_messages_total", "Messages for the owner: taken, delivered, given_up");
-    describe_counter!("switchboard_anomalies_total", "Anomalies that were coped with, by code");
+    describe_counter!("switchboard_anomalies_total", "Anomalies, by code");
 }
 
-/// Takes down the end of a call.
 pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
     counter!("switchboard_calls_total", "assistant" => assistant.to_owned(), "reason" => reason.code())
         .increment(1);
@@ -57,48 +56,45 @@ pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
     counter!("switchboard_tokens_total", "kind" => "out").increment(tally.tokens_out);
 }
 
-/// A call has a place.
 pub fn call_entered() {
     gauge!("switchboard_calls_active").increment(1.0);
 }
 
-/// A call has given its place back.
 pub fn call_left() {
     gauge!("switchboard_calls_active").decrement(1.0);
 }
 
-/// A request was refused. `layer` and `why` are words of ours.
+/// Counts a refused request.
 pub fn refused(layer: &'static str, why: &'static str) {
     tracing::debug!(layer, why, "Request refused");
     counter!("switchboard_refusals_total", "layer" => layer, "why" => why).increment(1);
 }
 
-/// The first audio left, so long after the stream's start.
+/// The time from the stream's start to the first audio.
 pub fn first_word(time: Duration) {
     histogram!("switchboard_first_word_seconds").record(time.as_secs_f64());
 }
 
-/// An answer's first audio left, so long after the caller's turn.
+/// The time from the end of the caller's turn to the answer's first audio.
 pub fn turn(time: Duration) {
     histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
 }
 
-/// A tool has ended, so long after it was called. `outcome` is a word of ours: `ok`, or why it failed.
+/// How long a tool took. `outcome` is `ok` or why it failed.
 pub fn tool(outcome: &'static str, time: Duration) {
     histogram!("switchboard_tool_seconds", "outcome" => outcome).record(time.as_secs_f64());
 }
 
-/// Something odd happened.
 pub fn anomaly(anomaly: Anomaly) {
     counter!("switchboard_anomalies_total", "code" => anomaly.code()).increment(1);
 }
 
-/// A message for the owner was `taken`, `delivered` or `given_up`.
+/// Counts a message for the owner: `taken`, `delivered` or `given_up`.
 pub fn message(what: &'static str) {
     counter!("switchboard_messages_total", "what" => what).increment(1);
 }
 
-/// A roster is in force since now.
+/// Counts a roster that is in force from now on.
 pub fn roster_loaded() {
     counter!("switchboard_reloads_total", "outcome" => "applied").increment(1);
     gauge!("switchboard_roster_problems").set(0.0);

@@ -1,7 +1,7 @@
-//! What can be seen of the server: log lines, metrics, and, for a rehearsal, the journal of a call.
+//! Log lines, metrics, and, for a rehearsal, the journal of a call.
 //!
-//! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written:
-//! numbers, names and words stay in masked types, and metrics' labels come from closed lists.
+//! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written: numbers,
+//! names and words stay in masked types, and the labels of metrics come from closed lists.
 
 pub mod ended;
 pub mod journal;
@@ -16,25 +16,25 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
 
-/// Whether a line is one of ours. No other is written, at any level: libraries log the messages that they carry, and
-/// those hold what people said.
+/// Whether a line is one of ours. No others are written, at any level: libraries log the messages that they carry, with
+/// what people said.
 pub fn is_ours(line: &Metadata<'_>) -> bool {
     line.target().split("::").next() == Some("switchboard")
 }
 
-/// Reads a filter, in `RUST_LOG`'s syntax.
+/// Reads a filter in the syntax of `RUST_LOG`.
 ///
 /// # Errors
-/// When it cannot be read; the message says which part.
+/// The message names the part that cannot be read.
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(text)
 }
 
-/// Sets up logging for the program: to standard error, filtered by `filter` (`RUST_LOG`'s syntax), as text on a
-/// terminal and as JSON elsewhere unless `json` says which.
+/// Sets up logging to standard error with a filter in the syntax of `RUST_LOG`. Unless `json` decides, the format is text
+/// on a terminal and JSON elsewhere.
 ///
 /// # Errors
-/// When the filter cannot be read; the message says which part.
+/// The message names the part of the filter that cannot be read.
 pub fn init(filter: &str, json: Option<bool>) -> Result<(), ParseError> {
     let filter = self::filter(filter)?;
     let terminal = std::io::stderr().is_terminal();
@@ -43,7 +43,7 @@ pub fn init(filter: &str, json: Option<bool>) -> Result<(), ParseError> {
         true => log.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
         false => log.with_target(false).boxed(),
     };
-    // A second call, in a test, changes nothing.
+    // In a test, a second call has no effect.
     let _ = registry().with(filter).with(log.with_filter(filter_fn(is_ours))).try_init();
     Ok(())
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
-use crate::http::{self, Door, DoorParts};
+use crate::http::{self, App, AppParts};
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
@@ -57,7 +57,7 @@ impl Server {
             journal: serve.journal,
         }));
         let shared = settings.twilio_shared_keys.iter().cloned().collect();
-        let door = Door::new(DoorParts {
+        let app = App::new(AppParts {
             switchboard: switchboard.clone(),
             standing: keeper.standing(),
             keys: signature::Keys::new(ready.twilio_auth_tokens, shared),
@@ -75,9 +75,9 @@ impl Server {
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
         tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
-        listeners.spawn(http::listen(serve.listener, http::routes(door.clone()), limit, stop.clone()));
+        listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
-            let routes = http::metrics_routes(door);
+            let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
         }
         if let Some(handle) = metrics {

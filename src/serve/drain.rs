@@ -56,7 +56,7 @@ pub fn longest_end(drain: Duration) -> Duration {
 /// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter. Returns
 /// whether there were any calls.
 async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
-    switchboard.close_door();
+    switchboard.begin_draining();
     let calls = switchboard.calls();
     tracing::info!(calls, drain_secs = time.as_secs(), "Draining: no new calls");
     if switchboard.is_empty() {
@@ -64,7 +64,7 @@ async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
     }
     if timeout(time.saturating_sub(GOODBYES), switchboard.empty()).await.is_err() {
         tracing::warn!(calls = switchboard.calls(), "Saying goodbye to the remaining calls");
-        switchboard.send_home();
+        switchboard.say_goodbyes();
         if timeout(GOODBYES, switchboard.empty()).await.is_err() {
             tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
         }

@@ -1,18 +1,18 @@
-//! Who may still come in: a bounded number of calls at once.
+//! Admits a bounded number of calls at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::observe::metrics;
 
-/// Counts the places of this process.
+/// Counts this process's calls.
 #[derive(Debug)]
 pub struct Admission {
     limit: usize,
     taken: Arc<AtomicUsize>,
 }
 
-/// The right to be one of the calls; given back when dropped.
+/// The right to be one of the calls. Dropping it returns it.
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
 
@@ -21,7 +21,6 @@ impl Admission {
         Self { limit, taken: Arc::default() }
     }
 
-    /// A place, unless all are taken.
     pub fn admit(&self) -> Option<Place> {
         self.taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
@@ -32,7 +31,6 @@ impl Admission {
         Some(Place(self.taken.clone()))
     }
 
-    /// How many are taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Acquire)
     }
@@ -50,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_given_back() {
+    fn a_dropped_place_is_free_again() {
         let admission = Admission::new(2);
         let first = admission.admit().expect("the first");
         let _second = admission.admit().expect("the second");

@@ -1,7 +1,6 @@
-//! The jobs of one call: each is a task beside the audio, and tells by a channel what came of it.
+//! The jobs of one call. Each is a task of its own that reports its result through a channel.
 //!
-//! The log learns of each one its tool, how long it took and one word for how it ended; never an argument or a
-//! result.
+//! The log shows a job's tool, duration and outcome, but never an argument or a result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -20,41 +19,41 @@ use crate::link::now;
 use crate::observe::metrics;
 use crate::tool::Client;
 
-/// Jobs of one call at once. No conversation needs more.
+/// Concurrent jobs of one call. No conversation needs more.
 const MAX_AT_ONCE: usize = 32;
-/// What jobs have told and the session has not yet taken.
-const MAX_NEWS: usize = 64;
-/// For the model, in place of a result.
-const TOO_MANY: &str = "Too many tools are at work for this call. Wait for their results, then try again.";
+/// Events that may wait for the session.
+const MAX_EVENTS: usize = 64;
+/// What the model gets for a result.
+const TOO_MANY: &str = "Too many tools are running for this call. Wait for their results, then try again.";
 const NO_JOB: &str = "This tool cannot be used now.";
 
-/// See the module. Dropping it gives up every job but those that outlive their call.
+/// See the module. Dropping it cancels every job except those that outlive their call.
 pub(super) struct Jobs {
     switchboard: Arc<Switchboard>,
     client: Client,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
-    news_tx: mpsc::Sender<Event>,
-    news: mpsc::Receiver<Event>,
+    events_tx: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
 }
 
-/// A task that can be given up.
+/// A task that can be cancelled.
 struct Running {
     task: AbortHandle,
-    /// Why it was.
+    /// Why it was cancelled.
     stopped: Arc<OnceLock<Stop>>,
 }
 
 impl Jobs {
     pub fn new(switchboard: Arc<Switchboard>, client: Client) -> Self {
-        let (news_tx, news) = mpsc::channel(MAX_NEWS);
-        Self { switchboard, client, tasks: JoinSet::new(), running: HashMap::new(), news_tx, news }
+        let (events_tx, events) = mpsc::channel(MAX_EVENTS);
+        Self { switchboard, client, tasks: JoinSet::new(), running: HashMap::new(), events_tx, events }
     }
 
-    /// Begins one. What comes of it, [`Self::news`] tells.
+    /// Starts a job, whose result comes from [`Self::next_event`].
     ///
     /// # Errors
-    /// What the model is told instead, where it cannot begin.
+    /// The result for the model if the job cannot start.
     pub fn run(
         &mut self,
         id: ToolCallId,
@@ -65,11 +64,10 @@ impl Jobs {
             return Err(Event::ToolFinished { id, output: NO_JOB.to_owned().into() });
         };
         let lasts = matches!(**job, Job::TakeMessage(_));
-        // A service judges its arguments; nobody else looks at a message before it is promised.
+        // A service checks its own arguments, but the caller is promised a message right away.
         if lasts && let Some(sentence) = unfit(parameters, &arguments) {
             return Err(Event::ToolFinished { id, output: sentence.into() });
         }
-        // Those that are done leave here.
         while self.tasks.try_join_next().is_some() {}
         self.running.retain(|_, running| !running.task.is_finished());
         if self.running.len() >= MAX_AT_ONCE {
@@ -83,24 +81,24 @@ impl Jobs {
             outcome: None,
             stopped: stopped.clone(),
         };
-        let (switchboard, client, news) =
-            (self.switchboard.clone(), self.client.clone(), self.news_tx.clone());
+        let (switchboard, client, events) =
+            (self.switchboard.clone(), self.client.clone(), self.events_tx.clone());
         let (job, call_id) = (job.clone(), id.clone());
         let task = async move {
             let mut run = run;
             let working = || {
-                // Where the session is behind with news, it knows that much already.
-                let _ = news.try_send(Event::ToolWorking(call_id.clone()));
+                // If the channel is full, the session is late anyway.
+                let _ = events.try_send(Event::ToolWorking(call_id.clone()));
             };
             let done = switchboard.tools.run(&job, arguments, &client, working).await;
             run.outcome = Some(done.failed.unwrap_or("ok"));
             drop(run);
-            // Where nobody listens any more, the call is over.
-            let _ = news.send(Event::ToolFinished { id: call_id, output: done.output }).await;
+            // It fails only after the call.
+            let _ = events.send(Event::ToolFinished { id: call_id, output: done.output }).await;
         }
         .instrument(Span::current());
         if lasts {
-            // The caller may hang up on their last word: the message is taken down all the same.
+            // The message is taken even if the caller hangs up at once.
             self.switchboard.lasting.spawn(task);
         } else {
             self.running.insert(id, Running { task: self.tasks.spawn(task), stopped });
@@ -108,35 +106,34 @@ impl Jobs {
         Ok(())
     }
 
-    /// Gives one up. What it tells in this very moment comes late.
+    /// Cancels a job. Its result may still come, too late.
     pub fn stop(&mut self, id: &ToolCallId, why: Stop) {
         if let Some(running) = self.running.remove(id) {
-            // Before the end, which reads it. Nobody else sets it.
+            // Before the abort, which reads it. It is set nowhere else.
             let _ = running.stopped.set(why);
             running.task.abort();
         }
     }
 
-    /// The call is over: what does not outlive it is given up.
+    /// Cancels what does not outlive the call.
     pub fn stop_all(&mut self) {
         self.tasks.abort_all();
         self.running.clear();
     }
 
-    /// What a job tells next. Cancel-safe.
-    pub async fn news(&mut self) -> Event {
-        // One sender is ours: the channel does not close.
-        self.news.recv().await.expect("a sender is kept beside the receiver")
+    /// The next event of a job. Cancel-safe.
+    pub async fn next_event(&mut self) -> Event {
+        self.events.recv().await.expect("this struct keeps a sender")
     }
 }
 
-/// One job under way; its end, however it comes, is a line in the log.
+/// A running job. Dropping it logs its end, even after an abort.
 struct Run {
     tool: String,
     /// The MCP server's name, or the kind of job.
     place: String,
     began: Instant,
-    /// `None` until it has ended by itself.
+    /// `None` until it ends by itself.
     outcome: Option<&'static str>,
     stopped: Arc<OnceLock<Stop>>,
 }

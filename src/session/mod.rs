@@ -1,8 +1,8 @@
-//! Sessions: who owns what, and for how long.
+//! Sessions, and what they share.
 //!
-//! The server knows its roster, its tickets and its calls. A ring becomes a session: one task that connects to the
-//! model while the phone still rings, waits for the stream, and then owns the call, both sockets and both outboxes
-//! until the goodbye.
+//! [`Switchboard`] knows the roster, the tickets and the calls. A ring becomes a session: one task that connects to the
+//! model while the phone still rings, waits for the stream, and then owns the call, both sockets and both outboxes until
+//! the goodbye.
 
 mod admission;
 mod adopt;
@@ -45,15 +45,15 @@ use jobs::Jobs;
 pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
-use registry::{Handle, Nonce, Question, Registry, Way};
+use registry::{Handle, Nonce, Question, Registry, WayBack};
 
-/// How long a live session may take to decide when its stream is gone.
+/// How long a live session may take to decide after its stream ended.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
-/// How often a closing server looks whether everything was asked.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long Twilio takes to press one key, or to wait where the key is `w`; a little more than it does.
+/// How often a draining server checks whether Twilio asked everything.
+const ASKED_POLL: Duration = Duration::from_millis(20);
+/// A little more than Twilio takes to press one key, or to wait for a `w`.
 const ONE_KEY: Duration = Duration::from_millis(500);
-/// Commands that may wait for one session.
+/// Commands that may wait for a session.
 const MAX_COMMANDS: usize = 8;
 
 /// Everything that calls share.
@@ -69,17 +69,16 @@ pub struct Switchboard {
     /// Jobs that outlive their calls.
     lasting: TaskTracker,
     draining: AtomicBool,
-    /// The goodbyes have begun.
-    sends_home: AtomicBool,
+    goodbyes_began: AtomicBool,
     journal: Option<Journal>,
 }
 
-/// What a server is built from.
+/// What a [`Switchboard`] is made from.
 pub struct Parts {
     pub roster: watch::Receiver<Arc<Roster>>,
     /// The first seals tickets.
     pub tokens: Vec<Secret>,
-    /// This machine's name; empty where there is only one.
+    /// This machine's name; empty if there is only one machine.
     pub machine: String,
     pub max_calls: usize,
     pub tls: Arc<ClientConfig>,
@@ -87,7 +86,7 @@ pub struct Parts {
     pub journal: Option<Journal>,
 }
 
-/// What a ringing phone is answered with.
+/// The answer to a ringing phone.
 pub enum Ring {
     /// Open a stream with this ticket.
     Stream { ticket: String },
@@ -97,40 +96,40 @@ pub enum Ring {
     Nobody,
     /// The server takes no new calls.
     Draining,
-    /// The call cannot begin, because the assistant's texts cannot be rendered for it: what is said and done instead.
+    /// The call cannot begin, because its plan cannot be made.
     Sorry(OnFailure),
 }
 
-/// What is done when a stream has ended.
+/// What follows a stream.
 pub enum Next {
-    /// The call is over already: there is nothing to do.
+    /// Nothing: the call is over.
     Nothing,
     HangUp,
     Sorry(OnFailure),
-    /// Another stream, with this ticket.
+    /// Open another stream with this ticket.
     Stream {
         ticket: String,
     },
-    /// A person is dialled for so long; then the same ticket is asked after again.
+    /// Dial a person for `ring`. Twilio then asks again with the same ticket.
     Dial {
         number: PhoneNumber,
         ring: Duration,
     },
-    /// These keys are pressed, then another stream, with this ticket.
+    /// Press these keys, then open another stream with this ticket.
     Press {
         keys: Private,
         ticket: String,
     },
     /// Nothing is known, not even the assistant.
     Unknown,
-    /// This process does not know the call: another machine does, or one that is gone did.
+    /// This process does not know the call. Another machine does, or one that is gone did.
     NotHere {
-        /// The machine that took the call over, or issued the ticket, where it is another one.
+        /// The other machine that took the call over or issued the ticket, if any.
         machine: Option<String>,
-        /// What holds where nobody else knows: the assistant still does.
+        /// The answer if no machine knows the call, from the assistant in the roster.
         otherwise: Box<Next>,
     },
-    /// The server closes before the call began: it rings once more, at another machine.
+    /// The server drains before the call began, so it rings again at another machine.
     RingElsewhere,
 }
 
@@ -147,12 +146,12 @@ impl Switchboard {
             tools: parts.tools,
             lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
-            sends_home: AtomicBool::new(false),
+            goodbyes_began: AtomicBool::new(false),
             journal: parts.journal,
         }
     }
 
-    /// A phone rings. The plan is frozen, the place taken, and the model's socket begins to open.
+    /// A phone rings: makes the plan, takes a place, and begins to connect to the model.
     pub fn ring(self: &Arc<Self>, request: &CallRequest) -> Ring {
         if let Some(ticket) = self.registry.unused_ticket(&request.call) {
             return Ring::Stream { ticket };
@@ -166,20 +165,20 @@ impl Switchboard {
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
             return Ring::Nobody;
         };
-        let Some(plan) = frozen(&assistant, &facts(request), &*self.tools) else {
+        let Some(plan) = plan_for(&assistant, &facts(request), &*self.tools) else {
             return Ring::Sorry(assistant.on_failure(&facts(request)));
         };
         self.open(Arc::new(plan), request, false)
     }
 
-    /// A stream knocks with this ticket. What it gives back takes the stream, once.
+    /// Lets a stream in by its ticket, once. The sender takes the stream.
     ///
     /// # Errors
-    /// [`Refused`], also for what is no ticket of ours.
+    /// If the ticket is not good, or not ours.
     pub fn admit(&self, ticket: &str) -> Result<oneshot::Sender<WebSocket>, Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
         self.registry.admit(&ticket.nonce).map_err(|why| match why {
-            // Where there is only one machine, what it does not know is nobody's.
+            // With one machine, no other can know the ticket.
             Refused::Unknown if self.is_one_of_several() && ticket.machine_name().is_some() => {
                 Refused::Foreign
             }
@@ -187,8 +186,8 @@ impl Switchboard {
         })
     }
 
-    /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets
-    /// the same answer.
+    /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets the
+    /// same answer.
     pub async fn after_stream(self: &Arc<Self>, ticket: &str, request: &CallRequest) -> After {
         let Some(ticket) = self.keys.open(ticket).ok().filter(|ticket| ticket.call == request.call) else {
             return After::new(Next::Unknown);
@@ -255,7 +254,7 @@ impl Switchboard {
                     }
                 }
             }
-            // A machine that stays shall answer.
+            // Another machine can answer it.
             Decision::Again if !handle.retried && self.is_one_of_several() => {
                 self.never_began(handle, EndReason::ServerDraining);
                 self.registry.rings_elsewhere(nonce);
@@ -268,7 +267,7 @@ impl Switchboard {
         }
     }
 
-    /// A person was dialled. Where nobody took the call, the phone goes back into its conversation.
+    /// A person was dialled. If nobody answered, the phone returns to its conversation.
     fn after_dial(&self, nonce: &Nonce, handle: &Handle, status: DialStatus) -> Next {
         let why = match status {
             DialStatus::Completed => {
@@ -281,18 +280,17 @@ impl Switchboard {
             DialStatus::NoAnswer => TransferFailure::NoAnswer,
             DialStatus::Failed => TransferFailure::Unreachable,
         };
-        let back = handle
-            .is_dialling()
-            .then(|| self.call_back(nonce, handle, Return::TransferFailed(why), Duration::ZERO));
-        match back.flatten() {
-            Some(ticket) => Next::Stream { ticket },
-            // The conversation is over: nobody is left to go back to.
-            None => Next::Sorry(handle.plan.on_failure.clone()),
+        if handle.is_dialling()
+            && let Some(ticket) = self.call_back(nonce, handle, Return::TransferFailed(why), Duration::ZERO)
+        {
+            return Next::Stream { ticket };
         }
+        // The conversation is over.
+        Next::Sorry(handle.plan.on_failure.clone())
     }
 
-    /// A new ticket into the session of a parked phone, whose stream comes after `takes` at the earliest. `None` where
-    /// the session is over.
+    /// A new ticket for the session of a parked phone, whose stream comes after `takes` at the earliest. `None` if the
+    /// session is over.
     fn call_back(&self, parked: &Nonce, handle: &Handle, how: Return, takes: Duration) -> Option<String> {
         if !self.registry.is_live(parked) {
             return None;
@@ -300,36 +298,36 @@ impl Switchboard {
         let nonce: Nonce = rand::random();
         let ticket = self.seal(handle.call.clone(), &handle.plan, nonce)?;
         let life = TICKET_LIFE + takes;
-        let (door, stream) = oneshot::channel();
+        let (stream_tx, stream) = oneshot::channel();
         let (decision_tx, decision) = watch::channel(None);
         let again = Handle { decision, asking: Arc::default(), ..handle.clone() };
-        self.registry.enter_again(nonce, ticket.clone(), again, door, life);
-        let way = Way { how, nonce, stream, life, decision: decision_tx };
+        self.registry.enter_again(nonce, ticket.clone(), again, stream_tx, life);
+        let way = WayBack { how, nonce, stream, life, decision: decision_tx };
         if handle.commands.try_send(Command::Returned(way)).is_err() {
-            // It ended in this moment.
+            // The session ended just now.
             self.registry.ended(&nonce);
             return None;
         }
         Some(ticket)
     }
 
-    /// A call whose stream never started, and is not tried again: it ends here.
+    /// Logs the end of a call whose stream never started and is not tried again.
     fn never_began(&self, handle: &Handle, reason: EndReason) {
         let (call, assistant) = (&handle.call, &handle.plan.assistant);
         let (tally, anomalies) = (Tally::default(), BTreeMap::new());
         CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, anomalies: &anomalies }
             .emit();
-        self.tell(call, What::Ended { reason, tally });
+        self.record(call, What::Ended { reason, tally });
     }
 
-    /// Remembers the document that [`Self::after_stream`] led to.
+    /// Remembers the document for the answer of [`Self::after_stream`].
     pub fn answered(&self, after: &After, document: &str) {
         if let Some((nonce, question)) = &after.asked {
             self.registry.answered(nonce, *question, document);
         }
     }
 
-    /// Twilio says that a call is over. Whether it is, or was, one of this process, and no other machine has it since.
+    /// Twilio reports that a call is over. Returns whether it was last this process's call.
     pub fn call_is_over(&self, call: &CallSid) -> bool {
         let (handles, is_here) = self.registry.of_call(call);
         for handle in &handles {
@@ -338,8 +336,7 @@ impl Switchboard {
         is_here
     }
 
-    /// No new calls from here on.
-    pub fn close_door(&self) {
+    pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
         self.sessions.close();
     }
@@ -348,15 +345,15 @@ impl Switchboard {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Waits until every call is over. The door must be closed.
+    /// Waits until every call is over. The server must be draining.
     pub async fn empty(&self) {
         self.sessions.wait().await;
     }
 
-    /// Waits until Twilio has asked what follows each stream that ended `lately`, and was answered.
-    pub async fn all_asked(&self, lately: Duration) {
-        while self.registry.is_to_be_asked(lately) {
-            sleep(LOOK_AGAIN).await;
+    /// Waits until Twilio has asked what follows each stream that ended `recently`.
+    pub async fn all_asked(&self, recently: Duration) {
+        while self.registry.may_be_asked(recently) {
+            sleep(ASKED_POLL).await;
         }
     }
 
@@ -366,9 +363,9 @@ impl Switchboard {
         self.lasting.wait().await;
     }
 
-    /// Has every call say goodbye.
-    pub fn send_home(&self) {
-        self.sends_home.store(true, Ordering::Release);
+    /// Makes every call say goodbye.
+    pub fn say_goodbyes(&self) {
+        self.goodbyes_began.store(true, Ordering::Release);
         for handle in self.registry.live() {
             let _ = handle.commands.try_send(Command::Drain);
         }
@@ -379,12 +376,10 @@ impl Switchboard {
         self.sessions.is_empty()
     }
 
-    /// How many calls have a place.
     pub fn calls(&self) -> usize {
         self.admission.taken()
     }
 
-    /// How many assistants the roster in force has.
     pub fn assistants(&self) -> usize {
         self.roster.borrow().len()
     }
@@ -397,12 +392,12 @@ impl Switchboard {
         };
         let nonce: Nonce = rand::random();
         let Some(ticket) = self.seal(call.clone(), &plan, nonce) else {
-            tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name does not fit a ticket");
+            tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name is too long for a ticket");
             return Ring::Sorry(plan.on_failure.clone());
         };
-        let (door, stream) = oneshot::channel();
-        let (handle, commands, decision) = handle(call.clone(), plan.clone(), retried);
-        if let Err(waiting) = self.registry.enter(nonce, ticket.clone(), handle, door) {
+        let (stream_tx, stream) = oneshot::channel();
+        let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
+        if let Err(waiting) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
             return Ring::Stream { ticket: waiting };
         }
         let client = Client {
@@ -415,11 +410,11 @@ impl Switchboard {
         Ring::Stream { ticket }
     }
 
-    /// A call that is entered gets its session.
+    /// Starts the session of a call in the registry.
     fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<WebSocket>) {
         let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
         let call = client.call.clone();
-        self.tell(&call, What::Rang { assistant: plan.assistant.clone() });
+        self.record(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let session = Session {
             jobs: Jobs::new(self.clone(), client),
@@ -433,8 +428,8 @@ impl Switchboard {
             commands,
             decision,
             anomalies: BTreeMap::new(),
-            // A call that another machine gives up may come even then.
-            sent_home: self.sends_home.load(Ordering::Acquire),
+            // A call that another machine gives up may come even now.
+            must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),
             over: false,
         };
         self.sessions.spawn(session.run(stream).instrument(span));
@@ -445,12 +440,12 @@ impl Switchboard {
             machine: self.machine.clone(),
             call,
             assistant: plan.assistant.clone(),
-            issued: seconds(),
+            issued: unix_seconds(),
             nonce,
         })
     }
 
-    /// For a call that this process knows nothing of (it was restarted, or forgot): the assistant still does.
+    /// The answer for a call that this process does not know, because it was restarted or forgot it.
     fn sorry_by_roster(&self, ticket: &Ticket, request: &CallRequest) -> Next {
         if request.status == CallStatus::Over {
             return Next::Nothing;
@@ -462,14 +457,14 @@ impl Switchboard {
         assistant.map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request))))
     }
 
-    fn tell(&self, call: &CallSid, what: What) {
+    fn record(&self, call: &CallSid, what: What) {
         if let Some(journal) = &self.journal {
             let _ = journal.send(Happening { call: call.clone(), at: crate::link::now(), what });
         }
     }
 }
 
-/// What a session is made of.
+/// What a session is made from.
 struct Opening {
     client: Client,
     plan: Arc<Plan>,
@@ -480,8 +475,8 @@ struct Opening {
     decision: watch::Sender<Option<Decision>>,
 }
 
-/// A call as others see it, and the session's ends of both channels.
-fn handle(
+/// A call's handle, and the session's ends of its channels.
+fn channels(
     call: CallSid,
     plan: Arc<Plan>,
     retried: bool,
@@ -492,19 +487,17 @@ fn handle(
     (handle, commands, decision_tx)
 }
 
-/// Seconds since 1970.
-fn seconds() -> u64 {
+fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What follows a stream, and what is needed to give the same answer again.
+/// What follows a stream, and what it takes to give the same answer again.
 pub struct After {
     pub next: Next,
     /// The document that this question got before.
     pub known: Option<String>,
-    /// What was asked after which ticket.
     asked: Option<(Nonce, Question)>,
-    /// Until the answer is remembered, nobody else answers the same question.
+    /// Makes the same question wait until the answer is remembered.
     _asking: Option<OwnedMutexGuard<()>>,
 }
 
@@ -514,15 +507,14 @@ impl After {
     }
 }
 
-/// The session's decision. A live one is told that its stream is lost, and has a moment to decide.
+/// The session's decision. A live session learns that its stream is lost, and has a moment to decide.
 async fn decided(handle: &Handle) -> Decision {
     let mut decision = handle.decision.clone();
     if let Some(decided) = &*decision.borrow_and_update() {
         return decided.clone();
     }
     let _ = handle.commands.try_send(Command::StreamLost);
-    let decided = timeout(DECISION_PATIENCE, decision.wait_for(Option::is_some)).await;
-    match decided {
+    match timeout(DECISION_PATIENCE, decision.wait_for(Option::is_some)).await {
         Ok(Ok(decided)) => decided.clone().unwrap_or(Decision::Sorry),
         Ok(Err(_)) | Err(_) => Decision::Sorry,
     }
@@ -537,7 +529,7 @@ fn facts(request: &CallRequest) -> Facts {
     }
 }
 
-fn frozen(assistant: &Assistant, facts: &Facts, supply: &dyn Supply) -> Option<Plan> {
+fn plan_for(assistant: &Assistant, facts: &Facts, supply: &dyn Supply) -> Option<Plan> {
     match assistant.plan(facts, supply) {
         Ok(plan) => Some(plan),
         Err(error) => {

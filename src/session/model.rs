@@ -1,4 +1,4 @@
-//! The model's side of a session: on its way, there, or gone for good.
+//! The model's side of a session: connecting, ready, or gone for good.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::assistant::plan::Plan;
 use crate::call::{Anomaly, Event, Loss};
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 
-/// The pause before the second attempt to connect; it doubles up to 2 s.
+/// The pause before the second attempt to connect. It doubles up to 2 s.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;
@@ -23,9 +23,9 @@ pub(super) struct Model {
     switchboard: Arc<Switchboard>,
     state: State,
     attempts: u32,
-    /// Until when it must be ready; none while the phone rings.
+    /// When it must be ready; `None` while the phone rings.
     pub patience: Option<Instant>,
-    /// What was anomalies on the way, not yet counted.
+    /// Anomalies that are not yet counted.
     pub anomalies: Vec<Anomaly>,
 }
 
@@ -67,7 +67,7 @@ impl Model {
         }
     }
 
-    /// While the phone rings: goes on connecting, and keeps the session that is there. Cancel-safe.
+    /// While the phone rings: connects, and keeps the session open. Cancel-safe.
     pub async fn settle(&mut self) {
         match &mut self.state {
             State::Connecting(_) => {
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// The next step of the conversation, or the news that the model is there, or not. Cancel-safe.
+    /// The next step of the conversation, or the event that the model is ready or lost. Cancel-safe.
     pub async fn step(&mut self) -> ModelStep {
         loop {
             match &mut self.state {
@@ -101,7 +101,7 @@ impl Model {
         }
     }
 
-    /// Finishes one attempt. True when the model is ready.
+    /// Finishes one attempt. `true` if the model is ready.
     async fn connect(&mut self) -> bool {
         let State::Connecting(connecting) = &mut self.state else { return false };
         match connecting.await {
@@ -116,8 +116,7 @@ impl Model {
                 true
             }
             Err(error) if error.is_temporary() => {
-                let (provider, attempt) = (&self.plan.provider.name, self.attempts);
-                tracing::warn!(provider, attempt, %error, "The model cannot be reached; trying again");
+                tracing::warn!(%error, attempt = self.attempts, "The model cannot be reached; retrying");
                 self.again();
                 false
             }
@@ -147,7 +146,7 @@ impl Model {
         }
     }
 
-    /// Whether it took too long to come, or has stopped answering.
+    /// The loss of a model that took too long to connect, or has stopped answering.
     pub fn overdue(&mut self, now: Instant) -> Option<Loss> {
         let loss = match &mut self.state {
             State::Connecting(_) => {

@@ -1,4 +1,4 @@
-//! The task that owns a call: its machine, both sockets, both outboxes, its timer.
+//! The task that owns a call: the state machine, both sockets, both outboxes, the timer.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -25,33 +25,34 @@ use super::admission::Place;
 use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, NotBack, Phone, PhoneStep};
-use super::registry::{Command, Decision, Nonce, TICKET_LIFE, Way};
+use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
 /// How long after the stream's start the model may take to be ready.
 pub const MODEL_PATIENCE: Duration = Duration::from_secs(3);
-/// One session. See the module.
+
+/// See the module.
 pub(super) struct Session {
     pub switchboard: Arc<Switchboard>,
     pub plan: Arc<Plan>,
     pub call: CallSid,
     pub nonce: Nonce,
-    /// Whether this is the second try for the same call.
+    /// Whether this is the second attempt for the same call.
     pub retried: bool,
     pub rang: Instant,
-    /// Given back when the call is over, before the sockets are closed.
+    /// Dropped when the call is over, before the sockets are closed.
     pub place: Option<Place>,
     pub commands: mpsc::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
     pub anomalies: BTreeMap<Anomaly, u64>,
-    /// The server said goodbye before the stream came.
-    pub sent_home: bool,
-    /// What follows is written down for good.
+    /// The server says its goodbyes already before the stream comes.
+    pub must_say_goodbye: bool,
+    /// The decision is final.
     pub over: bool,
 }
 
 impl Session {
-    /// From the ring to the end. `stream` brings the phone's socket.
+    /// Runs from the ring to the end. `stream` brings the phone's socket.
     pub async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
         let mut model = Model::connecting(self.plan.clone(), self.switchboard.clone());
         let no_figures = Tally::default();
@@ -59,8 +60,8 @@ impl Session {
             Ok(caller) => self.converse(caller, &mut model).await,
             Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
             Err(Absent::GivenUp) => self.given_up(),
-            Err(Absent::Lapsed) => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
-            Err(Absent::NeverCame) => self.never_started("it never came"),
+            Err(Absent::Expired) => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
+            Err(Absent::NeverCame) => self.never_started("never_came"),
             Err(Absent::NotStarted(why, socket)) => {
                 metrics::refused("stream", why.code());
                 match why {
@@ -75,7 +76,7 @@ impl Session {
         model.close().await;
     }
 
-    /// Twilio may open another stream, once.
+    /// Twilio may open one more stream.
     fn never_started(&mut self, why: &str) {
         if self.retried {
             return self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
@@ -85,7 +86,7 @@ impl Session {
         self.decide(Decision::Again);
     }
 
-    /// The call goes on elsewhere, and is told of there.
+    /// The call goes on at another machine, which also logs its end.
     fn given_up(&mut self) {
         tracing::info!("Another machine took the call over");
         self.place = None;
@@ -100,19 +101,19 @@ impl Session {
         stream: oneshot::Receiver<WebSocket>,
         model: &mut Model,
     ) -> Result<CallerLink, Absent> {
-        let lapse = sleep(TICKET_LIFE);
-        tokio::pin!(lapse);
+        let expiry = sleep(TICKET_LIFE);
+        tokio::pin!(expiry);
         tokio::pin!(stream);
         let socket = loop {
             tokio::select! {
                 socket = &mut stream => break socket.map_err(|_| Absent::NeverCame)?,
-                () = &mut lapse => return Err(Absent::Lapsed),
+                () = &mut expiry => return Err(Absent::Expired),
                 () = model.settle() => {}
                 Some(command) = self.commands.recv() => match command {
                     Command::CallerHungUp => return Err(Absent::HungUp),
                     Command::StreamLost => return Err(Absent::NeverCame),
-                    // A ticket that was given is honoured: the stream may come, and hears a goodbye.
-                    Command::Drain => self.sent_home = true,
+                    // Issued tickets are honoured: if the stream comes, the caller hears a goodbye.
+                    Command::Drain => self.must_say_goodbye = true,
                     Command::GivenUp(_) => return Err(Absent::GivenUp),
                     Command::Transferred | Command::Returned(_) => {}
                 },
@@ -128,9 +129,9 @@ impl Session {
                     () = model.settle() => {}
                     Some(command) = self.commands.recv() => match command {
                         Command::CallerHungUp => return Err(Absent::HungUp),
-                        // The socket tells by itself.
+                        // The socket shows it, too.
                         Command::StreamLost => {}
-                        Command::Drain => self.sent_home = true,
+                        Command::Drain => self.must_say_goodbye = true,
                         Command::Transferred | Command::Returned(_) | Command::GivenUp(_) => {}
                     },
                 }
@@ -149,13 +150,13 @@ impl Session {
         let mut actions = Vec::new();
         let mut timer = Timer::new();
         model.patience = Some(began + MODEL_PATIENCE);
-        self.switchboard.tell(&self.call, What::Started);
+        self.switchboard.record(&self.call, What::Started);
         if model.is_ready() {
             call.handle(Event::ModelReady, began, &mut actions);
             self.count_all(model);
         }
         call.handle(Event::StreamStarted, began, &mut actions);
-        if self.sent_home {
+        if self.must_say_goodbye {
             call.handle(Event::Draining, began, &mut actions);
         }
         let mut refused = None;
@@ -166,7 +167,7 @@ impl Session {
             let stall = phone.line().and_then(|line| line.stall_deadline());
             let due = call.deadline().map(|(due, _)| due);
             timer.arm([due, stall, model.deadline()].into_iter().flatten().min());
-            // Every arm is cancel-safe: a step happens within one poll, the rest are a timer and channels.
+            // Every arm is cancel-safe: a step happens within one poll; the rest are a timer and channels.
             tokio::select! {
                 step = phone.step() => match step {
                     PhoneStep::Caller(CallerStep::Event(event)) => call.handle(event, now(), &mut actions),
@@ -182,7 +183,7 @@ impl Session {
                     ModelStep::Event(event) => call.handle(event, now(), &mut actions),
                     ModelStep::Anomaly(anomaly) => self.count(anomaly),
                 },
-                event = self.jobs.news() => call.handle(event, now(), &mut actions),
+                event = self.jobs.next_event() => call.handle(event, now(), &mut actions),
                 () = timer.fired() => {
                     let now = now();
                     if phone.line().is_some_and(|line| line.has_stalled(now)) {
@@ -195,12 +196,12 @@ impl Session {
                 }
                 Some(command) = self.commands.recv() => match command {
                     Command::CallerHungUp => call.handle(Event::CallerHungUp, now(), &mut actions),
-                    // The stream that was to bring it back is over before it came here.
+                    // The stream that should bring the phone back ended before it came.
                     Command::StreamLost if phone.line().is_none() => break EndReason::CallerLost,
                     Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
                     Command::Drain => call.handle(Event::Draining, now(), &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
-                    // The phone comes back to another machine.
+                    // The phone came back to another machine.
                     Command::GivenUp(_) => return self.given_up(),
                     Command::Returned(way) => {
                         call.handle(Event::Returning, now(), &mut actions);
@@ -213,12 +214,12 @@ impl Session {
         if reason == EndReason::AssistantTransferred {
             tracing::info!("Call transferred");
         }
-        // A phone that was away heard no goodbye; it may yet come back.
+        // A phone that is away heard no goodbye, and may still come back.
         let unheard = reason == EndReason::ServerDraining && phone.line().is_none();
         let broke = reason.is_failure() || unheard;
         let decision = if broke { Decision::Sorry } else { Decision::HangUp };
         self.finish(reason, decision, call.tally());
-        if let Some(line) = phone.let_go() {
+        if let Some(line) = phone.take_line() {
             line.close().await;
         }
         if let Some(socket) = refused {
@@ -226,8 +227,8 @@ impl Session {
         }
     }
 
-    /// The phone has another ticket: from here on what is decided is decided for that one.
-    fn expect_back(&mut self, way: Way) -> Phone {
+    /// The phone has a new ticket, for which the session decides from here on.
+    fn expect_back(&mut self, way: WayBack) -> Phone {
         let dialled = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
         match way.how {
             Return::TransferFailed(why) if dialled => {
@@ -245,7 +246,7 @@ impl Session {
     /// The phone is back.
     ///
     /// # Errors
-    /// It will not come. The socket of a stream that is to be refused is for later, once what follows is written down.
+    /// If it is not. A stream that did not start is refused later, once the decision is written.
     fn back(
         &mut self,
         back: Back,
@@ -275,7 +276,7 @@ impl Session {
         }
     }
 
-    /// Writes down where the phone goes, and closes its socket, which makes Twilio ask.
+    /// Writes down where the phone goes, and closes its socket, so that Twilio asks.
     fn park(&mut self, away: &Detour, phone: &mut Phone) {
         let decision = match away {
             Detour::Press(keys) => Decision::Press(keys.clone()),
@@ -287,7 +288,7 @@ impl Session {
                 match target {
                     Some(target) => Decision::Dial { number: target.number.clone(), ring: target.ring },
                     None => {
-                        tracing::error!("The call is to be passed on to nobody that the plan knows");
+                        tracing::error!("The plan lacks the target of a transfer");
                         Decision::Sorry
                     }
                 }
@@ -295,13 +296,13 @@ impl Session {
         };
         tracing::info!(away = decision.code(), "Call parked");
         self.decision.send_replace(Some(decision));
-        if let Some(line) = phone.let_go() {
-            // Its end may take a second, in which the model goes on.
+        if let Some(line) = phone.take_line() {
+            // Closing may take a second; the model goes on meanwhile.
             self.switchboard.sessions.spawn(line.close());
         }
     }
 
-    /// Carries out the actions in order; gives the reason when the call is over.
+    /// Carries out the actions in order. Returns the reason if the call is over.
     fn perform(
         &mut self,
         actions: &mut Vec<Action>,
@@ -329,7 +330,7 @@ impl Session {
                     }
                 }
                 Action::Note(note) => self.note(note),
-                // The socket is closed by `converse`, after the decision is written.
+                // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}
                 Action::End(reason) => ended = Some(reason),
                 Action::AppendToModel(chunk) => {
@@ -374,13 +375,13 @@ impl Session {
             Note::Answered(time) => metrics::turn(*time),
             Note::CallerSpoke { .. } | Note::AssistantSpoke(_) | Note::Said { .. } => {}
         }
-        self.switchboard.tell(&self.call, What::Note(note));
+        self.switchboard.record(&self.call, What::Note(note));
     }
 
     fn count(&mut self, anomaly: Anomaly) {
         *self.anomalies.entry(anomaly).or_default() += 1;
         metrics::anomaly(anomaly);
-        self.switchboard.tell(&self.call, What::Note(Note::Anomaly(anomaly)));
+        self.switchboard.record(&self.call, What::Note(Note::Anomaly(anomaly)));
     }
 
     fn count_all(&mut self, model: &mut Model) {
@@ -389,7 +390,7 @@ impl Session {
         }
     }
 
-    /// Writes down what follows, then tells of the end. The sockets are still open.
+    /// Writes down the decision, then logs the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
         self.jobs.stop_all();
@@ -397,12 +398,12 @@ impl Session {
         let lasted = now() - self.rang;
         let assistant = &self.plan.assistant;
         CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies }.emit();
-        self.switchboard.tell(&self.call, What::Ended { reason, tally: tally.clone() });
+        self.switchboard.record(&self.call, What::Ended { reason, tally: tally.clone() });
     }
 
     fn decide(&mut self, decision: Decision) {
         self.over = true;
-        // Who was promised a person gets one, whatever became of the model meanwhile.
+        // A promised transfer happens, even if the model failed meanwhile.
         let promised = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
         if !promised || decision == Decision::HangUp {
             self.decision.send_replace(Some(decision));
@@ -412,13 +413,13 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A session that is torn down undecided (a panic, the end of the program) leaves an apology, and no session leaves
-    /// a ticket that nobody waits for.
+    /// A session that ends undecided (by a panic, or with the process) leaves an apology. No session leaves a ticket
+    /// without a session.
     fn drop(&mut self) {
         if !self.over {
             self.finish(EndReason::ServerFault, Decision::Sorry, &Tally::default());
         }
-        // A phone may have been sent back in the very moment in which the session ended.
+        // A phone may have been sent back just as the session ended.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Returned(way) = command {
@@ -433,14 +434,14 @@ enum Absent {
     HungUp,
     /// Another machine serves the call.
     GivenUp,
-    /// Twilio says that the stream is over before it came here.
+    /// Twilio reports that the stream ended before it came.
     NeverCame,
     /// The ticket is too old.
-    Lapsed,
+    Expired,
     NotStarted(NotStarted, Box<WebSocket>),
 }
 
-/// One timer for all deadlines, set anew only when the next one is earlier than what it is set to.
+/// One timer for all deadlines. It is reset only for an earlier one.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     set_to: Option<Instant>,
@@ -459,7 +460,7 @@ impl Timer {
         }
     }
 
-    /// Cancel-safe. It may fire early, for a deadline that has moved on: the caller looks again.
+    /// Cancel-safe. It may fire early, for a deadline that has moved.
     async fn fired(&mut self) {
         if self.set_to.is_none() {
             return pending().await;

@@ -1,4 +1,4 @@
-//! Where the phone of a session is: on the line, away, or on its way back by another stream.
+//! The phone's side of a session: on the line, away, or coming back by another stream.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use axum::extract::ws::WebSocket;
 use tokio::time::timeout;
 
-use super::registry::Way;
+use super::registry::WayBack;
 use crate::call::{Anomaly, Return};
 use crate::id::CallSid;
 use crate::link::caller::{CallerLink, CallerStep, NotStarted};
@@ -14,14 +14,14 @@ use crate::link::caller::{CallerLink, CallerStep, NotStarted};
 /// See the module.
 pub(super) enum Phone {
     OnTheLine(Box<CallerLink>),
-    /// It was sent elsewhere, or its stream never came back: there is nothing to send to or hear from.
+    /// It was sent elsewhere, or did not come back: there is no stream.
     Away,
     ComingBack(Coming),
 }
 
 type Coming = Pin<Box<dyn Future<Output = Back> + Send>>;
 
-/// A phone's way back, at its end.
+/// The result of a phone's way back.
 pub(super) struct Back {
     pub how: Return,
     pub anomalies: Vec<Anomaly>,
@@ -35,7 +35,6 @@ pub(super) enum NotBack {
     NotStarted(NotStarted, Box<WebSocket>),
 }
 
-/// What one step brought.
 pub(super) enum PhoneStep {
     Caller(CallerStep),
     Back(Back),
@@ -43,9 +42,9 @@ pub(super) enum PhoneStep {
 
 impl Phone {
     /// Waits for the stream of `way`, and for its start.
-    pub fn coming_back(way: Way, call: CallSid) -> Self {
+    pub fn coming_back(way: WayBack, call: CallSid) -> Self {
         Self::ComingBack(Box::pin(async move {
-            let Way { how, stream, life, .. } = way;
+            let WayBack { how, stream, life, .. } = way;
             let mut anomalies = Vec::new();
             let stream = match timeout(life, stream).await {
                 Ok(Ok(socket)) => {
@@ -60,7 +59,6 @@ impl Phone {
         }))
     }
 
-    /// The line, while there is one.
     pub fn line(&mut self) -> Option<&mut CallerLink> {
         match self {
             Self::OnTheLine(link) => Some(link),
@@ -74,7 +72,7 @@ impl Phone {
             Self::OnTheLine(link) => PhoneStep::Caller(link.step().await),
             Self::ComingBack(coming) => {
                 let back = coming.await;
-                // A future that is done must not be asked again.
+                // A future that is done must not be polled again.
                 *self = Self::Away;
                 PhoneStep::Back(back)
             }
@@ -82,8 +80,8 @@ impl Phone {
         }
     }
 
-    /// Takes the line away: what is sent from here on goes nowhere.
-    pub fn let_go(&mut self) -> Option<Box<CallerLink>> {
+    /// Takes the line away. Nothing can be sent to the phone afterwards.
+    pub fn take_line(&mut self) -> Option<Box<CallerLink>> {
         match std::mem::replace(self, Self::Away) {
             Self::OnTheLine(link) => Some(link),
             Self::Away | Self::ComingBack(_) => None,

@@ -1,8 +1,8 @@
-//! Which calls this process has, by ticket: who waits for a stream, who is live, and what was decided for those that
+//! This process's calls by ticket: those that wait for a stream, those that are live, and the decisions of those that
 //! ended.
 //!
-//! It hands out each ticket's stream once, and remembers decisions for ten minutes, so that the same question gets
-//! the same answer. All of it is a small map touched for a moment.
+//! Each ticket lets one stream in. Decisions are remembered for ten minutes, so that the same question gets the same
+//! answer. All of it is a small map behind a lock that is held for a moment.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::assistant::plan::Plan;
 use crate::call::Return;
 use crate::id::CallSid;
+use crate::link::now;
 use crate::phone::PhoneNumber;
 use crate::secret::Private;
 
@@ -21,34 +22,34 @@ use crate::secret::Private;
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
 /// How long a decision is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
-/// Ended calls that are remembered at most; the oldest go first.
+/// The most ended calls that are remembered. The oldest go first.
 const MAX_ENDED: usize = 20_000;
 
-/// Tells one ticket from another.
+/// Identifies a ticket.
 pub type Nonce = [u8; 16];
 
-/// What a session is told from outside.
+/// What others tell a session.
 #[derive(Debug)]
 pub enum Command {
-    /// Twilio says that the call is over.
+    /// Twilio reports that the call is over.
     CallerHungUp,
-    /// Twilio says that the stream has ended.
+    /// Twilio reports that the stream has ended.
     StreamLost,
-    /// The parked phone spoke with whom it was sent to, and is done.
+    /// The person to whom the parked phone was sent took the call.
     Transferred,
     /// The parked phone comes back by another stream.
-    Returned(Way),
-    /// The server closes: say goodbye.
+    Returned(WayBack),
+    /// The server drains: say goodbye.
     Drain,
-    /// Another machine serves this call: no stream comes. With what would have brought it.
+    /// Another machine serves this call, so no stream comes. Holds the sender that would have brought it.
     GivenUp(oneshot::Sender<WebSocket>),
 }
 
 /// How a parked phone comes back into its session.
 #[derive(Debug)]
-pub struct Way {
+pub struct WayBack {
     pub how: Return,
-    /// Of the new ticket, which takes the place of the one before.
+    /// The new ticket's, which replaces the previous one.
     pub nonce: Nonce,
     pub stream: oneshot::Receiver<WebSocket>,
     /// How long the stream may take to come.
@@ -60,21 +61,21 @@ pub struct Way {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     HangUp,
-    /// A person is dialled for so long, and the session waits for what comes of it.
+    /// Dial a person for `ring`; the session waits for the outcome.
     Dial {
         number: PhoneNumber,
         ring: Duration,
     },
-    /// These keys are pressed, and the session waits for the next stream.
+    /// Press these keys; the session waits for the next stream.
     Press(Private),
     /// The assistant's `on_failure`.
     Sorry,
-    /// The stream never started: once more, with a new ticket.
+    /// The stream never started: open another one, with a new ticket.
     Again,
 }
 
 impl Decision {
-    /// For a line in the log.
+    /// For the log.
     pub fn code(&self) -> &'static str {
         match self {
             Self::HangUp => "hang_up",
@@ -103,17 +104,17 @@ struct Calls {
 pub struct Handle {
     pub call: CallSid,
     pub plan: Arc<Plan>,
-    /// Whether this stream is the second try already.
+    /// Whether this stream is the second attempt.
     pub retried: bool,
     pub commands: mpsc::Sender<Command>,
-    /// Decided before the socket is closed.
+    /// Set before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
-    /// Held while its `action` is answered: the same question in flight twice gets the same answer.
+    /// Held while a question is answered, so that the same question asked twice at once gets the same answer.
     pub asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Handle {
-    /// Whether the phone was sent to a person, and its session waits for what comes of it.
+    /// Whether the phone was sent to a person, and the session waits for the outcome.
     pub fn is_dialling(&self) -> bool {
         matches!(*self.decision.borrow(), Some(Decision::Dial { .. }))
     }
@@ -124,29 +125,27 @@ struct Entry {
     handle: Handle,
     ticket: String,
     /// Taken by the one stream that is let in.
-    door: Option<oneshot::Sender<WebSocket>>,
-    /// From then on it lets nobody in.
-    lapses: Instant,
-    /// What each question about it was answered with, to answer it so again.
+    stream_tx: Option<oneshot::Sender<WebSocket>>,
+    expires: Instant,
     answers: Answers,
-    /// No session belongs to it any more.
+    /// It has no session any more.
     over: bool,
     /// Another machine has it.
     given_up: bool,
-    /// Which one.
+    /// Which machine, if it has a name.
     taker: Option<String>,
-    /// Its call rings once more, at another machine.
+    /// Its call rings again at another machine.
     rings_elsewhere: bool,
 }
 
-/// A ticket is asked after twice where a `<Dial>` follows its stream.
+/// Twilio asks about a ticket twice if a `<Dial>` follows its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     AfterStream,
     AfterDial,
 }
 
-/// The documents that a ticket's questions got.
+/// The documents that answered a ticket's questions.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
     after_stream: Option<String>,
@@ -166,15 +165,15 @@ impl Answers {
     }
 }
 
-/// Why a stream is not let in. A stranger is told none of it.
+/// Why a stream is not let in. The answer to a stranger does not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     Unknown,
-    /// Sealed by us, and not known here: another machine issued it, or this one in a former life.
+    /// Sealed by us, but unknown here: another machine issued it, or this one before a restart.
     Foreign,
     Used,
     Old,
-    /// This machine closes, and opens no calls.
+    /// This machine drains and opens no calls.
     Draining,
     /// All places are taken.
     Busy,
@@ -195,16 +194,16 @@ impl Refused {
 }
 
 impl Registry {
-    /// Enters a call that waits for its stream; unless one of the same call waits already, whose ticket it gives.
+    /// Enters a call that waits for its stream.
     ///
     /// # Errors
-    /// The ticket of the one that waits.
+    /// The ticket with which the same call waits already.
     pub fn enter(
         &self,
         nonce: Nonce,
         ticket: String,
         handle: Handle,
-        door: oneshot::Sender<WebSocket>,
+        stream_tx: oneshot::Sender<WebSocket>,
     ) -> Result<(), String> {
         let mut calls = self.lock();
         let now = now();
@@ -213,39 +212,39 @@ impl Registry {
         }
         calls.sweep(now);
         calls.newest.insert(handle.call.clone(), nonce);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, door, now + TICKET_LIFE));
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, stream_tx, now + TICKET_LIFE));
         Ok(())
     }
 
-    /// Enters another ticket of a session that is parked, good for `life`. It is the answer to no ringing phone.
+    /// Enters another ticket of a parked session, valid for `life`. It does not answer a ringing phone.
     pub fn enter_again(
         &self,
         nonce: Nonce,
         ticket: String,
         handle: Handle,
-        door: oneshot::Sender<WebSocket>,
+        stream_tx: oneshot::Sender<WebSocket>,
         life: Duration,
     ) {
         let mut calls = self.lock();
         let now = now();
         calls.sweep(now);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, door, now + life));
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, stream_tx, now + life));
     }
 
-    /// The ticket of a call that still waits for its stream: a webhook sent twice gets the same answer.
+    /// The ticket of a call that waits for its stream, so that a webhook sent twice gets the same answer.
     pub fn unused_ticket(&self, call: &CallSid) -> Option<String> {
         self.lock().unused_ticket(call, now())
     }
 
-    /// Lets the stream in that bears this ticket: once, and in time.
+    /// Lets in the stream with this ticket, once and in time.
     ///
     /// # Errors
-    /// [`Refused`]; nothing is used up by it.
+    /// A refusal does not use the ticket up.
     pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
-        self.lock().admit(nonce).map(|(_, door)| door)
+        self.lock().admit(nonce).map(|(_, stream_tx)| stream_tx)
     }
 
-    /// Enters the ticket of another machine, whose stream is here: once.
+    /// Enters another machine's ticket, whose stream is here, once.
     ///
     /// # Errors
     /// [`Refused::Used`].
@@ -256,14 +255,14 @@ impl Registry {
         if calls.tickets.contains_key(&nonce) {
             return Err(Refused::Used);
         }
-        let (door, _) = oneshot::channel();
-        let entry = Entry { door: None, ..Entry::new(handle, ticket, door, now + TICKET_LIFE) };
+        let (stream_tx, _) = oneshot::channel();
+        let entry = Entry { stream_tx: None, ..Entry::new(handle, ticket, stream_tx, now + TICKET_LIFE) };
         calls.tickets.insert(nonce, entry);
         Ok(())
     }
 
-    /// Uses a ticket up for another machine: from then on its call is not known here. One that serves it already may
-    /// have it also where a stream broke off here before it began, and where it did not hear that it has it.
+    /// Uses a ticket up for another machine; its call is then unknown here. A machine that has `served` it already gets
+    /// it even if a stream broke off here before it started, or if it did not hear the first answer.
     ///
     /// # Errors
     /// As [`Self::admit`].
@@ -278,9 +277,9 @@ impl Registry {
                 return Ok(());
             }
         }
-        let (entry, door) = calls.admit(nonce)?;
+        let (entry, stream_tx) = calls.admit(nonce)?;
         entry.is_given_up(taker);
-        let _ = entry.handle.commands.try_send(Command::GivenUp(door));
+        let _ = entry.handle.commands.try_send(Command::GivenUp(stream_tx));
         Ok(())
     }
 
@@ -289,25 +288,24 @@ impl Registry {
         self.lock().tickets.get(nonce)?.taker.clone()
     }
 
-    /// Whether this ticket was here, with its session or without.
+    /// Whether this ticket was here, with or without a session.
     pub fn knows(&self, nonce: &Nonce) -> bool {
         self.lock().tickets.contains_key(nonce)
     }
 
-    /// The call of a ticket, and the answers that its `action` got before.
+    /// A ticket's call, and the answers to its earlier questions.
     pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Answers)> {
         let calls = self.lock();
         let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up)?;
         Some((entry.handle.clone(), entry.answers.clone()))
     }
 
-    /// Whether a session still belongs to this ticket.
     pub fn is_live(&self, nonce: &Nonce) -> bool {
         self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
     }
 
-    /// Every session of a call, ended ones included; those that another machine has are not. And whether the call is
-    /// known here, and has not gone on at another machine.
+    /// Every session of a call in this process, ended ones included; and whether the call is known here and has not gone
+    /// to another machine.
     pub fn of_call(&self, call: &CallSid) -> (Vec<Handle>, bool) {
         let calls = self.lock();
         let of_call: Vec<_> = calls.tickets.values().filter(|entry| entry.handle.call == *call).collect();
@@ -316,14 +314,13 @@ impl Registry {
         (here.map(|entry| entry.handle.clone()).collect(), !of_call.is_empty() && !left)
     }
 
-    /// The call of this ticket is sent to ring once more, at another machine.
     pub fn rings_elsewhere(&self, nonce: &Nonce) {
         if let Some(entry) = self.lock().tickets.get_mut(nonce) {
             entry.rings_elsewhere = true;
         }
     }
 
-    /// Remembers what a question was answered with.
+    /// Remembers the answer to a question.
     pub fn answered(&self, nonce: &Nonce, question: Question, answer: &str) {
         if let Some(entry) = self.lock().tickets.get_mut(nonce) {
             let answer = Some(answer.to_owned());
@@ -331,28 +328,28 @@ impl Registry {
                 Question::AfterStream => entry.answers.after_stream = answer,
                 Question::AfterDial => entry.answers.after_dial = answer,
             }
-            entry.let_go();
+            entry.shrink_plan();
         }
     }
 
-    /// The session of this ticket is over, or goes on with another one; its decision stays known for a while.
+    /// The session of this ticket is over, or goes on with another ticket. The decision is remembered for a while.
     pub fn ended(&self, nonce: &Nonce) {
         let mut calls = self.lock();
         if let Some(entry) = calls.tickets.get_mut(nonce) {
-            entry.door = None;
+            entry.stream_tx = None;
             entry.over = true;
-            entry.let_go();
+            entry.shrink_plan();
         }
         let now = now();
         calls.ended.push_back((now, *nonce));
         calls.sweep(now);
     }
 
-    /// Whether a session ended so lately that Twilio may yet ask what follows, and has not.
-    pub fn is_to_be_asked(&self, lately: Duration) -> bool {
+    /// Whether Twilio may still ask what follows a session that ended `recently`.
+    pub fn may_be_asked(&self, recently: Duration) -> bool {
         let calls = self.lock();
         let now = now();
-        let mut ended = calls.ended.iter().rev().take_while(|(at, _)| *at + lately > now);
+        let mut ended = calls.ended.iter().rev().take_while(|(at, _)| *at + recently > now);
         ended.any(|(_, nonce)| {
             let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up);
             entry.is_some_and(|entry| !entry.answers.is_any())
@@ -367,19 +364,19 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
-        // Nothing panics while it is held; and were it so, the map is whole between any two statements.
+        // Even after a panic, the map is consistent between any two statements.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Entry {
-    fn new(handle: Handle, ticket: String, door: oneshot::Sender<WebSocket>, lapses: Instant) -> Self {
+    fn new(handle: Handle, ticket: String, stream_tx: oneshot::Sender<WebSocket>, expires: Instant) -> Self {
         let answers = Answers::default();
         Self {
             handle,
             ticket,
-            door: Some(door),
-            lapses,
+            stream_tx: Some(stream_tx),
+            expires,
             answers,
             over: false,
             given_up: false,
@@ -391,17 +388,17 @@ impl Entry {
     fn is_given_up(&mut self, taker: Option<String>) {
         self.given_up = true;
         self.taker = taker;
-        self.let_go();
+        self.shrink_plan();
     }
 
-    /// Its stream did not start, and Twilio has not asked what follows.
+    /// Whether its stream did not start, and Twilio has not asked what follows.
     fn never_began(&self) -> bool {
         let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
         again && !self.given_up && !self.answers.is_any()
     }
 
-    /// A plan is kept whole only while a stream may still begin by it: it keeps the servers of its tools in reach.
-    fn let_go(&mut self) {
+    /// Keeps the whole plan only while a stream may still start with it: a plan keeps its tools' servers running.
+    fn shrink_plan(&mut self) {
         let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again)) && !self.given_up;
         if self.over && (!again || self.answers.after_stream.is_some()) {
             self.handle.plan = Arc::new(self.handle.plan.remains());
@@ -412,20 +409,20 @@ impl Entry {
 impl Calls {
     fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<WebSocket>), Refused> {
         let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
-        if entry.lapses <= now() {
+        if entry.expires <= now() {
             return Err(Refused::Old);
         }
         if entry.handle.decision.borrow().is_some() {
             return Err(Refused::Used);
         }
-        let door = entry.door.take().ok_or(Refused::Used)?;
-        Ok((entry, door))
+        let stream_tx = entry.stream_tx.take().ok_or(Refused::Used)?;
+        Ok((entry, stream_tx))
     }
 
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
         let entry = self.tickets.get(self.newest.get(call)?)?;
-        let waits = entry.door.is_some() && entry.handle.decision.borrow().is_none();
-        (waits && entry.lapses > now).then(|| entry.ticket.clone())
+        let waits = entry.stream_tx.is_some() && entry.handle.decision.borrow().is_none();
+        (waits && entry.expires > now).then(|| entry.ticket.clone())
     }
 
     fn sweep(&mut self, now: Instant) {
@@ -440,8 +437,4 @@ impl Calls {
             }
         }
     }
-}
-
-fn now() -> Instant {
-    crate::link::now()
 }

@@ -71,7 +71,7 @@ impl Parked {
         let plan = Arc::new(assistant.plan(&facts(&request), &Nothing).unwrap());
         let nonce = [7; 16];
         let ticket = switchboard.seal(request.call.clone(), &plan, nonce).unwrap();
-        let (door, _stream) = oneshot::channel();
+        let (stream_tx, _stream) = oneshot::channel();
         let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
         let (decision_tx, decided) = watch::channel(None);
         let handle = Handle {
@@ -82,7 +82,7 @@ impl Parked {
             decision: decided,
             asking: Arc::default(),
         };
-        switchboard.registry.enter(nonce, ticket.clone(), handle, door).unwrap();
+        switchboard.registry.enter(nonce, ticket.clone(), handle, stream_tx).unwrap();
         switchboard.admit(&ticket).unwrap();
         decision_tx.send_replace(decision);
         Self { switchboard, nonce, ticket, commands, _decision: decision_tx }
@@ -225,7 +225,7 @@ async fn a_phone_sent_back_to_a_session_that_ends_leaves_nothing() {
         commands,
         decision: _decision,
         anomalies: BTreeMap::new(),
-        sent_home: false,
+        must_say_goodbye: false,
         over: false,
     };
     let ticket = switchboard.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO).unwrap();
@@ -282,10 +282,10 @@ async fn a_result_that_comes_after_a_restart_is_answered() {
 #[tokio::test]
 async fn a_server_that_closes_tells_the_parked_too() {
     let mut parked = Parked::dialling();
-    parked.switchboard.send_home();
+    parked.switchboard.say_goodbyes();
     assert!(matches!(parked.commands.try_recv(), Ok(Command::Drain)));
     parked.switchboard.registry.ended(&parked.nonce);
-    parked.switchboard.send_home();
+    parked.switchboard.say_goodbyes();
     assert!(parked.commands.try_recv().is_err());
 }
 
@@ -341,7 +341,7 @@ async fn a_job_that_is_given_up_says_nothing_and_ends() {
     // One that fails at once, after the one that was stopped: its news is the first.
     let fails = tool(job_at("http://127.0.0.1:9/".to_owned()));
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
-    let news = timeout(Duration::from_secs(5), jobs.news()).await.unwrap();
+    let news = timeout(Duration::from_secs(5), jobs.next_event()).await.unwrap();
     assert!(matches!(news, Event::ToolFinished { id, .. } if id == "two".into()));
 }
 

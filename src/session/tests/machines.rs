@@ -34,13 +34,13 @@ async fn a_stream_of_another_machine_is_served_once() {
     );
     // Two at once: both may, and one of them does.
     let (first, second) = (other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap());
-    let door = other.adopt(first).expect("it is served");
+    let stream_tx = other.adopt(first).expect("it is served");
     assert_eq!(other.adopt(second).err(), Some(Refused::Used));
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Used));
     assert_eq!(other.admit(&ticket).err(), Some(Refused::Used), "it is this machine's now, and used");
     assert_eq!(other.calls(), 1);
     // What follows is this machine's to say.
-    drop(door);
+    drop(stream_tx);
     assert!(!matches!(after(&other, &ticket).await, Next::NotHere { .. }));
 }
 
@@ -57,7 +57,7 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
         matches!(after(&issuer, &ticket).await, Next::NotHere { machine: None, .. }),
         "it is not its call"
     );
-    assert!(!issuer.registry.is_to_be_asked(Duration::from_secs(60)));
+    assert!(!issuer.registry.may_be_asked(Duration::from_secs(60)));
 
     // Where it is known who has it, that one is asked.
     let ticket = ring(&issuer);
@@ -80,7 +80,7 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
 async fn an_old_ticket_is_served_nowhere() {
     let other = machine("m2");
     let seal = |age: i64| {
-        let issued = seconds().saturating_add_signed(-age);
+        let issued = unix_seconds().saturating_add_signed(-age);
         let (call, assistant) = (CallSid::from(CALL), "clinic".to_owned());
         let ticket = Ticket { machine: "m1".to_owned(), call, assistant, issued, nonce: rand::random() };
         other.keys.seal(&ticket).unwrap()
@@ -132,15 +132,15 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     assert_eq!(other.calls(), 0, "nothing was used up");
     // One that is about to be taken over is, though the server closes meanwhile: its machine may have given it up.
     let late = other.may_adopt(&ticket).unwrap();
-    other.close_door();
+    other.begin_draining();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
     assert!(!other.is_empty(), "the server waits for it");
-    other.send_home();
+    other.say_goodbyes();
     assert!(other.adopt(late).is_ok());
     let ticket = ring(&machine("m1"));
     let other = machine("m2");
     let dropped = other.may_adopt(&ticket).unwrap();
-    other.close_door();
+    other.begin_draining();
     drop(dropped);
     assert!(other.is_empty(), "and no longer than until it is decided");
 }
@@ -180,7 +180,7 @@ async fn a_stream_that_broke_off_here_and_is_served_elsewhere_is_not_begun_again
 async fn a_call_that_could_not_begin_before_the_server_closed_rings_elsewhere() {
     for (switchboard, elsewhere) in [(machine("m1"), true), (switchboard(), false)] {
         let ticket = ring(&switchboard);
-        switchboard.close_door();
+        switchboard.begin_draining();
         // Its stream never came: the session says so, and the server does not answer it again.
         let next = after(&switchboard, &ticket).await;
         assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
@@ -192,7 +192,7 @@ async fn a_call_that_could_not_begin_before_the_server_closed_rings_elsewhere() 
     let Next::Stream { ticket } = after(&switchboard, &ring(&switchboard)).await else {
         panic!("it is tried once more")
     };
-    switchboard.close_door();
+    switchboard.begin_draining();
     assert!(matches!(after(&switchboard, &ticket).await, Next::Sorry(_)));
 }
 
@@ -216,14 +216,14 @@ async fn news_of_a_parked_call_follow_the_phone_that_came_back_elsewhere() {
 async fn a_closing_server_waits_for_the_last_questions() {
     let switchboard = switchboard();
     let ticket = ring(&switchboard);
-    let lately = Duration::from_secs(60);
-    assert!(!switchboard.registry.is_to_be_asked(lately), "it has not ended");
+    let recently = Duration::from_secs(60);
+    assert!(!switchboard.registry.may_be_asked(recently), "it has not ended");
     switchboard.call_is_over(&CallSid::from(CALL));
     at_rest(&switchboard).await;
-    assert!(switchboard.registry.is_to_be_asked(lately));
-    assert!(timeout(Duration::from_millis(50), switchboard.all_asked(lately)).await.is_err());
-    assert!(!switchboard.registry.is_to_be_asked(Duration::ZERO), "that was long ago");
+    assert!(switchboard.registry.may_be_asked(recently));
+    assert!(timeout(Duration::from_millis(50), switchboard.all_asked(recently)).await.is_err());
+    assert!(!switchboard.registry.may_be_asked(Duration::ZERO), "that was long ago");
     let asked = switchboard.after_stream(&ticket, &request("CallStatus=completed")).await;
     switchboard.answered(&asked, "");
-    timeout(Duration::from_secs(1), switchboard.all_asked(lately)).await.expect("it was asked");
+    timeout(Duration::from_secs(1), switchboard.all_asked(recently)).await.expect("it was asked");
 }
