@@ -174,7 +174,7 @@ async fn bind(settings: &Settings, port: u16, name: &str) -> anyhow::Result<TcpL
     };
     match refusal(settings, &error) {
         Refusal::NoIpv6ByDefault => {
-            tracing::warn!(%error, "Cannot listen on `::`; listening on 0.0.0.0, so other machines cannot reach this one");
+            tracing::warn!(%error, "Cannot listen on `::`; with 0.0.0.0, other machines cannot reach this one");
             let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
             other.with_context(|| cannot_listen(Ipv4Addr::UNSPECIFIED.into(), port, name))
         }

@@ -24,7 +24,8 @@ const BETWEEN_LINES: Duration = Duration::from_secs(60);
 /// A form that Twilio signed.
 pub struct Signed(pub Form);
 
-/// The same, with the one of our addresses that was signed. The answer keeps it, since another machine may know no other.
+/// The same, with the one of our addresses that was signed. The answer keeps it, since another machine may know no
+/// other.
 pub struct SignedUnder(pub Form, pub String);
 
 /// The same, with the request as it came, which another machine needs to check the signature.
@@ -119,8 +120,8 @@ pub fn refused(app: &App, refusal: Refusal) -> Response {
                 tracing::warn!(
                     requests,
                     public_url = app.public_url(),
-                    "Refused requests with a wrong signature. PUBLIC_URL must be exactly the address that Twilio calls, \
-                     and TWILIO_AUTH_TOKEN the account's; `switchboard doctor` checks both"
+                    "Refused requests with a wrong signature. PUBLIC_URL must be exactly the address that Twilio \
+                     calls, and TWILIO_AUTH_TOKEN the account's; `switchboard doctor` checks both"
                 );
             }
         }

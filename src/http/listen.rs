@@ -194,8 +194,8 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
-/// Answers the requests of one connection until it ends, is upgraded or stays idle. After `stop`, or to make room, it only
-/// finishes the request under way.
+/// Answers the requests of one connection until it ends, is upgraded or stays idle. After `stop`, or to make room, it
+/// only finishes the request under way.
 async fn serve<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

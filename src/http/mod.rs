@@ -87,8 +87,8 @@ impl App {
         (self.0.parts.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
     }
 
-    /// The addresses that Twilio may use: ours, and on Fly the app's, which a machine with other settings may have given
-    /// it.
+    /// The addresses that Twilio may use: ours, and on Fly the app's, which a machine with other settings may have
+    /// given it.
     fn signed_urls(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.public_url()).chain(self.0.parts.fly_url.as_deref())
     }

@@ -26,8 +26,9 @@ pub fn elsewhere() -> Response {
     respond("elsewhere=true;timeout=1s;fallback=force_self")
 }
 
-/// The same for a request that the next machine may send on, too: a ring if it also drains, a report about a call that is
-/// unknown there as well. The proxy looks for a machine for `patience`, in whole seconds. `None` if no machine is left.
+/// The same for a request that the next machine may send on, too: a ring if it also drains, a report about a call that
+/// is unknown there as well. The proxy looks for a machine for `patience`, in whole seconds. `None` if no machine is
+/// left.
 pub fn on(headers: &HeaderMap, patience: Duration) -> Option<Response> {
     let hops = hops(headers);
     if headers.contains_key(&FAILED) || hops >= MOST_HOPS {
@@ -42,8 +43,8 @@ pub fn was_tried(headers: &HeaderMap) -> bool {
     headers.contains_key(&SOURCE) || headers.contains_key(&FAILED)
 }
 
-/// How many machines have sent this request on: the last one's count, or the number of machines that the proxy lists, in
-/// one header line or several.
+/// How many machines have sent this request on: the last one's count, or the number of machines that the proxy lists,
+/// in one header line or several.
 fn hops(headers: &HeaderMap) -> u8 {
     let lines = headers.get_all(&SOURCE).iter();
     let sources = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));

@@ -128,8 +128,8 @@ async fn take_over(
     Ok(stream)
 }
 
-/// An issuer that did not answer may still be alive and wait for the stream. It is asked until it gives the ticket up, does
-/// not know it, or the ticket expires.
+/// An issuer that did not answer may still be alive and wait for the stream. It is asked until it gives the ticket up,
+/// does not know it, or the ticket expires.
 async fn ask_again(app: App, machine: String, mut asked: Asked) {
     let Some(peers) = &app.0.parts.peers else { return };
     asked.headers.insert(SERVED, HeaderValue::from_static("1"));

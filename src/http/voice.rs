@@ -126,8 +126,8 @@ fn sorry(on_failure: &OnFailure) -> String {
     }
 }
 
-/// For a ticket that this machine cannot open, or of another call: a machine with other tokens may know it. `None` if no
-/// machine is left to ask.
+/// For a ticket that this machine cannot open, or of another call: a machine with other tokens may know it. `None` if
+/// no machine is left to ask.
 fn unopened(app: &App, asked: &Asked) -> Option<Response> {
     if asked.headers.contains_key(FORWARDED) {
         return Some((StatusCode::NOT_FOUND, "Not Found").into_response());

@@ -1,7 +1,7 @@
 //! Log lines, metrics, and, for a rehearsal, the journal of a call.
 //!
-//! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written: numbers,
-//! names and words stay in masked types, and the labels of metrics come from closed lists.
+//! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written:
+//! numbers, names and words stay in masked types, and the labels of metrics come from closed lists.
 
 pub mod ended;
 pub mod journal;
@@ -30,8 +30,8 @@ pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(text)
 }
 
-/// Sets up logging to standard error with a filter in the syntax of `RUST_LOG`. Unless `json` decides, the format is text
-/// on a terminal and JSON elsewhere.
+/// Sets up logging to standard error with a filter in the syntax of `RUST_LOG`. Unless `json` decides, the format is
+/// text on a terminal and JSON elsewhere.
 ///
 /// # Errors
 /// The message names the part of the filter that cannot be read.

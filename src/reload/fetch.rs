@@ -316,8 +316,8 @@ impl Rounds {
         Rounds { every, failures: 0, logged: None }
     }
 
-    /// Logs the outcome of a fetch and returns the pause before the next. If the host does not answer, the pause doubles
-    /// each time, up to 2 minutes.
+    /// Logs the outcome of a fetch and returns the pause before the next. If the host does not answer, the pause
+    /// doubles each time, up to 2 minutes.
     pub fn after(&mut self, outcome: &Result<Fetched, FetchError>) -> Duration {
         let Err(error) = outcome else {
             if self.logged.is_some() {

@@ -1,7 +1,7 @@
 //! Which folders to watch so that no edit is missed, and which file events are about us.
 //!
-//! A folder, or a file in it, may be reached through links, such as `current -> release-7` or `clinic.yaml -> ..data/…`.
-//! The folder that holds each link is watched too, because a link is swapped there.
+//! A folder, or a file in it, may be reached through links, such as `current -> release-7` or `clinic.yaml ->
+//! ..data/…`. The folder that holds each link is watched too, because a link is swapped there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;

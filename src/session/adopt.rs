@@ -33,8 +33,8 @@ impl Switchboard {
         self.keys.open(ticket).ok().and_then(|ticket| self.another(&ticket))
     }
 
-    /// Uses up a ticket for another machine, `taker` if it has a name, that wants to serve its stream or has `served` it
-    /// already.
+    /// Uses up a ticket for another machine, `taker` if it has a name, that wants to serve its stream or has `served`
+    /// it already.
     ///
     /// # Errors
     /// If the ticket is used, old or unknown.

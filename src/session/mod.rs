@@ -1,8 +1,8 @@
 //! Sessions, and what they share.
 //!
 //! [`Switchboard`] knows the roster, the tickets and the calls. A ring becomes a session: one task that connects to the
-//! model while the phone still rings, waits for the stream, and then owns the call, both sockets and both outboxes until
-//! the goodbye.
+//! model while the phone still rings, waits for the stream, and then owns the call, both sockets and both outboxes
+//! until the goodbye.
 
 mod admission;
 mod adopt;
@@ -186,8 +186,8 @@ impl Switchboard {
         })
     }
 
-    /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets the
-    /// same answer.
+    /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets
+    /// the same answer.
     pub async fn after_stream(self: &Arc<Self>, ticket: &str, request: &CallRequest) -> After {
         let Some(ticket) = self.keys.open(ticket).ok().filter(|ticket| ticket.call == request.call) else {
             return After::new(Next::Unknown);

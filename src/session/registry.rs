@@ -304,8 +304,8 @@ impl Registry {
         self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
     }
 
-    /// Every session of a call in this process, ended ones included; and whether the call is known here and has not gone
-    /// to another machine.
+    /// Every session of a call in this process, ended ones included; and whether the call is known here and has not
+    /// gone to another machine.
     pub fn of_call(&self, call: &CallSid) -> (Vec<Handle>, bool) {
         let calls = self.lock();
         let of_call: Vec<_> = calls.tickets.values().filter(|entry| entry.handle.call == *call).collect();

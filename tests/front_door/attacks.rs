@@ -53,7 +53,7 @@ async fn a_webhook_that_is_not_signed_by_twilio_is_forbidden() {
         let why = if fault == Fault::NoSignature { "signature_missing" } else { "signature_wrong" };
         let count = format!(r#"switchboard_refusals_total{{layer="signature",why="{why}"}}"#);
         assert!(metrics().contains(&count), "{fault:?} is counted");
-        let told = logged(&["Refused requests whose signature does not fit", "requests=1", &harness.server]);
+        let told = logged(&["Refused requests with a wrong signature", "requests=1", &harness.server]);
         assert_eq!(told, fault == Fault::BadSignature, "an owner whose token does not fit is told");
         harness.quit().await;
     }

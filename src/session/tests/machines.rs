@@ -1,4 +1,4 @@
-//! Several machines: whose ticket it is, who may serve it, and that nobody serves it twice.
+//! Several machines: who issued a ticket, and who may serve it, once.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn ring(switchboard: &Arc<Switchboard>) -> String {
     }
 }
 
-/// Waits until its sessions have given their places back.
+/// Waits until all places are free.
 async fn at_rest(switchboard: &Switchboard) {
     let rest = async {
         while switchboard.calls() > 0 {
@@ -32,20 +32,20 @@ async fn a_stream_of_another_machine_is_served_once() {
     assert!(
         matches!(after(&other, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m1")
     );
-    // Two at once: both may, and one of them does.
+    // Of two at once, both may serve it, and one does.
     let (first, second) = (other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap());
     let stream_tx = other.adopt(first).expect("it is served");
     assert_eq!(other.adopt(second).err(), Some(Refused::Used));
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Used));
-    assert_eq!(other.admit(&ticket).err(), Some(Refused::Used), "it is this machine's now, and used");
+    assert_eq!(other.admit(&ticket).err(), Some(Refused::Used), "it is used here");
     assert_eq!(other.calls(), 1);
-    // What follows is this machine's to say.
+    // This machine decides what follows.
     drop(stream_tx);
     assert!(!matches!(after(&other, &ticket).await, Next::NotHere { .. }));
 }
 
 #[tokio::test]
-async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
+async fn an_unused_ticket_is_given_up_once() {
     let issuer = machine("m1");
     let ticket = ring(&issuer);
     assert_eq!(issuer.give_up(&ticket, None, false), Ok(()));
@@ -55,11 +55,11 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
     at_rest(&issuer).await;
     assert!(
         matches!(after(&issuer, &ticket).await, Next::NotHere { machine: None, .. }),
-        "it is not its call"
+        "the call is not here"
     );
     assert!(!issuer.registry.may_be_asked(Duration::from_secs(60)));
 
-    // Where it is known who has it, that one is asked.
+    // If the taker is known, it is asked.
     let ticket = ring(&issuer);
     assert_eq!(issuer.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
     assert!(
@@ -77,7 +77,7 @@ async fn a_ticket_is_given_up_once_and_only_while_nobody_used_it() {
 }
 
 #[tokio::test]
-async fn an_old_ticket_is_served_nowhere() {
+async fn an_old_ticket_is_not_served() {
     let other = machine("m2");
     let seal = |age: i64| {
         let issued = unix_seconds().saturating_add_signed(-age);
@@ -93,12 +93,12 @@ async fn an_old_ticket_is_served_nowhere() {
 }
 
 #[tokio::test]
-async fn where_there_is_one_machine_its_tickets_are_all_there_are() {
+async fn a_single_machine_knows_no_foreign_tickets() {
     let ticket = ring(&switchboard());
     let restarted = switchboard();
     assert_eq!(restarted.admit(&ticket).err(), Some(Refused::Unknown));
     assert!(matches!(after(&restarted, &ticket).await, Next::Sorry(_)));
-    // One without a name, or with a name that may not stand in a header, is nobody's on Fly either.
+    // A machine without a name, or with one that is not allowed in a header, cannot be asked.
     for name in ["", "M1", "m1;app=x", "m1.example.com"] {
         let ticket = ring(&machine(name));
         let other = machine("m2");
@@ -113,28 +113,28 @@ async fn where_there_is_one_machine_its_tickets_are_all_there_are() {
 }
 
 #[tokio::test]
-async fn a_machine_that_was_started_again_serves_the_tickets_of_its_former_life() {
+async fn a_restarted_machine_serves_its_earlier_tickets() {
     let ticket = ring(&machine("m1"));
     let restarted = machine("m1");
     assert_eq!(restarted.admit(&ticket).err(), Some(Refused::Foreign));
-    assert_eq!(restarted.issuer(&ticket), None, "nobody else is asked");
+    assert_eq!(restarted.issuer(&ticket), None, "no other machine is asked");
     let adoption = restarted.may_adopt(&ticket).unwrap();
     assert!(restarted.adopt(adoption).is_ok());
 }
 
 #[tokio::test]
-async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
+async fn a_full_or_draining_machine_takes_no_call_over() {
     let other = machine("m2");
     let ticket = ring(&machine("m1"));
     let places = [other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap()];
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Busy));
     drop(places);
     assert_eq!(other.calls(), 0, "nothing was used up");
-    // One that is about to be taken over is, though the server closes meanwhile: its machine may have given it up.
+    // An adoption that has begun goes on while the server drains: the issuer may have given the ticket up.
     let late = other.may_adopt(&ticket).unwrap();
     other.begin_draining();
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Draining));
-    assert!(!other.is_empty(), "the server waits for it");
+    assert!(!other.is_empty(), "the server waits for the adoption");
     other.say_goodbyes();
     assert!(other.adopt(late).is_ok());
     let ticket = ring(&machine("m1"));
@@ -142,31 +142,31 @@ async fn a_machine_that_is_full_or_closes_takes_nothing_over() {
     let dropped = other.may_adopt(&ticket).unwrap();
     other.begin_draining();
     drop(dropped);
-    assert!(other.is_empty(), "and no longer than until it is decided");
+    assert!(other.is_empty(), "without the adoption, there is nothing to wait for");
 }
 
 #[tokio::test]
-async fn a_stream_that_broke_off_here_and_is_served_elsewhere_is_not_begun_again() {
+async fn a_stream_that_is_served_elsewhere_is_not_started_again_here() {
     let issuer = machine("m1");
     let ticket = ring(&issuer);
-    // The machine hung; what it is sent when it wakes is from a proxy that has given up long ago.
+    // The machine hung, and wakes to a request that the proxy has given up.
     drop(issuer.admit(&ticket).expect("the stream is let in"));
     at_rest(&issuer).await;
     let give_up = |ticket: &str, taker: &str, served| issuer.give_up(ticket, Some(taker.to_owned()), served);
     assert_eq!(
         give_up(&ticket, "m2", false),
         Err(Refused::Used),
-        "nobody gets a second stream for the asking"
+        "a taker that does not serve it gets no second stream"
     );
     assert_eq!(give_up(&ticket, "m2", true), Ok(()));
     assert!(
         matches!(after(&issuer, &ticket).await, Next::NotHere { machine: Some(name), .. } if name == "m2")
     );
-    // The same machine did not hear the answer; another one comes too late.
+    // The same machine may ask again; another one is too late.
     assert_eq!(give_up(&ticket, "m2", true), Ok(()));
     assert_eq!(give_up(&ticket, "m3", true), Err(Refused::Used));
     assert!(!issuer.call_is_over(&CallSid::from(CALL)), "the call is another machine's");
-    // One that was begun again already is this machine's.
+    // A stream that was started again already is this machine's.
     let ticket = ring(&issuer);
     drop(issuer.admit(&ticket).expect("the stream is let in"));
     at_rest(&issuer).await;
@@ -177,17 +177,21 @@ async fn a_stream_that_broke_off_here_and_is_served_elsewhere_is_not_begun_again
 }
 
 #[tokio::test]
-async fn a_call_that_could_not_begin_before_the_server_closed_rings_elsewhere() {
+async fn a_call_that_did_not_begin_before_draining_rings_elsewhere() {
     for (switchboard, elsewhere) in [(machine("m1"), true), (switchboard(), false)] {
         let ticket = ring(&switchboard);
         switchboard.begin_draining();
-        // Its stream never came: the session says so, and the server does not answer it again.
+        // Its stream never came, and a draining server does not open another one.
         let next = after(&switchboard, &ticket).await;
         assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
         assert_eq!(matches!(next, Next::Sorry(_)), !elsewhere);
-        assert_eq!(switchboard.call_is_over(&CallSid::from(CALL)), !elsewhere, "news of its end follow it");
+        assert_eq!(
+            switchboard.call_is_over(&CallSid::from(CALL)),
+            !elsewhere,
+            "reports of its end go there, too"
+        );
     }
-    // The second try is the last.
+    // The second attempt is the last.
     let switchboard = machine("m1");
     let Next::Stream { ticket } = after(&switchboard, &ring(&switchboard)).await else {
         panic!("it is tried once more")
@@ -197,7 +201,7 @@ async fn a_call_that_could_not_begin_before_the_server_closed_rings_elsewhere() 
 }
 
 #[tokio::test]
-async fn news_of_a_parked_call_follow_the_phone_that_came_back_elsewhere() {
+async fn reports_follow_a_phone_that_came_back_elsewhere() {
     let parked = Parked::dialling();
     parked.ask(UP, "dial").await;
     let (Next::Stream { ticket }, _) = parked.ask(&format!("{UP}&DialCallStatus=busy"), "stream").await
@@ -213,7 +217,7 @@ async fn news_of_a_parked_call_follow_the_phone_that_came_back_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_closing_server_waits_for_the_last_questions() {
+async fn a_draining_server_waits_for_the_last_questions() {
     let switchboard = switchboard();
     let ticket = ring(&switchboard);
     let recently = Duration::from_secs(60);
