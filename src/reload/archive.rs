@@ -2,7 +2,6 @@
 //!
 //! The archive is not trusted: a name that leads out of the folder refuses it whole, and no link is followed.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
@@ -20,8 +19,6 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 const MOST_ENTRIES: usize = 2_000;
 /// The longest name, in bytes: as on a disk.
 const LONGEST_NAME: usize = 4096;
-/// The most bytes before an entry's content: the tar reader keeps all of them in memory.
-const LARGEST_HEAD: u64 = 1024 * 1024;
 /// Precedes each file's name in problems, because the file is not on this machine's disk.
 const ORIGIN: &str = "ASSISTANTS_URL";
 /// The folder with the assistants, if it is not the whole archive.
@@ -42,8 +39,6 @@ pub enum ArchiveError {
     TooMany,
     #[error("the archive is refused whole: it has a name of more than 4,096 bytes")]
     LongName,
-    #[error("the archive is refused whole: an entry has more than 1 MB of headers")]
-    LargeHead,
     /// A name that could lead out of the folder, or an entry that cannot be unpacked safely.
     #[error("the archive is refused whole: `{name}` is {why}")]
     Hostile { name: String, why: &'static str },
@@ -64,83 +59,27 @@ pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(ArchiveError::NotAnArchive);
     }
-    let state = State::default();
-    let reader = Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST, state: &state };
+    let mut archive = tar::Archive::new(Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST });
     let mut contents = Contents::default();
-    let mut archive = tar::Archive::new(reader);
-    contents.read(&mut archive, &state).map_err(|error| match error {
-        Stopped::Io(error) => state.meaning(&error, contents.entries),
-        Stopped::Refused(refused) => refused,
-    })?;
+    for entry in archive.entries().map_err(|error| contents.failure(&error))? {
+        let mut entry = entry.map_err(|error| contents.failure(&error))?;
+        contents.take(&mut entry)?;
+    }
     // The checksum comes last.
-    io::copy(&mut archive.into_inner(), &mut io::sink())
-        .map_err(|error| state.meaning(&error, contents.entries))?;
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| contents.failure(&error))?;
     contents.folder()
 }
 
-/// Why reading stopped.
-enum Stopped {
-    Io(io::Error),
-    Refused(ArchiveError),
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Stopped {
-        Stopped::Io(error)
-    }
-}
-
-impl From<ArchiveError> for Stopped {
-    fn from(refused: ArchiveError) -> Stopped {
-        Stopped::Refused(refused)
-    }
-}
-
-/// What went wrong below the tar reader, which hides it in its own errors.
-#[derive(Default)]
-struct State {
-    full: Cell<bool>,
-    /// While headers are read: how many more bytes they may have.
-    head: Cell<Option<u64>>,
-    failed: Cell<Option<io::ErrorKind>>,
-}
-
-impl State {
-    fn meaning(&self, error: &io::Error, entries: usize) -> ArchiveError {
-        match self.failed.get().unwrap_or(error.kind()) {
-            _ if self.full.get() => ArchiveError::TooLarge,
-            _ if self.head.get() == Some(0) => ArchiveError::LargeHead,
-            io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-            _ if self.failed.get().is_none() && entries == 0 => ArchiveError::NotAnArchive,
-            _ => ArchiveError::Damaged,
-        }
-    }
-}
-
-/// Limits the bytes in total and of headers: a few bytes of gzip can expand to any number.
-struct Limited<'a, R> {
+/// Limits the bytes in total: a few bytes of gzip can expand to any number.
+struct Limited<R> {
     inner: R,
     left: u64,
-    state: &'a State,
 }
 
-impl<R: Read> Read for Limited<'_, R> {
+impl<R: Read> Read for Limited<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(into).inspect_err(|error| self.state.failed.set(Some(error.kind())))?;
-        match self.left.checked_sub(read as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.state.full.set(true);
-                return Err(io::Error::other("too large"));
-            }
-        }
-        if let Some(left) = self.state.head.get() {
-            let left = left.saturating_sub(read as u64);
-            self.state.head.set(Some(left));
-            if left == 0 {
-                return Err(io::Error::other("too many headers"));
-            }
-        }
+        let read = self.inner.read(into)?;
+        self.left = self.left.checked_sub(read as u64).ok_or(io::ErrorKind::FileTooLarge)?;
         Ok(read)
     }
 }
@@ -160,25 +99,21 @@ struct Contents {
 }
 
 impl Contents {
-    fn read<R: Read>(&mut self, archive: &mut tar::Archive<R>, state: &State) -> Result<(), Stopped> {
-        let mut entries = archive.entries()?;
-        loop {
-            // The previous content was read to its end, so only headers are read here.
-            state.head.set(Some(LARGEST_HEAD));
-            let Some(entry) = entries.next() else { break };
-            let mut entry = entry?;
-            state.head.set(None);
-            self.take(&mut entry)?;
-            io::copy(&mut entry, &mut io::sink())?;
+    /// What an error means after the entries so far. The tar reader's own errors have no kind, and it keeps the kind of
+    /// those below it.
+    fn failure(&self, error: &io::Error) -> ArchiveError {
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => ArchiveError::TooLarge,
+            io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+            io::ErrorKind::Other if self.entries == 0 => ArchiveError::NotAnArchive,
+            _ => ArchiveError::Damaged,
         }
-        state.head.set(None);
-        Ok(())
     }
 
-    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), Stopped> {
+    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), ArchiveError> {
         self.entries += 1;
         if self.entries > MOST_ENTRIES {
-            return Err(ArchiveError::TooMany.into());
+            return Err(ArchiveError::TooMany);
         }
         let kind = entry.header().entry_type();
         // Git stores the commit's id in one of these.
@@ -188,7 +123,7 @@ impl Contents {
         let raw = entry.path_bytes();
         // Each part of a name takes memory.
         if raw.len() > LONGEST_NAME {
-            return Err(ArchiveError::LongName.into());
+            return Err(ArchiveError::LongName);
         }
         let raw = raw.into_owned();
         let name = parts(&raw)?;
@@ -196,11 +131,11 @@ impl Contents {
         if kind == EntryType::GNUSparse {
             let name = problem::shown(&name.join("/"));
             let why = "a sparse file; create the archive without `--sparse`";
-            return Err(ArchiveError::Hostile { name, why }.into());
+            return Err(ArchiveError::Hostile { name, why });
         }
         let size = entry.size();
         if size > LARGEST {
-            return Err(ArchiveError::TooLarge.into());
+            return Err(ArchiveError::TooLarge);
         }
         if name.is_empty() {
             return Ok(());
@@ -215,10 +150,11 @@ impl Contents {
             EntryType::Regular | EntryType::Continuous if !folder => {
                 if let Some(limit) = limit(&name) {
                     let mut bytes = Vec::new();
-                    entry.by_ref().take(limit).read_to_end(&mut bytes)?;
+                    let read = entry.by_ref().take(limit).read_to_end(&mut bytes);
+                    read.map_err(|error| self.failure(&error))?;
                     // The tar reader treats the archive's end as the file's.
                     if (bytes.len() as u64) < size.min(limit) {
-                        return Err(ArchiveError::Truncated.into());
+                        return Err(ArchiveError::Truncated);
                     }
                     self.files.insert(name.clone(), bytes);
                 }
