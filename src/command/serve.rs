@@ -97,9 +97,6 @@ struct Checked {
 }
 
 /// Reads and checks the settings and the folder, sets up logging, and logs all warnings.
-///
-/// # Errors
-/// All problems of both.
 async fn check(tunnel: bool) -> Result<Checked, Failure> {
     let mut workspace = Workspace::open()?;
     let has_address = workspace.settings.public_url.is_some();

@@ -21,49 +21,26 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// How often refused requests are logged.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// A form that Twilio signed.
-pub struct Signed(pub Form);
-
-/// The same, with the one of our addresses that was signed. The answer keeps it, since another machine may know no
-/// other.
-pub struct SignedUnder(pub Form, pub String);
-
-/// The same, with the request as it came, which another machine needs to check the signature.
-pub struct SignedAsItCame(pub Form, pub String, pub Asked);
+/// A request that Twilio signed.
+pub struct Signed {
+    pub form: Form,
+    /// The one of our addresses that was signed. The answer keeps it, since another machine may know no other.
+    pub base: String,
+    /// The request as it came, which another machine needs to check the signature.
+    pub asked: Asked,
+}
 
 impl FromRequest<App> for Signed {
     type Rejection = Response;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        SignedAsItCame::from_request(request, app).await.map(|SignedAsItCame(form, ..)| Self(form))
-    }
-}
-
-impl FromRequest<App> for SignedUnder {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        SignedAsItCame::from_request(request, app).await.map(|SignedAsItCame(form, base, _)| Self(form, base))
-    }
-}
-
-impl FromRequest<App> for SignedAsItCame {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        let (parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let is_json = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .is_some_and(|kind| kind.starts_with("application/json"));
-        let headers = parts.headers.clone();
-        let method = parts.method.clone();
+        let (method, uri, headers) =
+            (request.method().clone(), request.uri().clone(), request.headers().clone());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_json = content_type.is_some_and(|kind| kind.starts_with("application/json"));
         let is_get = method == Method::GET || method == Method::HEAD;
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        let whole = Request::from_parts(parts, body);
-        let body = match timeout(BODY_PATIENCE, Bytes::from_request(whole, app)).await {
+        let body = match timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await {
             Ok(Ok(body)) => body,
             Ok(Err(rejection)) => return Err(rejection.into_response()),
             Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
@@ -71,19 +48,17 @@ impl FromRequest<App> for SignedAsItCame {
         // A GET's query is signed as part of the URL; only a form's body is signed by itself.
         let form = if is_get || is_json { Form::default() } else { Form::parse(&body) };
         let signed = if is_json { Body::Raw(&body) } else { Body::Form(form.pairs()) };
-        let base = signed_under(app, |base| signature::webhook_urls(base, &path), signed, of(&headers));
+        let base =
+            signed_under(app, |base| signature::webhook_urls(base, &path), signed, signature_of(&headers));
         let base = base.map_err(|refusal| refused(app, refusal))?.to_owned();
-        let form = if is_get { Form::parse(query.as_bytes()) } else { form };
-        Ok(Self(form, base, Asked { method, path, headers, body }))
+        let form = if is_get { Form::parse(uri.query().unwrap_or_default().as_bytes()) } else { form };
+        Ok(Self { form, base, asked: Asked { method, path, headers, body } })
     }
 }
 
 /// Whether a stream's upgrade is signed by Twilio. If it has the header, every spelling of its address is tried.
-///
-/// # Errors
-/// If the signature is wrong.
 pub fn stream_is_signed(app: &App, headers: &HeaderMap, path: &str) -> Result<bool, Refusal> {
-    let signature = of(headers);
+    let signature = signature_of(headers);
     if signature.code.is_none() {
         return Ok(false);
     }
@@ -167,7 +142,7 @@ impl Rarely {
     }
 }
 
-fn of(headers: &HeaderMap) -> Signature<'_> {
+fn signature_of(headers: &HeaderMap) -> Signature<'_> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     Signature { code: text("x-twilio-signature"), settings: text("x-twilio-webhooks-signature-settings") }
 }

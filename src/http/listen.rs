@@ -251,41 +251,89 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use axum::body::Bytes;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::net::TcpStream;
     use tokio::task::JoinHandle;
+    use tokio::time::sleep;
 
     use super::*;
 
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    const ASK_SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
+    const POST_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    const POST_BODY: &[u8] = b"CallSid=CA";
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// A listener whose slow routes report each request and answer when they may.
+    struct Listening {
+        address: SocketAddr,
+        came: Arc<Notify>,
+        answer: Arc<Notify>,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    impl Listening {
+        async fn start(limit: usize) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (came, answer, stop) =
+                (Arc::<Notify>::default(), Arc::<Notify>::default(), CancellationToken::new());
+            let (told, wait) = (came.clone(), answer.clone());
+            let slow = async move |body: Bytes| {
+                told.notify_one();
+                wait.notified().await;
+                format!("{} bytes", body.len())
+            };
+            let read = async |body: Bytes| format!("{} bytes", body.len());
+            let routes = Router::new()
+                .route("/", get(async || "x").post(read))
+                .route("/large", get(async || "x".repeat(50_000_000)))
+                .route("/slow", get(slow.clone()).post(slow));
+            let task = tokio::spawn(listen(listener, routes, limit, stop.clone()));
+            Self { address, came, answer, stop, task }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        /// A connection with a request to `/slow` under way.
+        async fn busy(&self) -> TcpStream {
+            let mut busy = self.connect().await;
+            busy.write_all(ASK_SLOW).await.unwrap();
+            self.came.notified().await;
+            busy
+        }
+    }
+
+    /// What comes next, until the answer or the end.
+    async fn read(client: &mut TcpStream) -> String {
+        let mut answer = [0; 512];
+        let read = timeout(LIMIT, client.read(&mut answer)).await.expect("an answer, or the end");
+        String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
+    }
+
     #[tokio::test]
     async fn after_stop_a_request_under_way_is_answered_and_new_connections_are_refused() {
-        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (came, wait) = (asked.clone(), answer.clone());
-        let slow = move || async move {
-            came.notify_one();
-            wait.notified().await;
-            "done"
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let listening = tokio::spawn(listen(listener, Router::new().route("/", get(slow)), 8, stop.clone()));
-        let mut under_way = TcpStream::connect(address).await.unwrap();
-        under_way.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        asked.notified().await;
-        stop.cancel();
+        let listening = Listening::start(8).await;
+        let mut busy = listening.busy().await;
+        listening.stop.cancel();
         let refused = async {
-            while TcpStream::connect(address).await.is_ok() {
+            while TcpStream::connect(listening.address).await.is_ok() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), refused).await.expect("the listener is closed");
-        answer.notify_one();
-        let mut read = String::new();
-        under_way.read_to_string(&mut read).await.unwrap();
-        assert!(read.ends_with("done"), "{read}");
-        listening.await.unwrap();
+        timeout(LIMIT, refused).await.expect("the listener is closed");
+        listening.answer.notify_one();
+        assert!(read(&mut busy).await.ends_with("0 bytes"));
+        listening.task.await.unwrap();
     }
 
     /// A connection to `/`, which answers with this many bytes, and the connection's task.
@@ -296,12 +344,8 @@ mod tests {
     }
 
     async fn ended(connection: JoinHandle<()>) {
-        timeout(Duration::from_secs(5), connection).await.expect("the connection closes").unwrap();
+        timeout(LIMIT, connection).await.expect("the connection closes").unwrap();
     }
-
-    const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-    const SHORT: Duration = Duration::from_millis(100);
-    const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn a_silent_connection_closes_sooner_than_a_used_one() {
@@ -323,123 +367,78 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_connection_makes_room_and_a_busy_one_does_not() {
-        let asked = Arc::new(Notify::new());
-        let came = asked.clone();
-        let slow = move || async move {
-            came.notify_one();
-            std::future::pending::<()>().await;
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", get(async || "x")).route("/slow", get(slow));
-        let _listening = tokio::spawn(listen(listener, routes, 3, CancellationToken::new()));
-        let connect = async || TcpStream::connect(address).await.unwrap();
+        let listening = Listening::start(3).await;
         let answers = async |client: &mut TcpStream| {
             client.write_all(ASK).await.unwrap();
-            let read = timeout(Duration::from_secs(5), client.read(&mut [0; 512])).await;
-            read.expect("an answer, or the end").is_ok_and(|read| read > 0)
+            !read(client).await.is_empty()
         };
-        let mut under_way = connect().await;
-        under_way.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        asked.notified().await;
-        let mut silent = connect().await;
-        let mut proxy = connect().await;
+        let mut busy = listening.busy().await;
+        let mut silent = listening.connect().await;
+        let mut proxy = listening.connect().await;
         assert!(answers(&mut proxy).await);
-        let mut webhook = connect().await;
+        let mut webhook = listening.connect().await;
         assert!(answers(&mut webhook).await, "the silent one makes room");
         assert!(!answers(&mut silent).await);
         assert!(answers(&mut proxy).await);
-        let mut another = connect().await;
+        let mut another = listening.connect().await;
         assert!(answers(&mut another).await, "the one that asked longest ago makes room");
         assert!(!answers(&mut webhook).await);
         assert!(answers(&mut proxy).await);
-        let cut = timeout(SHORT, under_way.read(&mut [0; 512])).await;
+        let cut = timeout(SHORT, busy.read(&mut [0; 512])).await;
         assert!(cut.is_err(), "the busy one stays open");
     }
 
     #[tokio::test]
     async fn an_incomplete_request_or_an_unread_answer_does_not_keep_its_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let read = async |body: axum::body::Bytes| format!("{} bytes", body.len());
-        let large = async || "x".repeat(50_000_000);
-        let routes = Router::new().route("/", get(async || "x").post(read)).route("/large", get(large));
-        let _listening = tokio::spawn(listen(listener, routes, 1, CancellationToken::new()));
+        let listening = Listening::start(1).await;
+        let part_of_body = [POST_HEAD, b"Call"].concat();
         for part in [
-            "",
-            "G",
-            "GET / HTTP/1.1\r\nHost: x\r\n",
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nCall",
-            "GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
+            &b""[..],
+            b"G",
+            b"GET / HTTP/1.1\r\nHost: x\r\n",
+            POST_HEAD,
+            &part_of_body,
+            b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
         ] {
-            let mut stranger = TcpStream::connect(address).await.unwrap();
-            stranger.write_all(part.as_bytes()).await.unwrap();
-            tokio::time::sleep(SHORT).await;
-            let mut webhook = TcpStream::connect(address).await.unwrap();
-            webhook.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").await.unwrap();
-            webhook.write_all(b"CallSid=CA").await.unwrap();
-            let mut answer = [0; 512];
-            let answered = timeout(Duration::from_secs(5), webhook.read(&mut answer)).await;
-            let length = answered.unwrap_or_else(|_| panic!("{part:?} keeps the place")).unwrap();
-            assert!(answer[..length].ends_with(b"10 bytes"), "{part:?}");
+            let mut stranger = listening.connect().await;
+            stranger.write_all(part).await.unwrap();
+            sleep(SHORT).await;
+            let mut webhook = listening.connect().await;
+            webhook.write_all(POST_HEAD).await.unwrap();
+            webhook.write_all(POST_BODY).await.unwrap();
+            let part = String::from_utf8_lossy(part);
+            assert!(read(&mut webhook).await.ends_with("10 bytes"), "{part:?} keeps the place");
         }
     }
 
     #[tokio::test]
     async fn an_accepted_connection_without_a_place_is_answered_after_stop() {
-        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (came, wait) = (asked.clone(), answer.clone());
-        let slow = move || async move {
-            came.notify_one();
-            wait.notified().await;
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", get(async || "x")).route("/slow", get(slow));
-        let stop = CancellationToken::new();
-        let listening = tokio::spawn(listen(listener, routes, 1, stop.clone()));
-        let mut under_way = TcpStream::connect(address).await.unwrap();
-        under_way.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        asked.notified().await;
-        let mut waits = TcpStream::connect(address).await.unwrap();
+        let listening = Listening::start(1).await;
+        let _busy = listening.busy().await;
+        let mut waits = listening.connect().await;
         waits.write_all(ASK).await.unwrap();
-        tokio::time::sleep(SHORT).await;
-        stop.cancel();
-        let mut read = String::new();
-        timeout(Duration::from_secs(5), waits.read_to_string(&mut read)).await.unwrap().unwrap();
-        assert!(read.starts_with("HTTP/1.1 200"), "{read}");
-        answer.notify_one();
-        listening.await.unwrap();
+        sleep(SHORT).await;
+        listening.stop.cancel();
+        assert!(read(&mut waits).await.starts_with("HTTP/1.1 200"));
+        listening.answer.notify_one();
+        listening.task.await.unwrap();
     }
 
     #[tokio::test]
     async fn a_request_with_a_late_body_is_answered_before_it_makes_room() {
-        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (came, wait) = (asked.clone(), answer.clone());
-        let slow = move |body: axum::body::Bytes| async move {
-            came.notify_one();
-            wait.notified().await;
-            format!("{} bytes", body.len())
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", axum::routing::post(slow));
-        let _listening = tokio::spawn(listen(listener, routes, 2, CancellationToken::new()));
-        let mut webhook = TcpStream::connect(address).await.unwrap();
-        webhook.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").await.unwrap();
-        tokio::time::sleep(SHORT).await;
-        webhook.write_all(b"CallSid=CA").await.unwrap();
-        asked.notified().await;
+        let listening = Listening::start(2).await;
+        let mut webhook = listening.connect().await;
+        webhook.write_all(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+        sleep(SHORT).await;
+        webhook.write_all(POST_BODY).await.unwrap();
+        listening.came.notified().await;
         let mut strangers = Vec::new();
         for _ in 0..3 {
-            strangers.push(TcpStream::connect(address).await.unwrap());
-            tokio::time::sleep(SHORT).await;
+            strangers.push(listening.connect().await);
+            sleep(SHORT).await;
         }
-        answer.notify_one();
-        let mut read = [0; 512];
-        let length = timeout(Duration::from_secs(5), webhook.read(&mut read)).await.unwrap().unwrap();
-        assert!(read[..length].ends_with(b"10 bytes"));
+        listening.answer.notify_one();
+        assert!(read(&mut webhook).await.ends_with("10 bytes"));
     }
 
     #[tokio::test]
@@ -460,10 +459,10 @@ mod tests {
                 0 => idle.close_longest(),
                 _ => stop.cancel(),
             }
-            let mut read = String::new();
-            let closed = timeout(Duration::from_secs(5), client.read_to_string(&mut read)).await;
+            let mut answer = String::new();
+            let closed = timeout(LIMIT, client.read_to_string(&mut answer)).await;
             closed.expect("the connection closes").unwrap();
-            assert!(read.ends_with("done"), "{at}: {read}");
+            assert!(answer.ends_with("done"), "{at}: {answer}");
             ended(connection).await;
         }
     }
@@ -486,25 +485,18 @@ mod tests {
     async fn take_the_last_descriptor() {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
         use std::os::fd::AsRawFd as _;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", get(async || "x"));
-        let _listening = tokio::spawn(listen(listener, routes, 100, CancellationToken::new()));
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        tokio::time::sleep(SHORT).await;
+        let listening = Listening::start(100).await;
+        let mut silent = listening.connect().await;
+        sleep(SHORT).await;
         let webhook = tokio::net::TcpSocket::new_v4().unwrap();
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         // A new descriptor gets the lowest free number, so all below are taken.
         let all = u64::try_from(webhook.as_raw_fd()).unwrap() + 1;
         setrlimit(Resource::RLIMIT_NOFILE, all, hard).unwrap();
-        let mut webhook = webhook.connect(address).await.unwrap();
+        let mut webhook = webhook.connect(listening.address).await.unwrap();
         webhook.write_all(ASK).await.unwrap();
-        let read = async |socket: &mut TcpStream| {
-            let read = timeout(Duration::from_secs(5), socket.read(&mut [0; 512])).await;
-            read.expect("an answer, or the end").unwrap()
-        };
-        assert!(read(&mut webhook).await > 0);
-        assert_eq!(read(&mut silent).await, 0, "the silent one made room");
+        assert!(!read(&mut webhook).await.is_empty());
+        assert!(read(&mut silent).await.is_empty(), "the silent one made room");
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::wire::twilio::webhook::{CallRequest, CallStatus};
 const SENDING_ON: Duration = Duration::from_secs(1);
 
 /// Logs the streams that Twilio reports as failed.
-pub async fn stream_status(Signed(form): Signed) -> StatusCode {
+pub async fn stream_status(Signed { form, .. }: Signed) -> StatusCode {
     if form.field("StreamEvent") == Some("stream-error") {
         let call = CallRequest::read(&form).map(|request| request.call.to_string()).unwrap_or_default();
         count::refused("stream", "twilio_error");
@@ -30,7 +30,11 @@ pub async fn stream_status(Signed(form): Signed) -> StatusCode {
 
 /// Twilio reports a call's end, which ends ours. The report has no ticket, so if the call is unknown here, the report
 /// goes on to another machine.
-pub async fn call_status(State(app): State<App>, headers: HeaderMap, Signed(form): Signed) -> Response {
+pub async fn call_status(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Signed { form, .. }: Signed,
+) -> Response {
     let request = CallRequest::read(&form);
     if let Some(request) = request.filter(|request| request.status == CallStatus::Over)
         && !app.switchboard().call_is_over(&request.call)

@@ -103,9 +103,6 @@ async fn foreign(
 }
 
 /// Asks the issuer to give its ticket up, and serves the stream here.
-///
-/// # Errors
-/// If the ticket is used.
 async fn take_over(
     app: App,
     issuer: Option<String>,

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::guard::{SignedAsItCame, SignedUnder};
+use super::guard::Signed;
 use super::{App, replay};
 use crate::assistant::plan::OnFailure;
 use crate::link::peer::{ASK, Asked, FORWARDED, NoAnswer};
@@ -19,7 +19,7 @@ use crate::wire::twilio::webhook::CallRequest;
 /// How long the phone of `on_failure` rings.
 const DIAL_SECONDS: u64 = 30;
 /// What Twilio's voice says if there is no assistant.
-const NOBODY: &str = "Sorry, this number is not in use. Goodbye.";
+const NOT_IN_USE: &str = "Sorry, this number is not in use. Goodbye.";
 const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
 const LANGUAGE: &str = "en-US";
 /// How long another machine may take to answer a question that came here.
@@ -30,15 +30,15 @@ const RINGING_ON: Duration = Duration::from_secs(5);
 pub async fn incoming_call(
     State(app): State<App>,
     headers: HeaderMap,
-    SignedUnder(form, base): SignedUnder,
+    Signed { form, base, .. }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
     match app.switchboard().ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
-        Ring::Busy(line) => twiml(said(&line.say, &line.language)),
-        Ring::Nobody => twiml(said(NOBODY, LANGUAGE)),
+        Ring::Busy(line) => twiml(say(&line.say, &line.language)),
+        Ring::Nobody => twiml(say(NOT_IN_USE, LANGUAGE)),
         Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
         Ring::Draining => elsewhere(&app, &headers),
     }
@@ -48,7 +48,7 @@ pub async fn incoming_call(
 pub async fn after_stream(
     State(app): State<App>,
     Path(ticket): Path<String>,
-    SignedAsItCame(form, base, asked): SignedAsItCame,
+    Signed { form, base, asked }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
@@ -90,7 +90,7 @@ pub async fn after_stream(
             ])
         }
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
-        Next::Unknown | Next::NotHere { .. } => said(BROKEN, LANGUAGE),
+        Next::Unknown | Next::NotHere { .. } => say(BROKEN, LANGUAGE),
     };
     app.switchboard().answered(&after, &answer);
     twiml(answer)
@@ -111,7 +111,7 @@ fn action(base: &str, ticket: &str) -> String {
     format!("{base}/after-stream/{ticket}")
 }
 
-fn said(text: &str, language: &str) -> String {
+fn say(text: &str, language: &str) -> String {
     document(&[Verb::Say { text, language }, Verb::Hangup])
 }
 

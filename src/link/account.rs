@@ -7,9 +7,6 @@ use crate::settings::Settings;
 
 impl Account {
     /// The account of the settings. `None` if its SID is not set, or neither an API key nor a token is.
-    ///
-    /// # Errors
-    /// If TLS cannot be set up.
     pub fn from_settings(settings: &Settings, tls: &ClientConfig) -> Result<Option<Account>, reqwest::Error> {
         let Some(sid) = &settings.twilio_account_sid else { return Ok(None) };
         let (user, password) = match (&settings.twilio_api_key, &settings.twilio_api_secret) {

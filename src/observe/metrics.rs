@@ -10,9 +10,6 @@ use crate::call::{Anomaly, EndReason, Tally};
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
 /// Starts counting for the whole process. The handle renders `/metrics`.
-///
-/// # Errors
-/// If a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let seconds = |name: &str| Matcher::Full(name.to_owned());
     let handle = PrometheusBuilder::new()

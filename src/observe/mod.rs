@@ -23,18 +23,12 @@ pub fn is_ours(line: &Metadata<'_>) -> bool {
 }
 
 /// Reads a filter in the syntax of `RUST_LOG`.
-///
-/// # Errors
-/// The message names the part that cannot be read.
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(text)
 }
 
 /// Sets up logging to standard error with a filter in the syntax of `RUST_LOG`. Unless `json` decides, the format is
 /// text on a terminal and JSON elsewhere.
-///
-/// # Errors
-/// The message names the part of the filter that cannot be read.
 pub fn init(filter: &str, json: Option<bool>) -> Result<(), ParseError> {
     let filter = self::filter(filter)?;
     let terminal = std::io::stderr().is_terminal();

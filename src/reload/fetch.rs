@@ -130,9 +130,6 @@ impl fmt::Debug for Remote {
 
 impl Remote {
     /// A folder that was not fetched yet.
-    ///
-    /// # Errors
-    /// If `url` is not https (or http to this machine), or `token` cannot be a header.
     pub fn new(url: &str, token: Option<&Secret>, tls: &Arc<ClientConfig>) -> Result<Remote, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         let local = url.scheme() == "http" && is_loopback(&url);

@@ -191,9 +191,6 @@ impl Keeper {
 }
 
 /// Like [`check`], for a server that takes calls: a provider without its key is a problem, too.
-///
-/// # Errors
-/// All problems and warnings, sorted by place.
 pub fn check_to_serve(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,
@@ -204,10 +201,7 @@ pub fn check_to_serve(
     if lacking.is_empty() { Ok((roster, warnings)) } else { Err(lacking) }
 }
 
-/// Checks a folder as a whole and returns its roster and warnings.
-///
-/// # Errors
-/// All problems and warnings, sorted by place.
+/// Checks a folder as a whole. Returns its roster and warnings; or all problems and warnings, sorted by place.
 pub fn check(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,

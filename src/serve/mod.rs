@@ -95,9 +95,6 @@ struct Server {
 }
 
 /// Waits for `shutdown`.
-///
-/// # Errors
-/// If a listener stops first: no call could come in any more.
 async fn open_until(shutdown: impl Future<Output = ()>, listeners: &mut JoinSet<()>) -> anyhow::Result<()> {
     tokio::select! {
         () = shutdown => Ok(()),

@@ -14,9 +14,6 @@ const TERMINAL_POLL: Duration = Duration::from_secs(1);
 
 /// Waits for SIGTERM or SIGINT, and with `terminal` also for SIGHUP or the end of the terminal on standard input. A
 /// second one of these ends the process at once.
-///
-/// # Errors
-/// If the system does not let us listen for signals.
 pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;

@@ -35,9 +35,6 @@ impl Switchboard {
 
     /// Uses up a ticket for another machine, `taker` if it has a name, that wants to serve its stream or has `served`
     /// it already.
-    ///
-    /// # Errors
-    /// If the ticket is used, old or unknown.
     pub fn give_up(&self, ticket: &str, taker: Option<String>, served: bool) -> Result<(), Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
         self.registry.give_up(&ticket.nonce, taker, served)
@@ -45,9 +42,6 @@ impl Switchboard {
 
     /// Checks that the stream of a foreign ticket may be served here. The seal proves the ticket's age. The issuer must
     /// be asked whether it was used.
-    ///
-    /// # Errors
-    /// If it may not.
     pub fn may_adopt(&self, text: &str) -> Result<Adoption, Refused> {
         let ticket = self.keys.open(text).map_err(|_| Refused::Unknown)?;
         if ticket.issued.abs_diff(unix_seconds()) >= TICKET_LIFE.as_secs() {
@@ -76,9 +70,6 @@ impl Switchboard {
 
     /// Opens the call, even if the server drains meanwhile, because the issuer may have given the ticket up. The sender
     /// takes the stream.
-    ///
-    /// # Errors
-    /// [`Refused::Used`] if another stream was faster.
     pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<WebSocket>, Refused> {
         let Adoption { ticket, text, plan, place, _session } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);

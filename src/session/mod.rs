@@ -172,9 +172,6 @@ impl Switchboard {
     }
 
     /// Lets a stream in by its ticket, once. The sender takes the stream.
-    ///
-    /// # Errors
-    /// If the ticket is not good, or not ours.
     pub fn admit(&self, ticket: &str) -> Result<oneshot::Sender<WebSocket>, Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
         self.registry.admit(&ticket.nonce).map_err(|why| match why {
@@ -209,7 +206,7 @@ impl Switchboard {
                 && self.registry.is_live(&ticket.nonce);
             let command = if spoke { Command::Transferred } else { Command::CallerHungUp };
             let _ = handle.commands.try_send(command);
-            let never_asked = answers.to(question).is_none();
+            let never_asked = !answers.contains_key(&question);
             if never_asked && *handle.decision.borrow() == Some(Decision::Again) {
                 self.never_began(&handle, EndReason::CallerHungUp);
             }
@@ -217,7 +214,7 @@ impl Switchboard {
         }
         let asking = handle.asking.clone().lock_owned().await;
         let answers = self.registry.find(&ticket.nonce).map(|(_, answers)| answers).unwrap_or_default();
-        if let Some(answer) = answers.to(question) {
+        if let Some(answer) = answers.get(&question) {
             return After { known: Some(answer.clone()), ..After::new(Next::HangUp) };
         }
         let next = match request.dial_status {

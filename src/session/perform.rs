@@ -314,21 +314,9 @@ impl Session {
         let mut follow = Vec::new();
         for action in actions.drain(..) {
             match action {
-                Action::PlayToCaller { piece, chunk } => {
-                    if let Some(line) = phone.line() {
-                        line.play(piece, &chunk);
-                    }
-                }
-                Action::MarkForCaller(mark) => {
-                    if let Some(line) = phone.line() {
-                        line.mark(mark);
-                    }
-                }
-                Action::ClearCaller => {
-                    if let Some(line) = phone.line() {
-                        line.clear();
-                    }
-                }
+                Action::PlayToCaller { piece, chunk } => phone.with(|line| line.play(piece, &chunk)),
+                Action::MarkForCaller(mark) => phone.with(|line| line.mark(mark)),
+                Action::ClearCaller => phone.with(CallerLink::clear),
                 Action::Note(note) => self.note(note),
                 // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}

@@ -66,6 +66,12 @@ impl Phone {
         }
     }
 
+    pub fn with(&mut self, act: impl FnOnce(&mut CallerLink)) {
+        if let Some(line) = self.line() {
+            act(line);
+        }
+    }
+
     /// What the phone does next. Cancel-safe.
     pub async fn step(&mut self) -> PhoneStep {
         match self {

@@ -4,7 +4,7 @@
 //! Each ticket lets one stream in. Decisions are remembered for ten minutes, so that the same question gets the same
 //! answer. All of it is a small map behind a lock that is held for a moment.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -139,31 +139,14 @@ struct Entry {
 }
 
 /// Twilio asks about a ticket twice if a `<Dial>` follows its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
     AfterStream,
     AfterDial,
 }
 
 /// The documents that answered a ticket's questions.
-#[derive(Debug, Clone, Default)]
-pub struct Answers {
-    after_stream: Option<String>,
-    after_dial: Option<String>,
-}
-
-impl Answers {
-    pub fn to(&self, question: Question) -> Option<&String> {
-        match question {
-            Question::AfterStream => self.after_stream.as_ref(),
-            Question::AfterDial => self.after_dial.as_ref(),
-        }
-    }
-
-    fn is_any(&self) -> bool {
-        self.after_stream.is_some() || self.after_dial.is_some()
-    }
-}
+pub type Answers = BTreeMap<Question, String>;
 
 /// Why a stream is not let in. The answer to a stranger does not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +195,7 @@ impl Registry {
         }
         calls.sweep(now);
         calls.newest.insert(handle.call.clone(), nonce);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, stream_tx, now + TICKET_LIFE));
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, Some(stream_tx), now + TICKET_LIFE));
         Ok(())
     }
 
@@ -228,7 +211,7 @@ impl Registry {
         let mut calls = self.lock();
         let now = now();
         calls.sweep(now);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, stream_tx, now + life));
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, Some(stream_tx), now + life));
     }
 
     /// The ticket of a call that waits for its stream, so that a webhook sent twice gets the same answer.
@@ -245,9 +228,6 @@ impl Registry {
     }
 
     /// Enters another machine's ticket, whose stream is here, once.
-    ///
-    /// # Errors
-    /// [`Refused::Used`].
     pub fn adopt(&self, nonce: Nonce, ticket: String, handle: Handle) -> Result<(), Refused> {
         let mut calls = self.lock();
         let now = now();
@@ -255,17 +235,12 @@ impl Registry {
         if calls.tickets.contains_key(&nonce) {
             return Err(Refused::Used);
         }
-        let (stream_tx, _) = oneshot::channel();
-        let entry = Entry { stream_tx: None, ..Entry::new(handle, ticket, stream_tx, now + TICKET_LIFE) };
-        calls.tickets.insert(nonce, entry);
+        calls.tickets.insert(nonce, Entry::new(handle, ticket, None, now + TICKET_LIFE));
         Ok(())
     }
 
     /// Uses a ticket up for another machine; its call is then unknown here. A machine that has `served` it already gets
     /// it even if a stream broke off here before it started, or if it did not hear the first answer.
-    ///
-    /// # Errors
-    /// As [`Self::admit`].
     pub fn give_up(&self, nonce: &Nonce, taker: Option<String>, served: bool) -> Result<(), Refused> {
         let mut calls = self.lock();
         if served && let Some(entry) = calls.tickets.get_mut(nonce) {
@@ -323,11 +298,7 @@ impl Registry {
     /// Remembers the answer to a question.
     pub fn answered(&self, nonce: &Nonce, question: Question, answer: &str) {
         if let Some(entry) = self.lock().tickets.get_mut(nonce) {
-            let answer = Some(answer.to_owned());
-            match question {
-                Question::AfterStream => entry.answers.after_stream = answer,
-                Question::AfterDial => entry.answers.after_dial = answer,
-            }
+            entry.answers.insert(question, answer.to_owned());
             entry.shrink_plan();
         }
     }
@@ -352,7 +323,7 @@ impl Registry {
         let mut ended = calls.ended.iter().rev().take_while(|(at, _)| *at + recently > now);
         ended.any(|(_, nonce)| {
             let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up);
-            entry.is_some_and(|entry| !entry.answers.is_any())
+            entry.is_some_and(|entry| entry.answers.is_empty())
         })
     }
 
@@ -370,14 +341,18 @@ impl Registry {
 }
 
 impl Entry {
-    fn new(handle: Handle, ticket: String, stream_tx: oneshot::Sender<WebSocket>, expires: Instant) -> Self {
-        let answers = Answers::default();
+    fn new(
+        handle: Handle,
+        ticket: String,
+        stream_tx: Option<oneshot::Sender<WebSocket>>,
+        expires: Instant,
+    ) -> Self {
         Self {
             handle,
             ticket,
-            stream_tx: Some(stream_tx),
+            stream_tx,
             expires,
-            answers,
+            answers: Answers::new(),
             over: false,
             given_up: false,
             taker: None,
@@ -394,13 +369,13 @@ impl Entry {
     /// Whether its stream did not start, and Twilio has not asked what follows.
     fn never_began(&self) -> bool {
         let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
-        again && !self.given_up && !self.answers.is_any()
+        again && !self.given_up && self.answers.is_empty()
     }
 
     /// Keeps the whole plan only while a stream may still start with it: a plan keeps its tools' servers running.
     fn shrink_plan(&mut self) {
         let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again)) && !self.given_up;
-        if self.over && (!again || self.answers.after_stream.is_some()) {
+        if self.over && (!again || self.answers.contains_key(&Question::AfterStream)) {
             self.handle.plan = Arc::new(self.handle.plan.remains());
         }
     }

@@ -110,9 +110,6 @@ impl Output {
 
 impl Tunnel {
     /// Starts cloudflared, and waits until the tunnel to `local` is open.
-    ///
-    /// # Errors
-    /// If cloudflared is not installed, or opens no tunnel in time.
     pub async fn open(local: SocketAddr) -> Result<Self, TunnelError> {
         let program = installed(std::env::var_os("PATH")).ok_or(TunnelError::NotInstalled)?;
         Self::open_with(&program, local, ADDRESS, CONNECTED).await

@@ -38,9 +38,6 @@ pub struct Hold {
 
 impl Hold {
     /// Takes it.
-    ///
-    /// # Errors
-    /// [`PointError::Held`] if another tunnel has it.
     pub fn take(folder: &Path) -> Result<Self, PointError> {
         let open = || {
             fs::create_dir_all(folder)?;
@@ -154,9 +151,6 @@ impl Pointed {
     }
 
     /// The number that a killed tunnel left behind.
-    ///
-    /// # Errors
-    /// [`PointError::OtherAccount`].
     pub fn left_behind(hold: &Hold, account: &Account) -> Result<Option<Self>, PointError> {
         let file = hold.folder.join(FILE);
         let Ok(text) = fs::read(&file) else { return Ok(None) };
@@ -171,9 +165,6 @@ impl Pointed {
     }
 
     /// Gives the number its old settings again, except those that were changed meanwhile.
-    ///
-    /// # Errors
-    /// If the number may still point at the tunnel.
     pub async fn point_back(&mut self, account: &Account) -> Result<(), PointError> {
         if let Err(error) = self.try_point_back(account).await {
             let number = self.number.as_ref().map_or_else(|| self.before.sid.clone(), ToString::to_string);
