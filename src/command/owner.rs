@@ -137,7 +137,9 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         let trouble = tools.trouble(&used.server)?;
         Some((used.server, trouble))
     }) {
-        off.iter_mut().filter(|(name, _)| *name == server.name).for_each(|(_, why)| why.clone_from(&trouble));
+        off.iter_mut()
+            .filter(|(name, _)| *name == server.name)
+            .for_each(|(_, why)| *why = trouble.to_string());
     }
     tools.close().await;
     let mut session = session(&plan, initial_turn_control(&plan), LeftOut::default());

@@ -12,7 +12,7 @@ use crate::problem::catalogue::Tool as Found;
 use crate::problem::{self, Problem, Subject, Suggestion};
 use crate::secret::Secret;
 use crate::settings::is_secret;
-use crate::tool::Tools;
+use crate::tool::{Tools, Trouble};
 
 /// How long servers may take to list their tools. A program may have to be downloaded first.
 const LIMIT: Duration = Duration::from_secs(65);
@@ -100,13 +100,10 @@ fn of_server(used: &Used, tools: &Tools) -> Vec<Problem> {
     let Used { server, hosted } = used;
     let name = problem::shown(&server.name);
     let Some(listed) = tools.names(server) else {
-        let what = match tools.is_taken(server) {
-            true => Found::Taken { server: name },
-            false => {
-                let why =
-                    tools.trouble(server).unwrap_or_else(|| format!("no answer in {} s", LIMIT.as_secs()));
-                Found::NotListed { server: name, why }
-            }
+        let what = match tools.trouble(server) {
+            Some(Trouble::Taken) => Found::Taken { server: name },
+            Some(trouble) => Found::NotListed { server: name, why: trouble.to_string() },
+            None => Found::NotListed { server: name, why: format!("no answer in {} s", LIMIT.as_secs()) },
         };
         return vec![of(server, what)];
     };

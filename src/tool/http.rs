@@ -1,27 +1,23 @@
-//! Functions that are a request over HTTP, as the owner wrote it. What the service says becomes text for the model.
+//! Functions that make an HTTP request of the owner's. The answer becomes text for the model.
 //!
-//! No sentence about what went wrong holds an address or a body: both may be personal.
+//! No sentence about a failure holds an address or a body: both may be personal.
 
 use reqwest::{Client, Method, Response};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
-use super::Done;
+use super::{Done, MAX_TEXT, cut};
 use crate::assistant::plan::HttpCall;
 use crate::link;
 use crate::link::network::{Fault, same_origin};
 
-/// The largest answer that is read, in bytes.
-const LARGEST: usize = 1024 * 1024;
-/// The longest text that the model gets, in bytes.
-const LONGEST: usize = 16 * 1024;
+/// The largest answer that is accepted, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
 
 /// Makes the requests of all functions.
 pub struct Web(Client);
 
 impl Web {
-    /// Trusted are the certificates of `tls`.
-    ///
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
@@ -47,11 +43,13 @@ impl Web {
         }
         let response = match builder.send().await {
             Ok(response) => response,
-            Err(error) => match Fault::from(error) {
-                Fault::BadUrl => return Done::failed("bad_request", NOT_MADE),
-                fault if fault.is_unsent() => return Done::failed("unreachable", UNREACHABLE),
-                _ => return unknown("broke_off", BROKE_OFF),
-            },
+            Err(error) => {
+                return match Fault::from(error) {
+                    Fault::BadUrl => Done::failed("bad_request", NOT_MADE),
+                    fault if fault.is_unsent() => Done::failed("unreachable", UNREACHABLE),
+                    _ => unknown("broke_off", BROKE_OFF),
+                };
+            }
         };
         let status = response.status();
         let good = match &call.success[..] {
@@ -61,7 +59,7 @@ impl Web {
         if !good {
             let code = status.as_u16();
             return match code {
-                // Sent on after the work, as a form is, or a fault before or after it.
+                // A redirect after the work, as after a form, or an error before or after it.
                 301..=303 | 500.. => unknown("status", &format!("The service answered with status {code}.")),
                 _ => Done::failed("status", format!("The service refused the request (status {code}).")),
             };
@@ -75,29 +73,28 @@ impl Web {
 
 const NOT_MADE: &str = "The request cannot be made with these arguments.";
 const UNREACHABLE: &str = "The service cannot be reached.";
-const BROKE_OFF: &str = "The service broke off in the middle of its answer.";
-const TOO_LARGE: &str = "The service's answer is too large to be used.";
-const NOT_TEXT: &str = "The service did what was asked of it, but its answer cannot be read.";
+const BROKE_OFF: &str = "The service closed the connection before the end of its answer.";
+const TOO_LARGE: &str = "The service's answer is too large.";
+const NOT_TEXT: &str = "The service carried out the request, but its answer is not readable.";
 const NOTHING_THERE: &str =
-    "The service did what was asked of it, but what was to be told of it is not in its answer.";
-/// What a service that says nothing means.
+    "The service carried out the request, but its answer does not contain the expected information.";
+/// The text of an empty answer.
 const DONE: &str = "Done.";
 
-/// What the model must know where the service may have done what it was asked for.
+/// For the model, if the service may have carried out the request.
 pub(super) const UNKNOWN: &str =
-    "It is not known whether it was done: say so, and do not do it again unless the caller asks.";
+    "It is unknown whether it was done: say so, and do not do it again unless the caller asks.";
 
-/// It failed, and may have been done all the same.
+/// A failure after which the request may have been carried out.
 fn unknown(why: &'static str, sentence: &str) -> Done {
     Done::failed(why, format!("{sentence} {UNKNOWN}"))
 }
 
-/// The whole body, where it is not too large.
 async fn body(mut response: Response) -> Result<Vec<u8>, Done> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST => {
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
                 return Err(unknown("too_large", TOO_LARGE));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
@@ -107,28 +104,19 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Done> {
     }
 }
 
-/// What the model gets of the body: the part that the owner named, or all of it.
+/// The text for the model: the part of the body that the owner named, or all of it.
 fn answer(call: &HttpCall, body: Vec<u8>) -> Done {
     let Ok(text) = String::from_utf8(body) else { return Done::failed("not_text", NOT_TEXT) };
     if text.trim().is_empty() {
-        return Done::well(DONE);
+        return Done::ok(DONE);
     }
     match serde_json::from_str::<Value>(&text) {
         Ok(value) => match call.part(&value) {
-            Some(Value::String(text)) => Done::well(cut(&text)),
-            Some(value) => Done::well(cut(&value.to_string())),
+            Some(Value::String(text)) => Done::ok(cut(&text, MAX_TEXT)),
+            Some(value) => Done::ok(cut(&value.to_string(), MAX_TEXT)),
             None => Done::failed("nothing_there", NOTHING_THERE),
         },
         Err(_) if call.answer.is_some() => Done::failed("nothing_there", NOTHING_THERE),
-        Err(_) => Done::well(cut(text.trim())),
+        Err(_) => Done::ok(cut(text.trim(), MAX_TEXT)),
     }
-}
-
-/// As much as the model can take, cut between two characters.
-fn cut(text: &str) -> String {
-    if text.len() <= LONGEST {
-        return text.to_owned();
-    }
-    let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    format!("{} … (the rest is left out)", &text[..end])
 }

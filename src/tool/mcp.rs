@@ -1,7 +1,7 @@
-//! MCP servers whose client we are: one connection each for the process, whatever the number of calls.
+//! MCP servers whose client we are: the process has one connection to each, whatever the number of calls.
 //!
-//! Servers are reached, listed, watched and reached again beside the calls. What is asked here is answered at once
-//! from what is known; only the use of a tool waits for its server.
+//! A task for each server connects, lists its tools, watches it and reconnects. Questions are answered at once from what
+//! is known; only a tool call waits for its server.
 
 mod answer;
 mod child;
@@ -22,48 +22,48 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::answer::failed;
 pub use self::child::kill_all;
 use self::live::Live;
 use self::server::{Kept, Named, Standing};
-use self::trouble::Trouble;
+pub use self::trouble::Trouble;
 use super::Done;
+use super::http::UNKNOWN;
 use crate::assistant::plan::{Listed, Reach, Server, ServerUse};
 
-/// How long a request that the server turned away at the door waits for a new session, to be made once more.
-const COME_BACK: Duration = Duration::from_secs(3);
-/// How long the end of all sessions may take.
+/// How long a rejected request waits for a new session, to be sent again.
+const RECONNECT: Duration = Duration::from_secs(3);
+/// The time limit for closing all sessions.
 const CLOSING: Duration = Duration::from_secs(10);
-/// How often servers are looked for that nobody needs any more, the last call that could use one being over.
+/// How often unused servers are stopped.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// All servers of the roster in force, and those that calls under way may still use.
+/// All servers of the roster in force, and those that active calls may use.
 pub struct Servers {
     client: reqwest::Client,
     held: Arc<Held>,
     sweeping: Once,
     tasks: TaskTracker,
     end: CancellationToken,
-    /// Dropped, everything ends, programs included.
+    /// Ends everything when dropped, programs included.
     _guard: DropGuard,
 }
 
-/// The servers that are kept in reach. It is a lock that is held for a moment only.
+/// The servers that are connected. The lock is held briefly, never across `await`.
 #[derive(Default)]
 struct Held(Mutex<Vec<Needed>>);
 
-/// A server that somebody needs.
+/// A server in use.
 struct Needed {
     kept: Arc<Kept>,
     /// The roster in force names it.
     offered: bool,
-    /// As rosters named it. A plan holds what its roster named, so that a call goes on with the servers that it has,
-    /// whatever becomes of the files.
+    /// The servers of rosters and plans that share this connection. A plan holds its own, so that a call keeps its
+    /// servers through an edit.
     servers: Vec<Weak<Server>>,
 }
 
 impl Servers {
-    /// No server yet. Trusted are the certificates of `tls`.
+    /// Without servers.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -79,12 +79,12 @@ impl Servers {
         })
     }
 
-    /// From now on these are offered, and no others. What is in reach already stays as it is; what is not offered any
-    /// more is stopped once no plan holds it.
+    /// Sets the servers of the roster in force. Connections that exist stay open. A server that is not in the roster is
+    /// stopped once no plan holds it.
     ///
-    /// It needs a runtime, and waits for nobody.
+    /// It needs a runtime, and does not wait.
     pub fn keep(&self, uses: impl IntoIterator<Item = ServerUse>) {
-        // Each group has one reach, and a first.
+        // A group shares one reach, and is never empty.
         let mut wanted: Vec<Vec<ServerUse>> = Vec::new();
         for used in uses {
             match wanted.iter_mut().find(|group| group[0].server.reach == used.server.reach) {
@@ -115,7 +115,7 @@ impl Servers {
         }
         sweep(&mut held);
         drop(held);
-        // A list may be logged here: no ring waits for that.
+        // This may log a list, so the lock is released first.
         known.into_iter().for_each(|(kept, named)| kept.rename(named));
         self.sweeping.call_once(|| {
             let (held, end) = (self.held.clone(), self.end.clone());
@@ -127,7 +127,7 @@ impl Servers {
         });
     }
 
-    /// What the server has listed; `None` while it cannot be reached.
+    /// The tools of the server. `None`: it is not connected.
     pub fn listed(&self, server: &Server) -> Option<Arc<[Listed]>> {
         match self.offered(server)?.standing() {
             Standing::Up(_, tools) => Some(tools),
@@ -135,34 +135,25 @@ impl Servers {
         }
     }
 
-    /// Why the server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.
-    pub fn trouble(&self, server: &Server) -> Option<String> {
+    /// Why the server cannot be used. `None`: it can, or that is not known yet.
+    pub fn trouble(&self, server: &Server) -> Option<Trouble> {
         match self.offered(server)?.standing() {
-            Standing::Down(trouble) => Some(trouble.to_string()),
+            Standing::Down(trouble) => Some(trouble),
             Standing::Starting | Standing::Up(..) => None,
         }
     }
 
-    /// Whether somebody else has the only listener's place at the server.
-    pub fn is_taken(&self, server: &Server) -> bool {
-        let kept = self.offered(server);
-        kept.is_some_and(|kept| matches!(kept.standing(), Standing::Down(Trouble::Taken)))
-    }
-
-    /// Whether the server, which is reached, was made by `fly mcp launch`.
+    /// Whether the server is connected, and was made by `fly mcp launch`.
     pub fn is_wrapped(&self, server: &Server) -> bool {
         self.live(server).is_some_and(|(_, live)| live.transport == server::WRAPPED)
     }
 
-    /// Waits until each server is listed or known to be out of reach, at most so long.
+    /// Waits until each server is listed or has failed, at most for `limit`.
     pub async fn settled(&self, limit: Duration) {
-        let offered: Vec<Arc<Kept>> = self
-            .held
-            .lock()
-            .iter()
-            .filter(|needed| needed.offered)
-            .map(|needed| needed.kept.clone())
-            .collect();
+        let offered: Vec<Arc<Kept>> = {
+            let held = self.held.lock();
+            held.iter().filter(|needed| needed.offered).map(|needed| needed.kept.clone()).collect()
+        };
         let all = async {
             for kept in offered {
                 kept.until(|standing| !matches!(standing, Standing::Starting)).await;
@@ -171,7 +162,7 @@ impl Servers {
         let _ = timeout(limit, all).await;
     }
 
-    /// Calls a tool of a server. `fixed` are the owner's arguments: they win over the model's.
+    /// Calls a tool of a server. `fixed` are the owner's arguments, which override the model's.
     pub async fn call(
         &self,
         server: &Server,
@@ -191,17 +182,16 @@ impl Servers {
         if trouble.spares_session() || !trouble.is_undone() {
             return given_up(server, trouble);
         }
-        // Its server was restarted, say: it did nothing, and the next session is here soon. Where this one works all the
-        // same, there will be no other.
+        // The server may have restarted, so a new session may come soon. If this one still works, none will.
         let again = |standing: &Standing| match standing {
             Standing::Up(other, _) => !Arc::ptr_eq(other, &live),
             Standing::Starting | Standing::Down(_) => false,
         };
-        let back = tokio::select! {
-            back = timeout(COME_BACK, kept.until(again)) => back.is_ok(),
+        let reconnected = tokio::select! {
+            reconnected = timeout(RECONNECT, kept.until(again)) => reconnected.is_ok(),
             () = sound => false,
         };
-        if !back {
+        if !reconnected {
             return given_up(server, trouble);
         }
         let Some((_, live)) = self.live(server) else { return unreachable(server) };
@@ -214,7 +204,7 @@ impl Servers {
         }
     }
 
-    /// Ends all sessions, and the programs that were started. Nothing can be called any more.
+    /// Closes all sessions and ends all programs.
     pub async fn close(&self) {
         self.end.cancel();
         self.tasks.close();
@@ -229,7 +219,7 @@ impl Servers {
         }
     }
 
-    /// A server that the roster in force names.
+    /// A server of the roster in force.
     fn offered(&self, server: &Server) -> Option<Arc<Kept>> {
         self.held.find(&server.reach, true)
     }
@@ -240,7 +230,7 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A server by its reach, or only if it is `offered`.
+    /// A server by its reach. `offered`: only if it is in the roster in force.
     fn find(&self, reach: &Reach, offered: bool) -> Option<Arc<Kept>> {
         let held = self.lock();
         let found = held.iter().find(|needed| needed.kept.reach == *reach)?;
@@ -248,7 +238,7 @@ impl Held {
     }
 }
 
-/// Stops the servers that nobody needs any more.
+/// Stops unused servers.
 fn sweep(held: &mut Vec<Needed>) {
     held.retain_mut(|needed| {
         needed.servers.retain(|server| server.strong_count() > 0);
@@ -260,39 +250,33 @@ fn sweep(held: &mut Vec<Needed>) {
     });
 }
 
-/// Has it found out whether a session works in which a request was not answered.
+/// Has the session checked after a request without an answer.
 fn doubt(live: &Live, trouble: Trouble) {
     if !trouble.spares_session() {
         live.doubted.notify_one();
     }
 }
 
-/// What is told of a request that was not answered.
+/// The result of a request without an answer.
 fn given_up(server: &Server, trouble: Trouble) -> Done {
     let (why, what) = match trouble {
-        Trouble::Forbidden => ("forbidden", "does not allow us this"),
-        Trouble::Rejected(413) => ("too_long", "does not take so long a request"),
-        Trouble::Rejected(429) => ("too_often", "is asked too often at the moment"),
+        Trouble::Forbidden => ("forbidden", "does not allow this"),
+        Trouble::Rejected(413) => ("too_long", "does not accept so long a request"),
+        Trouble::Rejected(429) => ("too_often", "gets too many requests at the moment"),
         trouble if trouble.is_undone() => return unreachable(server),
         _ => return lost(server),
     };
-    failed(why, &format!("`{}` {what}, and nothing was done. Tell the caller so.", server.name))
+    Done::failed(why, format!("`{}` {what}, and nothing was done. Tell the caller so.", server.name))
 }
 
 fn unreachable(server: &Server) -> Done {
-    let told = format!(
-        "`{}` cannot be reached right now, and nothing was done. Tell the caller that this is not possible at the \
-         moment.",
+    let sentence = format!(
+        "`{}` cannot be reached at the moment, and nothing was done. Tell the caller so.",
         server.name
     );
-    failed("unreachable", &told)
+    Done::failed("unreachable", sentence)
 }
 
 fn lost(server: &Server) -> Done {
-    let told = format!(
-        "The connection to `{}` broke off. It is not known whether it was done: tell the caller so, and do not try \
-         it again by yourself.",
-        server.name
-    );
-    failed("lost", &told)
+    Done::failed("lost", format!("The connection to `{}` was lost. {UNKNOWN}", server.name))
 }

@@ -1,15 +1,11 @@
-//! Tools: the work that is done beside a call, and the outside things that it needs.
+//! Tools: the work next to a call, and the connections that it needs.
 //!
-//! [`Tools`] is one for the process. It keeps a connection to every MCP server of the roster in force and of the plans
-//! of calls under way, and runs the jobs of all calls. Nothing of a call is kept here once its job is over, and
-//! neither arguments nor results are ever logged.
+//! The process has one [`Tools`]. It keeps a connection to every MCP server of the roster in force and of the plans of
+//! active calls, and runs the jobs of all calls. It forgets a job when it ends, and never logs arguments or results.
 
 mod http;
 pub mod mcp;
 mod message;
-
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,20 +21,24 @@ use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
 use crate::secret::Private;
 use http::Web;
-pub use mcp::kill_all as kill_programs;
+pub use mcp::{Trouble, kill_all as kill_programs};
 pub use message::Mailboxes;
 use message::Post;
+
+/// The longest text for the model, in bytes: what it reads costs tokens, and what it says takes time.
+const MAX_TEXT: usize = 16 * 1024;
+const CUT: &str = "… (cut)";
 
 /// See the module.
 pub struct Tools {
     mcp: Servers,
     web: Web,
     post: Post,
-    /// Sends text messages, where there are credentials.
+    /// Sends text messages. `None`: there are no credentials.
     account: Option<Account>,
 }
 
-/// Which call a job is for.
+/// The call that a job is for.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub call: CallSid,
@@ -47,29 +47,28 @@ pub struct Client {
     pub called: Party,
 }
 
-/// What came of a job: for the model.
+/// The result of a job, for the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// Text that the model can say, or a plain sentence about what went wrong.
+    /// Text that the model can use, or a sentence about what went wrong.
     pub output: Private,
-    /// Why it failed, as one word for log and metric; `None`: it worked.
+    /// The reason of a failure, for log and metric.
     pub failed: Option<&'static str>,
 }
 
 impl Done {
-    /// It worked, and this came of it.
-    fn well(output: impl Into<String>) -> Self {
+    fn ok(output: impl Into<String>) -> Self {
         Self { output: output.into().into(), failed: None }
     }
 
-    /// It failed for this reason, which is told to the model in a plain sentence.
+    /// `sentence` explains the failure to the model.
     fn failed(why: &'static str, sentence: impl Into<String>) -> Self {
         Self { output: sentence.into().into(), failed: Some(why) }
     }
 }
 
 impl Tools {
-    /// Without an account for text messages, and with nowhere to keep what must last; else as [`Self::with`].
+    /// [`Self::with`] neither an account nor a state folder.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -77,8 +76,7 @@ impl Tools {
         Self::with(tls, None, None)
     }
 
-    /// No server is reached yet. Trusted are the certificates of `tls`; texts are sent by `account`; what must last is kept in the folder
-    /// `state`.
+    /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -90,7 +88,7 @@ impl Tools {
         Ok(Self { mcp: Servers::new(tls)?, web: Web::new(tls)?, post: Post::new(tls, state)?, account })
     }
 
-    /// Offers these MCP servers, and no others; see [`Servers::keep`].
+    /// Connects to these MCP servers; see [`Servers::keep`].
     pub fn keep(&self, uses: impl IntoIterator<Item = ServerUse>) {
         self.mcp.keep(uses);
     }
@@ -105,33 +103,27 @@ impl Tools {
         self.mcp.listed(server).is_some()
     }
 
-    /// Why an MCP server cannot be reached, as a sentence for its owner. `None`: it can, or nobody knows yet.
-    pub fn trouble(&self, server: &Server) -> Option<String> {
+    /// Why an MCP server cannot be used. `None`: it can, or that is not known yet.
+    pub fn trouble(&self, server: &Server) -> Option<Trouble> {
         self.mcp.trouble(server)
     }
 
-    /// Whether somebody else has the only listener's place at an MCP server, as servers made by `fly mcp launch` have it.
-    pub fn is_taken(&self, server: &Server) -> bool {
-        self.mcp.is_taken(server)
-    }
-
-    /// Whether an MCP server that is reached was made by `fly mcp launch`.
+    /// Whether we are connected to the MCP server, and it was made by `fly mcp launch`.
     pub fn is_wrapped(&self, server: &Server) -> bool {
         self.mcp.is_wrapped(server)
     }
 
-    /// Waits until each MCP server is listed or known to be out of reach, at most so long. No ring needs this.
+    /// Waits until each MCP server is listed or has failed, at most for `limit`. Calls do not need this.
     pub async fn settled(&self, limit: Duration) {
         self.mcp.settled(limit).await;
     }
 
-    /// Ends all connections and the programs that were started.
+    /// Closes all connections and ends all programs.
     pub async fn close(&self) {
         self.mcp.close().await;
     }
 
-    /// Runs one job. It has no limit of its own: who asks drops it when its time is over. `working` is called
-    /// whenever the tool says that it is still at work.
+    /// Runs one job. It has no time limit: the caller drops it. It calls `working` whenever the tool reports progress.
     pub async fn run(
         &self,
         job: &Job,
@@ -141,9 +133,8 @@ impl Tools {
     ) -> Done {
         match job {
             Job::Mcp { server, tool, fixed, parameters } => {
-                if let Some(sentence) =
-                    parameters.as_ref().and_then(|parameters| unfit(parameters, &arguments))
-                {
+                let unfit = parameters.as_ref().and_then(|parameters| unfit(parameters, &arguments));
+                if let Some(sentence) = unfit {
                     return Done::failed("bad_arguments", sentence);
                 }
                 self.mcp.call(server, tool, fixed, arguments, working).await
@@ -154,24 +145,23 @@ impl Tools {
         }
     }
 
-    /// Goes on with the messages that an earlier process left; `mailboxes` finds where an assistant's go, by the
-    /// roster in force.
+    /// Delivers the messages that an earlier process left. `mailboxes` looks addresses up in the roster in force.
     pub async fn resume_messages(&self, mailboxes: Arc<Mailboxes>) {
         self.post.address_by(mailboxes);
         self.post.resume().await;
     }
 
-    /// The process will end before long: messages that are nowhere else are tried now.
+    /// Draining has begun: messages that are not on disk are tried again at once.
     pub fn wake_messages(&self) {
         self.post.wake();
     }
 
-    /// The process is about to end: no message waits long for its next try.
+    /// The process is about to exit: no message waits long for its next try.
     pub fn hurry_messages(&self) {
         self.post.hurry();
     }
 
-    /// No more messages come: those that are nowhere else have so long to be delivered.
+    /// Waits up to `grace` for the delivery of messages that are not on disk.
     pub async fn last_messages(&self, grace: Duration) {
         self.post.close(grace).await;
     }
@@ -183,15 +173,15 @@ impl Tools {
         let Some(caller) = client.caller.number() else {
             return Done::failed(
                 "no_number",
-                "The caller's number is not known, so no text can be sent to it.",
+                "The caller's number is unknown, so no text can be sent to it.",
             );
         };
         let Some(called) = client.called.number() else {
-            return Done::failed("no_number", "This line has no number that a text could be sent from.");
+            return Done::failed("no_number", "This line has no number to send a text from.");
         };
         let text = arguments.get("text").and_then(Value::as_str).unwrap_or_default();
         match account.send_text(called, caller, text).await {
-            Ok(()) => Done::well("The text message is sent."),
+            Ok(()) => Done::ok("The text message was sent."),
             Err(why) => Done::failed(why.code(), why.to_string()),
         }
     }
@@ -206,3 +196,18 @@ impl Supply for Tools {
         self.account.is_some()
     }
 }
+
+/// At most `max` bytes, cut between two characters.
+fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max - CUT.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{CUT}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchboard::assistant::plan::{Reach, Supply as _};
+use switchboard::tool::Trouble;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     LIMIT, WHISPER, at, back, call, call_with, free_port, installed, is_alive, keeping, kill, listed, log_of,
-    program, tools, until, used, worked,
+    program, tools, trouble, until, used, worked,
 };
 
 const SCRIPT: &str = "@modelcontextprotocol/server-everything/dist/index.js";
@@ -57,7 +58,7 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     assert!(log.iter().any(|line| line.contains("Registered tools count: 13")), "{log:#?}");
     assert_eq!(log.iter().filter(|line| line.contains("Registered a tool")).count(), 13);
 
-    // The owner's arguments win, and progress is heard of.
+    // The owner's arguments override the model's, and progress is reported.
     let fixed = json!({"message": format!("owner {WHISPER}")});
     let done = call_with(&tools, &server, "echo", json!({"message": "model"}), fixed, || {}).await;
     assert_eq!(worked(done), format!("Echo: owner {WHISPER}"));
@@ -75,7 +76,7 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     let image = worked(call(&tools, &server, "get-tiny-image", json!({})).await);
     assert!(image.contains("(an image, image/png)") && image.len() < 1000, "{image}");
 
-    // Restarted between two calls: the first to notice is a call, and it works all the same.
+    // Restarted between two calls: the next call succeeds.
     child.kill().await.unwrap();
     let mut child = over_http(port).await;
     let done = call(&tools, &server, "echo", json!({"message": "again"})).await;
@@ -95,15 +96,15 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
         }
     );
     assert_eq!(done.failed, Some("lost"), "{}", done.output.expose());
-    until(|| tools.trouble(&server)).await;
+    trouble(&tools, &server).await;
     let since = Instant::now();
     let done = call(&tools, &server, "echo", json!({"message": "x"})).await;
     assert_eq!(done.failed, Some("unreachable"));
-    assert!(since.elapsed() < Duration::from_millis(200), "nobody waits for a server that is down");
+    assert!(since.elapsed() < Duration::from_millis(200), "no wait");
     let _child = over_http(port).await;
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");
-    assert!(log_of(&server).iter().any(|line| line.contains("is back")));
+    assert!(log_of(&server).iter().any(|line| line.contains("works again")));
     tools.close().await;
 }
 
@@ -117,7 +118,7 @@ async fn everything_as_a_program_is_restarted_and_ends_with_us() {
     assert_eq!(listed(&tools, &server).await.len(), 13);
     assert!(log_of(&server).iter().any(|line| line.contains("Starting default (STDIO) server")));
 
-    // It finds what the owner gives it and what every program needs, and nothing else of ours.
+    // It inherits only what every program needs.
     let environment = worked(call(&tools, &server, "get-env", json!({})).await);
     assert!(environment.contains(WHISPER) && environment.contains("PATH"), "{environment}");
     assert!(!environment.contains("CARGO"), "{environment}");
@@ -145,9 +146,9 @@ async fn everything_as_a_program_is_restarted_and_ends_with_us() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_and_its_children_end_when_it_is_named_no_more_and_when_we_are_dropped() {
+async fn a_program_and_its_children_end_when_it_is_unused_or_we_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
-    // As npx does it: the server is a child of the program, and deaf to the end of its input.
+    // Like npx: the server is a child of the program, and ignores the end of its input.
     let start = |file: &std::path::Path| {
         let inner = format!("echo $$ > {}; exec node {} stdio", file.display(), installed(SCRIPT));
         format!("sh -c '{inner}'; sleep 1000")
@@ -177,26 +178,24 @@ async fn a_program_and_its_children_end_when_it_is_named_no_more_and_when_we_are
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_start_or_ends_at_once_is_said_with_its_last_words() {
+async fn a_program_that_cannot_start_or_exits_is_reported_with_its_last_lines() {
     let missing = program("missing", &["/nonexistent/mcp-server"], &[]);
     let script = format!("echo 'no key {WHISPER} for +15550100001' >&2; exit 3");
     let broken = program("broken", &["sh", "-c", &script], &[("KEY", WHISPER)]);
     let tools = tools();
     tools.keep([&missing, &broken].map(used));
     tools.settled(LIMIT).await;
-    let trouble = tools.trouble(&missing).expect("it is known");
-    assert!(trouble.contains("cannot be started") && trouble.contains("`command`"), "{trouble}");
-    let trouble = tools.trouble(&broken).expect("it is known");
-    assert!(trouble.contains("ended by itself"), "{trouble}");
+    assert_eq!(tools.trouble(&missing), Some(Trouble::NoProgram(std::io::ErrorKind::NotFound)));
+    assert_eq!(tools.trouble(&broken), Some(Trouble::Exited));
     let log = log_of(&broken);
     assert!(log.iter().any(|line| line.contains("no key ••• for +1555*****01")), "{log:#?}");
-    assert!(log.iter().any(|line| line.contains("WARN") && line.contains("ended by itself")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("WARN")), "{log:#?}");
     assert_eq!(call(&tools, &broken, "x", json!({})).await.failed, Some("unreachable"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_no_server_is_told_by_what_it_prints_and_one_that_only_begins_so_is_used() {
-    // It stays, and says nothing more.
+async fn a_program_that_is_not_a_server_is_recognized_by_its_output() {
+    // It keeps running without more output.
     let usage = format!("echo 'usage: mcp-server {WHISPER}'; echo 'call +15550100001'; exec sleep 1000");
     let usage = program("usage", &["sh", "-c", &usage], &[("KEY", WHISPER)]);
     let json = program("json", &["sh", "-c", "echo '{\"level\":30}'; exec sleep 1000"], &[]);
@@ -208,22 +207,21 @@ async fn a_program_that_is_no_server_is_told_by_what_it_prints_and_one_that_only
     tools.settled(LIMIT).await;
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     for server in [&usage, &json] {
-        let trouble = tools.trouble(server).expect("it is known");
-        assert!(trouble.contains("is not MCP") && trouble.contains("`command`"), "{trouble}");
+        assert_eq!(tools.trouble(server), Some(Trouble::Chatter));
     }
     let warned = |server| log_of(server).into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
-    let told = warned(&usage);
-    assert!(matches!(&told[..], [line] if line.contains("usage: mcp-server •••")), "{told:#?}");
-    let told = warned(&json);
-    assert!(matches!(&told[..], [line] if line.contains("level")), "{told:#?}");
+    let lines = warned(&usage);
+    assert!(matches!(&lines[..], [line] if line.contains("usage: mcp-server •••")), "{lines:#?}");
+    let lines = warned(&json);
+    assert!(matches!(&lines[..], [line] if line.contains("level")), "{lines:#?}");
     assert_eq!(listed(&tools, &slow).await.len(), 13);
     assert!(tools.trouble(&slow).is_none());
     tools.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_program_writes_once_a_tool_was_called_is_not_logged() {
-    // It says its messages, as Todoist's does with what it could not do.
+async fn output_after_the_first_tool_call_is_not_logged() {
+    // It logs its messages, as the server of Todoist does after errors.
     let script = r#"
         require('readline').createInterface({input: process.stdin}).on('line', line => {
             const asked = JSON.parse(line);
@@ -246,12 +244,12 @@ async fn what_a_program_writes_once_a_tool_was_called_is_not_logged() {
     let server = program("talkative", &["node", "-e", script], &[]);
     let tools = keeping(&[&server]);
     listed(&tools, &server).await;
-    let spoken = || log_of(&server).into_iter().find(|line| line.contains("ready to serve"));
-    until(spoken).await;
+    let logged = || log_of(&server).into_iter().find(|line| line.contains("ready to serve"));
+    until(logged).await;
     for _ in 0..3 {
         assert_eq!(worked(call(&tools, &server, "tell", json!({"what": WHISPER})).await), "done");
     }
-    // A message of 20 MB is answered for, and the next one is whole.
+    // A message of 20 MB becomes an error, and the next one is complete.
     let since = Instant::now();
     let long = call(&tools, &server, "tell", json!({"long": true})).await;
     assert_eq!(long.failed, Some("too_large"), "{}", long.output.expose());
@@ -261,8 +259,8 @@ async fn what_a_program_writes_once_a_tool_was_called_is_not_logged() {
     assert!(!log_of(&server).iter().any(|line| line.contains("called with")));
 }
 
-/// A program that answers what a server must, and has one tool, `tell`. `extra` runs at its start, `called` with what
-/// was `asked` of the tool; it says what it has to say with `say`.
+/// A minimal server with one tool, `tell`. `extra` runs at its start, and `called` for a call, which is in `asked`. It
+/// prints with `say`.
 fn small(extra: &str, called: &str) -> String {
     format!(
         r#"
@@ -287,7 +285,7 @@ fn small(extra: &str, called: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_program_has_kept_of_a_call_is_not_logged_when_it_is_started_again() {
+async fn output_after_a_restart_is_not_logged_either() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let remember = format!("const state = '{}';", state.display());
@@ -304,7 +302,7 @@ async fn what_a_program_has_kept_of_a_call_is_not_logged_when_it_is_started_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_a_program_says_is_masked_wherever_it_stands_and_came_from() {
+async fn a_secret_in_the_output_is_masked() {
     let script = "const {KEY, TWO} = process.env; console.error('x'.repeat(480) + KEY);
         console.error('two ' + TWO); console.error(process.argv[1]);";
     let env = [("KEY", WHISPER.repeat(9)), ("TWO", "first line\nsecond line".to_owned())];
@@ -317,17 +315,17 @@ async fn a_secret_that_a_program_says_is_masked_wherever_it_stands_and_came_from
         std::sync::Arc::new(switchboard::assistant::plan::Server { name: "frank".to_owned(), reach });
     let tools = keeping(&[&server]);
     listed(&tools, &server).await;
-    let said = |what: &str| log_of(&server).into_iter().find(|line| line.contains(what));
-    until(|| said("text=\"•••\"")).await;
-    let long = until(|| said("xxx•••")).await;
+    let logged = |what: &str| log_of(&server).into_iter().find(|line| line.contains(what));
+    until(|| logged("text=\"•••\"")).await;
+    let long = until(|| logged("xxx•••")).await;
     assert!(long.len() < 700, "{long}");
-    until(|| said("two •••")).await;
-    assert!(said("first line").is_none() && said("second line").is_none());
+    until(|| logged("two •••")).await;
+    assert!(logged("first line").is_none() && logged("second line").is_none());
     tools.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_starts_in_an_empty_folder_and_finds_the_files_that_its_command_names() {
+async fn a_program_starts_in_an_empty_folder_and_finds_the_files_of_its_command() {
     let script = "echo here: $(pwd) and $(ls -A | wc -l) files >&2; exit 3";
     let homeless = program("homeless", &["sh", "-c", script], &[]);
     let relative = program("relative", &["node", &format!("tests/mcp/node_modules/{SCRIPT}"), "stdio"], &[]);
@@ -343,7 +341,7 @@ async fn a_program_starts_in_an_empty_folder_and_finds_the_files_that_its_comman
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_cannot_be_read_costs_its_call_and_no_wait() {
+async fn an_unreadable_answer_fails_its_call_at_once() {
     let called = r#"
         const {kind} = asked.params.arguments;
         if (kind == 'latin') {

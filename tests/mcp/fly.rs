@@ -1,4 +1,4 @@
-//! A stand-in for `fly mcp launch`: 202 to every `POST`, bare JSON lines from the one `GET` that is let in.
+//! A stub for `fly mcp launch`: 202 for every `POST`, and JSON lines from the one `GET` that it allows.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,13 +8,14 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use switchboard::tool::Trouble;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::stub::{Asked, Stub, received, tool};
-use crate::{WHISPER, at, back, call, keeping, listed, log_of, until, worked, wrong};
+use crate::{WHISPER, at, back, call, keeping, listed, log_of, trouble, until, worked};
 
-/// Where what the program says goes: lost while nobody listens.
+/// The listener of the program's output, which is lost without one.
 #[derive(Clone, Default)]
 struct Wrap(Arc<Mutex<Option<mpsc::UnboundedSender<String>>>>);
 
@@ -40,17 +41,17 @@ impl Wrap {
     }
 
     fn listen(&self) -> Response {
-        let mut place = self.0.lock().unwrap();
-        if place.as_ref().is_some_and(|listener| !listener.is_closed()) {
+        let mut listening = self.0.lock().unwrap();
+        if listening.as_ref().is_some_and(|listener| !listener.is_closed()) {
             return StatusCode::CONFLICT.into_response();
         }
         let (sender, lines) = mpsc::unbounded_channel();
-        *place = Some(sender);
+        *listening = Some(sender);
         let body = Body::from_stream(received(lines).map(Ok::<_, std::io::Error>));
         ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
     }
 
-    /// The program behind it: one for all, in the legacy era.
+    /// The legacy program that all clients share.
     fn program(&self, asked: &Value) {
         let id = &asked["id"];
         let result = match asked["method"].as_str().unwrap_or_default() {
@@ -60,7 +61,7 @@ impl Wrap {
             }),
             "tools/list" => json!({"tools": [tool("tell")]}),
             "tools/call" => {
-                // An answer to somebody else, who had the same number.
+                // An answer to another client with the same id.
                 self.say(&json!({"jsonrpc": "2.0", "id": 3, "result": {"content": []}}));
                 let token = &asked["params"]["_meta"]["progressToken"];
                 let params = json!({"progressToken": token, "progress": 1});
@@ -89,7 +90,7 @@ async fn wrapped() -> (Wrap, Stub) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_made_by_fly_mcp_launch_is_seen_as_one_and_used() {
+async fn a_server_made_by_fly_mcp_launch_is_recognized() {
     let (wrap, stub) = wrapped().await;
     let server = at("fly", &stub.url);
     let tools = keeping(&[&server]);
@@ -102,7 +103,7 @@ async fn a_server_made_by_fly_mcp_launch_is_seen_as_one_and_used() {
         let done = call(&tools, &server, "tell", json!({"what": WHISPER})).await;
         assert_eq!(worked(done), format!("wrapped {WHISPER}"));
     }
-    // The listener is cut off: it is taken up again.
+    // After the listener is cut off, it reconnects.
     *wrap.0.lock().unwrap() = None;
     back(&server).await;
     listed(&tools, &server).await;
@@ -111,18 +112,17 @@ async fn a_server_made_by_fly_mcp_launch_is_seen_as_one_and_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_somebody_else_listens_it_is_said_once_and_tried_again() {
+async fn another_listener_is_logged_once_and_outlasted() {
     let (wrap, stub) = wrapped().await;
     let (other, mut listening) = mpsc::unbounded_channel();
     *wrap.0.lock().unwrap() = Some(other);
     let server = at("fly-taken", &stub.url);
     let tools = keeping(&[&server]);
-    let trouble = wrong(&tools, &server).await;
-    assert!(trouble.contains("(409)") && trouble.contains("`command`"), "{trouble}");
+    assert_eq!(trouble(&tools, &server).await, Trouble::Taken);
     let tries = || stub.asked().iter().filter(|asked| asked.method == Method::GET).count();
     until(|| (tries() >= 2).then_some(())).await;
-    let told = log_of(&server).iter().filter(|line| line.contains("WARN")).count();
-    assert_eq!(told, 1);
+    let warned = log_of(&server).iter().filter(|line| line.contains("WARN")).count();
+    assert_eq!(warned, 1);
     listening.close();
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), format!("wrapped {WHISPER}"));
@@ -130,26 +130,26 @@ async fn while_somebody_else_listens_it_is_said_once_and_tried_again() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_no_sign_of_fly() {
+async fn a_wrong_token_does_not_look_like_fly() {
     let (_, stub) = wrapped().await;
     let reach = switchboard::assistant::plan::Reach::Url { url: stub.url.clone(), headers: Vec::new() };
     let server = Arc::new(switchboard::assistant::plan::Server { name: "fly-locked".to_owned(), reach });
     let tools = keeping(&[&server]);
-    assert!(wrong(&tools, &server).await.contains("(401)"));
+    assert_eq!(trouble(&tools, &server).await, Trouble::Unauthorized);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_line_to_such_a_server_is_never_silent_for_long() {
-    // Proxies cut what is silent for a minute.
+async fn such_a_server_is_listed_more_often() {
+    // Proxies cut a stream after a minute of silence.
     let (_, stub) = wrapped().await;
     let server = at("fly-quiet", &stub.url);
     let tools = keeping(&[&server]);
     listed(&tools, &server).await;
-    let looked = async {
+    let relisted = async {
         while stub.count("tools/list") < 2 {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(Duration::from_secs(45), looked).await.expect("it is looked at before a minute is over");
+    timeout(Duration::from_secs(45), relisted).await.expect("within a minute");
     tools.close().await;
 }

@@ -1,4 +1,4 @@
-//! What is found out about a session beside the calls: its server is busy, has forgotten it, or talks without end.
+//! The state of a session next to its calls: the server is busy, has forgotten it, or sends too many notifications.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout};
 use crate::stub::{Asked, Stub, error, events, legacy, text_of, tool};
 use crate::{at, back, call, keeping, listed, log_of, program, until, worked};
 
-/// Where a server's news go in, once somebody listens.
+/// Sends notifications, once a client listens.
 type News = Arc<Mutex<Option<UnboundedSender<Value>>>>;
 
-/// A legacy server with sessions, a tool and news. What `first` does not answer is answered as it should be.
-async fn telling(first: impl Fn(&Asked, &News) -> Option<Response> + Send + Sync + 'static) -> (Stub, News) {
+/// A legacy server with sessions, a tool and notifications. `first` may answer differently.
+async fn serving(first: impl Fn(&Asked, &News) -> Option<Response> + Send + Sync + 'static) -> (Stub, News) {
     let news = News::default();
     let ears = news.clone();
     let stub = Stub::new(move |asked| {
@@ -50,8 +50,7 @@ fn changed(news: &News) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_only_busy_keeps_its_call() {
-    // It does one thing at a time, as a Python server does whose tool is not async: nothing else is answered meanwhile,
-    // for longer than a list may take.
+    // It does one thing at a time, like a Python server whose tool is not async. The call takes longer than a list may.
     let script = r#"
         require('readline').createInterface({input: process.stdin}).on('line', line => {
             const {id, method} = JSON.parse(line);
@@ -74,15 +73,15 @@ async fn a_program_that_is_only_busy_keeps_its_call() {
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "done");
     let log = log_of(&server);
-    assert!(!log.iter().any(|line| line.contains("cannot be reached")), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("WARN")), "{log:#?}");
     tools.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_was_forgotten_is_begun_anew_though_its_refusals_have_an_id() {
+async fn a_forgotten_session_is_replaced_even_if_the_errors_have_an_id() {
     let forgotten = Arc::new(AtomicBool::new(false));
     let restarted = forgotten.clone();
-    let (stub, _) = telling(move |asked, _| {
+    let (stub, _) = serving(move |asked, _| {
         if asked.rpc() == "initialize" {
             forgotten.store(false, Ordering::Relaxed);
         }
@@ -103,10 +102,10 @@ async fn a_session_that_was_forgotten_is_begun_anew_though_its_refusals_have_an_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_lists_no_more_is_begun_anew_at_the_second_refusal() {
+async fn a_session_that_cannot_list_is_replaced_after_the_second_error() {
     let ill = Arc::new(AtomicBool::new(false));
     let fallen = ill.clone();
-    let (stub, news) = telling(move |asked, _| {
+    let (stub, news) = serving(move |asked, _| {
         if asked.rpc() == "initialize" {
             ill.store(false, Ordering::Relaxed);
         }
@@ -121,7 +120,7 @@ async fn a_session_that_lists_no_more_is_begun_anew_at_the_second_refusal() {
     fallen.store(true, Ordering::Relaxed);
     changed(&news);
     until(|| (stub.count("tools/list") == 2).then_some(())).await;
-    assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "told", "one refusal is none");
+    assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "told", "one error is tolerated");
     assert_eq!(stub.count("initialize"), 1);
     changed(&news);
     back(&server).await;
@@ -130,8 +129,8 @@ async fn a_session_that_lists_no_more_is_begun_anew_at_the_second_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_tells_of_a_change_at_each_list_is_not_asked_without_a_pause() {
-    let (stub, news) = telling(|asked, news| {
+async fn a_server_that_notifies_at_each_list_is_slowed_down() {
+    let (stub, news) = serving(|asked, news| {
         if asked.rpc() == "tools/list" {
             changed(news);
         }
@@ -149,7 +148,7 @@ async fn a_server_that_tells_of_a_change_at_each_list_is_not_asked_without_a_pau
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_one_call_is_told_at_once_while_the_server_is_well() {
+async fn a_rejected_call_fails_at_once_and_keeps_the_session() {
     let stub = Stub::new(|asked| {
         let response = legacy(&asked, &[tool("tell")]).unwrap_or_else(|| {
             let status = asked.body["params"]["name"].as_str().unwrap().parse::<u16>().unwrap();
@@ -175,6 +174,6 @@ async fn a_refusal_of_one_call_is_told_at_once_while_the_server_is_well() {
         assert!(since.elapsed() < Duration::from_secs(2), "{status}: {:?}", since.elapsed());
     }
     assert_eq!((stub.count("initialize"), stub.count("tools/call")), (1, 5));
-    assert!(stub.count("tools/list") <= 3, "who is asked too often is not asked more often for that");
+    assert!(stub.count("tools/list") <= 3, "429 must not cause more requests");
     tools.close().await;
 }

@@ -1,6 +1,6 @@
-//! MCP servers: real ones, installed with npm from the lock file here, and stand-ins for whatever can go wrong.
+//! MCP servers: real ones, installed with npm from the lock file here, and stubs for what can go wrong.
 //!
-//! Every event of every level is read: one that holds an argument, a result or a token of these tests fails them.
+//! A test fails if any log event of any level contains an argument, a result or a token.
 
 mod everything;
 mod fly;
@@ -22,22 +22,22 @@ use switchboard::link::tls::client_config;
 use switchboard::observe;
 use switchboard::phone::Party;
 use switchboard::secret::Secret;
-use switchboard::tool::{Client, Done, Tools};
+use switchboard::tool::{Client, Done, Tools, Trouble};
 use tokio::time::{Instant, sleep, timeout};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// How long anything here may take.
+/// The longest wait.
 const LIMIT: Duration = Duration::from_secs(30);
-/// What stands in arguments, results and tokens, and may stand in no line of the log.
+/// In arguments, results and tokens; must not appear in the log.
 const WHISPER: &str = "hush-hush";
 
-/// The tools of a process, with its log watched.
+/// The tools of a process, with its log checked.
 fn tools() -> Tools {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {
-        let discreet = tracing_subscriber::filter::filter_fn(observe::is_ours);
-        let subscriber = tracing_subscriber::registry().with(Watch.with_filter(discreet));
+        let ours = tracing_subscriber::filter::filter_fn(observe::is_ours);
+        let subscriber = tracing_subscriber::registry().with(Watch.with_filter(ours));
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
     Tools::new(&client_config(false, None).unwrap()).unwrap()
@@ -50,14 +50,14 @@ fn at(name: &str, url: &str) -> Arc<Server> {
     Arc::new(Server { name: name.to_owned(), reach })
 }
 
-/// A server that is a program, with what it finds in its environment.
+/// A server that is a program, with its environment.
 fn program(name: &str, command: &[&str], env: &[(&str, &str)]) -> Arc<Server> {
     let command = command.iter().map(|&word| word.to_owned()).collect();
     let env = env.iter().map(|&(name, value)| (name.to_owned(), Secret::new(value))).collect();
     Arc::new(Server { name: name.to_owned(), reach: Reach::Command { command, env, secrets: Vec::new() } })
 }
 
-/// Tools with these servers, which are named without an allow list.
+/// Tools with these servers, without an allow list.
 fn keeping(servers: &[&Arc<Server>]) -> Tools {
     let tools = tools();
     tools.keep(servers.iter().map(|&server| used(server)));
@@ -69,7 +69,7 @@ fn used(server: &Arc<Server>) -> ServerUse {
     used_by("clinic", server, None)
 }
 
-/// A server as an assistant uses it. What is allowed is what its file speaks of.
+/// A server as an assistant uses it. The file names the allowed tools.
 fn used_by(assistant: &str, server: &Arc<Server>, allow: Option<&[&str]>) -> ServerUse {
     let allow: Option<Vec<String>> = allow.map(|names| names.iter().map(|&name| name.to_owned()).collect());
     let named = allow.clone().unwrap_or_default();
@@ -101,7 +101,7 @@ async fn call_with(
     timeout(LIMIT, done).await.expect("an answer")
 }
 
-/// The text that the model gets of something that worked.
+/// The output of a call, which must have succeeded.
 fn worked(done: Done) -> String {
     assert_eq!(done.failed, None, "{}", done.output.expose());
     done.output.expose().to_owned()
@@ -112,25 +112,25 @@ async fn listed(tools: &Tools, server: &Arc<Server>) -> Arc<[Listed]> {
     until(|| tools.listed(server)).await
 }
 
-/// Waits until the server is back after it was lost, for the first time.
+/// Waits until the server works again after its first failure.
 async fn back(server: &Server) {
-    until(|| log_of(server).into_iter().find(|line| line.contains("is back"))).await;
+    until(|| log_of(server).into_iter().find(|line| line.contains("works again"))).await;
 }
 
-/// Waits until there is something.
+/// Waits until there is a value.
 async fn until<T>(what: impl Fn() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
-        if let Some(there) = what() {
-            return there;
+        if let Some(value) = what() {
+            return value;
         }
-        assert!(since.elapsed() < LIMIT, "it never came; the log says:\n{}", log().join("\n"));
+        assert!(since.elapsed() < LIMIT, "timed out; the log:\n{}", log().join("\n"));
         sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Waits until something is known to be wrong with the server, and says what.
-async fn wrong(tools: &Tools, server: &Arc<Server>) -> String {
+/// Waits until the server has failed.
+async fn trouble(tools: &Tools, server: &Arc<Server>) -> Trouble {
     until(|| tools.trouble(server)).await
 }
 
@@ -150,7 +150,7 @@ fn installed(script: &str) -> String {
     path.display().to_string()
 }
 
-/// Kills a process whose number stands in a file, and forgets the number.
+/// Kills the process whose ID is in a file, and removes the file.
 fn kill(file: &PathBuf) {
     let number = std::fs::read_to_string(file).unwrap();
     std::fs::remove_file(file).unwrap();
@@ -163,12 +163,12 @@ fn is_alive(number: &str) -> bool {
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// Every line of the log so far that is ours.
+/// All our log lines so far.
 fn log() -> Vec<String> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// The lines that name the server.
+/// The log lines about the server.
 fn log_of(server: &Server) -> Vec<String> {
     let name = format!("server=\"{}\"", server.name);
     log().into_iter().filter(|line| line.contains(&name)).collect()
@@ -182,7 +182,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         let mut text = Text(format!("{} {}", event.metadata().level(), event.metadata().target()));
         event.record(&mut text);
-        must_not_tell(&text.0);
+        check_privacy(&text.0);
         if event.metadata().target().starts_with("switchboard") {
             LOG.lock().unwrap_or_else(PoisonError::into_inner).push(text.0);
         }
@@ -196,14 +196,14 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
     ) {
         let mut text = Text(String::new());
         attributes.record(&mut text);
-        must_not_tell(&text.0);
+        check_privacy(&text.0);
     }
 }
 
-/// Ends the test at once: a panic in a task of the runtime would go unnoticed.
-fn must_not_tell(line: &str) {
+/// Aborts the process: a panic in a task would go unnoticed.
+fn check_privacy(line: &str) {
     if line.contains(WHISPER) {
-        eprintln!("the log tells: {line}");
+        eprintln!("the log contains: {line}");
         std::process::abort();
     }
 }

@@ -1,4 +1,4 @@
-//! A server of 2026-07-28: no sessions, everything in each request, and news only to who listens.
+//! A server of version 2026-07-28: no sessions, and notifications only for subscribers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use crate::stub::{Asked, Stub, error, events, result_of, text_of, tool};
 use crate::{WHISPER, at, call, keeping, listed, until, worked};
 
-/// Who listens, with the id of their request.
+/// The subscribers, each with the id of its request.
 type Listeners = Arc<Mutex<Vec<(Value, UnboundedSender<Value>)>>>;
 
-/// What a strict server of that era answers.
+/// The answers of a strict server.
 fn answer(asked: &Asked, tools: &[Value], listeners: &Listeners) -> Response {
     let id = &asked.body["id"];
     let header =
@@ -74,7 +74,7 @@ fn answer(asked: &Asked, tools: &[Value], listeners: &Listeners) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_modern_server_is_listed_called_and_listened_to() {
+async fn a_modern_server_is_listed_called_and_subscribed_to() {
     let offered = Arc::new(Mutex::new(vec![tool("tell"), tool("ask_back")]));
     let listeners = Listeners::default();
     let (now, ears) = (offered.clone(), listeners.clone());
@@ -96,7 +96,7 @@ async fn a_modern_server_is_listed_called_and_listened_to() {
         assert_eq!(asked.headers["authorization"], format!("Bearer {WHISPER}"));
     }
 
-    // Its news are asked for, and heard.
+    // A notification causes a new list.
     let (id, sender) = until(|| listeners.lock().unwrap().first().cloned()).await;
     offered.lock().unwrap().push(tool("third"));
     let changed = json!({
@@ -109,9 +109,9 @@ async fn a_modern_server_is_listed_called_and_listened_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_ends_its_news_at_once_is_not_asked_for_them_again_and_again() {
+async fn a_subscription_that_ends_at_once_is_not_renewed_at_once() {
     let stub = Stub::new(|asked| {
-        // Nobody holds the listeners: the stream ends after its first event.
+        // The sender is dropped, so the stream ends after its first event.
         let response = answer(&asked, &[tool("tell")], &Listeners::default());
         Box::pin(async { response })
     })
@@ -119,7 +119,7 @@ async fn a_server_that_ends_its_news_at_once_is_not_asked_for_them_again_and_aga
     let server = at("terse", &stub.url);
     let tools = keeping(&[&server]);
     listed(&tools, &server).await;
-    // What may have been missed is looked for once.
+    // It lists once more: a change may have been missed.
     until(|| (stub.count("tools/list") == 2).then_some(())).await;
     let again = until(|| (stub.count("tools/list") + stub.count("subscriptions/listen") > 3).then_some(()));
     assert!(

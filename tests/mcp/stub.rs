@@ -1,4 +1,4 @@
-//! Stand-ins: whatever answers HTTP, and a well-behaved server of the legacy era to start from.
+//! Stubs: an HTTP server, and the answers of a well-behaved legacy MCP server.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Something that was asked.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: Method,
     pub headers: HeaderMap,
-    /// `null` where the body was no JSON.
+    /// `null` if the body was not JSON.
     pub body: Value,
 }
 
 impl Asked {
-    /// The JSON-RPC method, or nothing.
+    /// The JSON-RPC method, or an empty string.
     pub fn rpc(&self) -> &str {
         self.body["method"].as_str().unwrap_or_default()
     }
 }
 
-/// A listening stand-in; dropped, it is gone, with its connections.
+/// A server that ends with its connections when it is dropped.
 pub struct Stub {
     pub url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -56,7 +56,7 @@ impl Stub {
         Stub { url, asked, task }
     }
 
-    /// Answers everything with the same.
+    /// Gives every request the same answer.
     pub async fn always(answer: impl Fn() -> Response + Send + Sync + 'static) -> Stub {
         Stub::new(move |_| {
             let answer = answer();
@@ -69,13 +69,13 @@ impl Stub {
         self.asked.lock().unwrap().clone()
     }
 
-    /// How often a JSON-RPC method was asked for.
+    /// The number of requests with a JSON-RPC method.
     pub fn count(&self, rpc: &str) -> usize {
         self.asked().iter().filter(|asked| asked.rpc() == rpc).count()
     }
 }
 
-/// What a legacy server without sessions answers to all but `tools/call` and whatever is beside the start.
+/// The answers of a legacy server without sessions, except to `tools/call`.
 pub fn legacy(asked: &Asked, tools: &[Value]) -> Option<Response> {
     let result = match asked.rpc() {
         _ if asked.method != Method::POST => return Some(StatusCode::METHOD_NOT_ALLOWED.into_response()),
@@ -112,7 +112,7 @@ pub fn json_of(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// A stream of server-sent events, and where its messages go in. It ends when the sender is dropped.
+/// A sender of messages, and their stream of server-sent events. It ends when the sender is dropped.
 pub fn events() -> (mpsc::UnboundedSender<Value>, Response) {
     let (sender, messages) = mpsc::unbounded_channel::<Value>();
     let messages = received(messages);

@@ -20,7 +20,7 @@ fn task(content: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn todoist_takes_a_task_says_what_went_wrong_and_survives_a_kill_in_mid_call() {
+async fn todoist_adds_tasks_reports_errors_and_survives_a_kill_during_a_call() {
     let fake = Stub::new(|asked| {
         Box::pin(async move {
             match asked.body["content"].as_str() {
@@ -46,15 +46,15 @@ async fn todoist_takes_a_task_says_what_went_wrong_and_survives_a_kill_in_mid_ca
     assert!(known.iter().any(|tool| tool.name == "add-tasks"));
 
     let add = |what: &str| json!({"tasks": [{"content": format!("{what} {WHISPER}")}]});
-    let told = worked(call(&tools, &server, "add-tasks", add("Buy milk")).await);
-    assert!(told.contains("Added 1 task"), "{told}");
+    let output = worked(call(&tools, &server, "add-tasks", add("Buy milk")).await);
+    assert!(output.contains("Added 1 task"), "{output}");
     let sent = fake.asked().into_iter().find(|asked| asked.body["content"].is_string()).expect("a task");
     assert_eq!(sent.body["content"], format!("Buy milk {WHISPER}"));
     assert_eq!(sent.headers["authorization"], format!("Bearer {WHISPER}"));
 
-    // It writes what it was asked for to standard error then; that is in no log.
-    let told = call(&tools, &server, "add-tasks", add("break")).await;
-    assert_eq!(told.failed, Some("tool_error"), "{}", told.output.expose());
+    // It writes the request to standard error, which must not be logged.
+    let done = call(&tools, &server, "add-tasks", add("break")).await;
+    assert_eq!(done.failed, Some("tool_error"), "{}", done.output.expose());
 
     let (done, ()) = tokio::join!(call(&tools, &server, "add-tasks", add("wait")), async {
         let waiting =

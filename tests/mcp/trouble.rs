@@ -1,4 +1,4 @@
-//! Whatever can go wrong with a server at an address, against stand-ins.
+//! What can go wrong with a server at an address, with stubs.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -8,15 +8,17 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use switchboard::assistant::plan::Supply as _;
+use switchboard::link::network::Fault;
+use switchboard::tool::Trouble;
 use tokio::time::{Instant, timeout};
 
 use crate::stub::{Asked, Stub, error, events, json_of, legacy, result_of, text_of, tool};
 use crate::{
-    WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, until, used, used_by, worked,
-    wrong,
+    WHISPER, at, call, free_port, keeping, listed, log_of, program, tools, trouble, until, used, used_by,
+    worked,
 };
 
-/// A legacy server whose tools answer so.
+/// A legacy server with these tools.
 async fn serving(
     names: &[&str],
     calls: impl Fn(&Asked) -> futures_util::future::BoxFuture<'static, Response> + Send + Sync + 'static,
@@ -30,25 +32,25 @@ async fn serving(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
+async fn each_failure_is_classified_and_logged_once_without_a_secret() {
     let challenge = || {
         let hint = format!("Bearer realm=\"{WHISPER}\"");
         (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, hint)], WHISPER).into_response()
     };
-    let elsewhere =
+    let redirect =
         || (StatusCode::FOUND, [(header::LOCATION, format!("/mcp/?key={WHISPER}"))], WHISPER).into_response();
     let html = || ([(header::CONTENT_TYPE, "text/html")], format!("<p>{WHISPER}</p>")).into_response();
     let garbage = || ([(header::CONTENT_TYPE, "application/json")], WHISPER).into_response();
     let plain = |status: StatusCode| move || (status, WHISPER).into_response();
     let stubs = [
-        ("401-challenge", Stub::always(challenge).await, "(401); check `token`"),
-        ("401-plain", Stub::always(plain(StatusCode::UNAUTHORIZED)).await, "(401); check `token`"),
-        ("403", Stub::always(plain(StatusCode::FORBIDDEN)).await, "(403)"),
-        ("404", Stub::always(plain(StatusCode::NOT_FOUND)).await, "check the path of `url`"),
-        ("302", Stub::always(elsewhere).await, "such as a login page"),
-        ("500", Stub::always(plain(StatusCode::INTERNAL_SERVER_ERROR)).await, "fault of its own (500)"),
-        ("html", Stub::always(html).await, "is not MCP"),
-        ("garbage", Stub::always(garbage).await, "is not MCP"),
+        ("401-challenge", Stub::always(challenge).await, Trouble::Unauthorized),
+        ("401-plain", Stub::always(plain(StatusCode::UNAUTHORIZED)).await, Trouble::Unauthorized),
+        ("403", Stub::always(plain(StatusCode::FORBIDDEN)).await, Trouble::Forbidden),
+        ("404", Stub::always(plain(StatusCode::NOT_FOUND)).await, Trouble::NotFound),
+        ("302", Stub::always(redirect).await, Trouble::Redirected(302)),
+        ("500", Stub::always(plain(StatusCode::INTERNAL_SERVER_ERROR)).await, Trouble::ServerError(500)),
+        ("html", Stub::always(html).await, Trouble::NotMcp),
+        ("garbage", Stub::always(garbage).await, Trouble::NotMcp),
     ];
     let tools = tools();
     let servers: Vec<_> = stubs.iter().map(|(name, stub, _)| at(name, &stub.url)).collect();
@@ -57,12 +59,10 @@ async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
     let all = servers.iter().chain([&refused, &nonsense]);
     tools.keep(all.map(used));
     tools.settled(crate::LIMIT).await;
-    let expected =
-        stubs.iter().map(|(.., expected)| *expected).chain(["check host and port", "is no address"]);
+    let faults = [Fault::ConnectionRefused, Fault::BadUrl].map(Trouble::Network);
+    let expected = stubs.iter().map(|(.., expected)| *expected).chain(faults);
     for (server, expected) in servers.iter().chain([&refused, &nonsense]).zip(expected) {
-        let trouble = wrong(&tools, server).await;
-        assert!(trouble.contains(expected), "{}: {trouble}", server.name);
-        assert!(!trouble.contains(WHISPER), "{}: {trouble}", server.name);
+        assert_eq!(trouble(&tools, server).await, expected, "{}", server.name);
         let done = call(&tools, server, "x", json!({"what": WHISPER})).await;
         assert_eq!(done.failed, Some("unreachable"));
         let warned = log_of(server).iter().filter(|line| line.contains("WARN")).count();
@@ -71,7 +71,7 @@ async fn each_refusal_is_told_with_what_to_try_and_without_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_silent_keeps_nobody_waiting() {
+async fn nobody_waits_for_a_silent_server() {
     let stub = Stub::new(|_| Box::pin(std::future::pending())).await;
     let server = at("silent", &stub.url);
     let tools = keeping(&[&server]);
@@ -79,12 +79,11 @@ async fn a_server_that_is_silent_keeps_nobody_waiting() {
     let since = Instant::now();
     assert_eq!(call(&tools, &server, "x", json!({})).await.failed, Some("unreachable"));
     assert!(since.elapsed() < Duration::from_millis(200));
-    let trouble = wrong(&tools, &server).await;
-    assert!(trouble.contains("takes too long"), "{trouble}");
+    assert_eq!(trouble(&tools, &server).await, Trouble::LATE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_20_mb_costs_its_call_only() {
+async fn an_answer_of_20_mb_fails_only_its_call() {
     let long = "x".repeat(20 * 1024 * 1024);
     let stub = serving(&["json", "stream", "short", "error"], move |asked| {
         let text = json!({"content": [{"type": "text", "text": long}]});
@@ -118,13 +117,13 @@ async fn an_answer_of_20_mb_costs_its_call_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_tools_come_in_pages_each_name_once() {
+async fn two_hundred_tools_are_listed_in_pages_each_name_once() {
     let stub = Stub::new(|asked| {
         Box::pin(async move {
             if asked.rpc() != "tools/list" {
                 return legacy(&asked, &[]).expect("no call");
             }
-            // An empty text is a cursor as well.
+            // An empty cursor is valid.
             let (page, next) = match asked.body["params"]["cursor"].as_str() {
                 None => (0, json!("")),
                 Some("") => (1, json!("two")),
@@ -162,7 +161,7 @@ async fn two_hundred_tools_come_in_pages_each_name_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_without_end_is_cut() {
+async fn an_endless_list_is_cut() {
     let stub = Stub::new(|asked| {
         Box::pin(async move {
             if asked.rpc() != "tools/list" {
@@ -180,12 +179,12 @@ async fn a_list_without_end_is_cut() {
     let tools = keeping(&[&server]);
     assert_eq!(listed(&tools, &server).await.len(), 50);
     let log = log_of(&server);
-    let warned = log.iter().filter(|line| line.contains("WARN") && line.contains("Only the first 50 tools"));
+    let warned = log.iter().filter(|line| line.contains("WARN") && line.contains("used=50"));
     assert_eq!(warned.count(), 1, "{log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_given_up_is_cancelled_and_50_that_hang_stop_nobody() {
+async fn a_dropped_call_is_cancelled_and_50_that_hang_block_no_other() {
     let stub = serving(&["hang", "quick"], |asked| match asked.body["params"]["name"].as_str() {
         Some("hang") => Box::pin(std::future::pending()),
         _ => {
@@ -213,7 +212,7 @@ async fn a_call_that_is_given_up_is_cancelled_and_50_that_hang_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_list_is_known_at_once_and_many_changes_are_one() {
+async fn a_changed_list_is_read_at_once_and_a_burst_only_once() {
     let offered = Arc::new(Mutex::new(vec![tool("first")]));
     let (changes, response) = events();
     let (now, response) = (offered.clone(), Mutex::new(Some(response)));
@@ -249,8 +248,8 @@ async fn a_changed_list_is_known_at_once_and_many_changes_are_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
-    // The first session is forgotten before its first call, as after a restart; one tool breaks off in the middle.
+async fn a_request_is_repeated_only_if_the_server_did_nothing() {
+    // The server forgets the first session before its first call, as after a restart. One tool fails halfway.
     let forgotten = Mutex::new(None);
     let offered = [tool("once"), tool("broken"), tool("midst")];
     let stub = Stub::new(move |asked| {
@@ -263,7 +262,7 @@ async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
             ("tools/list", _) if *forgotten == Some(true) => {
                 error(StatusCode::BAD_REQUEST, &Value::Null, -32000)
             }
-            // It ran, and failed then: this is no word from the door.
+            // It ran and then failed.
             ("tools/call", Some("midst")) => error(StatusCode::INTERNAL_SERVER_ERROR, &Value::Null, -32603),
             ("tools/call", Some("broken")) => (StatusCode::BAD_GATEWAY, WHISPER).into_response(),
             ("tools/call", _) => text_of(&asked, "done"),
@@ -284,13 +283,13 @@ async fn a_request_is_made_once_more_only_where_the_server_turned_it_away() {
     assert_eq!((stub.count("tools/call"), stub.count("initialize")), (2, 2));
     let done = call(&tools, &server, "broken", json!({})).await;
     assert_eq!(done.failed, Some("lost"));
-    assert_eq!(stub.count("tools/call"), 3, "it may have been done: never twice");
+    assert_eq!(stub.count("tools/call"), 3, "it may have been done");
     listed(&tools, &server).await;
     assert_eq!(call(&tools, &server, "midst", json!({})).await.failed, Some("lost"));
-    assert_eq!(stub.count("tools/call"), 4, "it may have been done: never twice");
+    assert_eq!(stub.count("tools/call"), 4, "it may have been done");
 }
 
-/// A server whose tool `slow` is done once the gate is opened, and the gate.
+/// A server whose tool `slow` waits for the gate, and the gate.
 async fn gated() -> (Stub, tokio::sync::watch::Sender<bool>) {
     let (gate, open) = tokio::sync::watch::channel(false);
     let stub = serving(&["slow", "quick"], move |asked| {
@@ -308,7 +307,7 @@ async fn gated() -> (Stub, tokio::sync::watch::Sender<bool>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_with_one_reach_share_a_connection_and_each_has_a_name_of_its_own() {
+async fn servers_with_the_same_reach_share_a_connection_under_their_own_names() {
     let (stub, _gate) = gated().await;
     let (server, other) = (at("shared", &stub.url), at("shared-too", &stub.url));
     let tools = tools();
@@ -328,9 +327,9 @@ async fn servers_with_one_reach_share_a_connection_and_each_has_a_name_of_its_ow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_goes_on_with_the_server_that_its_plan_names_and_then_the_connection_ends() {
+async fn a_connection_lasts_as_long_as_a_plan_uses_it() {
     let (stub, gate) = gated().await;
-    // As an edit of a token leaves it: the same place, reached in another way.
+    // After an edit of a token, the reach differs.
     let (before, after) = (at("edited", &stub.url), at("edited", &format!("{}&token=2", stub.url)));
     let tools = keeping(&[&before]);
     listed(&tools, &before).await;
@@ -340,12 +339,12 @@ async fn a_call_goes_on_with_the_server_that_its_plan_names_and_then_the_connect
         tools.keep([used(&after)]);
         drop(before);
         listed(&tools, &after).await;
-        assert!(tools.listed(&plan).is_none(), "no new call gets it");
+        assert!(tools.listed(&plan).is_none(), "new calls do not get it");
         assert_eq!(worked(call(&tools, &plan, "quick", json!({})).await), "done");
         gate.send_replace(true);
     });
     assert_eq!(worked(done), "done");
-    // The plan holds it whatever else is edited.
+    // The plan holds it through other edits.
     tools.keep([used(&after)]);
     assert_eq!(worked(call(&tools, &plan, "quick", json!({})).await), "done");
     assert_eq!(stub.count("initialize"), 2, "one connection each");
@@ -356,13 +355,13 @@ async fn a_call_goes_on_with_the_server_that_its_plan_names_and_then_the_connect
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(crate::LIMIT, gone).await.expect("it ends by itself once the plan is gone");
+    timeout(crate::LIMIT, gone).await.expect("it ends with the plan");
     assert_eq!(worked(call(&tools, &after, "quick", json!({})).await), "done");
     timeout(crate::LIMIT, tools.close()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tool_that_a_file_speaks_of_and_the_server_does_not_have_is_told_with_the_nearest() {
+async fn a_misspelled_tool_is_logged_with_a_suggestion() {
     let (stub, _gate) = gated().await;
     let server = at("misspelt", &stub.url);
     let tools = tools();
@@ -375,16 +374,16 @@ async fn a_tool_that_a_file_speaks_of_and_the_server_does_not_have_is_told_with_
     listed(&tools, &server).await;
     let warned = || log_of(&server).into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
     until(|| (!warned().is_empty()).then_some(())).await;
-    let said = warned();
-    assert_eq!(said.len(), 1, "{said:#?}");
+    let lines = warned();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
     for words in ["assistant=\"clinic\"", "tool=\"quik\"", "did you mean `quick`?"] {
-        assert!(said[0].contains(words), "{words} is not in {}", said[0]);
+        assert!(lines[0].contains(words), "{words} is not in {}", lines[0]);
     }
     timeout(crate::LIMIT, tools.close()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_is_made_fit_when_it_is_listed() {
+async fn a_schema_is_repaired_when_it_is_listed() {
     let schema = json!({
         "$defs": {"day": {"type": "str"}}, "properties": {"day": {"$ref": "#/$defs/day"}}, "required": ["day"],
     });
@@ -402,7 +401,7 @@ async fn a_schema_is_made_fit_when_it_is_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_question() {
+async fn a_server_that_fails_at_the_question_for_its_era_is_tried_without_it() {
     let accepted = || StatusCode::ACCEPTED.into_response();
     let empty = || json_of(StatusCode::OK, &json!({}));
     let page = || ([(header::CONTENT_TYPE, "text/html")], "<p>hello</p>").into_response();
@@ -413,7 +412,6 @@ async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_questi
     let kinds: [(&str, Answer, Answer); 5] = [
         ("shy-fault", fault, unlike),
         ("shy-accepts", accepted, unlike),
-        // Its door for browsers is another.
         ("shy-accepts-all", accepted, elsewhere),
         ("shy-empty", empty, unlike),
         ("shy-page", page, unlike),
@@ -431,7 +429,7 @@ async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_questi
         .await;
         stubs.push((at(name, &stub.url), stub));
     }
-    // Programs that end at whatever they are told before `initialize`, or answer it with nothing.
+    // Programs that exit at any request before `initialize`, or answer it with nothing.
     let script = |default: &str| {
         format!(
             r#"
@@ -467,8 +465,8 @@ async fn a_server_that_cannot_be_asked_for_its_era_is_started_without_the_questi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_only_looks_as_if_fly_had_made_it_is_reached_by_the_next_try() {
-    // It takes the question in silence, and lets everybody listen.
+async fn a_server_that_only_looks_like_fly_mcp_launch_is_used_at_the_next_attempt() {
+    // It accepts the question without an answer, and allows every listener.
     let stub = Stub::new(|asked| {
         let response = match (asked.rpc(), &asked.method) {
             ("server/discover", _) => StatusCode::ACCEPTED.into_response(),
@@ -492,7 +490,7 @@ async fn a_server_that_only_looks_as_if_fly_had_made_it_is_reached_by_the_next_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_tool_takes_no_other_away() {
+async fn a_malformed_tool_does_not_affect_the_others() {
     let mistyped = json!({
         "name": "mistyped", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": "yes"},
     });
@@ -512,7 +510,7 @@ async fn a_malformed_tool_takes_no_other_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_allowed_is_logged_again_when_it_changes() {
+async fn a_changed_allow_list_is_logged() {
     let stub = serving(&["first", "second"], |_| unreachable!("no call")).await;
     let server = at("allowing", &stub.url);
     let tools = keeping(&[&server]);

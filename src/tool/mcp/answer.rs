@@ -1,4 +1,4 @@
-//! What a tool gave, as text for the model.
+//! The result of a tool, as text for the model.
 
 use rmcp::model::{
     CallToolResult, ContentBlock, CustomResult, ErrorCode, ErrorData, ResourceContents, ServerResult,
@@ -6,16 +6,13 @@ use rmcp::model::{
 use serde_json::Value;
 
 use super::lines::{GARBLED, TOO_LONG};
-use crate::tool::Done;
 use crate::tool::http::UNKNOWN;
+use crate::tool::{CUT, Done, MAX_TEXT, cut};
 
-/// The longest text that the model gets, in bytes: what it reads costs tokens, and what it says takes time.
-pub const LONGEST: usize = 16 * 1024;
 /// The longest message of an error, in bytes.
-const LONGEST_ERROR: usize = 1024;
-const CUT: &str = "… (cut)";
+const MAX_ERROR: usize = 1024;
 
-/// What the model is told of an answer to `tools/call`.
+/// From the answer to `tools/call`.
 pub fn done(result: ServerResult) -> Done {
     match result {
         ServerResult::CallToolResult(result) => {
@@ -23,17 +20,17 @@ pub fn done(result: ServerResult) -> Done {
             let mut text = text_of(&result);
             if text.is_empty() {
                 text = match failed {
-                    None => "It worked, and there is nothing to tell.".to_owned(),
-                    Some(_) => "It did not work, and the tool does not say why.".to_owned(),
+                    None => "Done. The tool returned nothing.".to_owned(),
+                    Some(_) => "The tool failed without a reason.".to_owned(),
                 };
             }
             Done { output: text.into(), failed }
         }
-        ServerResult::InputRequiredResult(_) => failed(
+        ServerResult::InputRequiredResult(_) => Done::failed(
             "input_required",
-            "The tool wants to ask back, which cannot be done in a call. It was not done.",
+            "The tool needs more input, which is not possible in a call. Nothing was done.",
         ),
-        // Results without a content look like these.
+        // Results without content look like these.
         ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) => {
             done(ServerResult::CallToolResult(CallToolResult::default()))
         }
@@ -46,11 +43,11 @@ pub fn done(result: ServerResult) -> Done {
 }
 
 fn garbage() -> Done {
-    failed("garbage", "The tool's answer cannot be understood. It is not known whether it was done.")
+    Done::failed("garbage", format!("The tool's answer is not readable. {UNKNOWN}"))
 }
 
-/// A result that is not quite as it should be: what can be read of its content, and notes in place of the rest.
-/// `None`: it has no content.
+/// Reads a malformed result: what can be read of its content, and a note in place of each other block. `None`: it has
+/// no content.
 fn leniently(value: &Value) -> Option<CallToolResult> {
     if value.get("resultType").is_some_and(|kind| kind != "complete") {
         return None;
@@ -62,8 +59,7 @@ fn leniently(value: &Value) -> Option<CallToolResult> {
     };
     let bad = match value.get("isError") {
         None | Some(Value::Null) => false,
-        // Whatever it is, it is not the word that it worked.
-        Some(said) => *said != Value::Bool(false),
+        Some(value) => *value != Value::Bool(false),
     };
     Some(if bad { CallToolResult::error(content) } else { CallToolResult::success(content) })
 }
@@ -79,66 +75,54 @@ fn block(value: &Value) -> ContentBlock {
         (None, Some("audio")) => "(a sound)",
         (None, Some("resource")) => "(a file)",
         (None, Some("resource_link")) => "(a link)",
-        (None, _) => "(something that cannot be read here)",
+        (None, _) => "(unreadable content)",
     })
 }
 
-/// What the model is told of an error in place of an answer.
-pub fn refused(error: &ErrorData) -> Done {
+/// From an error in place of a result.
+pub fn from_error(error: &ErrorData) -> Done {
     if error.code == TOO_LONG {
-        return failed("too_large", &format!("The tool's answer is too long to be read. {UNKNOWN}"));
+        return Done::failed("too_large", format!("The tool's answer is too long. {UNKNOWN}"));
     }
     if error.code == GARBLED {
         return garbage();
     }
-    let said = error.message.trim();
-    let colon = if said.is_empty() { "" } else { ": " };
-    let stop = if said.ends_with(['.', '!', '?']) { "" } else { "." };
-    match is_refusal(error.code) {
-        true => {
-            failed("refused", &cut(&format!("The tool refused to do it{colon}{said}{stop}"), LONGEST_ERROR))
-        }
-        false => failed(
-            "tool_error",
-            &format!("{} {UNKNOWN}", cut(&format!("The tool failed{colon}{said}{stop}"), LONGEST_ERROR)),
-        ),
+    let message = error.message.trim();
+    let colon = if message.is_empty() { "" } else { ": " };
+    let stop = if message.ends_with(['.', '!', '?']) { "" } else { "." };
+    let sentence = |what: &str| cut(&format!("{what}{colon}{message}{stop}"), MAX_ERROR);
+    match is_rejection(error.code) {
+        true => Done::failed("refused", sentence("The tool rejected the request")),
+        false => Done::failed("tool_error", format!("{} {UNKNOWN}", sentence("The tool failed"))),
     }
 }
 
-/// Whether a code says that the request was not even begun: it could not be read, is of no known method, or its
-/// arguments or headers are wrong. Any other may come from the midst of the work.
-fn is_refusal(code: ErrorCode) -> bool {
+/// Whether the code means that the tool did not start: the request was not readable, or its method, arguments or headers
+/// were wrong. With any other code, the tool may have done something.
+fn is_rejection(code: ErrorCode) -> bool {
     matches!(code.0, -32700 | -32602..=-32600 | -32022..=-32020)
-}
-
-/// A failure, with what the model is told of it.
-pub fn failed(why: &'static str, output: &str) -> Done {
-    Done { output: output.to_owned().into(), failed: Some(why) }
 }
 
 fn text_of(result: &CallToolResult) -> String {
     let mut text = String::new();
     for block in &result.content {
-        // Far more than is kept need not be put together.
-        if text.len() > LONGEST {
+        if text.len() > MAX_TEXT {
             break;
         }
         let part = part_of(block);
         if !part.is_empty() && !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&cut(&part, LONGEST + CUT.len()));
+        text.push_str(&cut(&part, MAX_TEXT + CUT.len()));
     }
-    let says =
+    let has_text =
         |block: &ContentBlock| matches!(block, ContentBlock::Text(text) if !text.text.trim().is_empty());
-    let words = result.content.iter().any(says);
-    match &result.structured_content {
-        Some(value) if !words && !value.is_null() => {
-            text = [compact(value), text].join("\n").trim_end().to_owned();
-        }
-        _ => {}
+    if let Some(value) = result.structured_content.as_ref().filter(|value| !value.is_null())
+        && !result.content.iter().any(has_text)
+    {
+        text = [compact(value), text].join("\n");
     }
-    cut(text.trim(), LONGEST)
+    cut(text.trim(), MAX_TEXT)
 }
 
 fn part_of(block: &ContentBlock) -> String {
@@ -149,7 +133,7 @@ fn part_of(block: &ContentBlock) -> String {
         ContentBlock::Resource(resource) => match &resource.resource {
             ResourceContents::TextResourceContents { text, .. } => text.clone(),
             ResourceContents::BlobResourceContents { mime_type, .. } => {
-                format!("(a file, {})", mime_type.as_deref().unwrap_or("of unknown kind"))
+                format!("(a file, {})", mime_type.as_deref().unwrap_or("unknown type"))
             }
             _ => "(a file)".to_owned(),
         },
@@ -165,25 +149,13 @@ fn compact(value: &Value) -> String {
     }
 }
 
-/// At most so many bytes, cut between two characters.
-fn cut(text: &str, longest: usize) -> String {
-    if text.len() <= longest {
-        return text.to_owned();
-    }
-    let mut end = longest - CUT.len();
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{CUT}", &text[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn told(result: Value) -> (String, Option<&'static str>) {
+    fn text_and_failure(result: Value) -> (String, Option<&'static str>) {
         let done = done(serde_json::from_value(result).unwrap());
         (done.output.expose().to_owned(), done.failed)
     }
@@ -235,73 +207,68 @@ mod tests {
                 "open at nine",
                 None,
             ),
-            ("nothing", json!({"content": []}), "It worked, and there is nothing to tell.", None),
+            ("nothing", json!({"content": []}), "Done. The tool returned nothing.", None),
             (
-                "an error in a block that nobody knows",
+                "an error with an unknown block",
                 json!({"content": [{"type": "verse", "lines": 2}, text("no such list")], "isError": true}),
                 "(something that cannot be read here)\nno such list",
                 Some("tool_error"),
             ),
             (
-                "an image of no kind",
+                "an image without a type",
                 json!({"content": [text("here"), {"type": "image", "data": "AAAA"}]}),
                 "here\n(an image)",
                 None,
             ),
-            ("a mere text", json!({"content": "open at nine"}), "open at nine", None),
+            ("a string", json!({"content": "open at nine"}), "open at nine", None),
             (
-                "a mere text of an error",
+                "a string with an error",
                 json!({"content": "no such list", "isError": "yes"}),
                 "no such list",
                 Some("tool_error"),
             ),
-            (
-                "no content at all",
-                json!({"error": "quota"}),
-                "The tool's answer cannot be understood. It is not known whether it was done.",
-                Some("garbage"),
-            ),
-            (
-                "a result of another type",
-                json!({"resultType": "riddle", "content": [text("why?")]}),
-                "The tool's answer cannot be understood. It is not known whether it was done.",
-                Some("garbage"),
-            ),
-            ("less than nothing", json!({}), "It worked, and there is nothing to tell.", None),
+            ("an empty result", json!({}), "Done. The tool returned nothing.", None),
         ] {
-            assert_eq!(told(result), (output.to_owned(), failed), "{what}");
+            assert_eq!(text_and_failure(result), (output.to_owned(), failed), "{what}");
         }
-        let (output, failed) =
-            told(json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"}));
-        assert_eq!(failed, Some("input_required"), "{output}");
+        for (what, result, code) in [
+            ("no content", json!({"error": "quota"}), "garbage"),
+            ("another type", json!({"resultType": "riddle", "content": [text("why?")]}), "garbage"),
+            (
+                "a question",
+                json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"}),
+                "input_required",
+            ),
+        ] {
+            assert_eq!(text_and_failure(result).1, Some(code), "{what}");
+        }
     }
 
     #[test]
     fn a_long_result_is_cut_between_two_characters() {
         for pad in 0..4 {
-            let long = format!("{}{}", "x".repeat(pad), "é€".repeat(LONGEST));
-            let (output, failed) = told(json!({"content": [{"type": "text", "text": long}]}));
-            assert!(output.len() <= LONGEST && output.len() > LONGEST - 20, "{}", output.len());
+            let long = format!("{}{}", "x".repeat(pad), "é€".repeat(MAX_TEXT));
+            let (output, failed) = text_and_failure(json!({"content": [{"type": "text", "text": long}]}));
+            assert!(output.len() <= MAX_TEXT && output.len() > MAX_TEXT - 20, "{}", output.len());
             assert!(output.ends_with("€… (cut)") || output.ends_with("é… (cut)"));
             assert_eq!(failed, None);
         }
     }
 
     #[test]
-    fn an_error_in_place_of_an_answer_is_a_sentence() {
-        let error = |code, message: &str| refused(&ErrorData::new(ErrorCode(code), message.to_owned(), None));
-        for (code, message, output, failed, known) in [
-            (-32602, "bad cursor", "The tool refused to do it: bad cursor.", "refused", true),
-            (-32601, "", "The tool refused to do it", "refused", true),
-            // Its own transport says so when the session ends in the midst of the work; and so do many servers.
-            (-32603, "session was lost", "The tool failed: session was lost", "tool_error", false),
-            (-32000, "", "The tool failed", "tool_error", false),
-            (TOO_LONG.0, "x", "The tool's answer is too long to be read.", "too_large", false),
+    fn only_a_rejection_means_that_nothing_was_done() {
+        for (code, failed, known) in [
+            (-32602, "refused", true),
+            (-32601, "refused", true),
+            // `rmcp` reports a session that ended during the work with this code, and so do many servers.
+            (-32603, "tool_error", false),
+            (-32000, "tool_error", false),
+            (TOO_LONG.0, "too_large", false),
+            (GARBLED.0, "garbage", false),
         ] {
-            let done = error(code, message);
-            let told = done.output.expose();
-            assert!(told.starts_with(output), "{code}: {told}");
-            assert_eq!((told.ends_with(UNKNOWN), done.failed), (!known, Some(failed)), "{code}: {told}");
+            let done = from_error(&ErrorData::new(ErrorCode(code), "some words", None));
+            let output = done.output.expose();
+            assert_eq!((output.ends_with(UNKNOWN), done.failed), (!known, Some(failed)), "{code}: {output}");
         }
     }
 }

@@ -1,8 +1,7 @@
-//! An MCP server that is a program of ours: started, spoken to in lines, and ended with us.
+//! An MCP server that is a child process: we start it, exchange lines with it, and end it.
 //!
-//! It finds in its environment what the owner gives it and what every program needs, and nothing else: our own
-//! secrets stand there. What it writes to standard error is in our log until its first tool is called; from then on
-//! it may hold what people said.
+//! Its environment has what the owner gives it and what every program needs, but not our own secrets. We log its
+//! standard error until its first tool call; after that, it may contain what people said.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -30,7 +29,7 @@ use super::trouble::Trouble;
 use crate::problem;
 use crate::secret::Secret;
 
-/// What a program finds of our environment.
+/// The variables that a program inherits from us.
 const INHERITED: [&str; 18] = [
     "PATH",
     "HOME",
@@ -51,24 +50,23 @@ const INHERITED: [&str; 18] = [
     "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS",
 ];
-/// How long a program may take to end once it is asked to, and again once it is told to.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long standard error is read when standard output has ended.
+/// How long a program may take to exit after each way of ending it.
+const EXIT: Duration = Duration::from_secs(2);
+/// How long standard error is read after standard output has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How much of a line of standard error is logged, in letters.
-const LONGEST_LINE: usize = 500;
-/// The longest line of which anything is logged, in bytes: one that is cut may end within a secret.
-const LONGEST_READ: usize = 64 * 1024;
+/// How much of a line of standard error is logged, in characters.
+const MAX_LOGGED: usize = 500;
+/// Longer lines are not logged, in bytes: they are cut, perhaps within a secret.
+const MAX_READ: usize = 64 * 1024;
 /// How many lines of standard error are logged for one start.
-const MOST_LINES: usize = 200;
+const MAX_LINES: usize = 200;
 
-/// The process groups of all programs that run.
+/// The process groups of all running programs.
 static GROUPS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
 
-/// Kills all programs with their children, at once: for a process that ends without dropping anything.
+/// Kills all programs with their children at once, for a process that exits without dropping anything.
 pub fn kill_all() {
     for group in groups().iter() {
-        // It may be gone.
         let _ = killpg(*group, Signal::SIGKILL);
     }
 }
@@ -77,39 +75,36 @@ fn groups() -> MutexGuard<'static, BTreeSet<Pid>> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a program prints besides messages, where it may print nothing else.
+/// Whether a program prints other things than messages to standard output.
 #[derive(Default)]
 pub struct Chatter {
     heard: watch::Sender<bool>,
-    /// It is in the log.
-    told: AtomicBool,
+    /// It was logged.
+    logged: AtomicBool,
 }
 
 impl Chatter {
-    /// A program is about to be started: nothing is heard of it.
+    /// Resets it for a new start.
     pub fn begin(&self) {
         self.heard.send_replace(false);
     }
 
-    /// Whether the program has printed what is no message.
     pub fn is_heard(&self) -> bool {
         *self.heard.borrow()
     }
 
-    /// Waits until the program prints what is no message.
     pub async fn heard(&self) {
-        // The sender is ours: this never fails.
+        // The sender is ours, so this cannot fail.
         let _ = self.heard.subscribe().wait_for(|heard| *heard).await;
     }
 }
 
-/// What becomes of what a program says besides messages.
+/// How the output of a program is logged.
 pub struct Hearers {
-    /// What its owner gives it, and may stand in no line of the log.
+    /// Values that must not appear in the log.
     pub secrets: Vec<Secret>,
-    /// A tool was called: nothing of it is logged any more.
+    /// A tool was called: nothing is logged from then on.
     pub private: Arc<AtomicBool>,
-    /// Hears what it prints where it may print messages only.
     pub chatter: Arc<Chatter>,
 }
 
@@ -119,32 +114,32 @@ pub struct Program {
     name: String,
     hearers: Arc<Hearers>,
     child: Guarded,
-    /// Lines to be written. `None` once it is closed, which is the program's sign to end.
+    /// Lines for its standard input. `None`: it is closed, which asks the program to exit.
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
     stdout: ChildStdout,
     lines: Lines,
     piece: Vec<u8>,
-    /// What reads its standard error. It ends with the program.
+    /// Reads its standard error, and ends with the program.
     last_words: JoinSet<()>,
-    /// What writes to its standard input.
+    /// Writes to its standard input.
     _writing: JoinSet<()>,
 }
 
-/// A child with its process group: dropped, both are killed.
+/// A child with its process group. Both are killed when this is dropped.
 struct Guarded {
     child: Child,
     group: Option<Pid>,
     _folder: Option<Folder>,
 }
 
-/// A folder that a program is started in: empty, and its own. In ours there may be a `.env`, and many programs take in
-/// the one that they find. Dropped, it is gone with all that is in it.
+/// The empty working directory of a program. In ours there may be a `.env`, and many programs load one that they find.
+/// It is deleted when this is dropped.
 struct Folder(PathBuf);
 
 /// Starts a program. `name` is the server's, for the log.
 ///
 /// # Errors
-/// When it cannot be started.
+/// It cannot be started.
 pub fn start(
     name: &str,
     command: &[String],
@@ -154,14 +149,14 @@ pub fn start(
     let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
     let hearers = Arc::new(hearers);
     let folder = Folder::new().ok();
-    // A program without a folder in its name is looked for in PATH.
+    // Without a slash, the program is found in PATH.
     let mut command = Command::new(from_here(program, &['/']));
     command.args(arguments.iter().map(|argument| from_here(argument, &['/', '.']))).env_clear();
     command.current_dir(folder.as_ref().map_or(Path::new("/"), |folder| &folder.0));
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(env.iter().map(|(name, value)| (name, value.expose())));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    // Its own children end with it, and a Ctrl-C at our terminal is ours to handle.
+    // Its children end with it, and a Ctrl-C at the terminal reaches only us.
     command.process_group(0);
     let mut child = command.spawn().map_err(|error| Trouble::NoProgram(error.kind()))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
@@ -172,7 +167,7 @@ pub fn start(
         return Err(Trouble::NoProgram(io::ErrorKind::BrokenPipe));
     };
     let (outgoing, mut lines) = mpsc::channel::<Vec<u8>>(64);
-    // Whoever sends may give up in the middle of a line: it is written whole all the same.
+    // In a task, so that a cancelled request does not leave half a line.
     let mut writing = JoinSet::new();
     writing.spawn(async move {
         while let Some(line) = lines.recv().await {
@@ -196,16 +191,16 @@ pub fn start(
     })
 }
 
-/// A word of a command as it is meant where we run, which is not where the program does: where it has one of `signs`
-/// and names what is there, it becomes a whole path.
-fn from_here(word: &str, signs: &[char]) -> PathBuf {
+/// Makes a word of a command absolute if it contains one of `characters` and names an existing file: the program runs in
+/// another folder.
+fn from_here(word: &str, characters: &[char]) -> PathBuf {
     let path = Path::new(word);
-    let there = word.contains(signs) && path.is_relative() && path.exists();
-    std::path::absolute(path).ok().filter(|_| there).unwrap_or_else(|| path.to_owned())
+    let is_file = word.contains(characters) && path.is_relative() && path.exists();
+    std::path::absolute(path).ok().filter(|_| is_file).unwrap_or_else(|| path.to_owned())
 }
 
 impl Folder {
-    /// A new one, that nobody else may put anything into.
+    /// Creates one that only we may write to.
     fn new() -> io::Result<Folder> {
         let path = std::env::temp_dir().join(format!("switchboard-{:016x}", rand::random::<u64>()));
         DirBuilder::new().mode(0o700).create(&path)?;
@@ -239,17 +234,17 @@ impl Transport<RoleClient> for Program {
             while let Some(message) = self.lines.next() {
                 match lines::read(&message) {
                     Some(message) => return Some(message),
-                    None => self.hear(message.to_string().as_bytes()),
+                    None => self.log_chatter(message.to_string().as_bytes()),
                 }
             }
             if let Some(line) = self.lines.stray() {
-                self.hear(&line);
+                self.log_chatter(&line);
             }
             self.piece.clear();
-            // Cancel-safe: what is read is in `lines` before anything else is awaited.
+            // Cancel-safe: what was read is in `lines` before the next await.
             match self.stdout.read_buf(&mut self.piece).await {
                 Ok(0) | Err(_) => {
-                    // Why it ended is the last that it says.
+                    // The last lines often have the reason.
                     let _ = timeout(LAST_WORDS, self.last_words.join_next()).await;
                     return None;
                 }
@@ -258,22 +253,22 @@ impl Transport<RoleClient> for Program {
         }
     }
 
-    /// Asks the program to end by closing its standard input, then tells it to, then kills it.
+    /// Closes its standard input, then sends SIGTERM, then SIGKILL.
     async fn close(&mut self) -> Result<(), Trouble> {
         self.outgoing = None;
-        if timeout(PATIENCE, self.child.child.wait()).await.is_err() {
+        if timeout(EXIT, self.child.child.wait()).await.is_err() {
             self.child.signal(Signal::SIGTERM);
-            let _ = timeout(PATIENCE, self.child.child.wait()).await;
+            let _ = timeout(EXIT, self.child.child.wait()).await;
         }
         self.child.signal(Signal::SIGKILL);
-        let _ = timeout(PATIENCE, self.child.child.wait()).await;
-        let _ = timeout(PATIENCE, self.last_words.join_next()).await;
+        let _ = timeout(EXIT, self.child.child.wait()).await;
+        let _ = timeout(EXIT, self.last_words.join_next()).await;
         Ok(())
     }
 }
 
 impl Guarded {
-    /// Signals the whole group: it may be gone, and then nothing happens.
+    /// Signals the group, if it still exists.
     fn signal(&self, signal: Signal) {
         let _ = self.group.map(|group| killpg(group, signal));
     }
@@ -289,27 +284,31 @@ impl Drop for Guarded {
 }
 
 impl Program {
-    /// Hears a line that is no message. The first one is told: a program that prints such things is seldom a server.
-    fn hear(&self, line: &[u8]) {
+    /// Notes a line that is not a message, and logs the first one.
+    fn log_chatter(&self, line: &[u8]) {
         self.hearers.chatter.heard.send_replace(true);
-        if self.hearers.chatter.told.swap(true, Ordering::Relaxed) {
+        if self.hearers.chatter.logged.swap(true, Ordering::Relaxed) {
             return;
         }
         let text = if self.hearers.is_private() { String::new() } else { self.hearers.visible(line) };
-        tracing::warn!(server = self.name, text, "An MCP server's program prints what is no message of MCP");
+        tracing::warn!(
+            server = self.name,
+            text,
+            "The program of an MCP server prints something that is not MCP"
+        );
     }
 }
 
-/// Writes what the program says into our log, line by line, until it may hold what people said.
+/// Logs standard error line by line, until it may contain what people said.
 async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
     let mut piece = [0; 4096];
     let mut line = Vec::new();
-    let mut left = MOST_LINES;
-    // The pipe is read to its end whatever becomes of it: a full one would stop the program.
+    let mut left = MAX_LINES;
+    // Reads to the end even if nothing is logged: a full pipe would block the program.
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         for &byte in &piece[..read] {
             if byte != b'\n' {
-                if line.len() <= LONGEST_READ {
+                if line.len() <= MAX_READ {
                     line.push(byte);
                 }
                 continue;
@@ -318,24 +317,24 @@ async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
                 left = 0;
                 tracing::info!(
                     server,
-                    "What an MCP server's program says after its first call is not logged"
+                    "Output of an MCP server's program is not logged after its first call"
                 );
             }
             if left > 0 {
                 left -= 1;
-                say(&server, &hearers.visible(&line));
+                log_line(&server, &hearers.visible(&line));
             }
             line.clear();
         }
     }
     if left > 0 && !hearers.is_private() {
-        say(&server, &hearers.visible(&line));
+        log_line(&server, &hearers.visible(&line));
     }
 }
 
-fn say(server: &str, text: &str) {
+fn log_line(server: &str, text: &str) {
     if !text.is_empty() {
-        tracing::info!(server, text, "An MCP server's program says");
+        tracing::info!(server, text, "Output of an MCP server's program");
     }
 }
 
@@ -344,17 +343,17 @@ impl Hearers {
         self.private.load(Ordering::Relaxed)
     }
 
-    /// A line as it may stand in the log. It is cut once no secret can be cut with it.
+    /// The line as it is logged. Secrets are replaced before it is cut.
     fn visible(&self, line: &[u8]) -> String {
-        if line.len() > LONGEST_READ {
+        if line.len() > MAX_READ {
             return "(a very long line)".to_owned();
         }
         let mut text = String::from_utf8_lossy(line).into_owned();
-        // A secret of several lines is said line by line.
+        // A secret may have several lines.
         let parts = self.secrets.iter().flat_map(|secret| secret.expose().lines());
         for part in parts.filter(|part| part.len() >= 4) {
             text = text.replace(part, "•••");
         }
-        problem::masked(text.trim()).chars().take(LONGEST_LINE).collect()
+        problem::masked(text.trim()).chars().take(MAX_LOGGED).collect()
     }
 }

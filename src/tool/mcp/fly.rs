@@ -1,8 +1,8 @@
-//! A server made by `fly mcp launch`: a program behind HTTP, whose lines go in by `POST` and come out by one `GET`.
+//! A server made by `fly mcp launch`: a program behind HTTP, with `POST` for its input and one `GET` for its output.
 //!
-//! It looks like streamable HTTP and is not: every `POST` is answered with 202 and nothing, and the body of the `GET`
-//! is bare JSON lines. One listener is let in at a time, the program is one for all, and what it says while nobody
-//! listens is lost. So our ids are made unlike anybody else's, and answers to other ids are dropped.
+//! It looks like streamable HTTP but is not: it answers every `POST` with 202 and no body, and the body of the `GET` is
+//! JSON lines. It allows one listener at a time, all clients share the program, and output without a listener is lost.
+//! So our ids have a random prefix, and answers to other ids are dropped.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response};
@@ -15,21 +15,22 @@ use super::lines::{self, Lines};
 use super::trouble::Trouble;
 use crate::link::network::Fault;
 
-/// The listener's place at such a server, as a transport.
+/// The one listener of such a server, as a transport.
 pub struct Wrapped {
     client: Client,
     url: String,
     headers: HeaderMap,
     listening: Response,
     lines: Lines,
+    /// The prefix of our ids.
     mark: String,
 }
 
 impl Wrapped {
-    /// Takes the listener's place.
+    /// Becomes the listener.
     ///
     /// # Errors
-    /// [`Trouble::Taken`] while somebody else has it.
+    /// [`Trouble::Taken`] while another client listens.
     pub async fn connect(client: Client, url: &str, headers: HeaderMap) -> Result<Wrapped, Trouble> {
         let listen = client.get(url).headers(headers.clone()).header(ACCEPT, "text/event-stream");
         let listening = listen.send().await.map_err(Fault::from)?;
@@ -80,7 +81,7 @@ impl Transport<RoleClient> for Wrapped {
             if let Some(message) = self.read() {
                 return Some(message);
             }
-            // Cancel-safe: what is read is in `lines` before anything else is awaited.
+            // Cancel-safe: what was read is in `lines` before the next await.
             let piece = self.listening.chunk().await.ok()??;
             self.lines.feed(&piece);
         }
@@ -91,7 +92,7 @@ impl Transport<RoleClient> for Wrapped {
     }
 }
 
-/// Where a message of ours names a request: its id, and the two places where it is named again.
+/// Marks the id of our message, and the two other places that name a request.
 fn add_mark(message: &mut Value, mark: &str) {
     if message.get("method").is_none() {
         return;
@@ -103,7 +104,7 @@ fn add_mark(message: &mut Value, mark: &str) {
     }
 }
 
-/// Whether a message is for us; then its ids are ours again.
+/// Whether a message is for us. If so, removes the mark from its ids.
 fn unmark(message: &mut Value, mark: &str) -> bool {
     let place = match message.get("method").and_then(Value::as_str) {
         None => "/id",
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_ids_come_back_and_no_others() {
+    fn only_our_ids_come_back() {
         let mut sent = json!({"id": 3, "method": "tools/call", "params": {"_meta": {"progressToken": 5}}});
         add_mark(&mut sent, "m-");
         assert_eq!(sent["id"], "m-3");

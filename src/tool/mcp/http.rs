@@ -1,7 +1,7 @@
-//! An MCP server at an address: streamable HTTP, with a client of our own beneath `rmcp`'s transport.
+//! An MCP server at an address: streamable HTTP, with our own client beneath `rmcp`'s transport.
 //!
-//! Ours keeps connections open, knows our trusted certificates, turns what goes wrong into a [`Trouble`], and sees
-//! when the server is no streamable HTTP server at all.
+//! Our client keeps connections open, has our certificates, turns errors into a [`Trouble`], and notices a server that
+//! does not speak streamable HTTP.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,19 +19,18 @@ use rmcp::transport::streamable_http_client::{
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until};
 
-use super::lines::{LONGEST, TOO_LONG, instead};
+use super::lines::{MAX_LINE, TOO_LONG, instead};
 use super::trouble::{Trouble, is_unknown_session};
 use crate::link;
 use crate::link::network::{Fault, same_origin};
 use crate::secret::Secret;
 
-/// How long a connection waits for its next request. Many servers close it after 5 s: a request that meets the
-/// closing would be lost.
+/// How long an idle connection is kept. Many servers close it after 5 s, and a request at that moment would be lost.
 const IDLE: Duration = Duration::from_secs(4);
-/// How many requests one server has to answer at a time: each call under way may have one, and it may hang.
-const AT_A_TIME: usize = 1024;
-/// So many streams of events may be opened in so long a time; the next one waits. The transport opens one again as soon
-/// as it has ended, and there are servers that end each at once.
+/// How many requests one server may have at a time: each active call may have one, and it may hang.
+const MAX_REQUESTS: usize = 1024;
+/// At most this many event streams are opened in [`STREAMS_IN`]. The transport reopens a stream as soon as it ends, and
+/// some servers end each at once.
 const STREAMS: usize = 32;
 const STREAMS_IN: Duration = Duration::from_secs(32);
 
@@ -47,10 +46,10 @@ pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// The owner's headers, as they are sent.
+/// The owner's headers.
 ///
 /// # Errors
-/// When one cannot be sent.
+/// A header is invalid.
 pub fn headers(written: &[(String, Secret)]) -> Result<HeaderMap, Trouble> {
     let mut headers = HeaderMap::new();
     for (name, value) in written {
@@ -62,7 +61,7 @@ pub fn headers(written: &[(String, Secret)]) -> Result<HeaderMap, Trouble> {
     Ok(headers)
 }
 
-/// The transport to a streamable HTTP server, and what its client will have seen.
+/// The transport to a streamable HTTP server, and a witness of what its client sees.
 pub fn transport(
     client: reqwest::Client,
     url: &str,
@@ -71,16 +70,16 @@ pub fn transport(
     let mut config = StreamableHttpClientTransportConfig::with_uri(url);
     config.custom_headers = headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
     config.retry_config = Arc::new(Resume);
-    config.max_concurrent_requests = AT_A_TIME;
-    config.max_json_response_size = LONGEST;
-    config.max_sse_event_size = LONGEST;
+    config.max_concurrent_requests = MAX_REQUESTS;
+    config.max_json_response_size = MAX_LINE;
+    config.max_sse_event_size = MAX_LINE;
     config.max_error_response_size = 4 * 1024;
     let witness = Arc::new(Witness::default());
     let client = Http { client, witness: witness.clone(), openings: Arc::default() };
     (StreamableHttpClientTransport::with_client(client, config), witness)
 }
 
-/// How a stream of events that broke off is taken up again: at once, then twice more. A call hangs so long.
+/// How an event stream is resumed: at once, then twice more. Calls hang meanwhile.
 #[derive(Debug)]
 struct Resume;
 
@@ -90,21 +89,20 @@ impl SseRetryPolicy for Resume {
     }
 }
 
-/// What a client saw: where a session does not begin, the transport keeps the reason to itself.
+/// What a client saw: the transport does not report why a session did not begin.
 #[derive(Debug, Default)]
 pub struct Witness(Mutex<Option<Seen>>);
 
 /// See [`Witness`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// A request failed so.
+    /// A request failed.
     Trouble(Trouble),
-    /// A request was accepted without an answer: so behave servers made by `fly mcp launch`.
+    /// A request was accepted without an answer, as servers made by `fly mcp launch` do.
     NoAnswer,
 }
 
 impl Witness {
-    /// The last thing that was seen.
     pub fn seen(&self) -> Option<Seen> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,12 +120,12 @@ pub struct Http {
     openings: Arc<Openings>,
 }
 
-/// When the last [`STREAMS`] streams were opened, or are to be.
+/// When the last [`STREAMS`] streams were opened, or will be.
 #[derive(Debug, Default)]
 struct Openings(Mutex<VecDeque<Instant>>);
 
 impl Openings {
-    /// When the next stream of events may be opened.
+    /// When the next stream may be opened.
     fn next(&self, now: Instant) -> Instant {
         let mut openings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = (openings.len() >= STREAMS).then(|| openings.pop_front()).flatten();
@@ -151,15 +149,8 @@ impl StreamableHttpClient for Http {
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Answer<StreamableHttpPostResponse> {
         let limits = StreamableHttpResponseLimits::default();
-        let post = self.post_message_with_response_limits(
-            uri,
-            message,
-            session_id,
-            auth_header,
-            custom_headers,
-            limits,
-        );
-        post.await
+        self.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
+            .await
     }
 
     async fn post_message_with_response_limits(
@@ -195,17 +186,16 @@ impl StreamableHttpClient for Http {
                 self.witness.see(Seen::NoAnswer);
                 Err(StreamableHttpError::Client(Trouble::NotMcp))
             }
-            // A refusal without the request's id would find nobody who waits for it.
+            // Without the request's id, the error would reach no waiting request.
             (Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _)), Some(id))
                 if !probe && error.id.as_ref().is_none_or(|answered| *answered != id) =>
             {
                 fail(match error.error.code {
                     code if is_unknown_session(code) => Trouble::Rejected(400),
-                    // It may come from the midst of the work.
                     code => Trouble::RpcError(code.0),
                 })
             }
-            // It is an answer like others, and the connection is well.
+            // The connection still works, so only this request fails.
             (Err(StreamableHttpError::ResponseBodyTooLarge { .. }), Some(id)) => {
                 Ok(StreamableHttpPostResponse::Json(instead(TOO_LONG, id), None))
             }
@@ -213,7 +203,7 @@ impl StreamableHttpClient for Http {
                 Ok(StreamableHttpPostResponse::Sse(bounded(events, id), session))
             }
             (Ok(answer), _) => Ok(answer),
-            // The transport begins a new session by itself.
+            // The transport begins a new session.
             (Err(StreamableHttpError::SessionExpired), _) => Err(StreamableHttpError::SessionExpired),
             (Err(error), _) => fail(trouble(error)),
         }
@@ -244,7 +234,7 @@ impl StreamableHttpClient for Http {
             last_event_id,
             auth_header,
             custom_headers,
-            LONGEST,
+            MAX_LINE,
         )
         .await
     }
@@ -268,7 +258,7 @@ impl StreamableHttpClient for Http {
             max_sse_event_size,
         );
         stream.await.map_err(|error| match error {
-            // The transport must not ask again and again.
+            // The transport must not retry these.
             StreamableHttpError::ServerDoesNotSupportSse => StreamableHttpError::ServerDoesNotSupportSse,
             StreamableHttpError::AuthRequired(challenge) => StreamableHttpError::AuthRequired(challenge),
             StreamableHttpError::InsufficientScope(challenge) => {
@@ -279,9 +269,9 @@ impl StreamableHttpClient for Http {
     }
 }
 
-/// The events of an answer, where one that is too long is an answer like others.
+/// The events of an answer, with an error in place of an event that is too long.
 fn bounded(events: BoxedSseResponse, id: RequestId) -> BoxedSseResponse {
-    // The error has no type that could be seen.
+    // The type of the error is private.
     let too_long = |error: &dyn std::error::Error| error.to_string().contains("exceeded the maximum size");
     let events = events.map(move |event| match &event {
         Err(error) if too_long(error) => {
@@ -294,7 +284,7 @@ fn bounded(events: BoxedSseResponse, id: RequestId) -> BoxedSseResponse {
     events.boxed()
 }
 
-/// What an error is about, without its words: they may hold what the server said.
+/// Classifies an error without its words, which may quote the server.
 fn trouble(error: StreamableHttpError<reqwest::Error>) -> Trouble {
     match error {
         StreamableHttpError::Client(error) => match error.status() {
@@ -318,7 +308,7 @@ fn trouble(error: StreamableHttpError<reqwest::Error>) -> Trouble {
     }
 }
 
-/// The transport tells the status of most refusals in words only: `HTTP 302 Found: …`.
+/// The transport reports most statuses as text only: `HTTP 302 Found: …`.
 fn status_in(text: &str) -> Option<u16> {
     text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
 }
@@ -328,11 +318,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_ends_each_stream_at_once_is_not_asked_without_a_pause() {
+    fn a_server_that_ends_each_stream_at_once_is_slowed_down() {
         let openings = Openings::default();
         let began = Instant::now();
         for _ in 0..STREAMS {
-            assert_eq!(openings.next(began), began, "an ordinary server is not kept waiting");
+            assert_eq!(openings.next(began), began, "an ordinary server does not wait");
         }
         let mut now = began;
         for asked in 0..10 * STREAMS {

@@ -1,4 +1,4 @@
-//! What an MCP server lists: read page by page, and tool by tool.
+//! The tools of an MCP server, read page by page and tool by tool.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use tokio::task::yield_now;
 use crate::assistant::plan::Listed;
 use crate::problem;
 
-const MOST_PAGES: usize = 50;
-const MOST_TOOLS: usize = 500;
+const MAX_PAGES: usize = 50;
+const MAX_TOOLS: usize = 500;
 
-/// What a server offers.
+/// The tools of a server.
 pub struct Listing {
     pub tools: Vec<Listed>,
-    /// The names of tools that are not described as they should be.
-    pub spoilt: Vec<String>,
-    /// Nothing of it was left out for its length.
-    pub whole: bool,
+    /// The names of tools with a malformed description.
+    pub malformed: Vec<String>,
+    /// All tools are in the list: it was not too long.
+    pub complete: bool,
 }
 
-/// All tools of a server, each name once; and the names of those that cannot be read.
+/// Lists all tools of a server, each name once.
 pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, ServiceError> {
     let mut tools: Vec<Listed> = Vec::new();
-    let mut spoilt = Vec::new();
+    let mut malformed = Vec::new();
     let mut params = None;
-    for _ in 0..MOST_PAGES {
-        let (offered, cursor) = match page(peer, params, &mut spoilt).await {
-            // It has resources or prompts, and no tools.
+    for _ in 0..MAX_PAGES {
+        let (offered, cursor) = match page(peer, params, &mut malformed).await {
+            // The server has resources or prompts, but no tools.
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
-                return Ok(Listing { tools, spoilt, whole: true });
+                return Ok(Listing { tools, malformed, complete: true });
             }
             page => page?,
         };
@@ -44,22 +44,22 @@ pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, Serv
                 tracing::info!(server, tool = problem::shown(&tool.name), "A tool is listed twice");
                 continue;
             }
-            if tools.len() == MOST_TOOLS {
-                return Ok(Listing { tools, spoilt, whole: false });
+            if tools.len() == MAX_TOOLS {
+                return Ok(Listing { tools, malformed, complete: false });
             }
             let description = tool.description.or(tool.title).unwrap_or_default();
             tools.push(Listed::new(tool.name, description, &tool.schema));
-            // A long list of large schemas must not hold a thread for long: calls run on it.
+            // A long list of large schemas must not block a thread: calls run on it.
             yield_now().await;
         }
-        // An empty text is a cursor like any other.
-        let Some(cursor) = cursor else { return Ok(Listing { tools, spoilt, whole: true }) };
+        // An empty cursor is valid.
+        let Some(cursor) = cursor else { return Ok(Listing { tools, malformed, complete: true }) };
         params = Some(PaginatedRequestParams::default().with_cursor(Some(cursor)));
     }
-    Ok(Listing { tools, spoilt, whole: false })
+    Ok(Listing { tools, malformed, complete: false })
 }
 
-/// What of a tool is of use here. Whatever else a server says of it may be wrong.
+/// The fields of a tool that we use. The others may be malformed.
 #[derive(Deserialize)]
 struct Offered {
     name: String,
@@ -69,11 +69,11 @@ struct Offered {
     schema: Map<String, Value>,
 }
 
-/// A page of the list, read tool by tool: one that is not as it should be takes no other away.
+/// Reads a page tool by tool: a malformed tool does not affect the others.
 async fn page(
     peer: &Peer<RoleClient>,
     params: Option<PaginatedRequestParams>,
-    spoilt: &mut Vec<String>,
+    malformed: &mut Vec<String>,
 ) -> Result<(Vec<Offered>, Option<String>), ServiceError> {
     let request = ListToolsRequest { method: Default::default(), params, extensions: Default::default() };
     let result = match peer.send_request(ClientRequest::ListToolsRequest(request)).await? {
@@ -96,7 +96,7 @@ async fn page(
             Ok(tool) => offered.push(tool),
             Err(_) => {
                 let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                spoilt.push(name.to_owned());
+                malformed.push(name.to_owned());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A session with an MCP server that is open: what runs in it, and what it tells us.
+//! An open session with a server: the calls in it, and the notifications that it sends.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,28 +20,28 @@ use super::answer;
 use super::trouble::{Trouble, is_unknown_session};
 use crate::tool::Done;
 
-/// How long the word that nobody waits any more may take.
+/// How long the notice that a request is cancelled may take.
 const CANCEL: Duration = Duration::from_secs(5);
 
-/// A session that is open.
+/// An open session.
 pub struct Live {
     pub peer: Peer<RoleClient>,
-    /// How it is reached, for the log.
+    /// For the log.
     pub transport: &'static str,
     progress: Arc<Progress>,
-    /// What the server's program says may hold what people said.
+    /// The output of the server's program may contain what people said.
     private: Arc<AtomicBool>,
-    /// Calls of tools under way.
+    /// Active tool calls.
     pub users: TaskTracker,
-    /// A call of a tool was answered.
+    /// A tool call was answered.
     answered: AtomicBool,
-    /// A call got no answer: it is to be found out whether the session still works.
+    /// A call got no answer, so the session must be checked.
     pub doubted: Notify,
-    /// Tells whoever waits that the session works: the server has just listed its tools in it.
+    /// The session works: the server has just listed its tools.
     pub sound: Notify,
 }
 
-/// What the server tells us by itself.
+/// The notifications that a server sends.
 #[derive(Clone, Default)]
 pub struct Ears {
     /// The list of tools changed.
@@ -49,13 +49,13 @@ pub struct Ears {
     pub progress: Arc<Progress>,
 }
 
-/// Who waits for news of a request.
+/// The requests that wait for progress.
 #[derive(Default)]
 pub struct Progress(Mutex<HashMap<ProgressToken, Arc<Notify>>>);
 
 impl ClientHandler for Ears {
     fn get_info(&self) -> ClientConfig {
-        // No capabilities: there is nobody whom a server could ask.
+        // No capabilities: a server cannot ask us anything.
         ClientConfig::new(
             ClientCapabilities::default(),
             Implementation::new("switchboard", env!("CARGO_PKG_VERSION")),
@@ -92,15 +92,15 @@ impl Live {
         Live { peer, transport, progress, private, users, answered, doubted, sound }
     }
 
-    /// Whether a call of a tool was answered since this was asked last.
+    /// Whether a tool call was answered since the last time this was asked.
     pub fn has_answered(&self) -> bool {
         self.answered.swap(false, Ordering::Relaxed)
     }
 
-    /// Calls a tool, for as long as it takes. Dropped, it tells the server that nobody waits any more.
+    /// Calls a tool, without a time limit. If dropped, it cancels the request at the server.
     ///
     /// # Errors
-    /// When no answer came; the session may be broken then.
+    /// There was no answer; the session may be broken.
     pub async fn call(
         &self,
         tool: &str,
@@ -112,20 +112,20 @@ impl Live {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let sent = self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
-        // It fails where the session has ended already.
+        // It fails if the session has ended.
         let handle = sent.map_err(|_| Trouble::Gone)?;
-        let news = Arc::new(Notify::new());
-        self.progress.waiting().insert(handle.progress_token.clone(), news.clone());
+        let progress = Arc::new(Notify::new());
+        self.progress.waiting().insert(handle.progress_token.clone(), progress.clone());
         let mut asked = Asked { handle: Some(handle), live: self };
         let answer = loop {
             let Some(handle) = &mut asked.handle else { return Err(Trouble::LOST) };
             tokio::select! {
                 biased;
                 answer = &mut handle.rx => break answer,
-                () = news.notified() => working(),
+                () = progress.notified() => working(),
             }
         };
-        asked.over();
+        asked.finish();
         let answered = matches!(answer, Ok(Ok(_) | Err(ServiceError::McpError(_))));
         self.answered.fetch_or(answered, Ordering::Relaxed);
         match answer {
@@ -134,7 +134,7 @@ impl Live {
                 if is_unknown_session(error.code) {
                     self.doubted.notify_one();
                 }
-                Ok(answer::refused(&error))
+                Ok(answer::from_error(&error))
             }
             Ok(Err(error)) => Err(Trouble::from_service(&error)),
             Err(_) => Err(Trouble::LOST),
@@ -142,15 +142,14 @@ impl Live {
     }
 }
 
-/// A request whose answer is awaited.
+/// A request that waits for its answer.
 struct Asked<'a> {
     handle: Option<RequestHandle<RoleClient>>,
     live: &'a Live,
 }
 
 impl Asked<'_> {
-    /// There is nothing to wait for any more.
-    fn over(&mut self) -> Option<RequestHandle<RoleClient>> {
+    fn finish(&mut self) -> Option<RequestHandle<RoleClient>> {
         let handle = self.handle.take()?;
         self.live.progress.waiting().remove(&handle.progress_token);
         Some(handle)
@@ -159,9 +158,9 @@ impl Asked<'_> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let Some(handle) = self.over() else { return };
+        let Some(handle) = self.finish() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let reason = Some("the caller waits no longer".to_owned());
+            let reason = Some("the caller no longer waits".to_owned());
             self.live.users.spawn_on(async { drop(timeout(CANCEL, handle.cancel(reason)).await) }, &runtime);
         }
     }

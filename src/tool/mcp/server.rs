@@ -1,6 +1,4 @@
-//! One MCP server: reached, listed, watched, and reached again when it is lost.
-//!
-//! A task of its own does all that, so that nobody who asks what there is ever waits.
+//! One MCP server: its task connects, lists its tools, watches it, and reconnects.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -32,55 +30,55 @@ use crate::assistant::plan::{Listed, Reach, ServerUse};
 use crate::link::network::Fault;
 use crate::problem;
 
-/// How long a server at an address may take from the first byte to its list of tools.
+/// How long a server at an address may take from connecting to its list of tools.
 const START: Duration = Duration::from_secs(15);
-/// The same for a program: the first start of one may fetch it from the remote folder (`npx -y`).
+/// The same for a program: its first start may download it (`npx -y`).
 const PROGRAM_START: Duration = Duration::from_secs(60);
-/// How long a program that printed what is no message may take to come about after all, before it is said to be none
-/// that we can use. It goes on being waited for.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
-/// How long a list of tools may take, later.
+/// How long a starting program that prints other things than MCP may take before it is reported as failed. It may still
+/// start after that.
+const CHATTER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a later list of tools may take.
 const LISTING: Duration = Duration::from_secs(15);
-/// From one list to the next where nothing was said of a change: it also shows that the server is there.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// The same where the answers come in one stream that proxies cut when it is silent for a minute.
-const LOOK_AGAIN_WRAPPED: Duration = Duration::from_secs(25);
-/// News of changes come in bursts.
+/// The interval between lists without a notification. A list also shows that the server works.
+const RELIST: Duration = Duration::from_secs(60);
+/// The same for servers made by `fly mcp launch`: proxies cut their one stream after a minute of silence.
+const RELIST_WRAPPED: Duration = Duration::from_secs(25);
+/// Notifications come in bursts.
 const BURST: Duration = Duration::from_millis(250);
-/// From one list to the next, however often the server tells of changes.
-const NEWS: Duration = Duration::from_secs(5);
-/// How many lists in a row may be late while calls are under way: a server may do one thing at a time.
-const MOST_LATE: u32 = 3;
-/// The pauses between tries: each failure doubles them.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause where another listener is in our place.
-const PLACE_PAUSE: Duration = Duration::from_secs(10);
-/// A server that was there so long is tried again at once.
+/// The shortest interval between lists, however many notifications come.
+const MIN_RELIST: Duration = Duration::from_secs(5);
+/// How many lists in a row may be late while calls are active: a server may do one thing at a time.
+const MAX_LATE: u32 = 3;
+/// The pauses between attempts: each failure doubles them.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause while another client is connected.
+const TAKEN_PAUSE: Duration = Duration::from_secs(10);
+/// A server that was connected this long is tried again at once.
 const STEADY: Duration = Duration::from_secs(60);
-/// How long calls that use a server go on after it is named no more.
+/// How long calls may go on after their server is no longer used.
 const LAST_CALLS: Duration = Duration::from_secs(30);
-/// How long the end of a session may take. A program has three times 2 s.
+/// The time limit for closing a session. A program has three times 2 s.
 const CLOSING: Duration = Duration::from_secs(8);
-/// How a server made by `fly mcp launch` is reached, for the log.
+/// The transport of servers made by `fly mcp launch`, for the log.
 pub const WRAPPED: &str = "fly mcp launch";
 
-/// A server that is kept in reach.
+/// A server that is kept connected.
 pub struct Kept {
     pub reach: Reach,
     client: reqwest::Client,
     named: Mutex<Vec<Named>>,
     standing: watch::Sender<Standing>,
     chatter: Arc<Chatter>,
-    /// A tool was called: what its program says may hold what people said, also after it was started again.
+    /// A tool was called: from then on, output of the program may contain what people said, even after a restart.
     private: Arc<AtomicBool>,
-    /// Nobody needs it any more.
+    /// The server is no longer used.
     pub stop: CancellationToken,
-    /// The process ends.
+    /// The process is shutting down.
     end: CancellationToken,
 }
 
-/// What one assistant's file says of a server.
+/// How one assistant's file uses a server.
 #[derive(Clone, PartialEq)]
 pub struct Named {
     assistant: String,
@@ -88,12 +86,12 @@ pub struct Named {
     name: String,
     /// The tools that it may use. `None`: all.
     allow: Option<Vec<String>>,
-    /// The tools that are spoken of.
+    /// The tools that it names.
     tools: Vec<String>,
 }
 
 impl From<&ServerUse> for Named {
-    /// Without the server itself: whoever holds that keeps it in reach.
+    /// Without the server itself: holding it would keep it connected.
     fn from(used: &ServerUse) -> Named {
         Named {
             assistant: used.assistant.clone(),
@@ -110,19 +108,19 @@ impl Named {
     }
 }
 
-/// How it stands with a server.
+/// The state of a server.
 #[derive(Clone)]
 pub enum Standing {
-    /// It is tried for the first time.
+    /// The first attempt is not over.
     Starting,
     Up(Arc<Live>, Arc<[Listed]>),
     Down(Trouble),
 }
 
-/// What was learnt of a server, so that the next session begins sooner.
+/// What is known of a server, so that the next session begins sooner.
 #[derive(Debug, Default)]
 struct Habits {
-    /// `None`: it is found out.
+    /// `None`: not known yet.
     era: Option<Era>,
     /// It was made by `fly mcp launch`.
     wrapped: bool,
@@ -139,7 +137,7 @@ enum Era {
 /// A session that has begun.
 struct Session {
     live: Arc<Live>,
-    /// Ends with the session; dropped, it ends it.
+    /// Ends with the session, and ends it when dropped.
     running: JoinSet<()>,
     end: CancellationToken,
     ears: Ears,
@@ -152,7 +150,6 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// A server that nobody has tried yet.
     pub fn new(reach: Reach, named: Vec<Named>, client: reqwest::Client, end: CancellationToken) -> Kept {
         Kept {
             reach,
@@ -166,7 +163,7 @@ impl Kept {
         }
     }
 
-    /// Takes in what the files say now.
+    /// Sets how the files use the server, and logs its tools if that has changed.
     pub fn rename(&self, named: Vec<Named>) {
         let changed = {
             let mut known = self.named();
@@ -174,12 +171,11 @@ impl Kept {
             *known != before
         };
         match self.standing() {
-            Standing::Up(live, tools) if changed => self.tell(live.transport, &tools),
+            Standing::Up(live, tools) if changed => self.log(live.transport, &tools),
             Standing::Up(..) | Standing::Starting | Standing::Down(_) => {}
         }
     }
 
-    /// How it stands.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
     }
@@ -190,28 +186,28 @@ impl Kept {
         let _ = self.standing.subscribe().wait_for(|standing| wanted(standing)).await;
     }
 
-    /// Keeps the server in reach until it is stopped.
+    /// Keeps the server connected until it is stopped.
     pub async fn run(self: Arc<Self>) {
         let mut habits = Habits::default();
-        let mut told = None;
+        let mut reported = None;
         let mut pause = Duration::ZERO;
         loop {
-            let (trouble, up) = self.session(&mut habits, &mut told).await;
-            if self.over() {
+            let (trouble, up) = self.session(&mut habits, &mut reported).await;
+            if self.is_over() {
                 return;
             }
-            if told != Some(trouble) {
+            if reported != Some(trouble) {
                 let at = self.place();
-                tracing::warn!(server = self.name(), at, why = %trouble, "An MCP server cannot be reached");
-                told = Some(trouble);
+                tracing::warn!(server = self.name(), at, why = %trouble, "An MCP server cannot be used");
+                reported = Some(trouble);
             }
             self.standing.send_replace(Standing::Down(trouble));
             pause = match up >= STEADY {
                 true => Duration::ZERO,
-                false => (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+                false => (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE),
             };
             if trouble == Trouble::Taken {
-                pause = pause.min(PLACE_PAUSE);
+                pause = pause.min(TAKEN_PAUSE);
             }
             tokio::select! {
                 () = sleep(pause) => {}
@@ -221,8 +217,8 @@ impl Kept {
         }
     }
 
-    /// One session, from its start to its end: why it ended, and how long the server was there.
-    async fn session(&self, habits: &mut Habits, told: &mut Option<Trouble>) -> (Trouble, Duration) {
+    /// One session, from its start to its end. Returns why it ended, and how long the server was connected.
+    async fn session(&self, habits: &mut Habits, reported: &mut Option<Trouble>) -> (Trouble, Duration) {
         let limit = match self.reach {
             Reach::Url { .. } => START,
             Reach::Command { .. } => PROGRAM_START,
@@ -231,7 +227,7 @@ impl Kept {
         let unknown = habits.era.is_none();
         let started = tokio::select! {
             started = timeout(limit, self.start(habits)) => started,
-            never = self.second_thoughts() => match never {},
+            never = self.report_chatter() => match never {},
             () = self.stop.cancelled() => return (Trouble::LOST, Duration::ZERO),
             () = self.end.cancelled() => return (Trouble::LOST, Duration::ZERO),
         };
@@ -239,7 +235,7 @@ impl Kept {
             Ok(Ok(started)) => started,
             Ok(Err(trouble)) => return (trouble, Duration::ZERO),
             Err(_) => {
-                // A server that is silent at the question for its era may know the old start only.
+                // A server that does not answer the question for its era may be an old one.
                 let silent = unknown && habits.era != Some(Era::Modern);
                 *habits = Habits { era: silent.then_some(Era::Legacy), wrapped: false };
                 let trouble = if self.chatter.is_heard() { Trouble::Chatter } else { Trouble::LATE };
@@ -247,8 +243,8 @@ impl Kept {
             }
         };
         let since = Instant::now();
-        if told.take().is_some() {
-            tracing::info!(server = self.name(), "An MCP server is back");
+        if reported.take().is_some() {
+            tracing::info!(server = self.name(), "An MCP server works again");
         }
         self.publish(&session, tools);
         let trouble = tokio::select! {
@@ -269,10 +265,10 @@ impl Kept {
         (trouble.unwrap_or(Trouble::LOST), since.elapsed())
     }
 
-    /// Has it known of a program at its first start that it prints what is no message, and nothing better for a while.
-    async fn second_thoughts(&self) -> Infallible {
+    /// Reports a starting program that prints other things than MCP for [`CHATTER_LIMIT`].
+    async fn report_chatter(&self) -> Infallible {
         self.chatter.heard().await;
-        sleep(SECOND_THOUGHTS).await;
+        sleep(CHATTER_LIMIT).await;
         self.standing.send_if_modified(|standing| {
             let starting = matches!(standing, Standing::Starting);
             if starting {
@@ -283,10 +279,10 @@ impl Kept {
         std::future::pending().await
     }
 
-    /// Reaches the server and lists its tools.
+    /// Connects and lists the tools.
     async fn start(&self, habits: &mut Habits) -> Result<(Session, Listing), Trouble> {
         let opened = match (self.open(habits).await, habits.era) {
-            // Some fail at the question for their era in one way or another: it is tried once without.
+            // Some servers fail at the question for their era, so it is tried once without.
             (Err(trouble), None) if trouble.may_be_legacy() => {
                 habits.era = Some(Era::Legacy);
                 self.open(habits).await
@@ -294,7 +290,7 @@ impl Kept {
             (opened, _) => opened,
         };
         let session = opened.inspect_err(|trouble| {
-            // It may be another kind of server by the next time.
+            // The next attempt may meet another kind of server.
             if *trouble != Trouble::Taken {
                 *habits = Habits::default();
             }
@@ -317,7 +313,7 @@ impl Kept {
             Reach::Url { url, headers } => (url, http::headers(headers)?),
         };
         if url::Url::parse(url).is_err() {
-            // The transport would try for ever.
+            // The transport would retry forever.
             return Err(Fault::BadUrl.into());
         }
         if !habits.wrapped {
@@ -335,7 +331,7 @@ impl Kept {
         let opened = async {
             let transport = fly::Wrapped::connect(self.client.clone(), url, headers).await;
             let transport = transport.map_err(|trouble| match habits.era {
-                // It took the question for its era in silence, and is none of those.
+                // It accepted the question for its era without an answer, and was not made by `fly mcp launch`.
                 None if trouble != Trouble::Taken => Trouble::NotMcp,
                 _ => trouble,
             })?;
@@ -347,14 +343,14 @@ impl Kept {
         opened
     }
 
-    /// Looks after a session until it is broken.
+    /// Watches a session until it breaks.
     async fn watch(&self, session: &mut Session) -> Trouble {
         let live = session.live.clone();
-        let often = if live.transport == WRAPPED { LOOK_AGAIN_WRAPPED } else { LOOK_AGAIN };
+        let often = if live.transport == WRAPPED { RELIST_WRAPPED } else { RELIST };
         let mut subscription = subscribe(&live.peer).await;
         let mut due = Instant::now() + often;
-        // When news may bring a look about, and when they are asked for again where they have ended.
-        let (mut due_by_news, mut subscribe_at) = (Instant::now(), due);
+        // The earliest time for a list after a notification, and when to subscribe again.
+        let (mut earliest, mut subscribe_at) = (Instant::now(), due);
         let (mut late, mut refused) = (0, false);
         loop {
             tokio::select! {
@@ -365,7 +361,7 @@ impl Kept {
                 () = live.doubted.notified() => {}
                 () = sleep_until(due) => {}
                 () = next_change(&session.ears, &mut subscription) => {
-                    due = due.min(due_by_news.max(Instant::now() + BURST));
+                    due = due.min(earliest.max(Instant::now() + BURST));
                     continue;
                 }
             }
@@ -385,51 +381,47 @@ impl Kept {
                     self.publish(session, listing);
                     live.sound.notify_waiters();
                 }
-                // It is there, and its last list holds: once. Some servers say of a fault what others say of a session that
-                // they do not know: while calls are under way, it is taken for a fault.
+                // The server works, and its last list stays valid, once. Some servers use the code of an unknown session
+                // for other errors, so while calls are active it counts as another error.
                 Ok(Err(ServiceError::McpError(error)))
                     if !refused && (!is_unknown_session(error.code) || !live.users.is_empty()) =>
                 {
                     refused = true;
                 }
                 Ok(Err(error)) => return Trouble::from_service(&error),
-                Err(_) if (busy || !live.users.is_empty()) && late < MOST_LATE => {
+                Err(_) if (busy || !live.users.is_empty()) && late < MAX_LATE => {
                     late += 1;
-                    // Soon again: where it is gone, every call hangs until that is known.
-                    due = Instant::now() + NEWS;
-                    due_by_news = due;
+                    // Soon, because calls hang until a lost session is noticed.
+                    due = Instant::now() + MIN_RELIST;
+                    earliest = due;
                     continue;
                 }
                 Err(_) => return Trouble::LATE,
             }
             due = Instant::now() + often;
-            due_by_news = Instant::now() + NEWS;
+            earliest = Instant::now() + MIN_RELIST;
         }
     }
 
-    /// Makes a list known, unless it is the one that is known.
-    fn publish(&self, session: &Session, Listing { tools, spoilt, whole }: Listing) {
+    /// Publishes a list if it is new.
+    fn publish(&self, session: &Session, Listing { tools, malformed, complete }: Listing) {
         if matches!(&*self.standing.borrow(), Standing::Up(_, known) if **known == *tools) {
             return;
         }
-        for tool in spoilt {
+        for tool in malformed {
             let tool = problem::shown(&tool);
-            tracing::warn!(server = self.name(), tool, "A tool is left out: its description is malformed");
+            tracing::warn!(server = self.name(), tool, "Ignoring a tool with a malformed description");
         }
-        if !whole {
-            tracing::warn!(
-                server = self.name(),
-                "Only the first {} tools of an MCP server are taken",
-                tools.len()
-            );
+        if !complete {
+            tracing::warn!(server = self.name(), used = tools.len(), "An MCP server lists too many tools");
         }
-        self.tell(session.live.transport, &tools);
+        self.log(session.live.transport, &tools);
         self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
     }
 
-    /// Writes a list into the log: under each name that the server has, a line for each tool with the assistants that
-    /// may use it, and one with those that may not; then what files speak of and the server does not have.
-    fn tell(&self, transport: &str, tools: &[Listed]) {
+    /// Logs a list: under each name of the server, a line for each tool with the assistants that may use it, and one with
+    /// those that may not; then the tools that files name and the server does not have.
+    fn log(&self, transport: &str, tools: &[Listed]) {
         let named = self.named().clone();
         for name in names(&named) {
             tracing::info!(server = name, transport, "Registered tools count: {}", tools.len());
@@ -446,21 +438,21 @@ impl Kept {
             }
         }
         let there: BTreeSet<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        for Named { assistant, name, tools: spoken_of, .. } in &named {
-            for tool in spoken_of.iter().filter(|tool| !there.contains(tool.as_str())) {
+        for Named { assistant, name, tools: wanted, .. } in &named {
+            for tool in wanted.iter().filter(|tool| !there.contains(tool.as_str())) {
                 let (why, tool) = (lacks(tool, tools), problem::shown(tool));
                 tracing::warn!(
                     assistant,
                     server = name,
                     tool,
                     why,
-                    "A file speaks of a tool that is not there"
+                    "A file names a tool that does not exist"
                 );
             }
         }
     }
 
-    /// The names that the server has in the files, for the log.
+    /// Its names in the files, for the log.
     pub fn name(&self) -> String {
         names(&self.named()).into_iter().collect::<Vec<_>>().join(", ")
     }
@@ -469,7 +461,7 @@ impl Kept {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the server is, for people: a path and a query may hold secrets.
+    /// Where the server is, for the log. Its path and its query may hold secrets.
     fn place(&self) -> String {
         match &self.reach {
             Reach::Url { url, .. } => {
@@ -485,7 +477,7 @@ impl Kept {
         }
     }
 
-    fn over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.stop.is_cancelled() || self.end.is_cancelled()
     }
 }
@@ -494,7 +486,7 @@ fn names(named: &[Named]) -> BTreeSet<&str> {
     named.iter().map(|one| one.name.as_str()).collect()
 }
 
-/// Begins a session, in the server's era.
+/// Begins a session in the server's era.
 async fn begin<T>(
     transport: T,
     habits: &mut Habits,
@@ -519,7 +511,7 @@ where
     let peer = running.peer().clone();
     let modern = peer.peer_info().is_some_and(|info| !info.protocol_version.has_initialize());
     habits.era = Some(if modern { Era::Modern } else { Era::Legacy });
-    // What is listed is asked for when it may have changed; an older answer is no use then.
+    // A list is requested when it may have changed, so a cached one is useless.
     peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
     let end = CancellationToken::new();
     let ending = end.clone();
@@ -538,30 +530,30 @@ where
     Ok(Session { live, running: session, end, ears })
 }
 
-/// Asks a server without sessions to tell of changes. `None`: it does not.
+/// Subscribes to changes at a server without sessions. `None`: it sends no notifications.
 async fn subscribe(peer: &Peer<RoleClient>) -> Option<Subscription> {
     let info = peer.peer_info()?;
-    let tells = info.capabilities.tools.as_ref()?.list_changed == Some(true);
-    if info.protocol_version.has_initialize() || !tells {
+    let notifies = info.capabilities.tools.as_ref()?.list_changed == Some(true);
+    if info.protocol_version.has_initialize() || !notifies {
         return None;
     }
     let filter = SubscriptionFilter::builder().tools_list_changed().build();
     timeout(LISTING, peer.listen(filter)).await.ok()?.ok()
 }
 
-/// Waits for a change of the list, or for the end of the news: then it is better to look, for one may have been missed.
+/// Waits for a change of the list, or for the end of the subscription: a change may have been missed.
 async fn next_change(ears: &Ears, subscription: &mut Option<Subscription>) {
-    let news = async {
+    let notified = async {
         match subscription {
             Some(subscription) => matches!(subscription.next().await, Ok(Some(_))),
             None => std::future::pending().await,
         }
     };
-    let goes_on = tokio::select! {
-        goes_on = news => goes_on,
+    let is_open = tokio::select! {
+        is_open = notified => is_open,
         () = ears.changed.notified() => return,
     };
-    if !goes_on {
+    if !is_open {
         *subscription = None;
     }
 }
