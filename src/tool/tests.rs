@@ -1,4 +1,4 @@
-//! Jobs against services that behave well, badly, or not at all.
+//! Jobs with services that work, misbehave, or do not answer.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -20,12 +20,12 @@ use super::*;
 use crate::assistant::plan::{HttpCall, Mailbox};
 use crate::secret::Secret;
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait.
+const LIMIT: Duration = Duration::from_secs(20);
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A request that came.
-struct Came {
+/// A request.
+struct Received {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -35,17 +35,17 @@ struct Came {
 /// Status, headers, body.
 type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
-/// A service on this machine. Its answers are given in turn; the last one holds.
+/// A service on this machine. It gives its answers in turn, and repeats the last one.
 struct Service {
     url: String,
-    came: mpsc::UnboundedReceiver<Came>,
+    requests: mpsc::UnboundedReceiver<Received>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     serving: AbortHandle,
 }
 
 #[derive(Clone)]
-struct Desk {
-    came: mpsc::UnboundedSender<Came>,
+struct Script {
+    requests: mpsc::UnboundedSender<Received>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
@@ -53,29 +53,29 @@ impl Service {
     async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (came_tx, came) = mpsc::unbounded_channel();
+        let (requests_tx, requests) = mpsc::unbounded_channel();
         let answers = Arc::default();
-        let desk = Desk { came: came_tx, answers: Arc::clone(&answers) };
-        let routes = Router::new().fallback(answer).with_state(desk);
+        let script = Script { requests: requests_tx, answers: Arc::clone(&answers) };
+        let routes = Router::new().fallback(answer).with_state(script);
         let serving =
             tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() }).abort_handle();
-        Self { url, came, answers, serving }
+        Self { url, requests, answers, serving }
     }
 
     fn answers(&self, status: u16, body: impl Into<Vec<u8>>) {
         self.answers.lock().unwrap().push_back((status, Vec::new(), body.into()));
     }
 
-    fn sends_on(&self, status: u16, location: String) {
+    fn redirects(&self, status: u16, location: String) {
         self.answers.lock().unwrap().push_back((status, vec![("location", location)], Vec::new()));
     }
 
-    async fn next(&mut self) -> Came {
-        timeout(PATIENCE, self.came.recv()).await.expect("a request comes").unwrap()
+    async fn next(&mut self) -> Received {
+        timeout(LIMIT, self.requests.recv()).await.expect("a request").unwrap()
     }
 
-    fn nobody_came(&mut self) -> bool {
-        self.came.try_recv().is_err()
+    fn is_idle(&mut self) -> bool {
+        self.requests.try_recv().is_err()
     }
 }
 
@@ -86,14 +86,14 @@ impl Drop for Service {
 }
 
 async fn answer(
-    State(desk): State<Desk>,
+    State(script): State<Script>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let (status, headers_out, text) = {
-        let mut answers = desk.answers.lock().unwrap();
+        let mut answers = script.answers.lock().unwrap();
         if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }.unwrap_or((
             200,
             vec![],
@@ -104,7 +104,7 @@ async fn answer(
     for (name, value) in headers_out {
         response.headers_mut().insert(name, value.parse().unwrap());
     }
-    let _ = desk.came.send(Came { method, uri, headers, body });
+    let _ = script.requests.send(Received { method, uri, headers, body });
     response
 }
 
@@ -133,7 +133,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 async fn run(tools: &Tools, job: &Job, arguments: Value, from: &str) -> Done {
-    timeout(PATIENCE, tools.run(job, object(arguments), &client(from), || {})).await.expect("it ends")
+    timeout(LIMIT, tools.run(job, object(arguments), &client(from), || {})).await.expect("an end")
 }
 
 // ── functions over HTTP ──
@@ -152,29 +152,21 @@ fn function(method: &str, url: String) -> HttpCall {
 }
 
 #[tokio::test]
-async fn what_a_service_says_becomes_text_for_the_model() {
+async fn an_answer_becomes_text_for_the_model() {
     let long = "é".repeat(20_000);
     for (what, status, body, part, success, expected, failed) in [
         ("a part", 200, r#"{"tasks":[{"title":"Milk"}]}"#, Some("tasks.0.title"), vec![], "Milk", None),
         ("an object", 200, r#"{"a": {"b": [1, 2]}}"#, Some("a"), vec![], r#"{"b":[1,2]}"#, None),
-        ("all of it", 201, r#"{"a": 1}"#, None, vec![], r#"{"a":1}"#, None),
+        ("everything", 201, r#"{"a": 1}"#, None, vec![], r#"{"a":1}"#, None),
         ("text", 200, " It is open.\n", None, vec![], "It is open.", None),
         ("nothing", 204, "", None, vec![], "Done.", None),
-        ("nothing where a part was named", 200, "", Some("a"), vec![], "Done.", None),
-        ("a code that counts", 404, "[]", None, vec![404], "[]", None),
-        ("another part", 200, r#"{"a": 1}"#, Some("b.c"), vec![], "not in its answer", Some("nothing_there")),
-        (
-            "text where a part was named",
-            200,
-            "x",
-            Some("b"),
-            vec![],
-            "not in its answer",
-            Some("nothing_there"),
-        ),
-        ("an error", 500, "secret words", None, vec![], "status 500", Some("status")),
-        ("a code that does not count", 200, "{}", None, vec![201], "status 200", Some("status")),
-        ("a long text", 200, long.as_str(), None, vec![], "(the rest is left out)", None),
+        ("nothing instead of a part", 200, "", Some("a"), vec![], "Done.", None),
+        ("a status that counts", 404, "[]", None, vec![404], "[]", None),
+        ("another part", 200, r#"{"a": 1}"#, Some("b.c"), vec![], "", Some("nothing_there")),
+        ("text instead of a part", 200, "x", Some("b"), vec![], "", Some("nothing_there")),
+        ("an error", 500, "secret words", None, vec![], "500", Some("status")),
+        ("a status that does not count", 200, "{}", None, vec![201], "200", Some("status")),
+        ("a long text", 200, long.as_str(), None, vec![], CUT, None),
     ] {
         let service = Service::open().await;
         service.answers(status, body);
@@ -206,25 +198,25 @@ async fn arguments_of_another_type_are_not_sent() {
     let (fixed, tool) = (Map::new(), "book".to_owned());
     let mcp = Job::Mcp { server, tool, fixed, parameters: Some(parameters) };
     for job in [Job::Http(call), mcp] {
-        for (given, told) in [
+        for (given, sentence) in [
             (json!({"guests": "4 of them"}), "`guests` has to be a whole number."),
             (json!({"size": "huge"}), "`size` has to be one of: \"small\", \"large\"."),
         ] {
             let done = run(&tools(None), &job, given, "").await;
-            assert_eq!((done.output.expose(), done.failed), (told, Some("bad_arguments")));
-            assert!(service.nobody_came());
+            assert_eq!((done.output.expose(), done.failed), (sentence, Some("bad_arguments")));
+            assert!(service.is_idle());
         }
     }
 }
 
 #[tokio::test]
-async fn a_service_that_misbehaves_is_a_sentence() {
+async fn each_failure_of_a_service_has_a_code() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}/path", listener.local_addr().unwrap());
     drop(listener);
     let service = Service::open().await;
     for (what, url, body, failed) in [
-        ("nobody there", &closed, Vec::new(), "unreachable"),
+        ("unreachable", &closed, Vec::new(), "unreachable"),
         ("too large", &service.url, vec![b'a'; 1024 * 1024 + 1], "too_large"),
         ("no text", &service.url, vec![0xFF, 0xFE, 0x00], "not_text"),
         ("no address", &"nonsense".to_owned(), Vec::new(), "bad_arguments"),
@@ -238,19 +230,19 @@ async fn a_service_that_misbehaves_is_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
+async fn a_redirect_to_another_origin_is_not_followed() {
     let mut service = Service::open().await;
     let mut stranger = Service::open().await;
-    service.sends_on(307, format!("{}/take", stranger.url));
+    service.redirects(307, format!("{}/take", stranger.url));
     let mut call = function("POST", format!("{}/path", service.url));
     call.headers.push(("authorization".to_owned(), Secret::new("Bearer t0ken")));
     let done = run(&tools(None), &Job::Http(call.clone()), json!({"note": "hello"}), "").await;
     assert_eq!(done.failed, Some("status"));
     assert_eq!(service.next().await.headers["authorization"], "Bearer t0ken");
-    assert!(stranger.nobody_came());
-    // At the same place it may.
+    assert!(stranger.is_idle());
+    // At the same origin it is followed.
     service.answers.lock().unwrap().clear();
-    service.sends_on(307, "/other".to_owned());
+    service.redirects(307, "/other".to_owned());
     service.answers(200, "ok");
     let done = run(&tools(None), &Job::Http(call), json!({"note": "hello"}), "").await;
     assert_eq!((done.output.expose(), done.failed), ("ok", None));
@@ -259,38 +251,37 @@ async fn a_service_may_not_send_a_caller_s_words_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_request_is_never_sent_on_as_another_one() {
+async fn a_redirect_never_turns_a_post_into_a_get() {
     for status in [301, 302, 303] {
         let mut service = Service::open().await;
-        service.sends_on(status, "/other".to_owned());
+        service.redirects(status, "/other".to_owned());
         service.answers(200, "ok");
         let call = function("POST", format!("{}/path", service.url));
         let done = run(&tools(None), &Job::Http(call), json!({"note": "hello"}), "").await;
         assert_eq!(done.failed, Some("status"), "{status}");
-        assert!(done.output.expose().contains(&format!("status {status}")), "{status}");
-        let came = service.next().await;
-        assert_eq!((came.method, came.uri.path()), (Method::POST, "/path"));
-        assert!(service.nobody_came(), "{status}: no GET follows");
+        let received = service.next().await;
+        assert_eq!((received.method, received.uri.path()), (Method::POST, "/path"));
+        assert!(service.is_idle(), "{status}");
     }
 }
 
 #[tokio::test]
-async fn what_may_have_been_done_is_not_said_to_have_failed() {
+async fn a_failure_after_which_the_request_may_be_done_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs_up = format!("http://{}", listener.local_addr().unwrap());
     let hanging_up = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // It has read the request when it goes.
+        // It closes the connection after the request.
         tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await.unwrap();
     });
     let service = Service::open().await;
     for (what, url, status, body, unknown) in [
-        ("a fault", &service.url, 500, Vec::new(), true),
-        ("a fault on the way", &service.url, 504, Vec::new(), true),
-        ("sent on after the work", &service.url, 303, Vec::new(), true),
+        ("an error", &service.url, 500, Vec::new(), true),
+        ("a gateway error", &service.url, 504, Vec::new(), true),
+        ("redirected after the work", &service.url, 303, Vec::new(), true),
         ("too large", &service.url, 200, vec![b'a'; 1024 * 1024 + 1], true),
-        ("broken off", &hangs_up, 0, Vec::new(), true),
-        ("refused", &service.url, 403, Vec::new(), false),
+        ("closed early", &hangs_up, 0, Vec::new(), true),
+        ("rejected", &service.url, 403, Vec::new(), false),
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(status.max(200), body);
@@ -302,16 +293,15 @@ async fn what_may_have_been_done_is_not_said_to_have_failed() {
     hanging_up.await.unwrap();
     let mut asks_for_an_id = function("POST", service.url.clone());
     asks_for_an_id.answer = Some("task.id".to_owned());
-    for (what, body) in [
-        ("not text", b"\xe9t\xe9".to_vec()),
-        ("without what was asked for", b"{}".to_vec()),
-        ("no JSON", b"ok".to_vec()),
+    for (what, body, failed) in [
+        ("not text", b"\xe9t\xe9".to_vec(), "not_text"),
+        ("without the part", b"{}".to_vec(), "nothing_there"),
+        ("no JSON", b"ok".to_vec(), "nothing_there"),
     ] {
         service.answers.lock().unwrap().clear();
         service.answers(201, body);
         let done = run(&tools(None), &Job::Http(asks_for_an_id.clone()), json!({}), "").await;
-        let output = done.output.expose();
-        assert!(output.starts_with("The service did what was asked of it, but"), "{what}: {output}");
+        assert_eq!(done.failed, Some(failed), "{what}");
     }
 }
 
@@ -331,20 +321,23 @@ async fn a_text_goes_from_the_called_number_to_the_caller() {
     let tools = texting(&twilio.url);
     assert!(tools.sends_texts());
     let done = run(&tools, &Job::SendSms, json!({"text": "Nine & five + 1"}), CALLER).await;
-    assert_eq!((done.output.expose(), done.failed), ("The text message is sent.", None));
-    let came = twilio.next().await;
-    assert_eq!((came.method, came.uri.path()), (Method::POST, "/2010-04-01/Accounts/AC1/Messages.json"));
+    assert_eq!(done.failed, None);
+    let received = twilio.next().await;
+    assert_eq!(
+        (received.method, received.uri.path()),
+        (Method::POST, "/2010-04-01/Accounts/AC1/Messages.json")
+    );
     // SK1:key
-    assert_eq!(came.headers["authorization"], "Basic U0sxOmtleQ==");
-    assert_eq!(came.body, "To=%2B15550100007&From=%2B15550100001&Body=Nine+%26+five+%2B+1");
+    assert_eq!(received.headers["authorization"], "Basic U0sxOmtleQ==");
+    assert_eq!(received.body, "To=%2B15550100007&From=%2B15550100001&Body=Nine+%26+five+%2B+1");
 }
 
 #[tokio::test]
-async fn a_text_is_sent_once_whatever_happens() {
+async fn a_text_is_never_sent_twice() {
     let refused = |code: u32| format!(r#"{{"code":{code},"message":"To {CALLER}","status":400}}"#);
     for (what, answers, requests, failed) in [
-        ("too often, then well", vec![(429, String::new()), (201, "{}".to_owned())], 2, None),
-        ("a fault of theirs", vec![(500, String::new())], 1, Some("unknown")),
+        ("too often, then success", vec![(429, String::new()), (201, "{}".to_owned())], 2, None),
+        ("a server error", vec![(500, String::new())], 1, Some("unknown")),
         ("a landline", vec![(400, refused(21614))], 1, Some("refused")),
         ("wrong key", vec![(401, refused(20003))], 1, Some("denied")),
     ] {
@@ -356,7 +349,7 @@ async fn a_text_is_sent_once_whatever_happens() {
         for _ in 0..requests {
             twilio.next().await;
         }
-        assert!(twilio.nobody_came(), "{what}: no more than {requests}");
+        assert!(twilio.is_idle(), "{what}: more than {requests}");
     }
 }
 
@@ -375,7 +368,7 @@ async fn a_text_that_cannot_be_sent_is_not_tried() {
         let done = run(&tools, &Job::SendSms, text, from).await;
         assert_eq!(done.failed, Some(failed), "{what}");
     }
-    assert!(twilio.nobody_came());
+    assert!(twilio.is_idle());
     twilio.answers(201, "{}");
     let longest = json!({"text": "ü".repeat(1_600)});
     assert_eq!(run(&texting(&twilio.url), &Job::SendSms, longest, CALLER).await.failed, None);
@@ -395,7 +388,7 @@ fn files(folder: &Path) -> Vec<String> {
 
 /// Waits until the folder holds this many files.
 async fn until_files(folder: &Path, count: usize) {
-    timeout(PATIENCE, async {
+    timeout(LIMIT, async {
         while files(folder).len() != count {
             tokio::task::yield_now().await;
         }
@@ -405,7 +398,7 @@ async fn until_files(folder: &Path, count: usize) {
 }
 
 #[tokio::test]
-async fn a_message_is_delivered_though_the_first_try_failed() {
+async fn a_message_is_delivered_at_the_second_attempt() {
     let mut owner = Service::open().await;
     owner.answers(500, "");
     owner.answers(200, "");
@@ -413,10 +406,9 @@ async fn a_message_is_delivered_though_the_first_try_failed() {
     let job = Job::TakeMessage(mailbox(&owner.url));
     let done = run(&tools, &job, json!({"name": "Ann", "about": "a tooth"}), CALLER).await;
     assert_eq!(done.failed, None);
-    assert!(done.output.expose().contains("was delivered"));
     let (first, second) = (owner.next().await, owner.next().await);
     assert_eq!(first.body, second.body);
-    assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"], "it can be told for the same");
+    assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"], "a duplicate can be recognized");
     let event: Value = serde_json::from_slice(&second.body).unwrap();
     assert_eq!(event["id"], second.headers["webhook-id"].to_str().unwrap());
     assert_eq!(event["type"], "message.taken");
@@ -431,18 +423,18 @@ async fn a_message_is_delivered_though_the_first_try_failed() {
         })
     );
     assert!(event["timestamp"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
-    for came in [first, second] {
-        let header = |name: &str| came.headers[name].to_str().unwrap().to_owned();
-        let body = std::str::from_utf8(&came.body).unwrap();
+    for received in [first, second] {
+        let header = |name: &str| received.headers[name].to_str().unwrap().to_owned();
+        let body = std::str::from_utf8(&received.body).unwrap();
         let at = header("webhook-timestamp").parse().unwrap();
         let code = message::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
         assert_eq!(header("webhook-signature"), code);
     }
-    tools.last_messages(PATIENCE).await;
+    tools.last_messages(LIMIT).await;
 }
 
 #[tokio::test]
-async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
+async fn a_message_on_disk_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("messages");
     let mut owner = Service::open().await;
@@ -450,17 +442,11 @@ async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
     let job = Job::TakeMessage(mailbox(&owner.url));
     let before = tools(Some(dir.path()));
     let done = run(&before, &job, json!({"name": "Ann"}), "anonymous").await;
-    assert_eq!(
-        (done.output.expose(), done.failed),
-        ("The message is taken down and will be delivered.", None)
-    );
+    assert_eq!(done.failed, None);
     let first = owner.next().await;
     let kept = fs::read_to_string(folder.join(&files(&folder)[0])).unwrap();
-    assert!(
-        !kept.contains(SECRET) && !kept.contains(&owner.url),
-        "neither the secret nor the address is kept"
-    );
-    timeout(PATIENCE, before.last_messages(PATIENCE)).await.expect("what is on the disk is not waited for");
+    assert!(!kept.contains(SECRET) && !kept.contains(&owner.url), "{kept}");
+    timeout(LIMIT, before.last_messages(LIMIT)).await.expect("no wait for what is on disk");
     drop(before);
     assert_eq!(files(&folder).len(), 1);
 
@@ -472,12 +458,12 @@ async fn a_message_on_the_disk_is_promised_at_once_and_survives_a_restart() {
     let second = owner.next().await;
     assert_eq!((&first.body, &first.headers["webhook-id"]), (&second.body, &second.headers["webhook-id"]));
     until_files(&folder, 0).await;
-    after.last_messages(PATIENCE).await;
-    assert!(owner.nobody_came());
+    after.last_messages(LIMIT).await;
+    assert!(owner.is_idle());
 }
 
 #[tokio::test]
-async fn an_end_waits_for_a_message_that_is_nowhere_else() {
+async fn shutdown_waits_for_a_message_that_is_not_on_disk() {
     let mut owner = Service::open().await;
     owner.answers(500, "");
     owner.answers(500, "");
@@ -490,14 +476,14 @@ async fn an_end_waits_for_a_message_that_is_nowhere_else() {
     });
     owner.next().await;
     taking.abort(); // The caller has hung up.
-    timeout(PATIENCE, tools.last_messages(PATIENCE)).await.expect("it does not wait for the whole pause");
+    timeout(LIMIT, tools.last_messages(LIMIT)).await.expect("a shorter pause");
     owner.next().await;
     owner.next().await;
-    assert!(owner.nobody_came(), "the third try was taken, before the end");
+    assert!(owner.is_idle(), "the third attempt succeeded");
 }
 
 #[tokio::test]
-async fn a_message_that_is_nowhere_else_is_tried_when_the_end_comes_near() {
+async fn a_message_that_is_not_on_disk_is_tried_when_draining_begins() {
     let mut owner = Service::open().await;
     owner.answers(500, "");
     owner.answers(500, "");
@@ -511,12 +497,12 @@ async fn a_message_that_is_nowhere_else_is_tried_when_the_end_comes_near() {
     owner.next().await;
     owner.next().await;
     tools.wake_messages();
-    timeout(Duration::from_secs(3), owner.next()).await.expect("it does not wait for the whole pause of 5 s");
-    assert_eq!(timeout(PATIENCE, taking).await.unwrap().unwrap().failed, None);
+    timeout(Duration::from_secs(3), owner.next()).await.expect("less than the pause of 5 s");
+    assert_eq!(timeout(LIMIT, taking).await.unwrap().unwrap().failed, None);
 }
 
 #[tokio::test]
-async fn an_owner_who_wants_no_more_gets_no_more() {
+async fn status_410_ends_the_delivery() {
     let dir = tempfile::tempdir().unwrap();
     let mut owner = Service::open().await;
     owner.answers(410, "");
@@ -525,24 +511,23 @@ async fn an_owner_who_wants_no_more_gets_no_more() {
     assert_eq!(done.failed, None);
     owner.next().await;
     until_files(&dir.path().join("messages/given-up"), 1).await;
-    assert!(files(&dir.path().join("messages")).is_empty(), "it is kept aside");
-    tools.last_messages(PATIENCE).await;
-    assert!(owner.nobody_came());
+    assert!(files(&dir.path().join("messages")).is_empty(), "it was moved");
+    tools.last_messages(LIMIT).await;
+    assert!(owner.is_idle());
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_delivered_yet_is_no_promise() {
+async fn an_undelivered_message_is_not_promised() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let tools = tools(None);
     let done = run(&tools, &Job::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
     assert_eq!(done.failed, Some("undelivered"));
-    assert!(done.output.expose().contains("may not arrive"));
 }
 
 #[tokio::test]
-async fn an_address_that_hangs_keeps_no_message_from_another() {
+async fn an_address_that_hangs_does_not_delay_another() {
     const AT_ONCE: usize = 8;
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -552,13 +537,13 @@ async fn an_address_that_hangs_keeps_no_message_from_another() {
     let mut held = Vec::new();
     for _ in 0..AT_ONCE {
         assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
-        held.push(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+        held.push(timeout(LIMIT, listener.accept()).await.unwrap().unwrap());
     }
     let job = Job::TakeMessage(mailbox(&owner.url));
     assert_eq!(run(&tools, &job, json!({"name": "Ann"}), CALLER).await.failed, None);
-    // Sooner than any of those is given up.
-    timeout(Duration::from_secs(10), owner.came.recv()).await.expect("it does not wait for the others");
-    // One address alone has no more deliveries at once than that.
+    // Sooner than any of those times out.
+    timeout(Duration::from_secs(10), owner.requests.recv()).await.expect("no wait for the others");
+    // The address that hangs gets no more deliveries at once.
     assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
     assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
 }

@@ -211,7 +211,7 @@ mod tests {
             (
                 "an error with an unknown block",
                 json!({"content": [{"type": "verse", "lines": 2}, text("no such list")], "isError": true}),
-                "(something that cannot be read here)\nno such list",
+                "(unreadable content)\nno such list",
                 Some("tool_error"),
             ),
             (
