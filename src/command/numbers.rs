@@ -326,7 +326,7 @@ async fn sync_one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tal
         }
         Err(why) => {
             tally.failed += 1;
-            tally.is_stopped = matches!(why, NotSet::Refused(error) if error.is_of_all());
+            tally.is_stopped = matches!(why, NotSet::Refused(error) if error.affects_all());
             tally.print("  not set");
             let what = catalogue::Number::NotSet { why: why.to_string() };
             tally.problems.push(Problem::file("twilio", what));

@@ -89,7 +89,7 @@ pub async fn apply(found: &Found) -> Vec<Problem> {
             Ok(()) => done.push(Problem::new(Doctor::NumberSet { change: change_text })),
             Err(why) => {
                 let (help, stops) = match &why {
-                    NotSet::Refused(error) => (error.help(), error.is_of_all()),
+                    NotSet::Refused(error) => (error.help(), error.affects_all()),
                     NotSet::NotDone => ("try again, or set the number in Twilio's console", false),
                 };
                 let what = Doctor::NumberNotSet { change: change_text, why: why.to_string(), help };

@@ -1,4 +1,4 @@
-//! The phone's socket: Twilio's media stream in, the call's events out.
+//! The phone's socket: translates Twilio's media stream into the call's events.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -15,13 +15,13 @@ use crate::id::{CallSid, Mark, Piece};
 use crate::wire::twilio::media_stream::{self, Incoming, Writer};
 use switchboard_audio::Chunk;
 
-/// How long after the upgrade `start` must come.
-pub const START_PATIENCE: Duration = Duration::from_secs(5);
-/// A frame that waits longer than this to be taken by the socket stops the playback clock.
+/// How long `start` may take after the upgrade.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// A frame that the socket does not accept within this time stops the playback clock.
 const STALL: Duration = Duration::from_millis(20);
 /// How long a closing handshake may take.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-/// Frames before `start` that are put up with.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The frames that are tolerated before `start`.
 const MAX_EARLY_FRAMES: u32 = 64;
 
 /// WebSocket close codes (RFC 6455 §7.4.1).
@@ -38,7 +38,7 @@ pub struct CallerLink {
     writer: Writer,
     outbox: Outbox<Tag, Message>,
     stall_reported: bool,
-    /// Nothing can be sent any more; what the phone sent before it closed may still be read.
+    /// Sending failed. Frames that the phone sent before it closed can still be read.
     mute: bool,
     gone: bool,
 }
@@ -50,7 +50,7 @@ enum Tag {
     Clear,
 }
 
-/// What one step brought.
+/// The result of one step.
 #[derive(Debug)]
 pub enum CallerStep {
     Event(Event),
@@ -60,11 +60,11 @@ pub enum CallerStep {
 /// Why a stream did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStarted {
-    #[error("no start came in time")]
+    #[error("no start in time")]
     Late,
     #[error("the start names another call")]
     AnotherCall,
-    #[error("the stream's audio is not 8 kHz mono μ-law")]
+    #[error("the audio is not 8 kHz mono μ-law")]
     OtherAudio,
     #[error("the socket closed before the start")]
     Closed,
@@ -83,20 +83,17 @@ impl NotStarted {
 }
 
 impl CallerLink {
-    /// Waits for `start`, which must name `call`. Anomalies on the way are given to `odd`.
+    /// Waits for `start`, which must name `call`.
     ///
     /// # Errors
-    /// [`NotStarted`], with the socket: it is for [`refuse`], once what follows is written down.
+    /// [`NotStarted`], with the socket for [`refuse`], once the decision about the call is recorded.
     pub async fn start(
         mut socket: WebSocket,
         call: &CallSid,
-        mut odd: impl FnMut(Anomaly),
+        mut on_anomaly: impl FnMut(Anomaly),
     ) -> Result<Self, (NotStarted, WebSocket)> {
-        let started = match timeout(START_PATIENCE, start_frame(&mut socket, call, &mut odd)).await {
-            Ok(started) => started,
-            Err(_) => Err(NotStarted::Late),
-        };
-        match started {
+        let started = timeout(START_TIMEOUT, start_frame(&mut socket, call, &mut on_anomaly)).await;
+        match started.unwrap_or(Err(NotStarted::Late)) {
             Ok(stream) => Ok(Self {
                 writer: Writer::new(&stream),
                 socket,
@@ -110,7 +107,7 @@ impl CallerLink {
         }
     }
 
-    /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
+    /// Sends a frame or receives one. Cancel-safe: everything happens within one poll.
     pub async fn step(&mut self) -> CallerStep {
         poll_fn(|cx| self.poll_step(cx)).await
     }
@@ -125,14 +122,14 @@ impl CallerLink {
         self.outbox.push(Tag::Mark, Message::Text(frame.into()));
     }
 
-    /// Takes back all that waits, and empties the phone's buffer.
+    /// Drops the frames that wait, and empties the phone's buffer.
     pub fn clear(&mut self) {
         self.outbox.retain(|tag| matches!(tag, Tag::Clear));
         self.outbox.push(Tag::Clear, Message::Text(self.writer.clear().into()));
         self.stall_reported = false;
     }
 
-    /// When the frame that waits will have waited too long.
+    /// When the waiting frame will have stalled.
     pub fn stall_deadline(&self) -> Option<Instant> {
         if self.stall_reported || self.mute {
             return None;
@@ -140,14 +137,14 @@ impl CallerLink {
         Some(self.outbox.waiting_since()? + STALL)
     }
 
-    /// Whether a frame has waited too long; told once until one leaves.
+    /// Whether a frame has stalled. Reported once until a frame is sent.
     pub fn has_stalled(&mut self, now: Instant) -> bool {
         let stalled = self.stall_deadline().is_some_and(|due| due <= now);
         self.stall_reported |= stalled;
         stalled
     }
 
-    /// Closes the stream, which makes Twilio ask what comes next.
+    /// Closes the stream, so that Twilio requests `/after-stream`.
     pub async fn close(mut self) {
         if !self.gone {
             send_close(&mut self.socket, close::NORMAL).await;
@@ -191,7 +188,7 @@ impl CallerLink {
     }
 
     fn read(&self, frame: &Bytes) -> Option<CallerStep> {
-        let of_another = |stream: &str| stream != self.stream;
+        let is_wrong = |stream: &str| stream != self.stream;
         let incoming = match media_stream::parse(frame) {
             Ok(incoming) => incoming,
             Err(_) => return Some(CallerStep::Anomaly(Anomaly::CallerBadFrame)),
@@ -200,7 +197,7 @@ impl CallerLink {
             Incoming::Media { stream, .. }
             | Incoming::Dtmf { stream, .. }
             | Incoming::Mark { stream, .. }
-                if of_another(&stream) =>
+                if is_wrong(&stream) =>
             {
                 CallerStep::Anomaly(Anomaly::CallerWrongStream)
             }
@@ -218,7 +215,7 @@ impl CallerLink {
     }
 }
 
-/// Closes a stream that was not let in, with 1008.
+/// Rejects a stream with 1008.
 pub async fn refuse(mut socket: WebSocket) {
     send_close(&mut socket, close::POLICY).await;
 }
@@ -226,13 +223,13 @@ pub async fn refuse(mut socket: WebSocket) {
 async fn start_frame(
     socket: &mut WebSocket,
     call: &CallSid,
-    odd: &mut impl FnMut(Anomaly),
+    on_anomaly: &mut impl FnMut(Anomaly),
 ) -> Result<String, NotStarted> {
     for _ in 0..MAX_EARLY_FRAMES {
         let frame = match socket.next().await {
             Some(Ok(Message::Text(text))) => Bytes::from(text),
             Some(Ok(Message::Binary(_))) => {
-                odd(Anomaly::CallerBinaryFrame);
+                on_anomaly(Anomaly::CallerBinaryFrame);
                 continue;
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -244,8 +241,8 @@ async fn start_frame(
             Ok(Incoming::Start(start)) if !start.is_ulaw_8k_mono => return Err(NotStarted::OtherAudio),
             Ok(Incoming::Start(start)) => return Ok(start.stream.into_owned()),
             Ok(Incoming::Stop) => return Err(NotStarted::Closed),
-            Ok(Incoming::Unknown) => odd(Anomaly::CallerUnknownEvent),
-            Ok(_) | Err(_) => odd(Anomaly::CallerBadFrame),
+            Ok(Incoming::Unknown) => on_anomaly(Anomaly::CallerUnknownEvent),
+            Ok(_) | Err(_) => on_anomaly(Anomaly::CallerBadFrame),
         }
     }
     Err(NotStarted::Late)
@@ -253,9 +250,9 @@ async fn start_frame(
 
 async fn send_close(socket: &mut WebSocket, code: u16) {
     let frame = CloseFrame { code, reason: "".into() };
-    let _ = timeout(CLOSE_PATIENCE, async {
+    let _ = timeout(CLOSE_TIMEOUT, async {
         socket.send(Message::Close(Some(frame))).await?;
-        // The peer answers with a close of its own; what else it still sends is of no interest.
+        // Reads until the peer's own close.
         while let Some(Ok(_)) = socket.next().await {}
         Ok::<(), axum::Error>(())
     })

@@ -1,4 +1,4 @@
-//! Frames that wait to be sent, inside the task that owns the socket, so that a barge-in can take them back.
+//! Frames that wait to be sent. The task that owns the socket holds them, so that a barge-in can take them back.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use futures_util::{Sink, SinkExt};
 
-/// Messages `M` in order, each with a tag `T` that says what it is.
+/// Messages `M` in order, each with a tag `T`.
 #[derive(Debug)]
 pub struct Outbox<T, M> {
     queue: VecDeque<(T, M)>,
-    /// Since when the first frame waits.
+    /// When the first frame began to wait.
     waiting_since: Option<Instant>,
     unflushed: bool,
 }
@@ -20,13 +20,12 @@ impl<T, M> Outbox<T, M> {
         Self { queue: VecDeque::new(), waiting_since: None, unflushed: false }
     }
 
-    /// Puts a message behind all others.
     pub fn push(&mut self, tag: T, message: M) {
         self.waiting_since.get_or_insert_with(super::now);
         self.queue.push_back((tag, message));
     }
 
-    /// Takes back what `keep` does not want.
+    /// Takes back the frames that `keep` rejects.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.queue.retain(|(tag, _)| keep(tag));
         if self.queue.is_empty() {
@@ -34,12 +33,12 @@ impl<T, M> Outbox<T, M> {
         }
     }
 
-    /// Since when the first frame waits.
+    /// When the first frame began to wait.
     pub fn waiting_since(&self) -> Option<Instant> {
         self.waiting_since
     }
 
-    /// Sends one frame, if there is one and the socket takes it, and tells which; flushes when none is left.
+    /// Sends one frame if the socket accepts it, and returns its tag. Flushes when the queue is empty.
     /// A frame leaves the queue only in the step in which the socket accepts it.
     pub fn poll_send<S: Sink<M> + Unpin>(
         &mut self,

@@ -1,8 +1,8 @@
-//! The other machines of this server, over the private network: a request of Twilio's that came to the wrong one is
-//! asked there, signed as it came.
+//! The other machines of this server, over the private network: forwards a request of Twilio's that reached the wrong
+//! machine, with its signature.
 //!
-//! It knows where a machine answers. What is asked and what the answer means, it leaves to who asks. A request that
-//! is passed on bears [`FORWARDED`], and who gets it passes it on to nobody; it may name who has what was asked for.
+//! It knows the addresses of machines, not the meaning of requests and answers. A forwarded request has the header
+//! [`FORWARDED`], and is never forwarded again; its answer may name the right machine.
 
 use std::time::Duration;
 
@@ -13,19 +13,18 @@ use rustls::ClientConfig;
 
 use crate::wire::ticket::is_machine_name;
 
-/// Marks a request that another machine passed on, and names that machine. Anybody can send it: it takes a right away,
-/// and gives none.
+/// Marks a forwarded request, and names the machine that forwarded it. It is not trusted: it only removes a right.
 pub const FORWARDED: &str = "switchboard-forwarded";
-/// Says that what the request is about is served already by the machine that passed it on: it is told, not asked.
+/// The forwarding machine already serves the call of the request, and only informs this one.
 pub const SERVED: &str = "switchboard-served";
-/// In an answer that is none: the machine to ask instead.
+/// In an answer: the machine to ask instead.
 pub const ASK: &str = "switchboard-ask";
 
-/// How long a connection may take to be made. A machine that is there is near.
+/// How long a connection may take. The machines are close to each other.
 const CONNECT: Duration = Duration::from_secs(1);
-/// The largest answer that is read, in bytes: Twilio takes no longer document.
-const LARGEST: usize = 64 * 1024;
-/// What belongs to one connection, or is written anew for the next one.
+/// The largest answer, in bytes: Twilio accepts no larger document.
+const MAX_BODY: usize = 64 * 1024;
+/// Headers that belong to one connection, or are written again for the next one.
 const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "content-length",
@@ -43,56 +42,57 @@ const HOP_BY_HOP: [&str; 11] = [
 /// See the module.
 pub struct Peers {
     client: Client,
-    /// Of this machine.
+    /// The name of this machine.
     name: HeaderValue,
-    /// With `{machine}` where the name goes.
+    /// With the placeholder `{machine}`.
     form: String,
 }
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone)]
 pub struct Asked {
     pub method: Method,
-    /// Path and query, as they were signed.
+    /// The signed path and query.
     pub path: String,
     pub headers: HeaderMap,
     pub body: bytes::Bytes,
 }
 
-/// What another machine answered.
+/// The answer of another machine.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: Option<HeaderValue>,
     pub body: Vec<u8>,
-    /// Who is to be asked instead.
+    /// The machine to ask instead.
     pub ask: Option<String>,
 }
 
-/// Why another machine gave no answer. None of them quotes the request.
+/// Why another machine gave no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
-    #[error("it cannot be reached")]
+    #[error("unreachable")]
     Unreachable,
-    #[error("it did not answer in time")]
+    #[error("no answer in time")]
     Late,
-    #[error("its answer broke off, or is too long")]
+    #[error("incomplete or too large answer")]
     Broken,
 }
 
 impl Peers {
-    /// `form` is a machine's address, with `{machine}` for its name and no slash at its end; `name` is this one's.
+    /// `form` is the address of a machine, with the placeholder `{machine}` and without a slash at its end. `name` is the
+    /// name of this machine.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// TLS cannot be set up.
     pub fn new(form: String, name: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
-        // A machine may be gone by the next question: no connection outlives its own.
+        // A machine may be gone by the next request, so no connection is kept.
         let client = super::http_client(tls).connect_timeout(CONNECT).pool_max_idle_per_host(0).build()?;
         let name = HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static(""));
         Ok(Self { client, name, form })
     }
 
-    /// Asks a machine, whose name may stand in a host name, and waits for the whole answer.
+    /// Forwards a request and waits for the whole answer. The name of the machine must be valid in a host name.
     ///
     /// # Errors
     /// [`NoAnswer`].
@@ -109,16 +109,13 @@ impl Peers {
         headers.insert(FORWARDED, self.name.clone());
         let request =
             self.client.request(asked.method.clone(), url).headers(headers).body(asked.body.clone());
-        let mut response = request.send().await.map_err(|error| match error.is_timeout() {
-            true if !error.is_connect() => NoAnswer::Late,
-            _ => NoAnswer::Unreachable,
-        })?;
+        let mut response = request.send().await.map_err(|_| NoAnswer::Unreachable)?;
         let (status, content_type) =
             (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
         let ask = response.headers().get(ASK).and_then(machine_name);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| NoAnswer::Broken)? {
-            if body.len() + chunk.len() > LARGEST {
+            if body.len() + chunk.len() > MAX_BODY {
                 return Err(NoAnswer::Broken);
             }
             body.extend_from_slice(&chunk);
@@ -127,7 +124,7 @@ impl Peers {
     }
 }
 
-/// The machine that a header names, where it may stand in an address.
+/// The machine that a header names, if its name is valid.
 pub fn machine_name(header: &HeaderValue) -> Option<String> {
     header.to_str().ok().filter(|name| is_machine_name(name)).map(str::to_owned)
 }
@@ -149,7 +146,7 @@ mod tests {
         Peers::new(form, "m2", &config.unwrap().with_root_certificates(roots).with_no_client_auth()).unwrap()
     }
 
-    /// Gives this answer to one request, which it gives back; with none, it says nothing.
+    /// Gives this answer to one request, and returns the request. `None`: never answers.
     async fn machine(answer: Option<String>) -> (String, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -188,7 +185,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
 
     #[tokio::test]
-    async fn a_request_is_passed_on_as_it_came_and_marked() {
+    async fn a_request_is_forwarded_unchanged_and_marked() {
         let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n<Response/>";
         let (address, serving) = machine(Some(answer.to_owned())).await;
         let form = format!("http://{}/{{machine}}", address);
@@ -205,19 +202,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_answer_is_told_apart() {
+    async fn reasons_for_no_answer_are_distinguished() {
         let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
         let short = "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\nx".to_owned();
         for (what, answer, patience, expected) in [
             ("none", None, Duration::from_millis(200), NoAnswer::Late),
             ("too long", Some(long), SOON, NoAnswer::Broken),
-            ("broken off", Some(short), SOON, NoAnswer::Broken),
+            ("incomplete", Some(short), SOON, NoAnswer::Broken),
         ] {
             let (address, _serving) = machine(answer).await;
             let error = peers(format!("http://{address}")).ask("m1", &asked(), patience).await.unwrap_err();
             assert_eq!(error, expected, "{what}");
         }
         let error = peers("http://127.0.0.1:9".to_owned()).ask("m1", &asked(), SOON).await.unwrap_err();
-        assert_eq!(error, NoAnswer::Unreachable, "nobody listens");
+        assert_eq!(error, NoAnswer::Unreachable, "closed port");
     }
 }

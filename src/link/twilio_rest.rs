@@ -1,7 +1,7 @@
-//! Twilio's REST interface, for what TwiML cannot do: text messages, and what the account's numbers ring.
+//! Twilio's REST interface, for what TwiML cannot do: text messages, and the settings of the account's numbers.
 //!
-//! It knows the account's credentials, which requests may be made again, and what Twilio's codes mean. No sentence
-//! and no `Debug` holds a number or a credential.
+//! It knows the credentials, which requests may be retried, and what Twilio's codes mean. No message and no `Debug`
+//! contains a number or a credential.
 
 mod numbers;
 mod standing;
@@ -22,14 +22,14 @@ pub use numbers::{Change, NotSet, Number};
 pub use standing::{Standing, Status};
 pub use text::{LONGEST_TEXT, NotSent};
 
-/// How long one request may take as a whole.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// The largest answer that is read, in bytes. A page of numbers has about 2 KiB for each of them.
-const LARGEST: usize = 4 * 1024 * 1024;
-/// The pauses before a request is made again.
+/// The time limit of one request.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// The largest answer, in bytes. A page of numbers has about 2 KiB for each.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+/// The pauses between attempts.
 const PAUSES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// An account at Twilio, with what is needed to act for it.
+/// A Twilio account with credentials.
 pub struct Account {
     client: Client,
     /// Without a slash at its end.
@@ -40,70 +40,68 @@ pub struct Account {
     password: Secret,
 }
 
-/// Why Twilio did not do what it was asked.
+/// Why a request to Twilio failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
-    #[error("Twilio's REST API is not reached: {0}")]
+    #[error("cannot reach Twilio's REST interface: {0}")]
     Network(#[from] Fault),
     #[error("Twilio's REST interface answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused {
-        /// HTTP's.
+        /// The HTTP status.
         status: u16,
-        /// Twilio's: <https://www.twilio.com/docs/api/errors>.
+        /// Twilio's error code: <https://www.twilio.com/docs/api/errors>.
         code: Option<u32>,
     },
-    #[error("what answered is not Twilio's REST interface")]
+    #[error("the server at TWILIO_API_URL is not Twilio's REST interface")]
     NotTwilio,
 }
 
 impl RestError {
-    /// What an owner can do about it, in one sentence without a full stop.
+    /// What the owner can do, as a sentence without a full stop.
     /// <https://www.twilio.com/docs/api/errors>
     pub fn help(&self) -> &'static str {
         match self {
             Self::Network(fault) if fault.is_unsent() => {
-                "check the network and TWILIO_API_URL; https://api.twilio.com is right for every account that \
-                 keeps its numbers in the United States"
+                "check the network and TWILIO_API_URL; https://api.twilio.com is right for accounts with numbers in \
+                 the United States"
             }
             Self::Network(_) => "try again in a minute; https://status.twilio.com reports outages",
             Self::NotTwilio => {
-                "check TWILIO_API_URL, and whether a proxy or a login page of this network answers in Twilio's place"
+                "check TWILIO_API_URL, and whether a proxy or a login page answers instead of Twilio"
             }
-            Self::Refused { status: 429, .. } => {
-                "the account makes too many requests at once: try again in a minute"
-            }
+            Self::Refused { status: 429, .. } => "the account sends too many requests; try again in a minute",
             Self::Refused { code: Some(20404), .. } | Self::Refused { status: 404, .. } => {
-                "check TWILIO_ACCOUNT_SID: it begins with AC, and stands on the start page of Twilio's console"
+                "check TWILIO_ACCOUNT_SID: it starts with AC, and is on the start page of Twilio's console"
             }
             Self::Refused { code: Some(20005 | 10001), .. } => {
-                "the account is suspended or closed: Twilio's console says why"
+                "the account is suspended or closed; Twilio's console shows why"
             }
-            // The pages name no status for it.
+            // Twilio documents no status for it.
             Self::Refused { code: Some(70051), .. } => {
-                "a restricted API key lacks this permission: give it that in Twilio's console, or use a standard key; \
-                 or the key is of another account, or the account is suspended"
+                "the restricted API key lacks this permission: grant it in Twilio's console, or use a standard key. \
+                 Or the key belongs to another account, or the account is suspended"
             }
             Self::Refused { code: Some(20003), .. } | Self::Refused { status: 401, .. } => {
-                "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET: one of \
-                 them is wrong, was replaced, or is of another account or region (TWILIO_API_URL); or the account is \
-                 suspended or closed, which Twilio's console says"
+                "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET: one is \
+                 wrong or belongs to another account or region (TWILIO_API_URL). Or the account is suspended or \
+                 closed, as Twilio's console shows"
             }
             Self::Refused { status: 403, .. } => {
-                "the account is suspended or closed, which Twilio's console says; or the API key may not do this: give \
-                 it the permission there, or use a standard key"
+                "the account is suspended or closed, as Twilio's console shows. Or the API key lacks this permission: \
+                 grant it there, or use a standard key"
             }
             Self::Refused { code: Some(21402), .. } => {
-                "Twilio takes no such address: look at PUBLIC_URL and TWILIO_FUNCTIONS_URL"
+                "Twilio does not accept the address; check PUBLIC_URL and TWILIO_FUNCTIONS_URL"
             }
             Self::Refused { status: 500.., .. } => {
-                "that is a fault of Twilio's: try again in a minute, and look at https://status.twilio.com"
+                "Twilio has an error; try again in a minute, and check https://status.twilio.com"
             }
             Self::Refused { .. } => "https://www.twilio.com/docs/api/errors explains the code",
         }
     }
 
-    /// Whether it is no matter of what was asked: whatever is asked next would fare no better.
-    pub fn is_of_all(&self) -> bool {
+    /// Whether other requests would fail as well.
+    pub fn affects_all(&self) -> bool {
         match self {
             Self::Network(_) | Self::NotTwilio => true,
             Self::Refused { status: 401 | 429, .. } => true,
@@ -114,16 +112,16 @@ impl RestError {
     }
 }
 
-/// What may be done about a request that failed.
+/// When a failed request may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// Only where it was certainly not taken: 429 says so, and without a connection nobody was told anything.
-    NotTaken,
-    /// Made twice, it does the same as made once.
-    Safe,
+enum Retry {
+    /// If Twilio certainly did nothing: after 429, or without a connection.
+    IfUndone,
+    /// The request is idempotent.
+    Always,
 }
 
-/// Twilio's error body; only the code is of use.
+/// The part of Twilio's error body that we use.
 #[derive(Deserialize)]
 struct ErrorBody {
     code: Option<u32>,
@@ -133,7 +131,7 @@ impl Account {
     /// `user` and `password` are an API key and its secret, or the account's SID and its token.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// TLS cannot be set up.
     pub fn new(
         url: &str,
         sid: &str,
@@ -141,7 +139,7 @@ impl Account {
         password: Secret,
         tls: &ClientConfig,
     ) -> Result<Self, reqwest::Error> {
-        let client = super::http_client(tls).timeout(PATIENCE).build()?;
+        let client = super::http_client(tls).timeout(TIMEOUT).build()?;
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { client, url, sid: sid.to_owned(), user: user.to_owned(), password })
     }
@@ -161,24 +159,24 @@ impl Account {
         format!("/2010-04-01/Accounts/{}/{resource}.json", self.sid)
     }
 
-    /// Makes a request and reads its answer; `form` is urlencoded already.
+    /// Sends a request and reads the answer. `form` is urlencoded.
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         form: Option<&str>,
-        again: Again,
+        retry: Retry,
     ) -> Result<T, RestError> {
         let mut pauses = PAUSES.iter();
         loop {
             let outcome = self.ask_once(&method, path, form).await;
-            let may_again = match &outcome {
+            let may_retry = match &outcome {
                 Err(RestError::Refused { status: 429, .. }) => true,
-                Err(RestError::Network(fault)) => fault.is_unsent() || again == Again::Safe,
-                Err(RestError::Refused { status: 500.., .. }) => again == Again::Safe,
+                Err(RestError::Network(fault)) => fault.is_unsent() || retry == Retry::Always,
+                Err(RestError::Refused { status: 500.., .. }) => retry == Retry::Always,
                 Ok(_) | Err(RestError::Refused { .. } | RestError::NotTwilio) => false,
             };
-            match pauses.next().filter(|_| may_again) {
+            match pauses.next().filter(|_| may_retry) {
                 Some(pause) => sleep(*pause).await,
                 None => return outcome,
             }
@@ -202,7 +200,7 @@ impl Account {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(Fault::from)? {
             body.extend_from_slice(&chunk);
-            if body.len() > LARGEST {
+            if body.len() > MAX_BODY {
                 return Err(RestError::NotTwilio);
             }
         }
@@ -218,10 +216,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> RestError {
         return RestError::NotTwilio;
     }
     let code = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.code);
-    // A code that says "too often" says it whatever the status is.
+    // The code for too many requests counts with any status.
     let status = if code == Some(20429) { 429 } else { status.as_u16() };
-    // What Twilio refuses has its code. Without one, something on the way refused, such as a proxy that wants a login,
-    // and nothing is known of credentials or numbers.
+    // A refusal of Twilio's has a code. One without is from something in between, such as a proxy that wants a login.
     if (400..500).contains(&status) && status != 429 && code.is_none() {
         return RestError::NotTwilio;
     }

@@ -1,4 +1,4 @@
-//! The account's numbers: which there are, what rings when they are called, and changing that.
+//! The account's numbers and their settings.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,29 +7,29 @@ use reqwest::Method;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Account, Again, RestError};
+use super::{Account, RestError, Retry};
 use crate::link::network::Fault;
 use crate::phone::PhoneNumber;
 use crate::secret::Private;
 
-/// How many numbers a page holds; Twilio gives at most so many.
+/// The numbers on a page: Twilio's maximum.
 const PAGE: usize = 1_000;
 /// More pages than any account has.
 const MAX_PAGES: usize = 100;
-/// How long all pages may take together, with what is asked again. One takes a second or two.
+/// The time limit for all pages, with retries. One takes a second or two.
 const LISTING: Duration = Duration::from_secs(60);
 
-/// A number of the account, with what Twilio does when it is called.
+/// A number of the account, with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number {
     /// `PN…`
     pub sid: String,
     pub number: PhoneNumber,
-    /// What the owner called it in Twilio's console; often the number itself.
+    /// The owner's name for it in Twilio's console; often the number itself.
     pub friendly_name: Private,
-    /// Whether it takes calls at all.
+    /// Whether it can receive calls.
     pub voice: bool,
-    /// Empty texts are `None`, here and below.
+    /// An empty text is `None`, here and below.
     pub voice_url: Option<String>,
     /// `POST` or `GET`.
     pub voice_method: String,
@@ -42,33 +42,32 @@ pub struct Number {
     pub trunk: Option<String>,
 }
 
-/// What a number is to be set to; `None` leaves it as it is.
+/// A change of settings. `None` keeps the value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Change {
-    /// An empty text takes the setting away, here and below.
+    /// An empty text removes the value, here and below.
     pub voice_url: Option<String>,
-    /// How the new voice URL is asked; `None`: by POST, as the fallback is.
+    /// `None`: POST, as for the fallback.
     pub voice_method: Option<String>,
     pub fallback_url: Option<String>,
     pub status_callback: Option<String>,
-    /// As for the voice URL.
+    /// `None`: POST.
     pub status_method: Option<String>,
-    /// Takes away the application or the trunk, for which Twilio would ignore the voice URL.
+    /// Removes the application or the trunk, because Twilio would ignore the voice URL.
     pub take_back: bool,
 }
 
 impl Change {
-    /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a number is what it was to be changed to.
+    /// Whether a number has the changed settings.
     fn is_done(&self, now: &Number) -> bool {
         let is_set = |should: &Option<String>, method: &Option<String>, is: &Option<String>, by: &str| {
             match should.as_deref() {
                 None => true,
-                // How nothing is asked is nobody's business.
+                // Without a URL, the method does not matter.
                 Some("") => is.is_none(),
                 should => is.as_deref() == should && by == method.as_deref().unwrap_or("POST"),
             }
@@ -97,16 +96,16 @@ impl Change {
     }
 }
 
-/// Why a number is not what it was to be changed to. Says what to do.
+/// Why a number was not changed, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSet {
     #[error("{0}: {help}", help = .0.help())]
     Refused(#[from] RestError),
-    #[error("Twilio took the request, and did not do it: its console may say why")]
+    #[error("Twilio accepted the change but did not make it; Twilio's console may show why")]
     NotDone,
 }
 
-/// A page, as Twilio writes it; most fields may be null.
+/// A page in Twilio's format. Most fields may be null.
 #[derive(Deserialize)]
 struct Page {
     incoming_phone_numbers: Vec<Written>,
@@ -135,7 +134,7 @@ struct Capabilities {
 }
 
 impl Account {
-    /// Every number of the account, page by page.
+    /// All numbers of the account.
     ///
     /// # Errors
     /// [`RestError`].
@@ -151,13 +150,13 @@ impl Account {
         let mut numbers = Vec::new();
         let mut path = format!("{}?PageSize={PAGE}", self.path("IncomingPhoneNumbers"));
         let mut seen = BTreeSet::new();
-        // No page leads back to one before it.
+        // `seen` guards against pages that lead back.
         while seen.len() < MAX_PAGES && seen.insert(path.clone()) {
-            let page: Page = self.ask(Method::GET, &path, None, Again::Safe).await?;
-            // Short codes and the like have no number in this form, and ring nobody.
+            let page: Page = self.ask(Method::GET, &path, None, Retry::Always).await?;
+            // Short codes do not parse, and receive no calls.
             numbers.extend(page.incoming_phone_numbers.into_iter().filter_map(Number::read));
             match page.next_page_uri.filter(|uri| !uri.is_empty()) {
-                // The credentials go where they went before, and nowhere else.
+                // The credentials must not go to another host.
                 Some(next) if next.starts_with("/2010-04-01/") => path = next,
                 Some(_) => return Err(RestError::NotTwilio),
                 None => return Ok(numbers),
@@ -166,17 +165,17 @@ impl Account {
         Err(RestError::NotTwilio)
     }
 
-    /// One number of the account, by its SID.
+    /// One number, by its SID.
     ///
     /// # Errors
     /// [`RestError`].
     pub async fn number(&self, sid: &str) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
-        let written: Written = self.ask(Method::GET, &path, None, Again::Safe).await?;
-        written.of(sid)
+        let written: Written = self.ask(Method::GET, &path, None, Retry::Always).await?;
+        written.with_sid(sid)
     }
 
-    /// Changes what a number rings, and looks whether that is what it rings then; `sid` is the number's.
+    /// Changes a number, and checks the result. `sid` is the number's.
     ///
     /// # Errors
     /// [`NotSet`].
@@ -185,31 +184,31 @@ impl Account {
         if change.is_done(&now) { Ok(()) } else { Err(NotSet::NotDone) }
     }
 
-    /// Asks for a change; `sid` is the number's. Gives the number as it is then, as Twilio says.
+    /// Requests a change. `sid` is the number's. Returns the number as Twilio reports it then.
     ///
     /// # Errors
     /// [`RestError`].
     pub async fn change_number(&self, sid: &str, change: &Change) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
-        let written: Written = self.ask(Method::POST, &path, Some(&change.form()), Again::Safe).await?;
-        written.of(sid)
+        let written: Written = self.ask(Method::POST, &path, Some(&change.form()), Retry::Always).await?;
+        written.with_sid(sid)
     }
 }
 
 impl Written {
-    /// The number, if it is the one that was asked for.
-    fn of(self, sid: &str) -> Result<Number, RestError> {
+    /// The number, if it has this SID.
+    fn with_sid(self, sid: &str) -> Result<Number, RestError> {
         Number::read(self).filter(|number| number.sid == sid).ok_or(RestError::NotTwilio)
     }
 }
 
 impl Number {
-    /// Whether an application or a trunk answers it, and the voice URL is ignored.
+    /// Whether an application or a trunk replaces the voice URL.
     pub fn is_taken(&self) -> bool {
         self.taken_by().is_some()
     }
 
-    /// What answers it in the place of the voice URL.
+    /// What replaces the voice URL, for people.
     pub fn taken_by(&self) -> Option<&'static str> {
         match (&self.application, &self.trunk) {
             (Some(_), _) => Some("a TwiML application"),
@@ -251,24 +250,24 @@ mod tests {
     use crate::secret::Secret;
 
     #[tokio::test]
-    async fn all_pages_together_have_a_limit() {
+    async fn a_list_has_a_time_limit_for_all_pages() {
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        // It takes connections, and says nothing.
+        // Accepts connections, and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let account = Account::new(&url, "AC1", "AC1", Secret::new("12345"), &tls).unwrap();
         let begun = Instant::now();
         let numbers = account.numbers_within(Duration::from_millis(100)).await;
         assert_eq!(numbers, Err(Fault::AnswerTimeout.into()));
-        assert!(begun.elapsed() < Duration::from_secs(5), "one request alone has longer");
+        assert!(begun.elapsed() < Duration::from_secs(5), "less than the limit of one request");
     }
 
     #[test]
-    fn a_change_is_done_when_all_of_it_is() {
+    fn a_change_is_done_when_all_settings_match() {
         let number = || {
             let text = r#"{"sid": "PN1", "phone_number": "+15550100001", "voice_url": "https://a.example.com",
                 "voice_method": "GET", "status_callback": "", "trunk_sid": "TK1"}"#;
@@ -282,11 +281,11 @@ mod tests {
         };
         for (what, change, is_done) in [
             ("nothing", Change::default(), true),
-            ("as it was asked", voice("https://a.example.com", Some("GET")), true),
+            ("the same", voice("https://a.example.com", Some("GET")), true),
             ("another method", voice("https://a.example.com", None), false),
             ("another address", voice("https://b.example.com", Some("GET")), false),
-            ("nothing is still something", voice("", None), false),
-            ("nothing is nothing", Change { status_callback: text(""), ..Change::default() }, true),
+            ("not yet removed", voice("", None), false),
+            ("removed", Change { status_callback: text(""), ..Change::default() }, true),
             (
                 "no fallback",
                 Change { fallback_url: text("https://a.example.com"), ..Change::default() },

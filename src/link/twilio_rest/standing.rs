@@ -1,25 +1,25 @@
-//! How the account itself stands.
+//! The state of the account.
 
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{Account, Again, RestError};
+use super::{Account, RestError, Retry};
 
-/// How an account stands.
+/// The state of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub status: Status,
-    /// Not paid for: it calls and texts verified numbers only, and its calls begin with a notice.
+    /// A trial account calls and texts only verified numbers, and its calls begin with a notice.
     pub trial: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     Active,
-    /// Mostly for want of money: no call comes in.
+    /// Usually because it has no money left. It receives no calls.
     Suspended,
     Closed,
-    /// A word that is not known here.
+    /// An unknown status.
     Other,
 }
 
@@ -31,12 +31,12 @@ struct Written {
 }
 
 impl Account {
-    /// How the account stands; also whether the credentials are right.
+    /// The state of the account. This also checks the credentials.
     ///
     /// # Errors
     /// [`RestError`].
     pub async fn standing(&self) -> Result<Standing, RestError> {
-        let written: Written = self.ask(Method::GET, &self.own_path(), None, Again::Safe).await?;
+        let written: Written = self.ask(Method::GET, &self.own_path(), None, Retry::Always).await?;
         if written.sid != self.sid {
             return Err(RestError::NotTwilio);
         }

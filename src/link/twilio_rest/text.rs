@@ -3,33 +3,33 @@
 use reqwest::Method;
 use serde::de::IgnoredAny;
 
-use super::{Account, Again, RestError};
+use super::{Account, RestError, Retry};
 use crate::phone::PhoneNumber;
 
-/// The longest text that Twilio sends, in characters.
+/// The longest text, in characters.
 pub const LONGEST_TEXT: usize = 1_600;
 
-/// Why a text was not sent, as the assistant is told it.
+/// Why a text was not sent, as a sentence for the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
-    #[error("The text message is empty. Write what is to be sent into `text`.")]
+    #[error("The text message is empty. Set `text`.")]
     Empty,
-    #[error("The text message is too long. Make it shorter than 1600 characters and try again.")]
+    #[error("The text message is longer than 1600 characters. Shorten it and try again.")]
     TooLong,
     #[error("The caller's number cannot receive text messages.")]
     NoTexts,
-    #[error("The caller has asked not to get text messages from this number.")]
+    #[error("The caller has unsubscribed from text messages of this number.")]
     OptedOut,
     #[error("This line cannot send text messages to the caller's number.")]
     NotFromHere,
-    #[error("Text messages cannot be sent at the moment: the line's account does not allow it.")]
+    #[error("Text messages cannot be sent: the account of this line does not allow it.")]
     Denied,
-    #[error("Too many text messages are being sent at the moment. Try again in a minute.")]
+    #[error("Too many text messages at the moment. Try again in a minute.")]
     Busy,
     #[error("The text message service cannot be reached. The text was not sent.")]
     Unreachable,
     #[error(
-        "The text message service did not answer. Whether the text was sent is not known; do not send it again."
+        "The text message service did not answer. It is unknown whether the text was sent; do not send it again."
     )]
     Unknown,
     #[error("The text message was not accepted.")]
@@ -37,7 +37,7 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// One word for log and metric.
+    /// For log and metric.
     pub fn code(self) -> &'static str {
         match self {
             Self::Empty | Self::TooLong => "bad_text",
@@ -51,7 +51,7 @@ impl NotSent {
 }
 
 impl Account {
-    /// Sends a text of 1 to 1,600 characters. A request that may have been taken is never made twice.
+    /// Sends a text of 1 to 1,600 characters. It does not retry a request that may have been carried out.
     ///
     /// # Errors
     /// [`NotSent`].
@@ -68,12 +68,12 @@ impl Account {
             .append_pair("Body", text)
             .finish();
         let path = self.path("Messages");
-        let sent: Result<IgnoredAny, _> = self.ask(Method::POST, &path, Some(&form), Again::NotTaken).await;
+        let sent: Result<IgnoredAny, _> = self.ask(Method::POST, &path, Some(&form), Retry::IfUndone).await;
         sent.map(drop).map_err(for_the_caller)
     }
 }
 
-/// What a refusal means for the caller. <https://www.twilio.com/docs/api/errors>
+/// What an error means for the caller. <https://www.twilio.com/docs/api/errors>
 fn for_the_caller(error: RestError) -> NotSent {
     let (status, code) = match error {
         RestError::Network(fault) if fault.is_unsent() => return NotSent::Unreachable,
@@ -89,7 +89,7 @@ fn for_the_caller(error: RestError) -> NotSent {
         (_, Some(21210 | 21212 | 21408 | 21606 | 21608 | 21612 | 21659 | 21660)) => NotSent::NotFromHere,
         (429, _) => NotSent::Busy,
         (401 | 403 | 404, _) => NotSent::Denied,
-        // It may have been taken before that broke.
+        // It may have been sent before the error.
         (500.., _) => NotSent::Unknown,
         _ => NotSent::Refused,
     }
@@ -103,7 +103,7 @@ mod tests {
     use crate::link::twilio_rest::refusal;
 
     #[test]
-    fn a_code_of_twilios_is_a_sentence_without_a_number() {
+    fn a_code_of_twilio_becomes_a_sentence_without_a_number() {
         for (what, status, code, expected) in [
             ("no such number", 400, Some(21211), NotSent::NoTexts),
             ("a landline", 400, Some(21614), NotSent::NoTexts),
@@ -113,9 +113,9 @@ mod tests {
             ("a line for voice only", 400, Some(21606), NotSent::NotFromHere),
             ("wrong credentials", 401, Some(20003), NotSent::Denied),
             ("no such account", 404, Some(20404), NotSent::Denied),
-            ("too often", 429, Some(20429), NotSent::Busy),
-            ("too often, from a proxy", 429, None, NotSent::Busy),
-            ("a fault of theirs", 503, None, NotSent::Unknown),
+            ("too many", 429, Some(20429), NotSent::Busy),
+            ("too many, from a proxy", 429, None, NotSent::Busy),
+            ("a server error", 503, None, NotSent::Unknown),
             ("anything else", 400, Some(99_999), NotSent::Refused),
         ] {
             let body = code.map(|code: u32| format!(r#"{{"code":{code},"message":"…","status":{status}}}"#));
