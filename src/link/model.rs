@@ -1,5 +1,5 @@
-//! The model's socket: OpenAI Realtime in, the call's events out. How it is opened is in `connect.rs`, and what the
-//! plan makes of a session in `configure.rs`.
+//! The model's socket: translates OpenAI Realtime into the call's events. `connect.rs` opens a session, and
+//! `configure.rs` builds its configuration from the plan.
 
 mod configure;
 mod connect;
@@ -31,7 +31,9 @@ use crate::call::{
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::Failure;
 use crate::secret::Private;
-use crate::wire::openai::realtime::{self, Approval, ErrorBody, Incoming, ResponseDone, Status};
+use crate::wire::openai::realtime::{
+    self, Approval, ErrorBody, FunctionCall, Incoming, ResponseDone, Status,
+};
 pub use configure::{LeftOut, session};
 pub use connect::{NotConnected, Probe, probe};
 use connect::{configure, open, until_created};
@@ -40,11 +42,11 @@ use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
 pub const ATTEMPT: Duration = Duration::from_secs(5);
-/// The caller's audio that may wait to be sent: 10 s. More means that the model takes none.
+/// How many bytes of the caller's audio may wait: 10 s. More means that the model accepts none.
 const MAX_WAITING: u64 = 80_000;
-/// How long the model may be silent before it is asked whether it is there.
+/// How long the model may be silent before we send a ping.
 const PING_AFTER: Duration = Duration::from_secs(15);
-/// How long it then has to answer.
+/// How long the answer to a ping may take.
 const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,30 +59,29 @@ pub struct ModelLink {
     socket: Socket,
     plan: Arc<Plan>,
     outbox: Outbox<u64, Message>,
-    /// Bytes of the caller's audio that wait.
+    /// How many bytes of the caller's audio wait.
     waiting: u64,
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
-    /// The response that began last: what the host asks for without naming one belongs to it.
+    /// The latest response. A host's request without a response belongs to it.
     began: Option<ResponseId>,
     listing: Listing,
-    /// What the caller has said so far, where a provider tells it again and again: the item and its words.
+    /// The growing transcript of a caller's item, from providers that repeat it.
     so_far: Option<(ItemId, Private)>,
     last_heard: Instant,
     pinged: Option<Instant>,
-    /// How many responses were asked for: the last request's `event_id`.
+    /// The number of requests for a response, which makes their `event_id`.
     requests: u64,
-    /// How many of those beside the conversation.
+    /// The same for asides.
     asides: u64,
-    /// Nothing can be sent any more; what the model sent before it closed may still be read.
+    /// Sending failed. Events that the model sent before it closed can still be read.
     mute: bool,
-    /// What of its configuration had to be left out.
     left_out: LeftOut,
     gone: bool,
 }
 
-/// What one step brought.
+/// The result of one step.
 #[derive(Debug)]
 pub enum ModelStep {
     Event(Event),
@@ -121,17 +122,17 @@ impl ModelLink {
         })
     }
 
-    /// Whether the provider refused a part of the configuration, and the session runs without it.
+    /// Whether the session runs without a part of the configuration that the provider rejected.
     pub fn is_plainer(&self) -> bool {
         self.left_out != LeftOut::default()
     }
 
-    /// Sends what waits, or takes what came. Cancel-safe: everything happens within one poll.
+    /// Sends or receives. Cancel-safe: everything happens within one poll.
     pub async fn step(&mut self) -> ModelStep {
         poll_fn(|cx| self.poll_step(cx)).await
     }
 
-    /// The caller's audio. False when too much waits already: the model takes none.
+    /// Sends the caller's audio. False: too much waits already.
     pub fn append(&mut self, chunk: &Chunk) -> bool {
         if self.waiting + chunk.bytes() > MAX_WAITING {
             return false;
@@ -182,6 +183,7 @@ impl ModelLink {
         });
     }
 
+    /// Asks for a response that says something. Its instructions replace the session's, so they contain the whole prompt.
     pub fn say(&mut self, request: &Request) {
         let event = self.next_request();
         let said = Some((&*self.prompt(request), &metadata(request)));
@@ -208,7 +210,7 @@ impl ModelLink {
         Some(self.pinged.map_or(self.last_heard + PING_AFTER, |pinged| pinged + PONG_WITHIN))
     }
 
-    /// Asks a silent model whether it is there. False when it was asked and did not answer.
+    /// Pings a silent model. False: it did not answer the last ping.
     pub fn check_alive(&mut self, now: Instant) -> bool {
         if self.alive_deadline().is_none_or(|due| due > now) {
             return true;
@@ -247,7 +249,7 @@ impl ModelLink {
     }
 
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
-        tracing::debug!(error = described(error), "The model complains");
+        tracing::debug!(error = described(error), "The model reported an error");
         match error.code.as_deref() {
             Some(code) if is_permanent(code) => Event::ModelLost(Loss::Refused),
             _ if error.event.as_deref() == Some(&last_aside(self.asides)) => {
@@ -290,9 +292,7 @@ impl ModelLink {
                     self.pinged = None;
                     match message {
                         Message::Text(text) => self.read(&Bytes::from(text)),
-                        Message::Binary(_) => {
-                            self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadEvent))
-                        }
+                        Message::Binary(_) => self.anomaly(Anomaly::ModelBadEvent),
                         Message::Close(_) => return self.lost(),
                         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                     }
@@ -308,21 +308,16 @@ impl ModelLink {
     }
 
     fn read(&mut self, frame: &Bytes) {
-        let incoming = match realtime::parse(frame) {
-            Ok(incoming) => incoming,
-            Err(_) => return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadEvent)),
-        };
+        let Ok(incoming) = realtime::parse(frame) else { return self.anomaly(Anomaly::ModelBadEvent) };
         let event = match incoming {
             Incoming::AudioDelta { response, item, chunk: Ok(chunk) } => {
                 let response = known(&mut self.last_response, &response);
                 let item = known(&mut self.last_item, &item);
                 Event::ModelAudio { response, item, chunk }
             }
-            Incoming::AudioDelta { chunk: Err(_), .. } => {
-                return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelBadAudio));
-            }
+            Incoming::AudioDelta { chunk: Err(_), .. } => return self.anomaly(Anomaly::ModelBadAudio),
             Incoming::SpeechStarted { item } => {
-                self.heard_whole();
+                self.transcript_complete();
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
@@ -344,17 +339,12 @@ impl ModelLink {
             Incoming::HeardSoFar { item, text } => {
                 let item = ItemId::from(&*item);
                 if self.so_far.as_ref().is_some_and(|(so_far, _)| *so_far != item) {
-                    self.heard_whole();
+                    self.transcript_complete();
                 }
                 self.so_far = Some((item, Private::from(text.into_owned())));
                 return;
             }
-            Incoming::FunctionCall { response, call } => Event::ToolRequested {
-                id: ToolCallId::from(&*call.id),
-                name: call.name.into_owned(),
-                arguments: Private::from(call.arguments.into_owned()),
-                response: ResponseId::from(&*response),
-            },
+            Incoming::FunctionCall { response, call } => tool_requested(call, ResponseId::from(&*response)),
             Incoming::HostedStarted { response, item } => {
                 let response = response.map(|response| ResponseId::from(&*response));
                 Event::HostedStarted { item: ItemId::from(&*item), response }
@@ -363,7 +353,7 @@ impl ModelLink {
             Incoming::ApprovalRequested { response, approval } => {
                 let named = response.map(|response| ResponseId::from(&*response));
                 let Some(response) = named.or_else(|| self.began.clone()) else { return };
-                asked(approval, response)
+                approval_requested(approval, response)
             }
             Incoming::Listing { item, server } => return self.listing.began(&item, &server),
             Incoming::Listed { server, tools } => return self.listing.listed(&self.plan, &server, &tools),
@@ -371,26 +361,24 @@ impl ModelLink {
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(&error),
             Incoming::Working => Event::ModelWorking,
-            Incoming::Unknown => {
-                return self.events.push_back(ModelStep::Anomaly(Anomaly::ModelUnknownEvent));
-            }
+            Incoming::Unknown => return self.anomaly(Anomaly::ModelUnknownEvent),
             Incoming::SessionCreated
             | Incoming::SessionUpdated { .. }
             | Incoming::ConversationCreated
             | Incoming::Ignored => return,
         };
-        self.events.push_back(ModelStep::Event(event));
+        self.event(event);
     }
 
-    /// Nothing more comes of what was told again and again: its last telling is the text.
-    fn heard_whole(&mut self) {
+    /// The repeated transcript is complete: its last version counts.
+    fn transcript_complete(&mut self) {
         if let Some((item, text)) = self.so_far.take() {
-            self.events.push_back(ModelStep::Event(Event::Transcript { who: Who::Caller, item, text }));
+            self.event(Event::Transcript { who: Who::Caller, item, text });
         }
     }
 
     fn response_done(&mut self, done: ResponseDone<'_>) {
-        self.heard_whole();
+        self.transcript_complete();
         let response = ResponseId::from(&*done.response);
         let outcome = match done.status {
             Status::Completed => Outcome::Completed,
@@ -402,27 +390,29 @@ impl ModelLink {
         if outcome == Outcome::Failed || outcome == Outcome::Refused {
             tracing::warn!(code = plain(done.failure.as_deref()), "The model failed to respond");
         }
-        let requests = done.calls.into_iter().map(|call| Event::ToolRequested {
-            id: ToolCallId::from(&*call.id),
-            name: call.name.into_owned(),
-            arguments: Private::from(call.arguments.into_owned()),
-            response: response.clone(),
-        });
-        self.events.extend(requests.map(ModelStep::Event));
+        for call in done.calls {
+            self.event(tool_requested(call, response.clone()));
+        }
         for approval in done.approvals {
-            self.events.push_back(ModelStep::Event(asked(approval, response.clone())));
+            self.event(approval_requested(approval, response.clone()));
         }
         for (item, ended) in done.hosted {
             let item = ItemId::from(&*item);
-            let response = Some(response.clone());
-            self.events.push_back(ModelStep::Event(Event::HostedStarted { item: item.clone(), response }));
+            self.event(Event::HostedStarted { item: item.clone(), response: Some(response.clone()) });
             if ended {
-                self.events.push_back(ModelStep::Event(Event::HostedEnded { item }));
+                self.event(Event::HostedEnded { item });
             }
         }
-        let usage = Event::Usage { tokens_in: done.tokens_in, tokens_out: done.tokens_out };
-        self.events.push_back(ModelStep::Event(usage));
-        self.events.push_back(ModelStep::Event(Event::ResponseEnded { response, outcome }));
+        self.event(Event::Usage { tokens_in: done.tokens_in, tokens_out: done.tokens_out });
+        self.event(Event::ResponseEnded { response, outcome });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push_back(ModelStep::Event(event));
+    }
+
+    fn anomaly(&mut self, anomaly: Anomaly) {
+        self.events.push_back(ModelStep::Anomaly(anomaly));
     }
 }
 
@@ -491,7 +481,7 @@ fn is_permanent(code: &str) -> bool {
     Failure::from_code(code).is_some_and(Failure::is_permanent)
 }
 
-/// Code and parameter. The message is left out: it may quote what was sent.
+/// Code and parameter, without the message, which may quote what was sent.
 fn described(error: &ErrorBody<'_>) -> String {
     let name = plain(error.code.as_deref().or(error.kind.as_deref()));
     match error.param.as_deref() {
@@ -500,14 +490,23 @@ fn described(error: &ErrorBody<'_>) -> String {
     }
 }
 
-/// A word of the provider's, short and plain enough for a log line.
+/// A word from the provider, short and plain enough for the log.
 fn plain(word: Option<&str>) -> String {
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
     let word: String = word.unwrap_or_default().chars().filter(plain).take(80).collect();
     if word.is_empty() { "no code".to_owned() } else { word }
 }
 
-fn asked(approval: Approval<'_>, response: ResponseId) -> Event {
+fn tool_requested(call: FunctionCall<'_>, response: ResponseId) -> Event {
+    Event::ToolRequested {
+        id: ToolCallId::from(&*call.id),
+        name: call.name.into_owned(),
+        arguments: Private::from(call.arguments.into_owned()),
+        response,
+    }
+}
+
+fn approval_requested(approval: Approval<'_>, response: ResponseId) -> Event {
     Event::ApprovalRequested {
         id: ApprovalId::from(&*approval.id),
         tool: format!("{}/{}", approval.server, approval.tool),
@@ -520,7 +519,7 @@ fn transcript(who: Who, item: &str, text: &str) -> Event {
     Event::Transcript { who, item: ItemId::from(item), text: Private::from(text.to_owned()) }
 }
 
-/// The same id as last time shares its memory: deltas come by the hundred.
+/// Reuses the last id if it is the same: deltas come by the hundred.
 fn known<I: Clone + AsRef<str> + for<'a> From<&'a str>>(last: &mut Option<I>, text: &str) -> I {
     match last {
         Some(id) if id.as_ref() == text => id.clone(),

@@ -1,5 +1,5 @@
-//! What the model is told before and during a call, built from the plan in the provider's dialect: the session's
-//! configuration, requests for a response, and lines that were said.
+//! What we send to the model, built from the plan in the provider's dialect: the session's configuration, requests for
+//! responses, and lines of the assistant.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use crate::call::TurnControl;
 use crate::provider::Dialect;
 use crate::wire::openai::realtime;
 
-/// What is left out of a configuration because the provider refused it: a session without is better than none.
+/// What a configuration leaves out because the provider rejected it: better than no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LeftOut {
     /// Transcription, noise reduction, speed and reasoning.
     pub options: bool,
-    /// The tools of MCP servers, ours and those that the host asks by itself.
+    /// The tools of MCP servers, ours and hosted ones.
     pub servers: bool,
 }
 
 impl LeftOut {
-    /// What to try next. `tools`: the provider blames one of them, so the options are kept for another try.
+    /// What to leave out next. `tools`: the provider blames a tool, so the options stay for now.
     pub(super) fn more(self, tools: bool) -> Option<Self> {
         match self {
             Self { options: true, servers: true } => None,
@@ -29,7 +29,7 @@ impl LeftOut {
         }
     }
 
-    /// Its name, for the owner's log.
+    /// For the log.
     pub(super) fn described(self, plan: &Plan) -> String {
         let options = "transcription, noise reduction, speed and reasoning".to_owned();
         let ours = plan.tools.iter().filter_map(server);
@@ -41,7 +41,7 @@ impl LeftOut {
     }
 }
 
-/// The MCP server whose tool it is.
+/// The MCP server of a tool.
 fn server(tool: &Tool) -> Option<&str> {
     let Work::Job(job) = &tool.work else { return None };
     match &**job {
@@ -50,7 +50,7 @@ fn server(tool: &Tool) -> Option<&str> {
     }
 }
 
-/// The session's configuration: the exact `session` of the first `session.update`, without what is left out.
+/// The exact `session` of the first `session.update`.
 pub fn session(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
     match plan.provider.dialect {
         Dialect::Ga => ga(plan, turns, left_out),
@@ -82,7 +82,7 @@ pub(super) fn response_create(plan: &Plan, event: &str, said: Option<(&str, &Val
     realtime::response_create(event, instructions, modalities, without_tools, metadata.filter(|_| extras))
 }
 
-/// A line in the assistant's name.
+/// A line that the assistant said.
 pub(super) fn assistant_text(plan: &Plan, text: &str) -> String {
     match plan.provider.dialect {
         Dialect::Ga | Dialect::Xai => realtime::assistant_text(text),
@@ -90,7 +90,7 @@ pub(super) fn assistant_text(plan: &Plan, text: &str) -> String {
     }
 }
 
-/// The beta always asks for both; a voice without words is not to be had there.
+/// The beta offers no audio without text.
 const BETA_MODALITIES: &[&str] = &["text", "audio"];
 
 fn ga(plan: &Plan, turns: TurnControl, left_out: LeftOut) -> Value {
@@ -160,7 +160,7 @@ fn set(object: &mut Value, key: &str, value: Option<Value>) {
     }
 }
 
-/// Only where the provider says that it takes one: elsewhere it would lose the whole configuration.
+/// Other providers would reject the whole configuration.
 fn temperature(plan: &Plan) -> Option<Value> {
     let taken = plan.provider.abilities.temperature.is_some();
     plan.temperature.filter(|_| taken).map(Value::from)
@@ -185,7 +185,7 @@ fn reasoning(plan: &Plan) -> Option<Value> {
     Some(json!({"effort": plan.reasoning?.name()}))
 }
 
-/// The complete object: what an update leaves out would keep its old value.
+/// Complete, because an update keeps the values that it leaves out.
 fn turn_detection(plan: &Plan, turns: TurnControl) -> Value {
     let by_model = turns == TurnControl::Model;
     match plan.turn_taking.detection {
@@ -225,7 +225,7 @@ fn tools(plan: &Plan, left_out: LeftOut) -> Vec<Value> {
     functions.chain(plan.hosted.iter().filter(|_| takes_hosted).map(hosted)).collect()
 }
 
-/// An MCP server that the host asks by itself.
+/// An MCP server whose client is the provider's host.
 fn hosted(server: &Hosted) -> Value {
     let mut value = json!({
         "type": "mcp",
@@ -243,7 +243,7 @@ fn hosted(server: &Hosted) -> Value {
     value
 }
 
-/// Which tools the host is to ask us about. Where it asks about one that needs no yes, the call says yes by itself.
+/// Which tools need our approval. The call approves the others by itself if the host asks.
 fn approval(server: &Hosted) -> Value {
     match &server.ask_first {
         AskFirst::Never => json!("never"),

@@ -1,4 +1,4 @@
-//! The tools of MCP servers that the model's host asks by itself: which it has found, for the owner's log.
+//! Logs which tools of hosted MCP servers the provider has found.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::plain;
 use crate::assistant::plan::Plan;
 
-/// Listings that are under way at once.
+/// How many listings may be active at once.
 const MAX_LISTINGS: usize = 64;
 
-/// Which server each listing is of: its failure names the listing alone.
+/// The server of each listing: a failure names only the listing.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     servers: BTreeMap<String, String>,
@@ -38,8 +38,8 @@ impl Listing {
         let server = self.servers.remove(item);
         tracing::warn!(
             server = plain(server.as_deref()),
-            "The provider could not list the tools of an MCP server: check that its URL is public HTTPS and its \
-             token is right, or let us be its client with `via: runtime`"
+            "The provider cannot list the tools of an MCP server; check that its URL is public HTTPS and its token is \
+             right, or set `via: runtime`"
         );
     }
 }

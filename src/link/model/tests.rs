@@ -1,4 +1,4 @@
-//! What the model is told, by dialect.
+//! What we send to the model, by dialect, and what its events become.
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::yaml::SourceFile;
 const WHOLE: LeftOut = LeftOut { options: false, servers: false };
 const PLAIN: LeftOut = LeftOut { options: true, servers: false };
 
-/// A plan with everything in it, for a provider of this dialect that takes it all.
+/// A plan with all options, for a provider of this dialect that accepts them all.
 fn plan(dialect: Dialect) -> Plan {
     let text = "instructions: Be kind.\ncall_control: { end_call: true }\nspeed: 1.2\nreasoning: high\n";
     let assistants = vec![SourceFile::new("clinic.yaml", text)];
@@ -44,7 +44,7 @@ fn plan(dialect: Dialect) -> Plan {
 
 #[test]
 fn a_session_is_configured_in_every_dialect() {
-    let told: Vec<String> = Dialect::ALL
+    let sessions: Vec<String> = Dialect::ALL
         .into_iter()
         .flat_map(|dialect| [(dialect, WHOLE), (dialect, PLAIN)])
         .map(|(dialect, left_out)| {
@@ -53,11 +53,11 @@ fn a_session_is_configured_in_every_dialect() {
             format!("{name}{}: {}", dialect.name(), serde_json::to_string_pretty(&session).unwrap())
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(sessions.join("\n"));
 }
 
 #[test]
-fn a_temperature_is_sent_only_where_the_provider_takes_one() {
+fn a_temperature_is_sent_only_if_the_provider_accepts_one() {
     for dialect in Dialect::ALL {
         let mut plan = plan(dialect);
         assert_eq!(session(&plan, TurnControl::Model, PLAIN)["temperature"], 0.7, "{dialect:?}");
@@ -69,7 +69,7 @@ fn a_temperature_is_sent_only_where_the_provider_takes_one() {
 }
 
 #[test]
-fn turns_are_changed_at_the_dialects_own_place() {
+fn turn_detection_is_updated_in_every_dialect() {
     for (dialect, at) in [
         (Dialect::Ga, "/audio/input/turn_detection"),
         (Dialect::Beta, "/turn_detection"),
@@ -83,7 +83,7 @@ fn turns_are_changed_at_the_dialects_own_place() {
 }
 
 #[test]
-fn a_line_of_the_assistants_has_the_dialects_own_type() {
+fn a_line_of_the_assistant_has_the_type_of_its_dialect() {
     for (dialect, kind) in
         [(Dialect::Ga, "output_text"), (Dialect::Beta, "text"), (Dialect::Xai, "output_text")]
     {
@@ -92,7 +92,7 @@ fn a_line_of_the_assistants_has_the_dialects_own_type() {
     }
 }
 
-/// A server that the host asks by itself, and one with everything.
+/// A minimal hosted server, and one with all options.
 fn servers() -> Vec<Hosted> {
     let plain = Hosted {
         label: "crm".to_owned(),
@@ -114,7 +114,7 @@ fn servers() -> Vec<Hosted> {
 }
 
 #[test]
-fn servers_of_the_host_are_named_only_where_it_asks_them() {
+fn hosted_servers_are_sent_only_if_the_provider_supports_them() {
     for dialect in Dialect::ALL {
         let mut plan = plan(dialect);
         plan.hosted = servers();
@@ -174,13 +174,13 @@ fn fetched() -> Tool {
 }
 
 #[tokio::test]
-async fn a_refused_configuration_is_tried_again_without_a_part_of_it() {
+async fn a_rejected_configuration_is_tried_again_without_a_part_of_it() {
     let option = r#"{"type":"error","error":{"code":"invalid_value","param":"session.reasoning"}}"#;
     let schema = r#"{"type":"error","error":{"code":"invalid_function_parameters","param":"session.tools[2].parameters"}}"#;
-    let broke = r#"{"type":"error","error":{"code":"insufficient_quota"}}"#;
+    let no_credit = r#"{"type":"error","error":{"code":"insufficient_quota"}}"#;
     let all = &["options", "ours", "search", "crm", "todoist"][..];
     let (plain, no_servers, least) = (&all[1..], &all[..2], &all[1..2]);
-    for (what, servers_there, refusals, told) in [
+    for (what, has_servers, rejections, sent) in [
         ("taken", true, &[][..], &[all][..]),
         ("an option", true, &[option], &[all, plain]),
         ("something else", true, &[option, option], &[all, plain, least]),
@@ -188,29 +188,29 @@ async fn a_refused_configuration_is_tried_again_without_a_part_of_it() {
         ("a tool and an option", true, &[schema, option], &[all, no_servers, least]),
         ("an option and a tool", true, &[option, schema], &[all, plain, least]),
         ("everything", true, &[option, schema, schema], &[all, plain, least]),
-        ("who has no credit", true, &[broke], &[all]),
+        ("no credit", true, &[no_credit], &[all]),
         ("a tool of ours", false, &[schema], &[no_servers, least]),
         ("a tool of ours, always", false, &[schema, schema], &[no_servers, least]),
     ] {
         let mut plan = plan(Dialect::Ga);
-        if servers_there {
+        if has_servers {
             plan.tools.push(fetched());
             plan.hosted = servers();
         }
-        let (updates, link) = tried(plan, refusals).await;
+        let (updates, link) = configurations(plan, rejections).await;
         let updates: Vec<Vec<&str>> = updates.iter().map(parts).collect();
-        assert_eq!(updates, told, "{what}");
+        assert_eq!(updates, sent, "{what}");
         match link {
-            Ok(link) => assert_eq!(link.is_plainer(), told.len() > 1, "{what}"),
+            Ok(link) => assert_eq!(link.is_plainer(), sent.len() > 1, "{what}"),
             Err(error) => {
-                assert_eq!((error.loss(), refusals.len()), (Loss::Misconfigured, told.len()), "{what}");
+                assert_eq!((error.loss(), rejections.len()), (Loss::Misconfigured, sent.len()), "{what}");
             }
         }
     }
 }
 
 #[test]
-fn the_owner_is_told_what_is_left_out() {
+fn what_is_left_out_is_described() {
     let mut plan = plan(Dialect::Ga);
     let least = LeftOut { options: true, servers: true };
     assert_eq!(least.described(&plan), "transcription, noise reduction, speed and reasoning");
@@ -223,7 +223,7 @@ fn the_owner_is_told_what_is_left_out() {
     assert_eq!(LeftOut { servers: true, ..WHOLE }.described(&plan), "the tools of crm, notes, todoist");
 }
 
-/// What stands in a configuration, by the names that the test gives its parts.
+/// The parts of a configuration, by names of this test.
 fn parts(session: &Value) -> Vec<&str> {
     let tools = session["tools"].as_array().unwrap().iter();
     let name = |tool: &'_ Value| match tool["name"].as_str() {
@@ -236,31 +236,34 @@ fn parts(session: &Value) -> Vec<&str> {
     options.into_iter().chain(tools.map(name)).collect()
 }
 
-/// The configurations that a link tries where the first are answered with `refusals`, and what comes of it.
-async fn tried(plan: Plan, refusals: &[&'static str]) -> (Vec<Value>, Result<ModelLink, NotConnected>) {
+/// The configurations that a link sends if the first ones are answered with `rejections`, and the link.
+async fn configurations(
+    plan: Plan,
+    rejections: &[&'static str],
+) -> (Vec<Value>, Result<ModelLink, NotConnected>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let plan = placed(plan, &listener);
     let server = async {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
         socket.send(Message::Text(r#"{"type":"session.created","session":{}}"#.into())).await.unwrap();
-        let mut refusals = refusals.iter();
-        let mut told = Vec::new();
+        let mut rejections = rejections.iter();
+        let mut sent = Vec::new();
         loop {
-            let Some(Ok(Message::Text(update))) = socket.next().await else { return told };
-            told.push(serde_json::from_str::<Value>(&update).unwrap()["session"].take());
-            match refusals.next() {
-                Some(refusal) => socket.send(Message::Text((*refusal).into())).await.unwrap(),
+            let Some(Ok(Message::Text(update))) = socket.next().await else { return sent };
+            sent.push(serde_json::from_str::<Value>(&update).unwrap()["session"].take());
+            match rejections.next() {
+                Some(rejection) => socket.send(Message::Text((*rejection).into())).await.unwrap(),
                 None => {
                     let taken = r#"{"type":"session.updated","session":{}}"#;
                     socket.send(Message::Text(taken.into())).await.unwrap();
-                    return told;
+                    return sent;
                 }
             }
         }
     };
-    let (link, told) = tokio::join!(ModelLink::connect(Arc::new(plan), tls()), server);
-    (told, link)
+    let (link, sent) = tokio::join!(ModelLink::connect(Arc::new(plan), tls()), server);
+    (sent, link)
 }
 
 #[tokio::test]
@@ -322,7 +325,7 @@ async fn a_flood_of_frames_does_not_extend_the_limit() {
     assert_eq!(created.unwrap(), Err(NotConnected::Late { garbage: 0 }));
 }
 
-/// The plan with its provider at this place.
+/// The plan with its provider at this address.
 fn placed(mut plan: Plan, listener: &tokio::net::TcpListener) -> Plan {
     let mut provider = Provider::clone(&plan.provider);
     provider.url = format!("ws://{}", listener.local_addr().unwrap());
@@ -339,7 +342,7 @@ fn tls() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// A link whose other end is in the test's hands.
+/// A link and the other end of its socket.
 async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<TcpStream>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let plan = placed(plan, &listener);
@@ -356,14 +359,14 @@ async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<Tc
 }
 
 #[tokio::test]
-async fn what_the_model_wants_done_reaches_the_call() {
+async fn tool_calls_become_events() {
     let mut plan = plan(Dialect::Ga);
     plan.hosted = servers();
     let (mut link, mut socket) = linked(plan).await;
     let frames = [
         r#"{"type":"response.created","response":{"id":"r1"}}"#,
         r#"{"type":"response.output_item.done","response_id":"r1","item":{"type":"function_call","call_id":"c1","name":"find","arguments":"{\"a\":1}"}}"#,
-        // Some tell of a host's tool in the conversation alone.
+        // Some providers report a hosted tool only in the conversation.
         r#"{"type":"conversation.item.added","item":{"id":"mcp_1","type":"mcp_call","name":"find","output":null}}"#,
         r#"{"type":"response.mcp_call.failed","item_id":"mcp_1"}"#,
         r#"{"type":"conversation.item.done","item":{"id":"mcpr_1","type":"mcp_approval_request","server_label":"crm","name":"make","arguments":"{}"}}"#,
@@ -376,7 +379,7 @@ async fn what_the_model_wants_done_reaches_the_call() {
     for frame in frames {
         socket.send(Message::Text(frame.into())).await.unwrap();
     }
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     loop {
         let ModelStep::Event(event) = timeout(Duration::from_secs(5), link.step()).await.unwrap() else {
             panic!("an event")
@@ -385,16 +388,16 @@ async fn what_the_model_wants_done_reaches_the_call() {
             assert_eq!(arguments.expose(), r#"{"a":1}"#);
         }
         let last = matches!(event, Event::ResponseEnded { .. });
-        told.push(format!("{event:?}"));
+        events.push(format!("{event:?}"));
         if last {
             break;
         }
     }
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(events.join("\n"));
 }
 
 #[tokio::test]
-async fn what_the_call_wants_said_of_tools_reaches_the_model() {
+async fn requests_of_the_call_reach_the_model() {
     for dialect in Dialect::ALL {
         let (mut link, mut socket) = linked(plan(dialect)).await;
         link.answer_approval(&"mcpr_1".into(), false, "Ask first.");
@@ -429,8 +432,7 @@ async fn what_the_call_wants_said_of_tools_reaches_the_model() {
         assert_eq!(check["response"]["tool_choice"], none, "{dialect:?}");
         assert_eq!(purpose(&check), if takes_metadata { json!("check_caller") } else { Value::Null });
         let next = read().await;
-        assert_eq!(next["response"].get("tool_choice"), None, "a plain request may call tools");
-        assert_eq!(next["response"].get("metadata"), None);
+        assert_eq!(next["response"]["tool_choice"], Value::Null, "an ordinary response may call tools");
         let news = read().await;
         let text = "The call was passed on to reception, but the line was busy. The caller is back with you.";
         assert_eq!(news["item"]["content"][0]["text"], text);
@@ -448,11 +450,11 @@ fn a_greeting_goes_into_the_metadata_unless_it_is_too_long() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_from_any_other_complaint() {
+async fn errors_are_matched_to_our_requests() {
     let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
     link.ask();
     link.ask();
-    let mut complaint = async |code: &str, of: &str| {
+    let mut fault = async |code: &str, of: &str| {
         let error = json!({"type": "error", "error": {"code": code, "event_id": of}});
         socket.send(Message::Text(error.to_string().into())).await.unwrap();
         match timeout(Duration::from_secs(5), link.step()).await.unwrap() {
@@ -460,16 +462,16 @@ async fn a_refusal_is_told_from_any_other_complaint() {
             step => panic!("{step:?}"),
         }
     };
-    assert_eq!(complaint("rate_limit_exceeded", "ask2").await, Fault::RequestFailed);
-    assert_eq!(complaint("rate_limit_exceeded", "ask1").await, Fault::Other, "of an older one");
-    assert_eq!(complaint("response_cancel_not_active", "e7").await, Fault::Other);
+    assert_eq!(fault("rate_limit_exceeded", "ask2").await, Fault::RequestFailed);
+    assert_eq!(fault("rate_limit_exceeded", "ask1").await, Fault::Other, "an older request");
+    assert_eq!(fault("response_cancel_not_active", "e7").await, Fault::Other);
     let busy = "conversation_already_has_active_response";
-    assert_eq!(complaint(busy, "ask2").await, Fault::RequestRefused);
-    assert_eq!(complaint(busy, "ask1").await, Fault::ResponseAlreadyActive);
+    assert_eq!(fault(busy, "ask2").await, Fault::RequestRefused);
+    assert_eq!(fault(busy, "ask1").await, Fault::ResponseAlreadyActive);
 }
 
 #[tokio::test]
-async fn how_a_response_ended_reaches_the_call() {
+async fn the_status_of_a_response_becomes_its_outcome() {
     let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
     for (status, expected) in [
         ("completed", Outcome::Completed),
@@ -490,7 +492,7 @@ async fn how_a_response_ended_reaches_the_call() {
 }
 
 #[tokio::test]
-async fn what_a_server_answers_the_host_may_be_large() {
+async fn only_a_session_with_hosted_tools_accepts_large_messages() {
     let item = json!({"id": "mcp_1", "type": "mcp_call", "output": "x".repeat(2 * 1024 * 1024)});
     let frame = json!({"type": "conversation.item.done", "item": item}).to_string();
     for hosted in [servers(), Vec::new()] {
