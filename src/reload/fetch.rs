@@ -53,61 +53,59 @@ pub enum Fetched {
     Folder(Folder),
 }
 
-/// Why nothing was fetched. No message holds the token, or the URL's query.
+/// Why nothing was fetched. No message contains the token or the query of a URL.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("ASSISTANTS_URL must start with https:// (http:// only on this machine) and hold no user name")]
+    #[error("ASSISTANTS_URL must start with https:// (http:// only for this machine) and have no user name")]
     Url,
-    #[error("ASSISTANTS_TOKEN holds a character that no token may have; copy it again")]
+    #[error("ASSISTANTS_TOKEN has an invalid character; copy it again")]
     Token,
     #[error("TLS for ASSISTANTS_URL cannot be set up")]
     Setup,
-    #[error("{at} wants a token (401); set ASSISTANTS_TOKEN to one that may read it")]
+    #[error("{at}: a token is required (401); set ASSISTANTS_TOKEN")]
     NoToken { at: String },
-    #[error("{at} does not accept ASSISTANTS_TOKEN (401); it may have lapsed: make a new one")]
+    #[error("{at}: ASSISTANTS_TOKEN is rejected (401); it may have expired, so create a new one")]
     BadToken { at: String },
-    #[error("{at} may not be read (403); set ASSISTANTS_TOKEN to a token that may read the repository")]
+    #[error("{at}: access denied (403); set ASSISTANTS_TOKEN to a token that may read the repository")]
     Forbidden { at: String },
     #[error(
-        "there is nothing at {at} ({status}); check owner, repository and branch, and where the repository is \
-         private, that ASSISTANTS_TOKEN may read it"
+        "{at}: not found ({status}); check owner, repository and branch, and if the repository is private, that \
+         ASSISTANTS_TOKEN may read it"
     )]
     Missing { at: String, status: u16 },
-    #[error("{at} is asked too often (429); a host allows more to those who send ASSISTANTS_TOKEN")]
+    #[error("{at}: too many requests (429); many hosts allow more with ASSISTANTS_TOKEN")]
     TooOften { at: String },
-    #[error("{at} has a fault of its own ({status}); nothing is to be done here but to wait")]
-    Fault { at: String, status: u16 },
-    #[error("{at} answers {status}, which is no archive; check ASSISTANTS_URL")]
+    #[error("{at}: server error ({status}); wait until the host works again")]
+    ServerError { at: String, status: u16 },
+    #[error("{at}: unexpected status {status}; check ASSISTANTS_URL")]
     Status { at: String, status: u16 },
     #[error("{at}: {fault}; {help}", help = fault.help())]
     Network { at: String, fault: Fault },
-    #[error("{at} leads to an address that is not https, where anybody could change the folder; {REDIRECT}")]
+    #[error("{at}: redirected to an address without https, which is not safe; {REDIRECT}")]
     Insecure { at: String },
-    #[error("{at} leads to an address that cannot be understood; {REDIRECT}")]
-    Astray { at: String },
-    #[error("{at} is the last of more than 5 redirects; {REDIRECT}")]
-    Redirects { at: String },
-    #[error("{at} sends more than 32 MB; keep the assistants in a repository of their own")]
+    #[error("{at}: redirected to an invalid address; {REDIRECT}")]
+    BadRedirect { at: String },
+    #[error("{at}: more than 5 redirects; {REDIRECT}")]
+    TooManyRedirects { at: String },
+    #[error("{at}: larger than 32 MB; keep the assistants in their own repository")]
     TooLarge { at: String },
     #[error("{at}: {error}")]
     Archive { at: String, error: ArchiveError },
 }
 
-const REDIRECT: &str = "set ASSISTANTS_URL to where the archive really is";
+const REDIRECT: &str = "set ASSISTANTS_URL to the address of the archive";
 
 impl FetchError {
-    /// Whether the host is well, and what is wrong is mended by a push or in its settings: then it is asked as often
-    /// as ever.
+    /// Whether the host works, and a push or a change of its settings will fix the error. Then the interval stays.
     fn answered(&self) -> bool {
         match self {
-            Self::Url | Self::Token | Self::Setup => false,
-            Self::Network { .. } => false,
-            // It answers, and asks to be left alone.
-            Self::TooOften { .. } | Self::Fault { .. } => false,
+            Self::Url | Self::Token | Self::Setup | Self::Network { .. } => false,
+            // The host asks for a pause.
+            Self::TooOften { .. } | Self::ServerError { .. } => false,
             Self::NoToken { .. } | Self::BadToken { .. } | Self::Forbidden { .. } | Self::Missing { .. } => {
                 true
             }
-            Self::Insecure { .. } | Self::Astray { .. } | Self::Redirects { .. } => true,
+            Self::Insecure { .. } | Self::BadRedirect { .. } | Self::TooManyRedirects { .. } => true,
             Self::Status { .. } | Self::TooLarge { .. } | Self::Archive { .. } => true,
         }
     }
@@ -222,15 +220,16 @@ impl Remote {
                 status => return Err(refusal(status, at, authorization.is_some())),
             }
         }
-        Err(FetchError::Redirects { at: place(&url, false) })
+        Err(FetchError::TooManyRedirects { at: place(&url, false) })
     }
 
     /// Where a redirect leads.
     fn next(&self, from: &Url, response: &Response) -> Result<Url, fn(String) -> FetchError> {
         let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
         let url = location.and_then(|location| from.join(location).ok());
-        let url =
-            url.filter(|url| url.host().is_some()).ok_or((|at| FetchError::Astray { at }) as fn(_) -> _)?;
+        let url = url
+            .filter(|url| url.host().is_some())
+            .ok_or((|at| FetchError::BadRedirect { at }) as fn(_) -> _)?;
         let local = url.scheme() == "http" && is_loopback(&url) && self.url.scheme() == "http";
         match url.scheme() == "https" || local {
             true => Ok(url),
@@ -264,7 +263,7 @@ fn place(url: &Url, own: bool) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     match own {
         true => format!("ASSISTANTS_URL (`{host}{port}{}`)", problem::masked(url.path())),
-        false => format!("`{host}{port}`, where ASSISTANTS_URL leads,"),
+        false => format!("`{host}{port}`, a redirect of ASSISTANTS_URL"),
     }
 }
 
@@ -283,7 +282,7 @@ fn refusal(status: StatusCode, at: String, with_token: bool) -> FetchError {
         403 => FetchError::Forbidden { at },
         404 | 410 => FetchError::Missing { at, status: code },
         429 => FetchError::TooOften { at },
-        500..=599 => FetchError::Fault { at, status: code },
+        500..=599 => FetchError::ServerError { at, status: code },
         _ => FetchError::Status { at, status: code },
     }
 }

@@ -1,4 +1,4 @@
-//! Servers on this machine that answer as a script says.
+//! Scripted servers on this machine.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -15,15 +15,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{QUERY, TOKEN, watch_the_log};
 
-/// What a server does with one request.
+/// What a server answers to one request.
 pub enum Answer {
     /// The head without its empty line, and the body. `content-length` is added.
     Whole(String, Vec<u8>),
-    /// So many bytes are promised, and these come.
+    /// The announced length, and the bytes that are sent.
     Half(usize, Vec<u8>),
-    /// Bytes one by one, for ever.
+    /// Bytes one by one, forever.
     Drip,
-    /// Nothing, for ever.
+    /// Never answers.
     Silence,
 }
 
@@ -35,7 +35,7 @@ pub fn to(location: &str) -> Answer {
     whole("302 Found", &format!("Location: {location}\r\n"), "")
 }
 
-/// A server of one connection per request; it ends with this value.
+/// A server with one connection per request. It ends when it is dropped.
 pub struct Host {
     /// `https://localhost:PORT`
     pub origin: String,
@@ -48,7 +48,7 @@ impl Host {
         Host::with(true, script).await
     }
 
-    /// The script gets the request's head and how many came before.
+    /// The script receives the request's head and the number of earlier requests.
     pub async fn with(tls: bool, script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -73,12 +73,11 @@ impl Host {
         Host { origin: format!("{scheme}://localhost:{port}"), heads, _serving: serving }
     }
 
-    /// The request heads so far.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 
-    /// This host's archive, with a secret query, as an owner with a token would set it.
+    /// This host's archive, with a secret query and a token.
     pub fn remote(&self) -> Remote {
         self.remote_at(&format!("/shop/repo.tar.gz?{QUERY}"), Some(TOKEN))
     }
@@ -88,13 +87,21 @@ impl Host {
         Remote::new(&format!("{}{path}", self.origin), token.as_ref(), &trusting()).unwrap()
     }
 
-    /// A message as it would be with a fixed port.
-    pub fn plain(&self, error: &FetchError) -> String {
-        let text = error.to_string();
-        assert!(!text.contains(TOKEN) && !text.contains(QUERY), "{text}");
-        let debug = format!("{error:?}");
-        assert!(!debug.contains(TOKEN) && !debug.contains(QUERY), "{debug}");
-        text.replace(self.origin.trim_start_matches("https://"), "HOST")
+    /// Fetches the archive, which must fail.
+    pub async fn error(&self) -> String {
+        kind(&self.remote().fetch().await.unwrap_err())
+    }
+}
+
+/// The name of an error's variant, or its network fault. Fails if the error contains a secret.
+pub fn kind(error: &FetchError) -> String {
+    let (text, debug) = (error.to_string(), format!("{error:?}"));
+    for secret in [TOKEN, QUERY] {
+        assert!(!text.contains(secret) && !debug.contains(secret), "{text} {debug}");
+    }
+    match error {
+        FetchError::Network { fault, .. } => format!("{fault:?}"),
+        _ => debug.chars().take_while(|c| c.is_alphanumeric()).collect(),
     }
 }
 
@@ -109,7 +116,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
-        // Somebody speaks TLS to a server that does not.
+        // The client speaks TLS to a server without it.
         if head[0] != b'G' {
             let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
             return;
@@ -139,7 +146,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = socket.shutdown().await;
 }
 
-/// The one certificate of all hosts here.
+/// The certificate of all hosts.
 pub struct Ours {
     certificate: CertificateDer<'static>,
     acceptor: TlsAcceptor,
