@@ -1,5 +1,4 @@
-//! Which tools a call gets from what an assistant's file says, from what its servers list, and what the owner is told
-//! of the others.
+//! Which tools a call gets from its assistant's file and the lists of its servers, and which are off.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +15,13 @@ use switchboard::reload::read::read_folder;
 
 const SECRET: &str = "hunter2value";
 
-/// Servers by name, with the names of their tools.
-struct Shelf {
+/// The tools of servers, by their names.
+struct Servers {
     tools: BTreeMap<&'static str, Arc<[Listed]>>,
     texts: bool,
 }
 
-impl Supply for Shelf {
+impl Supply for Servers {
     fn listed(&self, server: &Server) -> Option<Arc<[Listed]>> {
         self.tools.get(server.name.as_str()).cloned()
     }
@@ -38,10 +37,10 @@ fn listed(name: &str) -> Listed {
     Listed::new(name.to_owned(), format!("Does {name}"), &object(schema))
 }
 
-fn shelf(servers: &[(&'static str, &[&str])]) -> Shelf {
+fn servers(servers: &[(&'static str, &[&str])]) -> Servers {
     let tools =
         servers.iter().map(|(server, tools)| (*server, tools.iter().map(|name| listed(name)).collect()));
-    Shelf { tools: tools.collect(), texts: true }
+    Servers { tools: tools.collect(), texts: true }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -68,7 +67,7 @@ fn roster(text: &str) -> Roster {
     checked.roster.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-/// The plan for a caller, and what is off in it.
+/// The plan for a caller, and the tools that are off.
 fn plan(text: &str, supply: &dyn Supply) -> (Plan, Vec<(String, String)>) {
     let roster = roster(text);
     let assistant = roster.by_name("a").unwrap();
@@ -94,8 +93,8 @@ fn job(tool: &Tool) -> &Job {
     }
 }
 
-fn told(off: &[(String, String)]) -> Vec<String> {
-    off.iter().map(|(name, why)| format!("{name}: {why}")).collect()
+fn off_names(off: &[(String, String)]) -> Vec<&str> {
+    off.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 fn everything() -> String {
@@ -104,27 +103,28 @@ fn everything() -> String {
 }
 
 #[test]
-fn what_the_owner_says_of_arguments_goes_with_the_function() {
+fn parameters_of_a_function_replace_those_of_its_tool() {
     let text = "instructions: Hi.\nmcp: { todoist: { url: \"https://mcp.example.com/mcp\" } }\n\
                 functions: { add: { description: Adds, mcp: { server: todoist, tool: add-tasks, fixed: { in: inbox } }, \
                 parameters: { type: object, properties: { title: { type: string }, in: { type: string } }, \
                 required: [title, in] } } }\n";
-    let (plan, off) = plan(text, &shelf(&[("todoist", &["add-tasks"])]));
-    assert_eq!(told(&off), [""; 0]);
+    let (plan, off) = plan(text, &servers(&[("todoist", &["add-tasks"])]));
+    assert_eq!(off, []);
     let Job::Mcp { parameters: Some(parameters), .. } = job(tool(&plan, "add")) else { panic!() };
-    let told = json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
-    assert_eq!(*parameters, object(told), "what is fixed is not asked of the model");
+    let expected =
+        json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
+    assert_eq!(*parameters, object(expected), "without fixed arguments");
 }
 
 #[test]
-fn a_call_gets_what_the_file_says_and_the_servers_list() {
-    let shelf = shelf(&[
+fn a_call_gets_the_tools_of_its_file_and_its_servers() {
+    let servers = servers(&[
         ("todoist", &["add-tasks", "find-tasks", "complete-tasks", "delete-tasks"]),
         ("local", &["find-tasks", "a.b"]),
         ("login", &["end_call"]),
     ]);
-    let (plan, off) = plan(&everything(), &shelf);
-    assert_eq!(told(&off), [""; 0]);
+    let (plan, off) = plan(&everything(), &servers);
+    assert_eq!(off, []);
     assert_eq!(
         names(&plan),
         [
@@ -143,7 +143,7 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
             "login_end_call"
         ]
     );
-    // Rules: the tool's own before the server's, and the function's before both.
+    // A function's rules override the tool's, and those the server's.
     let rule = |name: &str| tool(&plan, name).rule;
     let ms = std::time::Duration::from_millis;
     let server =
@@ -154,28 +154,24 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
         Rule { ask_first: true, timeout: ms(20_000), filler_after: ms(1_000), stop_on_interruption: true };
     assert_eq!(rule("finish"), finish);
     assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
-    // What the owner fixes is given, and hidden.
+    // Fixed arguments are sent, and hidden from the model.
     let Job::Mcp { server, tool: own, fixed, parameters } = job(tool(&plan, "add-tasks")) else { panic!() };
     assert_eq!((server.name.as_str(), own.as_str()), ("todoist", "add-tasks"));
     assert_eq!(*fixed, object(json!({"project": "inbox"})));
-    assert_eq!(*parameters, None, "the server judges the arguments of its own tools");
+    assert_eq!(*parameters, None, "the server checks the arguments of its own tools");
     let parameters =
         json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(tool(&plan, "add-tasks").parameters, object(parameters));
     let Job::Mcp { tool: own, fixed, .. } = job(tool(&plan, "finish")) else { panic!() };
     assert_eq!((own.as_str(), fixed), ("complete-tasks", &object(json!({"notify": false}))));
-    assert_eq!(
-        tool(&plan, "finish").parameters["required"],
-        json!(["title", "project"]),
-        "those of the tool"
-    );
-    // The prompt has the part of each server that has a tool.
+    assert_eq!(tool(&plan, "finish").parameters["required"], json!(["title", "project"]), "from the tool");
+    // The prompt has a part for each server with a tool.
     for part in
         ["# Tools: todoist\n\nAdd a task for .", "# Tools: local\n\nLocal.", "# Tools: hosted\n\nSearch."]
     {
         assert!(plan.instructions.contains(part), "{}", plan.instructions);
     }
-    // Who may be called, and what is in a message.
+    // Targets of transfers, and fields of messages.
     assert_eq!(
         tool(&plan, "transfer_call").parameters["properties"]["to"],
         json!({"type": "string", "enum": ["reception", "boss"],
@@ -190,7 +186,7 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
         (mailbox.url.as_str(), mailbox.secret.expose()),
         ("https://hooks.example.com/messages", SECRET)
     );
-    // What the model's host does by itself.
+    // Hosted servers.
     let [Hosted { label, url, authorization, headers, allowed, ask_first }] = plan.hosted.as_slice() else {
         panic!()
     };
@@ -202,7 +198,7 @@ fn a_call_gets_what_the_file_says_and_the_servers_list() {
 }
 
 #[test]
-fn servers_are_told_with_their_logins() {
+fn servers_have_their_logins() {
     let server = "\"@example/server\"";
     let with_key = format!("{server}, \"--key=${{SECRET_VOICE}};\"");
     let roster = roster(&everything().replace(server, &with_key));
@@ -217,7 +213,7 @@ fn servers_are_told_with_their_logins() {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>()
         }
         Reach::Command { command, env, secrets } => {
-            let [secret] = secrets.as_slice() else { panic!("one came from the environment") };
+            let [secret] = secrets.as_slice() else { panic!("one secret from the environment") };
             vec![command.join(" "), format!("{}={}", env[0].0, env[0].1.expose()), secret.expose().to_owned()]
         }
     };
@@ -229,72 +225,53 @@ fn servers_are_told_with_their_logins() {
 }
 
 #[test]
-fn what_is_off_says_why() {
+fn unavailable_tools_are_off() {
     let (full, off) = plan(&everything(), &Nothing);
     assert_eq!(
         names(&full),
         ["end_call", "transfer_call", "send_digits", "take_message", "book_table", "look"]
     );
     assert!(!full.instructions.contains("Tools: todoist") && full.instructions.contains("Tools: hosted"));
-    assert_eq!(
-        told(&off),
-        [
-            "send_sms: there are no credentials for Twilio's REST: set TWILIO_ACCOUNT_SID",
-            "finish: `todoist` has not been reached",
-            "todoist: the server has not been reached",
-            "local: the server has not been reached",
-            "login: the server has not been reached",
-        ]
-    );
+    assert_eq!(off_names(&off), ["send_sms", "finish", "todoist", "local", "login"]);
     let text = std::fs::read_to_string("tests/assistants/valid/tools-off.yaml").unwrap();
-    let (none, off) = plan(&text, &shelf(&[]));
+    let (none, off) = plan(&text, &servers(&[]));
     assert_eq!((names(&none), none.hosted.len()), (vec!["end_call", "send_sms"], 0));
     assert!(!none.instructions.contains("Tools"), "{}", none.instructions);
     assert_eq!(
-        told(&off),
+        off_names(&off),
         [
-            "transfer_call.reception: its number is empty",
-            "transfer_call.boss: its number is empty",
-            "take_message: its `url` is empty",
-            "create_task: `todoist` is off: its `url` is empty",
-            "look: its `url` is empty",
-            "todoist: its `url` is empty",
-            "half: its `url` is empty",
-            "local: its `command` is empty",
+            "transfer_call.reception",
+            "transfer_call.boss",
+            "take_message",
+            "create_task",
+            "look",
+            "todoist",
+            "half",
+            "local"
         ]
     );
     let file = "instructions: Hi.\nmcp: { todoist: { url: 'https://mcp.example.com/', allow: [add-task], instructions: Never. },\n  \
                 empty: { url: 'https://mcp.example.com/empty' } }\n\
                 functions: { done: { description: Done, mcp: { server: todoist, tool: finish } } }\n";
-    let (none, off) = plan(file, &shelf(&[("todoist", &["add-tasks", "find-tasks"]), ("empty", &[])]));
+    let (none, off) = plan(file, &servers(&[("todoist", &["add-tasks", "find-tasks"]), ("empty", &[])]));
     assert!(none.tools.is_empty() && !none.instructions.contains("Never"));
-    assert_eq!(
-        told(&off),
-        [
-            "done: `finish` is not among the server's tools: it has `add-tasks` and `find-tasks`",
-            "todoist.add-task: `add-task` is not among the server's tools: did you mean `add-tasks`?",
-            "empty: the server has no tools",
-        ]
-    );
+    assert_eq!(off_names(&off), ["done", "todoist.add-task", "empty"]);
+    assert!(off[1].1.contains("`add-tasks`"), "a suggestion: {}", off[1].1);
 }
 
 #[test]
-fn a_rule_for_a_tool_that_is_not_there_is_told() {
+fn a_rule_for_an_unknown_tool_is_reported() {
     for rules in ["approval: [pay_, look]", "tools: { pay_: { approval: always }, look: { timeout: 3s } }"] {
         let file =
             format!("instructions: Hi.\nmcp: {{ bank: {{ url: 'https://mcp.example.com/', {rules} }} }}\n");
-        let (plan, off) = plan(&file, &shelf(&[("bank", &["pay", "look"])]));
+        let (plan, off) = plan(&file, &servers(&[("bank", &["pay", "look"])]));
         assert_eq!(names(&plan), ["pay", "look"]);
-        assert_eq!(
-            told(&off),
-            ["bank.pay_: `pay_` is not among the server's tools: did you mean `pay`?"],
-            "{rules}"
-        );
+        assert_eq!(off_names(&off), ["bank.pay_"], "{rules}");
     }
 }
 
 #[test]
-fn a_message_is_described_as_every_provider_takes_it() {
+fn the_schema_of_a_message_suits_every_provider() {
     let file = format!(
         "instructions: Hi.\ncall_control: {{ take_message: {{ url: 'https://example.com/in', secret: \"${{SECRET_VOICE}}\", \
          description: {}, fields: {{ numbers: {{ type: array }} }} }} }}\n",
@@ -308,26 +285,26 @@ fn a_message_is_described_as_every_provider_takes_it() {
 }
 
 #[test]
-fn a_function_needs_no_entry_in_allow_and_brings_the_servers_part_of_the_prompt() {
+fn a_function_needs_no_entry_in_allow() {
     let file = "instructions: Hi.\nmcp: { todoist: { url: 'https://mcp.example.com/', allow: [], instructions: Use it. } }\n\
                 functions: { add: { description: Adds, mcp: { server: todoist, tool: add-tasks } } }\n";
-    let (plan, off) = plan(file, &shelf(&[("todoist", &["add-tasks", "find-tasks"])]));
-    assert_eq!((names(&plan), told(&off).len()), (vec!["add"], 0));
+    let (plan, off) = plan(file, &servers(&[("todoist", &["add-tasks", "find-tasks"])]));
+    assert_eq!((names(&plan), off.len()), (vec!["add"], 0));
     assert!(plan.instructions.contains("Use it."));
 }
 
 #[test]
-fn a_caller_without_a_number_gets_no_text() {
+fn a_caller_without_a_number_cannot_get_texts() {
     let roster = roster("instructions: Hi.\ncall_control: { send_sms: true }\n");
-    let (assistant, supply) = (roster.by_name("a").unwrap(), shelf(&[]));
+    let (assistant, supply) = (roster.by_name("a").unwrap(), servers(&[]));
     assert_eq!(names(&assistant.plan(&facts("+15550109999"), &supply).unwrap()), ["send_sms"]);
     assert!(assistant.plan(&facts("anonymous"), &supply).unwrap().tools.is_empty());
     let off = assistant.tools_off(&facts("anonymous"), &supply);
-    assert_eq!(told(&off), ["send_sms: the caller's number is not known"]);
+    assert_eq!(off_names(&off), ["send_sms"]);
 }
 
 #[test]
-fn as_many_keys_are_offered_as_are_pressed() {
+fn the_schema_limits_the_keys() {
     let (plan, _) = plan("instructions: hi\ncall_control: { send_digits: true }\n", &Nothing);
     let pattern = &tool(&plan, "send_digits").parameters["properties"]["digits"]["pattern"];
     assert_eq!(*pattern, format!("^[0-9*#w]{{1,{MAX_KEYS}}}$"));
@@ -340,32 +317,32 @@ fn many_and_large_tools_are_bounded() {
         let schema =
             object(json!({"properties": {"a": {"type": "string", "description": "y".repeat(words)}}}));
         let tools = (0..count).map(|at| Listed::new(format!("tool-{at:03}"), "x".repeat(2_000), &schema));
-        let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
-        plan(file, &shelf)
+        let servers = Servers { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
+        plan(file, &servers)
     };
     let (some, off) = with(20, 1_000);
     assert_eq!((some.tools.len(), off.len()), (21, 0));
     assert_eq!(some.tools[20].description.chars().count(), 1_024);
     assert!(some.tools[20].parameters["properties"]["a"].get("description").is_some());
     let (many, off) = with(200, 100);
-    assert_eq!(many.tools.len(), 121, "what 128 KiB hold of the 128");
+    assert_eq!(many.tools.len(), 121, "the first of 128 that fit 128 KiB");
     assert_eq!(many.tools.len() + off.len(), 201);
     assert!(many.tools[1].parameters["properties"]["a"].get("description").is_none());
-    assert!(told(&off)[0].contains("many.tool-127: a model takes 128 tools at most"), "{:?}", told(&off)[0]);
+    assert_eq!(off[0].0, "many.tool-127");
     let size: usize =
         many.tools.iter().map(|t| t.description.len() + json!(t.parameters).to_string().len()).sum();
     assert!(size < 128 * 1024, "{size}");
 }
 
 #[test]
-fn tools_that_are_too_long_do_not_hold_a_ring_up() {
+fn large_schemas_do_not_delay_a_call() {
     let file = "instructions: Hi.\nmcp: { many: { url: 'https://mcp.example.com/' } }\n";
-    // Too long for a model however much is left out.
+    // Too large for a model, even when shortened.
     let names = (0..500).map(|at| (format!("{at:0>40}"), json!({"type": "string"})));
     let schema = object(json!({"properties": Value::Object(names.collect())}));
     let tools = (0..1_000).map(|at| Listed::new(format!("tool-{at:04}"), String::new(), &schema));
-    let shelf = Shelf { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
-    let (plan, off) = plan(file, &shelf);
+    let servers = Servers { tools: BTreeMap::from([("many", tools.collect())]), texts: false };
+    let (plan, off) = plan(file, &servers);
     assert_eq!((plan.tools.len(), off.len()), (0, 1_000));
     let read = off.iter().filter(|(_, why)| why.contains("what its arguments may be")).count();
     assert!((1..64).contains(&read), "{read} schemas were read");
@@ -373,12 +350,12 @@ fn tools_that_are_too_long_do_not_hold_a_ring_up() {
 }
 
 #[test]
-fn a_request_knows_the_call() {
+fn a_request_is_rendered_for_the_call() {
     let (plan, _) = plan(&everything(), &Nothing);
     let http = |name: &str| -> HttpCall {
         match job(tool(&plan, name)) {
             Job::Http(call) => call.clone(),
-            _ => panic!("{name} goes elsewhere"),
+            _ => panic!("{name} is not an HTTP function"),
         }
     };
     let request = http("book_table").request(&object(json!({"guests": 4, "day": "2026-12-24"}))).unwrap();
@@ -396,15 +373,15 @@ fn a_request_knows_the_call() {
             "content-type: application/json"
         ]
     );
-    // A filter that does not take what the model gave is an answer to the model, without the value.
+    // An error of a filter becomes an answer to the model, without the value.
     let refused = http("book_table").request(&object(json!({"guests": 4, "day": "soon"}))).unwrap_err();
-    assert!(refused.starts_with("The headers of the request cannot be written: `date` takes"), "{refused}");
+    assert!(refused.contains("`date`") && !refused.contains("soon"), "{refused}");
     assert_eq!(http("look").request(&Map::new()).unwrap().url, "https://api.example.com/CA1");
     assert_eq!(http("book_table").part(&json!({"tables": [{"name": "Two"}]})), Some(json!("Two")));
 }
 
 #[test]
-fn the_shipped_todoist_blocks_are_right() {
+fn the_shipped_todoist_blocks_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let provider = [Arc::new(Provider::openai(OPENAI_REALTIME_URL, None))];
     let on = [("TODOIST_MCP_URL", "https://mcp.example.com/"), ("TODOIST_MCP_TOKEN", SECRET)];
@@ -414,7 +391,7 @@ fn the_shipped_todoist_blocks_are_right() {
     let example = std::fs::read_to_string(root.join("docs/examples/todoist-functions.yaml")).unwrap();
     let example =
         Folder { assistants: vec![SourceFile::new("todoist-functions.yaml", example)], ..Folder::default() };
-    let shelf = shelf(&[(
+    let servers = servers(&[(
         "todoist",
         &["add-tasks", "find-tasks", "find-tasks-by-date", "complete-tasks", "user-info"],
     )]);
@@ -424,9 +401,9 @@ fn the_shipped_todoist_blocks_are_right() {
         checked.roster.unwrap()
     };
     let planned = |roster: &Roster, name: &str| {
-        roster.by_name(name).unwrap().plan(&facts("+15550109999"), &shelf).unwrap()
+        roster.by_name(name).unwrap().plan(&facts("+15550109999"), &servers).unwrap()
     };
-    // Off where nothing is set, also where only a login is left over.
+    // Off without settings, even if a login is left.
     let shipped = read_folder(&root.join("assistants")).unwrap();
     for pairs in [&[][..], &[("TODOIST_MCP_PASSWORD", SECRET)]] {
         let plan = planned(&check(&shipped, pairs), "personal");
@@ -441,7 +418,7 @@ fn the_shipped_todoist_blocks_are_right() {
     assert_eq!(names(&plan), ["end_call", "create_task", "get_tasks"]);
     let login = [on[0], ("TODOIST_MCP_USER", "me"), ("TODOIST_MCP_PASSWORD", SECRET)];
     check(&shipped, &login);
-    // One word hands the server to the model's host.
+    // `via: provider` makes it a hosted server.
     let mut hosted = shipped.clone();
     let personal = hosted.assistants.iter_mut().find(|file| file.path.ends_with("personal.yaml")).unwrap();
     let text = String::from_utf8(personal.bytes.clone()).unwrap();
