@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use super::guard::Signed;
 use super::{App, replay};
 use crate::assistant::plan::OnFailure;
-use crate::link::peer::{ASK, Asked, FORWARDED, NoAnswer};
+use crate::link::network::Fault;
+use crate::link::peer::{ASK, Asked, FORWARDED};
 use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
@@ -169,7 +170,7 @@ async fn not_here(app: &App, machine: Option<&str>, asked: &Asked, otherwise: &N
                 next = answer.ask.filter(|other| *other != machine);
             }
             // It has the call, so no other machine can answer.
-            Err(NoAnswer::Late) => {
+            Err(Fault::AnswerTimeout) => {
                 tracing::warn!(machine, "The call's machine does not answer in time");
                 return None;
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{RequestBuilder, redirect};
+use reqwest::{RequestBuilder, Response, redirect};
 use rustls::{CertificateError, ClientConfig};
 use serde_json::Value;
 use tokio::net::{TcpStream, lookup_host};
@@ -301,6 +301,24 @@ pub async fn ask(request: RequestBuilder) -> Result<Answer, Fault> {
     .await;
     body.truncate(MAX_BODY);
     Ok(Answer { status, headers, body, took })
+}
+
+/// Reads a body of at most `max` bytes. `None`: it is longer.
+///
+/// # Errors
+/// [`Fault`].
+pub async fn body(mut response: Response, max: usize) -> Result<Option<Vec<u8>>, Fault> {
+    if response.content_length().is_some_and(|length| length > max as u64) {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > max {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// What answered a request for a WebSocket.

@@ -11,6 +11,7 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
 
+use super::network::{self, Fault};
 use crate::wire::ticket::is_machine_name;
 
 /// Marks a forwarded request, and names the machine that forwarded it. It is not trusted: it only removes a right.
@@ -68,17 +69,6 @@ pub struct Answer {
     pub ask: Option<String>,
 }
 
-/// Why another machine gave no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
-    #[error("unreachable")]
-    Unreachable,
-    #[error("no answer in time")]
-    Late,
-    #[error("incomplete or too large answer")]
-    Broken,
-}
-
 impl Peers {
     /// `form` is the address of a machine, with the placeholder `{machine}` and without a slash at its end. `name` is the
     /// name of this machine.
@@ -95,12 +85,14 @@ impl Peers {
     /// Forwards a request and waits for the whole answer. The name of the machine must be valid in a host name.
     ///
     /// # Errors
-    /// [`NoAnswer`].
-    pub async fn ask(&self, machine: &str, asked: &Asked, patience: Duration) -> Result<Answer, NoAnswer> {
-        tokio::time::timeout(patience, self.exchange(machine, asked)).await.unwrap_or(Err(NoAnswer::Late))
+    /// [`Fault`].
+    pub async fn ask(&self, machine: &str, asked: &Asked, patience: Duration) -> Result<Answer, Fault> {
+        tokio::time::timeout(patience, self.exchange(machine, asked))
+            .await
+            .unwrap_or(Err(Fault::AnswerTimeout))
     }
 
-    async fn exchange(&self, machine: &str, asked: &Asked) -> Result<Answer, NoAnswer> {
+    async fn exchange(&self, machine: &str, asked: &Asked) -> Result<Answer, Fault> {
         let url = format!("{}{}", self.form.replace("{machine}", machine), asked.path);
         let mut headers = asked.headers.clone();
         for name in HOP_BY_HOP {
@@ -109,17 +101,11 @@ impl Peers {
         headers.insert(FORWARDED, self.name.clone());
         let request =
             self.client.request(asked.method.clone(), url).headers(headers).body(asked.body.clone());
-        let mut response = request.send().await.map_err(|_| NoAnswer::Unreachable)?;
+        let response = request.send().await?;
         let (status, content_type) =
             (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
         let ask = response.headers().get(ASK).and_then(machine_name);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| NoAnswer::Broken)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(NoAnswer::Broken);
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = network::body(response, MAX_BODY).await?.ok_or(Fault::TooSlow)?;
         Ok(Answer { status, content_type, body, ask })
     }
 }
@@ -206,15 +192,15 @@ mod tests {
         let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
         let short = "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\nx".to_owned();
         for (what, answer, patience, expected) in [
-            ("none", None, Duration::from_millis(200), NoAnswer::Late),
-            ("too long", Some(long), SOON, NoAnswer::Broken),
-            ("incomplete", Some(short), SOON, NoAnswer::Broken),
+            ("none", None, Duration::from_millis(200), Fault::AnswerTimeout),
+            ("too long", Some(long), SOON, Fault::TooSlow),
+            ("incomplete", Some(short), SOON, Fault::ConnectionClosed),
         ] {
             let (address, _serving) = machine(answer).await;
             let error = peers(format!("http://{address}")).ask("m1", &asked(), patience).await.unwrap_err();
             assert_eq!(error, expected, "{what}");
         }
         let error = peers("http://127.0.0.1:9".to_owned()).ask("m1", &asked(), SOON).await.unwrap_err();
-        assert_eq!(error, NoAnswer::Unreachable, "closed port");
+        assert_eq!(error, Fault::ConnectionRefused, "closed port");
     }
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use crate::link::network::Fault;
+use crate::link::network::{self, Fault};
 use crate::secret::Secret;
 
 pub use numbers::{Change, NotSet, Number};
@@ -195,15 +195,9 @@ impl Account {
             request =
                 request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         }
-        let mut response = request.send().await.map_err(Fault::from)?;
+        let response = request.send().await.map_err(Fault::from)?;
         let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Fault::from)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BODY {
-                return Err(RestError::NotTwilio);
-            }
-        }
+        let body = network::body(response, MAX_BODY).await?.ok_or(RestError::NotTwilio)?;
         if !status.is_success() {
             return Err(refusal(status, &body));
         }

@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
 use reqwest::{Client, Response, StatusCode};
 use rustls::ClientConfig;
@@ -18,7 +17,7 @@ use url::Url;
 use super::archive::{self, ArchiveError};
 use crate::assistant::Folder;
 use crate::link;
-use crate::link::network::Fault;
+use crate::link::network::{self, Fault};
 use crate::problem;
 use crate::secret::Secret;
 use crate::settings::is_loopback;
@@ -185,7 +184,7 @@ impl Remote {
     }
 
     /// The archive's bytes and its tag. `None` if the host answers that it is unchanged.
-    async fn ask(&self) -> Result<Option<(Bytes, Option<(Url, HeaderValue)>)>, FetchError> {
+    async fn ask(&self) -> Result<Option<(Vec<u8>, Option<(Url, HeaderValue)>)>, FetchError> {
         let mut url = self.url.clone();
         let mut authorization = self.authorization.as_ref();
         for hop in 0..=MOST_REDIRECTS {
@@ -198,11 +197,17 @@ impl Remote {
             if let Some((_, tag)) = tag {
                 request = request.header(IF_NONE_MATCH, tag);
             }
-            let response = request.send().await.map_err(|error| network(error, at.clone()))?;
+            let response = request.send().await;
+            let response =
+                response.map_err(|error| FetchError::Network { at: at.clone(), fault: error.into() })?;
             match response.status() {
                 StatusCode::OK => {
                     let tag = response.headers().get(ETAG).map(|tag| (without_query(&url), tag.clone()));
-                    return Ok(Some((body(response, at).await?, tag)));
+                    return match network::body(response, LARGEST).await {
+                        Ok(Some(body)) => Ok(Some((body, tag))),
+                        Ok(None) => Err(FetchError::TooLarge { at }),
+                        Err(fault) => Err(FetchError::Network { at, fault }),
+                    };
                 }
                 StatusCode::NOT_MODIFIED if tag.is_some() => return Ok(None),
                 StatusCode::MOVED_PERMANENTLY
@@ -238,25 +243,6 @@ impl Remote {
     }
 }
 
-/// The whole body, if it is not too large.
-async fn body(mut response: Response, at: String) -> Result<Bytes, FetchError> {
-    let announced = response.content_length().unwrap_or_default();
-    if announced > LARGEST as u64 {
-        return Err(FetchError::TooLarge { at });
-    }
-    let mut bytes = BytesMut::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() > LARGEST => {
-                return Err(FetchError::TooLarge { at });
-            }
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => return Ok(bytes.freeze()),
-            Err(error) => return Err(network(error, at)),
-        }
-    }
-}
-
 /// An address for people. The path of a redirect may be a secret, so only its host is shown.
 fn place(url: &Url, own: bool) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -285,10 +271,6 @@ fn refusal(status: StatusCode, at: String, with_token: bool) -> FetchError {
         500..=599 => FetchError::ServerError { at, status: code },
         _ => FetchError::Status { at, status: code },
     }
-}
-
-fn network(error: reqwest::Error, at: String) -> FetchError {
-    FetchError::Network { at, fault: error.into() }
 }
 
 /// When the next fetch is due. Logs a failure once, until it changes or is over.

@@ -2,14 +2,14 @@
 //!
 //! No sentence about a failure holds an address or a body: both may be personal.
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use super::{Done, MAX_TEXT, cut};
 use crate::assistant::plan::HttpCall;
 use crate::link;
-use crate::link::network::{Fault, same_origin};
+use crate::link::network::{self, Fault, same_origin};
 
 /// The largest answer that is accepted, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -64,9 +64,10 @@ impl Web {
                 _ => Done::failed("status", format!("The service refused the request (status {code}).")),
             };
         }
-        match body(response).await {
-            Ok(body) => answer(call, body),
-            Err(done) => done,
+        match network::body(response, MAX_BODY).await {
+            Ok(Some(body)) => answer(call, body),
+            Ok(None) => unknown("too_large", TOO_LARGE),
+            Err(_) => unknown("broke_off", BROKE_OFF),
         }
     }
 }
@@ -88,20 +89,6 @@ pub(super) const UNKNOWN: &str =
 /// A failure after which the request may have been carried out.
 fn unknown(why: &'static str, sentence: &str) -> Done {
     Done::failed(why, format!("{sentence} {UNKNOWN}"))
-}
-
-async fn body(mut response: Response) -> Result<Vec<u8>, Done> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return Err(unknown("too_large", TOO_LARGE));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(_) => return Err(unknown("broke_off", BROKE_OFF)),
-        }
-    }
 }
 
 /// The text for the model: the part of the body that the owner named, or all of it.
