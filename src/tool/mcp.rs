@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::child::kill_all;
 use self::live::Live;
-use self::server::{Kept, Named, Standing};
+use self::server::{Connection, Named, Standing};
 pub use self::trouble::Trouble;
 use super::Done;
 use super::http::UNKNOWN;
@@ -40,7 +40,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// All servers of the roster in force, and those that active calls may use.
 pub struct Servers {
     client: reqwest::Client,
-    held: Arc<Held>,
+    connections: Arc<Connections>,
     sweeping: Once,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -50,11 +50,11 @@ pub struct Servers {
 
 /// The servers that are connected. The lock is held briefly, never across `await`.
 #[derive(Default)]
-struct Held(Mutex<Vec<Needed>>);
+struct Connections(Mutex<Vec<Entry>>);
 
 /// A server in use.
-struct Needed {
-    kept: Arc<Kept>,
+struct Entry {
+    connection: Arc<Connection>,
     /// The roster in force names it.
     offered: bool,
     /// The servers of rosters and plans that share this connection. A plan holds its own, so that a call keeps its
@@ -71,7 +71,7 @@ impl Servers {
         let end = CancellationToken::new();
         Ok(Servers {
             client: http::client(tls)?,
-            held: Arc::default(),
+            connections: Arc::default(),
             sweeping: Once::new(),
             tasks: TaskTracker::new(),
             _guard: end.clone().drop_guard(),
@@ -92,36 +92,36 @@ impl Servers {
                 None => wanted.push(vec![used]),
             }
         }
-        let mut held = self.held.lock();
-        held.iter_mut().for_each(|needed| needed.offered = false);
+        let mut connections = self.connections.lock();
+        connections.iter_mut().for_each(|entry| entry.offered = false);
         let mut known = Vec::new();
         for group in wanted {
             let reach = &group[0].server.reach;
             let servers = group.iter().map(|used| Arc::downgrade(&used.server));
             let named = group.iter().map(Named::from).collect();
-            match held.iter_mut().find(|needed| needed.kept.reach == *reach) {
-                Some(needed) => {
-                    needed.offered = true;
-                    needed.servers.extend(servers);
-                    known.push((needed.kept.clone(), named));
+            match connections.iter_mut().find(|entry| entry.connection.reach == *reach) {
+                Some(entry) => {
+                    entry.offered = true;
+                    entry.servers.extend(servers);
+                    known.push((entry.connection.clone(), named));
                 }
                 None => {
                     let (client, end) = (self.client.clone(), self.end.clone());
-                    let kept = Arc::new(Kept::new(reach.clone(), named, client, end));
-                    self.tasks.spawn(kept.clone().run());
-                    held.push(Needed { kept, offered: true, servers: servers.collect() });
+                    let connection = Arc::new(Connection::new(reach.clone(), named, client, end));
+                    self.tasks.spawn(connection.clone().run());
+                    connections.push(Entry { connection, offered: true, servers: servers.collect() });
                 }
             }
         }
-        sweep(&mut held);
-        drop(held);
+        sweep(&mut connections);
+        drop(connections);
         // This may log a list, so the lock is released first.
-        known.into_iter().for_each(|(kept, named)| kept.rename(named));
+        known.into_iter().for_each(|(connection, named)| connection.rename(named));
         self.sweeping.call_once(|| {
-            let (held, end) = (self.held.clone(), self.end.clone());
+            let (connections, end) = (self.connections.clone(), self.end.clone());
             self.tasks.spawn(async move {
                 while timeout(SWEEP, end.cancelled()).await.is_err() {
-                    sweep(&mut held.lock());
+                    sweep(&mut connections.lock());
                 }
             });
         });
@@ -150,13 +150,13 @@ impl Servers {
 
     /// Waits until each server is listed or has failed, at most for `limit`.
     pub async fn settled(&self, limit: Duration) {
-        let offered: Vec<Arc<Kept>> = {
-            let held = self.held.lock();
-            held.iter().filter(|needed| needed.offered).map(|needed| needed.kept.clone()).collect()
+        let offered: Vec<Arc<Connection>> = {
+            let connections = self.connections.lock();
+            connections.iter().filter(|entry| entry.offered).map(|entry| entry.connection.clone()).collect()
         };
         let all = async {
-            for kept in offered {
-                kept.until(|standing| !matches!(standing, Standing::Starting)).await;
+            for connection in offered {
+                connection.until(|standing| !matches!(standing, Standing::Starting)).await;
             }
         };
         let _ = timeout(limit, all).await;
@@ -172,7 +172,7 @@ impl Servers {
         mut working: impl FnMut() + Send,
     ) -> Done {
         arguments.extend(fixed.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let Some((kept, live)) = self.live(server) else { return unreachable(server) };
+        let Some((connection, live)) = self.live(server) else { return unreachable(server) };
         let trouble = match live.call(tool, arguments.clone(), &mut working).await {
             Ok(done) => return done,
             Err(trouble) => trouble,
@@ -188,7 +188,7 @@ impl Servers {
             Standing::Starting | Standing::Down(_) => false,
         };
         let reconnected = tokio::select! {
-            reconnected = timeout(RECONNECT, kept.until(again)) => reconnected.is_ok(),
+            reconnected = timeout(RECONNECT, connection.until(again)) => reconnected.is_ok(),
             () = sound => false,
         };
         if !reconnected {
@@ -211,40 +211,40 @@ impl Servers {
         let _ = timeout(CLOSING, self.tasks.wait()).await;
     }
 
-    fn live(&self, server: &Server) -> Option<(Arc<Kept>, Arc<Live>)> {
-        let kept = self.held.find(&server.reach, false)?;
-        match kept.standing() {
-            Standing::Up(live, _) => Some((kept, live)),
+    fn live(&self, server: &Server) -> Option<(Arc<Connection>, Arc<Live>)> {
+        let connection = self.connections.find(&server.reach, false)?;
+        match connection.standing() {
+            Standing::Up(live, _) => Some((connection, live)),
             Standing::Starting | Standing::Down(_) => None,
         }
     }
 
     /// A server of the roster in force.
-    fn offered(&self, server: &Server) -> Option<Arc<Kept>> {
-        self.held.find(&server.reach, true)
+    fn offered(&self, server: &Server) -> Option<Arc<Connection>> {
+        self.connections.find(&server.reach, true)
     }
 }
 
-impl Held {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Needed>> {
+impl Connections {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A server by its reach. `offered`: only if it is in the roster in force.
-    fn find(&self, reach: &Reach, offered: bool) -> Option<Arc<Kept>> {
-        let held = self.lock();
-        let found = held.iter().find(|needed| needed.kept.reach == *reach)?;
-        (found.offered || !offered).then(|| found.kept.clone())
+    fn find(&self, reach: &Reach, offered: bool) -> Option<Arc<Connection>> {
+        let connections = self.lock();
+        let found = connections.iter().find(|entry| entry.connection.reach == *reach)?;
+        (found.offered || !offered).then(|| found.connection.clone())
     }
 }
 
 /// Stops unused servers.
-fn sweep(held: &mut Vec<Needed>) {
-    held.retain_mut(|needed| {
-        needed.servers.retain(|server| server.strong_count() > 0);
-        let stays = needed.offered || !needed.servers.is_empty();
+fn sweep(connections: &mut Vec<Entry>) {
+    connections.retain_mut(|entry| {
+        entry.servers.retain(|server| server.strong_count() > 0);
+        let stays = entry.offered || !entry.servers.is_empty();
         if !stays {
-            needed.kept.stop.cancel();
+            entry.connection.stop.cancel();
         }
         stays
     });

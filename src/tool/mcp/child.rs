@@ -100,7 +100,7 @@ impl Chatter {
 }
 
 /// How the output of a program is logged.
-pub struct Hearers {
+pub struct Output {
     /// Values that must not appear in the log.
     pub secrets: Vec<Secret>,
     /// A tool was called: nothing is logged from then on.
@@ -112,7 +112,7 @@ pub struct Hearers {
 pub struct Program {
     /// The server's name, for the log.
     name: String,
-    hearers: Arc<Hearers>,
+    output: Arc<Output>,
     child: Guarded,
     /// Lines for its standard input. `None`: it is closed, which asks the program to exit.
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
@@ -144,10 +144,10 @@ pub fn start(
     name: &str,
     command: &[String],
     env: &[(String, Secret)],
-    hearers: Hearers,
+    output: Output,
 ) -> Result<Program, Trouble> {
     let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
-    let hearers = Arc::new(hearers);
+    let output = Arc::new(output);
     let folder = Folder::new().ok();
     // Without a slash, the program is found in PATH.
     let mut command = Command::new(from_here(program, &['/']));
@@ -177,10 +177,10 @@ pub fn start(
         }
     });
     let mut last_words = JoinSet::new();
-    last_words.spawn(log(stderr, name.to_owned(), hearers.clone()));
+    last_words.spawn(log(stderr, name.to_owned(), output.clone()));
     Ok(Program {
         name: name.to_owned(),
-        hearers,
+        output,
         child,
         outgoing: Some(outgoing),
         stdout,
@@ -286,11 +286,11 @@ impl Drop for Guarded {
 impl Program {
     /// Notes a line that is not a message, and logs the first one.
     fn log_chatter(&self, line: &[u8]) {
-        self.hearers.chatter.heard.send_replace(true);
-        if self.hearers.chatter.logged.swap(true, Ordering::Relaxed) {
+        self.output.chatter.heard.send_replace(true);
+        if self.output.chatter.logged.swap(true, Ordering::Relaxed) {
             return;
         }
-        let text = if self.hearers.is_private() { String::new() } else { self.hearers.visible(line) };
+        let text = if self.output.is_private() { String::new() } else { self.output.visible(line) };
         tracing::warn!(
             server = self.name,
             text,
@@ -300,7 +300,7 @@ impl Program {
 }
 
 /// Logs standard error line by line, until it may contain what people said.
-async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
+async fn log(mut stderr: ChildStderr, server: String, output: Arc<Output>) {
     let mut piece = [0; 4096];
     let mut line = Vec::new();
     let mut left = MAX_LINES;
@@ -313,7 +313,7 @@ async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
                 }
                 continue;
             }
-            if left > 0 && hearers.is_private() {
+            if left > 0 && output.is_private() {
                 left = 0;
                 tracing::info!(
                     server,
@@ -322,13 +322,13 @@ async fn log(mut stderr: ChildStderr, server: String, hearers: Arc<Hearers>) {
             }
             if left > 0 {
                 left -= 1;
-                log_line(&server, &hearers.visible(&line));
+                log_line(&server, &output.visible(&line));
             }
             line.clear();
         }
     }
-    if left > 0 && !hearers.is_private() {
-        log_line(&server, &hearers.visible(&line));
+    if left > 0 && !output.is_private() {
+        log_line(&server, &output.visible(&line));
     }
 }
 
@@ -338,7 +338,7 @@ fn log_line(server: &str, text: &str) {
     }
 }
 
-impl Hearers {
+impl Output {
     fn is_private(&self) -> bool {
         self.private.load(Ordering::Relaxed)
     }

@@ -43,7 +43,7 @@ pub struct Live {
 
 /// The notifications that a server sends.
 #[derive(Clone, Default)]
-pub struct Ears {
+pub struct Notifications {
     /// The list of tools changed.
     pub changed: Arc<Notify>,
     pub progress: Arc<Progress>,
@@ -53,7 +53,7 @@ pub struct Ears {
 #[derive(Default)]
 pub struct Progress(Mutex<HashMap<ProgressToken, Arc<Notify>>>);
 
-impl ClientHandler for Ears {
+impl ClientHandler for Notifications {
     fn get_info(&self) -> ClientConfig {
         // No capabilities: a server cannot ask us anything.
         ClientConfig::new(

@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Chatter, Hearers};
+use super::child::{Chatter, Output};
 use super::http::Seen;
 use super::listing::{Listing, list};
-use super::live::{Ears, Live};
+use super::live::{Live, Notifications};
 use super::trouble::{Trouble, is_unknown_session};
 use super::{child, fly, http};
 use crate::assistant::lacks;
@@ -64,7 +64,7 @@ const CLOSING: Duration = Duration::from_secs(8);
 pub const WRAPPED: &str = "fly mcp launch";
 
 /// A server that is kept connected.
-pub struct Kept {
+pub struct Connection {
     pub reach: Reach,
     client: reqwest::Client,
     named: Mutex<Vec<Named>>,
@@ -72,7 +72,7 @@ pub struct Kept {
     chatter: Arc<Chatter>,
     /// A tool was called: from then on, output of the program may contain what people said, even after a restart.
     private: Arc<AtomicBool>,
-    /// The server is no longer used.
+    /// The server is no longer used, or the process is shutting down.
     pub stop: CancellationToken,
     /// The process is shutting down.
     end: CancellationToken,
@@ -140,25 +140,30 @@ struct Session {
     /// Ends with the session, and ends it when dropped.
     running: JoinSet<()>,
     end: CancellationToken,
-    ears: Ears,
+    notifications: Notifications,
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kept({})", self.name())
+        write!(f, "Connection({})", self.name())
     }
 }
 
-impl Kept {
-    pub fn new(reach: Reach, named: Vec<Named>, client: reqwest::Client, end: CancellationToken) -> Kept {
-        Kept {
+impl Connection {
+    pub fn new(
+        reach: Reach,
+        named: Vec<Named>,
+        client: reqwest::Client,
+        end: CancellationToken,
+    ) -> Connection {
+        Connection {
             reach,
             client,
             named: Mutex::new(named),
             standing: watch::Sender::new(Standing::Starting),
             chatter: Arc::default(),
             private: Arc::default(),
-            stop: CancellationToken::new(),
+            stop: end.child_token(),
             end,
         }
     }
@@ -182,7 +187,7 @@ impl Kept {
 
     /// Waits until `wanted` holds.
     pub async fn until(&self, wanted: impl Fn(&Standing) -> bool) {
-        // The sender is ours: this never fails.
+        // The sender is ours, so this cannot fail.
         let _ = self.standing.subscribe().wait_for(|standing| wanted(standing)).await;
     }
 
@@ -193,7 +198,7 @@ impl Kept {
         let mut pause = Duration::ZERO;
         loop {
             let (trouble, up) = self.session(&mut habits, &mut reported).await;
-            if self.is_over() {
+            if self.stop.is_cancelled() {
                 return;
             }
             if reported != Some(trouble) {
@@ -212,7 +217,6 @@ impl Kept {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.stop.cancelled() => return,
-                () = self.end.cancelled() => return,
             }
         }
     }
@@ -229,7 +233,6 @@ impl Kept {
             started = timeout(limit, self.start(habits)) => started,
             never = self.report_chatter() => match never {},
             () = self.stop.cancelled() => return (Trouble::LOST, Duration::ZERO),
-            () = self.end.cancelled() => return (Trouble::LOST, Duration::ZERO),
         };
         let (mut session, tools) = match started {
             Ok(Ok(started)) => started,
@@ -250,7 +253,6 @@ impl Kept {
         let trouble = tokio::select! {
             trouble = self.watch(&mut session) => Some(trouble),
             () = self.stop.cancelled() => None,
-            () = self.end.cancelled() => None,
         };
         self.standing.send_replace(Standing::Down(trouble.unwrap_or(Trouble::LOST)));
         if trouble.is_none() {
@@ -305,8 +307,8 @@ impl Kept {
         let (url, headers) = match &self.reach {
             Reach::Command { command, env, secrets } => {
                 let secrets = env.iter().map(|(_, value)| value).chain(secrets).cloned().collect();
-                let hearers = Hearers { secrets, private: private.clone(), chatter: self.chatter.clone() };
-                let program = child::start(&self.name(), command, env, hearers)?;
+                let output = Output { secrets, private: private.clone(), chatter: self.chatter.clone() };
+                let program = child::start(&self.name(), command, env, output)?;
                 let begun = begin(program, habits, private, "stdio").await;
                 return begun.map_err(|error| Trouble::from_start(&error).unwrap_or(Trouble::Exited));
             }
@@ -360,7 +362,7 @@ impl Kept {
                 },
                 () = live.doubted.notified() => {}
                 () = sleep_until(due) => {}
-                () = next_change(&session.ears, &mut subscription) => {
+                () = next_change(&session.notifications, &mut subscription) => {
                     due = due.min(earliest.max(Instant::now() + BURST));
                     continue;
                 }
@@ -476,10 +478,6 @@ impl Kept {
             Reach::Command { command, .. } => problem::shown(command.first().map_or("", String::as_str)),
         }
     }
-
-    fn is_over(&self) -> bool {
-        self.stop.is_cancelled() || self.end.is_cancelled()
-    }
 }
 
 fn names(named: &[Named]) -> BTreeSet<&str> {
@@ -505,9 +503,9 @@ where
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         },
     };
-    let ears = Ears::default();
-    let running: RunningService<RoleClient, Ears> =
-        ears.clone().serve_with_lifecycle(transport, lifecycle).await?;
+    let notifications = Notifications::default();
+    let running: RunningService<RoleClient, Notifications> =
+        notifications.clone().serve_with_lifecycle(transport, lifecycle).await?;
     let peer = running.peer().clone();
     let modern = peer.peer_info().is_some_and(|info| !info.protocol_version.has_initialize());
     habits.era = Some(if modern { Era::Modern } else { Era::Legacy });
@@ -526,8 +524,8 @@ where
         }
         let _ = waiting.await;
     });
-    let live = Arc::new(Live::new(peer, ears.progress.clone(), private, name));
-    Ok(Session { live, running: session, end, ears })
+    let live = Arc::new(Live::new(peer, notifications.progress.clone(), private, name));
+    Ok(Session { live, running: session, end, notifications })
 }
 
 /// Subscribes to changes at a server without sessions. `None`: it sends no notifications.
@@ -542,7 +540,7 @@ async fn subscribe(peer: &Peer<RoleClient>) -> Option<Subscription> {
 }
 
 /// Waits for a change of the list, or for the end of the subscription: a change may have been missed.
-async fn next_change(ears: &Ears, subscription: &mut Option<Subscription>) {
+async fn next_change(notifications: &Notifications, subscription: &mut Option<Subscription>) {
     let notified = async {
         match subscription {
             Some(subscription) => matches!(subscription.next().await, Ok(Some(_))),
@@ -551,7 +549,7 @@ async fn next_change(ears: &Ears, subscription: &mut Option<Subscription>) {
     };
     let is_open = tokio::select! {
         is_open = notified => is_open,
-        () = ears.changed.notified() => return,
+        () = notifications.changed.notified() => return,
     };
     if !is_open {
         *subscription = None;
