@@ -1,4 +1,4 @@
-//! The caller's part: what they say, when they say it, and when they hang up.
+//! The simulated caller: what they say, when they say it, and when they hang up.
 
 use std::time::{Duration, Instant};
 
@@ -17,62 +17,62 @@ const LINES: [(&str, &[u8]); 3] = [
     ("No, that is all, thank you, goodbye.", include_bytes!("speech/goodbye.wav")),
 ];
 
-/// How long the caller listens to the first answer before talking over it.
+/// How long the caller listens to the first answer before interrupting it.
 const LISTENS: Duration = Duration::from_millis(4_500);
-/// A pause after which it is the caller's turn.
+/// After a pause of this length it is the caller's turn.
 const PAUSE: Duration = Duration::from_millis(800);
-/// A caller who is not greeted, or not answered, speaks anyway.
+/// A caller who gets no greeting, or no answer, speaks after this time.
 const GREETING: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
-/// Quiet after the last word, and the caller hangs up.
+/// The caller hangs up after this much quiet.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// The same after a recording; and where nobody answered its last words.
+/// The same after a recording, and after a recording whose last words got no answer.
 const AFTER_FILE: Duration = Duration::from_secs(3);
 const UNANSWERED: Duration = Duration::from_secs(8);
 
-/// Windows of 20 ms whose energy is above this are a voice.
+/// The energy above which a window of 20 ms counts as voice.
 const LOUD: f64 = 250.0;
 const WINDOW_MS: usize = 20;
 
-/// Everything that the caller says.
+/// Everything the caller says.
 #[derive(Debug, Clone)]
-pub(super) enum Part {
-    /// Three sentences: a question, an interruption, a goodbye.
+pub(super) enum CallerSpeech {
+    /// Three clips: a question, an interruption, a goodbye.
     Demo([Clip; 3]),
-    /// One recording, played from its beginning to its end.
+    /// One recording, played from beginning to end.
     File(Clip),
 }
 
-impl Part {
+impl CallerSpeech {
     pub fn demo() -> anyhow::Result<Self> {
-        let clip = |at: usize| Clip::from_wav(LINES[at].1).context("a clip of the rehearsal is broken");
+        let clip = |at: usize| Clip::from_wav(LINES[at].1).context("a built-in clip cannot be read");
         Ok(Self::Demo([clip(0)?, clip(1)?, clip(2)?]))
     }
 
     /// # Errors
-    /// When it is no recording, or one in which nobody speaks.
+    /// When it is not a WAV recording, or contains no speech.
     pub fn file(wav: &[u8]) -> anyhow::Result<Self> {
         let clip = Clip::from_wav(wav)?;
         if voiced(&clip.ulaw).is_empty() {
-            bail!("nothing in it is loud enough to be speech; record it louder");
+            bail!("it contains nothing loud enough to be speech; record it louder");
         }
         Ok(Self::File(clip))
     }
 
-    /// The words of the demo's clips.
+    /// The words of the built-in clips.
     pub fn words() -> [&'static str; 3] {
         LINES.map(|(words, _)| words)
     }
 
-    /// How long the caller speaks, pauses within a recording included.
-    pub fn lasts(&self) -> Duration {
+    /// How long the caller speaks, including pauses in a recording.
+    pub fn duration(&self) -> Duration {
         match self {
             Self::Demo(clips) => clips.iter().map(Clip::duration).sum(),
             Self::File(clip) => clip.duration(),
         }
     }
 
-    /// The clips in the order in which they are said.
+    /// The clips in order.
     pub fn clips(&self) -> impl Iterator<Item = &Bytes> {
         let clips = match self {
             Self::Demo(clips) => clips.as_slice(),
@@ -81,8 +81,8 @@ impl Part {
         clips.iter().map(|clip| &clip.ulaw)
     }
 
-    /// Plays the part on an open stream, and hangs up at its end unless the assistant was first.
-    pub async fn act(self, phone: Control, first: First) {
+    /// Speaks on an open stream, then hangs up unless the assistant has ended the call.
+    pub async fn speak(self, phone: Control, first: First) {
         let heard_out = match first {
             First::Assistant => timeout(GREETING, phone.wait_until_quiet(PAUSE)).await.unwrap_or(true),
             First::Caller => {
@@ -105,7 +105,7 @@ async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3])
     let long_enough = async {
         tokio::select! {
             alive = phone.wait_until_playing_for(LISTENS) => alive,
-            // A short answer cannot be interrupted.
+            // The answer was too short to interrupt.
             alive = phone.wait_for_reply(PAUSE) => alive,
         }
     };
@@ -117,7 +117,7 @@ async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3])
         return;
     }
     phone.say(goodbye.ulaw);
-    // The assistant ends the call, or this does.
+    // If the assistant does not end the call, the caller does.
     let _ = timeout(ANSWER, phone.wait_for_reply(GOODBYE)).await;
 }
 
@@ -151,7 +151,7 @@ async fn recite(phone: &Control, clip: Bytes) {
     }
 }
 
-/// Where there is a voice in a clip: beginnings and ends in milliseconds, neighbours joined.
+/// The spans of a clip that contain a voice: start and end in milliseconds, adjacent windows joined.
 pub(super) fn voiced(ulaw: &[u8]) -> Vec<(usize, usize)> {
     let mut spans: Vec<(usize, usize)> = Vec::new();
     for (at, window) in ulaw.chunks(WINDOW_MS * BYTES_PER_MS).enumerate() {
@@ -174,14 +174,14 @@ mod tests {
     use switchboard_audio::{SILENCE, encode};
 
     #[test]
-    fn every_line_of_the_list_has_its_clip_and_no_long_pause() {
+    fn every_line_has_a_clip_without_a_long_pause() {
         let lines: Vec<&str> = include_str!("speech/lines.txt")
             .lines()
             .filter_map(|line| Some(line.split_once('|')?.1))
             .collect();
-        assert_eq!(lines, Part::words());
-        let part = Part::demo().unwrap();
-        for clip in part.clips() {
+        assert_eq!(lines, CallerSpeech::words());
+        let speech = CallerSpeech::demo().unwrap();
+        for clip in speech.clips() {
             let spans = voiced(clip);
             let pauses = spans.windows(2).map(|pair| pair[1].0 - pair[0].1);
             assert!(pauses.max().unwrap_or(0) <= 300, "a turn would end within {spans:?}");
@@ -189,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_is_found_where_it_is() {
+    fn the_spans_with_a_voice_are_found() {
         let tone = |ms: usize| (0..ms * 8).map(|i| encode(if i % 8 < 4 { 4_000 } else { -4_000 }));
         let mut clip = vec![SILENCE; 100 * 8];
         clip.extend(tone(60));
         clip.extend(vec![SILENCE; 40 * 8]);
         clip.extend(tone(15));
         assert_eq!(voiced(&clip), [(100, 160), (200, 215)]);
-        assert!(Part::file(&switchboard_audio::stereo_wav(&[0; 800], &[0; 800])).is_err());
+        assert!(CallerSpeech::file(&switchboard_audio::stereo_wav(&[0; 800], &[0; 800])).is_err());
     }
 }

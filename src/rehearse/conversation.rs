@@ -1,6 +1,6 @@
-//! The conversation, put together from what the server tells and what the phone noticed.
+//! The conversation, assembled from the server's journal and the phone's events.
 //!
-//! All times are milliseconds since the stream began, by the phone: the clock of `call.wav`.
+//! All times are milliseconds since the stream began, on the phone's clock. `call.wav` uses the same clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use crate::id::ItemId;
 use crate::observe::journal::{Happening, What};
 use switchboard_simulator::caller::{Happened, PhoneEvent};
 
-/// How long a turn waits for its words before it is shown without.
+/// How long a turn waits for its words before it is shown without them.
 const WORDS_LATE: Duration = Duration::from_millis(2_500);
-/// How long after the phone fell silent the server may need to tell what was heard.
+/// How long the server may need to report what was heard after the phone falls silent.
 const NEWS_LATE: Duration = Duration::from_millis(150);
-/// The server hears of a voice a little after it began.
+/// The server notices a voice this long after it began, at most.
 const ONSET: u64 = 400;
-/// An answer and the item that it begins with are told at about the same moment.
+/// An answer and its first item begin within this time of each other.
 const SAME_MOMENT: u64 = 150;
 
-/// Somebody's turn that is over.
+/// A completed turn.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Turn {
     pub start_ms: u64,
     pub end_ms: u64,
-    /// `None` until, or unless, somebody says what the words were.
+    /// `None` while the words are unknown.
     pub text: Option<String>,
     pub voice: Voice,
 }
@@ -43,48 +43,47 @@ pub(super) enum Voice {
         heard_ms: u64,
         interrupted: bool,
         latency_ms: Option<u64>,
-        /// Of the call's first turn.
+        /// Only for the first turn of the call.
         first_word_ms: Option<u64>,
     },
 }
 
-/// A turn and what is still to happen to it.
+/// A turn, and whether it has been shown.
 #[derive(Debug)]
 struct Entry {
     turn: Turn,
     item: Option<ItemId>,
-    told: Instant,
+    reported: Instant,
     shown: bool,
 }
 
-/// A clip of the caller's that was begun.
+/// A clip that the caller has started.
 #[derive(Debug)]
 struct Utterance {
     start_ms: u64,
     spans: Vec<(usize, usize)>,
 }
 
-/// See the module.
+/// The turns of a call so far.
 #[derive(Debug)]
 pub(super) struct Conversation {
     /// The text of a recorded greeting.
     greeting: Option<String>,
     transcribed: bool,
-    /// The caller's clips that are not yet begun.
+    /// The caller's clips that have not started.
     clips: Vec<Bytes>,
     zero: Option<Instant>,
     entries: Vec<Entry>,
-    /// Words of turns that are not over.
+    /// Words of turns that have not ended.
     texts: BTreeMap<ItemId, (Who, String)>,
     utterances: Vec<Utterance>,
-    /// When answers began, and how long they took, until a turn takes them.
+    /// Answers not yet assigned to a turn: when each began and how long it took.
     answers: Vec<(u64, u64)>,
     first_word: Option<u64>,
     playing_since: Option<Instant>,
-    /// When the last run began, and when it ended.
     quiet_since: Option<Instant>,
-    /// Codes of anomalies, and how often.
-    pub notes: BTreeMap<&'static str, u64>,
+    /// How often each anomaly occurred, by code.
+    pub anomalies: BTreeMap<&'static str, u64>,
     pub ended: Option<(EndReason, Tally)>,
 }
 
@@ -102,7 +101,7 @@ impl Conversation {
             first_word: None,
             playing_since: None,
             quiet_since: None,
-            notes: BTreeMap::new(),
+            anomalies: BTreeMap::new(),
             ended: None,
         }
     }
@@ -117,19 +116,19 @@ impl Conversation {
         self.zero.is_some()
     }
 
-    /// Whether a clip of the caller's is under way.
+    /// Whether the caller is in the middle of a clip.
     pub fn caller_speaks(&self, now: u64) -> bool {
         let last = self.utterances.last();
         last.and_then(|last| Some(now < last.start_ms + last.spans.last()?.1 as u64)).unwrap_or(false)
     }
 
-    /// Whether the phone plays anything.
+    /// Whether the phone is playing anything.
     pub fn assistant_speaks(&self) -> bool {
         self.playing_since.is_some()
     }
 
-    /// What the phone noticed.
-    pub fn noticed(&mut self, happened: &Happened) {
+    /// Takes in an event of the phone.
+    pub fn phone_event(&mut self, happened: &Happened) {
         match &happened.event {
             PhoneEvent::StreamStarted { .. } => {
                 self.zero.get_or_insert(happened.at);
@@ -148,13 +147,13 @@ impl Conversation {
         }
     }
 
-    /// What the server told.
-    pub fn told(&mut self, happening: Happening) {
+    /// Takes in an entry of the server's journal.
+    pub fn journal_entry(&mut self, happening: Happening) {
         let at = happening.at;
         match happening.what {
             What::Rang { .. } | What::Started => {}
             What::Ended { reason, tally } => self.ended = Some((reason, tally)),
-            What::Note(Note::Anomaly(anomaly)) => *self.notes.entry(anomaly.code()).or_default() += 1,
+            What::Note(Note::Anomaly(anomaly)) => *self.anomalies.entry(anomaly.code()).or_default() += 1,
             What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
             What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
             What::Note(Note::Said { who, item, text }) => {
@@ -190,16 +189,16 @@ impl Conversation {
         Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms }
     }
 
-    fn add(&mut self, mut turn: Turn, item: Option<ItemId>, told: Instant) {
+    fn add(&mut self, mut turn: Turn, item: Option<ItemId>, reported: Instant) {
         if let Some(item) = &item {
             turn.text = self.texts.remove(item).map(|(_, text)| text).or(turn.text);
         }
         let place = self.entries.partition_point(|entry| entry.turn.start_ms <= turn.start_ms);
-        self.entries.insert(place, Entry { turn, item, told, shown: false });
+        self.entries.insert(place, Entry { turn, item, reported, shown: false });
     }
 
-    /// When the caller's voice began and ended within what the model took for a turn. Its end is when the model
-    /// was sure, half a second after the last word; the phone knows better.
+    /// When the caller's voice began and ended within a turn that the model detected. The model ends a turn half a
+    /// second after the last word; the phone knows the exact time.
     fn spoken_between(&self, began: u64, ended: u64) -> (u64, u64) {
         let callers = self.entries.iter().filter(|entry| !entry.turn.is_assistant());
         let before = callers.map(|entry| entry.turn.end_ms).max().unwrap_or(0);
@@ -212,7 +211,7 @@ impl Conversation {
         }
     }
 
-    /// Where the caller's voice was in all that they have begun to say.
+    /// The spans of the caller's voice in all clips that have started.
     fn spans(&self) -> impl Iterator<Item = (u64, u64)> {
         self.utterances.iter().flat_map(|utterance| {
             let at = |ms: usize| utterance.start_ms + ms as u64;
@@ -220,15 +219,15 @@ impl Conversation {
         })
     }
 
-    /// The turns that can be shown, each once, in the order of their beginnings.
+    /// The turns that can be shown, each once, in the order in which they began.
     pub fn ready(&mut self, now: Instant) -> Vec<Turn> {
         let (playing, quiet) = (self.playing_since, self.quiet_since);
         let zero = self.zero;
         let mut ready = Vec::new();
         for entry in self.entries.iter_mut().filter(|entry| !entry.shown) {
-            let patient = now.saturating_duration_since(entry.told) < WORDS_LATE;
+            let patient = now.saturating_duration_since(entry.reported) < WORDS_LATE;
             let waits_for_words = entry.turn.text.is_none() && patient && entry.turn.can_have_words();
-            // Whoever began before it and still speaks comes first.
+            // An earlier turn of the assistant that is still playing comes first.
             let start = zero.map(|zero| zero + Duration::from_millis(entry.turn.start_ms));
             let inside = !entry.turn.is_assistant()
                 && (playing.is_some_and(|since| start.is_some_and(|start| since < start))
@@ -242,7 +241,7 @@ impl Conversation {
         ready
     }
 
-    /// Those that were not shown, at the end.
+    /// At the end: the turns that were not shown yet.
     pub fn rest(&mut self) -> Vec<Turn> {
         let rest = self.entries.iter_mut().filter(|entry| !entry.shown);
         rest.map(|entry| {
@@ -252,12 +251,12 @@ impl Conversation {
         .collect()
     }
 
-    /// All turns, in the order of their beginnings.
+    /// All turns, in the order in which they began.
     pub fn turns(&self) -> impl Iterator<Item = &Turn> {
         self.entries.iter().map(|entry| &entry.turn)
     }
 
-    /// The stream's start → the first sound.
+    /// The time from the start of the stream to the first sound.
     pub fn first_word_ms(&self) -> Option<u64> {
         self.first_word
     }
@@ -284,12 +283,12 @@ mod tests {
     use crate::id::CallSid;
     use switchboard_audio::{SILENCE, encode};
 
-    struct Stage {
+    struct Fixture {
         zero: Instant,
         conversation: Conversation,
     }
 
-    impl Stage {
+    impl Fixture {
         fn new(transcribed: bool) -> Self {
             // 100 ms of quiet, 300 ms of voice, 100 ms of quiet.
             let mut clip = vec![SILENCE; 800];
@@ -299,7 +298,7 @@ mod tests {
             let mut conversation =
                 Conversation::new(Some("Welcome.".to_owned()), transcribed, vec![Bytes::from(clip)]);
             let event = PhoneEvent::StreamStarted { stream_sid: "MZ1".to_owned() };
-            conversation.noticed(&Happened { at: zero, event });
+            conversation.phone_event(&Happened { at: zero, event });
             Self { zero, conversation }
         }
 
@@ -307,30 +306,30 @@ mod tests {
             self.zero + Duration::from_millis(ms)
         }
 
-        fn noticed(&mut self, ms: u64, event: PhoneEvent) {
-            self.conversation.noticed(&Happened { at: self.at(ms), event });
+        fn phone_event(&mut self, ms: u64, event: PhoneEvent) {
+            self.conversation.phone_event(&Happened { at: self.at(ms), event });
         }
 
-        fn told(&mut self, ms: u64, note: Note) {
+        fn note(&mut self, ms: u64, note: Note) {
             let (call, at) = (CallSid::from("CA1"), self.at(ms));
-            self.conversation.told(Happening { call, at, what: What::Note(note) });
+            self.conversation.journal_entry(Happening { call, at, what: What::Note(note) });
         }
 
         fn said(&mut self, ms: u64, item: &str, text: &str) {
             let who = Who::Assistant;
-            self.told(ms, Note::Said { who, item: item.into(), text: text.to_owned().into() });
+            self.note(ms, Note::Said { who, item: item.into(), text: text.to_owned().into() });
         }
 
         fn assistant_spoke(&mut self, ms: u64, item: Option<&str>, began: u64, heard_ms: u64) {
             let began = self.at(began);
             let item = item.map(ItemId::from);
             let spoken = Spoken { item, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
-            self.told(ms, Note::AssistantSpoke(spoken));
+            self.note(ms, Note::AssistantSpoke(spoken));
         }
 
         fn caller_spoke(&mut self, ms: u64, began: u64) {
             let (began, ended) = (self.at(began), self.at(ms));
-            self.told(ms, Note::CallerSpoke { item: "u".into(), began, ended });
+            self.note(ms, Note::CallerSpoke { item: "u".into(), began, ended });
         }
 
         fn ready(&mut self, ms: u64) -> Vec<String> {
@@ -341,38 +340,38 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_turn_is_where_the_voice_is() {
-        let mut stage = Stage::new(true);
-        stage.noticed(2_000, PhoneEvent::Speaking);
-        stage.caller_spoke(2_900, 2_160);
-        assert_eq!(stage.ready(2_950), [""; 0], "its words are not known yet");
-        stage.said(3_000, "u", " Hello. ");
-        assert_eq!(stage.ready(3_000), ["2100-2400 Some(\"Hello.\")"]);
-        assert_eq!(stage.ready(9_000), [""; 0], "once is enough");
+    fn the_callers_turn_lasts_as_long_as_the_voice() {
+        let mut fixture = Fixture::new(true);
+        fixture.phone_event(2_000, PhoneEvent::Speaking);
+        fixture.caller_spoke(2_900, 2_160);
+        assert_eq!(fixture.ready(2_950), [""; 0], "its words are not known yet");
+        fixture.said(3_000, "u", " Hello. ");
+        assert_eq!(fixture.ready(3_000), ["2100-2400 Some(\"Hello.\")"]);
+        assert_eq!(fixture.ready(9_000), [""; 0], "it is shown only once");
     }
 
     #[test]
-    fn a_turn_without_words_is_shown_all_the_same() {
-        let mut stage = Stage::new(true);
-        stage.caller_spoke(2_900, 2_160);
-        assert_eq!(stage.ready(4_000), [""; 0]);
-        assert_eq!(stage.ready(5_500), ["2160-2900 None"]);
-        let mut stage = Stage::new(false);
-        stage.caller_spoke(2_900, 2_160);
-        assert_eq!(stage.ready(2_900).len(), 1);
+    fn a_turn_without_words_is_shown_after_a_delay() {
+        let mut fixture = Fixture::new(true);
+        fixture.caller_spoke(2_900, 2_160);
+        assert_eq!(fixture.ready(4_000), [""; 0]);
+        assert_eq!(fixture.ready(5_500), ["2160-2900 None"]);
+        let mut fixture = Fixture::new(false);
+        fixture.caller_spoke(2_900, 2_160);
+        assert_eq!(fixture.ready(2_900).len(), 1);
     }
 
     #[test]
-    fn latency_and_first_word_stand_at_their_turns() {
-        let mut stage = Stage::new(true);
-        stage.told(20, Note::FirstWord(Duration::from_millis(20)));
-        stage.assistant_spoke(1_020, None, 20, 1_000);
-        stage.told(4_000, Note::Answered(Duration::from_millis(512)));
-        stage.said(4_100, "a", "One.");
-        stage.said(4_100, "b", "Two.");
-        stage.assistant_spoke(5_000, Some("a"), 4_000, 1_000);
-        stage.assistant_spoke(5_500, Some("b"), 5_000, 500);
-        let facts: Vec<_> = stage
+    fn latency_and_first_word_belong_to_their_turns() {
+        let mut fixture = Fixture::new(true);
+        fixture.note(20, Note::FirstWord(Duration::from_millis(20)));
+        fixture.assistant_spoke(1_020, None, 20, 1_000);
+        fixture.note(4_000, Note::Answered(Duration::from_millis(512)));
+        fixture.said(4_100, "a", "One.");
+        fixture.said(4_100, "b", "Two.");
+        fixture.assistant_spoke(5_000, Some("a"), 4_000, 1_000);
+        fixture.assistant_spoke(5_500, Some("b"), 5_000, 500);
+        let facts: Vec<_> = fixture
             .conversation
             .turns()
             .map(|turn| match turn.voice {
@@ -394,14 +393,14 @@ mod tests {
 
     #[test]
     fn a_turn_within_another_comes_after_it() {
-        let mut stage = Stage::new(false);
-        stage.noticed(1_000, PhoneEvent::Playing);
-        stage.caller_spoke(1_900, 1_200);
-        assert_eq!(stage.ready(1_950), [""; 0], "the assistant began before and still speaks");
-        stage.noticed(2_000, PhoneEvent::Quiet { played: Duration::from_secs(1) });
-        assert_eq!(stage.ready(2_001), [""; 0], "and is told of in a moment");
-        stage.said(2_002, "a", "One.");
-        stage.assistant_spoke(2_003, Some("a"), 1_000, 1_000);
-        assert_eq!(stage.ready(2_200), ["1000-2000 Some(\"One.\")", "1200-1900 None"]);
+        let mut fixture = Fixture::new(false);
+        fixture.phone_event(1_000, PhoneEvent::Playing);
+        fixture.caller_spoke(1_900, 1_200);
+        assert_eq!(fixture.ready(1_950), [""; 0], "the assistant began earlier and is still speaking");
+        fixture.phone_event(2_000, PhoneEvent::Quiet { played: Duration::from_secs(1) });
+        assert_eq!(fixture.ready(2_001), [""; 0], "and its turn is about to be reported");
+        fixture.said(2_002, "a", "One.");
+        fixture.assistant_spoke(2_003, Some("a"), 1_000, 1_000);
+        assert_eq!(fixture.ready(2_200), ["1000-2000 Some(\"One.\")", "1200-1900 None"]);
     }
 }

@@ -1,7 +1,7 @@
-//! The rehearsal: one call through the real server, over real loopback sockets, with nobody's phone and nobody's key.
+//! The rehearsal: one call through the real server over loopback, without a phone and without a key.
 //!
-//! A simulated phone rings, a simulated model answers, and recorded speech is the caller. What happens is told as it
-//! happens and kept in `call.wav` and `call.json`. With `--live` the model is the real one.
+//! A simulated phone calls with recorded speech, and a simulated model answers. The conversation is printed as it
+//! happens and saved in `call.wav` and `call.json`. With `--live` the model is the real one.
 
 mod caller;
 mod choose;
@@ -30,7 +30,7 @@ use crate::provider::{Auth, Dialect, Provider};
 use crate::secret::Secret;
 use crate::terminal::{Failure, report};
 use crate::workspace::Workspace;
-use caller::Part;
+use caller::CallerSpeech;
 use choose::Choice;
 use conversation::{Conversation, millis};
 pub use print::Screen;
@@ -39,62 +39,63 @@ use server::{Server, token};
 use switchboard_simulator::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
 use switchboard_simulator::model::{self, ModelOptions, ModelServer, Script, Truncating};
 
-/// How often the moving line is written anew, and late words are looked for.
+/// How often the progress line is updated and late words are checked.
 const TICK: Duration = Duration::from_millis(100);
-/// What a simulated call may take beyond what its caller says; a live one has the assistant's own limit.
+/// How much longer than the caller's speech a simulated call may last. A live call has the assistant's limit.
 const SLACK: Duration = Duration::from_secs(120);
-/// How long a call may need to end once the caller has hung up.
-const LEAVING: Duration = Duration::from_secs(10);
-/// How long the server may need to tell how a call ended.
-const LAST_NEWS: Duration = Duration::from_secs(3);
-/// What the simulated model may say about us and mean no more than that two messages crossed.
-const CROSSINGS: [&str; 2] = ["conversation_already_has_active_response", "response_cancel_not_active"];
+/// How long a call may take to end after the caller hangs up.
+const HANG_UP: Duration = Duration::from_secs(10);
+/// How long the server may take to report how a call ended.
+const LAST_ENTRIES: Duration = Duration::from_secs(3);
+/// Errors of the simulated model that only mean that two messages crossed.
+const HARMLESS: [&str; 2] = ["conversation_already_has_active_response", "response_cancel_not_active"];
 
-/// What `switchboard rehearse` was asked for.
+/// The arguments of `switchboard rehearse`.
 #[derive(Debug, Clone, Default)]
 pub struct Rehearse {
-    /// Its name.
+    /// The assistant's name.
     pub assistant: Option<String>,
     pub to: Option<String>,
     pub from: Option<String>,
-    /// A WAV file that is all the caller says.
+    /// A WAV file with everything the caller says.
     pub caller: Option<PathBuf>,
-    /// Where `call.wav` and `call.json` go.
+    /// The folder for `call.wav` and `call.json`.
     pub out: PathBuf,
     /// Use the real provider.
     pub live: bool,
 }
 
-/// Rehearses one call and tells it on `screen`. When `stop` comes, the caller hangs up.
+/// Rehearses one call and prints it on `screen`. When `stop` completes, the caller hangs up.
 ///
 /// # Errors
-/// When there is nothing to rehearse, or the call went wrong; the files are written in the latter case, too.
+/// When the call cannot start, or when it went wrong. The files are written even if it went wrong.
 pub async fn run(
     options: &Rehearse,
     workspace: Workspace,
     stop: impl Future<Output = ()>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let (part, recording) = part(options.caller.as_deref())?;
+    let (speech, recording) = speech(options.caller.as_deref())?;
     let choose = |providers: &[Arc<Provider>]| -> Result<(Choice, Vec<Problem>), Failure> {
         let checked = workspace.check_with(&workspace.settings.assistants_dir, providers)?;
         let (name, to, from) = (&options.assistant, &options.to, &options.from);
         let Ok(roster) = &checked.roster else {
-            let told = name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));
-            return Err(told.into());
+            let problems =
+                name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));
+            return Err(problems.into());
         };
         let choice = choose::choose(roster, name.as_deref(), to.as_deref(), from.as_deref())?;
-        let odd = checked.problems_for(choice.assistant.name());
-        Ok((choice, odd))
+        let warnings = checked.problems_for(choice.assistant.name());
+        Ok((choice, warnings))
     };
     let mut providers = workspace.settings.providers();
-    let (mut choice, odd) = choose(&providers)?;
-    report(&odd);
+    let (mut choice, warnings) = choose(&providers)?;
+    report(&warnings);
     let mut model = None;
     if options.live {
         live(choice.assistant.provider())?;
     } else {
-        // The stand-in takes the place of the provider that this assistant uses, under the same name.
+        // The simulated model replaces this assistant's provider, under the same name.
         let started = simulated_model(choice.assistant.provider(), recording.as_deref()).await?;
         for provider in providers.iter_mut().filter(|provider| provider.name == started.provider.name) {
             *provider = Arc::new(started.provider.clone());
@@ -105,19 +106,19 @@ pub async fn run(
     let plan = plan(&choice)?;
     let files = Files::prepare(&options.out)?;
 
-    for line in opening(&choice, &plan, &part, recording.as_deref(), options.live) {
+    for line in opening(&choice, &plan, &speech, recording.as_deref(), options.live) {
         screen.line(&line);
     }
     let server = Server::start(workspace.settings, &choice).await?;
-    let stage = Stage { plan: &plan, part, choice: &choice, screen };
-    let scene = stage.play(server, stop, options.live).await?;
+    let rehearsal = Rehearsal { plan: &plan, speech, choice: &choice, screen };
+    let outcome = rehearsal.run(server, stop, options.live).await?;
 
-    let mut wrong = scene.wrong(model.as_ref().map(|model| &model.server), recording.as_deref());
-    let sheet = scene.sheet(&choice, options.live);
-    if let Err(error) = files.write(&scene.record, &sheet) {
+    let mut wrong = outcome.wrong(model.as_ref().map(|model| &model.server), recording.as_deref());
+    let sheet = outcome.sheet(&choice, options.live);
+    if let Err(error) = files.write(&outcome.record, &sheet) {
         wrong.push(format!("{error:#}"));
     }
-    for line in summary(&scene, &sheet, &files) {
+    for line in summary(&outcome, &sheet, &files) {
         screen.line(&line);
     }
     if let Some(model) = model {
@@ -126,33 +127,33 @@ pub async fn run(
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(anyhow!("the call went wrong: {}", wrong.join("; ")).into())
+    Err(anyhow!("the rehearsal failed: {}", wrong.join("; ")).into())
 }
 
-/// What the caller says, and the name of the recording if it is one.
-fn part(file: Option<&Path>) -> anyhow::Result<(Part, Option<String>)> {
-    let Some(path) = file else { return Ok((Part::demo()?, None)) };
+/// What the caller says, and the recording's name if it comes from a file.
+fn speech(file: Option<&Path>) -> anyhow::Result<(CallerSpeech, Option<String>)> {
+    let Some(path) = file else { return Ok((CallerSpeech::demo()?, None)) };
     let shown = path.display();
     let bytes =
         std::fs::read(path).with_context(|| format!("the recording `{shown}` (--caller) cannot be read"))?;
-    let part =
-        Part::file(&bytes).with_context(|| format!("the recording `{shown}` (--caller) cannot be played"))?;
+    let speech = CallerSpeech::file(&bytes)
+        .with_context(|| format!("the recording `{shown}` (--caller) cannot be played"))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    Ok((part, Some(name.into_owned())))
+    Ok((speech, Some(name.into_owned())))
 }
 
-/// A simulated model, and how to reach it.
+/// A simulated model and the provider that leads to it.
 struct Model {
     server: ModelServer,
     provider: Provider,
 }
 
-/// A model that speaks the provider's dialect and has its abilities.
+/// Starts a model that speaks the provider's dialect and has its abilities.
 async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Result<Model> {
     let key = format!("sk-rehearsal-{}", token());
     let script = match recording {
         Some(name) => Script::for_recording(&format!("(speech in {name})")),
-        None => Script::rehearsal(Part::words()),
+        None => Script::rehearsal(CallerSpeech::words()),
     };
     let abilities = &real.abilities;
     let options = ModelOptions {
@@ -166,7 +167,7 @@ async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Re
             Auth::Bearer => None,
             Auth::Header(name) => Some(name.clone()),
         },
-        // OpenAI's names are known; those of others are their owners'.
+        // OpenAI's model names are known; other providers have their own.
         models: if real.name == "openai" { ModelOptions::default().models } else { Vec::new() },
         own_names: real.name != "openai",
         truncating: if abilities.truncates { Truncating::Works } else { Truncating::Refused },
@@ -181,25 +182,25 @@ async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Re
     Ok(Model { server, provider })
 }
 
-/// Whether the real provider can be called.
+/// Checks that the real provider can be called.
 fn live(provider: &Provider) -> anyhow::Result<()> {
     if !provider.lacks_key() {
         return Ok(());
     }
     if provider.name == "openai" {
         bail!(
-            "OPENAI_API_KEY is not set, and --live talks to the real model: put OPENAI_API_KEY=sk-… into `.env` or \
-             the environment, or leave out --live to rehearse with the simulated one"
+            "OPENAI_API_KEY is not set, and --live calls the real model. Set OPENAI_API_KEY=sk-… in `.env` or the \
+             environment, or leave out --live to use the simulated model"
         );
     }
     bail!(
-        "the provider `{}` has no key, and --live talks to the real model: set the variable that its `key` in \
-         switchboard.yaml names, or leave out --live to rehearse with the simulated one",
+        "the provider `{}` has no key, and --live calls the real model. Set the variable that its `key` names in \
+         switchboard.yaml, or leave out --live to use the simulated model",
         provider.name
     );
 }
 
-/// The plan that the server will make for this call, but for the minute.
+/// The plan that the server will make for this call, except for the exact time.
 fn plan(choice: &Choice) -> anyhow::Result<Plan> {
     let facts = Facts {
         caller: Party::from_twilio(&choice.from),
@@ -210,37 +211,41 @@ fn plan(choice: &Choice) -> anyhow::Result<Plan> {
     Ok(choice.assistant.plan(&facts, &Nothing)?)
 }
 
-/// A call about to be played.
-struct Stage<'a> {
+/// A call that is about to start.
+struct Rehearsal<'a> {
     plan: &'a Plan,
-    part: Part,
+    speech: CallerSpeech,
     choice: &'a Choice,
     screen: &'a mut Screen,
 }
 
-/// A call that was played.
-struct Scene {
+/// A call that has ended.
+struct Outcome {
     record: CallRecord,
     conversation: Conversation,
-    /// Whether `stop` came.
+    /// The operator stopped the rehearsal.
     stopped: bool,
-    /// The call outlived this limit.
-    outlived: Option<Duration>,
-    complaint: Option<String>,
+    /// The limit that the call exceeded.
+    exceeded: Option<Duration>,
+    server_error: Option<String>,
 }
 
-impl Stage<'_> {
-    async fn play(self, server: Server, stop: impl Future<Output = ()>, live: bool) -> anyhow::Result<Scene> {
-        let Stage { plan, part, choice, screen } = self;
-        let mut server = server;
+impl Rehearsal<'_> {
+    async fn run(
+        self,
+        mut server: Server,
+        stop: impl Future<Output = ()>,
+        live: bool,
+    ) -> anyhow::Result<Outcome> {
+        let Rehearsal { plan, speech, choice, screen } = self;
         let limit = match live {
-            true => plan.limits.call + LEAVING * 2,
-            false => plan.limits.call.min(part.lasts() + SLACK) + LEAVING * 2,
+            true => plan.limits.call + HANG_UP * 2,
+            false => plan.limits.call.min(speech.duration() + SLACK) + HANG_UP * 2,
         };
         let mut conversation = Conversation::new(
             plan.greeting.say.clone(),
             plan.transcription.is_some(),
-            part.clips().cloned().collect(),
+            speech.clips().cloned().collect(),
         );
         let mut phone = Phone::dial(PhoneOptions {
             from: choice.from.clone(),
@@ -249,9 +254,9 @@ impl Stage<'_> {
             ..PhoneOptions::new(&server.url, &server.token)
         });
         let control = phone.control();
-        let mut part = Some(part);
-        let mut acting = None;
-        let (mut stopped, mut outlived) = (false, None);
+        let mut speech = Some(speech);
+        let mut speaking = None;
+        let (mut stopped, mut exceeded) = (false, None);
         let mut deadline = Instant::now() + limit;
         let mut stop = pin!(stop);
         let mut tick = interval(TICK);
@@ -262,58 +267,58 @@ impl Stage<'_> {
                 happened = phone.events().recv() => match happened {
                     None => break,
                     Some(happened) => {
-                        conversation.noticed(&happened);
+                        conversation.phone_event(&happened);
                         if let PhoneEvent::StreamStarted { .. } = happened.event
-                            && let Some(part) = part.take()
+                            && let Some(speech) = speech.take()
                         {
-                            let act = part.act(control.clone(), plan.greeting.first);
-                            acting = Some(AbortOnDropHandle::new(tokio::spawn(act)));
+                            let speak = speech.speak(control.clone(), plan.greeting.first);
+                            speaking = Some(AbortOnDropHandle::new(tokio::spawn(speak)));
                         }
-                        if let Some(line) = noticed(&happened, &conversation) {
+                        if let Some(line) = phone_line(&happened, &conversation) {
                             show(&mut conversation, screen);
                             screen.line(&line);
                         }
                     }
                 },
-                Some(happening) = server.news.recv() => conversation.told(happening),
+                Some(entry) = server.journal.recv() => conversation.journal_entry(entry),
                 () = &mut stop, if !stopped => {
                     stopped = true;
-                    acting = None;
+                    speaking = None;
                     control.hang_up();
-                    deadline = Instant::now() + LEAVING;
+                    deadline = Instant::now() + HANG_UP;
                 }
                 () = sleep_until(deadline.into()) => {
-                    if outlived.is_some() || stopped {
+                    if exceeded.is_some() || stopped {
                         break;
                     }
-                    outlived = Some(limit);
+                    exceeded = Some(limit);
                     control.hang_up();
-                    deadline = Instant::now() + LEAVING;
+                    deadline = Instant::now() + HANG_UP;
                 }
                 _ = tick.tick() => progress(&conversation, screen),
             }
             show(&mut conversation, screen);
         }
-        drop(acting);
+        drop(speaking);
         screen.wipe();
-        let record = timeout(LEAVING, phone.finished()).await;
+        let record = timeout(HANG_UP, phone.finished()).await;
         let record = record.context("the simulated phone did not hang up")?;
-        let last_news = async {
+        let last_entries = async {
             while conversation.ended.is_none()
-                && let Some(happening) = server.news.recv().await
+                && let Some(entry) = server.journal.recv().await
             {
-                conversation.told(happening);
+                conversation.journal_entry(entry);
             }
         };
-        let _ = timeout(LAST_NEWS, last_news).await;
-        while let Ok(happening) = server.news.try_recv() {
-            conversation.told(happening);
+        let _ = timeout(LAST_ENTRIES, last_entries).await;
+        while let Ok(entry) = server.journal.try_recv() {
+            conversation.journal_entry(entry);
         }
         for turn in conversation.rest() {
             print::turn(&turn).iter().for_each(|line| screen.line(line));
         }
-        let complaint = server.close().await;
-        Ok(Scene { record, conversation, stopped, outlived, complaint })
+        let server_error = server.close().await;
+        Ok(Outcome { record, conversation, stopped, exceeded, server_error })
     }
 }
 
@@ -328,30 +333,30 @@ fn progress(conversation: &Conversation, screen: &mut Screen) {
     let what =
         match (conversation.has_begun(), conversation.caller_speaks(now), conversation.assistant_speaks()) {
             (false, ..) => "ringing",
-            (_, true, true) => "both speak",
-            (_, true, false) => "the caller speaks",
-            (_, false, true) => "the assistant speaks",
-            (_, false, false) => "quiet",
+            (_, true, true) => "both are speaking",
+            (_, true, false) => "the caller is speaking",
+            (_, false, true) => "the assistant is speaking",
+            (_, false, false) => "silence",
         };
     let clock = print::clock(now);
     screen.progress(&format!("{}  … {what}", &clock[..clock.len() - 2]));
 }
 
-/// What the phone noticed, where that is worth a line.
-fn noticed(happened: &Happened, conversation: &Conversation) -> Option<String> {
+/// The line for an event of the phone, if it gets one.
+fn phone_line(happened: &Happened, conversation: &Conversation) -> Option<String> {
     let ms = conversation.ms(happened.at);
     let phone = |text: &str| Some(print::row(ms, "phone", text));
     match &happened.event {
         PhoneEvent::Rang { took } => {
-            Some(format!("{:8}  {:<9}  rings; the server answers in {} ms", "", "phone", millis(*took)))
+            Some(format!("{:8}  {:<9}  ringing; the server answered after {} ms", "", "phone", millis(*took)))
         }
-        PhoneEvent::StreamStarted { .. } => phone("connected: the clock starts, and sound flows both ways"),
+        PhoneEvent::StreamStarted { .. } => phone("connected; the clock starts"),
         PhoneEvent::Said(text) => phone(&format!("Twilio's own voice says: {text}")),
         PhoneEvent::Dialled(number) => phone(&format!("Twilio dials {number}")),
         PhoneEvent::Pressed(keys) => phone(&format!("Twilio presses the keys {keys}")),
         PhoneEvent::HungUp => phone("the caller hangs up"),
         PhoneEvent::Violation(violation) => {
-            phone(&format!("Twilio would complain: {} ({})", violation.what, violation.code))
+            phone(&format!("Twilio would report error {}: {}", violation.code, violation.what))
         }
         PhoneEvent::FirstMedia
         | PhoneEvent::Playing
@@ -365,76 +370,92 @@ fn noticed(happened: &Happened, conversation: &Conversation) -> Option<String> {
 }
 
 /// What is about to happen.
-fn opening(choice: &Choice, plan: &Plan, part: &Part, recording: Option<&str>, live: bool) -> Vec<String> {
-    let mut lines: Vec<String> = choice.hint.iter().cloned().collect();
+fn opening(
+    choice: &Choice,
+    plan: &Plan,
+    speech: &CallerSpeech,
+    recording: Option<&str>,
+    live: bool,
+) -> Vec<String> {
     let about = match choice.assistant.description() {
         "" => String::new(),
-        description => format!(" ({description})"),
+        description => format!(": {description}"),
     };
-    let caller = match Party::from_twilio(&choice.from) {
+    let mut lines = vec![format!("Rehearsing the assistant `{}`{about}", plan.assistant)];
+    lines.extend(choice.hint.clone());
+    let from = match Party::from_twilio(&choice.from) {
         Party::Number(number) => number.expose().to_owned(),
         Party::Withheld | Party::Other(_) => "a withheld number".to_owned(),
     };
-    lines.push(format!("{caller} calls {}, which `{}` answers{about}.", choice.to.expose(), plan.assistant));
     let (model, voice) = (&plan.model, &plan.voice);
-    lines.push(match live {
-        true => format!("The server and the model ({model}, voice {voice}) are real; the phone is simulated."),
-        false => format!(
-            "The server is the real one. The phone and the model are SIMULATED: this stand-in for {model} (voice \
-             {voice}) understands no words, and follows a script."
-        ),
-    });
-    lines.push(match (recording, plan.greeting.first) {
-        (None, First::Assistant) => {
-            "The caller is recorded, too: a question, an interruption, a goodbye. This takes about half a minute."
-                .to_owned()
+    let model = match live {
+        true => format!("REAL: {model}, voice {voice}"),
+        false => {
+            format!(
+                "SIMULATED: follows a script instead of understanding words; stands in for {model}, voice {voice}"
+            )
         }
-        (None, First::Caller) => "The caller is recorded, too, and speaks first.".to_owned(),
+    };
+    let caller = match (recording, plan.greeting.first) {
+        (None, First::Assistant) => {
+            "recorded: asks a question, interrupts the answer, says goodbye (about 30 seconds)".to_owned()
+        }
+        (None, First::Caller) => {
+            "recorded: speaks first, interrupts the answer, says goodbye (about 30 seconds)".to_owned()
+        }
         (Some(name), _) => format!(
-            "The caller is the recording {name} ({}); 3 seconds after it is over and all is quiet, they hang up.",
-            print::seconds(millis(part.lasts()))
+            "the recording {name} ({}); hangs up after it, when the call has been quiet for 3 seconds",
+            print::seconds(millis(speech.duration()))
         ),
-    });
-    lines.push(String::new());
+    };
+    lines.extend([
+        String::new(),
+        summary_row("call", &format!("from {from} to {}", choice.to.expose())),
+        summary_row("phone", "simulated"),
+        summary_row("server", "real"),
+        summary_row("model", &model),
+        summary_row("caller", &caller),
+        String::new(),
+    ]);
     lines
 }
 
-impl Scene {
+impl Outcome {
     fn reason(&self) -> Option<EndReason> {
         self.conversation.ended.as_ref().map(|(reason, _)| *reason)
     }
 
-    /// Everything that a call must not do, in words.
+    /// Everything that went wrong, in words.
     fn wrong(&self, model: Option<&ModelServer>, recording: Option<&str>) -> Vec<String> {
-        let mut wrong: Vec<String> = self.complaint.iter().cloned().collect();
+        let mut wrong: Vec<String> = self.server_error.iter().cloned().collect();
         match self.reason() {
             Some(reason) if reason.is_failure() || reason == EndReason::CallerRefused => {
                 wrong.push(format!("it ended with {reason}: {}", in_words(reason)));
             }
             Some(_) => {}
-            None => wrong.push("the server did not say how it ended".to_owned()),
+            None => wrong.push("the server did not report how it ended".to_owned()),
         }
         match &self.record.end {
             CallEnd::CallerHungUp | CallEnd::HungUp => {}
-            CallEnd::Rejected(reason) => wrong.push(format!("the server rejected it ({reason})")),
+            CallEnd::Rejected(reason) => wrong.push(format!("the server rejected the call ({reason})")),
             CallEnd::Failed(code) => {
-                wrong.push(format!(
-                    "Twilio would tell the caller that an application error has occurred ({code})"
-                ));
+                wrong.push(format!("Twilio would end the call with an application error ({code})"));
             }
         }
-        if let Some(limit) = self.outlived {
-            wrong.push(format!("it was still going on after {}", print::span(limit)));
+        if let Some(limit) = self.exceeded {
+            wrong.push(format!("it was still running after {}", print::span(limit)));
         }
-        let complaints = self.record.violations.iter();
-        wrong.extend(few(complaints.map(|v| format!("Twilio would complain of {} ({})", v.what, v.code))));
+        let violations = self.record.violations.iter();
+        wrong.extend(first_few(
+            violations.map(|v| format!("Twilio would report error {}: {}", v.code, v.what)),
+        ));
         if let Some(model) = model {
             let sessions = model.sessions();
             let errors = sessions.iter().flat_map(|session| &session.errors);
-            let errors = errors.filter(|code| !CROSSINGS.contains(&code.as_str()));
-            wrong.extend(few(errors.map(|code| format!("the model refused a message ({code})"))));
+            let errors = errors.filter(|code| !HARMLESS.contains(&code.as_str()));
+            wrong.extend(first_few(errors.map(|code| format!("the model rejected a message ({code})"))));
             if sessions.iter().any(|session| !session.audio_waited_for_update()) {
-                wrong.push("the caller's sound went to the model before it was configured".to_owned());
+                wrong.push("the server sent audio to the model before the model was configured".to_owned());
             }
         }
         if wrong.is_empty() && !self.stopped {
@@ -444,8 +465,8 @@ impl Scene {
                 wrong.push("the assistant was never heard".to_owned());
             }
             if !self.conversation.turns().any(|turn| !turn.is_assistant()) {
-                let what = recording.unwrap_or("the caller's clips");
-                wrong.push(format!("the model heard no speech in {what}"));
+                let what = recording.unwrap_or("the built-in clips");
+                wrong.push(format!("the model detected no speech in {what}"));
             }
         }
         wrong
@@ -466,85 +487,100 @@ impl Scene {
                 taken: tally.tokens_in,
                 made: tally.tokens_out,
             }),
-            notes: self.conversation.notes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+            notes: self
+                .conversation
+                .anomalies
+                .iter()
+                .map(|(code, count)| ((*code).to_owned(), *count))
+                .collect(),
         }
     }
 }
 
-/// The first three, and how many more there are.
-fn few(all: impl Iterator<Item = String>) -> Vec<String> {
+/// The first three, and the number of the others.
+fn first_few(all: impl Iterator<Item = String>) -> Vec<String> {
     let mut all: Vec<String> = all.collect();
     if all.len() > 4 {
         let more = all.split_off(3).len();
-        all.push(format!("{more} more of this kind"));
+        all.push(format!("{more} more like these"));
     }
     all
 }
 
-/// How it was, in figures.
-fn summary(scene: &Scene, sheet: &Sheet, files: &Files) -> Vec<String> {
-    let row = |name: &str, value: String| format!("  {name:<13}  {value}");
-    let mut lines = vec![String::new(), "Summary".to_owned()];
-    lines.push(match scene.reason() {
-        Some(reason) => row("end", format!("{reason}: {}", in_words(reason))),
-        None => row("end", "unknown".to_owned()),
-    });
-    lines.push(row("length", format!("{:.1} s", sheet.seconds)));
-    let assistant = scene.conversation.turns().filter(|turn| turn.is_assistant()).count();
+/// The call in figures.
+fn summary(outcome: &Outcome, sheet: &Sheet, files: &Files) -> Vec<String> {
+    let tally = outcome.conversation.ended.as_ref().map(|(_, tally)| tally);
+    let end = match outcome.reason() {
+        Some(reason) => format!("{reason}: {}", in_words(reason)),
+        None => "unknown".to_owned(),
+    };
+    let assistant = outcome.conversation.turns().filter(|turn| turn.is_assistant()).count();
     let caller = sheet.turns.len() - assistant;
-    let tally = scene.conversation.ended.as_ref().map(|(_, tally)| tally);
     let interruptions = tally.map_or(0, |tally| tally.interruptions);
-    lines.push(row(
-        "turns",
-        format!("{caller} of the caller, {assistant} of the assistant; {interruptions} interrupted"),
-    ));
-    lines.push(row(
-        "first word",
-        sheet.first_word_ms.map_or("none".to_owned(), |ms| format!("{ms} ms after the stream began")),
-    ));
-    let time = |time: Option<Duration>| time.map(millis);
-    lines.push(match tally.and_then(|tally| Some((time(tally.turn_median())?, time(tally.turn_max())?))) {
-        Some((median, max)) => row(
-            "answers",
-            format!(
-                "in {median} ms (median), {max} ms at most, from the moment the model heard the caller stop"
-            ),
+    let first_word = match sheet.first_word_ms {
+        Some(ms) => format!("{ms} ms after the call was connected"),
+        None => "none".to_owned(),
+    };
+    let answers = match tally.and_then(|tally| Some((tally.turn_median()?, tally.turn_max()?))) {
+        Some((median, max)) => format!(
+            "after {} ms (median) and {} ms (slowest), measured from the end of the caller's turn",
+            millis(median),
+            millis(max)
         ),
-        None => row("answers", "none".to_owned()),
-    });
-    let whose = if sheet.simulated { " (the simulated model's count)" } else { "" };
-    lines.push(row("tokens", format!("{} in, {} out{whose}", sheet.tokens.taken, sheet.tokens.made)));
-    let notes: Vec<String> = sheet.notes.iter().map(|(code, count)| format!("{code} {count}")).collect();
-    let on_purpose = if sheet.simulated { " (the simulated model is odd on purpose)" } else { "" };
-    lines.push(row(
-        "notes",
-        match notes.is_empty() {
-            true => "nothing odd".to_owned(),
-            false => format!("odd, and coped with: {}{on_purpose}", notes.join(", ")),
-        },
-    ));
-    lines.push(row("sound", format!("{} (caller left, assistant right)", files.sound.display())));
-    lines.push(row("data", files.sheet.display().to_string()));
-    lines
+        None => "none".to_owned(),
+    };
+    let counted = if sheet.simulated { " (estimated by the simulated model)" } else { "" };
+    let anomalies: Vec<String> = sheet.notes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+    let on_purpose =
+        if sheet.simulated { " (all handled; the simulated model causes some on purpose)" } else { "" };
+    let anomalies = match anomalies.is_empty() {
+        true => "none".to_owned(),
+        false => format!("{}{on_purpose}", anomalies.join(", ")),
+    };
+    vec![
+        String::new(),
+        "Summary".to_owned(),
+        summary_row("end", &end),
+        summary_row("length", &format!("{:.1} s", sheet.seconds)),
+        summary_row(
+            "turns",
+            &format!("{caller} by the caller, {assistant} by the assistant ({interruptions} interrupted)"),
+        ),
+        summary_row("first word", &first_word),
+        summary_row("answers", &answers),
+        summary_row("tokens", &format!("{} in, {} out{counted}", sheet.tokens.taken, sheet.tokens.made)),
+        summary_row("anomalies", &anomalies),
+        summary_row("recording", &format!("{} (left: caller, right: assistant)", shown(&files.sound))),
+        summary_row("data", &shown(&files.sheet)),
+    ]
 }
 
-/// What a reason means to whoever wrote the assistant.
+fn summary_row(name: &str, value: &str) -> String {
+    format!("  {name:<10}  {value}")
+}
+
+/// A path without a leading `./`.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
+}
+
+/// What a reason means to the assistant's owner.
 fn in_words(reason: EndReason) -> &'static str {
     match reason {
         EndReason::CallerHungUp => "the caller hung up",
-        EndReason::CallerLost => "the phone's connection was lost",
-        EndReason::CallerRefused => "the call was not taken",
+        EndReason::CallerLost => "the connection to the phone was lost",
+        EndReason::CallerRefused => "the server did not accept the call",
         EndReason::AssistantEnded => "the assistant said goodbye and ended the call",
-        EndReason::AssistantTransferred => "the assistant passed the caller on",
+        EndReason::AssistantTransferred => "the assistant transferred the caller",
         EndReason::LimitSilence => "nobody spoke for as long as `limits: silence` allows",
-        EndReason::LimitDuration => "it took as long as `limits: call` allows",
+        EndReason::LimitDuration => "the call reached the maximum of `limits: call`",
         EndReason::ModelUnreachable => "the model could not be reached in time",
-        EndReason::ModelRefused => "the model did not take us: the key, the credit or the model's name",
-        EndReason::ModelMisconfigured => "the model did not accept the assistant's configuration",
+        EndReason::ModelRefused => "the model rejected the key, the account or the model's name",
+        EndReason::ModelMisconfigured => "the model rejected the assistant's configuration",
         EndReason::ModelStalled => "the model stopped answering",
-        EndReason::ModelLost => "the model's connection was lost",
-        EndReason::ServerDraining => "the server was told to stop",
-        EndReason::OperatorEnded => "the operator ended it",
-        EndReason::ServerFault => "the server has a fault",
+        EndReason::ModelLost => "the connection to the model was lost",
+        EndReason::ServerDraining => "the server was shutting down",
+        EndReason::OperatorEnded => "the operator ended the call",
+        EndReason::ServerFault => "the server had an internal error",
     }
 }

@@ -1,50 +1,50 @@
-//! How a rehearsal is told: lines, and on a terminal one more line that moves.
+//! The output of a rehearsal: lines, and on a terminal a progress line below them.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use super::conversation::{Turn, Voice};
 
-/// Less than this unheard, and nobody misses it.
+/// An unheard end shorter than this, in milliseconds, is not reported.
 const UNHEARD: u64 = 100;
 
-/// Where the lines go.
+/// Where the output goes.
 pub struct Screen {
     out: Box<dyn Write + Send>,
-    /// Whether the last line may be written over.
-    moving: bool,
+    /// Whether the last line can be overwritten.
+    terminal: bool,
     progress: String,
 }
 
 impl Screen {
     /// Standard output.
     pub fn standard() -> Self {
-        let moving = io::stdout().is_terminal();
-        Self { moving, ..Self::plain(io::stdout()) }
+        let terminal = io::stdout().is_terminal();
+        Self { terminal, ..Self::plain(io::stdout()) }
     }
 
-    /// Plain lines, to anything.
+    /// Plain lines, to any writer.
     pub fn plain(out: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), moving: false, progress: String::new() }
+        Self { out: Box::new(out), terminal: false, progress: String::new() }
     }
 
     pub fn line(&mut self, text: &str) {
         self.wipe();
-        // Whoever closed the pipe wants no more; the call and its files go on.
+        // If the pipe is closed, the call and its files still complete.
         let _ = writeln!(self.out, "{text}");
         let _ = self.out.flush();
     }
 
-    /// Replaces the moving line; where there is none, says nothing.
+    /// Replaces the progress line. Without a terminal, it writes nothing.
     pub fn progress(&mut self, text: &str) {
-        if self.moving && self.progress != text {
+        if self.terminal && self.progress != text {
             let _ = write!(self.out, "\r{text}\x1b[K");
             let _ = self.out.flush();
             text.clone_into(&mut self.progress);
         }
     }
 
-    /// Takes the moving line away.
+    /// Removes the progress line.
     pub fn wipe(&mut self) {
         if !self.progress.is_empty() {
             self.progress.clear();
@@ -64,46 +64,46 @@ pub(super) fn row(ms: u64, who: &str, text: &str) -> String {
     format!("{}  {who:<9}  {text}", clock(ms))
 }
 
-/// A turn, as it is shown once it is over.
+/// The lines of a completed turn.
 pub(super) fn turn(turn: &Turn) -> Vec<String> {
     let lasted = seconds(turn.end_ms.saturating_sub(turn.start_ms));
     match &turn.voice {
         Voice::Caller { transcribed } => {
             let text = match (&turn.text, transcribed) {
                 (Some(text), _) => text.as_str(),
-                (None, true) => "(words not known)",
-                (None, false) => "(transcription is off in the assistant's file)",
+                (None, true) => "(words unknown)",
+                (None, false) => "(the assistant's file turns transcription off)",
             };
             vec![row(turn.start_ms, "caller", &format!("{text}  [{lasted}]"))]
         }
         Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms } => {
-            let text = turn.text.as_deref().unwrap_or("(words not known)");
+            let text = turn.text.as_deref().unwrap_or("(words unknown)");
             let mut facts = Vec::new();
             facts.extend(first_word_ms.map(|ms| format!("first word after {ms} ms")));
-            facts.extend(latency_ms.map(|ms| format!("answered in {ms} ms")));
+            facts.extend(latency_ms.map(|ms| format!("answered after {ms} ms")));
             let part = format!("{} of {} heard", seconds(*heard_ms), seconds(*sent_ms));
             let ends_early = heard_ms + UNHEARD < *sent_ms;
             facts.push(match (interrupted, ends_early) {
                 (true, _) => format!("interrupted: {part}"),
-                (false, true) => format!("cut off when the call ended: {part}"),
+                (false, true) => format!("cut off by the end of the call: {part}"),
                 (false, false) => lasted,
             });
             let mut lines = vec![row(turn.start_ms, "assistant", &format!("{text}  [{}]", facts.join(", ")))];
             if (*interrupted || ends_early)
                 && let Some(text) = &turn.text
             {
-                let (heard, lost) = parted(text, *heard_ms, *sent_ms);
-                lines.push(aside("heard", heard));
-                lines.push(aside("not heard", lost));
+                let (heard, lost) = split_heard(text, *heard_ms, *sent_ms);
+                lines.push(detail("heard", heard));
+                lines.push(detail("not heard", lost));
             }
             lines
         }
     }
 }
 
-fn aside(what: &str, text: &str) -> String {
+fn detail(what: &str, text: &str) -> String {
     let text = if text.is_empty() { "(nothing)".to_owned() } else { format!("“{text}”") };
-    format!("{:21}  {what}: {text}", "")
+    format!("{:19}  {:<10} {text}", "", format!("{what}:"))
 }
 
 /// `2.1 s`
@@ -111,7 +111,7 @@ pub(super) fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1_000.0)
 }
 
-/// A limit, in the largest unit that fits.
+/// A duration in the largest unit that divides it.
 pub(super) fn span(time: Duration) -> String {
     match time.as_secs() {
         whole if whole >= 120 && whole % 60 == 0 => format!("{} minutes", whole / 60),
@@ -119,8 +119,8 @@ pub(super) fn span(time: Duration) -> String {
     }
 }
 
-/// The words among the first `heard` of `sent` milliseconds, and the rest. A word that was cut is not heard.
-fn parted(text: &str, heard: u64, sent: u64) -> (&str, &str) {
+/// Splits a text at the words heard in the first `heard` of `sent` milliseconds. A word that was cut was not heard.
+fn split_heard(text: &str, heard: u64, sent: u64) -> (&str, &str) {
     if heard >= sent {
         return (text, "");
     }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sentence_is_parted_at_what_was_heard() {
+    fn a_sentence_is_split_at_what_was_heard() {
         for (heard, expected) in [
             (0, ("", "One two three.")),
             (100, ("", "One two three.")),
@@ -147,13 +147,13 @@ mod tests {
             (999, ("One two", "three.")),
             (1_000, ("One two three.", "")),
         ] {
-            assert_eq!(parted("One two three.", heard, 1_000), expected, "{heard} ms");
+            assert_eq!(split_heard("One two three.", heard, 1_000), expected, "{heard} ms");
         }
-        assert_eq!(parted("Grüß Gott", 500, 900), ("Grüß", "Gott"));
+        assert_eq!(split_heard("Grüß Gott", 500, 900), ("Grüß", "Gott"));
     }
 
     #[test]
-    fn an_interrupted_turn_shows_what_was_heard_of_it() {
+    fn an_interrupted_turn_shows_what_was_heard() {
         let spoken = Turn {
             start_ms: 65_030,
             end_ms: 66_030,
@@ -167,9 +167,9 @@ mod tests {
             },
         };
         insta::assert_snapshot!(turn(&spoken).join("\n"), @r"
-        1:05.030  assistant  We are open all day.  [answered in 512 ms, interrupted: 1.0 s of 2.0 s heard]
-                               heard: “We are”
-                               not heard: “open all day.”
+        1:05.030  assistant  We are open all day.  [answered after 512 ms, interrupted: 1.0 s of 2.0 s heard]
+                             heard:     “We are”
+                             not heard: “open all day.”
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! What a rehearsal leaves behind: `call.wav` and `call.json`.
+//! The files that a rehearsal writes: `call.wav` and `call.json`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ use switchboard_simulator::caller::CallRecord;
 const SOUND: &str = "call.wav";
 const SHEET: &str = "call.json";
 
-/// The folder for both, known to be writable.
+/// The paths of both files, which are writable.
 #[derive(Debug)]
 pub(super) struct Files {
     pub sound: PathBuf,
     pub sheet: PathBuf,
 }
 
-/// `call.json`, as the contract fixes it.
+/// The content of `call.json`. Its keys are public.
 #[derive(Debug, Serialize)]
 pub(super) struct Sheet {
     pub version: u32,
@@ -36,7 +36,7 @@ pub(super) struct Sheet {
     pub notes: BTreeMap<String, u64>,
 }
 
-/// One turn of it.
+/// One turn in `call.json`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "who", rename_all = "lowercase")]
 pub(super) enum Row {
@@ -78,15 +78,16 @@ impl From<&Turn> for Row {
 }
 
 impl Files {
-    /// Makes the folder and sees that both files can be written, before anybody has spoken.
+    /// Creates the folder and checks before the call that both files can be written.
     pub fn prepare(folder: &Path) -> anyhow::Result<Self> {
         let name = folder.display();
-        fs::create_dir_all(folder).with_context(|| format!("the folder `{name}` (--out) cannot be made"))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("the folder `{name}` (--out) cannot be created"))?;
         let files = Self { sound: folder.join(SOUND), sheet: folder.join(SHEET) };
         for file in [&files.sound, &files.sheet] {
             let is_new = !file.exists();
             fs::OpenOptions::new().append(true).create(true).open(file).with_context(|| {
-                format!("`{}` cannot be written; choose another folder with --out", file.display())
+                format!("`{}` is not writable; choose another folder with --out", file.display())
             })?;
             if is_new {
                 let _ = fs::remove_file(file);
@@ -96,10 +97,10 @@ impl Files {
     }
 
     pub fn write(&self, record: &CallRecord, sheet: &Sheet) -> anyhow::Result<()> {
-        let unwritten = |file: &Path| format!("`{}` could not be written", file.display());
+        let unwritten = |file: &Path| format!("cannot write `{}`", file.display());
         let (caller, assistant) = channels(record);
         fs::write(&self.sound, stereo_wav(&caller, &assistant)).with_context(|| unwritten(&self.sound))?;
-        let mut text = serde_json::to_string_pretty(sheet).context("call.json could not be made")?;
+        let mut text = serde_json::to_string_pretty(sheet).context("cannot encode call.json")?;
         text.push('\n');
         fs::write(&self.sheet, text).with_context(|| unwritten(&self.sheet))
     }
@@ -111,7 +112,7 @@ pub(super) fn stream_seconds(record: &CallRecord) -> f64 {
     lasted as f64 / 1_000.0
 }
 
-/// Where the stream lies in the phone's recordings: its first sample, and how many there are.
+/// The part of the phone's recordings that the stream covers: its first sample and the number of samples.
 fn stream(record: &CallRecord) -> Option<(usize, usize)> {
     let started = record.streams.iter().find_map(|stream| stream.started)?;
     let ended = record.streams.last()?.ended;
@@ -121,7 +122,7 @@ fn stream(record: &CallRecord) -> Option<(usize, usize)> {
     Some((samples(record.started, started), samples(started, ended)))
 }
 
-/// What the caller said and what they heard, sample by sample on one clock.
+/// What the caller said and what they heard, sample by sample on the same clock.
 fn channels(record: &CallRecord) -> (Vec<i16>, Vec<i16>) {
     let Some((first, count)) = stream(record) else { return (Vec::new(), Vec::new()) };
     let channel = |ulaw: &[u8]| {

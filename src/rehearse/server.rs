@@ -17,14 +17,14 @@ use crate::secret::Secret;
 use crate::serve::{self, Serve};
 use crate::settings::{ServeSettings, Settings};
 
-/// How long the server may need to close.
+/// How long the server may take to stop.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// The real server, on a port of its own.
 pub(super) struct Server {
     pub url: String,
     pub token: String,
-    pub news: mpsc::UnboundedReceiver<Happening>,
+    pub journal: mpsc::UnboundedReceiver<Happening>,
     close: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -33,7 +33,7 @@ impl Server {
     pub async fn start(mut settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("the server cannot listen on 127.0.0.1")?;
-        let port = listener.local_addr().context("the server's port is not known")?.port();
+        let port = listener.local_addr().context("the server's port is unknown")?.port();
         let (url, token) = (format!("http://127.0.0.1:{port}"), token());
         let tokens = vec![Secret::new(token.clone())];
         settings.twilio_auth_tokens = tokens.clone();
@@ -49,36 +49,36 @@ impl Server {
         settings.twilio_account_sid = None;
         settings.machine = None;
         settings.fly_url = None;
-        // Only the one that is called: the others' certificates are nobody's business here.
+        // Only this assistant's provider: the certificates of the others do not matter here.
         let providers = vec![choice.assistant.provider().clone()];
         let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };
-        let (journal, news) = mpsc::unbounded_channel();
+        let (journal_tx, journal) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
         let serve = Serve {
             settings,
             ready,
-            // The servers and the warnings of others are not what is rehearsed.
+            // Other assistants' MCP servers and warnings do not matter here.
             roster: choice.roster.alone(choice.assistant.name()),
             reload: None,
             listener,
             metrics_listener: None,
             metrics: None,
-            journal: Some(journal),
+            journal: Some(journal_tx),
             tools_first: true,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
-        Ok(Self { url, token, news, close, task })
+        Ok(Self { url, token, journal, close, task })
     }
 
-    /// What the server itself complained of.
+    /// Stops the server and returns its error, if it had one.
     pub async fn close(self) -> Option<String> {
         drop(self.close);
         let mut task = AbortOnDropHandle::new(self.task);
         match timeout(CLOSING, &mut task).await {
             Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(error))) => Some(format!("the server gave up: {error:#}")),
-            Ok(Err(_)) => Some("the server broke down".to_owned()),
-            Err(_) => Some(format!("the server did not close within {}", print::span(CLOSING))),
+            Ok(Ok(Err(error))) => Some(format!("the server failed: {error:#}")),
+            Ok(Err(_)) => Some("the server panicked".to_owned()),
+            Err(_) => Some(format!("the server did not stop within {}", print::span(CLOSING))),
         }
     }
 }
