@@ -1,7 +1,7 @@
-//! Both ends of a call, simulated: a phone on Twilio's side, and a Realtime server. And Twilio's REST server.
+//! Simulators of both ends of a call: a phone at Twilio, and a Realtime server. Also Twilio's REST server.
 //!
-//! They are as strict as the real ones, and are written from the vendors' references with `serde_json::Value`:
-//! nothing here uses [`crate::wire`], or one mistake would pass at both ends.
+//! They are as strict as the real services. They are written from the vendors' references with `serde_json::Value` and
+//! share no wire types with the server, so that one mistake cannot pass at both ends.
 
 pub mod caller;
 pub mod model;

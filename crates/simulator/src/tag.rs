@@ -1,5 +1,5 @@
-//! Bytes that say what they are: tags name the item and millisecond a phone is playing, stamps the moment
-//! something was sent. Both carry a check, so audio that is neither is not mistaken for them.
+//! Audio bytes that identify themselves: a tag names the item and millisecond that a phone is playing, a stamp the time
+//! when something was sent. A checksum keeps other audio from being mistaken for either.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub const STAMP_LEN: usize = 16;
 const TAG_MARK: u8 = 0x5A;
 const STAMP_MARK: u8 = 0xA3;
 
-/// The 8 bytes that stand for millisecond `ms` of the item numbered `item`.
+/// The 8 bytes for millisecond `ms` of item number `item`.
 pub fn tag(item: u16, ms: u32) -> [u8; TAG_LEN] {
     let [i0, i1] = item.to_be_bytes();
     let [m0, m1, m2, m3] = ms.to_be_bytes();
@@ -28,7 +28,7 @@ pub fn untag(bytes: &[u8; TAG_LEN]) -> Option<(u16, u32)> {
         .then(|| (u16::from_be_bytes([i0, i1]), u32::from_be_bytes([m0, m1, m2, m3])))
 }
 
-/// The 16 bytes that carry a moment (see [`nanos`]) and a sequence number.
+/// The 16 bytes for a time (see [`nanos`]) and a sequence number.
 pub fn stamp(nanos: u64, sequence: u32) -> [u8; STAMP_LEN] {
     let mut bytes = [0; STAMP_LEN];
     bytes[0] = STAMP_MARK;
@@ -40,7 +40,7 @@ pub fn stamp(nanos: u64, sequence: u32) -> [u8; STAMP_LEN] {
     bytes
 }
 
-/// The moment and sequence number in a stamp; `None` for any other audio.
+/// The time and sequence number in a stamp; `None` for any other audio.
 pub fn unstamp(bytes: &[u8; STAMP_LEN]) -> Option<(u64, u32)> {
     let good = bytes[0] == STAMP_MARK
         && bytes[1] == !STAMP_MARK
@@ -51,7 +51,7 @@ pub fn unstamp(bytes: &[u8; STAMP_LEN]) -> Option<(u64, u32)> {
     good.then_some((nanos, sequence))
 }
 
-/// Nanoseconds since this process first asked: one clock for every stamp in it.
+/// Nanoseconds since the first call in this process: one clock for all stamps.
 pub fn nanos() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(Instant::now);

@@ -1,7 +1,7 @@
-//! A simulated Twilio REST server, as strict as the real one and as broken as it is told to be.
+//! A simulated Twilio REST server, as strict as the real one, with faults on demand.
 //!
-//! It knows one account: what it is, the numbers it owns and what each of them rings, and the texts it sent. It reads
-//! and writes plain JSON after `reference/twilio.md` §4, and keeps every request.
+//! It has one account, with its phone numbers, where each one leads, and the messages it sent. It is written from Twilio's
+//! reference (§4) and keeps every request.
 
 mod account;
 mod answer;
@@ -25,7 +25,7 @@ use account::{Desk, Planned, State};
 pub use account::{ACCOUNT, AccountOptions, RestFault, RestRequest};
 pub use number::number;
 
-/// A running server on a port of its own; it ends when it is dropped.
+/// A running server on its own port; dropping it stops it.
 pub struct RestServer {
     url: String,
     desk: Arc<Desk>,
@@ -36,7 +36,7 @@ impl RestServer {
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// When there is none.
+    /// If no port is free.
     pub async fn start(options: AccountOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -47,18 +47,18 @@ impl RestServer {
         Ok(Self { url, desk, serving })
     }
 
-    /// The address in the place of `https://api.twilio.com`.
+    /// The address that replaces `https://api.twilio.com`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The next `times` requests whose method and target, such as `POST /2010-04-01/…`, hold `only` go wrong.
-    /// `usize::MAX` is for ever. Faults strike in the order in which they are planned.
+    /// Makes the next `times` requests fail whose method and target, such as `POST /2010-04-01/…`, contain `only`.
+    /// `usize::MAX` means always. Faults apply in the order in which they are planned.
     pub fn plan(&self, only: &str, times: usize, fault: RestFault) {
         self.desk.lock().faults.push_back(Planned { only: only.to_owned(), left: times, fault });
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.desk.lock().faults.clear();
     }
@@ -68,28 +68,28 @@ impl RestServer {
         self.desk.lock().requests.clone()
     }
 
-    /// The requests so far that would change something.
+    /// All requests so far except GET.
     pub fn changes(&self) -> Vec<RestRequest> {
         self.requests().into_iter().filter(|request| request.method != "GET").collect()
     }
 
-    /// The account's numbers as they are, in the order of the list.
+    /// The account's numbers, in the order of the list.
     pub fn numbers(&self) -> Vec<Value> {
         self.desk.lock().options.numbers.clone()
     }
 
-    /// One of them, by the number itself; `Null` where it is not owned.
+    /// The entry of one phone number; `Null` if the account does not own it.
     pub fn number(&self, number: &str) -> Value {
         let owned = self.numbers().into_iter().find(|owned| owned["phone_number"] == number);
         owned.unwrap_or_default()
     }
 
-    /// The texts that were sent.
+    /// The messages sent so far.
     pub fn messages(&self) -> Vec<Value> {
         self.desk.lock().messages.clone()
     }
 
-    /// Changes the account as somebody else would, such as its owner in the console.
+    /// Changes the account from outside, as its owner can in Twilio's console.
     pub fn edit(&self, edit: impl FnOnce(&mut AccountOptions)) {
         edit(&mut self.desk.lock().options);
     }

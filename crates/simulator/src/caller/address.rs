@@ -14,7 +14,7 @@ pub(super) struct Address {
 impl PhoneOptions {
     /// Where to connect for a URL. Only the public URL's host leads anywhere.
     pub(super) fn address(&self, url: &str) -> Result<Address, String> {
-        let target = Url::parse(url).map_err(|error| format!("a URL is malformed: {error}"))?;
+        let target = Url::parse(url).map_err(|error| format!("invalid URL: {error}"))?;
         let public = Url::parse(&self.public_url).map_err(|error| error.to_string())?;
         let secure = |url: &Url| matches!(url.scheme(), "https" | "wss");
         if (target.host(), target.port_or_known_default(), secure(&target))
@@ -35,7 +35,7 @@ impl PhoneOptions {
     }
 }
 
-/// A URL in a document, relative to where the document came from.
+/// Resolves a URL in a document against the document's own URL.
 pub(super) fn resolve(base: &str, url: &str) -> String {
     if url.contains("://") {
         return url.to_owned();

@@ -1,4 +1,4 @@
-//! The call around the stream: the ring, one TwiML document after another, and the end.
+//! The call: the ring, one TwiML document after another, and the end.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const MAX_DOCUMENTS: usize = 25;
 /// Twilio's code for such a loop.
 const TOO_MANY_REDIRECTS: u32 = 11_215;
 
-/// What follows a verb.
+/// What happens after a verb.
 enum Next {
     Verb,
     Document { url: String, method: Method, extra: Form },
@@ -24,7 +24,7 @@ enum Next {
 }
 
 impl Call {
-    /// From the first ring to the last callback.
+    /// Runs the call from the first ring to the last callback.
     pub async fn run(mut self) -> CallRecord {
         self.record.started = now();
         self.record.end = self.conduct().await;
@@ -155,7 +155,7 @@ impl Call {
         }
     }
 
-    /// The document at `action`, or the next verb.
+    /// Continues with the document at `action`, or with the next verb.
     fn follow(&self, action: Option<String>, method: Method, extra: Form, base: &str) -> Next {
         match action {
             None => Next::Verb,
@@ -187,7 +187,7 @@ impl Call {
                     twiml::read(answer.content_type.as_deref(), &answer.body)
                         .map_err(|fault| (fault.code, fault.to_string()))
                 } else {
-                    Err((HTTP_FAILED, format!("the webhook answered {}", answer.status)))
+                    Err((HTTP_FAILED, format!("the webhook answered with status {}", answer.status)))
                 }
             }
         };

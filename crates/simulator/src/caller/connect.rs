@@ -26,9 +26,9 @@ const MALFORMED_URL: u32 = 31_923;
 /// A media stream's socket.
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
-/// Why there is no stream.
+/// Why the stream could not be opened.
 pub(super) struct Refusal {
-    /// Twilio's code.
+    /// Twilio's error code.
     pub code: u32,
     /// The status that answered the upgrade, if one came.
     pub status: Option<u16>,
@@ -39,7 +39,7 @@ fn refusal(code: u32, what: impl Into<String>) -> Refusal {
     Refusal { code, status: None, what: what.into() }
 }
 
-/// Opens the socket with the headers of §1.1.
+/// Opens the socket with the headers of reference §1.1.
 pub(super) async fn open(options: &PhoneOptions, written: &str, base: &str) -> Result<Socket, Refusal> {
     let has = |fault| options.faults.contains(&fault);
     let absolute = match resolve(base, written) {
@@ -94,13 +94,13 @@ pub(super) async fn open(options: &PhoneOptions, written: &str, base: &str) -> R
     let shaken = client_async_with_config(request, socket, Some(config));
     match timeout(HANDSHAKE, shaken).await {
         Ok(Ok((_, answer))) if answer.headers().contains_key("sec-websocket-extensions") => {
-            Err(refusal(HANDSHAKE_FAILED, "an extension that was not offered"))
+            Err(refusal(HANDSHAKE_FAILED, "the server accepted an extension that was not offered"))
         }
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(Error::Http(answer))) => Err(Refusal {
             code: HANDSHAKE_FAILED,
             status: Some(answer.status().as_u16()),
-            what: format!("the upgrade was answered {}", answer.status().as_u16()),
+            what: format!("the upgrade was answered with status {}", answer.status().as_u16()),
         }),
         Ok(Err(error)) => Err(refusal(HANDSHAKE_FAILED, error.to_string())),
         Err(_) => Err(refusal(HANDSHAKE_FAILED, "no answer to the upgrade in 5 s")),

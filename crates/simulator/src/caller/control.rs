@@ -1,4 +1,4 @@
-//! What the person at the phone does, and how they know when to do it.
+//! What the person at the phone does and hears.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::clock::now;
 
-/// An order to the call's task.
+/// A command to the call's task.
 #[derive(Debug, Clone)]
 pub(super) enum Command {
     Say(Bytes),
@@ -16,14 +16,14 @@ pub(super) enum Command {
     HangUp,
 }
 
-/// Whether the phone's speaker is at work.
+/// What the phone is playing. A run is playback without a gap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Playing {
-    /// When the run that plays began; `None` while it is quiet.
+    /// When the current run began; `None` during silence.
     pub since: Option<Instant>,
     /// When the last run ended.
     pub quiet_since: Option<Instant>,
-    /// Runs begun so far.
+    /// Runs so far, including the current one.
     pub runs: u64,
     /// Streams started so far.
     pub streams: u64,
@@ -36,18 +36,18 @@ pub struct Line {
     pub act: Act,
 }
 
-/// What a line waits for, after the line before it.
+/// What a line waits for after the previous line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// So long after the line before it (the first: after the phone began to ring).
+    /// This long after the previous line. For the first: after the phone began to ring.
     After(Duration),
-    /// Something new has been played since the line before, and then nothing for so long.
+    /// Something has been played since the previous line, followed by this much silence.
     Quiet(Duration),
-    /// A run has played for so long.
+    /// A run has played for this long.
     PlayingFor(Duration),
     /// The call's n-th stream, from 1, has started.
     Stream(u64),
-    /// Nothing has played for so long since the line before, whether or not there is a stream.
+    /// This much silence since the previous line, with or without a stream.
     Silent(Duration),
 }
 
@@ -60,7 +60,7 @@ pub enum Act {
     Nothing,
 }
 
-/// The hands and ears of the caller.
+/// Controls the caller from another task.
 #[derive(Debug, Clone)]
 pub struct Control {
     commands: mpsc::Sender<Command>,
@@ -72,7 +72,7 @@ impl Control {
         Self { commands, playing }
     }
 
-    /// The caller says this (μ-law) after all that was to be said before.
+    /// The caller says this (μ-law), after everything queued before it.
     pub fn say(&self, clip: Bytes) {
         self.order(Command::Say(clip));
     }
@@ -87,18 +87,17 @@ impl Control {
         self.order(Command::HangUp);
     }
 
-    /// Whether something plays, and since when.
+    /// What the phone is playing.
     pub fn playing(&self) -> watch::Receiver<Playing> {
         self.playing.clone()
     }
 
-    /// Waits until something has been played and nothing has played for so long; `false` when
-    /// the call ended first.
+    /// Waits for playback followed by this much silence; `false` if the call ended first.
     pub async fn wait_until_quiet(&self, pause: Duration) -> bool {
         self.wait(|playing| playing.quiet_since.filter(|_| playing.since.is_none()), pause).await
     }
 
-    /// As `wait_until_quiet`, but only after a run that had not begun when this was called.
+    /// Like `wait_until_quiet`, but only after a run that begins after this call.
     pub async fn wait_for_reply(&self, pause: Duration) -> bool {
         let before = self.playing.borrow().runs;
         let quiet = |playing: &Playing| {
@@ -107,18 +106,17 @@ impl Control {
         self.wait(quiet, pause).await
     }
 
-    /// Waits until an unbroken run has played for so long; `false` when the call ended first.
+    /// Waits until a run has played for this long; `false` if the call ended first.
     pub async fn wait_until_playing_for(&self, long: Duration) -> bool {
         self.wait(|playing| playing.since, long).await
     }
 
-    /// Waits until the call's n-th stream, from 1, has started; `false` when the call ended first.
+    /// Waits until the call's n-th stream, from 1, has started; `false` if the call ended first.
     pub async fn wait_for_stream(&self, n: u64) -> bool {
         self.playing.clone().wait_for(|playing| playing.streams >= n).await.is_ok()
     }
 
-    /// Waits until nothing has played for so long, counted from now at the earliest; `false` when
-    /// the call ended first.
+    /// Waits for this much silence, starting now; `false` if the call ended first.
     pub async fn wait_for_silence(&self, long: Duration) -> bool {
         let from = now();
         let quiet = |playing: &Playing| {
@@ -128,7 +126,7 @@ impl Control {
         self.wait(quiet, long).await
     }
 
-    /// Waits until a state has lasted for so long.
+    /// Waits until a state has lasted this long.
     async fn wait(&self, since: impl Fn(&Playing) -> Option<Instant>, long: Duration) -> bool {
         let mut playing = self.playing.clone();
         loop {
@@ -146,7 +144,7 @@ impl Control {
         }
     }
 
-    /// Works through a script; ends with it or with the call.
+    /// Performs a script, until it or the call ends.
     pub(super) async fn act(self, script: Vec<Line>) {
         let mut at = now();
         for line in script {
@@ -175,7 +173,7 @@ impl Control {
     }
 
     fn order(&self, command: Command) {
-        // A full queue is a script that runs wild; a closed one, a call that is over.
+        // The queue is full only if a script runs wild, and closed only if the call is over.
         let _ = self.commands.try_send(command);
     }
 }

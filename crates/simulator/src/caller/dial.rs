@@ -17,7 +17,7 @@ const BAD_NUMBER: u32 = 13_223;
 const TONE: Duration = Duration::from_millis(250);
 
 impl Call {
-    /// Plays tones to the line; it takes as long as the tones.
+    /// Plays tones to the line and waits until they have been played.
     pub async fn press_keys(&mut self, digits: &str) {
         let streams = self.record.streams.len();
         self.record.pressed.push(Pressed { at: now(), digits: digits.to_owned(), streams });
@@ -30,7 +30,7 @@ impl Call {
         self.wait(long.sum()).await;
     }
 
-    /// Calls a number; the answer goes into the request for the next document.
+    /// Calls a number; returns the fields for the next request.
     pub async fn dial(&mut self, dial: &Dial) -> Form {
         let mut is_possible = true;
         if !is_e164(&dial.number) {

@@ -1,4 +1,4 @@
-//! One request, one answer: as much of HTTP/1.1 as a webhook needs.
+//! One request and its answer: as much of HTTP/1.1 as a webhook needs.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Twilio tries twice for 5 s to connect, and waits 15 s in all.
+/// Twilio tries twice for 5 s to connect, and waits 15 s in total.
 const CONNECT: Duration = Duration::from_secs(5);
 const TOTAL: Duration = Duration::from_secs(15);
 const LONGEST_HEAD: usize = 32 * 1_024;
 const LONGEST_BODY: usize = 256 * 1_024;
 
-/// What a server answered.
+/// The server's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,
@@ -20,11 +20,11 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A request to be signed and sent by someone who knows the host.
+/// A request, complete with its signature.
 pub(super) struct Request<'a> {
     /// `host:port` to connect to.
     pub server: &'a str,
-    /// What the `Host` header says.
+    /// The `Host` header.
     pub host: &'a str,
     pub method: &'a str,
     pub target: &'a str,
@@ -32,7 +32,7 @@ pub(super) struct Request<'a> {
     pub body: &'a str,
 }
 
-/// Sends it and reads the whole answer; the error says in words what went wrong.
+/// Sends the request and reads the whole answer; the error describes what went wrong.
 pub(super) async fn send(request: &Request<'_>) -> Result<Answer, String> {
     timeout(TOTAL, exchange(request)).await.map_err(|_| "no answer in 15 s".to_owned())?
 }

@@ -1,5 +1,5 @@
-//! The messages of a media stream, from Twilio's side (reference §1.2 and §1.3): what it
-//! accepts, to the letter, and what it says.
+//! The messages of a media stream, from Twilio's side (reference §1.2 and §1.3): exactly what it accepts, and what it
+//! sends.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What the server may say; the audio of `Media` is in the caller's scratch buffer.
+/// A message from the server. The audio of `Media` is in the scratch buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FromServer {
     Media,
@@ -17,7 +17,7 @@ pub(super) enum FromServer {
     Clear,
 }
 
-/// The one message that comes fifty times a second.
+/// The message that arrives fifty times a second.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MediaMessage<'a> {
@@ -36,7 +36,7 @@ struct MediaBody<'a> {
     payload: Cow<'a, str>,
 }
 
-/// Reads a message as strictly as Twilio does; the error says what is wrong, without content.
+/// Reads a message as strictly as Twilio does; the error describes what is wrong, without content.
 pub(super) fn read(text: &str, sid: &str, audio: &mut Vec<u8>) -> Result<FromServer, String> {
     if let Ok(message) = serde_json::from_str::<MediaMessage<'_>>(text)
         && message.event == "media"
@@ -51,7 +51,7 @@ pub(super) fn read(text: &str, sid: &str, audio: &mut Vec<u8>) -> Result<FromSer
         "media" => Some(("media", "payload")),
         "mark" => Some(("mark", "name")),
         "clear" => None,
-        other => return Err(format!("`{}` is no event", other.escape_debug())),
+        other => return Err(format!("`{}` is not an event", other.escape_debug())),
     };
     match message.get("streamSid") {
         Some(Value::String(theirs)) if theirs == sid => {}
@@ -92,18 +92,18 @@ fn exact(object: &Map<String, Value>, names: &[&str], event: &str) -> Result<(),
     }
 }
 
-/// Habits of the writer that are legal, but not usual.
+/// Legal but unusual ways to write messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Habits {
     /// `\/` in base64.
     pub escape_slashes: bool,
     /// Counters as JSON numbers.
     pub numbers: bool,
-    /// Fields that no documentation knows.
+    /// Undocumented fields.
     pub extra_fields: bool,
 }
 
-/// Writes what Twilio says, and counts it.
+/// Writes Twilio's messages and numbers them.
 pub(super) struct Writer {
     pub stream_sid: String,
     account_sid: String,
@@ -160,7 +160,7 @@ impl Writer {
         self.numbered("stop", stop)
     }
 
-    /// The frame that is written most: no `Value`, and one copy, into the message itself.
+    /// The most frequent message: no `Value`, and one copy, into the message itself.
     pub fn media(&mut self, timestamp_ms: u64, audio: &[u8]) -> &str {
         self.sequence += 1;
         self.chunk += 1;
@@ -231,7 +231,7 @@ mod tests {
             (r#"{"event":"media","streamSid":"MZ1","media":{"payload":""},"a":1}"#, "extra `a`"),
             (r#"{"event":"mark","streamSid":"MZ1","mark":{"name":""}}"#, "empty name"),
             (r#"{"event":"clear","streamSid":"MZ1","clear":{}}"#, "extra `clear`"),
-            (r#"{"event":"hello","streamSid":"MZ1"}"#, "no event"),
+            (r#"{"event":"hello","streamSid":"MZ1"}"#, "not an event"),
             (r#"["clear"]"#, "not a JSON object"),
             (r#"{"event":"clear""#, "not a JSON object"),
         ] {

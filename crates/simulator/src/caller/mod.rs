@@ -1,9 +1,8 @@
-//! A telephone behind Twilio: it rings at a running server, reads TwiML, opens the media
-//! stream, plays what it is sent on a real clock, and notes down everything.
+//! A telephone behind Twilio: it calls a running server, follows its TwiML, opens the media stream, plays the audio on a
+//! real clock, and records everything.
 //!
-//! It is written from Twilio's documentation alone and shares no type with the server, so
-//! that one misreading cannot pass at both ends. What Twilio would refuse is a [`Violation`]
-//! in the record, never forgiven.
+//! It is written from Twilio's documentation alone and shares no type with the server, so that one misreading cannot
+//! pass at both ends. Everything that Twilio would reject is a [`Violation`] in the record.
 
 mod address;
 mod call;
@@ -41,10 +40,10 @@ pub use sign::sign;
 pub struct Phone;
 
 impl Phone {
-    /// Starts to ring. The call is one task, which ends with the call or with the handle.
+    /// Starts a call. Its task ends with the call, or when the handle is dropped.
     pub fn dial(options: PhoneOptions) -> PhoneHandle {
         let (commands, orders) = mpsc::channel(64);
-        // Enough for any test; when nobody reads them, the record has it all.
+        // Enough for any test. Events that do not fit are only in the record.
         let (happened, events) = mpsc::channel(if options.keep_audio { 4_096 } else { 64 });
         let (playing_tx, playing) = watch::channel(Playing::default());
         let control = Control::new(commands, playing);
@@ -62,7 +61,7 @@ impl Phone {
     }
 }
 
-/// A call under way. Dropping it cuts the call without a goodbye.
+/// A call in progress. Dropping the handle cuts the call off.
 #[derive(Debug)]
 pub struct PhoneHandle {
     control: Control,
@@ -71,7 +70,7 @@ pub struct PhoneHandle {
 }
 
 impl PhoneHandle {
-    /// The caller says this (μ-law) after all that was to be said before.
+    /// The caller says this (μ-law), after everything queued before it.
     pub fn say(&self, clip: Bytes) {
         self.control.say(clip);
     }
@@ -86,17 +85,17 @@ impl PhoneHandle {
         self.control.hang_up();
     }
 
-    /// A second handle for the same hands, to be used by another task.
+    /// A second handle, for another task.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
 
-    /// What happens, as it happens; one that nobody reads is only in the record.
+    /// The live events. Unread ones that do not fit are only in the record.
     pub fn events(&mut self) -> &mut mpsc::Receiver<Happened> {
         &mut self.events
     }
 
-    /// The next event that the test is waiting for; `None` when the call has ended.
+    /// Waits for the next event that `wanted` accepts; `None` if the call ended first.
     pub async fn wait_for(&mut self, wanted: impl Fn(&PhoneEvent) -> bool) -> Option<Happened> {
         while let Some(happened) = self.events.recv().await {
             if wanted(&happened.event) {
@@ -106,36 +105,36 @@ impl PhoneHandle {
         None
     }
 
-    /// Whether something plays, and since when.
+    /// What the phone is playing.
     pub fn playing(&self) -> watch::Receiver<Playing> {
         self.control.playing()
     }
 
-    /// Waits until something has been played and nothing has played for so long.
+    /// Waits for playback followed by this much silence.
     pub async fn wait_until_quiet(&self, pause: Duration) -> bool {
         self.control.wait_until_quiet(pause).await
     }
 
-    /// Waits until an unbroken run has played for so long.
+    /// Waits until a run has played for this long.
     pub async fn wait_until_playing_for(&self, long: Duration) -> bool {
         self.control.wait_until_playing_for(long).await
     }
 
-    /// Waits until the call's n-th stream, from 1, has started; `false` when the call ended first.
+    /// Waits until the call's n-th stream, from 1, has started; `false` if the call ended first.
     pub async fn wait_for_stream(&self, n: u64) -> bool {
         self.control.wait_for_stream(n).await
     }
 
-    /// Waits until nothing has played for so long, counted from now at the earliest.
+    /// Waits for this much silence, starting now.
     pub async fn wait_for_silence(&self, long: Duration) -> bool {
         self.control.wait_for_silence(long).await
     }
 
-    /// Waits for the end of the call; it does not bring it about.
+    /// Waits for the end of the call, without causing it.
     ///
     /// # Panics
     ///
-    /// When the call's task did.
+    /// If the call's task panicked.
     pub async fn finished(self) -> CallRecord {
         match self.task.await {
             Ok(record) => record,

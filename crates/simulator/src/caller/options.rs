@@ -5,38 +5,38 @@ use std::time::Duration;
 
 use super::control::Line;
 
-/// Who calls whom, over what kind of network, and what goes wrong on the way.
+/// Everything about a call. The default is a healthy network and no faults.
 #[derive(Clone)]
 pub struct PhoneOptions {
     /// Where to connect: `http://host:port`.
     pub server: String,
-    /// What is signed and written in TwiML; its requests go to `server`.
+    /// The URL that is signed and appears in TwiML. Requests to it go to `server`.
     pub public_url: String,
     pub auth_token: String,
     pub account_sid: String,
     pub call_sid: String,
     pub from: String,
     pub to: String,
-    /// The account's other numbers: a `<Dial>` may show them too.
+    /// The account's other numbers, which a `<Dial>` may also show as caller ID.
     pub numbers: Vec<String>,
     pub network: Network,
-    /// Each frame of caller audio is late by up to this much more; the order is kept.
+    /// Additional random delay of each frame of caller audio, up to this; the order is kept.
     pub frame_jitter: Duration,
     pub faults: Vec<Fault>,
-    /// What the caller does by itself; the handle works beside it.
+    /// What the caller does on its own; the handle can be used in addition.
     pub script: Vec<Line>,
-    /// What becomes of each `<Dial>` in turn; the last one holds for all that follow.
+    /// The outcome of each `<Dial>` in turn; the last one also applies to all later ones.
     pub dials: Vec<DialOutcome>,
-    /// Keep both sides' audio and the list of every frame and mark. Without it a call is cheap.
+    /// Keep both sides' audio and a list of every frame and mark. Without it, a call is cheap.
     pub keep_audio: bool,
-    /// Write the time of departure into every frame, and measure stamped audio that arrives.
+    /// Write the send time into every frame, and measure stamped audio that arrives.
     pub stamps: bool,
-    /// At the end, post the number's status callback to `/call-status`.
+    /// Post the number's status callback to `/call-status` at the end.
     pub status_callback: bool,
 }
 
 impl PhoneOptions {
-    /// A call with random ids from +15550100100 to +15550100001, over a network without delay.
+    /// A call with random ids from +15550100100 to +15550100001 over a network without delay.
     pub fn new(server: impl Into<String>, auth_token: impl Into<String>) -> Self {
         let server = server.into();
         let hex = || format!("{:032x}", rand::random::<u128>());
@@ -73,16 +73,16 @@ impl fmt::Debug for PhoneOptions {
     }
 }
 
-/// The way between Twilio and the server; it delays requests and stream messages alike.
+/// The network between Twilio and the server. It delays requests and stream messages alike.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network {
     /// From Twilio to the server.
     pub up: Duration,
     /// From the server to Twilio.
     pub down: Duration,
-    /// Each message takes up to this much longer; the order is kept.
+    /// Additional random delay of each message, up to this; the order is kept.
     pub jitter: Duration,
-    /// Of the random numbers.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -91,11 +91,11 @@ pub struct Network {
 pub struct DialOutcome {
     /// The `DialCallStatus`: `completed`, `no-answer`, `busy` or `failed`.
     pub status: String,
-    /// How long that takes, ringing and talking together; no longer than the `<Dial>` allows.
+    /// The time for ringing and talking together, limited by what the `<Dial>` allows.
     pub after: Duration,
 }
 
-/// Something that goes wrong, or is unusual, on Twilio's side.
+/// Something wrong or unusual on Twilio's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Webhooks with a wrong signature.
@@ -110,7 +110,7 @@ pub enum Fault {
     TwoWebhooks,
     /// After the upgrade, a second attempt with the same URL.
     TwoConnects,
-    /// A query on the stream URL that the TwiML does not have.
+    /// The stream URL gets a query that is not in the TwiML.
     QueryOnTicket,
     /// `connected`, and then nothing.
     NoStart,
@@ -120,21 +120,21 @@ pub enum Fault {
     WrongCallSid,
     /// A binary frame after ten frames of media.
     Binary,
-    /// A text frame that is no JSON, likewise.
+    /// A text frame that is not JSON, likewise.
     Garbage,
     /// A media frame of 100 KiB, likewise.
     Oversized,
     /// A media frame of another stream, likewise.
     WrongStream,
-    /// Events that no documentation knows, likewise.
+    /// Undocumented events, likewise.
     UnknownEvents,
     /// For a while, no media is sent.
     Silent { after: Duration, lasting: Duration },
-    /// Nothing is sent and nothing is read any more, until the connection is cut.
+    /// Nothing is sent or read for a while, then the connection is cut.
     HalfOpen { after: Duration, lasting: Duration },
-    /// The connection is cut, without `stop` and without a close.
+    /// The connection is cut without `stop` and without a close frame.
     Cut { after: Duration },
-    /// At the end no `stop`: the connection is dropped.
+    /// At the end, the connection is dropped without `stop`.
     NoStop,
     /// Two `stop`s.
     TwoStops,
@@ -142,6 +142,6 @@ pub enum Fault {
     EscapedSlashes,
     /// Counters as JSON numbers.
     NumericCounters,
-    /// Fields that no documentation knows.
+    /// Undocumented fields.
     ExtraFields,
 }

@@ -1,6 +1,5 @@
-//! What Twilio does with the audio it is sent: a buffer that plays in arrival order at
-//! 8 bytes a millisecond, marks that come back when their place has been played, and a
-//! `clear` that empties it. Pure: the time is an argument.
+//! What Twilio does with the audio it receives: a buffer that plays in order at 8 bytes per millisecond, marks that are
+//! echoed when their position has been played, and a `clear` that empties it. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,24 +7,24 @@ use std::time::{Duration, Instant};
 use super::record::Cleared;
 use switchboard_audio::SILENCE;
 
-/// More than ten minutes in the buffer is thrown away.
+/// Audio beyond ten minutes in the buffer is dropped.
 const CAPACITY: u64 = 10 * 60 * 8_000;
-/// A call lasts four hours at most; so does its recording.
+/// A call, and so its recording, lasts at most four hours.
 const LONGEST_RECORDING: usize = 4 * 3_600 * 8_000;
 const NANOS_PER_BYTE: u64 = 125_000;
 
-/// What the passing of time brings about.
+/// What happens as time passes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// An empty buffer began to play.
     Began { at: Instant },
-    /// A mark goes back.
+    /// A mark is echoed.
     Echo { name: String, arrived: Instant, at: Instant, flushed: bool },
-    /// The buffer ran dry, or was cleared, after an unbroken run of so many bytes.
+    /// The buffer ran dry or was cleared after a run of `played` bytes.
     Quiet { at: Instant, played: u64 },
 }
 
-/// An unbroken stretch of sound.
+/// Playback without a gap.
 struct Run {
     began: Instant,
     queued: u64,
@@ -44,10 +43,10 @@ struct Mark {
     arrived: Instant,
 }
 
-/// One stream's buffer. Call `advance` to the time of anything before it happens.
+/// One stream's buffer. Call `advance` with the time of an event before any other method.
 pub(super) struct Playback {
     origin: Instant,
-    /// Everything heard since the origin, silence included, when the audio is kept.
+    /// Everything heard since the origin, including silence, if the audio is kept.
     heard: Option<Vec<u8>>,
     waiting: VecDeque<u8>,
     run: Option<Run>,
@@ -84,7 +83,7 @@ impl Playback {
         }
     }
 
-    /// Says whether all of it found room.
+    /// Returns whether all of it fit into the buffer.
     pub fn media(&mut self, audio: &[u8], now: Instant, out: &mut Vec<Effect>) -> bool {
         if audio.is_empty() {
             return true;
@@ -136,20 +135,20 @@ impl Playback {
         }
     }
 
-    /// When something happens by itself: a mark is reached or the buffer runs dry.
+    /// When a mark is next reached or the buffer runs dry.
     pub fn deadline(&self) -> Option<Instant> {
         let run = self.run.as_ref()?;
         let position = self.marks.front().map_or(run.queued, |mark| mark.position);
         Some(run.reaches(position))
     }
 
-    /// What was heard until now.
+    /// The recording of what was heard.
     pub fn finish(self) -> Option<Vec<u8>> {
         self.heard
     }
 }
 
-/// How many bytes play between two moments.
+/// The number of bytes played between two times.
 pub(super) fn bytes_between(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_nanos() as u64 / NANOS_PER_BYTE
 }

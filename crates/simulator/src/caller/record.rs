@@ -1,8 +1,8 @@
-//! What a simulated phone notes down about its call, for tests, reports and recordings.
+//! What a simulated phone records about its call, for tests, reports and recordings.
 
 use std::time::{Duration, Instant};
 
-/// Something Twilio would have put into its debugger.
+/// An error that Twilio would report in its debugger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub at: Instant,
@@ -19,10 +19,10 @@ pub struct Happened {
     pub event: PhoneEvent,
 }
 
-/// What a person at the phone, or Twilio, notices.
+/// What the person at the phone or Twilio notices.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PhoneEvent {
-    /// The webhook was answered; `took` is how long that needed.
+    /// The webhook was answered after `took`.
     Rang { took: Duration },
     /// `start` was sent.
     StreamStarted { stream_sid: String },
@@ -36,9 +36,9 @@ pub enum PhoneEvent {
     Cleared(Cleared),
     /// A mark was sent back: played, or flushed by a `clear`.
     MarkEchoed { name: String, flushed: bool },
-    /// The caller began to say a clip: with the frame that holds its first sound.
+    /// The caller began to say a clip: the frame with its first sound was sent.
     Speaking,
-    /// A clip of the caller's was sent to its end.
+    /// One of the caller's clips was sent completely.
     Spoke,
     /// The stream is over.
     StreamEnded(StreamEnd),
@@ -46,34 +46,34 @@ pub enum PhoneEvent {
     Said(String),
     /// Twilio called a number.
     Dialled(String),
-    /// Twilio played keys (`<Play digits>`) to the caller's line.
+    /// Twilio played key tones (`<Play digits>`) to the caller's line.
     Pressed(String),
     /// The caller hung up.
     HungUp,
-    /// The server did what Twilio does not allow.
+    /// The server did something that Twilio does not allow.
     Violation(Violation),
 }
 
-/// The state of the buffer in the moment a `clear` took effect.
+/// The state of the buffer when a `clear` took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
     pub at: Instant,
-    /// The last bytes that were played, sixteen at most; empty unless the audio is kept.
+    /// The last bytes played, at most sixteen; empty unless the audio is kept.
     pub last: Vec<u8>,
-    /// Bytes played of the unbroken run that was cut; 0 when nothing was playing.
+    /// Bytes played of the run that was cut; 0 if nothing was playing.
     pub run_played: u64,
     /// Bytes played in this stream so far.
     pub total_played: u64,
-    /// Bytes thrown away.
+    /// Bytes dropped.
     pub dropped: u64,
-    /// Marks sent back unplayed.
+    /// Marks echoed without being played.
     pub marks: usize,
 }
 
 /// One `media` message from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MediaArrival {
-    /// When it reached the buffer, the network's delay included.
+    /// When it reached the buffer, including the network's delay.
     pub at: Instant,
     pub bytes: usize,
 }
@@ -87,16 +87,16 @@ pub struct MarkRecord {
     pub flushed: bool,
 }
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// It never began: no connection, or an answer other than 101.
+    /// It never began: no connection, or a status other than 101.
     Refused { code: u32, status: Option<u16> },
     /// The caller hung up.
     CallerHungUp,
-    /// The server closed the socket, with this code (1005 when it gave none).
+    /// The server closed the socket with this code, 1005 if it gave none.
     ServerClosed { code: u16, reason: String },
-    /// The connection broke without a goodbye.
+    /// The connection was lost without a close frame.
     Lost(String),
     /// The server broke the WebSocket protocol.
     Broken(String),
@@ -112,26 +112,26 @@ pub struct StreamRecord {
     pub url: String,
     /// The upgrade was answered with 101.
     pub opened: Option<Instant>,
-    /// `start` left.
+    /// `start` was sent.
     pub started: Option<Instant>,
     pub first_media: Option<Instant>,
     pub ended: Instant,
     pub end: StreamEnd,
-    /// Every `media` message, when the audio is kept.
+    /// Every `media` message, if the audio is kept.
     pub media: Vec<MediaArrival>,
-    /// Every mark that came back, when the audio is kept.
+    /// Every echoed mark, if the audio is kept.
     pub marks: Vec<MarkRecord>,
     pub clears: Vec<Cleared>,
-    /// When each frame with the caller's speech was sent, when the audio is kept.
+    /// When each frame with the caller's speech was sent, if the audio is kept.
     pub speech: Vec<Instant>,
     /// `media` messages sent.
     pub frames_sent: u64,
     pub media_received: u64,
     pub bytes_received: u64,
     pub bytes_played: u64,
-    /// How long stamped audio was on its way here, in the order of arrival.
+    /// The latencies of stamped audio, in the order of arrival.
     pub latencies: Vec<Duration>,
-    /// What a second attempt with the same ticket was answered.
+    /// The status of a second attempt with the same ticket.
     pub second_connect: Option<u16>,
 }
 
@@ -141,13 +141,13 @@ pub struct Fetched {
     pub at: Instant,
     pub took: Duration,
     pub url: String,
-    /// `None`: no answer at all.
+    /// `None` if there was no answer.
     pub status: Option<u16>,
-    /// The body, at most 64 kB of it.
+    /// The first 64 kB of the body.
     pub twiml: String,
 }
 
-/// One line that Twilio read aloud, or a file that it played.
+/// A line that Twilio read aloud, or a file that it played.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     pub at: Instant,
@@ -164,7 +164,7 @@ pub struct Dialled {
     pub caller_id: Option<String>,
     /// The `DialCallStatus` it ended with.
     pub status: String,
-    /// The streams that had been opened, or refused, before.
+    /// The number of streams before it, including refused ones.
     pub streams: usize,
 }
 
@@ -172,9 +172,9 @@ pub struct Dialled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pressed {
     pub at: Instant,
-    /// As written, with its pauses.
+    /// As written, including pauses.
     pub digits: String,
-    /// The streams that had been opened, or refused, before.
+    /// The number of streams before it, including refused ones.
     pub streams: usize,
 }
 
@@ -182,11 +182,11 @@ pub struct Pressed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEnd {
     CallerHungUp,
-    /// `<Hangup>`, or the last document came to its end.
+    /// `<Hangup>`, or the end of the last document.
     HungUp,
     /// `<Reject>`, with its reason.
     Rejected(String),
-    /// Twilio gave up, with this code: the caller hears "an application error has occurred".
+    /// Twilio failed the call with this code: the caller hears "an application error has occurred".
     Failed(u32),
 }
 
@@ -194,7 +194,7 @@ pub enum CallEnd {
 #[derive(Debug, Clone)]
 pub struct CallRecord {
     pub call_sid: String,
-    /// The phone began to ring: time 0 of `heard` and `spoken`.
+    /// When the call began: time 0 of `heard` and `spoken`.
     pub started: Instant,
     pub ended: Instant,
     pub end: CallEnd,
@@ -204,14 +204,14 @@ pub struct CallRecord {
     pub dialled: Vec<Dialled>,
     pub pressed: Vec<Pressed>,
     pub violations: Vec<Violation>,
-    /// μ-law that came out of the phone's speaker, silence where nothing played.
+    /// μ-law from the phone's speaker, with silence while nothing played.
     pub heard: Vec<u8>,
-    /// μ-law that went into its microphone.
+    /// μ-law from the phone's microphone.
     pub spoken: Vec<u8>,
 }
 
 impl CallRecord {
-    /// Panics in a test when the server did anything Twilio does not allow.
+    /// Panics if the server did anything that Twilio does not allow.
     ///
     /// # Panics
     ///

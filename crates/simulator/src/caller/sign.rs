@@ -1,4 +1,4 @@
-//! Twilio's signature, from the side that signs (reference §3.1).
+//! Twilio's signature, on the signing side (reference §3.1).
 
 use std::collections::BTreeSet;
 

@@ -126,7 +126,7 @@ impl Call {
         }
     }
 
-    /// How much longer than usual the next message takes.
+    /// The additional delay of the next message.
     pub fn jitter(&mut self) -> Duration {
         let most = self.options.network.jitter;
         self.up_to(most)

@@ -1,4 +1,4 @@
-//! One media stream: the socket, fifty frames a second, and what the buffer sends back.
+//! One media stream: the socket, fifty frames a second, and the marks that come back from the buffer.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,11 +26,11 @@ use switchboard_audio::SILENCE;
 
 const FRAME: usize = 160;
 const FRAME_TIME: Duration = Duration::from_millis(20);
-/// How long a close may take.
+/// The timeout of a close.
 const CLOSE: Duration = Duration::from_secs(2);
-/// Frames that a slow server may leave waiting before audio is thrown away: 5 s.
+/// The most frames that wait for a slow server before audio is dropped: 5 s.
 const BACKLOG: usize = 250;
-/// The frame at which the faults of the socket happen.
+/// The frame at which the socket's faults occur.
 const FAULTY_FRAME: u64 = 10;
 
 const PROTOCOL_ERROR: u32 = 31_924;
@@ -99,20 +99,20 @@ struct Live<'call> {
     writer: Writer,
     playback: Playback,
     record: StreamRecord,
-    /// On the way to the server, and on the way here: the network's delay.
+    /// Messages delayed by the network, in each direction.
     outgoing: VecDeque<Outgoing>,
     incoming: VecDeque<(Instant, Incoming)>,
     unflushed: bool,
     effects: Vec<Effect>,
     scratch: Vec<u8>,
     began: Instant,
-    /// When the next frame leaves the caller's phone, and which it is.
+    /// When the next frame leaves the caller's phone, and its number.
     next_frame: Option<Instant>,
     frame: u64,
     /// The caller is in the middle of a clip.
     speaking: bool,
     first_timestamp: u64,
-    /// After the caller hung up: when the socket is dropped at the latest.
+    /// After the caller hung up: when the socket is dropped.
     leaving: Option<Instant>,
     discarding: bool,
     end: Option<StreamEnd>,
@@ -189,7 +189,7 @@ impl<'call> Live<'call> {
         self.finish(end).await
     }
 
-    /// `connected` and `start`.
+    /// Sends `connected` and `start`.
     fn greet(&mut self, plan: &twiml::Stream) {
         let has = |live: &Self, fault| live.call.options.faults.contains(&fault);
         let connected = self.writer.connected();
@@ -220,7 +220,7 @@ impl<'call> Live<'call> {
         self.call.emit(PhoneEvent::StreamStarted { stream_sid });
     }
 
-    /// Gives a message to the network.
+    /// Sends a message into the network.
     fn send(&mut self, message: Message) {
         self.send_later(message, now());
     }
@@ -231,7 +231,7 @@ impl<'call> Live<'call> {
         self.outgoing.push_back(Outgoing { due, message });
     }
 
-    /// Takes in what the socket gave.
+    /// Queues a message from the socket until the network delivers it.
     fn arrive(&mut self, message: Option<Result<Message, Error>>) {
         let incoming = match message {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
@@ -264,7 +264,7 @@ impl<'call> Live<'call> {
         self.incoming.push_back((due, incoming));
     }
 
-    /// What the network has brought by now.
+    /// Handles the messages that the network has delivered by now.
     fn deliver(&mut self, at: Instant) {
         while self.incoming.front().is_some_and(|(due, _)| *due <= at) && self.end.is_none() {
             let Some((due, incoming)) = self.incoming.pop_front() else { break };
@@ -279,7 +279,7 @@ impl<'call> Live<'call> {
                     }
                     self.end = Some(end);
                 }
-                // The caller is gone; what was under way finds nobody.
+                // The caller has hung up, so late messages have no effect.
                 _ if self.leaving.is_some() => {}
                 Incoming::Binary => self.call.violation(UNDECODABLE, "a binary frame"),
                 Incoming::Text(_) if self.record.started.is_none() => {
@@ -313,7 +313,7 @@ impl<'call> Live<'call> {
             Ok(FromServer::Mark(name)) => self.playback.mark(name, at, &mut self.effects),
             Ok(FromServer::Clear) => {
                 let cleared = self.playback.clear(at, &mut self.effects);
-                // The speaker is quiet before anybody is told why.
+                // The speaker is quiet before the reason is reported.
                 self.react();
                 self.call.emit(PhoneEvent::Cleared(cleared.clone()));
                 self.record.clears.push(cleared);
@@ -321,7 +321,7 @@ impl<'call> Live<'call> {
         }
     }
 
-    /// Lets the buffer play until `at`.
+    /// Plays the buffer until `at`.
     fn play(&mut self, at: Instant) {
         if self.leaving.is_none() {
             self.playback.advance(at, &mut self.effects);
@@ -329,7 +329,7 @@ impl<'call> Live<'call> {
         }
     }
 
-    /// Does what the buffer asks for.
+    /// Applies the effects of the buffer.
     fn react(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -363,7 +363,7 @@ impl<'call> Live<'call> {
         self.effects = effects;
     }
 
-    /// Sends the frames that are due, with what the caller says in them.
+    /// Sends the frames that are due, filled with the caller's speech.
     fn speak(&mut self, at: Instant) {
         while let Some(due) = self.next_frame.filter(|due| *due <= at) {
             self.next_frame = Some(due + FRAME_TIME);
@@ -381,7 +381,7 @@ impl<'call> Live<'call> {
                 }
             }
             if filled != Filled::Silence && !self.speaking {
-                // A frame holds the 20 ms before it was sent.
+                // A frame holds the 20 ms before it is sent.
                 self.call.emit_at(PhoneEvent::Speaking, due - FRAME_TIME);
             }
             self.speaking = filled == Filled::Speech;
@@ -406,7 +406,7 @@ impl<'call> Live<'call> {
         }
     }
 
-    /// Whether the server reads so slowly that audio has to be thrown away.
+    /// Whether the server reads so slowly that audio is dropped.
     fn backed_up(&mut self) -> bool {
         let under_way = self.call.options.network.up + self.call.options.network.jitter;
         let under_way = (under_way.as_millis() / 20) as usize;
@@ -418,7 +418,7 @@ impl<'call> Live<'call> {
         full
     }
 
-    /// Whether a fault keeps media back.
+    /// Whether a fault suppresses media.
     fn silent(&self, at: Instant) -> bool {
         let since = at - self.began;
         self.call.options.faults.iter().any(|fault| {
@@ -427,7 +427,7 @@ impl<'call> Live<'call> {
         })
     }
 
-    /// From when until when the connection is open at one end only.
+    /// The period in which the connection is half-open.
     fn half_open(&self) -> Option<(Instant, Instant)> {
         self.call.options.faults.iter().find_map(|fault| match fault {
             Fault::HalfOpen { after, lasting } => Some((self.began + *after, self.began + *after + *lasting)),
@@ -436,7 +436,7 @@ impl<'call> Live<'call> {
         })
     }
 
-    /// Neither reads nor writes.
+    /// Reads and writes nothing until then.
     async fn hold(&mut self, until: Instant) {
         while !self.call.hung_up && now() < until {
             tokio::select! {
@@ -446,7 +446,7 @@ impl<'call> Live<'call> {
         }
     }
 
-    /// The faults of the socket.
+    /// Sends the socket's faults.
     fn misbehave(&mut self) {
         for fault in self.call.options.faults.clone() {
             let messages = match fault {
@@ -471,7 +471,7 @@ impl<'call> Live<'call> {
         }
     }
 
-    /// The caller hangs up: `stop`, then the close.
+    /// The caller hangs up: `stop`, then a close frame.
     fn leave(&mut self) {
         let at = now();
         self.play(at);
@@ -493,7 +493,7 @@ impl<'call> Live<'call> {
         self.send(Message::Close(Some(close)));
     }
 
-    /// When there is something to do without anyone's asking.
+    /// When something is next due.
     fn wake(&self, at: Instant) -> Instant {
         let blocked = self.outgoing.front().is_some_and(|next| next.due <= at);
         let outgoing = self.outgoing.front().filter(|_| !blocked).map(|next| next.due);
@@ -511,13 +511,13 @@ impl<'call> Live<'call> {
         let at = now();
         self.play(at);
         if self.playback.deadline().is_some() {
-            // What is left in the buffer is never heard.
+            // The rest of the buffer is never heard.
             self.playback.clear(at, &mut self.effects);
             self.effects.retain(|effect| matches!(effect, Effect::Quiet { .. }));
             self.react();
         }
         if matches!(end, StreamEnd::ServerClosed { .. }) {
-            // The library has the answer to the close ready.
+            // The library has queued the close echo.
             let _ = timeout(CLOSE, self.socket.flush()).await;
         }
         self.record.bytes_played = self.playback.total;
@@ -530,8 +530,8 @@ impl<'call> Live<'call> {
     }
 }
 
-/// Sends what is due and waits for the next message. Cancel-safe: a message leaves the queue
-/// only in the step in which the socket accepts it, and the socket keeps what it has half read.
+/// Sends what is due and waits for the next message. Cancel-safe: a message leaves the queue only in the step in which
+/// the socket accepts it, and the socket keeps a partly read message.
 async fn exchange(
     socket: &mut Socket,
     outgoing: &mut VecDeque<Outgoing>,
@@ -559,7 +559,7 @@ async fn exchange(
             }
         }
         match (socket.poll_next_unpin(cx), failed) {
-            // What the server said before it went away comes first.
+            // Messages that the server sent before it disconnected come first.
             (Poll::Ready(message), _) => Poll::Ready(message),
             (Poll::Pending, Some(error)) => Poll::Ready(Some(Err(error))),
             (Poll::Pending, None) => Poll::Pending,

@@ -1,10 +1,10 @@
-//! TwiML as Twilio reads it: verbs are case-sensitive, and what it does not know is an error.
+//! TwiML as Twilio reads it: verbs are case-sensitive, and anything unknown is an error.
 
 use std::ops::RangeInclusive;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-/// A webhook's answer may not be longer (11750).
+/// The maximum size of a webhook's answer (11750).
 pub(super) const LONGEST: usize = 64 * 1_024;
 
 /// One instruction.
@@ -24,7 +24,7 @@ pub(super) enum Verb {
     Play {
         url: String,
     },
-    /// Tones, a digit each; `w` and `W` are pauses of half a second and of one.
+    /// One tone per digit; `w` and `W` are pauses of half a second and one second.
     PressKeys {
         digits: String,
         times: u32,
@@ -63,14 +63,14 @@ pub(super) struct Dial {
     pub number: String,
     pub action: Option<String>,
     pub method: Method,
-    /// Seconds that it may ring.
+    /// The longest that it may ring, in seconds.
     pub timeout: u64,
-    /// Seconds that it may last.
+    /// The longest that it may last, in seconds.
     pub time_limit: u64,
     pub caller_id: Option<String>,
 }
 
-/// Why a document cannot be carried out, with Twilio's code.
+/// Why Twilio rejects a document, with its code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub(super) struct Fault {
@@ -78,11 +78,11 @@ pub(super) struct Fault {
     pub what: String,
 }
 
-/// The document is no XML.
+/// The document is not XML.
 const NOT_XML: u32 = 12_100;
-/// The document is XML, but not what the schema allows.
+/// The document does not match the schema.
 const SCHEMA: u32 = 12_200;
-/// The content type is not one of XML.
+/// The content type is not XML.
 const CONTENT_TYPE: u32 = 12_300;
 const TOO_LONG: u32 = 11_750;
 
@@ -137,9 +137,9 @@ fn verb(element: &Element<'_, '_>) -> Result<Verb, Fault> {
             let times = element.number("loop", 1)?.clamp(1, 1_000) as u32;
             match element.get("digits") {
                 None => Ok(Verb::Play { url: element.text()? }),
-                Some(_) if element.text().is_ok() => Err(fault(SCHEMA, "<Play> has digits and a file")),
+                Some(_) if element.text().is_ok() => Err(fault(SCHEMA, "<Play> has both digits and a file")),
                 Some(digits) if is_keys(&digits) => Ok(Verb::PressKeys { digits, times }),
-                Some(_) => Err(fault(SCHEMA, "digits may hold 0-9, *, #, w and W")),
+                Some(_) => Err(fault(SCHEMA, "digits may contain only 0-9, *, #, w and W")),
             }
         }
         "Pause" => {
@@ -154,7 +154,7 @@ fn verb(element: &Element<'_, '_>) -> Result<Verb, Fault> {
             element.allow(&["reason"])?;
             let reason = element.get("reason").unwrap_or_else(|| "rejected".to_owned());
             if !["rejected", "busy"].contains(&reason.as_str()) {
-                return Err(fault(SCHEMA, "<Reject> knows only the reasons rejected and busy"));
+                return Err(fault(SCHEMA, "<Reject> allows only the reasons rejected and busy"));
             }
             Ok(Verb::Reject { reason })
         }
@@ -243,18 +243,18 @@ fn is_keys(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|key| key.is_ascii_digit() || b"*#wW".contains(&key))
 }
 
-/// A node, with the questions that TwiML asks.
+/// An XML element, with the accessors that TwiML needs.
 #[derive(Clone, Copy)]
 struct Element<'a, 'input>(Node<'a, 'input>);
 
 impl<'a, 'input> Element<'a, 'input> {
     fn name(&self) -> &'a str {
-        // A name in a namespace is not TwiML.
+        // A namespaced name is not TwiML.
         if self.0.tag_name().namespace().is_some() { "" } else { self.0.tag_name().name() }
     }
 
     fn unknown(&self) -> Fault {
-        fault(SCHEMA, format!("<{}> is not known here", self.0.tag_name().name()))
+        fault(SCHEMA, format!("<{}> is not allowed here", self.0.tag_name().name()))
     }
 
     fn allow(&self, names: &[&str]) -> Result<(), Fault> {
@@ -275,7 +275,7 @@ impl<'a, 'input> Element<'a, 'input> {
         match self.0.attribute(name) {
             None | Some("POST") => Ok(Method::Post),
             Some("GET") => Ok(Method::Get),
-            Some(other) => Err(fault(SCHEMA, format!("`{other}` is no method"))),
+            Some(other) => Err(fault(SCHEMA, format!("`{other}` is not a method"))),
         }
     }
 
@@ -290,24 +290,24 @@ impl<'a, 'input> Element<'a, 'input> {
         if range.contains(&number) {
             return Ok(number);
         }
-        Err(fault(SCHEMA, format!("{name} is not from {} to {}", range.start(), range.end())))
+        Err(fault(SCHEMA, format!("{name} is not between {} and {}", range.start(), range.end())))
     }
 
     fn elements(&self) -> Vec<Self> {
         self.0.children().filter(Node::is_element).map(Element).collect()
     }
 
-    /// The elements inside; text between them is an error.
+    /// The child elements; text between them is an error.
     fn children(&self) -> Result<Vec<Self>, Fault> {
         let text =
             |node: &Node<'_, '_>| node.is_text() && node.text().is_some_and(|text| !text.trim().is_empty());
         if self.0.children().any(|node| text(&node)) {
-            return Err(fault(SCHEMA, format!("<{}> holds text", self.0.tag_name().name())));
+            return Err(fault(SCHEMA, format!("<{}> contains text", self.0.tag_name().name())));
         }
         Ok(self.elements())
     }
 
-    /// The text inside; an element there, or nothing, is an error.
+    /// The text content; a child element or empty text is an error.
     fn text(&self) -> Result<String, Fault> {
         if let Some(child) = self.elements().first() {
             return Err(child.unknown());

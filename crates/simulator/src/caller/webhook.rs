@@ -13,7 +13,7 @@ use super::sign::sign;
 use super::state::Call;
 use super::twiml::Method;
 
-/// Twilio's code for a webhook that did not work.
+/// Twilio's code for a failed webhook.
 pub(super) const HTTP_FAILED: u32 = 11_200;
 
 pub(super) type Form = Vec<(String, String)>;
@@ -87,7 +87,7 @@ impl Call {
         self.callbacks.spawn(async move {
             let what = match request.send().await {
                 Ok(answer) if (200..300).contains(&answer.status) => return None,
-                Ok(answer) => format!("a status callback was answered {}", answer.status),
+                Ok(answer) => format!("a status callback was answered with status {}", answer.status),
                 Err(why) => format!("a status callback was not answered: {why}"),
             };
             Some(Violation { at: now(), code: HTTP_FAILED, what })

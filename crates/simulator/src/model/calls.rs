@@ -1,4 +1,4 @@
-//! Function calls, as a response writes them (reference §4.5).
+//! The events of a function call (reference §4.5).
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use super::parts::{Kind, Part, call_item};
 use super::state::Session;
 
 impl Session {
-    /// The arguments of a function call, and its item as it ends. One that is cut off has the first half of them, and its
-    /// result is not waited for.
+    /// Sends the arguments of a function call and returns its final item. A call that is cut off has only the first half
+    /// of the arguments, and no result is expected.
     pub fn write_call(&mut self, response: &str, index: usize, part: &Part, status: &str) -> Value {
         let Kind::Call { name, arguments, call_id } = &part.kind else { return Value::Null };
         let mut middle = arguments.len() / 2;

@@ -60,7 +60,7 @@ const PROMPT: Rule = Rule::Keys(&[
     ("variables", Rule::OrNull(&Rule::Open)),
 ]);
 
-/// What `response.create` may carry in `response`.
+/// The fields of `response` in `response.create`.
 const RESPONSE: &[(&str, Rule)] = &[
     ("instructions", Rule::Text),
     ("output_modalities", Rule::By(modalities)),
@@ -79,10 +79,10 @@ const RESPONSE: &[(&str, Rule)] = &[
     ("metadata", Rule::OrNull(&Rule::By(metadata))),
 ];
 
-/// When the server hears a turn begin and end, and what it does then.
+/// How the server detects turns and what it does when one begins or ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Detection {
-    /// RMS, in 16-bit sample units, above which 20 ms count as speech.
+    /// The RMS, in 16-bit sample units, above which a window of 20 ms counts as speech.
     pub level: f64,
     pub prefix_ms: u64,
     pub silence_ms: u64,
@@ -91,14 +91,14 @@ pub(super) struct Detection {
     pub interrupts: bool,
 }
 
-/// What the model's name and the dialect allow.
+/// What the server's options and the state of the session allow.
 pub(super) struct Limits {
     pub temperature: Option<RangeInclusive<f64>>,
-    /// Models, voices and transcription models may have any name, and models may be able to do anything.
+    /// Models, voices and transcription models may have any name, and models may have any ability.
     pub own_names: bool,
-    /// Formats are read, and have no effect.
+    /// Formats are checked, but have no effect.
     pub pcm_only: bool,
-    /// Assistant audio exists: the voice is fixed.
+    /// Assistant audio exists, so the voice is fixed.
     pub has_audio: bool,
     pub responding: bool,
 }
@@ -172,7 +172,7 @@ impl Config {
         Ok(())
     }
 
-    /// Judges the `response` of a `response.create`.
+    /// Checks the `response` of a `response.create`.
     pub fn check_response(&self, response: &Value, has_audio: bool) -> Result<(), Refusal> {
         let given =
             response.as_object().ok_or_else(|| Refusal::wrong_type("response", "an object", response))?;
@@ -195,7 +195,7 @@ impl Config {
         Format::from_value(&self.session["audio"]["input"]["format"])
     }
 
-    /// The format a response speaks in, its own wish first.
+    /// The audio format of a response: its own, or else the session's.
     pub fn output_format(&self, response: &Value) -> (Format, Value) {
         let wish = &response["audio"]["output"]["format"];
         let format = if wish.is_null() { &self.session["audio"]["output"]["format"] } else { wish };
@@ -206,18 +206,18 @@ impl Config {
         &self.session["audio"]["output"]["voice"]
     }
 
-    /// The transcription model, when callers are transcribed.
+    /// The transcription model, if callers are transcribed.
     pub fn transcriber(&self) -> Option<&str> {
         self.session["audio"]["input"]["transcription"]["model"].as_str()
     }
 
-    /// `None` is manual: the client commits.
+    /// `None`: the client commits the turns.
     pub fn detection(&self) -> Option<Detection> {
         let detection = &self.session["audio"]["input"]["turn_detection"];
         let kind = detection["type"].as_str()?;
         let flag = |name: &str| detection[name].as_bool().unwrap_or(true);
         let semantic = kind == "semantic_vad";
-        // The real one waits for the sense of the words; ours for a pause of a matching length.
+        // The real service judges the meaning of the words; this one waits for a pause of a matching length.
         let pause = match detection["eagerness"].as_str() {
             Some("low") => 1_500,
             Some("high") => 400,
@@ -243,7 +243,7 @@ impl Config {
             return Ok(());
         }
         if given.get("reasoning").is_some_and(|value| !value.is_null()) {
-            // Seen with neither `param` nor `event_id`.
+            // The service sends neither `param` nor `event_id`.
             let message =
                 format!("Unsupported option for this model: reasoning is not supported by '{model}'.");
             return Err(Refusal { echoes_event_id: false, ..Refusal::new("invalid_value", message, None) });
@@ -254,7 +254,7 @@ impl Config {
         Ok(())
     }
 
-    /// What this session may no longer change.
+    /// Rejects changes of what is fixed in this session.
     fn check_fixed(&self, update: &Value, limits: &Limits) -> Result<(), Refusal> {
         let output = &update["audio"]["output"];
         if limits.has_audio && !output["voice"].is_null() && output["voice"] != *self.voice() {
@@ -279,7 +279,7 @@ impl Config {
         Ok(())
     }
 
-    /// A hosted server is named once, reached one way, and may later be repeated by its label alone.
+    /// A hosted server has exactly one address. Later updates may refer to it by its label.
     fn check_mcp(&self, tools: Option<&Value>) -> Result<(), Refusal> {
         let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
         let known = list(self.session.get("tools"));
@@ -299,7 +299,7 @@ impl Config {
     }
 }
 
-/// The same update with names that OpenAI has, where there are others.
+/// The same update with unknown names replaced by OpenAI's.
 fn with_known_names(given: &Map<String, Value>) -> Map<String, Value> {
     let mut given = given.clone();
     let names = [("/output/voice", "alloy"), ("/input/transcription/model", "whisper-1")];
@@ -312,7 +312,7 @@ fn with_known_names(given: &Map<String, Value>) -> Map<String, Value> {
     given
 }
 
-/// 0.5 is -40 dBFS: telephone speech lies some 15 dB above, line noise below.
+/// 0.5 is -40 dBFS: telephone speech is about 15 dB louder, line noise quieter.
 fn level(threshold: f64) -> f64 {
     32_768.0 * 10f64.powf((-60.0 + 40.0 * threshold) / 20.0)
 }
@@ -348,7 +348,7 @@ fn merge_audio(current: &mut Value, update: &Value) {
             };
             *slot = overlay(base, value);
             if let Some(transcription) = slot.as_object_mut() {
-                transcription.remove("keywords"); // Accepted, and not echoed.
+                transcription.remove("keywords"); // Accepted, but not echoed.
             }
         }
     }

@@ -26,7 +26,7 @@ use super::state::{Ending, Session};
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-/// A client that lets this many frames wait is not reading.
+/// A client with this many unread frames is not reading.
 const MAX_WAITING: usize = 8_192;
 
 type Socket = WebSocketStream<TcpStream>;
@@ -41,7 +41,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, log: Arc<Mutex<Se
     {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.closed.is_some() {
-            return; // The session has said so itself.
+            return; // The session has reported its end itself.
         }
         log.closed = Some(how.clone());
     }
@@ -134,7 +134,7 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
                 Some(Ok(Message::Pong(_))) => session.handle_pong(Instant::now()),
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
-                    let _ = timeout(CLOSE_LIMIT, sink.flush()).await; // The echo.
+                    let _ = timeout(CLOSE_LIMIT, sink.flush()).await; // Sends the close echo.
                     return Closed::ByClient(frame.map(|frame| frame.code.into()));
                 }
                 Some(Err(_)) | None => return Closed::Lost,
@@ -172,7 +172,7 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
     }
 }
 
-/// Sends until the queue is empty, then waits for ever. Cancel-safe: a frame leaves the queue only in the step in
+/// Sends until the queue is empty, then waits forever. Cancel-safe: a frame leaves the queue only in the step in
 /// which the socket accepts it.
 async fn pump<S>(sink: &mut S, queue: &mut std::collections::VecDeque<Message>) -> Result<Infallible, Error>
 where
@@ -190,7 +190,7 @@ where
     }
 }
 
-/// Closes with a code and waits a moment for the echo.
+/// Closes with a code and waits briefly for the echo.
 async fn close(mut socket: Socket, code: u16, reason: String) -> Closed {
     let frame = CloseFrame { code: code.into(), reason: reason.clone().into() };
     let goodbye = async {
@@ -200,12 +200,12 @@ async fn close(mut socket: Socket, code: u16, reason: String) -> Closed {
         }
         Ok::<(), Error>(())
     };
-    // A client that is gone has seen the close or never will.
+    // A client that has gone away sends no echo.
     let _ = timeout(CLOSE_LIMIT, goodbye).await;
     Closed::ByServer(code, reason)
 }
 
-/// What the request asks for, and whether it must be refused after the 101.
+/// The model that the request asks for, and why it is refused after the 101, if it is.
 fn examine(
     request: &Request,
     shared: &Shared,

@@ -1,4 +1,4 @@
-//! The conversation: its items in order, what may be added, and what was spoken of each.
+//! The conversation: its items in order, what may be added, and how much of each was spoken.
 
 use serde_json::{Value, json};
 
@@ -15,13 +15,13 @@ pub(super) struct Conversation {
 #[derive(Debug)]
 pub(super) struct Item {
     pub value: Value,
-    /// Only an assistant message that speaks has some, from when it is opened.
+    /// Only for assistant messages with audio, from the moment they are opened.
     pub spoken: Option<Spoken>,
     /// Milliseconds of caller audio.
     pub heard_ms: u64,
 }
 
-/// How much of an item exists.
+/// How much audio of an item was sent, and where it was cut.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spoken {
     pub sent_bytes: u64,
@@ -59,14 +59,14 @@ impl Conversation {
         at.map_or(Value::Null, |at| self.items[at].value["id"].clone())
     }
 
-    /// Adds an item at the end; answers with the id of the one before it, or null.
+    /// Adds an item at the end; returns the id of the item before it, or null.
     pub fn push(&mut self, value: Value, spoken: Option<Spoken>, heard_ms: u64) -> Value {
         let previous = self.last_id();
         self.items.push(Item { value, spoken, heard_ms });
         previous
     }
 
-    /// Adds a client's item after `previous_item_id`, which [`Self::check_create`] has seen.
+    /// Adds a client's item after `previous_item_id`, which [`Self::check_create`] has checked.
     pub fn insert(&mut self, value: Value, previous_item_id: Option<&str>) -> Value {
         let at = match previous_item_id {
             None | Some("") => self.items.len(),
@@ -88,13 +88,13 @@ impl Conversation {
             && self.find(id).is_some()
         {
             let message = format!("Error adding item: an item with id '{id}' already exists.");
-            return Err(Refusal::of_item("item_create_duplicate_item_id", message));
+            return Err(Refusal::item("item_create_duplicate_item_id", message));
         }
         if let Some(id) = previous_item_id.filter(|id| !matches!(*id, "" | "root"))
             && self.find(id).is_none()
         {
             let message = format!("Error adding item: the previous item with id '{id}' does not exist.");
-            return Err(Refusal::of_item("item_create_invalid_previous_item_id", message));
+            return Err(Refusal::item("item_create_invalid_previous_item_id", message));
         }
         let same = |kind: &str, key: &str, wanted: &Value| {
             self.items.iter().any(|item| item.value["type"] == kind && item.value[key] == *wanted)
@@ -108,7 +108,7 @@ impl Conversation {
             } else {
                 return Ok(());
             };
-            return Err(Refusal::of_item("item_create_invalid_call_id", wrong));
+            return Err(Refusal::item("item_create_invalid_call_id", wrong));
         }
         if item["type"] == "mcp_approval_response" {
             let id = &item["approval_request_id"];
@@ -119,16 +119,16 @@ impl Conversation {
             } else {
                 return Ok(());
             };
-            return Err(Refusal::of_item("item_create_invalid_approval_request_id", wrong.to_owned()));
+            return Err(Refusal::item("item_create_invalid_approval_request_id", wrong.to_owned()));
         }
         Ok(())
     }
 
-    /// Cuts an item's audio and forgets its words; answers with how much had been sent.
+    /// Cuts an item's audio and drops its transcript; returns how much had been sent.
     pub fn truncate(&mut self, id: &str, content_index: i64, audio_end_ms: i64) -> Result<u64, Refusal> {
         let Some(item) = self.find_mut(id) else {
             let message = format!("Error truncating item: the item with id '{id}' does not exist.");
-            return Err(Refusal::of_item("item_truncate_invalid_item_id", message));
+            return Err(Refusal::item("item_truncate_invalid_item_id", message));
         };
         let Some(spoken) = &mut item.spoken else {
             let message = "Only model output audio messages can be truncated";
@@ -162,7 +162,7 @@ impl Conversation {
                 self.items.remove(at);
                 Ok(())
             }
-            None => Err(Refusal::of_item(
+            None => Err(Refusal::item(
                 "item_delete_invalid_item_id",
                 format!("Error deleting item: the item with id '{id}' does not exist."),
             )),
@@ -201,7 +201,7 @@ pub(super) fn usage((text, audio): (u64, u64), (out_text, out_audio): (u64, u64)
     })
 }
 
-/// Judges an item on its own, as `item` of an event or as one of `response.input`.
+/// Checks a single item, from an event or from `response.input`.
 pub(super) fn check_item(item: &Value, path: &str) -> Result<(), Refusal> {
     let object = item.as_object().ok_or_else(|| Refusal::wrong_type(path, "an object", item))?;
     let at = |key: &str| format!("{path}.{key}");

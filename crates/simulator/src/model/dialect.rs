@@ -1,7 +1,7 @@
-//! Other spellings of the API: what a client of the beta or of xAI may write, turned into the GA shape that the
-//! session works with, and the GA events turned into theirs.
+//! The dialects of the API: client events of the beta and of xAI are converted into the GA shape that the session uses,
+//! and GA events into theirs.
 //!
-//! Each dialect refuses the fields of the others. A voice or a transcription model may have any name: compatible
+//! Each dialect refuses the fields of the others. Voices and transcription models may have any name, because compatible
 //! servers have their own.
 
 use serde_json::{Map, Value, json};
@@ -80,7 +80,7 @@ const XAI_FORMAT: Rule = Rule::Keys(&[
     ("rate", Rule::Whole(8_000, 48_000)),
 ]);
 
-/// No `tool_choice` there.
+/// xAI has no `tool_choice` here.
 const XAI_RESPONSE: &[(&str, Rule)] = &[
     ("instructions", Rule::Text),
     ("conversation", Rule::OneOf(&["auto", "none"])),
@@ -88,7 +88,7 @@ const XAI_RESPONSE: &[(&str, Rule)] = &[
     ("metadata", Rule::OrNull(&Rule::By(metadata))),
 ];
 
-/// The `session` of a client's update in the GA shape, judged by the dialect's own rules.
+/// Checks the `session` of an update by the dialect's rules and converts it into the GA shape.
 pub(super) fn session(dialect: Dialect, given: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let mut ga = Map::new();
     let mut audio = json!({"input": {}, "output": {}});
@@ -123,7 +123,7 @@ pub(super) fn session(dialect: Dialect, given: &Map<String, Value>) -> Result<Ma
     Ok(ga)
 }
 
-/// The `response` of a client's request in the GA shape.
+/// Checks the `response` of a request by the dialect's rules and converts it into the GA shape.
 pub(super) fn response(dialect: Dialect, given: &Value) -> Result<Value, Refusal> {
     let rules = match dialect {
         Dialect::Ga => return Ok(given.clone()),
@@ -142,7 +142,7 @@ pub(super) fn response(dialect: Dialect, given: &Value) -> Result<Value, Refusal
     Ok(Value::Object(ga))
 }
 
-/// A client's item in the GA shape: the beta calls what an assistant wrote `text`.
+/// Converts a client's item into the GA shape. In the beta, an assistant's content part is a `text`.
 pub(super) fn item(dialect: Dialect, given: &Value) -> Result<Value, Refusal> {
     let mut item = given.clone();
     if dialect != Dialect::Beta || item["role"] != "assistant" {
@@ -161,7 +161,7 @@ pub(super) fn item(dialect: Dialect, given: &Value) -> Result<Value, Refusal> {
     Ok(item)
 }
 
-/// The name of the event that carries a piece of the voice.
+/// The type of the event that carries assistant audio.
 pub(super) fn audio_delta(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Ga | Dialect::Xai => "response.output_audio.delta",
@@ -169,7 +169,7 @@ pub(super) fn audio_delta(dialect: Dialect) -> &'static str {
     }
 }
 
-/// A GA event as the dialect tells it; `None` where it has no such event.
+/// Converts a GA event into the dialect's; `None` if the dialect has no such event.
 pub(super) fn outward(dialect: Dialect, mut event: Value) -> Option<Value> {
     let kind = event["type"].as_str().unwrap_or_default().to_owned();
     match dialect {
@@ -259,13 +259,13 @@ fn format(name: &Value) -> Value {
     }
 }
 
-/// Who asks for a voice gets it, with its words.
+/// With audio, the transcript always comes too.
 fn spoken(modalities: &Value) -> Value {
     let has_audio = modalities.as_array().is_some_and(|all| all.contains(&json!("audio")));
     if has_audio { json!(["audio"]) } else { json!(["text"]) }
 }
 
-/// The beta had no voice without words.
+/// The beta has no audio without text.
 fn modalities(value: &Value, path: &str) -> Result<(), Refusal> {
     Rule::List(&Rule::OneOf(&["text", "audio"])).check(value, path)?;
     if value.as_array().is_some_and(|all| !all.contains(&json!("text"))) {

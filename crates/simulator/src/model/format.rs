@@ -31,7 +31,7 @@ impl Format {
     }
 }
 
-/// Mu-law as another format.
+/// Converts mu-law into another format.
 pub(super) fn convert(mulaw: Bytes, format: Format) -> Bytes {
     match format {
         Format::Mulaw => mulaw,

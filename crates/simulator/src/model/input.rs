@@ -144,7 +144,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
             let Some(item) = session.conversation.find(text("item_id")) else {
                 let message =
                     format!("Error retrieving item: the item with id '{}' does not exist.", text("item_id"));
-                return Err(Refusal::of_item("item_retrieve_invalid_item_id", message));
+                return Err(Refusal::item("item_retrieve_invalid_item_id", message));
             };
             let item = item.value.clone();
             session.emit(json!({"type": "conversation.item.retrieved", "item": item}));

@@ -1,36 +1,36 @@
-//! What a session did, for those who watch or judge it.
+//! What a session did, for tests and reports.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Client events kept in a log; later ones are only counted.
+/// The most client events in a log; later ones are dropped.
 const MAX_EVENTS: usize = 10_000;
 
-/// One session, as the server saw it. No secret is in it.
+/// One session, as the server saw it, without secrets.
 #[derive(Debug, Clone)]
 pub struct SessionLog {
     /// The session's number on this server, from 0.
     pub number: usize,
     /// When the connection was accepted.
     pub connected: Instant,
-    /// Whether the header with the key came: `Authorization`, or the one that holds it.
+    /// Whether the request had the header that carries the key.
     pub authorization_present: bool,
-    /// Whether it held the right key.
+    /// Whether the key was right.
     pub authorization_good: bool,
     /// The names of all request headers, in lower case.
     pub headers: Vec<String>,
     /// The `model` of the query.
     pub model: Option<String>,
-    /// Every client event but the audio appends, as it came.
+    /// Every client event except audio appends, unchanged.
     pub events: Vec<ClientEvent>,
-    /// How many audio appends came.
+    /// The number of audio appends.
     pub appends: u64,
-    /// Bytes of caller audio, after base64.
+    /// Bytes of caller audio, decoded.
     pub audio_bytes: u64,
-    /// The caller audio itself, where [`super::ModelOptions::keep_audio`] is set.
+    /// The caller audio, if [`super::ModelOptions::keep_audio`] is set.
     pub audio: Vec<u8>,
-    /// When the first audio append came.
+    /// When the first audio append arrived.
     pub first_append: Option<Instant>,
     /// When `session.updated` was first sent.
     pub updated: Option<Instant>,
@@ -52,7 +52,7 @@ pub struct SessionLog {
     pub approvals: Vec<ApprovalLog>,
     /// The codes of all errors sent; an error without a code is the empty string.
     pub errors: Vec<String>,
-    /// What stamped caller audio took to arrive ([`super::Speech::Stamped`]).
+    /// The latencies of stamped caller audio ([`super::Speech::Stamped`]).
     pub latencies: Vec<Duration>,
     /// How the session ended; `None` while it lives.
     pub closed: Option<Closed>,
@@ -66,7 +66,7 @@ pub struct ClientEvent {
 }
 
 impl ClientEvent {
-    /// The event's `type`, or nothing.
+    /// The event's `type`, or an empty string.
     pub fn kind(&self) -> &str {
         self.event["type"].as_str().unwrap_or_default()
     }
@@ -96,7 +96,7 @@ pub struct SpokenItem {
     pub first_delta: Option<Instant>,
 }
 
-/// A response and how it ended; `in_progress` while it runs.
+/// A response; its status is `in_progress` while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseLog {
     pub id: String,
@@ -106,7 +106,7 @@ pub struct ResponseLog {
     pub reason: Option<String>,
 }
 
-/// A function call of the model's, and the client's answer.
+/// A function call by the model, and the client's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLog {
     /// Its `call_id`.
@@ -115,7 +115,7 @@ pub struct CallLog {
     pub arguments: String,
     pub response: String,
     pub asked: Instant,
-    /// The `function_call_output` that came for it, and when.
+    /// Its `function_call_output`, and when that arrived.
     pub answered: Option<(Instant, String)>,
 }
 
@@ -126,13 +126,13 @@ pub struct HostedLog {
     pub item: String,
     pub server: String,
     pub tool: String,
-    /// The request that was approved before.
+    /// The id of the request that was approved.
     pub approval: Option<String>,
     pub began: Instant,
     pub ended: Option<Instant>,
 }
 
-/// A request for an approval.
+/// An approval request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalLog {
     /// The `mcp_approval_request` item.
@@ -140,7 +140,7 @@ pub struct ApprovalLog {
     pub server: String,
     pub tool: String,
     pub asked: Instant,
-    /// What the client answered.
+    /// The client's answer.
     pub approved: Option<bool>,
 }
 
@@ -167,13 +167,13 @@ pub struct ModelEvent {
     pub what: Happened,
 }
 
-/// What a [`ModelEvent`] tells.
+/// What a [`ModelEvent`] reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
     Connected,
-    /// A client event of this type came; audio appends are not told, but for the first.
+    /// A client event of this type arrived. Only the first audio append is reported.
     Received(String),
-    /// A server event of this type was sent; audio and transcript deltas are not told.
+    /// A server event of this type was sent. Audio and transcript deltas are not reported.
     Sent(String),
     /// The caller's turn was reported with these words.
     CallerSaid(String),

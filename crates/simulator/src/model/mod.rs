@@ -1,8 +1,7 @@
-//! A simulated OpenAI Realtime server, as strict as the real one and as imperfect as it is told to be.
+//! A simulated OpenAI Realtime server, as strict as the real one, with faults on demand.
 //!
-//! It reads and writes plain JSON after `reference/openai-realtime.md` and knows nothing of the runtime's own wire
-//! types: a mistake in those must show here. It understands no speech: it hears energy, counts turns and follows
-//! its script.
+//! It is written from OpenAI's reference and does not use the server's wire types, so that a mistake in those shows
+//! here. It understands no words: it detects energy, counts turns and follows its script.
 
 mod calls;
 mod config;
@@ -58,10 +57,10 @@ pub use options::{
 pub use script::{HostedCall, HostedError, Reply, Script};
 pub use speech::Speech;
 
-/// Live events kept for a follower that lags.
+/// Live events kept for a slow subscriber.
 const EVENTS_KEPT: usize = 4_096;
 
-/// A running server on a port of its own.
+/// A running server on its own port.
 pub struct ModelServer {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -90,22 +89,22 @@ impl ModelServer {
         format!("ws://{}{}", self.addr, self.shared.options.path)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// A copy of every session's log, in the order of their connections.
+    /// A copy of every session's log, in the order of the connections.
     pub fn sessions(&self) -> Vec<SessionLog> {
         self.logs().iter().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
-    /// The live log of one session, for a look without a copy.
+    /// The live log of one session, without copying it.
     pub fn session(&self, number: usize) -> Option<Arc<Mutex<SessionLog>>> {
         self.logs().get(number).cloned()
     }
 
-    /// Everything that happens from now on.
+    /// Subscribes to all further events.
     pub fn subscribe(&self) -> broadcast::Receiver<ModelEvent> {
         self.shared.events.subscribe()
     }
@@ -115,7 +114,7 @@ impl ModelServer {
         let mut events = self.subscribe();
         let look = async {
             while !seen(&self.sessions()) {
-                // Audio is not told of, so look now and then as well.
+                // Audio causes no event, so check at intervals too.
                 let _ = timeout(Duration::from_millis(20), events.recv()).await;
             }
         };
@@ -135,7 +134,7 @@ impl ModelServer {
 }
 
 impl Drop for ModelServer {
-    /// A server that is merely dropped ends its sessions too.
+    /// Dropping the server ends its sessions too.
     fn drop(&mut self) {
         self.shared.stop.cancel();
         self.tasks.close();
@@ -149,7 +148,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
             () = shared.stop.cancelled() => return,
         };
         let Ok((tcp, _)) = accepted else {
-            // Out of descriptors, most likely: some will come back.
+            // Most likely out of file descriptors, which other sessions will free.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! How a simulated model behaves: its speed, its voice, its script, and what goes wrong with it.
+//! How a simulated model behaves: its speed, its voice, its script, its faults.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::script::Script;
 use super::speech::Speech;
 
-/// The models the real service knew in November 2026.
+/// The models of the real service in November 2026.
 const MODELS: &[&str] = &[
     "gpt-realtime-2.1",
     "gpt-realtime-2",
@@ -19,7 +19,7 @@ const MODELS: &[&str] = &[
     "gpt-realtime-mini-2025-10-06",
 ];
 
-/// How the messages of the Realtime API are spelt.
+/// The dialects of the Realtime API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// OpenAI's API since its general availability.
@@ -33,56 +33,56 @@ pub enum Dialect {
 /// Everything about a [`super::ModelServer`]. The default is a healthy, strict server.
 #[derive(Clone)]
 pub struct ModelOptions {
-    /// How its messages are spelt; those of the other dialects are refused.
+    /// Its dialect; messages of the others are refused.
     pub dialect: Dialect,
-    /// Where it answers.
+    /// The path of its endpoint.
     pub path: String,
-    /// The one key that is accepted; where it is empty, anybody is.
+    /// The only accepted key. If empty, no key is needed.
     pub key: String,
-    /// The header that holds the bare key; `None` is `Authorization: Bearer KEY`.
+    /// The header that carries the bare key; `None` means `Authorization: Bearer KEY`.
     pub auth_header: Option<String>,
-    /// Who has no key, or asks for a model that does not exist, is refused by a status in place of the 101.
+    /// A bad key or an unknown model is refused with an HTTP status instead of an error after the 101.
     pub denies_at_upgrade: bool,
-    /// The models that exist; any other is refused after the 101. Where it is empty, all do.
+    /// The models that exist. If empty, any model does.
     pub models: Vec<String>,
-    /// Any name of a voice or of a transcription model is taken, and a model's name says nothing of what it can
-    /// do: the names are the server's own.
+    /// The names of models, voices and transcription models are the server's own: any is accepted, and a model's name does
+    /// not restrict its abilities.
     pub own_names: bool,
-    /// Whatever format an update asks for, the session stays with PCM, and says so.
+    /// The session keeps PCM, and reports it, whatever format an update asks for.
     pub pcm_only: bool,
-    /// What becomes of `conversation.item.truncate`.
+    /// How it treats `conversation.item.truncate`.
     pub truncating: Truncating,
-    /// It stops its response when the caller speaks, where the session says so.
+    /// It stops its response when the caller speaks, if the session asks for that.
     pub interrupts: bool,
-    /// From the end of the caller's speech, or a request, to the first delta.
+    /// The time from the end of the caller's speech, or from a request, to the first delta.
     pub think: Duration,
-    /// From the beginning of a function call to its last word. Who speaks meanwhile cuts it off.
+    /// How long it takes to write a function call. Speech in that time cuts the call off.
     pub call_takes: Duration,
-    /// Seconds of audio made in one second of wall time.
+    /// Seconds of audio generated per second.
     pub burst: f64,
     /// What the spoken audio is made of.
     pub speech: Speech,
-    /// What it answers.
+    /// Its script.
     pub script: Script,
-    /// The hosted MCP servers, and how their calls run.
+    /// The hosted MCP servers and how their calls run.
     pub hosting: Hosting,
-    /// What goes wrong.
+    /// Its faults.
     pub faults: Vec<Fault>,
-    /// Only this many connections, from the first, have the faults; `None` is all.
+    /// The number of connections, from the first, that have the faults; `None` means all.
     pub faulty_connections: Option<usize>,
-    /// The range of `session.temperature`; `None` where it is an unknown parameter.
+    /// The range of `session.temperature`; `None` if the parameter is unknown.
     pub temperature: Option<RangeInclusive<f64>>,
-    /// After this long a session expires.
+    /// The maximum age of a session.
     pub session_cap: Duration,
-    /// Unknown event types and fields are sprinkled in.
+    /// It also sends unknown event types and fields.
     pub anomalies: bool,
-    /// Up to two audio deltas of an interrupted response still arrive after its end.
+    /// Up to two audio deltas of an interrupted response arrive after its end.
     pub late_deltas: bool,
     /// How often it pings; four unanswered ones end the session.
     pub ping: Duration,
-    /// The order of things the real service leaves open follows from this.
+    /// The seed for everything that the real service leaves open, such as the order of events.
     pub seed: u64,
-    /// All caller audio is kept in the log.
+    /// Keep all caller audio in the log.
     pub keep_audio: bool,
 }
 
@@ -135,14 +135,14 @@ impl ModelOptions {
     }
 }
 
-/// Hosted MCP: what there is, and what the reference leaves open.
+/// Hosted MCP: the servers, and what the reference leaves open.
 #[derive(Debug, Clone, Default)]
 pub struct Hosting {
-    /// The servers that exist. One that is not among them has the tools that the client allows it.
+    /// The servers that exist. Any other server has exactly the tools that the client allows.
     pub servers: Vec<HostedServer>,
-    /// A hosted call ends before `response.done`; otherwise its response is over first.
+    /// A hosted call ends before its response does; otherwise after it.
     pub within_response: bool,
-    /// An approved call runs in the response that is asked for next; otherwise at once, outside any.
+    /// An approved call runs in the next response; otherwise at once, outside any response.
     pub approved_in_response: bool,
 }
 
@@ -154,7 +154,7 @@ pub struct HostedServer {
     pub listing: Listing,
 }
 
-/// A tool that a hosted server has.
+/// A tool of a hosted server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostedTool {
     pub name: String,
@@ -162,17 +162,17 @@ pub struct HostedTool {
     pub read_only: bool,
 }
 
-/// How a hosted server's tools get known. A tool can be called only after that.
+/// How the listing of a hosted server goes. Its tools can be called only after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing {
     Works,
-    /// After so long.
+    /// Works after this delay.
     Late(Duration),
     Fails,
 }
 
 impl HostedServer {
-    /// A server whose listing works. No tool of it is read-only.
+    /// A server whose listing works and whose tools are not read-only.
     pub fn new(label: impl Into<String>, tools: &[&str]) -> Self {
         let tools =
             tools.iter().map(|&name| HostedTool { name: name.to_owned(), read_only: false }).collect();
@@ -180,13 +180,13 @@ impl HostedServer {
     }
 }
 
-/// What becomes of a truncation.
+/// How a server treats truncations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncating {
     Works,
-    /// There is no such event: an error.
+    /// The event is unknown: an error.
     Refused,
-    /// It is taken, and nothing happens.
+    /// The event is accepted and ignored.
     Ignored,
 }
 
@@ -195,29 +195,29 @@ pub enum Truncating {
 pub enum Fault {
     /// The upgrade is answered with this HTTP status.
     UpgradeStatus(u16),
-    /// The connection is accepted and nothing is ever said.
+    /// The connection is accepted, and nothing is ever sent.
     SilentTcp,
-    /// The connection is refused after the 101, whatever it asked.
+    /// The connection is refused after the 101.
     RefuseConnect(ConnectError),
-    /// `session.created` never comes.
+    /// `session.created` is never sent.
     NoCreated,
-    /// Updates are applied, and `session.updated` never comes.
+    /// Updates are applied, but `session.updated` is never sent.
     NoUpdated,
-    /// `session.updated` comes this late.
+    /// `session.updated` is sent after this delay.
     LateUpdated(Duration),
     /// An update with transcription, noise reduction, speed, reasoning or truncation is refused; with `once`,
     /// only the server's first such update.
     RefuseOptional { once: bool },
     /// Every update is refused.
     RefuseUpdates,
-    /// The n-th response of the session, from 1, fails with this code before it says anything.
+    /// The n-th response of the session, from 1, fails with this code before any output.
     ResponseFailed { nth: usize, code: &'static str },
     /// The client's n-th request for a response, from 1, is refused with this code.
     RefuseResponse { nth: usize, code: &'static str },
-    /// The n-th response ends half-way for this reason, in its words or in its call: `max_output_tokens` or
+    /// The n-th response ends halfway through its speech or its call, for the reason `max_output_tokens` or
     /// `content_filter`.
     ResponseIncomplete { nth: usize, reason: &'static str },
-    /// The n-th response stops making audio for ever once it has sent this much.
+    /// The n-th response stalls forever after this much audio.
     Stall { nth: usize, after: Duration },
     /// The connection is dropped without a close frame.
     Drop(When),
@@ -225,26 +225,26 @@ pub enum Fault {
     Close { when: When, code: u16, reason: &'static str },
     /// The session expires early: an error, then close 1001.
     Expire(When),
-    /// Frames that make no sense: text that is not JSON, JSON without a type, binary.
+    /// Invalid frames: text that is not JSON, JSON without a type, binary.
     Garbage(When),
     /// One text frame of this many bytes.
     Huge { when: When, bytes: usize },
-    /// Every spoken answer comes as two items, with phases.
+    /// Every spoken answer is two items, with phases.
     TwoItems,
-    /// Function calls are not made but said, as text that looks like one: `name({"a": 1})`.
+    /// Function calls are spoken as text, such as `name({"a": 1})`.
     WritesCalls,
-    /// Each `speech_started` comes twice.
+    /// Each `speech_started` is sent twice.
     DuplicateSpeechStarted,
-    /// An `error` nobody asked for, with an unknown code.
+    /// An `error` with an unknown code that answers no event.
     UnsolicitedError(When),
-    /// `rate_limits.updated` never comes.
+    /// `rate_limits.updated` is never sent.
     NoRateLimits,
 }
 
 /// When a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// This long after the connection was made.
+    /// This long after the connection was accepted.
     After(Duration),
     /// At the first delta of the n-th response, from 1.
     Response(usize),
@@ -253,22 +253,22 @@ pub enum When {
 /// Why a connection is refused right after the 101.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
-    /// The key is not the one: 3000.
+    /// The key is wrong: 3000.
     InvalidKey,
-    /// No bearer token came: 3000.
+    /// There is no key: 3000.
     MissingKey,
     /// No such model: 4000.
     UnknownModel,
-    /// No model was named: 4000.
+    /// The request names no model: 4000.
     MissingModel,
-    /// The beta's header came: 4000.
+    /// The request has the beta's header: 4000.
     BetaHeader,
-    /// Nothing is left on the account: 4000.
+    /// The account has no credit: 4000.
     InsufficientQuota,
 }
 
 impl Fault {
-    /// When a fault that strikes on its own does so.
+    /// When the fault strikes, if it strikes on its own.
     pub(super) fn when(&self) -> Option<When> {
         match self {
             Fault::Drop(when)

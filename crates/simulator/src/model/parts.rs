@@ -36,7 +36,7 @@ pub(super) enum Cause {
 }
 
 impl Response {
-    /// Fills in the audio of `line`.
+    /// Sets the audio of `line`.
     pub fn supply(&mut self, line: &str, audio: &Bytes) {
         for part in &mut self.parts {
             if let Kind::Speech(utterance) = &mut part.kind

@@ -1,4 +1,4 @@
-//! What a response will hold: its parts, chosen from the script before the first of them is sent.
+//! Plans a response: chooses its parts from the script before the first one is sent.
 
 use serde_json::{Value, json};
 
@@ -42,15 +42,15 @@ impl Session {
                 answers = Some((results, reply.clone()));
                 reply
             }
-            // Without the result there is nothing to say yet.
+            // The results are not there yet.
             None if cause == Cause::Asked && !self.hosting.running.is_empty() => Reply::say(speech::MOMENT),
             None if self.turns == 0 => Reply::say(speech::HELLO),
-            // Something is to be said, and no metadata names the purpose.
+            // The client wants something said, but no metadata states the purpose.
             None if cause == Cause::Asked && options["instructions"].is_string() => Reply::say(speech::DONE),
             None => {
                 let reply = self.options().script.reply(self.turns).clone();
                 if reply.calls_something() {
-                    self.follow_ups = FollowUps::of(&reply);
+                    self.follow_ups = FollowUps::new(&reply);
                 }
                 reply
             }

@@ -1,8 +1,8 @@
-//! The error a client gets: the body of an `error` event.
+//! The body of an `error` event.
 
 use serde_json::{Value, json};
 
-/// Why the server refuses something, in the API's own terms.
+/// Why the server refuses an event, in the API's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub kind: &'static str,
@@ -24,8 +24,8 @@ impl Refusal {
         }
     }
 
-    /// The `item_*` errors: neither `param` nor `event_id`.
-    pub fn of_item(code: &str, message: String) -> Self {
+    /// An `item_*` error, which has neither `param` nor `event_id`.
+    pub fn item(code: &str, message: String) -> Self {
         Self { echoes_event_id: false, ..Self::new(code, message, None) }
     }
 
@@ -63,7 +63,7 @@ impl Refusal {
         Self::invalid(path, format!("Invalid value: '{got}'. Supported values are: {}.", allowed.join(", ")))
     }
 
-    /// What follows in a close reason: the type, and the code where there is one.
+    /// The close reason: the type, and the code if there is one.
     pub fn close_reason(&self) -> String {
         match &self.code {
             Some(code) => format!("{}.{code}", self.kind),
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// The whole `error` event, but for its own `event_id`.
+    /// The `error` event without its own `event_id`.
     pub fn event(&self, client_event_id: Option<&str>) -> Value {
         let event_id = client_event_id.filter(|_| self.echoes_event_id);
         json!({"type": "error", "error": {

@@ -1,4 +1,4 @@
-//! A response, performed step by step: the order of its events, its pace, its ways to end.
+//! Runs a response step by step: the order of its events, its pace, how it ends.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ enum Next {
 }
 
 impl Session {
-    /// `response.create`, from the client.
+    /// Handles `response.create`.
     pub fn create_response(&mut self, options: Value) -> Result<(), Refusal> {
         self.config.check_response(&options, self.has_audio)?;
         self.request_count += 1;
@@ -40,7 +40,7 @@ impl Session {
             _ => None,
         });
         if let Some(code) = refused {
-            return Err(Refusal::new(code, "The simulated model was told to refuse.", None));
+            return Err(Refusal::new(code, "The simulated model is set to refuse this request.", None));
         }
         for (i, item) in options["input"].as_array().into_iter().flatten().enumerate() {
             let path = format!("response.input[{i}]");
@@ -157,7 +157,7 @@ impl Session {
         });
         if let Some(code) = failed {
             let kind = if code == "server_error" { "server_error" } else { "tokens" };
-            let message = "The simulated model was told to fail.";
+            let message = "The simulated model is set to fail this response.";
             let error = json!({"type": kind, "code": code, "message": message});
             self.finish(response, "failed", json!({"type": "failed", "error": error}));
             if let Some((results, reply)) = response.answers.take() {
@@ -244,7 +244,7 @@ impl Session {
         Some(Next::Ended)
     }
 
-    /// Sends some words and the next delta of audio.
+    /// Sends the next words and the next delta of audio.
     fn speak(&mut self, response: &mut Response) -> Next {
         let index = response.current;
         let part = &mut response.parts[index];
@@ -457,7 +457,7 @@ impl Session {
         response.output.push(item);
     }
 
-    /// `response.done`, and what follows it.
+    /// Sends `response.done` and schedules what follows it.
     fn finish(&mut self, response: &Response, status: &str, details: Value) {
         let usage = if status == "failed" { Value::Null } else { self.usage(response) };
         let reason =
@@ -498,7 +498,7 @@ impl Session {
     }
 }
 
-/// Whole words of `line` from `said` on, until at least `goal`.
+/// The whole words of `line` from `said` to at least `goal`.
 fn next_words(line: &str, said: usize, goal: usize) -> &str {
     if goal < said || said >= line.len() {
         return "";

@@ -1,4 +1,4 @@
-//! Shapes of JSON, written as tables: which keys, which types, which ranges.
+//! JSON shapes as tables: keys, types, ranges.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ pub(super) enum Rule {
     OneOf(&'static [&'static str]),
     /// Exactly these keys may appear; a name that starts with `!` must.
     Keys(&'static [(&'static str, Rule)]),
-    /// An object whose keys are the owner's business.
+    /// An object with any keys.
     Open,
     List(&'static Rule),
     OrNull(&'static Rule),
@@ -21,7 +21,7 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// The first thing that is wrong with `value`, which stands at `path`.
+    /// Returns the first error in `value`, found at `path`.
     pub fn check(&self, value: &Value, path: &str) -> Result<(), Refusal> {
         let wrong = |expected: &str| Err(Refusal::wrong_type(path, expected, value));
         match self {
@@ -85,7 +85,7 @@ impl Rule {
     }
 }
 
-/// Unknown keys first, then each known one, then those that must be there.
+/// Checks for unknown keys, then each known one, then for missing ones.
 pub(super) fn check_keys(
     rules: &[(&str, Rule)],
     object: &Map<String, Value>,

@@ -5,36 +5,36 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What the model answers to the caller's turns, in order.
+/// The model's replies to the caller's turns.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// The n-th turn of the caller gets the n-th reply.
+    /// The n-th reply answers the caller's n-th turn.
     pub replies: Vec<Reply>,
-    /// Every later turn.
+    /// The reply to every later turn.
     pub rest: Reply,
 }
 
-/// One answer: what the caller is reported to have said, what is spoken, what is called.
+/// One reply: the transcript of the caller's turn, what is spoken, what is called.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     /// The transcript reported for the caller's turn.
     pub caller_says: Option<String>,
     /// Spoken message items of one response, in order; several carry phases, as 2.x models do.
     pub items: Vec<String>,
-    /// Functions called after the speech, as far as the session has them: each its name and its arguments, as the
-    /// model writes them. Where the session forbids parallel calls, one response holds only the first of them.
+    /// Functions called after the speech, if the session has them: name and arguments, as the model writes them. If the
+    /// session forbids parallel calls, one response holds only the first.
     pub calls: Vec<(String, String)>,
-    /// Tools of hosted servers, called after that, as far as they are listed.
+    /// Hosted tools called after that, if they are listed.
     pub hosted: Vec<HostedCall>,
-    /// What is answered to the results, a response each, in order; these may call again.
+    /// The replies to the results, one response each, in order. They may call again.
     pub then: Vec<Reply>,
-    /// As one of `then`, it is passed over until a result contains this text.
+    /// As one of `then`: it is skipped until a result contains this text.
     pub if_result_has: Option<String>,
-    /// Spoken to the results when nothing is left of `then`.
+    /// The reply to results when `then` is used up.
     pub after_call: Option<String>,
 }
 
-/// A call of a hosted server's tool, and how it will end.
+/// A call of a hosted tool, and how it will end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostedCall {
     /// The server's label.
@@ -44,7 +44,7 @@ pub struct HostedCall {
     pub arguments: String,
     /// The tool's output, or what went wrong.
     pub result: Result<String, HostedError>,
-    /// How long the server is at work.
+    /// How long the call takes.
     pub takes: Duration,
 }
 
@@ -55,12 +55,12 @@ pub enum HostedError {
     Protocol { code: i64, message: String },
     /// The server answered with this HTTP status.
     Http { code: u16, message: String },
-    /// The tool said that it failed.
+    /// The tool reported an error.
     Tool(String),
 }
 
 impl HostedCall {
-    /// A call that is answered with `output` after 50 ms.
+    /// A call that succeeds with `output` after 50 ms.
     pub fn new(
         server: impl Into<String>,
         tool: impl Into<String>,
@@ -76,19 +76,19 @@ impl HostedCall {
         }
     }
 
-    /// The same call, which fails.
+    /// Makes the call fail.
     pub fn failing(self, error: HostedError) -> Self {
         Self { result: Err(error), ..self }
     }
 
-    /// The same call, which takes so long.
+    /// Sets how long the call takes.
     pub fn taking(self, takes: Duration) -> Self {
         Self { takes, ..self }
     }
 }
 
 impl HostedError {
-    /// As it stands in `mcp_call.error`.
+    /// The `error` of the `mcp_call` item.
     pub(super) fn shown(&self) -> Value {
         match self {
             Self::Protocol { code, message } => {
@@ -101,7 +101,7 @@ impl HostedError {
 }
 
 impl Reply {
-    /// A reply of one spoken item.
+    /// A reply with one spoken item.
     pub fn say(line: impl Into<String>) -> Self {
         Self { items: vec![line.into()], ..Self::default() }
     }
@@ -111,31 +111,31 @@ impl Reply {
         Self::default().and_call(name, arguments)
     }
 
-    /// The same reply, with the transcript of what the caller said before it.
+    /// Sets the transcript of the caller's turn.
     pub fn to(mut self, caller: impl Into<String>) -> Self {
         self.caller_says = Some(caller.into());
         self
     }
 
-    /// The same reply, followed by a function call.
+    /// Adds a function call.
     pub fn and_call(mut self, name: impl Into<String>, arguments: impl Into<String>) -> Self {
         self.calls.push((name.into(), arguments.into()));
         self
     }
 
-    /// The same reply, followed by a call of a hosted tool.
+    /// Adds a call of a hosted tool.
     pub fn and_hosted(mut self, call: HostedCall) -> Self {
         self.hosted.push(call);
         self
     }
 
-    /// The same reply; its results are answered with `reply`, after those that were added before.
+    /// Adds the reply to the results, after those that were added before.
     pub fn then(mut self, reply: Reply) -> Self {
         self.then.push(reply);
         self
     }
 
-    /// As [`Self::then`], but only for results of which one contains `text`.
+    /// Like [`Self::then`], but only if a result contains `text`.
     pub fn then_if(self, text: impl Into<String>, reply: Reply) -> Self {
         self.then(Reply { if_result_has: Some(text.into()), ..reply })
     }
@@ -145,7 +145,7 @@ impl Reply {
     }
 }
 
-/// What is still to be answered to the results of the last reply that called something.
+/// The remaining replies to results of the last reply that called something.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FollowUps {
     then: VecDeque<Reply>,
@@ -153,12 +153,12 @@ pub(super) struct FollowUps {
 }
 
 impl FollowUps {
-    /// Those of a reply to the caller.
-    pub fn of(reply: &Reply) -> Self {
+    /// The follow-ups of a reply to the caller.
+    pub fn new(reply: &Reply) -> Self {
         Self { then: reply.then.iter().cloned().collect(), rest: reply.after_call.clone() }
     }
 
-    /// The answer to these results. One that calls something waits while nothing may be called.
+    /// The reply to these results. A reply that calls something is skipped while calls are not allowed.
     pub fn next(&mut self, results: &[String], may_call: bool) -> Reply {
         let fits = |reply: &Reply| {
             (may_call || !reply.calls_something())
@@ -180,7 +180,7 @@ impl FollowUps {
         reply
     }
 
-    /// This is what is answered next.
+    /// Makes `reply` the next one.
     pub fn put_first(&mut self, reply: Reply) {
         self.then.push_front(reply);
     }
@@ -193,8 +193,8 @@ impl Default for Script {
 }
 
 impl Script {
-    /// A question with a long answer to talk over, a short answer, and a goodbye that ends the call.
-    /// `caller` holds what the caller says in those three turns.
+    /// A long answer to interrupt, a short answer, and a goodbye that ends the call. `caller` holds what the caller says
+    /// in those three turns.
     pub fn rehearsal(caller: [&str; 3]) -> Self {
         let [first, second, third] = caller;
         Self {
@@ -207,7 +207,7 @@ impl Script {
         }
     }
 
-    /// What can be said to a recording that nobody understands. `caller` stands for its words.
+    /// Replies to a recording whose words are unknown. `caller` is the transcript.
     pub fn for_recording(caller: &str) -> Self {
         let rest = Reply::say(super::speech::HEARD).to(caller);
         Self { replies: Vec::new(), rest }
@@ -256,7 +256,7 @@ mod tests {
             .then_if("ask", Reply::say("May I?"))
             .then(Reply::call("f", "{}").then(Reply::say("Once more.")))
             .then(Reply::say("Good."));
-        let mut follow = FollowUps::of(&Reply { after_call: Some("That is all.".into()), ..reply });
+        let mut follow = FollowUps::new(&Reply { after_call: Some("That is all.".into()), ..reply });
         let mut next = |result: &str, may_call| {
             let reply = follow.next(&[result.to_owned()], may_call);
             reply.items.first().cloned().unwrap_or_else(|| reply.calls[0].0.clone())

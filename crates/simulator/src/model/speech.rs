@@ -1,4 +1,4 @@
-//! The simulated model's voice: recorded clips, a local synthesiser, or audio that says what it is.
+//! The simulated model's voice: recorded clips, a local synthesiser, or tagged audio.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ pub enum Speech {
     /// Real words, from the recorded clips or a synthesiser on this machine.
     #[default]
     Clips,
-    /// Each millisecond says which item and position it is ([`tag::tag`]).
+    /// Each millisecond names its item and position ([`tag::tag`]).
     Tagged,
     /// Each delta begins with the time it was sent ([`tag::stamp`]).
     Stamped,
@@ -59,7 +59,7 @@ const SYNTHESIS_LIMIT: Duration = Duration::from_secs(3);
 /// A minute of 22,050 Hz 16-bit audio.
 const SYNTHESIS_MAX_BYTES: u64 = 60 * 22_050 * 2;
 
-/// The audio of `line` as the item numbered `item`, unless it must first be synthesised.
+/// The audio of `line` as item number `item`; `None` if it must be synthesised first.
 pub(super) fn ready(speech: Speech, line: &str, item: u16) -> Option<Bytes> {
     match speech {
         Speech::Clips => {
@@ -71,7 +71,7 @@ pub(super) fn ready(speech: Speech, line: &str, item: u16) -> Option<Bytes> {
     }
 }
 
-/// The audio of any line: espeak-ng's where it is installed, else a clip cut or repeated to the line's length.
+/// The audio of any line: from espeak-ng if it is installed, else a clip cut or repeated to the line's length.
 /// Blocks for at most [`SYNTHESIS_LIMIT`].
 pub(super) fn synthesise(line: &str) -> Bytes {
     espeak(line).map_or_else(|| stand_in(line), Bytes::from)
@@ -105,7 +105,7 @@ fn espeak(line: &str) -> Option<Vec<u8>> {
     while !reader.is_finished() && started.elapsed() < SYNTHESIS_LIMIT {
         thread::sleep(Duration::from_millis(5));
     }
-    // Ends the reader too, should it still be reading.
+    // This also ends the reader if it is still reading.
     let _ = child.kill();
     let _ = child.wait();
     let wav = reader.join().ok()?.ok()?;
@@ -113,7 +113,7 @@ fn espeak(line: &str) -> Option<Vec<u8>> {
     Some(to_telephone(samples))
 }
 
-/// 22,050 Hz to 8 kHz by averaging what each output sample covers.
+/// Converts 22,050 Hz to 8 kHz by averaging the samples that each output sample covers.
 fn to_telephone(wav: &[u8]) -> Vec<u8> {
     let samples: Vec<i32> =
         wav.as_chunks::<2>().0.iter().map(|pair| i32::from(i16::from_le_bytes(*pair))).collect();

@@ -15,9 +15,9 @@ const CONNECTORS: &[&str] = &[
     "connector_outlookemail",
     "connector_sharepoint",
 ];
-/// What a schema may say of a value.
+/// The types that a schema may give a value.
 const TYPES: &[&str] = &["string", "number", "integer", "boolean", "object", "array", "null"];
-/// No schema that a person wrote goes deeper.
+/// No handwritten schema is deeper.
 const DEEPEST: usize = 100;
 
 pub(super) fn tool_choice(value: &Value, path: &str) -> Result<(), Refusal> {
@@ -120,7 +120,7 @@ fn mcp_tool(tool: &Value, path: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The tools as they are kept and shown: without secrets, and a hosted server that is only named stays what it was.
+/// The tools as they are stored and shown: without secrets. A hosted server that is only named keeps its definition.
 pub(super) fn kept(mut tools: Value, known: &Value) -> Value {
     let known = known.as_array();
     for tool in tools.as_array_mut().into_iter().flatten() {
@@ -136,8 +136,8 @@ pub(super) fn kept(mut tools: Value, known: &Value) -> Value {
     tools
 }
 
-/// Judges the `parameters` of the function `name`, which stand at `path`. The service refuses the whole update for one
-/// bad schema; its words are those of OpenAI's other APIs, where they have been seen.
+/// Checks the `parameters` of the function `name`, found at `path`. The service refuses the whole update for one bad
+/// schema. The messages are those of OpenAI's other APIs.
 fn check_schema(name: &str, parameters: &Value, path: &str) -> Result<(), Refusal> {
     let wrong = |what: String| {
         let message = format!("Invalid schema for function '{name}': {what}");
@@ -163,7 +163,7 @@ fn check_schema(name: &str, parameters: &Value, path: &str) -> Result<(), Refusa
     }
 }
 
-/// The first thing wrong in a schema and those within it; `at` is left where it is.
+/// The first error in a schema or those inside it; `at` is then its path.
 fn fault(schema: &Value, root: &Value, at: &mut Vec<String>) -> Option<String> {
     if at.len() > DEEPEST {
         return Some("schema is nested too deeply".to_owned());

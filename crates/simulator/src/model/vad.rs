@@ -1,6 +1,6 @@
-//! Where speech begins and ends in the caller's audio: energy over windows of 20 ms.
+//! Detects where speech begins and ends in the caller's audio, by its energy in windows of 20 ms.
 //!
-//! Its clock is the audio written, never the wall.
+//! Its clock is the amount of audio written, not the wall clock.
 
 use super::config::Detection;
 use super::format::{Format, decode_alaw};
@@ -9,10 +9,10 @@ use switchboard_audio as audio;
 /// One PCM byte at 24 kHz is one unit; a byte of mu-law or A-law is six.
 const UNITS_PER_MS: u64 = 48;
 const WINDOW_MS: u64 = 20;
-/// Two loud windows in a row are a voice; one is a click.
+/// Two loud windows in a row are speech; one is a click.
 const ONSET_WINDOWS: u64 = 2;
 
-/// What the detector noticed, in the session's audio time.
+/// What the detector found, in audio time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
     Started { audio_start_ms: u64 },
@@ -35,7 +35,7 @@ pub(super) struct Vad {
 }
 
 impl Vad {
-    /// Takes in audio; with `detection` off only the clock runs.
+    /// Processes audio; without `detection` only the clock advances.
     pub fn listen(
         &mut self,
         bytes: &[u8],
@@ -78,7 +78,7 @@ impl Vad {
         (self.clock - self.emptied) as f64 / UNITS_PER_MS as f64
     }
 
-    /// Empties the buffer; speech under way is forgotten.
+    /// Empties the buffer and forgets speech in progress.
     pub fn empty(&mut self) {
         self.emptied = self.clock;
         self.speaking_since = None;

@@ -1,4 +1,4 @@
-//! The account, what goes wrong with its requests, and the requests that came.
+//! The account, the planned faults, and the requests so far.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The account of [`AccountOptions::default`].
 pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 
-/// Everything about a [`RestServer`]. The default is an account in good order that owns nothing.
+/// Everything about a `RestServer`. The default is an active account without numbers.
 #[derive(Debug, Clone)]
 pub struct AccountOptions {
     /// `AC…`
@@ -20,9 +20,9 @@ pub struct AccountOptions {
     pub status: String,
     /// `Trial` or `Full`.
     pub kind: String,
-    /// In the order in which they are listed; see [`number`].
+    /// In the order of the list; see [`super::number`].
     pub numbers: Vec<Value>,
-    /// The longest page, whatever is asked for; Twilio's is 1,000.
+    /// The maximum page size; Twilio's is 1,000.
     pub longest_page: usize,
 }
 
@@ -42,50 +42,50 @@ impl Default for AccountOptions {
 /// What goes wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestFault {
-    /// An error in Twilio's own form, such as 429 with 20429, and nothing is done.
+    /// An error in Twilio's form, such as 429 with 20429, without any effect.
     Refuse { status: u16, code: u32 },
-    /// A 5xx in Twilio's form, though what was asked is done.
+    /// A 5xx in Twilio's form, although the request takes effect.
     BreakAfter { status: u16 },
-    /// It never answers.
+    /// There is no answer.
     Silence,
-    /// The connection is lost in the middle of the answer, though what was asked is done.
+    /// The connection is lost in the middle of the answer, although the request takes effect.
     Cut,
-    /// 200, and no JSON.
+    /// 200, but not JSON.
     Garbage,
-    /// 200, and JSON of some other service.
+    /// 200, with another service's JSON.
     Stranger,
-    /// A page in HTML of a proxy before it, with this status.
+    /// An HTML page from a proxy, with this status.
     Proxy { status: u16 },
-    /// The answer comes after so long.
+    /// The answer is delayed by this time.
     Slow(Duration),
-    /// This JSON, with 200.
+    /// 200, with this JSON.
     Answer(Value),
-    /// It sends whoever asks elsewhere, with this status.
+    /// A redirect with this status.
     Redirect { status: u16, to: String },
 }
 
-/// A request that came, whatever became of it.
+/// A request that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestRequest {
     pub method: String,
-    /// With its query.
+    /// Including the query.
     pub target: String,
-    /// User and password of its Basic authorization.
+    /// User and password from Basic authorization.
     pub credentials: Option<(String, String)>,
-    /// The fields of its body, in their order.
+    /// The fields of the body, in order.
     pub form: Vec<(String, String)>,
-    /// The status it was answered with; 0 where it was not.
+    /// The status of the answer; 0 without an answer.
     pub status: u16,
 }
 
 impl RestRequest {
-    /// The first value of a field of its body.
+    /// The first value of a field of the body.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// What all requests have in common.
+/// The state that all requests share.
 pub(super) struct Desk(pub Mutex<State>);
 
 pub(super) struct State {
@@ -96,7 +96,7 @@ pub(super) struct State {
 }
 
 pub(super) struct Planned {
-    /// In `POST /2010-04-01/…`.
+    /// A part of the method and target.
     pub only: String,
     pub left: usize,
     pub fault: RestFault,

@@ -1,6 +1,5 @@
-//! From a request to its answer.
+//! Answers requests.
 
-use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -51,26 +50,25 @@ pub(super) async fn answer(
     response
 }
 
-/// What the fault leaves of an answer.
+/// The response, as the fault leaves it.
 async fn respond(fault: Option<RestFault>, done: Option<Outcome>) -> Response {
     let page = |title: &str| format!("<html><head><title>{title}</title></head><body>{title}</body></html>");
     let html = |status, title: &str| plain(status, "text/html", page(title));
     match fault {
-        None => told(done),
+        None => twilio_answer(done),
         Some(RestFault::Slow(pause)) => {
             sleep(pause).await;
-            told(done)
+            twilio_answer(done)
         }
-        Some(RestFault::Refuse { status, code }) => {
-            told(Some(Err(Refusal::new(status, code, "It was told to refuse"))))
-        }
+        Some(RestFault::Refuse { status, code }) => twilio_answer(Some(Err(Refusal::new(
+            status,
+            code,
+            "The simulated server is set to refuse this request",
+        )))),
         Some(RestFault::BreakAfter { status }) => {
-            told(Some(Err(Refusal::new(status, 20500, "An internal server error has occurred"))))
+            twilio_answer(Some(Err(Refusal::new(status, 20500, "An internal server error has occurred"))))
         }
-        Some(RestFault::Silence) => {
-            pending::<Infallible>().await;
-            told(done)
-        }
+        Some(RestFault::Silence) => pending().await,
         Some(RestFault::Cut) => {
             let pieces = [Ok(Bytes::from_static(b"{\"sid\":")), Err(std::io::Error::other("cut"))];
             let mut response = Response::new(Body::from_stream(stream::iter(pieces)));
@@ -79,8 +77,8 @@ async fn respond(fault: Option<RestFault>, done: Option<Outcome>) -> Response {
         }
         Some(RestFault::Garbage) => plain(200, "application/json", "}{ \u{7f} not JSON".to_owned()),
         Some(RestFault::Stranger) => plain(200, "application/json", r#"{"hello":"world"}"#.to_owned()),
-        Some(RestFault::Proxy { status }) => html(status, "The gateway has a word to say"),
-        Some(RestFault::Answer(body)) => told(Some(Ok((200, body)))),
+        Some(RestFault::Proxy { status }) => html(status, "Bad gateway"),
+        Some(RestFault::Answer(body)) => twilio_answer(Some(Ok((200, body)))),
         Some(RestFault::Redirect { status, to }) => {
             let mut response = html(status, "Elsewhere");
             if let Ok(to) = to.parse() {
@@ -92,7 +90,7 @@ async fn respond(fault: Option<RestFault>, done: Option<Outcome>) -> Response {
 }
 
 /// An answer in Twilio's form.
-fn told(done: Option<Outcome>) -> Response {
+fn twilio_answer(done: Option<Outcome>) -> Response {
     let refusal = match done {
         Some(Ok((status, body))) => return plain(status, "application/json", body.to_string()),
         Some(Err(refusal)) => refusal,
@@ -125,7 +123,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 impl State {
-    /// The fault that this request meets.
+    /// The fault for this request, which is then used up.
     fn strike(&mut self, line: &str) -> Option<RestFault> {
         let at = self.faults.iter().position(|planned| line.contains(&planned.only) && planned.left > 0)?;
         let planned = &mut self.faults[at];
@@ -133,7 +131,7 @@ impl State {
         Some(planned.fault.clone())
     }
 
-    /// Does what is asked.
+    /// Performs the request.
     fn act(&mut self, request: &RestRequest, uri: &Uri, is_form: bool) -> Outcome {
         let path = uri.path();
         let known =
@@ -145,7 +143,7 @@ impl State {
         let (account, resource) = rest
             .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
             .ok_or_else(|| Refusal::not_found(path))?;
-        // Credentials are of one account: https://www.twilio.com/docs/api/errors/20003
+        // Credentials belong to one account: https://www.twilio.com/docs/api/errors/20003
         if account != self.options.sid {
             return Err(Refusal::new(401, 20003, "Authenticate"));
         }
@@ -155,7 +153,7 @@ impl State {
             _ => return Err(Refusal::new(405, 20004, "Method not allowed")),
         };
         if resource.is_empty() && is_get {
-            // That page again: a standard API key may not look at the account itself.
+            // The same page: a standard API key may not read the account itself.
             let is_key = request.credentials.as_ref().is_some_and(|(user, _)| user.starts_with("SK"));
             return match is_key {
                 true => Err(Refusal::new(401, 20003, "Authenticate")),
@@ -203,7 +201,7 @@ impl State {
         })
     }
 
-    /// Takes a text to be sent.
+    /// Accepts a message to send.
     fn send(&mut self, request: &RestRequest) -> Outcome {
         let field = |name| request.field(name).filter(|value: &&str| !value.is_empty());
         let refused = |code, message: &str| Err(Refusal::new(400, code, message));

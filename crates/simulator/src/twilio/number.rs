@@ -1,4 +1,4 @@
-//! The numbers that the account owns, and what each of them rings.
+//! The account's phone numbers and where each one leads.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -6,7 +6,7 @@ use url::Url;
 use super::account::{ACCOUNT, AccountOptions};
 use super::refusal::{Outcome, Refusal};
 
-/// What an update may hold. Twilio passes over what it does not know; here that is a mistake.
+/// The fields of an update. Twilio ignores unknown ones; here they are an error.
 const FIELDS: [(&str, &str, Kind); 22] = [
     ("VoiceUrl", "voice_url", Kind::Url),
     ("VoiceMethod", "voice_method", Kind::Method),
@@ -41,7 +41,7 @@ enum Kind {
     Text,
 }
 
-/// A number as it is when it was just bought: it rings Twilio's own demonstration. `index` makes its SID.
+/// A newly bought number, which leads to Twilio's demo. `index` determines its SID.
 pub fn number(index: usize, number: &str) -> Value {
     json!({
         "sid": format!("PN{index:032x}"),
@@ -80,13 +80,13 @@ pub fn number(index: usize, number: &str) -> Value {
     })
 }
 
-/// Whether it is a plus and 7 to 15 digits.
+/// Whether the text is a plus and 7 to 15 digits.
 pub(super) fn is_e164(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or_default();
     (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A page of the list. A page after the first is asked for by the address that the one before it gave.
+/// A page of the list. Every page after the first is requested by the address in the page before it.
 pub(super) fn page(options: &AccountOptions, path: &str, query: &str) -> Outcome {
     let (mut wanted, mut size, mut page, mut token) = (String::new(), 50, 0, None);
     let bad = |name: &str| Refusal::new(400, 20001, format!("Invalid parameter {name}"));
@@ -104,7 +104,7 @@ pub(super) fn page(options: &AccountOptions, path: &str, query: &str) -> Outcome
         return Err(bad("PageSize"));
     }
     let size = size.min(1_000).min(options.longest_page);
-    // It matches anywhere in the number.
+    // The filter matches anywhere in the number.
     let wanted_digits = wanted.trim_start_matches('+');
     let all = options.numbers.iter().filter(|number| {
         number["phone_number"].as_str().is_some_and(|number| number.contains(wanted_digits))
@@ -151,7 +151,7 @@ pub(super) fn find<'a>(options: &'a AccountOptions, sid: &str, path: &str) -> Re
     found.ok_or_else(|| Refusal::not_found(path))
 }
 
-/// Changes a number: all that is asked for, or nothing.
+/// Applies all changes to a number, or none.
 pub(super) fn change(
     options: &mut AccountOptions,
     sid: &str,
@@ -165,7 +165,7 @@ pub(super) fn change(
             return Err(Refusal::new(400, 20001, format!("Unknown parameter {name}")));
         };
         changed[*key] = read(*kind, name, value)?;
-        // A number has an application or a trunk, not both.
+        // A number has either an application or a trunk.
         match *key {
             "voice_application_sid" if !value.is_empty() => changed["trunk_sid"] = Value::Null,
             "trunk_sid" if !value.is_empty() => changed["voice_application_sid"] = "".into(),
@@ -186,7 +186,7 @@ fn read(kind: Kind, name: &str, value: &str) -> Result<Value, Refusal> {
     match kind {
         Kind::Url => {
             let usable = |url: &Url| {
-                // What Twilio cannot reach, and what no host is called.
+                // Twilio cannot reach this machine, and a host name has no underscore.
                 matches!(url.scheme(), "http" | "https")
                     && url.host_str().is_some_and(|host| !host.contains('_') && host != "localhost")
                     && !url.host_str().is_some_and(|host| host.starts_with("127."))
@@ -205,7 +205,7 @@ fn read(kind: Kind, name: &str, value: &str) -> Result<Value, Refusal> {
             if !value.is_empty() && !is_sid {
                 return Err(Refusal::new(400, 20001, format!("{name} is not valid")));
             }
-            // An empty trunk is none; an empty application stays a text.
+            // An empty trunk becomes null; an empty application stays empty text.
             if name == "TrunkSid" && value.is_empty() {
                 return Ok(Value::Null);
             }
