@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_and_a_stamp_come_back_as_they_went() {
+    fn tags_and_stamps_survive_a_round_trip() {
         assert_eq!(untag(&tag(513, 70_001)), Some((513, 70_001)));
         assert_eq!(unstamp(&stamp(u64::MAX - 3, 9)), Some((u64::MAX - 3, 9)));
     }

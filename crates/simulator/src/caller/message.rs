@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_three_messages_are_accepted_and_only_to_the_letter() {
+    fn only_exact_messages_are_accepted() {
         let mut audio = Vec::new();
         let media = r#"{"event":"media","streamSid":"MZ1","media":{"payload":"\/\/8="}}"#;
         assert_eq!(read(media, "MZ1", &mut audio), Ok(FromServer::Media));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_comes_back_when_all_before_it_has_played() {
+    fn a_mark_is_echoed_when_everything_before_it_has_played() {
         let start = Instant::now();
         let mut playback = Playback::new(start, Some(Vec::new()));
         let mut out = Vec::new();

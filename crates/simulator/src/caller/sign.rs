@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vectors_of_the_official_libraries_hold() {
+    fn signatures_match_the_official_test_vectors() {
         let call = "AccountSid=AC00000000000000000000000000000000 ApiVersion=2010-04-01 \
              CallSid=CA00000000000000000000000000000001 CallStatus=ringing Direction=inbound \
              From=+15551234567 To=+15557654321";

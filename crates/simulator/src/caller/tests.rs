@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use super::*;
 use switchboard_audio::{SILENCE, duration};
 
-mod again;
+mod second;
 
 const TOKEN: &str = "12345";
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What the phone asked for: the head of the request and its form.
+/// A request from the phone: its head and its form.
 struct Asked {
     head: String,
     form: Vec<(String, String)>,
@@ -45,8 +45,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers each path with a document; a path that begins with `/media` is a stream, and
-    /// what has no document is 404.
+    /// Answers each path with its document. A path that begins with `/media` is a stream; any other path is a 404.
     async fn new(documents: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -120,7 +119,7 @@ async fn serve(
     let path = head.split(' ').nth(1).unwrap();
     let document = documents.iter().find(|(other, _)| other == path);
     let answer = match document {
-        // In chunks, one of them with a stranger's extension.
+        // In chunks, one of them with an unknown extension.
         Some((_, xml)) => format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n\
              5;x=y\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
@@ -139,7 +138,7 @@ async fn soon<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(10), future).await.expect("nothing happened in 10 s")
 }
 
-/// Reads to the end, as any server does: the library answers a close only when it is read.
+/// Reads to the end, because the library answers a close only when it is read.
 fn drain(mut socket: Socket) {
     tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
 }
@@ -190,7 +189,7 @@ fn near(actual: Duration, expected_ms: u64) {
 const CONNECT: &str = r#"<Connect action="URL/after"><Stream url="WS/media/t"><Parameter name="a" value="b"/></Stream></Connect>"#;
 
 #[tokio::test]
-async fn a_call_is_signed_and_speaks_as_twilio_does() {
+async fn a_call_is_signed_and_sends_what_twilio_sends() {
     let mut server =
         Server::new(&[("/incoming-call", CONNECT), ("/after", "<Hangup/>"), ("/call-status", "")]).await;
     let options = PhoneOptions { status_callback: true, ..server.options() };
@@ -241,7 +240,7 @@ async fn a_call_is_signed_and_speaks_as_twilio_does() {
 }
 
 #[tokio::test]
-async fn a_mark_comes_back_when_it_has_really_been_played() {
+async fn a_mark_is_echoed_when_it_has_been_played() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "<Hangup/>")]).await;
     let network =
         Network { up: Duration::from_millis(20), down: Duration::from_millis(40), ..Network::default() };
@@ -274,7 +273,7 @@ async fn a_mark_comes_back_when_it_has_really_been_played() {
 }
 
 #[tokio::test]
-async fn a_clear_is_noted_to_the_byte_and_flushes_the_marks() {
+async fn a_clear_is_recorded_to_the_byte_and_flushes_the_marks() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let mut phone = Phone::dial(server.options());
     let (_, mut socket) = server.stream().await;
@@ -302,7 +301,7 @@ async fn a_clear_is_noted_to_the_byte_and_flushes_the_marks() {
 }
 
 #[tokio::test]
-async fn after_the_stream_the_documents_are_carried_out() {
+async fn documents_after_the_stream_are_performed() {
     let dial = r#"<Say>One moment.</Say><Dial action="/dialled" timeout="9">+15550100009</Dial>"#;
     let mut server = Server::new(&[
         ("/incoming-call", CONNECT),
@@ -329,7 +328,7 @@ async fn after_the_stream_the_documents_are_carried_out() {
         (record.dialled[0].number.as_str(), record.dialled[0].status.as_str()),
         ("+15550100009", "busy")
     );
-    // `/last?…` is not there.
+    // `/last?…` does not exist.
     assert_eq!(record.end, CallEnd::Failed(11_200));
     assert_eq!(record.violations.len(), 1);
 }
@@ -355,7 +354,7 @@ async fn a_refused_upgrade_is_31920_and_the_action_follows() {
 }
 
 #[tokio::test]
-async fn what_twilio_does_not_allow_is_recorded() {
+async fn violations_are_recorded() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let mut phone = Phone::dial(server.options());
     let (_, mut socket) = server.stream().await;
@@ -373,7 +372,7 @@ async fn what_twilio_does_not_allow_is_recorded() {
 }
 
 #[tokio::test]
-async fn wss_is_demanded_except_on_this_machine() {
+async fn wss_is_required_except_on_loopback() {
     for (public, stream, code) in [
         ("https://voice.example.com", "ws://voice.example.com/media/t", 31_922),
         ("http://voice.example.com", "ws://voice.example.com/media/t", 31_922),
@@ -390,7 +389,7 @@ async fn wss_is_demanded_except_on_this_machine() {
 }
 
 #[tokio::test]
-async fn faults_are_as_ordered() {
+async fn each_fault_has_its_effect() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let faults = vec![
         Fault::TwoWebhooks,
@@ -443,11 +442,11 @@ async fn faults_are_as_ordered() {
 }
 
 #[tokio::test]
-async fn a_number_or_caller_id_that_twilio_would_refuse_is_noted() {
+async fn a_rejected_number_or_caller_id_is_recorded() {
     for (dial, from, wrong) in [
         (r#"<Dial callerId="+15550199999">reception</Dial>"#, "+15550100100", vec![13_223, 13_214]),
         (r#"<Dial callerId="+15550199999">+15550100009</Dial>"#, "+15550100100", vec![13_214]),
-        // The caller's own, but no number.
+        // The caller's own, but not a number.
         (r#"<Dial callerId="anonymous">+15550100009</Dial>"#, "anonymous", vec![13_214]),
         (r#"<Dial timeout="0" callerId="+15550100100">+15550100009</Dial>"#, "+15550100100", vec![]),
         (r#"<Dial timeout="0" callerId="+15550100001">+15550100009</Dial>"#, "anonymous", vec![]),
@@ -465,7 +464,7 @@ async fn a_number_or_caller_id_that_twilio_would_refuse_is_noted() {
 }
 
 #[tokio::test]
-async fn documents_that_go_round_in_a_circle_end_the_call() {
+async fn a_loop_of_documents_ends_the_call() {
     let server = Server::new(&[("/incoming-call", "<Redirect>/incoming-call</Redirect>")]).await;
     let record = soon(Phone::dial(server.options()).finished()).await;
     assert_eq!(record.end, CallEnd::Failed(11_215));
@@ -473,7 +472,7 @@ async fn documents_that_go_round_in_a_circle_end_the_call() {
 }
 
 #[tokio::test]
-async fn a_half_open_line_neither_speaks_nor_hears() {
+async fn a_half_open_connection_sends_and_reads_nothing() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let (after, lasting) = (Duration::from_millis(100), Duration::from_millis(300));
     let faults = vec![Fault::HalfOpen { after, lasting }];
@@ -495,7 +494,7 @@ async fn a_half_open_line_neither_speaks_nor_hears() {
 }
 
 #[tokio::test]
-async fn without_start_there_is_silence_and_without_stop_a_dropped_line() {
+async fn start_and_stop_can_be_missing() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     for fault in [Fault::NoStart, Fault::NoStop] {
         let mut phone = Phone::dial(PhoneOptions { faults: vec![fault], ..server.options() });
@@ -518,7 +517,7 @@ async fn without_start_there_is_silence_and_without_stop_a_dropped_line() {
 }
 
 #[tokio::test]
-async fn a_cut_line_sends_no_goodbye() {
+async fn a_cut_connection_sends_no_stop() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let faults = vec![Fault::Cut { after: Duration::from_millis(100) }];
     let phone = Phone::dial(PhoneOptions { faults, ..server.options() });
@@ -534,7 +533,7 @@ async fn a_cut_line_sends_no_goodbye() {
 }
 
 #[tokio::test]
-async fn stamped_audio_tells_how_long_it_was_under_way() {
+async fn stamped_audio_measures_the_latency() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let options = PhoneOptions { stamps: true, keep_audio: false, ..server.options() };
     let phone = Phone::dial(options);
@@ -557,7 +556,7 @@ async fn stamped_audio_tells_how_long_it_was_under_way() {
 }
 
 #[tokio::test]
-async fn a_script_speaks_in_its_turn() {
+async fn a_script_waits_for_its_cues() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let script = vec![
         Line { when: When::Quiet(Duration::from_millis(50)), act: Act::Say(Bytes::from_static(&[5; 160])) },

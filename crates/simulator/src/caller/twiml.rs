@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_twilio_does_not_know_is_an_error() {
+    fn unknown_twiml_is_an_error() {
         for (body, code) in [
             ("<Response><hangup/></Response>", SCHEMA),
             ("<response/>", SCHEMA),

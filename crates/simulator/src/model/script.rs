@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_answered_in_order_and_by_what_they_say() {
+    fn results_are_answered_in_order_and_by_content() {
         let reply = Reply::call("f", "{}")
             .then_if("ask", Reply::say("May I?"))
             .then(Reply::call("f", "{}").then(Reply::say("Once more.")))

@@ -1,4 +1,4 @@
-//! The server over loopback, spoken to in raw frames.
+//! The server over loopback, tested with raw frames.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::tag;
 use switchboard_audio::{SILENCE, encode};
 
 mod dialects;
+mod events;
 mod faults;
-mod orders;
 mod tools;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Client {
         Ok(Self { socket })
     }
 
-    /// A session with mu-law both ways, configured as `extra` says beside that.
+    /// A session with mu-law in both directions and the settings in `extra`.
     async fn ready(server: &ModelServer, extra: Value) -> Self {
         let url = format!("{}?model=gpt-realtime-2.1", server.url());
         let mut client = Self::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
@@ -81,7 +81,7 @@ impl Client {
         serde_json::from_str(self.message().await.expect("an open socket").to_text().unwrap()).unwrap()
     }
 
-    /// Everything up to and with the next event of this type.
+    /// All events up to and including the next one of this type.
     async fn through(&mut self, kind: &str) -> Vec<Value> {
         let mut seen = Vec::new();
         loop {
@@ -112,7 +112,7 @@ impl Client {
     }
 }
 
-/// Quick and plain: what is not under test is switched off.
+/// A fast server without extras.
 fn plain() -> ModelOptions {
     ModelOptions {
         think: Duration::from_millis(20),
@@ -131,7 +131,7 @@ fn silence(ms: usize) -> Vec<u8> {
     vec![SILENCE; ms * 8]
 }
 
-/// The types in order, each run of equal ones once, without what may come at any time.
+/// The event types in order, without repetitions and without events that may come at any time.
 fn order(events: &[Value]) -> Vec<String> {
     let mut kinds: Vec<String> = events
         .iter()
@@ -179,7 +179,7 @@ const TURN: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn a_turn_goes_in_the_real_order() {
+async fn a_turn_has_the_real_order_of_events() {
     let script =
         Script { replies: vec![Reply::say("Yes, we are open.").to("Are you open?")], ..Script::default() };
     let server =
@@ -203,7 +203,7 @@ async fn a_turn_goes_in_the_real_order() {
 }
 
 #[tokio::test]
-async fn deltas_are_odd_and_their_tags_run_on() {
+async fn deltas_have_odd_lengths_and_continuous_tags() {
     let server = ModelServer::start(ModelOptions { speech: Speech::Tagged, ..plain() }).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.greet("One two three four five six seven eight nine ten.").await;
@@ -223,7 +223,7 @@ async fn deltas_are_odd_and_their_tags_run_on() {
 }
 
 #[tokio::test]
-async fn a_barge_in_ends_what_is_being_generated() {
+async fn a_barge_in_cancels_the_running_response() {
     let options = ModelOptions { script: Script::rehearsal(["a", "b", "c"]), burst: 3.0, ..plain() };
     let server = ModelServer::start(options).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
@@ -253,7 +253,7 @@ async fn a_barge_in_ends_what_is_being_generated() {
 }
 
 #[tokio::test]
-async fn speech_after_the_generation_only_says_so() {
+async fn speech_after_a_finished_response_cancels_nothing() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.send(json!({"type": "response.create"})).await;
@@ -266,7 +266,7 @@ async fn speech_after_the_generation_only_says_so() {
 }
 
 #[tokio::test]
-async fn a_truncation_never_passes_what_was_sent() {
+async fn a_truncation_past_the_sent_audio_is_refused() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.send(json!({"type": "conversation.item.create", "item": {"id": "u", "type": "message", "role": "system",
@@ -299,7 +299,7 @@ async fn a_truncation_never_passes_what_was_sent() {
 }
 
 #[tokio::test]
-async fn one_response_at_a_time_but_for_those_out_of_band() {
+async fn only_out_of_band_responses_run_in_parallel() {
     let server = ModelServer::start(ModelOptions { burst: 3.0, ..plain() }).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.send(json!({"type": "response.create", "response": {"metadata": {"why": "hello"}}})).await;
@@ -328,7 +328,7 @@ async fn one_response_at_a_time_but_for_those_out_of_band() {
 }
 
 #[tokio::test]
-async fn a_function_is_called_answered_and_spoken_of() {
+async fn a_function_call_is_answered_and_its_result_spoken() {
     let reply = Reply { after_call: Some("It has shipped.".into()), ..Reply::say("Let me look.") };
     let script = Script { replies: vec![reply.and_call("lookup", r#"{"no":"Ä7"}"#)], ..Script::default() };
     let server =
@@ -356,7 +356,7 @@ async fn a_function_is_called_answered_and_spoken_of() {
 }
 
 #[tokio::test]
-async fn the_voice_is_fixed_once_it_was_heard() {
+async fn the_voice_is_fixed_after_the_first_audio() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.send(json!({"type": "response.create"})).await;
@@ -369,7 +369,7 @@ async fn the_voice_is_fixed_once_it_was_heard() {
 }
 
 #[tokio::test]
-async fn silence_brings_a_prompt_when_the_session_asks_for_one() {
+async fn the_idle_timeout_prompts_a_silent_caller() {
     let server = ModelServer::start(plain()).await.unwrap();
     let detection = json!({"type": "server_vad", "idle_timeout_ms": 5_000});
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection}});
@@ -401,7 +401,7 @@ async fn stamps_are_measured_both_ways() {
 }
 
 #[tokio::test]
-async fn mulaw_sent_before_the_update_is_not_understood() {
+async fn mulaw_sent_before_the_update_is_read_as_pcm() {
     let server = ModelServer::start(plain()).await.unwrap();
     let url = format!("{}?model=gpt-realtime", server.url());
     let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
@@ -415,7 +415,7 @@ async fn mulaw_sent_before_the_update_is_not_understood() {
 }
 
 #[tokio::test]
-async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
+async fn recorded_speech_is_one_turn_and_a_new_line_is_synthesised() {
     let server = ModelServer::start(plain()).await.unwrap();
     let detection = json!({"type": "server_vad", "silence_duration_ms": 500});
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection},
@@ -424,7 +424,7 @@ async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
     let clip = super::speech::ready(Speech::Clips, super::speech::HELLO, 1).unwrap();
     client.append(&[&silence(300), &clip[..], &silence(700)].concat()).await;
     client.wait("response.done").await;
-    client.greet("Nobody has ever recorded this line.").await;
+    client.greet("This line has no clip.").await;
     let events = client.through("response.done").await;
     assert!(audio_of(&events).len() > 8_000);
     assert_eq!(server.sessions()[0].speech_started.len(), 1);
@@ -432,7 +432,7 @@ async fn recorded_speech_is_heard_as_one_turn_and_a_new_line_is_synthesised() {
 }
 
 #[tokio::test]
-async fn an_interruption_may_be_followed_by_late_audio_that_can_still_be_truncated() {
+async fn late_audio_after_an_interruption_can_be_truncated() {
     let options = ModelOptions { anomalies: true, late_deltas: true, burst: 3.0, ..plain() };
     let options =
         ModelOptions { script: Script::rehearsal(["a", "b", "c"]), speech: Speech::Tagged, ..options };
@@ -457,7 +457,7 @@ async fn an_interruption_may_be_followed_by_late_audio_that_can_still_be_truncat
 }
 
 #[tokio::test]
-async fn a_rehearsal_is_transcribed_interrupted_and_ended_by_the_model() {
+async fn the_rehearsal_script_is_transcribed_and_ended_by_the_model() {
     let script = Script::rehearsal(["When are you open?", "Book me in.", "Thank you, bye."]);
     let server = ModelServer::start(ModelOptions { script, anomalies: true, ..plain() }).await.unwrap();
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}},
@@ -490,7 +490,7 @@ async fn a_rehearsal_is_transcribed_interrupted_and_ended_by_the_model() {
 }
 
 #[tokio::test]
-async fn the_caller_may_be_answered_by_hand() {
+async fn the_client_can_commit_turns_itself() {
     let server = ModelServer::start(plain()).await.unwrap();
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": null}});
     let mut client = Client::ready(&server, json!({"audio": audio, "output_modalities": ["text"]})).await;
@@ -504,7 +504,7 @@ async fn the_caller_may_be_answered_by_hand() {
 }
 
 #[tokio::test]
-async fn with_both_flags_off_only_the_turn_events_flow() {
+async fn with_both_flags_off_only_the_turn_events_are_sent() {
     let server = ModelServer::start(ModelOptions { burst: 3.0, ..plain() }).await.unwrap();
     let detection = json!({"type": "server_vad", "create_response": false, "interrupt_response": false});
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection},

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_is_an_object_that_stands_on_its_own() {
+    fn a_schema_is_a_self_contained_object() {
         let text = json!({"type": "string"});
         for (what, parameters, wrong) in [
             ("plain", json!({"type": "object", "properties": {"a": text}, "required": ["a"]}), None),

@@ -1,9 +1,9 @@
-//! The dialects of compatible servers, spoken to in raw frames.
+//! The dialects of compatible servers, tested with raw frames.
 
 use super::super::Dialect;
 use super::*;
 
-/// A session in a dialect, configured with mu-law; what it answered.
+/// A session in a dialect, configured with `session`, and the events so far.
 async fn speaking(dialect: Dialect, session: Value) -> (ModelServer, Client, Vec<Value>) {
     let options = ModelOptions { dialect, temperature: Some(0.6..=1.2), ..plain() };
     let server = ModelServer::start(options).await.unwrap();
@@ -32,9 +32,9 @@ async fn the_beta_has_its_own_names() {
     let session = &seen[1]["session"];
     assert_eq!((&session["input_audio_format"], &session["voice"]), (&json!("g711_ulaw"), &json!("any")));
     assert_eq!((&session["temperature"], session.get("audio")), (&json!(0.9), None));
-    let said =
+    let item =
         json!({"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hello."}]});
-    client.send(json!({"type": "conversation.item.create", "item": said})).await;
+    client.send(json!({"type": "conversation.item.create", "item": item})).await;
     let created = client.wait("conversation.item.created").await;
     assert_eq!(created["item"]["content"][0]["type"], "text");
     client.send(json!({"type": "response.create", "response": {"modalities": ["text", "audio"]}})).await;
@@ -73,12 +73,12 @@ async fn xai_has_its_own_events() {
     while !events.iter().any(|event| event["transcript"] == "This is turn number 1.") {
         events.push(client.next().await);
     }
-    let told: Vec<&str> = events
+    let updates: Vec<&str> = events
         .iter()
         .filter(|event| event["type"] == "conversation.item.input_audio_transcription.updated")
         .map(|event| event["transcript"].as_str().unwrap())
         .collect();
-    assert!(told.len() > 1 && told.windows(2).all(|two| two[1].starts_with(two[0])), "{told:?}");
+    assert!(updates.len() > 1 && updates.windows(2).all(|two| two[1].starts_with(two[0])), "{updates:?}");
     assert!(!events.iter().any(|event| event["type"] == "conversation.item.done"));
     // Without metadata, the purpose of a request is unknown: it gets a generic line.
     client.send(json!({"type": "response.create", "response": {"instructions": "Say goodbye."}})).await;
@@ -136,7 +136,7 @@ async fn a_dialects_ranges_are_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_in_a_header_of_its_own_and_a_refusal_at_the_upgrade() {
+async fn the_key_can_have_its_own_header_and_be_refused_at_the_upgrade() {
     let options = ModelOptions {
         auth_header: Some("api-key".to_owned()),
         denies_at_upgrade: true,
@@ -160,7 +160,7 @@ async fn a_key_in_a_header_of_its_own_and_a_refusal_at_the_upgrade() {
 }
 
 #[tokio::test]
-async fn a_server_without_truncation_says_so_or_does_nothing() {
+async fn a_server_without_truncation_refuses_or_ignores_it() {
     let cut =
         json!({"type": "conversation.item.truncate", "item_id": "x", "content_index": 0, "audio_end_ms": 0});
     for (truncating, code) in [
@@ -171,7 +171,7 @@ async fn a_server_without_truncation_says_so_or_does_nothing() {
         let server = ModelServer::start(ModelOptions { truncating, ..plain() }).await.unwrap();
         let mut client = Client::ready(&server, json!({})).await;
         client.send(cut.clone()).await;
-        // What follows shows that nothing came in between.
+        // The error of the next event shows that nothing was sent in between.
         client.send(json!({"no": "type"})).await;
         assert_eq!(client.wait("error").await["error"]["code"], code);
         server.stop().await;

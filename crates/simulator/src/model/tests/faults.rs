@@ -1,4 +1,4 @@
-//! What the server can be made to do badly, and the ends of a session.
+//! The server's faults, and how a session can end.
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn a_session_expires_with_an_error_and_1001() {
 }
 
 #[tokio::test]
-async fn faults_strike_where_they_should() {
+async fn each_fault_has_its_effect() {
     let first = When::Response(1);
     for (fault, expected) in [
         (Fault::ResponseFailed { nth: 1, code: "rate_limit_exceeded" }, "failed"),
@@ -55,7 +55,7 @@ async fn optional_fields_can_be_refused_once() {
 }
 
 #[tokio::test]
-async fn a_mute_server_stays_mute() {
+async fn a_server_can_withhold_its_first_events() {
     for (fault, spoken) in [
         (Fault::NoCreated, &[][..]),
         (Fault::NoUpdated, &["session.created"]),
@@ -94,19 +94,19 @@ async fn a_stall_lasts_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn the_server_pings_and_ends_a_session_that_is_silent_about_it() {
+async fn unanswered_pings_end_the_session() {
     let options = ModelOptions { ping: Duration::from_millis(40), ..plain() };
     let server = ModelServer::start(options).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     let message = timeout(LIMIT, client.socket.next()).await.unwrap().unwrap().unwrap();
     assert!(matches!(&message, Message::Ping(payload) if payload.len() == 4), "{message:?}");
-    // Unread, the pings go unanswered.
+    // The client reads nothing, so the pings stay unanswered.
     assert!(server.until(LIMIT, |logs| matches!(logs[0].closed, Some(Closed::ByServer(1011, _)))).await);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn garbage_comes_and_the_session_goes_on() {
+async fn the_session_continues_after_garbage() {
     let huge = Fault::Huge { when: When::Response(1), bytes: 2_000_000 };
     let options = ModelOptions { faults: vec![Fault::Garbage(When::Response(1)), huge], ..plain() };
     let server = ModelServer::start(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! Functions, chains of calls, hosted servers and approvals, in raw frames.
+//! Functions, chains of calls, hosted servers and approvals, tested with raw frames.
 
 use super::*;
 
@@ -48,7 +48,7 @@ impl Client {
         done["response"]["output"].as_array().unwrap().clone()
     }
 
-    /// Asks for a response; its output.
+    /// Asks for a response and returns its output.
     async fn respond(&mut self, response: Value) -> Vec<Value> {
         self.send(json!({"type": "response.create", "response": response})).await;
         self.output().await
@@ -60,7 +60,7 @@ fn words(output: &[Value]) -> &str {
 }
 
 #[tokio::test]
-async fn several_calls_of_one_response_have_a_place_and_an_output_each() {
+async fn each_of_several_calls_has_its_own_index_and_output() {
     let reply = Reply::say("Both.").and_call("a", "{}").and_call("b", "not JSON").then(Reply::say("Done."));
     let server = ModelServer::start(options(vec![reply])).await.unwrap();
     let mut client = Client::ready(&server, json!({"tools": [function("a"), function("b")]})).await;
@@ -89,7 +89,7 @@ async fn several_calls_of_one_response_have_a_place_and_an_output_each() {
 }
 
 #[tokio::test]
-async fn a_session_without_parallel_calls_gets_one_after_the_other() {
+async fn without_parallel_calls_each_call_has_its_own_response() {
     let reply = Reply::call("a", "{}").and_call("b", "{}").then(Reply::say("Done."));
     let server = ModelServer::start(options(vec![reply])).await.unwrap();
     let session = json!({"tools": [function("a"), function("b")], "parallel_tool_calls": false});
@@ -106,7 +106,7 @@ async fn a_session_without_parallel_calls_gets_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn the_caller_is_asked_first_and_then_it_is_called_again() {
+async fn a_reply_can_depend_on_what_a_result_contains() {
     let again = Reply::call("pay", r#"{"sum":2}"#).then(Reply::say("Paid."));
     let script = vec![
         Reply::call("pay", r#"{"sum":1}"#)
@@ -119,7 +119,7 @@ async fn the_caller_is_asked_first_and_then_it_is_called_again() {
     client.append(&turn()).await;
     let call = client.output().await.remove(0);
 
-    // A filler is no answer, and a turn without tools calls nothing.
+    // A filler does not answer the result.
     let filler = json!({"instructions": "You are Ann.", "metadata": {"purpose": "filler"}});
     assert_eq!(words(&client.respond(filler).await), speech::MOMENT);
     client.send(answer(&call, "Refused: ask the caller first.")).await;
@@ -133,7 +133,7 @@ async fn the_caller_is_asked_first_and_then_it_is_called_again() {
 }
 
 #[tokio::test]
-async fn without_tools_it_speaks_and_the_call_waits() {
+async fn a_reply_that_calls_is_skipped_while_calls_are_not_allowed() {
     let reply = Reply::call("a", "{}").then(Reply::call("a", r#"{"n":2}"#)).then(Reply::say("Only words."));
     let server = ModelServer::start(options(vec![reply, Reply::call("a", "{}")])).await.unwrap();
     let mut client = Client::ready(&server, json!({"tools": [function("a")]})).await;
@@ -150,7 +150,7 @@ async fn without_tools_it_speaks_and_the_call_waits() {
 }
 
 #[tokio::test]
-async fn a_result_that_comes_during_a_filler_is_still_answered_and_so_is_one_after_a_failure() {
+async fn a_result_is_answered_after_a_filler_and_after_a_failure() {
     let reply = Reply::call("a", "{}").then(Reply::say("It is done."));
     let faults = vec![Fault::ResponseFailed { nth: 3, code: "server_error" }];
     let server = ModelServer::start(ModelOptions { faults, ..options(vec![reply]) }).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_result_that_comes_during_a_filler_is_still_answered_and_so_is_one_aft
 }
 
 #[tokio::test]
-async fn a_call_may_be_written_in_place_of_being_made() {
+async fn a_call_can_be_spoken_as_text() {
     let reply = Reply::call("lookup", r#"{"no":7}"#);
     let options = ModelOptions { faults: vec![Fault::WritesCalls], ..options(vec![reply]) };
     let server = ModelServer::start(options).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_call_may_be_written_in_place_of_being_made() {
 }
 
 #[tokio::test]
-async fn tools_that_cannot_be_used_lose_the_update() {
+async fn an_update_with_invalid_tools_is_refused() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({"tools": [function("kept")]})).await;
     let with = |key: &str, value: Value| {
@@ -230,7 +230,7 @@ async fn tools_that_cannot_be_used_lose_the_update() {
 }
 
 #[tokio::test]
-async fn hosted_tools_are_listed_after_the_update_and_once() {
+async fn hosted_tools_are_listed_once_after_the_update() {
     let options = ModelOptions { hosting: hosting(Listing::Works), ..plain() };
     let server = ModelServer::start(options).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
@@ -256,7 +256,7 @@ async fn hosted_tools_are_listed_after_the_update_and_once() {
     assert_eq!((&item["type"], &item["server_label"]), (&json!("mcp_list_tools"), &json!("crm")));
     let names: Vec<_> = item["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
     assert_eq!(names, [&json!("find")]);
-    // By its label alone it stays what it was.
+    // A server that is only named by its label keeps its definition.
     client.send(update(json!([{"type": "mcp", "server_label": "crm"}]))).await;
     let kept = client.wait("session.updated").await["session"]["tools"][0].take();
     assert_eq!((&kept["require_approval"], &kept["server_url"]), (&json!("never"), &tool["server_url"]));
@@ -266,15 +266,15 @@ async fn hosted_tools_are_listed_after_the_update_and_once() {
 }
 
 #[tokio::test]
-async fn a_tool_can_be_called_only_once_it_is_listed() {
+async fn a_hosted_tool_can_be_called_only_after_it_is_listed() {
     for listing in [Listing::Fails, Listing::Late(Duration::from_secs(1))] {
         let call = || Reply::default().and_hosted(HostedCall::new("crm", "find", "{}", "Ann"));
         let options = ModelOptions { hosting: hosting(listing), ..options(vec![call(), call()]) };
         let server = ModelServer::start(options).await.unwrap();
         let mut client = Client::ready(&server, json!({"tools": [crm(json!("never"))]})).await;
         let end = if listing == Listing::Fails { "failed" } else { "in_progress" };
-        let told = client.wait(&format!("mcp_list_tools.{end}")).await;
-        assert_eq!(told.as_object().unwrap().len(), 3, "type, event_id and item_id");
+        let ended = client.wait(&format!("mcp_list_tools.{end}")).await;
+        assert_eq!(ended.as_object().unwrap().len(), 3, "type, event_id and item_id");
         client.append(&turn()).await;
         assert_eq!(words(&client.output().await), speech::REST);
         if listing != Listing::Fails {
@@ -327,7 +327,7 @@ async fn a_hosted_call_ends_after_its_response_or_within_it() {
         );
         let item = &of_kind(&events, "response.output_item.done")[0]["item"];
         assert_eq!((&item["output"], &item["arguments"]), (&json!("Ann"), &json!(r#"{"name":"Ä"}"#)));
-        // Nothing follows by itself.
+        // No response follows without a request.
         client.send(json!({"type": "input_audio_buffer.clear"})).await;
         let rest = order(&client.through("input_audio_buffer.cleared").await);
         assert!(!rest.iter().any(|kind| kind.starts_with("response.")), "{rest:?}");
@@ -338,7 +338,7 @@ async fn a_hosted_call_ends_after_its_response_or_within_it() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_asked_for_too_early_knows_nothing() {
+async fn an_early_request_gets_no_result() {
     let call = HostedCall::new("crm", "find", "{}", "Ann").taking(Duration::from_millis(600));
     let reply = Reply::default().and_hosted(call).then(Reply::say("Here is Ann."));
     let options = ModelOptions { hosting: hosting(Listing::Works), ..options(vec![reply]) };
@@ -434,7 +434,7 @@ async fn an_approved_call_runs_and_a_denied_one_does_not() {
 }
 
 #[tokio::test]
-async fn approval_is_a_matter_of_the_tool() {
+async fn approval_depends_on_the_tool() {
     for (rule, find, create) in [
         (json!("never"), false, false),
         (json!("always"), true, true),
@@ -458,7 +458,7 @@ async fn approval_is_a_matter_of_the_tool() {
 }
 
 #[tokio::test]
-async fn a_call_can_be_cut_off_by_its_host_or_by_the_caller() {
+async fn a_call_can_be_cut_off_by_the_server_or_by_the_caller() {
     let reply = || Reply::call("pay", r#"{"sum":1}"#);
     let incomplete = Fault::ResponseIncomplete { nth: 1, reason: "max_output_tokens" };
     let cut_by_host = ModelOptions { faults: vec![incomplete], ..options(vec![reply()]) };

@@ -1,11 +1,11 @@
-//! Calls that leave the conversation and come back: a second stream, keys, a silence.
+//! Calls that leave the stream and come back: a second stream, keys, silence.
 
 use super::*;
 
 const AGAIN: &str = r#"<Connect action="URL/last"><Stream url="WS/media/u"/></Connect>"#;
 
 #[tokio::test]
-async fn after_a_dial_nobody_takes_a_second_stream_starts_anew() {
+async fn an_unanswered_dial_leads_to_a_second_stream() {
     let dial = r#"<Dial action="URL/dialled" timeout="1" callerId="+15550100100" answerOnBridge="true" timeLimit="60">+15550100009</Dial>"#;
     let mut server = Server::new(&[
         ("/incoming-call", CONNECT),
@@ -14,7 +14,7 @@ async fn after_a_dial_nobody_takes_a_second_stream_starts_anew() {
         ("/last", "<Hangup/>"),
     ])
     .await;
-    // It would ring for longer than it may.
+    // It would ring for longer than allowed.
     let dials = vec![DialOutcome { status: "no-answer".to_owned(), after: Duration::from_secs(9) }];
     let script = vec![
         Line { when: When::Stream(2), act: Act::Say(Bytes::from_static(&[5; 320])) },
@@ -48,7 +48,7 @@ async fn after_a_dial_nobody_takes_a_second_stream_starts_anew() {
         let media = next_of(&mut second, "media").await;
         loud += usize::from(media["media"]["payload"] == base64(&[5; 160]));
     }
-    // Its buffer is empty: a mark comes back at once, and the first stream's audio is gone.
+    // The buffer of the new stream is empty: a mark is echoed at once.
     mark(&mut second, &sid, "at once").await;
     assert_eq!(next_of(&mut second, "mark").await["mark"]["name"], "at once");
     clear(&mut second, &old).await;
@@ -71,7 +71,7 @@ async fn after_a_dial_nobody_takes_a_second_stream_starts_anew() {
 }
 
 #[tokio::test]
-async fn a_dial_without_an_action_falls_through() {
+async fn a_dial_without_an_action_continues_with_the_next_verb() {
     let after = r#"<Dial timeout="0">+15550100009</Dial><Say>Nobody is there.</Say>"#;
     let server = Server::new(&[("/incoming-call", after)]).await;
     let record = soon(Phone::dial(server.options()).finished()).await;
@@ -80,7 +80,7 @@ async fn a_dial_without_an_action_falls_through() {
 }
 
 #[tokio::test]
-async fn a_person_who_answers_is_talked_to_and_the_time_is_told() {
+async fn an_answered_dial_reports_its_duration() {
     let dial = r#"<Dial action="/dialled" timeout="0" timeLimit="1">+15550100009</Dial>"#;
     let mut server = Server::new(&[("/incoming-call", dial), ("/dialled", "")]).await;
     let dials = vec![DialOutcome { status: "completed".to_owned(), after: Duration::from_secs(60) }];
@@ -92,7 +92,7 @@ async fn a_person_who_answers_is_talked_to_and_the_time_is_told() {
 }
 
 #[tokio::test]
-async fn keys_are_played_in_their_time_and_then_the_document_goes_on() {
+async fn keys_take_their_time_before_the_next_verb() {
     let keys = format!(r#"<Play digits="1w#"/>{AGAIN}"#);
     let mut server =
         Server::new(&[("/incoming-call", CONNECT), ("/after", &keys), ("/last", "<Hangup/>")]).await;
@@ -114,7 +114,7 @@ async fn keys_are_played_in_their_time_and_then_the_document_goes_on() {
 }
 
 #[tokio::test]
-async fn a_script_may_wait_for_a_long_silence() {
+async fn a_script_can_wait_for_silence() {
     let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
     let script = vec![
         Line { when: When::Stream(1), act: Act::Nothing },

@@ -1,4 +1,4 @@
-//! What the server is told, and what it makes of what is wrong.
+//! Client events, and how the server refuses bad ones.
 
 use super::*;
 
@@ -152,7 +152,7 @@ async fn an_update_merges_objects_and_replaces_arrays() {
 }
 
 #[tokio::test]
-async fn reasoning_is_for_the_second_generation_and_temperature_for_a_dialect() {
+async fn reasoning_needs_the_second_generation_and_temperature_a_dialect() {
     let server = ModelServer::start(ModelOptions { temperature: Some(0.6..=1.2), ..plain() }).await.unwrap();
     let url = format!("{}?model=gpt-realtime", server.url());
     let mut client = Client::open(&url, &[("authorization", "Bearer sk-simulated")]).await.unwrap();
@@ -165,7 +165,7 @@ async fn reasoning_is_for_the_second_generation_and_temperature_for_a_dialect() 
 }
 
 #[tokio::test]
-async fn nonsense_is_answered_and_the_session_goes_on() {
+async fn invalid_events_are_refused_and_the_session_continues() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.socket.send(Message::Binary(vec![1, 2].into())).await.unwrap();
@@ -216,7 +216,7 @@ async fn nonsense_is_answered_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn items_are_judged_by_id_place_and_content() {
+async fn items_are_checked_by_id_position_and_content() {
     let server = ModelServer::start(plain()).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     let text = |id: &str, role: &str, kind: &str| json!({"id": id, "type": "message", "role": role, "content": [{"type": kind, "text": "Hi."}]});
