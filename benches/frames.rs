@@ -1,4 +1,4 @@
-//! A frame each way through the codecs and the pure call: what the hot path costs without sockets.
+//! One frame in each direction through the codecs and the pure call: the cost of the hot path without sockets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ fn plan() -> Arc<Plan> {
     })
 }
 
-/// A call in which both sides are there.
+/// A call with both sides connected.
 fn call(now: Instant) -> Call {
     let mut call = Call::new(plan());
     let mut actions = Vec::new();
@@ -112,7 +112,7 @@ fn model_to_phone(criterion: &mut Criterion) {
         let frame = delta(ms);
         group.throughput(Throughput::Bytes(frame.len() as u64));
         group.bench_function(format!("{ms} ms: parse"), |bencher| bencher.iter(|| realtime::parse(&frame)));
-        // A fresh call each time: one whose item has no end would measure the item.
+        // A fresh call each time: an endless item would distort the measurement.
         group.bench_function(format!("{ms} ms: parse, call, write, echo"), |bencher| {
             bencher.iter_batched(
                 || (call(Instant::now()), Vec::new()),
@@ -124,7 +124,7 @@ fn model_to_phone(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One delta in a call, from its frame to the frames for the phone and the mark that comes back.
+/// One delta in a call, from its frame to the phone's frames and the echoed mark.
 fn speak(call: &mut Call, actions: &mut Vec<Action>, frame: &Bytes, ms: usize) -> usize {
     let writer = Writer::new(STREAM);
     let now = Instant::now();

@@ -1,7 +1,7 @@
-//! The server under load, beside a bare TCP splice of the same traffic.
+//! The server under load, compared with a plain TCP splice of the same traffic.
 //!
 //! `cargo bench --bench load -- --calls 100` starts the release binary as its own process, drives simulated calls
-//! through it from this one, and prints a table. `docs/performance.md` says what the figures mean.
+//! through it from this one, and prints a table. `docs/performance.md` explains the figures.
 
 #[path = "load/calls.rs"]
 mod calls;
@@ -25,9 +25,9 @@ use server::{Cost, Mute, Server, file_limit, resident};
 use splice::{Spliced, Traffic};
 use stats::{Spread, median, ms};
 
-/// How many cores others may keep busy while something is measured.
+/// How many cores other processes may use during a measurement.
 const QUIET: f64 = 0.25;
-/// How often a run is made when others do not leave the machine to it; the last one counts.
+/// How often a run is repeated while other processes are busy; the last run counts.
 const TRIES: usize = 2;
 
 const USAGE: &str = "\
@@ -52,11 +52,11 @@ impl Options {
         let mut options = Self { calls: 100, memory_calls: 500, seconds: 20, rounds: 2, only: Vec::new() };
         while let Some(word) = words.next() {
             if word == "--bench" {
-                continue; // Cargo's.
+                continue; // Added by cargo.
             }
-            let value = words.next().with_context(|| format!("`{word}` lacks its value\n{USAGE}"))?;
+            let value = words.next().with_context(|| format!("`{word}` needs a value\n{USAGE}"))?;
             let number = || value.parse().ok().filter(|n| *n > 0);
-            let number = || number().with_context(|| format!("`{value}` is no number, 1 or more\n{USAGE}"));
+            let number = || number().with_context(|| format!("`{value}` is not a number from 1\n{USAGE}"));
             match word.as_str() {
                 "--calls" => options.calls = number()?,
                 "--memory-calls" => options.memory_calls = number()?,
@@ -108,7 +108,7 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
     let (needed, limit) = (calls * 2 + 200, file_limit()?);
     if limit < needed {
         bail!(
-            "{calls} calls need {needed} open files, and {limit} are allowed: say `ulimit -n {needed}` first"
+            "{calls} calls need {needed} open files, but the limit is {limit}. Run `ulimit -n {needed}` first"
         );
     }
     let began = Instant::now();
@@ -137,7 +137,7 @@ fn row(what: &str, measured: impl std::fmt::Display, goal: &str) {
     println!("{what:<44}{measured:>14}  {goal:>14}");
 }
 
-/// The same, against a goal that must not be passed.
+/// Prints a row and marks it if it misses its goal.
 fn judged(what: &str, measured: Duration, goal_ms: f64) {
     let missed = if measured.as_secs_f64() * 1_000.0 > goal_ms { "  MISSED" } else { "" };
     println!("{what:<44}{:>14}  {:>14}{missed}", ms(measured), format!("≤ {goal_ms} ms"));
@@ -163,7 +163,7 @@ fn mib(kib: u64) -> String {
     format!("{:.1} MiB", kib as f64 / 1_024.0)
 }
 
-/// The server and the splice in turn.
+/// Measures the server and the splice in turn.
 async fn compare(options: &Options) -> anyhow::Result<()> {
     let traffic = if options.has("splice") { Some(Traffic::record(ASSISTANT).await?) } else { None };
     let mut windows = Vec::new();
@@ -172,7 +172,7 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
     for _ in 0..options.rounds {
         for again in (0..TRIES).rev().filter(|_| options.has("switchboard")) {
             let (window, more) = run(options.calls, options.window(), None).await?;
-            if told("switchboard", &window.cost, options.calls) || again == 0 {
+            if print_cost("switchboard", &window.cost, options.calls) || again == 0 {
                 windows.push(window);
                 outcome.extend(more);
                 break;
@@ -181,7 +181,7 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
         for again in (0..TRIES).rev() {
             let Some(traffic) = &traffic else { break };
             let run = splice::measure(traffic, options.calls, options.window()).await?;
-            if told("splice", &run.cost, options.calls) || again == 0 {
+            if print_cost("splice", &run.cost, options.calls) || again == 0 {
                 spliced.push(run);
                 break;
             }
@@ -196,14 +196,14 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
     if !windows.is_empty() {
         row("CPU per call-minute", format!("{ours:.1} ms"), "");
         let mean = |of: fn(&Window) -> f64| windows.iter().map(of).sum::<f64>() / windows.len() as f64;
-        row("  caller's frames at the model, a second", format!("{:.1}", mean(|w| w.appends)), "50");
-        row("  model's audio, seconds a second", format!("{:.2}", mean(|w| w.spoken)), "");
+        row("  caller's frames at the model, per second", format!("{:.1}", mean(|w| w.appends)), "50");
+        row("  model's audio, seconds per second", format!("{:.2}", mean(|w| w.spoken)), "");
     }
     if let Some(traffic) = &traffic {
         row("CPU per call-minute of the splice", format!("{splices:.1} ms"), "");
         for (from, (writes, bytes)) in ["phone", "model"].into_iter().zip(traffic.rates()) {
             row(
-                &format!("  from the {from}: writes, bytes a second"),
+                &format!("  from the {from}: writes, bytes per second"),
                 format!("{writes:.1}, {bytes:.0}"),
                 "",
             );
@@ -217,8 +217,8 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what a run cost. False when others kept the machine so busy that it should be measured again.
-fn told(what: &str, cost: &Cost, calls: usize) -> bool {
+/// Prints the cost of a run. False if other processes were too busy, so that it should be repeated.
+fn print_cost(what: &str, cost: &Cost, calls: usize) -> bool {
     let [user, kernel] = cost.per_call_minute(calls).map(|cpu| cpu.as_millis());
     let quiet = cost.others <= QUIET;
     let verdict = if quiet { "" } else { "  (not quiet)" };
@@ -229,7 +229,7 @@ fn told(what: &str, cost: &Cost, calls: usize) -> bool {
     quiet
 }
 
-/// The times of a run, beside the splice's.
+/// Prints the times of a run and the splice's.
 fn report(outcome: Outcome, spliced: Vec<Spliced>) {
     let (mut to_model, mut to_phone) = (Vec::new(), Vec::new());
     for run in spliced {
@@ -258,17 +258,17 @@ fn report(outcome: Outcome, spliced: Vec<Spliced>) {
     if is_real {
         row("speech_started to clear, p50", ms(clears.at(0.5)), "");
         judged("  p99", clears.at(0.99), 2.0);
-        row(&format!("  of {}, the longest", clears.len()), ms(clears.max()), "");
+        row(&format!("  longest of {}", clears.len()), ms(clears.max()), "");
         row("webhook answered, p50", ms(webhooks.at(0.5)), "");
         judged("  p99", webhooks.at(0.99), 10.0);
-        row(&format!("calls that went wrong, of {calls}"), bad.len(), "0");
+        row(&format!("failed calls, of {calls}"), bad.len(), "0");
         for what in bad.iter().take(5) {
             println!("  {what}");
         }
     }
 }
 
-/// Calls in each of which a tool hangs while people talk, and calls without one, in turn.
+/// Measures calls with a hanging tool and calls without one, in turn.
 async fn tools(options: &Options) -> anyhow::Result<()> {
     let [mut plain, mut hanging] = [Outcome::default(), Outcome::default()];
     let [mut costs, mut more_costs] = [Vec::new(), Vec::new()];
@@ -276,12 +276,12 @@ async fn tools(options: &Options) -> anyhow::Result<()> {
         for (tool, all, costs) in [(false, &mut plain, &mut costs), (true, &mut hanging, &mut more_costs)] {
             let mute = tool.then(Mute::start).transpose()?;
             let (window, outcome) = run(options.calls, options.window(), mute.as_ref()).await?;
-            told(if tool { "a tool hangs" } else { "no tool" }, &window.cost, options.calls);
+            print_cost(if tool { "a tool hangs" } else { "no tool" }, &window.cost, options.calls);
             costs.push(window.cost.per_call_minute(options.calls).iter().sum::<Duration>());
             all.extend(outcome);
         }
     }
-    println!("\na tool that hangs in each of {} calls: without, with", options.calls);
+    println!("\na tool hangs in each of {} calls: without, with", options.calls);
     let cpu = |costs: Vec<Duration>| median(costs.iter().map(|cost| cost.as_secs_f64() * 1e3).collect());
     row("CPU per call-minute", format!("{:.1}, {:.1} ms", cpu(costs), cpu(more_costs)), "");
     let bad = [plain.bad.len(), hanging.bad.len()];
@@ -291,31 +291,31 @@ async fn tools(options: &Options) -> anyhow::Result<()> {
             row(&format!("{name}, {part}"), format!("{}, {}", ms(a.at(at)), ms(b.at(at))), "");
         }
     }
-    row("calls that went wrong", format!("{}, {}", bad[0], bad[1]), "0, 0");
+    row("failed calls", format!("{}, {}", bad[0], bad[1]), "0, 0");
     Ok(())
 }
 
-/// So many calls through a fresh server. With a mute service, one of its tools hangs in each of them.
+/// Runs calls through a fresh server. With `mute`, a tool hangs in each of them.
 async fn run(calls: usize, window: Duration, mute: Option<&Mute>) -> anyhow::Result<(Window, Outcome)> {
     let (model, assistant) = match mute {
         Some(mute) => (model_with_tool().await?, with_tool(&mute.url)),
         None => (model().await?, ASSISTANT.to_owned()),
     };
     let server = Server::start(&model.url(), &assistant, calls)?;
-    eprintln!("  (the server is process {})", server.pid());
+    eprintln!("  (server process: {})", server.pid());
     let fleet = Fleet::start(&server, &server.url(), &model, calls).await?;
     let began = Instant::now();
     while mute.is_some_and(|mute| mute.taken() < calls) {
         if began.elapsed() > ROUND * 2 {
-            bail!("not every call uses its tool; the server said:\n{}", server.log());
+            bail!("not every call used its tool; server log:\n{}", server.log());
         }
         sleep(Duration::from_millis(100)).await;
     }
     let (window, marks) = fleet.measure(server.pid(), window).await?;
     let outcome = fleet.finish(marks).await?;
-    let said = server.log();
-    if !said.is_empty() {
-        eprintln!("  (the server said:\n{said})");
+    let log = server.log();
+    if !log.is_empty() {
+        eprintln!("  (server log:\n{log})");
     }
     drop(server);
     model.stop().await;
@@ -324,7 +324,7 @@ async fn run(calls: usize, window: Duration, mute: Option<&Mute>) -> anyhow::Res
 
 async fn truncate() -> anyhow::Result<()> {
     let judged = truncation::measure(6).await?;
-    println!("\ntruncation against what was heard");
+    println!("\ntruncation compared with what was heard");
     println!(
         "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}{:>12}",
         "network",
@@ -335,12 +335,12 @@ async fn truncate() -> anyhow::Result<()> {
         "worst",
         "goal",
         "past",
-        "untold",
+        "missing",
         "left out"
     );
     for (case, judged) in &judged {
         let (half, worst) = judged.spread();
-        let missed = worst > case.goal_ms() || judged.past_sent + judged.untold > 0;
+        let missed = worst > case.goal_ms() || judged.past_sent + judged.missing > 0;
         println!(
             "{:<12}{:<10}{:<26}{:>8}{:>10}{:>10}{:>10}{:>8}{:>8}{:>12}{}",
             format!("{} ms", case.network_ms),
@@ -351,12 +351,12 @@ async fn truncate() -> anyhow::Result<()> {
             format!("{worst} ms"),
             format!("≤ {} ms", case.goal_ms()),
             judged.past_sent,
-            judged.untold,
-            judged.stood_still,
+            judged.missing,
+            judged.stalled,
             if missed { "  MISSED" } else { "" },
         );
         if worst > case.goal_ms() {
-            println!("            told minus heard: {:?}", judged.errors);
+            println!("            reported minus heard: {:?}", judged.errors);
         }
         for what in judged.bad.iter().take(3) {
             println!("            {what}");
@@ -383,8 +383,8 @@ async fn memory(options: &Options) -> anyhow::Result<()> {
         format!("{each:.0} KiB"),
         "≤ 200 KiB"
     );
-    row("  in all, and at rest", format!("{}, {}", mib(window.resident_kib), mib(rest)), "");
-    row(&format!("  calls that went wrong, of {calls}"), outcome.bad.len(), "0");
+    row("  in total, and at rest", format!("{}, {}", mib(window.resident_kib), mib(rest)), "");
+    row(&format!("  failed calls, of {calls}"), outcome.bad.len(), "0");
     for what in outcome.bad.iter().take(3) {
         println!("  {what}");
     }

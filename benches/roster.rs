@@ -1,4 +1,4 @@
-//! A folder of a thousand assistants: read, checked as a whole, compared with what is in force, and swapped.
+//! A folder with a thousand assistants: read, checked, compared with the roster in force, and swapped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use switchboard::secret::Secret;
 
 const ASSISTANTS: usize = 1_000;
 
-/// A folder as owners write them: forty lines each, variables, a choice and a loop in the text, two of four fragments.
+/// A realistic folder: forty lines per file, variables, a condition and a loop in the text, two of four fragments.
 fn folder(words: &str) -> Folder {
     let assistant = |number: usize| {
         let text = format!(

@@ -1,10 +1,10 @@
-//! Simulated calls through a running server, and what they notice.
+//! Simulated calls through a running server, and what they measure.
 //!
-//! One conversation, 16 s long, goes round and round: the caller asks for 3 s, the answer (5 s of audio, made in
-//! one) begins 0.8 s later, and 3 s into it the caller talks over it for 2 s; the second answer is heard to its
-//! end. So the caller speaks 31 % of the time, something is heard from the assistant 50 % of it, and each call has
-//! an interruption every 16 s. The phone sends its 50 frames a second throughout. Each call is at another place of
-//! the conversation, and the calls begin 20 ms and a bit apart, so that their frames do not come in one burst.
+//! A conversation of 16 s repeats: the caller asks for 3 s. The answer (5 s of audio, generated in 1 s) begins 0.8 s
+//! later. After 3 s of it, the caller interrupts for 2 s; the second answer is heard to its end. So the caller speaks
+//! 31 % of the time, the assistant is heard 50 % of the time, and each call has an interruption every 16 s. The phone
+//! sends 50 frames a second throughout. Each call is at a different point of the conversation, and the calls begin a
+//! little more than 20 ms apart, so that their frames do not arrive in one burst.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub const ROUND: Duration = Duration::from_secs(16);
 /// 75 characters: 5 s of audio.
 const ANSWER: &str = "An answer of the length that people are used to; it takes five long seconds";
 
-/// The assistant of all calls. The call's SID in the prompt tells whose session a model's log is.
+/// The assistant of all calls. The call SID in the prompt identifies the call of a model session.
 pub const ASSISTANT: &str = r#"
 numbers: ["*"]
 instructions: "You answer the phone. Call {{ call.id }}."
@@ -32,7 +32,7 @@ greeting: { say: "Hello." }
 turn_taking: { silence: 500ms }
 "#;
 
-/// The same with a tool, which the service at this address is asked for.
+/// The same with a tool that calls the service at this address.
 pub fn with_tool(url: &str) -> String {
     format!(
         "{ASSISTANT}functions:\n  look_up: {{ description: Looks., timeout: 60s, http: {{ url: {url} }} }}\n"
@@ -44,7 +44,7 @@ pub async fn model() -> std::io::Result<ModelServer> {
     answering(Vec::new()).await
 }
 
-/// The same, which calls the tool of [`with_tool`] once in each call, with its first answer.
+/// The same, but the first answer of each call uses the tool of [`with_tool`].
 pub async fn model_with_tool() -> std::io::Result<ModelServer> {
     answering(vec![Reply::say(ANSWER).and_call("look_up", "{}")]).await
 }
@@ -56,7 +56,7 @@ async fn answering(replies: Vec<Reply>) -> std::io::Result<ModelServer> {
         .await
 }
 
-/// A tone that no voice detector misses.
+/// A tone that every voice detector detects.
 pub fn loud(ms: usize) -> impl Iterator<Item = u8> {
     [0x10, 0x90].into_iter().cycle().take(ms * 8)
 }
@@ -65,7 +65,7 @@ pub fn quiet(ms: usize) -> impl Iterator<Item = u8> {
     std::iter::repeat_n(SILENCE, ms * 8)
 }
 
-/// Rounds enough for six minutes.
+/// Enough rounds for six minutes.
 fn conversation() -> Bytes {
     let round: Vec<u8> = loud(3_000).chain(quiet(3_800)).chain(loud(2_000)).chain(quiet(7_200)).collect();
     round.repeat(24).into()
@@ -77,29 +77,29 @@ pub fn stagger(nth: usize, calls: usize) -> Duration {
     Duration::from_millis(20) * nth + Duration::from_millis(20) * nth / calls as u32
 }
 
-/// Where in its round the `nth` of `calls` begins.
+/// The point of the conversation at which the `nth` of `calls` begins.
 pub fn phase(nth: usize, calls: usize) -> Duration {
     ROUND * nth as u32 / calls as u32
 }
 
-/// Calls that are all up.
+/// Calls in progress.
 pub struct Fleet<'a> {
     model: &'a ModelServer,
     phones: Vec<PhoneHandle>,
 }
 
-/// What a measured window brought.
+/// The results of a measured window.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Window {
     pub cost: Cost,
     pub resident_kib: u64,
-    /// Frames of the caller's that reached the model, in a second of one call.
+    /// The caller's frames that reached the model, per second and call.
     pub appends: f64,
-    /// Seconds of the model's audio made in a second of one call.
+    /// Seconds of audio that the model generated, per second and call.
     pub spoken: f64,
 }
 
-/// What became of the calls.
+/// The results of all calls.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub to_model: Vec<Duration>,
@@ -107,12 +107,12 @@ pub struct Outcome {
     pub clears: Vec<Duration>,
     pub webhooks: Vec<Duration>,
     pub calls: usize,
-    /// Calls that ended otherwise than they should, or whose phone had something to complain about.
+    /// What went wrong in calls: an unexpected end or a violation.
     pub bad: Vec<String>,
 }
 
 impl<'a> Fleet<'a> {
-    /// Rings until all calls have their audio going both ways. `front` is where the phones connect.
+    /// Starts all calls and waits until each has audio in both directions. The phones connect to `front`.
     pub async fn start(
         server: &Server,
         front: &str,
@@ -139,7 +139,7 @@ impl<'a> Fleet<'a> {
         let talks = |log: &SessionLog| log.appends > 0 && log.items.iter().any(|item| item.sent_bytes > 0);
         while sessions(model, |log| talks(log)).iter().filter(|talks| **talks).count() < calls {
             if Instant::now() > deadline {
-                bail!("not all of {calls} calls came up; the server said:\n{}", server.log());
+                bail!("not all of {calls} calls started; server log:\n{}", server.log());
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -147,7 +147,7 @@ impl<'a> Fleet<'a> {
         Ok(Self { model, phones })
     }
 
-    /// Lets the calls go on for `long`, and looks at the process meanwhile.
+    /// Measures the calls and the process for `long`.
     pub async fn measure(&self, pid: u32, long: Duration) -> anyhow::Result<(Window, Marks)> {
         let count = |log: &SessionLog| {
             let spoken: u64 = log.items.iter().map(|item| item.sent_bytes).sum();
@@ -170,7 +170,7 @@ impl<'a> Fleet<'a> {
         Ok((window, Marks(before.iter().zip(&after).map(|(from, to)| (from.2, to.2)).collect())))
     }
 
-    /// All hang up. What the model saw outside of `marks` is left out; the phones tell of their whole calls.
+    /// All callers hang up. The model's figures cover only `marks`; the phones' cover the whole calls.
     pub async fn finish(self, marks: Marks) -> anyhow::Result<Outcome> {
         let calls = self.phones.len();
         let mut records = Vec::with_capacity(calls);
@@ -196,7 +196,7 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Which part of each model's log a window was.
+/// The range of each model log that belongs to a window.
 pub struct Marks(Vec<(usize, usize)>);
 
 impl Outcome {
@@ -229,7 +229,7 @@ impl Outcome {
     }
 }
 
-/// The call SID in the instructions that a session was configured with.
+/// The call SID in the instructions of a session.
 pub fn call_of(log: &SessionLog) -> Option<&str> {
     log.of_kind("session.update").find_map(|update| {
         let text = update["session"]["instructions"].as_str()?;
@@ -237,7 +237,7 @@ pub fn call_of(log: &SessionLog) -> Option<&str> {
     })
 }
 
-/// Looks at each session's log without copying it.
+/// Reads each session's log without copying it.
 fn sessions<T>(model: &ModelServer, look: impl Fn(&SessionLog) -> T) -> Vec<T> {
     (0..)
         .map_while(|number| model.session(number))

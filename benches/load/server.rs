@@ -1,4 +1,4 @@
-//! The release binary as a process of its own, and what the kernel says of a process.
+//! The release binary as a separate process, and the kernel's figures for a process.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,22 +13,22 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 pub const TOKEN: &str = "load";
-/// Of the simulated model.
+/// The simulated model's key.
 pub const KEY: &str = "sk-simulated";
-/// `utime` and `stime` count in these (`getconf CLK_TCK`).
+/// The unit of `utime` and `stime` (`getconf CLK_TCK`).
 const TICK: Duration = Duration::from_millis(10);
 
-/// `switchboard serve`, until it is dropped.
+/// A running `switchboard serve`; dropping it ends it.
 pub struct Server {
     child: Child,
     folder: TempDir,
     port: u16,
-    /// From its spawn to the first 200 of `/readyz`.
+    /// The time from spawning to the first 200 of `/readyz`.
     pub ready_after: Duration,
 }
 
 impl Server {
-    /// Starts it with one assistant, which answers every number.
+    /// Starts the server with one assistant, which answers every number.
     pub fn start(model_url: &str, assistant: &str, max_calls: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let assistants = folder.path().join("assistants");
@@ -78,7 +78,7 @@ impl Server {
         format!("http://{}", self.addr())
     }
 
-    /// What it has said so far, the last 2 kB of it.
+    /// The last 2 kB of its log.
     pub fn log(&self) -> String {
         let all = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let from = all.char_indices().map(|(at, _)| at).find(|at| all.len() - at <= 2_000);
@@ -105,14 +105,14 @@ impl Drop for Server {
     }
 }
 
-/// A service that takes every request and answers none.
+/// A service that accepts every request and answers none.
 pub struct Mute {
     pub url: String,
     taken: Arc<AtomicUsize>,
 }
 
 impl Mute {
-    /// It listens until the process ends.
+    /// Listens until the process ends.
     pub fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("http://{}/", listener.local_addr()?);
@@ -130,13 +130,13 @@ impl Mute {
         Ok(Self { url, taken })
     }
 
-    /// How many requests wait for an answer.
+    /// The number of requests that wait for an answer.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }
 
-/// What a process uses from one moment on, and what others use beside it.
+/// Measures what a process and the other processes use from now on.
 pub struct Meter {
     pid: u32,
     began: Instant,
@@ -145,13 +145,13 @@ pub struct Meter {
     machine: Duration,
 }
 
-/// What a [`Meter`] read.
+/// The reading of a [`Meter`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     pub lasted: Duration,
     /// Processor time in user and kernel mode.
     pub cpu: [Duration; 2],
-    /// Cores kept busy by neither the process nor this one. Figures from a busy machine say little.
+    /// Cores used by other processes. Figures from a busy machine mean little.
     pub others: f64,
 }
 
@@ -172,16 +172,16 @@ impl Meter {
 }
 
 impl Cost {
-    /// For one call's minute, if there were so many calls.
+    /// The processor time per call-minute, for this number of calls.
     pub fn per_call_minute(&self, calls: usize) -> [Duration; 2] {
         self.cpu.map(|cpu| cpu.mul_f64(60.0 / (self.lasted.as_secs_f64() * calls as f64)))
     }
 }
 
-/// Processor time that a process has used so far, in user and kernel mode.
+/// The processor time that a process has used so far, in user and kernel mode.
 fn cpu(pid: u32) -> anyhow::Result<[Duration; 2]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-    // The name may hold anything; the fields after it start with the third.
+    // The name may contain anything; the fields after it start with the third.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = |nth: usize| -> Option<Duration> {
         fields.split_whitespace().nth(nth - 3)?.parse().ok().map(|ticks: u32| TICK * ticks)
@@ -189,7 +189,7 @@ fn cpu(pid: u32) -> anyhow::Result<[Duration; 2]> {
     ticks(14).zip(ticks(15)).map(Into::into).context("/proc/PID/stat is not as expected")
 }
 
-/// Processor time that this machine has been busy: all but `idle` and `iowait`.
+/// The processor time that this machine has been busy: everything except `idle` and `iowait`.
 fn machine() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line =

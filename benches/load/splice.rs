@@ -1,9 +1,9 @@
-//! The yardstick: a TCP proxy that only copies, in a process of its own, carrying the traffic that the server had.
+//! The baseline: a TCP proxy that only copies, in a separate process, with the same traffic as the server.
 //!
-//! The traffic is not made up. A tap between phones, server and model notes when how many bytes came from each
-//! phone and each model in one round of the conversation; later those bytes go through the splice at those moments,
-//! by as many sockets as the server has. The splice passes on what it takes in, so it sends a little more than the
-//! server, which drops what the phone does not need.
+//! The traffic is real. A tap between phones, server and model records when each phone and each model sends how many
+//! bytes in one round of the conversation. Those bytes then go through the splice at the same times, over as many
+//! sockets as the server has. The splice forwards everything it receives, so it sends a little more than the server,
+//! which drops what the phone does not need.
 
 use std::io::{BufRead, BufReader as StdBufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,13 +22,13 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 use crate::calls::{Fleet, ROUND, model, phase, stagger};
 use crate::server::{Cost, Meter, Server};
 
-/// Calls that are recorded, each at another place of the conversation.
+/// The number of recorded calls, each at a different point of the conversation.
 const RECORDED: usize = 8;
 const BUFFER: usize = 8 * 1_024;
-/// Before the window in which the splice is measured.
+/// The time before the measured window.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The child's whole life: everything that connects is copied to `target` and back.
+/// Runs the child process: every connection is copied to `target` and back.
 pub async fn run(target: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?.port());
@@ -43,18 +43,18 @@ pub async fn run(target: u16) -> anyhow::Result<()> {
     }
 }
 
-/// One round of one direction of a call: when how many bytes were written.
+/// One round of one direction of a call: the time and size of each write.
 #[derive(Debug, Clone, Default)]
 struct Flow(Vec<(Duration, usize)>);
 
-/// What calls write, both ways.
+/// What calls write, in both directions.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     calls: Vec<[Flow; 2]>,
 }
 
 impl Traffic {
-    /// Records one round of some calls through a server of their own.
+    /// Records one round of some calls through a fresh server.
     pub async fn record(assistant: &str) -> anyhow::Result<Self> {
         let model = model().await?;
         let back = Tap::start(model.addr(), Side::Target).await?;
@@ -73,7 +73,7 @@ impl Traffic {
         Ok(Self { calls })
     }
 
-    /// Writes and bytes in a second of one call, from the phone and from the model.
+    /// Writes and bytes per second and call, from the phone and from the model.
     pub fn rates(&self) -> [(f64, f64); 2] {
         let seconds = ROUND.as_secs_f64() * self.calls.len() as f64;
         [0, 1].map(|way| {
@@ -84,7 +84,7 @@ impl Traffic {
         })
     }
 
-    /// The traffic of the `nth` of `calls`: a recorded one, turned to this call's place in the conversation.
+    /// The traffic of the `nth` of `calls`: a recorded one, shifted to this call's point of the conversation.
     fn of(&self, nth: usize, calls: usize) -> [Flow; 2] {
         let recorded = nth % self.calls.len();
         let turn = phase(nth, calls) + ROUND - phase(recorded, self.calls.len());
@@ -101,13 +101,13 @@ impl Traffic {
 }
 
 impl Flow {
-    /// Round after round, for ever.
+    /// Repeats the round forever.
     fn forever(&self) -> impl Iterator<Item = (Duration, usize)> {
         (0u32..).flat_map(|round| self.0.iter().map(move |(at, bytes)| (ROUND * round + *at, *bytes)))
     }
 }
 
-/// What a run of the splice cost.
+/// The cost of a run of the splice.
 #[derive(Debug, Default)]
 pub struct Spliced {
     pub cost: Cost,
@@ -115,7 +115,7 @@ pub struct Spliced {
     pub to_phone: Vec<Duration>,
 }
 
-/// Sends the traffic of so many calls through a fresh splice, and measures for `long`.
+/// Sends the traffic of `calls` calls through a fresh splice and measures for `long`.
 pub async fn measure(traffic: &Traffic, calls: usize, long: Duration) -> anyhow::Result<Spliced> {
     let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let splice = Splice::start(far.local_addr()?.port())?;
@@ -174,7 +174,7 @@ impl Drop for Splice {
     }
 }
 
-/// Writes what is due; each write begins with a stamp if there is room for one.
+/// Writes what is due; each write begins with a stamp if it is long enough.
 async fn write(
     mut socket: OwnedWriteHalf,
     flow: Flow,
@@ -193,12 +193,12 @@ async fn write(
         }
         socket.write_all(&bytes[..length]).await?;
     }
-    // Open until the end, so that the splice has nothing to close within the window.
+    // Open until the end, so that the splice closes nothing within the window.
     sleep_until((until + Duration::from_millis(500)).into()).await;
     Ok(())
 }
 
-/// How long each write was on its way, if it arrived within the window.
+/// The latency of each write that arrived within the window.
 async fn read(socket: OwnedReadHalf, flow: Flow, window: [Instant; 2]) -> Vec<Duration> {
     let mut socket = BufReader::with_capacity(BUFFER, socket);
     let mut bytes = Vec::new();
@@ -218,7 +218,7 @@ async fn read(socket: OwnedReadHalf, flow: Flow, window: [Instant; 2]) -> Vec<Du
     latencies
 }
 
-/// Whose bytes a tap notes.
+/// Whose bytes a tap records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Client,
@@ -227,7 +227,7 @@ enum Side {
 
 type Noted = Arc<Mutex<Vec<(Instant, usize)>>>;
 
-/// A proxy that notes what passes.
+/// A proxy that records what passes through.
 struct Tap {
     addr: SocketAddr,
     connections: Arc<Mutex<Vec<Noted>>>,
@@ -251,7 +251,7 @@ impl Tap {
         Ok(Self { addr, connections, _tasks: tasks })
     }
 
-    /// One round from `from` on of each connection that carries audio, in the order of their beginnings.
+    /// One round, starting at `from`, of each connection that carries audio, in the order in which they began.
     fn flows(&self, from: Instant) -> Vec<Flow> {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let round = |noted: &Noted| {
@@ -259,7 +259,7 @@ impl Tap {
             let after = noted.iter().filter(|(at, _)| *at >= from);
             Flow(after.map(|(at, n)| (*at - from, *n)).take_while(|(at, _)| *at < ROUND).collect())
         };
-        // A webhook's connection says nothing in the middle of a call.
+        // A webhook's connection is silent in the middle of a call.
         connections.iter().map(round).filter(|flow| flow.0.len() > 20).collect()
     }
 }

@@ -1,8 +1,8 @@
-//! Percentiles, and how figures are printed.
+//! Percentiles and number formats.
 
 use std::time::Duration;
 
-/// Many durations, seen as a distribution.
+/// A distribution of durations.
 #[derive(Debug, Default, Clone)]
 pub struct Spread(Vec<Duration>);
 
@@ -12,7 +12,7 @@ impl Spread {
         Self(all)
     }
 
-    /// The value that the share `part` (0.0 to 1.0) does not exceed.
+    /// The quantile `part` (0.0 to 1.0).
     pub fn at(&self, part: f64) -> Duration {
         let last = self.0.len().saturating_sub(1);
         self.0.get((last as f64 * part).round() as usize).copied().unwrap_or_default()

@@ -1,8 +1,8 @@
-//! What the model is told was heard, against what the phone really played.
+//! What the server reports as heard, compared with what the phone really played.
 //!
-//! Each millisecond of the model's voice names its item and place ([`tag::tag`]), and the phone keeps all that it
-//! played, so what was heard of each item can be read off. Answers have two items of 4 s; the caller talks over them
-//! at another millisecond in each call.
+//! Each millisecond of the model's voice names its item and position ([`tag::tag`]), and the phone keeps everything that
+//! it played, so the heard part of each item is known exactly. Answers have two items of 4 s; each call interrupts them
+//! at a different millisecond.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,8 @@ const ITEMS: [&str; 2] = [
     "The second item of the two follows with no pause in between.",
 ];
 const ITEM_MS: u64 = 4_000;
-/// The server answers `speech_started` with truncations within 2 ms; what takes longer tells of the machine.
-const STOOD_STILL: Duration = Duration::from_millis(10);
+/// The server answers `speech_started` with truncations within 2 ms. If it takes longer, the machine was busy.
+const STALLED: Duration = Duration::from_millis(10);
 
 const ASSISTANT: &str = r#"
 numbers: ["*"]
@@ -32,19 +32,19 @@ greeting: { first: caller }
 turn_taking: { silence: 300ms }
 "#;
 
-/// When the caller talks over the answer.
+/// When the caller interrupts the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
-    /// In the first item, while the answer is being made.
+    /// In the first item, while the answer is being generated.
     First,
-    /// In the second item, while it is being made.
+    /// In the second item, while it is being generated.
     Second,
-    /// In the second item, long after the whole answer was made.
+    /// In the second item, long after the whole answer was generated.
     Late,
 }
 
 impl Moment {
-    /// Seconds of audio that the model makes in a second.
+    /// Seconds of audio that the model generates per second.
     fn burst(self) -> f64 {
         match self {
             Self::First | Self::Second => 1.2,
@@ -52,7 +52,7 @@ impl Moment {
         }
     }
 
-    /// How long the answer has played when the caller begins.
+    /// How long the answer has played when the caller interrupts.
     fn playing_for(self) -> Duration {
         Duration::from_millis(match self {
             Self::First => 1_000,
@@ -72,7 +72,7 @@ impl Moment {
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Case {
-    /// Network each way, and how much longer a message may take, in milliseconds.
+    /// Network delay in each direction and jitter, in milliseconds.
     pub network_ms: u64,
     pub jitter_ms: u64,
     pub moment: Moment,
@@ -91,28 +91,28 @@ impl Case {
         all
     }
 
-    /// How far a truncation may be from what was heard.
+    /// The largest allowed difference between a truncation and what was heard.
     pub fn goal_ms(self) -> u64 {
         20 + self.jitter_ms
     }
 }
 
-/// What the calls of one case brought.
+/// The results of one case.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// Told minus heard, in milliseconds, of each truncated item.
+    /// Reported minus heard, in milliseconds, for each truncated item.
     pub errors: Vec<i64>,
-    /// Truncations past what had been sent, or that the model refused.
+    /// Truncations past the sent audio, or refused by the model.
     pub past_sent: usize,
-    /// Items cut short of which the model was told nothing.
-    pub untold: usize,
-    /// Items left out because the machine stood still around their interruption: the model, to which there is no
-    /// network, got the truncation late.
-    pub stood_still: usize,
+    /// Items that were cut off without a truncation.
+    pub missing: usize,
+    /// Items left out because the machine was stalled during the interruption: the model got the truncation late, although
+    /// there is no network delay to it.
+    pub stalled: usize,
     pub bad: Vec<String>,
 }
 
-/// Runs every case with so many calls each, all at once.
+/// Runs every case with `calls` calls each, all at once.
 pub async fn measure(calls: u64) -> anyhow::Result<BTreeMap<Case, Judged>> {
     let mut judged = BTreeMap::new();
     let cases = Case::all();
@@ -123,7 +123,7 @@ pub async fn measure(calls: u64) -> anyhow::Result<BTreeMap<Case, Judged>> {
     Ok(judged)
 }
 
-/// Cases with the same burst, through a server of their own.
+/// Runs cases with the same burst through a fresh server.
 async fn run(cases: &[Case], calls: u64) -> anyhow::Result<BTreeMap<Case, Judged>> {
     let answer = Reply { items: ITEMS.map(str::to_owned).into(), ..Reply::default() };
     let model = ModelServer::start(ModelOptions {
@@ -170,7 +170,7 @@ fn options(server: &Server, case: Case, nth: u64) -> PhoneOptions {
         jitter: ms(case.jitter_ms),
         seed: nth * 1_000 + case.network_ms + case.jitter_ms,
     };
-    // Another place within the frame, the delta and the item each time.
+    // A different point within the frame, the delta and the item each time.
     let playing_for = case.moment.playing_for() + ms(nth * 173 % 1_500) + Duration::from_micros(nth * 337);
     let line = |when, act| Line { when, act };
     let script = vec![
@@ -194,14 +194,14 @@ impl Judged {
             match log.truncations.iter().find(|cut| cut.item == item.id) {
                 Some(cut) => {
                     let said = log.speech_started.iter().rev().find(|at| **at <= cut.at);
-                    if said.is_some_and(|said| cut.at - *said > STOOD_STILL) {
-                        self.stood_still += 1;
+                    if said.is_some_and(|said| cut.at - *said > STALLED) {
+                        self.stalled += 1;
                     } else {
                         self.errors.push(cut.audio_end_ms as i64 - heard_ms as i64);
                     }
                     self.past_sent += usize::from(cut.audio_end_ms > cut.sent_ms);
                 }
-                None => self.untold += usize::from(heard_ms + 1 < item.sent_ms),
+                None => self.missing += usize::from(heard_ms + 1 < item.sent_ms),
             }
         }
     }
@@ -214,7 +214,7 @@ impl Judged {
     }
 }
 
-/// Of each item, the milliseconds up to the last that was played.
+/// For each item, the milliseconds up to the last one played.
 fn heard(audio: &[u8]) -> BTreeMap<u16, u64> {
     let mut heard = BTreeMap::new();
     let mut at = 0;
