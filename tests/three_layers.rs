@@ -1,6 +1,5 @@
-//! The three layers that a call passes, each as it really is: the allowlist Function in Twilio's own local runtime,
-//! then the program, which checks the signature, then the ticket. The test is Twilio: it carries the call from one
-//! to the next.
+//! The three layers that protect a call, for real: the allowlist Function in Twilio's local runtime, then the signature,
+//! then the ticket, both checked by the program. The test plays Twilio and carries the call from one to the next.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,7 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// How long anything here may take: the first start of a Function is slow.
+/// The timeout of every step: the first start of a Function is slow.
 const LIMIT: Duration = Duration::from_secs(60);
 const TOKEN: &str = "12345";
 const PUBLIC_URL: &str = "https://phone.example.com";
@@ -26,7 +25,7 @@ const CALLER: &str = "+15550100100";
 const STRANGER: &str = "+15550100101";
 const CALLED: &str = "+15550100001";
 
-/// The Functions, as `twilio serverless:start` serves them. Killed when dropped.
+/// The Functions, served as by `twilio serverless:start`. Dropping it kills the process.
 struct Functions {
     _child: Child,
     port: u16,
@@ -66,7 +65,7 @@ impl Functions {
         Self { _child: child, port, _env: env }
     }
 
-    /// What Twilio is to do with this caller.
+    /// The Function's TwiML for this caller.
     async fn ask(&self, caller: &str) -> String {
         let (status, body) = post(self.port, "/allowlist-function", &call_from(caller), None).await;
         assert_eq!(status, 200, "{body}");
@@ -74,7 +73,7 @@ impl Functions {
     }
 }
 
-/// The program, serving one assistant. Killed when dropped.
+/// The program with one assistant. Dropping it kills the process.
 struct Server {
     _child: Child,
     port: u16,
@@ -111,7 +110,7 @@ impl Server {
         Self { _child: child, port, _folder: folder }
     }
 
-    /// The upgrade, signed as Twilio signs it.
+    /// Opens the stream, signed as by Twilio.
     async fn stream(&self, url: &str) -> Result<WebSocketStream<TcpStream>, u16> {
         let path = url.strip_prefix("wss://phone.example.com").expect("the stream is at the public address");
         let mut request = format!("ws://127.0.0.1:{}{path}", self.port).into_client_request().unwrap();
@@ -128,13 +127,13 @@ impl Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_passes_all_three_layers_and_each_stops_what_is_its_to_stop() {
+async fn each_of_the_three_layers_stops_its_own_attacks() {
     let model = ModelServer::start(ModelOptions::default()).await.unwrap();
     let server = Server::start(&model.url()).await;
     let settings = format!("WEBHOOK_URL={PUBLIC_URL}/incoming-call\nALLOWED_NUMBERS={CALLER} # a friend\n");
     let functions = Functions::start(&settings).await;
 
-    // Layer 1, at Twilio: who is not on the list is not even answered.
+    // Layer 1, at Twilio: a caller who is not on the list is rejected.
     assert_eq!(verbs(&functions.ask(STRANGER).await), ["Reject"]);
     assert_eq!(verbs(&functions.ask("anonymous").await), ["Reject"]);
     let allowed = functions.ask(CALLER).await;
@@ -145,7 +144,7 @@ async fn a_call_passes_all_three_layers_and_each_stops_what_is_its_to_stop() {
     let url = redirect.text().unwrap().to_owned();
     let path = url.strip_prefix(PUBLIC_URL).expect("the redirect leads to the program");
 
-    // Layer 2, the signature: whoever knows the address is nobody without Twilio's key.
+    // Layer 2, the signature: the address is useless without Twilio's key.
     let call = call_from(CALLER);
     for (what, signature) in [
         ("none", None),
@@ -164,7 +163,7 @@ async fn a_call_passes_all_three_layers_and_each_stops_what_is_its_to_stop() {
     let stream = twiml.descendants().find(|node| node.has_tag_name("Stream")).unwrap();
     let stream = stream.attribute("url").unwrap();
 
-    // Layer 3, the ticket: a stream that nobody was promised is refused, though Twilio signed it.
+    // Layer 3, the ticket: a stream without a valid ticket is refused even if it is signed.
     let (start, ticket) = stream.rsplit_once('/').unwrap();
     let mut forged = ticket.to_owned();
     forged.replace_range(..1, if ticket.starts_with('A') { "B" } else { "A" });
@@ -172,10 +171,10 @@ async fn a_call_passes_all_three_layers_and_each_stops_what_is_its_to_stop() {
         let refused = server.stream(&format!("{start}/{wrong}")).await.map(drop);
         assert_eq!(refused, Err(403), "{wrong}");
     }
-    let mut socket = server.stream(stream).await.expect("the ticket is good");
-    assert_eq!(server.stream(stream).await.map(drop), Err(403), "the ticket is good once");
+    let mut socket = server.stream(stream).await.expect("the ticket is valid");
+    assert_eq!(server.stream(stream).await.map(drop), Err(403), "the ticket is valid once");
 
-    // Past all three, the assistant speaks.
+    // After all three, the assistant speaks.
     for message in [
         json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}),
         json!({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": {
@@ -199,7 +198,7 @@ async fn a_call_passes_all_three_layers_and_each_stops_what_is_its_to_stop() {
     model.stop().await;
 }
 
-/// What Twilio posts of a call.
+/// The form that Twilio posts for a call.
 fn call_from(caller: &str) -> Vec<(String, String)> {
     [
         ("AccountSid", "AC1"),
@@ -220,7 +219,7 @@ fn verbs(twiml: &str) -> Vec<String> {
     inside.map(|node| node.tag_name().name().to_owned()).collect()
 }
 
-/// Posts a form to this machine; the status and the body.
+/// Posts a form; returns the status and the body.
 async fn post(port: u16, path: &str, form: &[(String, String)], signature: Option<&str>) -> (u16, String) {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let signature = signature.map(|code| format!("X-Twilio-Signature: {code}\r\n")).unwrap_or_default();
@@ -241,7 +240,7 @@ async fn post(port: u16, path: &str, form: &[(String, String)], signature: Optio
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// Waits for a line with these words; what comes later is read and dropped.
+/// Waits for a line with these words, then reads and drops the rest.
 async fn said(output: impl AsyncRead + Unpin + Send + 'static, words: &str) -> String {
     let mut lines = BufReader::new(output).lines();
     let heard = async {

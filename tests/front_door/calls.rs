@@ -1,4 +1,4 @@
-//! Calls that go well.
+//! Calls without faults.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn a_call_from_ring_to_goodbye() {
     let record = finished(phone).await;
     record.assert_clean();
     assert_eq!(record.end, CallEnd::HungUp);
-    assert!(record.said.is_empty(), "Twilio's own voice had nothing to say: {:?}", record.said);
+    assert!(record.said.is_empty(), "Twilio's own voice is not used: {:?}", record.said);
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
     assert_eq!(ended.tally.turns, 2);
@@ -47,7 +47,7 @@ async fn a_call_from_ring_to_goodbye() {
     let session = harness.session();
     assert!(session.authorization_good && session.audio_waited_for_update());
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    // The goodbye was heard to its end: its last millisecond was played before the stream closed.
+    // The goodbye was played to its end before the stream closed.
     let stream = &record.streams[0];
     assert_eq!(stream.bytes_played, stream.bytes_received);
     assert_eq!(session.truncations.len(), 0);
@@ -55,7 +55,7 @@ async fn a_call_from_ring_to_goodbye() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_is_configured_as_the_file_says() {
+async fn the_session_is_configured_from_the_file() {
     let file = r#"
 numbers: ["*"]
 voice: cedar
@@ -80,7 +80,7 @@ greeting: { first: caller }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_caller_may_have_the_first_word() {
+async fn the_caller_can_speak_first() {
     let file = CLINIC.replace(
         r#"greeting: { say: "Hello, Example Dental, how can I help?" }"#,
         "greeting: { first: caller }",
@@ -101,7 +101,7 @@ async fn the_caller_may_have_the_first_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recorded_greeting_plays_at_once_though_the_model_is_late() {
+async fn a_recorded_greeting_does_not_wait_for_the_model() {
     let tone: Vec<i16> = (0..8_000).map(|n| ((n as f64 * 0.2).sin() * 9_000.0) as i16).collect();
     let wav = stereo_wav(&tone, &tone);
     let file = CLINIC.replace("greeting: { say:", "greeting: { play: hello.wav, say:");
@@ -119,16 +119,17 @@ async fn a_recorded_greeting_plays_at_once_though_the_model_is_late() {
     record.assert_clean();
     assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
     let session = harness.session();
-    let told: Vec<&Value> = session.of_kind("conversation.item.create").map(|event| &event["item"]).collect();
-    assert_eq!(told[0]["role"], "assistant");
-    assert_eq!(told[0]["content"][0]["text"], "Hello, Example Dental, how can I help?");
+    let items: Vec<&Value> =
+        session.of_kind("conversation.item.create").map(|event| &event["item"]).collect();
+    assert_eq!(items[0]["role"], "assistant");
+    assert_eq!(items[0]["content"][0]["text"], "Hello, Example Dental, how can I help?");
     assert!(session.audio_waited_for_update());
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_uninterruptible_greeting_is_heard_to_its_end() {
+async fn an_uninterruptible_greeting_is_played_to_its_end() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { interruptible: false, say:");
     let script = Script { replies: vec![goodbye()], ..Script::default() };
     let mut harness = Harness::open(&file, ModelOptions { script, ..quick() }).await;
@@ -169,7 +170,7 @@ async fn keys_reach_the_model_as_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_is_asked_about_and_then_ends_the_call() {
+async fn a_silent_caller_is_asked_and_then_the_call_ends() {
     let file = format!("{CLINIC}limits: {{ silence: 6s }}\n");
     let mut harness = Harness::open(&file, quick()).await;
     let phone = harness.dial(harness.phone());
@@ -183,7 +184,7 @@ async fn silence_is_asked_about_and_then_ends_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_has_a_longest_duration() {
+async fn a_call_has_a_maximum_duration() {
     let file = format!("{CLINIC}limits: {{ call: 10s }}\n");
     let mut harness = Harness::open(&file, quick()).await;
     let record = finished(harness.dial(harness.phone())).await;
@@ -211,7 +212,7 @@ async fn a_webhook_sent_twice_gets_the_same_answer_and_one_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_may_come_by_get() {
+async fn a_webhook_can_be_a_get_request() {
     let harness = Harness::open(CLINIC, quick()).await;
     let path =
         "/incoming-call?CallSid=CA00000000000000000000000000000077&From=%2B15550100100&To=%2B15550100001";
@@ -224,7 +225,7 @@ async fn a_webhook_may_come_by_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_nobody_answers_gets_a_sentence() {
+async fn a_number_without_an_assistant_gets_an_announcement() {
     let harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
     options.to = "+15550100055".to_owned();
@@ -237,7 +238,7 @@ async fn a_number_that_nobody_answers_gets_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_server_says_that_it_is_busy() {
+async fn a_full_server_announces_that_it_is_busy() {
     let file = format!("{CLINIC}busy: {{ say: \"All lines are busy.\" }}\n");
     let mut harness = Harness::with(&file, &[], quick(), &[("MAX_CALLS", "1")]).await;
     let first = harness.dial(harness.phone());
@@ -256,13 +257,13 @@ async fn a_full_server_says_that_it_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closing_server_says_goodbye_to_those_on_the_line_and_takes_nobody_in() {
+async fn a_draining_server_says_goodbye_and_accepts_no_calls() {
     let mut harness = Harness::with(CLINIC, &[], quick(), &[("DRAIN_SECONDS", "1")]).await;
     assert_eq!(http(&harness.server, "GET", "/readyz", "", "").await.0, 200);
     let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_quiet(Duration::from_millis(100)).await);
     harness.close();
-    // The door closes at once.
+    // No new calls from now on.
     while http(&harness.server, "GET", "/readyz", "", "").await.0 != 503 {
         tokio::task::yield_now().await;
     }
@@ -270,14 +271,14 @@ async fn a_closing_server_says_goodbye_to_those_on_the_line_and_takes_nobody_in(
     assert!(matches!(late.end, CallEnd::Failed(_)), "{:?}: Twilio uses the fallback URL", late.end);
     let record = finished(phone).await;
     record.assert_clean();
-    assert_eq!(record.end, CallEnd::HungUp, "the last question is still answered");
+    assert_eq!(record.end, CallEnd::HungUp, "the last webhook is still answered");
     assert_eq!(harness.ended().await.reason, EndReason::ServerDraining);
     assert_eq!(harness.session().responses.len(), 2, "the greeting and the goodbye");
     harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pages_for_keepers_answer() {
+async fn health_and_metrics_pages_answer() {
     let harness = Harness::with(CLINIC, &[], quick(), &[("METRICS_TOKEN", "12 34")]).await;
     assert_eq!(http(&harness.server, "GET", "/healthz", "", "").await.0, 200);
     let (status, ready) = http(&harness.server, "GET", "/readyz", "", "").await;
@@ -306,7 +307,7 @@ async fn the_pages_for_keepers_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_but_legal_phones_are_served() {
+async fn unusual_but_legal_messages_are_accepted() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
     options.faults =

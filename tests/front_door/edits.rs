@@ -1,4 +1,4 @@
-//! Files are edited while phones ring.
+//! Edits of the folder during calls.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, finished, http, metrics, speech};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad() {
+async fn calls_keep_their_plan_through_good_and_bad_edits() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("assistants");
     fs::create_dir(&dir).unwrap();
@@ -22,7 +22,7 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
         CLINIC.replace("something broke.", sorry).replace("greeting:", &format!("voice: {voice}\ngreeting:"))
     };
     fs::write(&file, edition("one.", "marin")).unwrap();
-    // The model breaks off where it would answer the caller, and the caller hears the plan's `on_failure`.
+    // The model disconnects instead of answering, and the caller hears the plan's `on_failure`.
     let faults = vec![Fault::Drop(When::Response(2))];
     let model = ModelOptions {
         think: Duration::from_millis(50),
@@ -38,7 +38,7 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
         let text = match edit {
             50 => edition("fifty.", "cedar"),
             _ if edit % 2 == 0 => edition(&format!("{edit}."), "ash"),
-            // Half of a file, as a slow writer leaves it.
+            // Half of a file, as left by a slow writer.
             _ => edition("odd.", "ash").replace("\"Hello", "Hello: {{").to_owned(),
         };
         fs::write(&file, text).unwrap();
@@ -46,14 +46,14 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
         over(&harness, &format!("CA{edit}")).await;
         let (status, ready) = http(&harness.server, "GET", "/readyz", "", "").await;
         assert_eq!(status, 200, "{ready}");
-        // Every tenth edit is held back, or in force, before the next one comes.
+        // Every tenth edit is applied or rejected before the next one.
         if edit % 10 == 9 {
             until(&harness, "\"problems\":1").await;
         }
     }
     until(&harness, "\"problems\":0").await;
 
-    // The next ring sees the last edit.
+    // The next call uses the last edit.
     ring(&harness, "CAlast").await;
     let cedar = async {
         while !harness
@@ -68,7 +68,7 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
     timeout(PATIENCE, cedar).await.expect("the last edit is in force");
     over(&harness, "CAlast").await;
 
-    // The call under way has seen none of it.
+    // The running call has kept its plan.
     phone.say(speech(600));
     let record = finished(phone).await;
     record.assert_clean();
@@ -86,7 +86,7 @@ async fn calls_keep_their_plan_and_rings_are_answered_through_edits_good_and_bad
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_again() {
+async fn every_call_is_answered_while_its_file_is_deleted_and_recreated() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("assistants");
     fs::create_dir(&dir).unwrap();
@@ -104,7 +104,7 @@ async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_
             std::thread::sleep(Duration::from_millis(6));
         }
     });
-    // Long enough for a disk that does not rest to be read three times.
+    // Long enough to read a constantly changing folder three times.
     for number in 0..75 {
         ring(&harness, &format!("CAburst{number}")).await;
         over(&harness, &format!("CAburst{number}")).await;
@@ -115,7 +115,7 @@ async fn every_ring_is_answered_while_its_file_is_deleted_and_created_again_and_
     harness.quit().await;
 }
 
-/// Waits until `/readyz` says so.
+/// Waits until `/readyz` reports this.
 async fn until(harness: &Harness, words: &str) {
     let said = async {
         while !http(&harness.server, "GET", "/readyz", "", "").await.1.contains(words) {
@@ -125,13 +125,13 @@ async fn until(harness: &Harness, words: &str) {
     timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("/readyz never says {words}"));
 }
 
-/// A phone rings, and is answered with a stream.
+/// A call is answered with a stream.
 async fn ring(harness: &Harness, call: &str) {
     let (status, answer) = post(harness, "/incoming-call", call, "ringing").await;
     assert!(status == 200 && answer.contains("<Stream"), "{call}: {answer}");
 }
 
-/// Its caller hangs up before anything else.
+/// The caller hangs up at once.
 async fn over(harness: &Harness, call: &str) {
     let (status, answer) = post(harness, "/call-status", call, "completed").await;
     assert_eq!(status, 204, "{call}: {answer}");

@@ -1,5 +1,5 @@
-//! What breaks, and what the caller hears then: somebody or something speaks. Where the model cannot be had, that is
-//! within three seconds of the stream's start; where it falls silent in mid-call, within three of its last sign of life.
+//! Failures, and what the caller hears. If the model cannot be reached, the caller hears something within three seconds
+//! of the stream's start; if it falls silent during the call, within three seconds of its last sign of life.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn assert_sorry(record: &CallRecord, fault: &Fault) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_cannot_be_had_is_told_within_three_seconds() {
+async fn an_unavailable_model_leads_to_an_apology_within_three_seconds() {
     for (fault, reason) in [
         (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused),
         (Fault::RefuseConnect(ConnectError::UnknownModel), EndReason::ModelRefused),
@@ -60,7 +60,7 @@ async fn a_model_that_cannot_be_had_is_told_within_three_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_breaks_in_mid_call_is_told() {
+async fn a_model_that_fails_during_the_call_leads_to_an_apology() {
     for (fault, reason) in [
         (Fault::Drop(When::Response(2)), EndReason::ModelLost),
         (Fault::Close { when: When::Response(2), code: 1011, reason: "oops" }, EndReason::ModelLost),
@@ -76,7 +76,7 @@ async fn a_model_that_breaks_in_mid_call_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_model_says_besides_is_counted_and_ends_nothing() {
+async fn unexpected_events_of_the_model_are_counted() {
     for (fault, anomaly) in [
         (Fault::Garbage(When::Response(1)), Anomaly::ModelBadEvent),
         (Fault::UnsolicitedError(When::Response(1)), Anomaly::ModelError),
@@ -99,12 +99,12 @@ async fn what_a_model_says_besides_is_counted_and_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_comes_late_is_waited_for_and_hears_what_was_said_meanwhile() {
+async fn a_late_model_hears_what_was_said_before_it_was_ready() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { first: caller, say:");
     let faults = vec![Fault::LateUpdated(Duration::from_millis(1_500))];
     let mut harness = Harness::open(&file, ModelOptions { faults, keep_audio: true, ..quick() }).await;
     let phone = harness.dial(harness.phone());
-    phone.say(speech(600)); // long over when the model is there
+    phone.say(speech(600)); // over long before the model is ready
     assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "it is answered");
     phone.hang_up();
     finished(phone).await.assert_clean();
@@ -116,7 +116,7 @@ async fn a_model_that_comes_late_is_waited_for_and_hears_what_was_said_meanwhile
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_was_away_for_a_moment_is_reached_while_it_rings() {
+async fn a_briefly_unreachable_model_is_retried_while_the_phone_rings() {
     let mut harness = Harness::open(
         CLINIC,
         ModelOptions { faults: vec![Fault::UpgradeStatus(503)], faulty_connections: Some(2), ..quick() },
@@ -133,7 +133,7 @@ async fn a_model_that_was_away_for_a_moment_is_reached_while_it_rings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
+async fn a_lost_phone_ends_its_call_and_its_model_session() {
     for (fault, reason) in [
         (PhoneFault::Cut { after: Duration::from_millis(900) }, EndReason::CallerLost),
         (PhoneFault::NoStop, EndReason::CallerHungUp),
@@ -150,7 +150,10 @@ async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
         let record = finished(phone).await;
         assert_eq!(harness.ended().await.reason, reason, "{fault:?}");
         if reason == EndReason::CallerLost {
-            assert_eq!(record.said[0].text, "Sorry, something broke.", "whoever is still there hears it");
+            assert_eq!(
+                record.said[0].text, "Sorry, something broke.",
+                "a caller who is still there hears it"
+            );
         }
         let closed = |sessions: &[switchboard_simulator::model::SessionLog]| sessions[0].closed.is_some();
         assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
@@ -159,7 +162,7 @@ async fn a_phone_that_vanishes_ends_its_call_and_its_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_asked_twice_gets_the_same_answer() {
+async fn a_repeated_webhook_gets_the_same_answer() {
     let fault = Fault::Drop(When::Response(1));
     let mut harness = Harness::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
     let options = harness.phone();
@@ -184,8 +187,8 @@ async fn a_question_asked_twice_gets_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_that_fail_for_one_caller_lead_to_a_person() {
-    // `check` warns of it: only a caller who is none of its samples gets there.
+async fn a_template_error_leads_to_a_person() {
+    // `check` does not catch it: none of its sample callers reaches the error.
     let instructions = "instructions: \"{% if caller.number and caller.number != '+15550109999' %}{% set who = caller %}\
                         {{ who.nmae }}{% endif %}You answer the phone.\"";
     let assistant = CLINIC.replace("instructions: You answer the phone.", instructions);

@@ -1,5 +1,5 @@
-//! A harness for one test: the whole server on port 0, a strict Realtime server on its one side, strict phones on the
-//! other, and a watch over every log line.
+//! A test harness: the whole server on port 0, a strict Realtime server on one side, strict phones on the other, and a
+//! check of every log line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,10 +24,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub const TOKEN: &str = "12345";
-/// Longer than anything here takes.
+/// Longer than any step of a test.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The file of an assistant that greets, and may end the call.
+/// The file of an assistant that greets and can end the call.
 pub const CLINIC: &str = r#"
 numbers: ["+15550100001"]
 instructions: You answer the phone.
@@ -44,7 +44,7 @@ pub struct Harness {
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
-/// How a call ended, and what the journal told of it.
+/// How a call ended, and its journal.
 pub struct Ended {
     pub reason: EndReason,
     pub tally: Tally,
@@ -56,7 +56,7 @@ impl Harness {
         Self::with(assistant, &[], model, &[]).await
     }
 
-    /// `greetings`: recorded ones, by file name. `settings`: over the usual ones.
+    /// `greetings`: recordings by file name. `settings`: override the usual ones.
     pub async fn with(
         assistant: &str,
         greetings: &[(&str, Vec<u8>)],
@@ -85,7 +85,7 @@ impl Harness {
         Self::serve(folder, None, model, settings, file).await
     }
 
-    /// Serves a folder on the disk, and watches it for edits.
+    /// Serves a folder on disk and watches it for edits.
     pub async fn on_disk(dir: &Path, model: ModelOptions) -> Self {
         Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None).await
     }
@@ -143,7 +143,7 @@ impl Harness {
         Self { model, server, journal, stop: Some(stop), serving }
     }
 
-    /// A phone that is about to ring here.
+    /// The options of a phone that calls this server.
     pub fn phone(&self) -> PhoneOptions {
         let mut options = PhoneOptions::new(self.server.clone(), TOKEN);
         options.dials =
@@ -155,7 +155,7 @@ impl Harness {
         Phone::dial(options)
     }
 
-    /// What the journal tells of the next call to end.
+    /// Waits for the next call to end.
     pub async fn ended(&mut self) -> Ended {
         let mut notes = Vec::new();
         loop {
@@ -169,22 +169,22 @@ impl Harness {
         }
     }
 
-    /// The first session that the model had.
+    /// The model's first session.
     pub fn session(&self) -> SessionLog {
         self.model.sessions().into_iter().next().expect("the model was called")
     }
 
-    /// Tells the server to stop: it drains.
+    /// Starts draining.
     pub fn close(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Ends everything, and asserts that nothing is left: no session, no log line that tells too much.
+    /// Stops everything and asserts that no session is left and no log line held personal data.
     pub async fn quit(mut self) {
         self.close();
         timeout(PATIENCE, self.serving).await.expect("the server stops").unwrap().unwrap();
         self.model.stop().await;
-        assert!(!TOLD_TOO_MUCH.load(Ordering::SeqCst), "a log line held a number, a word or a key");
+        assert!(!LEAKED.load(Ordering::SeqCst), "a log line contained a number, a word or a key");
     }
 }
 
@@ -193,7 +193,7 @@ pub async fn finished(phone: PhoneHandle) -> CallRecord {
     timeout(PATIENCE, phone.finished()).await.expect("the call ends in time")
 }
 
-/// Loud enough to be speech: a tone that swells.
+/// A swelling tone, loud enough to be speech.
 pub fn speech(ms: usize) -> Bytes {
     (0..ms * 8)
         .map(|at| {
@@ -206,7 +206,7 @@ pub fn speech(ms: usize) -> Bytes {
         .collect()
 }
 
-/// A request by hand.
+/// Sends a raw request; returns the status and the answer.
 pub async fn http(server: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = server.trim_start_matches("http://");
@@ -224,25 +224,25 @@ pub async fn http(server: &str, method: &str, path: &str, headers: &str, body: &
     (status, answer)
 }
 
-/// What `/metrics` would say.
+/// The content of `/metrics`.
 pub fn metrics() -> String {
-    METRICS.get().and_then(Option::as_ref).expect("something counts").render()
+    METRICS.get().and_then(Option::as_ref).expect("metrics are installed").render()
 }
 
-/// Whether one line of the log, of any level, holds all these words.
+/// Whether any log line contains all these words.
 pub fn logged(words: &[&str]) -> bool {
     LINES.lock().unwrap().iter().any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// Every line so far.
+/// Every log line so far.
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// One recorder counts for the whole process, whichever test comes first.
+/// One recorder for the whole process.
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-static TOLD_TOO_MUCH: AtomicBool = AtomicBool::new(false);
+static LEAKED: AtomicBool = AtomicBool::new(false);
 
-/// Reads every event of every level, and panics at one that holds a phone number, what somebody said, or a key.
+/// Reads every log event and panics if one contains a phone number, spoken words, or a key.
 fn watch_the_log() {
     use tracing_subscriber::layer::SubscriberExt as _;
     let subscriber = tracing_subscriber::registry().with(Watch);
@@ -274,14 +274,14 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
     }
 }
 
-/// What may stand in no line: the numbers of every phone here, words of the conversation, keys.
+/// Panics at what no log line may contain: phone numbers, words of the conversation, keys.
 pub fn judge(text: &str) {
     let personal =
         ["5550100", "Example Dental", "simulated model", "You answer the phone", TOKEN, "sk-simulated"];
     if let Some(found) = personal.iter().find(|personal| text.contains(**personal)) {
-        // A port of this machine may hold the same digits; a number in E.164 is longer.
-        TOLD_TOO_MUCH.store(true, Ordering::SeqCst);
-        panic!("a log line holds `{found}`: {text}");
+        // Long enough not to match a port.
+        LEAKED.store(true, Ordering::SeqCst);
+        panic!("a log line contains `{found}`: {text}");
     }
 }
 

@@ -1,7 +1,6 @@
-//! What the caller heard is known: truncations against what the phone really played.
+//! Truncations compared with what the phone really played.
 //!
-//! The model's audio says in every millisecond which item and position it is, so the phone's last played bytes are
-//! the truth that our truncations are held against.
+//! Every millisecond of the model's audio names its item and position, so the phone's last played bytes are the truth.
 
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ fn talkative() -> ModelOptions {
     }
 }
 
-/// The item and millisecond that the phone had played when the clear took effect.
+/// The item and millisecond that the phone had reached when the clear took effect.
 fn truth(cleared: &Cleared) -> (u16, u64) {
     let bytes = &cleared.last;
     // The last whole tag; up to seven bytes of the next millisecond may have been played after it.
@@ -40,7 +39,7 @@ fn truth(cleared: &Cleared) -> (u16, u64) {
     (item, u64::from(ms) + 1)
 }
 
-/// How far the truncation that belongs to a clear is off, in milliseconds. Positive: more was told than heard.
+/// The error of each clear's truncation in milliseconds. Positive: more was reported than heard.
 fn errors(session: &SessionLog, clears: &[Cleared]) -> Vec<i64> {
     assert!(!clears.is_empty(), "something was interrupted");
     clears
@@ -49,31 +48,31 @@ fn errors(session: &SessionLog, clears: &[Cleared]) -> Vec<i64> {
             assert_eq!(cleared.last.len(), 16, "the voice was playing when it was cleared");
             let (number, heard) = truth(cleared);
             let item = session.items.iter().find(|item| item.number == number).expect("the item is known");
-            let told = session.truncations.iter().find(|cut| cut.item == item.id).unwrap_or_else(|| {
+            let cut = session.truncations.iter().find(|cut| cut.item == item.id).unwrap_or_else(|| {
                 let kinds: Vec<&str> = session.events.iter().map(ClientEvent::kind).collect();
                 let responses = &session.responses;
                 panic!(
-                    "item {number} was cut at {heard} ms, and the model was not told: {kinds:?} \
+                    "item {number} was cut at {heard} ms without a truncation: {kinds:?} \
                          {responses:?} {clears:?}"
                 )
             });
-            assert!(told.audio_end_ms <= told.sent_ms, "never more than was sent: {told:?}");
-            told.audio_end_ms as i64 - heard as i64
+            assert!(cut.audio_end_ms <= cut.sent_ms, "never more than was sent: {cut:?}");
+            cut.audio_end_ms as i64 - heard as i64
         })
         .collect()
 }
 
-/// What happened in a call with interruptions.
+/// A call with interruptions.
 struct Interrupted {
     session: SessionLog,
     clears: Vec<Cleared>,
-    /// How long the machine once kept a timer of this call's runtime from firing, at worst.
+    /// The longest delay of a timer in this call's runtime.
     stall: Duration,
 }
 
 impl Interrupted {
-    /// Every truncation is within 20 ms and `jitter` of the truth. Where the machine itself stood still, that
-    /// counts twice: on the way of the caller's voice, and on the way of the clear.
+    /// Every truncation is within 20 ms and `jitter` of the truth. A stall of the machine counts twice: for the caller's
+    /// voice and for the clear.
     fn assert_exact(&self, jitter: u64) {
         let allowed = Duration::from_millis(20 + jitter) + 2 * self.stall;
         for error in errors(&self.session, &self.clears) {
@@ -85,9 +84,9 @@ impl Interrupted {
     }
 }
 
-/// How late a timer of this runtime fires at worst, until the receiver is dropped.
+/// Watches how late a timer of this runtime fires, until the receiver is dropped.
 fn watch_the_machine() -> watch::Receiver<Duration> {
-    let (worst, told) = watch::channel(Duration::ZERO);
+    let (worst, receiver) = watch::channel(Duration::ZERO);
     tokio::spawn(async move {
         let mut tick = interval(ms(5));
         let mut last = tick.tick().await;
@@ -99,7 +98,7 @@ fn watch_the_machine() -> watch::Receiver<Duration> {
             last = now;
         }
     });
-    told
+    receiver
 }
 
 async fn interrupted(network: Network, model: ModelOptions, after: &[u64]) -> Interrupted {
@@ -133,7 +132,7 @@ fn network(one_way: u64, jitter: u64) -> Network {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn truncations_are_exact_whatever_the_distance() {
+async fn truncations_are_exact_at_any_network_delay() {
     for one_way in [0, 40, 150] {
         interrupted(network(one_way, 0), talkative(), &[700, 1_500]).await.assert_exact(0);
     }
@@ -148,7 +147,7 @@ async fn truncations_are_within_the_jitter_of_a_jittered_network() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_in_the_second_item_truncates_the_second() {
-    // Two items, of which the first takes about 2 s.
+    // Two items; the first takes about 2 s.
     let reply = Reply {
         items: vec!["One moment please, I will have a look.".to_owned(), LONG.to_owned()],
         ..Reply::default()
@@ -158,7 +157,7 @@ async fn an_interruption_in_the_second_item_truncates_the_second() {
     let (session, clears) = (&call.session, &call.clears);
     let (number, _) = truth(&clears[0]);
     let second = session.items.iter().find(|item| item.number == number).unwrap();
-    assert_eq!(second.line, LONG, "it was the second that played");
+    assert_eq!(second.line, LONG, "the second item was playing");
     call.assert_exact(0);
     let cut: Vec<&str> = session.truncations.iter().map(|cut| cut.item.as_str()).collect();
     assert_eq!(cut, [second.id.as_str()], "the first was heard whole");
@@ -173,8 +172,8 @@ async fn an_interruption_in_the_first_of_two_items_truncates_both() {
     let first = session.items.iter().find(|item| item.number == number).unwrap();
     let of_response: Vec<_> = session.items.iter().filter(|item| item.response == first.response).collect();
     for item in of_response.iter().filter(|item| item.number > number) {
-        let told = session.truncations.iter().find(|cut| cut.item == item.id);
-        assert!(told.is_some_and(|cut| cut.audio_end_ms == 0), "unheard, and told so: {told:?}");
+        let cut = session.truncations.iter().find(|cut| cut.item == item.id);
+        assert!(cut.is_some_and(|cut| cut.audio_end_ms == 0), "truncated to nothing: {cut:?}");
     }
     call.assert_exact(0);
 }
@@ -200,7 +199,7 @@ async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
     phone.say(speech(1_500));
     let cleared = phone.wait_for(|event| matches!(event, PhoneEvent::Cleared(_))).await.unwrap();
     let again = phone.wait_for(|event| matches!(event, PhoneEvent::Playing)).await.unwrap();
-    // The caller speaks for 1.5 s, then 500 ms of silence end the turn: not before that does the voice come back.
+    // The caller speaks for 1.5 s, then 500 ms of silence end the turn. Only then does the voice return.
     assert!(again.at - cleared.at > ms(1_700), "{:?}", again.at - cleared.at);
     phone.hang_up();
     finished(phone).await.assert_clean();

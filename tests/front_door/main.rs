@@ -1,5 +1,4 @@
-//! The whole server from its front door: rings, conversations, interruptions, failures and goodbyes, over real
-//! loopback sockets.
+//! The whole server from the outside: calls, interruptions, failures and goodbyes, over loopback sockets.
 
 mod attacks;
 mod calls;

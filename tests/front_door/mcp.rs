@@ -1,4 +1,4 @@
-//! A real MCP server in real calls: it is there, it dies in mid-call, it comes back.
+//! A real MCP server in calls: it works, dies during a call, and comes back.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use switchboard_simulator::model::{ModelOptions, Reply, Script, SessionLog, Spee
 use crate::harness::{Harness, PATIENCE, finished};
 use crate::tools::{goodbye, outputs, turn};
 
-/// The server's own program, started so that its process id is known. It does not start while there is a file `closed`.
+/// A command for the MCP server that writes its process id. It does not start while a file `closed` exists.
 fn command(file: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/mcp/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
@@ -43,11 +43,11 @@ fn configured(harness: &Harness) -> Option<Value> {
     Some(update["session"].clone())
 }
 
-/// Rings until the server's tools are there. A ring does not wait for them: until then, nothing speaks of them.
+/// Calls until the server's tools are listed. A call does not wait for them; until then, it has no trace of them.
 async fn rings_with_tools(harness: &mut Harness) -> switchboard_simulator::caller::PhoneHandle {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        assert!(tokio::time::Instant::now() < deadline, "the tools come");
+        assert!(tokio::time::Instant::now() < deadline, "the tools are listed");
         let before = harness.model.sessions().len();
         let mut phone = harness.dial(harness.phone());
         phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
@@ -57,7 +57,7 @@ async fn rings_with_tools(harness: &mut Harness) -> switchboard_simulator::calle
         let session = configured(harness).unwrap();
         let there = session["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo");
         let spoken_of = session["instructions"].as_str().unwrap().contains("You can repeat words.");
-        assert_eq!(there, spoken_of, "the fragment is there exactly when the tool is");
+        assert_eq!(there, spoken_of, "the fragment is in the prompt exactly when the tool is listed");
         if there {
             return phone;
         }
@@ -67,7 +67,7 @@ async fn rings_with_tools(harness: &mut Harness) -> switchboard_simulator::calle
     }
 }
 
-/// An assistant whose server writes its process id into this file.
+/// An assistant whose MCP server writes its process id into this file.
 fn assistant(file: &Path) -> String {
     format!(
         r#"
@@ -91,7 +91,7 @@ fn is_alive(process: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_keeps_its_server_through_an_edit_and_the_server_ends_with_the_call() {
+async fn a_call_keeps_its_mcp_server_through_an_edit() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("assistants");
     std::fs::create_dir(&folder).unwrap();
@@ -130,14 +130,14 @@ async fn a_call_keeps_its_server_through_an_edit_and_the_server_ends_with_the_ca
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("nobody needs it any more");
+    tokio::time::timeout(PATIENCE, gone).await.expect("it ends with its last call");
     assert!(is_alive(&new));
     harness.quit().await;
     assert!(!is_alive(&new));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
+async fn an_mcp_server_that_dies_during_a_call_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("process");
     let assistant = assistant(&file);
@@ -167,7 +167,7 @@ async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
     turn(&phone).await;
     std::fs::remove_file(closed).unwrap();
     process(&file, &first).await;
-    // Another call sees when it is listed again.
+    // Another call waits until it is listed again.
     let other = rings_with_tools(&mut harness).await;
     other.hang_up();
     finished(other).await;
@@ -178,10 +178,10 @@ async fn a_server_that_dies_in_mid_call_is_told_of_and_comes_back() {
     assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
     let session = harness.model.sessions().swap_remove(number);
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    let told = outputs(&session);
-    assert_eq!(told.len(), 3, "{told:?}");
-    assert_eq!(told[0], "Echo: Example Dental");
-    assert!(told[1].contains("everything"), "{}", told[1]);
-    assert_eq!(told[2], "Echo: Example Dental");
+    let results = outputs(&session);
+    assert_eq!(results.len(), 3, "{results:?}");
+    assert_eq!(results[0], "Echo: Example Dental");
+    assert!(results[1].contains("everything"), "{}", results[1]);
+    assert_eq!(results[2], "Echo: Example Dental");
     harness.quit().await;
 }

@@ -1,4 +1,4 @@
-//! What assistants do beside the conversation: messages for the owner, and texts.
+//! Messages to the owner, and text messages.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn harness(owner: &Service, model: ModelOptions, settings: &[(&str, &str)]
     Harness::with(&file(TAKES_MESSAGES), &[], model, &all).await
 }
 
-/// A call in which the caller speaks twice: the second time, the assistant says goodbye.
+/// A call in which the caller speaks twice; after the second time, the assistant says goodbye.
 async fn call(harness: &mut Harness) {
     let phone = harness.dial(harness.phone());
     for _ in 0..2 {
@@ -71,7 +71,7 @@ fn assert_signed(came: &Came) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_reaches_the_owner_though_it_takes_two_tries() {
+async fn a_message_is_retried_until_it_reaches_the_owner() {
     let mut owner = Service::open([Does::Answer(500, ""), Does::Answer(200, "")]).await;
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().to_str().unwrap().to_owned();
@@ -108,7 +108,7 @@ async fn a_message_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_server_waits_for_a_message_that_is_nowhere_else() {
+async fn the_server_delivers_unsaved_messages_before_it_ends() {
     let mut owner =
         Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
     let harness = harness(&owner, message(), &[]).await;
@@ -125,7 +125,7 @@ async fn the_end_of_the_server_waits_for_a_message_that_is_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_is_sent_to_the_caller() {
+async fn a_text_message_is_sent_to_the_caller() {
     let line = number(1, "+15550100001");
     let credentials = vec![("SK1".to_owned(), "shh".to_owned())];
     let account = AccountOptions { numbers: vec![line], credentials, ..AccountOptions::default() };

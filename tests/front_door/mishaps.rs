@@ -1,4 +1,4 @@
-//! What goes wrong around tools in real calls, and what the caller hears all the same.
+//! Failures around tools in calls, and what the caller hears.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn has_said(line: &'static str) -> impl Fn(&[SessionLog]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_model_refuses_or_does_not_finish_is_asked_for_once_more() {
+async fn a_refused_or_unfinished_response_is_requested_again() {
     for (fault, asks, errors, anomaly) in [
         (Fault::RefuseResponse { nth: 1, code: "rate_limit_exceeded" }, 2, 1, Anomaly::ModelError),
         (
@@ -58,7 +58,7 @@ async fn what_the_model_refuses_or_does_not_finish_is_asked_for_once_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_the_caller_cuts_off_is_not_run() {
+async fn a_tool_call_that_the_caller_cuts_off_does_not_run() {
     let mut service = Service::open([ANSWER]).await;
     let reply = Reply::say("One moment.").and_call("look_up", r#"{"what":"a"}"#);
     let options = ModelOptions { call_takes: Duration::from_secs(3), ..quick(vec![reply, goodbye()]) };
@@ -73,12 +73,12 @@ async fn a_call_that_the_caller_cuts_off_is_not_run() {
     let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     assert_eq!(session.responses[0].status, "cancelled");
-    assert_eq!(outputs(&session).len(), 0, "half a call is none");
+    assert_eq!(outputs(&session).len(), 0, "an unfinished call has no result");
     harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_speaks_in_the_middle_of_a_batch_stops_what_still_runs() {
+async fn an_interruption_stops_the_calls_that_are_still_running() {
     let service = Service::open([ANSWER, Does::Hang]).await;
     let options = "stop_on_interruption: true\n    timeout: 60s\n    filler_after: 60s";
     let reply = Reply::say("Let me have a look.")
@@ -95,14 +95,14 @@ async fn who_speaks_in_the_middle_of_a_batch_stops_what_still_runs() {
     assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
     let session = harness.session();
     assert!(session.errors.is_empty(), "{:?}", session.errors);
-    let told = outputs(&session);
-    assert!(told.len() == 2 && told[1].contains("The caller spoke, so this was stopped."), "{told:?}");
+    let results = outputs(&session);
+    assert!(results.len() == 2 && !results[1].contains("t-77"), "{results:?}");
     assert_eq!(asked(&session), 0, "the model answers the caller by itself");
     harness.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hosts_tool_waits_for_a_yes() {
+async fn a_hosted_tool_waits_for_the_callers_approval() {
     let file = r#"
 numbers: ["+15550100001"]
 instructions: You answer the phone.
@@ -126,7 +126,7 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, approval: alway
         let phone = harness.dial(harness.phone());
         assert!(phone.wait_for_stream(1).await);
         turn(&phone).await;
-        assert!(harness.session().hosted.is_empty(), "nobody agreed to anything");
+        assert!(harness.session().hosted.is_empty(), "nothing was approved");
         phone.say(speech(600));
         assert!(harness.model.until(Duration::from_secs(10), has_said("I found it.")).await);
         assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
@@ -143,7 +143,7 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, approval: alway
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_and_the_end_go_well_beside_another_tool() {
+async fn a_transfer_and_a_goodbye_work_next_to_another_tool() {
     let service = Service::open([ANSWER]).await;
     let people = r#"end_call: true, transfer_to: { reception: { number: "+15550100008", ring_for: 20s } }"#;
     let file = clinic(&service.url, "").replace("end_call: true", people);
@@ -161,7 +161,7 @@ async fn a_transfer_and_the_end_go_well_beside_another_tool() {
         .wait_for(|event| matches!(event, PhoneEvent::Dialled(_)))
         .await
         .expect("it is announced, and leaves");
-    assert!(phone.control().wait_for_reply(Duration::from_millis(300)).await, "the assistant goes on");
+    assert!(phone.control().wait_for_reply(Duration::from_millis(300)).await, "the assistant continues");
     phone.say(speech(600));
     let record = finished(phone).await;
     record.assert_clean();

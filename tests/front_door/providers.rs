@@ -1,5 +1,5 @@
-//! Every provider of `docs/providers.md`, as it is written there: a whole call against the simulated model in that
-//! dialect, and the tables of that page against the code.
+//! Every provider in `docs/providers.md`, configured as shown there: a whole call with the simulated model in its dialect,
+//! and the tables of that page compared with the code.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const LONG: &str = "This is a long answer that goes on and on about the opening 
                     way to it, about where to park, and about what to bring along when you come to see us.";
 const KEY: &str = "sk-simulated";
 
-/// A model that answers at length, then says goodbye and ends the call.
+/// A model that gives a long answer, then says goodbye and ends the call.
 fn talkative() -> ModelOptions {
     let goodbye = Reply::say("You are welcome. Goodbye.").to("Thank you.").and_call("end_call", "{}");
     ModelOptions {
@@ -29,14 +29,14 @@ fn talkative() -> ModelOptions {
     }
 }
 
-/// The block of the page that is marked with this name.
+/// The block of the page with this name.
 fn block(name: &str) -> &'static str {
     let marker = format!("<!-- tested: {name} -->\n```yaml\n");
     let (_, rest) = DOC.split_once(&marker).unwrap_or_else(|| panic!("{name} is not in the docs"));
     rest.split_once("```").unwrap().0
 }
 
-/// The block with the simulator in the place of the host.
+/// The block, with the simulator as its host.
 fn settings(name: &str, server: &ModelServer) -> String {
     let text = block(name);
     let (before, url) = text.split_once("url: ").unwrap();
@@ -46,13 +46,14 @@ fn settings(name: &str, server: &ModelServer) -> String {
     format!("{before}url: ws://{}{}", server.addr(), rest.strip_prefix(host).unwrap())
 }
 
-/// A greeting, a turn, an interruption and a goodbye: what the model saw of them, and what the caller said first.
+/// A call with a greeting, a turn, an interruption and a goodbye. Returns the model's session and the caller's first
+/// words.
 async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> (SessionLog, Option<String>) {
     let key = options.key.clone();
     let server = ModelServer::start(options).await.unwrap();
     let file = settings(name, &server);
     let assistant = format!("{CLINIC}\nprovider: {name}\n{more}");
-    // There is no key of OpenAI's: nobody here uses it.
+    // OpenAI is not used here, so its key is empty.
     let environment = [("OPENAI_API_KEY", ""), (variable, key.as_str())];
     let mut harness =
         Harness::with_file(&assistant, &[], ModelOptions::default(), &environment, Some(&file)).await;
@@ -71,7 +72,7 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
     let session = server.sessions().into_iter().next().expect("the model was called");
     assert!(session.errors.is_empty(), "{name} refused something: {:?}", session.errors);
     assert!(session.audio_waited_for_update());
-    assert!(harness.model.sessions().is_empty(), "nobody called OpenAI");
+    assert!(harness.model.sessions().is_empty(), "OpenAI was not called");
     harness.quit().await;
     server.stop().await;
     let said: Vec<&str> = ended
@@ -83,7 +84,7 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
         })
         .collect();
     for text in &said {
-        assert_eq!(said.iter().filter(|other| other == &text).count(), 1, "{name} tells {text} once");
+        assert_eq!(said.iter().filter(|other| other == &text).count(), 1, "{name} reports {text} once");
     }
     (session, said.first().map(|text| (*text).to_owned()))
 }
@@ -98,7 +99,7 @@ fn truncations(session: &SessionLog) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn azure_speaks_as_openai_does_behind_another_header() {
+async fn azure_is_openai_with_another_header() {
     let options = ModelOptions {
         path: "/openai/v1/realtime".to_owned(),
         auth_header: Some("api-key".to_owned()),
@@ -119,7 +120,7 @@ async fn azure_speaks_as_openai_does_behind_another_header() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn xai_is_configured_in_its_own_words() {
+async fn xai_is_configured_in_its_own_dialect() {
     let options = ModelOptions {
         dialect: switchboard_simulator::model::Dialect::Xai,
         models: vec!["grok-voice-latest".to_owned()],
@@ -141,14 +142,14 @@ async fn xai_is_configured_in_its_own_words() {
 async fn localai_needs_no_key() {
     let options = ModelOptions { key: String::new(), models: vec!["my-pipeline".to_owned()], ..talkative() };
     let (session, said) = call("localai", "LOCALAI_API_KEY", "", options).await;
-    assert_eq!(said, None, "nobody was asked to write it down");
+    assert_eq!(said, None, "transcription is off");
     assert!(!session.authorization_present);
     let input = &configured(&session)["audio"]["input"];
     assert_eq!((input.get("transcription"), input.get("noise_reduction")), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn speaches_speaks_as_the_beta_did_and_is_never_told_what_was_heard() {
+async fn speaches_uses_the_beta_dialect_without_truncation() {
     let options = ModelOptions {
         dialect: switchboard_simulator::model::Dialect::Beta,
         models: vec!["my-model".to_owned()],
@@ -170,7 +171,7 @@ async fn speaches_speaks_as_the_beta_did_and_is_never_told_what_was_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_server_is_given_what_it_says_it_takes() {
+async fn a_plain_server_gets_only_what_it_supports() {
     let options = ModelOptions {
         models: vec!["my-voice-model".to_owned()],
         temperature: Some(0.0..=1.5),
@@ -183,7 +184,11 @@ async fn a_plain_server_is_given_what_it_says_it_takes() {
     assert_eq!(configured(&session)["audio"]["output"]["voice"], "anna");
     let cancelled = session.responses.iter().filter(|response| response.status == "cancelled");
     for response in cancelled {
-        assert_eq!(response.reason.as_deref(), Some("client_cancelled"), "nobody else would stop it");
+        assert_eq!(
+            response.reason.as_deref(),
+            Some("client_cancelled"),
+            "the server does not interrupt by itself"
+        );
     }
 }
 
@@ -203,7 +208,7 @@ async fn openai_is_never_sent_a_temperature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_told_at_the_upgrade() {
+async fn a_wrong_key_is_refused_at_the_upgrade() {
     let options = ModelOptions {
         path: "/openai/v1/realtime".to_owned(),
         auth_header: Some("api-key".to_owned()),
@@ -225,7 +230,7 @@ async fn a_wrong_key_is_told_at_the_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_pcm_only_is_not_used() {
+async fn a_server_that_only_supports_pcm_is_not_used() {
     let options = ModelOptions { key: String::new(), models: Vec::new(), pcm_only: true, ..talkative() };
     let server = ModelServer::start(options).await.unwrap();
     let file = settings("localai", &server);
@@ -239,7 +244,7 @@ async fn a_server_that_takes_pcm_only_is_not_used() {
 }
 
 #[test]
-fn the_pages_tables_are_those_of_the_code() {
+fn the_tables_in_the_docs_match_the_code() {
     let openai = Provider::openai(OPENAI_REALTIME_URL, None);
     let columns = [
         openai.abilities.clone(),

@@ -1,4 +1,4 @@
-//! A service that assistants use: it answers as it is told, and keeps what it was asked.
+//! An HTTP service for tools: it answers as configured and records the requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::harness::PATIENCE;
 
-/// A request that came.
+/// A recorded request.
 pub struct Came {
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -30,11 +30,11 @@ impl Came {
     }
 }
 
-/// What it does with each request in turn; the last one holds.
+/// How it treats each request in turn; the last entry repeats.
 #[derive(Debug, Clone, Copy)]
 pub enum Does {
     Answer(u16, &'static str),
-    /// It never answers.
+    /// Never answers.
     Hang,
 }
 
@@ -63,7 +63,7 @@ impl Service {
         Self { url, came, does, serving }
     }
 
-    /// From here on it does this.
+    /// Sets how it treats all further requests.
     pub fn does(&self, does: Does) {
         *self.does.lock().unwrap() = VecDeque::from([does]);
     }
@@ -89,7 +89,7 @@ async fn answer(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (S
         if does.len() > 1 { does.pop_front() } else { does.front().copied() }
     };
     let _ = desk.came.send(Came { headers, body });
-    match does.expect("it was told what to do") {
+    match does.expect("its behaviour is configured") {
         Does::Answer(status, text) => (StatusCode::from_u16(status).unwrap(), text),
         Does::Hang => std::future::pending().await,
     }

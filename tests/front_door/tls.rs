@@ -1,4 +1,4 @@
-//! The model behind TLS: the certificates of `SSL_CERT_FILE` are trusted, and nobody else's.
+//! The model behind TLS: only the certificates in `SSL_CERT_FILE` are trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{CLINIC, Harness, finished};
 
-/// A model behind a proxy that speaks TLS with a certificate of its own; its URL, and the certificate as PEM.
+/// A model behind a TLS proxy with a self-signed certificate; returns its URL and the certificate as PEM.
 async fn behind_tls() -> (ModelServer, String, String) {
     let options =
         ModelOptions { think: Duration::from_millis(50), speech: Speech::Tagged, ..ModelOptions::default() };
@@ -43,7 +43,7 @@ async fn behind_tls() -> (ModelServer, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_is_trusted_by_the_bundle() {
+async fn a_provider_in_the_bundle_is_trusted() {
     let (model, url, pem) = behind_tls().await;
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.pem");
@@ -61,7 +61,7 @@ async fn a_provider_is_trusted_by_the_bundle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_nobody_vouches_for_hears_no_key() {
+async fn an_untrusted_provider_never_receives_the_key() {
     let (model, url, _) = behind_tls().await;
     let (_, _, another) = behind_tls().await;
     let folder = tempfile::tempdir().unwrap();

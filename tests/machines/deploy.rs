@@ -1,9 +1,9 @@
-//! Machines that close while people call.
+//! Machines that drain during calls.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apology() {
+async fn a_parked_call_that_returns_after_the_drain_hears_an_apology() {
     let app = presses_keys().await;
     let machine = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
     let options = app.short_call();
@@ -11,18 +11,18 @@ async fn a_parked_call_that_a_closing_machine_waited_for_in_vain_hears_an_apolog
     let _phone = Phone::dial(options);
     let ticket = way_back(&app, &machine, &call).await;
     machine.signal("-TERM").await;
-    until(|| machine.told(r#""reason":"server.draining""#) == 1).await;
+    until(|| machine.logged(r#""reason":"server.draining""#) == 1).await;
     let path = format!("/after-stream/{ticket}");
     let (_, answer) = post(&app, &machine.address, &path, &call, "").await;
     assert!(answer.contains("Sorry, something broke."), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_under_way_end_well_though_the_public_address_changes() {
+async fn running_calls_survive_a_change_of_the_public_address() {
     let app = App::new().await;
     let machine = app.machine(FIRST, &[]).await;
     let ticket = ring(&app, &machine, "CA1").await;
-    // Twilio was told these addresses by a machine that knew no other than Fly's.
+    // Twilio got these addresses from a machine that knew only Fly's address.
     let path = format!("/after-stream/{ticket}");
     let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, "CA1", "").await;
     assert_eq!(status, 200);
@@ -34,7 +34,7 @@ async fn calls_under_way_end_well_though_the_public_address_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_keeps_the_address_that_it_rang_under() {
+async fn a_call_keeps_the_address_at_which_it_began() {
     let app = App::new().await;
     let old = app.machine(FIRST, &[("PUBLIC_URL", "")]).await;
     let new = app.machine(SECOND, &[("PUBLIC_URL", "https://phone.example.com")]).await;
@@ -45,18 +45,18 @@ async fn a_call_keeps_the_address_that_it_rang_under() {
         for (attribute, kind) in [("url", "wss"), ("action", "https"), ("statusCallback", "https")] {
             assert!(answer.contains(&format!("{attribute}=\"{kind}://{host}/")), "{attribute}: {answer}");
         }
-        // The number still rings Fly's address, and the machines of the last release know no other.
+        // The number still has Fly's address, and the machines of the last release know no other.
         let path = format!("/media-stream/{ticket}");
         let signed = sign(TOKEN, &format!("wss://{host}{path}"), &[]);
         let (status, _) = knock(&old.address, &path, &format!("X-Twilio-Signature: {signed}\r\n")).await;
-        assert_eq!(status, if old_knows { 200 } else { 403 }, "sent on to the new one");
+        assert_eq!(status, if old_knows { 200 } else { 403 }, "forwarded to the new machine");
         let (_, again) = post_to(&base, &new.address, &format!("/after-stream/{ticket}"), call, "").await;
         assert!(again.contains(&format!("url=\"wss://{host}/")), "{again}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_under_another_token_is_sent_on_once_where_twilio_signed() {
+async fn a_ticket_signed_with_another_token_is_forwarded_once() {
     let app = App::new().await;
     let old = app.machine(FIRST, &[]).await;
     let new = app.machine(SECOND, &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
@@ -65,7 +65,7 @@ async fn a_ticket_under_another_token_is_sent_on_once_where_twilio_signed() {
     app.proxy.rule("/after-stream/", FIRST);
     let record = finished(Phone::dial(app.short_call())).await;
     assert_went_well(&record);
-    until(|| new.told(r#""reason":"assistant.ended""#) == 1).await;
+    until(|| new.logged(r#""reason":"assistant.ended""#) == 1).await;
     let seen = app.proxy.seen();
     assert_eq!((seen.elsewhere("/media-stream/"), seen.elsewhere("/after-stream/")), (1, 1));
 
@@ -81,10 +81,10 @@ async fn a_ticket_under_another_token_is_sent_on_once_where_twilio_signed() {
     }
     let path = format!("/after-stream/{ticket}");
     let asked = post(&app, &old.address, &path, "CA1", "switchboard-forwarded: 1\r\n").await;
-    assert_eq!(asked.0, 404, "who asks knows better");
+    assert_eq!(asked.0, 404, "the asking machine decides");
     let (_, answer) = post(&app, &old.address, &path, "CA1", "fly-replay-failed: x\r\n").await;
     assert!(answer.contains("Sorry"), "{answer}");
-    // It is replayed to one that can open the ticket, and is not the call's machine.
+    // It is replayed to a machine that can read the ticket but is not the call's.
     let third = app.machine("0000000000000c", &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
     let replayed = format!("fly-replay-src: instance={FIRST}\r\n");
     let (_, answer) = post(&app, &third.address, &path, "CA1", &replayed).await;
@@ -96,7 +96,7 @@ async fn a_rolling_switch_under_fifty_calls() {
     rolling_switch(Switch { under_way: 50, new: 20, drain: 15, ring_for: Duration::from_secs(2) }).await;
 }
 
-/// `make soak`: with the drain of production.
+/// For `make soak`: with the drain time of production.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes five minutes; `make soak` runs it"]
 async fn a_long_rolling_switch() {
@@ -104,9 +104,9 @@ async fn a_long_rolling_switch() {
 }
 
 struct Switch {
-    /// Calls that the old machine has.
+    /// Calls that run on the old machine.
     under_way: usize,
-    /// Calls that ring while it closes.
+    /// Calls that begin while it drains.
     new: usize,
     drain: u64,
     ring_for: Duration,
@@ -117,7 +117,7 @@ async fn rolling_switch(switch: Switch) {
     let app = App::new().await;
     let drain = switch.drain.to_string();
     let mut old = app.machine(FIRST, &[("DRAIN_SECONDS", &drain)]).await;
-    // One in five stays until the server says goodbye; the others press a key while it closes, one after another.
+    // One in five stays until the server says goodbye. The others press a key during the drain, one after another.
     let mut staying = Vec::new();
     let mut leaving = Vec::new();
     for number in 0..switch.under_way {
@@ -126,15 +126,19 @@ async fn rolling_switch(switch: Switch) {
         sleep(Duration::from_millis(20)).await;
     }
     for phone in staying.iter().chain(&leaving) {
-        assert!(timeout(PATIENCE, phone.wait_until_quiet(Duration::ZERO)).await.expect("they are greeted"));
+        assert!(
+            timeout(PATIENCE, phone.wait_until_quiet(Duration::ZERO))
+                .await
+                .expect("the greeting ends in time")
+        );
     }
     let new = app.machine(SECOND, &[]).await;
     old.signal("-TERM").await;
     let closed = Instant::now();
     while http(&old.address, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.0 != 503 {
-        assert!(closed.elapsed() < Duration::from_secs(2), "not ready from the signal on");
+        assert!(closed.elapsed() < Duration::from_secs(2), "it stays ready after the signal");
     }
-    // New ones ring meanwhile. Fly sends them to the machine that closes, until a check of its own tells it better.
+    // New calls arrive. Fly sends them to the draining machine until its health check notices.
     app.proxy.rule("/incoming-call", FIRST);
     let mut rings = tokio::task::JoinSet::new();
     let pause = switch.ring_for / u32::try_from(switch.new).unwrap();
@@ -142,7 +146,7 @@ async fn rolling_switch(switch: Switch) {
     let mut leaving = leaving.into_iter();
     for number in 0..switch.new {
         if number == switch.new / 2 {
-            // Those before it have come to the machine that closes.
+            // The calls so far reached the draining machine first.
             until(|| app.proxy.seen().elsewhere("/incoming-call") >= number).await;
             app.proxy.cordon(FIRST);
         }
@@ -162,81 +166,81 @@ async fn rolling_switch(switch: Switch) {
     let code = old.ended((longest + Duration::from_secs(5)).saturating_sub(closed.elapsed())).await;
     let took = closed.elapsed();
     assert_eq!(code, Some(0), "{}", old.log());
-    assert!(took < longest, "it ended by itself after {took:?}");
+    assert!(took < longest, "it ended after {took:?}");
     let records = timeout(PATIENCE, rings.join_all()).await.expect("all calls end");
     assert_eq!(records.len(), switch.under_way + switch.new);
     records.iter().for_each(assert_went_well);
     assert_each_ticket_once(&app.proxy, &records);
     report(&format!("a switch of {took:?}"), &records);
-    // Who had pressed no key when the goodbyes came heard the server's, the others the assistant's.
-    let sent_home = old.told(r#""reason":"server.draining""#);
-    let ended = old.told(r#""reason":"assistant.ended""#);
-    assert!(sent_home >= switch.under_way.div_ceil(5), "{sent_home} were sent home");
-    assert_eq!(sent_home + ended, switch.under_way, "{}", old.log());
-    assert_eq!(new.told("server.draining"), 0);
-    assert_eq!(old.told("5550100") + new.told("5550100"), 0, "no number is logged");
+    // Callers who had pressed no key heard the server's goodbye, the others the assistant's.
+    let drained = old.logged(r#""reason":"server.draining""#);
+    let ended = old.logged(r#""reason":"assistant.ended""#);
+    assert!(drained >= switch.under_way.div_ceil(5), "{drained} were drained");
+    assert_eq!(drained + ended, switch.under_way, "{}", old.log());
+    assert_eq!(new.logged("server.draining"), 0);
+    assert_eq!(old.logged("5550100") + new.logged("5550100"), 0, "no number is logged");
 }
 
 async fn finished_call(options: PhoneOptions) -> CallRecord {
     finished(Phone::dial(options)).await
 }
 
-/// One that may last as long as the drain.
+/// A call that may last as long as the drain.
 async fn finished_long(phone: PhoneHandle) -> CallRecord {
     timeout(Duration::from_secs(400), phone.finished()).await.expect("the call ends in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closing_machine_ends_in_time_though_a_stream_never_comes() {
+async fn a_draining_machine_ends_in_time_if_a_stream_never_comes() {
     let app = App::new().await;
     let mut machine = app.machine(FIRST, &[("DRAIN_SECONDS", "14")]).await;
     ring(&app, &machine, "CA1").await;
     let closed = Instant::now();
     machine.signal("-TERM").await;
     assert_eq!(machine.ended(Duration::from_secs(20)).await, Some(0), "{}", machine.log());
-    assert!(closed.elapsed() >= Duration::from_secs(13), "its ticket was good all the while");
+    assert!(closed.elapsed() >= Duration::from_secs(13), "it waited while the ticket was valid");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_stream_was_lost_before_the_machine_closed_begins_at_another() {
+async fn a_call_that_lost_its_stream_before_the_drain_begins_on_another_machine() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
     let second = app.machine(SECOND, &[]).await;
     let ticket = ring(&app, &first, "CA1").await;
-    // Another call keeps it there.
+    // Another call keeps the machine running.
     ring(&app, &first, "CA3").await;
     first.signal("-TERM").await;
-    until(|| first.told("Draining: no new calls") == 1).await;
+    until(|| first.logged(log::DRAINING) == 1).await;
     // Twilio could not open the stream.
     let (status, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
     assert_eq!(status, 200);
     let redirect = format!("<Redirect method=\"POST\">{}/incoming-call</Redirect>", app.proxy.url);
     assert!(answer.contains(&redirect), "{answer}");
-    // It rings there, and may come to the closing one again.
+    // The call begins there, and may reach the draining machine again.
     let (_, answer) = post(&app, &first.address, "/incoming-call", "CA1", "").await;
     assert!(answer.contains("fly-replay: elsewhere=true;"), "{answer}");
     let (_, answer) = post(&app, &second.address, "/incoming-call", "CA1", "").await;
     assert!(answer.contains("<Stream "), "{answer}");
-    // A ring that nobody else takes is for the number's fallback.
+    // If no other machine answers, the number's fallback is used.
     let (status, _) = post(&app, &first.address, "/incoming-call", "CA2", "fly-replay-failed: x\r\n").await;
     assert_eq!(status, 503);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_does_not_wander_between_machines_that_close() {
+async fn a_call_is_not_passed_between_draining_machines() {
     let app = App::new().await;
     let machines = [app.machine(FIRST, &[]).await, app.machine(SECOND, &[]).await];
     for machine in &machines {
-        // A call keeps it there.
+        // A call keeps the machine running.
         ring(&app, machine, "CA1").await;
         machine.signal("-TERM").await;
-        until(|| machine.told("Draining: no new calls") == 1).await;
+        until(|| machine.logged(log::DRAINING) == 1).await;
     }
     let address = app.proxy.url.trim_start_matches("http://");
     let (status, _) = post(&app, address, "/incoming-call", "CA2", "").await;
     assert_eq!(
         (status, app.proxy.seen().elsewhere("/incoming-call")),
         (503, 3),
-        "the number's fallback is asked"
+        "the number's fallback is used"
     );
 }

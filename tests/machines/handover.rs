@@ -1,10 +1,10 @@
-//! Streams that another machine takes over: of one that is gone, out of reach, hangs, or was started again.
+//! Streams that another machine takes over, from one that is dead, unreachable, hanging or restarted.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_killed_while_the_phone_rings_is_replaced() {
-    // The question after the stream comes to the machine that took over, or to one that knows nothing of the call.
+async fn a_machine_killed_while_the_phone_rings_is_replaced() {
+    // The webhook after the stream reaches the machine that took over, or one that does not know the call.
     for third in [false, true] {
         let app = App::new().await;
         let first = app.machine(FIRST, &[]).await;
@@ -29,41 +29,38 @@ async fn a_machine_that_is_killed_while_the_phone_rings_is_replaced() {
             (seen.replayed, seen.fell_back, seen.elsewhere("/after-stream/")),
             (1, 1, usize::from(third))
         );
-        assert_eq!(second.told("Took over a call of another machine"), 1, "{}", second.log());
-        assert_eq!(second.told(r#""reason":"assistant.ended""#), 1);
+        assert_eq!(second.logged(log::TAKEN_OVER), 1, "{}", second.log());
+        assert_eq!(second.logged(r#""reason":"assistant.ended""#), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_the_proxy_does_not_reach_gives_its_ticket_up() {
+async fn a_machine_that_the_proxy_cannot_reach_gives_up_its_ticket() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     app.proxy.rule("/incoming-call", FIRST);
     let ticket = ring(&app, &first, "CA1").await;
-    // Fly says that the machine cannot be reached; on the private network it can.
+    // The machine is unreachable for the proxy, but reachable on the private network.
     let path = format!("/media-stream/{ticket}");
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
     assert_eq!(app.proxy.seen().peers, [(path.clone(), 204)]);
-    assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 403, "it is used up");
-    until(|| first.told("Another machine took the call over") == 1).await;
-    // What follows comes to a third one, or to the first: the second is asked, which has the call.
+    assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 403, "the ticket is used up");
+    until(|| first.logged(log::GIVEN_UP) == 1).await;
+    // The next webhook reaches a third machine or the first; both ask the second, which has the call.
     let third = app.machine("0000000000000c", &[]).await;
     let path = format!("/after-stream/{ticket}");
     let (_, answer) = post(&app, &third.address, &path, "CA1", "").await;
-    assert!(
-        answer.contains("<Stream "),
-        "its stream broke off: the one that adopted it tries once more: {answer}"
-    );
+    assert!(answer.contains("<Stream "), "the machine that took over retries the lost stream: {answer}");
     let (_, again) = post(&app, &first.address, &path, "CA1", "").await;
-    assert_eq!(stream_of(&again), stream_of(&answer), "the same question gets the same answer");
+    assert_eq!(stream_of(&again), stream_of(&answer), "a repeated webhook gets the same answer");
     let asked: Vec<_> = app.proxy.seen().peers.into_iter().skip(1).map(|(_, status)| status).collect();
     assert_eq!(asked, [404, 200, 200]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parked_call_whose_phone_comes_back_elsewhere_is_not_lost() {
+async fn a_parked_call_that_returns_to_another_machine_is_not_lost() {
     let app = presses_keys().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -74,12 +71,12 @@ async fn a_parked_call_whose_phone_comes_back_elsewhere_is_not_lost() {
     let path = format!("/media-stream/{}", way_back(&app, &first, &call).await);
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    until(|| first.told("Another machine took the call over") + first.told(r#""reason":""#) > 0).await;
-    assert_eq!(first.told(r#""reason":""#), 0, "its end is told where it goes on: {}", first.log());
+    until(|| first.logged(log::GIVEN_UP) + first.logged(r#""reason":""#) > 0).await;
+    assert_eq!(first.logged(r#""reason":""#), 0, "the end is logged by the other machine: {}", first.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_was_out_of_reach_gives_its_ticket_up_later() {
+async fn an_unreachable_machine_gives_up_its_ticket_later() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -87,20 +84,20 @@ async fn a_machine_that_was_out_of_reach_gives_its_ticket_up_later() {
     app.proxy.add(FIRST, "127.0.0.1:9");
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
-    assert_eq!(first.told("Another machine took the call over"), 0);
+    assert_eq!(first.logged(log::GIVEN_UP), 0);
     app.proxy.add(FIRST, &first.address);
-    until(|| first.told("Another machine took the call over") == 1).await;
+    until(|| first.logged(log::GIVEN_UP) == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_stream_broke_off_at_a_machine_out_of_reach_is_not_begun_again_there() {
+async fn a_lost_stream_on_an_unreachable_machine_does_not_begin_again_there() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     let ticket = ring(&app, &first, "CA1").await;
     let path = format!("/media-stream/{ticket}");
     assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 101);
-    until(|| first.told("The stream did not start") == 1).await;
+    until(|| first.logged(log::NO_START) == 1).await;
     app.proxy.add(FIRST, "127.0.0.1:9");
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
@@ -108,11 +105,11 @@ async fn a_call_whose_stream_broke_off_at_a_machine_out_of_reach_is_not_begun_ag
     until(|| app.proxy.seen().peers.contains(&(path.clone(), 204))).await;
     let path = format!("/after-stream/{ticket}");
     post(&app, &first.address, &path, "CA1", "").await;
-    assert_eq!(app.proxy.seen().peers.last(), Some(&(path, 200)), "the one that has the call is asked");
+    assert_eq!(app.proxy.seen().peers.last(), Some(&(path, 200)), "the call's machine is asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_was_started_again_refuses_nothing() {
+async fn a_restarted_machine_refuses_nothing() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -126,7 +123,7 @@ async fn a_machine_that_was_started_again_refuses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_was_started_again_is_told_once_and_refuses_nothing() {
+async fn a_restarted_machine_is_asked_once_and_refuses_nothing() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -143,13 +140,13 @@ async fn a_machine_that_was_started_again_is_told_once_and_refuses_nothing() {
     let first = app.machine(FIRST, &[("METRICS_TOKEN", "12 34")]).await;
     let asked = |path: &str| app.proxy.seen().peers.iter().filter(|(to, _)| to == path).count();
     until(|| app.proxy.seen().peers.contains(&(path.clone(), 404))).await;
-    let told = asked(&path);
-    // Another one is told again and again meanwhile.
+    let before = asked(&path);
+    // An unreachable machine is asked repeatedly in the meantime.
     let other = ring(&app, &first, "CA2").await;
     app.proxy.add(FIRST, "127.0.0.1:9");
     let other = taken(&other).await;
     until(|| asked(&other) == 3).await;
-    assert_eq!(asked(&path), told, "it does not know the call, and never will");
+    assert_eq!(asked(&path), before, "a machine that does not know the call is not asked again");
     let request =
         "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 12 34\r\nConnection: close\r\n\r\n";
     let mut socket = TcpStream::connect(&first.address).await.unwrap();
@@ -159,8 +156,8 @@ async fn a_machine_that_was_started_again_is_told_once_and_refuses_nothing() {
     assert!(metrics.starts_with("HTTP/1.1 200") && !metrics.contains("ticket_unknown"), "{metrics}");
 }
 
-/// A machine that hangs, and another one that is told to serve a stream of it: the connection on which it was told, after
-/// the other one has begun to ask. It asks for a second.
+/// Sends a stream of a hanging machine to another one; returns the connection once the other machine has begun to ask. It
+/// asks for one second.
 async fn asks_one_that_hangs(app: &App, first: &Machine, second: &Machine, path: &str) -> TcpStream {
     first.signal("-STOP").await;
     let mut socket = TcpStream::connect(&second.address).await.unwrap();
@@ -171,29 +168,29 @@ async fn asks_one_that_hangs(app: &App, first: &Machine, second: &Machine, path:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_taken_over_though_the_proxy_has_gone() {
+async fn a_call_is_taken_over_even_if_the_proxy_disconnects() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     let ticket = ring(&app, &first, "CA1").await;
     drop(asks_one_that_hangs(&app, &first, &second, &format!("/media-stream/{ticket}")).await);
     first.signal("-CONT").await;
-    // It has given the call up, so the other one must have it: its stream broke off, and is tried once more.
-    until(|| first.told("Another machine took the call over") == 1).await;
+    // It has given up the call, so the other machine has it and retries the lost stream.
+    until(|| first.logged(log::GIVEN_UP) == 1).await;
     let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
     assert!(answer.contains("<Stream "), "{answer}");
-    assert_eq!(second.told("Took over a call of another machine"), 1);
+    assert_eq!(second.logged(log::TAKEN_OVER), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_taken_over_though_the_server_closes_meanwhile() {
+async fn a_call_is_taken_over_during_a_drain() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let mut second = app.machine(SECOND, &[("DRAIN_SECONDS", "0")]).await;
     let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
     let mut socket = asks_one_that_hangs(&app, &first, &second, &path).await;
     second.signal("-TERM").await;
-    until(|| second.told("Saying goodbye to the calls that are left") == 1).await;
+    until(|| second.logged(log::GOODBYES) == 1).await;
     first.signal("-CONT").await;
     let mut answer = [0; 12];
     timeout(PATIENCE, socket.read_exact(&mut answer)).await.expect("an answer").unwrap();
@@ -201,18 +198,23 @@ async fn a_call_is_taken_over_though_the_server_closes_meanwhile() {
     let start = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ1","start":{"accountSid":"AC1","streamSid":"MZ1",
         "callSid":"CA1","tracks":["inbound"],"customParameters":{},
         "mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}"#;
-    // One text frame, with a mask that changes nothing.
+    // One text frame with a zero mask.
     let length = u16::try_from(start.len()).unwrap().to_be_bytes();
     socket
         .write_all(&[&[0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0], start.as_bytes()].concat())
         .await
         .unwrap();
     assert_eq!(second.ended(Duration::from_secs(20)).await, Some(0));
-    assert_eq!(second.told(r#""reason":"server.draining""#), 1, "it hears a goodbye: {}", second.log());
+    assert_eq!(
+        second.logged(r#""reason":"server.draining""#),
+        1,
+        "the caller hears a goodbye: {}",
+        second.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_does_not_know_the_newest_token_refuses_nothing() {
+async fn a_machine_with_an_older_token_refuses_nothing() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
@@ -221,7 +223,7 @@ async fn a_machine_that_does_not_know_the_newest_token_refuses_nothing() {
     let signed = format!("X-Twilio-Signature: {code}\r\nfly-replay-failed: no machine\r\n");
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
     let asked = &app.proxy.seen().peers[0];
-    assert_eq!(*asked, (path, 403), "for the old machine it is signed by nobody it knows");
+    assert_eq!(*asked, (path, 403), "the old machine does not know the signing token");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,33 +235,33 @@ async fn a_forged_header_opens_no_second_stream() {
     let path = format!("/media-stream/{used}");
     let signed = signature(&app, &path);
     assert_eq!(knock(&first.address, &path, &signed).await.0, 101, "the call's own stream");
-    // Somebody got hold of the path. With what Fly's proxy adds, forged, it opens nothing at another machine.
+    // An attacker has the path. Forged proxy headers open nothing at another machine.
     for forged in ["fly-replay-failed: x\r\n", "fly-replay-src: instance=x\r\n"] {
         assert_eq!(knock(&second.address, &path, forged).await.0, 403, "{forged}");
         let wrong = format!("{forged}X-Twilio-Signature: {}\r\n", sign("wrong", "", &[]));
         assert_eq!(knock(&second.address, &path, &wrong).await.0, 403, "{forged}");
-        // And of the signature too: the machine that issued the ticket says that it is used.
+        // With the signature too: the issuing machine reports the ticket as used.
         assert_eq!(knock(&second.address, &path, &format!("{forged}{signed}")).await.0, 403, "{forged}");
     }
     assert!(app.proxy.seen().peers.iter().all(|(_, status)| *status == 410));
-    assert_eq!(app.proxy.seen().peers.len(), 2, "only what is signed is asked");
-    // A ticket is given up for nobody who cannot sign.
+    assert_eq!(app.proxy.seen().peers.len(), 2, "machines are asked only about signed requests");
+    // A ticket is given up only for a signed request.
     let waiting = ring(&app, &first, "CA2").await;
     let path = format!("/media-stream/{waiting}");
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nswitchboard-forwarded: 1\r\n\r\n");
     assert_eq!(http(&first.address, &request).await.0, 426);
-    // Without a forged header it is sent where it belongs, and there it is good.
+    // Without a forged header, the request is replayed to the right machine, where the ticket is valid.
     let (status, head) = knock(&second.address, &path, "").await;
     assert_eq!(status, 200);
     assert!(head.contains(&format!("fly-replay: instance={FIRST};")), "{head}");
     assert_eq!(knock(&first.address, &path, "fly-replay-src: instance=x\r\n").await.0, 101);
 
-    // Now it is gone indeed: what is signed is served, once.
+    // Once the machine is dead, a signed request is served, once.
     let orphan = ring(&app, &first, "CA3").await;
     let path = format!("/media-stream/{orphan}");
     let signed = format!("{}fly-replay-failed: x\r\n", signature(&app, &path));
     first.signal("-KILL").await;
-    assert_eq!(first.ended(PATIENCE).await, None, "it is dead");
+    assert_eq!(first.ended(PATIENCE).await, None, "it was killed");
     assert_eq!(knock(&second.address, &path, "fly-replay-failed: x\r\n").await.0, 403);
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
     assert_eq!(knock(&second.address, &path, &signed).await.0, 403);

@@ -1,4 +1,4 @@
-//! One machine: the real program, as Fly starts it.
+//! One machine: the real program, started as Fly does.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts it in a folder, with this environment and no other, and waits until it is ready.
+    /// Starts the program in a folder with only this environment and waits until it is ready.
     pub async fn start(id: &str, folder: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .arg("serve")
@@ -32,33 +32,33 @@ impl Machine {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut output = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
-            let line = told.next_line().await.unwrap().expect("it says that it is ready");
-            if line.contains("\"Ready\"") {
-                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-                break line["address"].as_str().unwrap().to_owned();
+            let line = output.next_line().await.unwrap().expect("it logs that it is ready");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let (Some(address), true) = (line["address"].as_str(), line.get("assistants").is_some()) {
+                break address.to_owned();
             }
         };
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
         tokio::spawn(async move {
-            while let Ok(Some(line)) = told.next_line().await {
+            while let Ok(Some(line)) = output.next_line().await {
                 kept.lock().unwrap().push(line);
             }
         });
         Self { id: id.to_owned(), address, child, lines }
     }
 
-    /// Sends it a signal, as `kill` names it.
+    /// Sends a signal, by its `kill` option.
     pub async fn signal(&self, signal: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.child.id().expect("the process runs").to_string();
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
     }
 
-    /// What kills it at once, from anywhere, and returns when nobody listens any more.
+    /// A function that kills the machine from anywhere and returns when its port is closed.
     pub fn killer(&self) -> impl FnOnce() + Send + 'static {
-        let (id, address) = (self.child.id().expect("it runs").to_string(), self.address.clone());
+        let (id, address) = (self.child.id().expect("the process runs").to_string(), self.address.clone());
         move || {
             assert!(std::process::Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
             while std::net::TcpStream::connect(&address).is_ok() {
@@ -67,17 +67,17 @@ impl Machine {
         }
     }
 
-    /// Its exit code, once it has ended by itself.
+    /// Waits for the process to end; returns its exit code.
     pub async fn ended(&mut self, patience: Duration) -> Option<i32> {
         timeout(patience, self.child.wait()).await.expect("it ends in time").unwrap().code()
     }
 
-    /// How many lines of its log hold this.
-    pub fn told(&self, words: &str) -> usize {
+    /// The number of log lines that contain this.
+    pub fn logged(&self, words: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(words)).count()
     }
 
-    /// Its log, for the message of a test that fails.
+    /// The log, for failure messages.
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }

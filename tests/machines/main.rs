@@ -1,4 +1,4 @@
-//! Several machines of one app behind Fly's proxy: each is the real program, in a process of its own.
+//! Several machines of one app behind Fly's proxy. Each is the real program in its own process.
 
 mod deploy;
 mod handover;
@@ -18,12 +18,22 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 const TOKEN: &str = "12345";
-/// Held by tests with many calls at once: two of them are more than a small machine carries in real time.
+/// Held by tests with many calls at once: a small machine cannot run two of them in real time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-/// Longer than any call here takes.
+/// Longer than any call here.
 const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST: &str = "0000000000000a";
 const SECOND: &str = "0000000000000b";
+
+/// Parts of the log lines that tests wait for: a field of the line if it has one of its own, else its text.
+mod log {
+    pub const DRAINING: &str = r#""drain_secs":"#;
+    pub const PARKED: &str = r#""away":"#;
+    pub const GIVEN_UP: &str = "Another machine took the call over";
+    pub const TAKEN_OVER: &str = "Took over a call of another machine";
+    pub const NO_START: &str = "The stream did not start";
+    pub const GOODBYES: &str = "Saying goodbye to the calls that are left";
+}
 
 const ASSISTANT: &str = r#"
 numbers: ["+15550100001"]
@@ -34,7 +44,7 @@ limits: { silence: 10m }
 on_failure: { say: "Sorry, something broke." }
 "#;
 
-/// The model, the proxy, and the folder that every machine has.
+/// The model, the proxy, and the folder of all machines.
 struct App {
     model: ModelServer,
     proxy: Proxy,
@@ -42,12 +52,12 @@ struct App {
 }
 
 impl App {
-    /// Whatever the caller does, the assistant says goodbye and ends the call.
+    /// An app whose assistant answers every turn with a goodbye and ends the call.
     async fn new() -> Self {
         Self::with(ASSISTANT, Vec::new()).await
     }
 
-    /// The model answers the caller's first turns so.
+    /// An app whose model gives these replies first.
     async fn with(assistant: &str, replies: Vec<Reply>) -> Self {
         let script = Script { replies, rest: Reply::say("Bye.").and_call("end_call", "{}") };
         let options = ModelOptions {
@@ -63,7 +73,7 @@ impl App {
         Self { model, proxy: Proxy::start().await, folder }
     }
 
-    /// Starts a machine that the proxy knows.
+    /// Starts a machine and adds it to the proxy.
     async fn machine(&self, id: &str, settings: &[(&str, &str)]) -> Machine {
         let url = self.model.url();
         let usual = [
@@ -82,7 +92,7 @@ impl App {
         machine
     }
 
-    /// A caller who hears the greeting, presses a key and is told goodbye.
+    /// A caller who hears the greeting, presses a key and hears a goodbye.
     fn short_call(&self) -> PhoneOptions {
         let line = |when, act| Line { when, act };
         let script = vec![
@@ -93,7 +103,7 @@ impl App {
         PhoneOptions { script, ..self.long_call() }
     }
 
-    /// A caller who says nothing, and stays.
+    /// A caller who says nothing and stays on the line.
     fn long_call(&self) -> PhoneOptions {
         let mut options = PhoneOptions::new(self.proxy.url.clone(), TOKEN);
         options.keep_audio = false;
@@ -106,32 +116,31 @@ async fn finished(phone: PhoneHandle) -> CallRecord {
     timeout(PATIENCE, phone.finished()).await.expect("the call ends in time")
 }
 
-/// The caller was spoken to from the first second, heard the goodbye to its end, and nothing else: no line of
-/// Twilio's own voice, no error, no silence.
+/// The caller heard the greeting and the whole goodbye, and no apology, error or long silence.
 fn assert_went_well(record: &CallRecord) {
-    let told = || format!("{:?}\n{:?}\n{:?}", record.end, record.documents, record.streams);
-    assert!(record.violations.is_empty(), "{:?}\n{}", record.violations, told());
-    assert_eq!(record.end, CallEnd::HungUp, "{}", told());
-    assert!(record.said.is_empty(), "somebody apologised: {:?}\n{}", record.said, told());
-    let last = record.documents.last().expect("it was answered");
-    assert!(last.twiml.ends_with("<Response><Hangup/></Response>"), "{}", told());
+    let details = || format!("{:?}\n{:?}\n{:?}", record.end, record.documents, record.streams);
+    assert!(record.violations.is_empty(), "{:?}\n{}", record.violations, details());
+    assert_eq!(record.end, CallEnd::HungUp, "{}", details());
+    assert!(record.said.is_empty(), "an apology: {:?}\n{}", record.said, details());
+    let last = record.documents.last().expect("the call was answered");
+    assert!(last.twiml.ends_with("<Response><Hangup/></Response>"), "{}", details());
     let stream = record.streams.last().expect("there was a stream");
-    assert!(matches!(stream.end, StreamEnd::ServerClosed { .. }), "{}", told());
-    // What was not played, the caller cut off by a key; the last words were not among it.
+    assert!(matches!(stream.end, StreamEnd::ServerClosed { .. }), "{}", details());
+    // The caller's key cut off what was not played; the goodbye was played to its end.
     let cut: u64 = stream.clears.iter().map(|clear| clear.dropped).sum();
     let before = stream.clears.last().map_or(0, |clear| clear.total_played);
-    assert!(stream.bytes_played + cut == stream.bytes_received, "{}", told());
-    assert!(stream.bytes_played > before, "{}", told());
-    assert!(silence(record) < Duration::from_secs(10), "nobody spoke for {:?}", silence(record));
+    assert!(stream.bytes_played + cut == stream.bytes_received, "{}", details());
+    assert!(stream.bytes_played > before, "{}", details());
+    assert!(silence(record) < Duration::from_secs(10), "silence for {:?}", silence(record));
 }
 
-/// From the first ring to the first word.
+/// The time from the first ring to the first word.
 fn silence(record: &CallRecord) -> Duration {
     let words = record.streams.iter().filter_map(|stream| stream.first_media).min();
-    words.expect("somebody spoke") - record.started
+    words.expect("the assistant spoke") - record.started
 }
 
-/// For whoever runs it by hand.
+/// Prints figures for manual runs.
 fn report(what: &str, records: &[CallRecord]) {
     let mut silences: Vec<_> = records.iter().map(silence).collect();
     silences.sort();
@@ -139,7 +148,7 @@ fn report(what: &str, records: &[CallRecord]) {
     println!("{what}: {} calls, first word after {half:?}, at most {most:?}", records.len());
 }
 
-/// No ticket let two streams in, and every stream of every call was let in somewhere.
+/// No ticket admitted two streams, and every stream of every call was admitted.
 fn assert_each_ticket_once(proxy: &Proxy, records: &[CallRecord]) {
     let mut tickets: Vec<_> = proxy.seen().streams.into_iter().map(|(ticket, _)| ticket).collect();
     assert_eq!(tickets.len(), records.iter().map(|record| record.streams.len()).sum::<usize>());
@@ -148,7 +157,7 @@ fn assert_each_ticket_once(proxy: &Proxy, records: &[CallRecord]) {
     assert_eq!(tickets.len(), proxy.seen().streams.len(), "a ticket was used twice");
 }
 
-/// Rings with these phones, so many at a time.
+/// Makes these calls, `at_once` at a time.
 async fn ring_all(phones: Vec<PhoneOptions>, at_once: usize) -> Vec<CallRecord> {
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(at_once));
     let mut calls = tokio::task::JoinSet::new();
@@ -163,7 +172,7 @@ async fn ring_all(phones: Vec<PhoneOptions>, at_once: usize) -> Vec<CallRecord> 
     calls.join_all().await
 }
 
-/// The status of a request by hand, and its head.
+/// Sends a raw request; returns the status and the head of the answer.
 async fn http(address: &str, request: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -177,7 +186,7 @@ async fn http(address: &str, request: &str) -> (u16, String) {
     (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), head)
 }
 
-/// An upgrade by hand, with these headers besides.
+/// Sends an upgrade request with additional headers.
 async fn knock(address: &str, path: &str, more: &str) -> (u16, String) {
     http(address, &upgrade(path, more)).await
 }
@@ -190,7 +199,7 @@ fn upgrade(path: &str, more: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_calls_that_wander_between_two_machines() {
+async fn two_hundred_calls_are_shared_by_two_machines() {
     let _alone = ALONE.lock().await;
     let app = App::new().await;
     let mut machines = [app.machine(FIRST, &[]).await, app.machine(SECOND, &[]).await];
@@ -199,10 +208,10 @@ async fn two_hundred_calls_that_wander_between_two_machines() {
     assert_eq!(records.len(), 200);
     records.iter().for_each(assert_went_well);
     report("two machines", &records);
-    assert!(records.iter().all(|record| record.streams.len() == 1), "each stream came at the first try");
+    assert!(records.iter().all(|record| record.streams.len() == 1), "each stream succeeded at the first try");
     assert_each_ticket_once(&app.proxy, &records);
     let seen = app.proxy.seen();
-    // Half of the streams came to the wrong machine, and half of the questions.
+    // Half of the streams and webhooks reached the wrong machine.
     assert!(seen.replayed > 50 && seen.peers.len() > 50, "{} {}", seen.replayed, seen.peers.len());
     assert_eq!(
         (seen.fell_back, seen.elsewhere("/incoming-call"), seen.elsewhere("/after-stream/")),
@@ -210,18 +219,18 @@ async fn two_hundred_calls_that_wander_between_two_machines() {
     );
     assert!(seen.peers.iter().all(|(path, status)| path.starts_with("/after-stream/") && *status == 200));
     let ended: Vec<_> =
-        machines.iter().map(|machine| machine.told(r#""reason":"assistant.ended""#)).collect();
+        machines.iter().map(|machine| machine.logged(r#""reason":"assistant.ended""#)).collect();
     assert_eq!(ended.iter().sum::<usize>(), 200, "{ended:?}");
     for machine in &mut machines {
         machine.signal("-TERM").await;
         assert_eq!(machine.ended(Duration::from_secs(10)).await, Some(0));
-        assert_eq!(machine.told("5550100"), 0, "no number is logged");
+        assert_eq!(machine.logged("5550100"), 0, "no number is logged");
     }
     app.model.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whichever_machine_is_told_that_a_call_is_over_its_own_machine_hears_of_it() {
+async fn the_end_of_a_call_reaches_its_machine() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -231,18 +240,18 @@ async fn whichever_machine_is_told_that_a_call_is_over_its_own_machine_hears_of_
         let address = app.proxy.url.trim_start_matches("http://");
         post_status(&app.proxy.url, address, "/call-status", call, "completed", "").await.0
     };
-    // They hung up before a stream came.
+    // The caller hung up before the stream.
     assert_eq!(tell("CA1").await, 204);
-    until(|| first.told(r#""reason":"caller.hung_up""#) == 1).await;
-    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 1, "who has the call sends the news to nobody");
-    // A call that nobody knows does not wander for long.
+    until(|| first.logged(r#""reason":"caller.hung_up""#) == 1).await;
+    assert_eq!(app.proxy.seen().elsewhere("/call-status"), 1, "the call's machine forwards nothing");
+    // An unknown call is not passed on for long.
     assert_eq!(tell("CA2").await, 204);
     assert_eq!(app.proxy.seen().elsewhere("/call-status"), 4);
-    assert_eq!(second.told(r#""reason":"#), 0);
+    assert_eq!(second.logged(r#""reason":"#), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_is_passed_on_once_and_answered_by_the_roster_at_last() {
+async fn a_webhook_is_forwarded_once_and_finally_answered_from_the_roster() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
@@ -251,20 +260,20 @@ async fn a_question_is_passed_on_once_and_answered_by_the_roster_at_last() {
         let path = format!("/after-stream/{ticket}");
         post(&app, &second.address, &path, call, more).await
     };
-    // What is marked as passed on is passed on to nobody, whoever marked it.
+    // A request that is marked as forwarded is never forwarded again, even if the mark is forged.
     assert_eq!(ask("CA1", "switchboard-forwarded: 1\r\n").await.0, 404);
     assert!(app.proxy.seen().peers.is_empty());
     let (status, answer) = ask("CA1", "").await;
     assert_eq!(status, 200);
     assert!(
         answer.contains("text/xml") && answer.contains("<Stream "),
-        "the issuer tries once more: {answer}"
+        "the issuing machine retries: {answer}"
     );
-    // It hangs: more silence would not wake it, so the assistant's own words hold.
+    // The machine hangs: waiting longer does not help, so the assistant's own apology is used.
     first.signal("-STOP").await;
     let (_, answer) = ask("CA1", "").await;
     assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something broke."), "{answer}");
-    // It is gone: any other machine may know the call; then the assistant's own words hold.
+    // The machine is dead: another one may know the call; otherwise the assistant's own apology is used.
     first.signal("-KILL").await;
     first.ended(PATIENCE).await;
     let (_, answer) = ask("CA1", "").await;
@@ -273,17 +282,17 @@ async fn a_question_is_passed_on_once_and_answered_by_the_roster_at_last() {
         let asked = app.proxy.seen().peers.len();
         let (_, answer) = ask("CA1", replayed).await;
         assert!(answer.contains("Sorry, something broke."), "{answer}");
-        assert_eq!(app.proxy.seen().peers.len(), asked + 1, "its own machine may be there again");
+        assert_eq!(app.proxy.seen().peers.len(), asked + 1, "its own machine may be back");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_a_replay_where_the_call_s_machine_hangs() {
+async fn a_hanging_machine_gets_no_replay() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let ticket = ring(&app, &first, "CA1").await;
     first.signal("-STOP").await;
-    // The other one has no such assistant.
+    // The other machine has no such assistant.
     let file = |name: &str| app.folder.path().join("assistants").join(name);
     std::fs::rename(file("clinic.yaml"), file("desk.yaml")).unwrap();
     let second = app.machine(SECOND, &[]).await;
@@ -292,9 +301,9 @@ async fn nobody_waits_for_a_replay_where_the_call_s_machine_hangs() {
     assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something went wrong."), "{answer}");
 }
 
-/// One machine that takes its time names another, which hangs: the caller hears nothing all the while.
+/// A slow machine names another one, which hangs. The caller hears nothing in the meantime.
 #[tokio::test(flavor = "multi_thread")]
-async fn machines_that_take_their_time_take_two_seconds_together() {
+async fn slow_machines_have_two_seconds_in_total() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let path = format!("/after-stream/{}", ring(&app, &first, "CA1").await);
@@ -318,7 +327,7 @@ async fn machines_that_take_their_time_take_two_seconds_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_fly_the_private_network_is_listened_on_too() {
+async fn on_fly_the_server_also_listens_on_the_private_network() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         println!("there is no IPv6 here");
         return;
@@ -332,7 +341,7 @@ async fn on_fly_the_private_network_is_listened_on_too() {
     }
 }
 
-/// The assistant presses keys, which takes longer than anything here, and goes on.
+/// An app whose assistant presses keys, which takes longer than a test, and then continues.
 async fn presses_keys() -> App {
     let digits = format!(r#"{{"digits":"1{}"}}"#, "w".repeat(31));
     let press = Reply::say("One moment.").and_call("send_digits", digits);
@@ -340,31 +349,31 @@ async fn presses_keys() -> App {
     App::with(&assistant, vec![press]).await
 }
 
-/// Waits until the app's first call is parked at this machine; the ticket by which its phone comes back.
+/// Waits until the call is parked at this machine; returns the ticket for its return.
 async fn way_back(app: &App, machine: &Machine, call: &str) -> String {
-    until(|| machine.told("Call parked") == 1).await;
+    until(|| machine.logged(log::PARKED) == 1).await;
     let (ticket, _) = app.proxy.seen().streams[0].clone();
     let (_, answer) = post(app, &machine.address, &format!("/after-stream/{ticket}"), call, "").await;
-    stream_of(&answer).expect("it comes back").to_owned()
+    stream_of(&answer).expect("a stream for the return").to_owned()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(so: impl Fn() -> bool) {
     let asked = Instant::now();
     while !so() {
-        assert!(asked.elapsed() < PATIENCE, "it never was");
+        assert!(asked.elapsed() < PATIENCE, "the condition never held");
         tokio::task::yield_now().await;
     }
 }
 
-/// Rings by hand, at this machine; the ticket.
+/// Sends an incoming call to this machine; returns the ticket.
 async fn ring(app: &App, machine: &Machine, call: &str) -> String {
     let (status, answer) = post(app, &machine.address, "/incoming-call", call, "").await;
     assert_eq!(status, 200, "{answer}");
-    stream_of(&answer).expect("a stream is to be opened").to_owned()
+    stream_of(&answer).expect("the answer opens a stream").to_owned()
 }
 
-/// The ticket of the stream that an answer opens.
+/// The ticket in an answer that opens a stream.
 fn stream_of(answer: &str) -> Option<&str> {
     answer.split("/media-stream/").nth(1)?.split('"').next()
 }
@@ -374,12 +383,12 @@ async fn post(app: &App, address: &str, path: &str, call: &str, more: &str) -> (
     post_to(&app.proxy.url, address, path, call, more).await
 }
 
-/// The same, where Twilio knows the app by the address `base`.
+/// The same, with `base` as the app's address at Twilio.
 async fn post_to(base: &str, address: &str, path: &str, call: &str, more: &str) -> (u16, String) {
     post_status(base, address, path, call, "in-progress", more).await
 }
 
-/// The same about a call that is in this state.
+/// The same, with this call status.
 async fn post_status(
     base: &str,
     address: &str,

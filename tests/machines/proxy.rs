@@ -1,10 +1,10 @@
-//! Fly's proxy, as far as its documentation tells: one public address, several machines, and `fly-replay`.
+//! Fly's proxy according to its documentation: one public address, several machines, and `fly-replay`.
 //!
-//! It takes each request to any machine that is routed to, tries another where nobody listens, and obeys a machine
-//! that sends one elsewhere: `instance`, `elsewhere`, `timeout`, `fallback`, `state`. A replay that found its machine
-//! is a success whatever the answer; one that fell back is replayed no more. What a client puts into the proxy's own
-//! headers reaches the machines: nothing promises otherwise. Beside it stands the private network, on which a machine
-//! is reached by its name, and by nobody else in its place.
+//! It sends each request to any routed machine, tries another one if the port is closed, and obeys a machine that replays
+//! a request: `instance`, `elsewhere`, `timeout`, `fallback`, `state`. A replay that reaches its machine is a success,
+//! whatever the answer; one that fell back is not replayed again. Proxy headers from a client reach the machines, because
+//! the documentation does not exclude that. There is also the private network, on which each machine is reached by its
+//! name.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,9 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// What a replay without `timeout` has to find its machine.
+/// How long a replay without `timeout` looks for its machine.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the proxy waits before it knocks again.
+/// How long the proxy waits before it tries again.
 const KNOCK: Duration = Duration::from_millis(50);
 
 pub struct Proxy {
@@ -36,38 +36,38 @@ type Hook = Box<dyn FnOnce(&str) + Send>;
 #[derive(Default)]
 struct State {
     machines: BTreeMap<String, Machine>,
-    /// Requests whose path begins so go to this machine.
+    /// Requests whose path has this prefix go to this machine.
     rules: Vec<(String, String)>,
-    /// Told which machine answered the next ring, before the answer leaves.
+    /// Called with the machine that answers the next incoming call, before the answer is sent.
     on_ring: Option<Hook>,
     seen: Seen,
 }
 
 struct Machine {
     address: String,
-    /// New requests go there.
+    /// It receives new requests.
     routed: bool,
 }
 
-/// What has happened.
+/// What the proxy has seen.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Each stream that was let in: its ticket, and the machine that it came to in the end.
+    /// Each admitted stream: its ticket, and the machine that admitted it.
     pub streams: Vec<(String, String)>,
-    /// Requests replayed to a machine by its name.
+    /// Requests replayed to a named machine.
     pub replayed: usize,
-    /// The path of each request replayed to any other.
+    /// The path of each request replayed to any other machine.
     pub elsewhere: Vec<String>,
     /// Replays that fell back.
     pub fell_back: usize,
-    /// How often a machine asked another one, answered or not.
+    /// How often a machine asked another one.
     pub asked: usize,
-    /// What machines asked each other: path and status; 0 where nobody answered.
+    /// What machines asked each other: path and status; 0 without an answer.
     pub peers: Vec<(String, u16)>,
 }
 
 impl Seen {
-    /// How many requests whose path begins so were replayed to any other machine.
+    /// The number of requests with this path prefix that were replayed to any other machine.
     pub fn elsewhere(&self, path: &str) -> usize {
         self.elsewhere.iter().filter(|replayed| replayed.starts_with(path)).count()
     }
@@ -99,25 +99,25 @@ impl Proxy {
         Self { url, peers, net, tasks: tasks.into() }
     }
 
-    /// Routes to a machine, from here on.
+    /// Adds a machine.
     pub fn add(&self, id: &str, address: &str) {
         let machine = Machine { address: address.to_owned(), routed: true };
         self.net.lock().machines.insert(id.to_owned(), machine);
     }
 
-    /// No new requests go there, but those that name it; no rule leads there any more.
+    /// Stops new requests to a machine, except those that name it, and removes its rules.
     pub fn cordon(&self, id: &str) {
         let mut state = self.net.lock();
         state.machines.get_mut(id).unwrap().routed = false;
         state.rules.retain(|(_, to)| to != id);
     }
 
-    /// Requests whose path begins so go to this machine; the last rule wins.
+    /// Sends requests with this path prefix to this machine; the last rule wins.
     pub fn rule(&self, path: &str, id: &str) {
         self.net.lock().rules.insert(0, (path.to_owned(), id.to_owned()));
     }
 
-    /// Does this when the next ring is answered, before the caller's side gets the answer.
+    /// Runs this when the next incoming call is answered, before the answer is sent.
     pub fn on_ring(&self, hook: impl FnOnce(&str) + Send + 'static) {
         self.net.lock().on_ring = Some(Box::new(hook));
     }
@@ -133,10 +133,10 @@ impl Drop for Proxy {
     }
 }
 
-/// A head and a body, as they came.
+/// A message: head and body.
 #[derive(Clone)]
 struct Message {
-    /// Without the empty line at its end.
+    /// Without the final empty line.
     head: String,
     body: Vec<u8>,
 }
@@ -169,12 +169,12 @@ impl Message {
         lines.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// Of a request.
+    /// The path of a request.
     fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Of an answer.
+    /// The status of an answer.
     fn status(&self) -> u16 {
         let status = self.head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         status.unwrap_or(0)
@@ -186,9 +186,9 @@ impl Message {
     }
 }
 
-/// An order of a machine's.
+/// A replay that a machine asks for.
 struct Replay {
-    /// Who gave it.
+    /// The machine that asks for it.
     origin: String,
     instance: Option<String>,
     timeout: Duration,
@@ -201,7 +201,7 @@ impl Replay {
         let fields: BTreeMap<&str, &str> =
             orders.split(';').filter_map(|field| field.split_once('=')).collect();
         let known = ["instance", "elsewhere", "timeout", "fallback", "state"];
-        assert!(fields.keys().all(|key| known.contains(key)), "Fly knows no such order: {orders}");
+        assert!(fields.keys().all(|key| known.contains(key)), "unknown to Fly: {orders}");
         assert!(fields.contains_key("instance") != fields.contains_key("elsewhere"), "{orders}");
         let fallback = fields.get("fallback").copied();
         assert!([None, Some("force_self"), Some("prefer_self")].contains(&fallback), "{orders}");
@@ -217,7 +217,7 @@ impl Replay {
         }
     }
 
-    /// The header that the next machine sees.
+    /// The header for the next machine.
     fn source(&self) -> String {
         let t = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
         format!("fly-replay-src: instance={};region=test;t={t}{}\r\n", self.origin, self.state)
@@ -229,7 +229,7 @@ impl Net {
         self.0.lock().unwrap()
     }
 
-    /// Any machine that is routed to, but not these; the rules come first.
+    /// Any routed machine except these; rules take precedence.
     fn pick(&self, path: &str, not: &[String]) -> Option<String> {
         let state = self.lock();
         let rule = state.rules.iter().find(|(start, id)| path.starts_with(start) && !not.contains(id));
@@ -249,7 +249,7 @@ impl Net {
         Some(socket)
     }
 
-    /// A connection to the machine of an order, or to any other, and which it is.
+    /// A connection to the machine of a replay, or to any other, and its name.
     async fn find(&self, path: &str, replay: &Replay) -> Option<(String, TcpStream)> {
         let until = Instant::now() + replay.timeout;
         loop {
@@ -269,7 +269,7 @@ impl Net {
         }
     }
 
-    /// One request from outside, until somebody answers it.
+    /// Handles a request from outside.
     async fn serve(&self, mut client: TcpStream) -> Option<()> {
         let request = Message::read(&mut client).await?;
         let path = request.path().to_owned();
@@ -296,8 +296,8 @@ impl Net {
             let Some(orders) = answer.header("fly-replay") else {
                 return self.relay(&path, &id, client, machine, answer).await;
             };
-            assert!(!fell_back, "what fell back is replayed no more");
-            assert_ne!(answer.status(), 101, "a machine that sends a stream away does not upgrade it");
+            assert!(!fell_back, "a request that fell back is not replayed again");
+            assert_ne!(answer.status(), 101, "a machine does not both upgrade and replay a stream");
             let replay = Replay::parse(&id, orders);
             {
                 let seen = &mut self.lock().seen;
@@ -350,7 +350,7 @@ impl Net {
         Some(())
     }
 
-    /// One request of a machine's to another: `/NAME/path`.
+    /// Handles a request from one machine to another: `/NAME/path`.
     async fn ask_peer(&self, mut client: TcpStream) -> Option<()> {
         let mut request = Message::read(&mut client).await?;
         let named = request.path().to_owned();
