@@ -1,6 +1,6 @@
 //! The simulated caller: what they say, when they say it, and when they hang up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const GREETING: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 /// The caller hangs up after this much quiet.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// The same after a recording, and after a recording whose last words got no answer.
+/// The same after a recording, and how long its last words may stay without an answer.
 const AFTER_FILE: Duration = Duration::from_secs(3);
 const UNANSWERED: Duration = Duration::from_secs(8);
 
@@ -130,24 +130,9 @@ async fn recite(phone: &Control, clip: Bytes) {
     sleep(until_word).await;
     let runs = playing.borrow().runs;
     sleep(whole.saturating_sub(until_word)).await;
-    let over = Instant::now();
-    loop {
-        let state = *playing.borrow_and_update();
-        let patience = if state.runs > runs { AFTER_FILE } else { UNANSWERED };
-        let changed = match state.since {
-            Some(_) => playing.changed().await,
-            None => {
-                let quiet_since = state.quiet_since.map_or(over, |at| at.max(over));
-                let left = (quiet_since + patience).saturating_duration_since(Instant::now());
-                match timeout(left, playing.changed()).await {
-                    Ok(changed) => changed,
-                    Err(_) => return,
-                }
-            }
-        };
-        if changed.is_err() {
-            return;
-        }
+    let answer = timeout(UNANSWERED, playing.wait_for(|playing| playing.runs > runs)).await;
+    if answer.is_ok_and(|answer| answer.is_ok()) {
+        phone.wait_for_silence(AFTER_FILE).await;
     }
 }
 

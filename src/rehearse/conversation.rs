@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 use super::caller::voiced;
 use crate::call::{EndReason, Note, Tally, Who};
@@ -23,19 +24,23 @@ const ONSET: u64 = 400;
 const SAME_MOMENT: u64 = 150;
 
 /// A completed turn.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Turn {
     pub start_ms: u64,
     pub end_ms: u64,
     /// `None` while the words are unknown.
+    #[serde(serialize_with = "or_empty")]
     pub text: Option<String>,
+    #[serde(flatten)]
     pub voice: Voice,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "who", rename_all = "lowercase")]
 pub(super) enum Voice {
     Caller {
         /// Whether a transcript can come.
+        #[serde(skip)]
         transcribed: bool,
     },
     Assistant {
@@ -44,6 +49,7 @@ pub(super) enum Voice {
         interrupted: bool,
         latency_ms: Option<u64>,
         /// Only for the first turn of the call.
+        #[serde(skip)]
         first_word_ms: Option<u64>,
     },
 }
@@ -270,6 +276,10 @@ impl Turn {
     fn can_have_words(&self) -> bool {
         !matches!(self.voice, Voice::Caller { transcribed: false })
     }
+}
+
+fn or_empty<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.as_deref().unwrap_or_default())
 }
 
 pub(super) fn millis(time: Duration) -> u64 {

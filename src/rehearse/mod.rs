@@ -34,7 +34,7 @@ use caller::CallerSpeech;
 use choose::Choice;
 use conversation::{Conversation, millis};
 pub use print::Screen;
-use recording::{Files, Row, Sheet, Tokens};
+use recording::{Files, Sheet, Tokens};
 use server::{Server, token};
 use switchboard_simulator::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
 use switchboard_simulator::model::{self, ModelOptions, ModelServer, Script, Truncating};
@@ -49,6 +49,8 @@ const HANG_UP: Duration = Duration::from_secs(10);
 const LAST_ENTRIES: Duration = Duration::from_secs(3);
 /// Errors of the simulated model that only mean that two messages crossed.
 const HARMLESS: [&str; 2] = ["conversation_already_has_active_response", "response_cancel_not_active"];
+/// The most errors of one kind that are shown.
+const MAX_SHOWN: usize = 3;
 
 /// The arguments of `switchboard rehearse`.
 #[derive(Debug, Clone, Default)]
@@ -358,14 +360,7 @@ fn phone_line(happened: &Happened, conversation: &Conversation) -> Option<String
         PhoneEvent::Violation(violation) => {
             phone(&format!("Twilio would report error {}: {}", violation.code, violation.what))
         }
-        PhoneEvent::FirstMedia
-        | PhoneEvent::Playing
-        | PhoneEvent::Quiet { .. }
-        | PhoneEvent::Cleared(_)
-        | PhoneEvent::MarkEchoed { .. }
-        | PhoneEvent::Speaking
-        | PhoneEvent::Spoke
-        | PhoneEvent::StreamEnded(_) => None,
+        _ => None,
     }
 }
 
@@ -445,15 +440,13 @@ impl Outcome {
         if let Some(limit) = self.exceeded {
             wrong.push(format!("it was still running after {}", print::span(limit)));
         }
-        let violations = self.record.violations.iter();
-        wrong.extend(first_few(
-            violations.map(|v| format!("Twilio would report error {}: {}", v.code, v.what)),
-        ));
+        let violations = self.record.violations.iter().take(MAX_SHOWN);
+        wrong.extend(violations.map(|v| format!("Twilio would report error {}: {}", v.code, v.what)));
         if let Some(model) = model {
             let sessions = model.sessions();
             let errors = sessions.iter().flat_map(|session| &session.errors);
-            let errors = errors.filter(|code| !HARMLESS.contains(&code.as_str()));
-            wrong.extend(first_few(errors.map(|code| format!("the model rejected a message ({code})"))));
+            let errors = errors.filter(|code| !HARMLESS.contains(&code.as_str())).take(MAX_SHOWN);
+            wrong.extend(errors.map(|code| format!("the model rejected a message ({code})")));
             if sessions.iter().any(|session| !session.audio_waited_for_update()) {
                 wrong.push("the server sent audio to the model before the model was configured".to_owned());
             }
@@ -482,7 +475,7 @@ impl Outcome {
             seconds: recording::stream_seconds(&self.record),
             reason: self.reason().unwrap_or(EndReason::ServerFault).code().to_owned(),
             first_word_ms: self.conversation.first_word_ms(),
-            turns: self.conversation.turns().map(Row::from).collect(),
+            turns: self.conversation.turns().cloned().collect(),
             tokens: tally.map_or_else(Tokens::default, |tally| Tokens {
                 taken: tally.tokens_in,
                 made: tally.tokens_out,
@@ -495,16 +488,6 @@ impl Outcome {
                 .collect(),
         }
     }
-}
-
-/// The first three, and the number of the others.
-fn first_few(all: impl Iterator<Item = String>) -> Vec<String> {
-    let mut all: Vec<String> = all.collect();
-    if all.len() > 4 {
-        let more = all.split_off(3).len();
-        all.push(format!("{more} more like these"));
-    }
-    all
 }
 
 /// The call in figures.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::conversation::{Turn, Voice};
+use super::conversation::Turn;
 use switchboard_audio::{BYTES_PER_MS, decode, stereo_wav};
 use switchboard_simulator::caller::CallRecord;
 
@@ -31,29 +31,9 @@ pub(super) struct Sheet {
     pub seconds: f64,
     pub reason: String,
     pub first_word_ms: Option<u64>,
-    pub turns: Vec<Row>,
+    pub turns: Vec<Turn>,
     pub tokens: Tokens,
     pub notes: BTreeMap<String, u64>,
-}
-
-/// One turn in `call.json`.
-#[derive(Debug, Serialize)]
-#[serde(tag = "who", rename_all = "lowercase")]
-pub(super) enum Row {
-    Caller {
-        start_ms: u64,
-        end_ms: u64,
-        text: String,
-    },
-    Assistant {
-        start_ms: u64,
-        end_ms: u64,
-        text: String,
-        sent_ms: u64,
-        heard_ms: u64,
-        interrupted: bool,
-        latency_ms: Option<u64>,
-    },
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -62,19 +42,6 @@ pub(super) struct Tokens {
     pub taken: u64,
     #[serde(rename = "out")]
     pub made: u64,
-}
-
-impl From<&Turn> for Row {
-    fn from(turn: &Turn) -> Self {
-        let (start_ms, end_ms) = (turn.start_ms, turn.end_ms);
-        let text = turn.text.clone().unwrap_or_default();
-        match turn.voice {
-            Voice::Caller { .. } => Self::Caller { start_ms, end_ms, text },
-            Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms: _ } => {
-                Self::Assistant { start_ms, end_ms, text, sent_ms, heard_ms, interrupted, latency_ms }
-            }
-        }
-    }
 }
 
 impl Files {

@@ -63,7 +63,6 @@ impl RestServer {
         self.desk.lock().faults.clear();
     }
 
-    /// Every request so far.
     pub fn requests(&self) -> Vec<RestRequest> {
         self.desk.lock().requests.clone()
     }
@@ -73,7 +72,6 @@ impl RestServer {
         self.requests().into_iter().filter(|request| request.method != "GET").collect()
     }
 
-    /// The account's numbers, in the order of the list.
     pub fn numbers(&self) -> Vec<Value> {
         self.desk.lock().options.numbers.clone()
     }
@@ -84,7 +82,6 @@ impl RestServer {
         owned.unwrap_or_default()
     }
 
-    /// The messages sent so far.
     pub fn messages(&self) -> Vec<Value> {
         self.desk.lock().messages.clone()
     }

@@ -23,7 +23,6 @@ const HANDSHAKE_FAILED: u32 = 31_920;
 const NOT_SECURE: u32 = 31_922;
 const MALFORMED_URL: u32 = 31_923;
 
-/// A media stream's socket.
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
 /// Why the stream could not be opened.

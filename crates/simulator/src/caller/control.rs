@@ -29,7 +29,6 @@ pub struct Playing {
     pub streams: u64,
 }
 
-/// One line of a script.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub when: When,
@@ -51,7 +50,6 @@ pub enum When {
     Silent(Duration),
 }
 
-/// What a line does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Say(Bytes),
@@ -77,12 +75,10 @@ impl Control {
         self.order(Command::Say(clip));
     }
 
-    /// The caller presses a key.
     pub fn press(&self, digit: char) {
         self.order(Command::Press(digit));
     }
 
-    /// The caller hangs up.
     pub fn hang_up(&self) {
         self.order(Command::HangUp);
     }

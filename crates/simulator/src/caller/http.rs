@@ -12,7 +12,6 @@ const TOTAL: Duration = Duration::from_secs(15);
 const LONGEST_HEAD: usize = 32 * 1_024;
 const LONGEST_BODY: usize = 256 * 1_024;
 
-/// The server's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,

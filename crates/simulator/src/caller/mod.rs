@@ -21,9 +21,8 @@ mod stream;
 mod twiml;
 mod webhook;
 
-use std::time::Duration;
+use std::ops::Deref;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,7 +34,6 @@ pub use record::{
 };
 pub use sign::sign;
 
-/// A simulated telephone.
 #[derive(Debug)]
 pub struct Phone;
 
@@ -69,22 +67,15 @@ pub struct PhoneHandle {
     task: AbortOnDropHandle<CallRecord>,
 }
 
+impl Deref for PhoneHandle {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
 impl PhoneHandle {
-    /// The caller says this (μ-law), after everything queued before it.
-    pub fn say(&self, clip: Bytes) {
-        self.control.say(clip);
-    }
-
-    /// The caller presses a key.
-    pub fn press(&self, digit: char) {
-        self.control.press(digit);
-    }
-
-    /// The caller hangs up.
-    pub fn hang_up(&self) {
-        self.control.hang_up();
-    }
-
     /// A second handle, for another task.
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -103,31 +94,6 @@ impl PhoneHandle {
             }
         }
         None
-    }
-
-    /// What the phone is playing.
-    pub fn playing(&self) -> watch::Receiver<Playing> {
-        self.control.playing()
-    }
-
-    /// Waits for playback followed by this much silence.
-    pub async fn wait_until_quiet(&self, pause: Duration) -> bool {
-        self.control.wait_until_quiet(pause).await
-    }
-
-    /// Waits until a run has played for this long.
-    pub async fn wait_until_playing_for(&self, long: Duration) -> bool {
-        self.control.wait_until_playing_for(long).await
-    }
-
-    /// Waits until the call's n-th stream, from 1, has started; `false` if the call ended first.
-    pub async fn wait_for_stream(&self, n: u64) -> bool {
-        self.control.wait_for_stream(n).await
-    }
-
-    /// Waits for this much silence, starting now.
-    pub async fn wait_for_silence(&self, long: Duration) -> bool {
-        self.control.wait_for_silence(long).await
     }
 
     /// Waits for the end of the call, without causing it.

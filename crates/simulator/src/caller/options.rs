@@ -98,13 +98,9 @@ pub struct DialOutcome {
 /// Something wrong or unusual on Twilio's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Webhooks with a wrong signature.
     BadSignature,
-    /// Webhooks without a signature.
     NoSignature,
-    /// A wrong signature on the upgrade.
     BadStreamSignature,
-    /// No signature on the upgrade.
     NoStreamSignature,
     /// The webhook is sent twice; the second answer counts.
     TwoWebhooks,
@@ -129,14 +125,21 @@ pub enum Fault {
     /// Undocumented events, likewise.
     UnknownEvents,
     /// For a while, no media is sent.
-    Silent { after: Duration, lasting: Duration },
+    Silent {
+        after: Duration,
+        lasting: Duration,
+    },
     /// Nothing is sent or read for a while, then the connection is cut.
-    HalfOpen { after: Duration, lasting: Duration },
+    HalfOpen {
+        after: Duration,
+        lasting: Duration,
+    },
     /// The connection is cut without `stop` and without a close frame.
-    Cut { after: Duration },
+    Cut {
+        after: Duration,
+    },
     /// At the end, the connection is dropped without `stop`.
     NoStop,
-    /// Two `stop`s.
     TwoStops,
     /// `\/` in base64, which JSON allows.
     EscapedSlashes,

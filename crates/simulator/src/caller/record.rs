@@ -23,32 +23,37 @@ pub struct Happened {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PhoneEvent {
     /// The webhook was answered after `took`.
-    Rang { took: Duration },
-    /// `start` was sent.
-    StreamStarted { stream_sid: String },
+    Rang {
+        took: Duration,
+    },
+    StreamStarted {
+        stream_sid: String,
+    },
     /// The first audio of a stream arrived.
     FirstMedia,
     /// An empty buffer began to play.
     Playing,
     /// The buffer ran dry or was cleared.
-    Quiet { played: Duration },
+    Quiet {
+        played: Duration,
+    },
     /// A `clear` took effect.
     Cleared(Cleared),
     /// A mark was sent back: played, or flushed by a `clear`.
-    MarkEchoed { name: String, flushed: bool },
+    MarkEchoed {
+        name: String,
+        flushed: bool,
+    },
     /// The caller began to say a clip: the frame with its first sound was sent.
     Speaking,
     /// One of the caller's clips was sent completely.
     Spoke,
-    /// The stream is over.
     StreamEnded(StreamEnd),
     /// Twilio read a line aloud.
     Said(String),
-    /// Twilio called a number.
     Dialled(String),
     /// Twilio played key tones (`<Play digits>`) to the caller's line.
     Pressed(String),
-    /// The caller hung up.
     HungUp,
     /// The server did something that Twilio does not allow.
     Violation(Violation),
@@ -87,15 +92,19 @@ pub struct MarkRecord {
     pub flushed: bool,
 }
 
-/// How a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
     /// It never began: no connection, or a status other than 101.
-    Refused { code: u32, status: Option<u16> },
-    /// The caller hung up.
+    Refused {
+        code: u32,
+        status: Option<u16>,
+    },
     CallerHungUp,
     /// The server closed the socket with this code, 1005 if it gave none.
-    ServerClosed { code: u16, reason: String },
+    ServerClosed {
+        code: u16,
+        reason: String,
+    },
     /// The connection was lost without a close frame.
     Lost(String),
     /// The server broke the WebSocket protocol.
@@ -104,7 +113,6 @@ pub enum StreamEnd {
     Cut,
 }
 
-/// Everything about one stream.
 #[derive(Debug, Clone)]
 pub struct StreamRecord {
     pub stream_sid: String,
@@ -112,7 +120,6 @@ pub struct StreamRecord {
     pub url: String,
     /// The upgrade was answered with 101.
     pub opened: Option<Instant>,
-    /// `start` was sent.
     pub started: Option<Instant>,
     pub first_media: Option<Instant>,
     pub ended: Instant,
@@ -156,7 +163,6 @@ pub struct Said {
     pub language: Option<String>,
 }
 
-/// One `<Dial>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialled {
     pub at: Instant,
@@ -168,7 +174,6 @@ pub struct Dialled {
     pub streams: usize,
 }
 
-/// One `<Play digits>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pressed {
     pub at: Instant,
@@ -178,7 +183,6 @@ pub struct Pressed {
     pub streams: usize,
 }
 
-/// Why the call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEnd {
     CallerHungUp,
@@ -190,7 +194,6 @@ pub enum CallEnd {
     Failed(u32),
 }
 
-/// Everything about one call.
 #[derive(Debug, Clone)]
 pub struct CallRecord {
     pub call_sid: String,

@@ -493,7 +493,6 @@ impl<'call> Live<'call> {
         self.send(Message::Close(Some(close)));
     }
 
-    /// When something is next due.
     fn wake(&self, at: Instant) -> Instant {
         let blocked = self.outgoing.front().is_some_and(|next| next.due <= at);
         let outgoing = self.outgoing.front().filter(|_| !blocked).map(|next| next.due);

@@ -7,7 +7,6 @@ use roxmltree::{Document, Node, ParsingOptions};
 /// The maximum size of a webhook's answer (11750).
 pub(super) const LONGEST: usize = 64 * 1_024;
 
-/// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verb {
     Connect {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
 
-/// The items of one session.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     items: Vec<Item>,

@@ -8,7 +8,6 @@ use super::refusal::Refusal;
 use super::state::{Ending, Session};
 
 impl Session {
-    /// A fault strikes.
     pub fn strike(&mut self, fault: &Fault) {
         match fault {
             Fault::Drop(_) => self.ending = Some(Ending::Drop),

@@ -183,7 +183,6 @@ impl Session {
         }
     }
 
-    /// A call ends.
     pub fn end_hosted(&mut self, item: &str) {
         let Some(at) = self.hosting.running.iter().position(|running| running.item == item) else { return };
         let Running { call, approval, place, is_output, .. } = self.hosting.running.remove(at);

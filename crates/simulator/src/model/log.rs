@@ -12,7 +12,6 @@ const MAX_EVENTS: usize = 10_000;
 pub struct SessionLog {
     /// The session's number on this server, from 0.
     pub number: usize,
-    /// When the connection was accepted.
     pub connected: Instant,
     /// Whether the request had the header that carries the key.
     pub authorization_present: bool,
@@ -24,21 +23,16 @@ pub struct SessionLog {
     pub model: Option<String>,
     /// Every client event except audio appends, unchanged.
     pub events: Vec<ClientEvent>,
-    /// The number of audio appends.
     pub appends: u64,
     /// Bytes of caller audio, decoded.
     pub audio_bytes: u64,
     /// The caller audio, if [`super::ModelOptions::keep_audio`] is set.
     pub audio: Vec<u8>,
-    /// When the first audio append arrived.
     pub first_append: Option<Instant>,
     /// When `session.updated` was first sent.
     pub updated: Option<Instant>,
-    /// When each `speech_started` was sent.
     pub speech_started: Vec<Instant>,
-    /// When each `speech_stopped` was sent.
     pub speech_stopped: Vec<Instant>,
-    /// The truncations accepted.
     pub truncations: Vec<Truncation>,
     /// The assistant's items with audio.
     pub items: Vec<SpokenItem>,
@@ -58,7 +52,6 @@ pub struct SessionLog {
     pub closed: Option<Closed>,
 }
 
-/// A client event and when it arrived.
 #[derive(Debug, Clone)]
 pub struct ClientEvent {
     pub at: Instant,
@@ -72,7 +65,6 @@ impl ClientEvent {
     }
 }
 
-/// An accepted truncation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncation {
     pub at: Instant,
@@ -82,7 +74,6 @@ pub struct Truncation {
     pub sent_ms: u64,
 }
 
-/// An item the model spoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpokenItem {
     pub id: String,
@@ -92,7 +83,6 @@ pub struct SpokenItem {
     pub line: String,
     pub sent_bytes: u64,
     pub sent_ms: u64,
-    /// When its first delta was sent.
     pub first_delta: Option<Instant>,
 }
 
@@ -119,7 +109,6 @@ pub struct CallLog {
     pub answered: Option<(Instant, String)>,
 }
 
-/// A call of a hosted tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostedLog {
     /// The `mcp_call` item.
@@ -132,7 +121,6 @@ pub struct HostedLog {
     pub ended: Option<Instant>,
 }
 
-/// An approval request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalLog {
     /// The `mcp_approval_request` item.
@@ -140,11 +128,9 @@ pub struct ApprovalLog {
     pub server: String,
     pub tool: String,
     pub asked: Instant,
-    /// The client's answer.
     pub approved: Option<bool>,
 }
 
-/// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed {
     /// The client closed, with this code.
@@ -155,7 +141,6 @@ pub enum Closed {
     Dropped,
     /// The client vanished or broke the protocol.
     Lost,
-    /// The server was stopped.
     Stopped,
 }
 

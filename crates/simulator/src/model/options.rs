@@ -31,7 +31,7 @@ pub enum Dialect {
 }
 
 /// Everything about a [`super::ModelServer`]. The default is a healthy, strict server.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ModelOptions {
     /// Its dialect; messages of the others are refused.
     pub dialect: Dialect,
@@ -86,15 +86,6 @@ pub struct ModelOptions {
     pub keep_audio: bool,
 }
 
-impl std::fmt::Debug for ModelOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ModelOptions")
-            .field("speech", &self.speech)
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
@@ -146,7 +137,6 @@ pub struct Hosting {
     pub approved_in_response: bool,
 }
 
-/// One hosted server, known by its label.
 #[derive(Debug, Clone)]
 pub struct HostedServer {
     pub label: String,
@@ -154,7 +144,6 @@ pub struct HostedServer {
     pub listing: Listing,
 }
 
-/// A tool of a hosted server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostedTool {
     pub name: String,
@@ -207,28 +196,48 @@ pub enum Fault {
     LateUpdated(Duration),
     /// An update with transcription, noise reduction, speed, reasoning or truncation is refused; with `once`,
     /// only the server's first such update.
-    RefuseOptional { once: bool },
-    /// Every update is refused.
+    RefuseOptional {
+        once: bool,
+    },
     RefuseUpdates,
     /// The n-th response of the session, from 1, fails with this code before any output.
-    ResponseFailed { nth: usize, code: &'static str },
+    ResponseFailed {
+        nth: usize,
+        code: &'static str,
+    },
     /// The client's n-th request for a response, from 1, is refused with this code.
-    RefuseResponse { nth: usize, code: &'static str },
+    RefuseResponse {
+        nth: usize,
+        code: &'static str,
+    },
     /// The n-th response ends halfway through its speech or its call, for the reason `max_output_tokens` or
     /// `content_filter`.
-    ResponseIncomplete { nth: usize, reason: &'static str },
+    ResponseIncomplete {
+        nth: usize,
+        reason: &'static str,
+    },
     /// The n-th response stalls forever after this much audio.
-    Stall { nth: usize, after: Duration },
+    Stall {
+        nth: usize,
+        after: Duration,
+    },
     /// The connection is dropped without a close frame.
     Drop(When),
     /// The connection is closed with this code and reason.
-    Close { when: When, code: u16, reason: &'static str },
+    Close {
+        when: When,
+        code: u16,
+        reason: &'static str,
+    },
     /// The session expires early: an error, then close 1001.
     Expire(When),
     /// Invalid frames: text that is not JSON, JSON without a type, binary.
     Garbage(When),
     /// One text frame of this many bytes.
-    Huge { when: When, bytes: usize },
+    Huge {
+        when: When,
+        bytes: usize,
+    },
     /// Every spoken answer is two items, with phases.
     TwoItems,
     /// Function calls are spoken as text, such as `name({"a": 1})`.
@@ -241,7 +250,6 @@ pub enum Fault {
     NoRateLimits,
 }
 
-/// When a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// This long after the connection was accepted.
@@ -253,13 +261,13 @@ pub enum When {
 /// Why a connection is refused right after the 101.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
-    /// The key is wrong: 3000.
+    /// 3000.
     InvalidKey,
-    /// There is no key: 3000.
+    /// 3000.
     MissingKey,
-    /// No such model: 4000.
+    /// 4000.
     UnknownModel,
-    /// The request names no model: 4000.
+    /// 4000.
     MissingModel,
     /// The request has the beta's header: 4000.
     BetaHeader,

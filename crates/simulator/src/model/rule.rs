@@ -25,34 +25,12 @@ impl Rule {
     pub fn check(&self, value: &Value, path: &str) -> Result<(), Refusal> {
         let wrong = |expected: &str| Err(Refusal::wrong_type(path, expected, value));
         match self {
-            Rule::Text => {
-                if value.is_string() {
-                    Ok(())
-                } else {
-                    wrong("a string")
-                }
-            }
-            Rule::Flag => {
-                if value.is_boolean() {
-                    Ok(())
-                } else {
-                    wrong("a boolean")
-                }
-            }
-            Rule::Open => {
-                if value.is_object() {
-                    Ok(())
-                } else {
-                    wrong("an object")
-                }
-            }
-            Rule::OrNull(rule) => {
-                if value.is_null() {
-                    Ok(())
-                } else {
-                    rule.check(value, path)
-                }
-            }
+            Rule::Text if !value.is_string() => wrong("a string"),
+            Rule::Flag if !value.is_boolean() => wrong("a boolean"),
+            Rule::Open if !value.is_object() => wrong("an object"),
+            Rule::Text | Rule::Flag | Rule::Open => Ok(()),
+            Rule::OrNull(_) if value.is_null() => Ok(()),
+            Rule::OrNull(rule) => rule.check(value, path),
             Rule::By(check) => check(value, path),
             Rule::Whole(low, high) => match value.as_i64() {
                 None => wrong("an integer"),

@@ -48,7 +48,7 @@ pub struct HostedCall {
     pub takes: Duration,
 }
 
-/// How a hosted call fails (reference §6.3).
+/// See reference §6.3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostedError {
     /// The server answered with a JSON-RPC error.
@@ -117,13 +117,11 @@ impl Reply {
         self
     }
 
-    /// Adds a function call.
     pub fn and_call(mut self, name: impl Into<String>, arguments: impl Into<String>) -> Self {
         self.calls.push((name.into(), arguments.into()));
         self
     }
 
-    /// Adds a call of a hosted tool.
     pub fn and_hosted(mut self, call: HostedCall) -> Self {
         self.hosted.push(call);
         self

@@ -14,7 +14,6 @@ use super::refusal::Refusal;
 use super::state::{Due, Ending, Session};
 
 impl Session {
-    /// A text frame arrived.
     pub fn handle_text(&mut self, text: &str, now: Instant, scratch: &mut Vec<u8>) {
         self.now = now;
         // A session that was never created answers nothing.
@@ -23,7 +22,6 @@ impl Session {
         }
     }
 
-    /// A binary frame arrived.
     pub fn handle_binary(&mut self, now: Instant) {
         self.now = now;
         self.refuse(&Refusal::new("invalid_event", "Binary messages are not supported.", None), None);
