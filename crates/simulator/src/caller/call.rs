@@ -192,8 +192,8 @@ impl Call {
             }
         };
         self.record.documents.push(fetched);
-        while let Ok(command) = self.orders.try_recv() {
-            self.obey(command);
+        while let Ok(act) = self.acts.try_recv() {
+            self.perform_act(act);
         }
         outcome.map_err(|(code, what)| {
             self.violation(code, what);

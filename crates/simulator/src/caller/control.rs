@@ -8,14 +8,6 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::clock::now;
 
-/// A command to the call's task.
-#[derive(Debug, Clone)]
-pub(super) enum Command {
-    Say(Bytes),
-    Press(char),
-    HangUp,
-}
-
 /// What the phone is playing. A run is playback without a gap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Playing {
@@ -50,6 +42,7 @@ pub enum When {
     Silent(Duration),
 }
 
+/// What the caller does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Say(Bytes),
@@ -61,26 +54,26 @@ pub enum Act {
 /// Controls the caller from another task.
 #[derive(Debug, Clone)]
 pub struct Control {
-    commands: mpsc::Sender<Command>,
+    acts: mpsc::Sender<Act>,
     playing: watch::Receiver<Playing>,
 }
 
 impl Control {
-    pub(super) fn new(commands: mpsc::Sender<Command>, playing: watch::Receiver<Playing>) -> Self {
-        Self { commands, playing }
+    pub(super) fn new(acts: mpsc::Sender<Act>, playing: watch::Receiver<Playing>) -> Self {
+        Self { acts, playing }
     }
 
     /// The caller says this (μ-law), after everything queued before it.
     pub fn say(&self, clip: Bytes) {
-        self.order(Command::Say(clip));
+        self.send(Act::Say(clip));
     }
 
     pub fn press(&self, digit: char) {
-        self.order(Command::Press(digit));
+        self.send(Act::Press(digit));
     }
 
     pub fn hang_up(&self) {
-        self.order(Command::HangUp);
+        self.send(Act::HangUp);
     }
 
     /// What the phone is playing.
@@ -159,17 +152,12 @@ impl Control {
                 return;
             }
             at = now();
-            match line.act {
-                Act::Say(clip) => self.say(clip),
-                Act::Press(digit) => self.press(digit),
-                Act::HangUp => self.hang_up(),
-                Act::Nothing => {}
-            }
+            self.send(line.act);
         }
     }
 
-    fn order(&self, command: Command) {
+    fn send(&self, act: Act) {
         // The queue is full only if a script runs wild, and closed only if the call is over.
-        let _ = self.commands.try_send(command);
+        let _ = self.acts.try_send(act);
     }
 }

@@ -40,13 +40,13 @@ pub struct Phone;
 impl Phone {
     /// Starts a call. Its task ends with the call, or when the handle is dropped.
     pub fn dial(options: PhoneOptions) -> PhoneHandle {
-        let (commands, orders) = mpsc::channel(64);
+        let (acts_tx, acts) = mpsc::channel(64);
         // Enough for any test. Events that do not fit are only in the record.
         let (happened, events) = mpsc::channel(if options.keep_audio { 4_096 } else { 64 });
         let (playing_tx, playing) = watch::channel(Playing::default());
-        let control = Control::new(commands, playing);
+        let control = Control::new(acts_tx, playing);
         let script = control.clone().act(options.script.clone());
-        let call = state::Call::new(options, orders, happened, playing_tx);
+        let call = state::Call::new(options, acts, happened, playing_tx);
         let task = tokio::spawn(async move {
             let call = call.run();
             tokio::pin!(call);

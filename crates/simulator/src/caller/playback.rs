@@ -19,7 +19,7 @@ pub(super) enum Effect {
     /// An empty buffer began to play.
     Began { at: Instant },
     /// A mark is echoed.
-    Echo { name: String, arrived: Instant, at: Instant, flushed: bool },
+    Echo { name: String, at: Instant, flushed: bool },
     /// The buffer ran dry or was cleared after a run of `played` bytes.
     Quiet { at: Instant, played: u64 },
 }
@@ -75,7 +75,7 @@ impl Playback {
         while self.marks.front().is_some_and(|mark| mark.position <= reached) {
             let Some(mark) = self.marks.pop_front() else { break };
             let at = run.reaches(mark.position).max(mark.arrived);
-            out.push(Effect::Echo { name: mark.name, arrived: mark.arrived, at, flushed: false });
+            out.push(Effect::Echo { name: mark.name, at, flushed: false });
         }
         if reached == run.queued {
             out.push(Effect::Quiet { at: run.reaches(reached), played: reached });
@@ -108,7 +108,7 @@ impl Playback {
     pub fn mark(&mut self, name: String, now: Instant, out: &mut Vec<Effect>) {
         match &self.run {
             Some(run) => self.marks.push_back(Mark { position: run.queued, name, arrived: now }),
-            None => out.push(Effect::Echo { name, arrived: now, at: now, flushed: false }),
+            None => out.push(Effect::Echo { name, at: now, flushed: false }),
         }
     }
 
@@ -116,8 +116,7 @@ impl Playback {
         let run = self.run.take().unwrap_or(Run { began: now, queued: 0, played: 0 });
         let marks = self.marks.len();
         for mark in self.marks.drain(..) {
-            let (name, arrived) = (mark.name, mark.arrived);
-            out.push(Effect::Echo { name, arrived, at: now, flushed: true });
+            out.push(Effect::Echo { name: mark.name, at: now, flushed: true });
         }
         if run.queued > 0 {
             out.push(Effect::Quiet { at: now, played: run.played });

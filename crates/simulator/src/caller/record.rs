@@ -87,8 +87,6 @@ pub struct MediaArrival {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkRecord {
     pub name: String,
-    pub arrived: Instant,
-    pub echoed: Instant,
     pub flushed: bool,
 }
 
@@ -131,8 +129,6 @@ pub struct StreamRecord {
     pub clears: Vec<Cleared>,
     /// When each frame with the caller's speech was sent, if the audio is kept.
     pub speech: Vec<Instant>,
-    /// `media` messages sent.
-    pub frames_sent: u64,
     pub media_received: u64,
     pub bytes_received: u64,
     pub bytes_played: u64,

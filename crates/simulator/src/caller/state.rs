@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::clock::now;
-use super::control::{Command, Playing};
+use super::control::{Act, Playing};
 use super::options::PhoneOptions;
 use super::record::{CallEnd, CallRecord, Happened, PhoneEvent, Violation};
 use switchboard_audio::SILENCE;
@@ -21,7 +21,7 @@ const MAX_VIOLATIONS: usize = 1_000;
 /// One call, owned by one task.
 pub(super) struct Call {
     pub options: PhoneOptions,
-    pub orders: mpsc::Receiver<Command>,
+    pub acts: mpsc::Receiver<Act>,
     pub playing: watch::Sender<Playing>,
     pub speech: Speech,
     pub hung_up: bool,
@@ -51,7 +51,7 @@ pub(super) enum Filled {
 impl Call {
     pub fn new(
         options: PhoneOptions,
-        orders: mpsc::Receiver<Command>,
+        acts: mpsc::Receiver<Act>,
         happened: mpsc::Sender<Happened>,
         playing: watch::Sender<Playing>,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Call {
         let rng = StdRng::seed_from_u64(options.network.seed);
         Self {
             options,
-            orders,
+            acts,
             playing,
             speech: Speech::default(),
             hung_up: false,
@@ -89,20 +89,20 @@ impl Call {
         let until = now() + time;
         while !self.hung_up {
             tokio::select! {
-                Some(command) = self.orders.recv() => self.obey(command),
+                Some(act) = self.acts.recv() => self.perform_act(act),
                 () = sleep_until(until.into()) => break,
             }
         }
         self.hung_up
     }
 
-    pub fn obey(&mut self, command: Command) {
-        match command {
-            Command::Say(clip) if !clip.is_empty() => self.speech.clips.push_back(clip),
-            Command::Say(_) => {}
-            Command::Press(digit) => self.speech.digits.push_back(digit),
-            Command::HangUp if self.hung_up => {}
-            Command::HangUp => {
+    pub fn perform_act(&mut self, act: Act) {
+        match act {
+            Act::Say(clip) if !clip.is_empty() => self.speech.clips.push_back(clip),
+            Act::Say(_) | Act::Nothing => {}
+            Act::Press(digit) => self.speech.digits.push_back(digit),
+            Act::HangUp if self.hung_up => {}
+            Act::HangUp => {
                 self.hung_up = true;
                 self.emit(PhoneEvent::HungUp);
             }

@@ -53,7 +53,6 @@ pub(super) async fn run(call: &mut Call, plan: &twiml::Stream, base: &str) -> St
         marks: Vec::new(),
         clears: Vec::new(),
         speech: Vec::new(),
-        frames_sent: 0,
         media_received: 0,
         bytes_received: 0,
         bytes_played: 0,
@@ -176,7 +175,7 @@ impl<'call> Live<'call> {
             let wake = self.wake(at);
             tokio::select! {
                 biased;
-                Some(command) = self.call.orders.recv() => self.call.obey(command),
+                Some(act) = self.call.acts.recv() => self.call.perform_act(act),
                 message = exchange(&mut self.socket, &mut self.outgoing, &mut self.unflushed) => {
                     self.arrive(message);
                 }
@@ -349,12 +348,12 @@ impl<'call> Live<'call> {
                     let played = switchboard_audio::duration(played as usize);
                     self.call.emit(PhoneEvent::Quiet { played });
                 }
-                Effect::Echo { name, arrived, at, flushed } => {
+                Effect::Echo { name, at, flushed } => {
                     let echo = self.writer.mark(&name);
                     self.send_later(Message::text(echo), at);
                     self.call.emit(PhoneEvent::MarkEchoed { name: name.clone(), flushed });
                     if self.call.options.keep_audio {
-                        let mark = MarkRecord { name, arrived, echoed: at, flushed };
+                        let mark = MarkRecord { name, flushed };
                         self.record.marks.push(mark);
                     }
                 }
@@ -402,7 +401,6 @@ impl<'call> Live<'call> {
             let most = self.call.options.frame_jitter;
             let late = self.call.up_to(most);
             self.send_later(message, due + late);
-            self.record.frames_sent += 1;
         }
     }
 
@@ -440,7 +438,7 @@ impl<'call> Live<'call> {
     async fn hold(&mut self, until: Instant) {
         while !self.call.hung_up && now() < until {
             tokio::select! {
-                Some(command) = self.call.orders.recv() => self.call.obey(command),
+                Some(act) = self.call.acts.recv() => self.call.perform_act(act),
                 () = sleep_until(until.into()) => {}
             }
         }

@@ -33,7 +33,6 @@ impl Session {
                 name: name.clone(),
                 arguments: arguments.to_owned(),
                 response: response.to_owned(),
-                asked: self.now,
                 answered: None,
             };
             self.note(|log| log.calls.push(entry));

@@ -122,7 +122,6 @@ impl Session {
             server: call.server.clone(),
             tool: call.tool.clone(),
             approval: approval.clone(),
-            began: self.now,
             ended: None,
         };
         self.note(|log| log.hosted.push(entry));
@@ -136,7 +135,6 @@ impl Session {
             id: id.to_owned(),
             server: call.server.clone(),
             tool: call.tool.clone(),
-            asked: self.now,
             approved: None,
         };
         self.note(|log| log.approvals.push(entry));

@@ -8,11 +8,10 @@ use serde_json::Value;
 const MAX_EVENTS: usize = 10_000;
 
 /// One session, as the server saw it, without secrets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SessionLog {
     /// The session's number on this server, from 0.
     pub number: usize,
-    pub connected: Instant,
     /// Whether the request had the header that carries the key.
     pub authorization_present: bool,
     /// Whether the key was right.
@@ -24,8 +23,6 @@ pub struct SessionLog {
     /// Every client event except audio appends, unchanged.
     pub events: Vec<ClientEvent>,
     pub appends: u64,
-    /// Bytes of caller audio, decoded.
-    pub audio_bytes: u64,
     /// The caller audio, if [`super::ModelOptions::keep_audio`] is set.
     pub audio: Vec<u8>,
     pub first_append: Option<Instant>,
@@ -90,7 +87,6 @@ pub struct SpokenItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseLog {
     pub id: String,
-    pub created: Instant,
     pub status: String,
     /// `status_details.reason`, or the code of its error.
     pub reason: Option<String>,
@@ -104,7 +100,6 @@ pub struct CallLog {
     pub name: String,
     pub arguments: String,
     pub response: String,
-    pub asked: Instant,
     /// Its `function_call_output`, and when that arrived.
     pub answered: Option<(Instant, String)>,
 }
@@ -117,7 +112,6 @@ pub struct HostedLog {
     pub tool: String,
     /// The id of the request that was approved.
     pub approval: Option<String>,
-    pub began: Instant,
     pub ended: Option<Instant>,
 }
 
@@ -127,7 +121,6 @@ pub struct ApprovalLog {
     pub id: String,
     pub server: String,
     pub tool: String,
-    pub asked: Instant,
     pub approved: Option<bool>,
 }
 
@@ -177,34 +170,6 @@ pub enum Happened {
 }
 
 impl SessionLog {
-    pub(super) fn new(number: usize) -> Self {
-        Self {
-            number,
-            connected: Instant::now(),
-            authorization_present: false,
-            authorization_good: false,
-            headers: Vec::new(),
-            model: None,
-            events: Vec::new(),
-            appends: 0,
-            audio_bytes: 0,
-            audio: Vec::new(),
-            first_append: None,
-            updated: None,
-            speech_started: Vec::new(),
-            speech_stopped: Vec::new(),
-            truncations: Vec::new(),
-            items: Vec::new(),
-            responses: Vec::new(),
-            calls: Vec::new(),
-            hosted: Vec::new(),
-            approvals: Vec::new(),
-            errors: Vec::new(),
-            latencies: Vec::new(),
-            closed: None,
-        }
-    }
-
     /// The events of one type.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.events.iter().filter(move |event| event.kind() == kind).map(|event| &event.event)

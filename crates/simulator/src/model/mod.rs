@@ -155,7 +155,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
         let (log, number) = {
             let mut sessions = shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             let number = sessions.len();
-            let log = Arc::new(Mutex::new(SessionLog::new(number)));
+            let log = Arc::new(Mutex::new(SessionLog { number, ..SessionLog::default() }));
             sessions.push(Arc::clone(&log));
             (log, number)
         };

@@ -90,12 +90,7 @@ impl Session {
         let shown =
             response.shown(&self.config, &self.conversation_id, "in_progress", &Value::Null, &Value::Null);
         self.emit(json!({"type": "response.created", "response": shown}));
-        let entry = ResponseLog {
-            id: response.id.clone(),
-            created: self.now,
-            status: "in_progress".to_owned(),
-            reason: None,
-        };
+        let entry = ResponseLog { id: response.id.clone(), status: "in_progress".to_owned(), reason: None };
         self.note(|log| log.responses.push(entry));
         let step = Due::Step(response.id.clone());
         self.responses.push(response);

@@ -25,7 +25,6 @@ impl Session {
         let keep = self.options().keep_audio;
         let is_first = self.note(|log| {
             log.appends += 1;
-            log.audio_bytes += bytes.len() as u64;
             if keep {
                 log.audio.extend_from_slice(bytes);
             }
