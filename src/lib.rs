@@ -10,6 +10,7 @@ pub mod call;
 pub mod command;
 pub mod disk;
 pub mod doctor;
+pub mod duration;
 pub mod http;
 pub mod id;
 pub mod link;

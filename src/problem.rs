@@ -6,7 +6,6 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod catalogue;
-mod legacy;
 mod redact;
 mod report;
 mod source;
@@ -15,7 +14,6 @@ mod suggest;
 use std::fmt;
 
 pub use catalogue::What;
-pub use legacy::suggestion;
 pub use redact::{masked, shown};
 pub use report::{github, json, plain, pretty};
 pub use source::{Origin, Place, Source, Span};

@@ -1,4 +1,4 @@
-//! Folders of assistants, good and bad, and what their owner is told.
+//! Valid and invalid folders of assistants, and the problems that are reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
 use switchboard::settings::{Settings, Sources};
 
-/// What no message may ever hold.
+/// Values that no message may contain.
 const SECRETS: [&str; 4] = ["hunter2value", "aHVudGVyMnZhbHVl", "15550100001", "15550177777"];
 
 fn environment() -> BTreeMap<String, String> {
@@ -33,7 +33,7 @@ fn environment() -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// Those that the cases name beside `openai`.
+/// The providers that the cases use in addition to `openai`.
 const PROVIDERS: &str = r#"
 providers:
   xai:
@@ -91,7 +91,7 @@ fn facts(caller: &str) -> Facts {
 }
 
 #[test]
-fn every_bad_file_is_explained() {
+fn every_invalid_file_is_explained() {
     let cases = cases("invalid");
     assert!(cases.len() >= 50, "only {} cases", cases.len());
     insta::with_settings!({ snapshot_path => "assistants/invalid", prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -110,7 +110,7 @@ fn every_bad_file_is_explained() {
 }
 
 #[test]
-fn every_good_file_passes_without_a_word() {
+fn every_valid_file_passes_without_a_problem() {
     let cases = cases("valid");
     assert!(cases.len() >= 8, "only {} cases", cases.len());
     for (name, folder) in cases {
@@ -172,11 +172,11 @@ fn the_seeds_variables_are_read() {
 }
 
 #[test]
-fn a_plan_holds_what_the_file_says() {
+fn a_plan_contains_what_the_file_says() {
     let folder = cases("valid").into_iter().find(|(name, _)| name == "everything").unwrap().1;
     let roster = check(&folder).roster.unwrap();
     let plan = roster.by_name("everything").unwrap().plan(&facts("+15550109999"), &Nothing).unwrap();
-    // A plan's own Debug tells names only: its texts may hold the caller's number.
+    // The debug output of a plan has only names: its texts may contain the caller's number.
     assert!(!format!("{plan:?}").contains("5550109999"));
     let lines = [
         plan.greeting.say.as_deref().unwrap_or_default(),
@@ -195,7 +195,7 @@ fn a_plan_holds_what_the_file_says() {
 }
 
 #[test]
-fn rosters_are_equal_where_their_files_mean_the_same() {
+fn rosters_are_equal_if_their_files_mean_the_same() {
     let roster = |text: &str| {
         let assistants = vec![SourceFile::new("a.yaml", text)];
         check(&Folder { assistants, ..Folder::default() }).roster.unwrap()
@@ -260,7 +260,7 @@ mod properties {
         }
     }
 
-    /// Checks a file and shows its problems, within a second. Longer ones are tried by name below.
+    /// Checks a file and shows its problems, within a second.
     fn in_time(what: &str, file: impl Into<Vec<u8>>) -> Checked {
         let folder = Folder { assistants: vec![SourceFile::new("a.yaml", file)], ..Folder::default() };
         let time = || {
@@ -271,17 +271,17 @@ mod properties {
             problem::pretty(&problems);
             (start.elapsed(), checked)
         };
-        // A machine that stood still is no fault of the check: the better of two counts.
+        // The machine may have been busy: the better of two attempts counts.
         let (took, checked) = time();
         let took = if took > SECOND { took.min(time().0) } else { took };
         assert!(took < SECOND, "{what} takes {took:?}");
         checked
     }
 
-    /// A second as it is delivered. Without optimisation all takes ten times as long, and on a machine that builds
-    /// meanwhile still longer; what costs the square of a file takes minutes.
+    /// A second in a release build. A debug build takes ten times as long, and longer on a busy machine. Quadratic work on
+    /// a file takes minutes.
     const SECOND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 });
-    /// As much as a file may have.
+    /// The largest file.
     const FULL: usize = 256 * 1024;
 
     fn filled(start: &str, piece: &str, end: &str) -> String {
@@ -419,8 +419,8 @@ mod properties {
                 let secrets = format!("{{ token: x{} }}, ", " ".repeat(30));
                 format!("a: [{}x]\n", secrets.repeat(6_000))
             }),
-            ("secrets from outside", filled("a: \"", "token=${A:-}", "\"\n")),
-            ("secrets from outside, in doubt", filled("a: \"\\\\", "token=${A:-}", "\"\n")),
+            ("secrets from variables", filled("a: \"", "token=${A:-}", "\"\n")),
+            ("secrets that may come from variables", filled("a: \"\\\\", "token=${A:-}", "\"\n")),
             ("secrets in an address", {
                 let url = format!("https://example.com/?{}", "token=${A:-}".repeat(20_000));
                 format!("instructions: x\nmcp: {{ a: {{ url: \"{url}\" }} }}\n")
@@ -474,7 +474,7 @@ mod properties {
                 ),
             ),
             ("carriage returns", filled("instructions: x", "\r", "\n")),
-            ("more than a file may have", "x".repeat(FULL + 1)),
+            ("too large", "x".repeat(FULL + 1)),
         ];
         for (what, text) in cases {
             in_time(what, text);
@@ -482,12 +482,9 @@ mod properties {
     }
 
     #[test]
-    fn a_file_over_the_limit_is_said_to_be_too_large() {
+    fn a_file_over_the_limit_is_too_large() {
         let problems = in_time("large", "# x\n".repeat(FULL / 4 + 1)).problems();
-        assert_eq!(
-            problem::plain(&problems),
-            "a.yaml: error: the file has 256 KiB, and may have at most 256\n"
-        );
+        assert_eq!(problems.iter().map(|problem| problem.code()).collect::<Vec<_>>(), ["file.large"]);
     }
 
     proptest! {

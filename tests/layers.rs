@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 27] = [
+const ORDER: [(u8, &str); 28] = [
+    (0, "duration"),
     (0, "id"),
     (0, "phone"),
     (0, "secret"),

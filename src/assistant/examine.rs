@@ -1,4 +1,4 @@
-//! What a template speaks of, found without running it: so also in branches that no sample takes.
+//! What a template uses, found without running it, so also in branches that no sample takes.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -8,10 +8,10 @@ use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind};
 
-/// Tokens in one expression or statement at most. `minijinja` compiles a chain such as `1+1+1` by recursion without a
-/// limit of its own: a very long one would overflow the stack, and end the whole program.
+/// Tokens in one expression or statement. `minijinja` compiles a chain such as `1+1+1` by recursion without a limit: a
+/// very long one would overflow the stack and end the program.
 const LONGEST: usize = 1_000;
-/// `elif` at most, for the same reason.
+/// Uses of `elif`, limited for the same reason.
 const MOST_BRANCHES: usize = 200;
 
 /// A filter (`| name`) or a test (`is name`) in a template.
@@ -29,7 +29,7 @@ pub enum UseKind {
     Test,
 }
 
-/// What differs from call to call.
+/// The names whose values differ from call to call.
 const LIVE: [&str; 5] = ["caller", "called", "call", "now", "arguments"];
 
 /// `{% word … %}`.
@@ -41,15 +41,15 @@ struct Tag<'a> {
     tokens: Range<usize>,
 }
 
-/// A template in its smallest parts, up to its first mistake, which is a problem of its own.
+/// The tokens of a template, up to its first mistake, which is a problem of its own.
 pub struct Tokens<'a> {
     template: &'a str,
-    /// Made when they are asked for: most templates only name things.
+    /// Made on demand: most templates only use names.
     all: OnceCell<Vec<(Token<'a>, Range<usize>)>>,
 }
 
 impl<'a> Tokens<'a> {
-    pub fn of(template: &'a str) -> Tokens<'a> {
+    pub fn new(template: &'a str) -> Tokens<'a> {
         Tokens { template, all: OnceCell::new() }
     }
 
@@ -60,8 +60,8 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    /// Whether it is seen at a glance that there is no filter and no test in it, and nothing long: whatever stands
-    /// between a `{` and the next `}` is short, closed, and holds no sign of one.
+    /// Whether a quick look rules out filters, tests and long expressions: the text between each `{` and the next `}` is
+    /// short, closed, and has no trace of one.
     fn is_plain(&self) -> bool {
         if self.template.contains("{#") || self.template.matches("elif").count() > MOST_BRANCHES {
             return false;
@@ -71,12 +71,12 @@ impl<'a> Tokens<'a> {
         // After a brace that opens a tag, up to the next brace of any kind.
         tags.all(|rest| {
             let inner = rest.split('}').next().unwrap_or_default();
-            let odd = ["|", "\"", "'", "is", "filter", "raw"].iter().any(|odd| inner.contains(odd));
-            !odd && inner.len() <= LONGEST && (inner.len() < rest.len() || rest.is_empty())
+            let trace = ["|", "\"", "'", "is", "filter", "raw"].iter().any(|trace| inner.contains(trace));
+            !trace && inner.len() <= LONGEST && (inner.len() < rest.len() || rest.is_empty())
         })
     }
 
-    /// Where the template is longer than it may be: see [`LONGEST`]. To be asked before it is parsed.
+    /// Where an expression is too long, see [`LONGEST`]. Call it before parsing.
     pub fn too_long(&self) -> Option<Range<usize>> {
         if self.is_plain() {
             return None;
@@ -97,8 +97,8 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    /// The same template with every branch taken, one after the other, wherever the caller or the time decides. `None`
-    /// where they decide nothing. Lines stay where they are.
+    /// The same template with every branch taken, one after the other, if the caller or the time decides. `None` if they
+    /// decide nothing. Lines keep their numbers.
     pub fn every_branch(&self) -> Option<String> {
         if !["if", "elif"].iter().any(|word| self.template.contains(word)) {
             return None;
@@ -125,17 +125,17 @@ impl<'a> Tokens<'a> {
         Some(out)
     }
 
-    /// For each tag whether it belongs to a choice, and if so whether the caller or the time decides it.
+    /// For each tag of a choice, whether the caller or the time decides it. `None` for other tags.
     fn chains(&self, tags: &[Tag<'_>]) -> Vec<Option<bool>> {
         let tokens = self.all();
         let mut live: BTreeSet<&str> = LIVE.into();
-        let mut of: Vec<Option<usize>> = Vec::new();
+        let mut chains: Vec<Option<usize>> = Vec::new();
         let mut decided: Vec<bool> = Vec::new();
-        // The choices and loops that are open; a loop has no number.
+        // The open choices and loops; a loop has no number.
         let mut open: Vec<Option<usize>> = Vec::new();
         for tag in tags {
             let inner = &tokens[tag.tokens.clone()];
-            let speaks = inner.iter().enumerate().any(|(at, (token, _))| {
+            let is_live = inner.iter().enumerate().any(|(at, (token, _))| {
                 let part = at > 0 && matches!(inner[at - 1].0, Token::Dot);
                 matches!(token, Token::Ident(name) if !part && live.contains(name))
             });
@@ -152,21 +152,21 @@ impl<'a> Tokens<'a> {
                 _ => None,
             };
             if let Some(chain) = chain
-                && speaks
+                && is_live
             {
                 decided[chain] = true;
             }
             if let ("set", Some((Token::Ident(name), _))) = (tag.word, inner.get(1))
-                && speaks
+                && is_live
             {
                 live.insert(name);
             }
             if matches!(tag.word, "endif" | "endfor") {
                 open.pop();
             }
-            of.push(chain);
+            chains.push(chain);
         }
-        of.into_iter().map(|chain| chain.map(|chain| decided[chain])).collect()
+        chains.into_iter().map(|chain| chain.map(|chain| decided[chain])).collect()
     }
 
     /// Every `{% … %}`.
@@ -190,7 +190,7 @@ impl<'a> Tokens<'a> {
         tags
     }
 
-    /// Parts that are asked for by a text in brackets, such as `clinic["name"]`, as paths.
+    /// Paths with parts in brackets, such as `clinic["name"]`.
     pub fn paths_in_brackets(&self) -> Vec<(Vec<&str>, Range<usize>)> {
         if !self.template.contains('[') {
             return Vec::new();
@@ -223,7 +223,7 @@ impl<'a> Tokens<'a> {
                     _ => break,
                 }
             }
-            // What is called is a method, and no part.
+            // What is called is a method, not a part.
             let called = matches!(tokens.get(next), Some((Token::ParenOpen, _)));
             if brackets && !called {
                 found.push((path, last));
@@ -232,7 +232,7 @@ impl<'a> Tokens<'a> {
         found
     }
 
-    /// What stands between the braces, where the template is one `{{ … }}` and nothing else.
+    /// The expression of a template that is one `{{ … }}` and nothing else.
     pub fn expression(&self) -> Option<&'a str> {
         let tokens = self.all();
         let (Some((Token::VariableStart, start)), Some((Token::VariableEnd, end))) =
@@ -270,7 +270,7 @@ impl<'a> Tokens<'a> {
         found
     }
 
-    /// Where the template first speaks of a name, such as `["caller", "name"]`: the bytes of the last part.
+    /// Where the template first uses a name, such as `["caller", "name"]`: the bytes of the last part.
     pub fn find_name(&self, path: &[&str]) -> Option<Range<usize>> {
         let tokens = self.all();
         let is = |at: usize, token: &Token<'_>| tokens.get(at).is_some_and(|(there, _)| same(there, token));
@@ -319,11 +319,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_and_tests_are_found_wherever_they_stand() {
+    fn filters_and_tests_are_found_everywhere() {
         let template = "| no {% if a is not odd %}{{ b|upper | shout(c) }}{% endif %}{% filter loud %}is x{% endfilter %}\
                         {% raw %}{{ x | raw }}{% endraw %}{# {{ y | gone }} #}{{ 'z | text' if d is wrong }}";
         let names: Vec<_> =
-            uses(Tokens::of(template).all()).iter().map(|used| (used.name, used.kind)).collect();
+            uses(Tokens::new(template).all()).iter().map(|used| (used.name, used.kind)).collect();
         assert_eq!(
             names,
             [
@@ -334,13 +334,13 @@ mod tests {
                 ("wrong", UseKind::Test),
             ]
         );
-        let unknown = Tokens::of(template).unknown_uses(&Environment::new());
+        let unknown = Tokens::new(template).unknown_uses(&Environment::new());
         let names: Vec<_> = unknown.iter().map(|used| &template[used.at.clone()]).collect();
         assert_eq!(names, ["shout", "loud", "wrong"]);
     }
 
     #[test]
-    fn a_glance_misses_no_filter() {
+    fn a_quick_look_misses_no_filter() {
         for (template, plain) in [
             ("Hello, this is a text | with no tag.", true),
             ("{{ caller.name }} {% if now %}{% else %}{% endif %}", true),
@@ -355,12 +355,12 @@ mod tests {
             ("{{ {'x': 1} | length }}", false),
             ("{{ {x: {y: 1}} }} | {{ z }}", false),
         ] {
-            assert_eq!(Tokens::of(template).is_plain(), plain, "{template}");
+            assert_eq!(Tokens::new(template).is_plain(), plain, "{template}");
         }
     }
 
     #[test]
-    fn every_branch_that_a_call_decides_is_taken() {
+    fn every_branch_that_depends_on_the_call_is_taken() {
         for (template, every) in [
             ("{% if clinic %}a{% else %}b{% endif %}", None),
             ("{% if x.caller %}a{% endif %} caller now", None),
@@ -379,7 +379,7 @@ mod tests {
                 Some("{% if a %}{% if true %}x{% endif %}{% else %}y{% endif %}"),
             ),
         ] {
-            assert_eq!(Tokens::of(template).every_branch().as_deref(), every, "{template}");
+            assert_eq!(Tokens::new(template).every_branch().as_deref(), every, "{template}");
         }
     }
 
@@ -387,13 +387,13 @@ mod tests {
     fn a_text_in_brackets_is_a_part() {
         let template =
             "{{ clinic['name'] }} {{ a.b[\"c\"].d }} {{ x[caller.number] }} {{ y['z'].upper() }} {{ ['q'] }}";
-        let tokens = Tokens::of(template);
+        let tokens = Tokens::new(template);
         let paths: Vec<String> = tokens.paths_in_brackets().iter().map(|(path, _)| path.join(".")).collect();
         assert_eq!(paths, ["clinic.name", "a.b.c.d"]);
     }
 
     #[test]
-    fn what_is_too_long_is_told_before_it_is_parsed() {
+    fn too_long_expressions_are_found_without_parsing() {
         for (fits, too_long) in [
             (format!("{{{{ 1{} }}}}", "+1".repeat(499)), format!("{{{{ 1{} }}}}", "+1".repeat(501))),
             (
@@ -401,16 +401,16 @@ mod tests {
                 format!("{{% if a %}}{}{{% endif %}}", "{% elif b %}".repeat(201)),
             ),
         ] {
-            assert_eq!(Tokens::of(&fits).too_long(), None, "{fits}");
+            assert_eq!(Tokens::new(&fits).too_long(), None, "{fits}");
             Environment::new().template_from_str(&fits).unwrap();
-            assert!(Tokens::of(&too_long).too_long().is_some(), "{too_long}");
+            assert!(Tokens::new(&too_long).too_long().is_some(), "{too_long}");
         }
     }
 
     #[test]
     fn a_name_is_found_with_its_parts() {
         let template = "name {{ x.caller }} {{ caller.spoken }} {{ caller.nmae }}";
-        let tokens = Tokens::of(template);
+        let tokens = Tokens::new(template);
         assert_eq!(tokens.find_name(&["caller", "nmae"]), Some(50..54));
         assert_eq!(tokens.find_name(&["caller"]), Some(23..29));
         assert_eq!(tokens.find_name(&["spoken"]), None);

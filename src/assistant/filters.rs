@@ -1,6 +1,6 @@
-//! What a template can do with a value that is spoken on the phone: digits, dates, times, lists.
+//! Filters for values that are spoken on the phone: digits, dates, times, lists.
 //!
-//! Times are told in the assistant's time zone, which `now` carries.
+//! Times are in the assistant's time zone, which `now` carries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,32 +12,12 @@ use jiff::{Timestamp, Zoned};
 use minijinja::value::{Object, ObjectRepr, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+/// The tests worth suggesting.
+pub const TESTS: [&str; 8] = ["defined", "undefined", "none", "odd", "even", "in", "string", "number"];
 /// The filters worth suggesting, ours first: `minijinja` brings the others.
-pub const FILTERS: [&str; 25] = [
-    "spoken",
-    "date",
-    "time",
-    "listed",
-    "default",
-    "join",
-    "upper",
-    "lower",
-    "title",
-    "capitalize",
-    "trim",
-    "replace",
-    "first",
-    "last",
-    "length",
-    "sort",
-    "reverse",
-    "unique",
-    "round",
-    "abs",
-    "int",
-    "float",
-    "sum",
-    "map",
+pub const FILTERS: [&str; 24] = [
+    "spoken", "date", "time", "listed", "default", "join", "upper", "lower", "title", "trim", "replace",
+    "first", "last", "length", "sort", "reverse", "unique", "round", "abs", "int", "float", "sum", "map",
     "select",
 ];
 
@@ -60,7 +40,7 @@ impl Object for Moment {
     }
 }
 
-/// What an owner did wrong with a filter, in words that hold no value.
+/// A mistake in the use of a filter, in words that contain no value.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misuse(&'static str);
@@ -86,7 +66,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("listed", listed);
 }
 
-/// What a filter was given wrongly, where the error is one of ours.
+/// The mistake, if the error comes from one of our filters.
 pub fn misused(error: &Error) -> Option<String> {
     std::error::Error::source(error)?.downcast_ref::<Misuse>().map(ToString::to_string)
 }
@@ -120,7 +100,7 @@ fn listed(value: &Value, word: Option<&str>) -> Result<String, Error> {
     })
 }
 
-/// `now`, or a text that names a moment, in the assistant's time zone.
+/// `now`, or a text that is a moment, in the assistant's time zone.
 fn moment(state: &State<'_, '_>, value: &Value) -> Option<Zoned> {
     if let Some(moment) = value.downcast_object_ref::<Moment>() {
         return Some(moment.0.clone());
@@ -138,7 +118,7 @@ fn moment(state: &State<'_, '_>, value: &Value) -> Option<Zoned> {
 
 fn print(format: &str, when: &Zoned) -> Result<String, Error> {
     strtime::format(format, when)
-        .map_err(|_| misuse("a format is written with signs such as %A, %-d, %B, %Y, %H and %M"))
+        .map_err(|_| misuse("a format contains codes such as %A, %-d, %B, %Y, %H and %M"))
 }
 
 #[cfg(test)]
@@ -161,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_say_things_as_one_says_them_on_the_phone() {
+    fn filters_make_values_speakable() {
         for (template, text) in [
             ("{{ now }}", "Tuesday, 3 March 2026, 09:05"),
             ("{{ now | date }}, {{ now | time }}", "Tuesday, 3 March 2026, 09:05"),
@@ -189,18 +169,23 @@ mod tests {
             ("{{ days | spoken }}", "`spoken` takes a number"),
             ("{{ 'Monday' | listed }}", "`listed` takes a list"),
         ] {
-            let said = render(template).unwrap_err();
-            assert!(said.contains(word), "{template}: {said}");
+            let error = render(template).unwrap_err();
+            assert!(error.contains(word), "{template}: {error}");
         }
     }
 
     #[test]
-    fn every_filter_that_is_suggested_exists() {
+    fn every_suggested_filter_and_test_exists() {
         for name in FILTERS {
             let mut environment = Environment::new();
             add(&mut environment);
             let kind = environment.render_str(&format!("{{{{ 0 | {name} }}}}"), ()).err().map(|e| e.kind());
             assert_ne!(kind, Some(ErrorKind::UnknownFilter), "{name}");
+        }
+        for name in TESTS {
+            let template = format!("{{{{ 0 is {name}(0) }}}}");
+            let kind = Environment::new().render_str(&template, ()).err().map(|error| error.kind());
+            assert_ne!(kind, Some(ErrorKind::UnknownTest), "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Tools of MCP servers made fit for a model: names and schemas that every provider takes.
+//! Adapts the tools of MCP servers to models: names and schemas that every provider takes.
 //!
-//! A server says of its tools what MCP allows, which is more than the models' hosts take. What is changed here is
-//! only what the model reads: the server still judges the arguments by its own schema.
+//! MCP allows more than the models' hosts take. Only what the model reads is changed: the server still judges the arguments
+//! by its own schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,16 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_DESCRIPTION: usize = 1_024;
 /// The largest schema of one tool, in bytes of JSON.
 pub const LARGEST_SCHEMA: usize = 16 * 1024;
-/// Parts of a schema that are read: what follows is left open. It bounds the work where references multiply.
+/// Parts of a schema that are read; the rest is left open. It bounds the work if references multiply.
 const MOST_PARTS: usize = 4_000;
-/// What is kept of the words and values in a schema, in bytes of JSON: what follows is left out, for the same reason.
+/// Words and values of a schema that are kept, in bytes of JSON. The rest is left out, for the same reason.
 const MOST_BYTES: usize = 64 * LARGEST_SCHEMA;
 /// How deep a schema is read.
 const DEEPEST: usize = 16;
 
-/// The names of tools as the model gets them, in the order of `tools`, which are pairs of a server and its tool's own
-/// name. A name stays as it is where it is legal and nobody else's; otherwise the server's name stands before it, and
-/// where that does not do, a short hash behind it. The same tools always get the same names.
+/// The names of tools for the model, in the order of `tools`, which are pairs of a server's and a tool's name. A name stays
+/// as it is if it is legal and unique. Otherwise it gets the server's name as a prefix, and a short hash as a suffix if
+/// that is not enough. The same tools always get the same names.
 pub fn names(tools: &[(&str, &str)], taken: &BTreeSet<&str>) -> Vec<String> {
     let count = |names: &mut dyn Iterator<Item = String>| {
         names.fold(BTreeMap::<String, usize>::new(), |mut counts, name| {
@@ -59,12 +59,12 @@ pub fn names(tools: &[(&str, &str)], taken: &BTreeSet<&str>) -> Vec<String> {
     tools.iter().map(name).collect()
 }
 
-/// Whether it has only signs that a tool's name may have, and any at all.
+/// Whether it has only characters that a tool's name may have, and at least one.
 fn legal(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// A description that is not too long.
+/// A description, shortened if it is too long.
 pub fn description(text: &str) -> String {
     let text = text.trim();
     match text.char_indices().nth(LONGEST_DESCRIPTION) {
@@ -100,7 +100,7 @@ pub fn schema(written: &Map<String, Value>) -> Map<String, Value> {
     top
 }
 
-/// A schema that was made fit, without the arguments that are `fixed`.
+/// A schema without the `fixed` arguments.
 pub fn without(mut schema: Map<String, Value>, fixed: &Map<String, Value>) -> Map<String, Value> {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.retain(|name, _| !fixed.contains_key(name));
@@ -111,7 +111,7 @@ pub fn without(mut schema: Map<String, Value>, fixed: &Map<String, Value>) -> Ma
     schema
 }
 
-/// The same schema within [`LARGEST_SCHEMA`]; `None` where even the bare names of its arguments are too much.
+/// The schema, shortened to [`LARGEST_SCHEMA`]; `None` if even the names of its arguments are too long.
 pub fn small(schema: Map<String, Value>) -> Option<Map<String, Value>> {
     if size(&schema) <= LARGEST_SCHEMA {
         return Some(schema);
@@ -124,12 +124,12 @@ pub fn small(schema: Map<String, Value>) -> Option<Map<String, Value>> {
     (size(&bare) <= LARGEST_SCHEMA).then_some(bare)
 }
 
-/// How long it is as JSON, in bytes.
+/// Its size as JSON, in bytes.
 pub fn size(schema: &Map<String, Value>) -> usize {
     serde_json::to_string(schema).map_or(usize::MAX, |text| text.len())
 }
 
-/// The schema without the words that explain it.
+/// The schema without descriptions, examples and defaults.
 pub fn lean(schema: Map<String, Value>) -> Map<String, Value> {
     match annotated(Value::Object(schema)) {
         Value::Object(schema) => schema,
@@ -155,7 +155,7 @@ fn annotated(schema: Value) -> Value {
     Value::Object(kept.collect())
 }
 
-/// Of each argument only its type.
+/// Only the type of each argument.
 fn bare(schema: Map<String, Value>) -> Map<String, Value> {
     let mut bare = Map::from_iter([("type".to_owned(), json!("object"))]);
     let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
@@ -174,11 +174,11 @@ fn bare(schema: Map<String, Value>) -> Map<String, Value> {
     bare
 }
 
-/// What stands under a keyword of a JSON Schema.
+/// The value of a keyword of JSON Schema.
 pub enum Within {
     Schema,
     Schemas,
-    /// Schemas under names of their own.
+    /// A map from names to schemas.
     Names,
     Data,
 }
@@ -203,18 +203,18 @@ pub fn within(keyword: &str) -> Within {
     }
 }
 
-/// Copies a schema with each reference replaced by what it means.
+/// Copies a schema with each reference replaced by its target.
 struct Reader<'a> {
     root: &'a Value,
     /// The references that are being replaced.
     open: Vec<String>,
     parts: usize,
-    /// Of words and values, so far.
+    /// Words and values that were copied.
     bytes: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// `None`: nothing fits it.
+    /// `None`: no value fits it.
     fn schema(&mut self, schema: &Value, depth: usize) -> Option<Value> {
         self.parts += 1;
         let schema = match schema {
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
         for (key, value) in schema.iter().filter(|(key, value)| sound(key, value)) {
             let value = match (within(key), value) {
                 (Within::Schema, Value::Bool(flag)) => json!(flag),
-                // A list of schemas, as older drafts have it for tuples.
+                // Older drafts describe a tuple by a list of schemas.
                 (Within::Schema, Value::Array(items)) => json!({ "anyOf": self.list(items, depth) }),
                 (Within::Schema, value @ Value::Object(_)) => match self.schema(value, depth + 1) {
                     Some(value) => value,
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
         Some(Value::Object(out))
     }
 
-    /// Whether a word or a value may be copied still.
+    /// Whether a word or a value may still be copied.
     fn has_room(&mut self, value: &Value) -> bool {
         if self.bytes <= MOST_BYTES {
             self.bytes += serde_json::to_string(value).map_or(MOST_BYTES, |text| text.len());
@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
         Value::Array(kept)
     }
 
-    /// What a reference within the same schema means; nothing where it leads out of it, or into itself.
+    /// The target of a reference within the same schema; `None` if it leads out of the schema, or into itself.
     fn referred(&mut self, reference: &str, depth: usize) -> Option<Value> {
         let pointer = reference.strip_prefix('#')?;
         if self.open.iter().any(|open| open == reference) {
@@ -300,15 +300,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A `type` as JSON Schema knows it: one unknown word would lose every tool. Servers write the words of their own
-/// languages; what has no obvious meaning is left open.
+/// A `type` that JSON Schema knows: one unknown word would lose every tool. Servers use the words of their programming
+/// languages; a word without an obvious meaning is left open.
 fn types(written: &Value) -> Option<Value> {
     match written {
         Value::String(word) => known_type(word).map(Value::from),
         Value::Array(words) => {
             let mut known: Vec<&str> = Vec::new();
             for word in words {
-                // One that may be anything leaves the whole open.
+                // One unknown word leaves the type open.
                 let word = known_type(word.as_str()?)?;
                 if !known.contains(&word) {
                     known.push(word);
@@ -324,7 +324,7 @@ fn takes_array(kind: &Value) -> bool {
     kind == "array" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"))
 }
 
-fn known_type(word: &str) -> Option<&'static str> {
+pub fn known_type(word: &str) -> Option<&'static str> {
     Some(match word.to_ascii_lowercase().as_str() {
         "string" | "str" | "text" => "string",
         "number" | "float" | "double" => "number",
@@ -337,7 +337,7 @@ fn known_type(word: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a keyword has a value that it may have, and says something to a model.
+/// Whether a keyword has a valid value, and means something to a model.
 fn sound(keyword: &str, value: &Value) -> bool {
     match keyword {
         "$ref" | "$schema" | "$id" | "id" | "$anchor" | "$comment" | "$defs" | "definitions"
@@ -350,7 +350,7 @@ fn sound(keyword: &str, value: &Value) -> bool {
     }
 }
 
-/// A choice or a sum of schemas at the top becomes one object that takes what any of them takes.
+/// A choice or a combination of schemas at the top becomes one object that takes the arguments of all.
 fn merge_choices(top: &mut Map<String, Value>) {
     for keyword in ["allOf", "anyOf", "oneOf"] {
         let Some(Value::Array(parts)) = top.remove(keyword) else { continue };
@@ -382,7 +382,7 @@ fn merge_choices(top: &mut Map<String, Value>) {
             });
         }
         require(top, common.unwrap_or_default());
-        // Which arguments belong together is lost with the choice: it is said in words.
+        // The merged schema does not show which arguments belong together, so the description does.
         choices.dedup();
         if choices.len() > 1 && choices.iter().all(|choice| !choice.is_empty()) {
             let hint = format!("Give one of these: {}.", choices.join(", or "));
@@ -393,7 +393,7 @@ fn merge_choices(top: &mut Map<String, Value>) {
     }
 }
 
-/// Adds an argument; where there is another of this name, both are taken.
+/// Adds an argument. Two arguments with the same name become a choice.
 fn add_property(top: &mut Map<String, Value>, name: String, schema: Value, choice: bool) {
     let properties = top.entry("properties").or_insert_with(|| json!({}));
     let Value::Object(properties) = properties else { return };

@@ -1,7 +1,7 @@
 //! Assistants: as written → as checked → a roster → a plan for one call.
 //!
-//! This module knows every key an owner may write, what it means and what may be wrong with it.
-//! It reads no disk and no clock: files, environment and the time are handed in.
+//! This module knows every key that an owner may write, what it means and what can be wrong with it.
+//! It reads no disk and no clock: files, environment and the time are arguments.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod check;
@@ -15,6 +15,7 @@ mod roster;
 pub mod schema;
 mod toolbox;
 mod values;
+mod vocabulary;
 mod written;
 
 pub use check::Assistant;
@@ -22,5 +23,5 @@ pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 pub use toolbox::lacks;
 
+pub use crate::duration::spell;
 pub use crate::yaml::SourceFile;
-pub use written::spell;

@@ -1,6 +1,6 @@
 //! A plan: one assistant, rendered and frozen for one call.
 //!
-//! A call keeps its plan from the ring to the goodbye, whatever happens to the files meanwhile.
+//! A call keeps its plan from the ring to the goodbye, even if the files change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::provider::Provider;
 use crate::secret::Secret;
 use switchboard_audio::Clip;
 
-/// All that a call needs to know of its assistant.
+/// Everything that a call needs to know about its assistant.
 #[derive(Clone, PartialEq)]
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
@@ -26,52 +26,35 @@ pub struct Plan {
     pub voice: String,
     /// 0.25 to 1.5; `None` leaves it to the provider.
     pub speed: Option<f64>,
-    /// Present only where the provider takes one in the session.
+    /// `None` unless the provider takes one.
     pub temperature: Option<f64>,
-    /// Present only where the model takes one.
+    /// `None` unless the model takes one.
     pub reasoning: Option<Effort>,
-    /// The rendered prompt: the assistant's fragment, then the shared ones.
+    /// The rendered prompt: the assistant's instructions, then the fragments, then the tools' instructions.
     pub instructions: String,
     pub greeting: Greeting,
     pub turn_taking: TurnTaking,
     pub transcription: Option<Transcription>,
-    /// What the model may call and we run, each under a name of its own.
+    /// What the model may call and the server runs, each with a unique name.
     pub tools: Vec<Tool>,
     /// MCP servers whose tools the model's host runs.
     pub hosted: Vec<Hosted>,
     pub limits: Limits,
-    /// Said when the call cannot be taken.
+    /// Said if the call cannot be taken.
     pub busy: Line,
     pub on_failure: OnFailure,
 }
 
 impl Plan {
-    /// What may still be asked of the plan once its call is over: who answered, and what is said and done when things
-    /// went wrong. The tools are gone, and with them what keeps their servers in reach.
+    /// The part of the plan that is needed after its call: who answered, and what is said and done after a failure. The
+    /// tools are dropped, so that their servers can be disconnected.
     pub fn remains(&self) -> Plan {
-        Plan {
-            assistant: self.assistant.clone(),
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            voice: self.voice.clone(),
-            speed: self.speed,
-            temperature: self.temperature,
-            reasoning: self.reasoning,
-            instructions: String::new(),
-            greeting: self.greeting.clone(),
-            turn_taking: self.turn_taking.clone(),
-            transcription: self.transcription.clone(),
-            tools: Vec::new(),
-            hosted: Vec::new(),
-            limits: self.limits,
-            busy: self.busy.clone(),
-            on_failure: self.on_failure.clone(),
-        }
+        Plan { instructions: String::new(), tools: Vec::new(), hosted: Vec::new(), ..self.clone() }
     }
 }
 
 impl fmt::Debug for Plan {
-    /// Names only: rendered text may hold the caller's number.
+    /// Names only: rendered text may contain the caller's number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { assistant, provider, model, voice, .. } = self;
         write!(f, "Plan({assistant} with {voice} on {model} at {})", provider.name)
@@ -82,7 +65,7 @@ impl fmt::Debug for Plan {
 #[derive(Clone, PartialEq)]
 pub struct Greeting {
     pub first: First,
-    /// The rendered line. With a clip it is the clip's text; without one the model is asked to say it.
+    /// The rendered line: with a clip its text, otherwise what the model says.
     pub say: Option<String>,
     /// A recorded greeting, played at once from memory.
     pub clip: Option<Arc<Clip>>,
@@ -105,7 +88,7 @@ pub struct TurnTaking {
     pub noise_reduction: Option<NoiseReduction>,
 }
 
-/// Who decides that the caller speaks, and how.
+/// How the end of the caller's turn is noticed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Detection {
     /// By energy (`server_vad`). The threshold is 0.0 to 1.0.
@@ -140,21 +123,7 @@ pub enum Effort {
     Xhigh,
 }
 
-impl Effort {
-    /// As written, in YAML and in the session.
-    pub fn name(self) -> &'static str {
-        match self {
-            Effort::None => "none",
-            Effort::Minimal => "minimal",
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-            Effort::Xhigh => "xhigh",
-        }
-    }
-}
-
-/// A second model writes down what the caller says.
+/// A second model transcribes the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcription {
     pub model: String,
@@ -168,21 +137,21 @@ pub const END_CALL: &str = "end_call";
 pub const TRANSFER_CALL: &str = "transfer_call";
 /// The tool with which it presses keys, for a machine at the other end.
 pub const SEND_DIGITS: &str = "send_digits";
-/// Keys that are pressed at once.
+/// Keys in one use of it.
 pub const MAX_KEYS: usize = 32;
 /// The tool with which it writes to the caller's phone.
 pub const SEND_SMS: &str = "send_sms";
 /// The tool with which it takes down a message for the owner.
 pub const TAKE_MESSAGE: &str = "take_message";
 
-/// Something that the model may call.
+/// A tool that the model may call.
 #[derive(Clone, PartialEq)]
 pub struct Tool {
-    /// As the model knows it: 1 to 64 letters, digits, `_` and `-`; no two in a plan have the same.
+    /// As the model knows it: 1 to 64 letters, digits, `_` and `-`; unique within a plan.
     pub name: String,
     /// When to use it and what it does, for the model.
     pub description: String,
-    /// A JSON Schema of an object, as every provider takes it.
+    /// A JSON Schema of an object that every provider takes.
     pub parameters: Map<String, Value>,
     pub rule: Rule,
     pub work: Work,
@@ -191,41 +160,30 @@ pub struct Tool {
 /// How a tool is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The caller is asked first: what they have not agreed to is not run.
+    /// The tool runs only if the caller agrees.
     pub ask_first: bool,
     /// How long one use may take.
     pub timeout: Duration,
-    /// After how long the caller is told to wait.
+    /// After how long the assistant asks the caller to wait.
     pub filler_after: Duration,
-    /// It is given up when the caller speaks.
+    /// The tool is cancelled when the caller interrupts.
     pub stop_on_interruption: bool,
 }
 
-impl Default for Rule {
-    fn default() -> Self {
-        Self {
-            ask_first: false,
-            timeout: Duration::from_secs(10),
-            filler_after: Duration::from_millis(1_500),
-            stop_on_interruption: false,
-        }
-    }
-}
-
-/// What becomes of a tool that is called.
+/// What a tool call does.
 #[derive(Clone, PartialEq)]
 pub enum Work {
     /// The call ends once the goodbye is heard.
     EndCall,
     /// The call is passed on; the argument `to` names one of these.
     Transfer(Vec<Target>),
-    /// The argument `digits` is pressed: 0 to 9, `*`, `#`, and `w` for half a second's wait.
+    /// Presses the argument `digits`: 0 to 9, `*`, `#`, and `w` to wait for half a second.
     SendDigits,
-    /// It is done beside the call.
+    /// Runs while the call goes on.
     Job(Arc<Job>),
 }
 
-/// Somebody whom a call can be passed on to.
+/// A person whom a call can be transferred to.
 #[derive(Clone, PartialEq)]
 pub struct Target {
     pub name: String,
@@ -234,25 +192,25 @@ pub struct Target {
     pub ring: Duration,
 }
 
-/// Work outside of the call.
+/// Work outside the call.
 #[derive(Clone, PartialEq)]
 pub enum Job {
-    /// A tool of an MCP server. `fixed` are arguments that the owner gives, and the model does not see.
+    /// A tool of an MCP server. The owner sets the arguments in `fixed`; the model does not see them.
     Mcp {
         server: Arc<Server>,
         tool: String,
         fixed: Map<String, Value>,
-        /// What the owner says of the arguments: others are not sent. `None`: the server alone judges them.
+        /// The owner's schema of the arguments; others are not sent. `None`: only the server judges them.
         parameters: Option<Map<String, Value>>,
     },
     Http(HttpCall),
-    /// A text message to the caller's own number; the argument is `text`.
+    /// Sends the argument `text` as a message to the caller's own number.
     SendSms,
-    /// The arguments are a message for the owner.
+    /// Sends the arguments as a message to the owner.
     TakeMessage(Mailbox),
 }
 
-/// An MCP server whose client we are. Servers with the same reach share one connection.
+/// An MCP server with `via: runtime`. Servers with the same reach share one connection.
 #[derive(Clone, PartialEq)]
 pub struct Server {
     /// The key in `mcp`: for logs.
@@ -260,29 +218,29 @@ pub struct Server {
     pub reach: Reach,
 }
 
-/// How one assistant uses an MCP server whose client we are.
+/// How one assistant uses an MCP server with `via: runtime`.
 #[derive(Clone, PartialEq)]
 pub struct ServerUse {
     /// The assistant's name.
     pub assistant: String,
     pub server: Arc<Server>,
-    /// The tools that the model sees by themselves; `None`: all.
+    /// The tools that the model sees directly; `None`: all.
     pub allow: Option<Vec<String>>,
-    /// The tools that its file speaks of. Whether the server has them is known once it is listed.
+    /// The tools that its file names. The server may not have them.
     pub named: Vec<String>,
 }
 
 /// Where an MCP server is.
 #[derive(Clone, PartialEq)]
 pub enum Reach {
-    /// With the headers of every request, `authorization` among them.
+    /// With the headers of every request, including `authorization`.
     Url { url: String, headers: Vec<(String, Secret)> },
-    /// A program to start, with its arguments, and what it finds in its environment besides `PATH`, `HOME` and the
-    /// like. `secrets` is what came into `command` from our environment.
+    /// A program to start, with its arguments, and its environment in addition to `PATH`, `HOME` and the like. `secrets`
+    /// are the values in `command` that come from variables.
     Command { command: Vec<String>, env: Vec<(String, Secret)>, secrets: Vec<Secret> },
 }
 
-/// An MCP server that the model's host asks by itself.
+/// An MCP server with `via: provider`: the model's host connects to it.
 #[derive(Clone, PartialEq)]
 pub struct Hosted {
     /// The key in `mcp`.
@@ -291,7 +249,7 @@ pub struct Hosted {
     /// An access token, without `Bearer`; never together with a header `authorization`.
     pub authorization: Option<Secret>,
     pub headers: Vec<(String, Secret)>,
-    /// The tools that it may use; `None`: all.
+    /// The tools that the model may use; `None`: all.
     pub allowed: Option<Vec<String>>,
     /// Which tools need the caller's yes.
     pub ask_first: AskFirst,
@@ -302,7 +260,6 @@ pub struct Hosted {
 pub enum AskFirst {
     Never,
     Always,
-    /// These do; no other does.
     Of(Vec<String>),
 }
 
@@ -310,36 +267,35 @@ pub enum AskFirst {
 #[derive(Clone, PartialEq)]
 pub struct Mailbox {
     pub url: String,
-    /// Signs each delivery, as Standard Webhooks has it.
+    /// Signs each delivery as in Standard Webhooks.
     pub secret: Secret,
 }
 
-/// A tool that an MCP server has.
+/// A tool that an MCP server lists.
 #[derive(Clone, PartialEq)]
 pub struct Listed {
     pub name: String,
     pub description: String,
-    /// Its arguments, as every provider takes them. Those that the owner gives are among them.
+    /// Its arguments as every provider takes them, including those that the owner fixes.
     pub schema: Map<String, Value>,
 }
 
 impl Listed {
-    /// A tool with the schema that its server gives it. The schema is made fit for a model here, once: rings only
-    /// copy it.
+    /// A tool with its server's schema. The schema is adapted for models here, once; calls copy it.
     pub fn new(name: String, description: String, schema: &Map<String, Value>) -> Self {
         Self { name, description, schema: fit::schema(schema) }
     }
 }
 
-/// What there is besides the owner's files while a plan is made.
+/// What a plan depends on in addition to the owner's files.
 pub trait Supply: Send + Sync {
-    /// What the server has listed; `None` while it cannot be reached.
+    /// The tools that the server has listed; `None` while it cannot be reached.
     fn listed(&self, server: &Server) -> Option<Arc<[Listed]>>;
     /// Whether text messages can be sent.
     fn sends_texts(&self) -> bool;
 }
 
-/// No server is reached, and no text can be sent.
+/// No server can be reached, and no text message can be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Nothing;
 
@@ -355,9 +311,9 @@ impl Supply for Nothing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest a call may take.
+    /// The longest call.
     pub call: Duration,
-    /// The longest both sides may be quiet.
+    /// The longest silence of both sides.
     pub silence: Duration,
 }
 
@@ -369,7 +325,7 @@ pub struct Line {
     pub language: String,
 }
 
-/// What the caller hears when the conversation broke, and who is dialled then.
+/// What the caller hears after a failure, and who is dialled then.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OnFailure {
     pub line: Line,

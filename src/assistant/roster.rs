@@ -1,6 +1,6 @@
 //! All assistants, and which number rings which.
 //!
-//! It checks a folder as a whole: a roster is always one in which every file passed.
+//! It checks a folder as a whole: every file of a roster has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
+use crate::problem::catalogue::Assistant as Wrong;
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
 use crate::yaml::{self, SourceFile};
@@ -24,7 +25,7 @@ pub struct Folder {
     pub fragments: Vec<SourceFile>,
     /// `greetings/NAME.wav`.
     pub greetings: Vec<SourceFile>,
-    /// Paths that look as if they were meant to be one of these, and are not: `clinic.YAML`, `clinic.yaml.txt`.
+    /// Paths that are probably meant to be one of these, such as `clinic.YAML` or `clinic.yaml.txt`.
     pub unread: Vec<String>,
 }
 
@@ -45,13 +46,13 @@ pub struct Roster {
     rest: Option<Arc<Assistant>>,
 }
 
-/// What differs between two rosters, by name: a log may hold it. In the order of the names.
+/// What differs between two rosters. It contains names only, so it may be logged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     pub added: Vec<String>,
     pub removed: Vec<String>,
-    /// Each with the top-level keys that mean something else: a fragment's text counts as `fragments` of whoever uses
-    /// it, a recording's sound as `greeting`.
+    /// Each with the top-level keys whose meaning differs. A fragment's text counts as `fragments` of every assistant
+    /// that uses it, and a recording's sound as `greeting`.
     pub changed: Vec<(String, Vec<&'static str>)>,
 }
 
@@ -72,7 +73,7 @@ impl fmt::Display for Changes {
             ("removed", self.removed.clone()),
             ("changed", changed.collect::<Vec<_>>()),
         ];
-        let told = kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| {
+        let parts = kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| {
             let more = names.len().saturating_sub(MOST);
             let names = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
             match more {
@@ -80,14 +81,14 @@ impl fmt::Display for Changes {
                 more => format!("{kind} {names} and {more} more"),
             }
         });
-        f.write_str(&told.collect::<Vec<_>>().join("; "))
+        f.write_str(&parts.collect::<Vec<_>>().join("; "))
     }
 }
 
-/// What checking a folder gave.
+/// The result of checking a folder.
 #[derive(Debug)]
 pub struct Checked {
-    /// The errors, sorted by place, when there is any.
+    /// All errors, if there are any, sorted by place.
     pub roster: Result<Roster, Vec<Problem>>,
     /// Sorted by place.
     pub warnings: Vec<Problem>,
@@ -97,23 +98,18 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Warnings of phone numbers that can hardly be anybody's, by the world's numbering plans. Not a part of the
-    /// check itself: the plans take a seventh of a second to load, and 10 MB for good.
+    /// Warnings about phone numbers that probably do not exist, by the world's numbering plans. This is not a part of the
+    /// check, because the plans take 140 ms to load and then 10 MB of memory.
     pub fn doubts(&self) -> Vec<Problem> {
         let mut doubts = Vec::new();
         for (source, Dialable { number, span, shown }) in &self.numbers {
-            let (message, help) = match number.implausible() {
+            let value = shown.clone();
+            let what = match number.implausible() {
                 None => continue,
-                Some(Implausible::UnknownCountryCode) => (
-                    format!("`{shown}` begins with the code of no country"),
-                    "look at the digits after the plus",
-                ),
-                Some(Implausible::NotInPlan(code)) => (
-                    format!("`{shown}` does not look like any number with the country code +{code}"),
-                    "count the digits: one may be wrong, missing or too many",
-                ),
+                Some(Implausible::UnknownCountryCode) => Wrong::NumberWithoutCountry { value },
+                Some(Implausible::NotInPlan(code)) => Wrong::NumberUnlikely { value, code },
             };
-            doubts.push(source.warning(*span, "number.doubt", message).help(help));
+            doubts.push(source.problem(*span, what));
         }
         problem::sort(&mut doubts);
         doubts
@@ -127,8 +123,8 @@ impl Checked {
         all
     }
 
-    /// All errors, and those warnings that somebody who looks at this assistant wants to know: of its file, of its
-    /// fragments and of the folder, but not of what only others use. Sorted by place.
+    /// All errors, and the warnings that concern this assistant: of its file, of its fragments and of the folder, but
+    /// not of what only others use. Sorted by place.
     pub fn problems_for(&self, assistant: &str) -> Vec<Problem> {
         let (own, others): (Vec<_>, Vec<_>) = self.files.iter().partition(|(name, _)| name == assistant);
         let within = |all: &[&(String, BTreeSet<String>)], file: &str| {
@@ -136,13 +132,13 @@ impl Checked {
         };
         let mut all = self.problems();
         all.retain(|problem| {
-            problem.is_error() || within(&own, &problem.path()) || !within(&others, &problem.path())
+            problem.is_error() || within(&own, problem.path()) || !within(&others, problem.path())
         });
         all
     }
 }
 
-/// Applies a check to every file, each under its name, and gives the outcomes in the order of the files.
+/// Applies a check to every file, each with its name, and returns the outcomes in the order of the files.
 pub type Apply<'a> =
     dyn Fn(&[(&str, &SourceFile)], &(dyn Fn(&(&str, &SourceFile)) -> Outcome + Sync)) -> Vec<Outcome> + 'a;
 
@@ -157,7 +153,7 @@ impl Roster {
         Roster::check_by(folder, environment, providers, one_by_one)
     }
 
-    /// The same, where `apply` decides who checks which file: no file's check looks at another file.
+    /// The same, on the threads that `apply` chooses. The check of a file does not depend on other files.
     pub fn check_by(
         folder: &Folder,
         environment: &BTreeMap<String, String>,
@@ -172,33 +168,21 @@ impl Roster {
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
         let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
-        problems.extend(folder.unread.iter().map(|path| {
-            let help = "assistants are NAME.yaml, fragments are fragments/NAME.md, and recorded greetings are \
-                        greetings/NAME.wav, all in lower case";
-            Problem::about(path, "file.unread", "this is not read").into_warning().help(help)
-        }));
+        problems.extend(folder.unread.iter().map(|path| Problem::file(path, Wrong::FileIgnored)));
         if folder.assistants.is_empty() {
-            let message = "there is no assistant in the folder";
-            problems.push(Problem::about("assistants", "folder.empty", message).help(
-                "write one file for each assistant, such as clinic.yaml with `numbers:` and \
-                 `instructions:`; `switchboard new clinic` does",
-            ));
+            problems.push(Problem::file("assistants", Wrong::FolderEmpty));
         }
         let mut named: Vec<(&str, &SourceFile)> = Vec::new();
         for file in &folder.assistants {
-            let name = match name(file) {
-                Ok(name) => name,
-                Err(problem) => {
-                    problems.push(*problem);
-                    continue;
-                }
-            };
-            if let Some(other) = files.insert(name, &file.path) {
-                let message = format!("the assistant `{name}` is also in {other}");
-                problems.push(Problem::about(&file.path, "file.double", message).help("keep one of the two"));
-                continue;
+            let name = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if !is_name(name) {
+                problems.push(Problem::file(&file.path, Wrong::FileName));
+            } else if let Some(other) = files.insert(name, &file.path) {
+                let (name, other) = (name.to_owned(), other.to_owned());
+                problems.push(Problem::file(&file.path, Wrong::FileDuplicate { name, other }));
+            } else {
+                named.push((name, file));
             }
-            named.push((name, file));
         }
         let outcomes = apply(&named, &|(name, file)| check::file(name, file, &around));
         for ((name, _), outcome) in named.iter().zip(outcomes) {
@@ -209,19 +193,9 @@ impl Roster {
             for claim in outcome.claims {
                 match claims.get(&claim.number) {
                     Some((source, span)) => {
-                        let (message, help) = match claim.number {
-                            Some(_) => (
-                                format!("`{}` is answered by another assistant already", claim.shown),
-                                one_number_each(outcome.source.variable(claim.span), source.variable(*span)),
-                            ),
-                            None => (
-                                "`*` is in another file already".to_owned(),
-                                "one assistant can answer every other number: take `*` out of one of the files"
-                                    .to_owned(),
-                            ),
-                        };
-                        let problem = outcome.source.error(claim.span, "number.taken", message);
-                        problems.push(problem.also(source.place(*span), "it is bound here").help(help));
+                        let what = Wrong::NumberTaken { value: claim.shown };
+                        let problem = outcome.source.problem(claim.span, what);
+                        problems.push(problem.also(source.place(*span), "first listed here"));
                     }
                     None => {
                         claims.insert(claim.number, (outcome.source.clone(), claim.span));
@@ -232,7 +206,7 @@ impl Roster {
                 roster.add(assistant);
             }
         }
-        // A fragment that two assistants use has its problems once.
+        // The problems of a fragment that two assistants use are reported once.
         let mut seen: Vec<Problem> = Vec::new();
         problem::sort(&mut problems);
         for problem in problems {
@@ -261,7 +235,7 @@ impl Roster {
         self.numbers.get(called).or(self.rest.as_ref())
     }
 
-    /// Who answers what Twilio says was called: a SIP address or a client rings whoever has `*`.
+    /// Who answers a call to this party: a SIP address or a client rings the assistant with `*`.
     pub fn find_party(&self, called: &Party) -> Option<&Arc<Assistant>> {
         match called.number() {
             Some(number) => self.find(number),
@@ -269,7 +243,7 @@ impl Roster {
         }
     }
 
-    /// The same assistants, where `number` rings the one of this name: a rehearsal of one that has no number.
+    /// The same assistants, with `number` ringing the one of this name: to rehearse one that has no number.
     pub fn ringing(&self, number: PhoneNumber, name: &str) -> Option<Roster> {
         let assistant = self.by_name(name)?.clone();
         let mut roster = self.clone();
@@ -277,7 +251,7 @@ impl Roster {
         Some(roster)
     }
 
-    /// The assistant of this name, with its numbers, and nobody else.
+    /// Only the assistant of this name, with its numbers.
     pub fn alone(&self, name: &str) -> Roster {
         let mut roster = self.clone();
         roster.assistants.retain(|other, _| other == name);
@@ -286,7 +260,7 @@ impl Roster {
         roster
     }
 
-    /// What `next` has that this roster has not, and the other way round. Empty for rosters that are equal.
+    /// How `next` differs from this roster. Empty for equal rosters.
     pub fn changes(&self, next: &Roster) -> Changes {
         let missing = |from: &Roster, other: &Roster| {
             let names = from.assistants.keys().filter(|name| !other.assistants.contains_key(*name));
@@ -299,21 +273,15 @@ impl Roster {
         Changes { added: missing(next, self), removed: missing(self, next), changed: changed.collect() }
     }
 
-    /// Assistants that nobody could answer for: their provider needs a key, and there is none. `check` passes them,
-    /// so that it runs without keys; what serves does not.
+    /// Assistants whose provider needs a key and has none. `check` ignores them, so that it runs without keys; the server
+    /// does not start with them.
     pub fn without_key(&self) -> Vec<Problem> {
-        let lacking = self.iter().filter(|assistant| assistant.provider().lacks_key());
-        lacking
-            .map(|assistant| {
-                let (name, provider) = (assistant.name(), &assistant.provider().name);
-                let message = format!("the assistant `{name}` uses the provider `{provider}`, which has no key");
-                let help = match provider.as_str() {
-                    "openai" => "put OPENAI_API_KEY=sk-… into `.env` or the environment, or name another `provider`",
-                    _ => "set the variable that its `key` in switchboard.yaml names, or name another `provider`",
-                };
-                Problem::about("environment", "provider.key", message).help(help)
-            })
-            .collect()
+        let without = self.iter().filter(|assistant| assistant.provider().lacks_key());
+        let problem = without.map(|assistant| {
+            let (assistant, provider) = (assistant.name().to_owned(), assistant.provider().name.clone());
+            Problem::new(Wrong::ProviderKeyMissing { assistant, provider })
+        });
+        problem.collect()
     }
 
     /// Whether any number rings any assistant.
@@ -349,46 +317,10 @@ impl fmt::Debug for Roster {
     }
 }
 
-/// What to do about a number that two files claim, each with the variable that holds it, where one does.
-fn one_number_each(variable: Option<&str>, other: Option<&str>) -> String {
-    let do_what = match (variable, other) {
-        (Some(name), Some(other)) if name == other => {
-            format!(
-                ", and both files have {name}: put a variable of its own into one of them, or take it out there"
-            )
-        }
-        (Some(name), Some(other)) => format!(
-            ", and {name} and {other} hold the same one, in `.env` or the environment: give each its own, or take one of them \
-             out of its file"
-        ),
-        (Some(name), None) | (None, Some(name)) => format!(
-            ", and {name} holds this one, in `.env` or the environment: give it another, or take it out of one of the files"
-        ),
-        (None, None) => ": take it out of one of the files".to_owned(),
-    };
-    format!("a number rings one assistant{do_what}")
-}
-
 /// Whether this can be an assistant's name, and so the name of its file.
 pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// The assistant's name: the file's name without the ending.
-fn name(file: &SourceFile) -> Result<&str, Box<Problem>> {
-    let name = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    match is_name(name) {
-        true => Ok(name),
-        false => Err(Box::new(
-            Problem::about(
-                &file.path,
-                "file.name",
-                "the file's name is the assistant's name, and this is none",
-            )
-            .help("use a to z, 0 to 9 and -, at most 64 of them, such as front-desk.yaml"),
-        )),
-    }
 }
 
 fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, Fragment<'a>> {
@@ -398,7 +330,7 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
         match yaml::text(&file.path, &file.bytes) {
             Ok(text) => {
                 let source = Source::new(&file.path, text);
-                // Also one that nobody uses: it may be used by the next edit.
+                // An unused one is checked too: the next edit may use it.
                 let (checked, found) = prompt::check_shared(text, &Place::whole(&source, text));
                 problems.extend(found);
                 fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text, checked });
@@ -416,8 +348,7 @@ fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, O
         let clip = match Clip::from_wav(&file.bytes) {
             Ok(clip) => Some(Arc::new(clip)),
             Err(error) => {
-                // The error says what to do.
-                problems.push(Problem::about(&file.path, "greeting.wav", error.to_string()));
+                problems.push(Problem::file(&file.path, Wrong::GreetingInvalid { error: error.to_string() }));
                 None
             }
         };
@@ -444,18 +375,13 @@ mod tests {
         Roster::check(&folder, &BTreeMap::new(), &[provider]).roster.unwrap()
     }
 
-    /// Only a variable whose value holds the number is the cause.
     #[test]
-    fn a_number_that_stands_twice_is_blamed_on_what_holds_it() {
-        const TAKE: &str = "a number rings one assistant: take it out of one of the files";
-        for (one, other, set, told) in [
-            ("${DESK:-+15550100001}", "+15550100001", "", TAKE),
-            ("${DESK:-+15550100001}", "${DESK:-+15550100001}", "", TAKE),
-            ("+1555${REST}", "+15550100001", "REST", TAKE),
-            ("${A:-${B}}", "+15550100001", "B", "and B holds this one"),
-            ("${A:-${B}}", "${A}", "A", "and both files have A:"),
-            ("${A:-${B}}", "${C}", "B C", "and C and B hold the same one"),
-            ("${A:-${B}}", "${C:-${B}}", "B", "and both files have B:"),
+    fn a_number_in_two_files_names_the_variables_that_hold_it() {
+        for (one, other, set, variables) in [
+            ("${DESK:-+15550100001}", "+15550100001", "", &[][..]),
+            ("+15550100001", "+1555${REST}", "REST", &["REST"]),
+            ("+15550100001", "${A:-${B}}", "B", &["B"]),
+            ("${A:-${B}}", "${C}", "B C", &["C"]),
         ] {
             let file = |name: &str, number: &str| {
                 SourceFile::new(name, format!("instructions: Hi.\nnumbers: [\"{number}\"]\n"))
@@ -467,20 +393,21 @@ mod tests {
             let environment = names.map(|name| (name.to_owned(), value(name).to_owned())).collect();
             let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
             let errors = Roster::check(&folder, &environment, &[provider]).roster.unwrap_err();
-            assert_eq!(errors.len(), 1, "{errors:?}");
-            let help = errors[0].fix().unwrap_or_default();
-            assert!(help.contains(told), "{one}, {other}: {help}");
+            let found: Vec<_> = errors.iter().map(|error| (error.code(), error.path())).collect();
+            assert_eq!(found, [("number.taken", "b.yaml")]);
+            let found: Vec<_> = errors[0].variables.iter().map(|variable| variable.name.as_str()).collect();
+            assert_eq!(found, variables, "{one}, {other}");
         }
     }
 
     #[test]
-    fn changes_are_told_by_name_and_key() {
+    fn changes_are_shown_by_name_and_key() {
         const PLAIN: &str = "instructions: Hi.\n";
         let one = |more: &str| roster(&[("a.yaml", &format!("{PLAIN}{more}"))]);
-        for (what, before, after, told) in [
+        for (what, before, after, shown) in [
             ("nothing", one(""), one("# A comment\nvoice: marin\n"), ""),
-            ("a file came", one(""), roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), "added b"),
-            ("a file went", roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), one(""), "removed b"),
+            ("a new file", one(""), roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), "added b"),
+            ("a removed file", roster(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]), one(""), "removed b"),
             ("a file was renamed", one(""), roster(&[("b.yaml", PLAIN)]), "added b; removed a"),
             ("a text", one(""), roster(&[("a.yaml", "instructions: Ho.\n")]), "changed a (instructions)"),
             ("a number", one("numbers: [\"+15550100001\"]\n"), one(""), "changed a (numbers)"),
@@ -509,7 +436,7 @@ mod tests {
                 "changed a (voice, speed, timezone, call_control)",
             ),
             (
-                "a fragment counts for those who use it",
+                "a fragment counts for the assistants that use it",
                 roster(&[
                     ("a.yaml", "instructions: Hi.\nfragments: [x]\n"),
                     ("b.yaml", PLAIN),
@@ -524,7 +451,7 @@ mod tests {
             ),
         ] {
             let changes = before.changes(&after);
-            assert_eq!(changes.to_string(), told, "{what}");
+            assert_eq!(changes.to_string(), shown, "{what}");
             assert_eq!(changes.is_empty(), before == after, "{what}: no change is an equal roster");
         }
     }
@@ -532,7 +459,7 @@ mod tests {
     #[test]
     fn a_long_list_of_changes_is_cut() {
         let added = (0..1_000).map(|number| format!("a{number:03}")).collect();
-        let told = Changes { added, ..Changes::default() }.to_string();
-        assert!(told.starts_with("added a000, a001") && told.ends_with("a039 and 960 more"), "{told}");
+        let shown = Changes { added, ..Changes::default() }.to_string();
+        assert!(shown.starts_with("added a000, a001") && shown.ends_with("a039 and 960 more"), "{shown}");
     }
 }

@@ -1,8 +1,7 @@
-//! What an assistant's file may hold, for editors and for readers: its JSON Schema, and the
-//! reference that is made from the same words.
+//! What an assistant's file may contain, for editors and readers: its JSON Schema, and the reference made from it.
 //!
-//! The structs here describe a file as it is written. They are never filled: the check walks the
-//! tree by itself, because it wants every problem with its place. `tests/schema.rs` keeps both in step.
+//! The structs here describe a file as it is written. They are never filled: the check walks the tree itself, because it
+//! reports every problem with its place. `tests/schema.rs` verifies that both know the same keys.
 
 mod file;
 mod reference;
@@ -20,7 +19,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The schema with the keywords that only the reference reads: they start with `x-`.
+/// The schema with the keywords for the reference, which start with `x-`.
 fn described() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
@@ -29,8 +28,7 @@ fn described() -> Value {
     schema
 }
 
-/// "This or that, or nothing" comes as a choice within a choice; one choice reads better. And a
-/// paragraph is one line: where this file breaks it is nobody's business.
+/// Joins a choice within a choice, as an optional choice is generated, and makes each paragraph one line.
 fn flatten(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(flatten),

@@ -1,7 +1,7 @@
 //! The tools of one assistant, as its file has them, and which of them one call gets.
 //!
-//! What a call gets depends on what is there while its plan is made: a server that is not reached has no tools, and a
-//! caller without a number gets no text message. Whatever is left out is left out with its reason.
+//! What a call gets depends on what is available while its plan is made: a server that is not connected has no tools,
+//! and a caller without a number gets no text message. Each tool that is left out has a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::plan::{
 use super::prompt::{Facts, Subject};
 use crate::problem;
 
-/// Tools in one plan: providers take no more.
+/// Tools in one plan. Providers take no more.
 const MOST_TOOLS: usize = 128;
-/// What all tools of a plan may say together, in bytes of JSON.
+/// The size of all tools of a plan, in bytes of JSON.
 const LARGEST: usize = 128 * 1024;
-/// What the schemas of servers' tools may come to before they are made smaller, in bytes of JSON. It bounds the work
-/// of one ring.
+/// The size of the schemas of servers' tools before they are shortened, in bytes of JSON. It bounds the work for one
+/// call.
 const MOST_WORK: usize = 8 * LARGEST;
-const TOO_LARGE: &str = "what its arguments may be is too long for a model";
-const TOO_LONG: &str = "all tools together are too long for a model: name those that it needs in `allow`";
-/// The names that are ours: no function has one.
+const TOO_LARGE: &str = "the schema of its arguments is too long for a model";
+const TOO_LONG: &str = "all tools together are too long for a model: list the ones it needs in `allow`";
+/// The names of the built-in tools. A function cannot have one.
 pub const BUILT_IN: [&str; 5] = [END_CALL, TRANSFER_CALL, SEND_DIGITS, SEND_SMS, TAKE_MESSAGE];
 
-/// All tools that an assistant's file speaks of, on or off.
+/// All tools in an assistant's file, on or off.
 #[derive(Clone, PartialEq, Default)]
 pub struct Toolbox {
     pub servers: Vec<McpServer>,
@@ -43,26 +43,26 @@ pub struct McpServer {
     /// The key in `mcp`.
     pub name: String,
     pub home: Home,
-    /// The tools that the model sees by themselves; `None`: all.
+    /// The tools that the model sees directly; `None`: all.
     pub allow: Option<Vec<String>>,
     pub approval: AskFirst,
-    /// What holds for every tool that has no rules of its own; `approval` decides who is asked.
+    /// For every tool without its own rules; `approval` decides whether the caller is asked.
     pub rule: Rule,
     pub tools: BTreeMap<String, ToolRule>,
     /// A template: its part of the prompt.
     pub instructions: Option<String>,
 }
 
-/// Who talks to a server.
+/// Who connects to a server.
 #[derive(Clone, PartialEq)]
 pub enum Home {
-    /// Nobody, and why.
+    /// Nobody, with the reason.
     Off(&'static str),
     Runtime(Arc<Server>),
     Provider(Box<Hosted>),
 }
 
-/// What the file says of one tool or function; `None`: nothing.
+/// What the file sets for one tool or function.
 #[derive(Clone, PartialEq, Default)]
 pub struct ToolRule {
     pub ask_first: Option<bool>,
@@ -73,12 +73,12 @@ pub struct ToolRule {
     pub fixed: Map<String, Value>,
 }
 
-/// A function of the owner's.
+/// One of the owner's functions.
 #[derive(Clone, PartialEq)]
 pub struct Function {
     pub name: String,
     pub description: String,
-    /// As written; `None`: those of the tool that it is sent to, or no arguments.
+    /// As written; `None`: those of the MCP tool, or no arguments.
     pub parameters: Option<Map<String, Value>>,
     pub goes_to: GoesTo,
     pub rule: ToolRule,
@@ -87,7 +87,7 @@ pub struct Function {
 /// Where a call of a function goes.
 #[derive(Clone, PartialEq)]
 pub enum GoesTo {
-    /// Nowhere, and why.
+    /// Nowhere, with the reason.
     Off(&'static str),
     Mcp {
         server: String,
@@ -107,11 +107,11 @@ pub struct Control {
     pub take_message: Option<Messages>,
 }
 
-/// Somebody in `transfer_to`.
+/// A person in `transfer_to`.
 #[derive(Clone, PartialEq)]
 pub struct Person {
     pub name: String,
-    /// `None` where the number is empty.
+    /// `None` if the number is empty.
     pub target: Option<Target>,
     pub description: Option<String>,
 }
@@ -119,7 +119,7 @@ pub struct Person {
 /// `take_message`.
 #[derive(Clone, PartialEq)]
 pub struct Messages {
-    /// `None` where the address is empty.
+    /// `None` if the address is empty.
     pub mailbox: Option<Mailbox>,
     pub description: Option<String>,
     /// The schema of a message.
@@ -131,14 +131,14 @@ pub struct Messages {
 pub struct Packed<'a> {
     pub tools: Vec<Tool>,
     pub hosted: Vec<Hosted>,
-    /// The servers of which there is a tool, with their templates.
+    /// The instructions of the servers with a tool in this call.
     pub texts: Vec<(&'a str, &'a str)>,
-    /// What it does not get, with the reason.
+    /// What it does not get, with the reasons.
     pub off: Vec<(String, String)>,
 }
 
 impl Toolbox {
-    /// The servers whose client we are to be, as the assistant of this name uses them.
+    /// The servers with `via: runtime`, as the assistant of this name uses them.
     pub fn uses(&self, assistant: &str) -> impl Iterator<Item = ServerUse> {
         self.servers.iter().filter_map(move |server| {
             let called = self.functions.iter().filter_map(|function| match &function.goes_to {
@@ -155,7 +155,7 @@ impl Toolbox {
         })
     }
 
-    /// What a call with these facts gets, with what there is now.
+    /// What a call with these facts gets.
     pub fn pack(&self, subject: &Subject, facts: &Facts, supply: &dyn Supply) -> Packed<'_> {
         let mut packed = Packed::default();
         self.control.pack(facts, supply, &mut packed);
@@ -168,21 +168,14 @@ impl Toolbox {
         let ours = packed.tools.len();
         self.pack_servers(&listed, &mut packed);
         packed.bound(ours);
-        // Of which servers there is a tool.
-        let mut used: BTreeSet<&str> = BTreeSet::new();
-        for tool in &packed.tools {
-            if let Work::Job(job) = &tool.work
-                && let Job::Mcp { server, .. } = &**job
-            {
-                used.extend(
-                    self.servers.iter().map(|server| server.name.as_str()).find(|name| *name == server.name),
-                );
-            }
-        }
-        used.extend(
-            self.servers.iter().filter(|s| matches!(s.home, Home::Provider(_))).map(|s| s.name.as_str()),
-        );
-        let texts = self.servers.iter().filter(|server| used.contains(server.name.as_str()));
+        let is_of = |tool: &Tool, server: &McpServer| match &tool.work {
+            Work::Job(job) => matches!(&**job, Job::Mcp { server: its, .. } if its.name == server.name),
+            Work::EndCall | Work::Transfer(_) | Work::SendDigits => false,
+        };
+        let has_tool = |server: &&McpServer| {
+            matches!(server.home, Home::Provider(_)) || packed.tools.iter().any(|tool| is_of(tool, server))
+        };
+        let texts = self.servers.iter().filter(has_tool);
         packed.texts = texts.filter_map(|s| Some((s.name.as_str(), s.instructions.as_deref()?))).collect();
         packed
     }
@@ -194,91 +187,70 @@ impl Toolbox {
         listed: &BTreeMap<&str, Arc<[Listed]>>,
         packed: &mut Packed<'_>,
     ) {
-        let speaks = |word: &str| {
-            let mut calls = self.functions.iter().filter_map(|function| match &function.goes_to {
-                GoesTo::Http(call) => Some(call),
-                GoesTo::Mcp { .. } | GoesTo::Off(_) => None,
-            });
-            calls.any(|call| call.speaks_of(word))
+        let calls = self.functions.iter().filter_map(|function| match &function.goes_to {
+            GoesTo::Http(call) => Some(call),
+            GoesTo::Mcp { .. } | GoesTo::Off(_) => None,
+        });
+        let calls: Vec<_> = calls.collect();
+        let country = calls.iter().any(|call| call.contains("country"));
+        let known = match calls.is_empty() {
+            true => minijinja::Value::default(),
+            false => subject.known(facts, country),
         };
-        let any = self.functions.iter().any(|function| matches!(function.goes_to, GoesTo::Http(_)));
-        let known = any.then(|| subject.known(facts, speaks("country")));
         for function in &self.functions {
-            let mut off = |why: String| packed.off.push((function.name.clone(), why));
-            let (work, parameters, base) = match &function.goes_to {
-                GoesTo::Off(why) => {
-                    off((*why).to_owned());
-                    continue;
-                }
-                GoesTo::Http(call) => {
-                    let known = known.clone().unwrap_or_default();
-                    let call = HttpCall { known, ..(**call).clone() };
-                    let parameters = fit::schema(&call.parameters);
-                    (Job::Http(call), parameters, Rule::default())
-                }
-                GoesTo::Mcp { server: name, tool, fixed } => {
-                    let Some(server) = self.servers.iter().find(|server| server.name == *name) else {
-                        continue;
-                    };
-                    let found = match (&server.home, server.runtime(), listed.get(name.as_str())) {
-                        (Home::Off(why), _, _) => Err(format!("`{name}` is off: {why}")),
-                        (_, Some(reach), Some(listed)) => {
-                            match listed.iter().find(|there| there.name == *tool) {
-                                Some(there) => Ok((reach, there)),
-                                None => Err(lacks(tool, listed)),
-                            }
-                        }
-                        _ => Err(format!("`{name}` has not been reached")),
-                    };
-                    let (reach, there) = match found {
-                        Ok(found) => found,
-                        Err(why) => {
-                            off(why);
-                            continue;
-                        }
-                    };
-                    let mut all = server.tools.get(tool).map(|rule| rule.fixed.clone()).unwrap_or_default();
-                    all.extend(fixed.clone());
-                    let parameters = match &function.parameters {
-                        Some(own) => fit::schema(own),
-                        None => there.schema.clone(),
-                    };
-                    let parameters = fit::without(parameters, &all);
-                    let job = Job::Mcp {
-                        server: reach.clone(),
-                        tool: tool.clone(),
-                        fixed: all,
-                        parameters: function.parameters.as_ref().map(|_| parameters.clone()),
-                    };
-                    (job, parameters, server.rule_of(tool))
-                }
-            };
-            let Some(parameters) = fit::small(parameters) else {
-                off(TOO_LARGE.to_owned());
-                continue;
-            };
-            if packed.tools.len() >= MOST_TOOLS {
-                off(format!("a model takes {MOST_TOOLS} tools at most"));
-                continue;
-            }
-            packed.tools.push(Tool {
-                name: function.name.clone(),
-                description: fit::description(&function.description),
-                parameters,
-                rule: function.rule.over(base),
-                work: Work::Job(Arc::new(work)),
+            let made = self.job(function, &known, listed).and_then(|(job, parameters, base)| {
+                let parameters = fit::small(parameters).ok_or(TOO_LARGE)?;
+                packed.has_room()?;
+                Ok(Tool {
+                    name: function.name.clone(),
+                    description: fit::description(&function.description),
+                    parameters,
+                    rule: function.rule.over(base),
+                    work: Work::Job(Arc::new(job)),
+                })
             });
+            packed.add(function.name.clone(), made);
         }
     }
 
-    /// The tools of the servers as they are.
+    /// What a function does, with the schema of its arguments and the rule that it starts from.
+    fn job(
+        &self,
+        function: &Function,
+        known: &minijinja::Value,
+        listed: &BTreeMap<&str, Arc<[Listed]>>,
+    ) -> Result<(Job, Map<String, Value>, Rule), String> {
+        let (name, tool, fixed) = match &function.goes_to {
+            GoesTo::Off(why) => return Err((*why).to_owned()),
+            GoesTo::Http(call) => {
+                let call = HttpCall { known: known.clone(), ..(**call).clone() };
+                let parameters = fit::schema(&call.parameters);
+                return Ok((Job::Http(call), parameters, Rule::default()));
+            }
+            GoesTo::Mcp { server, tool, fixed } => (server, tool, fixed),
+        };
+        let unreached = || format!("`{name}` has not been reached");
+        let server = self.servers.iter().find(|server| server.name == *name).ok_or_else(unreached)?;
+        if let Home::Off(why) = &server.home {
+            return Err(format!("`{name}` is off: {why}"));
+        }
+        let reach = server.runtime().ok_or_else(unreached)?;
+        let listed = listed.get(name.as_str()).ok_or_else(unreached)?;
+        let there = listed.iter().find(|there| there.name == *tool).ok_or_else(|| lacks(tool, listed))?;
+        let fixed: Map<String, Value> = server.fixed(tool).into_iter().chain(fixed.clone()).collect();
+        let own = function.parameters.as_ref().map(|own| fit::without(fit::schema(own), &fixed));
+        let parameters = own.clone().unwrap_or_else(|| fit::without(there.schema.clone(), &fixed));
+        let job = Job::Mcp { server: reach.clone(), tool: tool.clone(), fixed, parameters: own };
+        Ok((job, parameters, server.rule_of(tool)))
+    }
+
+    /// The tools of the servers, unchanged.
     fn pack_servers(&self, listed: &BTreeMap<&str, Arc<[Listed]>>, packed: &mut Packed<'_>) {
         let mut found: Vec<(&McpServer, &Arc<Server>, &Listed)> = Vec::new();
         for server in &self.servers {
-            let mut off = |why: String| packed.off.push((server.name.clone(), why));
             let reach = match &server.home {
                 Home::Off(why) => {
-                    off((*why).to_owned());
+                    packed.off.push((server.name.clone(), (*why).to_owned()));
                     continue;
                 }
                 Home::Provider(hosted) => {
@@ -288,15 +260,15 @@ impl Toolbox {
                 Home::Runtime(reach) => reach,
             };
             let Some(listed) = listed.get(server.name.as_str()) else {
-                off("the server has not been reached".to_owned());
+                packed.off.push((server.name.clone(), "the server has not been reached".to_owned()));
                 continue;
             };
             if listed.is_empty() {
-                off("the server has no tools".to_owned());
+                packed.off.push((server.name.clone(), "the server has no tools".to_owned()));
             }
             let there: BTreeSet<&str> = listed.iter().map(|there| there.name.as_str()).collect();
             for name in server.named().into_iter().filter(|name| !there.contains(name)) {
-                packed.off.push((format!("{}.{}", server.name, problem::shown(name)), lacks(name, listed)));
+                packed.off.push((server.place(name), lacks(name, listed)));
             }
             let mut seen: BTreeSet<&str> = BTreeSet::new();
             let allowed = |name: &String| server.allow.as_ref().is_none_or(|allow| allow.contains(name));
@@ -310,42 +282,31 @@ impl Toolbox {
         let names = fit::names(&pairs, &taken);
         let mut work = 0;
         for ((server, reach, there), name) in found.into_iter().zip(names) {
-            let place = || format!("{}.{}", server.name, problem::shown(&there.name));
-            if packed.tools.len() >= MOST_TOOLS {
-                let why =
-                    format!("a model takes {MOST_TOOLS} tools at most: name those that it needs in `allow`");
-                packed.off.push((place(), why));
-                continue;
-            }
-            let fixed = server.tools.get(&there.name).map(|rule| rule.fixed.clone()).unwrap_or_default();
-            if work > MOST_WORK {
-                packed.off.push((place(), TOO_LONG.to_owned()));
-                continue;
-            }
-            let parameters = fit::without(there.schema.clone(), &fixed);
-            work += fit::size(&parameters);
-            let Some(parameters) = fit::small(parameters) else {
-                packed.off.push((place(), TOO_LARGE.to_owned()));
-                continue;
+            let make = || {
+                packed.has_room()?;
+                if work > MOST_WORK {
+                    return Err(TOO_LONG.to_owned());
+                }
+                let fixed = server.fixed(&there.name);
+                let parameters = fit::without(there.schema.clone(), &fixed);
+                work += fit::size(&parameters);
+                let (server_of, tool) = (reach.clone(), there.name.clone());
+                Ok(Tool {
+                    name,
+                    description: fit::description(&there.description),
+                    parameters: fit::small(parameters).ok_or(TOO_LARGE)?,
+                    rule: server.rule_of(&there.name),
+                    work: Work::Job(Arc::new(Job::Mcp { server: server_of, tool, fixed, parameters: None })),
+                })
             };
-            packed.tools.push(Tool {
-                name,
-                description: fit::description(&there.description),
-                parameters,
-                rule: server.rule_of(&there.name),
-                work: Work::Job(Arc::new(Job::Mcp {
-                    server: reach.clone(),
-                    tool: there.name.clone(),
-                    fixed,
-                    parameters: None,
-                })),
-            });
+            let made = make();
+            packed.add(server.place(&there.name), made);
         }
     }
 }
 
 impl McpServer {
-    /// The server, where we are its client.
+    /// The server, if it has `via: runtime`.
     pub fn runtime(&self) -> Option<&Arc<Server>> {
         match &self.home {
             Home::Runtime(server) => Some(server),
@@ -363,7 +324,17 @@ impl McpServer {
         listed.map(String::as_str).collect()
     }
 
-    /// How one of its tools is used.
+    /// One of its tools in a message.
+    fn place(&self, tool: &str) -> String {
+        format!("{}.{}", self.name, problem::shown(tool))
+    }
+
+    /// The arguments that the owner fixes for one of its tools.
+    fn fixed(&self, tool: &str) -> Map<String, Value> {
+        self.tools.get(tool).map(|rule| rule.fixed.clone()).unwrap_or_default()
+    }
+
+    /// The rule for one of its tools.
     pub fn rule_of(&self, tool: &str) -> Rule {
         let ask_first = match &self.approval {
             AskFirst::Never => false,
@@ -376,7 +347,7 @@ impl McpServer {
 }
 
 impl ToolRule {
-    /// The rule with what is said here.
+    /// The rule with the values that are set here.
     pub fn over(&self, base: Rule) -> Rule {
         Rule {
             ask_first: self.ask_first.unwrap_or(base.ask_first),
@@ -389,91 +360,100 @@ impl ToolRule {
 
 impl Control {
     fn pack(&self, facts: &Facts, supply: &dyn Supply, packed: &mut Packed<'_>) {
-        let mut tool = |name: &str, description: String, parameters: Value, work: Work| {
-            packed.tools.push(Tool {
-                name: name.to_owned(),
-                description,
-                parameters: parameters.as_object().cloned().unwrap_or_default(),
-                rule: Rule::default(),
-                work,
-            });
-        };
+        let one = |name: &str, schema: Value| Ok(object(&[name], json!({ name: schema })));
+        let off = |why: &str| Err(why.to_owned());
         if self.end_call {
             let description = "Ends the phone call. Say goodbye first, in the same answer; then call this. The line \
                                stays open until the goodbye has been heard.";
-            let parameters = json!({"type": "object", "properties": {}, "required": []});
-            tool(END_CALL, description.to_owned(), parameters, Work::EndCall);
+            packed.built_in(END_CALL, description, Ok(object(&[], json!({}))), Work::EndCall);
         }
-        let there: Vec<(&Person, &Target)> =
-            self.targets.iter().filter_map(|person| Some((person, person.target.as_ref()?))).collect();
-        if !there.is_empty() {
-            let names: Vec<&str> = there.iter().map(|(person, _)| person.name.as_str()).collect();
-            let about =
-                |person: &Person| Some(format!("`{}`: {}", person.name, person.description.as_ref()?));
-            let mut words = vec!["Whom to put the caller through to.".to_owned()];
-            words.extend(there.iter().filter_map(|(person, _)| about(person)));
-            let parameters = json!({
-                "type": "object",
-                "properties": { "to": { "type": "string", "enum": names, "description": words.join(" ") } },
-                "required": ["to"],
-            });
+        let people = self.targets.iter().filter_map(|person| Some((person, person.target.clone()?)));
+        let (people, targets): (Vec<&Person>, Vec<Target>) = people.unzip();
+        if !targets.is_empty() {
+            let names: Vec<&str> = people.iter().map(|person| person.name.as_str()).collect();
+            let about = people
+                .iter()
+                .filter_map(|person| Some(format!(" `{}`: {}", person.name, person.description.as_ref()?)));
+            let who = format!("Whom to put the caller through to.{}", about.collect::<String>());
+            let to = one("to", json!({ "type": "string", "enum": names, "description": who }));
             let description = "Puts the caller through to a person. Say first, in the same answer, whom you are \
                                calling; then call this. If nobody answers, the caller comes back to you.";
-            let targets = there.into_iter().map(|(_, target)| target.clone()).collect();
-            tool(TRANSFER_CALL, description.to_owned(), parameters, Work::Transfer(targets));
-        }
-        if self.send_digits {
-            let digits = "The keys: 0 to 9, * and #; w waits for half a second.";
-            let pattern = format!("^[0-9*#w]{{1,{MAX_KEYS}}}$");
-            let parameters = json!({
-                "type": "object",
-                "properties": {
-                    "digits": { "type": "string", "pattern": pattern, "description": digits },
-                },
-                "required": ["digits"],
-            });
-            let description = "Presses keys on the phone, for a machine at the other end that asks for them.";
-            tool(SEND_DIGITS, description.to_owned(), parameters, Work::SendDigits);
-        }
-        let texts = self.send_sms && supply.sends_texts() && facts.caller.number().is_some();
-        if texts {
-            let parameters = json!({
-                "type": "object",
-                "properties": { "text": { "type": "string", "description": "What it says, in plain words." } },
-                "required": ["text"],
-            });
-            let description = "Sends a text message to the number that the caller calls from. Ask first whether they \
-                               would like one.";
-            tool(SEND_SMS, description.to_owned(), parameters, Work::Job(Arc::new(Job::SendSms)));
-        }
-        if let Some(Messages { mailbox: Some(mailbox), description, parameters }) = &self.take_message {
-            let ours = "Takes down a message for the people this line belongs to. Ask for what it needs, one thing at \
-                        a time, and read it back before you call this.";
-            let description = fit::description(description.as_deref().unwrap_or(ours));
-            let work = Work::Job(Arc::new(Job::TakeMessage(mailbox.clone())));
-            match fit::small(fit::schema(parameters)) {
-                Some(parameters) => tool(TAKE_MESSAGE, description, Value::Object(parameters), work),
-                None => packed.off.push((TAKE_MESSAGE.to_owned(), TOO_LARGE.to_owned())),
-            }
+            packed.built_in(TRANSFER_CALL, description, to, Work::Transfer(targets));
         }
         for person in self.targets.iter().filter(|person| person.target.is_none()) {
             packed.off.push((format!("{TRANSFER_CALL}.{}", person.name), "its number is empty".to_owned()));
         }
-        if self.send_sms && !texts {
-            let why = match supply.sends_texts() {
-                false => "there are no credentials for Twilio's REST: set TWILIO_ACCOUNT_SID",
-                true => "the caller's number is not known",
-            };
-            packed.off.push((SEND_SMS.to_owned(), why.to_owned()));
+        if self.send_digits {
+            let keys = "The keys: 0 to 9, * and #; w waits for half a second.";
+            let pattern = format!("^[0-9*#w]{{1,{MAX_KEYS}}}$");
+            let digits = one("digits", json!({ "type": "string", "pattern": pattern, "description": keys }));
+            let description = "Presses keys on the phone, for a machine at the other end that asks for them.";
+            packed.built_in(SEND_DIGITS, description, digits, Work::SendDigits);
         }
-        if self.take_message.as_ref().is_some_and(|messages| messages.mailbox.is_none()) {
-            packed.off.push((TAKE_MESSAGE.to_owned(), "its `url` is empty".to_owned()));
+        if self.send_sms {
+            let description = "Sends a text message to the number that the caller calls from. Ask first whether they \
+                               would like one.";
+            let text = match (supply.sends_texts(), facts.caller.number()) {
+                (false, _) => off("there are no credentials for Twilio's REST: set TWILIO_ACCOUNT_SID"),
+                (true, None) => off("the caller's number is not known"),
+                _ => one("text", json!({ "type": "string", "description": "What it says, in plain words." })),
+            };
+            packed.built_in(SEND_SMS, description, text, Work::Job(Arc::new(Job::SendSms)));
+        }
+        match &self.take_message {
+            Some(Messages { mailbox: Some(mailbox), description, parameters }) => {
+                let default = "Takes down a message for the people this line belongs to. Ask for what it needs, one \
+                               thing at a time, and read it back before you call this.";
+                let description = fit::description(description.as_deref().unwrap_or(default));
+                let work = Work::Job(Arc::new(Job::TakeMessage(mailbox.clone())));
+                let parameters = fit::small(fit::schema(parameters)).ok_or_else(|| TOO_LARGE.to_owned());
+                packed.built_in(TAKE_MESSAGE, &description, parameters, work);
+            }
+            Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), "its `url` is empty".to_owned())),
+            None => {}
         }
     }
 }
 
+/// A schema of these arguments, all of them required.
+fn object(required: &[&str], properties: Value) -> Map<String, Value> {
+    let schema = json!({ "type": "object", "properties": properties, "required": required });
+    schema.as_object().cloned().unwrap_or_default()
+}
+
 impl Packed<'_> {
-    /// Keeps all tools together within [`LARGEST`]: those after the first `ours` lose their words, then the last go.
+    fn has_room(&self) -> Result<(), String> {
+        match self.tools.len() < MOST_TOOLS {
+            true => Ok(()),
+            false => {
+                Err(format!("a model takes at most {MOST_TOOLS} tools: list the ones it needs in `allow`"))
+            }
+        }
+    }
+
+    fn add(&mut self, place: String, made: Result<Tool, String>) {
+        match made {
+            Ok(tool) => self.tools.push(tool),
+            Err(why) => self.off.push((place, why)),
+        }
+    }
+
+    fn built_in(
+        &mut self,
+        name: &str,
+        description: &str,
+        parameters: Result<Map<String, Value>, String>,
+        work: Work,
+    ) {
+        let (name, description) = (name.to_owned(), description.to_owned());
+        let rule = Rule::default();
+        let made =
+            parameters.map(|parameters| Tool { name: name.clone(), description, parameters, rule, work });
+        self.add(name, made);
+    }
+
+    /// Keeps all tools together within [`LARGEST`]: all but the first `ours` lose their descriptions, then the last are
+    /// dropped.
     fn bound(&mut self, ours: usize) {
         let size = |tool: &Tool| tool.name.len() + tool.description.len() + fit::size(&tool.parameters);
         let mut all: usize = self.tools.iter().map(size).sum();
@@ -492,22 +472,20 @@ impl Packed<'_> {
     }
 }
 
-/// Why a tool is not to be had, where the server has others. What the file says of it holds for none of them.
+/// Why a tool of a server is missing: the server lists only others.
 pub fn lacks(tool: &str, listed: &[Listed]) -> String {
     const SHOWN: usize = 20;
-    let near = problem::nearest(tool, listed.iter().map(|there| there.name.as_str()));
-    let tool = problem::shown(tool);
-    if listed.is_empty() {
-        return format!("`{tool}` is not among the server's tools: it has none");
+    let shown = problem::shown(tool);
+    let names: Vec<String> = listed.iter().map(|there| problem::shown(&there.name)).collect();
+    if let Some(near) = problem::nearest(tool, names.iter().map(String::as_str)).first() {
+        return format!("the server has no tool `{shown}`: did you mean `{near}`?");
     }
-    if let Some(near) = near.first() {
-        let near = problem::shown(near);
-        return format!("`{tool}` is not among the server's tools: did you mean `{near}`?");
-    }
-    let names: Vec<String> = listed.iter().take(SHOWN).map(|there| problem::shown(&there.name)).collect();
-    let names = problem::list(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    match listed.len().saturating_sub(SHOWN) {
-        0 => format!("`{tool}` is not among the server's tools: it has {names}"),
-        more => format!("`{tool}` is not among the server's tools: it has {names} and {more} more"),
+    let (first, more) = names.split_at(names.len().min(SHOWN));
+    match (first, more.len()) {
+        ([], _) => format!("the server has no tool `{shown}`: it has none at all"),
+        (_, 0) => format!("the server has no tool `{shown}`: it has {}", problem::list(first)),
+        (_, more) => {
+            format!("the server has no tool `{shown}`: it has {} and {more} more", problem::list(first))
+        }
     }
 }

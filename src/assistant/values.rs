@@ -1,4 +1,4 @@
-//! What stands in a file, as templates and JSON have it.
+//! Values of a file, as templates and JSON see them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub fn value(node: &Node) -> Value {
             .into(),
         Kind::Scalar(scalar) => {
             let text = scalar.text();
-            // A plus or a leading zero is a part of what is written: a number to dial, a code.
+            // A plus or a leading zero belongs to the text: a phone number, a code.
             let code =
                 text.starts_with('+') || (text.len() > 1 && text.starts_with('0') && !text.starts_with("0."));
             match (scalar.bool(), scalar.number()) {
@@ -33,7 +33,7 @@ pub fn value(node: &Node) -> Value {
     }
 }
 
-/// A value as JSON has it. What comes from an empty variable is an empty text.
+/// A value as JSON. An empty variable is an empty text.
 pub fn json(node: &Node) -> serde_json::Value {
     match &node.kind {
         Kind::Seq(items) => items.iter().map(json).collect(),

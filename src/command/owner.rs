@@ -19,7 +19,7 @@ use crate::link::model::{LeftOut, session};
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::phone::{Party, PhoneNumber};
-use crate::problem::{self, Problem};
+use crate::problem::{self, Problem, Suggestion};
 use crate::settings;
 use crate::terminal::{Failure, notify, print, report};
 use crate::tool::Tools;
@@ -110,7 +110,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
-        let help = problem::suggestion(name, names);
+        let help = Suggestion::new(name, names);
         return Err(anyhow!("there is no assistant `{}` in {place}: {help}", problem::shown(name)).into());
     };
     report(&problems);

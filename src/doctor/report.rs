@@ -34,13 +34,21 @@ fn group(problem: &Problem) -> usize {
             0
         }
         (What::Setting(_), _) => 0,
-        (What::File(_) | What::Assistant(_) | What::Folder(_) | What::Text { .. }, _) => 1,
+        (
+            What::File(_)
+            | What::Assistant(_)
+            | What::Template(_)
+            | What::Tool(_)
+            | What::Folder(_)
+            | What::ReadFolder(_),
+            _,
+        ) => 1,
         (What::Provider(_), _) => 2,
         (What::Twilio(_), _) if problem.code().starts_with("twilio.") => 3,
         (What::Twilio(_) | What::Number(_), _) => 4,
         (What::Function(_), _) => 5,
         (What::Public(_), _) => 6,
-        (What::Tool(_), _) => 7,
+        (What::Mcp(_), _) => 7,
         (What::Clock(_), _) => 8,
         (What::Fly(_), _) => 9,
         (What::Doctor(_), _) => {

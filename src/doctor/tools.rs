@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Findings;
 use crate::assistant::plan::{Hosted, Nothing, Reach, Server, ServerUse};
 use crate::assistant::{Facts, Roster};
-use crate::problem::catalogue::Tool as Found;
+use crate::problem::catalogue::Mcp as Found;
 use crate::problem::{self, Problem, Subject, Suggestion};
 use crate::secret::Secret;
 use crate::settings::is_secret;

@@ -8,12 +8,16 @@ mod doctor;
 mod file;
 mod number;
 mod setting;
+mod template;
+mod tool;
 
 pub use assistant::Assistant;
-pub use doctor::{Clock, Doctor, Fly, Folder, Function, Obstacle, Provider, Public, Tool, Twilio};
-pub use file::File;
+pub use doctor::{Clock, Doctor, Fly, Folder, Function, Mcp, Obstacle, Provider, Public, Twilio};
+pub use file::{File, ReadFolder};
 pub use number::Number;
 pub use setting::Setting;
+pub use template::Template;
+pub use tool::Tool;
 
 use super::Severity;
 
@@ -34,6 +38,14 @@ macro_rules! catalogue {
         pub enum $area {
             $( $(#[$doc])* $variant $({ $($argument: $type),* })?, )*
         }
+
+        impl std::fmt::Display for $area {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.message())
+            }
+        }
+
+        impl std::error::Error for $area {}
 
         impl $area {
             /// Every code of this area, with its severity.
@@ -82,8 +94,6 @@ macro_rules! areas {
         #[derive(Debug, Clone, PartialEq)]
         pub enum What {
             $( $area($area), )*
-            /// A sentence that has no entry yet.
-            Text { severity: Severity, code: &'static str, message: String, fix: Option<String> },
         }
 
         $( impl From<$area> for What {
@@ -94,24 +104,24 @@ macro_rules! areas {
 
         impl What {
             pub(crate) fn code(&self) -> &'static str {
-                match self { $( What::$area(what) => what.code(), )* What::Text { code, .. } => code }
+                match self { $( What::$area(what) => what.code(), )* }
             }
 
             pub(crate) fn severity(&self) -> Severity {
-                match self { $( What::$area(what) => what.severity(), )* What::Text { severity, .. } => *severity }
+                match self { $( What::$area(what) => what.severity(), )* }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
             pub(crate) fn message(&self) -> String {
-                match self { $( What::$area(what) => what.message(), )* What::Text { message, .. } => message.clone() }
+                match self { $( What::$area(what) => what.message(), )* }
             }
 
             pub(crate) fn cause(&self) -> Option<String> {
-                match self { $( What::$area(what) => what.cause(), )* What::Text { .. } => None }
+                match self { $( What::$area(what) => what.cause(), )* }
             }
 
             pub(crate) fn fix(&self) -> Option<String> {
-                match self { $( What::$area(what) => what.fix(), )* What::Text { fix, .. } => fix.clone() }
+                match self { $( What::$area(what) => what.fix(), )* }
             }
         }
 
@@ -125,5 +135,6 @@ macro_rules! areas {
 pub(crate) use {catalogue, sentence};
 
 areas!(
-    Assistant, Clock, Doctor, File, Fly, Folder, Function, Number, Provider, Public, Setting, Tool, Twilio
+    Assistant, Clock, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public, ReadFolder,
+    Setting, Template, Tool, Twilio
 );

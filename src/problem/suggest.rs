@@ -15,6 +15,11 @@ impl Suggestion {
         let nearest = nearest(wrong, known.iter().copied()).first().map(|name| (*name).to_owned());
         Suggestion { nearest, known: known.into_iter().map(str::to_owned).collect() }
     }
+
+    /// Every known name.
+    pub fn known(&self) -> &[String] {
+        &self.known
+    }
 }
 
 impl fmt::Display for Suggestion {

@@ -1,15 +1,23 @@
+use super::catalogue::File;
 use super::redact::mask_digits;
 use super::*;
+
+fn key(why: &str) -> File {
+    File::Key { why: why.to_owned() }
+}
+
+fn syntax(text: &str) -> File {
+    File::Syntax { why: text.to_owned(), fix: text.to_owned() }
+}
 
 #[test]
 fn a_problem_points_at_its_place() {
     let source = Source::new("a.yaml", "one: 1\nvoice: nova\nnumbers: [\"+15550100001\"]\n");
     let span = Span { start: 14, len: 4, line: 2, column: 8 };
-    let problem = source.error(span, "voice.unknown", "there is no voice `nova`").help("try `marin`");
+    let problem = source.problem(span, key("there is no voice `nova`"));
     assert_eq!(
         plain(std::slice::from_ref(&problem)),
-        "a.yaml:2:8: error: there is no voice `nova`\n  2 | voice: nova\n    |        ^^^^\n  \
-         help: try `marin`\n"
+        "a.yaml:2:8: error: there is no voice `nova`\n  2 | voice: nova\n    |        ^^^^\n"
     );
     let drawn = pretty(&[problem]);
     assert!(drawn.contains("voice: nova") && drawn.contains("a.yaml"), "{drawn}");
@@ -21,7 +29,7 @@ fn a_line_of_any_length_can_be_shown() {
     let text = format!("a: {}zebra\n", "x ".repeat(40_000));
     let source = Source::new("a.yaml", &text);
     let span = Span { start: 80_003, len: 5, line: 1, column: 80_004 };
-    let drawn = pretty(&[source.error(span, "x", "no zebra")]);
+    let drawn = pretty(&[source.problem(span, key("no zebra"))]);
     let space = " ".repeat(116);
     assert_eq!(
         drawn,
@@ -33,11 +41,11 @@ fn a_line_of_any_length_can_be_shown() {
 }
 
 #[test]
-fn of_a_long_line_the_part_around_the_place_is_shown() {
+fn a_long_line_is_cut_around_the_place() {
     let shown = |before: usize, after: usize| {
         let text = format!("{}zebra{}\n", "é".repeat(before), "y".repeat(after));
         let span = Span { start: 2 * before, len: 5, line: 1, column: before + 1 };
-        let plain = plain(&[Source::new("a.yaml", &text).error(span, "x", "y")]);
+        let plain = plain(&[Source::new("a.yaml", &text).problem(span, key("y"))]);
         let lines: Vec<String> = plain.lines().skip(1).map(|line| line.chars().skip(6).collect()).collect();
         let (line, pointer) = (lines[0].clone(), lines[1].clone());
         let at = pointer.chars().take_while(|c| *c == ' ').count();
@@ -53,7 +61,7 @@ fn of_a_long_line_the_part_around_the_place_is_shown() {
 }
 
 #[test]
-fn numbers_are_starred_in_place() {
+fn phone_numbers_are_masked_in_place() {
     assert_eq!(mask_digits("x +15550100001 y"), "x +1555*****01 y");
     assert_eq!(mask_digits("é +1 555-010 0001."), "é +1 555-*** **01.");
     assert_eq!(mask_digits("gpt-realtime-2025-08-28"), "gpt-realtime-2025-08-28");
@@ -62,7 +70,7 @@ fn numbers_are_starred_in_place() {
     assert_eq!(mask_digits("2026-12-24 18:30"), "2026-**-** 18:30");
     assert_eq!(mask_digits("port 5050"), "port 5050");
     assert_eq!(shown("+15550100001"), "+1555*****01");
-    for (number, starred) in [
+    for (number, masked) in [
         ("+1_555_010_0001", "+1_555_***_**01"),
         ("+1/555/010/0001", "+1/555/***/**01"),
         ("+1\u{a0}555\u{a0}010\u{a0}0001", "+1\u{a0}555\u{a0}***\u{a0}**01"),
@@ -72,18 +80,18 @@ fn numbers_are_starred_in_place() {
         ("+١٥٥٥٠١٠٠٠٠١", "+١٥٥٥**********٠١"),
         ("+1 555 of 2", "+1 555 of 2"),
     ] {
-        assert_eq!(mask_digits(number), starred);
-        assert_eq!(mask_digits(starred), starred);
+        assert_eq!(mask_digits(number), masked);
+        assert_eq!(mask_digits(masked), masked);
     }
 }
 
 #[test]
-fn no_name_in_a_sentence_writes_a_line_or_commands_the_terminal() {
+fn a_quoted_name_cannot_add_lines_or_control_the_terminal() {
     let source = Source::new("+15550100008.yaml", "x: 1\n");
     let span = Span { start: 0, len: 1, line: 1, column: 1 };
     let name = "x\nforged: \u{1b}[31m+15550100001";
-    let problem = source.error(span, "x", name).help(name).also(source.place(span), "first written here");
-    let about = Problem::about(&format!("{name}.yaml"), "x", name);
+    let problem = source.problem(span, syntax(name)).also(source.place(span), "first written here");
+    let about = Problem::file(&format!("{name}.yaml"), key(name));
     let problems = [problem, about];
     let lines = problems.iter().map(Problem::line).collect::<Vec<_>>().join(" ");
     assert!(!lines.contains('\n'), "{lines}");
@@ -97,12 +105,22 @@ fn no_name_in_a_sentence_writes_a_line_or_commands_the_terminal() {
 }
 
 #[test]
-fn a_file_cannot_command_the_terminal() {
+fn a_file_cannot_control_the_terminal() {
     let text = "a\u{1b}[2J\u{9b}\u{7f}b\u{202e}\u{200b}\u{feff}\té\n";
     assert_eq!(masked(text), "a?[2J·?b␣␣␣\té\n");
     assert_eq!(masked(text).len(), text.len());
     assert!(!format!("{:?}", shown(text)).contains("\\u"));
     let source = Source::new("a.yaml", text);
-    let problem = source.error(Span { start: 0, len: 1, line: 1, column: 1 }, "x", "y");
+    let problem = source.problem(Span { start: 0, len: 1, line: 1, column: 1 }, key("y"));
     assert!(!plain(std::slice::from_ref(&problem)).contains('\u{1b}'));
+}
+
+#[test]
+fn every_code_has_an_area_and_a_name() {
+    for (code, _) in catalogue::codes() {
+        let (area, name) = code.split_once('.').unwrap_or_else(|| panic!("{code}"));
+        let is_word =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(is_word(area) && is_word(name), "{code}");
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::assistant::{Assistant, Roster};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem;
+use crate::problem::Suggestion;
 
 /// The caller without `--from`: a fictional number.
 const CALLER: &str = "+15550100100";
@@ -40,7 +41,7 @@ pub(super) fn choose(
             None => bail!(
                 "there is no assistant `{}`: {}",
                 problem::shown(name),
-                problem::suggestion(name, names.iter().copied())
+                Suggestion::new(name, names.iter().copied())
             ),
         },
         (None, Some(to)) => match roster.find(to) {

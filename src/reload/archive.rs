@@ -9,9 +9,10 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::read::{LARGEST_TEXT, LARGEST_WAV, ReadError, belongs, greetings_fit};
+use super::read::{LARGEST_TEXT, LARGEST_WAV, belongs, greetings_fit};
 use crate::assistant::{Folder, SourceFile};
 use crate::problem;
+use crate::problem::catalogue::ReadFolder;
 
 /// The largest archive, unpacked, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -49,7 +50,7 @@ pub enum ArchiveError {
     )]
     Empty(String),
     #[error(transparent)]
-    Greeting(#[from] ReadError),
+    Greeting(#[from] ReadFolder),
 }
 
 /// The folder in an archive: `assistants/` or else the top, both also below the single top folder that Git hosts add.

@@ -22,6 +22,7 @@ use tokio::sync::watch as channel;
 
 use crate::assistant::{Changes, Checked, Folder, Roster};
 use crate::observe::reloaded;
+use crate::problem::catalogue::ReadFolder;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 
@@ -113,11 +114,7 @@ impl Keeper {
             let changes = current.changes(&next);
             Ok((next, changes, warnings))
         });
-        let panicked = |_| {
-            let message =
-                "the check of this folder panicked, which is a bug in Switchboard; please report it";
-            Err(vec![Problem::about("folder", "folder.check", message)])
-        };
+        let panicked = |_| Err(vec![Problem::file("folder", ReadFolder::Panicked)]);
         checked.await.unwrap_or_else(panicked)
     }
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::assistant::{Folder, SourceFile};
-use crate::problem::Problem;
+use crate::problem::catalogue::ReadFolder;
 
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
@@ -16,57 +16,18 @@ const LARGEST_WAVS: u64 = 512 * 1024 * 1024;
 /// One byte more than a file may have, so that the check can report that it is too large.
 pub(super) const LARGEST_TEXT: u64 = crate::yaml::LARGEST as u64 + 1;
 
-/// Why the folder cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error(
-        "the folder `{}` does not exist; create it with one YAML file per assistant, or set ASSISTANTS_DIR",
-        .0.display()
-    )]
-    Missing(PathBuf),
-    #[error("`{}` is not a folder; ASSISTANTS_DIR must name a folder of YAML files", .0.display())]
-    NotAFolder(PathBuf),
-    #[error(
-        "there is no assistant in `{}`; write one file per assistant, or run `switchboard new clinic`{}",
-        dir.display(), also(unread)
-    )]
-    Empty { dir: PathBuf, unread: Vec<String> },
-    #[error("`{}` cannot be read: {error}; check its permissions", path.display())]
-    Unreadable { path: PathBuf, error: io::Error },
-    #[error("`{}` is {size} bytes; a recorded greeting may have at most 20 MB", path.display())]
-    LargeGreeting { path: PathBuf, size: u64 },
-    #[error("the recorded greetings have more than 512 MB together")]
-    LargeGreetings,
-    #[error("`{}` holds more than 10,000 files; is it the right folder?", .0.display())]
-    TooMany(PathBuf),
-}
-
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Problem {
-        Problem::about("folder", "folder.unreadable", error.to_string())
-    }
-}
-
-fn also(unread: &[String]) -> String {
-    match unread.first() {
-        Some(path) => format!("; `{path}` is ignored, because its name does not end in .yaml in lower case"),
-        None => String::new(),
-    }
-}
-
 /// Reads every `*.yaml`, `fragments/*.md` and `greetings/*.wav`, in the order of their names.
-pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
+pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
     match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => {}
-        Ok(_) => return Err(ReadError::NotAFolder(dir.to_owned())),
+        Ok(_) => return Err(ReadFolder::NotAFolder { dir: shown(dir) }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ReadError::Missing(dir.to_owned()));
+            return Err(ReadFolder::Missing { dir: shown(dir) });
         }
-        Err(error) => return Err(ReadError::Unreadable { path: dir.to_owned(), error }),
+        Err(error) => return Err(unreadable(dir, &error)),
     }
     // A folder that is a link may be swapped while we read, so its target is resolved once.
-    let real =
-        fs::canonicalize(dir).map_err(|error| ReadError::Unreadable { path: dir.to_owned(), error })?;
+    let real = fs::canonicalize(dir).map_err(|error| unreadable(dir, &error))?;
     let mut left = MOST_FILES;
     let mut unread = Vec::new();
     let mut read = |sub: &str, endings: &[&str], limit: u64| {
@@ -78,24 +39,36 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadError> {
     let fragments = read("fragments", &["md"], LARGEST_TEXT)?;
     let greetings = read("greetings", &["wav"], LARGEST_WAV + 1)?;
     if assistants.is_empty() {
-        return Err(ReadError::Empty { dir: dir.to_owned(), unread });
+        let dir = shown(dir);
+        return Err(match unread.into_iter().next() {
+            Some(path) => ReadFolder::WrongEnding { dir, path },
+            None => ReadFolder::Empty { dir },
+        });
     }
     greetings_fit(&greetings)?;
     Ok(Folder { assistants, fragments, greetings, unread })
 }
 
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ReadFolder {
+    ReadFolder::Unreadable { path: shown(path), error: error.to_string() }
+}
+
 /// Checks that recorded greetings are small enough, each and together.
-pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadError> {
+pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadFolder> {
     let mut total = 0;
     for file in greetings {
         let size = file.bytes.len() as u64;
         if size > LARGEST_WAV {
-            return Err(ReadError::LargeGreeting { path: PathBuf::from(&file.path), size });
+            return Err(ReadFolder::LargeGreeting { path: file.path.clone(), size });
         }
         total += size;
     }
     if total > LARGEST_WAVS {
-        return Err(ReadError::LargeGreetings);
+        return Err(ReadFolder::LargeGreetings);
     }
     Ok(())
 }
@@ -121,42 +94,41 @@ fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
 /// The files of one folder with one of these endings. A missing folder has none.
 fn files(
     dir: &Path,
-    shown: &Path,
+    place: &Path,
     endings: &[&str],
     limit: u64,
     left: &mut usize,
     unread: &mut Vec<String>,
-) -> Result<Vec<SourceFile>, ReadError> {
-    let unreadable = |path: &Path, error| ReadError::Unreadable { path: path.to_owned(), error };
+) -> Result<Vec<SourceFile>, ReadFolder> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(shown, error)),
+        Err(error) => return Err(unreadable(place, &error)),
     };
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry.map_err(|error| unreadable(shown, error))?.file_name();
-        *left = left.checked_sub(1).ok_or_else(|| ReadError::TooMany(shown.to_owned()))?;
+        let name = entry.map_err(|error| unreadable(place, &error))?.file_name();
+        *left = left.checked_sub(1).ok_or_else(|| ReadFolder::TooManyFiles { dir: shown(place) })?;
         if belongs(Path::new(&name), endings) {
             names.push(name);
         } else if nearly_belongs(Path::new(&name), endings) {
-            unread.push(shown.join(&name).to_string_lossy().into_owned());
+            unread.push(place.join(&name).to_string_lossy().into_owned());
         }
     }
     names.sort();
     let mut files = Vec::with_capacity(names.len());
     for name in names {
-        let shown = shown.join(&name);
+        let shown = place.join(&name);
         let path = dir.join(&name);
         // A pipe or a device would block forever, so only files are read, through links too.
-        let meta = fs::metadata(&path).map_err(|error| unreadable(&shown, error))?;
+        let meta = fs::metadata(&path).map_err(|error| unreadable(&shown, &error))?;
         if !meta.is_file() {
             continue;
         }
         let mut bytes = Vec::new();
         fs::File::open(&path)
             .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(&shown, error))?;
+            .map_err(|error| unreadable(&shown, &error))?;
         files.push(SourceFile::new(shown.to_string_lossy(), bytes));
     }
     Ok(files)
@@ -193,12 +165,12 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_used_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(read_folder(&dir.path().join("none")), Err(ReadError::Missing(_))));
-        assert!(matches!(read_folder(dir.path()), Err(ReadError::Empty { unread, .. }) if unread.is_empty()));
+        assert!(matches!(read_folder(&dir.path().join("none")), Err(ReadFolder::Missing { .. })));
+        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::Empty { .. })));
         write(dir.path(), "desk.yaml.txt", "");
-        assert!(matches!(read_folder(dir.path()), Err(ReadError::Empty { unread, .. }) if unread.len() == 1));
+        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::WrongEnding { .. })));
         write(dir.path(), "file", "");
-        assert!(matches!(read_folder(&dir.path().join("file")), Err(ReadError::NotAFolder(_))));
+        assert!(matches!(read_folder(&dir.path().join("file")), Err(ReadFolder::NotAFolder { .. })));
     }
 
     #[test]
@@ -225,6 +197,6 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("real"), &link).unwrap();
         assert_eq!(read_folder(&link).unwrap().assistants[0].path, link.join("a.yaml").to_string_lossy());
         std::os::unix::fs::symlink("/nowhere", dir.path().join("real/b.yaml")).unwrap();
-        assert!(matches!(read_folder(&link), Err(ReadError::Unreadable { .. })));
+        assert!(matches!(read_folder(&link), Err(ReadFolder::Unreadable { .. })));
     }
 }

@@ -202,7 +202,8 @@ impl Watcher {
         let (dir, settings) = (self.dir.clone(), self.settings_path());
         blocking(move || {
             let stamps = Stamps::take(&dir, settings.as_deref());
-            let folder = read_folder(&dir).map_err(|error| vec![error.into()]);
+            let folder =
+                read_folder(&dir).map_err(|error| vec![Problem::file(&dir.to_string_lossy(), error)]);
             let read = settings.as_deref().map(std::fs::read);
             let whole = stamps == Stamps::take(&dir, settings.as_deref());
             whole.then_some(Read { stamps, folder, settings: read })

@@ -364,7 +364,10 @@ fn the_example_env_has_every_variable_and_no_other() {
 
     // A plain copy sets nothing. With every line uncommented, every value is valid.
     let plain = env_file::read(".env.example", read(".env.example").as_bytes()).0;
-    assert!(plain.values().all(|(_, value)| value.is_empty()), "a plain copy must leave what is missing empty");
+    assert!(
+        plain.values().all(|(_, value)| value.is_empty()),
+        "a plain copy must leave what is missing empty"
+    );
     let environment = env_file::read(".env.example", text.as_bytes()).0.values().collect();
     assert_eq!(Settings::read(&Sources { file: None, environment }).1, []);
 }

@@ -1,6 +1,7 @@
-//! In which keys two versions of an assistant differ: what the log tells of an edit.
+//! The keys in which two versions of an assistant differ: the log names them after an edit.
 
 use super::Assistant;
+use crate::assistant::plan::Plan;
 use crate::assistant::prompt::Subject;
 use crate::assistant::toolbox::Toolbox;
 
@@ -12,34 +13,38 @@ impl Assistant {
             subject: Subject { name: _, description, zone, callers, variables },
             claims,
             rest,
+            instructions,
+            fragments,
+            toolbox: Toolbox { servers, functions, control },
+            plan,
+        } = self;
+        let Plan {
+            assistant: _,
             provider,
             model,
             voice,
             speed,
             temperature,
             reasoning,
-            instructions,
-            fragments,
-            toolbox: Toolbox { servers, functions, control },
-            first,
-            say,
-            clip,
-            interruptible,
+            instructions: _,
+            greeting,
             turn_taking,
             transcription,
+            tools: _,
+            hosted: _,
             limits,
             busy,
             on_failure,
-        } = self;
+        } = plan;
         let same = [
             ("description", *description == other.subject.description),
             ("numbers", *claims == other.claims && *rest == other.rest),
-            ("provider", *provider == other.provider),
-            ("model", *model == other.model),
-            ("voice", *voice == other.voice),
-            ("speed", *speed == other.speed),
-            ("temperature", *temperature == other.temperature),
-            ("reasoning", *reasoning == other.reasoning),
+            ("provider", *provider == other.plan.provider),
+            ("model", *model == other.plan.model),
+            ("voice", *voice == other.plan.voice),
+            ("speed", *speed == other.plan.speed),
+            ("temperature", *temperature == other.plan.temperature),
+            ("reasoning", *reasoning == other.plan.reasoning),
             ("timezone", *zone == other.subject.zone),
             ("callers", *callers == other.subject.callers),
             ("variables", *variables == other.subject.variables),
@@ -47,19 +52,13 @@ impl Assistant {
             ("fragments", *fragments == other.fragments),
             ("mcp", *servers == other.toolbox.servers),
             ("functions", *functions == other.toolbox.functions),
-            (
-                "greeting",
-                *first == other.first
-                    && *say == other.say
-                    && *clip == other.clip
-                    && *interruptible == other.interruptible,
-            ),
-            ("turn_taking", *turn_taking == other.turn_taking),
-            ("transcription", *transcription == other.transcription),
+            ("greeting", *greeting == other.plan.greeting),
+            ("turn_taking", *turn_taking == other.plan.turn_taking),
+            ("transcription", *transcription == other.plan.transcription),
             ("call_control", *control == other.toolbox.control),
-            ("limits", *limits == other.limits),
-            ("busy", *busy == other.busy),
-            ("on_failure", *on_failure == other.on_failure),
+            ("limits", *limits == other.plan.limits),
+            ("busy", *busy == other.plan.busy),
+            ("on_failure", *on_failure == other.plan.on_failure),
         ];
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

@@ -1,163 +1,113 @@
-//! The keys about the speech model: whose it is, which, and how it sounds and thinks.
+//! The keys about the speech model: whose it is, which one, and how it sounds and thinks.
 
 use std::sync::Arc;
 
 use super::Check;
 use crate::assistant::plan::{Effort, Transcription};
-use crate::assistant::written::Fields;
-use crate::problem;
-use crate::provider::{OPENAI_REALTIME_URL, Provider, Transcribing};
+use crate::assistant::vocabulary::{EFFORTS, ENGINES, NO_TRANSCRIPTION, TEMPERATURE};
+use crate::assistant::written::{Fields, shown};
+use crate::problem::Suggestion;
+use crate::problem::catalogue::Assistant;
+use crate::provider::{OPENAI_REALTIME_URL, Provider, Shutdown, Transcribing};
 use crate::yaml::{MISSING, Node};
-
-const EFFORTS: [(&str, Effort); 6] = [
-    ("none", Effort::None),
-    ("minimal", Effort::Minimal),
-    ("low", Effort::Low),
-    ("medium", Effort::Medium),
-    ("high", Effort::High),
-    ("xhigh", Effort::Xhigh),
-];
 
 impl<'a> Check<'a> {
     pub(super) fn provider(&self, top: &Fields<'a>) -> Arc<Provider> {
         let w = self.written;
-        let default = || {
-            let first = self.around.providers.first().cloned();
-            first.unwrap_or_else(|| Arc::new(Provider::openai(OPENAI_REALTIME_URL, None)))
-        };
+        let providers = self.around.providers;
         let named = top.take("provider").and_then(|node| {
             let name = w.text(node, "provider")?;
-            let found = self.around.providers.iter().find(|p| p.name == name.trim());
+            let found = providers.iter().find(|provider| provider.name == name.trim());
             if found.is_none() {
-                let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-                let names = self.around.providers.iter().map(|p| p.name.as_str());
-                let help = problem::suggestion(&name, names);
-                w.error_help(node.span, "provider.unknown", format!("there is no provider `{shown}`"), help);
+                let suggestion =
+                    Suggestion::new(&name, providers.iter().map(|provider| provider.name.as_str()));
+                w.problem(node.span, Assistant::ProviderUnknown { name: shown(node), suggestion });
             }
-            found.cloned()
+            found
         });
-        if let Some(node) = top.take("engine")
-            && let Some(text) = w.text(node, "engine")
-        {
-            match text.trim() {
-                "live" => w.error_help(
-                    node.span,
-                    "not_yet",
-                    "the engine `live` is not available in this version",
-                    "leave `engine` out, or write `engine: realtime`",
-                ),
-                _ => {
-                    w.one_of(node, "engine", &[("realtime", ())]);
-                }
+        match top.take("engine") {
+            Some(node) if node.scalar().is_some_and(|scalar| scalar.text().trim() == "live") => {
+                w.problem(node.span, Assistant::KeyReserved { key: "engine: live" });
+            }
+            _ => {
+                top.word("engine", ENGINES);
             }
         }
-        named.unwrap_or_else(default)
+        let default = || Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+        named.or(providers.first()).cloned().unwrap_or_else(default)
     }
 
     pub(super) fn model(&self, top: &Fields<'a>, provider: &Provider) -> String {
         let w = self.written;
-        let Some(node) = top.take("model") else { return provider.default_model().to_owned() };
-        let Some(model) = w.text(node, "model") else { return provider.default_model().to_owned() };
+        let default = || provider.default_model().to_owned();
+        let Some(node) = top.take("model") else { return default() };
+        let Some(model) = w.text(node, "model") else { return default() };
         let model = model.trim().to_owned();
-        let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
         match provider.model(&model) {
-            Some(known) => {
-                if let Some((day, next)) = &known.shutdown {
-                    w.warning(
-                        node.span,
-                        "model.shutdown",
-                        format!("`{shown}` is announced to be shut down on {day}"),
-                        format!("use `{next}`"),
-                    );
-                }
-            }
+            Some(known) => self.shutdown(node, known.shutdown.as_ref()),
             None if !model.chars().all(|c| c.is_ascii_graphic()) => {
-                w.error(node.span, "model.invalid", format!("`{shown}` cannot be the name of a model"))
+                w.problem(node.span, Assistant::ModelInvalid { model: shown(node) });
             }
             None if !provider.abilities.models.is_empty() => {
                 let names = provider.abilities.models.iter().map(|model| model.name.as_ref());
-                w.warning(
-                    node.span,
-                    "model.unknown",
-                    format!("`{shown}` is no model of `{}` that is known here", provider.name),
-                    problem::suggestion(&model, names),
-                );
+                let suggestion = Suggestion::new(&model, names);
+                let provider = provider.name.clone();
+                w.problem(node.span, Assistant::ModelUnknown { model: shown(node), provider, suggestion });
             }
             None => {}
         }
         model
     }
 
+    fn shutdown(&self, node: &Node, shutdown: Option<&Shutdown>) {
+        if let Some((day, next)) = shutdown {
+            let (model, day, next) = (shown(node), day.to_string(), next.to_string());
+            self.written.problem(node.span, Assistant::ModelShutdown { model, day, next });
+        }
+    }
+
     pub(super) fn voice(&self, top: &Fields<'a>, provider: &Provider) -> String {
-        let w = self.written;
-        let Some(node) = top.take("voice") else { return provider.default_voice().to_owned() };
-        let Some(voice) = w.text(node, "voice") else { return provider.default_voice().to_owned() };
+        let default = || provider.default_voice().to_owned();
+        let Some(node) = top.take("voice") else { return default() };
+        let Some(voice) = self.written.text(node, "voice") else { return default() };
         let voice = voice.trim().to_owned();
         if !provider.has_voice(&voice) {
-            let shown = node.scalar().map(|s| s.shown()).unwrap_or_default();
-            let known: Vec<&str> = provider.abilities.voices.iter().map(AsRef::as_ref).collect();
-            let near = problem::nearest(&voice, known.iter().copied());
-            let help = match near.as_slice() {
-                [] => format!("voices are {}", problem::list(&known)),
-                near => format!("did you mean {}?", problem::list(near).replace(" and ", " or ")),
-            };
-            let message = match node.scalar().is_some_and(|s| s.expanded()) {
-                true => format!("the value of `{shown}` is no voice of `{}`", provider.name),
-                false => format!("there is no voice `{shown}` at `{}`", provider.name),
-            };
-            w.error_help(node.span, "voice.unknown", message, help);
+            let suggestion = Suggestion::new(&voice, provider.abilities.voices.iter().map(AsRef::as_ref));
+            let provider = provider.name.clone();
+            let what = Assistant::VoiceUnknown { voice: shown(node), provider, suggestion };
+            self.written.problem(node.span, what);
         }
         voice
     }
 
     pub(super) fn temperature(&self, top: &Fields<'a>, provider: &Provider) -> Option<f64> {
         let node = top.take("temperature")?;
-        match &provider.abilities.temperature {
-            Some(range) => self.written.number(node, "temperature", range.clone()),
-            None => {
-                self.written.number(node, "temperature", 0.0..=2.0)?;
-                self.written.warning(
-                    node.span,
-                    "temperature.no_effect",
-                    format!("`temperature` has no effect with `{}`: it is not sent", provider.name),
-                    "leave it out",
-                );
-                None
-            }
+        let range = provider.abilities.temperature.as_ref();
+        let number = self.written.number(node, "temperature", range.unwrap_or(&TEMPERATURE))?;
+        if range.is_none() {
+            let what = Assistant::TemperatureUnused { provider: provider.name.clone() };
+            self.written.problem(node.span, what);
         }
+        range.map(|_| number)
     }
 
     pub(super) fn speed(&self, top: &Fields<'a>, provider: &Provider) -> Option<f64> {
         let node = top.take("speed")?;
-        match &provider.abilities.speed {
-            Some(range) => self.written.number(node, "speed", range.clone()),
-            None => {
-                let message = format!("`speed` has no effect with `{}`: it is not sent", provider.name);
-                self.written.warning(node.span, "speed.no_effect", message, "leave it out");
-                None
-            }
-        }
+        let Some(range) = &provider.abilities.speed else {
+            self.written.problem(node.span, Assistant::SpeedUnused { provider: provider.name.clone() });
+            return None;
+        };
+        self.written.number(node, "speed", range)
     }
 
     pub(super) fn reasoning(&self, top: &Fields<'a>, provider: &Provider, model: &str) -> Option<Effort> {
         let node = top.take("reasoning")?;
-        let efforts = &provider.abilities.efforts;
-        let words: Vec<(&str, Effort)> = EFFORTS
-            .into_iter()
-            .filter(|(word, _)| efforts.is_empty() || efforts.iter().any(|effort| effort == word))
-            .collect();
-        let effort = self.written.one_of(node, "reasoning", &words)?;
-        if efforts.is_empty() || !provider.reasons(model) {
-            let reasons = provider.abilities.models.iter().find(|model| model.reasoning);
-            self.written.warning(
-                node.span,
-                "reasoning.no_effect",
-                "`reasoning` has no effect with this model: it is not sent",
-                match reasons.filter(|_| !efforts.is_empty()) {
-                    Some(model) => format!("leave it out, or use `{}`", model.name),
-                    None => "leave it out".to_owned(),
-                },
-            );
+        let offered = &provider.abilities.efforts;
+        let is_offered = |word: &str| offered.is_empty() || offered.iter().any(|effort| effort == word);
+        let words: Vec<_> = EFFORTS.iter().copied().filter(|(word, _)| is_offered(word)).collect();
+        let effort = self.written.word(node, "reasoning", &words)?;
+        if offered.is_empty() || !provider.reasons(model) {
+            self.written.problem(node.span, Assistant::ReasoningUnused);
             return None;
         }
         Some(effort)
@@ -169,77 +119,52 @@ impl<'a> Check<'a> {
         provider: &Provider,
         language: Option<&str>,
     ) -> Option<Transcription> {
-        let w = self.written;
-        // A recogniser takes the language without the region.
-        let short = |tag: &str| tag.split('-').next().unwrap_or(tag).to_owned();
-        let known = provider.default_transcriber();
-        let mut transcription =
-            Transcription { model: known.unwrap_or_default().to_owned(), language: language.map(short) };
-        // Without a name there is nothing to ask for.
-        let named = |transcription: Transcription| (!transcription.model.is_empty()).then_some(transcription);
-        let Some(node) = top.take("transcription") else { return named(transcription) };
-        if let Some(scalar) = node.scalar()
-            && (scalar.bool() == Some(false) || scalar.text() == "none")
-        {
-            return None;
-        }
-        let Some(map) = w.map(node, "transcription", "transcription: { model: gpt-transcribe }, or `none`")
-        else {
-            return named(transcription);
-        };
-        if let Some(node) = map.take("model") {
-            self.transcriber(node, provider);
-            match w.text(node, "model") {
-                Some(model) if model.trim() == "none" => {
-                    map.finish();
-                    return None;
-                }
-                Some(model) => transcription.model = model.trim().to_owned(),
-                None => {}
+        let mut model = provider.default_transcriber().unwrap_or_default().to_owned();
+        let mut language = language.map(str::to_owned);
+        if let Some(node) = top.take("transcription") {
+            let off = |node: &Node| {
+                let scalar = node.scalar();
+                scalar.is_some_and(|scalar| {
+                    scalar.bool() == Some(false) || scalar.text().trim() == NO_TRANSCRIPTION
+                })
+            };
+            if off(node) {
+                return None;
+            }
+            let map = self.written.map(node, "transcription")?;
+            let named = map.take("model");
+            if let Some(node) = named {
+                self.transcriber(node, provider);
+                model = self.written.text(node, "model").map_or(model, |model| model.trim().to_owned());
+            }
+            language = self.language(&map).or(language);
+            map.finish();
+            if named.is_some_and(off) {
+                return None;
+            }
+            if provider.abilities.transcription == Transcribing::Automatic {
+                let what = Assistant::TranscriptionUnused { provider: provider.name.clone() };
+                self.written.problem(node.span, what);
+                return None;
             }
         }
-        if let Some(node) = map.take("language") {
-            transcription.language = self.language(node, "language").as_deref().map(short);
-        }
-        map.finish();
-        match &provider.abilities.transcription {
-            Transcribing::Named(_) => named(transcription),
-            Transcribing::Automatic => {
-                let message = format!(
-                    "`transcription` has no effect with `{}`, which writes down what is said in its own way",
-                    provider.name
-                );
-                w.warning(node.span, "transcription.no_effect", message, "leave it out");
-                None
-            }
-        }
+        // The providers take the language without its region. Without a model there is nothing to ask for.
+        let language = language.map(|tag| tag.split('-').next().unwrap_or_default().to_owned());
+        (!model.is_empty()).then_some(Transcription { model, language })
     }
 
-    /// What is odd about the name of a transcription model.
+    /// Warns about a transcription model that is unknown, or will be shut down.
     fn transcriber(&self, node: &Node, provider: &Provider) {
         let Transcribing::Named(known) = &provider.abilities.transcription else { return };
-        // A name that is no text is a problem of its own.
-        let Some(scalar) = node.scalar() else { return };
-        let (name, shown) = (scalar.text().trim(), scalar.shown());
-        if known.is_empty() || name == "none" || name.contains(MISSING) {
+        let Some(name) = node.scalar().map(|scalar| scalar.text().trim()) else { return };
+        if known.is_empty() || name == NO_TRANSCRIPTION || name.contains(MISSING) {
             return;
         }
-        match known.iter().find(|transcriber| transcriber.name == name) {
-            Some(transcriber) => {
-                if let Some((day, next)) = &transcriber.shutdown {
-                    let message = format!("`{shown}` is announced to be shut down on {day}");
-                    self.written.warning(node.span, "model.shutdown", message, format!("use `{next}`"));
-                }
-            }
-            None => {
-                let names = known.iter().map(|transcriber| transcriber.name.as_ref());
-                self.written.warning(
-                    node.span,
-                    "transcription.unknown",
-                    format!("`{shown}` is no transcription model of `{}` that is known here", provider.name),
-                    problem::suggestion(name, names),
-                );
-            }
+        if let Some(transcriber) = known.iter().find(|transcriber| transcriber.name == name) {
+            return self.shutdown(node, transcriber.shutdown.as_ref());
         }
+        let suggestion = Suggestion::new(name, known.iter().map(|transcriber| transcriber.name.as_ref()));
+        let (model, provider) = (shown(node), provider.name.clone());
+        self.written.problem(node.span, Assistant::TranscriberUnknown { model, provider, suggestion });
     }
 }

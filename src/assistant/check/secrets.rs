@@ -1,10 +1,10 @@
-//! Secrets that stand in an assistant's file are kept out of what is shown of it.
+//! Hides the secrets in an assistant's file from everything that shows the file.
 
 use crate::problem::{Source, Span};
 use crate::yaml::{Kind, Node, secrets};
 
-/// The keys of a server in `mcp`, of a function and its `http`, and of `take_message`, whose values are shown unless they look like a
-/// secret. What an unknown key holds, nobody knows.
+/// The keys of a server in `mcp`, of a function and its `http`, and of `take_message` whose values are shown unless they
+/// look like a secret. Any other key may be a misspelt secret.
 const KNOWN: [&str; 25] = [
     "via",
     "url",
@@ -33,7 +33,7 @@ const KNOWN: [&str; 25] = [
     "fields",
 ];
 
-/// Stars out every secret in the text that problems show: also in a file that is no valid YAML.
+/// Masks every secret in the text that problems show, also in a file that is not valid YAML.
 pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
     let owners = |name: &str| matches!(name, "headers" | "env");
     let mut hidden = match root {
@@ -55,7 +55,7 @@ pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
     source.hide(hidden);
 }
 
-/// What one server or function holds besides: the arguments of its command, and unknown keys.
+/// Hides the arguments of a command and the values of unknown keys.
 fn tool(node: &Node, hidden: &mut Vec<Span>) {
     for (key, value) in entries(node) {
         if let ("command", Kind::Seq(parts)) = (key, &value.kind) {
@@ -80,9 +80,16 @@ fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
 mod tests {
     use super::*;
     use crate::problem;
+    use crate::problem::catalogue::Assistant;
+
+    fn assert_shown(source: &Source, line: &str, shown: &str) {
+        let span = Span { start: 0, len: 1, line: 1, column: 1 };
+        let plain = problem::plain(&[source.problem(span, Assistant::FileEmpty)]);
+        assert!(plain.contains(&format!("1 | {shown}\n")), "{line}: {plain}");
+    }
 
     #[test]
-    fn secrets_are_starred_and_what_the_environment_gives_is_shown() {
+    fn secrets_are_masked_and_variables_are_shown() {
         for (line, shown) in [
             ("token: hunter2", "token: *******"),
             ("mcp: { a: { \"token\": 'hunter2', url: x } }", "mcp: { a: { \"token\": ********** **** * * *"),
@@ -95,14 +102,12 @@ mod tests {
         ] {
             let mut source = Source::new("a.yaml", line);
             hide(&mut source, line, None);
-            let span = Span { start: 0, len: 1, line: 1, column: 1 };
-            let plain = problem::plain(&[source.error(span, "x", "y")]);
-            assert!(plain.contains(&format!("1 | {shown}\n")), "{line}: {plain}");
+            assert_shown(&source, line, shown);
         }
     }
 
     #[test]
-    fn of_a_line_in_braces_only_the_secrets_are_starred() {
+    fn only_the_secrets_of_a_line_in_braces_are_masked() {
         for (line, shown) in [
             (
                 "mcp: { a: { token: hunter2, url: x, password: 'it''s', via: y } }",
@@ -117,7 +122,7 @@ mod tests {
                 "a: { url: \"https://x/?key=hunter2&b=c\", b: \"?token=${T}&key=hunter2\", c: d }",
                 "a: { url: \"https://x/?key=***********\", b: \"?token=${T}&key=*******\", c: d }",
             ),
-            // Whatever may still belong to it.
+            // What follows may belong to the secret.
             ("a: { token: hunter2, hunter3, b: c }", "a: { token: ******** ******** ** * *"),
             ("a: { token: hunter2 } # hunter3: x", "a: { token: ******* * * ******** *"),
             ("a: { token: [hunter2, hunter3], b: c }", "a: { token: ********* ********* ** * *"),
@@ -132,9 +137,7 @@ mod tests {
             assert!(document.root.is_some(), "{line}: {:?}", document.problems);
             let mut source = Source::new("a.yaml", line);
             hide(&mut source, line, document.root.as_ref());
-            let span = Span { start: 0, len: 1, line: 1, column: 1 };
-            let plain = problem::plain(&[source.error(span, "x", "y")]);
-            assert!(plain.contains(&format!("1 | {shown}\n")), "{line}: {plain}");
+            assert_shown(&source, line, shown);
         }
     }
 }

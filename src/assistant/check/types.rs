@@ -1,15 +1,15 @@
-//! The types in a JSON Schema of the owner's. A host that does not know one refuses the whole configuration of a call.
+//! The types in the owner's JSON Schemas. A provider that does not know a type rejects the whole session.
 
 use super::Check;
-use crate::assistant::fit::{Within, within};
-use crate::problem;
+use crate::assistant::fit::{Within, known_type, within};
+use crate::assistant::vocabulary::SCHEMA_TYPES;
+use crate::assistant::written::shown;
+use crate::problem::Suggestion;
+use crate::problem::catalogue::Tool;
 use crate::yaml::{Kind, Node};
 
-/// What JSON Schema knows.
-const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "null"];
-
 impl Check<'_> {
-    /// Reports every `type` in a schema that JSON Schema does not know.
+    /// Reports every `type` that JSON Schema does not know, in a schema and in those within it.
     pub(super) fn types(&self, schema: &Node) {
         let Kind::Map(entries) = &schema.kind else { return };
         if let Some((_, node)) = entries.iter().find(|(key, _)| key.name == "type") {
@@ -21,7 +21,7 @@ impl Check<'_> {
         self.types_within(schema);
     }
 
-    /// The same for all schemas that stand in one.
+    /// The same for the schemas within one.
     pub(super) fn types_within(&self, schema: &Node) {
         let Kind::Map(entries) = &schema.kind else { return };
         for (key, node) in entries {
@@ -37,30 +37,14 @@ impl Check<'_> {
     }
 
     fn one_type(&self, node: &Node) {
-        let w = self.written;
-        let message = "`type` in a JSON Schema is a word, or a list of words";
-        let Some(scalar) = node.scalar() else {
-            return w.error_help(node.span, "schema.type", message, "write type: string or the like");
+        let what = match node.scalar().filter(|scalar| !scalar.is_null()).map(|scalar| scalar.text()) {
+            Some(word) if SCHEMA_TYPES.contains(&word) => return,
+            Some(word) => {
+                let suggestion = Suggestion::new(known_type(word).unwrap_or(word), SCHEMA_TYPES);
+                Tool::SchemaType { word: shown(node), suggestion }
+            }
+            None => Tool::SchemaTypeNotText { found: node.what() },
         };
-        if scalar.is_null() {
-            return w.error_help(
-                node.span,
-                "schema.type",
-                message,
-                "write type: string; nothing is \"null\", in quotes",
-            );
-        }
-        let word = scalar.text();
-        if TYPES.contains(&word) {
-            return;
-        }
-        let help = match word {
-            "float" | "double" | "decimal" => "did you mean `number`?".to_owned(),
-            "list" => "did you mean `array`?".to_owned(),
-            "map" | "dict" => "did you mean `object`?".to_owned(),
-            "text" | "date" | "time" => "did you mean `string`?".to_owned(),
-            word => problem::suggestion(word, TYPES),
-        };
-        w.error_help(node.span, "schema.type", format!("JSON Schema has no type `{}`", scalar.shown()), help);
+        self.written.problem(node.span, what);
     }
 }

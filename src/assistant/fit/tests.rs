@@ -1,4 +1,4 @@
-//! What servers list, and what the model gets of it.
+//! What servers list, and what the model gets.
 
 use super::*;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ fn fitted(written: Value) -> Value {
 }
 
 #[test]
-fn names_are_legal_unlike_and_always_the_same() {
+fn names_are_legal_unique_and_stable() {
     let long = "x".repeat(128);
     let tools = [
         ("todoist", "add-tasks"),
@@ -36,7 +36,7 @@ fn names_are_legal_unlike_and_always_the_same() {
     turned.reverse();
     let mut again = names(&turned, &taken);
     again.reverse();
-    assert_eq!(made, again, "the order decides nothing");
+    assert_eq!(made, again, "the order does not matter");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn schemas_become_plain_objects() {
                 "o": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"description": "A day"}]}}}),
         ),
         (
-            "references, with words beside them",
+            "references with descriptions",
             json!({"type": "object", "$defs": {"Day": {"type": "string", "description": "A day"}}, "properties": {
                 "from": {"$ref": "#/$defs/Day"}, "to": {"$ref": "#/$defs/Day", "description": "The last"}, "x": {"$ref": "https://example.com/x"}}}),
             json!({"type": "object", "properties": {
@@ -75,7 +75,7 @@ fn schemas_become_plain_objects() {
             json!({"type": "object", "properties": {"tree": {"type": "object", "properties": {"kids": {"type": "array", "items": {}}}}}}),
         ),
         (
-            "arguments that are called like keywords",
+            "arguments named like keywords",
             json!({"type": "object", "properties": {"$ref": {"type": "string"}, "definitions": {"type": "string"}, "enum": {"enum": ["a"]}}}),
             json!({"type": "object", "properties": {"$ref": {"type": "string"}, "definitions": {"type": "string"}, "enum": {"enum": ["a"]}}}),
         ),
@@ -89,7 +89,7 @@ fn schemas_become_plain_objects() {
                 "required": ["n"], "description": "Give one of these: `id` and `n`, or `name` and `n`.", "type": "object"}),
         ),
         (
-            "a sum at the top, and what nobody takes",
+            "a combination at the top, and keywords that no provider takes",
             json!({"allOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"$ref": "#/$defs/B"}], "not": {"required": ["c"]},
                 "enum": [{}], "if": {}, "$defs": {"B": {"properties": {"b": false, "c": true}, "required": true}}}),
             json!({"properties": {"a": {"type": "string"}, "c": {}}, "required": ["a"], "type": "object"}),
@@ -106,7 +106,7 @@ fn schemas_become_plain_objects() {
 }
 
 #[test]
-fn what_the_owner_fixes_is_hidden() {
+fn fixed_arguments_are_hidden() {
     let written = json!({"type": "object", "properties": {"project": {}, "title": {}}, "required": ["project", "title"]});
     let fixed = json!({"project": "inbox"});
     let schema = without(schema(written.as_object().unwrap()), fixed.as_object().unwrap());
@@ -117,7 +117,7 @@ fn what_the_owner_fixes_is_hidden() {
 }
 
 #[test]
-fn large_schemas_lose_their_words_first() {
+fn large_schemas_lose_their_descriptions_first() {
     let of = |words: usize, count: usize| {
         let argument = json!({"type": "string", "description": "x".repeat(words), "pattern": "y".repeat(20)});
         let properties: Map<String, Value> =
@@ -140,7 +140,7 @@ fn large_schemas_lose_their_words_first() {
 }
 
 #[test]
-fn references_that_multiply_come_to_an_end() {
+fn references_that_multiply_are_bounded() {
     let mut defs = Map::new();
     for at in 0..60 {
         let next = json!({"$ref": format!("#/$defs/d{}", at + 1)});
@@ -213,13 +213,13 @@ fn any_schema() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_a_server_lists_becomes_an_object(written in any_schema()) {
+    fn every_schema_becomes_an_object(written in any_schema()) {
         let Value::Object(written) = written else { return Ok(()) };
         let made = schema(&written);
         prop_assert_eq!(&made["type"], "object");
         prop_assert!(made["properties"].is_object());
-        for refused in ["allOf", "anyOf", "oneOf", "not", "enum", "$ref", "$defs"] {
-            prop_assert!(!made.contains_key(refused), "{} in {:?}", refused, made);
+        for rejected in ["allOf", "anyOf", "oneOf", "not", "enum", "$ref", "$defs"] {
+            prop_assert!(!made.contains_key(rejected), "{} in {:?}", rejected, made);
         }
     }
 

@@ -1,14 +1,14 @@
-//! The reference that owners read: every key of the schema in words, between a few pages of prose.
+//! The reference for owners: every key of the schema in words, after an introduction.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
 use super::described;
-use crate::provider::{OPENAI_REALTIME_URL, Provider};
+use super::value::openai;
 
 const OPENING: &str = include_str!("opening.md");
-/// The longest line that an example may have before it is written as a block.
+/// The longest line of an example; longer ones are written as a block.
 const WIDEST: usize = 88;
 
 /// The whole text of `docs/assistants.md`.
@@ -40,24 +40,24 @@ struct Key<'a> {
 #[derive(Clone, PartialEq)]
 struct Step {
     title: String,
-    /// The same, or an example of a name that is the owner's to choose.
+    /// The same, or an example of a name that the owner chooses.
     name: String,
-    /// What must stand beside it: examples of the keys that its map requires.
-    beside: Map<String, Value>,
+    /// Examples of the other keys that its map requires.
+    required: Map<String, Value>,
 }
 
 impl Step {
     fn new(title: &str, name: &str, map: &Value) -> Step {
         let required = map["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let beside = required.filter(|key| *key != name).map(|key| {
+        let required = required.filter(|key| *key != name).map(|key| {
             let example = &map["properties"][key]["examples"][0];
             (key.to_owned(), example.clone())
         });
-        Step { title: title.to_owned(), name: name.to_owned(), beside: beside.collect() }
+        Step { title: title.to_owned(), name: name.to_owned(), required: required.collect() }
     }
 }
 
-/// Every key below a map, each before those within it.
+/// Every key of a map, each before the keys within it.
 fn collect<'a>(map: &'a Value, path: &mut Vec<Step>, keys: &mut Vec<Key<'a>>) {
     for (name, schema) in properties(map) {
         let depth = path.len();
@@ -108,7 +108,8 @@ impl Key<'_> {
     fn default(&self) -> String {
         match (&self.schema["x-default"], &self.schema["default"]) {
             (Value::String(words), _) => words.clone(),
-            (_, Value::Null) => String::new(),
+            (_, Value::Null) if self.is_map() => String::new(),
+            (_, Value::Null) => "none".to_owned(),
             (_, value) => format!("`{}`", flow(value)),
         }
     }
@@ -116,12 +117,14 @@ impl Key<'_> {
     fn kind(&self) -> String {
         match self.schema["x-type"].as_str() {
             Some(kind) => kind.to_owned(),
-            None if self.schema.get("x-key").is_some() => "a map; its keys are names of yours".to_owned(),
+            None if self.schema.get("x-key").is_some() => {
+                "a map; you choose the names of its keys".to_owned()
+            }
             None => "a map".to_owned(),
         }
     }
 
-    /// The words that may be written, where there are only these.
+    /// The allowed words, if the value is one of a few.
     fn words(&self) -> Option<String> {
         let choices = self.schema["anyOf"].as_array()?;
         if self.kind() != "a word" && !self.kind().starts_with("a word,") {
@@ -151,7 +154,7 @@ impl Key<'_> {
         }
         for example in self.schema["examples"].as_array().into_iter().flatten() {
             let whole = self.path.iter().rev().fold(example.clone(), |value, step| {
-                let mut map = step.beside.clone();
+                let mut map = step.required.clone();
                 map.insert(step.name.clone(), value);
                 Value::Object(map)
             });
@@ -160,15 +163,14 @@ impl Key<'_> {
     }
 }
 
-/// What OpenAI offers, from the table that the check reads as well.
+/// What OpenAI offers, from the table that the check reads too.
 fn abilities(out: &mut String) {
-    let provider = Provider::openai(OPENAI_REALTIME_URL, None);
-    let abilities = &provider.abilities;
+    let abilities = openai();
     let voices: Vec<String> = abilities.voices.iter().map(|voice| format!("`{voice}`")).collect();
     let _ = write!(
         out,
         "\n## OpenAI's voices and models\n\nVoices, the best two first: {}.\n\n\
-         | model | takes `reasoning` | announced to be shut down |\n| --- | --- | --- |\n",
+         | model | takes `reasoning` | will be shut down |\n| --- | --- | --- |\n",
         voices.join(", ")
     );
     for model in &abilities.models {
@@ -219,7 +221,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// A text without quotes where YAML lets it stand so.
+/// A text, without quotes if YAML allows it.
 fn plain(text: &str) -> String {
     let word = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))

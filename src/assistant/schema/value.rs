@@ -1,20 +1,22 @@
-//! The kinds of single values. A value that is no text may also be a text with `${…}` in it, which
-//! gets its type when the variable is replaced.
+//! The kinds of single values. A value that is not a text may also be a text with `${…}`, which gets its type when the
+//! variable is replaced.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::assistant::prompt::NAMES;
-use crate::provider::{OPENAI_REALTIME_URL, Provider};
+use crate::assistant::vocabulary::*;
+use crate::duration;
+use crate::provider::{Abilities, OPENAI_REALTIME_URL, Provider};
 
-/// `${NAME}` or `${NAME:-default}`, and not `$${`.
+/// `${NAME}` or `${NAME:-default}`, but not `$${`.
 const EXPANSION: &str = r"(^|[^$])\$\{[A-Za-z_][A-Za-z0-9_]*(\}|:-)";
 const PHONE: &str = r"^\s*\+[1-9][0-9]{6,14}\s*$";
-const DURATION: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h)\s*)+$";
 
-/// Types that are nothing but their schema.
+/// Types that are only their schema.
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident = $schema:expr;)*) => {$(
         $(#[$doc])*
@@ -48,25 +50,22 @@ values! {
         "a language tag",
         json!({ "type": "string", "pattern": r"^\s*[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\s*$" }),
     );
-    ModelName = suggested("the name of a model", models());
-    Voice = suggested("the name of a voice", voices());
-    Speed = {
-        let range = Provider::openai(OPENAI_REALTIME_URL, None).abilities.speed.unwrap_or(0.25..=1.5);
-        number(*range.start(), *range.end())
-    };
-    Temperature = number(0.0, 2.0);
-    Threshold = number(0.0, 1.0);
-    Duration = typed("a duration", json!({ "type": "string", "pattern": DURATION }));
-    Engine = words(&["realtime"]);
-    Effort = words(&["none", "minimal", "low", "medium", "high", "xhigh"]);
-    First = words(&["assistant", "caller"]);
-    Detection = words(&["server", "semantic"]);
-    Eagerness = words(&["low", "medium", "high", "auto"]);
-    NoiseReduction = words(&["near_field", "far_field", "none"]);
-    Via = words(&["runtime", "provider"]);
-    Approval = words(&["never", "always"]);
+    ModelName = suggested("the name of a model", openai().models.into_iter().map(|model| model.name).collect());
+    Voice = suggested("the name of a voice", openai().voices);
+    Speed = openai().speed.as_ref().map_or_else(|| typed("a number", json!({ "type": "number" })), number);
+    Temperature = number(&TEMPERATURE);
+    Threshold = number(&openai().threshold);
+    Duration = typed("a duration", json!({ "type": "string", "pattern": duration::PATTERN }));
+    Engine = words(ENGINES);
+    Effort = words(EFFORTS);
+    FirstSpeaker = words(FIRST);
+    Detection = words(&detections());
+    Eagerness = words(EAGERNESS);
+    NoiseReduction = words(NOISE_REDUCTIONS);
+    ViaWord = words(VIAS);
+    Approval = words(APPROVALS);
     Approvals = approvals();
-    Method = words(&["GET", "POST", "PUT", "PATCH", "DELETE"]);
+    Method = words(METHODS);
     Codes = codes();
     MessageFields = message_fields();
     Anything = json_schema!({ "x-type": "any value" });
@@ -75,29 +74,22 @@ values! {
     Variables = json_schema!({
         "type": "object",
         "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": { "enum": NAMES } },
-        "x-type": "a map; its values are texts, numbers, true or false, lists and maps",
+        "x-type": "a map of texts, numbers, true or false, lists and maps",
     });
     Callers = json_schema!({
         "type": "object",
-        // A key without quotes reaches a validator as a number, without its plus.
+        // A validator sees a key without quotes as a number, without its plus.
         "propertyNames": { "pattern": r"^\s*\+?[1-9][0-9]{6,14}\s*$" },
         "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
         "x-type": "a map from phone numbers to names",
     });
 }
 
-/// The names of the voices that are known, the best first.
-pub fn voices() -> Vec<String> {
-    let provider = Provider::openai(OPENAI_REALTIME_URL, None);
-    provider.abilities.voices.iter().map(|voice| voice.to_string()).collect()
+pub fn openai() -> Abilities {
+    Provider::openai(OPENAI_REALTIME_URL, None).abilities
 }
 
-fn models() -> Vec<String> {
-    let provider = Provider::openai(OPENAI_REALTIME_URL, None);
-    provider.abilities.models.iter().map(|model| model.name.to_string()).collect()
-}
-
-/// A number or `true` where a text is meant is that text.
+/// A number or `true` counts as a text.
 fn text(what: &str) -> Schema {
     json_schema!({ "type": ["string", "number", "boolean"], "x-type": what })
 }
@@ -112,21 +104,22 @@ fn typed(what: &str, schema: Value) -> Schema {
     json_schema!({ "anyOf": [schema, expansion()], "x-type": what })
 }
 
-fn number(least: f64, most: f64) -> Schema {
+fn number(range: &RangeInclusive<f64>) -> Schema {
+    let (least, most) = (range.start(), range.end());
     let schema = json!({ "type": "number", "minimum": least, "maximum": most });
     typed(&format!("a number from {least} to {most}"), schema)
 }
 
-fn words(words: &[&str]) -> Schema {
-    typed("a word", json!({ "enum": words }))
+fn words<T>(words: &Words<T>) -> Schema {
+    typed("a word", json!({ "enum": names(words) }))
 }
 
-/// Names that an editor can offer; others may be right at another provider.
-fn suggested(what: &str, names: Vec<String>) -> Schema {
+/// Names that an editor can offer. Another provider may have others.
+fn suggested(what: &str, names: Vec<Cow<'_, str>>) -> Schema {
     json_schema!({ "anyOf": [{ "enum": names }, { "type": "string", "minLength": 1 }], "x-type": what })
 }
 
-/// Without quotes YAML makes an integer of it, which we read as it was written.
+/// Without quotes, YAML reads a number as an integer; the check reads it as it is written.
 pub fn phone() -> Schema {
     json_schema!({
         "anyOf": [
@@ -151,7 +144,7 @@ fn numbers() -> Schema {
     schema
 }
 
-/// A list, or a single value in its place. An empty entry of a list is passed over.
+/// A list, or a single value in its place. Empty entries of a list are ignored.
 fn list(what: &str, item: Schema) -> Schema {
     let mut item = item.to_value();
     item.as_object_mut().map(|item| item.remove("x-type"));
@@ -167,8 +160,8 @@ fn list(what: &str, item: Schema) -> Schema {
 
 fn approvals() -> Schema {
     let tools = json!({ "type": "array", "items": { "type": "string", "minLength": 1 } });
-    let word = json!({ "enum": ["never", "always"] });
-    json_schema!({ "anyOf": [word, tools, expansion()], "x-type": "a word, or a list of the names of tools" })
+    let word = json!({ "enum": names(APPROVALS) });
+    json_schema!({ "anyOf": [word, tools, expansion()], "x-type": "a word, or a list of tools" })
 }
 
 fn message_fields() -> Schema {
@@ -187,7 +180,7 @@ pub fn tool_name() -> Value {
     json!({ "pattern": "^[A-Za-z0-9_-]{1,64}$" })
 }
 
-/// A server with two places. What comes from the environment may be empty, and is then not there.
+/// A server with both `url` and `command`. A value from the environment may be empty, so it does not count.
 pub fn url_and_command() -> Value {
     let written = json!({ "type": "string", "minLength": 1, "not": { "pattern": EXPANSION } });
     let list = json!({ "type": "array", "prefixItems": [written], "minItems": 1 });
@@ -198,7 +191,8 @@ pub fn url_and_command() -> Value {
 }
 
 fn codes() -> Schema {
-    let code = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+    let (least, most) = (*STATUS_CODES.start() as u16, *STATUS_CODES.end() as u16);
+    let code = json!({ "type": "integer", "minimum": least, "maximum": most });
     json_schema!({
         "anyOf": [{ "type": "array", "items": typed("", code.clone()) }, code],
         "x-type": "a list of HTTP status codes, or one",

@@ -1,12 +1,168 @@
-//! Problems of assistants' files.
+//! Problems of assistants' files and of their folder.
 
 use super::catalogue;
+use crate::problem::Suggestion;
 
 catalogue! {
     /// A problem of an assistant's file, or of the folder as a whole.
     Assistant {
-        FileName = Error "assistant.name",
-            "the name of the file is the name of the assistant, and this name is not valid",
+        FileName = Error "file.name",
+            "an assistant has the name of its file, and this name is not valid",
             fix: "use a to z, 0 to 9 and -, at most 64 characters, such as front-desk.yaml";
+        FileDuplicate { name: String, other: String } = Error "file.double",
+            "the assistant `{name}` is also in {other}",
+            fix: "keep one of the two files";
+        FileEmpty = Error "file.empty",
+            "the file is empty",
+            fix: "write at least `numbers` and `instructions`, or delete the file";
+        FileNotMap { found: &'static str } = Error "type.map",
+            "an assistant is a map of keys, not {found}",
+            fix: "write `instructions: …` and further keys";
+        FileIgnored = Warning "file.unread",
+            "this file is ignored",
+            fix: "name assistants NAME.yaml, fragments fragments/NAME.md and recorded greetings greetings/NAME.wav, in lower case";
+        FolderEmpty = Error "folder.empty",
+            "there is no assistant in the folder",
+            fix: "run `switchboard new clinic`, or write a file such as clinic.yaml with `numbers` and `instructions`";
+
+        KeyUnknown { key: String, suggestion: Suggestion } = Error "key.unknown",
+            "unknown key `{key}`",
+            fix: "{suggestion}";
+        KeyDuplicate { key: String } = Error "key.double",
+            "`{key}` is written twice",
+            fix: "keep one of the two";
+        KeyInvisible { key: String, character: String } = Error "key.invisible",
+            "the key `{key}` contains an invisible character ({character})",
+            fix: "delete the character: most editors can show invisible characters";
+        KeyReserved { key: &'static str } = Error "not_yet",
+            "`{key}` is reserved for a later version",
+            fix: "remove it";
+
+        Type { key: String, expected: &'static str, found: &'static str } = Error "type",
+            "`{key}` must be {expected}, not {found}";
+        NotMap { key: String, found: &'static str } = Error "type.map",
+            "`{key}` must be a map, not {found}",
+            fix: "write keys and their values below it, or in {{ … }}";
+        NotList { key: String, found: &'static str } = Error "type.list",
+            "`{key}` must be a list, not {found}",
+            fix: "write `{key}: [a, b]`";
+        DashWithoutSpace { key: String } = Error "type.list",
+            "`{key}` must be a list, not a text that starts with a dash",
+            fix: "put a space after the dash";
+        NotBool { key: String, value: String } = Error "type.bool",
+            "`{key}` must be true or false, not `{value}`",
+            fix: "write `true` or `false`, without quotes";
+        NotNumber { key: String, value: String, least: String, most: String } = Error "type.number",
+            "`{key}` must be a number, not `{value}`",
+            fix: "write a number from {least} to {most} without quotes, with a decimal point if needed";
+        NotDuration { key: String, value: String } = Error "type.duration",
+            "`{key}` must be a duration, not `{value}`",
+            fix: "write a number with a unit, such as `500ms`, `60s`, `30m` or `1h30m`";
+        Range { key: String, value: String, least: String, most: String } = Error "range",
+            "`{key}` must be from {least} to {most}, not `{value}`";
+        Word { key: String, value: String, suggestion: Suggestion } = Error "word",
+            "`{key}` cannot be `{value}`",
+            fix: "{suggestion}";
+        Name { key: String, value: String } = Error "type.names",
+            "`{key}` must be a list of names, and `{value}` is not a name",
+            fix: "write `{key}: [a, b]`; put a name that looks like a number in quotes";
+        AllowEvery { value: String } = Error "type.names",
+            "`allow` must be a list of names, not `{value}`",
+            fix: "remove `allow` to allow every tool, or write `allow: []` to allow none";
+
+        NumberInvalid { value: String, why: String } = Error "number.invalid",
+            "`{value}` is not a phone number: {why}",
+            fix: "write a plus, the country code and the number in straight quotes: \"+1555…\"";
+        NumberDuplicate { value: String } = Error "number.double",
+            "`{value}` is listed twice",
+            fix: "keep one of the two";
+        NumberTaken { value: String } = Error "number.taken",
+            "another assistant already answers `{value}`",
+            fix: "remove it from one of the files, or give each assistant its own number";
+        NumberWithoutCountry { value: String } = Warning "number.doubt",
+            "`{value}` does not start with a country code that exists",
+            fix: "check the digits after the plus";
+        NumberUnlikely { value: String, code: u16 } = Warning "number.doubt",
+            "`{value}` does not look like a number with the country code +{code}",
+            fix: "count the digits: one may be wrong, missing or too many";
+
+        InstructionsMissing = Error "instructions.missing",
+            "there are no `instructions`",
+            fix: "write what the assistant is for, as `instructions: |` and a text";
+        LanguageInvalid { value: String } = Error "language.invalid",
+            "`{value}` is not a language tag",
+            fix: "write it like `en` or `en-US`";
+        TimezoneUnknown { name: String, example: String } = Error "timezone.unknown",
+            "there is no time zone `{name}`",
+            fix: "write a name such as `{example}`";
+        VariableTaken { name: String } = Error "variable.taken",
+            "the name `{name}` already means something in templates",
+            fix: "give the variable another name";
+        VariableName { name: String } = Error "variable.name",
+            "`{name}` cannot be the name of a variable",
+            fix: "use letters, digits and _, such as `opening_hours`";
+        FragmentUnknown { name: String, suggestion: Suggestion } = Error "fragment.unknown",
+            "there is no fragment `{name}` in assistants/fragments/",
+            fix: "{suggestion}";
+
+        ProviderUnknown { name: String, suggestion: Suggestion } = Error "provider.unknown",
+            "there is no provider `{name}`",
+            fix: "{suggestion}";
+        ProviderKeyMissing { assistant: String, provider: String } = Error "provider.key",
+            "the assistant `{assistant}` uses the provider `{provider}`, which has no key",
+            fix: "set OPENAI_API_KEY for `openai` or the variable in the provider's `key`, or name another `provider`";
+        ModelInvalid { model: String } = Error "model.invalid",
+            "`{model}` cannot be the name of a model";
+        ModelUnknown { model: String, provider: String, suggestion: Suggestion } = Warning "model.unknown",
+            "`{model}` is not a known model of `{provider}`",
+            fix: "{suggestion}";
+        ModelShutdown { model: String, day: String, next: String } = Warning "model.shutdown",
+            "`{model}` will be shut down on {day}",
+            fix: "use `{next}`";
+        VoiceUnknown { voice: String, provider: String, suggestion: Suggestion } = Error "voice.unknown",
+            "`{provider}` has no voice `{voice}`",
+            fix: "{suggestion}";
+        TranscriberUnknown { model: String, provider: String, suggestion: Suggestion } = Warning "transcription.unknown",
+            "`{model}` is not a known transcription model of `{provider}`",
+            fix: "{suggestion}";
+        TemperatureUnused { provider: String } = Warning "temperature.no_effect",
+            "`temperature` has no effect: `{provider}` does not take it",
+            fix: "remove it";
+        SpeedUnused { provider: String } = Warning "speed.no_effect",
+            "`speed` has no effect: `{provider}` does not take it",
+            fix: "remove it";
+        ReasoningUnused = Warning "reasoning.no_effect",
+            "`reasoning` has no effect: this model does not take it",
+            fix: "remove it, or use a model that reasons";
+        TranscriptionUnused { provider: String } = Warning "transcription.no_effect",
+            "`transcription` has no effect: `{provider}` transcribes in its own way",
+            fix: "remove it";
+
+        GreetingInvalid { error: String } = Error "greeting.wav",
+            "{error}";
+        GreetingUnknown { name: String, suggestion: Suggestion } = Error "greeting.unknown",
+            "there is no recording `{name}` in assistants/greetings/",
+            fix: "{suggestion}";
+        PlayUnused = Error "greeting.play",
+            "`play` has no effect if the caller speaks first",
+            fix: "write `first: assistant`, or remove `play`";
+        SayMissing = Warning "greeting.say",
+            "the assistant does not know what the recorded greeting says",
+            fix: "write its words in `say`";
+        SayUnused = Warning "greeting.say",
+            "`say` has no effect if the caller speaks first",
+            fix: "write `first: assistant`, or remove `say`";
+        DetectionUnsupported { provider: String, detection: &'static str, other: &'static str } = Error "turns.detection",
+            "`{provider}` does not support `detection: {detection}`",
+            fix: "write `detection: {other}`, or remove it";
+        TurnsUnused { key: &'static str, detection: &'static str } = Warning "turns.no_effect",
+            "`{key}` has an effect only with `detection: {detection}`",
+            fix: "remove it, or write `detection: {detection}`";
+        NoiseReductionUnused { provider: String } = Warning "turns.no_effect",
+            "`noise_reduction` has no effect: `{provider}` does not take it",
+            fix: "remove it";
+        SessionShorter { provider: String, session: String, most: String } = Warning "limits.session",
+            "`{provider}` ends every session after {session}, and the call ends with it",
+            fix: "write at most `{most}`";
     }
 }

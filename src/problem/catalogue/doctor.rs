@@ -327,8 +327,8 @@ catalogue! {
 }
 
 catalogue! {
-    /// A check of the tools of the assistants.
-    Tool {
+    /// A check of the MCP servers and the tools of the assistants.
+    Mcp {
         Listed { server: String, count: usize } = Ok "tool.server",
             "the MCP server `{server}` lists its tools: {count}";
         NotListed { server: String, why: String } = Error "tool.server",

@@ -22,6 +22,9 @@ catalogue! {
             "line {line} contains a carriage return that does not end a line",
             fix: "save the file with Unix (LF) or Windows (CR LF) line endings";
 
+        TooMany { more: usize } = Error "file.problems",
+            "there are {more} more problems in this file";
+
         Conflict = Error "yaml.conflict",
             "this file contains an unresolved git conflict",
             fix: "choose between the two sides, and remove the conflict markers";
@@ -69,5 +72,36 @@ catalogue! {
         EnvUnused { name: String } = Warning "env.unread",
             "nothing uses {name}",
             fix: "remove the line, or refer to it as `${{NAME}}` in the file that needs it";
+    }
+}
+
+catalogue! {
+    /// A problem of reading the folder of assistants as a whole.
+    ReadFolder {
+        Missing { dir: String } = Error "folder.unreadable",
+            "the folder `{dir}` does not exist",
+            fix: "run `switchboard new NAME`, which creates it with a first assistant, or set ASSISTANTS_DIR";
+        NotAFolder { dir: String } = Error "folder.unreadable",
+            "`{dir}` is not a folder",
+            fix: "set ASSISTANTS_DIR to a folder of YAML files";
+        Empty { dir: String } = Error "folder.unreadable",
+            "there is no assistant in `{dir}`",
+            fix: "write one .yaml file per assistant, or run `switchboard new NAME`";
+        WrongEnding { dir: String, path: String } = Error "folder.unreadable",
+            "there is no assistant in `{dir}`; `{path}` is ignored",
+            fix: "let the name of the file end in .yaml, in lower case";
+        Unreadable { path: String, error: String } = Error "folder.unreadable",
+            "`{path}` cannot be read: {error}",
+            fix: "check its permissions";
+        LargeGreeting { path: String, size: u64 } = Error "folder.unreadable",
+            "`{path}` has {size} bytes; a recorded greeting may have 20 MB";
+        LargeGreetings = Error "folder.unreadable",
+            "the recorded greetings have more than 512 MB together";
+        TooManyFiles { dir: String } = Error "folder.unreadable",
+            "`{dir}` has more than 10,000 files",
+            fix: "check that ASSISTANTS_DIR is the right folder";
+        Panicked = Error "folder.check",
+            "the check of this folder panicked, which is a bug in Switchboard",
+            fix: "please report it";
     }
 }

@@ -287,7 +287,10 @@ fn files_have_the_same_limits_as_on_a_disk() {
     assert_eq!(folder.assistants[0].bytes.len(), crate::yaml::LARGEST + 1);
     let wav = vec![0; 21 * 1024 * 1024];
     let error = tar().file("a.yaml", "x").file("greetings/hi.wav", &wav).unpack();
-    assert!(matches!(error, Err(ArchiveError::Greeting(ReadError::LargeGreeting { .. }))));
+    assert!(matches!(
+        error,
+        Err(ArchiveError::Greeting(crate::problem::catalogue::ReadFolder::LargeGreeting { .. }))
+    ));
 }
 
 proptest::proptest! {

@@ -1,0 +1,130 @@
+//! What an owner may write as a value: every word, range and default, once. The check, the schema and the reference
+//! read them here.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::plan::{Eagerness, Effort, First, NoiseReduction, Rule};
+use crate::duration::spell;
+use crate::provider::TurnDetection;
+
+/// Words with their meanings.
+pub type Words<T> = [(&'static str, T)];
+
+pub const ENGINES: &Words<()> = &[("realtime", ())];
+pub const EFFORTS: &Words<Effort> = &[
+    ("none", Effort::None),
+    ("minimal", Effort::Minimal),
+    ("low", Effort::Low),
+    ("medium", Effort::Medium),
+    ("high", Effort::High),
+    ("xhigh", Effort::Xhigh),
+];
+pub const FIRST: &Words<First> = &[("assistant", First::Assistant), ("caller", First::Caller)];
+pub const EAGERNESS: &Words<Eagerness> = &[
+    ("low", Eagerness::Low),
+    ("medium", Eagerness::Medium),
+    ("high", Eagerness::High),
+    ("auto", Eagerness::Auto),
+];
+pub const NOISE_REDUCTIONS: &Words<Option<NoiseReduction>> = &[
+    ("near_field", Some(NoiseReduction::NearField)),
+    ("far_field", Some(NoiseReduction::FarField)),
+    ("none", None),
+];
+/// Who connects to an MCP server.
+pub const VIAS: &Words<Via> = &[("runtime", Via::Runtime), ("provider", Via::Provider)];
+/// Whether the caller must agree first.
+pub const APPROVALS: &Words<bool> = &[("never", false), ("always", true)];
+pub const METHODS: &Words<&str> =
+    &[("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE")];
+/// The types of JSON Schema.
+pub const SCHEMA_TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "null"];
+/// Turns `transcription` off.
+pub const NO_TRANSCRIPTION: &str = "none";
+
+impl Effort {
+    /// As written, in YAML and in the session.
+    pub fn name(self) -> &'static str {
+        EFFORTS.iter().find(|(_, effort)| *effort == self).map_or("none", |(word, _)| word)
+    }
+}
+
+/// Who connects to an MCP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    Runtime,
+    Provider,
+}
+
+/// A key that holds a duration.
+pub struct Timing {
+    pub range: RangeInclusive<Duration>,
+    pub default: Duration,
+}
+
+impl Timing {
+    const fn new(least: Duration, most: Duration, default: Duration) -> Timing {
+        Timing { range: least..=most, default }
+    }
+
+    /// The range in words.
+    pub fn spelled(&self) -> String {
+        format!("{} to {}", spell(*self.range.start()), spell(*self.range.end()))
+    }
+
+    pub fn spelled_default(&self) -> String {
+        spell(self.default)
+    }
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// `turn_taking.silence`
+pub const TURN_SILENCE: Timing = Timing::new(ms(100), secs(5), ms(500));
+/// `turn_taking.prefix`
+pub const TURN_PREFIX: Timing = Timing::new(ms(0), secs(2), ms(300));
+/// `limits.call`
+pub const CALL: Timing = Timing::new(secs(10), secs(4 * 3600), secs(30 * 60));
+/// `limits.silence`
+pub const CALL_SILENCE: Timing = Timing::new(secs(5), secs(30 * 60), secs(60));
+/// `transfer_to.NAME.ring_for`
+pub const RING: Timing = Timing::new(secs(5), secs(120), secs(25));
+/// `timeout` of a tool
+pub const TIMEOUT: Timing = Timing::new(secs(1), secs(300), secs(10));
+/// `filler_after` of a tool
+pub const FILLER: Timing = Timing::new(ms(200), secs(60), ms(1_500));
+
+impl Default for Rule {
+    fn default() -> Self {
+        let (timeout, filler_after) = (TIMEOUT.default, FILLER.default);
+        Self { ask_first: false, timeout, filler_after, stop_on_interruption: false }
+    }
+}
+
+/// For providers that state no range of their own.
+pub const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
+pub const THRESHOLD: f64 = 0.5;
+pub const STATUS_CODES: RangeInclusive<f64> = 100.0..=599.0;
+
+pub const BUSY: &str = "All lines are busy. Please call again later.";
+pub const SORRY: &str = "Sorry, something went wrong. Please call again.";
+/// The language of those sentences.
+pub const SPOKEN_LANGUAGE: &str = "en-US";
+/// What a message contains.
+pub const MESSAGE_FIELDS: [&str; 2] = ["name", "message"];
+
+pub fn detections() -> [(&'static str, TurnDetection); 2] {
+    TurnDetection::ALL.map(|detection| (detection.name(), detection))
+}
+
+/// The words without their meanings.
+pub fn names<T>(words: &Words<T>) -> Vec<&'static str> {
+    words.iter().map(|(word, _)| *word).collect()
+}
