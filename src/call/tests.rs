@@ -109,6 +109,16 @@ fn answer(id: &str, item: &str, ms: usize) -> When {
     All(vec![started(id), audio_in(id, item, ms), done(id)])
 }
 
+/// A response that fails before its first word.
+fn fails(id: &str) -> When {
+    All(vec![started(id), ended(id, Outcome::Failed)])
+}
+
+/// A whole response that says goodbye and ends the call.
+fn ends_call(ms: usize) -> When {
+    All(vec![started("r1"), audio("a", ms), tool("c1", END_CALL), done("r1")])
+}
+
 /// A whole response that says nothing.
 fn silent(id: &str) -> When {
     All(vec![started(id), done(id)])
@@ -284,13 +294,7 @@ fn keys_are_sent_after_a_hash_or_a_pause() {
 
 #[test]
 fn a_failed_response_is_retried_once() {
-    insta::assert_snapshot!(play(vec![
-        says(),
-        started("r1"),
-        ended("r1", Outcome::Failed),
-        started("r2"),
-        ended("r2", Outcome::Failed),
-    ]));
+    insta::assert_snapshot!(play(vec![says(), fails("r1"), fails("r2"),]));
 }
 
 #[test]
@@ -309,12 +313,12 @@ fn a_refused_request_is_repeated_after_the_other_response() {
 
 #[test]
 fn a_model_that_does_not_answer_is_asked_again_then_abandoned() {
-    insta::assert_snapshot!(play(vec![says(), At(ms(9_000)),]));
+    insta::assert_snapshot!(play(vec![says(), At(ms(9_000))]));
 }
 
 #[test]
 fn a_response_that_goes_silent_ends_the_call() {
-    insta::assert_snapshot!(play(vec![started("r1"), audio("a", 1_000), echo_at(1_060, 1), At(ms(9_000)),]));
+    insta::assert_snapshot!(play(vec![started("r1"), audio("a", 1_000), echo_at(1_060, 1), At(ms(9_000))]));
 }
 
 #[test]
@@ -343,10 +347,7 @@ fn a_lost_model_ends_the_call_but_not_a_complete_goodbye() {
     insta::assert_snapshot!(play(vec![On(Event::ModelLost(Loss::Closed))]));
     insta::assert_snapshot!(play(vec![
         says(),
-        started("r1"),
-        audio("a", 1_000),
-        tool("c1", END_CALL),
-        done("r1"),
+        ends_call(1_000),
         On(Event::ModelLost(Loss::Closed)),
         echo_at(1_060, 1),
     ]));

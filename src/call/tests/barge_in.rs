@@ -43,7 +43,7 @@ fn a_late_item_of_a_discarded_response_is_truncated_to_zero() {
 
 #[test]
 fn a_barge_in_after_the_response_ended_cancels_nothing() {
-    insta::assert_snapshot!(play(vec![answer("r1", "a", 4000), At(ms(1030)), speaks(),]));
+    insta::assert_snapshot!(play(vec![answer("r1", "a", 4000), At(ms(1030)), speaks()]));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_provider_that_does_not_interrupt_is_asked_to_cancel() {
     let mut provider = Provider::openai("wss://api.example.com", None);
     provider.abilities.interrupts_by_itself = false;
     plan.provider = Arc::new(provider);
-    insta::assert_snapshot!(play_with(plan, vec![started("r1"), audio("a", 400), At(ms(130)), speaks(),]));
+    insta::assert_snapshot!(play_with(plan, vec![started("r1"), audio("a", 400), At(ms(130)), speaks()]));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_fully_heard_item_of_a_running_response_is_truncated() {
 
 #[test]
 fn speech_over_silence_does_nothing() {
-    insta::assert_snapshot!(play(vec![answer("r1", "a", 400), echo_at(460, 1), At(ms(900)), speaks(),]));
+    insta::assert_snapshot!(play(vec![answer("r1", "a", 400), echo_at(460, 1), At(ms(900)), speaks()]));
 }
 
 #[test]

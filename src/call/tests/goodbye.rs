@@ -29,10 +29,7 @@ fn a_missing_goodbye_is_requested() {
 fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
     insta::assert_snapshot!(play(vec![
         says(),
-        started("r1"),
-        audio("a", 2000),
-        tool("c1", END_CALL),
-        done("r1"),
+        ends_call(2000),
         At(ms(1030)),
         speaks(),
         echo_at(2060, 1),
@@ -54,14 +51,14 @@ fn an_unheard_goodbye_ends_after_ten_seconds() {
 
 #[test]
 fn silence_leads_to_a_question_then_a_goodbye() {
-    let mut script = Vec::new();
-    script.push(wait(3, 31)); // half of the limit passes at 30.03 s
-    script.extend([answer("r1", "a", 1_000)]);
-    script.extend([echo_at(32_060, 1)]); // playback is not silence
-    script.push(wait(35, 63));
-    script.extend([answer("r2", "b", 1_000)]);
-    script.extend([echo_at(64_100, 2)]);
-    let text = play(script);
+    let text = play(vec![
+        wait(3, 31), // half of the limit passes at 30.03 s
+        answer("r1", "a", 1_000),
+        echo_at(32_060, 1), // playback is not silence
+        wait(35, 63),
+        answer("r2", "b", 1_000),
+        echo_at(64_100, 2),
+    ]);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("AppendToModel")).collect();
     insta::assert_snapshot!(lines.join("\n"));
 }
@@ -93,8 +90,7 @@ fn a_call_at_its_time_limit_gets_a_goodbye() {
 fn a_failed_goodbye_is_requested_again() {
     insta::assert_snapshot!(play(vec![
         On(Event::Draining),
-        started("r1"),
-        ended("r1", Outcome::Failed),
+        fails("r1"),
         answer("r2", "b", 500),
         echo_at(560, 1),
     ]));

@@ -9,7 +9,7 @@ fn the_greeting_waits_for_phone_and_model() {
     plan.greeting = greeting("Hello!");
     insta::assert_snapshot!(run(
         plan,
-        vec![On(Event::StreamStarted), frame(), At(ms(100)), On(Event::ModelReady), answer("r1", "a", 400),]
+        vec![On(Event::StreamStarted), frame(), At(ms(100)), On(Event::ModelReady), answer("r1", "a", 400)]
     ));
 }
 

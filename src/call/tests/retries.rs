@@ -127,8 +127,7 @@ fn a_refused_filler_is_not_repeated() {
 #[test]
 fn the_assistants_long_last_sentence_is_heard_to_its_end() {
     let long = |heard: bool| {
-        let mut script =
-            vec![says(), started("r1"), audio("a", 15_000), tool("c1", END_CALL), done("r1"), wait(6, 14)];
+        let mut script = vec![says(), ends_call(15_000), wait(6, 14)];
         script.extend(heard.then(|| echo_at(15_060, 1)));
         script.push(At(ms(28_000)));
         play(script)
@@ -142,7 +141,7 @@ fn the_assistants_long_last_sentence_is_heard_to_its_end() {
 fn a_draining_server_waits_ten_seconds_for_last_words() {
     // Speech does not keep the call while the server shuts down.
     for speaks in [false, true] {
-        let mut script = vec![says(), started("r1"), audio("a", 30_000), tool("c1", END_CALL), done("r1")];
+        let mut script = vec![says(), ends_call(30_000)];
         script.extend([At(ms(2_000)), On(Event::Draining)]);
         if speaks {
             script.extend([At(ms(3_000)), On(Event::SpeechStarted("u9".into()))]);

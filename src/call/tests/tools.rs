@@ -150,14 +150,8 @@ fn no_filler_after_the_tool_ended_or_while_the_caller_speaks() {
 
 #[test]
 fn a_failed_filler_is_not_retried() {
-    let text = play(vec![
-        calls("r1", "c1", "look_up"),
-        At(2 * SECOND),
-        started("r2"),
-        ended("r2", Outcome::Failed),
-        At(3 * SECOND),
-        finished("c1"),
-    ]);
+    let text =
+        play(vec![calls("r1", "c1", "look_up"), At(2 * SECOND), fails("r2"), At(3 * SECOND), finished("c1")]);
     assert_eq!((count(&text, "Say(Filler)"), count(&text, "AskForResponse")), (1, 1), "{text}");
     assert!(text.contains("3000ms AskForResponse"), "{text}");
 }
@@ -273,7 +267,7 @@ fn the_end_stops_running_tools() {
 fn the_model_cannot_end_a_call_that_has_just_begun() {
     let bye = |after_what: Vec<When>| {
         let mut script = after_what;
-        script.extend([started("r1"), audio("a", 100), tool("c1", END_CALL), done("r1")]);
+        script.extend([ends_call(100)]);
         let text = play(script);
         text.contains("The call has only just begun")
     };

@@ -28,9 +28,14 @@ fn transfer(id: &str, to: &str) -> When {
     tool_in("r1", id, TRANSFER_CALL, &format!(r#"{{"to":"{to}"}}"#))
 }
 
+/// A silent response transfers the call to the reception.
+fn silent_transfer() -> When {
+    All(vec![started("r1"), transfer("c1", "reception"), done("r1")])
+}
+
 /// The assistant announces a transfer, and the call is parked at 560 ms.
-fn parked() -> Vec<When> {
-    vec![started("r1"), audio("a", 500), transfer("c1", "night desk"), done("r1"), echo_at(560, 1)]
+fn parked() -> When {
+    All(vec![started("r1"), audio("a", 500), transfer("c1", "night desk"), done("r1"), echo_at(560, 1)])
 }
 
 fn line_busy() -> When {
@@ -39,8 +44,8 @@ fn line_busy() -> When {
 
 #[test]
 fn an_unanswered_transfer_comes_back_and_goes_on() {
-    let mut script = parked();
-    script.extend([
+    insta::assert_snapshot!(play(vec![
+        parked(),
         On(Event::StreamLost), // we closed it
         frame(),
         press("1"),
@@ -52,16 +57,13 @@ fn an_unanswered_transfer_comes_back_and_goes_on() {
         answer("r2", "b", 400),
         At(ms(25_200)),
         speaks(),
-    ]);
-    insta::assert_snapshot!(play(script));
+    ]));
 }
 
 #[test]
 fn a_silent_transfer_is_announced_first() {
     insta::assert_snapshot!(play(vec![
-        started("r1"),
-        transfer("c1", "reception"),
-        done("r1"),
+        silent_transfer(),
         answer("r2", "b", 500),
         echo_at(560, 1),
         At(ms(5_000)),
@@ -71,14 +73,7 @@ fn a_silent_transfer_is_announced_first() {
 
 #[test]
 fn a_failed_announcement_is_retried() {
-    let text = play(vec![
-        started("r1"),
-        transfer("c1", "reception"),
-        done("r1"),
-        started("r2"),
-        ended("r2", Outcome::Failed),
-        At(ms(100)),
-    ]);
+    let text = play(vec![silent_transfer(), fails("r2"), At(ms(100))]);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
     assert!(!text.contains("Park"), "{text}");
 }
@@ -90,8 +85,7 @@ fn a_failed_announcement_is_retried_while_a_tool_runs() {
         tool("c0", "look_up"),
         transfer("c1", "reception"),
         done("r1"),
-        started("r2"),
-        ended("r2", Outcome::Failed),
+        fails("r2"),
         At(ms(100)),
         answer("r3", "b", 500),
         echo_at(700, 1),
@@ -150,27 +144,19 @@ fn only_one_transfer_at_a_time_and_none_during_the_end() {
 
 #[test]
 fn a_call_that_does_not_come_back_was_transferred() {
-    let mut script = parked();
-    script.push(At(ms(60_000)));
-    let text = play(script);
+    let text = play(vec![parked(), At(ms(60_000))]);
     assert!(text.ends_with("  40560ms End(AssistantTransferred)\n"), "30 s of ringing and 10 more: {text}");
 }
 
 #[test]
 fn a_parked_caller_can_hang_up() {
-    let mut script = parked();
-    script.extend([At(ms(3_000)), On(Event::CallerHungUp)]);
-    let text = play(script);
+    let text = play(vec![parked(), At(ms(3_000)), On(Event::CallerHungUp)]);
     assert!(text.ends_with("Park(Dial { tool: 1, target: 1 })\n   3000ms End(CallerHungUp)\n"), "{text}");
 }
 
 #[test]
 fn a_parked_call_ends_when_it_returns() {
-    let meanwhile = |event: Event| {
-        let mut script = parked();
-        script.extend([At(ms(3_000)), On(event), At(ms(9_000)), line_busy()]);
-        play(script)
-    };
+    let meanwhile = |event: Event| play(vec![parked(), At(ms(3_000)), On(event), At(ms(9_000)), line_busy()]);
     let draining = meanwhile(Event::Draining);
     assert!(draining.contains("9000ms Say(Goodbye(ServerDraining))"), "{draining}");
     let lost = meanwhile(Event::ModelLost(Loss::Closed));
@@ -180,8 +166,7 @@ fn a_parked_call_ends_when_it_returns() {
 #[test]
 fn a_draining_server_waits_ten_seconds_for_a_parked_call() {
     for comes_back in [false, true] {
-        let mut script = parked();
-        script.extend([At(ms(3_000)), On(Event::Draining), At(ms(4_000))]);
+        let mut script = vec![parked(), At(ms(3_000)), On(Event::Draining), At(ms(4_000))];
         script.extend(comes_back.then_some(On(Event::Returning)));
         script.push(At(ms(60_000)));
         let text = play(script);
@@ -191,10 +176,18 @@ fn a_draining_server_waits_ten_seconds_for_a_parked_call() {
 
 #[test]
 fn tools_run_while_the_call_is_parked() {
-    let mut script = vec![started("r1"), tool("c9", "look_up")];
-    script.extend(parked().into_iter().skip(1));
-    script.extend([At(ms(4_000)), finished("c9"), At(ms(9_000)), line_busy()]);
-    let text = play(script);
+    let text = play(vec![
+        started("r1"),
+        tool("c9", "look_up"),
+        audio("a", 500),
+        transfer("c1", "night desk"),
+        done("r1"),
+        echo_at(560, 1),
+        At(ms(4_000)),
+        finished("c9"),
+        At(ms(9_000)),
+        line_busy(),
+    ]);
     assert!(text.contains("4000ms AnswerTool"), "{text}");
     assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
     assert_eq!(count(&text, "Say("), 0, "the caller is not connected: {text}");
@@ -202,17 +195,21 @@ fn tools_run_while_the_call_is_parked() {
 
 #[test]
 fn a_response_during_parking_is_cancelled() {
-    let mut script = parked();
-    script.extend([started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled), At(ms(9_000))]);
-    let text = play(script);
+    let text = play(vec![
+        parked(),
+        started("r2"),
+        audio_in("r2", "b", 400),
+        ended("r2", Outcome::Cancelled),
+        At(ms(9_000)),
+    ]);
     assert!(text.contains("CancelResponse(ResponseId(\"r2\"))"), "{text}");
     assert!(!text.split("Park").nth(1).unwrap().contains("PlayToCaller"), "{text}");
 }
 
 #[test]
 fn a_returned_phone_has_a_new_round_trip() {
-    let mut script = parked();
-    script.extend([
+    let text = play(vec![
+        parked(),
         At(ms(9_000)),
         line_busy(),
         echo_at(9_200, 2), // a round trip of 200 ms; it was 30 before
@@ -223,7 +220,6 @@ fn a_returned_phone_has_a_new_round_trip() {
         At(ms(9_850)),
         speaks(),
     ]);
-    let text = play(script);
     assert!(text.contains("Truncate(b 650ms)"), "{text}");
 }
 
@@ -272,61 +268,65 @@ fn a_phone_that_does_not_come_back_is_lost() {
 #[test]
 fn the_call_waits_for_a_returning_phone() {
     // Nobody answered within 30 s. Twilio reports it late, and the new stream takes its time.
-    let mut script = parked();
-    script.extend([At(ms(40_000)), On(Event::Returning), At(ms(46_000)), line_busy(), At(ms(46_100))]);
-    let text = play(script);
+    let returning = || All(vec![parked(), At(ms(40_000)), On(Event::Returning)]);
+    let text = play(vec![returning(), At(ms(46_000)), line_busy(), At(ms(46_100))]);
     assert!(!text.contains("End(") && text.contains("AskForResponse"), "{text}");
     // The stream never comes.
-    let mut script = parked();
-    script.extend([At(ms(40_000)), On(Event::Returning), At(ms(120_000))]);
-    assert!(play(script).contains("End(CallerLost)"));
+    assert!(play(vec![returning(), At(ms(120_000))]).contains("End(CallerLost)"));
 }
 
 #[test]
 fn a_returning_caller_waits_for_the_tool_that_runs() {
-    let script = || {
-        let wanted = [calls("r0", "c0", "look_up")];
-        let back = [At(ms(5_000)), line_busy(), At(ms(5_500))];
-        wanted.into_iter().chain(parked()).chain(back).collect::<Vec<_>>()
-    };
-    assert_eq!(play(script()).matches("AskForResponse").count(), 0);
-    let mut with_result = script();
+    let script =
+        || All(vec![calls("r0", "c0", "look_up"), parked(), At(ms(5_000)), line_busy(), At(ms(5_500))]);
+    assert_eq!(count(&play(vec![script()]), "AskForResponse"), 0);
     // After the filler, the result is spoken of.
-    with_result.extend([silent("r2")]);
-    with_result.push(finished("c0"));
-    assert_eq!(play(with_result).matches("AskForResponse").count(), 1);
+    assert_eq!(count(&play(vec![script(), silent("r2"), finished("c0")]), "AskForResponse"), 1);
 }
 
 #[test]
 fn a_silent_announcement_is_requested_once_more() {
-    let play_and = |rest: Vec<When>| {
-        let mut script = vec![started("r1"), transfer("c1", "reception"), done("r1")];
-        script.extend([calls("r2", "c2", "look_up")]);
-        let text = play(vec![All(script), All(rest)]);
-        (count(&text, "AskForResponse"), count(&text, "Park"))
-    };
-    assert_eq!(play_and(vec![]), (2, 0));
-    assert_eq!(play_and(vec![silent("r3")]), (2, 1));
+    let silent_twice = || All(vec![silent_transfer(), calls("r2", "c2", "look_up")]);
+    for (script, requests, parked) in
+        [(vec![silent_twice()], 2, 0), (vec![silent_twice(), silent("r3")], 2, 1)]
+    {
+        let text = play(script);
+        assert_eq!((count(&text, "AskForResponse"), count(&text, "Park")), (requests, parked), "{text}");
+    }
 }
 
 #[test]
 fn a_refusal_of_an_older_request_keeps_the_announcement() {
-    let mut script = vec![started("r1"), transfer("c1", "reception"), done("r1")];
-    script.extend([silent("r2"), stops(), started("r3")]);
-    script.extend([On(Event::ModelFault(Fault::RequestRefused)), audio_in("r3", "b", 500)]);
-    script.extend([done("r3"), echo_at(600, 1), At(ms(700))]);
-    let text = play(script);
+    let text = play(vec![
+        silent_transfer(),
+        silent("r2"),
+        stops(),
+        started("r3"),
+        On(Event::ModelFault(Fault::RequestRefused)),
+        audio_in("r3", "b", 500),
+        done("r3"),
+        echo_at(600, 1),
+        At(ms(700)),
+    ]);
     assert!(text.contains("Park(Dial"), "{text}");
 }
 
 #[test]
 fn a_returning_caller_hears_another_filler() {
-    let mut script = vec![calls("r0", "c0", "look_up")];
-    script.extend([At(ms(1_600)), answer("r9", "w", 400)]);
-    script.extend([echo_at(2_050, 1), started("r1"), audio("a", 500), transfer("c1", "night desk")]);
-    script.extend([done("r1"), echo_at(2_600, 2), At(ms(5_000)), line_busy()]);
-    script.push(At(ms(5_500)));
-    let text = play(script);
+    let text = play(vec![
+        calls("r0", "c0", "look_up"),
+        At(ms(1_600)),
+        answer("r9", "w", 400),
+        echo_at(2_050, 1),
+        started("r1"),
+        audio("a", 500),
+        transfer("c1", "night desk"),
+        done("r1"),
+        echo_at(2_600, 2),
+        At(ms(5_000)),
+        line_busy(),
+        At(ms(5_500)),
+    ]);
     assert!(text.contains("2600ms Park") && text.contains("5000ms Say(Filler)"), "{text}");
     assert_eq!(count(&text, "Say(Filler)"), 2, "{text}");
 }
