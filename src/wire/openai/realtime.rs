@@ -182,8 +182,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "input_audio_buffer.speech_stopped" => Incoming::SpeechStopped,
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
-            let metadata: RawMetadata<'_> = read(response.metadata).unwrap_or_default();
-            let out_of_band = text(metadata.purpose).as_deref() == Some(OUT_OF_BAND);
+            let out_of_band = value(response.metadata)["purpose"] == OUT_OF_BAND;
             Incoming::ResponseCreated { response: response.id.0, out_of_band }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
@@ -227,12 +226,12 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             Incoming::HeardSoFar { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
         "error" => {
-            let error: RawError<'_> = read(raw.error).unwrap_or_default();
+            let error = value(raw.error);
             Incoming::Error(ErrorBody {
-                kind: text(error.kind),
-                code: text(error.code),
-                param: text(error.param),
-                event: text(error.event_id),
+                kind: owned(&error["type"]),
+                code: owned(&error["code"]),
+                param: owned(&error["param"]),
+                event: owned(&error["event_id"]),
             })
         }
         "session.created" => Incoming::SessionCreated,
@@ -316,13 +315,6 @@ struct RawResponse<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// The metadata of a request, which its response repeats.
-#[derive(Deserialize, Default)]
-struct RawMetadata<'a> {
-    #[serde(borrow, default)]
-    purpose: Option<&'a RawValue>,
-}
-
 /// An item of the conversation with the fields of all kinds.
 #[derive(Deserialize)]
 struct RawItem<'a> {
@@ -362,35 +354,9 @@ struct RawListed<'a> {
     name: Text<'a>,
 }
 
-#[derive(Deserialize, Default)]
-struct RawError<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    code: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    param: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    event_id: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawDetails<'a> {
-    #[serde(borrow, default)]
-    error: Option<RawError<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-struct RawUsage {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-}
-
 /// Whether the session's audio is mu-law both ways. A format that is not named is assumed to be as requested.
 fn is_mulaw(session: Option<&RawValue>) -> bool {
-    let session: Value = read(session).unwrap_or_default();
+    let session = value(session);
     let formats = [
         &session["audio"]["input"]["format"]["type"],
         &session["audio"]["output"]["format"]["type"],
@@ -404,6 +370,15 @@ fn is_mulaw(session: Option<&RawValue>) -> bool {
 
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
+}
+
+/// For what is too rare or too deep for a struct.
+fn value(raw: Option<&RawValue>) -> Value {
+    read(raw).unwrap_or_default()
+}
+
+fn owned(value: &Value) -> Option<Cow<'static, str>> {
+    value.as_str().map(|text| Cow::Owned(text.to_owned()))
 }
 
 fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
@@ -451,9 +426,9 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
         Some("failed") => Status::Failed,
         _ => Status::Completed,
     };
-    let error = read::<RawDetails<'_>>(response.status_details).and_then(|details| details.error);
-    let failure = error.and_then(|error| text(error.code).or_else(|| text(error.kind)));
-    let usage: RawUsage = read(response.usage).unwrap_or_default();
+    let error = &value(response.status_details)["error"];
+    let failure = owned(&error["code"]).or_else(|| owned(&error["type"]));
+    let usage = value(response.usage);
     let items: Vec<&RawValue> = read(response.output).unwrap_or_default();
     let (mut calls, mut approvals, mut hosted) = (Vec::new(), Vec::new(), Vec::new());
     if status == Status::Completed {
@@ -473,8 +448,8 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
         calls,
         approvals,
         hosted,
-        tokens_in: usage.input_tokens.unwrap_or_default(),
-        tokens_out: usage.output_tokens.unwrap_or_default(),
+        tokens_in: usage["input_tokens"].as_u64().unwrap_or_default(),
+        tokens_out: usage["output_tokens"].as_u64().unwrap_or_default(),
     })
 }
 
