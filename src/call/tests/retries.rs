@@ -87,7 +87,7 @@ fn a_refused_greeting_stays_uninterruptible() {
             echo_at(1_530, 1),
         ];
         let text = play_with(plan, script);
-        let asks = |text: &str| count(&text, "AskForResponse") + count(&text, "Say(Greeting");
+        let asks = |text: &str| count(text, "AskForResponse") + count(text, "Say(Greeting");
         assert_eq!(asks(&text), 3, "greeting, retry, answer: {text}");
         assert!(!text.contains("ClearCaller"), "{text}");
         let (greeting, rest) = text.split_once("PlayToCaller").expect("audio");
