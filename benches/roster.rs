@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use switchboard::assistant::{Folder, SourceFile};
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
-use switchboard::reload::{Keeper, Outcome, check_whole};
+use switchboard::reload::{Keeper, check_whole};
 use switchboard::secret::Secret;
 
 const ASSISTANTS: usize = 1_000;
@@ -102,8 +102,9 @@ fn thousand(criterion: &mut Criterion) {
         bencher.iter_batched(
             next,
             |folder| {
-                let outcome = runtime.block_on(keeper.apply(Ok(folder)));
-                assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+                let before = keeper.standing().borrow().generation;
+                runtime.block_on(keeper.apply(Ok(folder)));
+                assert_eq!(keeper.standing().borrow().generation, before + 1);
             },
             BatchSize::PerIteration,
         );

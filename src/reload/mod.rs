@@ -56,19 +56,6 @@ pub struct Standing {
     pub problems: usize,
 }
 
-/// What happened to a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in force.
-    Applied(Changes),
-    /// It equals what is in force.
-    Unchanged,
-    /// It equals what is in force, and replaces a rejected edit.
-    Fixed,
-    /// It has this many errors; the roster in force stays.
-    Rejected(usize),
-}
-
 impl Keeper {
     /// Keeps a roster that passed its check. Later folders are checked with this environment and these providers, of
     /// which the first is the default.
@@ -99,9 +86,9 @@ impl Keeper {
 
     /// Checks a folder, or the reasons why there is none, and puts it in force if it passes. Logs and counts the
     /// outcome once: the same folder again changes and logs nothing.
-    pub async fn apply(&mut self, folder: Result<Folder, Vec<Problem>>) -> Outcome {
+    pub async fn apply(&mut self, folder: Result<Folder, Vec<Problem>>) {
         let verdict = self.check(folder).await;
-        self.settle(verdict)
+        self.settle(verdict);
     }
 
     /// The first half of [`Self::apply`], without effect.
@@ -119,9 +106,9 @@ impl Keeper {
     }
 
     /// The second half.
-    fn settle(&mut self, verdict: Verdict) -> Outcome {
+    fn settle(&mut self, verdict: Verdict) {
         match verdict {
-            Ok((next, changes, warnings)) => self.accept(next, changes, &warnings),
+            Ok((next, changes, warnings)) => self.accept(next, &changes, &warnings),
             Err(problems) => self.reject(&problems),
         }
     }
@@ -138,7 +125,7 @@ impl Keeper {
         })
     }
 
-    fn accept(&mut self, next: Roster, changes: Changes, warnings: &[Problem]) -> Outcome {
+    fn accept(&mut self, next: Roster, changes: &Changes, warnings: &[Problem]) {
         let fixed = !self.rejected.is_empty();
         let swap = !changes.is_empty();
         self.rejected.clear();
@@ -164,17 +151,12 @@ impl Keeper {
         if fixed {
             reloaded::fixed(swap);
         }
-        match swap {
-            true => {
-                reloaded::applied(&changes, self.standing.borrow().generation, assistants);
-                Outcome::Applied(changes)
-            }
-            false if fixed => Outcome::Fixed,
-            false => Outcome::Unchanged,
+        if swap {
+            reloaded::applied(changes, self.standing.borrow().generation, assistants);
         }
     }
 
-    fn reject(&mut self, problems: &[Problem]) -> Outcome {
+    fn reject(&mut self, problems: &[Problem]) {
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         let lines: BTreeSet<String> = problems.iter().map(Problem::line).collect();
         if lines != self.rejected {
@@ -183,30 +165,22 @@ impl Keeper {
             self.rejected = lines;
             self.standing.send_modify(|standing| standing.problems = errors);
         }
-        Outcome::Rejected(errors)
     }
 }
 
-/// Like [`check`], for a server that takes calls: a provider without its key is a problem, too.
+/// Checks a folder as a whole for a server that takes calls, which needs the keys of its providers. Returns the roster
+/// and warnings; or all problems and warnings, sorted by place.
 pub fn check_to_serve(
-    folder: Result<Folder, Vec<Problem>>,
-    environment: &BTreeMap<String, String>,
-    providers: &[Arc<Provider>],
-) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let (roster, warnings) = check(folder, environment, providers)?;
-    let lacking = roster.without_key();
-    if lacking.is_empty() { Ok((roster, warnings)) } else { Err(lacking) }
-}
-
-/// Checks a folder as a whole. Returns its roster and warnings; or all problems and warnings, sorted by place.
-pub fn check(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
     let checked = check_whole(&folder?, environment, providers);
     match checked.roster {
-        Ok(roster) => Ok((roster, checked.warnings)),
+        Ok(roster) => match roster.without_key() {
+            lacking if lacking.is_empty() => Ok((roster, checked.warnings)),
+            lacking => Err(lacking),
+        },
         Err(mut problems) => {
             problems.extend(checked.warnings);
             problem::sort(&mut problems);

@@ -62,7 +62,7 @@ impl Places {
     }
 
     /// Whether this may be an edit. Our own reading is not, and neither is an editor's swap file.
-    pub fn concerned(&self, event: &Event) -> bool {
+    pub fn may_be_edit(&self, event: &Event) -> bool {
         match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
             EventKind::Access(_) => return false,
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(watched, [&root, &root.join("releases/7"), &real, &real.join("..v1")]);
 
         let create = EventKind::Create(CreateKind::Any);
-        for (path, concerned) in [
+        for (path, may_be_edit) in [
             (root.join("current"), true),
             (root.join("releases/7/assistants"), true),
             (real.join("..data"), true),
@@ -161,7 +161,7 @@ mod tests {
             (root.join("other.yaml"), false),
             (real.join("..v1/b.yaml"), false),
         ] {
-            assert_eq!(places.concerned(&event(create, &path)), concerned, "{}", path.display());
+            assert_eq!(places.may_be_edit(&event(create, &path)), may_be_edit, "{}", path.display());
         }
     }
 
@@ -172,10 +172,10 @@ mod tests {
         let places = Places::around(temp.path(), None);
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
         let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        assert!(!places.concerned(&event(opened, &file)));
-        assert!(places.concerned(&event(written, &file)));
-        assert!(places.concerned(&event(EventKind::Modify(ModifyKind::Any), &file)));
+        assert!(!places.may_be_edit(&event(opened, &file)));
+        assert!(places.may_be_edit(&event(written, &file)));
+        assert!(places.may_be_edit(&event(EventKind::Modify(ModifyKind::Any), &file)));
         let lost = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert!(places.concerned(&lost), "the system dropped some events");
+        assert!(places.may_be_edit(&lost), "the system dropped some events");
     }
 }

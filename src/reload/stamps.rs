@@ -13,69 +13,37 @@ use super::places::ours;
 
 /// The stamps of every file that the reader would read, of the folders, and of the settings file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stamps(BTreeMap<PathBuf, Stamp>);
+pub struct Stamps(BTreeMap<PathBuf, Result<Stamp, io::ErrorKind>>);
 
 #[derive(Debug, PartialEq, Eq)]
-enum Stamp {
-    File {
-        identity: Identity,
-        size: u64,
-        /// Seconds and nanoseconds.
-        modified: (i64, i64),
-        /// When content, permissions or name changed; it cannot be set.
-        changed: (i64, i64),
-    },
-    /// Without times, which also change with files that are not ours.
-    Folder(Identity),
-    Unreadable(io::ErrorKind),
+struct Stamp {
+    /// Device, inode and permissions.
+    identity: (u64, u64, u32),
+    /// A file's size, the time of its content, and the time of its last change of any kind, which cannot be set. `None`
+    /// for a folder, whose times also change with files that are not ours.
+    content: Option<(u64, (i64, i64), (i64, i64))>,
 }
-
-/// Device, inode and permissions.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity(u64, u64, u32);
 
 impl Stamps {
     /// Takes two system calls per file.
     pub fn take(dir: &Path, settings: Option<&Path>) -> Stamps {
-        let mut stamps = BTreeMap::new();
+        let mut paths: Vec<PathBuf> = settings.map(Path::to_owned).into_iter().collect();
         for folder in [dir.to_owned(), dir.join("fragments"), dir.join("greetings")] {
-            match fs::read_dir(&folder) {
-                Ok(entries) => {
-                    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-                    stamps
-                        .extend(paths.filter(|path| ours(path)).map(|path| (path.clone(), Stamp::of(&path))));
-                    stamps.insert(folder.clone(), Stamp::of(&folder));
-                }
-                Err(error) => {
-                    stamps.insert(folder, Stamp::Unreadable(error.kind()));
-                }
-            }
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+            paths.extend(entries.map(|entry| entry.path()).filter(|path| ours(path)));
+            paths.push(folder);
         }
-        if let Some(settings) = settings {
-            stamps.insert(settings.to_owned(), Stamp::of(settings));
-        }
-        Stamps(stamps)
+        Stamps(paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
     }
 }
 
-impl Stamp {
-    fn of(path: &Path) -> Stamp {
-        match fs::metadata(path) {
-            Ok(meta) => {
-                let identity = Identity(meta.dev(), meta.ino(), meta.mode());
-                match meta.is_dir() {
-                    true => Stamp::Folder(identity),
-                    false => Stamp::File {
-                        identity,
-                        size: meta.size(),
-                        modified: (meta.mtime(), meta.mtime_nsec()),
-                        changed: (meta.ctime(), meta.ctime_nsec()),
-                    },
-                }
-            }
-            Err(error) => Stamp::Unreadable(error.kind()),
-        }
-    }
+fn stamp(path: &Path) -> Result<Stamp, io::ErrorKind> {
+    let meta = fs::metadata(path).map_err(|error| error.kind())?;
+    let times = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+    Ok(Stamp {
+        identity: (meta.dev(), meta.ino(), meta.mode()),
+        content: (!meta.is_dir()).then(|| (meta.size(), times.0, times.1)),
+    })
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ impl Watch {
         let ours = places.clone();
         let mut watcher = notify::recommended_watcher(move |happened: notify::Result<notify::Event>| {
             // An error means that events may be missing.
-            if happened.map_or(true, |happened| ours.concerned(&happened)) {
+            if happened.map_or(true, |happened| ours.may_be_edit(&happened)) {
                 event.notify_one();
             }
         })?;
