@@ -24,7 +24,7 @@ use super::Switchboard;
 use super::admission::Place;
 use super::jobs::Jobs;
 use super::model::Model;
-use super::phone::{Back, NotBack, Phone, PhoneStep};
+use super::phone::{Back, Phone, PhoneStep};
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
 /// How long after the stream's start the model may take to be ready.
@@ -243,10 +243,7 @@ impl Session {
         Phone::coming_back(way, self.call.clone())
     }
 
-    /// The phone is back.
-    ///
-    /// # Errors
-    /// If it is not. A stream that did not start is refused later, once the decision is written.
+    /// The phone is back, or not: a stream that did not start is refused later, once the decision is written.
     fn back(
         &mut self,
         back: Back,
@@ -264,14 +261,13 @@ impl Session {
                 call.handle(Event::Returned(how), now(), actions);
                 Ok(())
             }
-            Err(NotBack::NoStream) => {
-                tracing::warn!("The phone did not come back");
-                Err(None)
-            }
-            Err(NotBack::NotStarted(why, socket)) => {
-                metrics::refused("stream", why.code());
-                tracing::warn!(why = why.code(), "The phone did not come back");
-                Err(Some(socket))
+            Err(refused) => {
+                let why = refused.as_ref().map(|(why, _)| why.code());
+                tracing::warn!(why, "The phone did not come back");
+                if let Some(why) = why {
+                    metrics::refused("stream", why);
+                }
+                Err(refused.map(|(_, socket)| socket))
             }
         }
     }

@@ -25,14 +25,8 @@ type Coming = Pin<Box<dyn Future<Output = Back> + Send>>;
 pub(super) struct Back {
     pub how: Return,
     pub anomalies: Vec<Anomaly>,
-    pub stream: Result<Box<CallerLink>, NotBack>,
-}
-
-/// Why a phone did not come back.
-pub(super) enum NotBack {
-    /// No stream came in time.
-    NoStream,
-    NotStarted(NotStarted, Box<WebSocket>),
+    /// If no stream came in time, the error is `None`; otherwise, why the stream did not start.
+    pub stream: Result<Box<CallerLink>, Option<(NotStarted, Box<WebSocket>)>>,
 }
 
 pub(super) enum PhoneStep {
@@ -50,10 +44,10 @@ impl Phone {
                 Ok(Ok(socket)) => {
                     match CallerLink::start(socket, &call, |anomaly| anomalies.push(anomaly)).await {
                         Ok(link) => Ok(Box::new(link)),
-                        Err((why, socket)) => Err(NotBack::NotStarted(why, Box::new(socket))),
+                        Err((why, socket)) => Err(Some((why, Box::new(socket)))),
                     }
                 }
-                Ok(Err(_)) | Err(_) => Err(NotBack::NoStream),
+                Ok(Err(_)) | Err(_) => Err(None),
             };
             Back { how, anomalies, stream }
         }))

@@ -32,7 +32,7 @@ mod log {
     pub const GIVEN_UP: &str = "Another machine took the call over";
     pub const TAKEN_OVER: &str = "Took over a call of another machine";
     pub const NO_START: &str = "The stream did not start";
-    pub const GOODBYES: &str = "Saying goodbye to the calls that are left";
+    pub const GOODBYES: &str = "Saying goodbye to the remaining calls";
 }
 
 const ASSISTANT: &str = r#"
