@@ -91,9 +91,6 @@ pub enum ModelStep {
 impl ModelLink {
     /// Connects to the plan's provider and configures the session: `session.created`, our update,
     /// `session.updated`. One attempt, within [`ATTEMPT`].
-    ///
-    /// # Errors
-    /// [`NotConnected`].
     pub async fn connect(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
         let deadline = tokio::time::Instant::now() + ATTEMPT;
         let (provider, hosts) = (&plan.provider, !plan.hosted.is_empty());

@@ -281,9 +281,6 @@ pub fn error_code(body: &[u8]) -> Option<String> {
 }
 
 /// Sends a request and reads the answer. A body that breaks off or never ends is cut.
-///
-/// # Errors
-/// [`Fault`].
 pub async fn ask(request: RequestBuilder) -> Result<Answer, Fault> {
     let began = Instant::now();
     let mut response = timeout(ANSWER, request.send()).await.map_err(|_| Fault::AnswerTimeout)??;
@@ -304,9 +301,6 @@ pub async fn ask(request: RequestBuilder) -> Result<Answer, Fault> {
 }
 
 /// Reads a body of at most `max` bytes. `None`: it is longer.
-///
-/// # Errors
-/// [`Fault`].
 pub async fn body(mut response: Response, max: usize) -> Result<Option<Vec<u8>>, Fault> {
     if response.content_length().is_some_and(|length| length > max as u64) {
         return Ok(None);
@@ -329,9 +323,6 @@ pub enum Upgrade {
 }
 
 /// Connects and asks for a WebSocket. It takes until `deadline`, and no longer than [`CONNECT`] to connect.
-///
-/// # Errors
-/// [`Fault`].
 pub async fn upgrade(
     request: Request<()>,
     tls: Arc<ClientConfig>,

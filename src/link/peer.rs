@@ -72,9 +72,6 @@ pub struct Answer {
 impl Peers {
     /// `form` is the address of a machine, with the placeholder `{machine}` and without a slash at its end. `name` is the
     /// name of this machine.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
     pub fn new(form: String, name: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         // A machine may be gone by the next request, so no connection is kept.
         let client = super::http_client(tls).connect_timeout(CONNECT).pool_max_idle_per_host(0).build()?;
@@ -83,9 +80,6 @@ impl Peers {
     }
 
     /// Forwards a request and waits for the whole answer. The name of the machine must be valid in a host name.
-    ///
-    /// # Errors
-    /// [`Fault`].
     pub async fn ask(&self, machine: &str, asked: &Asked, patience: Duration) -> Result<Answer, Fault> {
         tokio::time::timeout(patience, self.exchange(machine, asked))
             .await

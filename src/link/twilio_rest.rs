@@ -129,9 +129,6 @@ struct ErrorBody {
 
 impl Account {
     /// `user` and `password` are an API key and its secret, or the account's SID and its token.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
     pub fn new(
         url: &str,
         sid: &str,

@@ -18,8 +18,6 @@ const MAX_BODY: usize = 1024 * 1024;
 pub struct Web(Client);
 
 impl Web {
-    /// # Errors
-    /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         let client = link::http_client(tls).redirect(same_origin()).build()?;
         Ok(Self(client))

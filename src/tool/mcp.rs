@@ -64,9 +64,6 @@ struct Entry {
 
 impl Servers {
     /// Without servers.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig) -> Result<Servers, reqwest::Error> {
         let end = CancellationToken::new();
         Ok(Servers {

@@ -123,9 +123,6 @@ enum Undelivered {
 
 impl Post {
     /// Stores messages in the folder `messages` of `state`, if there is one.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig, state: Option<&Path>) -> Result<Self, reqwest::Error> {
         let http = link::http_client(tls).timeout(TIMEOUT).build()?;
         Ok(Self(Arc::new(Office {

@@ -69,17 +69,11 @@ impl Done {
 
 impl Tools {
     /// [`Self::with`] neither an account nor a state folder.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         Self::with(tls, None, None)
     }
 
     /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
     pub fn with(
         tls: &ClientConfig,
         account: Option<Account>,

@@ -135,9 +135,6 @@ struct Capabilities {
 
 impl Account {
     /// All numbers of the account.
-    ///
-    /// # Errors
-    /// [`RestError`].
     pub async fn numbers(&self) -> Result<Vec<Number>, RestError> {
         self.numbers_within(LISTING).await
     }
@@ -166,9 +163,6 @@ impl Account {
     }
 
     /// One number, by its SID.
-    ///
-    /// # Errors
-    /// [`RestError`].
     pub async fn number(&self, sid: &str) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
         let written: Written = self.ask(Method::GET, &path, None, Retry::Always).await?;
@@ -176,18 +170,12 @@ impl Account {
     }
 
     /// Changes a number, and checks the result. `sid` is the number's.
-    ///
-    /// # Errors
-    /// [`NotSet`].
     pub async fn set_number(&self, sid: &str, change: &Change) -> Result<(), NotSet> {
         let now = self.change_number(sid, change).await?;
         if change.is_done(&now) { Ok(()) } else { Err(NotSet::NotDone) }
     }
 
     /// Requests a change. `sid` is the number's. Returns the number as Twilio reports it then.
-    ///
-    /// # Errors
-    /// [`RestError`].
     pub async fn change_number(&self, sid: &str, change: &Change) -> Result<Number, RestError> {
         let path = self.path(&format!("IncomingPhoneNumbers/{sid}"));
         let written: Written = self.ask(Method::POST, &path, Some(&change.form()), Retry::Always).await?;

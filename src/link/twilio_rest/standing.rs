@@ -32,9 +32,6 @@ struct Written {
 
 impl Account {
     /// The state of the account. This also checks the credentials.
-    ///
-    /// # Errors
-    /// [`RestError`].
     pub async fn standing(&self) -> Result<Standing, RestError> {
         let written: Written = self.ask(Method::GET, &self.own_path(), None, Retry::Always).await?;
         if written.sid != self.sid {

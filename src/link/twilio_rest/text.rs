@@ -52,9 +52,6 @@ impl NotSent {
 
 impl Account {
     /// Sends a text of 1 to 1,600 characters. It does not retry a request that may have been carried out.
-    ///
-    /// # Errors
-    /// [`NotSent`].
     pub async fn send_text(&self, from: &PhoneNumber, to: &PhoneNumber, text: &str) -> Result<(), NotSent> {
         if text.trim().is_empty() {
             return Err(NotSent::Empty);

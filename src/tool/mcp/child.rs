@@ -137,9 +137,6 @@ struct Guarded {
 struct Folder(PathBuf);
 
 /// Starts a program. `name` is the server's, for the log.
-///
-/// # Errors
-/// It cannot be started.
 pub fn start(
     name: &str,
     command: &[String],

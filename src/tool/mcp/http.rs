@@ -35,9 +35,6 @@ const STREAMS: usize = 32;
 const STREAMS_IN: Duration = Duration::from_secs(32);
 
 /// The client for all servers of the process.
-///
-/// # Errors
-/// When TLS cannot be set up.
 pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
     link::http_client(tls)
         .redirect(same_origin())
@@ -47,9 +44,6 @@ pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// The owner's headers.
-///
-/// # Errors
-/// A header is invalid.
 pub fn headers(written: &[(String, Secret)]) -> Result<HeaderMap, Trouble> {
     let mut headers = HeaderMap::new();
     for (name, value) in written {
