@@ -85,7 +85,8 @@ pub(super) struct Conversation {
     utterances: Vec<Utterance>,
     /// Answers not yet assigned to a turn: when each began and how long it took.
     answers: Vec<(u64, u64)>,
-    first_word: Option<u64>,
+    /// The time from the start of the stream to the first sound.
+    pub first_word: Option<u64>,
     playing_since: Option<Instant>,
     quiet_since: Option<Instant>,
     /// How often each anomaly occurred, by code.
@@ -117,20 +118,17 @@ impl Conversation {
         self.zero.map_or(0, |zero| at.saturating_duration_since(zero).as_millis() as u64)
     }
 
-    /// Whether the stream is open.
-    pub fn has_begun(&self) -> bool {
-        self.zero.is_some()
-    }
-
-    /// Whether the caller is in the middle of a clip.
-    pub fn caller_speaks(&self, now: u64) -> bool {
-        let last = self.utterances.last();
-        last.and_then(|last| Some(now < last.start_ms + last.spans.last()?.1 as u64)).unwrap_or(false)
-    }
-
-    /// Whether the phone is playing anything.
-    pub fn assistant_speaks(&self) -> bool {
-        self.playing_since.is_some()
+    /// What is going on, for the progress line.
+    pub fn status(&self, now: u64) -> &'static str {
+        let end = |last: &Utterance| Some(last.start_ms + last.spans.last()?.1 as u64);
+        let caller = self.utterances.last().and_then(end).is_some_and(|end| now < end);
+        match (self.zero, caller, self.playing_since) {
+            (None, ..) => "ringing",
+            (_, true, Some(_)) => "both are speaking",
+            (_, true, None) => "the caller is speaking",
+            (_, false, Some(_)) => "the assistant is speaking",
+            (_, false, None) => "silence",
+        }
     }
 
     /// Takes in an event of the phone.
@@ -260,11 +258,6 @@ impl Conversation {
     /// All turns, in the order in which they began.
     pub fn turns(&self) -> impl Iterator<Item = &Turn> {
         self.entries.iter().map(|entry| &entry.turn)
-    }
-
-    /// The time from the start of the stream to the first sound.
-    pub fn first_word_ms(&self) -> Option<u64> {
-        self.first_word
     }
 }
 

@@ -189,15 +189,13 @@ fn live(provider: &Provider) -> anyhow::Result<()> {
     if !provider.lacks_key() {
         return Ok(());
     }
-    if provider.name == "openai" {
-        bail!(
-            "OPENAI_API_KEY is not set, and --live calls the real model. Set OPENAI_API_KEY=sk-… in `.env` or the \
-             environment, or leave out --live to use the simulated model"
-        );
-    }
+    let variable = match &*provider.name {
+        "openai" => "OPENAI_API_KEY",
+        _ => "the variable that its `key` names in switchboard.yaml",
+    };
     bail!(
-        "the provider `{}` has no key, and --live calls the real model. Set the variable that its `key` names in \
-         switchboard.yaml, or leave out --live to use the simulated model",
+        "the provider `{}` has no key, and --live calls the real model. Set {variable}, or leave out --live to use the \
+         simulated model",
         provider.name
     );
 }
@@ -332,14 +330,7 @@ fn show(conversation: &mut Conversation, screen: &mut Screen) {
 
 fn progress(conversation: &Conversation, screen: &mut Screen) {
     let now = conversation.ms(Instant::now());
-    let what =
-        match (conversation.has_begun(), conversation.caller_speaks(now), conversation.assistant_speaks()) {
-            (false, ..) => "ringing",
-            (_, true, true) => "both are speaking",
-            (_, true, false) => "the caller is speaking",
-            (_, false, true) => "the assistant is speaking",
-            (_, false, false) => "silence",
-        };
+    let what = conversation.status(now);
     let clock = print::clock(now);
     screen.progress(&format!("{}  … {what}", &clock[..clock.len() - 2]));
 }
@@ -438,7 +429,7 @@ impl Outcome {
             }
         }
         if let Some(limit) = self.exceeded {
-            wrong.push(format!("it was still running after {}", print::span(limit)));
+            wrong.push(format!("it was still running after {} seconds", limit.as_secs()));
         }
         let violations = self.record.violations.iter().take(MAX_SHOWN);
         wrong.extend(violations.map(|v| format!("Twilio would report error {}: {}", v.code, v.what)));
@@ -474,7 +465,7 @@ impl Outcome {
             simulated: !live,
             seconds: recording::stream_seconds(&self.record),
             reason: self.reason().unwrap_or(EndReason::ServerFault).code().to_owned(),
-            first_word_ms: self.conversation.first_word_ms(),
+            first_word_ms: self.conversation.first_word,
             turns: self.conversation.turns().cloned().collect(),
             tokens: tally.map_or_else(Tokens::default, |tally| Tokens {
                 taken: tally.tokens_in,

@@ -1,31 +1,24 @@
 //! The output of a rehearsal: lines, and on a terminal a progress line below them.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
 use super::conversation::{Turn, Voice};
 
 /// An unheard end shorter than this, in milliseconds, is not reported.
 const UNHEARD: u64 = 100;
 
-/// Where the output goes.
+/// Standard output.
 pub struct Screen {
-    out: Box<dyn Write + Send>,
+    out: io::Stdout,
     /// Whether the last line can be overwritten.
     terminal: bool,
     progress: String,
 }
 
 impl Screen {
-    /// Standard output.
     pub fn standard() -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { terminal, ..Self::plain(io::stdout()) }
-    }
-
-    /// Plain lines, to any writer.
-    pub fn plain(out: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), terminal: false, progress: String::new() }
+        Self { out: io::stdout(), terminal, progress: String::new() }
     }
 
     pub fn line(&mut self, text: &str) {
@@ -109,14 +102,6 @@ fn detail(what: &str, text: &str) -> String {
 /// `2.1 s`
 pub(super) fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1_000.0)
-}
-
-/// A duration in the largest unit that divides it.
-pub(super) fn span(time: Duration) -> String {
-    match time.as_secs() {
-        whole if whole >= 120 && whole % 60 == 0 => format!("{} minutes", whole / 60),
-        whole => format!("{whole} seconds"),
-    }
 }
 
 /// Splits a text at the words heard in the first `heard` of `sent` milliseconds. A word that was cut was not heard.

@@ -14,7 +14,7 @@ use switchboard_simulator::caller::CallRecord;
 const SOUND: &str = "call.wav";
 const SHEET: &str = "call.json";
 
-/// The paths of both files, which are writable.
+/// The paths of both files.
 #[derive(Debug)]
 pub(super) struct Files {
     pub sound: PathBuf,
@@ -45,26 +45,17 @@ pub(super) struct Tokens {
 }
 
 impl Files {
-    /// Creates the folder and checks before the call that both files can be written.
+    /// Creates the folder.
     pub fn prepare(folder: &Path) -> anyhow::Result<Self> {
         let name = folder.display();
         fs::create_dir_all(folder)
             .with_context(|| format!("the folder `{name}` (--out) cannot be created"))?;
-        let files = Self { sound: folder.join(SOUND), sheet: folder.join(SHEET) };
-        for file in [&files.sound, &files.sheet] {
-            let is_new = !file.exists();
-            fs::OpenOptions::new().append(true).create(true).open(file).with_context(|| {
-                format!("`{}` is not writable; choose another folder with --out", file.display())
-            })?;
-            if is_new {
-                let _ = fs::remove_file(file);
-            }
-        }
-        Ok(files)
+        Ok(Self { sound: folder.join(SOUND), sheet: folder.join(SHEET) })
     }
 
     pub fn write(&self, record: &CallRecord, sheet: &Sheet) -> anyhow::Result<()> {
-        let unwritten = |file: &Path| format!("cannot write `{}`", file.display());
+        let unwritten =
+            |file: &Path| format!("cannot write `{}` (choose another folder with --out)", file.display());
         let (caller, assistant) = channels(record);
         fs::write(&self.sound, stereo_wav(&caller, &assistant)).with_context(|| unwritten(&self.sound))?;
         let mut text = serde_json::to_string_pretty(sheet).context("cannot encode call.json")?;

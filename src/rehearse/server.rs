@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::choose::Choice;
-use super::print;
 use crate::observe::journal::Happening;
 use crate::secret::Secret;
 use crate::serve::{self, Serve};
@@ -78,7 +77,7 @@ impl Server {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(format!("the server failed: {error:#}")),
             Ok(Err(_)) => Some("the server panicked".to_owned()),
-            Err(_) => Some(format!("the server did not stop within {}", print::span(CLOSING))),
+            Err(_) => Some(format!("the server did not stop within {} seconds", CLOSING.as_secs())),
         }
     }
 }
