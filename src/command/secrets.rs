@@ -29,12 +29,17 @@ pub struct Options {
 
 /// `switchboard secrets`.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    let workspace = Workspace::read();
+    let in_env_file = |problem: &&Problem| problem.is_error() && problem.path() == ENV_FILE;
+    let problems: Vec<Problem> = workspace.problems.iter().filter(in_env_file).cloned().collect();
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
     if let Some(name) = &options.name {
-        let workspace = Workspace::read();
         let value = workspace.environment.get(name).filter(|value| !value.is_empty());
         return print(value.ok_or(Failure::Reported)?);
     }
-    let values = values()?;
+    let values = values(&workspace)?;
     if options.compare {
         let mut list = String::new();
         std::io::stdin().read_to_string(&mut list).context("cannot read standard input")?;
@@ -55,13 +60,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// What `.env` sets, without what belongs to one machine.
-fn values() -> Result<BTreeMap<String, String>, Failure> {
-    let workspace = Workspace::read();
-    let in_env_file = |problem: &&Problem| problem.is_error() && problem.path() == ENV_FILE;
-    let problems: Vec<Problem> = workspace.problems.iter().filter(in_env_file).cloned().collect();
-    if !problems.is_empty() {
-        return Err(problems.into());
-    }
+fn values(workspace: &Workspace) -> Result<BTreeMap<String, String>, Failure> {
     let is_local =
         |name: &str| name == OTHERS || SETTINGS.iter().any(|setting| setting.local && setting.name == name);
     let values = workspace.env_file().values().filter(|(name, value)| !value.is_empty() && !is_local(name));
