@@ -92,7 +92,7 @@ struct Checked {
     ready: ServeSettings,
     environment: BTreeMap<String, String>,
     roster: Roster,
-    /// With ASSISTANTS_URL; fetched once, maybe in vain.
+    /// Set with ASSISTANTS_URL, even if the first fetch failed.
     remote_folder: Option<RemoteFolder>,
 }
 

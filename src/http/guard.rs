@@ -66,7 +66,7 @@ pub fn stream_is_signed(app: &App, headers: &HeaderMap, path: &str) -> Result<bo
     Ok(true)
 }
 
-/// The one of our addresses that is signed, in one of the spellings that `urls` makes of it.
+/// Finds which of our addresses is signed. `urls` returns the spellings of an address.
 fn signed_under<'a>(
     app: &'a App,
     urls: impl Fn(&str) -> Vec<String>,

@@ -42,7 +42,7 @@ async fn a_bad_edit_changes_nothing_and_is_logged_once() {
     assert_eq!(switchboard.standing.borrow().generation, 2);
     assert!(
         switchboard.text("a").contains("one") && switchboard.roster.borrow().len() == 1,
-        "nothing of it is in force"
+        "no part is in force"
     );
     switchboard.line("errors=2").await;
     let lines = switchboard.lines();
