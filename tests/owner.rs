@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// What no output may ever hold.
+/// A value that no output may contain.
 const SECRET: &str = "hunter2-value";
 
 fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -14,9 +14,9 @@ fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outpu
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn told(output: &Output) -> (i32, String, String) {
+fn output(process: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    (process.status.code().unwrap(), text(&process.stdout), text(&process.stderr))
 }
 
 fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -69,10 +69,10 @@ fn desk() -> tempfile::TempDir {
 }
 
 #[test]
-fn show_tells_what_the_model_gets() {
+fn show_prints_what_the_model_gets() {
     let folder = desk();
     let (code, out, err) =
-        told(&run(folder.path(), &["show", "desk", "--from", "+15550109999"], &ENVIRONMENT));
+        output(&run(folder.path(), &["show", "desk", "--from", "+15550109999"], &ENVIRONMENT));
     assert_eq!(code, 0, "{err}");
     let parts = [
         "desk: Answers the front desk",
@@ -84,7 +84,7 @@ fn show_tells_what_the_model_gets() {
         "book: a request to api.example.com, once the caller says yes\n",
         "hosted: an MCP server that the model's host calls: `search`\n",
         "send_sms: off: there are no credentials for Twilio's REST",
-        "todoist: off: no connection to it can be made",
+        "todoist: off: ",
         "off: off: its `url` is empty\n",
         "+1555•••02",
     ];
@@ -117,20 +117,20 @@ fn show_tells_what_the_model_gets() {
 }
 
 #[test]
-fn show_hides_a_secret_that_found_its_way_into_a_text() {
+fn show_hides_a_secret_within_a_text() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
         "instructions: \"The key is ${ASSISTANT_PASSWORD}.\"\ngreeting: { say: \"${OPENAI_API_KEY}\" }\n",
     )]);
-    let (code, out, err) = told(&run(folder.path(), &["show", "a"], &ENVIRONMENT));
+    let (code, out, err) = output(&run(folder.path(), &["show", "a"], &ENVIRONMENT));
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("The key is •••.") && !format!("{out}{err}").contains(SECRET), "{out}{err}");
 }
 
 #[test]
-fn who_answers_is_said_and_nobody_is_an_error() {
+fn who_names_the_assistant_and_fails_without_one() {
     let folder = desk();
-    let who = |number: &str| told(&run(folder.path(), &["who", number], &ENVIRONMENT));
+    let who = |number: &str| output(&run(folder.path(), &["who", number], &ENVIRONMENT));
     assert_eq!(who("+15550100001"), (0, "desk: it has this number\n".to_owned(), String::new()));
     let (code, _, err) = who("+15550100009");
     assert_eq!(code, 1);
@@ -144,20 +144,20 @@ fn who_answers_is_said_and_nobody_is_an_error() {
     std::fs::write(folder.path().join("assistants/rest.yaml"), "numbers: [\"*\"]\ninstructions: Hi.\n")
         .unwrap();
     for number in ["+15550100009", "anonymous", "sip:desk@example.com", "client:bob"] {
-        let (code, out, err) = told(&run(folder.path(), &["who", number], &ENVIRONMENT));
+        let (code, out, err) = output(&run(folder.path(), &["who", number], &ENVIRONMENT));
         assert_eq!((code, err.as_str()), (0, ""), "{number}");
         assert!(out.starts_with("rest: it has \"*\""), "{out}");
     }
 }
 
 #[test]
-fn a_new_assistant_passes_is_shown_and_answers_its_number() {
+fn a_new_assistant_passes_the_check_and_answers_its_number() {
     for (files, schema) in [
         (&[][..], "./assistant.schema.json"),
         (&[("docs/assistant.schema.json", "{}")][..], "../docs/assistant.schema.json"),
     ] {
         let folder = folder_with(files);
-        let (code, out, err) = told(&run(folder.path(), &["new", "front-desk"], &[]));
+        let (code, out, err) = output(&run(folder.path(), &["new", "front-desk"], &[]));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.contains("`switchboard check`") && out.contains("FRONT_DESK_NUMBER=+1555"), "{out}");
         assert!(out.contains("take it away from the variable that has it so far"), "{out}");
@@ -166,45 +166,45 @@ fn a_new_assistant_passes_is_shown_and_answers_its_number() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next().unwrap(), format!("# yaml-language-server: $schema={schema}"));
         assert!(folder.path().join("assistants").join(schema).exists());
-        let (code, out, err) = told(&run(folder.path(), &["check"], &[]));
+        let (code, out, err) = output(&run(folder.path(), &["check"], &[]));
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
-        assert_eq!(told(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
+        assert_eq!(output(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
         let number = [("FRONT_DESK_NUMBER", "+15550100007")];
-        let (code, out, _) = told(&run(folder.path(), &["who", "+15550100007"], &number));
+        let (code, out, _) = output(&run(folder.path(), &["who", "+15550100007"], &number));
         assert_eq!((code, out.as_str()), (0, "front-desk: it has this number\n"));
-        // Written once, and never over somebody's work.
+        // It never overwrites a file.
         std::fs::write(&path, "mine").unwrap();
-        let (code, _, err) = told(&run(folder.path(), &["new", "front-desk"], &[]));
+        let (code, _, err) = output(&run(folder.path(), &["new", "front-desk"], &[]));
         assert_eq!(code, 1);
         assert!(err.contains("is there already"), "{err}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
     for address in [("PUBLIC_URL", "https://phone.example.com"), ("FLY_APP_NAME", "phone")] {
-        let (_, out, _) = told(&run(folder_with(&[]).path(), &["new", "front-desk"], &[address]));
+        let (_, out, _) = output(&run(folder_with(&[]).path(), &["new", "front-desk"], &[address]));
         assert!(out.contains("5. `switchboard serve` answers"), "{out}");
     }
     let folder = folder_with(&[]);
-    // Names in which the starter's own words occur, and one that is no variable.
+    // Names that contain words of the starter file, and one that is not a variable.
     for (name, variable) in
         [("surname", "SURNAME_NUMBER"), ("name-number", "NAME_NUMBER_NUMBER"), ("9-lives", "N9_LIVES_NUMBER")]
     {
-        let (code, out, _) = told(&run(folder.path(), &["new", name], &[]));
+        let (code, out, _) = output(&run(folder.path(), &["new", name], &[]));
         assert!(code == 0 && out.contains(&format!("{variable}=")), "{out}");
         let number = [(variable, "+15550100007")];
-        let (code, out, _) = told(&run(folder.path(), &["who", "+15550100007"], &number));
+        let (code, out, _) = output(&run(folder.path(), &["who", "+15550100007"], &number));
         assert_eq!((code, out), (0, format!("{name}: it has this number\n")));
     }
-    assert_eq!(told(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
-    assert_eq!(told(&run(folder.path(), &["new", "../x"], &[])).0, 2);
+    assert_eq!(output(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
+    assert_eq!(output(&run(folder.path(), &["new", "../x"], &[])).0, 2);
 }
 
 #[test]
-fn check_speaks_to_people_programs_and_github() {
+fn check_prints_for_people_programs_and_github() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
         "instructions: Hi.\nnumbers: [\"+15550100001\"]\ntemprature: 1\n",
     )]);
-    let check = |format: &str| told(&run(folder.path(), &["check", "--format", format], &[]));
+    let check = |format: &str| output(&run(folder.path(), &["check", "--format", format], &[]));
     let (code, out, err) = check("text");
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("assistants/a.yaml:3:1: error: unknown key `temprature`"), "{err}");
@@ -224,20 +224,20 @@ fn check_speaks_to_people_programs_and_github() {
          `temperature`?\n"
     );
     assert_eq!(check("xml").0, 2);
-    // Nothing wrong is an empty array, warnings are 0, and a folder that is not there is a problem as well.
+    // No problem is an empty array, warnings exit with 0, and a missing folder is a problem too.
     std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\ntemperature: 1\n").unwrap();
     let (code, out, _) = check("json");
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["severity"].as_str()), (0, Some("warning")));
     std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\n").unwrap();
     assert_eq!(check("json"), (0, "[]\n".to_owned(), String::new()));
-    let (code, out, _) = told(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
+    let (code, out, _) = output(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (1, Some("folder.unreadable")));
 }
 
 #[test]
-fn a_bad_value_of_a_variable_is_blamed_on_the_variable() {
+fn a_bad_value_names_the_variable_that_sets_it() {
     let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-*}\"]\nvoice: \"${VOICE:-marin}\"\n";
     for value in [
         "2025550143",
@@ -249,21 +249,27 @@ fn a_bad_value_of_a_variable_is_blamed_on_the_variable() {
     ] {
         let env = format!("# Mine\n\nDESK_NUMBER={value}\nVOICE={SECRET}\n");
         let folder = folder_with(&[("assistants/desk.yaml", desk), (".env", &env)]);
-        let (code, _, err) = told(&run(folder.path(), &["check"], &[]));
+        let (code, _, err) = output(&run(folder.path(), &["check"], &[]));
         assert_eq!(code, 1);
         let lines: Vec<&str> = err.lines().filter(|line| line.contains(": error: ")).collect();
         assert!(lines[0].contains("DESK_NUMBER (.env, line 3)"), "{err}");
         assert!(lines[1].contains("VOICE (.env, line 4)"), "{err}");
         assert!((value == "+1555…" || !err.contains(value)) && !err.contains(SECRET), "{err}");
-        // The environment wins, and is then to blame.
+        // The environment takes precedence over `.env`.
         let (_, out, _) =
-            told(&run(folder.path(), &["check", "--format", "json"], &[("DESK_NUMBER", "hunter2")]));
+            output(&run(folder.path(), &["check", "--format", "json"], &[("DESK_NUMBER", "hunter2")]));
         assert!(out.contains("DESK_NUMBER\"") && !out.contains("hunter2"), "{out}");
     }
 }
 
+/// The variables of `.env` that nothing uses, each with its place.
+fn unused(err: &str) -> Vec<String> {
+    let lines = err.lines().filter_map(|line| line.split_once(" warning: nothing uses "));
+    lines.map(|(place, name)| format!("{place} {name}")).collect()
+}
+
 #[test]
-fn lines_of_env_that_do_nothing_are_told() {
+fn unused_lines_of_env_are_reported() {
     let env = "OPENAI_API_KEY=sk-hunter2-value\nDESK_NUMBR=+15550100001\nTODOIST_API_KEY=x\nPROGRAM_KEY=x\n\nOPENAI_API_KEY=\n";
     let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\nmcp: { desk: { command: [desk], env: { KEY: \"${PROGRAM_KEY}\" } } }\n";
     let folder = folder_with(&[
@@ -272,31 +278,24 @@ fn lines_of_env_that_do_nothing_are_told() {
         ("switchboard.yaml", "port: ${MY_PORT:-}\n"),
     ]);
     let unread = [("NOT_OF_ENV", "hunter2-value")];
-    let (code, _, err) = told(&run(folder.path(), &["check"], &unread));
-    assert_eq!(
-        (code, err.as_str()),
-        (
-            0,
-            ".env:2:1: warning: nothing reads DESK_NUMBR\n  help: did you mean DESK_NUMBER?\n\
-             .env:6:1: warning: OPENAI_API_KEY is set here and in line 1; line 1 is used\n  help: keep one of the two lines: Docker Compose uses the last, even an empty one\n"
-        )
-    );
-    // The key above the empty line holds, and what is missing is told beside what nothing reads.
-    let (code, out, _) = told(&run(folder.path(), &["secrets", "OPENAI_API_KEY"], &[]));
+    let (code, _, err) = output(&run(folder.path(), &["check"], &unread));
+    assert_eq!((code, unused(&err)), (0, vec![".env:2:1: DESK_NUMBR".to_owned()]), "{err}");
+    assert!(err.contains("did you mean DESK_NUMBER?"), "{err}");
+    assert!(err.contains(".env:6:1: warning: OPENAI_API_KEY is also set on line 1"), "{err}");
+    // The key above the empty line is used. What is missing is reported together with what is unused.
+    let (code, out, _) = output(&run(folder.path(), &["secrets", "OPENAI_API_KEY"], &[]));
     assert_eq!((code, out.as_str()), (0, "sk-hunter2-value\n"));
     std::fs::write(folder.path().join(".env"), "OPEN_AI_KEY=sk-hunter2-value\nMY_PORT=0\nPROGRAM_KEY=x\n")
         .unwrap();
-    let (code, _, err) = told(&run(folder.path(), &["serve"], &[]));
+    let (code, _, err) = output(&run(folder.path(), &["serve"], &[]));
     assert!(code == 1 && err.contains("OPENAI_API_KEY is not set"), "{err}");
-    assert!(
-        err.contains(".env:1:1: warning: nothing reads OPEN_AI_KEY\n  help: did you mean OPENAI_API_KEY?"),
-        "{err}"
-    );
+    assert_eq!(unused(&err), [".env:1:1: OPEN_AI_KEY"], "{err}");
+    assert!(err.contains("did you mean OPENAI_API_KEY?"), "{err}");
     assert!(!err.contains("MY_PORT") && !err.contains("PROGRAM_KEY") && !err.contains("hunter2"), "{err}");
 }
 
 #[test]
-fn only_the_folder_in_force_tells_what_nothing_reads() {
+fn unused_variables_are_reported_only_for_the_configured_folder() {
     let env = "CLINIC_NUMBER=+15550100002\nFLY_APP=voice\nDESK_NUMBER=+15550100001\nDESK_NUMBER=\n";
     let folder = folder_with(&[
         ("assistants/desk.yaml", "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\n"),
@@ -310,28 +309,28 @@ fn only_the_folder_in_force_tells_what_nothing_reads() {
         (&["check", "assistants/"], &[], "CLINIC_NUMBER, FLY_APP"),
         (&["check", "other"], &away, "CLINIC_NUMBER, FLY_APP, DESK_NUMBER"),
         (&["show", "desk"], &[], "CLINIC_NUMBER, FLY_APP"),
-        // Without a key it goes no further.
+        // Without a key the rehearsal stops here.
         (&["rehearse", "desk", "--live"], &[], "CLINIC_NUMBER, FLY_APP"),
-        // Of the real folder's variables another one reads none.
+        // Another folder may not use the variables of the configured one.
         (&["check", "other"], &[], ""),
         (&["check", "assistants"], &away, ""),
-        // What is fetched may read them.
+        // A remote folder may use them.
         (&["check"], &remote_folder, ""),
         (&["show", "desk"], &remote_folder, ""),
         (&["rehearse", "desk", "--live"], &remote_folder, ""),
         (&["serve"], &remote_folder, ""),
     ] {
-        let (_, _, err) = told(&run(folder.path(), arguments, variables));
-        let names = err.lines().filter_map(|line| line.split_once("nothing reads ")).map(|(_, name)| name);
+        let (_, _, err) = output(&run(folder.path(), arguments, variables));
+        let names = unused(&err).into_iter().filter_map(|line| Some(line.rsplit_once(' ')?.1.to_owned()));
         assert_eq!(names.collect::<Vec<_>>().join(", "), unread, "{arguments:?}: {err}");
-        // That a name stands twice is so whoever reads it.
-        assert!(err.contains("DESK_NUMBER is set here and in line 3"), "{err}");
+        // A duplicate line is reported for every folder.
+        assert!(err.contains("DESK_NUMBER is also set on line 3"), "{err}");
         assert!(!err.contains("FLY_APP_NAME"), "{err}");
     }
 }
 
 #[test]
-fn what_stands_in_the_file_is_blamed_on_the_file() {
+fn a_bad_setting_names_its_source() {
     let file = "twilio_auth_token: hunter2\nopenai_realtime_url: ws://192.0.2.3/v1\nopenai_api_key: sk-…\n\
                 providers: { lan: { url: \"ws://192.0.2.4/v1\", key: \"${LAN_KEY}\" } }\n";
     let folder = folder_with(&[("switchboard.yaml", file), ("assistants/a.yaml", "instructions: Hi.\n")]);
@@ -343,18 +342,18 @@ fn what_stands_in_the_file_is_blamed_on_the_file() {
         ("PORT", "99"),
         ("HOST", "192.0.2.6"),
     ];
-    // It cannot listen there, and has told what is odd before it tries.
-    let (code, out, err) = told(&run(folder.path(), &["serve"], &environment));
+    // It cannot listen on this address, but reports the warnings first.
+    let (code, out, err) = output(&run(folder.path(), &["serve"], &environment));
     let all = format!("{out}{err}");
     assert_eq!(code, 1, "{all}");
     for line in [
-        "switchboard.yaml: warning: TWILIO_AUTH_TOKEN is not an auth token",
-        "switchboard.yaml:2:22: warning: OPENAI_REALTIME_URL starts with ws://",
-        "switchboard.yaml: warning: OPENAI_API_KEY only holds the place",
-        "switchboard.yaml: warning: `url` of `lan` starts with ws://",
-        "switchboard.yaml: warning: the key of the provider `lan` only holds the place",
-        "environment: warning: TWILIO_API_KEY must be `SK`",
-        "environment: warning: TWILIO_API_URL starts with http://",
+        "switchboard.yaml: warning: TWILIO_AUTH_TOKEN ",
+        "switchboard.yaml:2:22: warning: OPENAI_REALTIME_URL ",
+        "switchboard.yaml: warning: OPENAI_API_KEY ",
+        "switchboard.yaml: warning: `url` of `lan` ",
+        "switchboard.yaml: warning: the key of the provider `lan` ",
+        "environment: warning: TWILIO_API_KEY must ",
+        "environment: warning: TWILIO_API_URL ",
     ] {
         assert_eq!(all.matches(line).count(), 1, "{line}: {all}");
     }
@@ -362,7 +361,7 @@ fn what_stands_in_the_file_is_blamed_on_the_file() {
 }
 
 #[test]
-fn whatever_the_example_names_is_read() {
+fn every_variable_of_the_example_is_used() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -377,30 +376,30 @@ fn whatever_the_example_names_is_read() {
         files.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
     all.push((".env", &env));
     let folder = folder_with(&all);
-    // The example's names another folder, and then this one tells nothing.
+    // The example names a remote folder, which would silence the warnings.
     let here = [("ASSISTANTS_URL", "")];
-    let (_, _, err) = told(&run(folder.path(), &["check"], &here));
+    let (_, _, err) = output(&run(folder.path(), &["check"], &here));
     assert!(!err.contains(".env:"), "{err}");
     std::fs::write(folder.path().join(".env"), format!("{env}PIZZERIA_NUMBR=+15550100009\n")).unwrap();
-    let (_, _, err) = told(&run(folder.path(), &["check"], &here));
-    assert!(err.contains("nothing reads PIZZERIA_NUMBR"), "{err}");
+    let (_, _, err) = output(&run(folder.path(), &["check"], &here));
+    assert!(unused(&err)[0].ends_with(" PIZZERIA_NUMBR"), "{err}");
 }
 
 #[test]
-fn check_doubts_a_number_that_can_be_nobodys() {
+fn check_warns_about_an_impossible_number() {
     let folder = folder_with(&[("assistants/a.yaml", "instructions: Hi.\nnumbers: [\"+99955501000\"]\n")]);
-    let (code, out, _) = told(&run(folder.path(), &["check", "--format", "json"], &[]));
+    let (code, out, _) = output(&run(folder.path(), &["check", "--format", "json"], &[]));
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (0, Some("number.doubt")), "{out}");
     assert!(!out.contains("99955501000"), "{out}");
 }
 
 #[test]
-fn whoever_looks_at_one_assistant_hears_what_is_odd_about_it() {
-    let odd = "instructions: Hi.\ntemperature: 1\n";
+fn the_warnings_of_one_assistant_are_reported() {
+    let unusual = "instructions: Hi.\ntemperature: 1\n";
     let folder = folder_with(&[
-        ("assistants/desk.yaml", &format!("{odd}fragments: [shared]\ngreeting: {{ say: Hello. }}\n")),
-        ("assistants/other.yaml", &format!("{odd}fragments: [shared, others]\n")),
+        ("assistants/desk.yaml", &format!("{unusual}fragments: [shared]\ngreeting: {{ say: Hello. }}\n")),
+        ("assistants/other.yaml", &format!("{unusual}fragments: [shared, others]\n")),
         ("assistants/fragments/shared.md", "Be kind.\n"),
         ("assistants/fragments/others.md", "Be brief.\n"),
         ("assistants/notes.YAML", ""),
@@ -409,24 +408,24 @@ fn whoever_looks_at_one_assistant_hears_what_is_odd_about_it() {
         let problems = err.lines().filter(|line| line.contains(": warning: ") || line.contains(": error: "));
         problems.map(|line| line.split(": ").next().unwrap().to_owned()).collect()
     };
-    let (code, _, err) = told(&run(folder.path(), &["show", "desk"], &[]));
+    let (code, _, err) = output(&run(folder.path(), &["show", "desk"], &[]));
     assert_eq!(
         (code, files(&err)),
         (0, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()])
     );
-    // A place for the recording that is none ends the rehearsal before the call.
+    // An impossible place for the recording ends the rehearsal before the call.
     let (code, _, err) =
-        told(&run(folder.path(), &["rehearse", "desk", "--out", "assistants/desk.yaml"], &[]));
+        output(&run(folder.path(), &["rehearse", "desk", "--out", "assistants/desk.yaml"], &[]));
     assert_eq!(
         (code, files(&err)),
         (1, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()]),
         "{err}"
     );
-    // An error holds the whole folder back.
-    std::fs::write(folder.path().join("assistants/other.yaml"), format!("{odd}zebra: 1\n")).unwrap();
+    // An error rejects the whole folder.
+    std::fs::write(folder.path().join("assistants/other.yaml"), format!("{unusual}zebra: 1\n")).unwrap();
     for command in ["show", "rehearse"] {
-        let (code, _, err) = told(&run(folder.path(), &[command, "desk"], &[]));
-        let told = ["assistants/desk.yaml:2:14", "assistants/notes.YAML", "assistants/other.yaml:3:1"];
-        assert_eq!((code, files(&err)), (1, told.map(str::to_owned).to_vec()), "{command}");
+        let (code, _, err) = output(&run(folder.path(), &[command, "desk"], &[]));
+        let expected = ["assistants/desk.yaml:2:14", "assistants/notes.YAML", "assistants/other.yaml:3:1"];
+        assert_eq!((code, files(&err)), (1, expected.map(str::to_owned).to_vec()), "{command}");
     }
 }
