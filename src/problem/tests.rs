@@ -117,7 +117,9 @@ fn a_file_cannot_control_the_terminal() {
 
 #[test]
 fn codes_are_words_separated_by_a_dot() {
-    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
     for (code, _) in catalogue::codes() {
         // The codes for the values of any key have no area.
         assert!(code.split('.').count() <= 2 && code.split('.').all(is_word), "{code}");
