@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::assistant::plan::{First, Job, Plan, Work};
-use crate::assistant::{self, Assistant, Checked, Facts};
+use crate::assistant::{self, Assistant, Checked, Facts, Off};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::link::tls;
@@ -139,7 +139,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     }) {
         off.iter_mut()
             .filter(|(name, _)| *name == server.name)
-            .for_each(|(_, why)| *why = trouble.to_string());
+            .for_each(|(_, why)| *why = trouble.to_string().into());
     }
     tools.close().await;
     let mut session = session(&plan, initial_turn_control(&plan), LeftOut::default());
@@ -156,7 +156,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
 }
 
 /// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
-fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> String {
+fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     let mut numbers: Vec<String> = assistant.numbers().iter().map(ToString::to_string).collect();
     if assistant.answers_the_rest() {

@@ -7,9 +7,9 @@ use switchboard::reload::Pace;
 
 use crate::server::{PANICS, SAVE, Switchboard, assistant, write};
 
-const REJECTED: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
+const REJECTED: &str = "switchboard_reloads_total{outcome=\"rejected\"}";
 const APPLIED: &str = "switchboard_reloads_total{outcome=\"applied\"}";
-const FIXED: &str = "switchboard_reloads_total{outcome=\"mended\"}";
+const FIXED: &str = "switchboard_reloads_total{outcome=\"fixed\"}";
 const PROBLEMS: &str = "switchboard_roster_problems";
 
 #[tokio::test]
