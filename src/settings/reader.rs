@@ -100,7 +100,7 @@ impl Reader {
         };
         let text = yaml::text("", &file.bytes).unwrap_or_default();
         let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
-        let mut hidden = secrets::lines(text, document.root.as_ref(), &is_named);
+        let mut hidden = secrets::lines(text, document.root.is_none(), &is_named);
         for (key, node) in entries {
             // The value of a misspelt name may be a secret.
             let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);

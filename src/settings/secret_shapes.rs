@@ -30,17 +30,18 @@ impl Settings {
     fn check_tokens(&self) -> Vec<Problem> {
         const NAME: &str = "TWILIO_AUTH_TOKEN";
         let tokens = &self.twilio_auth_tokens;
+        let is_any_sid = |text: &str| is_sid(text, "AC") || is_sid(text, "SK");
         // Another entry may be Twilio's token.
-        let all_placeholders = tokens.iter().all(|token| is_placeholder(token.expose()));
+        let useless = tokens.iter().all(|token| is_placeholder(token.expose()) || is_any_sid(token.expose()));
         let check = |(at, token): (usize, &crate::secret::Secret)| {
             let name = match tokens.len() {
                 1 => NAME.to_owned(),
                 _ => format!("{NAME}, entry {},", at + 1),
             };
             let text = token.expose();
-            let what = if let Some(what) = spoilt(text, &name, CONSOLE, all_placeholders) {
+            let what = if let Some(what) = spoilt(text, &name, CONSOLE, useless) {
                 what
-            } else if text.starts_with("AC") || text.starts_with("SK") {
+            } else if useless && is_any_sid(text) {
                 Setting::TokenIsSid { name }
             } else if self.twilio_api_secret.as_ref() == Some(token) {
                 Setting::TokenIsApiSecret { name }
@@ -175,7 +176,7 @@ mod tests {
         let (sid, key) = (format!("AC{TOKEN}"), format!("SK{TOKEN}"));
         let (twice, quoted, upper) =
             (format!("{TOKEN}{TOKEN}"), format!("\"{TOKEN}\""), TOKEN.to_uppercase());
-        let one_bad = format!("{TOKEN},hunter2");
+        let (one_bad, sid_and_token) = (format!("{TOKEN},hunter2"), format!("{sid},{TOKEN}"));
         const PLACEHOLDER: &str = "setting.placeholder";
         const SHAPE: &str = "setting.secret";
         for (name, value, expected) in [
@@ -190,7 +191,8 @@ mod tests {
             ("OPENAI_API_KEY", "hunter2", Some((SHAPE, Severity::Warning))),
             ("TWILIO_AUTH_TOKEN", TOKEN, None),
             ("TWILIO_AUTH_TOKEN", "…", Some((PLACEHOLDER, Severity::Error))),
-            ("TWILIO_AUTH_TOKEN", &sid, Some((SHAPE, Severity::Warning))),
+            ("TWILIO_AUTH_TOKEN", &sid, Some((SHAPE, Severity::Error))),
+            ("TWILIO_AUTH_TOKEN", &sid_and_token, Some((SHAPE, Severity::Warning))),
             ("TWILIO_AUTH_TOKEN", &twice, Some((SHAPE, Severity::Warning))),
             ("TWILIO_AUTH_TOKEN", &quoted, Some((SHAPE, Severity::Warning))),
             ("TWILIO_AUTH_TOKEN", &upper, Some((SHAPE, Severity::Warning))),

@@ -1,29 +1,25 @@
-//! Secrets that stand in a file, where they should not: found by the names of their keys, so that problems can
-//! show stars in their place.
+//! Secrets written in a file, found by the names of their keys, so that problems can hide them.
 
-use std::cell::{Cell, OnceCell};
-use std::ops::Range;
-
-use super::{Kind, Node, Scalar, Style};
+use super::{Kind, Node, Scalar};
 use crate::problem::Span;
 
-/// What the names of secrets hold, also where they are misspelt, in lower case.
+/// Parts of the names of secrets, also of misspelt ones, in lower case.
 const MARKS: [&str; 9] = ["tok", "passw", "pasw", "pwd", "secret", "key", "auth", "cred", "bearer"];
 
-/// The last words of names that are secrets for sure, without `-`, `_` and `.`: `api-key`, and not `keyword`.
+/// How the names of secrets end, without `-`, `_` and `.`: `api-key`, and not `keyword`.
 const NOUNS: [&str; 9] =
     ["token", "key", "secret", "password", "passwd", "pwd", "authorization", "bearer", "credentials"];
 
-/// Names of secrets in one text that are looked at.
+/// The most names of secrets to examine in one text.
 const MOST: usize = 64;
 
-/// Whether what stands under this key may be a secret. Rather one too many: it is only not shown.
+/// Whether the value of this key may be a secret. If in doubt it is: the only effect is that it is hidden.
 pub fn named(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
-/// Whether what a value holds stands in the file: all of it, or the default in a `${NAME:-default}`.
+/// Whether a value is written in the file itself: all of it, or the default in a `${NAME:-default}`.
 pub fn literal(scalar: &Scalar) -> bool {
     match &scalar.written {
         Some(written) => is_literal(written),
@@ -31,8 +27,8 @@ pub fn literal(scalar: &Scalar) -> bool {
     }
 }
 
-/// The name of a secret that stands within a text: in the query of an address (`?token=…`), or in the argument of a
-/// program (`--token=…`, `Authorization: …`).
+/// The name of a secret written within a text: in the query of a URL (`?token=…`) or in an argument of a program
+/// (`--token=…`, `Authorization: …`).
 pub fn literal_within(scalar: &Scalar) -> Option<String> {
     let text = scalar.written.as_deref().unwrap_or(&scalar.text);
     let parts = text.split(['?', '&', '#']);
@@ -48,7 +44,7 @@ fn last_name(text: &str) -> &str {
     text.rsplit(|c| !of_name(c)).next().unwrap_or_default().trim_start_matches('-')
 }
 
-/// The name of the secret that an argument is, by the option before it: `--token`.
+/// The name of the secret in an argument that follows an option such as `--token`.
 pub fn literal_after(option: &str, argument: &Scalar) -> Option<String> {
     let name = option.trim_start_matches('-');
     let value = argument.written.as_deref().unwrap_or(&argument.text);
@@ -61,12 +57,12 @@ fn is_noun(name: &str) -> bool {
     NOUNS.iter().any(|noun| name.ends_with(noun))
 }
 
-/// Whether it names a file: one that holds a key may be told.
+/// Whether it is a path. The path of a file with a key is no secret.
 fn is_path(value: &str) -> bool {
     value.starts_with(['/', '.', '~'])
 }
 
-/// Whether a text that may hold `${…}` says something by itself. What a template puts in comes from elsewhere.
+/// Whether a text with or without `${…}` has a value of its own. A template's value comes from elsewhere.
 fn is_literal(written: &str) -> bool {
     let stands = match written.contains("${") {
         true => written.match_indices(":-").any(|(at, mark)| {
@@ -82,16 +78,15 @@ fn of_name(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Where secrets stand by the looks of the lines: what follows a secret's key, and user names in URLs. In a text that
-/// is no valid YAML, which has no `root`, also the lines that belong to such a key.
+/// Secrets by the looks of the lines: what follows a secret's key, to the end of its line, and user names in URLs.
 ///
-/// What follows goes to the end of the line, unless the tree says for sure where the value ends.
-pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) -> Vec<Span> {
+/// `nested`: also the lines that belong to such a key, for a text that is not valid YAML. In a valid one, [`values`]
+/// finds them.
+pub fn lines(text: &str, nested: bool, is_secret: &dyn Fn(&str) -> bool) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut hide = |start: usize, len: usize| spans.push(Span { start, len, ..Span::default() });
-    let values = OnceCell::new();
     let mut start = 0;
-    // How far the key is indented whose lines these may be.
+    // The indentation of the key whose lines these may be.
     let mut above = None;
     for line in text.split_inclusive('\n') {
         let words = line.trim();
@@ -106,42 +101,20 @@ pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) 
             hide(start, line.len());
         } else {
             above = None;
-            // What stands in a comment belongs to nothing, and may be the rest of anything.
-            let comment = line.rfind('#');
-            let defaults = OnceCell::new();
-            // What comes from the environment is shown as it is written.
-            let from_outside = |from: usize, to: usize| {
-                let defaults: &Vec<usize> = defaults.get_or_init(|| defaults_in(line).collect());
-                let next = defaults.get(defaults.partition_point(|at| *at < from));
-                line[from..].trim_start_matches(['"', '\'']).starts_with("${")
-                    && next.is_none_or(|at| *at >= to)
-            };
+            let last_default = defaults(line).last();
             let mut at = 0;
             while let Some(value) = value(line, at, is_secret) {
-                let known = root.and_then(|root| {
-                    let values = values.get_or_init(|| Values::of(root));
-                    values.around(text, start + value, start..start + line.len())
-                });
-                let known = known.filter(|known| comment.is_none_or(|comment| start + comment < known.end));
-                if let Some(known) = known {
-                    if from_outside(value, known.end - start) {
-                        at = value;
-                        continue;
-                    }
-                    // The quote that closes it may stay.
-                    let end = known.end - usize::from(known.quoted && known.start < start + value);
-                    hide(start + value, end - start - value);
-                    at = known.end - start;
-                    continue;
-                }
-                if from_outside(value, line.len()) {
+                let written = &line[value..];
+                // A value from the environment is shown as it is written.
+                let from_environment = written.trim_start_matches(['"', '\'']).starts_with("${");
+                if from_environment && last_default.is_none_or(|default| default < value) {
                     at = value;
                     continue;
                 }
-                above = root.is_none().then_some(indent);
-                // The sign that opens a block is no secret.
-                if !matches!(line[value..].trim_end(), "|" | ">" | "|-" | ">-" | "|+" | ">+") {
-                    hide(start + value, line.len() - value);
+                above = nested.then_some(indent);
+                // A block begins on the next line.
+                if !matches!(written.trim_end(), "|" | ">" | "|-" | ">-" | "|+" | ">+") {
+                    hide(start + value, written.len());
                 }
                 break;
             }
@@ -158,7 +131,7 @@ pub fn lines(text: &str, root: Option<&Node>, is_secret: &dyn Fn(&str) -> bool) 
     spans
 }
 
-/// Where the first value in a line begins, from `at` on, that stands behind the name of a secret.
+/// The first place from `at` on in a line where the value of a secret begins.
 fn value(line: &str, mut at: usize, is_secret: &dyn Fn(&str) -> bool) -> Option<usize> {
     while let Some(next) = line[at..].find(of_name) {
         let inside = line[..at + next].ends_with("${");
@@ -174,97 +147,18 @@ fn value(line: &str, mut at: usize, is_secret: &dyn Fn(&str) -> bool) -> Option<
     None
 }
 
-/// The single values of a file.
-struct Values<'a> {
-    /// By their place.
-    all: Vec<(usize, &'a Node)>,
-    /// What was found of the one that was asked for last: a long text may be asked for often.
-    last: Cell<Option<(usize, Option<Known>)>>,
-}
-
-/// A value that lies in one line, from its first byte to the one after its last.
-#[derive(Clone, Copy)]
-struct Known {
-    start: usize,
-    end: usize,
-    quoted: bool,
-}
-
-impl<'a> Values<'a> {
-    fn of(root: &'a Node) -> Values<'a> {
-        fn collect<'a>(node: &'a Node, found: &mut Vec<(usize, &'a Node)>) {
-            match &node.kind {
-                Kind::Scalar(_) => found.push((node.span.start, node)),
-                Kind::Seq(items) => items.iter().for_each(|item| collect(item, found)),
-                Kind::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, found)),
-            }
-        }
-        let mut all = Vec::new();
-        collect(root, &mut all);
-        all.sort_by_key(|(start, _)| *start);
-        Values { all, last: Cell::new(None) }
-    }
-
-    /// The value in whose bytes this place is, if it is sure where that ends.
-    fn around(&self, text: &str, place: usize, line: Range<usize>) -> Option<Known> {
-        let before = self.all.partition_point(|(start, _)| *start <= place);
-        let (start, node) = *self.all.get(before.checked_sub(1)?)?;
-        if place >= start + node.span.len {
-            return None;
-        }
-        let known = match self.last.get() {
-            Some((last, known)) if last == start => known,
-            _ => known(node, text, line),
-        };
-        self.last.set(Some((start, known)));
-        known
-    }
-}
-
-/// Where a value is. `None` where there is the least doubt that it ends where the tree says: where it is not what is
-/// written there, or where what follows may still belong to it.
-fn known(node: &Node, text: &str, line: Range<usize>) -> Option<Known> {
-    let scalar = node.scalar()?;
-    let (start, end) = (node.span.start, node.span.start + node.span.len);
-    let written = text.get(start..end)?;
-    let quoted = scalar.style == Style::Quoted;
-    let whole = match (scalar.style, written.as_bytes().first()) {
-        (Style::Quoted, Some(b'\'')) => is_closed(&written[1..], "''", '\''),
-        (Style::Quoted, Some(b'"')) => is_closed(&written[1..], "\\\"", '"') && !written.contains("\\\\"),
-        (Style::Plain, Some(_)) => written == scalar.written.as_deref().unwrap_or(&scalar.text),
-        _ => false,
-    };
-    if !whole || start < line.start || line.end < end {
-        return None;
-    }
-    let behind = text[end..line.end].trim_start();
-    let ends = match behind.strip_prefix(',') {
-        None => behind.is_empty() || behind.starts_with(['}', ']']),
-        // Without quotes a secret may have been meant to hold the comma, unless another key follows.
-        Some(behind) => {
-            let next = behind.split([',', '}', ']']).next().unwrap_or_default();
-            quoted || next.trim().is_empty() || (next.starts_with(' ') && next.contains(": "))
-        }
-    };
-    ends.then_some(Known { start, end, quoted })
-}
-
-/// Whether a text ends with this quote, and has no other but such as are escaped.
-fn is_closed(rest: &str, escaped: &str, quote: char) -> bool {
-    rest.strip_suffix(quote).is_some_and(|inner| !inner.replace(escaped, "").contains(quote))
-}
-
-/// Whether a `${NAME:-default}` in the text has a default: what is written there is no value of the environment.
+/// Whether a `${NAME:-default}` in the text has a default, which is a value written in the file.
 pub fn has_default(text: &str) -> bool {
-    defaults_in(text).next().is_some()
+    defaults(text).next().is_some()
 }
 
-fn defaults_in(text: &str) -> impl Iterator<Item = usize> {
-    let marks = text.match_indices(":-").filter(|(at, mark)| !text[at + mark.len()..].starts_with('}'));
-    marks.map(|(at, _)| at)
+/// Where the defaults are.
+fn defaults(text: &str) -> impl Iterator<Item = usize> {
+    text.match_indices(":-").map(|(at, _)| at).filter(|at| !text[at + 2..].starts_with('}'))
 }
 
-/// Every value under the name of a secret, however deep, but those of the environment. `secret`: all of `node` is.
+/// Every value under the name of a secret, at any depth, except those from the environment. `secret`: all of `node` is
+/// secret.
 pub fn values(node: &Node, secret: bool, is_secret: &dyn Fn(&str) -> bool, spans: &mut Vec<Span>) {
     match &node.kind {
         Kind::Scalar(scalar) if secret && scalar.written.as_deref().is_none_or(has_default) => {

@@ -104,7 +104,7 @@ catalogue! {
         NotAscii { name: String, fix: &'static str } = Warning "setting.secret",
             "{name} contains a character that is not ASCII",
             fix: "{fix}";
-        TokenIsSid { name: String } = Warning "setting.secret",
+        TokenIsSid { name: String } = Error "setting.secret",
             "{name} is a SID, not an auth token",
             cause: "every request from Twilio is refused (11200)",
             fix: "copy the auth token, which is shown below the account SID";
