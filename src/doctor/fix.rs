@@ -5,7 +5,9 @@ use crate::link::twilio_rest::{self, NotSet, Number};
 use crate::numbers::{Answered, Row, whole_url};
 use crate::problem::catalogue::{Doctor, What};
 use crate::problem::{Problem, Severity};
+use crate::settings::FILE;
 use crate::terminal::notify;
+use crate::workspace::ENV_FILE;
 
 /// A change at Twilio that fixes a number.
 pub struct Change {
@@ -53,10 +55,10 @@ fn blocked(found: &Found) -> Option<&'static str> {
     }
     let blocks = |problem: &&Problem| {
         let matters = match problem.what() {
-            What::Setting(_) | What::File(_) => {
-                problem.of_setting().is_some() || problem.code() == "env.line"
+            What::Setting(_) | What::Public(_) | What::Function(_) | What::Twilio(_) | What::Doctor(_) => {
+                true
             }
-            What::Public(_) | What::Function(_) | What::Twilio(_) | What::Doctor(_) => true,
+            What::File(_) => [ENV_FILE, FILE].contains(&problem.path()),
             _ => false,
         };
         problem.severity() == Severity::Error && matters

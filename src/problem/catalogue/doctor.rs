@@ -148,10 +148,10 @@ catalogue! {
             "the provider of {model} begins no session in time",
             cause: "every call ends with `model.unreachable`",
             fix: "check the address, this machine's network and the provider's status page";
-        Answered { model: String, answer: String, obstacle: Obstacle } = Error "provider.answer",
+        Answered { model: String, answer: String } = Error "provider.answer",
             "the server for {model} refuses the WebSocket: {answer}",
             cause: "every call ends with `model.refused` or `model.unreachable`",
-            fix: "{obstacle}";
+            fix: "check the address and what the key may do; a proxy, a firewall or a login page may have answered instead";
         Unreachable { model: String, fault: String, help: &'static str } = Error "provider.reach",
             "{model} cannot be reached: {fault}",
             cause: "every call ends with `model.unreachable`",

@@ -8,7 +8,7 @@ catalogue! {
         Right = Ok "number.ok",
             "it calls this server";
         Unchecked { is: String } = Ok "number.unchecked",
-            "it calls {is}; what it should call is unknown without PUBLIC_URL";
+            "it calls {is}; what it should call is unknown without a PUBLIC_URL that Twilio can reach";
         NotOwned = Error "number.not_owned",
             "the account does not own it",
             cause: "callers hear that the number is not in service",
@@ -62,7 +62,7 @@ catalogue! {
             "its fallback URL is {is}, not {should}",
             cause: "if the server is down, callers may hear an application error",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
-        NoFallback = Warning "number.no_fallback",
+        NoFallback = Note "number.no_fallback",
             "it has no fallback URL",
             cause: "if the server is down, callers hear an application error",
             fix: "run `make deploy-function` and set TWILIO_FUNCTIONS_URL";
