@@ -62,7 +62,7 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     }
     let Some((count, answers)) = count else { return Err(Failure::Reported) };
     if format == Format::Text {
-        print(&format!("{place} is fine: {count} assistant{}.", if count == 1 { "" } else { "s" }))?;
+        print(&format!("{place} passes, with {}.", problem::counted(count, "assistant")))?;
         if !answers {
             print("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
         }

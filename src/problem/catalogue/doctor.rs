@@ -57,19 +57,19 @@ impl fmt::Display for Obstacle {
 catalogue! {
     /// A check of the folder of assistants.
     Folder {
-        Passes { dir: String, count: usize } = Ok "folder.check",
-            "{dir} passes: assistants: {count}";
-        Rejected { dir: String, errors: usize } = Error "folder.check",
-            "{dir} does not pass: {errors} errors",
+        Passes { dir: String, assistants: String } = Ok "folder.check",
+            "{dir} passes, with {assistants}";
+        Rejected { dir: String, errors: String } = Error "folder.check",
+            "{dir} does not pass: {errors}",
             cause: "`switchboard serve` does not start with it; a running server rejects the edit",
             fix: "run `switchboard check`, which shows every problem";
-        FallbackRejected { dir: String, errors: usize } = Warning "folder.fallback",
-            "the local folder {dir} does not pass: {errors} errors",
+        FallbackRejected { dir: String, errors: String } = Warning "folder.fallback",
+            "the local folder {dir} does not pass: {errors}",
             cause: "nothing answers if the server starts while ASSISTANTS_URL cannot be fetched",
             fix: "run `switchboard check`, which shows every problem";
-        Warnings { dir: String, count: usize } = Warning "folder.warnings",
-            "{dir} passes with warnings: {count}",
-            fix: "run `switchboard check`, which shows them";
+        Warnings { dir: String, warnings: String } = Warning "folder.warnings",
+            "{dir} passes, with {warnings}",
+            fix: "run `switchboard check`, which shows every warning";
         Unreadable { error: String } = Error "folder.check",
             "{error}",
             cause: "`switchboard serve` does not start",

@@ -106,15 +106,15 @@ catalogue! {
             fix: "{fix}";
         TokenIsSid { name: String } = Warning "setting.secret",
             "{name} is a SID, not an auth token",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token, which is shown below the account SID";
         TokenIsApiSecret { name: String } = Warning "setting.secret",
             "{name} is the secret of the API key, which does not sign webhooks",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token from the start page of Twilio's console";
         TokenShape { name: String, length: usize } = Warning "setting.secret",
             "{name} does not look like an auth token: it has {length} characters; a token has 32 hex digits in lower case",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy it again from the start page of Twilio's console, without spaces and quotes";
         SidShape { name: &'static str, prefix: &'static str } = Warning "setting.secret",
             "{name} must be `{prefix}` and 32 hex digits in lower case",
