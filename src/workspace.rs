@@ -51,7 +51,7 @@ impl Workspace {
         let mut problems = Vec::new();
         let mut bytes = |path: &str| {
             read_or_none(path).unwrap_or_else(|problem| {
-                problems.push(problem);
+                problems.push(*problem);
                 None
             })
         };
@@ -215,11 +215,11 @@ fn passed(checked: Checked) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Problem> {
+pub fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Box<Problem>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Problem::file(path, File::Unreadable { error: error.to_string() })),
+        Err(error) => Err(Box::new(Problem::file(path, File::Unreadable { error: error.to_string() }))),
     }
 }
 

@@ -39,9 +39,6 @@ const ORDER: [(u8, &str); 29] = [
     (10, "main"),
 ];
 
-/// Uses that break the order and have yet to be removed: who uses what. The test fails if an entry is stale.
-const KNOWN: [(&str, &str); 0] = [];
-
 /// The layers from 0 to this one have no clock, sockets, locks or tasks.
 const PURE: u8 = 3;
 
@@ -53,20 +50,15 @@ fn a_module_uses_only_those_before_it() {
     assert!(ORDER.is_sorted_by_key(|(layer, _)| layer), "the layers are not in order");
     let modules = Modules::read();
     let mut wrong = String::new();
-    let mut known: BTreeSet<(&str, &str)> = KNOWN.into();
     for module in modules.files.keys().filter(|path| path.len() == 1) {
         if !positions.contains_key(module[0].as_str()) {
             writeln!(wrong, "`{}` has no layer: add it to ORDER", module[0]).unwrap();
         }
     }
     for ((user, used), file) in modules.siblings(&[]) {
-        let is_known = known.remove(&(user, used));
-        if !is_known && positions.get(user) <= positions.get(used) {
+        if positions.get(user) <= positions.get(used) {
             writeln!(wrong, "`{user}` uses `{used}` in {}", file.display()).unwrap();
         }
-    }
-    for (user, used) in known {
-        writeln!(wrong, "`{user}` does not use `{used}`: remove it from KNOWN").unwrap();
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }

@@ -364,3 +364,13 @@ fn every_example_and_default_passes_the_check() {
     }
     assert!(examples > 50 && defaults > 15, "only {examples} examples and {defaults} defaults");
 }
+
+#[test]
+fn the_settings_page_has_the_table_of_the_code() {
+    const PAGE: &str = "settings.md";
+    let page = fs::read_to_string(root().join("docs").join(PAGE)).unwrap();
+    let (before, rest) = page.split_once("<!-- settings:begin -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- settings:end -->").unwrap();
+    let table = switchboard::settings::table::markdown();
+    file(PAGE, &format!("{before}<!-- settings:begin -->\n{table}<!-- settings:end -->{after}"));
+}

@@ -25,7 +25,7 @@ function put(text, class) {
     else if ($0 ~ /^[0-9]+:[0-9.]+ +caller/) class = "caller"
     else if ($0 ~ /^ +(not )?heard:/) class = "dim"
     else if ($0 ~ /^([0-9]+:[0-9.]+)? +phone/) class = "dim"
-    indent = ($0 ~ /^[0-9]+:/) ? 21 : match($0, /[^ ]/) - 1
+    indent = ($0 ~ /^[0-9]+:/) ? 21 : ($0 ~ /^  [a-z]/) ? 14 : match($0, /[^ ]/) - 1
     rest = $0
     while (length(rest) > 112) {
         at = 112

@@ -21,7 +21,7 @@ use jiff::tz::TimeZone;
 
 use super::plan::{Line, OnFailure, Plan, ServerUse, Supply};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
-use super::toolbox::Toolbox;
+use super::toolbox::{Off, Toolbox};
 use super::values;
 use super::vocabulary::{BUSY, SORRY, SPOKEN_LANGUAGE};
 use super::written::{Fields, Written, shown};
@@ -132,7 +132,7 @@ impl Assistant {
 
     /// The tools that a call with these facts does not get, each with the reason. A tool of a server is
     /// `SERVER.TOOL`.
-    pub fn tools_off(&self, facts: &Facts, supply: &dyn Supply) -> Vec<(String, String)> {
+    pub fn tools_off(&self, facts: &Facts, supply: &dyn Supply) -> Vec<(String, Off)> {
         self.toolbox.pack(&self.subject, facts, supply).off
     }
 

@@ -21,7 +21,7 @@ mod written;
 pub use check::Assistant;
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
-pub use toolbox::lacks;
+pub use toolbox::{Off, lacks};
 
 pub use crate::duration::spell;
 pub use crate::yaml::SourceFile;

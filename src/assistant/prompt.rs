@@ -306,7 +306,7 @@ impl Examiner {
         // The samples differ only in their caller and their arguments.
         let differ = template.contains("caller") || template.contains("arguments");
         let samples = if differ { &self.samples[..] } else { &self.samples[..1] };
-        let fails = |sample: &Value| parsed.render_captured_to(sample.clone(), &mut Counted(0)).err();
+        let fails = |sample: &Value| parsed.render_captured_to(sample.clone(), &mut Capped(Vec::new())).err();
         let failure = samples.iter().enumerate().find_map(|(at, sample)| Some((at, fails(sample)?)));
         if let Some((at, failure)) = failure {
             let error = place.reason(&failure);
@@ -331,7 +331,7 @@ impl Examiner {
     ) -> Option<Problem> {
         let every = tokens.every_branch()?;
         let parsed = environment.template_from_str(&every).ok()?;
-        let failure = parsed.render_captured_to(self.sample().clone(), &mut Counted(0)).err()?;
+        let failure = parsed.render_captured_to(self.sample().clone(), &mut Capped(Vec::new())).err()?;
         let line = failure.line().and_then(|line| line.checked_sub(1));
         let at = line.and_then(|line| {
             let mut lines = template.split_inclusive('\n');
@@ -511,25 +511,10 @@ struct Capped(Vec<u8>);
 
 impl Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Counted(self.0.len()).write(bytes)?;
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Counts bytes up to the same limit, and keeps none.
-struct Counted(usize);
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        if self.0 > LONGEST {
+        if self.0.len() + bytes.len() > LONGEST {
             return Err(io::Error::other("too long"));
         }
+        self.0.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

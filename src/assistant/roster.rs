@@ -376,31 +376,6 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_two_files_names_the_variables_that_hold_it() {
-        for (one, other, set, variables) in [
-            ("${DESK:-+15550100001}", "+15550100001", "", &[][..]),
-            ("+15550100001", "+1555${REST}", "REST", &["REST"]),
-            ("+15550100001", "${A:-${B}}", "B", &["B"]),
-            ("${A:-${B}}", "${C}", "B C", &["C"]),
-        ] {
-            let file = |name: &str, number: &str| {
-                SourceFile::new(name, format!("instructions: Hi.\nnumbers: [\"{number}\"]\n"))
-            };
-            let folder =
-                Folder { assistants: vec![file("a.yaml", one), file("b.yaml", other)], ..Folder::default() };
-            let value = |name: &str| if name == "REST" { "0100001" } else { "+15550100001" };
-            let names = set.split_whitespace();
-            let environment = names.map(|name| (name.to_owned(), value(name).to_owned())).collect();
-            let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
-            let errors = Roster::check(&folder, &environment, &[provider]).roster.unwrap_err();
-            let found: Vec<_> = errors.iter().map(|error| (error.code(), error.path())).collect();
-            assert_eq!(found, [("number.taken", "b.yaml")]);
-            let found: Vec<_> = errors[0].variables.iter().map(|variable| variable.name.as_str()).collect();
-            assert_eq!(found, variables, "{one}, {other}");
-        }
-    }
-
-    #[test]
     fn changes_are_shown_by_name_and_key() {
         const PLAIN: &str = "instructions: Hi.\n";
         let one = |more: &str| roster(&[("a.yaml", &format!("{PLAIN}{more}"))]);

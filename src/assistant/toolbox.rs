@@ -3,6 +3,7 @@
 //! What a call gets depends on what is available while its plan is made: a server that is not connected has no tools,
 //! and a caller without a number gets no text message. Each tool that is left out has a reason.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ pub struct McpServer {
 #[derive(Clone, PartialEq)]
 pub enum Home {
     /// Nobody, with the reason.
-    Off(&'static str),
+    Off(Off),
     Runtime(Arc<Server>),
     Provider(Box<Hosted>),
 }
@@ -88,7 +89,7 @@ pub struct Function {
 #[derive(Clone, PartialEq)]
 pub enum GoesTo {
     /// Nowhere, with the reason.
-    Off(&'static str),
+    Off(Off),
     Mcp {
         server: String,
         tool: String,
@@ -134,7 +135,29 @@ pub struct Packed<'a> {
     /// The instructions of the servers with a tool in this call.
     pub texts: Vec<(&'a str, &'a str)>,
     /// What it does not get, with the reasons.
-    pub off: Vec<(String, String)>,
+    pub off: Vec<(String, Off)>,
+}
+
+/// Why a tool is off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Off {
+    /// The owner left this part empty, which switches the tool off.
+    #[error("its {0} is empty")]
+    Empty(&'static str),
+    #[error("{0}")]
+    Because(Cow<'static, str>),
+}
+
+impl From<&'static str> for Off {
+    fn from(why: &'static str) -> Off {
+        Off::Because(why.into())
+    }
+}
+
+impl From<String> for Off {
+    fn from(why: String) -> Off {
+        Off::Because(why.into())
+    }
 }
 
 impl Toolbox {
@@ -219,9 +242,9 @@ impl Toolbox {
         function: &Function,
         known: &minijinja::Value,
         listed: &BTreeMap<&str, Arc<[Listed]>>,
-    ) -> Result<(Job, Map<String, Value>, Rule), String> {
+    ) -> Result<(Job, Map<String, Value>, Rule), Off> {
         let (name, tool, fixed) = match &function.goes_to {
-            GoesTo::Off(why) => return Err((*why).to_owned()),
+            GoesTo::Off(why) => return Err(why.clone()),
             GoesTo::Http(call) => {
                 let call = HttpCall { known: known.clone(), ..(**call).clone() };
                 let parameters = fit::schema(&call.parameters);
@@ -229,14 +252,15 @@ impl Toolbox {
             }
             GoesTo::Mcp { server, tool, fixed } => (server, tool, fixed),
         };
-        let unreached = || format!("`{name}` has not been reached");
+        let unreached = || Off::from(format!("`{name}` has not been reached"));
         let server = self.servers.iter().find(|server| server.name == *name).ok_or_else(unreached)?;
         if let Home::Off(why) = &server.home {
-            return Err(format!("`{name}` is off: {why}"));
+            return Err(Off::from(format!("`{name}` is off: {why}")));
         }
         let reach = server.runtime().ok_or_else(unreached)?;
         let listed = listed.get(name.as_str()).ok_or_else(unreached)?;
-        let there = listed.iter().find(|there| there.name == *tool).ok_or_else(|| lacks(tool, listed))?;
+        let there =
+            listed.iter().find(|there| there.name == *tool).ok_or_else(|| Off::from(lacks(tool, listed)))?;
         let fixed: Map<String, Value> = server.fixed(tool).into_iter().chain(fixed.clone()).collect();
         let own = function.parameters.as_ref().map(|own| fit::without(fit::schema(own), &fixed));
         let parameters = own.clone().unwrap_or_else(|| fit::without(there.schema.clone(), &fixed));
@@ -250,7 +274,7 @@ impl Toolbox {
         for server in &self.servers {
             let reach = match &server.home {
                 Home::Off(why) => {
-                    packed.off.push((server.name.clone(), (*why).to_owned()));
+                    packed.off.push((server.name.clone(), why.clone()));
                     continue;
                 }
                 Home::Provider(hosted) => {
@@ -260,15 +284,15 @@ impl Toolbox {
                 Home::Runtime(reach) => reach,
             };
             let Some(listed) = listed.get(server.name.as_str()) else {
-                packed.off.push((server.name.clone(), "the server has not been reached".to_owned()));
+                packed.off.push((server.name.clone(), "the server has not been reached".into()));
                 continue;
             };
             if listed.is_empty() {
-                packed.off.push((server.name.clone(), "the server has no tools".to_owned()));
+                packed.off.push((server.name.clone(), "the server has no tools".into()));
             }
             let there: BTreeSet<&str> = listed.iter().map(|there| there.name.as_str()).collect();
             for name in server.named().into_iter().filter(|name| !there.contains(name)) {
-                packed.off.push((server.place(name), lacks(name, listed)));
+                packed.off.push((server.place(name), lacks(name, listed).into()));
             }
             let mut seen: BTreeSet<&str> = BTreeSet::new();
             let allowed = |name: &String| server.allow.as_ref().is_none_or(|allow| allow.contains(name));
@@ -381,7 +405,7 @@ impl Control {
             packed.built_in(TRANSFER_CALL, description, to, Work::Transfer(targets));
         }
         for person in self.targets.iter().filter(|person| person.target.is_none()) {
-            packed.off.push((format!("{TRANSFER_CALL}.{}", person.name), "its number is empty".to_owned()));
+            packed.off.push((format!("{TRANSFER_CALL}.{}", person.name), Off::Empty("number")));
         }
         if self.send_digits {
             let keys = "The keys: 0 to 9, * and #; w waits for half a second.";
@@ -409,7 +433,7 @@ impl Control {
                 let parameters = fit::small(fit::schema(parameters)).ok_or_else(|| TOO_LARGE.to_owned());
                 packed.built_in(TAKE_MESSAGE, &description, parameters, work);
             }
-            Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), "its `url` is empty".to_owned())),
+            Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), Off::Empty("`url`"))),
             None => {}
         }
     }
@@ -431,10 +455,10 @@ impl Packed<'_> {
         }
     }
 
-    fn add(&mut self, place: String, made: Result<Tool, String>) {
+    fn add(&mut self, place: String, made: Result<Tool, impl Into<Off>>) {
         match made {
             Ok(tool) => self.tools.push(tool),
-            Err(why) => self.off.push((place, why)),
+            Err(why) => self.off.push((place, why.into())),
         }
     }
 
@@ -467,7 +491,7 @@ impl Packed<'_> {
             && let Some(tool) = self.tools.pop()
         {
             all -= size(&tool);
-            self.off.push((tool.name, TOO_LONG.to_owned()));
+            self.off.push((tool.name, TOO_LONG.into()));
         }
     }
 }

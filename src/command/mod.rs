@@ -1,7 +1,7 @@
-//! The commands: what a person types, and what they read when something is missing.
+//! The commands and their arguments.
 //!
-//! Exit codes: 0 fine, warnings included; 1 problems; 2 wrong usage.
-// They panic if nobody reads: see `terminal`.
+//! Exit codes: 0 success, also with warnings; 1 errors; 2 wrong usage.
+// These macros panic on a closed pipe: see `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub(crate) mod numbers;
@@ -36,61 +36,61 @@ struct Arguments {
 enum Command {
     /// Answer the phone: serve Twilio's webhooks and media streams
     Serve(serve::Arguments),
-    /// Check the folder of assistants and say everything that is wrong with it
+    /// Check the folder of assistants and list every problem
     Check {
         /// The folder; by default ASSISTANTS_DIR, or `assistants`
         dir: Option<PathBuf>,
-        /// How to tell what is wrong
+        /// How to print the problems
         #[arg(long, value_enum, default_value = "text")]
         format: owner::Format,
     },
-    /// Show an assistant: its instructions as the model gets them, and the configuration that is sent
+    /// Show an assistant: its instructions and the session configuration that the model gets
     Show {
-        /// The assistant's name: its file's name without the ending
+        /// The assistant's name: the file name without `.yaml`
         assistant: String,
-        /// The number that calls, or `anonymous`
+        /// The caller's number, or `anonymous`
         #[arg(long, value_name = "NUMBER")]
         from: Option<String>,
     },
-    /// Say which assistant answers a number
+    /// Show which assistant answers a number
     Who {
-        /// The number that is called, such as +1555…
+        /// The called number, such as +1555…
         number: String,
     },
-    /// Write a new assistant to begin with
+    /// Create an assistant from a starter file
     New {
         /// The assistant's name
         name: String,
     },
-    /// Print the JSON Schema of an assistant's file, for editors
+    /// Print the JSON Schema of an assistant file, for editors
     Schema,
-    /// The account's numbers at Twilio: list them, or set what they ring
+    /// List your Twilio numbers, or point them at this server
     Numbers {
         #[command(subcommand)]
         what: numbers::Numbers,
     },
     /// Print the secrets in .env for `fly secrets import`
     Secrets(secrets::Options),
-    /// Try one call here, with a simulated phone and a simulated model, and keep its recording
+    /// Try a call here with a simulated phone and model, and save the recording
     Rehearse(RehearseArguments),
-    /// Look at everything between a ringing phone and an assistant, and say what is wrong and how to mend it
+    /// Check everything between a ringing phone and an assistant, and explain what to fix
     Doctor(doctor::Options),
 }
 
 #[derive(Debug, clap::Args)]
 struct RehearseArguments {
-    /// The assistant's name; by default the only one, or the first
+    /// The assistant's name; by default the first
     assistant: Option<String>,
-    /// The number that is called: it rings the assistant who answers it
+    /// The number to call; the assistant that has it answers
     #[arg(long, value_name = "NUMBER")]
     to: Option<String>,
-    /// The number that calls, or `anonymous`
+    /// The caller's number, or `anonymous`
     #[arg(long, value_name = "NUMBER")]
     from: Option<String>,
-    /// A WAV file that is all the caller says: 8 to 48 kHz, mono or stereo
+    /// What the caller says: a WAV file of 8 to 48 kHz, mono or stereo
     #[arg(long, value_name = "FILE.wav")]
     caller: Option<PathBuf>,
-    /// Where call.wav and call.json go
+    /// Where to save call.wav and call.json
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// Talk to the real model, with OPENAI_API_KEY
@@ -110,11 +110,11 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            notify(&format!("error: the program cannot start its threads: {error}"));
+            notify(&format!("error: cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    // They start programs for their tools, and have secrets.
+    // These start other programs, which must not read the secrets in this process.
     let starts = |command: &Command| {
         matches!(
             command,
@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
             Command::Doctor(options) => doctor::run(&options).await,
         }
     });
-    // It would wait for work that cannot be stopped for as long as that takes.
+    // Dropping the runtime would wait without limit for blocking work.
     runtime.shutdown_timeout(LAST_THREADS);
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,7 +166,7 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     // The conversation is the output, so the server logs only warnings.
     let filter = workspace.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = filter.map_or("warn", String::as_str);
-    observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?;
+    observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG is not valid: {error}"))?;
     let stop = signalled(false)?;
     let options = Rehearse { assistant, to, from, caller, out, live };
     rehearse::run(&options, workspace, stop, &mut rehearse::Screen::standard()).await

@@ -1,4 +1,4 @@
-//! What an owner asks of the folder of assistants: is it right, who answers, what does the model get.
+//! The commands about the folder of assistants: `check`, `who`, `show`, `new` and `schema`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::assistant::plan::{First, Job, Plan, Work};
-use crate::assistant::{self, Assistant, Checked, Facts};
+use crate::assistant::{self, Assistant, Checked, Facts, Off};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::link::tls;
@@ -25,14 +25,14 @@ use crate::terminal::{Failure, notify, print, report};
 use crate::tool::Tools;
 use crate::workspace::Workspace;
 
-/// How long `show` waits for MCP servers to list their tools. Programs may have to be downloaded first.
+/// How long `show` waits for MCP servers to list their tools. Programs may need to be downloaded first.
 const SERVERS_PATIENCE: Duration = Duration::from_secs(60);
-/// After how long it says what it waits for.
+/// How long `show` waits before it says what it is waiting for.
 const SOON: Duration = Duration::from_secs(2);
-/// Who calls in `show` unless `--from` says otherwise: a number that is nobody's.
+/// The caller in `show` unless `--from` is given.
 const CALLER: &str = "+15550100100";
 
-/// How `check` tells what it found.
+/// How `check` prints what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people, on standard error
@@ -62,9 +62,9 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     }
     let Some((count, answers)) = count else { return Err(Failure::Reported) };
     if format == Format::Text {
-        print(&format!("{place} passes, with {}.", problem::counted(count, "assistant")))?;
+        print(&format!("Checked {} in {place}.", problem::counted(count, "assistant")))?;
         if !answers {
-            print("No number rings yet: write one into `numbers`, or set the variable that stands there.")?;
+            print("No assistant has a phone number yet: add one to `numbers`, or set the variable there.")?;
         }
     }
     Ok(())
@@ -85,7 +85,7 @@ pub fn who(number: &str) -> Result<(), Failure> {
     if called.number().is_none() && dialled.chars().all(|c| c.is_ascii_digit() || " -().".contains(c)) {
         let why = PhoneNumber::parse(number.trim()).err().map(|why| why.to_string()).unwrap_or_default();
         return Err(Failure::Usage(format!(
-            "`{number}` is not a phone number: {why}; write a plus, the country code and the number"
+            "`{number}` is not a phone number: {why}; write a plus, the country code and the number, as in +1555…"
         )));
     }
     let (_, place, checked) = look(None)?;
@@ -93,14 +93,14 @@ pub fn who(number: &str) -> Result<(), Failure> {
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
     let Some(assistant) = roster.find_party(&called) else {
         return Err(anyhow!(
-            "nobody answers {number}: write it into `numbers` of one of the files in {place}, or \"*\" for \
-             every number that no other file has"
+            "no assistant answers {number}: add it to `numbers` in one of the files in {place}, or add \"*\" \
+             to answer every other number"
         )
         .into());
     };
     let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
-    let why = if listed { "it has this number" } else { "it has \"*\": every number that no other file has" };
-    print(&format!("{}: {why}", assistant.name()))
+    let why = if listed { "has this number" } else { "answers every other number (\"*\")" };
+    print(&format!("{} {why}", assistant.name()))
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
@@ -111,7 +111,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
         let help = Suggestion::new(name, names);
-        return Err(anyhow!("there is no assistant `{}` in {place}: {help}", problem::shown(name)).into());
+        return Err(anyhow!("no assistant `{}` in {place}: {help}", problem::shown(name)).into());
     };
     report(&problems);
     let caller = from.unwrap_or(CALLER);
@@ -124,7 +124,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     };
     let settings = &workspace.settings;
     let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
-    let account = Account::from_settings(&settings, &tls).context("TLS cannot be set up")?;
+    let account = Account::from_settings(settings, &tls).context("TLS cannot be set up")?;
     let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
@@ -139,7 +139,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     }) {
         off.iter_mut()
             .filter(|(name, _)| *name == server.name)
-            .for_each(|(_, why)| *why = trouble.to_string());
+            .for_each(|(_, why)| *why = trouble.to_string().into());
     }
     tools.close().await;
     let mut session = session(&plan, initial_turn_control(&plan), LeftOut::default());
@@ -155,15 +155,15 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     print(&without_secrets(&text, &workspace.environment))
 }
 
-/// What is not in the configuration: who rings it, where it connects, what is said when things go wrong.
-fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> String {
+/// What the session configuration does not show: numbers, the provider, limits, what is said when a call fails.
+fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     let mut numbers: Vec<String> = assistant.numbers().iter().map(ToString::to_string).collect();
     if assistant.answers_the_rest() {
-        numbers.push("every number that no other assistant has".to_owned());
+        numbers.push("every other number (\"*\")".to_owned());
     }
     if numbers.is_empty() {
-        numbers.push("none: nothing rings it yet".to_owned());
+        numbers.push("no number yet".to_owned());
     }
     let provider = &plan.provider;
     let key = if provider.key.is_some() { "with a key" } else { "without a key" };
@@ -173,10 +173,10 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> Stri
     let greeting = match (plan.greeting.first, &plan.greeting.clip, &plan.greeting.say) {
         (First::Caller, _, _) => "the caller speaks first".to_owned(),
         (_, Some(_), say) => {
-            format!("a recording is played: {}", say.as_deref().unwrap_or("(its words are not written down)"))
+            format!("a recording: {}", say.as_deref().unwrap_or("(no transcript in `say`)"))
         }
         (_, None, Some(say)) => format!("\"{say}\""),
-        (_, None, None) => "in the model's own words".to_owned(),
+        (_, None, None) => "written by the model".to_owned(),
     };
     rows.push(("greeting", greeting));
     let limits = plan.limits;
@@ -190,22 +190,22 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> Stri
     rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
     for tool in &plan.tools {
         let what = match &tool.work {
-            Work::EndCall => "the model may end the call".to_owned(),
+            Work::EndCall => "ends the call".to_owned(),
             Work::Transfer(targets) => {
                 let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-                format!("the model may put the caller through to {}", problem::list(&names))
+                format!("transfers the caller to {}", problem::list(&names))
             }
-            Work::SendDigits => "the model may press keys".to_owned(),
+            Work::SendDigits => "presses keys".to_owned(),
             Work::Job(job) => match &**job {
                 Job::Mcp { server, tool, .. } => {
                     format!("`{}` of the MCP server `{}`", problem::shown(tool), server.name)
                 }
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
-                Job::SendSms => "a text message to the caller".to_owned(),
-                Job::TakeMessage(mailbox) => format!("a message to {}", host(&mailbox.url)),
+                Job::SendSms => "sends the caller a text message".to_owned(),
+                Job::TakeMessage(mailbox) => format!("sends a message to {}", host(&mailbox.url)),
             },
         };
-        let asked = if tool.rule.ask_first { ", once the caller says yes" } else { "" };
+        let asked = if tool.rule.ask_first { ", after the caller agrees" } else { "" };
         rows.push(("tool", format!("{}: {what}{asked}", tool.name)));
     }
     for hosted in &plan.hosted {
@@ -214,7 +214,7 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> Stri
             Some(allowed) => problem::list(&allowed.iter().map(String::as_str).collect::<Vec<_>>()),
             None => "all of its tools".to_owned(),
         };
-        rows.push(("tool", format!("{}: an MCP server that the model's host calls: {tools}", hosted.label)));
+        rows.push(("tool", format!("{}: an MCP server that the provider calls: {tools}", hosted.label)));
     }
     for (name, why) in off {
         rows.push(("tool", format!("{name}: off: {why}")));
@@ -227,13 +227,13 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, String)>) -> Stri
     text
 }
 
-/// Stars out how the model's host logs in to MCP servers.
+/// Hides the credentials for hosted MCP servers.
 fn hide_logins(session: &mut Value) {
     for tool in session["tools"].as_array_mut().into_iter().flatten().filter(|tool| tool["type"] == "mcp") {
         if let Some(authorization) = tool.get_mut("authorization") {
             *authorization = "•••".into();
         }
-        // Its query may hold a key, and so may a user's name before the host.
+        // The query or the user name may hold a key.
         if let Some(url) = tool.get_mut("server_url")
             && let Some(text) = url.as_str()
             && text.contains(['?', '@'])
@@ -245,7 +245,7 @@ fn hide_logins(session: &mut Value) {
     }
 }
 
-/// The host of an address: what follows may be a template, or a secret.
+/// The host of a URL. What follows it may be a template or a secret.
 fn host(url: &str) -> &str {
     let behind = url.split_once("://").map_or(url, |(_, rest)| rest);
     behind.split(['/', '?', '#']).next().unwrap_or(behind)
@@ -259,13 +259,13 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
 }
 
-/// A text in which no value of a secret variable stands, also not as JSON writes it.
+/// The text without the values of secret variables, plain or as JSON writes them.
 fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
     let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 4);
     secrets.fold(text.to_owned(), |text, (_, value)| {
         let quoted = Value::from(value.as_str()).to_string();
         let text = text.replace(quoted.trim_matches('"'), "•••");
-        // A text of several lines is shown indented.
+        // A value of several lines is shown indented.
         value.lines().filter(|line| line.trim().len() >= 4).fold(text, |text, line| text.replace(line, "•••"))
     })
 }
@@ -274,15 +274,15 @@ fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String
 pub fn new(name: &str) -> Result<(), Failure> {
     if !assistant::is_name(name) {
         return Err(Failure::Usage(format!(
-            "`{}` cannot be an assistant's name: use a to z, 0 to 9 and -, at most 64 of them, such as front-desk",
+            "`{}` is not a valid name: use up to 64 of a–z, 0–9 and -, such as front-desk",
             problem::shown(name)
         )));
     }
     let settings = Workspace::open()?.settings;
     let dir = &settings.assistants_dir;
-    fs::create_dir_all(dir).with_context(|| format!("the folder `{}` cannot be made", dir.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("the folder `{}` cannot be created", dir.display()))?;
     if dir.join(format!("{name}.yml")).exists() {
-        return Err(anyhow!("`{}` is there already", dir.join(format!("{name}.yml")).display()).into());
+        return Err(anyhow!("`{}` already exists", dir.join(format!("{name}.yml")).display()).into());
     }
     let path = dir.join(format!("{name}.yaml"));
     let schema = schema_beside(dir)?;
@@ -293,21 +293,21 @@ pub fn new(name: &str) -> Result<(), Failure> {
     write_new(&path, &text)?;
     let serve = match &settings.public_url {
         Some(_) => "`switchboard serve` answers the phone.",
-        None => "`switchboard serve --tunnel` answers the phone, at an address that it makes for trying.",
+        None => "`switchboard serve --tunnel` answers the phone, at a temporary public address.",
     };
     print(&format!(
-        "{} is there. Next:\n  \
-         1. Write into it what the assistant is for.\n  \
-         2. `switchboard check` says whether all is well.\n  \
+        "Created {}. Next:\n  \
+         1. Describe the assistant in `instructions`.\n  \
+         2. `switchboard check` finds mistakes.\n  \
          3. `switchboard rehearse {name}` plays a call with it: no phone and no key needed.\n  \
-         4. Put {variable}=+1555… into `.env`, with your Twilio number, and take it away from the variable that has it \
-         so far: then that number rings it.\n  \
+         4. Set {variable} in `.env` to your Twilio number, such as +1555…. If another variable has that number, \
+         remove it there.\n  \
          5. {serve}",
         path.display()
     ))
 }
 
-/// The schema as seen from the folder: the project's own, or a copy that is written beside the files.
+/// The path of the schema from the folder: the project's own, or a copy written beside the files.
 fn schema_beside(dir: &Path) -> anyhow::Result<String> {
     const SCHEMA: &str = "assistant.schema.json";
     let steps = dir.components().filter(|part| matches!(part, Component::Normal(_))).count();
@@ -328,19 +328,19 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = match fs::File::create_new(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("`{}` is there already: choose another name, or edit it", path.display())
+            bail!("`{}` already exists: choose another name, or edit it", path.display())
         }
         Err(error) => return Err(error).with_context(|| format!("`{}` cannot be written", path.display())),
     };
     file.write_all(text.as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
-/// A file that passes, once `{SCHEMA}` and `{VARIABLE}` are replaced.
+/// A file that passes `check`, once `{SCHEMA}` and `{VARIABLE}` are replaced.
 const STARTER: &str = r##"# yaml-language-server: $schema={SCHEMA}
 description: Answers the phone           # for you: the caller never hears it
 
-# Each number rings one assistant. The number itself stays out of this file: it comes from the
-# environment or from .env. Without one, nothing rings this assistant, and it can be rehearsed.
+# The numbers that this assistant answers. Keep the number itself out of this file: set the variable
+# in .env. Without a number, no call reaches this assistant, but you can rehearse it.
 numbers: ["${{VARIABLE}:-}"]
 
 voice: marin

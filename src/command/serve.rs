@@ -26,10 +26,10 @@ const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// For development: have cloudflared make a public address, and use it as PUBLIC_URL
+    /// For development: open a temporary public address with cloudflared and use it as PUBLIC_URL
     #[arg(long)]
     tunnel: bool,
-    /// Point this number of the account at the tunnel, and point it back when the server ends
+    /// Point this number at the tunnel, and restore it when the server ends
     #[arg(long, value_name = "NUMBER", requires = "tunnel")]
     number: Option<String>,
 }
@@ -92,7 +92,7 @@ struct Checked {
     ready: ServeSettings,
     environment: BTreeMap<String, String>,
     roster: Roster,
-    /// With ASSISTANTS_URL; fetched once, maybe in vain.
+    /// Set with ASSISTANTS_URL, even if the first fetch failed.
     remote_folder: Option<RemoteFolder>,
 }
 

@@ -37,34 +37,14 @@ pub async fn open(
     mut shutdown: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Open>, Failure> {
     let is_attended = stdin().is_terminal() && stderr().is_terminal();
-    let account = match number.is_some() || has_credentials(settings) {
-        true => Some(numbers::account(settings)?),
-        false => None,
-    };
-    let hold = match &account {
-        Some(account) => hold(settings, account, number.is_some() || is_attended).await?,
-        None => None,
-    };
-    let rows = match &account {
-        // Even without a terminal, listing the numbers proves that the credentials work.
-        Some(account) if number.is_some() || is_attended => {
-            let owned = account.numbers().await.map_err(|error| anyhow!("{error}: {}", error.help()))?;
-            compare(owned, roster, None, state_dir(settings))
-        }
-        _ => Vec::new(),
-    };
-    if let Some(number) = number
-        && let Some(why) = obstacle(rows.iter().find(|row| row.number == *number))
-    {
-        return Err(anyhow!("the number of `--number` cannot be pointed at the tunnel: {why}").into());
-    }
+    let Numbers { account, rows } = Numbers::read(settings, roster, number, is_attended).await?;
     tracing::info!("Opening a tunnel, which takes a few seconds");
     let tunnel = tokio::select! {
         tunnel = Tunnel::open(tunnel::local(listening)) => tunnel.map_err(anyhow::Error::from)?,
         () = &mut shutdown => return Ok(None),
     };
     tracing::info!(public_url = tunnel.url(), "The tunnel is open");
-    if account.is_none() {
+    if !has_credentials(settings) {
         tracing::warn!(
             "No number can be pointed at the tunnel, because TWILIO_ACCOUNT_SID is not set in .env"
         );
@@ -82,7 +62,7 @@ pub async fn open(
         },
     };
     let owned = chosen.and_then(|row| row.owned);
-    let Some(((account, hold), owned)) = account.zip(hold).zip(owned) else {
+    let Some(((account, hold), owned)) = account.zip(owned) else {
         let voice_url = format!("{}/incoming-call", tunnel.url());
         tracing::info!(voice_url, "No number points at the tunnel; set this voice URL for one, with POST");
         return Ok(Some(Open { tunnel, pointed: None }));
@@ -140,18 +120,49 @@ impl From<PointError> for Failure {
     }
 }
 
-/// The right to point a number, if one may be pointed or a killed tunnel left one behind, which is pointed back first.
-async fn hold(settings: &Settings, account: &Account, may_point: bool) -> Result<Option<Hold>, Failure> {
-    let state = state_dir(settings);
-    if !may_point && !Pointed::is_left(state) {
-        return Ok(None);
+/// What is known before the tunnel opens.
+struct Numbers {
+    /// The account, and the right to point one of its numbers.
+    account: Option<(Account, Hold)>,
+    /// The account's numbers, if one may be pointed.
+    rows: Vec<Row>,
+}
+
+impl Numbers {
+    /// Points a number back first that a killed tunnel left behind. Fails if `number` cannot be pointed.
+    async fn read(
+        settings: &Settings,
+        roster: &Roster,
+        number: Option<&PhoneNumber>,
+        is_attended: bool,
+    ) -> Result<Self, Failure> {
+        let state = state_dir(settings);
+        let may_point = number.is_some() || is_attended;
+        let mut found = Self { account: None, rows: Vec::new() };
+        if number.is_none() && !has_credentials(settings) {
+            return Ok(found);
+        }
+        let account = numbers::account(settings)?;
+        if !may_point && !Pointed::is_left(state) {
+            return Ok(found);
+        }
+        let hold = Hold::take(state)?;
+        if let Some(mut left) = Pointed::left_behind(&hold, &account)? {
+            tracing::warn!("An earlier tunnel was killed; pointing its number back first");
+            left.point_back(&account).await?;
+        }
+        if may_point {
+            let owned = account.numbers().await.map_err(|error| anyhow!("{error}: {}", error.help()))?;
+            found.rows = compare(owned, roster, None, state);
+        }
+        if let Some(number) = number
+            && let Some(why) = obstacle(found.rows.iter().find(|row| row.number == *number))
+        {
+            return Err(anyhow!("the number of `--number` cannot be pointed at the tunnel: {why}").into());
+        }
+        found.account = Some((account, hold));
+        Ok(found)
     }
-    let hold = Hold::take(state)?;
-    if let Some(mut left) = Pointed::left_behind(&hold, account)? {
-        tracing::warn!("An earlier tunnel was killed; pointing its number back first");
-        left.point_back(account).await?;
-    }
-    Ok(Some(hold))
 }
 
 async fn point_back(pointed: &mut Option<(Account, Pointed, Hold)>) -> Result<(), PointError> {

@@ -28,7 +28,7 @@ pub fn check(workspace: &Workspace) -> Vec<Problem> {
     match read_or_none(FILE) {
         Ok(None) => Vec::new(),
         Ok(Some(bytes)) => check_text(&String::from_utf8_lossy(&bytes), workspace),
-        Err(problem) => vec![problem],
+        Err(problem) => vec![*problem],
     }
 }
 

@@ -211,7 +211,7 @@ fn slow(alive: &Asked, signed: &Option<Asked>, stream: &Result<Upgrade, Fault>) 
     ];
     let (what, took) =
         all.into_iter().filter_map(|(what, took)| Some((what, took?))).max_by_key(|(_, took)| *took)?;
-    (took > SLOW).then(|| Found::Slow { what, seconds: took.as_secs_f64() })
+    (took > SLOW).then_some(Found::Slow { what, seconds: took.as_secs_f64() })
 }
 
 fn text(asked: &Asked) -> String {

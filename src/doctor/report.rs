@@ -123,6 +123,7 @@ fn paragraph(text: &mut String, label: &str, words: &str) {
         .initial_indent(label)
         .subsequent_indent(&indent)
         .break_words(false)
+        // Only at spaces: not inside URLs.
         .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
     text.push_str(&textwrap::fill(words, options));

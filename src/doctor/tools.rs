@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Findings;
 use crate::assistant::plan::{Hosted, Nothing, Reach, Server, ServerUse};
-use crate::assistant::{Facts, Roster};
+use crate::assistant::{Facts, Off, Roster};
 use crate::problem::catalogue::Mcp as Found;
 use crate::problem::{self, Problem, Subject, Suggestion};
 use crate::secret::Secret;
@@ -40,8 +40,8 @@ pub async fn probe(roster: &Roster, tools: &Tools) -> Findings {
         for (name, why) in assistant.tools_off(&Facts::nobody(Timestamp::now()), tools) {
             // A server that cannot be listed is reported already.
             let reported = used.iter().any(|used| used.server.name == name && !tools.is_listed(&used.server));
-            let on_purpose = why.ends_with("is empty");
             let (assistant, tool) = (assistant.name().to_owned(), problem::shown(&name));
+            let (on_purpose, why) = (matches!(why, Off::Empty(_)), why.to_string());
             match (on_purpose, reported) {
                 (true, _) => problems.push(Problem::new(Found::SwitchedOff { assistant, tool, why })),
                 (false, false) => problems.push(Problem::new(Found::Off { assistant, tool, why })),

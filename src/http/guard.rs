@@ -1,6 +1,6 @@
 //! Proves that a webhook comes from Twilio: a handler that takes [`Signed`] cannot be reached otherwise.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -30,10 +30,10 @@ pub struct Signed {
     pub asked: Asked,
 }
 
-impl FromRequest<App> for Signed {
+impl FromRequest<Arc<App>> for Signed {
     type Rejection = Response;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Response> {
         let (method, uri, headers) =
             (request.method().clone(), request.uri().clone(), request.headers().clone());
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -66,7 +66,7 @@ pub fn stream_is_signed(app: &App, headers: &HeaderMap, path: &str) -> Result<bo
     Ok(true)
 }
 
-/// The one of our addresses that is signed, in one of the spellings that `urls` makes of it.
+/// Finds which of our addresses is signed. `urls` returns the spellings of an address.
 fn signed_under<'a>(
     app: &'a App,
     urls: impl Fn(&str) -> Vec<String>,
@@ -75,7 +75,7 @@ fn signed_under<'a>(
 ) -> Result<&'a str, Refusal> {
     let mut refusal = Refusal::Wrong;
     for base in app.signed_urls() {
-        match app.0.parts.keys.verify(&urls(base), body, signature) {
+        match app.keys.verify(&urls(base), body, signature) {
             Ok(()) => return Ok(base),
             Err(why) => refusal = why,
         }
@@ -86,7 +86,7 @@ fn signed_under<'a>(
 /// A stranger gets a status, and the metric the reason. The log shows, now and then, what the owner may have to fix.
 pub fn refused(app: &App, refusal: Refusal) -> Response {
     metrics::refused("signature", refusal.code());
-    let Refusals { wrong, unknown_key } = &app.0.refusals;
+    let Refusals { wrong, unknown_key } = &app.refusals;
     match refusal {
         // Only scanners send none.
         Refusal::Missing => {}
@@ -94,7 +94,7 @@ pub fn refused(app: &App, refusal: Refusal) -> Response {
             if let Some(requests) = wrong.one_more(Instant::now()) {
                 tracing::warn!(
                     requests,
-                    public_url = app.public_url(),
+                    public_url = app.public_url,
                     "Refused requests with a wrong signature. PUBLIC_URL must be exactly the address that Twilio \
                      calls, and TWILIO_AUTH_TOKEN the account's; `switchboard doctor` checks both"
                 );

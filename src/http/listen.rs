@@ -285,9 +285,9 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let (came, answer, stop) =
                 (Arc::<Notify>::default(), Arc::<Notify>::default(), CancellationToken::new());
-            let (told, wait) = (came.clone(), answer.clone());
+            let (report, wait) = (came.clone(), answer.clone());
             let slow = async move |body: Bytes| {
-                told.notify_one();
+                report.notify_one();
                 wait.notified().await;
                 format!("{} bytes", body.len())
             };

@@ -31,22 +31,14 @@ use crate::secret::Secret;
 use crate::session::Switchboard;
 use crate::wire::twilio::signature::Keys;
 
+pub use guard::Refusals;
 pub use listen::listen;
 
 /// The largest body that is read. Twilio's webhooks have about 1 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
 /// What every handler uses.
-#[derive(Clone)]
-pub struct App(Arc<Inner>);
-
-struct Inner {
-    parts: AppParts,
-    refusals: guard::Refusals,
-}
-
-/// What an [`App`] is made from.
-pub struct AppParts {
+pub struct App {
     pub switchboard: Arc<Switchboard>,
     /// The state of the roster in force, for `/readyz`.
     pub standing: watch::Receiver<Standing>,
@@ -62,40 +54,30 @@ pub struct AppParts {
     pub metrics: Option<PrometheusHandle>,
     /// With it, `/metrics` answers on the main listener.
     pub metrics_token: Option<Secret>,
+    /// Those that are not logged yet.
+    pub refusals: Refusals,
 }
 
 impl App {
-    pub fn new(parts: AppParts) -> Self {
-        Self(Arc::new(Inner { parts, refusals: guard::Refusals::default() }))
-    }
-
-    fn switchboard(&self) -> &Arc<Switchboard> {
-        &self.0.parts.switchboard
-    }
-
-    fn public_url(&self) -> &str {
-        &self.0.parts.public_url
-    }
-
     /// Sends a request on to another machine, if there may be one that did not have it yet; see [`replay::on`].
     fn elsewhere(&self, headers: &HeaderMap, patience: Duration) -> Option<Response> {
-        self.0.parts.on_fly.then(|| replay::on(headers, patience)).flatten()
+        self.on_fly.then(|| replay::on(headers, patience)).flatten()
     }
 
     /// Does the same once, for a signed request that this machine does not understand.
     fn elsewhere_once(&self, headers: &HeaderMap) -> Option<Response> {
-        (self.0.parts.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
+        (self.on_fly && !replay::was_tried(headers)).then(replay::elsewhere)
     }
 
     /// The addresses that Twilio may use: ours, and on Fly the app's, which a machine with other settings may have
     /// given it.
     fn signed_urls(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.public_url()).chain(self.0.parts.fly_url.as_deref())
+        std::iter::once(self.public_url.as_str()).chain(self.fly_url.as_deref())
     }
 }
 
 /// Every route of the main listener.
-pub fn routes(app: App) -> Router {
+pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/incoming-call", post(voice::incoming_call).get(voice::incoming_call))
         .route("/media-stream/{ticket}", any(stream::media_stream))
@@ -111,6 +93,6 @@ pub fn routes(app: App) -> Router {
 }
 
 /// The one route of the metrics' own listener.
-pub fn metrics_routes(app: App) -> Router {
+pub fn metrics_routes(app: Arc<App>) -> Router {
     Router::new().route("/metrics", get(status::open_metrics)).with_state(app)
 }

@@ -1,5 +1,6 @@
 //! Twilio's reports, health checks and metrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -31,13 +32,13 @@ pub async fn stream_status(Signed { form, .. }: Signed) -> StatusCode {
 /// Twilio reports a call's end, which ends ours. The report has no ticket, so if the call is unknown here, the report
 /// goes on to another machine.
 pub async fn call_status(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     headers: HeaderMap,
     Signed { form, .. }: Signed,
 ) -> Response {
     let request = CallRequest::read(&form);
     if let Some(request) = request.filter(|request| request.status == CallStatus::Over)
-        && !app.switchboard().call_is_over(&request.call)
+        && !app.switchboard.call_is_over(&request.call)
         && let Some(replayed) = app.elsewhere(&headers, SENDING_ON)
     {
         return replayed;
@@ -50,14 +51,14 @@ pub async fn healthz() -> &'static str {
 }
 
 /// Whether the server takes new calls.
-pub async fn readyz(State(app): State<App>) -> Response {
-    let switchboard = app.switchboard();
+pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let switchboard = &app.switchboard;
     let (code, status) = if switchboard.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
         (StatusCode::OK, "ready")
     };
-    let Standing { generation, problems } = *app.0.parts.standing.borrow();
+    let Standing { generation, problems } = *app.standing.borrow();
     let assistants = switchboard.assistants();
     let body =
         json!({"status": status, "assistants": assistants, "generation": generation, "problems": problems});
@@ -65,8 +66,8 @@ pub async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// The metrics for Prometheus, if the request has the token. Without a token in the settings, 404.
-pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let Some(token) = &app.0.parts.metrics_token else {
+pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let Some(token) = &app.metrics_token else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -79,12 +80,12 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
 }
 
 /// The same, on a listener of its own.
-pub async fn open_metrics(State(app): State<App>) -> Response {
+pub async fn open_metrics(State(app): State<Arc<App>>) -> Response {
     rendered(&app)
 }
 
 fn rendered(app: &App) -> Response {
-    match &app.0.parts.metrics {
+    match &app.metrics {
         Some(handle) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (kind, handle.render()).into_response()

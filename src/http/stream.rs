@@ -4,6 +4,7 @@
 //! roster. For that, the upgrade must be signed, in time, and the first with its ticket: here, and at the issuer if it
 //! still answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -33,7 +34,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 
 /// Checks the signature, then the ticket. A refused request uses nothing up.
 pub async fn media_stream(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     uri: Uri,
     Path(ticket): Path<String>,
     headers: HeaderMap,
@@ -50,7 +51,7 @@ pub async fn media_stream(
         metrics::refused("stream", "not_an_upgrade");
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
     };
-    let stream = match app.switchboard().admit(&ticket) {
+    let stream = match app.switchboard.admit(&ticket) {
         Ok(stream) => stream,
         Err(Refused::Foreign) => match foreign(&app, &ticket, uri.path(), headers, signed).await {
             Ok(stream) => stream,
@@ -73,13 +74,13 @@ pub async fn media_stream(
 
 /// A stream with a ticket that this process did not issue.
 async fn foreign(
-    app: &App,
+    app: &Arc<App>,
     ticket: &str,
     path: &str,
     headers: HeaderMap,
     signed: bool,
 ) -> Result<oneshot::Sender<WebSocket>, Response> {
-    let issuer = app.switchboard().issuer(ticket);
+    let issuer = app.switchboard.issuer(ticket);
     if let Some(machine) = &issuer
         && !replay::was_tried(&headers)
     {
@@ -90,7 +91,7 @@ async fn foreign(
         metrics::refused("ticket", "ticket_unsigned");
         return Err((StatusCode::FORBIDDEN, "Forbidden").into_response());
     }
-    let adoption = app.switchboard().may_adopt(ticket).map_err(forbidden)?;
+    let adoption = app.switchboard.may_adopt(ticket).map_err(forbidden)?;
     let asked = Asked {
         method: Method::GET,
         path: path.to_owned(),
@@ -104,13 +105,13 @@ async fn foreign(
 
 /// Asks the issuer to give its ticket up, and serves the stream here.
 async fn take_over(
-    app: App,
+    app: Arc<App>,
     issuer: Option<String>,
     asked: Asked,
     adoption: Adoption,
 ) -> Result<oneshot::Sender<WebSocket>, Refused> {
-    let (Some(machine), Some(peers)) = (issuer, &app.0.parts.peers) else {
-        return app.switchboard().adopt(adoption);
+    let (Some(machine), Some(peers)) = (issuer, &app.peers) else {
+        return app.switchboard.adopt(adoption);
     };
     // Only this status is a refusal. An issuer that cannot be reached, fails, runs an older version, does not know the
     // key or was restarted has not refused.
@@ -118,7 +119,7 @@ async fn take_over(
     if answer.as_ref().is_ok_and(|answer| answer.status == REFUSED) {
         return Err(Refused::Used);
     }
-    let stream = app.switchboard().adopt(adoption)?;
+    let stream = app.switchboard.adopt(adoption)?;
     if answer.is_err() {
         tokio::spawn(ask_again(app.clone(), machine, asked));
     }
@@ -127,8 +128,8 @@ async fn take_over(
 
 /// An issuer that did not answer may still be alive and wait for the stream. It is asked until it gives the ticket up,
 /// does not know it, or the ticket expires.
-async fn ask_again(app: App, machine: String, mut asked: Asked) {
-    let Some(peers) = &app.0.parts.peers else { return };
+async fn ask_again(app: Arc<App>, machine: String, mut asked: Asked) {
+    let Some(peers) = &app.peers else { return };
     asked.headers.insert(SERVED, HeaderValue::from_static("1"));
     let until = Instant::now() + TICKET_LIFE;
     while Instant::now() < until {
@@ -142,7 +143,7 @@ async fn ask_again(app: App, machine: String, mut asked: Asked) {
 
 /// Another machine serves the stream that this one waits for, because the proxy could not bring it here.
 fn give_up(app: &App, ticket: &str, taker: Option<String>, served: bool) -> Response {
-    match app.switchboard().give_up(ticket, taker, served) {
+    match app.switchboard.give_up(ticket, taker, served) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => {
             // A machine that serves the stream already is only informing us.

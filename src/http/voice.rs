@@ -1,5 +1,6 @@
 //! The two webhooks that answer with TwiML: a phone rings, and a stream has ended.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
@@ -29,14 +30,14 @@ const FORWARDING: Duration = Duration::from_secs(2);
 const RINGING_ON: Duration = Duration::from_secs(5);
 
 pub async fn incoming_call(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     headers: HeaderMap,
     Signed { form, base, .. }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    match app.switchboard().ring(&request) {
+    match app.switchboard.ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
         Ring::Busy(line) => twiml(say(&line.say, &line.language)),
         Ring::Nobody => twiml(say(NOT_IN_USE, LANGUAGE)),
@@ -47,14 +48,14 @@ pub async fn incoming_call(
 
 /// A stream or a `<Dial>` has ended: what next?
 pub async fn after_stream(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Path(ticket): Path<String>,
     Signed { form, base, asked }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
         return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
     };
-    let mut after = app.switchboard().after_stream(&ticket, &request).await;
+    let mut after = app.switchboard.after_stream(&ticket, &request).await;
     if let Some(known) = after.known {
         return twiml(known);
     }
@@ -93,7 +94,7 @@ pub async fn after_stream(
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
         Next::Unknown | Next::NotHere { .. } => say(BROKEN, LANGUAGE),
     };
-    app.switchboard().answered(&after, &answer);
+    app.switchboard.answered(&after, &answer);
     twiml(answer)
 }
 
@@ -152,7 +153,7 @@ async fn not_here(app: &App, machine: Option<&str>, asked: &Asked, otherwise: &N
     let until = Instant::now() + FORWARDING;
     // A machine that gave the call up knows who has it.
     for _ in 0..2 {
-        let (Some(machine), Some(peers)) = (next.take(), &app.0.parts.peers) else { break };
+        let (Some(machine), Some(peers)) = (next.take(), &app.peers) else { break };
         match peers.ask(&machine, asked, until.saturating_duration_since(Instant::now())).await {
             Ok(answer) if answer.status.is_success() => {
                 let mut response = (answer.status, answer.body).into_response();

@@ -73,8 +73,8 @@ pub struct ModelLink {
     pinged: Option<Instant>,
     /// The number of requests for a response, which makes their `event_id`.
     requests: u64,
-    /// The same for asides.
-    asides: u64,
+    /// The same for out-of-band requests.
+    out_of_band: u64,
     /// Sending failed. Events that the model sent before it closed can still be read.
     mute: bool,
     left_out: LeftOut,
@@ -112,7 +112,7 @@ impl ModelLink {
             last_heard: now(),
             pinged: None,
             requests: 0,
-            asides: 0,
+            out_of_band: 0,
             mute: false,
             left_out,
             gone: false,
@@ -189,9 +189,9 @@ impl ModelLink {
 
     /// The same, outside the conversation.
     pub fn say_out_of_band(&mut self, request: &Request) {
-        self.asides += 1;
+        self.out_of_band += 1;
         let prompt = self.prompt(request);
-        self.send(realtime::response_create_out_of_band(&last_aside(self.asides), &prompt));
+        self.send(realtime::response_create_out_of_band(&out_of_band_id(self.out_of_band), &prompt));
     }
 
     pub fn ask(&mut self) {
@@ -237,7 +237,7 @@ impl ModelLink {
 
     fn next_request(&mut self) -> String {
         self.requests += 1;
-        last_request(self.requests)
+        request_id(self.requests)
     }
 
     /// The instructions of one response replace the session's, so the whole prompt goes with the request.
@@ -249,14 +249,14 @@ impl ModelLink {
         tracing::debug!(error = described(error), "The model reported an error");
         match error.code.as_deref() {
             Some(code) if is_permanent(code) => Event::ModelLost(Loss::Refused),
-            _ if error.event.as_deref() == Some(&last_aside(self.asides)) => {
+            _ if error.event.as_deref() == Some(&out_of_band_id(self.out_of_band)) => {
                 Event::ModelFault(Fault::OutOfBandRefused)
             }
             Some(code) if Failure::from_code(code) == Some(Failure::Conflict) => {
-                let ours = error.event.as_deref() == Some(&last_request(self.requests));
+                let ours = error.event.as_deref() == Some(&request_id(self.requests));
                 Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
             }
-            _ if error.event.as_deref() == Some(&last_request(self.requests)) => {
+            _ if error.event.as_deref() == Some(&request_id(self.requests)) => {
                 Event::ModelFault(Fault::RequestFailed)
             }
             _ => Event::ModelFault(Fault::Other),
@@ -465,12 +465,12 @@ fn wording(request: &Request) -> String {
 }
 
 /// The `event_id` of our n-th request for a response.
-fn last_request(number: u64) -> String {
+fn request_id(number: u64) -> String {
     format!("ask{number}")
 }
 
-/// The `event_id` of our n-th request for an aside.
-fn last_aside(number: u64) -> String {
+/// The `event_id` of our n-th out-of-band request.
+fn out_of_band_id(number: u64) -> String {
     format!("aside{number}")
 }
 

@@ -141,11 +141,6 @@ impl Account {
         Ok(Self { client, url, sid: sid.to_owned(), user: user.to_owned(), password })
     }
 
-    /// The path of the account itself.
-    fn own_path(&self) -> String {
-        format!("/2010-04-01/Accounts/{}.json", self.sid)
-    }
-
     /// `AC…`
     pub fn sid(&self) -> &str {
         &self.sid

@@ -36,7 +36,7 @@ impl CallEnded<'_> {
             turn_ms_max = ms(self.tally.turn_max()),
             tokens_in = self.tally.tokens_in,
             tokens_out = self.tally.tokens_out,
-            notes = (!anomalies.is_empty()).then(|| anomalies.join(" ")),
+            anomalies = (!anomalies.is_empty()).then(|| anomalies.join(" ")),
             "Call ended"
         );
         metrics::call_ended(self.assistant, self.reason, self.tally);

@@ -33,7 +33,7 @@ fn describe() {
     describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
     describe_counter!(
         "switchboard_reloads_total",
-        "Edits of the assistants: applied, held_back (rejected for errors), mended (equal to the roster in force again)"
+        "Edits of the assistants: applied, rejected (has errors), fixed (equal to the roster in force again)"
     );
     describe_gauge!(
         "switchboard_reload_last_success_timestamp_seconds",

@@ -13,7 +13,7 @@ pub fn applied(changes: &Changes, generation: u64, assistants: usize) {
 
 /// `new` are the problems that were not logged before.
 pub fn rejected<'a>(new: impl Iterator<Item = &'a Problem>, errors: usize) {
-    counter!("switchboard_reloads_total", "outcome" => "held_back").increment(1);
+    counter!("switchboard_reloads_total", "outcome" => "rejected").increment(1);
     gauge!("switchboard_roster_problems").set(errors as f64);
     for problem in new {
         tracing::warn!(%problem, "The folder of assistants has a problem");
@@ -24,7 +24,7 @@ pub fn rejected<'a>(new: impl Iterator<Item = &'a Problem>, errors: usize) {
 /// The folder passes after a rejected edit; `swapped` if it also changes the roster in force.
 pub fn fixed(swapped: bool) {
     if !swapped {
-        counter!("switchboard_reloads_total", "outcome" => "mended").increment(1);
+        counter!("switchboard_reloads_total", "outcome" => "fixed").increment(1);
         gauge!("switchboard_roster_problems").set(0.0);
     }
     tracing::info!("The folder of assistants passes again");

@@ -69,8 +69,6 @@ struct Text {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     pub span: Span,
-    /// Whether one `${…}` is the whole value.
-    pub whole: bool,
     /// The variables whose values it contains. At least one.
     pub variables: Vec<String>,
 }
@@ -107,12 +105,6 @@ impl Source {
     /// Records the values that contain variables: problems with them name the variables.
     pub fn set_origins(&mut self, origins: Vec<Origin>) {
         self.origins = origins.into();
-    }
-
-    /// The variable that is the whole value at this place.
-    pub fn variable(&self, span: Span) -> Option<&str> {
-        let origin = self.origin(span).filter(|origin| origin.whole)?;
-        origin.variables.first().map(String::as_str)
     }
 
     /// A problem at a place in this file.

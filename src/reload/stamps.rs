@@ -15,13 +15,16 @@ use super::places::ours;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<PathBuf, Result<Stamp, io::ErrorKind>>);
 
+/// Seconds and nanoseconds.
+type Time = (i64, i64);
+
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     /// Device, inode and permissions.
     identity: (u64, u64, u32),
     /// A file's size, the time of its content, and the time of its last change of any kind, which cannot be set. `None`
     /// for a folder, whose times also change with files that are not ours.
-    content: Option<(u64, (i64, i64), (i64, i64))>,
+    content: Option<(u64, Time, Time)>,
 }
 
 impl Stamps {

@@ -122,7 +122,8 @@ impl Watcher {
 
     async fn watch(&mut self) -> Infallible {
         self.arm().await;
-        let mut at_rest = true;
+        // A file may be missing for a moment right now.
+        let mut at_rest = false;
         loop {
             let mut limit = self.pace.at_most;
             while !self.read_and_apply(at_rest).await {
@@ -185,7 +186,8 @@ impl Watcher {
     async fn read_and_apply(&mut self, at_rest: bool) -> bool {
         let Some(Read { stamps, folder, settings }) = self.read().await else { return false };
         let verdict = self.keeper.check(folder).await;
-        if !at_rest && self.keeper.takes_away(&verdict) {
+        let still_at_rest = || at_rest && self.event.notified().now_or_never().is_none();
+        if self.keeper.takes_away(&verdict) && !still_at_rest() {
             return false;
         }
         self.confirmed = self.stamps.as_ref() == Some(&stamps);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
-use crate::http::{self, App, AppParts};
+use crate::http::{self, App, Refusals};
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
@@ -57,7 +57,7 @@ impl Server {
             journal: serve.journal,
         }));
         let shared = settings.twilio_shared_keys.iter().cloned().collect();
-        let app = App::new(AppParts {
+        let app = Arc::new(App {
             switchboard: switchboard.clone(),
             standing: keeper.standing(),
             keys: signature::Keys::new(ready.twilio_auth_tokens, shared),
@@ -67,6 +67,7 @@ impl Server {
             peers,
             metrics: metrics.clone(),
             metrics_token: settings.metrics_token.clone(),
+            refusals: Refusals::default(),
         });
         let (stop, mut listeners, mut background) =
             (CancellationToken::new(), JoinSet::new(), JoinSet::new());

@@ -2,7 +2,7 @@
 //! ended.
 //!
 //! Each ticket lets one stream in. Decisions are remembered for ten minutes, so that the same question gets the same
-//! answer. All of it is a small map behind a lock that is held for a moment.
+//! answer. It is a small map behind a lock that is held only briefly.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -232,8 +232,9 @@ mod tests {
 
     #[test]
     fn duplicates_and_unused_names_are_warnings_that_show_no_value() {
-        let used =
-            ["API_KEY", "PERSONAL_NUMBER", "OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"].map(str::to_owned).into();
+        let used = ["A", "API_KEY", "PERSONAL_NUMBER", "OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"]
+            .map(str::to_owned)
+            .into();
         let misspelt =
             |name: &str, near: &str| File::EnvMisspelt { name: name.to_owned(), near: near.to_owned() };
         for (text, expected) in [

@@ -80,8 +80,8 @@ pub const SETTINGS: [Setting; 24] = [
         form: Form::List,
         secret: true,
         required: true,
-        meaning: "verifies Twilio's signatures; two tokens separated by a comma while you rotate them ([in this \
-                  order](deploy.md)). The first also keys the tickets",
+        meaning: "verifies signatures and seals tickets. While you rotate it: both tokens, separated by a comma \
+                  ([in this order](deploy.md#rotating-the-auth-token))",
         ..PLAIN
     },
     Setting {
@@ -114,8 +114,8 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "TWILIO_FUNCTIONS_URL",
         form: HTTP,
-        meaning: "where the Functions of `twilio/` are deployed: the allowlist, and the message that callers hear when \
-                  the server is down",
+        meaning: "where the Functions of [`twilio/`](../twilio/README.md) are deployed: the allowlist, and the \
+                  fallback for when the server is down",
         default_note: Some("none: numbers call this server directly"),
         ..PLAIN
     },
@@ -125,7 +125,7 @@ pub const SETTINGS: [Setting; 24] = [
         required: true,
         local: true,
         meaning: "the address that Twilio calls, without a trailing slash",
-        default_note: Some("on Fly `https://$FLY_APP_NAME.fly.dev`"),
+        default_note: Some("on Fly the app's address"),
         ..PLAIN
     },
     Setting {

@@ -253,21 +253,6 @@ fn a_setting_with_an_error_keeps_its_default_and_the_others_are_read() {
 }
 
 #[test]
-fn the_table_is_the_docs() {
-    let page = include_str!("../../docs/settings.md");
-    let (before, rest) = page.split_once("<!-- settings:begin -->").unwrap();
-    let (table, after) = rest.split_once("<!-- settings:end -->").unwrap();
-    let made = table::markdown();
-    if option_env!("UPDATE_DOCS").is_some() {
-        let text = format!("{before}<!-- settings:begin -->\n{made}<!-- settings:end -->{after}");
-        std::io::Write::write_all(&mut std::fs::File::create("docs/settings.md").unwrap(), text.as_bytes())
-            .unwrap();
-    } else {
-        assert!(table.trim() == made.trim(), "docs/settings.md is out of date: it should have\n{made}");
-    }
-}
-
-#[test]
 fn what_serve_requires_is_marked_so() {
     let required: Vec<&str> =
         table::SETTINGS.iter().filter(|setting| setting.required).map(|setting| setting.name).collect();

@@ -32,7 +32,7 @@ impl Expansion<'_> {
                 scalar.text = text;
                 let variables = std::mem::take(&mut self.used);
                 if !variables.is_empty() {
-                    self.origins.push(Origin { span, whole: is_one(&written), variables });
+                    self.origins.push(Origin { span, variables });
                 }
                 if replaced {
                     scalar.written = Some(written);
@@ -139,12 +139,6 @@ fn closing(inner: &str) -> Option<usize> {
         }
     }
     None
-}
-
-/// Whether a text is one `${…}` and nothing else.
-fn is_one(written: &str) -> bool {
-    let inner = written.trim().strip_prefix("${");
-    inner.is_some_and(|inner| closing(inner).is_some_and(|end| end + 1 == inner.len()))
 }
 
 /// The names of every `${NAME}` in a text, also in comments, in defaults, and where it is no valid YAML.

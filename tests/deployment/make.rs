@@ -41,7 +41,7 @@ impl Bench {
         }
         bench.write("list", " NAME           │ DIGEST           │ STATUS\n────────────────┼────\n OPENAI_API_KEY │ 73EB694E │ Staged\n");
         std::fs::create_dir(bench.at("bin")).unwrap();
-        for tool in ["sh", "sed", "awk", "grep", "cat", "echo", "node"] {
+        for tool in ["sh", "sed", "expand", "grep", "cat", "echo", "node"] {
             std::os::unix::fs::symlink(installed(tool), bench.at("bin").join(tool)).unwrap();
         }
         for tool in tools {
@@ -217,7 +217,7 @@ fn each_target_calls_its_tools_with_the_right_arguments() {
     let names: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert_eq!(names, ["KEY", "OPENAI_API_KEY", "TODOIST_MCP_PASSWORD", "TODOIST_MCP_URL"], "{printed}");
     let last = printed.lines().last().unwrap();
-    assert!(last.starts_with("TWILIO_AUTH_TOKEN "), "it is required, and set nowhere: {printed}");
+    assert!(last.contains("TWILIO_AUTH_TOKEN"), "it is required, but set nowhere: {printed}");
     // Secrets that .env does not set remain at Fly. Old and new flyctl print different tables.
     for list in [
         "NAME\tDIGEST\tCREATED AT\nKEY\tAB12\t1h ago\nVOICE\tCD34\t2h ago\nPERSONAL_NUMBER\tEF56\t2h ago\n",
@@ -225,12 +225,8 @@ fn each_target_calls_its_tools_with_the_right_arguments() {
     ] {
         bench.write("list", &format!("{list}TWILIO_AUTH_TOKEN\tAB\t\n"));
         let (passed, printed, _) = bench.make(&["secrets"]);
-        let fly = bench.at("bin/fly");
-        let remove = format!(
-            "  {} secrets unset --stage --app acme-phone VOICE PERSONAL_NUMBER TWILIO_AUTH_TOKEN",
-            fly.display()
-        );
-        assert!(passed && printed.lines().last() == Some(&remove), "{printed}");
+        let remove = "fly secrets unset --stage PERSONAL_NUMBER TWILIO_AUTH_TOKEN VOICE";
+        assert!(passed && printed.lines().last().is_some_and(|last| last.ends_with(remove)), "{printed}");
     }
 }
 

@@ -80,7 +80,7 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
         reasons.push(harness.ended().await.reason);
     }
     let page = metrics();
-    assert!(page.contains("switchboard_reloads_total{outcome=\"held_back\"} "), "{page}");
+    assert!(page.contains("switchboard_reloads_total{outcome=\"rejected\"} "), "{page}");
     assert!(page.contains("switchboard_roster_problems 0\n"), "{page}");
     harness.quit().await;
 }

@@ -7,9 +7,9 @@ use switchboard::reload::Pace;
 
 use crate::server::{PANICS, SAVE, Switchboard, assistant, write};
 
-const REJECTED: &str = "switchboard_reloads_total{outcome=\"held_back\"}";
+const REJECTED: &str = "switchboard_reloads_total{outcome=\"rejected\"}";
 const APPLIED: &str = "switchboard_reloads_total{outcome=\"applied\"}";
-const FIXED: &str = "switchboard_reloads_total{outcome=\"mended\"}";
+const FIXED: &str = "switchboard_reloads_total{outcome=\"fixed\"}";
 const PROBLEMS: &str = "switchboard_roster_problems";
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_bad_edit_changes_nothing_and_is_logged_once() {
     assert_eq!(switchboard.standing.borrow().generation, 2);
     assert!(
         switchboard.text("a").contains("one") && switchboard.roster.borrow().len() == 1,
-        "nothing of it is in force"
+        "no part is in force"
     );
     switchboard.line("errors=2").await;
     let lines = switchboard.lines();

@@ -1,5 +1,6 @@
 //! The owner's own `functions`: what the model knows about each, and where a call of it goes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use super::tools::secret;
 use crate::assistant::plan::HttpCall;
 use crate::assistant::prompt::{Examiner, Place};
 use crate::assistant::request::samples;
-use crate::assistant::toolbox::{BUILT_IN, Function, GoesTo, Home, McpServer};
+use crate::assistant::toolbox::{BUILT_IN, Function, GoesTo, Home, McpServer, Off};
 use crate::assistant::values;
 use crate::assistant::vocabulary::{METHODS, STATUS_CODES};
 use crate::assistant::written::{Fields, shown};
@@ -24,7 +25,7 @@ const MOST_TEMPLATES: usize = 500;
 /// Headers that belong to the connection.
 const RESERVED: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
 
-const NOWHERE: GoesTo = GoesTo::Off("it goes nowhere");
+const NOWHERE: GoesTo = GoesTo::Off(Off::Because(Cow::Borrowed("it goes nowhere")));
 
 /// The arguments of a function.
 #[derive(Default)]
@@ -213,7 +214,7 @@ impl<'a> Check<'a> {
                 w.note(problem);
             }
         }
-        let Some((node, _)) = url else { return GoesTo::Off("its `url` is empty") };
+        let Some((node, _)) = url else { return GoesTo::Off(Off::Empty("`url`")) };
         if sound && let Err(error) = call.request(&all) {
             w.problem(node.span, Tool::RequestFails { error });
         }

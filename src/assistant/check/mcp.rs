@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::tools::{near, secret};
 use super::{Check, empty};
 use crate::assistant::plan::{AskFirst, Hosted, Reach, Rule, Server};
-use crate::assistant::toolbox::{Function, GoesTo, Home, McpServer, ToolRule};
+use crate::assistant::toolbox::{Function, GoesTo, Home, McpServer, Off, ToolRule};
 use crate::assistant::vocabulary::{APPROVALS, VIAS, Via};
 use crate::assistant::written::Fields;
 use crate::problem::catalogue::Tool;
@@ -142,8 +142,8 @@ impl<'a> Check<'a> {
                 let (label, url, allowed) = (name.clone(), url.into(), allow.clone());
                 Home::Provider(Box::new(Hosted { label, url, authorization, headers, allowed, ask_first }))
             }
-            _ if map.has("url") => Home::Off("its `url` is empty"),
-            _ => Home::Off("its `command` is empty"),
+            _ if map.has("url") => Home::Off(Off::Empty("`url`")),
+            _ => Home::Off(Off::Empty("`command`")),
         };
         McpServer { name, home, allow, approval, rule, tools, instructions }
     }

@@ -99,7 +99,8 @@ pub struct Probe {
     pub took: Duration,
 }
 
-/// Begins a session as a call does, with the limits of a call, and closes it again. `hosts` as in [`socket_config`].
+/// Begins a session as a call does, with the limits of a call, and closes it again. `hosts`: the assistant has hosted
+/// MCP servers.
 pub async fn probe(provider: &Provider, model: &str, hosts: bool, tls: Arc<ClientConfig>) -> Probe {
     let began = Instant::now();
     let deadline = began + ATTEMPT;

@@ -101,7 +101,7 @@ impl Change {
 pub enum NotSet {
     #[error("{0}: {help}", help = .0.help())]
     Refused(#[from] RestError),
-    #[error("Twilio accepted the change but did not do it; Twilio's console may show why")]
+    #[error("Twilio took the request but did not do it; Twilio's console may show why")]
     NotDone,
 }
 

@@ -33,7 +33,8 @@ struct Written {
 impl Account {
     /// The state of the account. This also checks the credentials.
     pub async fn standing(&self) -> Result<Standing, RestError> {
-        let written: Written = self.ask(Method::GET, &self.own_path(), None, Retry::Always).await?;
+        let path = format!("/2010-04-01/Accounts/{}.json", self.sid);
+        let written: Written = self.ask(Method::GET, &path, None, Retry::Always).await?;
         if written.sid != self.sid {
             return Err(RestError::NotTwilio);
         }

@@ -1,4 +1,4 @@
-//! Hosted MCP: listing a server's tools, calls that run beside the responses, approvals (reference §4.6, §6.2, §6.3).
+//! Hosted MCP: listing a server's tools, calls that run in parallel with responses, approvals (reference §4.6, §6.2, §6.3).
 //!
 //! Nothing here asks for the response that follows; the client must.
 

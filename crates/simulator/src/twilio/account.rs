@@ -20,7 +20,7 @@ pub struct AccountOptions {
     pub status: String,
     /// `Trial` or `Full`.
     pub kind: String,
-    /// In the order of the list; see [`super::number`].
+    /// In the order of the list; see [`number()`](super::number()).
     pub numbers: Vec<Value>,
     /// The maximum page size; Twilio's is 1,000.
     pub longest_page: usize,
