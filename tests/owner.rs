@@ -125,7 +125,7 @@ fn who_prints_the_assistant_that_answers_a_number() {
     let folder = desk();
     let who = |number: &str| printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
     let (code, out, err) = who("+15550100001");
-    assert!(code == 0 && out.starts_with("desk: ") && err.is_empty(), "{out}{err}");
+    assert!(code == 0 && out.starts_with("desk ") && err.is_empty(), "{out}{err}");
     for unanswered in ["+15550100009", "anonymous", "sip:desk@example.com"] {
         assert_eq!(who(unanswered).0, 1, "{unanswered}");
     }
@@ -138,7 +138,7 @@ fn who_prints_the_assistant_that_answers_a_number() {
     for number in ["+15550100009", "anonymous", "sip:desk@example.com", "client:bob"] {
         let (code, out, err) = printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
         assert_eq!((code, err.as_str()), (0, ""), "{number}");
-        assert!(out.starts_with("rest: "), "{out}");
+        assert!(out.starts_with("rest "), "{out}");
     }
 }
 
@@ -151,7 +151,7 @@ fn a_new_assistant_passes_and_answers_its_number() {
         let folder = folder_with(files);
         let (code, out, err) = printed(&run(folder.path(), &["new", "front-desk"], &[]));
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("FRONT_DESK_NUMBER=") && out.contains("`switchboard serve --tunnel`"), "{out}");
+        assert!(out.contains("FRONT_DESK_NUMBER") && out.contains("`switchboard serve --tunnel`"), "{out}");
         let path = folder.path().join("assistants/front-desk.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next().unwrap(), format!("# yaml-language-server: $schema={schema}"));
@@ -161,7 +161,7 @@ fn a_new_assistant_passes_and_answers_its_number() {
         assert_eq!(printed(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
         let number = [("FRONT_DESK_NUMBER", "+15550100007")];
         let (code, out, _) = printed(&run(folder.path(), &["who", "+15550100007"], &number));
-        assert!(code == 0 && out.starts_with("front-desk: "), "{out}");
+        assert!(code == 0 && out.starts_with("front-desk "), "{out}");
         // It never overwrites a file.
         std::fs::write(&path, "mine").unwrap();
         assert_eq!(printed(&run(folder.path(), &["new", "front-desk"], &[])).0, 1);
@@ -177,10 +177,10 @@ fn a_new_assistant_passes_and_answers_its_number() {
         [("surname", "SURNAME_NUMBER"), ("name-number", "NAME_NUMBER_NUMBER"), ("9-lives", "N9_LIVES_NUMBER")]
     {
         let (code, out, _) = printed(&run(folder.path(), &["new", name], &[]));
-        assert!(code == 0 && out.contains(&format!("{variable}=")), "{out}");
+        assert!(code == 0 && out.contains(variable), "{out}");
         let number = [(variable, "+15550100007")];
         let (code, out, _) = printed(&run(folder.path(), &["who", "+15550100007"], &number));
-        assert!(code == 0 && out.starts_with(&format!("{name}: ")), "{out}");
+        assert!(code == 0 && out.starts_with(&format!("{name} ")), "{out}");
     }
     assert_eq!(printed(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
     assert_eq!(printed(&run(folder.path(), &["new", "../x"], &[])).0, 2);

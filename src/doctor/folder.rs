@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 /// The most problems of a folder that are shown.
 const SHOWN: usize = 3;
 
-/// Whether ASSISTANTS_URL says where the folder is, rightly or wrongly.
+/// Whether ASSISTANTS_URL is set, even to a wrong value.
 pub fn is_remote(workspace: &Workspace) -> bool {
     const NAME: &str = "ASSISTANTS_URL";
     workspace.settings.assistants_url.is_some()
@@ -22,7 +22,7 @@ pub fn is_remote(workspace: &Workspace) -> bool {
 
 /// The local folder: its roster if it passes.
 pub fn local(workspace: &Workspace) -> (Option<Roster>, Vec<Problem>) {
-    let dir = workspace.settings.assistants_dir.display().to_string();
+    let dir = format!("the folder `{}`", workspace.settings.assistants_dir.display());
     let is_fallback = is_remote(workspace);
     match workspace.check(&workspace.settings.assistants_dir) {
         Ok(checked) => judge(&dir, checked, is_fallback),

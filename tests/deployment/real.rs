@@ -260,8 +260,8 @@ fn hosts(line: &str, found: &mut Vec<(Real, String)>) {
         if labels.len() < 2 || labels.iter().any(|label| label.is_empty()) {
             continue;
         }
-        // `{app}.fly.dev`, `<app>.fly.dev` and `$APP.fly.dev` are placeholders.
-        if piece.starts_with('.') || before.ends_with('$') {
+        // `{app}.fly.dev` and `<app>.fly.dev` are placeholders.
+        if piece.starts_with('.') {
             continue;
         }
         let last = labels[labels.len() - 1];

@@ -265,6 +265,8 @@ async fn nothing_is_fine() {
     // Nothing is asked outside this machine.
     let place = place.with(&[("OPENAI_REALTIME_URL", "ws://127.0.0.1:9")]);
     place.file(".env", "PORT=many\nwhat is this\nTWILIO_AUTH_TOKEN=hush-hush\n");
+    let env_file = place.folder.path().join(".env");
+    std::fs::set_permissions(env_file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     place.file("switchboard.yaml", "prot: 1\n");
     let report = place.run(&["doctor"]).await;
     assert_eq!(report.exit, 1);

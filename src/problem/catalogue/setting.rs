@@ -131,12 +131,12 @@ catalogue! {
             "METRICS_TOKEN is so short that it can be guessed",
             fix: "set it to the output of `openssl rand -hex 24`";
         OpenEnvFile = Warning "setting.permissions",
-            "other users of this machine can read `.env`, which contains secrets",
+            "other users of this machine can read this file, which contains secrets",
             fix: "run `chmod 600 .env`, or `switchboard doctor --fix`";
         Certificates { error: String } = Error "setting.certificates",
             "{error}",
-            cause: "no provider can be reached by TLS, so every call ends with `model.unreachable`",
-            fix: "install the system's ca-certificates, or set SSL_CERT_FILE to a PEM bundle";
+            cause: "no server can be reached by TLS, so every call ends with `model.unreachable`",
+            fix: "set SSL_CERT_FILE to a PEM bundle, or unset it to use the certificates of the system";
 
         ProviderBuiltIn = Error "provider.builtin",
             "`openai` is built in and cannot be defined again",
