@@ -79,9 +79,9 @@ catalogue! {
             cause: "callers hear that the number is not in use",
             fix: "add a number to `numbers` of an assistant, or set the variable there in `.env`";
         Fetched = Ok "folder.fetch",
-            "ASSISTANTS_URL can be fetched";
+            "the folder of ASSISTANTS_URL was fetched";
         NotFetched { error: String } = Error "folder.fetch",
-            "ASSISTANTS_URL cannot be fetched: {error}",
+            "the remote folder was not fetched: {error}",
             cause: "edits do not reach the server; if it starts, it uses the local folder",
             fix: "check ASSISTANTS_URL and ASSISTANTS_TOKEN";
     }
@@ -202,11 +202,11 @@ catalogue! {
             fix: "upgrade the account, or verify the numbers you test with";
         Refused { error: String, help: &'static str } = Error "twilio.credentials",
             "Twilio rejects the request: {error}",
-            cause: "numbers cannot be set, and no text message is sent (20003); calls work without",
+            cause: "numbers cannot be set, and no text message is sent (20003); calls still work",
             fix: "{help}";
         Unreachable { error: String, help: &'static str } = Error "twilio.reach",
             "Twilio's REST interface cannot be used: {error}",
-            cause: "numbers cannot be set, and no text message is sent; calls work without",
+            cause: "numbers cannot be set, and no text message is sent; calls still work",
             fix: "{help}";
         NotListed { error: String, help: &'static str } = Error "number.list",
             "the account's numbers cannot be listed: {error}",
@@ -402,7 +402,7 @@ catalogue! {
         KillTimeout { needed: u64, is: u64, fits: u64 } = Error "fly.stop",
             "draining takes up to {needed} s, but Fly kills the server after {is} s",
             cause: "calls are cut off without a goodbye (31921)",
-            fix: "write `kill_timeout = 300` at the top, which is the most, and DRAIN_SECONDS of at most {fits} under [env]";
+            fix: "write `kill_timeout = 300` at the top, the maximum, and DRAIN_SECONDS of at most {fits} under [env]";
         KillTimeoutInvalid = Error "fly.stop",
             "kill_timeout is not a duration such as 300 or \"5m\"",
             fix: "write `kill_timeout = 300` at the top";
