@@ -47,7 +47,7 @@ use crate::workspace::Workspace;
 /// The limit of one probe. Each has shorter limits of its own; the longest are 65 s to list MCP servers and 60 s to list
 /// numbers.
 const LIMIT: Duration = Duration::from_secs(90);
-/// After how long it says what it waits for, and how often again.
+/// When it first shows what it waits for, and how often after that.
 const SOON: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -193,7 +193,7 @@ async fn examine() -> anyhow::Result<Found> {
     Ok(Found { problems, redactor, account, changes, open_env_file, has_tunnel })
 }
 
-/// Waits, and says for what if it takes long.
+/// Waits, and shows for what if it takes long.
 async fn patiently<T>(name: &str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     match timeout(SOON, &mut work).await {
@@ -205,7 +205,7 @@ async fn patiently<T>(name: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs all probes at once and returns their findings in order. If it takes long, it says what it waits for.
+/// Runs all probes at once and returns their findings in order. If it takes long, it shows what it waits for.
 async fn concurrently(probes: Vec<Probe<'_>>) -> Vec<Findings> {
     let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
     let mut done: BTreeMap<usize, Findings> = BTreeMap::new();

@@ -229,6 +229,11 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// `1 error`, `2 errors`
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Orders problems as a person reads them: by file, then by place.
 pub fn sort(problems: &mut [Problem]) {
     problems.sort_by(|a, b| {

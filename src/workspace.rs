@@ -191,7 +191,7 @@ impl Workspace {
 pub enum NoRoster {
     #[error("the folder of assistants does not pass")]
     Wrong(Vec<Problem>),
-    #[error("the folder of ASSISTANTS_URL cannot be fetched: {0}")]
+    #[error("the remote folder was not fetched: {0}")]
     Fetch(#[from] FetchError),
     #[error("the folder of ASSISTANTS_URL cannot be fetched")]
     Setup(#[source] anyhow::Error),

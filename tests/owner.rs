@@ -1,11 +1,11 @@
-//! The commands about the folder, as an owner types them.
+//! The commands for the folder of assistants: `check`, `show`, `who`, `new`.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// A value that no output may contain.
+/// No output may contain it.
 const SECRET: &str = "hunter2-value";
 
 fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -14,9 +14,9 @@ fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outpu
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn output(process: &Output) -> (i32, String, String) {
+fn printed(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (process.status.code().unwrap(), text(&process.stdout), text(&process.stderr))
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -72,30 +72,23 @@ fn desk() -> tempfile::TempDir {
 fn show_prints_what_the_model_gets() {
     let folder = desk();
     let (code, out, err) =
-        output(&run(folder.path(), &["show", "desk", "--from", "+15550109999"], &ENVIRONMENT));
+        printed(&run(folder.path(), &["show", "desk", "--from", "+15550109999"], &ENVIRONMENT));
     assert_eq!(code, 0, "{err}");
-    let parts = [
+    let mut rest = out.as_str();
+    for part in [
         "desk: Answers the front desk",
         "  # Your role\n\n  The code is 4711. The caller is 1 5 5 5 0 1 0 9 9 9 9.",
         "  # House rules\n\n  Be kind.\n",
-        "end_call: the model may end the call\n",
-        "transfer_call: the model may put the caller through to `boss`\n",
-        "take_message: a message to hooks.example.com\n",
-        "book: a request to api.example.com, once the caller says yes\n",
-        "hosted: an MCP server that the model's host calls: `search`\n",
-        "send_sms: off: there are no credentials for Twilio's REST",
-        "todoist: off: ",
-        "off: off: its `url` is empty\n",
-        "+1555•••02",
-    ];
-    let mut rest = out.as_str();
-    for part in parts.iter().take(3) {
+    ] {
         let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in {rest}"));
         rest = &rest[at + part.len()..];
     }
-    for part in &parts[3..] {
+    for part in
+        ["`boss`", "hooks.example.com", "api.example.com", "`search`", "send_sms: off: ", "todoist: off: "]
+    {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
+    assert!(out.contains("\n  tool        off: off: ") && out.contains("+1555•••02"), "{out}");
     for never in ["Never seen", "Add a task", "15550100001", SECRET] {
         assert!(!format!("{out}{err}").contains(never), "{never} in {out}{err}");
     }
@@ -117,26 +110,25 @@ fn show_prints_what_the_model_gets() {
 }
 
 #[test]
-fn show_hides_a_secret_within_a_text() {
+fn show_hides_a_secret_in_a_text() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
         "instructions: \"The key is ${ASSISTANT_PASSWORD}.\"\ngreeting: { say: \"${OPENAI_API_KEY}\" }\n",
     )]);
-    let (code, out, err) = output(&run(folder.path(), &["show", "a"], &ENVIRONMENT));
+    let (code, out, err) = printed(&run(folder.path(), &["show", "a"], &ENVIRONMENT));
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("The key is •••.") && !format!("{out}{err}").contains(SECRET), "{out}{err}");
 }
 
 #[test]
-fn who_names_the_assistant_and_fails_without_one() {
+fn who_prints_the_assistant_that_answers_a_number() {
     let folder = desk();
-    let who = |number: &str| output(&run(folder.path(), &["who", number], &ENVIRONMENT));
-    assert_eq!(who("+15550100001"), (0, "desk: it has this number\n".to_owned(), String::new()));
-    let (code, _, err) = who("+15550100009");
-    assert_eq!(code, 1);
-    assert!(err.contains("nobody answers +15550100009"), "{err}");
-    assert_eq!(who("anonymous").0, 1);
-    assert_eq!(who("sip:desk@example.com").0, 1);
+    let who = |number: &str| printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
+    let (code, out, err) = who("+15550100001");
+    assert!(code == 0 && out.starts_with("desk ") && err.is_empty(), "{out}{err}");
+    for unanswered in ["+15550100009", "anonymous", "sip:desk@example.com"] {
+        assert_eq!(who(unanswered).0, 1, "{unanswered}");
+    }
     for wrong in ["15550100001", "555 010 0001", ""] {
         let (code, _, err) = who(wrong);
         assert_eq!(code, 2, "{wrong}: {err}");
@@ -144,100 +136,93 @@ fn who_names_the_assistant_and_fails_without_one() {
     std::fs::write(folder.path().join("assistants/rest.yaml"), "numbers: [\"*\"]\ninstructions: Hi.\n")
         .unwrap();
     for number in ["+15550100009", "anonymous", "sip:desk@example.com", "client:bob"] {
-        let (code, out, err) = output(&run(folder.path(), &["who", number], &ENVIRONMENT));
+        let (code, out, err) = printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
         assert_eq!((code, err.as_str()), (0, ""), "{number}");
-        assert!(out.starts_with("rest: it has \"*\""), "{out}");
+        assert!(out.starts_with("rest "), "{out}");
     }
 }
 
 #[test]
-fn a_new_assistant_passes_the_check_and_answers_its_number() {
+fn a_new_assistant_passes_and_answers_its_number() {
     for (files, schema) in [
         (&[][..], "./assistant.schema.json"),
         (&[("docs/assistant.schema.json", "{}")][..], "../docs/assistant.schema.json"),
     ] {
         let folder = folder_with(files);
-        let (code, out, err) = output(&run(folder.path(), &["new", "front-desk"], &[]));
+        let (code, out, err) = printed(&run(folder.path(), &["new", "front-desk"], &[]));
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("`switchboard check`") && out.contains("FRONT_DESK_NUMBER=+1555"), "{out}");
-        assert!(out.contains("take it away from the variable that has it so far"), "{out}");
-        assert!(out.contains("5. `switchboard serve --tunnel` answers"), "{out}");
+        assert!(out.contains("FRONT_DESK_NUMBER") && out.contains("`switchboard serve --tunnel`"), "{out}");
         let path = folder.path().join("assistants/front-desk.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next().unwrap(), format!("# yaml-language-server: $schema={schema}"));
         assert!(folder.path().join("assistants").join(schema).exists());
-        let (code, out, err) = output(&run(folder.path(), &["check"], &[]));
+        let (code, out, err) = printed(&run(folder.path(), &["check"], &[]));
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
-        assert_eq!(output(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
+        assert_eq!(printed(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
         let number = [("FRONT_DESK_NUMBER", "+15550100007")];
-        let (code, out, _) = output(&run(folder.path(), &["who", "+15550100007"], &number));
-        assert_eq!((code, out.as_str()), (0, "front-desk: it has this number\n"));
+        let (code, out, _) = printed(&run(folder.path(), &["who", "+15550100007"], &number));
+        assert!(code == 0 && out.starts_with("front-desk "), "{out}");
         // It never overwrites a file.
         std::fs::write(&path, "mine").unwrap();
-        let (code, _, err) = output(&run(folder.path(), &["new", "front-desk"], &[]));
-        assert_eq!(code, 1);
-        assert!(err.contains("is there already"), "{err}");
+        assert_eq!(printed(&run(folder.path(), &["new", "front-desk"], &[])).0, 1);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
     for address in [("PUBLIC_URL", "https://phone.example.com"), ("FLY_APP_NAME", "phone")] {
-        let (_, out, _) = output(&run(folder_with(&[]).path(), &["new", "front-desk"], &[address]));
-        assert!(out.contains("5. `switchboard serve` answers"), "{out}");
+        let (_, out, _) = printed(&run(folder_with(&[]).path(), &["new", "front-desk"], &[address]));
+        assert!(out.contains("`switchboard serve`"), "{out}");
     }
     let folder = folder_with(&[]);
-    // Names that contain words of the starter file, and one that is not a variable.
+    // Names that contain words of the template, and one that is not a valid variable.
     for (name, variable) in
         [("surname", "SURNAME_NUMBER"), ("name-number", "NAME_NUMBER_NUMBER"), ("9-lives", "N9_LIVES_NUMBER")]
     {
-        let (code, out, _) = output(&run(folder.path(), &["new", name], &[]));
-        assert!(code == 0 && out.contains(&format!("{variable}=")), "{out}");
+        let (code, out, _) = printed(&run(folder.path(), &["new", name], &[]));
+        assert!(code == 0 && out.contains(variable), "{out}");
         let number = [(variable, "+15550100007")];
-        let (code, out, _) = output(&run(folder.path(), &["who", "+15550100007"], &number));
-        assert_eq!((code, out), (0, format!("{name}: it has this number\n")));
+        let (code, out, _) = printed(&run(folder.path(), &["who", "+15550100007"], &number));
+        assert!(code == 0 && out.starts_with(&format!("{name} ")), "{out}");
     }
-    assert_eq!(output(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
-    assert_eq!(output(&run(folder.path(), &["new", "../x"], &[])).0, 2);
+    assert_eq!(printed(&run(folder.path(), &["new", "Front Desk"], &[])).0, 2);
+    assert_eq!(printed(&run(folder.path(), &["new", "../x"], &[])).0, 2);
 }
 
 #[test]
-fn check_prints_for_people_programs_and_github() {
+fn check_has_formats_for_people_programs_and_github() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
         "instructions: Hi.\nnumbers: [\"+15550100001\"]\ntemprature: 1\n",
     )]);
-    let check = |format: &str| output(&run(folder.path(), &["check", "--format", format], &[]));
+    let check = |format: &str| printed(&run(folder.path(), &["check", "--format", format], &[]));
     let (code, out, err) = check("text");
-    assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("assistants/a.yaml:3:1: error: unknown key `temprature`"), "{err}");
+    assert!(code == 1 && out.is_empty() && err.contains("assistants/a.yaml:3:1: error: "), "{out}{err}");
     let (code, out, err) = check("json");
     assert_eq!((code, err.as_str()), (1, ""));
-    let problems: Value = serde_json::from_str(&out).unwrap();
+    let mut problems: Value = serde_json::from_str(&out).unwrap();
+    let words = ["message", "help"].map(|key| problems[0].as_object_mut().unwrap().remove(key).unwrap());
+    assert!(words.iter().all(Value::is_string), "{words:?}");
     assert_eq!(
         problems,
         serde_json::json!([{"file": "assistants/a.yaml", "line": 3, "column": 1, "severity": "error",
-            "code": "key.unknown", "message": "unknown key `temprature`", "help": "did you mean `temperature`?"}])
+            "code": "key.unknown"}])
     );
     let (code, out, _) = check("github");
-    assert_eq!(code, 1);
-    assert_eq!(
-        out,
-        "::error file=assistants/a.yaml,line=3,col=1,title=key.unknown::unknown key `temprature`%0Adid you mean \
-         `temperature`?\n"
-    );
+    let start = "::error file=assistants/a.yaml,line=3,col=1,title=key.unknown::";
+    assert!(code == 1 && out.starts_with(start) && out.lines().count() == 1, "{out}");
     assert_eq!(check("xml").0, 2);
-    // No problem is an empty array, warnings exit with 0, and a missing folder is a problem too.
+    // With warnings the exit code is 0. Without problems the array is empty.
     std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\ntemperature: 1\n").unwrap();
     let (code, out, _) = check("json");
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["severity"].as_str()), (0, Some("warning")));
     std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\n").unwrap();
     assert_eq!(check("json"), (0, "[]\n".to_owned(), String::new()));
-    let (code, out, _) = output(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
+    let (code, out, _) = printed(&run(folder.path(), &["check", "nowhere", "--format", "json"], &[]));
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (1, Some("folder.unreadable")));
 }
 
 #[test]
-fn a_bad_value_names_the_variable_that_sets_it() {
+fn a_problem_with_the_value_of_a_variable_names_the_variable() {
     let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-*}\"]\nvoice: \"${VOICE:-marin}\"\n";
     for value in [
         "2025550143",
@@ -249,27 +234,21 @@ fn a_bad_value_names_the_variable_that_sets_it() {
     ] {
         let env = format!("# Mine\n\nDESK_NUMBER={value}\nVOICE={SECRET}\n");
         let folder = folder_with(&[("assistants/desk.yaml", desk), (".env", &env)]);
-        let (code, _, err) = output(&run(folder.path(), &["check"], &[]));
+        let (code, _, err) = printed(&run(folder.path(), &["check"], &[]));
         assert_eq!(code, 1);
         let lines: Vec<&str> = err.lines().filter(|line| line.contains(": error: ")).collect();
         assert!(lines[0].contains("DESK_NUMBER (.env, line 3)"), "{err}");
         assert!(lines[1].contains("VOICE (.env, line 4)"), "{err}");
         assert!((value == "+1555…" || !err.contains(value)) && !err.contains(SECRET), "{err}");
-        // The environment takes precedence over `.env`.
+        // The environment wins over `.env`.
         let (_, out, _) =
-            output(&run(folder.path(), &["check", "--format", "json"], &[("DESK_NUMBER", "hunter2")]));
+            printed(&run(folder.path(), &["check", "--format", "json"], &[("DESK_NUMBER", "hunter2")]));
         assert!(out.contains("DESK_NUMBER\"") && !out.contains("hunter2"), "{out}");
     }
 }
 
-/// The variables of `.env` that nothing uses, each with its place.
-fn unused(err: &str) -> Vec<String> {
-    let lines = err.lines().filter_map(|line| line.split_once(" warning: nothing uses "));
-    lines.map(|(place, name)| format!("{place} {name}")).collect()
-}
-
 #[test]
-fn unused_lines_of_env_are_reported() {
+fn lines_of_env_without_effect_are_reported() {
     let env = "OPENAI_API_KEY=sk-hunter2-value\nDESK_NUMBR=+15550100001\nTODOIST_API_KEY=x\nPROGRAM_KEY=x\n\nOPENAI_API_KEY=\n";
     let desk = "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\nmcp: { desk: { command: [desk], env: { KEY: \"${PROGRAM_KEY}\" } } }\n";
     let folder = folder_with(&[
@@ -277,25 +256,31 @@ fn unused_lines_of_env_are_reported() {
         (".env", env),
         ("switchboard.yaml", "port: ${MY_PORT:-}\n"),
     ]);
-    let unread = [("NOT_OF_ENV", "hunter2-value")];
-    let (code, _, err) = output(&run(folder.path(), &["check"], &unread));
-    assert_eq!((code, unused(&err)), (0, vec![".env:2:1: DESK_NUMBR".to_owned()]), "{err}");
-    assert!(err.contains("did you mean DESK_NUMBER?"), "{err}");
-    assert!(err.contains(".env:6:1: warning: OPENAI_API_KEY is also set on line 1"), "{err}");
-    // The key above the empty line is used. What is missing is reported together with what is unused.
-    let (code, out, _) = output(&run(folder.path(), &["secrets", "OPENAI_API_KEY"], &[]));
+    let check = |variables: &[(&str, &str)]| -> Vec<(i64, String)> {
+        let (code, out, _) = printed(&run(folder.path(), &["check", "--format", "json"], variables));
+        assert_eq!(code, 0, "{out}");
+        let problems: Vec<Value> = serde_json::from_str(&out).unwrap();
+        assert!(
+            !out.contains("hunter2") && problems.iter().all(|problem| problem["file"] == ".env"),
+            "{out}"
+        );
+        let row = |row: &Value| (row["line"].as_i64().unwrap(), row["code"].as_str().unwrap().to_owned());
+        problems.iter().map(row).collect()
+    };
+    let expected = [(2, "env.unread".to_owned()), (6, "env.double".to_owned())];
+    assert_eq!(check(&[("NOT_IN_ENV", "hunter2-value")]), expected);
+    // The line with a value wins over the empty one.
+    let (code, out, _) = printed(&run(folder.path(), &["secrets", "OPENAI_API_KEY"], &[]));
     assert_eq!((code, out.as_str()), (0, "sk-hunter2-value\n"));
     std::fs::write(folder.path().join(".env"), "OPEN_AI_KEY=sk-hunter2-value\nMY_PORT=0\nPROGRAM_KEY=x\n")
         .unwrap();
-    let (code, _, err) = output(&run(folder.path(), &["serve"], &[]));
-    assert!(code == 1 && err.contains("OPENAI_API_KEY is not set"), "{err}");
-    assert_eq!(unused(&err), [".env:1:1: OPEN_AI_KEY"], "{err}");
-    assert!(err.contains("did you mean OPENAI_API_KEY?"), "{err}");
+    let (code, _, err) = printed(&run(folder.path(), &["serve"], &[]));
+    assert!(code == 1 && err.contains(".env:1:1: warning: ") && err.contains("OPEN_AI_KEY"), "{err}");
     assert!(!err.contains("MY_PORT") && !err.contains("PROGRAM_KEY") && !err.contains("hunter2"), "{err}");
 }
 
 #[test]
-fn unused_variables_are_reported_only_for_the_configured_folder() {
+fn unused_names_are_reported_for_the_folder_in_force_only() {
     let env = "CLINIC_NUMBER=+15550100002\nFLY_APP=voice\nDESK_NUMBER=+15550100001\nDESK_NUMBER=\n";
     let folder = folder_with(&[
         ("assistants/desk.yaml", "instructions: Hi.\nnumbers: [\"${DESK_NUMBER:-}\"]\n"),
@@ -304,33 +289,31 @@ fn unused_variables_are_reported_only_for_the_configured_folder() {
     ]);
     let remote_folder = [("ASSISTANTS_URL", "https://host.example.com/assistants.tar.gz")];
     let away = [("ASSISTANTS_DIR", "other")];
-    for (arguments, variables, unread) in [
-        (&["check"][..], &[][..], "CLINIC_NUMBER, FLY_APP"),
-        (&["check", "assistants/"], &[], "CLINIC_NUMBER, FLY_APP"),
-        (&["check", "other"], &away, "CLINIC_NUMBER, FLY_APP, DESK_NUMBER"),
-        (&["show", "desk"], &[], "CLINIC_NUMBER, FLY_APP"),
-        // Without a key the rehearsal stops here.
-        (&["rehearse", "desk", "--live"], &[], "CLINIC_NUMBER, FLY_APP"),
-        // Another folder may not use the variables of the configured one.
-        (&["check", "other"], &[], ""),
-        (&["check", "assistants"], &away, ""),
-        // A remote folder may use them.
-        (&["check"], &remote_folder, ""),
-        (&["show", "desk"], &remote_folder, ""),
-        (&["rehearse", "desk", "--live"], &remote_folder, ""),
-        (&["serve"], &remote_folder, ""),
+    for (arguments, variables, unused) in [
+        (&["check"][..], &[][..], &[1, 2][..]),
+        (&["check", "assistants/"], &[], &[1, 2]),
+        (&["check", "other"], &away, &[1, 2, 3]),
+        (&["show", "desk"], &[], &[1, 2]),
+        // Without a key it stops there.
+        (&["rehearse", "desk", "--live"], &[], &[1, 2]),
+        // Another folder does not use these variables.
+        (&["check", "other"], &[], &[]),
+        (&["check", "assistants"], &away, &[]),
+        // The remote folder may use them.
+        (&["check"], &remote_folder, &[]),
+        (&["show", "desk"], &remote_folder, &[]),
+        (&["serve"], &remote_folder, &[]),
     ] {
-        let (_, _, err) = output(&run(folder.path(), arguments, variables));
-        let names = unused(&err).into_iter().filter_map(|line| Some(line.rsplit_once(' ')?.1.to_owned()));
-        assert_eq!(names.collect::<Vec<_>>().join(", "), unread, "{arguments:?}: {err}");
-        // A duplicate line is reported for every folder.
-        assert!(err.contains("DESK_NUMBER is also set on line 3"), "{err}");
-        assert!(!err.contains("FLY_APP_NAME"), "{err}");
+        let (_, _, err) = printed(&run(folder.path(), arguments, variables));
+        // The duplicate on line 4 is reported for every folder.
+        let lines: Vec<u32> =
+            (1..=4).filter(|line| err.contains(&format!(".env:{line}:1: warning"))).collect();
+        assert_eq!(lines, [unused, &[4]].concat(), "{arguments:?}: {err}");
     }
 }
 
 #[test]
-fn a_bad_setting_names_its_source() {
+fn a_problem_with_a_setting_names_the_file_that_sets_it() {
     let file = "twilio_auth_token: hunter2\nopenai_realtime_url: ws://192.0.2.3/v1\nopenai_api_key: sk-…\n\
                 providers: { lan: { url: \"ws://192.0.2.4/v1\", key: \"${LAN_KEY}\" } }\n";
     let folder = folder_with(&[("switchboard.yaml", file), ("assistants/a.yaml", "instructions: Hi.\n")]);
@@ -342,8 +325,8 @@ fn a_bad_setting_names_its_source() {
         ("PORT", "99"),
         ("HOST", "192.0.2.6"),
     ];
-    // It cannot listen on this address, but reports the warnings first.
-    let (code, out, err) = output(&run(folder.path(), &["serve"], &environment));
+    // It cannot listen there, and reports the warnings before it tries.
+    let (code, out, err) = printed(&run(folder.path(), &["serve"], &environment));
     let all = format!("{out}{err}");
     assert_eq!(code, 1, "{all}");
     for line in [
@@ -352,16 +335,16 @@ fn a_bad_setting_names_its_source() {
         "switchboard.yaml: warning: OPENAI_API_KEY ",
         "switchboard.yaml: warning: `url` of `lan` ",
         "switchboard.yaml: warning: the key of the provider `lan` ",
-        "environment: warning: TWILIO_API_KEY must ",
+        "environment: warning: TWILIO_API_KEY ",
         "environment: warning: TWILIO_API_URL ",
     ] {
-        assert_eq!(all.matches(line).count(), 1, "{line}: {all}");
+        assert!(all.contains(line), "{line}: {all}");
     }
     assert!(!all.contains("hunter2") && !all.contains("your-key"), "{all}");
 }
 
 #[test]
-fn every_variable_of_the_example_is_used() {
+fn every_name_in_the_example_is_used() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -376,30 +359,30 @@ fn every_variable_of_the_example_is_used() {
         files.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
     all.push((".env", &env));
     let folder = folder_with(&all);
-    // The example names a remote folder, which would silence the warnings.
+    // The example names a remote folder, for which unused names are unknown.
     let here = [("ASSISTANTS_URL", "")];
-    let (_, _, err) = output(&run(folder.path(), &["check"], &here));
+    let (_, _, err) = printed(&run(folder.path(), &["check"], &here));
     assert!(!err.contains(".env:"), "{err}");
     std::fs::write(folder.path().join(".env"), format!("{env}PIZZERIA_NUMBR=+15550100009\n")).unwrap();
-    let (_, _, err) = output(&run(folder.path(), &["check"], &here));
-    assert!(unused(&err)[0].ends_with(" PIZZERIA_NUMBR"), "{err}");
+    let (_, _, err) = printed(&run(folder.path(), &["check"], &here));
+    assert!(err.contains("PIZZERIA_NUMBR"), "{err}");
 }
 
 #[test]
-fn check_warns_about_an_impossible_number() {
+fn a_number_that_nobody_can_own_is_a_warning() {
     let folder = folder_with(&[("assistants/a.yaml", "instructions: Hi.\nnumbers: [\"+99955501000\"]\n")]);
-    let (code, out, _) = output(&run(folder.path(), &["check", "--format", "json"], &[]));
+    let (code, out, _) = printed(&run(folder.path(), &["check", "--format", "json"], &[]));
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems[0]["code"].as_str()), (0, Some("number.doubt")), "{out}");
     assert!(!out.contains("99955501000"), "{out}");
 }
 
 #[test]
-fn the_warnings_of_one_assistant_are_reported() {
-    let unusual = "instructions: Hi.\ntemperature: 1\n";
+fn a_command_for_one_assistant_reports_its_warnings() {
+    let warned = "instructions: Hi.\ntemperature: 1\n";
     let folder = folder_with(&[
-        ("assistants/desk.yaml", &format!("{unusual}fragments: [shared]\ngreeting: {{ say: Hello. }}\n")),
-        ("assistants/other.yaml", &format!("{unusual}fragments: [shared, others]\n")),
+        ("assistants/desk.yaml", &format!("{warned}fragments: [shared]\ngreeting: {{ say: Hello. }}\n")),
+        ("assistants/other.yaml", &format!("{warned}fragments: [shared, others]\n")),
         ("assistants/fragments/shared.md", "Be kind.\n"),
         ("assistants/fragments/others.md", "Be brief.\n"),
         ("assistants/notes.YAML", ""),
@@ -408,23 +391,23 @@ fn the_warnings_of_one_assistant_are_reported() {
         let problems = err.lines().filter(|line| line.contains(": warning: ") || line.contains(": error: "));
         problems.map(|line| line.split(": ").next().unwrap().to_owned()).collect()
     };
-    let (code, _, err) = output(&run(folder.path(), &["show", "desk"], &[]));
+    let (code, _, err) = printed(&run(folder.path(), &["show", "desk"], &[]));
     assert_eq!(
         (code, files(&err)),
         (0, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()])
     );
-    // An impossible place for the recording ends the rehearsal before the call.
+    // The recording cannot be written there, so the rehearsal ends before the call.
     let (code, _, err) =
-        output(&run(folder.path(), &["rehearse", "desk", "--out", "assistants/desk.yaml"], &[]));
+        printed(&run(folder.path(), &["rehearse", "desk", "--out", "assistants/desk.yaml"], &[]));
     assert_eq!(
         (code, files(&err)),
         (1, vec!["assistants/desk.yaml:2:14".into(), "assistants/notes.YAML".into()]),
         "{err}"
     );
-    // An error rejects the whole folder.
-    std::fs::write(folder.path().join("assistants/other.yaml"), format!("{unusual}zebra: 1\n")).unwrap();
+    // With an error, the whole folder does not pass.
+    std::fs::write(folder.path().join("assistants/other.yaml"), format!("{warned}zebra: 1\n")).unwrap();
     for command in ["show", "rehearse"] {
-        let (code, _, err) = output(&run(folder.path(), &[command, "desk"], &[]));
+        let (code, _, err) = printed(&run(folder.path(), &[command, "desk"], &[]));
         let expected = ["assistants/desk.yaml:2:14", "assistants/notes.YAML", "assistants/other.yaml:3:1"];
         assert_eq!((code, files(&err)), (1, expected.map(str::to_owned).to_vec()), "{command}");
     }

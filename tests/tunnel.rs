@@ -500,10 +500,7 @@ async fn a_success_without_effect_is_an_error() {
     let desk = Desk::open(Some(CLOUDFLARED)).await;
     desk.twilio.plan("POST ", usize::MAX, RestFault::Answer(old_number()));
     let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
-    assert!(
-        code == Some(1) && output.contains("could not be pointed at the tunnel: Twilio took"),
-        "{output}"
-    );
+    assert!(code == Some(1) && output.contains("could not be pointed at the tunnel"), "{output}");
     assert!(
         !output.contains("Pointed the number at the tunnel") && !desk.path("tunnel.json").exists(),
         "{output}"

@@ -14,8 +14,8 @@ use crate::link::tls;
 use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Row};
 use crate::phone::PhoneNumber;
-use crate::problem::Problem;
 use crate::problem::catalogue::{self, Setting};
+use crate::problem::{Problem, counted};
 use crate::settings::{NumberUrls, Settings};
 use crate::terminal::{Failure, print, report};
 use crate::tunnel::pointing::{Pointed, compare, state_dir};
@@ -360,14 +360,12 @@ pub(crate) fn steps(owned: &Number, change: &Change) -> Vec<String> {
 
 impl Tally {
     fn finish(mut self, options: &Sync) -> Result<(), Failure> {
-        let count =
-            |count: usize| if count == 1 { "1 number".to_owned() } else { format!("{count} numbers") };
         let changed = if options.apply { "changed" } else { "to change" };
-        let mut parts = vec![format!("{} {changed}", count(self.changed))];
+        let mut parts = vec![format!("{} {changed}", counted(self.changed, "number"))];
         for (number, what) in [
             (self.failed, "failed"),
             (self.skipped, "not tried"),
-            (self.left, "left as they are"),
+            (self.left, "left alone"),
             (self.correct, "already correct"),
         ] {
             if number > 0 {
@@ -376,11 +374,12 @@ impl Tally {
         }
         let mut text = format!("{}.\n", parts.join(", "));
         if self.starred > 0 {
-            let starred = count(self.starred);
-            text += &format!("{starred} that only \"*\" answers: add --all to include them.\n");
+            let starred = counted(self.starred, "number");
+            text +=
+                &format!("Skipped, because only \"*\" answers them: {starred}. Add --all to include them.\n");
         }
         if !options.apply && self.changed > 0 {
-            text += "Nothing was changed. Run it with --apply to change this.\n";
+            text += "Nothing was changed. Add --apply to make these changes.\n";
         }
         self.print(&text);
         report(&self.problems);

@@ -62,7 +62,7 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     }
     let Some((count, answers)) = count else { return Err(Failure::Reported) };
     if format == Format::Text {
-        print(&format!("Checked {count} assistant{} in {place}.", if count == 1 { "" } else { "s" }))?;
+        print(&format!("Checked {} in {place}.", problem::counted(count, "assistant")))?;
         if !answers {
             print("No assistant has a phone number yet: add one to `numbers`, or set the variable there.")?;
         }

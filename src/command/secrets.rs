@@ -1,5 +1,4 @@
-//! What `.env` sets, for the tools of a deployment: each of them reads such a file in its own way, and none as the program
-//! does.
+//! What `.env` sets, for the tools of a deployment: none of them reads such a file as the program does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -11,7 +10,7 @@ use crate::settings::table::SETTINGS;
 use crate::terminal::{Failure, print};
 use crate::workspace::{ENV_FILE, Workspace};
 
-/// What is not deployed besides the local settings: the key of the MCP server, which is an app of its own.
+/// Not deployed either: the key of the MCP server, which is an app of its own.
 const OTHERS: &str = "TODOIST_API_KEY";
 
 /// The command line.
@@ -46,15 +45,16 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return print(&compare(&list, &values.keys().map(String::as_str).collect()));
     }
     let line = |(name, value): (&String, &String)| {
-        match options.names {
-        true => Ok(format!("{name}\n")),
-        false => for_fly(value).map(|written| format!("{name}={written}\n")).ok_or_else(|| {
+        if options.names {
+            return Ok(format!("{name}\n"));
+        }
+        let written = for_fly(value).ok_or_else(|| {
             anyhow!(
                 "{name} in {ENV_FILE} has quotes or line breaks that `fly secrets import` would not keep; set it with \
-                 `fly secrets set` and remove it there"
+                 `fly secrets set`, and remove it from {ENV_FILE}"
             )
-        }),
-    }
+        })?;
+        Ok::<_, anyhow::Error>(format!("{name}={written}\n"))
     };
     print(&values.iter().map(line).collect::<Result<String, _>>()?)
 }
@@ -67,7 +67,8 @@ fn values(workspace: &Workspace) -> Result<BTreeMap<String, String>, Failure> {
     let values: BTreeMap<String, String> = values.collect();
     match values.is_empty() {
         true => {
-            Err(anyhow!("{ENV_FILE} sets nothing to deploy; copy .env.example to it and fill it in").into())
+            Err(anyhow!("{ENV_FILE} sets nothing to deploy; copy .env.example to {ENV_FILE} and fill it in")
+                .into())
         }
         false => Ok(values),
     }
@@ -110,17 +111,17 @@ fn compare(list: &str, ours: &BTreeSet<&str>) -> String {
 /// escapes.
 fn for_fly(value: &str) -> Option<String> {
     let (first, more) = value.split_once('\n').map_or((value, false), |(first, _)| (first, true));
-    let odd = first.split_once('#').map(|(before, _)| before.matches('"').count() % 2 == 1);
+    let is_quoted = first.split_once('#').map(|(before, _)| before.matches('"').count() % 2 == 1);
     if more {
         let (lines, _) = value.rsplit_once('\n')?;
         let ends = lines.split('\n').any(|line| line.ends_with("\"\"\"") || line.ends_with('\r'));
-        return (!ends && odd != Some(true)).then(|| format!("\"\"\"{value}\"\"\""));
+        return (!ends && is_quoted != Some(true)).then(|| format!("\"\"\"{value}\"\"\""));
     }
-    if !value.starts_with([' ', '"', '\'']) && !value.ends_with('\r') && odd != Some(false) {
+    if !value.starts_with([' ', '"', '\'']) && !value.ends_with('\r') && is_quoted != Some(false) {
         return Some(value.to_owned());
     }
     let opens_lines = value == "\"" || value.starts_with("\"\"");
-    (!opens_lines && odd != Some(true)).then(|| format!("\"{value}\""))
+    (!opens_lines && is_quoted != Some(true)).then(|| format!("\"{value}\""))
 }
 
 #[cfg(test)]

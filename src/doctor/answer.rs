@@ -18,7 +18,7 @@ pub fn is_page(answer: &Answer) -> bool {
         || start.starts_with("<html")
 }
 
-/// The answer in a few words: its status, what kind of thing it is, and who says to have sent it.
+/// The answer in a few words: its status, whether it is a web page, its error code, and the header `Server`.
 pub fn describe(answer: &Answer) -> String {
     let reason =
         reqwest::StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());

@@ -14,7 +14,7 @@ const TOLERANCE: i64 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading(pub i64);
 
-/// Reads the header `Date`. What a cache kept is as old as `Age` says.
+/// Reads the header `Date`. The header `Age` is the age of a cached answer.
 pub fn reading(headers: &HeaderMap) -> Option<Reading> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let theirs = DateTimeParser::new().parse_timestamp(text(DATE)?).ok()?.as_second();

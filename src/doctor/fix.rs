@@ -5,7 +5,9 @@ use crate::link::twilio_rest::{self, NotSet, Number};
 use crate::numbers::{Answered, Row, whole_url};
 use crate::problem::catalogue::{Doctor, What};
 use crate::problem::{Problem, Severity};
+use crate::settings::FILE;
 use crate::terminal::notify;
+use crate::workspace::ENV_FILE;
 
 /// A change at Twilio that fixes a number.
 pub struct Change {
@@ -53,10 +55,10 @@ fn blocked(found: &Found) -> Option<&'static str> {
     }
     let blocks = |problem: &&Problem| {
         let matters = match problem.what() {
-            What::Setting(_) | What::File(_) => {
-                problem.of_setting().is_some() || problem.code() == "env.line"
+            What::Setting(_) | What::Public(_) | What::Function(_) | What::Twilio(_) | What::Doctor(_) => {
+                true
             }
-            What::Public(_) | What::Function(_) | What::Twilio(_) | What::Doctor(_) => true,
+            What::File(_) => [ENV_FILE, FILE].contains(&problem.path()),
             _ => false,
         };
         problem.severity() == Severity::Error && matters
@@ -102,4 +104,64 @@ pub async fn apply(found: &Found) -> Vec<Problem> {
         }
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestServer, number};
+
+    use super::*;
+    use crate::assistant::{Folder, Roster};
+    use crate::doctor::redact::Redactor;
+    use crate::link::tls;
+    use crate::link::twilio_rest::Account;
+    use crate::numbers::compare;
+    use crate::problem::catalogue::Public;
+    use crate::provider::{OPENAI_REALTIME_URL, Provider};
+    use crate::secret::Secret;
+    use crate::settings::NumberUrls;
+    use crate::yaml::SourceFile;
+
+    const VOICE: &str = "https://phone.example.com/incoming-call";
+
+    /// Tested here and not with the program: a number is never pointed at an address of this machine.
+    #[tokio::test]
+    async fn only_numbers_that_a_file_lists_are_set_and_only_if_the_server_answers() {
+        let mut numbers: Vec<_> =
+            (1..=4).map(|index| number(index, &format!("+1555010000{index}"))).collect();
+        numbers[1]["voice_application_sid"] = format!("AP{:032}", 1).into();
+        numbers[2]["voice_url"] = "https://four-random-words.trycloudflare.com/incoming-call".into();
+        let twilio =
+            RestServer::start(AccountOptions { numbers, ..AccountOptions::default() }).await.unwrap();
+        let tls = tls::client_config(false, None).unwrap();
+        let account = || Account::new(twilio.url(), ACCOUNT, ACCOUNT, Secret::new("12345"), &tls).unwrap();
+        let files = [("desk", "[\"+15550100001\", \"+15550100002\", \"+15550100003\"]"), ("rest", "[\"*\"]")];
+        let file = |(name, numbers): (&str, &str)| {
+            let text = format!("numbers: {numbers}\ninstructions: You answer the phone.\n");
+            SourceFile::new(format!("assistants/{name}.yaml"), text)
+        };
+        let folder = Folder { assistants: files.map(file).to_vec(), ..Folder::default() };
+        let provider = Provider::openai(OPENAI_REALTIME_URL, None);
+        let roster = Roster::check(&folder, &Default::default(), &[provider.into()]).roster.unwrap();
+        let status = "https://phone.example.com/call-status".to_owned();
+        let urls = NumberUrls { voice: VOICE.to_owned(), fallback: None, status };
+        let rows = compare(account().numbers().await.unwrap(), &roster, Some(&urls), &|_| None);
+        let mut found = Found {
+            problems: vec![Problem::new(Public::OpenStream)],
+            redactor: Redactor::default(),
+            account: Some(account()),
+            changes: rows.iter().filter_map(Change::of).collect(),
+            open_env_file: false,
+            has_tunnel: false,
+        };
+        let done = apply(&found).await;
+        assert_eq!((fixable(&found), twilio.changes().len()), (0, 0), "{done:?}");
+        found.problems.clear();
+        assert_eq!(fixable(&found), 1);
+        let done = apply(&found).await;
+        assert!(matches!(&done[..], [set] if set.severity() == Severity::Ok), "{done:?}");
+        assert!(!done[0].message().contains("5550100001"), "{done:?}");
+        let is_set = |number: &serde_json::Value| number["voice_url"] == VOICE;
+        assert_eq!(twilio.numbers().iter().map(is_set).collect::<Vec<_>>(), [true, false, false, false]);
+    }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::assistant::{Checked, Roster};
-use crate::problem::Problem;
 use crate::problem::catalogue::Folder;
+use crate::problem::{Problem, counted};
 use crate::reload::fetch::Remote;
 use crate::workspace::Workspace;
 
 /// The most problems of a folder that are shown.
 const SHOWN: usize = 3;
 
-/// Whether ASSISTANTS_URL says where the folder is, rightly or wrongly.
+/// Whether ASSISTANTS_URL is set, even to a wrong value.
 pub fn is_remote(workspace: &Workspace) -> bool {
     const NAME: &str = "ASSISTANTS_URL";
     workspace.settings.assistants_url.is_some()
@@ -22,11 +22,13 @@ pub fn is_remote(workspace: &Workspace) -> bool {
 
 /// The local folder: its roster if it passes.
 pub fn local(workspace: &Workspace) -> (Option<Roster>, Vec<Problem>) {
-    let dir = workspace.settings.assistants_dir.display().to_string();
+    let dir = format!("the folder `{}`", workspace.settings.assistants_dir.display());
     let is_fallback = is_remote(workspace);
     match workspace.check(&workspace.settings.assistants_dir) {
         Ok(checked) => judge(&dir, checked, is_fallback),
-        Err(_) if is_fallback => (None, vec![Problem::new(Folder::FallbackRejected { dir, errors: 1 })]),
+        Err(_) if is_fallback => {
+            (None, vec![Problem::new(Folder::FallbackRejected { dir, errors: counted(1, "error") })])
+        }
         Err(problems) => {
             let unreadable =
                 |problem: &Problem| Problem::new(Folder::Unreadable { error: problem.message() });
@@ -63,10 +65,13 @@ fn judge(dir: &str, checked: Checked, is_fallback: bool) -> (Option<Roster>, Vec
     let roster = match checked.roster {
         Ok(roster) => roster,
         Err(errors) if is_fallback => {
-            return (None, vec![Problem::new(Folder::FallbackRejected { dir, errors: errors.len() })]);
+            return (
+                None,
+                vec![Problem::new(Folder::FallbackRejected { dir, errors: counted(errors.len(), "error") })],
+            );
         }
         Err(errors) => {
-            let what = Folder::Rejected { dir, errors: errors.len() };
+            let what = Folder::Rejected { dir, errors: counted(errors.len(), "error") };
             let shown = errors.into_iter().chain(warnings).take(SHOWN);
             return (None, std::iter::once(Problem::new(what)).chain(shown).collect());
         }
@@ -76,8 +81,8 @@ fn judge(dir: &str, checked: Checked, is_fallback: bool) -> (Option<Roster>, Vec
         return (Some(roster), problems);
     }
     problems.push(Problem::new(match warnings.len() {
-        0 => Folder::Passes { dir, count: roster.len() },
-        count => Folder::Warnings { dir, count },
+        0 => Folder::Passes { dir, assistants: counted(roster.len(), "assistant") },
+        count => Folder::Warnings { dir, warnings: counted(count, "warning") },
     }));
     problems.extend(warnings.into_iter().take(SHOWN));
     if !roster.answers() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::answer::{describe, obstacle};
+use super::answer::{describe, is_page};
 use super::{Findings, Net, clock};
 use crate::assistant::plan::{Nothing, Plan};
 use crate::assistant::{Facts, Roster};
@@ -161,7 +161,8 @@ fn not_connected(model: String, why: &NotConnected) -> Found {
             401 => Found::Key { model },
             404 => Found::Model { model },
             429 => Found::RateLimit { model },
-            _ => Found::Answered { model, answer: describe(answer), obstacle: obstacle(answer) },
+            500..=599 if !is_page(answer) => Found::ServerError { model },
+            _ => Found::Answered { model, answer: describe(answer) },
         },
         NotConnected::Error { code, .. } => match code.as_deref() {
             // OpenAI reports this without a code if no key reached it.

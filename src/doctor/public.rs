@@ -177,7 +177,7 @@ impl Server<'_> {
     }
 }
 
-/// What `/readyz` says.
+/// The state that `/readyz` reports.
 fn state(server: &Server<'_>, ready: &Asked, assistants: Option<usize>) -> Vec<Found> {
     let body = ready.as_ref().map(|ready| serde_json::from_slice(&ready.body).unwrap_or(Value::Null));
     let state = body.unwrap_or_default();
@@ -207,7 +207,7 @@ fn slow(alive: &Asked, signed: &Option<Asked>, stream: &Result<Upgrade, Fault>) 
     let all = [
         ("/healthz", took(alive)),
         ("a webhook", signed.as_ref().and_then(took)),
-        ("an upgrade to a WebSocket", upgrade),
+        ("a WebSocket upgrade", upgrade),
     ];
     let (what, took) =
         all.into_iter().filter_map(|(what, took)| Some((what, took?))).max_by_key(|(_, took)| *took)?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::redact::Redactor;
 use crate::problem::catalogue::What;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, counted};
 use crate::settings;
 use crate::workspace::ENV_FILE;
 
@@ -101,7 +101,7 @@ pub fn text(problems: &[Problem], redactor: &Redactor) -> String {
             if problem.severity() == Severity::Ok {
                 continue;
             }
-            for (label, words) in [("causes", problem.cause()), ("fix", problem.fix())] {
+            for (label, words) in [("effect", problem.cause()), ("fix", problem.fix())] {
                 if let Some(words) = words {
                     paragraph(&mut text, &format!("           {label:<8}"), &redactor.hide(&words));
                 }
@@ -110,11 +110,8 @@ pub fn text(problems: &[Problem], redactor: &Redactor) -> String {
         text.push('\n');
     }
     let count = |severity: Severity| problems.iter().filter(|problem| problem.severity() == severity).count();
-    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     text.push_str(&match (count(Severity::Error), count(Severity::Warning)) {
         (0, 0) => "Everything is fine.\n".to_owned(),
-        (0, warnings) => format!("Calls work. There is still {}.\n", counted(warnings, "warning")),
-        (errors, 0) => format!("{}.\n", counted(errors, "error")),
         (errors, warnings) => format!("{}, {}.\n", counted(errors, "error"), counted(warnings, "warning")),
     });
     text

@@ -9,7 +9,7 @@ use super::Findings;
 use crate::assistant::plan::{Hosted, Nothing, Reach, Server, ServerUse};
 use crate::assistant::{Facts, Off, Roster};
 use crate::problem::catalogue::Mcp as Found;
-use crate::problem::{self, Problem, Subject, Suggestion};
+use crate::problem::{self, Problem, Subject, Suggestion, counted};
 use crate::secret::Secret;
 use crate::settings::is_secret;
 use crate::tool::{Tools, Trouble};
@@ -107,7 +107,7 @@ fn of_server(used: &Used, tools: &Tools) -> Vec<Problem> {
         };
         return vec![of(server, what)];
     };
-    let mut found = vec![Found::Listed { server: name.clone(), count: listed.len() }];
+    let mut found = vec![Found::Listed { server: name.clone(), tools: counted(listed.len(), "tool") }];
     if tools.is_wrapped(server) {
         found.push(match hosted {
             Some(_) => Found::WrappedHosted { server: name.clone() },
@@ -179,7 +179,10 @@ mod tests {
             tool: "serch".to_owned(),
             help: "did you mean `search`?".to_owned(),
         };
-        assert_eq!(found, [Found::Listed { server: "web".to_owned(), count: 1 }.into(), missing.into()]);
+        assert_eq!(
+            found,
+            [Found::Listed { server: "web".to_owned(), tools: "1 tool".to_owned() }.into(), missing.into()]
+        );
         tools.close().await;
         serving.abort();
     }

@@ -19,10 +19,12 @@ pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<
     };
     roots.add_parsable_certificates(found.certs);
     if needed && roots.is_empty() {
-        bail!(
-            "no trusted certificates were found; install the system's ca-certificates, or name a bundle in \
-             SSL_CERT_FILE"
-        );
+        match bundle {
+            Some(bundle) => bail!("SSL_CERT_FILE: `{}` has no readable certificate", bundle.display()),
+            None => {
+                bail!("no trusted certificates were found: install ca-certificates, or set SSL_CERT_FILE")
+            }
+        }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -214,7 +214,7 @@ impl Reader {
         let text = self.text(name)?;
         let form = setting(name)?.form;
         let (fits, expected) = match form {
-            Form::Port => (text.parse::<u16>().is_ok(), "a port, 0 to 65535".to_owned()),
+            Form::Port => (text.parse::<u16>().is_ok(), "a port from 0 to 65535".to_owned()),
             Form::Number { least, most, unit } => (
                 text.parse::<u64>().is_ok_and(|number| (least..=most).contains(&number)),
                 format!("a number of {unit} from {least} to {most}"),

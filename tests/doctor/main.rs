@@ -1,7 +1,7 @@
-//! `switchboard doctor`, the program itself, against a running `switchboard serve` behind proxies that misbehave, a
-//! simulated model and a simulated Twilio that do, and whatever else stands where it should not.
+//! `switchboard doctor`, against a running `switchboard serve` behind proxies that misbehave, and a simulated model and
+//! Twilio that do so too.
 //!
-//! Whatever is printed is read: a secret or a whole phone number in it fails the test.
+//! Every output is searched: a secret or a whole phone number in it fails the test.
 
 mod account;
 mod provider;
@@ -28,32 +28,32 @@ use tokio::time::timeout;
 
 use self::proxy::{Habit, Proxy};
 
-/// How long one check-up may take, whatever goes wrong: the program's own limits are shorter.
+/// The longest that one run may take. The program's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(80);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const OTHER_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 const KEY: &str = "sk-simulated";
-/// What stands in tokens of tools, and nowhere else.
+/// The token of a tool.
 const WHISPER: &str = "hush-hush";
 const CLINIC: &str = "numbers: [\"+15550100001\"]\ninstructions: You answer the phone.\n";
 
-/// A folder to run in, with what is set there.
+/// A folder to run in, and the environment.
 struct Place {
     folder: TempDir,
     environment: BTreeMap<String, String>,
 }
 
-/// What a check-up said.
-struct Told {
-    code: i32,
+/// What a run printed.
+struct Report {
+    exit: i32,
     out: String,
     err: String,
-    /// Empty where it was text.
-    findings: Vec<Value>,
+    /// Empty if the format was text.
+    rows: Vec<Value>,
 }
 
 impl Place {
-    /// An assistant, and no setting but a token. Nothing of the network is set: what is asked is refused.
+    /// One assistant, and a model at which nothing listens.
     fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap(), environment: BTreeMap::new() };
         place.file("assistants/clinic.yaml", CLINIC);
@@ -86,24 +86,24 @@ impl Place {
         command
     }
 
-    /// Runs the check-up, and reads what it found.
-    async fn doctor(&self, arguments: &[&str]) -> Told {
-        let arguments = [&["doctor", "--format", "json"], arguments].concat();
-        let mut told = self.run(&arguments).await;
-        told.findings = match serde_json::from_str(&told.out) {
-            Ok(Value::Array(findings)) => findings,
-            other => panic!("no findings but {other:?} in {}{}", told.out, told.err),
+    /// Runs `switchboard doctor --format json`.
+    async fn doctor(&self, arguments: &[&str]) -> Report {
+        let mut report = self.run(&[&["doctor", "--format", "json"], arguments].concat()).await;
+        report.rows = match serde_json::from_str(&report.out) {
+            Ok(Value::Array(rows)) => rows,
+            other => panic!("no rows but {other:?} in {}{}", report.out, report.err),
         };
-        for finding in told.findings.iter().filter(|finding| finding["severity"] != "ok") {
-            let fix = finding["fix"].as_str().unwrap_or_default();
-            assert!(!fix.is_empty(), "what is wrong can be mended: {finding}");
+        let is = |row: &Value, severity: &str| row["severity"] == severity;
+        for row in report.rows.iter().filter(|row| is(row, "warning") || is(row, "error")) {
+            let obvious = row["code"].as_str().unwrap().starts_with("setting.");
+            assert!(obvious || row["help"].is_string(), "there is no help: {row}");
         }
-        let bad = told.findings.iter().any(|finding| finding["severity"] == "error");
-        assert!(arguments.contains(&"--strict") || (told.code == 1) == bad, "{}: {}", told.code, told.out);
-        told
+        let has_error = report.rows.iter().any(|row| is(row, "error"));
+        assert_eq!(report.exit, i32::from(has_error), "{}", report.out);
+        report
     }
 
-    async fn run(&self, arguments: &[&str]) -> Told {
+    async fn run(&self, arguments: &[&str]) -> Report {
         let output = timeout(PATIENCE, self.command(arguments).output()).await;
         let output = output.expect("it ends in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -111,49 +111,54 @@ impl Place {
         for never in [TOKEN, OTHER_TOKEN, KEY, WHISPER, "5550100001", "5550100002", "panicked"] {
             assert!(!out.contains(never) && !err.contains(never), "`{never}` is in\n{out}{err}");
         }
-        Told { code: output.status.code().unwrap(), out, err, findings: Vec::new() }
+        Report { exit: output.status.code().unwrap(), out, err, rows: Vec::new() }
     }
 }
 
-impl Told {
-    /// All findings of a name.
-    fn all(&self, check: &str) -> Vec<&Value> {
-        self.findings.iter().filter(|finding| finding["check"] == check).collect()
+impl Report {
+    /// Code and severity of each row whose code starts like this.
+    fn found(&self, prefix: &str) -> Vec<(&str, &str)> {
+        let row = |row| Some((text_of(row, "code"), text_of(row, "severity")));
+        self.rows.iter().filter_map(row).filter(|(code, _)| code.starts_with(prefix)).collect()
     }
 
-    /// The one finding of a name has this severity, and these words in its message, its cause and its fix.
+    /// The rows whose codes start like this are exactly these, except those that are fine.
     #[track_caller]
-    fn says(&self, what: &str, check: &str, severity: &str, words: [&str; 3]) {
-        let found: Vec<&Value> =
-            self.all(check).into_iter().filter(|finding| finding["severity"] == severity).collect();
-        let fits = |finding: &&Value| {
-            let texts = ["message", "cause", "fix"].map(|name| finding[name].as_str().unwrap_or_default());
-            texts.iter().zip(words).all(|(text, words)| text.contains(words))
-        };
-        let fitting = found.iter().filter(|finding| fits(finding)).count();
-        assert_eq!(fitting, 1, "{what}: no one `{severity}` of `{check}` with {words:?} in\n{}", self.out);
+    fn assert_bad(&self, what: &str, prefix: &str, expected: &[(&str, &str)]) {
+        let mut bad = self.found(prefix);
+        bad.retain(|(_, severity)| *severity != "ok");
+        assert_eq!(bad, expected, "{what}: {}", self.out);
     }
 
-    /// Nothing is said under these names.
+    /// There is a row with this code and severity.
     #[track_caller]
-    fn silent(&self, what: &str, checks: &[&str]) {
-        for check in checks {
-            assert!(self.all(check).is_empty(), "{what}: `{check}` is told in\n{}", self.out);
+    fn assert_has(&self, what: &str, code: &str, severity: &str) {
+        assert!(self.found(code).contains(&(code, severity)), "{what}: no {severity} {code} in {}", self.out);
+    }
+
+    #[track_caller]
+    fn assert_lacks(&self, what: &str, codes: &[&str]) {
+        for code in codes {
+            assert!(self.found(code).is_empty(), "{what}: {code} is in {}", self.out);
         }
     }
 
-    /// Everything under these names is fine, and something is.
+    /// There are rows with each code, and all are fine.
     #[track_caller]
-    fn fine(&self, what: &str, checks: &[&str]) {
-        for check in checks {
-            let found = self.all(check);
-            let fine = !found.is_empty() && found.iter().all(|finding| finding["severity"] == "ok");
-            assert!(fine, "{what}: `{check}` is not fine in\n{}", self.out);
+    fn assert_fine(&self, what: &str, codes: &[&str]) {
+        for code in codes {
+            let found = self.found(code);
+            let is_fine = !found.is_empty() && found.iter().all(|(_, severity)| *severity == "ok");
+            assert!(is_fine, "{what}: {code} is not fine in {}", self.out);
         }
     }
 }
 
-/// A program that serves; killed when dropped.
+fn text_of<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap_or_default()
+}
+
+/// A running server; killed when dropped.
 struct Serving {
     child: Child,
     port: u16,
@@ -161,7 +166,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Serves one assistant on a port of its own choice.
+    /// Serves one assistant on a free port.
     fn start(public_url: &str, tokens: &str) -> Serving {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("assistants")).unwrap();
@@ -180,17 +185,9 @@ impl Serving {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let port = loop {
-            let line = lines.next().expect("the program says that it is ready").unwrap();
+            let line = lines.next().expect("the server ends before it is ready").unwrap();
             if line.contains("\"Ready\"") {
-                break line
-                    .split("\"address\":\"127.0.0.1:")
-                    .nth(1)
-                    .unwrap()
-                    .split('"')
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap();
+                break line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
             }
         };
         std::thread::spawn(move || lines.for_each(drop));
@@ -214,18 +211,18 @@ fn right(index: usize, digits: &str, public_url: &str) -> Value {
     right
 }
 
-/// Twilio, with the token of these tests.
+/// Twilio, which accepts the token of these tests.
 async fn twilio(numbers: Vec<Value>) -> RestServer {
     let credentials = vec![(ACCOUNT.to_owned(), TOKEN.to_owned())];
     RestServer::start(AccountOptions { credentials, numbers, ..AccountOptions::default() }).await.unwrap()
 }
 
-/// Everything as it should be, behind a proxy that only passes on: the whole text, read by a person.
+/// One snapshot of the whole text, with everything as it should be.
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_fine_and_says_so() {
+async fn everything_is_fine() {
     let proxy = Proxy::start(Habit::Plain).await;
     let serving = Serving::start(&proxy.url, TOKEN);
-    proxy.lead_to(serving.port);
+    proxy.forward_to(serving.port);
     let model = ModelServer::start(ModelOptions::default()).await.unwrap();
     let twilio = twilio(vec![right(1, "+15550100001", &proxy.url)]).await;
     let url = model.url();
@@ -235,51 +232,65 @@ async fn everything_is_fine_and_says_so() {
         ("TWILIO_ACCOUNT_SID", ACCOUNT),
         ("TWILIO_API_URL", twilio.url()),
     ]);
-    let told = place.run(&["doctor"]).await;
-    assert_eq!((told.code, told.err.as_str()), (0, ""), "{}", told.out);
+    let report = place.run(&["doctor"]).await;
+    assert_eq!((report.exit, report.err.as_str()), (0, ""), "{}", report.out);
     let port = |url: &str| url.split(['/', ':']).nth(4).unwrap().to_owned();
-    let text = told.out.replace(&port(&url), "PORT").replace(&port(&proxy.url), "PORT");
+    let text = report.out.replace(&port(&url), "PORT").replace(&port(&proxy.url), "PORT");
     insta::assert_snapshot!(text);
-    assert_eq!(place.run(&["doctor", "--strict"]).await.code, 1, "warnings count where they are to");
-    let told = place.doctor(&[]).await;
-    let checks = [
+    assert_eq!(place.run(&["doctor", "--strict"]).await.exit, 1, "with --strict a warning counts");
+    let report = place.doctor(&[]).await;
+    let codes = [
+        "folder.check",
         "provider.session",
         "twilio.account",
-        "number.ok",
+        "number.unchecked",
         "public.server",
         "public.signature",
         "public.stream",
+        "clock.skew",
     ];
-    told.fine("all is well", &checks);
-    told.fine("all is well", &["clock.skew", "folder.check"]);
-    // Looking changes nothing, and opens no call.
+    report.assert_fine("all", &codes);
+    report.assert_bad("all", "", &[("setting.out_of_reach", "warning")]);
     assert!(twilio.changes().is_empty());
-    for session in model.sessions() {
-        assert_eq!(session.events.len(), 0, "nothing was asked of the model");
-    }
+    assert!(
+        model.sessions().iter().all(|session| session.events.is_empty()),
+        "nothing is asked of the model"
+    );
+}
+
+/// One snapshot of the whole text, with nothing as it should be.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_fine() {
+    let place = Place { folder: tempfile::tempdir().unwrap(), environment: BTreeMap::new() };
+    // Nothing is asked outside this machine.
+    let place = place.with(&[("OPENAI_REALTIME_URL", "ws://127.0.0.1:9")]);
+    place.file(".env", "PORT=many\nwhat is this\nTWILIO_AUTH_TOKEN=hush-hush\n");
+    let env_file = place.folder.path().join(".env");
+    std::fs::set_permissions(env_file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    place.file("switchboard.yaml", "prot: 1\n");
+    let report = place.run(&["doctor"]).await;
+    assert_eq!(report.exit, 1);
+    insta::assert_snapshot!(report.out);
 }
 
 #[tokio::test]
-async fn wrong_usage_is_two() {
-    assert_eq!(Place::new().run(&["doctor", "--format", "xml"]).await.code, 2);
+async fn wrong_usage_exits_with_two() {
+    assert_eq!(Place::new().run(&["doctor", "--format", "xml"]).await.exit, 2);
 }
 
-/// Reads a file of the place.
+/// The permissions of a file.
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// As behind `| head`: whoever reads has read enough, and that is nobody's fault.
 #[tokio::test]
-async fn nobody_who_reads_is_no_panic() {
+async fn a_reader_that_stops_causes_no_panic() {
     let place = Place::new();
-    for arguments in [&["doctor"][..], &["doctor", "--format", "json"]] {
-        let mut child =
-            place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time").unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), err.contains("panicked")), (Some(1), false), "{err}");
-    }
+    let mut command = place.command(&["doctor"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time").unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), err.contains("panicked")), (Some(1), false), "{err}");
 }

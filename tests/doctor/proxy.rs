@@ -1,4 +1,4 @@
-//! A proxy before the server that does to requests what proxies do.
+//! A proxy in front of the server, which does to requests what proxies do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,42 +10,40 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// What it does.
+/// What it does. `…At` is for paths that start so; it forwards the rest unchanged.
 #[derive(Clone)]
 pub enum Habit {
-    /// It passes on.
+    /// It forwards everything unchanged.
     Plain,
-    /// It takes the upgrade out, and passes on.
+    /// It removes the headers of an upgrade.
     NoUpgrades,
-    /// It loses this header.
+    /// It removes this header.
     Loses(&'static str),
-    /// It gives the server another `Host`, and passes on.
+    /// It replaces the header `Host`.
     OtherHost,
-    /// It puts this before the path of whatever begins so.
-    Moves(&'static str),
-    /// It takes so long before it passes on what goes to paths that begin so.
-    Slow(&'static str, Duration),
-    /// The answers' `Date` is this.
+    /// It puts a prefix before the path.
+    MovesAt(&'static str),
+    /// It waits before it forwards.
+    SlowAt(&'static str, Duration),
+    /// It replaces the header `Date` of the answers.
     Dates(&'static str),
-    /// It answers so, whatever is asked: the status line's end, headers, body.
+    /// It answers everything with this status, these headers and this body.
     Says(&'static str, &'static str, &'static str),
-    /// The same, for paths that begin so; the rest is passed on.
+    /// It answers with this status and body.
     SaysAt(&'static str, &'static str, &'static str),
-    /// The same for whoever wants a WebSocket; the rest is passed on.
-    SaysToUpgrades(&'static str, &'static str, &'static str),
-    /// It closes at once on paths that begin so; the rest is passed on.
+    /// It answers a request for a WebSocket with this status and body.
+    SaysToUpgrades(&'static str, &'static str),
+    /// It closes the connection without an answer.
     DropsAt(&'static str),
-    /// Of each answer it passes the head on by itself, and all else in chunks.
-    Chunks,
-    /// It answers with a text that never ends.
-    Endless,
-    /// Its head is one that never ends.
-    Trickles,
-    /// Bytes that are not HTTP.
-    Garbage,
-    /// It closes at once.
+    /// It closes every connection without an answer.
     Drops,
-    /// It never says anything.
+    /// It answers with a body that never ends.
+    EndlessBody,
+    /// It answers with headers that never end.
+    EndlessHeaders,
+    /// Its answers are not HTTP.
+    Garbage,
+    /// It never answers.
     Silent,
 }
 
@@ -61,7 +59,7 @@ impl Proxy {
         Proxy::listen(habit, None).await
     }
 
-    /// The same by TLS, with a certificate for this name that nobody vouches for; and the certificate as PEM.
+    /// The same with TLS, and its self-signed certificate for this name as PEM.
     pub async fn secure(habit: Habit, name: &str) -> (Proxy, String) {
         let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -90,9 +88,9 @@ impl Proxy {
                 let (habit, tls, to) = (habit.clone(), tls.clone(), to.load(Ordering::SeqCst));
                 tokio::spawn(async move {
                     match tls {
-                        None => pass(socket, habit, to).await,
+                        None => serve(socket, habit, to).await,
                         Some(tls) => match tls.accept(socket).await {
-                            Ok(socket) => pass(socket, habit, to).await,
+                            Ok(socket) => serve(socket, habit, to).await,
                             Err(_) => None,
                         },
                     }
@@ -102,8 +100,8 @@ impl Proxy {
         Proxy { url, server, task: task.abort_handle() }
     }
 
-    /// From now on it passes on to this port.
-    pub fn lead_to(&self, port: u16) {
+    /// Sets the port to which it forwards.
+    pub fn forward_to(&self, port: u16) {
         self.server.store(port, Ordering::SeqCst);
     }
 }
@@ -114,8 +112,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Serves one connection; `None`: it broke.
-async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to: u16) -> Option<()> {
+/// Serves one connection. `None`: it was closed.
+async fn serve(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to: u16) -> Option<()> {
     match habit {
         Habit::Drops => return None,
         Habit::Silent => std::future::pending().await,
@@ -124,14 +122,14 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
     let mut head = head(&mut client).await?;
     let path = head.split(' ').nth(1)?.to_owned();
     let says = match habit {
-        Habit::Endless => {
+        Habit::EndlessBody => {
             client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n").await.ok()?;
             loop {
                 client.write_all(b"drip ").await.ok()?;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        Habit::Trickles => {
+        Habit::EndlessHeaders => {
             client.write_all(b"HTTP/1.1 200 OK\r\n").await.ok()?;
             loop {
                 client.write_all(format!("X-More: {}\r\n", "more ".repeat(200)).as_bytes()).await.ok()?;
@@ -139,12 +137,12 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         }
         Habit::Garbage => return client.write_all(b"SSH-2.0-OpenSSH_9\r\n\r\n").await.ok(),
         Habit::Says(status, headers, body) => Some((status, headers, body)),
-        Habit::SaysAt(begin, status, body) if path.starts_with(begin) => Some((status, "", body)),
-        Habit::SaysToUpgrades(status, headers, body) if head.to_lowercase().contains("\r\nupgrade:") => {
-            Some((status, headers, body))
+        Habit::SaysAt(start, status, body) if path.starts_with(start) => Some((status, "", body)),
+        Habit::SaysToUpgrades(status, body) if head.to_lowercase().contains("\r\nupgrade:") => {
+            Some((status, "", body))
         }
-        Habit::DropsAt(begin) if path.starts_with(begin) => return None,
-        Habit::Slow(begin, pause) if path.starts_with(begin) => {
+        Habit::DropsAt(start) if path.starts_with(start) => return None,
+        Habit::SlowAt(start, pause) if path.starts_with(start) => {
             tokio::time::sleep(pause).await;
             None
         }
@@ -155,7 +153,7 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
         );
-        // Whoever asked may have more to say; closing on that would take the answer away.
+        // Closing while the client still sends would reset the connection and lose the answer.
         client.write_all(answer.as_bytes()).await.ok()?;
         client.flush().await.ok()?;
         client.shutdown().await.ok()?;
@@ -173,7 +171,7 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         Habit::OtherHost => {
             head = drop_lines(&head, &["host"]).replacen("\r\n", "\r\nHost: inside.example.com\r\n", 1);
         }
-        Habit::Moves(begin) if path.starts_with(begin) => {
+        Habit::MovesAt(start) if path.starts_with(start) => {
             head = head.replacen(&format!(" {path} "), &format!(" /inside{path} "), 1);
         }
         _ => {}
@@ -191,43 +189,10 @@ async fn pass(mut client: impl AsyncRead + AsyncWrite + Unpin, habit: Habit, to:
         answer = drop_lines(&answer, &["date"]).replacen("\r\n", &format!("\r\nDate: {date}\r\n"), 1);
         client.write_all(answer.as_bytes()).await.ok()?;
     }
-    if let Habit::Chunks = habit {
-        return in_chunks(&head, client, server).await;
-    }
     copy_bidirectional(&mut client, &mut server).await.ok().map(drop)
 }
 
-/// Passes one request on, and its answer: the head first, which is read before the rest comes.
-async fn in_chunks(
-    asked: &str,
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    mut server: TcpStream,
-) -> Option<()> {
-    let length = |head: &str| {
-        let lower = head.to_lowercase();
-        let text = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-        text.map_or(0, |text| text.parse().unwrap())
-    };
-    let mut body = vec![0; length(asked)];
-    client.read_exact(&mut body).await.ok()?;
-    server.write_all(&body).await.ok()?;
-    let answer = head(&mut server).await?;
-    let mut body = vec![0; length(&answer)];
-    server.read_exact(&mut body).await.ok()?;
-    let line = format!("content-length: {}\r\n", body.len());
-    let answer = answer.replacen(&line, "transfer-encoding: chunked\r\nconnection: close\r\n", 1);
-    client.write_all(answer.as_bytes()).await.ok()?;
-    client.flush().await.ok()?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    if !body.is_empty() {
-        client.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await.ok()?;
-        client.write_all(&body).await.ok()?;
-        client.write_all(b"\r\n0\r\n\r\n").await.ok()?;
-    }
-    client.shutdown().await.ok()
-}
-
-/// What comes up to the first empty line, with it.
+/// Everything up to the first empty line, which is included.
 async fn head(socket: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,12 +1,16 @@
-//! The folder of ASSISTANTS_URL: it says who answers which number, and no other folder does.
+//! The folder of ASSISTANTS_URL: it alone decides which assistant answers which number.
+
+use std::io::{BufRead as _, BufReader, Write as _};
 
 use switchboard_simulator::twilio::{ACCOUNT, RestServer, number};
 
 use crate::proxy::{Habit, Proxy};
-use crate::surroundings::archive_host;
-use crate::{Place, twilio};
+use crate::{Place, WHISPER, twilio};
 
-/// A place whose folder here is an old one: it has a number that may be somebody else's by now.
+const WRONG: &str = "instrctions: Hi.\n";
+const THIRD: &str = "numbers: [\"+15550100003\"]\ninstructions: Hi.\n";
+
+/// A place whose local folder is outdated: its number may belong to another assistant by now.
 fn place(twilio: &RestServer, remote_folder: &str) -> Place {
     let place = Place::new().with(&[
         ("TWILIO_ACCOUNT_SID", ACCOUNT),
@@ -19,84 +23,85 @@ fn place(twilio: &RestServer, remote_folder: &str) -> Place {
     place
 }
 
+/// Answers every request with an archive of one assistant of this text.
+fn archive_host(text: &str) -> String {
+    let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(packed);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "repo-main/assistants/clinic.yaml", text.as_bytes()).unwrap();
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/archive.tar.gz", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
+            let length = archive.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = socket.write_all(&[head.as_bytes(), &archive].concat());
+        }
+    });
+    url
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_is_judged_by_a_folder_that_is_not_in_force() {
     let down = Proxy::start(Habit::Says("503 Service Unavailable", "", "")).await;
-    for (what, url, check) in [
-        ("nothing fetched", down.url.clone(), "folder.fetch"),
-        ("a folder with errors", archive_host("instrctions: Hi.\n"), "folder.check"),
+    for (what, url, code) in [
+        ("not fetched", format!("{}/archive.tar.gz?key={WHISPER}", down.url), "folder.fetch"),
+        ("a folder with errors", archive_host(WRONG), "folder.check"),
+        ("not encrypted", "http://git.example.com/a.tar.gz".to_owned(), "setting.value"),
+        ("not a URL", "htps://git.example.com/a.tar.gz".to_owned(), "setting.value"),
     ] {
         let twilio = twilio(vec![number(4, "+15550100004")]).await;
-        let told = place(&twilio, &url).doctor(&["--fix"]).await;
-        assert!(told.all(check).iter().any(|finding| finding["severity"] == "error"), "{what}: {}", told.out);
-        let words = ["the numbers are not compared: ASSISTANTS_URL says who answers them", "", "mend"];
-        told.says(what, "number.list", "warning", words);
-        told.silent(what, &["number.voice_url", "number.no_fallback", "number.ok"]);
-        let words = ["are looked at as `assistants` has them", "what it fetched last", "ASSISTANTS_URL"];
-        told.says(what, "folder.fetch", "warning", words);
+        let report = place(&twilio, &url).doctor(&["--fix"]).await;
+        report.assert_has(what, code, "error");
+        report.assert_bad(what, "number.", &[("number.list", "warning")]);
         assert!(twilio.changes().is_empty(), "{what}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_of_the_folder_that_is_wrong_lets_no_other_folder_decide() {
-    let twilio = twilio(vec![number(4, "+15550100004")]).await;
-    for url in ["http://git.example.com/a.tar.gz", "htps://git.example.com/a.tar.gz"] {
-        let told = place(&twilio, url).doctor(&["--fix"]).await;
-        let words = ["the numbers are not compared: ASSISTANTS_URL says who answers them", "", "mend"];
-        told.says(url, "number.list", "warning", words);
-        told.silent(url, &["number.voice_url", "number.no_fallback", "number.ok"]);
-    }
-    let gone = place(&twilio, "htps://git.example.com/a.tar.gz");
-    std::fs::remove_dir_all(gone.folder.path().join("assistants")).unwrap();
-    gone.doctor(&[]).await.says(
-        "no folder here",
-        "folder.check",
-        "warning",
-        ["", "down at a start", "folder here too"],
-    );
-    let place = place(&twilio, "").without("ASSISTANTS_URL");
-    place
-        .file("switchboard.yaml", "rust_log: \"info\nassistants_url: \"https://git.example.com/a.tar.gz\"\n");
-    let told = place.doctor(&["--fix"]).await;
-    told.silent("an open quote", &["number.voice_url", "number.no_fallback", "number.ok"]);
-    assert!(twilio.changes().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_only_stands_in_is_no_error() {
+async fn a_local_folder_that_is_only_the_fallback_causes_no_error() {
     let twilio = twilio(vec![number(3, "+15550100003")]).await;
-    let place = place(&twilio, &archive_host("numbers: [\"+15550100003\"]\ninstructions: Hi.\n"));
-    place.file("assistants/old.yaml", "instrctions: Hi.\n");
-    let told = place.doctor(&[]).await;
-    let words = ["assistants has ", "while the host of ASSISTANTS_URL is down at a start", "check"];
-    told.says("the folder here", "folder.check", "warning", words);
-    assert!(told.all("folder.check").iter().all(|finding| finding["severity"] != "error"), "{}", told.out);
-    let words = ["which `clinic` answers: it rings", "", "--fix"];
-    told.says("by the one that is in force", "number.voice_url", "error", words);
+    let place = place(&twilio, &archive_host(THIRD));
+    for fallback in ["wrong", "missing"] {
+        match fallback {
+            "wrong" => place.file("assistants/old.yaml", WRONG),
+            _ => std::fs::remove_dir_all(place.folder.path().join("assistants")).unwrap(),
+        }
+        let report = place.doctor(&[]).await;
+        report.assert_bad(fallback, "folder.", &[("folder.fallback", "warning")]);
+        report.assert_fine(fallback, &["folder.check", "folder.fetch"]);
+        report.assert_has(fallback, "number.voice_url", "error");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_are_listed_and_set_by_the_folder_that_is_in_force() {
+async fn a_line_of_env_that_the_remote_folder_does_not_use_is_reported() {
+    let url = archive_host("numbers: [\"${CLINIC_NUMBER}\"]\ninstructions: Hi.\n");
+    let place = Place::new().with(&[("ASSISTANTS_URL", &url)]);
+    place.file("assistants/desk.yaml", "numbers: [\"${DESK_NUMBER:-}\"]\ninstructions: Hi.\n");
+    place.file(".env", "CLINIC_NUMBER=+15550100002\nDESK_NUMBER=+15550100001\n");
+    place.doctor(&[]).await.assert_bad("not in it", "env.", &[("env.unread", "warning")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_listed_and_set_by_the_folder_in_force() {
     let twilio = twilio(vec![number(3, "+15550100003"), number(4, "+15550100004")]).await;
-    let place = place(&twilio, &archive_host("numbers: [\"+15550100003\"]\ninstructions: Hi.\n"));
+    let place = place(&twilio, &archive_host(THIRD));
     let before = twilio.number("+15550100004");
-    for old in ["an old folder", "no folder"] {
-        let told = place.run(&["numbers", "list"]).await;
-        assert_eq!((told.code, told.err.as_str()), (0, ""), "{old}: {}", told.out);
-        let rows = told.out.lines().filter(|line| line.starts_with('+'));
+    for local in ["an old folder", "no folder"] {
+        let report = place.run(&["numbers", "list"]).await;
+        assert_eq!((report.exit, report.err.as_str()), (0, ""), "{local}: {}", report.out);
+        let rows = report.out.lines().filter(|line| line.starts_with('+'));
         let answered: Vec<_> = rows.filter_map(|row| row.split_whitespace().nth(2)).collect();
-        assert_eq!(answered, ["clinic", "nobody"], "{old}: {}", told.out);
-        let told = place.run(&["numbers", "sync"]).await;
-        assert!(
-            told.out.contains("+15550100003 (clinic):") && !told.out.contains("00004"),
-            "{old}: {}",
-            told.out
-        );
+        assert_eq!(answered, ["clinic", "nobody"], "{local}: {}", report.out);
         std::fs::remove_dir_all(place.folder.path().join("assistants")).ok();
     }
-    let told = place.run(&["numbers", "sync", "--apply"]).await;
-    assert_eq!((told.code, told.err.as_str()), (0, ""), "{}", told.out);
+    let report = place.run(&["numbers", "sync", "--apply"]).await;
+    assert_eq!((report.exit, report.err.as_str()), (0, ""), "{}", report.out);
     assert_eq!(twilio.number("+15550100003")["voice_url"], "https://phone.example.com/incoming-call");
     assert_eq!(twilio.number("+15550100004"), before);
 }
@@ -104,21 +109,13 @@ async fn numbers_are_listed_and_set_by_the_folder_that_is_in_force() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_folder_in_force_no_number_is_listed_or_set() {
     let down = Proxy::start(Habit::Says("503 Service Unavailable", "", "")).await;
-    for (what, url, words) in [
-        ("nothing fetched", down.url.clone(), ["was not fetched: ASSISTANTS_URL (`", "of its own (503)"]),
-        (
-            "a folder with errors",
-            archive_host("instrctions: Hi.\n"),
-            ["ASSISTANTS_URL/assistants/clinic.yaml:1:1: error: ", "`instrctions`"],
-        ),
-    ] {
+    for (what, url) in [("not fetched", down.url.clone()), ("a folder with errors", archive_host(WRONG))] {
         let twilio = twilio(vec![number(4, "+15550100004")]).await;
         let place = place(&twilio, &url);
         for arguments in [&["numbers", "list"][..], &["numbers", "sync", "--apply"]] {
-            let told = place.run(arguments).await;
-            assert_eq!((told.code, told.out.as_str()), (1, ""), "{what}: {}", told.err);
-            assert!(words.iter().all(|word| told.err.contains(word)), "{what}: {}", told.err);
-            assert!(!told.err.contains("tried again"), "{what}: {}", told.err);
+            let report = place.run(arguments).await;
+            assert_eq!((report.exit, report.out.as_str()), (1, ""), "{what}: {}", report.err);
+            assert!(report.err.contains("ASSISTANTS_URL"), "{what}: {}", report.err);
         }
         assert!(twilio.requests().is_empty(), "{what}");
     }

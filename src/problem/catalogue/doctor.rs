@@ -35,11 +35,11 @@ pub enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Blocked => "let these paths through the firewall without a login: requests are signed",
+            Self::Blocked => "let requests through the firewall without a login: the server checks their signatures",
             Self::NotPassedOn => "check the path of the address, and let the proxy pass on every path and method",
-            Self::BodyLost => "let the proxy pass on bodies of up to 64 KiB unchanged",
+            Self::BodyLost => "let the proxy pass on request bodies of up to 64 KiB unchanged",
             Self::Broken => "check that the server is running and the proxy reaches its port; see the log of the proxy",
-            Self::Redirect => "set the address to where the redirect leads, if that is this server",
+            Self::Redirect => "if the redirect leads to this server, set PUBLIC_URL to its target",
             Self::WebPage => "check the address: a tunnel's notice, a login or a parked domain may answer there",
             Self::UpgradeLost => {
                 "let the proxy pass on upgrades. nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
@@ -48,7 +48,7 @@ impl fmt::Display for Obstacle {
             Self::Ngrok => "start the tunnel's agent, and set PUBLIC_URL to the address it prints",
             Self::CloudflareDown => "start cloudflared and `switchboard serve`, or run `switchboard serve --tunnel`",
             Self::CloudflareChallenge => "add a Cloudflare WAF rule that skips the checks for these paths",
-            Self::FlyDown => "run `fly status` and `fly logs`: no machine answers",
+            Self::FlyDown => "no machine answers: run `fly status` and `fly logs`",
             Self::Other => "check the address, and let the proxy pass requests on unchanged",
         })
     }
@@ -57,31 +57,31 @@ impl fmt::Display for Obstacle {
 catalogue! {
     /// A check of the folder of assistants.
     Folder {
-        Passes { dir: String, count: usize } = Ok "folder.check",
-            "{dir} passes: assistants: {count}";
-        Rejected { dir: String, errors: usize } = Error "folder.check",
-            "{dir} does not pass: {errors} errors",
+        Passes { dir: String, assistants: String } = Ok "folder.check",
+            "{dir} passes, with {assistants}";
+        Rejected { dir: String, errors: String } = Error "folder.check",
+            "{dir} does not pass: {errors}",
             cause: "`switchboard serve` does not start with it; a running server rejects the edit",
             fix: "run `switchboard check`, which shows every problem";
-        FallbackRejected { dir: String, errors: usize } = Warning "folder.fallback",
-            "the local folder {dir} does not pass: {errors} errors",
+        FallbackRejected { dir: String, errors: String } = Warning "folder.fallback",
+            "{dir}, the fallback for ASSISTANTS_URL, does not pass: {errors}",
             cause: "nothing answers if the server starts while ASSISTANTS_URL cannot be fetched",
             fix: "run `switchboard check`, which shows every problem";
-        Warnings { dir: String, count: usize } = Warning "folder.warnings",
-            "{dir} passes with warnings: {count}",
-            fix: "run `switchboard check`, which shows them";
+        Warnings { dir: String, warnings: String } = Warning "folder.warnings",
+            "{dir} passes, with {warnings}",
+            fix: "run `switchboard check`, which shows every warning";
         Unreadable { error: String } = Error "folder.check",
             "{error}",
             cause: "`switchboard serve` does not start",
             fix: "run `switchboard new NAME`, which creates the folder with a first assistant, or set ASSISTANTS_DIR";
         NoNumbers = Warning "folder.numbers",
-            "no number calls any assistant",
+            "no assistant answers a number",
             cause: "callers hear that the number is not in use",
             fix: "add a number to `numbers` of an assistant, or set the variable there in `.env`";
         Fetched = Ok "folder.fetch",
-            "ASSISTANTS_URL can be fetched";
+            "the folder of ASSISTANTS_URL was fetched";
         NotFetched { error: String } = Error "folder.fetch",
-            "ASSISTANTS_URL cannot be fetched: {error}",
+            "the remote folder was not fetched: {error}",
             cause: "edits do not reach the server; if it starts, it uses the local folder",
             fix: "check ASSISTANTS_URL and ASSISTANTS_TOKEN";
     }
@@ -91,9 +91,9 @@ catalogue! {
     /// A check of a provider, by beginning a session of a model.
     Provider {
         Session { model: String } = Ok "provider.session",
-            "a session of {model} begins";
+            "{model} starts a session";
         Slow { model: String, seconds: f64 } = Warning "provider.slow",
-            "a session of {model} begins only after {seconds:.1} s",
+            "{model} takes {seconds:.1} s to start a session",
             cause: "callers hear silence first; if it takes longer, calls end with `model.unreachable`",
             fix: "check this machine's network, and the provider's status page";
         KeyMissing { provider: String } = Error "provider.key_missing",
@@ -109,7 +109,7 @@ catalogue! {
             cause: "every call ends with `model.refused`",
             fix: "run the server in a region that the provider serves";
         Credit { model: String } = Error "provider.credit",
-            "the account for {model} has no credit left",
+            "the account has no credit left for {model}",
             cause: "every call ends with `model.refused`",
             fix: "add credit or raise the limit (OpenAI: https://platform.openai.com/settings/organization/billing)";
         AccountClosed { model: String } = Error "provider.account",
@@ -126,18 +126,18 @@ catalogue! {
             fix: "remove `dialect: beta` from the provider in switchboard.yaml";
         RateLimit { model: String } = Warning "provider.rate_limit",
             "the provider of {model} limits the rate of requests",
-            cause: "calls that begin now may end with `model.unreachable`",
+            cause: "calls that start now may end with `model.unreachable`",
             fix: "try again in a minute; check the limits of the account";
         ServerError { model: String } = Warning "provider.server_error",
             "the provider of {model} reports a server error",
-            cause: "calls that begin now may end with `model.unreachable`",
+            cause: "calls that start now may end with `model.unreachable`",
             fix: "try again in a minute, and check the provider's status page";
         Error { model: String, code: String } = Error "provider.error",
-            "the provider of {model} does not begin a session ({code})",
+            "the provider of {model} refuses to start a session ({code})",
             cause: "every call ends with `model.refused`",
             fix: "look up the code in the provider's documentation; check address, model and `dialect`";
         Closed { model: String, code: String } = Error "provider.closed",
-            "the provider of {model} closes the connection before a session begins ({code})",
+            "the provider of {model} closes the connection before a session starts ({code})",
             cause: "calls end with `model.unreachable`",
             fix: "check the address and the provider's status page";
         Invalid { model: String } = Error "provider.invalid",
@@ -145,19 +145,19 @@ catalogue! {
             cause: "every call ends with `model.unreachable`",
             fix: "check that the address is that of a Realtime endpoint, and `dialect` in switchboard.yaml";
         Late { model: String } = Error "provider.late",
-            "the provider of {model} begins no session in time",
+            "the provider of {model} does not start a session in time",
             cause: "every call ends with `model.unreachable`",
             fix: "check the address, this machine's network and the provider's status page";
-        Answered { model: String, answer: String, obstacle: Obstacle } = Error "provider.answer",
+        Answered { model: String, answer: String } = Error "provider.answer",
             "the server for {model} refuses the WebSocket: {answer}",
             cause: "every call ends with `model.refused` or `model.unreachable`",
-            fix: "{obstacle}";
+            fix: "check the address and what the key may do; a proxy, a firewall or a login page may have answered instead";
         Unreachable { model: String, fault: String, help: &'static str } = Error "provider.reach",
             "{model} cannot be reached: {fault}",
             cause: "every call ends with `model.unreachable`",
             fix: "{help}; the address is OPENAI_REALTIME_URL, or `url` of the provider in switchboard.yaml";
         Unknown { model: String, help: String } = Warning "provider.model_unknown",
-            "{model} is not a known model of its provider",
+            "{model} is not among the known models of its provider",
             cause: "if the provider does not know it either, calls end with `model.refused`",
             fix: "check `model`: {help}";
         ShutDown { model: String, day: String, next: String } = Error "provider.shutdown",
@@ -197,16 +197,16 @@ catalogue! {
             "the account has a status that is unknown here",
             fix: "check the account in Twilio's console: https://console.twilio.com";
         Trial = Warning "twilio.trial",
-            "it is a trial account: callers hear a notice first, and only verified numbers can be called or texted",
+            "this is a trial account: callers hear a notice first, and only verified numbers can be called or texted",
             cause: "21608 for texts to other numbers; 10004 above the limit of concurrent calls",
             fix: "upgrade the account, or verify the numbers you test with";
         Refused { error: String, help: &'static str } = Error "twilio.credentials",
             "Twilio rejects the request: {error}",
-            cause: "numbers cannot be set, and no text message is sent (20003); calls work without",
+            cause: "numbers cannot be set, and no text message is sent (20003); calls still work",
             fix: "{help}";
         Unreachable { error: String, help: &'static str } = Error "twilio.reach",
             "Twilio's REST interface cannot be used: {error}",
-            cause: "numbers cannot be set, and no text message is sent; calls work without",
+            cause: "numbers cannot be set, and no text message is sent; calls still work",
             fix: "{help}";
         NotListed { error: String, help: &'static str } = Error "number.list",
             "the account's numbers cannot be listed: {error}",
@@ -243,7 +243,7 @@ catalogue! {
             fix: "run `make deploy-function`, and set TWILIO_FUNCTIONS_URL to the address it prints";
         Signature { which: &'static str } = Error "function.signature",
             "the {which} Function rejects our signature",
-            cause: "none for real calls, if TWILIO_AUTH_TOKEN here belongs to another account",
+            cause: "none for real calls if TWILIO_AUTH_TOKEN here belongs to another account",
             fix: "set TWILIO_AUTH_TOKEN to the token of the account in which the Functions are deployed";
         Unreachable { which: &'static str, fault: String, help: &'static str } = Error "function.reach",
             "the {which} Function cannot be reached: {fault}",
@@ -276,7 +276,7 @@ catalogue! {
             cause: "calls fail: {webhook} for webhooks, {stream} for streams",
             fix: "start `switchboard serve` there, or correct PUBLIC_URL; {help}";
         NotOurs { url: String, answer: String, obstacle: Obstacle } = Error "public.server",
-            "{url} is not answered by Switchboard: {answer}",
+            "something other than Switchboard answers at {url}: {answer}",
             cause: "calls fail (11200 or 12100)",
             fix: "{obstacle}";
         Slow { what: &'static str, seconds: f64 } = Warning "public.slow",
@@ -302,25 +302,25 @@ catalogue! {
             cause: "every webhook fails (11200)",
             fix: "compare both with what the server runs with; on Fly: `fly secrets set TWILIO_AUTH_TOKEN=…`";
         WebhookObstacle { answer: String, obstacle: Obstacle } = Error "public.webhook",
-            "a signed webhook does not reach the server: {answer}",
+            "a signed webhook does not get through: {answer}",
             cause: "calls fail (11200)",
             fix: "{obstacle}";
         WebhookFault { fault: String, help: &'static str } = Error "public.webhook",
-            "a signed webhook is not answered: {fault}",
+            "a signed webhook gets no answer: {fault}",
             cause: "calls fail (11200)",
             fix: "{help}";
         Stream = Ok "public.stream",
-            "an upgrade to a WebSocket arrives, and is refused without a ticket";
+            "a WebSocket upgrade arrives, and is rejected without a ticket, as it should be";
         OpenStream = Error "public.stream_open",
             "PUBLIC_URL opens a stream without a ticket, so it is not Switchboard",
             cause: "no call is ever heard",
             fix: "let the proxy pass on /media-stream/ to `switchboard serve`, or correct PUBLIC_URL";
         StreamObstacle { answer: String, obstacle: Obstacle } = Error "public.upgrade",
-            "an upgrade to a WebSocket does not reach the server: {answer}",
+            "a WebSocket upgrade does not get through: {answer}",
             cause: "no call is ever heard (31920)",
             fix: "{obstacle}";
         StreamFault { fault: String, help: &'static str, stream: &'static str } = Error "public.upgrade",
-            "an upgrade to a WebSocket is not answered: {fault}",
+            "a WebSocket upgrade gets no answer: {fault}",
             cause: "no call is ever heard ({stream})",
             fix: "{help}";
     }
@@ -329,8 +329,8 @@ catalogue! {
 catalogue! {
     /// A check of the MCP servers and the tools of the assistants.
     Mcp {
-        Listed { server: String, count: usize } = Ok "tool.server",
-            "the MCP server `{server}` lists its tools: {count}";
+        Listed { server: String, tools: String } = Ok "tool.server",
+            "the MCP server `{server}` has {tools}";
         NotListed { server: String, why: String } = Error "tool.server",
             "the MCP server `{server}` cannot be listed: {why}",
             cause: "calls continue without its tools",
@@ -402,7 +402,7 @@ catalogue! {
         KillTimeout { needed: u64, is: u64, fits: u64 } = Error "fly.stop",
             "draining takes up to {needed} s, but Fly kills the server after {is} s",
             cause: "calls are cut off without a goodbye (31921)",
-            fix: "write `kill_timeout = 300` at the top, which is the most, and DRAIN_SECONDS of at most {fits} under [env]";
+            fix: "write `kill_timeout = 300` at the top, the maximum, and DRAIN_SECONDS of at most {fits} under [env]";
         KillTimeoutInvalid = Error "fly.stop",
             "kill_timeout is not a duration such as 300 or \"5m\"",
             fix: "write `kill_timeout = 300` at the top";
@@ -462,7 +462,7 @@ catalogue! {
         SettingsOk = Ok "settings.ok",
             "all settings are valid";
         Late { what: String, seconds: u64 } = Error "doctor.late",
-            "the check of {what} did not finish in {seconds} s",
+            "the check of {what} did not finish within {seconds} s",
             fix: "run `switchboard doctor` again";
         EnvFileClosed = Ok "doctor.fix",
             "only its owner and its group can read `.env` now";

@@ -8,18 +8,18 @@ catalogue! {
         Right = Ok "number.ok",
             "it calls this server";
         Unchecked { is: String } = Ok "number.unchecked",
-            "it calls {is}; what it should call is unknown without PUBLIC_URL";
+            "it calls {is}; what it should call is unknown without a PUBLIC_URL that Twilio can reach";
         NotOwned = Error "number.not_owned",
             "the account does not own it",
             cause: "callers hear that the number is not in service",
-            fix: "buy it or move it to this account, or remove it from `numbers`; TWILIO_ACCOUNT_SID names the account";
+            fix: "buy it, or remove it from `numbers`; if another account owns it, set TWILIO_ACCOUNT_SID to that account";
         Example = Note "number.example",
-            "this number is for examples, and nobody can own it",
-            fix: "replace it with your own number, by the variable in `numbers`";
+            "this number is reserved for examples, so nobody can own it",
+            fix: "replace it with your own number: set the variable that `numbers` names";
         NoVoice = Error "number.no_voice",
-            "it has no voice capability",
+            "it cannot receive voice calls",
             cause: "callers hear that the number is not in service",
-            fix: "buy a number with the capability Voice in Twilio's console";
+            fix: "buy a number with the Voice capability in Twilio's console";
         Application = Error "number.application",
             "a TwiML application answers it, so Twilio ignores the voice URL",
             cause: "calls never reach this server",
@@ -32,7 +32,7 @@ catalogue! {
             "an allowlist Function is in front of it, but TWILIO_FUNCTIONS_URL is not set, so its voice URL stays unchanged",
             fix: "set TWILIO_FUNCTIONS_URL to the part of its voice URL before /allowlist-function";
         OpenTunnel = Note "number.tunnel",
-            "it calls a tunnel that is open, and is pointed back when the tunnel ends",
+            "it calls an open tunnel, which points it back when it ends",
             fix: "end `switchboard serve --tunnel` first";
         Tunnel { is: String } = Error "number.tunnel",
             "it calls the tunnel {is}, which may have replaced the allowlist Function",
@@ -44,11 +44,11 @@ catalogue! {
             cause: "calls fail if the tunnel is closed (11200)",
             fix: "run `switchboard serve --tunnel`, which points the number back; or set TWILIO_FUNCTIONS_URL";
         VoiceUrl { is: String, should: String } = Error "number.voice_url",
-            "its voice URL is {is}, not {should}",
+            "its voice URL should be {should}, but is {is}",
             cause: "calls do not reach this server",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
         NoVoiceUrl { should: String } = Error "number.voice_url",
-            "it has no voice URL; it should be {should}",
+            "its voice URL should be {should}, but is not set",
             cause: "callers hear that the number is not set up",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
         NoAssistant = Error "number.rings_nobody",
@@ -59,15 +59,15 @@ catalogue! {
             "no assistant of this folder answers it",
             fix: "if one should, add the number to its `numbers`";
         Fallback { is: String, should: String } = Warning "number.fallback",
-            "its fallback URL is {is}, not {should}",
+            "its fallback URL should be {should}, but is {is}",
             cause: "if the server is down, callers may hear an application error",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
-        NoFallback = Warning "number.no_fallback",
+        NoFallback = Note "number.no_fallback",
             "it has no fallback URL",
             cause: "if the server is down, callers hear an application error",
             fix: "run `make deploy-function` and set TWILIO_FUNCTIONS_URL";
         StatusCallback { is: String, should: String } = Warning "number.status_callback",
-            "its status callback is {is}, not {should}",
+            "its status callback should be {should}, but is {is}",
             cause: "if a stream is lost, the server learns late that the call has ended",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
         ByGet = Note "number.by_get",

@@ -106,15 +106,15 @@ catalogue! {
             fix: "{fix}";
         TokenIsSid { name: String } = Error "setting.secret",
             "{name} is a SID, not an auth token",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token, which is shown below the account SID";
         TokenIsApiSecret { name: String } = Warning "setting.secret",
             "{name} is the secret of the API key, which does not sign webhooks",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token from the start page of Twilio's console";
         TokenShape { name: String, length: usize } = Warning "setting.secret",
             "{name} does not look like an auth token: it has {length} characters; a token has 32 hex digits in lower case",
-            cause: "every request from Twilio is refused (11200)",
+            cause: "every request from Twilio is rejected (11200)",
             fix: "copy it again from the start page of Twilio's console, without spaces and quotes";
         SidShape { name: &'static str, prefix: &'static str } = Warning "setting.secret",
             "{name} must be `{prefix}` and 32 hex digits in lower case",
@@ -131,12 +131,12 @@ catalogue! {
             "METRICS_TOKEN is so short that it can be guessed",
             fix: "set it to the output of `openssl rand -hex 24`";
         OpenEnvFile = Warning "setting.permissions",
-            "other users of this machine can read `.env`, which contains secrets",
+            "other users of this machine can read this file, which contains secrets",
             fix: "run `chmod 600 .env`, or `switchboard doctor --fix`";
         Certificates { error: String } = Error "setting.certificates",
             "{error}",
-            cause: "no provider can be reached by TLS, so every call ends with `model.unreachable`",
-            fix: "install the system's ca-certificates, or set SSL_CERT_FILE to a PEM bundle";
+            cause: "no server can be reached by TLS, so every call ends with `model.unreachable`",
+            fix: "set SSL_CERT_FILE to a PEM bundle, or unset it to use the certificates of the system";
 
         ProviderBuiltIn = Error "provider.builtin",
             "`openai` is built in and cannot be defined again",
