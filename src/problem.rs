@@ -193,8 +193,8 @@ impl Problem {
     }
 
     /// What callers or the owner notice, if that is not obvious.
-    pub fn cause(&self) -> Option<String> {
-        self.what.cause().map(|cause| one_line(&cause)).filter(|cause| !cause.is_empty())
+    pub fn effect(&self) -> Option<String> {
+        self.what.effect().map(|effect| one_line(&effect)).filter(|effect| !effect.is_empty())
     }
 
     /// What to do.

@@ -74,7 +74,7 @@ fn message(problem: &Problem) -> String {
     format!("{place}{number}{}", problem.message())
 }
 
-/// An array of `{"code","severity","message","cause","help"}`, in the order of the groups.
+/// An array of `{"code","severity","message","effect","help"}`, in the order of the groups.
 pub fn json(problems: &[Problem], redactor: &Redactor) -> String {
     let hide = |text: Option<String>| text.map(|text| redactor.hide(&text));
     let row = |problem: &Problem| {
@@ -82,7 +82,7 @@ pub fn json(problems: &[Problem], redactor: &Redactor) -> String {
             "code": problem.code(),
             "severity": problem.severity().name(),
             "message": redactor.hide(&message(problem)),
-            "cause": hide(problem.cause()),
+            "effect": hide(problem.effect()),
             "help": hide(problem.fix()),
         })
     };
@@ -101,7 +101,7 @@ pub fn text(problems: &[Problem], redactor: &Redactor) -> String {
             if problem.severity() == Severity::Ok {
                 continue;
             }
-            for (label, words) in [("effect", problem.cause()), ("fix", problem.fix())] {
+            for (label, words) in [("effect", problem.effect()), ("fix", problem.fix())] {
                 if let Some(words) = words {
                     paragraph(&mut text, &format!("           {label:<8}"), &redactor.hide(&words));
                 }

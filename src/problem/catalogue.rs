@@ -1,6 +1,6 @@
 //! Every problem that the program can report: its code, its severity, its arguments, and its sentences.
 //!
-//! A message says what is wrong; a cause, what callers or the owner notice, if that is not obvious; a fix, what to do.
+//! A message says what is wrong; an effect, what callers or the owner notice, if that is not obvious; a fix, what to do.
 //! Each is a short clause that starts small and ends without a full stop. An empty fix is none.
 
 mod assistant;
@@ -31,7 +31,7 @@ macro_rules! catalogue {
     ($(#[$meta:meta])* $area:ident { $(
         $(#[$doc:meta])*
         $variant:ident $({ $($argument:ident: $type:ty),* $(,)? })? = $severity:ident $code:literal,
-        $message:literal $(, cause: $cause:literal)? $(, fix: $fix:literal)?;
+        $message:literal $(, effect: $effect:literal)? $(, fix: $fix:literal)?;
     )* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
@@ -66,8 +66,8 @@ macro_rules! catalogue {
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
-            pub(crate) fn cause(&self) -> Option<String> {
-                match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($cause)?), )* }
+            pub(crate) fn effect(&self) -> Option<String> {
+                match self { $( Self::$variant $({ $($argument),* })? => $crate::problem::catalogue::sentence!($($effect)?), )* }
             }
 
             #[allow(unused_variables, reason = "not every argument appears in every sentence")]
@@ -116,8 +116,8 @@ macro_rules! areas {
                 match self { $( What::$area(what) => what.message(), )* }
             }
 
-            pub(crate) fn cause(&self) -> Option<String> {
-                match self { $( What::$area(what) => what.cause(), )* }
+            pub(crate) fn effect(&self) -> Option<String> {
+                match self { $( What::$area(what) => what.effect(), )* }
             }
 
             pub(crate) fn fix(&self) -> Option<String> {

@@ -18,10 +18,10 @@ catalogue! {
             "`{name}` must be {expected}, but this is {found}";
         Value { name: &'static str, expected: String, shown: String } = Error "setting.value",
             "{name} must be {expected}; `{shown}` is not",
-            cause: "`switchboard serve` does not start";
+            effect: "`switchboard serve` does not start";
         Address { name: String, why: String } = Error "setting.value",
             "{name} {why}",
-            cause: "`switchboard serve` does not start";
+            effect: "`switchboard serve` does not start";
         SharedKey { pair: usize } = Error "setting.value",
             "TWILIO_SHARED_KEYS must be `id=secret` pairs separated by commas; pair {pair} is not";
         PeerUrlWithoutMachine = Error "setting.value",
@@ -33,24 +33,24 @@ catalogue! {
             "PEER_URL must be a URL such as `http://{{machine}}.vm.{{app}}.internal:5050`, without a user, `?` or `#`";
         SamePort { port: u16 } = Error "setting.value",
             "METRICS_PORT and PORT are both {port}",
-            cause: "`switchboard serve` does not start",
+            effect: "`switchboard serve` does not start",
             fix: "set METRICS_PORT to another port; or unset it and set METRICS_TOKEN to serve /metrics on the main port";
         LogFilter { error: String } = Error "setting.value",
             "RUST_LOG is not a valid filter: {error}",
-            cause: "`switchboard serve` does not start",
+            effect: "`switchboard serve` does not start",
             fix: "write a level, such as RUST_LOG=info, or add modules: RUST_LOG=info,switchboard::session=debug";
 
         PublicUrlHttp = Warning "setting.http",
             "PUBLIC_URL starts with http://, so calls are not encrypted",
-            cause: "Twilio rejects the stream (31922): its address must start with wss://",
+            effect: "Twilio rejects the stream (31922): its address must start with wss://",
             fix: "use https:// for real calls";
         PublicUrlUnreachable { name: String, why: String } = Warning "setting.out_of_reach",
             "{name} {why}",
-            cause: "Twilio cannot reach it (11205)",
+            effect: "Twilio cannot reach it (11205)",
             fix: "set it to an https address that the internet can reach; for development run `switchboard serve --tunnel`";
         HostIpv4 = Warning "setting.ipv4",
             "HOST is an IPv4 address, but Fly's private network is IPv6",
-            cause: "no other machine can reach this one, so calls whose webhooks reach another machine fail",
+            effect: "no other machine can reach this one, so calls whose webhooks reach another machine fail",
             fix: "unset HOST, or set it to `::`";
         TokenUnused = Warning "setting.unused",
             "ASSISTANTS_TOKEN is set, but ASSISTANTS_URL is not, so nothing is fetched",
@@ -60,37 +60,37 @@ catalogue! {
             fix: "use {safe}://, unless the whole network path is private";
         LogsNothing = Warning "setting.log",
             "RUST_LOG names neither a level nor a module of this program",
-            cause: "nothing is logged, not even errors",
+            effect: "nothing is logged, not even errors",
             fix: "write a level, such as RUST_LOG=info";
         StateDir { error: String } = Warning "setting.state",
             "STATE_DIR cannot be written to: {error}",
-            cause: "messages from callers are kept in memory and lost with the process",
+            effect: "messages from callers are kept in memory and lost with the process",
             fix: "set STATE_DIR to a folder that the user who runs the server can write to";
 
         MissingKey = Error "setting.missing",
             "OPENAI_API_KEY is not set",
-            cause: "`switchboard serve` does not start",
+            effect: "`switchboard serve` does not start",
             fix: "set OPENAI_API_KEY=sk-… in `.env`; to try without a key, run `switchboard rehearse`";
         MissingToken = Error "setting.missing",
             "TWILIO_AUTH_TOKEN is not set",
-            cause: "`switchboard serve` does not start: it could not verify that requests come from Twilio",
+            effect: "`switchboard serve` does not start: it could not verify that requests come from Twilio",
             fix: "copy the auth token from the start page of Twilio's console into `.env`; to try without Twilio, run `switchboard rehearse`";
         MissingPublicUrl = Error "setting.missing",
             "PUBLIC_URL is not set",
-            cause: "`switchboard serve` does not start: it could not tell Twilio where to open streams",
+            effect: "`switchboard serve` does not start: it could not tell Twilio where to open streams",
             fix: "set PUBLIC_URL to the https address that Twilio calls, such as https://phone.example.com; or run `switchboard serve --tunnel`";
         MissingAccount = Error "setting.missing",
             "TWILIO_ACCOUNT_SID is not set",
-            cause: "Twilio does not list the numbers of the account",
+            effect: "Twilio does not list the numbers of the account",
             fix: "copy it from the start page of Twilio's console into `.env`; it starts with AC";
         MissingCredentials = Error "setting.missing",
             "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY and TWILIO_API_SECRET are set",
-            cause: "Twilio does not list the numbers of the account",
+            effect: "Twilio does not list the numbers of the account",
             fix: "copy the auth token from the start page of Twilio's console into `.env`, or create an API key there";
 
         Placeholder { name: String, fix: &'static str } = Error "setting.placeholder",
             "{name} is still a placeholder",
-            cause: "`switchboard serve` does not start",
+            effect: "`switchboard serve` does not start",
             fix: "{fix}";
         UnusedPlaceholder { name: String, fix: &'static str } = Warning "setting.placeholder",
             "{name} is still a placeholder",
@@ -106,26 +106,26 @@ catalogue! {
             fix: "{fix}";
         TokenIsSid { name: String } = Error "setting.secret",
             "{name} is a SID, not an auth token",
-            cause: "every request from Twilio is rejected (11200)",
+            effect: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token, which is shown below the account SID";
         TokenIsApiSecret { name: String } = Warning "setting.secret",
             "{name} is the secret of the API key, which does not sign webhooks",
-            cause: "every request from Twilio is rejected (11200)",
+            effect: "every request from Twilio is rejected (11200)",
             fix: "copy the auth token from the start page of Twilio's console";
         TokenShape { name: String, length: usize } = Warning "setting.secret",
             "{name} does not look like an auth token: it has {length} characters; a token has 32 hex digits in lower case",
-            cause: "every request from Twilio is rejected (11200)",
+            effect: "every request from Twilio is rejected (11200)",
             fix: "copy it again from the start page of Twilio's console, without spaces and quotes";
         SidShape { name: &'static str, prefix: &'static str } = Warning "setting.secret",
             "{name} must be `{prefix}` and 32 hex digits in lower case",
-            cause: "text messages fail, and the numbers at Twilio cannot be listed (20003)",
+            effect: "text messages fail, and the numbers at Twilio cannot be listed (20003)",
             fix: "copy it again from Twilio's console";
         HalfKeyPair { set: &'static str, missing: &'static str } = Warning "setting.secret",
             "{set} is set, but {missing} is not, so the auth token is used",
             fix: "set both; Twilio shows a key's secret once, when the key is created";
         KeyShape = Warning "setting.secret",
             "OPENAI_API_KEY does not start with `sk-`, as OpenAI's keys do",
-            cause: "calls end with `model.refused`",
+            effect: "calls end with `model.refused`",
             fix: "create a key at https://platform.openai.com/api-keys and copy all of it, without quotes";
         ShortToken = Warning "setting.secret",
             "METRICS_TOKEN is so short that it can be guessed",
@@ -135,7 +135,7 @@ catalogue! {
             fix: "run `chmod 600 .env`, or `switchboard doctor --fix`";
         Certificates { error: String } = Error "setting.certificates",
             "{error}",
-            cause: "no server can be reached by TLS, so every call ends with `model.unreachable`",
+            effect: "no server can be reached by TLS, so every call ends with `model.unreachable`",
             fix: "set SSL_CERT_FILE to a PEM bundle, or unset it to use the certificates of the system";
 
         ProviderBuiltIn = Error "provider.builtin",

@@ -146,7 +146,7 @@ catalogue! {
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
         MessageSecretUnmarked = Warning "message.secret",
             "`secret` does not start with `whsec_`",
-            cause: "most receivers follow Standard Webhooks and would reject the messages",
+            effect: "most receivers follow Standard Webhooks and would reject the messages",
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
         MessageSecretShort { least: usize } = Warning "message.secret",
             "`secret` is too short: Standard Webhooks asks for at least {least} bytes",
