@@ -237,11 +237,24 @@ fn fix(owned: &Number, urls: &NumberUrls) -> Change {
 const PRIVATE_DOMAINS: [&str; 8] =
     ["internal", "flycast", "local", "localhost", "lan", "home.arpa", "test", "invalid"];
 
+/// Why Twilio cannot use an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    #[error("is not a URL")]
+    NotAUrl,
+    #[error("has no host")]
+    NoHost,
+    #[error("is an address of this machine or network")]
+    Private,
+    #[error("is not https, so calls would not be encrypted")]
+    NotHttps,
+}
+
 /// Why Twilio cannot use this address. A number is never pointed at it.
-pub fn unreachable(url: &str) -> Option<&'static str> {
-    let Ok(url) = Url::parse(url) else { return Some("is not a URL") };
+pub fn unreachable(url: &str) -> Option<Unreachable> {
+    let Ok(url) = Url::parse(url) else { return Some(Unreachable::NotAUrl) };
     let private = match url.host() {
-        None => return Some("has no host"),
+        None => return Some(Unreachable::NoHost),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             let is_under = |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'));
@@ -257,15 +270,44 @@ pub fn unreachable(url: &str) -> Option<&'static str> {
         }
     };
     if private {
-        return Some("is an address of this machine or network");
+        return Some(Unreachable::Private);
     }
-    (url.scheme() != "https").then_some("is not https, so calls would not be encrypted")
+    (url.scheme() != "https").then_some(Unreachable::NotHttps)
 }
 
 fn is_private(ip: Ipv4Addr) -> bool {
     // Shared by customers of one provider: RFC 6598.
     let is_shared = matches!(ip.octets(), [100, 64..=127, ..]);
     ip.is_loopback() || ip.is_private() || ip.is_unspecified() || ip.is_link_local() || is_shared
+}
+
+/// A text from Twilio that is safe for a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
+}
+
+/// Old → new, one line for each setting, so that the owner can restore the old ones.
+pub fn steps(owned: &Number, change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (true, Some(what), Some(sid)) =
+        (change.take_back, owned.taken_by(), owned.application.as_ref().or(owned.trunk.as_ref()))
+    {
+        lines.push(format!("{what}: {} → none", printable(sid)));
+    }
+    for (what, old, method, new) in [
+        ("voice URL", &owned.voice_url, &owned.voice_method, &change.voice_url),
+        ("fallback URL", &owned.fallback_url, &owned.fallback_method, &change.fallback_url),
+        ("status callback", &owned.status_callback, &owned.status_method, &change.status_callback),
+    ] {
+        let Some(new) = new else { continue };
+        lines.push(match old.as_deref().map(whole_url) {
+            Some(old) if !method.eq_ignore_ascii_case("POST") => {
+                format!("{what}: {old} ({}) → {new} (POST)", printable(method))
+            }
+            old => format!("{what}: {} → {new}", old.as_deref().unwrap_or("none")),
+        });
+    }
+    lines
 }
 
 /// Whether two addresses are the same without their fragments, which only Twilio reads.

@@ -115,11 +115,23 @@ impl Problem {
         self
     }
 
-    /// Records where each of its variables is set.
+    /// Records where each of its variables is set, and its setting.
     pub fn locate_variables(&mut self, place: &dyn Fn(&str) -> Option<Place>) {
         for variable in &mut self.variables {
             variable.place = place(&variable.name);
         }
+        if let (None, Subject::Setting(name)) = (&self.place, &self.subject) {
+            self.place = place(name);
+        }
+    }
+
+    /// Whether it is the same problem at the same line and column, whatever else the file holds now.
+    pub fn same_as(&self, other: &Problem) -> bool {
+        let at = |problem: &Problem| problem.span().map(|span| (span.line, span.column));
+        self.what == other.what
+            && self.subject == other.subject
+            && self.path() == other.path()
+            && at(self) == at(other)
     }
 
     /// The same problem, shown in this text: one in which secrets are hidden.

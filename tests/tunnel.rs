@@ -258,7 +258,7 @@ async fn a_number_points_at_the_tunnel_and_then_back() {
     let (code, output) = serving.end();
     assert_eq!(code, Some(0), "{output}");
     let at = |words: &str| output.find(words).unwrap_or_else(|| panic!("`{words}` is not in {output}"));
-    assert!(at("Pointed the number back") < at("Draining"), "new calls go elsewhere while old ones end");
+    assert!(at("Restored the number") < at("Draining"), "new calls go elsewhere while old ones end");
     desk.assert_as_before();
     desk.assert_nothing_runs();
 }
@@ -313,7 +313,7 @@ async fn when_the_terminal_of_make_closes_the_number_is_pointed_back() {
 
     terminal.kill().unwrap();
     terminal.wait().unwrap();
-    wait_for("the number is pointed back", || desk.number()["voice_url"] == OLD);
+    wait_for("the number is restored", || desk.number()["voice_url"] == OLD);
     desk.assert_as_before();
     wait_for("it ends", || desk.path("code").exists());
     assert_eq!(desk.read("code"), "0\n", "writing to the closed terminal breaks nothing");
@@ -453,7 +453,7 @@ async fn a_number_that_cannot_be_pointed_back_is_reported_with_its_old_url() {
     desk.assert_nothing_runs();
 }
 
-/// After an answer that proves nothing, the number can still be pointed back later.
+/// After an answer that proves nothing, the number can still be restored later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
     let mut by_post = old_number();
@@ -480,7 +480,7 @@ async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
             "{what}: {output}"
         );
         assert!(
-            !output.contains("Pointed the number back") && desk.path("tunnel.json").exists(),
+            !output.contains("Restored the number") && desk.path("tunnel.json").exists(),
             "{what}: {output}"
         );
     }

@@ -250,7 +250,7 @@ impl<'a> Check<'a> {
         let instructions = instructions.map(|template| Part { heading: "Your role".to_owned(), template });
         let examiner = subject.examiner();
         let fragments = self.fragments(&top, &examiner);
-        if written.is_none() && top.take("fragments").is_none_or(empty) && !misspelt(root, "instructions") {
+        if written.is_none() && top.take("fragments").is_none_or(empty) && !misspelled(root, "instructions") {
             let (line, column) = (root.span.line.max(1), root.span.column.max(1));
             w.problem(Span { len: 0, line, column, ..root.span }, Wrong::InstructionsMissing);
         }
@@ -463,7 +463,7 @@ fn heading(name: &str) -> String {
 }
 
 /// Whether there is a key that is probably a misspelling of this one. It is a problem of its own.
-fn misspelt(root: &Node, name: &str) -> bool {
+fn misspelled(root: &Node, name: &str) -> bool {
     let near = |key: &str| key != name && !problem::nearest(key, [name]).is_empty();
     matches!(&root.kind, Kind::Map(entries) if entries.iter().any(|(key, _)| near(&key.name)))
 }

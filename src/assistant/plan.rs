@@ -325,7 +325,7 @@ pub struct Line {
     pub language: String,
 }
 
-/// What the caller hears after a failure, and who is dialled then.
+/// What the caller hears after a failure, and who is dialed then.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OnFailure {
     pub line: Line,

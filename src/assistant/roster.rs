@@ -396,7 +396,7 @@ mod tests {
             ("a caller", one("callers: { \"+15550100002\": Anna }\n"), one(""), "changed a (callers)"),
             ("a line", one(""), one("busy: { say: Later. }\n"), "changed a (busy)"),
             (
-                "who is dialled",
+                "who is dialed",
                 one(""),
                 one("on_failure: { dial: \"+15550100003\" }\n"),
                 "changed a (on_failure)",

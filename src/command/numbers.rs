@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::assistant::Roster;
 use crate::link::tls;
-use crate::link::twilio_rest::{Account, Change, NotSet, Number, RestError};
+use crate::link::twilio_rest::{Account, NotSet, Number, RestError};
 use crate::numbers::{self, Answered, Row};
 use crate::phone::PhoneNumber;
 use crate::problem::catalogue::{self, Setting};
@@ -132,7 +132,7 @@ async fn list(format: Format) -> Result<(), Failure> {
 /// Why numbers cannot be pointed at these addresses.
 pub fn check_urls(urls: &NumberUrls) -> Option<Problem> {
     let of = |name: &str, url: &str| {
-        let why = numbers::unreachable(url)?.to_owned();
+        let why = numbers::unreachable(url)?.to_string();
         Some(Problem::setting(name, Setting::PublicUrlUnreachable { name: name.to_owned(), why }))
     };
     // With Functions, the voice URL is theirs.
@@ -143,7 +143,7 @@ pub fn check_urls(urls: &NumberUrls) -> Option<Problem> {
 fn table(rows: &[Row], compared: bool) -> String {
     let mut lines = vec![["NUMBER", "NAME", "ANSWERED BY", "AT TWILIO"].map(str::to_owned)];
     for row in rows {
-        let name = row.owned.as_ref().map(|owned| printable(owned.friendly_name.expose()));
+        let name = row.owned.as_ref().map(|owned| numbers::printable(owned.friendly_name.expose()));
         let name = name.filter(|name| !name.is_empty() && !is_own_name(name, &row.number));
         let describe =
             |problem: &catalogue::Number| format!("{}: {}", problem.severity().name(), problem.message());
@@ -221,11 +221,6 @@ fn json(row: &Row, state: &Path) -> Value {
         "twilio": owned,
         "findings": findings.collect::<Value>(),
     })
-}
-
-/// A text from Twilio that is safe for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// `switchboard numbers sync`.
@@ -314,7 +309,7 @@ async fn sync_one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tal
         return;
     }
     tally.print(&format!("{head}:"));
-    steps(owned, &change).iter().for_each(|step| tally.print(&format!("  {step}")));
+    numbers::steps(owned, &change).iter().for_each(|step| tally.print(&format!("  {step}")));
     if !options.apply {
         tally.changed += 1;
         return;
@@ -332,30 +327,6 @@ async fn sync_one(desk: &Desk, row: &Row, urls: &NumberUrls, options: &Sync, tal
             tally.problems.push(Problem::file("twilio", what));
         }
     }
-}
-
-/// Old → new, one line for each setting, so that the owner can restore the old ones.
-pub(crate) fn steps(owned: &Number, change: &Change) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let (true, Some(what), Some(sid)) =
-        (change.take_back, owned.taken_by(), owned.application.as_ref().or(owned.trunk.as_ref()))
-    {
-        lines.push(format!("{what}: {} → none", printable(sid)));
-    }
-    for (what, old, method, new) in [
-        ("voice URL", &owned.voice_url, &owned.voice_method, &change.voice_url),
-        ("fallback URL", &owned.fallback_url, &owned.fallback_method, &change.fallback_url),
-        ("status callback", &owned.status_callback, &owned.status_method, &change.status_callback),
-    ] {
-        let Some(new) = new else { continue };
-        lines.push(match old.as_deref().map(numbers::whole_url) {
-            Some(old) if !method.eq_ignore_ascii_case("POST") => {
-                format!("{what}: {old} ({}) → {new} (POST)", printable(method))
-            }
-            old => format!("{what}: {} → {new}", old.as_deref().unwrap_or("none")),
-        });
-    }
-    lines
 }
 
 impl Tally {

@@ -64,7 +64,9 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     if format == Format::Text {
         print(&format!("Checked {} in {place}.", problem::counted(count, "assistant")))?;
         if !answers {
-            print("No assistant has a phone number yet: add one to `numbers`, or set the variable there.")?;
+            print(
+                "No assistant answers a number yet: add one to `numbers`, or set the variable used there.",
+            )?;
         }
     }
     Ok(())
@@ -81,8 +83,8 @@ fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Proble
 /// `switchboard who NUMBER`.
 pub fn who(number: &str) -> Result<(), Failure> {
     let called = Party::from_twilio(number);
-    let dialled = number.trim().trim_start_matches('+');
-    if called.number().is_none() && dialled.chars().all(|c| c.is_ascii_digit() || " -().".contains(c)) {
+    let dialed = number.trim().trim_start_matches('+');
+    if called.number().is_none() && dialed.chars().all(|c| c.is_ascii_digit() || " -().".contains(c)) {
         let why = PhoneNumber::parse(number.trim()).err().map(|why| why.to_string()).unwrap_or_default();
         return Err(Failure::Usage(format!(
             "`{number}` is not a phone number: {why}; write a plus, the country code and the number, as in +1555…"
@@ -111,7 +113,7 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let Some(assistant) = roster.by_name(name) else {
         let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
         let help = Suggestion::new(name, names);
-        return Err(anyhow!("no assistant `{}` in {place}: {help}", problem::shown(name)).into());
+        return Err(anyhow!("there is no assistant `{}` in {place}; {help}", problem::shown(name)).into());
     };
     report(&problems);
     let caller = from.unwrap_or(CALLER);

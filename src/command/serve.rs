@@ -98,22 +98,25 @@ struct Checked {
 
 /// Reads and checks the settings and the folder, sets up logging, and logs all warnings.
 async fn check(tunnel: bool) -> Result<Checked, Failure> {
-    let mut workspace = Workspace::open()?;
+    let mut workspace = Workspace::read();
     let has_address = workspace.settings.public_url.is_some();
     if tunnel {
         workspace.set("PUBLIC_URL", UNTIL_TUNNEL);
     }
     let settings = &workspace.settings;
-    let mut problems = Vec::new();
-    let ready = settings.for_serve().map_err(|missing| problems.extend(missing)).ok();
+    let (mut problems, doubts): (Vec<_>, Vec<_>) =
+        workspace.problems.iter().cloned().partition(Problem::is_error);
+    problems.extend(workspace.missing_for_serve());
+    let ready = settings.for_serve().ok().filter(|_| problems.is_empty());
     let (placeholders, shapes): (Vec<_>, Vec<_>) =
         settings.check_secrets().into_iter().partition(Problem::is_error);
     problems.extend(placeholders);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
     observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG is not a valid filter: {error}"))?;
-    let remote_folder = match workspace.remote()? {
-        Some(remote) if ready.is_some() => Some(RemoteFolder::begin(remote, Rounds::default()).await),
-        Some(_) | None => None,
+    let remote = if ready.is_some() { workspace.remote()? } else { None };
+    let remote_folder = match remote {
+        Some(remote) => Some(RemoteFolder::begin(remote, Rounds::default()).await),
+        None => None,
     };
     let (roster, warnings) = check_folder(&workspace, remote_folder.as_ref())
         .map_err(|wrong| problems.extend(wrong))
@@ -130,12 +133,12 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     if tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    for warning in workspace.problems.iter().chain(&shapes).chain(&warnings) {
+    for warning in doubts.iter().chain(&shapes).chain(&warnings) {
         tracing::warn!(problem = %warning.line(), "Warning at start");
     }
     if !roster.answers() {
         tracing::warn!(
-            "No number rings any assistant yet: write one into `numbers`, or set the variable used there"
+            "No assistant answers a number yet: add one to `numbers`, or set the variable used there"
         );
     }
     let Workspace { settings, environment, .. } = workspace;

@@ -64,7 +64,10 @@ pub async fn open(
     let owned = chosen.and_then(|row| row.owned);
     let Some(((account, hold), owned)) = account.zip(owned) else {
         let voice_url = format!("{}/incoming-call", tunnel.url());
-        tracing::info!(voice_url, "No number points at the tunnel; set this voice URL for one, with POST");
+        tracing::info!(
+            voice_url,
+            "No number points at the tunnel; in Twilio's console, set this voice URL (HTTP POST) for a number"
+        );
         return Ok(Some(Open { tunnel, pointed: None }));
     };
     let pointed = match Pointed::point(&account, &owned, tunnel.url(), &hold).await {

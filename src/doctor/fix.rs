@@ -2,7 +2,7 @@
 
 use super::{Found, settings};
 use crate::link::twilio_rest::{self, NotSet, Number};
-use crate::numbers::{Answered, Row, whole_url};
+use crate::numbers::{self, Answered, Row};
 use crate::problem::catalogue::{Doctor, What};
 use crate::problem::{Problem, Severity};
 use crate::settings::FILE;
@@ -24,21 +24,6 @@ impl Change {
         let change = twilio_rest::Change { take_back: false, ..row.change.clone() };
         let is_listed = matches!(row.answered, Answered::ByEntry(_));
         (is_listed && !change.is_empty()).then(|| Change { owned: owned.clone(), change })
-    }
-
-    /// Old → new, in full, so that the owner can restore the old one.
-    fn steps(&self) -> Vec<String> {
-        let Change { owned, change } = self;
-        let all = [
-            ("voice URL", &owned.voice_url, &change.voice_url),
-            ("fallback URL", &owned.fallback_url, &change.fallback_url),
-            ("status callback", &owned.status_callback, &change.status_callback),
-        ];
-        let step = |(what, old, new): (&str, &Option<String>, &Option<String>)| {
-            let old = old.as_deref().map_or("none".to_owned(), whole_url);
-            Some(format!("{what}: {old} → {}", new.as_deref()?))
-        };
-        all.into_iter().filter_map(step).collect()
     }
 }
 
@@ -83,7 +68,7 @@ pub async fn apply(found: &Found) -> Vec<Problem> {
     }
     for change in &found.changes {
         let number = &change.owned.number;
-        let steps = change.steps();
+        let steps = numbers::steps(&change.owned, &change.change);
         let shown: String = steps.iter().map(|step| format!("\n  {}", found.redactor.hide(step))).collect();
         notify(&format!("Setting {number} …{shown}"));
         let change_text = format!("{number}: {}", steps.join(", "));

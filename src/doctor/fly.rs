@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use toml::Value;
 
+use crate::duration;
 use crate::problem::catalogue::Fly as Found;
 use crate::problem::{self, Place, Problem};
 use crate::process::SPARE_CONNECTIONS;
@@ -147,7 +147,7 @@ fn service(table: &Table, there: &Settings) -> Vec<Found> {
         _ => SPARE_CONNECTIONS,
     };
     let needed = there.max_calls + others;
-    let limit = table.seconds(&format!("{base}.concurrency.hard_limit"));
+    let limit = table.number(&format!("{base}.concurrency.hard_limit"));
     if let Some(limit) = limit.filter(|limit| usize::try_from(*limit).is_ok_and(|limit| limit <= needed)) {
         found.push(Found::Limit { limit, needed });
     }
@@ -156,7 +156,7 @@ fn service(table: &Table, there: &Settings) -> Vec<Found> {
 
 /// Where Fly looks for metrics.
 fn metrics(table: &Table, there: &Settings) -> Option<Found> {
-    let port = table.seconds("metrics.port")?;
+    let port = table.number("metrics.port")?;
     let is = there.metrics_port.map_or("not set".to_owned(), |port| port.to_string());
     (is != port.to_string()).then_some(Found::MetricsPort { port, is })
 }
@@ -177,10 +177,13 @@ impl Table {
         plain(self.get(path)?)
     }
 
-    /// A number, or a duration such as `5m`, in seconds.
+    fn number(&self, path: &str) -> Option<u64> {
+        self.text(path)?.parse().ok()
+    }
+
+    /// Seconds as a number, or a duration such as `5m`, in seconds.
     fn seconds(&self, path: &str) -> Option<u64> {
-        let text = self.text(path)?;
-        text.parse().ok().or_else(|| u64::try_from(text.parse::<SignedDuration>().ok()?.as_secs()).ok())
+        self.number(path).or_else(|| Some(duration::parse(&self.text(path)?)?.as_secs()))
     }
 
     fn env(&self) -> BTreeMap<String, String> {

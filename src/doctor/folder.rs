@@ -29,11 +29,7 @@ pub fn local(workspace: &Workspace) -> (Option<Roster>, Vec<Problem>) {
         Err(_) if is_fallback => {
             (None, vec![Problem::new(Folder::FallbackRejected { dir, errors: counted(1, "error") })])
         }
-        Err(problems) => {
-            let unreadable =
-                |problem: &Problem| Problem::new(Folder::Unreadable { error: problem.message() });
-            (None, problems.iter().map(unreadable).collect())
-        }
+        Err(problems) => (None, problems),
     }
 }
 

@@ -30,10 +30,7 @@ const GROUPS: [&str; 11] = [
 fn group(problem: &Problem) -> usize {
     match (problem.what(), problem.path()) {
         (_, super::fly::FILE) => 9,
-        (What::Setting(_), _) | (_, ENV_FILE | settings::FILE | "environment") if problem.place.is_some() => {
-            0
-        }
-        (What::Setting(_), _) => 0,
+        (What::Setting(_), _) | (_, ENV_FILE | settings::FILE) => 0,
         (
             What::File(_)
             | What::Assistant(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::link::tls;
-use crate::numbers;
+use crate::numbers::{self, Unreachable};
 use crate::observe;
 use crate::problem::catalogue::{Doctor, Setting, Twilio};
 use crate::problem::{Problem, Severity};
@@ -30,22 +30,16 @@ pub struct Checked {
 pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
     let settings = &workspace.settings;
     let mut problems = workspace.problems.clone();
-    // A setting that is present but wrong is not missing.
-    let is_wrong = |missing: &Problem| {
-        workspace
-            .problems
-            .iter()
-            .any(|problem| problem.is_error() && problem.of_setting() == missing.of_setting())
-    };
-    let missing = settings.for_serve().err().unwrap_or_default();
-    problems.extend(missing.into_iter().filter(|missing| !is_wrong(missing)));
+    problems.extend(workspace.missing_for_serve());
     problems.extend(settings.check_secrets());
     if let Some(url) = &settings.public_url {
         // That it should be https is a warning of its own.
-        let why = numbers::unreachable(&url.replacen("http://", "https://", 1)).map(str::to_owned);
-        let name = "PUBLIC_URL".to_owned();
-        let problem = |why| Problem::setting("PUBLIC_URL", Setting::PublicUrlUnreachable { name, why });
-        problems.extend(why.map(problem));
+        let why = numbers::unreachable(url).filter(|why| *why != Unreachable::NotHttps);
+        let name = "PUBLIC_URL";
+        problems.extend(why.map(|why| {
+            let what = Setting::PublicUrlUnreachable { name: name.to_owned(), why: why.to_string() };
+            Problem::setting(name, what)
+        }));
     }
     problems.extend(log_filter(&settings.log).map(|what| Problem::setting("RUST_LOG", what)));
     problems.extend(state(settings).map(|what| Problem::setting("STATE_DIR", what)));

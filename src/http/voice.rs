@@ -75,7 +75,7 @@ pub async fn after_stream(
         Next::Sorry(on_failure) => sorry(on_failure),
         Next::Stream { ticket } => connect(&base, ticket),
         Next::Dial { number, ring } => {
-            // The dialled person sees the caller's number; Twilio only allows the call's own numbers.
+            // The dialed person sees the caller's number; Twilio only allows the call's own numbers.
             let caller_id = request.from.number().or(request.to.number());
             document(&[Verb::Dial {
                 number: number.expose(),

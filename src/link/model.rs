@@ -419,7 +419,7 @@ fn metadata(request: &Request) -> Value {
         Request::Greeting(_) => "greeting",
         Request::CheckCaller => "check_caller",
         Request::Filler => "filler",
-        Request::StatusUpdate => "progress",
+        Request::StatusUpdate => "status_update",
         Request::ToolTimedOut => "tool_timeout",
         Request::Goodbye(_) => "goodbye",
     };
@@ -471,7 +471,7 @@ fn request_id(number: u64) -> String {
 
 /// The `event_id` of our n-th out-of-band request.
 fn out_of_band_id(number: u64) -> String {
-    format!("aside{number}")
+    format!("out_of_band_{number}")
 }
 
 fn is_permanent(code: &str) -> bool {

@@ -62,8 +62,8 @@ impl RestError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Network(fault) if fault.is_unsent() => {
-                "check the network and TWILIO_API_URL; https://api.twilio.com is right for accounts with numbers in \
-                 the United States"
+                "check the network and TWILIO_API_URL; https://api.twilio.com is right unless the account uses \
+                 another Twilio region (IE1, AU1)"
             }
             Self::Network(_) => "try again in a minute; https://status.twilio.com reports outages",
             Self::NotTwilio => {

@@ -65,7 +65,7 @@ pub fn github(problems: &[Problem]) -> String {
     out
 }
 
-/// All problems for a terminal, with colours and drawn pointers.
+/// All problems for a terminal, with colors and drawn pointers.
 pub fn pretty(problems: &[Problem]) -> String {
     let handler = miette::GraphicalReportHandler::new();
     let mut out = String::new();

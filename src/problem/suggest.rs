@@ -1,4 +1,4 @@
-//! Suggestions for a misspelt name.
+//! Suggestions for a misspelled name.
 
 use std::fmt;
 
@@ -26,15 +26,13 @@ impl fmt::Display for Suggestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.nearest {
             Some(name) => write!(f, "did you mean `{name}`?"),
-            None if self.known.is_empty() => {
-                f.write_str("nothing is defined yet: define it first, or remove it")
-            }
+            None if self.known.is_empty() => f.write_str("create it first, or remove it here"),
             None => write!(f, "valid: {}", list(&self.known)),
         }
     }
 }
 
-/// The names nearest to a misspelt one, best first, at most three.
+/// The names nearest to a misspelled one, best first, at most three.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wrong = wrong.to_lowercase();
     let mut found: Vec<(f64, &str)> = known

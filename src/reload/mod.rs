@@ -39,9 +39,9 @@ pub struct Keeper {
     /// The first is the default.
     providers: Arc<[Arc<Provider>]>,
     /// The logged problems of the rejected edit. Empty: no edit is rejected.
-    rejected: BTreeSet<String>,
+    rejected: Vec<Problem>,
     /// The logged warnings; `None` until the first folder.
-    warned: Option<BTreeSet<String>>,
+    warned: Option<Vec<Problem>>,
 }
 
 /// A folder's roster, its changes to the one in force, and its warnings; or all its problems.
@@ -69,7 +69,7 @@ impl Keeper {
             standing: channel::Sender::new(Standing { generation: 1, problems: 0 }),
             environment: environment.into(),
             providers: providers.into(),
-            rejected: BTreeSet::new(),
+            rejected: Vec::new(),
             warned: None,
         }
     }
@@ -139,15 +139,14 @@ impl Keeper {
                 standing.problems = 0;
             });
         }
-        let lines: BTreeSet<String> = warnings.iter().map(Problem::line).collect();
         let known = match self.warned.take() {
             Some(known) => known,
-            None if swap => BTreeSet::new(),
+            None if swap => Vec::new(),
             // The warnings of the roster in force were logged at start.
-            None => lines.clone(),
+            None => warnings.to_vec(),
         };
-        warnings.iter().filter(|warning| !known.contains(&warning.line())).for_each(reloaded::warned);
-        self.warned = Some(lines);
+        unknown(warnings, &known).for_each(reloaded::warned);
+        self.warned = Some(warnings.to_vec());
         if fixed {
             reloaded::fixed(swap);
         }
@@ -158,14 +157,18 @@ impl Keeper {
 
     fn reject(&mut self, problems: &[Problem]) {
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
-        let lines: BTreeSet<String> = problems.iter().map(Problem::line).collect();
-        if lines != self.rejected {
-            let new = problems.iter().filter(|problem| !self.rejected.contains(&problem.line()));
-            reloaded::rejected(new, errors);
-            self.rejected = lines;
+        let is_known = unknown(problems, &self.rejected).next().is_none();
+        if !is_known || problems.len() != self.rejected.len() {
+            reloaded::rejected(unknown(problems, &self.rejected), errors);
+            self.rejected = problems.to_vec();
             self.standing.send_modify(|standing| standing.problems = errors);
         }
     }
+}
+
+/// The problems that are not among the known ones.
+fn unknown<'a>(problems: &'a [Problem], known: &'a [Problem]) -> impl Iterator<Item = &'a Problem> {
+    problems.iter().filter(|problem| !known.iter().any(|known| known.same_as(problem)))
 }
 
 /// Checks a folder as a whole for a server that takes calls, which needs the keys of its providers. Returns the roster

@@ -19,11 +19,11 @@ pub struct SettingsFile {
     seen: Seen,
 }
 
-#[derive(Default, PartialEq)]
+#[derive(Default)]
 struct Seen {
     /// The names of settings that a restart would change.
     changed: Vec<String>,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
 }
 
 impl SettingsFile {
@@ -52,14 +52,17 @@ impl SettingsFile {
         let read = read.and_then(|file| Settings::checked(&Sources { file, environment }));
         let (changed, problems) = match read {
             Ok(settings) => (self.in_force.changed(&settings), Vec::new()),
-            Err(problems) => (Vec::new(), problems.iter().map(Problem::line).collect()),
+            Err(problems) => (Vec::new(), problems),
         };
         let now = Seen { changed, problems };
-        if now == self.seen {
+        let same = |one: &[Problem], other: &[Problem]| {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.same_as(other))
+        };
+        if now.changed == self.seen.changed && same(&now.problems, &self.seen.problems) {
             return;
         }
         for problem in &now.problems {
-            tracing::warn!(%problem, "The settings file has a problem: a restart would fail");
+            tracing::warn!(problem = problem.line(), "The settings file has a problem: a restart would fail");
         }
         if !now.changed.is_empty() {
             tracing::warn!(
@@ -67,7 +70,7 @@ impl SettingsFile {
                 "Server settings changed; restart to apply them"
             );
         }
-        if now == Seen::default() {
+        if now.changed.is_empty() && now.problems.is_empty() {
             tracing::info!("The settings file matches the settings in force again");
         }
         self.seen = now;

@@ -264,7 +264,7 @@ impl Switchboard {
         }
     }
 
-    /// A person was dialled. If nobody answered, the phone returns to its conversation.
+    /// A person was dialed. If nobody answered, the phone returns to its conversation.
     fn after_dial(&self, nonce: &Nonce, handle: &Handle, status: DialStatus) -> Next {
         let why = match status {
             DialStatus::Completed => {

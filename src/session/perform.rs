@@ -229,9 +229,9 @@ impl Session {
 
     /// The phone has a new ticket, for which the session decides from here on.
     fn expect_back(&mut self, way: WayBack) -> Phone {
-        let dialled = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
+        let dialed = matches!(*self.decision.borrow(), Some(Decision::Dial { .. }));
         match way.how {
-            Return::TransferFailed(why) if dialled => {
+            Return::TransferFailed(why) if dialed => {
                 tracing::info!(why = why.code(), "Nobody took the call")
             }
             Return::TransferFailed(why) => tracing::info!(why = why.code(), "Keys not pressed"),

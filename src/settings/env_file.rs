@@ -235,7 +235,7 @@ mod tests {
         let used = ["A", "API_KEY", "PERSONAL_NUMBER", "OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"]
             .map(str::to_owned)
             .into();
-        let misspelt =
+        let misspelled =
             |name: &str, near: &str| File::EnvMisspelt { name: name.to_owned(), near: near.to_owned() };
         for (text, expected) in [
             ("API_KEY=hunter2", None),
@@ -247,9 +247,9 @@ mod tests {
                 "API_KEY=hunter2\nAPI_KEY=hunter2",
                 Some((2, File::EnvDuplicate { name: "API_KEY".to_owned(), first: 1, used: 2 })),
             ),
-            ("A='\n'\nPERSONAL_NUMBR=hunter2", Some((3, misspelt("PERSONAL_NUMBR", "PERSONAL_NUMBER")))),
-            ("OPEN_AI_KEY=hunter2", Some((1, misspelt("OPEN_AI_KEY", "OPENAI_API_KEY")))),
-            ("personal_number=hunter2", Some((1, misspelt("personal_number", "PERSONAL_NUMBER")))),
+            ("A='\n'\nPERSONAL_NUMBR=hunter2", Some((3, misspelled("PERSONAL_NUMBR", "PERSONAL_NUMBER")))),
+            ("OPEN_AI_KEY=hunter2", Some((1, misspelled("OPEN_AI_KEY", "OPENAI_API_KEY")))),
+            ("personal_number=hunter2", Some((1, misspelled("personal_number", "PERSONAL_NUMBER")))),
             // OPENAI_API_KEY is set, so this is something else.
             (
                 "OPENAI_API_KEY=hunter2\nOPENAI_KEY=hunter2",

@@ -60,7 +60,7 @@ pub(super) fn secrets(node: &Node, hidden: &mut Vec<Span>) {
                     }
                     false
                 }
-                // A misspelt `key` holds a key, too.
+                // A misspelled `key` holds a key, too.
                 _ => true,
             };
             if is_secret {

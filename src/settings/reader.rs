@@ -102,7 +102,7 @@ impl Reader {
         let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
         let mut hidden = secrets::lines(text, document.root.is_none(), &is_named);
         for (key, node) in entries {
-            // The value of a misspelt name may be a secret.
+            // The value of a misspelled name may be a secret.
             let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);
             match key.name == PROVIDERS {
                 true => providers::secrets(node, &mut hidden),
@@ -258,7 +258,8 @@ impl Reader {
         let text = self.text(NAME)?;
         let url = Url::parse(&text).ok()?;
         if url.scheme() == "http" && !is_loopback(&url) {
-            let why = "must start with https://: whoever can change the folder answers your phone".to_owned();
+            let why =
+                "must start with https://, so that nobody can change the assistants on the way".to_owned();
             self.report(NAME, Problems::Address { name: NAME.to_owned(), why });
             return None;
         }

@@ -130,7 +130,9 @@ impl Pointed {
             return Err(PointError::NotPointed(error));
         }
         if owned.voice_url.as_deref().is_some_and(is_tunnel) {
-            tracing::warn!("The number pointed at another tunnel, maybe a closed one; it will again");
+            tracing::warn!(
+                "The number pointed at another tunnel, which may be closed; that address is restored when the server ends"
+            );
         }
         let was = pointed.was();
         tracing::info!(number = %owned.number, was, "Pointed the number at the tunnel until the server ends");
@@ -201,7 +203,7 @@ impl Pointed {
             return Ok(());
         }
         account.set_number(&before.sid, &change).await?;
-        tracing::info!(%number, voice_url = self.was(), "Pointed the number back");
+        tracing::info!(%number, voice_url = self.was(), "Restored the number");
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::{Kind, Node, Scalar};
 use crate::problem::Span;
 
-/// Parts of the names of secrets, also of misspelt ones, in lower case.
+/// Parts of the names of secrets, also of misspelled ones, in lower case.
 const MARKS: [&str; 9] = ["tok", "passw", "pasw", "pwd", "secret", "key", "auth", "cred", "bearer"];
 
 /// How the names of secrets end, without `-`, `_` and `.`: `api-key`, and not `keyword`.

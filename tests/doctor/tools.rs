@@ -35,7 +35,7 @@ async fn servers_are_listed_and_tools_that_are_off_are_reported() {
     .await;
     let servers = [("tool.server", "ok"), ("tool.server", "error"), ("tool.server", "error")];
     assert_eq!(report.found("tool.server"), servers, "{}", report.out);
-    // One is misspelt, one is switched off; those of a server that cannot be listed are not reported again.
+    // One is misspelled, one is switched off; those of a server that cannot be listed are not reported again.
     let mut off = report.found("tool.off");
     off.sort();
     assert_eq!(off, [("tool.off", "ok"), ("tool.off", "warning")], "{}", report.out);

@@ -34,7 +34,7 @@ fn assert_sorry(record: &CallRecord, fault: &Fault) {
     record.assert_clean();
     assert_eq!(record.said.len(), 1, "{fault:?}: {:?}", record.said);
     assert_eq!(record.said[0].text, "Sorry, something broke.", "{fault:?}");
-    assert_eq!(record.dialled[0].number, "+15550100009", "{fault:?}: a person is dialled");
+    assert_eq!(record.dialed[0].number, "+15550100009", "{fault:?}: a person is dialed");
     assert_eq!(record.end, CallEnd::HungUp, "{fault:?}");
 }
 
@@ -196,7 +196,7 @@ async fn a_template_error_leads_to_a_person() {
     let record = finished(harness.dial(harness.phone())).await;
     record.assert_clean();
     assert_eq!(record.said[0].text, "Sorry, something broke.");
-    assert_eq!(record.dialled[0].number, "+15550100009");
+    assert_eq!(record.dialed[0].number, "+15550100009");
     assert!(record.streams.is_empty());
     harness.quit().await;
 }

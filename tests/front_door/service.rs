@@ -89,7 +89,7 @@ async fn answer(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (S
         if does.len() > 1 { does.pop_front() } else { does.front().copied() }
     };
     let _ = desk.came.send(Came { headers, body });
-    match does.expect("its behaviour is configured") {
+    match does.expect("its behavior is configured") {
         Does::Answer(status, text) => (StatusCode::from_u16(status).unwrap(), text),
         Does::Hang => std::future::pending().await,
     }

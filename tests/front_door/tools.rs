@@ -210,7 +210,7 @@ fn open_while_hosted(seconds: u64) -> ModelOptions {
 }
 
 /// When a response outside the conversation was requested.
-fn aside(session: &SessionLog) -> Option<Instant> {
+fn out_of_band(session: &SessionLog) -> Option<Instant> {
     let outside = |event: &&ClientEvent| event.event["response"]["conversation"] == "none";
     session.events.iter().find(outside).map(|event| event.at)
 }
@@ -231,8 +231,8 @@ async fn a_slow_hosted_tool_gets_a_filler_while_its_response_is_open() {
     assert!(session.errors.is_empty(), "{:?}", session.errors);
     let said: Vec<&str> = session.items.iter().map(|item| item.line.as_str()).collect();
     assert_eq!(said, ["One moment, let me check that.", "I found it.", "You are welcome. Goodbye."]);
-    let asked_aside = aside(&session).expect("a response outside the conversation");
-    assert!(asked_aside < session.hosted[0].ended.unwrap(), "while the tool runs");
+    let started = out_of_band(&session).expect("a response outside the conversation");
+    assert!(started < session.hosted[0].ended.unwrap(), "while the tool runs");
     assert_eq!(asked(&session), 2, "the filler, and the response to the result");
     assert!(session.responses.iter().all(|response| response.status == "completed"));
     harness.quit().await;

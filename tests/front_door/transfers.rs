@@ -1,4 +1,4 @@
-//! Calls that leave the stream: a person is dialled or keys are pressed, and the conversation continues.
+//! Calls that leave the stream: a person is dialed or keys are pressed, and the conversation continues.
 
 use std::time::Duration;
 
@@ -69,9 +69,9 @@ async fn an_unanswered_transfer_continues_the_conversation() {
         record.assert_clean();
         assert_eq!(record.streams.len(), 2, "{status}");
         assert_ne!(record.streams[0].url, record.streams[1].url, "each stream has its own ticket");
-        assert_eq!(record.dialled[0].number, "+15550100008");
+        assert_eq!(record.dialed[0].number, "+15550100008");
         assert_eq!(
-            record.dialled[0].caller_id.as_deref(),
+            record.dialed[0].caller_id.as_deref(),
             Some("+15550100100"),
             "the person sees the caller's number"
         );
@@ -107,7 +107,7 @@ async fn a_caller_who_hangs_up_while_it_rings_ends_the_call() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "no-answer", 15_000));
     ask(&phone).await;
-    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialed");
     phone.hang_up();
     let record = finished(phone).await;
     assert_eq!(record.end, CallEnd::CallerHungUp);
@@ -136,7 +136,7 @@ async fn a_parked_call_that_returns_to_a_draining_server_hears_goodbye() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "no-answer", 1_000));
     ask(&phone).await;
-    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialed");
     harness.close();
     let record = finished(phone).await;
     record.assert_clean();
@@ -151,7 +151,7 @@ async fn only_twilio_can_report_how_a_dial_ended() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "completed", 1_500));
     ask(&phone).await;
-    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialled");
+    phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialed");
     let body = "CallSid=CA1&CallStatus=in-progress&DialCallStatus=busy";
     // The ticket does not matter: the signature is checked first.
     assert_eq!(http(&harness.server, "POST", "/after-stream/x", "", body).await.0, 403);

@@ -4,7 +4,7 @@ use crate::problem::{Source, Span};
 use crate::yaml::{Kind, Node, secrets};
 
 /// The keys of a server in `mcp`, of a function and its `http`, and of `take_message` whose values are shown unless they
-/// look like a secret. Any other key may be a misspelt secret.
+/// look like a secret. Any other key may be a misspelled secret.
 const KNOWN: [&str; 25] = [
     "via",
     "url",

@@ -57,7 +57,7 @@ pub struct Assistant {
     #[schemars(extend("x-default" = "the model's default"), example = &"low")]
     reasoning: Option<Effort>,
     /// The language that callers speak: two or three lowercase letters, and a region if it matters. It helps the
-    /// transcription, and the phone company's voice uses it for `busy` and `on_failure`.
+    /// transcription, and Twilio's voice uses it for `busy` and `on_failure`.
     #[schemars(extend("x-default" = format!("none: the model follows the caller; `busy` and `on_failure` use `{SPOKEN_LANGUAGE}`")))]
     #[schemars(example = &"en-US", example = &"de")]
     language: Option<Language>,
@@ -290,7 +290,7 @@ struct Limits {
     silence: Option<Duration>,
 }
 
-/// What the phone company's voice says if there are too many calls.
+/// What Twilio's voice says if there are too many calls.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[schemars(example = json!({ "say": "All our lines are busy. Please call again in a few minutes." }))]
@@ -309,14 +309,14 @@ struct Busy {
 #[schemars(deny_unknown_fields)]
 #[schemars(example = json!({ "say": "Sorry. One moment, I will put you through.", "dial": "+15550100011" }))]
 struct OnFailure {
-    /// What the phone company's voice says.
+    /// What Twilio's voice says.
     #[schemars(extend("default" = SORRY), example = &"Sorry, something broke. One moment, I will put you through.")]
     say: Option<Template>,
     /// The language of that voice.
     #[schemars(extend("x-default" = format!("the assistant's `language`, or `{SPOKEN_LANGUAGE}`")))]
     #[schemars(example = &"en-GB")]
     language: Option<Language>,
-    /// The number that is dialled then, so that the caller reaches a person.
+    /// The number that is dialed then, so that the caller reaches a person.
     #[schemars(extend("x-default" = "nobody: the call ends after the sentence"), example = &"+15550100011")]
     dial: Option<Phone>,
 }

@@ -7,7 +7,7 @@ catalogue! {
     /// A problem of an assistant's file, or of the folder as a whole.
     Assistant {
         FileName = Error "file.name",
-            "an assistant has the name of its file, and this name is not valid",
+            "this file name is not a valid assistant name",
             fix: "use a to z, 0 to 9 and -, at most 64 characters, such as front-desk.yaml";
         FileDuplicate { name: String, other: String } = Error "file.double",
             "the assistant `{name}` is also in {other}",
@@ -102,7 +102,7 @@ catalogue! {
             "`{name}` cannot be the name of a variable",
             fix: "use letters, digits and _, such as `opening_hours`";
         FragmentUnknown { name: String, suggestion: Suggestion } = Error "fragment.unknown",
-            "there is no fragment `{name}` in assistants/fragments/",
+            "there is no fragment `{name}` in the folder's `fragments`",
             fix: "{suggestion}";
 
         ProviderUnknown { name: String, suggestion: Suggestion } = Error "provider.unknown",
@@ -141,7 +141,7 @@ catalogue! {
         GreetingInvalid { error: String } = Error "greeting.wav",
             "{error}";
         GreetingUnknown { name: String, suggestion: Suggestion } = Error "greeting.unknown",
-            "there is no recording `{name}` in assistants/greetings/",
+            "there is no recording `{name}` in the folder's `greetings`",
             fix: "{suggestion}";
         PlayUnused = Error "greeting.play",
             "`play` has no effect if the caller speaks first",

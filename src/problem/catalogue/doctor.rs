@@ -36,20 +36,20 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Blocked => "let requests through the firewall without a login: the server checks their signatures",
-            Self::NotPassedOn => "check the path of the address, and let the proxy pass on every path and method",
-            Self::BodyLost => "let the proxy pass on request bodies of up to 64 KiB unchanged",
+            Self::NotPassedOn => "check the path of the address, and configure the proxy to forward every path and method",
+            Self::BodyLost => "configure the proxy to forward request bodies of up to 64 KiB unchanged",
             Self::Broken => "check that the server is running and the proxy reaches its port; see the log of the proxy",
             Self::Redirect => "if the redirect leads to this server, set PUBLIC_URL to its target",
             Self::WebPage => "check the address: a tunnel's notice, a login or a parked domain may answer there",
             Self::UpgradeLost => {
-                "let the proxy pass on upgrades. nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+                "configure the proxy to forward WebSocket upgrades. nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
                  proxy_set_header Connection \"upgrade\";`; Apache: `mod_proxy_wstunnel`"
             }
             Self::Ngrok => "start the tunnel's agent, and set PUBLIC_URL to the address it prints",
             Self::CloudflareDown => "start cloudflared and `switchboard serve`, or run `switchboard serve --tunnel`",
             Self::CloudflareChallenge => "add a Cloudflare WAF rule that skips the checks for these paths",
             Self::FlyDown => "no machine answers: run `fly status` and `fly logs`",
-            Self::Other => "check the address, and let the proxy pass requests on unchanged",
+            Self::Other => "check the address, and configure the proxy to forward requests unchanged",
         })
     }
 }
@@ -69,11 +69,7 @@ catalogue! {
             fix: "run `switchboard check`, which shows every problem";
         Warnings { dir: String, warnings: String } = Warning "folder.warnings",
             "{dir} passes, with {warnings}",
-            fix: "run `switchboard check`, which shows every warning";
-        Unreadable { error: String } = Error "folder.check",
-            "{error}",
-            effect: "`switchboard serve` does not start",
-            fix: "run `switchboard new NAME`, which creates the folder with a first assistant, or set ASSISTANTS_DIR";
+            fix: "run `switchboard check`, which shows them";
         NoNumbers = Warning "folder.numbers",
             "no assistant answers a number",
             effect: "callers hear that the number is not in use",
@@ -198,14 +194,14 @@ catalogue! {
             fix: "check the account in Twilio's console: https://console.twilio.com";
         Trial = Warning "twilio.trial",
             "this is a trial account: callers hear a notice first, and only verified numbers can be called or texted",
-            effect: "21608 for texts to other numbers; 10004 above the limit of concurrent calls",
+            effect: "texts to unverified numbers fail (21608), and so do calls above the trial's limit (10004)",
             fix: "upgrade the account, or verify the numbers you test with";
         Refused { error: String, help: &'static str } = Error "twilio.credentials",
             "Twilio rejects the request: {error}",
             effect: "numbers cannot be set, and no text message is sent (20003); calls still work",
             fix: "{help}";
         Unreachable { error: String, help: &'static str } = Error "twilio.reach",
-            "Twilio's REST interface cannot be used: {error}",
+            "Twilio's numbers and texts cannot be used: {error}",
             effect: "numbers cannot be set, and no text message is sent; calls still work",
             fix: "{help}";
         NotListed { error: String, help: &'static str } = Error "number.list",
@@ -215,12 +211,12 @@ catalogue! {
             "the account's numbers are not compared, because the folder in force does not pass or was not fetched",
             fix: "fix the folder first, and run `switchboard doctor` again";
         TunnelLeft = Warning "number.tunnel",
-            "`tunnel.json` of a killed tunnel is left: a number may still call its address",
+            "`tunnel.json` of a killed tunnel is left: the calls of a number may still go to its address",
             effect: "calls to that number fail (11200 or 11205)",
-            fix: "run `switchboard serve --tunnel` once, which points the number back; or do that in Twilio's console and \
+            fix: "run `switchboard serve --tunnel` once, which restores the number; or do that in Twilio's console and \
                   remove `tunnel.json`";
         TunnelOpen = Note "number.tunnel",
-            "a tunnel is open; its number is pointed back when the tunnel ends";
+            "a tunnel is open; its number is restored when the tunnel ends";
     }
 }
 
@@ -270,7 +266,7 @@ catalogue! {
             fix: "deploy the folder, or check that PUBLIC_URL is this server";
         Hidden { path: &'static str, answer: String } = Warning "public.hidden",
             "Switchboard answers, but {path} does not: {answer}",
-            fix: "let the proxy pass on {path}";
+            fix: "configure the proxy to forward {path}";
         Unreachable { url: String, fault: String, help: &'static str, webhook: &'static str, stream: &'static str } = Error "public.reach",
             "PUBLIC_URL {url} cannot be reached: {fault}",
             effect: "calls fail: {webhook} for webhooks, {stream} for streams",
@@ -288,7 +284,7 @@ catalogue! {
         SignatureLost = Error "public.signature_lost",
             "the signature does not reach the running server",
             effect: "every webhook fails (11200)",
-            fix: "let the proxy pass on the header `X-Twilio-Signature`";
+            fix: "configure the proxy to forward the header `X-Twilio-Signature`";
         SecondToken { entry: usize } = Error "public.token",
             "the running server knows entry {entry} of TWILIO_AUTH_TOKEN, but not the first",
             effect: "every webhook fails (11200)",
@@ -314,7 +310,7 @@ catalogue! {
         OpenStream = Error "public.stream_open",
             "PUBLIC_URL opens a stream without a ticket, so it is not Switchboard",
             effect: "no call is ever heard",
-            fix: "let the proxy pass on /media-stream/ to `switchboard serve`, or correct PUBLIC_URL";
+            fix: "configure the proxy to forward /media-stream/ to `switchboard serve`, or correct PUBLIC_URL";
         StreamObstacle { answer: String, obstacle: Obstacle } = Error "public.upgrade",
             "a WebSocket upgrade does not get through: {answer}",
             effect: "no call is ever heard (31920)",
@@ -332,7 +328,7 @@ catalogue! {
         Listed { server: String, tools: String } = Ok "tool.server",
             "the MCP server `{server}` has {tools}";
         NotListed { server: String, why: String } = Error "tool.server",
-            "the MCP server `{server}` cannot be listed: {why}",
+            "the tools of the MCP server `{server}` cannot be listed: {why}",
             effect: "calls continue without its tools",
             fix: "try it alone: `npx @modelcontextprotocol/inspector --cli URL --method tools/list`, or run its `command` in a terminal";
         Taken { server: String } = Warning "tool.wrapped",

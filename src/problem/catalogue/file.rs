@@ -7,7 +7,7 @@ catalogue! {
     File {
         Unreadable { error: String } = Error "file.unreadable",
             "this file cannot be read: {error}",
-            fix: "let the user who runs the program read it, or remove it";
+            fix: "make it readable for the user who runs Switchboard, or delete it";
         TooLarge { kib: usize } = Error "file.large",
             "the file has {kib} KiB; the limit is 256";
         Utf16 = Error "file.encoding",
@@ -89,7 +89,7 @@ catalogue! {
             fix: "write one .yaml file per assistant, or run `switchboard new NAME`";
         WrongEnding { dir: String, path: String } = Error "folder.unreadable",
             "there is no assistant in `{dir}`; `{path}` is ignored",
-            fix: "let the name of the file end in .yaml, in lower case";
+            fix: "rename it so that it ends in .yaml, in lower case";
         Unreadable { path: String, error: String } = Error "folder.unreadable",
             "`{path}` cannot be read: {error}",
             fix: "check its permissions";

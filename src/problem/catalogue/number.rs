@@ -6,9 +6,9 @@ catalogue! {
     /// A check of one number.
     Number {
         Right = Ok "number.ok",
-            "it calls this server";
+            "its calls go to this server";
         Unchecked { is: String } = Ok "number.unchecked",
-            "it calls {is}; what it should call is unknown without a PUBLIC_URL that Twilio can reach";
+            "its calls go to {is}; where they should go is unknown without a PUBLIC_URL that Twilio can reach";
         NotOwned = Error "number.not_owned",
             "the account does not own it",
             effect: "callers hear that the number is not in service",
@@ -32,17 +32,17 @@ catalogue! {
             "an allowlist Function is in front of it, but TWILIO_FUNCTIONS_URL is not set, so its voice URL stays unchanged",
             fix: "set TWILIO_FUNCTIONS_URL to the part of its voice URL before /allowlist-function";
         OpenTunnel = Note "number.tunnel",
-            "it calls an open tunnel, which points it back when it ends",
+            "its calls go to an open tunnel, and it is restored when the tunnel ends",
             fix: "end `switchboard serve --tunnel` first";
         Tunnel { is: String } = Error "number.tunnel",
-            "it calls the tunnel {is}, which may have replaced the allowlist Function",
+            "its calls go to the tunnel {is}, which may have replaced the allowlist Function",
             effect: "calls fail if the tunnel is closed (11200)",
-            fix: "run `switchboard serve --tunnel` in the folder of that tunnel, which points the number back; or set \
+            fix: "run `switchboard serve --tunnel` in the folder of that tunnel, which restores the number; or set \
                   TWILIO_FUNCTIONS_URL; or run `switchboard numbers sync --apply --take-back`, which lets everybody call";
         GuardedTunnel { is: String } = Error "number.tunnel",
-            "it calls the tunnel {is}, which replaced the allowlist Function",
+            "its calls go to the tunnel {is}, which replaced the allowlist Function",
             effect: "calls fail if the tunnel is closed (11200)",
-            fix: "run `switchboard serve --tunnel`, which points the number back; or set TWILIO_FUNCTIONS_URL";
+            fix: "run `switchboard serve --tunnel`, which restores the number; or set TWILIO_FUNCTIONS_URL";
         VoiceUrl { is: String, should: String } = Error "number.voice_url",
             "its voice URL should be {should}, but is {is}",
             effect: "calls do not reach this server",
@@ -52,7 +52,7 @@ catalogue! {
             effect: "callers hear that the number is not set up",
             fix: "run `switchboard numbers sync --apply`, with --all if only `*` answers the number";
         NoAssistant = Error "number.rings_nobody",
-            "it calls this server, but no assistant answers it",
+            "its calls go to this server, but no assistant answers it",
             effect: "callers hear that the number is not in use",
             fix: "add it to `numbers` of an assistant";
         Unanswered = Note "number.unanswered",

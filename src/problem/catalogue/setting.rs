@@ -18,7 +18,8 @@ catalogue! {
             "`{name}` must be {expected}, but this is {found}";
         Value { name: &'static str, expected: String, shown: String } = Error "setting.value",
             "{name} must be {expected}; `{shown}` is not",
-            effect: "`switchboard serve` does not start";
+            effect: "`switchboard serve` does not start",
+            fix: "change it, or unset it to use the default";
         Address { name: String, why: String } = Error "setting.value",
             "{name} {why}",
             effect: "`switchboard serve` does not start";
@@ -41,9 +42,9 @@ catalogue! {
             fix: "write a level, such as RUST_LOG=info, or add modules: RUST_LOG=info,switchboard::session=debug";
 
         PublicUrlHttp = Warning "setting.http",
-            "PUBLIC_URL starts with http://, so calls are not encrypted",
-            effect: "Twilio rejects the stream (31922): its address must start with wss://",
-            fix: "use https:// for real calls";
+            "PUBLIC_URL starts with http://, so Twilio rejects the stream (31922)",
+            effect: "callers hear `on_failure` instead of the assistant",
+            fix: "use https://, also behind a proxy";
         PublicUrlUnreachable { name: String, why: String } = Warning "setting.out_of_reach",
             "{name} {why}",
             effect: "Twilio cannot reach it (11205)",

@@ -30,7 +30,7 @@ catalogue! {
             "this template cannot be rendered: {error}";
         RenderFailsWithoutOptional { error: String } = Error "template.render",
             "this template cannot be rendered without the optional arguments: {error}",
-            fix: "an argument that is not in `required` is empty if it is missing";
+            fix: "add the argument to `required`, or test it with `{{% if %}}`";
         BranchFails { error: String } = Error "template.branch",
             "a branch of this template cannot be rendered: {error}";
         BranchMayFail { error: String } = Warning "template.branch",

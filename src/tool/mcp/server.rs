@@ -427,7 +427,7 @@ impl Connection {
                     let assistants: Vec<&str> = those.map(|one| one.assistant.as_str()).collect();
                     if !assistants.is_empty() {
                         let (tool, assistants) = (problem::shown(&tool.name), assistants.join(", "));
-                        tracing::info!(server = name, tool, allowed, assistants, "Registered a tool");
+                        tracing::info!(server = name, tool, allowed, assistants, "Registered tool");
                     }
                 }
             }

@@ -554,7 +554,7 @@ pub fn response_create(
 }
 
 /// The `purpose` of an out-of-band response.
-const OUT_OF_BAND: &str = "aside";
+const OUT_OF_BAND: &str = "out_of_band";
 
 /// Requests a response outside the conversation. It may run next to the active one, and calls no tools. An error about it
 /// names `event`.

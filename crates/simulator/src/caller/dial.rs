@@ -46,7 +46,7 @@ impl Call {
         }
         self.emit(PhoneEvent::Dialled(dial.number.clone()));
         let at = now();
-        let turn = self.record.dialled.len().min(self.options.dials.len().saturating_sub(1));
+        let turn = self.record.dialed.len().min(self.options.dials.len().saturating_sub(1));
         let (rings, lasts) = (Duration::from_secs(dial.timeout), Duration::from_secs(dial.time_limit));
         let (status, after) = match self.options.dials.get(turn) {
             _ if !is_possible => ("failed".to_owned(), Duration::ZERO),
@@ -58,7 +58,7 @@ impl Call {
         };
         let status = if self.wait(after).await { "canceled".to_owned() } else { status };
         let seconds = (now() - at).as_secs();
-        self.record.dialled.push(Dialled {
+        self.record.dialed.push(Dialled {
             at,
             number: dial.number.clone(),
             caller_id: dial.caller_id.clone(),

@@ -200,7 +200,7 @@ pub struct CallRecord {
     pub documents: Vec<Fetched>,
     pub streams: Vec<StreamRecord>,
     pub said: Vec<Said>,
-    pub dialled: Vec<Dialled>,
+    pub dialed: Vec<Dialled>,
     pub pressed: Vec<Pressed>,
     pub violations: Vec<Violation>,
     /// μ-law from the phone's speaker, with silence while nothing played.

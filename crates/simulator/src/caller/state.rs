@@ -64,7 +64,7 @@ impl Call {
             documents: Vec::new(),
             streams: Vec::new(),
             said: Vec::new(),
-            dialled: Vec::new(),
+            dialed: Vec::new(),
             pressed: Vec::new(),
             violations: Vec::new(),
             heard: Vec::new(),

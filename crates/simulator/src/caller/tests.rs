@@ -303,11 +303,11 @@ async fn a_clear_is_recorded_to_the_byte_and_flushes_the_marks() {
 
 #[tokio::test]
 async fn documents_after_the_stream_are_performed() {
-    let dial = r#"<Say>One moment.</Say><Dial action="/dialled" timeout="9">+15550100009</Dial>"#;
+    let dial = r#"<Say>One moment.</Say><Dial action="/dialed" timeout="9">+15550100009</Dial>"#;
     let mut server = Server::new(&[
         ("/incoming-call", CONNECT),
         ("/after", dial),
-        ("/dialled", r#"<Redirect method="GET">URL/last</Redirect>"#),
+        ("/dialed", r#"<Redirect method="GET">URL/last</Redirect>"#),
     ])
     .await;
     let dials = vec![DialOutcome { status: "busy".to_owned(), after: Duration::from_millis(30) }];
@@ -317,8 +317,8 @@ async fn documents_after_the_stream_are_performed() {
     next_of(&mut socket, "start").await;
     socket.close(None).await.unwrap();
     assert_eq!(server.asked().await.field("CallStatus"), "in-progress");
-    let dialled = server.asked().await;
-    assert_eq!(dialled.field("DialCallStatus"), "busy");
+    let dialed = server.asked().await;
+    assert_eq!(dialed.field("DialCallStatus"), "busy");
     let last = server.asked().await;
     assert!(last.head.starts_with("GET /last?AccountSid="), "{}", last.head);
     let signed = sign(TOKEN, &format!("{}{}", server.url, last.head.split(' ').nth(1).unwrap()), &[]);
@@ -326,7 +326,7 @@ async fn documents_after_the_stream_are_performed() {
     let record = soon(phone.finished()).await;
     assert_eq!(record.said[0].text, "One moment.");
     assert_eq!(
-        (record.dialled[0].number.as_str(), record.dialled[0].status.as_str()),
+        (record.dialed[0].number.as_str(), record.dialed[0].status.as_str()),
         ("+15550100009", "busy")
     );
     // `/last?…` does not exist.
@@ -460,7 +460,7 @@ async fn a_rejected_number_or_caller_id_is_recorded() {
         let codes: Vec<_> = record.violations.iter().map(|violation| violation.code).collect();
         assert_eq!(codes, wrong, "{dial}");
         let status = if wrong.is_empty() { "no-answer" } else { "failed" };
-        assert_eq!((record.dialled[0].status.as_str(), record.end), (status, CallEnd::HungUp), "{dial}");
+        assert_eq!((record.dialed[0].status.as_str(), record.end), (status, CallEnd::HungUp), "{dial}");
     }
 }
 

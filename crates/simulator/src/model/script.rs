@@ -222,7 +222,7 @@ pub(super) fn requested_line(metadata: &Value) -> Option<&str> {
     match metadata["purpose"].as_str()? {
         "greeting" => Some(metadata["line"].as_str().unwrap_or(super::speech::HELLO)),
         "check_caller" => Some(super::speech::STILL_THERE),
-        "filler" | "aside" => Some(super::speech::MOMENT),
+        "filler" | "out_of_band" => Some(super::speech::MOMENT),
         "goodbye" => Some(super::speech::GOODBYE),
         _ => None,
     }
@@ -239,8 +239,8 @@ mod tests {
             (json!({"purpose": "greeting", "line": "Example Dental."}), Some("Example Dental.")),
             (json!({"purpose": "greeting"}), Some(HELLO)),
             (json!({"purpose": "check_caller"}), Some(STILL_THERE)),
-            (json!({"purpose": "aside"}), Some(MOMENT)),
-            (json!({"purpose": "progress"}), None),
+            (json!({"purpose": "out_of_band"}), Some(MOMENT)),
+            (json!({"purpose": "status_update"}), None),
             (json!({"line": "Hello."}), None),
             (Value::Null, None),
         ] {

@@ -310,8 +310,8 @@ async fn only_out_of_band_responses_run_in_parallel() {
         (&error["code"], &error["event_id"]),
         (&json!("conversation_already_has_active_response"), &json!("two"))
     );
-    let aside = json!({"conversation": "none", "output_modalities": ["text"], "input": []});
-    client.send(json!({"type": "response.create", "response": aside})).await;
+    let response = json!({"conversation": "none", "output_modalities": ["text"], "input": []});
+    client.send(json!({"type": "response.create", "response": response})).await;
     let done = client.wait("response.done").await;
     assert_eq!(
         (&done["response"]["conversation_id"], &done["response"]["status"]),

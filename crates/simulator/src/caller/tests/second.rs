@@ -6,11 +6,11 @@ const AGAIN: &str = r#"<Connect action="URL/last"><Stream url="WS/media/u"/></Co
 
 #[tokio::test]
 async fn an_unanswered_dial_leads_to_a_second_stream() {
-    let dial = r#"<Dial action="URL/dialled" timeout="1" callerId="+15550100100" answerOnBridge="true" timeLimit="60">+15550100009</Dial>"#;
+    let dial = r#"<Dial action="URL/dialed" timeout="1" callerId="+15550100100" answerOnBridge="true" timeLimit="60">+15550100009</Dial>"#;
     let mut server = Server::new(&[
         ("/incoming-call", CONNECT),
         ("/after", dial),
-        ("/dialled", AGAIN),
+        ("/dialed", AGAIN),
         ("/last", "<Hangup/>"),
     ])
     .await;
@@ -30,10 +30,10 @@ async fn an_unanswered_dial_leads_to_a_second_stream() {
     first.close(None).await.unwrap();
     assert_eq!(server.asked().await.field("CallStatus"), "in-progress");
     let since = Instant::now();
-    let dialled = server.asked().await;
+    let dialed = server.asked().await;
     near(since.elapsed(), 1_000);
-    assert_eq!(dialled.field("DialCallStatus"), "no-answer");
-    assert!(dialled.field("DialCallSid").starts_with("CA") && dialled.field("DialCallDuration").is_empty());
+    assert_eq!(dialed.field("DialCallStatus"), "no-answer");
+    assert!(dialed.field("DialCallSid").starts_with("CA") && dialed.field("DialCallDuration").is_empty());
 
     let (_, mut second) = server.stream().await;
     assert_eq!(next(&mut second).await.unwrap()["event"], "connected");
@@ -63,10 +63,7 @@ async fn an_unanswered_dial_leads_to_a_second_stream() {
     let [one, two] = &record.streams[..] else { panic!("{} streams", record.streams.len()) };
     assert!(one.bytes_played < 8_000 && one.marks.is_empty() && one.speech.is_empty());
     assert_eq!((two.bytes_played, two.marks.len(), two.speech.len()), (480, 1, 2));
-    assert_eq!(
-        (record.dialled[0].streams, record.dialled[0].caller_id.as_deref()),
-        (1, Some("+15550100100"))
-    );
+    assert_eq!((record.dialed[0].streams, record.dialed[0].caller_id.as_deref()), (1, Some("+15550100100")));
     assert_eq!(record.end, CallEnd::HungUp);
 }
 
@@ -81,13 +78,13 @@ async fn a_dial_without_an_action_continues_with_the_next_verb() {
 
 #[tokio::test]
 async fn an_answered_dial_reports_its_duration() {
-    let dial = r#"<Dial action="/dialled" timeout="0" timeLimit="1">+15550100009</Dial>"#;
-    let mut server = Server::new(&[("/incoming-call", dial), ("/dialled", "")]).await;
+    let dial = r#"<Dial action="/dialed" timeout="0" timeLimit="1">+15550100009</Dial>"#;
+    let mut server = Server::new(&[("/incoming-call", dial), ("/dialed", "")]).await;
     let dials = vec![DialOutcome { status: "completed".to_owned(), after: Duration::from_secs(60) }];
     let phone = Phone::dial(PhoneOptions { dials, ..server.options() });
     server.asked().await;
-    let dialled = server.asked().await;
-    assert_eq!((dialled.field("DialCallStatus"), dialled.field("DialCallDuration")), ("completed", "1"));
+    let dialed = server.asked().await;
+    assert_eq!((dialed.field("DialCallStatus"), dialed.field("DialCallDuration")), ("completed", "1"));
     soon(phone.finished()).await.assert_clean();
 }
 
