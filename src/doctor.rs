@@ -165,7 +165,11 @@ async fn examine() -> anyhow::Result<Found> {
 
     let mut probes: Vec<Probe<'_>> = Vec::new();
     let today = Zoned::now().date();
+    let is_reported = problems.iter().any(|problem| problem.of_setting() == Some("OPENAI_API_KEY"));
     for used in provider::used(roster, settings) {
+        if is_reported && used.provider.name == "openai" && used.provider.lacks_key() {
+            continue;
+        }
         problems.extend(provider::known(&used, today));
         let name = used.host();
         let net = &net;

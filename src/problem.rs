@@ -167,6 +167,14 @@ impl Problem {
         }
     }
 
+    /// The setting, phone number or server that it is about.
+    pub fn about(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Setting(name) | Subject::Number(name) | Subject::Server(name) => Some(name),
+            Subject::File => None,
+        }
+    }
+
     /// The phone number that it is about, masked.
     pub fn of_number(&self) -> Option<&str> {
         match &self.subject {

@@ -28,6 +28,7 @@ use crate::secret::Secret;
 use crate::yaml::SourceFile;
 pub use numbers::NumberUrls;
 use reader::{Reader, Written};
+pub use table::Need;
 use table::{SETTINGS, setting};
 
 /// Where settings come from.
@@ -264,44 +265,32 @@ impl Settings {
         std::iter::once(first).chain(self.named_providers.iter().cloned()).collect()
     }
 
-    /// Everything that `serve` needs.
-    ///
-    /// # Errors
-    /// A problem for each setting that is missing.
-    pub fn for_serve(&self) -> Result<ServeSettings, Vec<Problem>> {
-        let mut problems = Vec::new();
-        // With other providers, the assistants decide: see `Roster::without_key`.
-        if self.openai_api_key.is_none() && self.named_providers.is_empty() {
-            problems.push(Problem::setting("OPENAI_API_KEY", Problems::MissingKey));
-        }
-        if self.twilio_auth_tokens.is_empty() {
-            problems.push(Problem::setting("TWILIO_AUTH_TOKEN", Problems::MissingToken));
-        }
-        let public_url = self.public_url.clone().unwrap_or_default();
-        if public_url.is_empty() {
-            problems.push(Problem::setting("PUBLIC_URL", Problems::MissingPublicUrl));
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        Ok(ServeSettings {
+    /// A problem for each setting that is needed and not set. One that is set but wrong is not missing.
+    pub fn missing(&self, need: Need) -> Vec<Problem> {
+        let has_key = self.twilio_api_key.is_some() && self.twilio_api_secret.is_some();
+        let is_set = |name: &str| match name {
+            // With other providers, the assistants decide: see `Roster::without_key`.
+            "OPENAI_API_KEY" if !self.named_providers.is_empty() => true,
+            "TWILIO_AUTH_TOKEN" => !self.twilio_auth_tokens.is_empty() || (need == Need::Account && has_key),
+            // On Fly it has a default.
+            "PUBLIC_URL" if self.public_url.is_some() => true,
+            name => self.written.contains_key(name),
+        };
+        let missing = SETTINGS.iter().filter(|setting| !is_set(setting.name)).filter_map(|setting| {
+            let what = setting.missing(need)?.clone();
+            Some(Problem::setting(setting.name, what))
+        });
+        missing.collect()
+    }
+
+    /// Everything that `serve` needs, if nothing is missing or wrong.
+    pub fn for_serve(&self) -> Option<ServeSettings> {
+        let public_url = self.public_url.clone().filter(|_| self.missing(Need::Serve).is_empty())?;
+        Some(ServeSettings {
             providers: self.providers(),
             twilio_auth_tokens: self.twilio_auth_tokens.clone(),
             public_url,
         })
-    }
-
-    /// A problem for each setting that is missing to act for the account at Twilio.
-    pub fn missing_for_account(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.twilio_account_sid.is_none() {
-            problems.push(Problem::setting("TWILIO_ACCOUNT_SID", Problems::MissingAccount));
-        }
-        let has_key = self.twilio_api_key.is_some() && self.twilio_api_secret.is_some();
-        if self.twilio_auth_tokens.is_empty() && !has_key {
-            problems.push(Problem::setting("TWILIO_AUTH_TOKEN", Problems::MissingCredentials));
-        }
-        problems
     }
 }
 

@@ -94,14 +94,6 @@ impl Workspace {
         }
     }
 
-    /// The settings that `serve` lacks. One that is present but wrong is not missing.
-    pub fn missing_for_serve(&self) -> Vec<Problem> {
-        let wrong: Vec<&Problem> = self.problems.iter().filter(|problem| problem.is_error()).collect();
-        let mut missing = self.settings.for_serve().err().unwrap_or_default();
-        missing.retain(|missing| !wrong.iter().any(|wrong| wrong.of_setting() == missing.of_setting()));
-        missing
-    }
-
     /// Sets a variable, and reads the settings again.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.to_owned(), value.to_owned());

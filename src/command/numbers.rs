@@ -16,7 +16,7 @@ use crate::numbers::{self, Answered, Row};
 use crate::phone::PhoneNumber;
 use crate::problem::catalogue::{self, Setting};
 use crate::problem::{Problem, counted};
-use crate::settings::{NumberUrls, Settings};
+use crate::settings::{Need, NumberUrls, Settings};
 use crate::terminal::{Failure, print, report};
 use crate::tunnel::pointing::{Pointed, compare, state_dir};
 use crate::workspace::Workspace;
@@ -91,7 +91,7 @@ impl Desk {
 
 /// The account, or what is missing to act for it.
 pub fn account(settings: &Settings) -> Result<Account, Failure> {
-    let mut problems = settings.missing_for_account();
+    let mut problems = settings.missing(Need::Account);
     // A SID that no account has is not worth a request.
     let of_sid = |problem: &Problem| problem.of_setting() == Some("TWILIO_ACCOUNT_SID");
     problems.extend(settings.check_secrets().into_iter().filter(of_sid));

@@ -5,7 +5,8 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, What};
+use crate::settings::Need;
 use crate::settings::table::SETTINGS;
 use crate::terminal::{Failure, print};
 use crate::workspace::{ENV_FILE, Workspace};
@@ -29,7 +30,9 @@ pub struct Options {
 /// `switchboard secrets`.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let workspace = Workspace::read();
-    let in_env_file = |problem: &&Problem| problem.is_error() && problem.path() == ENV_FILE;
+    let in_env_file = |problem: &&Problem| {
+        problem.is_error() && problem.path() == ENV_FILE && matches!(problem.what(), What::File(_))
+    };
     let problems: Vec<Problem> = workspace.problems.iter().filter(in_env_file).cloned().collect();
     if !problems.is_empty() {
         return Err(problems.into());
@@ -89,7 +92,8 @@ fn compare(list: &str, ours: &BTreeSet<&str>) -> String {
     if list.trim().is_empty() {
         return text;
     }
-    for name in ["OPENAI_API_KEY", "TWILIO_AUTH_TOKEN"] {
+    let needed = SETTINGS.iter().filter(|setting| setting.secret && setting.missing(Need::Serve).is_some());
+    for name in needed.map(|setting| setting.name) {
         if !ours.contains(name) && !there.contains(name) {
             text.push_str(&format!("{name} is set neither in {ENV_FILE} nor on Fly.\n"));
         }

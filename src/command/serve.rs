@@ -17,7 +17,7 @@ use crate::process;
 use crate::reload::fetch::Rounds;
 use crate::reload::{self, RemoteFolder};
 use crate::serve::{self, Reload, Serve};
-use crate::settings::{FILE, LogFormat, ServeSettings, Settings};
+use crate::settings::{FILE, LogFormat, Need, ServeSettings, Settings};
 use crate::terminal::Failure;
 use crate::workspace::{ENV_FILE, Workspace};
 
@@ -106,8 +106,8 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     let settings = &workspace.settings;
     let (mut problems, doubts): (Vec<_>, Vec<_>) =
         workspace.problems.iter().cloned().partition(Problem::is_error);
-    problems.extend(workspace.missing_for_serve());
-    let ready = settings.for_serve().ok().filter(|_| problems.is_empty());
+    problems.extend(settings.missing(Need::Serve));
+    let ready = settings.for_serve().filter(|_| problems.is_empty());
     let (placeholders, shapes): (Vec<_>, Vec<_>) =
         settings.check_secrets().into_iter().partition(Problem::is_error);
     problems.extend(placeholders);
@@ -121,7 +121,7 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     let (roster, warnings) = check_folder(&workspace, remote_folder.as_ref())
         .map_err(|wrong| problems.extend(wrong))
         .unwrap_or_default();
-    // Without any provider's key, `for_serve` has reported it.
+    // Without any provider, the missing key is reported above.
     if settings.openai_api_key.is_some() || !settings.named_providers.is_empty() {
         problems.extend(roster.without_key());
     }

@@ -24,7 +24,7 @@ const SOON_DAYS: i64 = 120;
 /// A model that some assistants use.
 #[derive(Debug, Clone)]
 pub struct Used {
-    provider: Arc<Provider>,
+    pub provider: Arc<Provider>,
     model: String,
     transcribers: Vec<String>,
     /// Whether all who use it have the provider's host call MCP servers.

@@ -66,18 +66,21 @@ fn grouped(problems: &[Problem]) -> Vec<(&'static str, Vec<&Problem>)> {
 
 /// The message with its place and subject.
 fn message(problem: &Problem) -> String {
-    let place = problem.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+    // A problem of the folder names it.
+    let place = problem.place.as_ref().filter(|_| !matches!(problem.what(), What::ReadFolder(_)));
+    let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
     let number = problem.of_number().map(|number| format!("{number}: ")).unwrap_or_default();
     format!("{place}{number}{}", problem.message())
 }
 
-/// An array of `{"code","severity","message","effect","help"}`, in the order of the groups.
+/// An array of `{"code","severity","subject","message","effect","help"}`, in the order of the groups.
 pub fn json(problems: &[Problem], redactor: &Redactor) -> String {
     let hide = |text: Option<String>| text.map(|text| redactor.hide(&text));
     let row = |problem: &Problem| {
         json!({
             "code": problem.code(),
             "severity": problem.severity().name(),
+            "subject": hide(problem.about().map(str::to_owned)),
             "message": redactor.hide(&message(problem)),
             "effect": hide(problem.effect()),
             "help": hide(problem.fix()),

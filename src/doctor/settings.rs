@@ -12,7 +12,7 @@ use crate::numbers::{self, Unreachable};
 use crate::observe;
 use crate::problem::catalogue::{Doctor, Setting, Twilio};
 use crate::problem::{Problem, Severity};
-use crate::settings::Settings;
+use crate::settings::{Need, Settings};
 use crate::tunnel::pointing::{Hold, Pointed, state_dir};
 use crate::workspace::{ENV_FILE, Workspace};
 
@@ -30,7 +30,7 @@ pub struct Checked {
 pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
     let settings = &workspace.settings;
     let mut problems = workspace.problems.clone();
-    problems.extend(workspace.missing_for_serve());
+    problems.extend(settings.missing(Need::Serve));
     problems.extend(settings.check_secrets());
     if let Some(url) = &settings.public_url {
         // That it should be https is a warning of its own.

@@ -14,7 +14,7 @@ use crate::problem::catalogue::Setting as Problems;
 use crate::problem::{self, Problem, Source, Span, Subject, Suggestion};
 use crate::provider::Provider;
 use crate::secret::Secret;
-use crate::yaml::{self, Kind, MISSING, SourceFile, secrets};
+use crate::yaml::{self, Key, Kind, MISSING, Node, SourceFile, secrets};
 
 /// One source of settings; all values are texts.
 struct Layer {
@@ -99,17 +99,7 @@ impl Reader {
             None => &[],
         };
         let text = yaml::text("", &file.bytes).unwrap_or_default();
-        let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
-        let mut hidden = secrets::lines(text, document.root.is_none(), &is_named);
-        for (key, node) in entries {
-            // The value of a misspelled name may be a secret.
-            let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);
-            match key.name == PROVIDERS {
-                true => providers::secrets(node, &mut hidden),
-                false => secrets::values(node, !is_plain, &is_named, &mut hidden),
-            }
-        }
-        document.source.hide(hidden);
+        document.source.hide(hidden(text, document.root.is_none(), entries));
         let source = &document.source;
         let mut values = BTreeMap::new();
         let mut has_providers = false;
@@ -140,21 +130,14 @@ impl Reader {
                 self.problems.push(source.problem(key.span, what));
                 continue;
             }
-            let value = match &node.kind {
-                Kind::Scalar(scalar) if scalar.is_null() => continue,
-                Kind::Scalar(scalar) => scalar.text().trim().to_owned(),
-                // A list may be written as one.
-                Kind::Seq(items) if items.iter().all(|item| item.scalar().is_some()) => items
-                    .iter()
-                    .filter_map(|item| Some(item.scalar()?.text().trim()))
-                    .collect::<Vec<_>>()
-                    .join(","),
-                Kind::Seq(_) | Kind::Map(_) => {
-                    let what =
-                        Problems::Type { name: name.to_owned(), expected: "one value", found: node.what() };
-                    self.problems.push(source.problem(node.span, what).with_subject(subject(name)));
-                    continue;
-                }
+            if node.is_null() {
+                continue;
+            }
+            let Some(value) = joined(node) else {
+                let what =
+                    Problems::Type { name: name.to_owned(), expected: "one value", found: node.what() };
+                self.problems.push(source.problem(node.span, what).with_subject(subject(name)));
+                continue;
             };
             let shown = node.scalar().map_or_else(|| problem::shown(&value), |scalar| scalar.shown());
             self.places.insert(name.to_owned(), (node.span, shown));
@@ -308,6 +291,31 @@ impl Reader {
             Some((_, shown)) if self.is_in_file(name) => shown.clone(),
             _ => problem::shown(text),
         }
+    }
+}
+
+/// Where the secrets of the file are.
+fn hidden(text: &str, nested: bool, entries: &[(Key, Node)]) -> Vec<Span> {
+    let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
+    let mut hidden = secrets::lines(text, nested, &is_named);
+    for (key, node) in entries {
+        // The value of a misspelled name may be a secret.
+        let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);
+        match key.name == PROVIDERS {
+            true => providers::secrets(node, &mut hidden),
+            false => secrets::values(node, !is_plain, &is_named, &mut hidden),
+        }
+    }
+    hidden
+}
+
+/// One value, or a list of values with commas between them.
+fn joined(node: &Node) -> Option<String> {
+    let text = |node: &Node| Some(node.scalar()?.text().trim().to_owned());
+    match &node.kind {
+        Kind::Scalar(_) => text(node),
+        Kind::Seq(items) => Some(items.iter().map(text).collect::<Option<Vec<_>>>()?.join(",")),
+        Kind::Map(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::problem::catalogue::Setting as Missing;
 use crate::provider::OPENAI_REALTIME_URL;
 
 /// One setting. In `switchboard.yaml` its name is in lower case.
@@ -13,14 +14,23 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Its value is never shown.
     pub secret: bool,
-    /// `serve` does not start without it.
-    pub required: bool,
+    /// What does not work without it, and the problem to report then.
+    pub needed_by: &'static [(Need, Missing)],
     /// Meaningful on one machine only, so it is not deployed.
     pub local: bool,
     /// For the docs.
     pub meaning: &'static str,
     /// For the docs, if the default is more than a value.
     pub default_note: Option<&'static str>,
+}
+
+/// What needs settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `serve` does not start without them.
+    Serve,
+    /// The account at Twilio: its numbers, and text messages.
+    Account,
 }
 
 /// How a value is written.
@@ -53,18 +63,25 @@ const PLAIN: Setting = Setting {
     form: Form::Text,
     default: None,
     secret: false,
-    required: false,
+    needed_by: &[],
     local: false,
     meaning: "",
     default_note: None,
 };
+
+impl Setting {
+    /// The problem if this is needed and not set.
+    pub fn missing(&self, need: Need) -> Option<&'static Missing> {
+        self.needed_by.iter().find(|(by, _)| *by == need).map(|(_, missing)| missing)
+    }
+}
 
 /// Every setting, in the order of the docs.
 pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "OPENAI_API_KEY",
         secret: true,
-        required: true,
+        needed_by: &[(Need::Serve, Missing::MissingKey)],
         meaning: "the default provider's key",
         ..PLAIN
     },
@@ -79,7 +96,7 @@ pub const SETTINGS: [Setting; 24] = [
         name: "TWILIO_AUTH_TOKEN",
         form: Form::List,
         secret: true,
-        required: true,
+        needed_by: &[(Need::Serve, Missing::MissingToken), (Need::Account, Missing::MissingCredentials)],
         meaning: "verifies signatures and seals tickets. While you rotate it: both tokens, separated by a comma \
                   ([in this order](deploy.md#rotating-the-auth-token))",
         ..PLAIN
@@ -94,6 +111,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "TWILIO_ACCOUNT_SID",
         secret: true,
+        needed_by: &[(Need::Account, Missing::MissingAccount)],
         meaning: "the account, for what needs Twilio's REST interface: text messages and setting up numbers",
         ..PLAIN
     },
@@ -122,7 +140,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "PUBLIC_URL",
         form: HTTP,
-        required: true,
+        needed_by: &[(Need::Serve, Missing::MissingPublicUrl)],
         local: true,
         meaning: "the address that Twilio calls, without a trailing slash",
         default_note: Some("on Fly the app's address"),
@@ -238,7 +256,8 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 /// The table of `docs/settings.md`.
 pub fn markdown() -> String {
     let mut table = "| variable | meaning | default |\n| --- | --- | --- |\n".to_owned();
-    for Setting { name, default, required, meaning, default_note, .. } in SETTINGS {
+    for setting @ Setting { name, default, meaning, default_note, .. } in SETTINGS {
+        let required = setting.missing(Need::Serve).is_some();
         let default = match (default, default_note) {
             (_, Some(note)) if required => format!("required; {note}"),
             (_, Some(note)) => note.to_owned(),
