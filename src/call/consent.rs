@@ -1,6 +1,6 @@
 //! The caller's consent: which tool calls the assistant has asked about, and which may run because of the answer.
 //!
-//! The model judges what the caller said. This module enforces the order: the model makes a call, is told to ask,
+//! The model judges what the caller said. This module enforces the order: the model makes a call, has to ask,
 //! speaks, the caller answers, and the model makes the same call again.
 
 use std::collections::VecDeque;

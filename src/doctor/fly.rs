@@ -75,7 +75,7 @@ fn app(table: &Table, here: &Settings) -> Option<Found> {
     }
 }
 
-/// How the process is told to end, and how long it has.
+/// The signal that ends the process, and the time it has to end.
 fn stop(table: &Table, there: &Settings) -> Vec<Found> {
     let mut found = Vec::new();
     match table.text("kill_signal").as_deref() {
