@@ -462,7 +462,7 @@ async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
     tunnelled["voice_url"] = format!("{URL}/incoming-call").into();
     let not_done = "did not do it";
     for (what, only, fault, words) in [
-        ("a login page's 404", "", RestFault::Proxy { status: 404 }, "not Twilio's REST interface"),
+        ("a login page's 404", "", RestFault::Proxy { status: 404 }, "not Twilio's REST API"),
         ("another 404", "", RestFault::Refuse { status: 404, code: 20001 }, "error 20001"),
         ("a success without effect", "POST ", RestFault::Answer(tunnelled), not_done),
         ("a success without the method", "POST ", RestFault::Answer(by_post), not_done),

@@ -1,4 +1,4 @@
-//! Twilio's REST interface, for what TwiML cannot do: text messages, and the settings of the account's numbers.
+//! Twilio's REST API, for what TwiML cannot do: text messages, and the settings of the account's numbers.
 //!
 //! It knows the credentials, which requests may be retried, and what Twilio's codes mean. No message and no `Debug`
 //! contains a number or a credential.
@@ -43,16 +43,16 @@ pub struct Account {
 /// Why a request to Twilio failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
-    #[error("cannot reach Twilio's REST interface: {0}")]
+    #[error("cannot reach Twilio's REST API: {0}")]
     Network(#[from] Fault),
-    #[error("Twilio's REST interface answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
+    #[error("Twilio's REST API answered {status}{}", code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused {
         /// The HTTP status.
         status: u16,
         /// Twilio's error code: <https://www.twilio.com/docs/api/errors>.
         code: Option<u32>,
     },
-    #[error("the server at TWILIO_API_URL is not Twilio's REST interface")]
+    #[error("the server at TWILIO_API_URL is not Twilio's REST API")]
     NotTwilio,
 }
 

@@ -112,13 +112,13 @@ pub const SETTINGS: [Setting; 24] = [
         name: "TWILIO_ACCOUNT_SID",
         secret: true,
         needed_by: &[(Need::Account, Missing::MissingAccount)],
-        meaning: "the account, for what needs Twilio's REST interface: text messages and setting up numbers",
+        meaning: "the account, for what needs Twilio's REST API: text messages and setting up numbers",
         ..PLAIN
     },
     Setting {
         name: "TWILIO_API_KEY",
         secret: true,
-        meaning: "an API key for the REST interface, in place of the auth token",
+        meaning: "an API key for the REST API, in place of the auth token",
         ..PLAIN
     },
     Setting { name: "TWILIO_API_SECRET", secret: true, meaning: "the secret of that API key", ..PLAIN },
@@ -126,7 +126,7 @@ pub const SETTINGS: [Setting; 24] = [
         name: "TWILIO_API_URL",
         form: HTTP,
         default: Some("https://api.twilio.com"),
-        meaning: "the REST interface; accounts in other regions have another",
+        meaning: "the REST API; accounts in other regions have another",
         ..PLAIN
     },
     Setting {

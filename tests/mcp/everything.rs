@@ -56,7 +56,7 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     assert_eq!(echo.schema["properties"]["message"]["type"], "string");
     let log = log_of(&server);
     assert!(log.iter().any(|line| line.contains("Registered tools count: 13")), "{log:#?}");
-    assert_eq!(log.iter().filter(|line| line.contains("Registered tool")).count(), 13);
+    assert_eq!(log.iter().filter(|line| line.contains("Registered tool ")).count(), 13);
 
     // The owner's arguments override the model's, and progress is reported.
     let fixed = json!({"message": format!("owner {WHISPER}")});

@@ -152,7 +152,7 @@ async fn two_hundred_tools_are_listed_in_pages_each_name_once() {
     assert!(log.iter().any(|line| line.contains("Registered tools count: 200") && line.contains("INFO")));
     let of = |tool: &str| -> Vec<String> {
         let tool = format!("tool=\"{tool}\"");
-        let lines = log.iter().filter(|line| line.contains("Registered tool") && line.contains(&tool));
+        let lines = log.iter().filter(|line| line.contains("Registered tool ") && line.contains(&tool));
         lines.map(|line| line.split("allowed=").nth(1).unwrap().to_owned()).collect()
     };
     assert_eq!(of("tool-7"), ["true assistants=\"clinic, night\""]);
@@ -318,7 +318,7 @@ async fn servers_with_the_same_reach_share_a_connection_under_their_own_names() 
     let allowed = |server| -> Vec<bool> {
         let log = log_of(server);
         assert!(log.iter().any(|line| line.contains("Registered tools count: 2")), "{log:#?}");
-        let lines = log.iter().filter(|line| line.contains("Registered tool"));
+        let lines = log.iter().filter(|line| line.contains("Registered tool "));
         lines.map(|line| line.contains("allowed=true")).collect()
     };
     assert_eq!(allowed(&server), [true, false]);
@@ -515,7 +515,7 @@ async fn a_changed_allow_list_is_logged() {
     let server = at("allowing", &stub.url);
     let tools = keeping(&[&server]);
     listed(&tools, &server).await;
-    let lines = || log_of(&server).iter().filter(|line| line.contains("Registered tool")).count();
+    let lines = || log_of(&server).iter().filter(|line| line.contains("Registered tool ")).count();
     until(|| (lines() == 2).then_some(())).await;
     tools.keep([used(&server)]);
     assert_eq!(lines(), 2, "nothing changed");

@@ -178,7 +178,7 @@ catalogue! {
         ApiKey = Ok "twilio.account",
             "Twilio accepts the API key; a standard key cannot show the state of the account";
         NoCredentials = Warning "twilio.credentials_missing",
-            "there are no credentials for Twilio's REST interface",
+            "there are no credentials for Twilio's REST API",
             effect: "the numbers cannot be checked or set, and no text message can be sent",
             fix: "set TWILIO_ACCOUNT_SID, which starts with AC, and TWILIO_AUTH_TOKEN or an API key";
         Suspended = Error "twilio.suspended",
