@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use switchboard::assistant::plan::{Nothing, Work};
 use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
 use switchboard::phone::{Party, PhoneNumber};
-use switchboard::problem;
+use switchboard::problem::{self, Problem};
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
 use switchboard::settings::{Settings, Sources};
@@ -90,10 +90,16 @@ fn facts(caller: &str) -> Facts {
     }
 }
 
+/// Each case has a snapshot of places and codes. One snapshot has the sentences of all.
 #[test]
 fn every_invalid_file_is_explained() {
     let cases = cases("invalid");
     assert!(cases.len() >= 50, "only {} cases", cases.len());
+    let mut sentences = String::new();
+    let code = |problem: &Problem| {
+        let place = problem.place.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{place}: {} {}\n", problem.severity().name(), problem.code())
+    };
     insta::with_settings!({ snapshot_path => "assistants/invalid", prepend_module_to_snapshot => false, omit_expression => true }, {
         for (name, folder) in cases {
             let checked = check(&folder);
@@ -104,9 +110,11 @@ fn every_invalid_file_is_explained() {
             for secret in SECRETS {
                 assert!(!everything.contains(secret), "{name} shows {secret}:\n{everything}");
             }
-            insta::assert_snapshot!(name, plain);
+            sentences.push_str(&format!("{name}\n\n{plain}\n"));
+            insta::assert_snapshot!(name, problems.iter().map(code).collect::<String>());
         }
     });
+    insta::assert_snapshot!(sentences);
 }
 
 #[test]
