@@ -159,7 +159,7 @@ fn the_shipped_folder_passes_and_greets() {
 }
 
 #[test]
-fn the_seeds_variables_are_read() {
+fn the_variables_of_the_python_assistant_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assistants");
     let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
     let environment = [
