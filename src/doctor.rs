@@ -165,6 +165,7 @@ async fn examine() -> anyhow::Result<Found> {
 
     let mut probes: Vec<Probe<'_>> = Vec::new();
     let today = Zoned::now().date();
+    // A missing key of the default provider is a missing setting, too.
     let is_reported = problems.iter().any(|problem| problem.of_setting() == Some("OPENAI_API_KEY"));
     for used in provider::used(roster, settings) {
         if is_reported && used.provider.name == "openai" && used.provider.lacks_key() {
