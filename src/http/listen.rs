@@ -1,10 +1,11 @@
 //! Accepts connections with limits on time and size, which `axum::serve` does not have.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,10 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +42,8 @@ const PATIENCE: Patience = Patience {
     // No handler takes half as long.
     answer: Duration::from_secs(30),
 };
+/// How long a client may read nothing of an answer.
+const UNREAD: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// The pause if the system has no socket for us, or while a connection that must make room finishes its answer.
@@ -194,6 +197,73 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
+/// A connection whose client must read: once it accepts nothing for [`UNREAD`], writing fails.
+#[derive(Debug)]
+pub struct Impatient<S> {
+    socket: S,
+    /// Runs while the socket accepts nothing.
+    unread: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn new(socket: S) -> Self {
+        Self { socket, unread: None }
+    }
+
+    pub fn into_inner(self) -> S {
+        self.socket
+    }
+
+    /// The result of a write, or an error if the client has read nothing for too long.
+    fn judge<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.unread = None;
+            return written;
+        }
+        ready!(self.unread.get_or_insert_with(|| Box::pin(sleep(UNREAD))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.judge(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        self.judge(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = Pin::new(&mut self.socket).poll_flush(cx);
+        self.judge(written, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// Answers the requests of one connection until it ends, is upgraded or stays idle. After `stop`, or to make room, it
 /// only finishes the request under way.
 async fn serve<S>(socket: S, routes: Router, patience: Patience, idle: Arc<Idle>, stop: CancellationToken)
@@ -221,7 +291,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(patience.next_head)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(Impatient::new(socket)), service)
         .with_upgrades();
     tokio::pin!(connection);
     let mut quiet = patience.first_head;

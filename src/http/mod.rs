@@ -12,6 +12,7 @@ mod listen;
 mod replay;
 mod status;
 mod stream;
+mod upgrade;
 mod voice;
 
 use std::sync::Arc;

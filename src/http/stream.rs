@@ -8,23 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::guard::{refused, stream_is_signed};
+use super::upgrade::Upgrade;
 use super::{App, replay};
+use crate::link::caller::Upgraded;
 use crate::link::peer::{Asked, FORWARDED, SERVED, machine_name};
 use crate::observe::metrics;
 use crate::session::{Adoption, Refused, TICKET_LIFE};
-use crate::wire::twilio::media_stream::MAX_MESSAGE;
 
-/// A usual frame has 400 bytes. The library's default of 128 KiB is zeroed at each read.
-const READ_BUFFER: usize = 4 * 1024;
 /// The answer that refuses to give up a ticket, because it is used or old. No other answer means that.
 const REFUSED: StatusCode = StatusCode::GONE;
 /// How long a machine may take to give a ticket up. Twilio waits about 5 s for the upgrade, a replay included.
@@ -35,16 +32,16 @@ const AGAIN: Duration = Duration::from_secs(3);
 /// Checks the signature, then the ticket. A refused request uses nothing up.
 pub async fn media_stream(
     State(app): State<Arc<App>>,
-    uri: Uri,
     Path(ticket): Path<String>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Response {
-    let signed = match stream_is_signed(&app, &headers, uri.path()) {
+    let upgrade = Upgrade::requested(&mut request);
+    let (path, headers) = (request.uri().path(), request.headers());
+    let signed = match stream_is_signed(&app, headers, path) {
         Ok(signed) => signed,
         Err(refusal) => return refused(&app, refusal),
     };
-    let Ok(upgrade) = upgrade else {
+    let Some(upgrade) = upgrade else {
         if let Some(asker) = headers.get(FORWARDED).filter(|_| signed) {
             return give_up(&app, &ticket, machine_name(asker), headers.contains_key(SERVED));
         }
@@ -53,23 +50,17 @@ pub async fn media_stream(
     };
     let stream = match app.switchboard.admit(&ticket) {
         Ok(stream) => stream,
-        Err(Refused::Foreign) => match foreign(&app, &ticket, uri.path(), headers, signed).await {
+        Err(Refused::Foreign) => match foreign(&app, &ticket, path, headers.clone(), signed).await {
             Ok(stream) => stream,
             Err(response) => return response,
         },
         // A machine with other tokens may have sealed the ticket. A stranger's request is not sent on.
         Err(Refused::Unknown) if signed => {
-            return app.elsewhere_once(&headers).unwrap_or_else(|| forbidden(Refused::Unknown));
+            return app.elsewhere_once(headers).unwrap_or_else(|| forbidden(Refused::Unknown));
         }
         Err(why) => return forbidden(why),
     };
-    upgrade
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
-        // If the session has ended meanwhile, this drops the socket and so closes it.
-        .on_upgrade(|socket| async move { drop(stream.send(socket)) })
+    upgrade.accept(stream)
 }
 
 /// A stream with a ticket that this process did not issue.
@@ -79,7 +70,7 @@ async fn foreign(
     path: &str,
     headers: HeaderMap,
     signed: bool,
-) -> Result<oneshot::Sender<WebSocket>, Response> {
+) -> Result<oneshot::Sender<Upgraded>, Response> {
     let issuer = app.switchboard.issuer(ticket);
     if let Some(machine) = &issuer
         && !replay::was_tried(&headers)
@@ -109,7 +100,7 @@ async fn take_over(
     issuer: Option<String>,
     asked: Asked,
     adoption: Adoption,
-) -> Result<oneshot::Sender<WebSocket>, Refused> {
+) -> Result<oneshot::Sender<Upgraded>, Refused> {
     let (Some(machine), Some(peers)) = (issuer, &app.peers) else {
         return app.switchboard.adopt(adoption);
     };

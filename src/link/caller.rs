@@ -1,18 +1,22 @@
 //! The phone's socket: translates Twilio's media stream into the call's events.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::outbox::Outbox;
+use super::outbox::{self, Outbox};
 use crate::call::{Anomaly, Event};
 use crate::id::{CallSid, Mark, Piece};
-use crate::wire::twilio::media_stream::{self, Incoming, Writer};
+use crate::wire::twilio::media_stream::{self, Incoming, MAX_MESSAGE, Writer};
 use switchboard_audio::Chunk;
 
 /// How long `start` may take after the upgrade.
@@ -24,19 +28,44 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The frames that are tolerated before `start`.
 const MAX_EARLY_FRAMES: u32 = 64;
 
-/// WebSocket close codes (RFC 6455 §7.4.1).
-pub mod close {
-    pub const NORMAL: u16 = 1000;
-    pub const POLICY: u16 = 1008;
+/// A usual frame has 400 bytes. The library clears the buffer before each read.
+const READ_BUFFER: usize = 4 * 1024;
+/// The largest of our messages: a piece of audio.
+const LARGEST: usize = 16 * 1024;
+
+pub type Socket = WebSocketStream<TcpStream>;
+
+/// The phone's socket after the upgrade, on its way to the session. It belongs to no runtime.
+#[derive(Debug)]
+pub struct Upgraded {
+    tcp: std::net::TcpStream,
+    /// What the HTTP server has read beyond the request.
+    read: Bytes,
+}
+
+impl Upgraded {
+    pub fn new(tcp: std::net::TcpStream, read: Bytes) -> Self {
+        Self { tcp, read }
+    }
+
+    /// Registers the socket with the runtime of the caller.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch it.
+    pub async fn open(self) -> io::Result<Socket> {
+        let tcp = TcpStream::from_std(self.tcp)?;
+        let limits = outbox::limits(READ_BUFFER, MAX_MESSAGE, LARGEST);
+        Ok(WebSocketStream::from_partially_read(tcp, self.read.into(), Role::Server, Some(limits)).await)
+    }
 }
 
 /// A media stream that has started.
 #[derive(Debug)]
 pub struct CallerLink {
-    socket: WebSocket,
+    socket: Socket,
     stream: String,
     writer: Writer,
-    outbox: Outbox<Tag, Message>,
+    outbox: Outbox<Tag>,
     stall_reported: bool,
     /// Sending failed. Frames that the phone sent before it closed can still be read.
     mute: bool,
@@ -88,10 +117,10 @@ impl CallerLink {
     /// # Errors
     /// [`NotStarted`], with the socket for [`refuse`], once the decision about the call is recorded.
     pub async fn start(
-        mut socket: WebSocket,
+        mut socket: Socket,
         call: &CallSid,
         mut on_anomaly: impl FnMut(Anomaly),
-    ) -> Result<Self, (NotStarted, WebSocket)> {
+    ) -> Result<Self, (NotStarted, Socket)> {
         let started = timeout(START_TIMEOUT, start_frame(&mut socket, call, &mut on_anomaly)).await;
         match started.unwrap_or(Err(NotStarted::Late)) {
             Ok(stream) => Ok(Self {
@@ -105,11 +134,6 @@ impl CallerLink {
             }),
             Err(why) => Err((why, socket)),
         }
-    }
-
-    /// Sends a frame or receives one. Cancel-safe: everything happens within one poll.
-    pub async fn step(&mut self) -> CallerStep {
-        poll_fn(|cx| self.poll_step(cx)).await
     }
 
     pub fn play(&mut self, piece: Piece, chunk: &Chunk) {
@@ -129,57 +153,83 @@ impl CallerLink {
         self.stall_reported = false;
     }
 
-    /// When the waiting frame will have stalled.
-    pub fn stall_deadline(&self) -> Option<Instant> {
-        if self.stall_reported || self.mute {
-            return None;
-        }
-        Some(self.outbox.waiting_since()? + STALL)
+    /// Whether so much waits for the phone that nothing more may be queued.
+    pub fn is_full(&self) -> bool {
+        self.outbox.is_full()
     }
 
-    /// Whether a frame has stalled. Reported once until a frame is sent.
-    pub fn has_stalled(&mut self, now: Instant) -> bool {
-        let stalled = self.stall_deadline().is_some_and(|due| due <= now);
-        self.stall_reported |= stalled;
-        stalled
+    /// When [`Self::overdue`] is next due.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.mute || self.gone {
+            return None;
+        }
+        match self.stall_reported {
+            true => self.outbox.stuck_deadline(),
+            false => Some(self.outbox.blocked_since()? + STALL),
+        }
+    }
+
+    /// The event if the phone accepts nothing: its playback stalls, once until it accepts a frame; then it is cut off.
+    pub fn overdue(&mut self, now: Instant) -> Option<Event> {
+        if self.deadline().is_none_or(|due| due > now) {
+            return None;
+        }
+        if !self.stall_reported {
+            self.stall_reported = true;
+            return Some(Event::CallerStalled);
+        }
+        tracing::warn!("The phone's socket accepts nothing; cutting it off");
+        self.gone = true;
+        Some(Event::StreamLost)
     }
 
     /// Closes the stream, so that Twilio requests `/after-stream`.
     pub async fn close(mut self) {
         if !self.gone {
-            send_close(&mut self.socket, close::NORMAL).await;
+            send_close(&mut self.socket, CloseCode::Normal).await;
         }
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<CallerStep> {
-        if self.gone {
-            return Poll::Pending;
-        }
-        while !self.mute {
-            match self.outbox.poll_send(&mut self.socket, cx) {
-                Poll::Ready(Ok(Tag::Audio(piece))) => {
-                    self.stall_reported = false;
-                    return Poll::Ready(CallerStep::Event(Event::AudioLeft(piece)));
-                }
-                Poll::Ready(Ok(Tag::Mark | Tag::Clear)) => self.stall_reported = false,
-                Poll::Ready(Err(_)) => self.mute = true,
-                Poll::Pending => break,
-            }
-        }
+    /// Sends a frame or receives one.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<CallerStep> {
         loop {
-            let step = match self.socket.poll_next_unpin(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(Message::Text(text)))) => self.read(&Bytes::from(text)),
-                Poll::Ready(Some(Ok(Message::Binary(_)))) => {
-                    Some(CallerStep::Anomaly(Anomaly::CallerBinaryFrame))
+            if self.gone {
+                return Poll::Pending;
+            }
+            if let Some(step) = self.send(cx) {
+                return Poll::Ready(step);
+            }
+            let step = match ready!(self.socket.poll_next_unpin(cx)) {
+                Some(Ok(Message::Text(text))) => self.read(&Bytes::from(text)),
+                Some(Ok(Message::Binary(_))) => Some(CallerStep::Anomaly(Anomaly::CallerBinaryFrame)),
+                Some(Ok(Message::Ping(_))) => {
+                    self.outbox.must_flush();
+                    None
                 }
-                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
-                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => return self.lost(),
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => None,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return self.lost(),
             };
             if let Some(step) = step {
                 return Poll::Ready(step);
             }
         }
+    }
+
+    /// Sends what waits. Returns once a piece of audio has left.
+    fn send(&mut self, cx: &mut Context<'_>) -> Option<CallerStep> {
+        while !self.mute {
+            match self.outbox.poll_send(&mut self.socket, cx) {
+                Poll::Ready(Ok(tag)) => {
+                    self.stall_reported = false;
+                    if let Tag::Audio(piece) = tag {
+                        return Some(CallerStep::Event(Event::AudioLeft(piece)));
+                    }
+                }
+                Poll::Ready(Err(_)) => self.mute = true,
+                Poll::Pending => break,
+            }
+        }
+        None
     }
 
     fn lost(&mut self) -> Poll<CallerStep> {
@@ -216,12 +266,12 @@ impl CallerLink {
 }
 
 /// Rejects a stream with 1008.
-pub async fn refuse(mut socket: WebSocket) {
-    send_close(&mut socket, close::POLICY).await;
+pub async fn refuse(mut socket: Socket) {
+    send_close(&mut socket, CloseCode::Policy).await;
 }
 
 async fn start_frame(
-    socket: &mut WebSocket,
+    socket: &mut Socket,
     call: &CallSid,
     on_anomaly: &mut impl FnMut(Anomaly),
 ) -> Result<String, NotStarted> {
@@ -232,7 +282,7 @@ async fn start_frame(
                 on_anomaly(Anomaly::CallerBinaryFrame);
                 continue;
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
             Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(NotStarted::Closed),
         };
         match media_stream::parse(&frame) {
@@ -248,13 +298,13 @@ async fn start_frame(
     Err(NotStarted::Late)
 }
 
-async fn send_close(socket: &mut WebSocket, code: u16) {
+async fn send_close(socket: &mut Socket, code: CloseCode) {
     let frame = CloseFrame { code, reason: "".into() };
     let _ = timeout(CLOSE_TIMEOUT, async {
         socket.send(Message::Close(Some(frame))).await?;
         // Reads until the peer's own close.
         while let Some(Ok(_)) = socket.next().await {}
-        Ok::<(), axum::Error>(())
+        Ok::<(), WsError>(())
     })
     .await;
 }

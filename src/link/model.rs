@@ -6,9 +6,8 @@ mod connect;
 mod listing;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -42,8 +41,6 @@ use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
 pub const ATTEMPT: Duration = Duration::from_secs(5);
-/// How many bytes of the caller's audio may wait: 10 s. More means that the model accepts none.
-const MAX_WAITING: u64 = 80_000;
 /// How long the model may be silent before we send a ping.
 const PING_AFTER: Duration = Duration::from_secs(15);
 /// How long the answer to a ping may take.
@@ -58,9 +55,7 @@ const METADATA_MAX_CHARACTERS: usize = 512;
 pub struct ModelLink {
     socket: Socket,
     plan: Arc<Plan>,
-    outbox: Outbox<u64, Message>,
-    /// How many bytes of the caller's audio wait.
-    waiting: u64,
+    outbox: Outbox<()>,
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
     last_item: Option<ItemId>,
@@ -102,7 +97,6 @@ impl ModelLink {
             socket,
             plan,
             outbox: Outbox::new(),
-            waiting: 0,
             events: VecDeque::new(),
             last_response: None,
             last_item: None,
@@ -124,19 +118,14 @@ impl ModelLink {
         self.left_out != LeftOut::default()
     }
 
-    /// Sends or receives. Cancel-safe: everything happens within one poll.
-    pub async fn step(&mut self) -> ModelStep {
-        poll_fn(|cx| self.poll_step(cx)).await
+    /// Sends the caller's audio.
+    pub fn append(&mut self, chunk: &Chunk) {
+        self.send(realtime::append(chunk));
     }
 
-    /// Sends the caller's audio. False: too much waits already.
-    pub fn append(&mut self, chunk: &Chunk) -> bool {
-        if self.waiting + chunk.bytes() > MAX_WAITING {
-            return false;
-        }
-        self.waiting += chunk.bytes();
-        self.outbox.push(chunk.bytes(), Message::Text(realtime::append(chunk).into()));
-        true
+    /// Whether so much waits for the model that it cannot be reading.
+    pub fn is_full(&self) -> bool {
+        self.outbox.is_full()
     }
 
     pub fn configure(&mut self, turns: TurnControl) {
@@ -204,20 +193,21 @@ impl ModelLink {
         if self.gone {
             return None;
         }
-        Some(self.pinged.map_or(self.last_heard + PING_AFTER, |pinged| pinged + PONG_WITHIN))
+        let alive = self.pinged.map_or(self.last_heard + PING_AFTER, |pinged| pinged + PONG_WITHIN);
+        Some(self.outbox.stuck_deadline().map_or(alive, |stuck| stuck.min(alive)))
     }
 
-    /// Pings a silent model. False: it did not answer the last ping.
+    /// Pings a silent model. False: it did not answer the last ping, or accepts nothing.
     pub fn check_alive(&mut self, now: Instant) -> bool {
         if self.alive_deadline().is_none_or(|due| due > now) {
             return true;
         }
-        if self.pinged.is_some() {
+        if self.pinged.is_some() || self.outbox.stuck_deadline().is_some_and(|due| due <= now) {
             self.gone = true;
             return false;
         }
         self.pinged = Some(now);
-        self.outbox.push(0, Message::Ping(Bytes::new()));
+        self.outbox.push((), Message::Ping(Bytes::new()));
         true
     }
 
@@ -264,10 +254,11 @@ impl ModelLink {
     }
 
     fn send(&mut self, frame: String) {
-        self.outbox.push(0, Message::Text(frame.into()));
+        self.outbox.push((), Message::Text(frame.into()));
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
+    /// Sends or receives.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
         loop {
             if let Some(step) = self.events.pop_front() {
                 return Poll::Ready(step);
@@ -277,24 +268,28 @@ impl ModelLink {
             }
             while !self.mute {
                 match self.outbox.poll_send(&mut self.socket, cx) {
-                    Poll::Ready(Ok(bytes)) => self.waiting -= bytes,
+                    Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => self.mute = true,
                     Poll::Pending => break,
                 }
             }
-            match self.socket.poll_next_unpin(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(message))) => {
+            // What a model asks for while it reads nothing only makes more wait.
+            if self.outbox.is_full() {
+                return Poll::Pending;
+            }
+            match ready!(self.socket.poll_next_unpin(cx)) {
+                Some(Ok(message)) => {
                     self.last_heard = now();
                     self.pinged = None;
                     match message {
                         Message::Text(text) => self.read(&Bytes::from(text)),
                         Message::Binary(_) => self.anomaly(Anomaly::ModelBadEvent),
                         Message::Close(_) => return self.lost(),
-                        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                        Message::Ping(_) => self.outbox.must_flush(),
+                        Message::Pong(_) | Message::Frame(_) => {}
                     }
                 }
-                Poll::Ready(Some(Err(_)) | None) => return self.lost(),
+                Some(Err(_)) | None => return self.lost(),
             }
         }
     }

@@ -1,63 +1,106 @@
 //! Frames that wait to be sent. The task that owns the socket holds them, so that a barge-in can take them back.
+//!
+//! What waits for a peer that does not read is limited twice: the library keeps at most [`MAX_BUFFERED`] bytes of
+//! frames that it accepted, pongs included, and a peer that accepts nothing for [`STUCK`] is cut off.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::{Sink, SinkExt};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// Messages `M` in order, each with a tag `T`.
+/// The most bytes that wait for a peer, in the outbox and again in the library's own buffer.
+const MAX_BUFFERED: usize = 256 * 1024;
+/// How many bytes the library collects before it writes. The outbox flushes when it is empty.
+const WRITE_BUFFER: usize = 4 * 1024;
+/// How long a peer may accept nothing of what waits for it.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// The limits of a socket whose peer's messages have at most `largest` bytes, and ours at most `ours`.
+pub fn limits(read_buffer: usize, largest: usize, ours: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(read_buffer)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_BUFFERED + ours)
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest))
+}
+
+/// Frames in order, each with a tag `T`.
 #[derive(Debug)]
-pub struct Outbox<T, M> {
-    queue: VecDeque<(T, M)>,
-    /// When the first frame began to wait.
-    waiting_since: Option<Instant>,
+pub struct Outbox<T> {
+    queue: VecDeque<(T, Message)>,
+    /// The length of the queued frames.
+    bytes: usize,
+    /// Since when the socket accepts nothing.
+    blocked_since: Option<Instant>,
     unflushed: bool,
 }
 
-impl<T, M> Outbox<T, M> {
+impl<T> Outbox<T> {
     pub fn new() -> Self {
-        Self { queue: VecDeque::new(), waiting_since: None, unflushed: false }
+        Self { queue: VecDeque::new(), bytes: 0, blocked_since: None, unflushed: false }
     }
 
-    pub fn push(&mut self, tag: T, message: M) {
-        self.waiting_since.get_or_insert_with(super::now);
+    pub fn push(&mut self, tag: T, message: Message) {
+        self.bytes += message.len();
         self.queue.push_back((tag, message));
     }
 
     /// Takes back the frames that `keep` rejects.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.queue.retain(|(tag, _)| keep(tag));
-        if self.queue.is_empty() {
-            self.waiting_since = None;
-        }
+        self.bytes = self.queue.iter().map(|(_, message)| message.len()).sum();
     }
 
-    /// When the first frame began to wait.
-    pub fn waiting_since(&self) -> Option<Instant> {
-        self.waiting_since
+    /// The library answers a frame of the peer's by itself, such as a ping: its answer must be flushed.
+    pub fn must_flush(&mut self) {
+        self.unflushed = true;
+    }
+
+    /// The socket accepts nothing, and so much waits that nothing more may be queued.
+    pub fn is_full(&self) -> bool {
+        self.bytes > MAX_BUFFERED && self.blocked_since.is_some()
+    }
+
+    /// Since when the socket accepts nothing, although something waits.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
+    /// When the peer is to be cut off if the socket accepts nothing until then.
+    pub fn stuck_deadline(&self) -> Option<Instant> {
+        Some(self.blocked_since? + STUCK)
     }
 
     /// Sends one frame if the socket accepts it, and returns its tag. Flushes when the queue is empty.
     /// A frame leaves the queue only in the step in which the socket accepts it.
-    pub fn poll_send<S: Sink<M> + Unpin>(
+    pub fn poll_send<S: Sink<Message> + Unpin>(
         &mut self,
         socket: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, S::Error>> {
-        if !self.queue.is_empty() {
-            ready!(socket.poll_ready_unpin(cx))?;
-            if let Some((tag, message)) = self.queue.pop_front() {
-                socket.start_send_unpin(message)?;
-                self.unflushed = true;
-                self.waiting_since = (!self.queue.is_empty()).then(super::now);
-                return Poll::Ready(Ok(tag));
-            }
+        if self.queue.is_empty() && !self.unflushed {
+            return Poll::Pending;
         }
-        if self.unflushed {
-            ready!(socket.poll_flush_unpin(cx))?;
+        let accepts = match self.queue.is_empty() {
+            true => socket.poll_flush_unpin(cx)?,
+            false => socket.poll_ready_unpin(cx)?,
+        };
+        if accepts.is_pending() {
+            self.blocked_since.get_or_insert_with(super::now);
+            return Poll::Pending;
+        }
+        self.blocked_since = None;
+        let Some((tag, message)) = self.queue.pop_front() else {
             self.unflushed = false;
-        }
-        Poll::Pending
+            return Poll::Pending;
+        };
+        self.bytes -= message.len();
+        self.unflushed = true;
+        socket.start_send_unpin(message)?;
+        Poll::Ready(Ok(tag))
     }
 }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -13,6 +12,7 @@ use super::registry::{Refused, TICKET_LIFE};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;
 use crate::assistant::plan::Plan;
+use crate::link::caller::Upgraded;
 use crate::phone::Party;
 use crate::tool::Client;
 use crate::wire::ticket::Ticket;
@@ -70,7 +70,7 @@ impl Switchboard {
 
     /// Opens the call, even if the server drains meanwhile, because the issuer may have given the ticket up. The sender
     /// takes the stream.
-    pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<WebSocket>, Refused> {
+    pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<Upgraded>, Refused> {
         let Adoption { ticket, text, plan, place, _session } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);
         let (handle, commands, decision) = channels(call.clone(), plan.clone(), false);

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -121,9 +122,9 @@ impl Jobs {
         self.running.clear();
     }
 
-    /// The next event of a job. Cancel-safe.
-    pub async fn next_event(&mut self) -> Event {
-        self.events.recv().await.expect("this struct keeps a sender")
+    /// The next event of a job.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.events.poll_recv(cx).map(|event| event.expect("this struct keeps a sender"))
     }
 }
 

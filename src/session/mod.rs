@@ -6,6 +6,8 @@
 
 mod admission;
 mod adopt;
+mod clock;
+mod input;
 mod jobs;
 mod model;
 mod perform;
@@ -20,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::ws::WebSocket;
 use rustls::ClientConfig;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -31,6 +32,7 @@ use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
 use crate::call::{EndReason, Return, Tally, TransferFailure};
 use crate::id::CallSid;
+use crate::link::caller::Upgraded;
 use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
@@ -172,7 +174,7 @@ impl Switchboard {
     }
 
     /// Lets a stream in by its ticket, once. The sender takes the stream.
-    pub fn admit(&self, ticket: &str) -> Result<oneshot::Sender<WebSocket>, Refused> {
+    pub fn admit(&self, ticket: &str) -> Result<oneshot::Sender<Upgraded>, Refused> {
         let ticket = self.keys.open(ticket).map_err(|_| Refused::Unknown)?;
         self.registry.admit(&ticket.nonce).map_err(|why| match why {
             // With one machine, no other can know the ticket.
@@ -408,7 +410,7 @@ impl Switchboard {
     }
 
     /// Starts the session of a call in the registry.
-    fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<WebSocket>) {
+    fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<Upgraded>) {
         let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
         let call = client.call.clone();
         self.record(&call, What::Rang { assistant: plan.assistant.clone() });

@@ -1,8 +1,9 @@
 //! The model's side of a session: connecting, ready, or gone for good.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -10,6 +11,7 @@ use tokio::time::sleep;
 use super::Switchboard;
 use crate::assistant::plan::Plan;
 use crate::call::{Anomaly, Event, Loss};
+use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 
 /// The pause before the second attempt to connect. It doubles up to 2 s.
@@ -23,7 +25,7 @@ pub(super) struct Model {
     switchboard: Arc<Switchboard>,
     state: State,
     attempts: u32,
-    /// When it must be ready; `None` while the phone rings.
+    /// When it must be ready, in the call's time; `None` while the phone rings.
     pub patience: Option<Instant>,
     /// Anomalies that are not yet counted.
     pub anomalies: Vec<Anomaly>,
@@ -69,42 +71,42 @@ impl Model {
 
     /// While the phone rings: connects, and keeps the session open. Cancel-safe.
     pub async fn settle(&mut self) {
-        match &mut self.state {
-            State::Connecting(_) => {
-                self.connect().await;
+        let lost = poll_fn(|cx| match &mut self.state {
+            State::Connecting(_) => self.poll_connect(cx).map(|_| false),
+            State::Ready(link) => {
+                link.poll_step(cx).map(|step| matches!(step, ModelStep::Event(Event::ModelLost(_))))
             }
-            State::Ready(link) => match link.step().await {
-                ModelStep::Event(Event::ModelLost(_)) => self.again(),
-                ModelStep::Event(_) | ModelStep::Anomaly(_) => {}
-            },
-            State::Failed(_) | State::Gone => pending().await,
+            State::Failed(_) | State::Gone => Poll::Pending,
+        });
+        if lost.await {
+            self.again();
         }
     }
 
-    /// The next step of the conversation, or the event that the model is ready or lost. Cancel-safe.
-    pub async fn step(&mut self) -> ModelStep {
+    /// The next step of the conversation, or the event that the model is ready or lost.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
         loop {
             match &mut self.state {
                 State::Connecting(_) => {
-                    if self.connect().await {
-                        return ModelStep::Event(Event::ModelReady);
+                    if ready!(self.poll_connect(cx)) {
+                        return Poll::Ready(ModelStep::Event(Event::ModelReady));
                     }
                 }
-                State::Ready(link) => return link.step().await,
+                State::Ready(link) => return link.poll_step(cx),
                 State::Failed(loss) => {
                     let loss = *loss;
                     self.state = State::Gone;
-                    return ModelStep::Event(Event::ModelLost(loss));
+                    return Poll::Ready(ModelStep::Event(Event::ModelLost(loss)));
                 }
-                State::Gone => pending().await,
+                State::Gone => return Poll::Pending,
             }
         }
     }
 
     /// Finishes one attempt. `true` if the model is ready.
-    async fn connect(&mut self) -> bool {
-        let State::Connecting(connecting) = &mut self.state else { return false };
-        match connecting.await {
+    fn poll_connect(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let State::Connecting(connecting) = &mut self.state else { return Poll::Ready(false) };
+        Poll::Ready(match ready!(connecting.as_mut().poll(cx)) {
             Ok(link) => {
                 if link.is_plainer() {
                     self.anomalies.push(Anomaly::ModelPlainerConfiguration);
@@ -125,7 +127,7 @@ impl Model {
                 self.state = State::Failed(error.loss());
                 false
             }
-        }
+        })
     }
 
     fn again(&mut self) {
@@ -138,21 +140,22 @@ impl Model {
         }));
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`Self::overdue`] is next due: in the call's time while it connects, in the machine's once it is ready.
+    pub fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
         match &self.state {
-            State::Connecting(_) => self.patience,
-            State::Ready(link) => link.alive_deadline(),
-            State::Failed(_) | State::Gone => None,
+            State::Connecting(_) => (self.patience, None),
+            State::Ready(link) => (None, link.alive_deadline()),
+            State::Failed(_) | State::Gone => (None, None),
         }
     }
 
-    /// The loss of a model that took too long to connect, or has stopped answering.
+    /// The loss of a model that took too long to connect, or has stopped answering. `now` is the call's time.
     pub fn overdue(&mut self, now: Instant) -> Option<Loss> {
         let loss = match &mut self.state {
             State::Connecting(_) => {
                 self.patience.is_some_and(|patience| patience <= now).then_some(Loss::Unreachable)
             }
-            State::Ready(link) => (!link.check_alive(now)).then_some(Loss::Stalled),
+            State::Ready(link) => (!link.check_alive(link::now())).then_some(Loss::Stalled),
             State::Failed(_) | State::Gone => None,
         }?;
         self.state = State::Gone;

@@ -1,27 +1,27 @@
 //! The task that owns a call: the state machine, both sockets, both outboxes, the timer.
 
 use std::collections::BTreeMap;
-use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::WebSocket;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use crate::assistant::plan::{Plan, Work};
 use crate::call::{Action, Anomaly, Call, Detour, EndReason, Event, Note, Return, Tally};
 use crate::id::CallSid;
-use crate::link::caller::{CallerLink, CallerStep, NotStarted, refuse};
+use crate::link;
+use crate::link::caller::{CallerLink, CallerStep, NotStarted, Socket, Upgraded, refuse};
 use crate::link::model::{ModelLink, ModelStep};
-use crate::link::now;
+
 use crate::observe::ended::CallEnded;
 use crate::observe::journal::What;
 use crate::observe::metrics;
 
 use super::Switchboard;
 use super::admission::Place;
+use super::clock::Clock;
+use super::input::{Input, Inputs};
 use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
@@ -53,7 +53,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Runs from the ring to the end. `stream` brings the phone's socket.
-    pub async fn run(mut self, stream: oneshot::Receiver<WebSocket>) {
+    pub async fn run(mut self, stream: oneshot::Receiver<Upgraded>) {
         let mut model = Model::connecting(self.plan.clone(), self.switchboard.clone());
         let no_figures = Tally::default();
         match self.wait_for_stream(stream, &mut model).await {
@@ -98,16 +98,17 @@ impl Session {
     /// While the phone rings, the model's session is opened and kept.
     async fn wait_for_stream(
         &mut self,
-        stream: oneshot::Receiver<WebSocket>,
+        stream: oneshot::Receiver<Upgraded>,
         model: &mut Model,
     ) -> Result<CallerLink, Absent> {
         let expiry = sleep(TICKET_LIFE);
         tokio::pin!(expiry);
         tokio::pin!(stream);
-        let socket = loop {
+        let upgraded = loop {
             tokio::select! {
-                socket = &mut stream => break socket.map_err(|_| Absent::NeverCame)?,
-                () = &mut expiry => return Err(Absent::Expired),
+                // What has come is judged before what is due.
+                biased;
+                upgraded = &mut stream => break upgraded.map_err(|_| Absent::NeverCame)?,
                 () = model.settle() => {}
                 Some(command) = self.commands.recv() => match command {
                     Command::CallerHungUp => return Err(Absent::HungUp),
@@ -117,8 +118,10 @@ impl Session {
                     Command::GivenUp(_) => return Err(Absent::GivenUp),
                     Command::Transferred | Command::Returned(_) => {}
                 },
+                () = &mut expiry => return Err(Absent::Expired),
             }
         };
+        let socket = upgraded.open().await.map_err(|_| Absent::NeverCame)?;
         let mut anomalies = Vec::new();
         let started = {
             let start = CallerLink::start(socket, &self.call, |anomaly| anomalies.push(anomaly));
@@ -144,11 +147,11 @@ impl Session {
     }
 
     async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
-        let began = now();
+        let mut clock = Clock::new();
+        let began = clock.now();
         let mut call = Call::new(self.plan.clone());
         let mut phone = Phone::OnTheLine(Box::new(caller));
-        let mut actions = Vec::new();
-        let mut timer = Timer::new();
+        let (mut actions, mut model_first) = (Vec::new(), false);
         model.patience = Some(began + MODEL_PATIENCE);
         self.switchboard.record(&self.call, What::Started);
         if model.is_ready() {
@@ -161,50 +164,55 @@ impl Session {
         }
         let mut refused = None;
         let reason = loop {
-            if let Some(reason) = self.perform(&mut actions, &mut phone, model, &mut call) {
+            if let Some(reason) = self.perform(&mut actions, &mut phone, model, &mut call, &mut clock) {
                 break reason;
             }
-            let stall = phone.line().and_then(|line| line.stall_deadline());
-            let due = call.deadline().map(|(due, _)| due);
-            timer.arm([due, stall, model.deadline()].into_iter().flatten().min());
-            // Every arm is cancel-safe: a step happens within one poll; the rest are a timer and channels.
-            tokio::select! {
-                step = phone.step() => match step {
-                    PhoneStep::Caller(CallerStep::Event(event)) => call.handle(event, now(), &mut actions),
-                    PhoneStep::Caller(CallerStep::Anomaly(anomaly)) => self.count(anomaly),
-                    PhoneStep::Back(back) => {
-                        if let Err(socket) = self.back(back, &mut phone, &mut call, &mut actions) {
-                            refused = socket;
-                            break EndReason::CallerLost;
-                        }
+            let (connecting, alive) = model.deadlines();
+            let call_due = call.deadline().map(|(due, _)| due);
+            let phone_due = phone.line().and_then(|line| line.deadline());
+            clock.arm(call_due.into_iter().chain(connecting).min(), phone_due.into_iter().chain(alive).min());
+            let inputs = Inputs {
+                phone: &mut phone,
+                model,
+                jobs: &mut self.jobs,
+                commands: &mut self.commands,
+                clock: &mut clock,
+                model_first: &mut model_first,
+            };
+            let input = inputs.next().await;
+            let now = clock.now();
+            match input {
+                Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
+                | Input::Model(ModelStep::Event(event))
+                | Input::Job(event) => call.handle(event, now, &mut actions),
+                Input::Phone(PhoneStep::Caller(CallerStep::Anomaly(anomaly)))
+                | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
+                Input::Phone(PhoneStep::Back(back)) => {
+                    if let Err(socket) = self.back(back, &mut phone, &mut call, now, &mut actions) {
+                        refused = socket;
+                        break EndReason::CallerLost;
                     }
-                },
-                step = model.step() => match step {
-                    ModelStep::Event(event) => call.handle(event, now(), &mut actions),
-                    ModelStep::Anomaly(anomaly) => self.count(anomaly),
-                },
-                event = self.jobs.next_event() => call.handle(event, now(), &mut actions),
-                () = timer.fired() => {
-                    let now = now();
-                    if phone.line().is_some_and(|line| line.has_stalled(now)) {
-                        call.handle(Event::CallerStalled, now, &mut actions);
+                }
+                Input::Tick => {
+                    if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
+                        call.handle(event, now, &mut actions);
                     }
                     if let Some(loss) = model.overdue(now) {
                         call.handle(Event::ModelLost(loss), now, &mut actions);
                     }
                     call.handle_timeout(now, &mut actions);
                 }
-                Some(command) = self.commands.recv() => match command {
-                    Command::CallerHungUp => call.handle(Event::CallerHungUp, now(), &mut actions),
+                Input::Command(command) => match command {
+                    Command::CallerHungUp => call.handle(Event::CallerHungUp, now, &mut actions),
                     // The stream that should bring the phone back ended before it came.
                     Command::StreamLost if phone.line().is_none() => break EndReason::CallerLost,
-                    Command::StreamLost => call.handle(Event::StreamLost, now(), &mut actions),
-                    Command::Drain => call.handle(Event::Draining, now(), &mut actions),
+                    Command::StreamLost => call.handle(Event::StreamLost, now, &mut actions),
+                    Command::Drain => call.handle(Event::Draining, now, &mut actions),
                     Command::Transferred => break EndReason::AssistantTransferred,
                     // The phone came back to another machine.
                     Command::GivenUp(_) => return self.given_up(),
                     Command::Returned(way) => {
-                        call.handle(Event::Returning, now(), &mut actions);
+                        call.handle(Event::Returning, now, &mut actions);
                         phone = self.expect_back(way);
                     }
                 },
@@ -249,8 +257,9 @@ impl Session {
         back: Back,
         phone: &mut Phone,
         call: &mut Call,
+        now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Result<(), Option<Box<WebSocket>>> {
+    ) -> Result<(), Option<Box<Socket>>> {
         let Back { how, anomalies, stream } = back;
         for anomaly in anomalies {
             self.count(anomaly);
@@ -258,7 +267,7 @@ impl Session {
         match stream {
             Ok(line) => {
                 *phone = Phone::OnTheLine(line);
-                call.handle(Event::Returned(how), now(), actions);
+                call.handle(Event::Returned(how), now, actions);
                 Ok(())
             }
             Err(refused) => {
@@ -305,6 +314,7 @@ impl Session {
         phone: &mut Phone,
         model: &mut Model,
         call: &mut Call,
+        clock: &mut Clock,
     ) -> Option<EndReason> {
         let mut ended = None;
         let mut follow = Vec::new();
@@ -317,11 +327,11 @@ impl Session {
                 // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}
                 Action::End(reason) => ended = Some(reason),
-                Action::AppendToModel(chunk) => {
-                    if model.link().is_some_and(|link| !link.append(&chunk)) && follow.is_empty() {
-                        follow.push(Event::ModelStalled);
-                    }
-                }
+                Action::AppendToModel(chunk) => match model.link() {
+                    Some(link) if link.is_full() => follow.push(Event::ModelStalled),
+                    Some(link) => link.append(&chunk),
+                    None => {}
+                },
                 Action::Configure(turns) => model.with(|link| link.configure(turns)),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
                 Action::TruncateItem(cut) => model.with(|link| link.truncate(&cut)),
@@ -347,9 +357,9 @@ impl Session {
             return ended;
         }
         for event in follow {
-            call.handle(event, now(), actions);
+            call.handle(event, clock.now(), actions);
         }
-        self.perform(actions, phone, model, call)
+        self.perform(actions, phone, model, call, clock)
     }
 
     fn note(&mut self, note: Note) {
@@ -379,7 +389,7 @@ impl Session {
         self.place = None;
         self.jobs.stop_all();
         self.decide(decision);
-        let lasted = now() - self.rang;
+        let lasted = link::now() - self.rang;
         let assistant = &self.plan.assistant;
         CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies }.emit();
         self.switchboard.record(&self.call, What::Ended { reason, tally: tally.clone() });
@@ -422,34 +432,5 @@ enum Absent {
     NeverCame,
     /// The ticket is too old.
     Expired,
-    NotStarted(NotStarted, Box<WebSocket>),
-}
-
-/// One timer for all deadlines. It is reset only for an earlier one.
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    set_to: Option<Instant>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self { sleep: Box::pin(sleep(Duration::ZERO)), set_to: None }
-    }
-
-    fn arm(&mut self, due: Option<Instant>) {
-        let Some(due) = due else { return };
-        if self.set_to.is_none_or(|set_to| due < set_to) {
-            self.sleep.as_mut().reset(due.into());
-            self.set_to = Some(due);
-        }
-    }
-
-    /// Cancel-safe. It may fire early, for a deadline that has moved.
-    async fn fired(&mut self) {
-        if self.set_to.is_none() {
-            return pending().await;
-        }
-        self.sleep.as_mut().await;
-        self.set_to = None;
-    }
+    NotStarted(NotStarted, Box<Socket>),
 }

@@ -1,15 +1,14 @@
 //! The phone's side of a session: on the line, away, or coming back by another stream.
 
-use std::future::pending;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use axum::extract::ws::WebSocket;
 use tokio::time::timeout;
 
 use super::registry::WayBack;
 use crate::call::{Anomaly, Return};
 use crate::id::CallSid;
-use crate::link::caller::{CallerLink, CallerStep, NotStarted};
+use crate::link::caller::{CallerLink, CallerStep, NotStarted, Socket};
 
 /// See the module.
 pub(super) enum Phone {
@@ -26,7 +25,7 @@ pub(super) struct Back {
     pub how: Return,
     pub anomalies: Vec<Anomaly>,
     /// If no stream came in time, the error is `None`; otherwise, why the stream did not start.
-    pub stream: Result<Box<CallerLink>, Option<(NotStarted, Box<WebSocket>)>>,
+    pub stream: Result<Box<CallerLink>, Option<(NotStarted, Box<Socket>)>>,
 }
 
 pub(super) enum PhoneStep {
@@ -41,12 +40,13 @@ impl Phone {
             let WayBack { how, stream, life, .. } = way;
             let mut anomalies = Vec::new();
             let stream = match timeout(life, stream).await {
-                Ok(Ok(socket)) => {
-                    match CallerLink::start(socket, &call, |anomaly| anomalies.push(anomaly)).await {
-                        Ok(link) => Ok(Box::new(link)),
-                        Err((why, socket)) => Err(Some((why, Box::new(socket)))),
-                    }
-                }
+                Ok(Ok(upgraded)) => match upgraded.open().await {
+                    Ok(socket) => CallerLink::start(socket, &call, |anomaly| anomalies.push(anomaly))
+                        .await
+                        .map(Box::new)
+                        .map_err(|(why, socket)| Some((why, Box::new(socket)))),
+                    Err(_) => Err(None),
+                },
                 Ok(Err(_)) | Err(_) => Err(None),
             };
             Back { how, anomalies, stream }
@@ -66,18 +66,23 @@ impl Phone {
         }
     }
 
-    /// What the phone does next. Cancel-safe.
-    pub async fn step(&mut self) -> PhoneStep {
+    /// What the phone does next.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<PhoneStep> {
         match self {
-            Self::OnTheLine(link) => PhoneStep::Caller(link.step().await),
+            Self::OnTheLine(link) => link.poll_step(cx).map(PhoneStep::Caller),
             Self::ComingBack(coming) => {
-                let back = coming.await;
+                let back = ready!(coming.as_mut().poll(cx));
                 // A future that is done must not be polled again.
                 *self = Self::Away;
-                PhoneStep::Back(back)
+                Poll::Ready(PhoneStep::Back(back))
             }
-            Self::Away => pending().await,
+            Self::Away => Poll::Pending,
         }
+    }
+
+    /// Whether so much waits for the phone that nothing more may be queued.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::OnTheLine(link) if link.is_full())
     }
 
     /// Takes the line away. Nothing can be sent to the phone afterwards.

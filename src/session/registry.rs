@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::WebSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::assistant::plan::Plan;
 use crate::call::Return;
 use crate::id::CallSid;
+use crate::link::caller::Upgraded;
 use crate::link::now;
 use crate::phone::PhoneNumber;
 use crate::secret::Private;
@@ -42,7 +42,7 @@ pub enum Command {
     /// The server drains: say goodbye.
     Drain,
     /// Another machine serves this call, so no stream comes. Holds the sender that would have brought it.
-    GivenUp(oneshot::Sender<WebSocket>),
+    GivenUp(oneshot::Sender<Upgraded>),
 }
 
 /// How a parked phone comes back into its session.
@@ -51,7 +51,7 @@ pub struct WayBack {
     pub how: Return,
     /// The new ticket's, which replaces the previous one.
     pub nonce: Nonce,
-    pub stream: oneshot::Receiver<WebSocket>,
+    pub stream: oneshot::Receiver<Upgraded>,
     /// How long the stream may take to come.
     pub life: Duration,
     pub decision: watch::Sender<Option<Decision>>,
@@ -125,7 +125,7 @@ struct Entry {
     handle: Handle,
     ticket: String,
     /// Taken by the one stream that is let in.
-    stream_tx: Option<oneshot::Sender<WebSocket>>,
+    stream_tx: Option<oneshot::Sender<Upgraded>>,
     expires: Instant,
     answers: Answers,
     /// It has no session any more.
@@ -186,7 +186,7 @@ impl Registry {
         nonce: Nonce,
         ticket: String,
         handle: Handle,
-        stream_tx: oneshot::Sender<WebSocket>,
+        stream_tx: oneshot::Sender<Upgraded>,
     ) -> Result<(), String> {
         let mut calls = self.lock();
         let now = now();
@@ -205,7 +205,7 @@ impl Registry {
         nonce: Nonce,
         ticket: String,
         handle: Handle,
-        stream_tx: oneshot::Sender<WebSocket>,
+        stream_tx: oneshot::Sender<Upgraded>,
         life: Duration,
     ) {
         let mut calls = self.lock();
@@ -223,7 +223,7 @@ impl Registry {
     ///
     /// # Errors
     /// A refusal does not use the ticket up.
-    pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<WebSocket>, Refused> {
+    pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<Upgraded>, Refused> {
         self.lock().admit(nonce).map(|(_, stream_tx)| stream_tx)
     }
 
@@ -344,7 +344,7 @@ impl Entry {
     fn new(
         handle: Handle,
         ticket: String,
-        stream_tx: Option<oneshot::Sender<WebSocket>>,
+        stream_tx: Option<oneshot::Sender<Upgraded>>,
         expires: Instant,
     ) -> Self {
         Self {
@@ -382,7 +382,7 @@ impl Entry {
 }
 
 impl Calls {
-    fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<WebSocket>), Refused> {
+    fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<Upgraded>), Refused> {
         let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
         if entry.expires <= now() {
             return Err(Refused::Old);

@@ -346,7 +346,8 @@ async fn a_cancelled_job_ends_without_a_result() {
     // The first result is that of a job that fails at once.
     let fails = tool(job_at("http://127.0.0.1:9/".to_owned()));
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
-    let event = timeout(Duration::from_secs(5), jobs.next_event()).await.unwrap();
+    let event =
+        timeout(Duration::from_secs(5), std::future::poll_fn(|cx| jobs.poll_event(cx))).await.unwrap();
     assert!(matches!(event, Event::ToolFinished { id, .. } if id == "two".into()));
 }
 

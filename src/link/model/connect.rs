@@ -20,6 +20,7 @@ use super::{ATTEMPT, CLOSE_TIMEOUT, described, is_permanent, plain};
 use crate::assistant::plan::Plan;
 use crate::call::{Loss, initial_turn_control};
 use crate::link::network::{self, Answer, Fault, Socket, Upgrade};
+use crate::link::outbox;
 use crate::provider::{Auth, Dialect, Failure, Provider};
 use crate::wire::openai::realtime::{self, Incoming};
 
@@ -140,11 +141,7 @@ pub(super) async fn open(
 /// The limits of a call's socket. `hosts`: the provider's host calls MCP servers, whose results come in larger messages.
 fn socket_config(hosts: bool) -> WebSocketConfig {
     let largest = if hosts { realtime::MAX_MESSAGE_WITH_HOSTED } else { realtime::MAX_MESSAGE };
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(largest))
-        .max_frame_size(Some(largest))
+    outbox::limits(READ_BUFFER, largest, realtime::MAX_MESSAGE)
 }
 
 /// The request that opens a session of `model`, with the provider's key.

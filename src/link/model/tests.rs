@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use std::future::poll_fn;
+
 use super::*;
 use crate::assistant::plan::{
     AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
@@ -171,6 +173,10 @@ fn fetched() -> Tool {
             parameters: None,
         })),
     }
+}
+
+async fn step(link: &mut ModelLink) -> ModelStep {
+    poll_fn(|cx| link.poll_step(cx)).await
 }
 
 #[tokio::test]
@@ -381,7 +387,7 @@ async fn tool_calls_become_events() {
     }
     let mut events = Vec::new();
     loop {
-        let ModelStep::Event(event) = timeout(Duration::from_secs(5), link.step()).await.unwrap() else {
+        let ModelStep::Event(event) = timeout(Duration::from_secs(5), step(&mut link)).await.unwrap() else {
             panic!("an event")
         };
         if let Event::ToolRequested { arguments, .. } = &event {
@@ -408,7 +414,7 @@ async fn requests_of_the_call_reach_the_model() {
         let mut read = async || {
             let frame = tokio::select! {
                 frame = socket.next() => frame.unwrap().unwrap(),
-                step = link.step() => panic!("{step:?}"),
+                step = step(&mut link) => panic!("{step:?}"),
             };
             serde_json::from_str::<Value>(frame.to_text().unwrap()).unwrap()
         };
@@ -457,7 +463,7 @@ async fn errors_are_matched_to_our_requests() {
     let mut fault = async |code: &str, of: &str| {
         let error = json!({"type": "error", "error": {"code": code, "event_id": of}});
         socket.send(Message::Text(error.to_string().into())).await.unwrap();
-        match timeout(Duration::from_secs(5), link.step()).await.unwrap() {
+        match timeout(Duration::from_secs(5), step(&mut link)).await.unwrap() {
             ModelStep::Event(Event::ModelFault(fault)) => fault,
             step => panic!("{step:?}"),
         }
@@ -482,7 +488,7 @@ async fn the_status_of_a_response_becomes_its_outcome() {
         let done = json!({"type": "response.done", "response": {"id": "r1", "status": status, "output": []}});
         socket.send(Message::Text(done.to_string().into())).await.unwrap();
         let outcome = loop {
-            let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+            let step = timeout(Duration::from_secs(5), step(&mut link)).await.unwrap();
             if let ModelStep::Event(Event::ResponseEnded { outcome, .. }) = step {
                 break outcome;
             }
@@ -507,7 +513,7 @@ async fn only_a_session_with_hosted_tools_accepts_large_messages() {
                 socket
             }
         });
-        let step = timeout(Duration::from_secs(5), link.step()).await.unwrap();
+        let step = timeout(Duration::from_secs(5), step(&mut link)).await.unwrap();
         let whole = matches!(&step, ModelStep::Event(Event::HostedEnded { .. }));
         let lost = matches!(&step, ModelStep::Event(Event::ModelLost(Loss::Closed)));
         assert_eq!((whole, lost), (hosts, !hosts), "{step:?}");

@@ -1,0 +1,89 @@
+//! A call's clock and its one timer.
+//!
+//! The clock stands still while the process does: a paused machine or a starved host must not count as a caller who
+//! is silent or a model that does not answer. The timer fires at least every [`TICK`], so a wake-up that comes long
+//! after the timer was due shows how long the process stood still.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep};
+
+use crate::link;
+
+/// How often the timer fires at least.
+const TICK: Duration = Duration::from_secs(1);
+/// How late a wake-up may be before the process counts as having stood still.
+const LATE: Duration = Duration::from_millis(300);
+
+/// See the module.
+pub(super) struct Clock {
+    sleep: Pin<Box<Sleep>>,
+    /// When the timer fires, in the machine's time.
+    due: Instant,
+    /// How long the process stood still.
+    stood_still: Duration,
+}
+
+impl Clock {
+    pub fn new() -> Self {
+        Self { sleep: Box::pin(sleep(TICK)), due: link::now() + TICK, stood_still: Duration::ZERO }
+    }
+
+    /// The call's time. Call it at each wake-up, before anything is judged.
+    pub fn now(&mut self) -> Instant {
+        let now = link::now();
+        let late = now.saturating_duration_since(self.due);
+        if late > LATE {
+            tracing::warn!(ms = late.as_millis() as u64, "The process stood still");
+            self.stood_still += late;
+            self.reset(now + TICK);
+        }
+        now - self.stood_still
+    }
+
+    /// Makes the timer fire when the first of these is due: a deadline in the call's time, and one in the machine's.
+    pub fn arm(&mut self, in_call: Option<Instant>, outside: Option<Instant>) {
+        let in_call = in_call.map(|due| due + self.stood_still);
+        if let Some(due) = in_call.into_iter().chain(outside).min().filter(|due| *due < self.due) {
+            self.reset(due);
+        }
+    }
+
+    /// Ready when the timer fires. It may be early, for a deadline that has moved.
+    pub fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sleep.as_mut().poll(cx).map(|()| self.reset(link::now() + TICK))
+    }
+
+    fn reset(&mut self, due: Instant) {
+        self.due = due;
+        self.sleep.as_mut().reset(due.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_stands_still_while_the_process_does() {
+        let mut clock = Clock::new();
+        let began = clock.now();
+        for _ in 0..5 {
+            poll_fn(|cx| clock.poll_fired(cx)).await;
+        }
+        assert_eq!(clock.now() - began, TICK * 5, "a process that runs loses no time");
+        // The timer was due after a second; nobody was woken for 20.
+        advance(TICK * 20).await;
+        assert_eq!(clock.now() - began, TICK * 6);
+        let due = clock.now() + Duration::from_millis(400);
+        clock.arm(Some(due), None);
+        poll_fn(|cx| clock.poll_fired(cx)).await;
+        assert_eq!(clock.now(), due, "a deadline after the pause is as far as it was before");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a session waits for, in order: what waits in the sockets is read before any deadline is judged, also after
+//! the process stood still.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::jobs::Jobs;
+use super::model::Model;
+use super::phone::{Phone, PhoneStep};
+use super::registry::Command;
+use crate::call::Event;
+use crate::link::model::ModelStep;
+
+/// What happened.
+pub(super) enum Input {
+    Phone(PhoneStep),
+    Model(ModelStep),
+    Job(Event),
+    Command(Command),
+    /// The timer fired.
+    Tick,
+}
+
+/// Where inputs come from.
+pub(super) struct Inputs<'a> {
+    pub phone: &'a mut Phone,
+    pub model: &'a mut Model,
+    pub jobs: &'a mut Jobs,
+    pub commands: &'a mut mpsc::Receiver<Command>,
+    pub clock: &'a mut Clock,
+    /// Which socket is read first. They take turns, so that none keeps the other waiting.
+    pub model_first: &'a mut bool,
+}
+
+impl Inputs<'_> {
+    /// Waits for the next input. Cancel-safe: everything happens within one poll.
+    pub async fn next(mut self) -> Input {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        if let Poll::Ready(input) = self.poll_sockets(cx) {
+            return Poll::Ready(input);
+        }
+        if let Poll::Ready(event) = self.jobs.poll_event(cx) {
+            return Poll::Ready(Input::Job(event));
+        }
+        if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            return Poll::Ready(Input::Command(command));
+        }
+        self.clock.poll_fired(cx).map(|()| Input::Tick)
+    }
+
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        let mut model_next = std::mem::replace(self.model_first, !*self.model_first);
+        for _ in 0..2 {
+            let input = match model_next {
+                // A phone that does not keep up stops the model, too.
+                true if self.phone.is_full() => Poll::Pending,
+                true => self.model.poll_step(cx).map(Input::Model),
+                false => self.phone.poll_step(cx).map(Input::Phone),
+            };
+            if input.is_ready() {
+                return input;
+            }
+            model_next = !model_next;
+        }
+        Poll::Pending
+    }
+}
