@@ -199,6 +199,8 @@ pub enum Anomaly {
     ToolLate,
     ModelPlainerConfiguration,
     ModelRetried,
+    /// The process did not run for a while, as on a paused machine.
+    ServerStoodStill,
 }
 
 impl Anomaly {
@@ -228,6 +230,7 @@ impl Anomaly {
             Self::ToolLate => "tool.late",
             Self::ModelPlainerConfiguration => "model.plainer_configuration",
             Self::ModelRetried => "model.retried",
+            Self::ServerStoodStill => "server.stood_still",
         }
     }
 }

@@ -123,15 +123,7 @@ impl CallerLink {
     ) -> Result<Self, (NotStarted, Socket)> {
         let started = timeout(START_TIMEOUT, start_frame(&mut socket, call, &mut on_anomaly)).await;
         match started.unwrap_or(Err(NotStarted::Late)) {
-            Ok(stream) => Ok(Self {
-                writer: Writer::new(&stream),
-                socket,
-                stream,
-                outbox: Outbox::new(),
-                stall_reported: false,
-                mute: false,
-                gone: false,
-            }),
+            Ok(stream) => Ok(Self::started(socket, stream)),
             Err(why) => Err((why, socket)),
         }
     }
@@ -187,6 +179,18 @@ impl CallerLink {
     pub async fn close(mut self) {
         if !self.gone {
             send_close(&mut self.socket, CloseCode::Normal).await;
+        }
+    }
+
+    fn started(socket: Socket, stream: String) -> Self {
+        Self {
+            writer: Writer::new(&stream),
+            socket,
+            stream,
+            outbox: Outbox::new(),
+            stall_reported: false,
+            mute: false,
+            gone: false,
         }
     }
 
@@ -307,4 +311,52 @@ async fn send_close(socket: &mut Socket, code: CloseCode) {
         Ok::<(), WsError>(())
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::link::now;
+    use crate::link::outbox::tests::a_peer_that_pings_and_never_reads;
+
+    /// A link, and the phone's end of its socket.
+    async fn linked() -> (CallerLink, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let phone = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let tcp = listener.accept().await.unwrap().0.into_std().unwrap();
+        let socket = Upgraded::new(tcp, Bytes::new()).open().await.unwrap();
+        (CallerLink::started(socket, "MZ1".to_owned()), phone)
+    }
+
+    #[tokio::test]
+    async fn a_phone_that_pings_and_never_reads_is_cut_off() {
+        let (mut link, phone) = linked().await;
+        let step = async { drop(poll_fn(|cx| link.poll_step(cx)).await) };
+        a_peer_that_pings_and_never_reads(phone, true, step).await;
+        let stall = link.deadline().expect("the phone accepts nothing");
+        assert!(matches!(link.overdue(stall), Some(Event::CallerStalled)));
+        let stuck = link.deadline().unwrap();
+        assert!(link.overdue(stuck - Duration::from_millis(1)).is_none());
+        assert!(matches!(link.overdue(stuck), Some(Event::StreamLost)));
+        assert!(stuck - now() <= Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_phone_that_never_reads_fills_the_outbox() {
+        let (mut link, _phone) = linked().await;
+        let second = Chunk::from_ulaw(&[0xFF; 7_998]);
+        let mut seconds = 0;
+        while !link.is_full() {
+            link.play(Piece(seconds), &second);
+            seconds += 1;
+            assert!(seconds < 2_000, "the kernel takes no 20 MB");
+            let polled = poll_fn(|cx| Poll::Ready(link.poll_step(cx))).await;
+            assert!(!matches!(polled, Poll::Ready(CallerStep::Anomaly(_))));
+        }
+        assert!(link.deadline().is_some());
+    }
 }

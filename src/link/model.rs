@@ -18,6 +18,7 @@ use tokio::time::{timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tracing::Span;
 
 use super::network::Socket;
 use super::now;
@@ -257,8 +258,8 @@ impl ModelLink {
         self.outbox.push((), Message::Text(frame.into()));
     }
 
-    /// Sends or receives.
-    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
+    /// Sends or receives. `span` is entered while a received message is read.
+    pub fn poll_step(&mut self, span: &Span, cx: &mut Context<'_>) -> Poll<ModelStep> {
         loop {
             if let Some(step) = self.events.pop_front() {
                 return Poll::Ready(step);
@@ -282,7 +283,7 @@ impl ModelLink {
                     self.last_heard = now();
                     self.pinged = None;
                     match message {
-                        Message::Text(text) => self.read(&Bytes::from(text)),
+                        Message::Text(text) => span.in_scope(|| self.read(&Bytes::from(text))),
                         Message::Binary(_) => self.anomaly(Anomaly::ModelBadEvent),
                         Message::Close(_) => return self.lost(),
                         Message::Ping(_) => self.outbox.must_flush(),

@@ -104,3 +104,42 @@ impl<T> Outbox<T> {
         Poll::Ready(Ok(tag))
     }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use std::io::Write as _;
+
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+
+    /// How much memory this process uses, in bytes.
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    /// A peer that sends 30 MB of pings and reads nothing. `step` is our end, which never has a step to report.
+    pub async fn a_peer_that_pings_and_never_reads(
+        peer: TcpStream,
+        masked: bool,
+        step: impl Future<Output = ()>,
+    ) {
+        let mut ping = vec![0x89, 125 | if masked { 0x80 } else { 0 }];
+        ping.resize(2 + 125 + if masked { 4 } else { 0 }, 0);
+        let pings = ping.repeat(8_000);
+        let mut peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        let before = resident();
+        let (done, sent) = oneshot::channel();
+        std::thread::spawn(move || {
+            (0..30).for_each(|_| peer.write_all(&pings).unwrap());
+            done.send(peer)
+        });
+        tokio::select! {
+            peer = sent => drop(peer.unwrap()),
+            () = step => panic!("there is nothing to report"),
+        }
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 * 1024 * 1024, "{grown} bytes wait");
+    }
+}

@@ -47,7 +47,7 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
-        let switchboard = Arc::new(Switchboard::new(Parts {
+        let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
             machine: settings.machine.clone().unwrap_or_default(),
@@ -55,7 +55,8 @@ impl Server {
             tls,
             tools: tools.clone(),
             journal: serve.journal,
-        }));
+        });
+        let switchboard = Arc::new(switchboard.context("cannot start threads")?);
         let shared = settings.twilio_shared_keys.iter().cloned().collect();
         let app = Arc::new(App {
             switchboard: switchboard.clone(),

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::coop;
 use tokio::time::{Sleep, sleep};
 
 use crate::link;
@@ -22,25 +23,39 @@ pub(super) struct Clock {
     sleep: Pin<Box<Sleep>>,
     /// When the timer fires, in the machine's time.
     due: Instant,
+    /// The timer knows whom to wake.
+    watched: bool,
     /// How long the process stood still.
     stood_still: Duration,
 }
 
 impl Clock {
     pub fn new() -> Self {
-        Self { sleep: Box::pin(sleep(TICK)), due: link::now() + TICK, stood_still: Duration::ZERO }
+        let due = link::now() + TICK;
+        Self { sleep: Box::pin(sleep(TICK)), due, watched: false, stood_still: Duration::ZERO }
     }
 
-    /// The call's time. Call it at each wake-up, before anything is judged.
-    pub fn now(&mut self) -> Instant {
+    /// The call's time.
+    pub fn now(&self) -> Instant {
+        link::now() - self.stood_still
+    }
+
+    /// Whether the process stood still. Call it at each wake-up, before anything is judged. If it is true, nothing may
+    /// be judged yet: the timer can be seen before what waits in the sockets.
+    pub fn stood_still(&mut self) -> bool {
         let now = link::now();
         let late = now.saturating_duration_since(self.due);
-        if late > LATE {
-            tracing::warn!(ms = late.as_millis() as u64, "The process stood still");
-            self.stood_still += late;
-            self.reset(now + TICK);
+        if late <= LATE {
+            return false;
         }
-        now - self.stood_still
+        self.stood_still += late;
+        self.reset(now + TICK);
+        true
+    }
+
+    /// The timer fired, and in time.
+    pub fn ticked(&mut self) {
+        self.reset(link::now() + TICK);
     }
 
     /// Makes the timer fire when the first of these is due: a deadline in the call's time, and one in the machine's.
@@ -53,11 +68,17 @@ impl Clock {
 
     /// Ready when the timer fires. It may be early, for a deadline that has moved.
     pub fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.as_mut().poll(cx).map(|()| self.reset(link::now() + TICK))
+        if self.watched && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        // Without budget, a poll only asks to be called again.
+        self.watched = coop::has_budget_remaining();
+        self.sleep.as_mut().poll(cx)
     }
 
     fn reset(&mut self, due: Instant) {
         self.due = due;
+        self.watched = false;
         self.sleep.as_mut().reset(due.into());
     }
 }
@@ -76,10 +97,14 @@ mod tests {
         let began = clock.now();
         for _ in 0..5 {
             poll_fn(|cx| clock.poll_fired(cx)).await;
+            assert!(!clock.stood_still());
+            clock.ticked();
         }
         assert_eq!(clock.now() - began, TICK * 5, "a process that runs loses no time");
         // The timer was due after a second; nobody was woken for 20.
         advance(TICK * 20).await;
+        poll_fn(|cx| clock.poll_fired(cx)).await;
+        assert!(clock.stood_still());
         assert_eq!(clock.now() - began, TICK * 6);
         let due = clock.now() + Duration::from_millis(400);
         clock.arm(Some(due), None);

@@ -51,6 +51,8 @@ impl Inputs<'_> {
         if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
             return Poll::Ready(Input::Command(command));
         }
+        // Whether the phone accepts what waits for it has just turned out.
+        self.clock.arm(None, self.phone.line().and_then(|line| line.deadline()));
         self.clock.poll_fired(cx).map(|()| Input::Tick)
     }
 

@@ -1,4 +1,4 @@
-//! The jobs of one call. Each is a task of its own that reports its result through a channel.
+//! The jobs of one call. Each is a task of its own, beside the calls, that reports its result through a channel.
 //!
 //! The log shows a job's tool, duration and outcome, but never an argument or a result.
 
@@ -100,9 +100,10 @@ impl Jobs {
         .instrument(Span::current());
         if lasts {
             // The message is taken even if the caller hangs up at once.
-            self.switchboard.lasting.spawn(task);
+            self.switchboard.lasting.spawn_on(task, self.switchboard.workers.home());
         } else {
-            self.running.insert(id, Running { task: self.tasks.spawn(task), stopped });
+            let task = self.tasks.spawn_on(task, self.switchboard.workers.home());
+            self.running.insert(id, Running { task, stopped });
         }
         Ok(())
     }

@@ -13,11 +13,13 @@ mod model;
 mod perform;
 mod phone;
 mod registry;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +28,6 @@ use rustls::ClientConfig;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
@@ -48,6 +49,7 @@ pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 use registry::{Handle, Nonce, Question, Registry, WayBack};
+use workers::Workers;
 
 /// How long a live session may take to decide after its stream ended.
 const DECISION_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -66,6 +68,7 @@ pub struct Switchboard {
     tls: Arc<ClientConfig>,
     admission: Admission,
     registry: Registry,
+    workers: Workers,
     sessions: TaskTracker,
     tools: Arc<Tools>,
     /// Jobs that outlive their calls.
@@ -136,8 +139,11 @@ pub enum Next {
 }
 
 impl Switchboard {
-    pub fn new(parts: Parts) -> Self {
-        Self {
+    /// # Errors
+    /// If the system gives no threads for the sessions.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        Ok(Self {
+            workers: Workers::start()?,
             roster: parts.roster,
             keys: ticket::Keys::new(&parts.tokens),
             machine: parts.machine,
@@ -150,7 +156,7 @@ impl Switchboard {
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
             journal: parts.journal,
-        }
+        })
     }
 
     /// A phone rings: makes the plan, takes a place, and begins to connect to the model.
@@ -418,6 +424,7 @@ impl Switchboard {
         let session = Session {
             jobs: Jobs::new(self.clone(), client),
             switchboard: self.clone(),
+            span,
             plan,
             call,
             nonce,
@@ -431,7 +438,7 @@ impl Switchboard {
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),
             over: false,
         };
-        self.sessions.spawn(session.run(stream).instrument(span));
+        self.workers.spawn(&self.sessions, session.run(stream));
     }
 
     fn seal(&self, call: CallSid, plan: &Plan, nonce: Nonce) -> Option<String> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
+use tracing::Span;
 
 use super::Switchboard;
 use crate::assistant::plan::Plan;
@@ -27,6 +28,8 @@ pub(super) struct Model {
     attempts: u32,
     /// When it must be ready, in the call's time; `None` while the phone rings.
     pub patience: Option<Instant>,
+    /// Entered when a model's frame or a new connection is looked at: at the caller's frames it would only cost time.
+    span: Span,
     /// Anomalies that are not yet counted.
     pub anomalies: Vec<Anomaly>,
 }
@@ -48,6 +51,7 @@ impl Model {
             state: State::Connecting(connect),
             attempts: 1,
             patience: None,
+            span: Span::current(),
             anomalies: Vec::new(),
         }
     }
@@ -73,9 +77,9 @@ impl Model {
     pub async fn settle(&mut self) {
         let lost = poll_fn(|cx| match &mut self.state {
             State::Connecting(_) => self.poll_connect(cx).map(|_| false),
-            State::Ready(link) => {
-                link.poll_step(cx).map(|step| matches!(step, ModelStep::Event(Event::ModelLost(_))))
-            }
+            State::Ready(link) => link
+                .poll_step(&self.span, cx)
+                .map(|step| matches!(step, ModelStep::Event(Event::ModelLost(_)))),
             State::Failed(_) | State::Gone => Poll::Pending,
         });
         if lost.await {
@@ -92,7 +96,7 @@ impl Model {
                         return Poll::Ready(ModelStep::Event(Event::ModelReady));
                     }
                 }
-                State::Ready(link) => return link.poll_step(cx),
+                State::Ready(link) => return link.poll_step(&self.span, cx),
                 State::Failed(loss) => {
                     let loss = *loss;
                     self.state = State::Gone;
@@ -105,6 +109,7 @@ impl Model {
 
     /// Finishes one attempt. `true` if the model is ready.
     fn poll_connect(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let _entered = self.span.clone().entered();
         let State::Connecting(connecting) = &mut self.state else { return Poll::Ready(false) };
         Poll::Ready(match ready!(connecting.as_mut().poll(cx)) {
             Ok(link) => {

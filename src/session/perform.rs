@@ -1,11 +1,13 @@
 //! The task that owns a call: the state machine, both sockets, both outboxes, the timer.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
+use tracing::{Instrument as _, Span};
 
 use crate::assistant::plan::{Plan, Work};
 use crate::call::{Action, Anomaly, Call, Detour, EndReason, Event, Note, Return, Tally};
@@ -33,6 +35,7 @@ pub const MODEL_PATIENCE: Duration = Duration::from_secs(3);
 /// See the module.
 pub(super) struct Session {
     pub switchboard: Arc<Switchboard>,
+    pub span: Span,
     pub plan: Arc<Plan>,
     pub call: CallSid,
     pub nonce: Nonce,
@@ -54,15 +57,25 @@ pub(super) struct Session {
 impl Session {
     /// Runs from the ring to the end. `stream` brings the phone's socket.
     pub async fn run(mut self, stream: oneshot::Receiver<Upgraded>) {
-        let mut model = Model::connecting(self.plan.clone(), self.switchboard.clone());
-        let no_figures = Tally::default();
-        match self.wait_for_stream(stream, &mut model).await {
+        let span = self.span.clone();
+        let mut model = span.in_scope(|| Model::connecting(self.plan.clone(), self.switchboard.clone()));
+        match self.wait_for_stream(stream, &mut model).instrument(span.clone()).await {
+            // Not instrumented: to enter the span at each of the caller's frames would only cost time.
             Ok(caller) => self.converse(caller, &mut model).await,
-            Err(Absent::HungUp) => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
-            Err(Absent::GivenUp) => self.given_up(),
-            Err(Absent::Expired) => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
-            Err(Absent::NeverCame) => self.never_started("never_came"),
-            Err(Absent::NotStarted(why, socket)) => {
+            Err(absent) => self.absent(absent).instrument(span.clone()).await,
+        }
+        model.close().instrument(span).await;
+    }
+
+    /// No stream came, or none that started.
+    async fn absent(&mut self, absent: Absent) {
+        let no_figures = Tally::default();
+        match absent {
+            Absent::HungUp => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
+            Absent::GivenUp => self.given_up(),
+            Absent::Expired => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
+            Absent::NeverCame => self.never_started("never_came"),
+            Absent::NotStarted(why, socket) => {
                 metrics::refused("stream", why.code());
                 match why {
                     NotStarted::AnotherCall | NotStarted::OtherAudio => {
@@ -73,7 +86,6 @@ impl Session {
                 refuse(*socket).await;
             }
         }
-        model.close().await;
     }
 
     /// Twilio may open one more stream.
@@ -147,87 +159,142 @@ impl Session {
     }
 
     async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
-        let mut clock = Clock::new();
-        let began = clock.now();
-        let mut call = Call::new(self.plan.clone());
-        let mut phone = Phone::OnTheLine(Box::new(caller));
-        let (mut actions, mut model_first) = (Vec::new(), false);
-        model.patience = Some(began + MODEL_PATIENCE);
-        self.switchboard.record(&self.call, What::Started);
-        if model.is_ready() {
-            call.handle(Event::ModelReady, began, &mut actions);
-            self.count_all(model);
-        }
-        call.handle(Event::StreamStarted, began, &mut actions);
-        if self.must_say_goodbye {
-            call.handle(Event::Draining, began, &mut actions);
-        }
-        let mut refused = None;
-        let reason = loop {
-            if let Some(reason) = self.perform(&mut actions, &mut phone, model, &mut call, &mut clock) {
-                break reason;
+        let (mut clock, mut model_first) = (Clock::new(), false);
+        let mut talk = Talk {
+            call: Call::new(self.plan.clone()),
+            phone: Phone::OnTheLine(Box::new(caller)),
+            model,
+            actions: Vec::new(),
+        };
+        let span = self.span.clone();
+        let mut flow = span.in_scope(|| self.begin(&mut talk, clock.now()));
+        let over = loop {
+            if let ControlFlow::Break(over) = flow {
+                break over;
             }
-            let (connecting, alive) = model.deadlines();
-            let call_due = call.deadline().map(|(due, _)| due);
-            let phone_due = phone.line().and_then(|line| line.deadline());
-            clock.arm(call_due.into_iter().chain(connecting).min(), phone_due.into_iter().chain(alive).min());
             let inputs = Inputs {
-                phone: &mut phone,
-                model,
+                phone: &mut talk.phone,
+                model: talk.model,
                 jobs: &mut self.jobs,
                 commands: &mut self.commands,
                 clock: &mut clock,
                 model_first: &mut model_first,
             };
             let input = inputs.next().await;
+            let stood_still = clock.stood_still();
             let now = clock.now();
-            match input {
-                Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
-                | Input::Model(ModelStep::Event(event))
-                | Input::Job(event) => call.handle(event, now, &mut actions),
-                Input::Phone(PhoneStep::Caller(CallerStep::Anomaly(anomaly)))
-                | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
-                Input::Phone(PhoneStep::Back(back)) => {
-                    if let Err(socket) = self.back(back, &mut phone, &mut call, now, &mut actions) {
-                        refused = socket;
-                        break EndReason::CallerLost;
-                    }
+            flow = match input {
+                // The hot path. A frame of the caller's makes no timer due earlier.
+                Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
+                    if !stood_still =>
+                {
+                    talk.call.handle(event, now, &mut talk.actions);
+                    self.perform(&mut talk, now)
                 }
-                Input::Tick => {
-                    if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
-                        call.handle(event, now, &mut actions);
+                input => span.in_scope(|| {
+                    let flow = match input {
+                        Input::Tick if stood_still => ControlFlow::Continue(()),
+                        Input::Tick => {
+                            clock.ticked();
+                            self.judge(&mut talk, now)
+                        }
+                        input => self.take_in(input, &mut talk, now),
+                    };
+                    if stood_still {
+                        self.count(Anomaly::ServerStoodStill);
                     }
-                    if let Some(loss) = model.overdue(now) {
-                        call.handle(Event::ModelLost(loss), now, &mut actions);
-                    }
-                    call.handle_timeout(now, &mut actions);
+                    let (in_call, outside) = talk.deadlines();
+                    clock.arm(in_call, outside);
+                    flow
+                }),
+            };
+        };
+        self.part(over, talk).instrument(span).await;
+    }
+
+    fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        talk.model.patience = Some(now + MODEL_PATIENCE);
+        self.switchboard.record(&self.call, What::Started);
+        if talk.model.is_ready() {
+            talk.call.handle(Event::ModelReady, now, &mut talk.actions);
+            self.count_all(talk.model);
+        }
+        talk.call.handle(Event::StreamStarted, now, &mut talk.actions);
+        if self.must_say_goodbye {
+            talk.call.handle(Event::Draining, now, &mut talk.actions);
+        }
+        self.perform(talk, now)
+    }
+
+    fn take_in(&mut self, input: Input, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        let Talk { call, phone, model, actions } = talk;
+        match input {
+            Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
+            | Input::Model(ModelStep::Event(event))
+            | Input::Job(event) => call.handle(event, now, actions),
+            Input::Phone(PhoneStep::Caller(CallerStep::Anomaly(anomaly)))
+            | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
+            Input::Phone(PhoneStep::Back(back)) => match self.back(back) {
+                Ok((line, how)) => {
+                    *phone = Phone::OnTheLine(line);
+                    call.handle(Event::Returned(how), now, actions);
                 }
-                Input::Command(command) => match command {
-                    Command::CallerHungUp => call.handle(Event::CallerHungUp, now, &mut actions),
-                    // The stream that should bring the phone back ended before it came.
-                    Command::StreamLost if phone.line().is_none() => break EndReason::CallerLost,
-                    Command::StreamLost => call.handle(Event::StreamLost, now, &mut actions),
-                    Command::Drain => call.handle(Event::Draining, now, &mut actions),
-                    Command::Transferred => break EndReason::AssistantTransferred,
-                    // The phone came back to another machine.
-                    Command::GivenUp(_) => return self.given_up(),
-                    Command::Returned(way) => {
-                        call.handle(Event::Returning, now, &mut actions);
-                        phone = self.expect_back(way);
-                    }
-                },
-            }
-            self.count_all(model);
+                Err(refused) => return ControlFlow::Break(Over::NotBack(refused)),
+            },
+            Input::Tick => {}
+            Input::Command(command) => match command {
+                Command::CallerHungUp => call.handle(Event::CallerHungUp, now, actions),
+                // The stream that should bring the phone back ended before it came.
+                Command::StreamLost if phone.line().is_none() => {
+                    return ControlFlow::Break(Over::Ended(EndReason::CallerLost));
+                }
+                Command::StreamLost => call.handle(Event::StreamLost, now, actions),
+                Command::Drain => call.handle(Event::Draining, now, actions),
+                Command::Transferred => {
+                    return ControlFlow::Break(Over::Ended(EndReason::AssistantTransferred));
+                }
+                // The phone came back to another machine.
+                Command::GivenUp(_) => return ControlFlow::Break(Over::GivenUp),
+                Command::Returned(way) => {
+                    call.handle(Event::Returning, now, actions);
+                    *phone = self.expect_back(way);
+                }
+            },
+        }
+        self.count_all(model);
+        self.perform(talk, now)
+    }
+
+    /// Does what is due.
+    fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        let Talk { call, phone, model, actions } = talk;
+        if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
+            call.handle(event, now, actions);
+        }
+        if let Some(loss) = model.overdue(now) {
+            call.handle(Event::ModelLost(loss), now, actions);
+        }
+        call.handle_timeout(now, actions);
+        self.count_all(model);
+        self.perform(talk, now)
+    }
+
+    /// The conversation is over: decides what follows, and closes the phone's socket.
+    async fn part(&mut self, over: Over, mut talk: Talk<'_>) {
+        let (reason, refused) = match over {
+            Over::Ended(reason) => (reason, None),
+            Over::NotBack(refused) => (EndReason::CallerLost, refused),
+            Over::GivenUp => return self.given_up(),
         };
         if reason == EndReason::AssistantTransferred {
             tracing::info!("Call transferred");
         }
         // A phone that is away heard no goodbye, and may still come back.
-        let unheard = reason == EndReason::ServerDraining && phone.line().is_none();
+        let unheard = reason == EndReason::ServerDraining && talk.phone.line().is_none();
         let broke = reason.is_failure() || unheard;
         let decision = if broke { Decision::Sorry } else { Decision::HangUp };
-        self.finish(reason, decision, call.tally());
-        if let Some(line) = phone.take_line() {
+        self.finish(reason, decision, talk.call.tally());
+        if let Some(line) = talk.phone.take_line() {
             line.close().await;
         }
         if let Some(socket) = refused {
@@ -252,33 +319,19 @@ impl Session {
     }
 
     /// The phone is back, or not: a stream that did not start is refused later, once the decision is written.
-    fn back(
-        &mut self,
-        back: Back,
-        phone: &mut Phone,
-        call: &mut Call,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Option<Box<Socket>>> {
+    fn back(&mut self, back: Back) -> Result<(Box<CallerLink>, Return), Option<Box<Socket>>> {
         let Back { how, anomalies, stream } = back;
         for anomaly in anomalies {
             self.count(anomaly);
         }
-        match stream {
-            Ok(line) => {
-                *phone = Phone::OnTheLine(line);
-                call.handle(Event::Returned(how), now, actions);
-                Ok(())
+        stream.map(|line| (line, how)).map_err(|refused| {
+            let why = refused.as_ref().map(|(why, _)| why.code());
+            tracing::warn!(why, "The phone did not come back");
+            if let Some(why) = why {
+                metrics::refused("stream", why);
             }
-            Err(refused) => {
-                let why = refused.as_ref().map(|(why, _)| why.code());
-                tracing::warn!(why, "The phone did not come back");
-                if let Some(why) = why {
-                    metrics::refused("stream", why);
-                }
-                Err(refused.map(|(_, socket)| socket))
-            }
-        }
+            refused.map(|(_, socket)| socket)
+        })
     }
 
     /// Writes down where the phone goes, and closes its socket, so that Twilio asks.
@@ -307,15 +360,9 @@ impl Session {
         }
     }
 
-    /// Carries out the actions in order. Returns the reason if the call is over.
-    fn perform(
-        &mut self,
-        actions: &mut Vec<Action>,
-        phone: &mut Phone,
-        model: &mut Model,
-        call: &mut Call,
-        clock: &mut Clock,
-    ) -> Option<EndReason> {
+    /// Carries out the actions in order.
+    fn perform(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        let Talk { call, phone, model, actions } = talk;
         let mut ended = None;
         let mut follow = Vec::new();
         for action in actions.drain(..) {
@@ -353,13 +400,16 @@ impl Session {
                 Action::AskForResponse => model.with(ModelLink::ask),
             }
         }
-        if ended.is_some() || follow.is_empty() {
-            return ended;
+        if let Some(reason) = ended {
+            return ControlFlow::Break(Over::Ended(reason));
+        }
+        if follow.is_empty() {
+            return ControlFlow::Continue(());
         }
         for event in follow {
-            call.handle(event, clock.now(), actions);
+            call.handle(event, now, actions);
         }
-        self.perform(actions, phone, model, call, clock)
+        self.perform(talk, now)
     }
 
     fn note(&mut self, note: Note) {
@@ -421,6 +471,33 @@ impl Drop for Session {
             }
         }
     }
+}
+
+/// A conversation: the call, and both its ends.
+struct Talk<'a> {
+    call: Call,
+    phone: Phone,
+    model: &'a mut Model,
+    /// Not carried out yet.
+    actions: Vec<Action>,
+}
+
+impl Talk<'_> {
+    /// When something is due: in the call's time, and in the machine's.
+    fn deadlines(&mut self) -> (Option<Instant>, Option<Instant>) {
+        let (connecting, alive) = self.model.deadlines();
+        let call = self.call.deadline().map(|(due, _)| due);
+        let phone = self.phone.line().and_then(|line| line.deadline());
+        (call.into_iter().chain(connecting).min(), phone.into_iter().chain(alive).min())
+    }
+}
+
+/// How a conversation ended.
+enum Over {
+    Ended(EndReason),
+    /// The phone did not come back. Its socket, if it came but did not start.
+    NotBack(Option<Box<Socket>>),
+    GivenUp,
 }
 
 /// Why there is no stream.

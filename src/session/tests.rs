@@ -39,7 +39,7 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
     let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
     let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
     let tls = tls();
-    Arc::new(Switchboard::new(Parts {
+    let parts = Parts {
         roster: watch::channel(Arc::new(roster)).1,
         tokens: vec![Secret::new("12345")],
         machine: name.to_owned(),
@@ -47,7 +47,8 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
         journal: None,
-    }))
+    };
+    Arc::new(Switchboard::new(parts).unwrap())
 }
 
 pub(super) fn request(form: &str) -> CallRequest {
@@ -221,6 +222,7 @@ async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
     let session = Session {
         jobs: Jobs::new(switchboard.clone(), client()),
         switchboard: switchboard.clone(),
+        span: tracing::Span::none(),
         plan: handle.plan.clone(),
         call: handle.call.clone(),
         nonce,

@@ -4,6 +4,7 @@ mod deploy;
 mod handover;
 mod machine;
 mod proxy;
+mod standstill;
 
 use std::time::{Duration, Instant};
 

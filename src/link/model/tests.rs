@@ -12,6 +12,7 @@ use crate::assistant::plan::{
 use crate::assistant::{Facts, Folder, Roster};
 use crate::call::TurnControl;
 use crate::link::network;
+use crate::link::outbox::tests::a_peer_that_pings_and_never_reads;
 use crate::phone::Party;
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
@@ -176,7 +177,7 @@ fn fetched() -> Tool {
 }
 
 async fn step(link: &mut ModelLink) -> ModelStep {
-    poll_fn(|cx| link.poll_step(cx)).await
+    poll_fn(|cx| link.poll_step(&Span::none(), cx)).await
 }
 
 #[tokio::test]
@@ -362,6 +363,17 @@ async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<Tc
     };
     let (link, socket) = tokio::join!(ModelLink::connect(Arc::new(plan), tls()), server);
     (link.unwrap(), socket)
+}
+
+#[tokio::test]
+async fn a_model_that_pings_and_never_reads_is_cut_off() {
+    let (mut link, socket) = linked(plan(Dialect::Ga)).await;
+    let asks = async { drop(step(&mut link).await) };
+    a_peer_that_pings_and_never_reads(socket.into_inner(), false, asks).await;
+    let stuck = link.alive_deadline().unwrap();
+    assert!(stuck - now() <= Duration::from_secs(10));
+    assert!(link.check_alive(stuck - Duration::from_millis(1)));
+    assert!(!link.check_alive(stuck));
 }
 
 #[tokio::test]

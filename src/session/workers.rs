@@ -1,0 +1,115 @@
+//! The threads on which sessions run.
+//!
+//! Each thread has its own runtime: a call's task, sockets and timer stay on one thread, so that a frame wakes no other
+//! thread. Webhooks, tools and reloads run elsewhere and do not delay audio.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+/// See the module. Dropping it ends the threads, and the sessions that still run there.
+pub(super) struct Workers {
+    threads: Vec<Worker>,
+    /// The runtime that this was made in.
+    home: Handle,
+}
+
+struct Worker {
+    runtime: Handle,
+    sessions: Arc<AtomicUsize>,
+    /// Dropping it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+/// A session's place on a thread.
+struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// As many threads as the current runtime has. A runtime of one thread runs the sessions itself.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start() -> io::Result<Self> {
+        let home = Handle::current();
+        let threads = match home.runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Vec::new(),
+            _ => (0..home.metrics().num_workers()).map(Worker::start).collect::<io::Result<_>>()?,
+        };
+        Ok(Self { threads, home })
+    }
+
+    /// Where work beside the calls runs.
+    pub fn home(&self) -> &Handle {
+        &self.home
+    }
+
+    /// Runs a session on the thread that has the fewest.
+    pub fn spawn(&self, tracker: &TaskTracker, session: impl Future<Output = ()> + Send + 'static) {
+        let fewest = self.threads.iter().min_by_key(|worker| worker.sessions.load(Ordering::Relaxed));
+        let Some(worker) = fewest else { return drop(tracker.spawn(session)) };
+        worker.sessions.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(worker.sessions.clone());
+        let seated = async move {
+            let _seat = seat;
+            session.await;
+        };
+        tracker.spawn_on(seated, &worker.runtime);
+    }
+}
+
+impl Worker {
+    fn start(number: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        thread::Builder::new().name(format!("calls-{number}")).spawn(move || {
+            // The sender is never used, only dropped.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { runtime: handle, sessions: Arc::default(), _stop: stop })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sessions_are_spread_over_the_threads_and_each_stays_on_its_own() {
+        let (workers, tracker) = (Workers::start().unwrap(), TaskTracker::new());
+        let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..6 {
+            let report = report.clone();
+            workers.spawn(&tracker, async move {
+                let before = thread::current().id();
+                tokio::task::yield_now().await;
+                assert_eq!(thread::current().id(), before);
+                report.send(format!("{before:?}")).unwrap();
+                std::future::pending().await
+            });
+        }
+        let mut by_thread = BTreeMap::<String, u32>::new();
+        for _ in 0..6 {
+            *by_thread.entry(reports.recv().await.unwrap()).or_default() += 1;
+        }
+        assert_eq!(by_thread.into_values().collect::<Vec<_>>(), [3, 3]);
+        drop(workers);
+        tracker.close();
+        tracker.wait().await;
+    }
+}
