@@ -154,7 +154,7 @@ bench: ## measure a frame in each direction, then a hundred calls compared with 
 	$(CARGO) bench --locked --bench frames
 	$(CARGO) bench --locked --bench load
 
-soak: ## run the long tests: 100,000 random calls, a long deploy, and 300 calls for five minutes
+soak: ## run the long tests: 100,000 random calls, a long deploy, long standstills, and 300 calls for five minutes
 	$(call need,$(CARGO),$(GET_CARGO))
 	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib call::properties
 	$(CARGO) test --locked --release --test machines -- --ignored

@@ -83,14 +83,18 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let mut words = std::env::args().skip(1).peekable();
+    let is_splice = words.next_if(|word| word == "splice").is_some();
+    // The splice has one thread: a copy between threads would make the baseline dearer.
+    let runtime = match is_splice {
+        true => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        false => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
     let done = runtime.context("no runtime").and_then(|runtime| {
         runtime.block_on(async {
-            if words.next_if(|word| word == "splice").is_some() {
-                splice::run(words.next().context("no port")?.parse()?).await
-            } else {
-                bench(&Options::read(words)?).await
+            match is_splice {
+                true => splice::run(words.next().context("no port")?.parse()?).await,
+                false => bench(&Options::read(words)?).await,
             }
         })
     });
@@ -154,7 +158,7 @@ async fn start() -> anyhow::Result<()> {
         rest = resident(server.pid())?;
     }
     model.stop().await;
-    judged("start to ready, median of 10", Spread::new(times).at(0.5), 100.0);
+    judged("start to ready, median of 10", Spread::new(times).at(0.5), 50.0);
     row("resident at rest", mib(rest), "≤ 20 MiB");
     Ok(())
 }
@@ -210,8 +214,8 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
         }
     }
     if !windows.is_empty() && !spliced.is_empty() {
-        let missed = if ours > splices * 1.6 { "  MISSED" } else { "" };
-        println!("{:<44}{:>14}  {:>14}{missed}", "ratio", format!("{:.2}", ours / splices), "≤ 1.6");
+        let missed = if ours > splices * 1.35 { "  MISSED" } else { "" };
+        println!("{:<44}{:>14}  {:>14}{missed}", "ratio", format!("{:.2}", ours / splices), "≤ 1.35");
     }
     report(outcome, spliced);
     Ok(())
@@ -376,12 +380,12 @@ async fn memory(options: &Options) -> anyhow::Result<()> {
     let (window, marks) = fleet.measure(server.pid(), Duration::from_secs(5)).await?;
     let outcome = fleet.finish(marks).await?;
     let each = window.resident_kib.saturating_sub(rest) as f64 / calls as f64;
-    let missed = if each > 200.0 { "  MISSED" } else { "" };
+    let missed = if each > 60.0 { "  MISSED" } else { "" };
     println!(
         "{:<44}{:>14}  {:>14}{missed}",
         format!("resident per call, at {calls}"),
         format!("{each:.0} KiB"),
-        "≤ 200 KiB"
+        "≤ 60 KiB"
     );
     row("  in total, and at rest", format!("{}, {}", mib(window.resident_kib), mib(rest)), "");
     row(&format!("  failed calls, of {calls}"), outcome.bad.len(), "0");

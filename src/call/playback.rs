@@ -180,6 +180,10 @@ impl Playback {
             if run.echo.is_none_or(better) {
                 run.echo = Some((pending.position, now));
             }
+            // No phone plays faster than time passes: our clock stood still, and the run began earlier by it.
+            if let Some(began) = now.checked_sub(time(pending.position - run.base)) {
+                run.began = run.began.min(began);
+            }
         }
         true
     }

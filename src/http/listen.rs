@@ -569,6 +569,16 @@ mod tests {
         assert!(read(&mut silent).await.is_empty(), "the silent one made room");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_of_an_answer_is_cut_off() {
+        let patience = Patience { first_head: LONG, next_head: LONG, answer: LONG };
+        let (mut client, connection) = connected(100_000, patience);
+        let began = tokio::time::Instant::now();
+        client.write_all(ASK).await.unwrap();
+        timeout(LONG, connection).await.expect("it is cut off").unwrap();
+        assert_eq!(began.elapsed(), UNREAD);
+    }
+
     #[tokio::test]
     async fn a_client_that_does_not_read_is_disconnected() {
         let patience = Patience { first_head: LONG, next_head: SHORT, answer: SHORT };

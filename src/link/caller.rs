@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use super::inbox::Inbox;
 use super::outbox::{self, Outbox};
 use crate::call::{Anomaly, Event};
 use crate::id::{CallSid, Mark, Piece};
@@ -65,6 +66,7 @@ pub struct CallerLink {
     socket: Socket,
     stream: String,
     writer: Writer,
+    inbox: Inbox,
     outbox: Outbox<Tag>,
     stall_reported: bool,
     /// Sending failed. Frames that the phone sent before it closed can still be read.
@@ -187,6 +189,7 @@ impl CallerLink {
             writer: Writer::new(&stream),
             socket,
             stream,
+            inbox: Inbox::default(),
             outbox: Outbox::new(),
             stall_reported: false,
             mute: false,
@@ -203,7 +206,7 @@ impl CallerLink {
             if let Some(step) = self.send(cx) {
                 return Poll::Ready(step);
             }
-            let step = match ready!(self.socket.poll_next_unpin(cx)) {
+            let step = match ready!(self.inbox.poll_next(&mut self.socket, cx)) {
                 Some(Ok(Message::Text(text))) => self.read(&Bytes::from(text)),
                 Some(Ok(Message::Binary(_))) => Some(CallerStep::Anomaly(Anomaly::CallerBinaryFrame)),
                 Some(Ok(Message::Ping(_))) => {

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod caller;
+mod inbox;
 pub mod model;
 pub mod network;
 mod outbox;

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tracing::Span;
 
+use super::inbox::Inbox;
 use super::network::Socket;
 use super::now;
 use super::outbox::Outbox;
@@ -56,6 +57,7 @@ const METADATA_MAX_CHARACTERS: usize = 512;
 pub struct ModelLink {
     socket: Socket,
     plan: Arc<Plan>,
+    inbox: Inbox,
     outbox: Outbox<()>,
     events: VecDeque<ModelStep>,
     last_response: Option<ResponseId>,
@@ -97,6 +99,7 @@ impl ModelLink {
         Ok(Self {
             socket,
             plan,
+            inbox: Inbox::default(),
             outbox: Outbox::new(),
             events: VecDeque::new(),
             last_response: None,
@@ -278,7 +281,7 @@ impl ModelLink {
             if self.outbox.is_full() {
                 return Poll::Pending;
             }
-            match ready!(self.socket.poll_next_unpin(cx)) {
+            match ready!(self.inbox.poll_next(&mut self.socket, cx)) {
                 Some(Ok(message)) => {
                     self.last_heard = now();
                     self.pinged = None;

@@ -28,8 +28,8 @@ use crate::settings::Settings;
 use crate::tool::Tools;
 use crate::wire::twilio::signature;
 
-/// How often the samples of histograms are moved into their buckets; without that, they would pile up until the next
-/// scrape.
+/// How often ended calls are forgotten, and the samples of histograms moved into their buckets; without that, they would
+/// pile up until the next ring or scrape.
 const UPKEEP: Duration = Duration::from_secs(30);
 /// How long the MCP servers may take to be listed if tools come first: a program may have to be downloaded.
 const TOOLS_FIRST: Duration = Duration::from_secs(60);
@@ -82,9 +82,7 @@ impl Server {
             let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
         }
-        if let Some(handle) = metrics {
-            background.spawn(upkeep(handle, stop.clone()));
-        }
+        background.spawn(upkeep(metrics, switchboard.clone(), stop.clone()));
         if serve.tools_first {
             tools.keep(servers(&keeper.roster().borrow()));
             tools.settled(TOOLS_FIRST).await;
@@ -129,9 +127,12 @@ fn watch_folder(
     }
 }
 
-async fn upkeep(handle: PrometheusHandle, stop: CancellationToken) {
+async fn upkeep(metrics: Option<PrometheusHandle>, switchboard: Arc<Switchboard>, stop: CancellationToken) {
     while timeout(UPKEEP, stop.cancelled()).await.is_err() {
-        handle.run_upkeep();
+        if let Some(handle) = &metrics {
+            handle.run_upkeep();
+        }
+        switchboard.upkeep();
     }
 }
 

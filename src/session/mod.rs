@@ -308,7 +308,7 @@ impl Switchboard {
         let again = Handle { decision, asking: Arc::default(), ..handle.clone() };
         self.registry.enter_again(nonce, ticket.clone(), again, stream_tx, life);
         let way = WayBack { how, nonce, stream, life, decision: decision_tx };
-        if handle.commands.try_send(Command::Returned(way)).is_err() {
+        if handle.commands.try_send(Command::Returned(Box::new(way))).is_err() {
             // The session ended just now.
             self.registry.ended(&nonce);
             return None;
@@ -366,6 +366,11 @@ impl Switchboard {
     pub async fn jobs_done(&self) {
         self.lasting.close();
         self.lasting.wait().await;
+    }
+
+    /// Forgets what is too old, also while no call comes.
+    pub fn upkeep(&self) {
+        self.registry.sweep();
     }
 
     /// Makes every call say goodbye.

@@ -257,7 +257,7 @@ impl Session {
                 Command::GivenUp(_) => return ControlFlow::Break(Over::GivenUp),
                 Command::Returned(way) => {
                     call.handle(Event::Returning, now, actions);
-                    *phone = self.expect_back(way);
+                    *phone = self.expect_back(*way);
                 }
             },
         }

@@ -25,6 +25,9 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// The most ended calls that are remembered. The oldest go first.
 const MAX_ENDED: usize = 20_000;
 
+/// The maps do not shrink below this.
+const MIN_CAPACITY: usize = 256;
+
 /// Identifies a ticket.
 pub type Nonce = [u8; 16];
 
@@ -37,8 +40,8 @@ pub enum Command {
     StreamLost,
     /// The person to whom the parked phone was sent took the call.
     Transferred,
-    /// The parked phone comes back by another stream.
-    Returned(WayBack),
+    /// The parked phone comes back by another stream. Boxed, because a channel has room for 32 commands from the start.
+    Returned(Box<WayBack>),
     /// The server drains: say goodbye.
     Drain,
     /// Another machine serves this call, so no stream comes. Holds the sender that would have brought it.
@@ -334,6 +337,11 @@ impl Registry {
         live.map(|entry| entry.handle.clone()).collect()
     }
 
+    /// Forgets what is too old, also while no call comes.
+    pub fn sweep(&self) {
+        self.lock().sweep(now());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Calls> {
         // Even after a panic, the map is consistent between any two statements.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -400,6 +408,7 @@ impl Calls {
         (waits && entry.expires > now).then(|| entry.ticket.clone())
     }
 
+    /// Forgets the oldest ended calls, and gives memory back after a rush.
     fn sweep(&mut self, now: Instant) {
         while let Some((ended, nonce)) = self.ended.front().copied()
             && (ended + MEMORY <= now || self.ended.len() > MAX_ENDED)
@@ -410,6 +419,12 @@ impl Calls {
             {
                 self.newest.remove(&entry.handle.call);
             }
+        }
+        if self.tickets.capacity() > 4 * self.tickets.len().max(MIN_CAPACITY) {
+            let room = 2 * self.tickets.len().max(MIN_CAPACITY);
+            self.tickets.shrink_to(room);
+            self.newest.shrink_to(room);
+            self.ended.shrink_to(room);
         }
     }
 }

@@ -127,6 +127,18 @@ fn a_stalled_socket_stops_the_clock() {
 }
 
 #[test]
+fn an_echo_before_its_time_shows_that_our_clock_stood_still() {
+    insta::assert_snapshot!(play(vec![
+        started("r1"),
+        audio("a", 400),
+        audio("a", 400),
+        echo_at(50, 1),
+        At(ms(150)),
+        speaks(), // 400 at 50, and 100 since
+    ]));
+}
+
+#[test]
 fn echoes_of_cleared_marks_prove_nothing() {
     insta::assert_snapshot!(play(vec![
         started("r1"),
