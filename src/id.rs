@@ -23,12 +23,6 @@ macro_rules! id {
             }
         }
 
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self(text.into())
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -43,8 +37,19 @@ macro_rules! id {
     };
 }
 
+/// Makes an id of any text.
+macro_rules! of_any_text {
+    ($($name:ident),*) => { $(
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+    )* };
+}
+
 id! {
-    /// Twilio's id of a call, `CA…`.
+    /// Twilio's id of a call: `CA` and 32 hex digits.
     CallSid
 }
 id! {
@@ -64,16 +69,20 @@ id! {
     ApprovalId
 }
 
-impl CallSid {
-    /// The longest accepted SID. Twilio's have 34 characters.
-    pub const MAX_LENGTH: usize = 64;
+of_any_text!(ItemId, ResponseId, ToolCallId, ApprovalId);
 
-    /// Reads an untrusted call SID: letters and digits only, at most [`Self::MAX_LENGTH`].
+impl CallSid {
+    /// Reads an untrusted call SID. Anything but `CA` and 32 hex digits is none: Twilio's signature does not separate a
+    /// value from the next name, so `CA…CallStatusringing` could be signed, too.
     pub fn parse(text: &str) -> Option<Self> {
-        let plausible = !text.is_empty()
-            && text.len() <= Self::MAX_LENGTH
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        plausible.then(|| Self::from(text))
+        let digits = text.strip_prefix("CA")?;
+        let is_sid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_sid.then(|| Self(text.into()))
+    }
+
+    /// The same id in 16 bytes.
+    pub fn bytes(&self) -> [u8; 16] {
+        u128::from_str_radix(&self.0[2..], 16).expect("`parse` found 32 hex digits").to_be_bytes()
     }
 }
 
@@ -90,9 +99,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_untrusted_call_sid_is_letters_and_digits() {
-        assert!(CallSid::parse("CA00000000000000000000000000000001").is_some());
-        for bad in ["", "CA0 1", "CA\n", "CA/../1", &"A".repeat(65)] {
+    fn an_untrusted_call_sid_is_ca_and_32_hex_digits() {
+        let sid = CallSid::parse("CA00000000000000000000000000000a1F").unwrap();
+        assert_eq!(u128::from_be_bytes(sid.bytes()), 0xa1f);
+        for bad in [
+            "",
+            "CA1",
+            "CA0000000000000000000000000000000001",
+            "CA0000000000000000000000000000000g",
+            "CA+000000000000000000000000000000a",
+            "ca00000000000000000000000000000a1f",
+            "CH00000000000000000000000000000a1f",
+            "CA00000000000000000000000000000a1fCallStatusringing",
+            "CA00000000000000000000000000000a1f\n",
+        ] {
             assert!(CallSid::parse(bad).is_none(), "{bad:?}");
         }
     }

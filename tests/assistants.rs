@@ -85,7 +85,7 @@ fn facts(caller: &str) -> Facts {
     Facts {
         caller: Party::from_twilio(caller),
         called: Party::from_twilio("+15550100001"),
-        call: "CA1".to_owned(),
+        call: "CA00000000000000000000000000000001".to_owned(),
         now: "2026-03-03T14:05:00Z".parse().unwrap(),
     }
 }

@@ -366,9 +366,14 @@ fn ring(serving: &Serving) {
 /// Makes a call ring on this connection and returns the answer.
 fn rung(socket: &mut TcpStream) -> String {
     let url = "http://127.0.0.1:5050/incoming-call";
-    let form = [("CallSid".to_owned(), "CA1".to_owned()), ("To".to_owned(), "+15550100001".to_owned())];
+    let form = [
+        ("CallSid", "CA00000000000000000000000000000001"),
+        ("To", "+15550100001"),
+        ("CallStatus", "ringing"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let code = switchboard_simulator::caller::sign("12345", url, &form);
-    let body = "CallSid=CA1&To=%2B15550100001";
+    let body = "CallSid=CA00000000000000000000000000000001&To=%2B15550100001&CallStatus=ringing";
     write!(
         socket,
         "POST /incoming-call HTTP/1.1\r\nHost: x\r\nX-Twilio-Signature: {code}\r\n\

@@ -178,7 +178,7 @@ async fn each_of_the_three_layers_stops_its_own_attacks() {
     for message in [
         json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}),
         json!({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": {
-            "streamSid": "MZ1", "accountSid": "AC1", "callSid": "CA1", "tracks": ["inbound"], "customParameters": {},
+            "streamSid": "MZ1", "accountSid": "AC1", "callSid": "CA00000000000000000000000000000001", "tracks": ["inbound"], "customParameters": {},
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}}}),
     ] {
         socket.send(Message::text(message.to_string())).await.unwrap();
@@ -202,7 +202,7 @@ async fn each_of_the_three_layers_stops_its_own_attacks() {
 fn call_from(caller: &str) -> Vec<(String, String)> {
     [
         ("AccountSid", "AC1"),
-        ("CallSid", "CA1"),
+        ("CallSid", "CA00000000000000000000000000000001"),
         ("CallStatus", "ringing"),
         ("Direction", "inbound"),
         ("From", caller),

@@ -51,7 +51,7 @@ fn facts(caller: &str) -> Facts {
     Facts {
         caller: Party::from_twilio(caller),
         called: Party::from_twilio("+15550100001"),
-        call: "CA1".to_owned(),
+        call: "CA00000000000000000000000000000001".to_owned(),
         now: "2026-03-03T14:05:00Z".parse().unwrap(),
     }
 }
@@ -376,7 +376,10 @@ fn a_request_is_rendered_for_the_call() {
     // An error of a filter becomes an answer to the model, without the value.
     let refused = http("book_table").request(&object(json!({"guests": 4, "day": "soon"}))).unwrap_err();
     assert!(refused.contains("`date`") && !refused.contains("soon"), "{refused}");
-    assert_eq!(http("look").request(&Map::new()).unwrap().url, "https://api.example.com/CA1");
+    assert_eq!(
+        http("look").request(&Map::new()).unwrap().url,
+        "https://api.example.com/CA00000000000000000000000000000001"
+    );
     assert_eq!(http("book_table").part(&json!({"tables": [{"name": "Two"}]})), Some(json!("Two")));
 }
 

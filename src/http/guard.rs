@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::App;
+use crate::id::CallSid;
 use crate::link::peer::Asked;
 use crate::observe::metrics;
 use crate::wire::twilio::signature::{self, Body, Refusal, Signature};
@@ -38,7 +39,7 @@ impl FromRequest<Arc<App>> for Signed {
             (request.method().clone(), request.uri().clone(), request.headers().clone());
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let is_json = content_type.is_some_and(|kind| kind.starts_with("application/json"));
+        let is_json = content_type.is_some_and(is_json);
         let is_get = method == Method::GET || method == Method::HEAD;
         let body = match timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await {
             Ok(Ok(body)) => body,
@@ -51,7 +52,12 @@ impl FromRequest<Arc<App>> for Signed {
         let base =
             signed_under(app, |base| signature::webhook_urls(base, &path), signed, signature_of(&headers));
         let base = base.map_err(|refusal| refused(app, refusal))?.to_owned();
-        let form = if is_get { Form::parse(uri.query().unwrap_or_default().as_bytes()) } else { form };
+        let query = Form::parse(uri.query().unwrap_or_default().as_bytes());
+        if let Some(why) = form.ambiguity().or_else(|| query.ambiguity()) {
+            metrics::refused("webhook", why);
+            return Err((StatusCode::BAD_REQUEST, "each parameter must be there once").into_response());
+        }
+        let form = if is_get { query } else { form };
         Ok(Self { form, base, asked: Asked { method, path, headers, body } })
     }
 }
@@ -86,7 +92,7 @@ fn signed_under<'a>(
 /// A stranger gets a status, and the metric the reason. The log shows, now and then, what the owner may have to fix.
 pub fn refused(app: &App, refusal: Refusal) -> Response {
     metrics::refused("signature", refusal.code());
-    let Refusals { wrong, unknown_key } = &app.refusals;
+    let Refusals { wrong, unknown_key, .. } = &app.refusals;
     match refusal {
         // Only scanners send none.
         Refusal::Missing => {}
@@ -117,6 +123,16 @@ pub fn refused(app: &App, refusal: Refusal) -> Response {
 pub struct Refusals {
     wrong: Rarely,
     unknown_key: Rarely,
+    replayed: Rarely,
+}
+
+impl Refusals {
+    /// A ring of a call that has begun or is over. Twilio sends none, so somebody may have recorded its request.
+    pub fn replayed(&self, call: &CallSid) {
+        if let Some(requests) = self.replayed.one_more(Instant::now()) {
+            tracing::warn!(requests, %call, "Refused a signed ring of a call that has begun already or is over");
+        }
+    }
 }
 
 /// Counts what may happen often, and is logged at most once a minute.
@@ -140,6 +156,11 @@ impl Rarely {
         count.logged = Some(now);
         Some(std::mem::take(&mut count.unlogged))
     }
+}
+
+/// Whether a `Content-Type` is JSON, whatever its parameters and case.
+fn is_json(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn signature_of(headers: &HeaderMap) -> Signature<'_> {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::App;
 use super::guard::Signed;
+use crate::id::CallSid;
 use crate::observe::metrics as count;
 use crate::reload::Standing;
 use crate::secret::Secret;
@@ -22,7 +23,8 @@ const SENDING_ON: Duration = Duration::from_secs(1);
 /// Logs the streams that Twilio reports as failed.
 pub async fn stream_status(Signed { form, .. }: Signed) -> StatusCode {
     if form.field("StreamEvent") == Some("stream-error") {
-        let call = CallRequest::read(&form).map(|request| request.call.to_string()).unwrap_or_default();
+        let call = form.field("CallSid").and_then(CallSid::parse);
+        let call = call.as_ref().map(CallSid::as_str);
         count::refused("stream", "twilio_error");
         tracing::warn!(call, error = plain(form.field("StreamError")), "Twilio reports a failed stream");
     }

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use super::guard::Signed;
 use super::{App, replay};
 use crate::assistant::plan::OnFailure;
+use crate::id::CallSid;
 use crate::link::network::Fault;
 use crate::link::peer::{ASK, Asked, FORWARDED};
+use crate::observe::metrics;
 use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
@@ -35,7 +37,7 @@ pub async fn incoming_call(
     Signed { form, base, .. }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
-        return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
+        return bad_request();
     };
     match app.switchboard.ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
@@ -43,6 +45,7 @@ pub async fn incoming_call(
         Ring::Nobody => twiml(say(NOT_IN_USE, LANGUAGE)),
         Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
         Ring::Draining => elsewhere(&app, &headers),
+        Ring::Replayed => replayed(&app, &request.call),
     }
 }
 
@@ -53,7 +56,7 @@ pub async fn after_stream(
     Signed { form, base, asked }: Signed,
 ) -> Response {
     let Some(request) = CallRequest::read(&form) else {
-        return (StatusCode::BAD_REQUEST, "a CallSid is missing").into_response();
+        return bad_request();
     };
     let mut after = app.switchboard.after_stream(&ticket, &request).await;
     if let Some(known) = after.known {
@@ -181,6 +184,17 @@ async fn not_here(app: &App, machine: Option<&str>, asked: &Asked, otherwise: &N
     // Sending it on, once, is better than an apology.
     let sorry = matches!(otherwise, Next::Sorry(_) | Next::Unknown);
     (sorry && !replay::was_tried(&asked.headers)).then(replay::elsewhere)
+}
+
+fn bad_request() -> Response {
+    metrics::refused("webhook", "incomplete");
+    (StatusCode::BAD_REQUEST, "CallSid or CallStatus is missing or not valid").into_response()
+}
+
+/// Should it be Twilio after all, the number's fallback URL answers.
+fn replayed(app: &App, call: &CallSid) -> Response {
+    app.refusals.replayed(call);
+    (StatusCode::FORBIDDEN, "Forbidden").into_response()
 }
 
 /// The server drains: on Fly another machine takes the ring; elsewhere the number's fallback URL does.

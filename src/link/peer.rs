@@ -133,7 +133,7 @@ mod tests {
         let serving = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut asked = Vec::new();
-            while !asked.ends_with(b"CallSid=CA1") {
+            while !asked.ends_with(b"CallSid=CA00000000000000000000000000000001") {
                 assert!(socket.read_buf(&mut asked).await.unwrap() > 0);
             }
             match answer {
@@ -158,7 +158,7 @@ mod tests {
             method: Method::POST,
             path: "/after-stream/t1?a=%20b".to_owned(),
             headers: headers.into_iter().map(pair).collect(),
-            body: bytes::Bytes::from_static(b"CallSid=CA1"),
+            body: bytes::Bytes::from_static(b"CallSid=CA00000000000000000000000000000001"),
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let came = serving.await.unwrap();
         assert!(came.starts_with("POST /m1/after-stream/t1?a=%20b HTTP/1.1\r\n"), "{came}");
         let came = came.to_lowercase();
-        for line in ["x-twilio-signature: c2ln", "switchboard-forwarded: m2", "content-length: 11"] {
+        for line in ["x-twilio-signature: c2ln", "switchboard-forwarded: m2", "content-length: 42"] {
             assert!(came.contains(&format!("\r\n{line}\r\n")), "`{line}` is not in {came}");
         }
         assert!(!came.contains("voice.example.com") && !came.contains("999"), "{came}");

@@ -314,7 +314,7 @@ mod tests {
         }
 
         fn note(&mut self, ms: u64, note: Note) {
-            let (call, at) = (CallSid::from("CA1"), self.at(ms));
+            let (call, at) = (CallSid::parse("CA00000000000000000000000000000001").unwrap(), self.at(ms));
             self.conversation.journal_entry(Happening { call, at, what: What::Note(note) });
         }
 

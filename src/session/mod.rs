@@ -7,6 +7,7 @@
 mod admission;
 mod adopt;
 mod clock;
+mod closed;
 mod input;
 mod jobs;
 mod model;
@@ -48,7 +49,8 @@ use jobs::Jobs;
 pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
-use registry::{Handle, Nonce, Question, Registry, WayBack};
+
+use registry::{Handle, Known, Nonce, Question, Registry, WayBack};
 use workers::Workers;
 
 /// How long a live session may take to decide after its stream ended.
@@ -101,6 +103,8 @@ pub enum Ring {
     Nobody,
     /// The server takes no new calls.
     Draining,
+    /// The call has begun already, or is over: somebody sent Twilio's request again.
+    Replayed,
     /// The call cannot begin, because its plan cannot be made.
     Sorry(OnFailure),
 }
@@ -161,13 +165,33 @@ impl Switchboard {
 
     /// A phone rings: makes the plan, takes a place, and begins to connect to the model.
     pub fn ring(self: &Arc<Self>, request: &CallRequest) -> Ring {
-        if let Some(ticket) = self.registry.unused_ticket(&request.call) {
-            return Ring::Stream { ticket };
+        match self.registry.known(&request.call) {
+            Some(known) => self.known(known),
+            None if self.is_draining() => {
+                metrics::refused("admission", "draining");
+                Ring::Draining
+            }
+            None => {
+                let ring = self.new_call(request);
+                if !matches!(ring, Ring::Stream { .. }) {
+                    self.registry.turned_away(&request.call);
+                }
+                ring
+            }
         }
-        if self.is_draining() {
-            metrics::refused("admission", "draining");
-            return Ring::Draining;
+    }
+
+    fn known(&self, known: Known) -> Ring {
+        match known {
+            Known::Waits(ticket) => Ring::Stream { ticket },
+            Known::Begun => {
+                metrics::refused("admission", "replayed");
+                Ring::Replayed
+            }
         }
+    }
+
+    fn new_call(self: &Arc<Self>, request: &CallRequest) -> Ring {
         let Some(assistant) = self.roster.borrow().find_party(&request.to).cloned() else {
             metrics::refused("admission", "no_assistant");
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
@@ -334,6 +358,7 @@ impl Switchboard {
 
     /// Twilio reports that a call is over. Returns whether it was last this process's call.
     pub fn call_is_over(&self, call: &CallSid) -> bool {
+        self.registry.close(call);
         let (handles, is_here) = self.registry.of_call(call);
         for handle in &handles {
             let _ = handle.commands.try_send(Command::CallerHungUp);
@@ -407,8 +432,8 @@ impl Switchboard {
         };
         let (stream_tx, stream) = oneshot::channel();
         let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
-        if let Err(waiting) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
-            return Ring::Stream { ticket: waiting };
+        if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
+            return self.known(known);
         }
         let client = Client {
             call: call.clone(),

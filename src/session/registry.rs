@@ -2,7 +2,7 @@
 //! ended.
 //!
 //! Each ticket lets one stream in. Decisions are remembered for ten minutes, so that the same question gets the same
-//! answer. It is a small map behind a lock that is held only briefly.
+//! answer; that a call is over, for a day ([`Closed`]). It is a small map behind a lock that is held only briefly.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::closed::Closed;
 use crate::assistant::plan::Plan;
 use crate::call::Return;
 use crate::id::CallSid;
@@ -22,8 +23,10 @@ use crate::secret::Private;
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
 /// How long a decision is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
-/// The most ended calls that are remembered. The oldest go first.
+/// The most ended calls whose decisions are remembered. The oldest go first.
 const MAX_ENDED: usize = 20_000;
+/// The most calls that are known to be over: 5 MB.
+const MAX_CLOSED: usize = 100_000;
 
 /// The maps do not shrink below this.
 const MIN_CAPACITY: usize = 256;
@@ -91,15 +94,26 @@ impl Decision {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry(Mutex<Calls>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Calls {
     tickets: HashMap<Nonce, Entry>,
     /// The newest ticket of each call.
     newest: HashMap<CallSid, Nonce>,
     ended: VecDeque<(Instant, Nonce)>,
+    /// Calls that ended before.
+    closed: Closed,
+}
+
+/// A ringing call, as far as it is known here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It waits for its stream with this ticket.
+    Waits(String),
+    /// It has begun, or is over, and does not ring.
+    Begun,
 }
 
 /// A call, as others see it.
@@ -129,6 +143,8 @@ struct Entry {
     ticket: String,
     /// Taken by the one stream that is let in.
     stream_tx: Option<oneshot::Sender<Upgraded>>,
+    /// It brings a parked phone back, and does not answer a ringing one.
+    is_way_back: bool,
     expires: Instant,
     answers: Answers,
     /// It has no session any more.
@@ -179,26 +195,34 @@ impl Refused {
     }
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        let (tickets, newest, ended) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self(Mutex::new(Calls { tickets, newest, ended, closed: Closed::new(now(), MAX_CLOSED) }))
+    }
+}
+
 impl Registry {
     /// Enters a call that waits for its stream.
     ///
     /// # Errors
-    /// The ticket with which the same call waits already.
+    /// The same call waits already, or is over.
     pub fn enter(
         &self,
         nonce: Nonce,
         ticket: String,
         handle: Handle,
         stream_tx: oneshot::Sender<Upgraded>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Known> {
         let mut calls = self.lock();
         let now = now();
         if let Some(waiting) = calls.unused_ticket(&handle.call, now) {
-            return Err(waiting);
+            return Err(Known::Waits(waiting));
         }
-        calls.sweep(now);
-        calls.newest.insert(handle.call.clone(), nonce);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, Some(stream_tx), now + TICKET_LIFE));
+        if calls.closed.contains(&handle.call, now) {
+            return Err(Known::Begun);
+        }
+        calls.enter(nonce, Entry::new(handle, ticket, Some(stream_tx), now + TICKET_LIFE), now);
         Ok(())
     }
 
@@ -211,15 +235,25 @@ impl Registry {
         stream_tx: oneshot::Sender<Upgraded>,
         life: Duration,
     ) {
-        let mut calls = self.lock();
         let now = now();
-        calls.sweep(now);
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, Some(stream_tx), now + life));
+        let entry = Entry::new(handle, ticket, Some(stream_tx), now + life);
+        self.lock().enter(nonce, Entry { is_way_back: true, ..entry }, now);
     }
 
-    /// The ticket of a call that waits for its stream, so that a webhook sent twice gets the same answer.
-    pub fn unused_ticket(&self, call: &CallSid) -> Option<String> {
-        self.lock().unused_ticket(call, now())
+    /// What is known of a call that rings. A webhook that is sent twice gets the same ticket. A call that went to another
+    /// machine may ring here again.
+    pub fn known(&self, call: &CallSid) -> Option<Known> {
+        self.lock().known(call, now())
+    }
+
+    /// Closes a call that Twilio reports as over, whichever machine had it.
+    pub fn close(&self, call: &CallSid) {
+        self.lock().closed.close(call, now());
+    }
+
+    /// Closes a call that got no stream, as soon as its webhook cannot be a repetition any more.
+    pub fn turned_away(&self, call: &CallSid) {
+        self.lock().closed.close(call, now() + TICKET_LIFE);
     }
 
     /// Lets in the stream with this ticket, once and in time.
@@ -234,11 +268,10 @@ impl Registry {
     pub fn adopt(&self, nonce: Nonce, ticket: String, handle: Handle) -> Result<(), Refused> {
         let mut calls = self.lock();
         let now = now();
-        calls.sweep(now);
         if calls.tickets.contains_key(&nonce) {
             return Err(Refused::Used);
         }
-        calls.tickets.insert(nonce, Entry::new(handle, ticket, None, now + TICKET_LIFE));
+        calls.enter(nonce, Entry::new(handle, ticket, None, now + TICKET_LIFE), now);
         Ok(())
     }
 
@@ -287,7 +320,7 @@ impl Registry {
     pub fn of_call(&self, call: &CallSid) -> (Vec<Handle>, bool) {
         let calls = self.lock();
         let of_call: Vec<_> = calls.tickets.values().filter(|entry| entry.handle.call == *call).collect();
-        let left = of_call.iter().any(|entry| entry.given_up || entry.rings_elsewhere);
+        let left = of_call.iter().any(|entry| entry.went_elsewhere());
         let here = of_call.iter().filter(|entry| !entry.given_up);
         (here.map(|entry| entry.handle.clone()).collect(), !of_call.is_empty() && !left)
     }
@@ -359,6 +392,7 @@ impl Entry {
             handle,
             ticket,
             stream_tx,
+            is_way_back: false,
             expires,
             answers: Answers::new(),
             over: false,
@@ -372,6 +406,11 @@ impl Entry {
         self.given_up = true;
         self.taker = taker;
         self.shrink_plan();
+    }
+
+    /// Whether its call goes on, or begins again, at another machine.
+    fn went_elsewhere(&self) -> bool {
+        self.given_up || self.rings_elsewhere
     }
 
     /// Whether its stream did not start, and Twilio has not asked what follows.
@@ -390,6 +429,12 @@ impl Entry {
 }
 
 impl Calls {
+    fn enter(&mut self, nonce: Nonce, entry: Entry, now: Instant) {
+        self.sweep(now);
+        self.newest.insert(entry.handle.call.clone(), nonce);
+        self.tickets.insert(nonce, entry);
+    }
+
     fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<Upgraded>), Refused> {
         let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
         if entry.expires <= now() {
@@ -402,9 +447,19 @@ impl Calls {
         Ok((entry, stream_tx))
     }
 
+    fn known(&self, call: &CallSid, now: Instant) -> Option<Known> {
+        if let Some(ticket) = self.unused_ticket(call, now) {
+            return Some(Known::Waits(ticket));
+        }
+        let entry = self.newest.get(call).and_then(|nonce| self.tickets.get(nonce));
+        let has_begun = entry.is_some_and(|entry| !entry.went_elsewhere());
+        (has_begun || self.closed.contains(call, now)).then_some(Known::Begun)
+    }
+
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
         let entry = self.tickets.get(self.newest.get(call)?)?;
-        let waits = entry.stream_tx.is_some() && entry.handle.decision.borrow().is_none();
+        let waits =
+            !entry.is_way_back && entry.stream_tx.is_some() && entry.handle.decision.borrow().is_none();
         (waits && entry.expires > now).then(|| entry.ticket.clone())
     }
 
@@ -414,10 +469,13 @@ impl Calls {
             && (ended + MEMORY <= now || self.ended.len() > MAX_ENDED)
         {
             self.ended.pop_front();
-            if let Some(entry) = self.tickets.remove(&nonce)
-                && self.newest.get(&entry.handle.call) == Some(&nonce)
-            {
-                self.newest.remove(&entry.handle.call);
+            let Some(entry) = self.tickets.remove(&nonce) else { continue };
+            let call = &entry.handle.call;
+            if !entry.went_elsewhere() {
+                self.closed.close(call, now);
+            }
+            if self.newest.get(call) == Some(&nonce) {
+                self.newest.remove(call);
             }
         }
         if self.tickets.capacity() > 4 * self.tickets.len().max(MIN_CAPACITY) {
@@ -426,5 +484,58 @@ impl Calls {
             self.newest.shrink_to(room);
             self.ended.shrink_to(room);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::{machine, request, switchboard};
+    use crate::session::{Ring, Switchboard};
+
+    fn ring(switchboard: &Arc<Switchboard>) -> CallSid {
+        let request = request("CallStatus=ringing");
+        assert!(matches!(switchboard.ring(&request), Ring::Stream { .. }));
+        request.call
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ended_is_closed_for_a_day_also_once_its_ticket_is_forgotten() {
+        let switchboard = switchboard();
+        let call = ring(&switchboard);
+        let busy = CallSid::parse("CA000000000000000000000000000000bb").unwrap();
+        switchboard.registry.turned_away(&busy);
+        let mut calls = switchboard.registry.lock();
+        let now = now();
+        assert_eq!(calls.known(&busy, now + secs(58)), None, "Twilio may fetch the answer again");
+        assert_eq!(calls.known(&busy, now + secs(61)), Some(Known::Begun));
+        assert!(matches!(calls.known(&call, now), Some(Known::Waits(_))));
+        assert_eq!(calls.known(&call, now + TICKET_LIFE), Some(Known::Begun), "its ticket expires just now");
+        let nonce = calls.newest[&call];
+        calls.tickets.get_mut(&nonce).unwrap().over = true;
+        calls.ended.push_back((now, nonce));
+        for after in [599, 600, 86_999] {
+            calls.sweep(now + secs(after));
+            assert_eq!(calls.tickets.is_empty(), after >= 600);
+            assert_eq!(calls.known(&call, now + secs(after)), Some(Known::Begun), "after {after} s");
+        }
+        assert_eq!(calls.known(&call, now + secs(87_001)), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_went_elsewhere_is_not_closed_when_its_ticket_is_forgotten() {
+        let switchboard = machine("m1");
+        let call = ring(&switchboard);
+        let mut calls = switchboard.registry.lock();
+        let (now, nonce) = (now(), calls.newest[&call]);
+        calls.tickets.get_mut(&nonce).unwrap().is_given_up(None);
+        calls.ended.push_back((now, nonce));
+        assert_eq!(calls.known(&call, now + TICKET_LIFE), None);
+        calls.sweep(now + secs(600));
+        assert_eq!((calls.known(&call, now + secs(600)), calls.tickets.len()), (None, 0));
     }
 }

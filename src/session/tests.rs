@@ -16,8 +16,14 @@ use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
 mod machines;
+mod replays;
 
 const CALL: &str = "CA00000000000000000000000000000001";
+const OTHER: &str = "CA00000000000000000000000000000002";
+
+fn call() -> CallSid {
+    CallSid::parse(CALL).unwrap()
+}
 
 fn tls() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -267,7 +273,7 @@ async fn a_dial_that_is_not_ours_moves_no_session() {
 async fn a_ticket_of_another_call_has_no_effect() {
     let mut parked = Parked::dialling();
     parked.ask(UP, "dial").await;
-    let form = format!("CallSid=CA2&From=%2B15550100007&To=%2B15550100001&{UP}&DialCallStatus=busy");
+    let form = format!("CallSid={OTHER}&From=%2B15550100007&To=%2B15550100001&{UP}&DialCallStatus=busy");
     let other = CallRequest::read(&Form::parse(form.as_bytes())).unwrap();
     let after = parked.switchboard.after_stream(&parked.ticket, &other).await;
     assert!(matches!(after.next, Next::Unknown));
@@ -309,7 +315,7 @@ fn tool(job: crate::assistant::plan::Job) -> crate::assistant::plan::Tool {
 
 fn client() -> Client {
     let caller = Party::Withheld;
-    Client { call: CallSid::from(CALL), assistant: "clinic".to_owned(), called: caller.clone(), caller }
+    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller }
 }
 
 fn job_at(url: String) -> crate::assistant::plan::Job {

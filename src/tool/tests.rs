@@ -120,7 +120,7 @@ fn tools(state: Option<&Path>) -> Tools {
 
 fn client(from: &str) -> Client {
     Client {
-        call: CallSid::from("CA00000000000000000000000000000001"),
+        call: CallSid::parse("CA00000000000000000000000000000001").unwrap(),
         assistant: "clinic".to_owned(),
         caller: Party::from_twilio(from),
         called: Party::from_twilio("+15550100001"),

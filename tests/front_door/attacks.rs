@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard_simulator::caller::{CallEnd, Fault, StreamEnd, sign};
+use switchboard_simulator::caller::{CallEnd, Fault, PhoneOptions, StreamEnd, sign};
 use switchboard_simulator::model::{ModelOptions, Speech};
 
 use crate::harness::{CLINIC, Harness, TOKEN, finished, http, logged, metrics};
@@ -26,15 +26,29 @@ async fn knock(server: &str, path: &str, more: &str) -> u16 {
     String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// A ringing call, as Twilio signs it.
+fn ringing(call: &str) -> [(&str, &str); 4] {
+    [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "ringing")]
+}
+
+/// Sends `form` to a webhook with the signature that Twilio made for `signed`.
+async fn webhook(
+    harness: &Harness,
+    path: &str,
+    form: &[(&str, &str)],
+    signed: &[(&str, &str)],
+) -> (u16, String) {
+    let owned: Vec<_> =
+        signed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let code = sign(TOKEN, &format!("{}{path}", harness.server), &owned);
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    http(&harness.server, "POST", path, &format!("X-Twilio-Signature: {code}\r\n"), &body).await
+}
+
 /// Sends an incoming-call webhook; returns the ticket in the answer.
 async fn ticket(harness: &Harness, call: &str) -> String {
-    let form =
-        [("CallSid", call), ("From", "+15550100100"), ("To", "+15550100001"), ("CallStatus", "ringing")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let code = sign(TOKEN, &format!("{}/incoming-call", harness.server), &form);
-    let body = format!("CallSid={call}&From=%2B15550100100&To=%2B15550100001&CallStatus=ringing");
-    let header = format!("X-Twilio-Signature: {code}\r\n");
-    let (status, answer) = http(&harness.server, "POST", "/incoming-call", &header, &body).await;
+    let form = ringing(call);
+    let (status, answer) = webhook(harness, "/incoming-call", &form, &form).await;
     assert_eq!(status, 200, "{answer}");
     let ticket = answer.split("/media-stream/").nth(1).unwrap().split('"').next().unwrap();
     ticket.to_owned()
@@ -61,12 +75,67 @@ async fn a_webhook_without_twilios_signature_is_forbidden() {
     for path in ["/after-stream/abc", "/stream-status", "/call-status", "/incoming-call"] {
         for method in ["POST", "GET"] {
             assert_eq!(
-                http(&harness.server, method, path, "", "CallSid=CA1").await.0,
+                http(&harness.server, method, path, "", "CallSid=CA00000000000000000000000000000001").await.0,
                 403,
                 "{method} {path}"
             );
         }
     }
+    harness.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_ring_that_is_sent_again_opens_nothing() {
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let call = "CA000000000000000000000000000a77ac";
+    let options = PhoneOptions { call_sid: call.to_owned(), ..harness.phone() };
+    let phone = harness.dial(options);
+    assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await);
+    let form = ringing(call);
+    for when in ["during the call", "after its end"] {
+        let (status, answer) = webhook(&harness, "/incoming-call", &form, &form).await;
+        assert_eq!(status, 403, "{when}");
+        assert!(!answer.contains("Stream"), "{when}: {answer}");
+        if when == "during the call" {
+            phone.hang_up();
+            assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+        }
+    }
+    finished(phone).await.assert_clean();
+    assert_eq!(harness.model.sessions().len(), 1, "no other session was opened");
+    assert!(metrics().contains(r#"switchboard_refusals_total{layer="admission",why="replayed"}"#));
+    harness.quit().await;
+}
+
+/// Twilio's signature joins names and values without separators, so other forms have the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_can_be_read_in_two_ways_opens_nothing() {
+    let harness = Harness::open(CLINIC, quick()).await;
+    let call = "CA000000000000000000000000000a77ac";
+    let signed = ringing(call);
+    let over = [("CallSid", call), ("CallStatus", "completed")];
+    let twice = [("CallSid", call), ("CallSid", call), ("CallStatus", "ringing"), ("To", "+15550100001")];
+    for (what, form, signed) in [
+        (
+            "a SID with the next name",
+            &[(signed[0].0, &*format!("{call}CallStatusringing")), signed[1], signed[2]][..],
+            &signed[..],
+        ),
+        (
+            "a status with the next name",
+            &[signed[0], ("CallStatus", "ringingFrom+15550100100"), signed[2]],
+            &signed,
+        ),
+        ("a name with its value", &[signed[0], ("CallStatuscompleted", "")], &over),
+        ("no status", &[signed[0]], &signed[..1]),
+        ("a parameter twice", &twice, &twice),
+    ] {
+        let (status, answer) = webhook(&harness, "/incoming-call", form, signed).await;
+        assert_eq!(status, 400, "{what}: {answer}");
+    }
+    let (status, _) = webhook(&harness, "/incoming-call?a=1&a=2", &signed, &signed).await;
+    assert_eq!(status, 400, "a parameter twice in the query");
+    assert!(harness.model.sessions().is_empty());
     harness.quit().await;
 }
 

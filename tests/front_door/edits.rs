@@ -12,6 +12,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, finished, http, metrics, speech};
 
+/// The call after the last edit.
+const LAST: &str = "CA000000000000000000000000000000ff";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_keep_their_plan_through_good_and_bad_edits() {
     let folder = tempfile::tempdir().unwrap();
@@ -42,8 +45,8 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
             _ => edition("odd.", "ash").replace("\"Hello", "Hello: {{").to_owned(),
         };
         fs::write(&file, text).unwrap();
-        ring(&harness, &format!("CA{edit}")).await;
-        over(&harness, &format!("CA{edit}")).await;
+        ring(&harness, &format!("CA{edit:032}")).await;
+        over(&harness, &format!("CA{edit:032}")).await;
         let (status, ready) = http(&harness.server, "GET", "/readyz", "", "").await;
         assert_eq!(status, 200, "{ready}");
         // Every tenth edit is applied or rejected before the next one.
@@ -54,7 +57,7 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
     until(&harness, "\"problems\":0").await;
 
     // The next call uses the last edit.
-    ring(&harness, "CAlast").await;
+    ring(&harness, LAST).await;
     let cedar = async {
         while !harness
             .model
@@ -66,7 +69,7 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
         }
     };
     timeout(PATIENCE, cedar).await.expect("the last edit is in force");
-    over(&harness, "CAlast").await;
+    over(&harness, LAST).await;
 
     // The running call has kept its plan.
     phone.say(speech(600));
@@ -106,8 +109,8 @@ async fn every_call_is_answered_while_its_file_is_deleted_and_recreated() {
     });
     // Long enough to read a constantly changing folder three times.
     for number in 0..75 {
-        ring(&harness, &format!("CAburst{number}")).await;
-        over(&harness, &format!("CAburst{number}")).await;
+        ring(&harness, &format!("CA{number:032}")).await;
+        over(&harness, &format!("CA{number:032}")).await;
         sleep(Duration::from_millis(100)).await;
     }
     stop.store(true, Ordering::Relaxed);

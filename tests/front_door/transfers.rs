@@ -152,7 +152,7 @@ async fn only_twilio_can_report_how_a_dial_ended() {
     let mut phone = harness.dial(dials(&harness, "completed", 1_500));
     ask(&phone).await;
     phone.wait_for(|event| matches!(event, PhoneEvent::Dialled(_))).await.expect("a person is dialed");
-    let body = "CallSid=CA1&CallStatus=in-progress&DialCallStatus=busy";
+    let body = "CallSid=CA00000000000000000000000000000001&CallStatus=in-progress&DialCallStatus=busy";
     // The ticket does not matter: the signature is checked first.
     assert_eq!(http(&harness.server, "POST", "/after-stream/x", "", body).await.0, 403);
     finished(phone).await.assert_clean();

@@ -21,12 +21,12 @@ async fn a_parked_call_that_returns_after_the_drain_hears_an_apology() {
 async fn running_calls_survive_a_change_of_the_public_address() {
     let app = App::new().await;
     let machine = app.machine(FIRST, &[]).await;
-    let ticket = ring(&app, &machine, "CA1").await;
+    let ticket = ring(&app, &machine, CA1).await;
     // Twilio got these addresses from a machine that knew only Fly's address.
     let path = format!("/after-stream/{ticket}");
-    let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, "CA1", "").await;
+    let (status, _) = post_to("https://phone.fly.dev", &machine.address, &path, CA1, "").await;
     assert_eq!(status, 200);
-    let path = format!("/media-stream/{}", ring(&app, &machine, "CA2").await);
+    let path = format!("/media-stream/{}", ring(&app, &machine, CA2).await);
     for (base, status) in [("wss://app.fly.dev", 403), ("wss://phone.fly.dev", 101)] {
         let signed = format!("X-Twilio-Signature: {}\r\n", sign(TOKEN, &format!("{base}{path}"), &[]));
         assert_eq!(knock(&machine.address, &path, &signed).await.0, status, "{base}");
@@ -38,7 +38,7 @@ async fn a_call_keeps_the_address_at_which_it_began() {
     let app = App::new().await;
     let old = app.machine(FIRST, &[("PUBLIC_URL", "")]).await;
     let new = app.machine(SECOND, &[("PUBLIC_URL", "https://phone.example.com")]).await;
-    for (host, call, old_knows) in [("phone.fly.dev", "CA1", true), ("phone.example.com", "CA2", false)] {
+    for (host, call, old_knows) in [("phone.fly.dev", CA1, true), ("phone.example.com", CA2, false)] {
         let base = format!("https://{host}");
         let (_, answer) = post_to(&base, &new.address, "/incoming-call", call, "").await;
         let ticket = stream_of(&answer).unwrap();
@@ -69,7 +69,7 @@ async fn a_ticket_signed_with_another_token_is_forwarded_once() {
     let seen = app.proxy.seen();
     assert_eq!((seen.elsewhere("/media-stream/"), seen.elsewhere("/after-stream/")), (1, 1));
 
-    let ticket = ring(&app, &new, "CA1").await;
+    let ticket = ring(&app, &new, CA1).await;
     let path = format!("/media-stream/{ticket}");
     let signed = signature(&app, &path);
     for (what, headers, status) in [
@@ -80,14 +80,14 @@ async fn a_ticket_signed_with_another_token_is_forwarded_once() {
         assert_eq!(knock(&old.address, &path, &headers).await.0, status, "{what}");
     }
     let path = format!("/after-stream/{ticket}");
-    let asked = post(&app, &old.address, &path, "CA1", "switchboard-forwarded: 1\r\n").await;
+    let asked = post(&app, &old.address, &path, CA1, "switchboard-forwarded: 1\r\n").await;
     assert_eq!(asked.0, 404, "the asking machine decides");
-    let (_, answer) = post(&app, &old.address, &path, "CA1", "fly-replay-failed: x\r\n").await;
+    let (_, answer) = post(&app, &old.address, &path, CA1, "fly-replay-failed: x\r\n").await;
     assert!(answer.contains("Sorry"), "{answer}");
     // It is replayed to a machine that can read the ticket but is not the call's.
     let third = app.machine("0000000000000c", &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
     let replayed = format!("fly-replay-src: instance={FIRST}\r\n");
-    let (_, answer) = post(&app, &third.address, &path, "CA1", &replayed).await;
+    let (_, answer) = post(&app, &third.address, &path, CA1, &replayed).await;
     assert!(answer.contains("<Stream "), "the call's machine is asked: {answer}");
 }
 
@@ -194,7 +194,7 @@ async fn finished_long(phone: PhoneHandle) -> CallRecord {
 async fn a_draining_machine_ends_in_time_if_a_stream_never_comes() {
     let app = App::new().await;
     let mut machine = app.machine(FIRST, &[("DRAIN_SECONDS", "14")]).await;
-    ring(&app, &machine, "CA1").await;
+    ring(&app, &machine, CA1).await;
     let closed = Instant::now();
     machine.signal("-TERM").await;
     assert_eq!(machine.ended(Duration::from_secs(20)).await, Some(0), "{}", machine.log());
@@ -206,23 +206,23 @@ async fn a_call_that_lost_its_stream_before_the_drain_begins_on_another_machine(
     let app = App::new().await;
     let first = app.machine(FIRST, &[("DRAIN_SECONDS", "0")]).await;
     let second = app.machine(SECOND, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     // Another call keeps the machine running.
-    ring(&app, &first, "CA3").await;
+    ring(&app, &first, CA3).await;
     first.signal("-TERM").await;
     until(|| first.logged(log::DRAINING) == 1).await;
     // Twilio could not open the stream.
-    let (status, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
+    let (status, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), CA1, "").await;
     assert_eq!(status, 200);
     let redirect = format!("<Redirect method=\"POST\">{}/incoming-call</Redirect>", app.proxy.url);
     assert!(answer.contains(&redirect), "{answer}");
     // The call begins there, and may reach the draining machine again.
-    let (_, answer) = post(&app, &first.address, "/incoming-call", "CA1", "").await;
+    let (_, answer) = post(&app, &first.address, "/incoming-call", CA1, "").await;
     assert!(answer.contains("fly-replay: elsewhere=true;"), "{answer}");
-    let (_, answer) = post(&app, &second.address, "/incoming-call", "CA1", "").await;
+    let (_, answer) = post(&app, &second.address, "/incoming-call", CA1, "").await;
     assert!(answer.contains("<Stream "), "{answer}");
     // If no other machine answers, the number's fallback is used.
-    let (status, _) = post(&app, &first.address, "/incoming-call", "CA2", "fly-replay-failed: x\r\n").await;
+    let (status, _) = post(&app, &first.address, "/incoming-call", CA2, "fly-replay-failed: x\r\n").await;
     assert_eq!(status, 503);
 }
 
@@ -232,12 +232,12 @@ async fn a_call_is_not_passed_between_draining_machines() {
     let machines = [app.machine(FIRST, &[]).await, app.machine(SECOND, &[]).await];
     for machine in &machines {
         // A call keeps the machine running.
-        ring(&app, machine, "CA1").await;
+        ring(&app, machine, CA1).await;
         machine.signal("-TERM").await;
         until(|| machine.logged(log::DRAINING) == 1).await;
     }
     let address = app.proxy.url.trim_start_matches("http://");
-    let (status, _) = post(&app, address, "/incoming-call", "CA2", "").await;
+    let (status, _) = post(&app, address, "/incoming-call", CA2, "").await;
     assert_eq!(
         (status, app.proxy.seen().elsewhere("/incoming-call")),
         (503, 3),

@@ -40,7 +40,7 @@ async fn a_machine_that_the_proxy_cannot_reach_gives_up_its_ticket() {
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     app.proxy.rule("/incoming-call", FIRST);
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     // The machine is unreachable for the proxy, but reachable on the private network.
     let path = format!("/media-stream/{ticket}");
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
@@ -51,9 +51,9 @@ async fn a_machine_that_the_proxy_cannot_reach_gives_up_its_ticket() {
     // The next webhook reaches a third machine or the first; both ask the second, which has the call.
     let third = app.machine("0000000000000c", &[]).await;
     let path = format!("/after-stream/{ticket}");
-    let (_, answer) = post(&app, &third.address, &path, "CA1", "").await;
+    let (_, answer) = post(&app, &third.address, &path, CA1, "").await;
     assert!(answer.contains("<Stream "), "the machine that took over retries the lost stream: {answer}");
-    let (_, again) = post(&app, &first.address, &path, "CA1", "").await;
+    let (_, again) = post(&app, &first.address, &path, CA1, "").await;
     assert_eq!(stream_of(&again), stream_of(&answer), "a repeated webhook gets the same answer");
     let asked: Vec<_> = app.proxy.seen().peers.into_iter().skip(1).map(|(_, status)| status).collect();
     assert_eq!(asked, [404, 200, 200]);
@@ -80,7 +80,7 @@ async fn an_unreachable_machine_gives_up_its_ticket_later() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    let path = format!("/media-stream/{}", ring(&app, &first, CA1).await);
     app.proxy.add(FIRST, "127.0.0.1:9");
     let signed = format!("{}fly-replay-failed: no machine\r\n", signature(&app, &path));
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
@@ -94,7 +94,7 @@ async fn a_lost_stream_on_an_unreachable_machine_does_not_begin_again_there() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     let path = format!("/media-stream/{ticket}");
     assert_eq!(knock(&first.address, &path, &signature(&app, &path)).await.0, 101);
     until(|| first.logged(log::NO_START) == 1).await;
@@ -104,7 +104,7 @@ async fn a_lost_stream_on_an_unreachable_machine_does_not_begin_again_there() {
     app.proxy.add(FIRST, &first.address);
     until(|| app.proxy.seen().peers.contains(&(path.clone(), 204))).await;
     let path = format!("/after-stream/{ticket}");
-    post(&app, &first.address, &path, "CA1", "").await;
+    post(&app, &first.address, &path, CA1, "").await;
     assert_eq!(app.proxy.seen().peers.last(), Some(&(path, 200)), "the call's machine is asked");
 }
 
@@ -113,7 +113,7 @@ async fn a_restarted_machine_refuses_nothing() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    let path = format!("/media-stream/{}", ring(&app, &first, CA1).await);
     first.signal("-KILL").await;
     first.ended(PATIENCE).await;
     let _first = app.machine(FIRST, &[]).await;
@@ -133,7 +133,7 @@ async fn a_restarted_machine_is_asked_once_and_refuses_nothing() {
         assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
         path
     };
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     first.signal("-KILL").await;
     first.ended(PATIENCE).await;
     let path = taken(&ticket).await;
@@ -142,7 +142,7 @@ async fn a_restarted_machine_is_asked_once_and_refuses_nothing() {
     until(|| app.proxy.seen().peers.contains(&(path.clone(), 404))).await;
     let before = asked(&path);
     // An unreachable machine is asked repeatedly in the meantime.
-    let other = ring(&app, &first, "CA2").await;
+    let other = ring(&app, &first, CA2).await;
     app.proxy.add(FIRST, "127.0.0.1:9");
     let other = taken(&other).await;
     until(|| asked(&other) == 3).await;
@@ -172,12 +172,12 @@ async fn a_call_is_taken_over_even_if_the_proxy_disconnects() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     drop(asks_one_that_hangs(&app, &first, &second, &format!("/media-stream/{ticket}")).await);
     first.signal("-CONT").await;
     // It has given up the call, so the other machine has it and retries the lost stream.
     until(|| first.logged(log::GIVEN_UP) == 1 && second.logged(log::TAKEN_OVER) == 1).await;
-    let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), "CA1", "").await;
+    let (_, answer) = post(&app, &first.address, &format!("/after-stream/{ticket}"), CA1, "").await;
     assert!(answer.contains("<Stream "), "{answer}");
 }
 
@@ -186,7 +186,7 @@ async fn a_call_is_taken_over_during_a_drain() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let mut second = app.machine(SECOND, &[("DRAIN_SECONDS", "0")]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    let path = format!("/media-stream/{}", ring(&app, &first, CA1).await);
     let mut socket = asks_one_that_hangs(&app, &first, &second, &path).await;
     second.signal("-TERM").await;
     until(|| second.logged(log::GOODBYES) == 1).await;
@@ -195,7 +195,7 @@ async fn a_call_is_taken_over_during_a_drain() {
     timeout(PATIENCE, socket.read_exact(&mut answer)).await.expect("an answer").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 101", "{}", second.log());
     let start = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ1","start":{"accountSid":"AC1","streamSid":"MZ1",
-        "callSid":"CA1","tracks":["inbound"],"customParameters":{},
+        "callSid":"CA00000000000000000000000000000001","tracks":["inbound"],"customParameters":{},
         "mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}"#;
     // One text frame with a zero mask.
     let length = u16::try_from(start.len()).unwrap().to_be_bytes();
@@ -217,7 +217,7 @@ async fn a_machine_with_an_older_token_refuses_nothing() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[("TWILIO_AUTH_TOKEN", "54321,12345")]).await;
-    let path = format!("/media-stream/{}", ring(&app, &first, "CA1").await);
+    let path = format!("/media-stream/{}", ring(&app, &first, CA1).await);
     let code = sign("54321", &format!("{}{path}", app.proxy.url.replacen("http", "ws", 1)), &[]);
     let signed = format!("X-Twilio-Signature: {code}\r\nfly-replay-failed: no machine\r\n");
     assert_eq!(knock(&second.address, &path, &signed).await.0, 101);
@@ -230,7 +230,7 @@ async fn a_forged_header_opens_no_second_stream() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let used = ring(&app, &first, "CA1").await;
+    let used = ring(&app, &first, CA1).await;
     let path = format!("/media-stream/{used}");
     let signed = signature(&app, &path);
     assert_eq!(knock(&first.address, &path, &signed).await.0, 101, "the call's own stream");
@@ -245,7 +245,7 @@ async fn a_forged_header_opens_no_second_stream() {
     assert!(app.proxy.seen().peers.iter().all(|(_, status)| *status == 410));
     assert_eq!(app.proxy.seen().peers.len(), 2, "machines are asked only about signed requests");
     // A ticket is given up only for a signed request.
-    let waiting = ring(&app, &first, "CA2").await;
+    let waiting = ring(&app, &first, CA2).await;
     let path = format!("/media-stream/{waiting}");
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nswitchboard-forwarded: 1\r\n\r\n");
     assert_eq!(http(&first.address, &request).await.0, 426);
@@ -256,7 +256,7 @@ async fn a_forged_header_opens_no_second_stream() {
     assert_eq!(knock(&first.address, &path, "fly-replay-src: instance=x\r\n").await.0, 101);
 
     // Once the machine is dead, a signed request is served, once.
-    let orphan = ring(&app, &first, "CA3").await;
+    let orphan = ring(&app, &first, CA3).await;
     let path = format!("/media-stream/{orphan}");
     let signed = format!("{}fly-replay-failed: x\r\n", signature(&app, &path));
     first.signal("-KILL").await;

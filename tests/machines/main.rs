@@ -23,6 +23,10 @@ const TOKEN: &str = "12345";
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Longer than any call here.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The calls of requests that no simulated phone sends.
+const CA1: &str = "CA00000000000000000000000000000001";
+const CA2: &str = "CA00000000000000000000000000000002";
+const CA3: &str = "CA00000000000000000000000000000003";
 const FIRST: &str = "0000000000000a";
 const SECOND: &str = "0000000000000b";
 
@@ -236,17 +240,17 @@ async fn the_end_of_a_call_reaches_its_machine() {
     let first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
     app.proxy.rule("/call-status", SECOND);
-    ring(&app, &first, "CA1").await;
+    ring(&app, &first, CA1).await;
     let tell = async |call: &str| {
         let address = app.proxy.url.trim_start_matches("http://");
         post_status(&app.proxy.url, address, "/call-status", call, "completed", "").await.0
     };
     // The caller hung up before the stream.
-    assert_eq!(tell("CA1").await, 204);
+    assert_eq!(tell(CA1).await, 204);
     until(|| first.logged(r#""reason":"caller.hung_up""#) == 1).await;
     assert_eq!(app.proxy.seen().elsewhere("/call-status"), 1, "the call's machine forwards nothing");
     // An unknown call is not passed on for long.
-    assert_eq!(tell("CA2").await, 204);
+    assert_eq!(tell(CA2).await, 204);
     assert_eq!(app.proxy.seen().elsewhere("/call-status"), 4);
     assert_eq!(second.logged(r#""reason":"#), 0);
 }
@@ -256,15 +260,15 @@ async fn a_webhook_is_forwarded_once_and_finally_answered_from_the_roster() {
     let app = App::new().await;
     let mut first = app.machine(FIRST, &[]).await;
     let second = app.machine(SECOND, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     let ask = async |call: &str, more: &str| {
         let path = format!("/after-stream/{ticket}");
         post(&app, &second.address, &path, call, more).await
     };
     // A request that is marked as forwarded is never forwarded again, even if the mark is forged.
-    assert_eq!(ask("CA1", "switchboard-forwarded: 1\r\n").await.0, 404);
+    assert_eq!(ask(CA1, "switchboard-forwarded: 1\r\n").await.0, 404);
     assert!(app.proxy.seen().peers.is_empty());
-    let (status, answer) = ask("CA1", "").await;
+    let (status, answer) = ask(CA1, "").await;
     assert_eq!(status, 200);
     assert!(
         answer.contains("text/xml") && answer.contains("<Stream "),
@@ -272,16 +276,16 @@ async fn a_webhook_is_forwarded_once_and_finally_answered_from_the_roster() {
     );
     // The machine hangs: waiting longer does not help, so the assistant's own apology is used.
     first.signal("-STOP").await;
-    let (_, answer) = ask("CA1", "").await;
+    let (_, answer) = ask(CA1, "").await;
     assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something broke."), "{answer}");
     // The machine is dead: another one may know the call; otherwise the assistant's own apology is used.
     first.signal("-KILL").await;
     first.ended(PATIENCE).await;
-    let (_, answer) = ask("CA1", "").await;
+    let (_, answer) = ask(CA1, "").await;
     assert!(answer.contains("fly-replay: elsewhere=true;"), "{answer}");
     for replayed in ["fly-replay-src: instance=x\r\n", "fly-replay-failed: x\r\n"] {
         let asked = app.proxy.seen().peers.len();
-        let (_, answer) = ask("CA1", replayed).await;
+        let (_, answer) = ask(CA1, replayed).await;
         assert!(answer.contains("Sorry, something broke."), "{answer}");
         assert_eq!(app.proxy.seen().peers.len(), asked + 1, "its own machine may be back");
     }
@@ -291,14 +295,14 @@ async fn a_webhook_is_forwarded_once_and_finally_answered_from_the_roster() {
 async fn a_hanging_machine_gets_no_replay() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
-    let ticket = ring(&app, &first, "CA1").await;
+    let ticket = ring(&app, &first, CA1).await;
     first.signal("-STOP").await;
     // The other machine has no such assistant.
     let file = |name: &str| app.folder.path().join("assistants").join(name);
     std::fs::rename(file("clinic.yaml"), file("desk.yaml")).unwrap();
     let second = app.machine(SECOND, &[]).await;
     let path = format!("/after-stream/{ticket}");
-    let (_, answer) = post(&app, &second.address, &path, "CA1", "").await;
+    let (_, answer) = post(&app, &second.address, &path, CA1, "").await;
     assert!(!answer.contains("fly-replay") && answer.contains("Sorry, something went wrong."), "{answer}");
 }
 
@@ -307,7 +311,7 @@ async fn a_hanging_machine_gets_no_replay() {
 async fn slow_machines_have_two_seconds_in_total() {
     let app = App::new().await;
     let first = app.machine(FIRST, &[]).await;
-    let path = format!("/after-stream/{}", ring(&app, &first, "CA1").await);
+    let path = format!("/after-stream/{}", ring(&app, &first, CA1).await);
     let peers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let form = format!("http://{}/{{machine}}", peers.local_addr().unwrap());
     tokio::spawn(async move {
@@ -321,7 +325,7 @@ async fn slow_machines_have_two_seconds_in_total() {
     });
     let second = app.machine(SECOND, &[("PEER_URL", &form)]).await;
     let asked = Instant::now();
-    let (_, answer) = post(&app, &second.address, &path, "CA1", "").await;
+    let (_, answer) = post(&app, &second.address, &path, CA1, "").await;
     let took = asked.elapsed();
     assert!(answer.contains("Sorry, something broke."), "{answer}");
     assert!(took > Duration::from_millis(1_900) && took < Duration::from_millis(3_200), "{took:?}");

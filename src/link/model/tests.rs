@@ -31,7 +31,7 @@ fn plan(dialect: Dialect) -> Plan {
     let facts = Facts {
         caller: Party::Withheld,
         called: Party::Withheld,
-        call: "CA1".to_owned(),
+        call: "CA00000000000000000000000000000001".to_owned(),
         now: "2026-03-03T14:05:00Z".parse().unwrap(),
     };
     let mut plan = roster.by_name("clinic").unwrap().plan(&facts, &Nothing).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn ring(switchboard: &Arc<Switchboard>) -> String {
+pub fn ring(switchboard: &Arc<Switchboard>) -> String {
     match switchboard.ring(&request("CallStatus=ringing")) {
         Ring::Stream { ticket } => ticket,
         _ => panic!("it is answered"),
@@ -10,7 +10,7 @@ fn ring(switchboard: &Arc<Switchboard>) -> String {
 }
 
 /// Waits until all places are free.
-async fn at_rest(switchboard: &Switchboard) {
+pub async fn at_rest(switchboard: &Switchboard) {
     let rest = async {
         while switchboard.calls() > 0 {
             tokio::task::yield_now().await;
@@ -19,7 +19,7 @@ async fn at_rest(switchboard: &Switchboard) {
     timeout(Duration::from_secs(5), rest).await.expect("its sessions end");
 }
 
-async fn after(switchboard: &Arc<Switchboard>, ticket: &str) -> Next {
+pub async fn after(switchboard: &Arc<Switchboard>, ticket: &str) -> Next {
     switchboard.after_stream(ticket, &request(UP)).await.next
 }
 
@@ -81,7 +81,7 @@ async fn an_old_ticket_is_not_served() {
     let other = machine("m2");
     let seal = |age: i64| {
         let issued = unix_seconds().saturating_add_signed(-age);
-        let (call, assistant) = (CallSid::from(CALL), "clinic".to_owned());
+        let (call, assistant) = (call(), "clinic".to_owned());
         let ticket = Ticket { machine: "m1".to_owned(), call, assistant, issued, nonce: rand::random() };
         other.keys.seal(&ticket).unwrap()
     };
@@ -165,7 +165,8 @@ async fn a_stream_that_is_served_elsewhere_is_not_started_again_here() {
     // The same machine may ask again; another one is too late.
     assert_eq!(give_up(&ticket, "m2", true), Ok(()));
     assert_eq!(give_up(&ticket, "m3", true), Err(Refused::Used));
-    assert!(!issuer.call_is_over(&CallSid::from(CALL)), "the call is another machine's");
+    let (_, is_here) = issuer.registry.of_call(&call());
+    assert!(!is_here, "the call is another machine's");
     // A stream that was started again already is this machine's.
     let ticket = ring(&issuer);
     drop(issuer.admit(&ticket).expect("the stream is let in"));
@@ -185,11 +186,7 @@ async fn a_call_that_did_not_begin_before_draining_rings_elsewhere() {
         let next = after(&switchboard, &ticket).await;
         assert_eq!(matches!(next, Next::RingElsewhere), elsewhere);
         assert_eq!(matches!(next, Next::Sorry(_)), !elsewhere);
-        assert_eq!(
-            switchboard.call_is_over(&CallSid::from(CALL)),
-            !elsewhere,
-            "reports of its end go there, too"
-        );
+        assert_eq!(switchboard.call_is_over(&call()), !elsewhere, "reports of its end go there, too");
     }
     // The second attempt is the last.
     let switchboard = machine("m1");
@@ -208,12 +205,9 @@ async fn reports_follow_a_phone_that_came_back_elsewhere() {
     else {
         panic!("it comes back")
     };
-    assert!(parked.switchboard.call_is_over(&CallSid::from(CALL)));
+    assert!(parked.switchboard.call_is_over(&call()));
     assert_eq!(parked.switchboard.give_up(&ticket, Some("m2".to_owned()), false), Ok(()));
-    assert!(
-        !parked.switchboard.call_is_over(&CallSid::from(CALL)),
-        "its first ticket is here, the call is not"
-    );
+    assert!(!parked.switchboard.call_is_over(&call()), "its first ticket is here, the call is not");
 }
 
 #[tokio::test]
@@ -222,7 +216,7 @@ async fn a_draining_server_waits_for_the_last_questions() {
     let ticket = ring(&switchboard);
     let recently = Duration::from_secs(60);
     assert!(!switchboard.registry.may_be_asked(recently), "it has not ended");
-    switchboard.call_is_over(&CallSid::from(CALL));
+    switchboard.call_is_over(&call());
     at_rest(&switchboard).await;
     assert!(switchboard.registry.may_be_asked(recently));
     assert!(timeout(Duration::from_millis(50), switchboard.all_asked(recently)).await.is_err());

@@ -225,7 +225,7 @@ mod tests {
             Start(
                 Start {
                     stream: "MZ01",
-                    call: "CA01",
+                    call: "CA00000000000000000000000000000001",
                     is_ulaw_8k_mono: true,
                 },
             ),

@@ -204,6 +204,8 @@ impl Writer {
 mod tests {
     use super::*;
 
+    const CALL: &str = "CA00000000000000000000000000000001";
+
     fn said(text: &str) -> Result<FromServer, String> {
         read(text, "MZ1", &mut Vec::new())
     }
@@ -242,9 +244,9 @@ mod tests {
 
     #[test]
     fn frames_are_numbered_as_twilio_does() {
-        let mut writer = Writer::new("MZ1".into(), "AC1", "CA1", Habits::default());
+        let mut writer = Writer::new("MZ1".into(), "AC1", CALL, Habits::default());
         let start: Value = serde_json::from_str(&writer.start(&[])).unwrap();
-        assert_eq!((&start["sequenceNumber"], &start["start"]["callSid"]), (&json!("1"), &json!("CA1")));
+        assert_eq!((&start["sequenceNumber"], &start["start"]["callSid"]), (&json!("1"), &json!(CALL)));
         let media: Value = serde_json::from_str(writer.media(5, &[0xFF; 160])).unwrap();
         assert_eq!(
             media,
@@ -252,7 +254,7 @@ mod tests {
                 "chunk":"1","timestamp":"5","payload":STANDARD.encode([0xFF; 160])}})
         );
         let odd = Habits { escape_slashes: true, numbers: true, extra_fields: true };
-        let mut writer = Writer::new("MZ1".into(), "AC1", "CA1", odd);
+        let mut writer = Writer::new("MZ1".into(), "AC1", CALL, odd);
         let line = writer.media(5, &[0xFF; 3]).to_owned();
         assert!(line.contains(r#""payload":"\/\/\/\/""#), "{line}");
         let media: Value = serde_json::from_str(&line).unwrap();

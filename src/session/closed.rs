@@ -1,0 +1,110 @@
+//! The calls that are over: a ring of one of them, sent again, opens nothing.
+//!
+//! Twilio's signature has no date, so a signed ring stays valid. This process remembers the last of its calls for a day,
+//! in 24 bytes or so each.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::id::CallSid;
+
+/// How long a closed call is remembered.
+const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A call SID in few bytes.
+type Key = [u8; 16];
+
+/// See the module.
+#[derive(Debug)]
+pub struct Closed {
+    began: Instant,
+    /// From when on it is closed, in seconds since `began`.
+    calls: HashMap<Key, u32>,
+    /// In the order in which they were closed.
+    order: VecDeque<Key>,
+    /// The most calls that are remembered. The oldest go first.
+    most: usize,
+}
+
+impl Closed {
+    pub fn new(now: Instant, most: usize) -> Self {
+        Self { began: now, calls: HashMap::new(), order: VecDeque::new(), most }
+    }
+
+    /// Closes a call from `from` on, which may be a little later than now. A call that is closed stays so.
+    pub fn close(&mut self, call: &CallSid, from: Instant) {
+        let from = self.seconds(from);
+        let key = call.bytes();
+        if let Some(known) = self.calls.get_mut(&key) {
+            *known = from.min(*known);
+            return;
+        }
+        self.calls.insert(key, from);
+        self.order.push_back(key);
+        let memory = u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX);
+        while let Some(oldest) = self.order.front()
+            && (self.order.len() > self.most
+                || self.calls.get(oldest).is_none_or(|closed| closed.saturating_add(memory) < from))
+        {
+            self.calls.remove(oldest);
+            self.order.pop_front();
+        }
+    }
+
+    pub fn contains(&self, call: &CallSid, now: Instant) -> bool {
+        let age = |from: u32| Some(Duration::from_secs(self.seconds(now).checked_sub(from)?.into()));
+        let from = self.calls.get(&call.bytes());
+        from.and_then(|from| age(*from)).is_some_and(|age| age < MEMORY)
+    }
+
+    fn seconds(&self, at: Instant) -> u32 {
+        u32::try_from(at.saturating_duration_since(self.began).as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(number: usize) -> CallSid {
+        CallSid::parse(&format!("CA{number:032x}")).unwrap()
+    }
+
+    #[test]
+    fn a_call_is_closed_for_a_day() {
+        let now = Instant::now();
+        let mut closed = Closed::new(now, 10);
+        let at = |secs| now + Duration::from_secs(secs);
+        closed.close(&call(1), at(5));
+        closed.close(&call(2), at(65));
+        closed.close(&call(2), at(90));
+        for (number, secs, expected) in [
+            (1, 5, true),
+            (1, 86_404, true),
+            (1, 86_405, false),
+            (2, 64, false),
+            (2, 65, true),
+            (2, 86_464, true),
+            (2, 86_465, false),
+            (3, 5, false),
+        ] {
+            assert_eq!(closed.contains(&call(number), at(secs)), expected, "{number} after {secs} s");
+        }
+        closed.close(&call(2), at(30));
+        assert!(closed.contains(&call(2), at(30)), "the earlier time counts");
+    }
+
+    #[test]
+    fn the_oldest_calls_go_first() {
+        let now = Instant::now();
+        let mut closed = Closed::new(now, 10);
+        for number in 0..=10 {
+            closed.close(&call(number), now);
+        }
+        assert!(!closed.contains(&call(0), now) && closed.contains(&call(1), now));
+        assert_eq!((closed.calls.len(), closed.order.len()), (10, 10));
+        // Those of the day before make room.
+        closed.close(&call(0), now + MEMORY + Duration::from_secs(1));
+        assert_eq!((closed.calls.len(), closed.order.len()), (1, 1));
+    }
+}
