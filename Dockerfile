@@ -4,6 +4,8 @@
 
 # Builds the program. The cache mounts keep what did not change from one build to the next.
 FROM rust:1.95-slim-trixie@sha256:ee4fa026a11f9e8b1b00568364a880dc720409bb94b0e6800f63f974f9c909d5 AS build
+# The images' first process, see below.
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
@@ -23,6 +25,7 @@ FROM node:22-trixie-slim@sha256:b26b04c123d9ff8ab646ceb18b9d75a1173acf64b9a40109
 WORKDIR /app
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=busybox /bin/wget /bin/wget
+COPY --from=build --chmod=0111 /usr/bin/tini-static /usr/local/bin/tini
 COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 COPY switchboard.yam[l] ./
 COPY assistants assistants
@@ -33,14 +36,17 @@ USER node
 ENV HOME=/tmp
 EXPOSE 5050
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5050/healthz"]
-# No shell in between: SIGTERM must reach the program, or calls are cut.
-ENTRYPOINT ["/usr/local/bin/switchboard"]
+# `tini` passes signals on, and reaps what the programs of MCP servers leave behind; without it, every such process would
+# stay as a zombie. Nobody but root may read it (0111), so the system hides its environment, which has the secrets, from
+# those programs. No shell in between: SIGTERM must reach the program, or calls are cut.
+ENTRYPOINT ["/usr/local/bin/tini", "-s", "--", "/usr/local/bin/switchboard"]
 CMD ["serve"]
 
 # The image that runs: program, certificates, assistants. No shell, no package manager, no root.
 FROM gcr.io/distroless/cc-debian13:nonroot@sha256:54df941ed0d06a1bd95ef5e0ce391fd8d9f94b64782dc9a60062727849ee3f97 AS switchboard
 WORKDIR /app
 COPY --from=busybox /bin/wget /bin/wget
+COPY --from=build --chmod=0111 /usr/bin/tini-static /usr/local/bin/tini
 COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 # The brackets make the file optional.
 COPY switchboard.yam[l] ./
@@ -51,5 +57,5 @@ USER nonroot
 EXPOSE 5050
 # Alive, not ready: a draining program is not ready, and must not be killed for it.
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD ["/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5050/healthz"]
-ENTRYPOINT ["/usr/local/bin/switchboard"]
+ENTRYPOINT ["/usr/local/bin/tini", "-s", "--", "/usr/local/bin/switchboard"]
 CMD ["serve"]

@@ -219,6 +219,7 @@ fn the_images_hold_the_program_and_little_else() {
     for folder in ["Cargo.toml Cargo.lock ./", "src src", "crates crates", "benches benches"] {
         assert!(build.all("COPY").contains(&folder), "{folder}");
     }
+    assert!(build.all("RUN").iter().any(|run| run.contains("apt-get install") && run.contains(" tini ")));
     let built = build.all("RUN").iter().filter(|run| run.contains("cargo build --release --locked")).count();
     assert_eq!(built, 1);
 
@@ -235,7 +236,10 @@ fn the_images_hold_the_program_and_little_else() {
         assert!(!["root", "0"].contains(&stage.all("USER")[0]));
         assert_eq!(stage.all("EXPOSE"), [port.to_string()]);
         let entry: Vec<String> = serde_json::from_str(stage.all("ENTRYPOINT")[0]).expect("exec form");
-        assert_eq!(entry, ["/usr/local/bin/switchboard"]);
+        // Programs run as the same user, who must not read the environment of the first process.
+        assert_eq!(entry, ["/usr/local/bin/tini", "-s", "--", "/usr/local/bin/switchboard"]);
+        let init = "--from=build --chmod=0111 /usr/bin/tini-static /usr/local/bin/tini";
+        assert!(stage.all("COPY").contains(&init), "{name} has no init, or a readable one");
         assert_eq!(stage.all("CMD"), ["[\"serve\"]"]);
         assert!(stage.all("COPY").contains(&"assistants assistants"), "{name} has no assistants");
         assert_eq!(stage.all("WORKDIR"), ["/app"], "where the program looks for them");
@@ -280,6 +284,7 @@ fn compose_agrees_with_the_image() {
     let port = settings.port;
     let server = &services["switchboard"];
     assert_eq!(server["build"], ".");
+    assert!(server["init"].is_null(), "programs can read the environment of Docker's init");
     assert!(server["profiles"].is_null(), "it starts by default");
     // Only this machine reaches the port: Docker's published ports bypass the host's firewall.
     assert_eq!(server["ports"], serde_json::json!([format!("127.0.0.1:{port}:{port}")]));
