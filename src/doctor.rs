@@ -11,6 +11,7 @@ mod fix;
 mod fly;
 mod folder;
 mod function;
+mod mounts;
 mod provider;
 mod public;
 mod redact;
@@ -31,6 +32,8 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Zoned;
 use rustls::ClientConfig;
 use tokio::time::{Instant, interval_at, timeout};
+
+pub use self::settings::local;
 
 use self::clock::Reading;
 use self::fix::Change;

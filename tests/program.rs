@@ -280,6 +280,80 @@ fn a_misspelled_name_in_env_is_reported_in_one_line() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
+/// What `doctor` finds without another machine, `serve` logs at its start.
+#[test]
+fn the_server_starts_with_what_doctor_finds_on_this_machine() {
+    let doubtful = with(&[("STATE_DIR", "/proc/nowhere"), ("RUST_LOG", "warning")]);
+    let serving = Serving::start_with(&doubtful);
+    let stderr = &serving.stderr;
+    for setting in ["RUST_LOG", "STATE_DIR", "PUBLIC_URL"] {
+        let lines = stderr.lines().filter(|line| line.contains(&format!("warning: {setting} ")));
+        assert_eq!(lines.count(), 1, "{setting}: {stderr}");
+    }
+}
+
+/// Each is silent if it is taken literally; the harness waits for a line that the server is ready.
+#[test]
+fn a_log_filter_that_means_nothing_does_not_silence_the_server() {
+    for filter in ["warning", "infoo", "switchboard:info"] {
+        let serving = Serving::start_with(&with(&[("RUST_LOG", filter)]));
+        assert!(serving.stderr.contains("RUST_LOG"), "{filter}: {}", serving.stderr);
+    }
+}
+
+#[test]
+fn sighup_reads_the_folder_again_and_cuts_no_call() {
+    let mut serving = Serving::start();
+    ring(&serving);
+    let file = serving.folder.path().join("assistants/b.yaml");
+    std::fs::write(file, "instructions: You take messages.\n").unwrap();
+    serving.signal("-HUP");
+    serving.ready_with("\"assistants\":2,\"generation\":2");
+    assert_eq!(serving.child.try_wait().unwrap(), None, "it runs");
+}
+
+/// Nobody could stop it otherwise, and the next start would find its port in use.
+#[test]
+fn a_server_in_a_terminal_ends_with_the_terminal() {
+    let folder = folder_with(&[("assistants/a.yaml", ASSISTANT.as_bytes())]);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let path = std::env::var("PATH").unwrap();
+    // `script` makes a terminal, and closes it when it ends.
+    let serve = format!("exec {} serve", env!("CARGO_BIN_EXE_switchboard"));
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--command", &serve, "/dev/null"])
+        .current_dir(folder.path())
+        .env_clear()
+        .envs(with(&[("PORT", &port.to_string()), ("PATH", &path), ("SHELL", "/bin/sh")]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = Instant::now();
+    let until = |open: bool| {
+        while answers() != open {
+            assert!(asked.elapsed() < Duration::from_secs(20), "its port is open: {}", !open);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(true);
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    until(false);
+}
+
+/// Without file events, it would be fetched again after 30 s.
+#[test]
+fn sighup_fetches_the_remote_folder_at_once() {
+    let (fetched_tx, fetched) = std::sync::mpsc::channel();
+    let url = host_of(Some("instructions: Be kind.\n"), move || fetched_tx.send(()).unwrap_or_default());
+    let serving = Serving::start_with(&with(&[("ASSISTANTS_URL", &url)]));
+    fetched.recv().unwrap();
+    serving.signal("-HUP");
+    fetched.recv_timeout(Duration::from_secs(20)).expect("it is fetched again");
+}
+
 #[test]
 fn an_edit_is_in_force_without_a_restart() {
     let serving = Serving::start();
@@ -295,6 +369,11 @@ fn an_edit_is_in_force_without_a_restart() {
 
 /// Answers every request with an archive of two assistants of this text, or with 500.
 fn host(text: Option<&str>) -> String {
+    host_of(text, || {})
+}
+
+/// The same, and calls `asked` for each request.
+fn host_of(text: Option<&str>, asked: impl Fn() + Send + 'static) -> String {
     let works = text.is_some();
     let text = text.unwrap_or_default().as_bytes();
     let mut archive =
@@ -311,6 +390,7 @@ fn host(text: Option<&str>) -> String {
     std::thread::spawn(move || {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let _ = BufReader::new(&socket).lines().map_while(Result::ok).find(String::is_empty);
+            asked();
             let (status, body) = if works { ("200 OK", &archive[..]) } else { ("500 No", &b""[..]) };
             let length = body.len();
             let _ =

@@ -13,14 +13,14 @@ mod tunnel;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 
 use crate::doctor;
 use crate::observe;
+use crate::problem::Problem;
 use crate::process;
 use crate::rehearse::{self, Rehearse};
-use crate::serve::{LAST_THREADS, signalled};
+use crate::serve::{Hangup, LAST_THREADS, signalled};
 use crate::terminal::{Failure, notify, report};
 use crate::workspace::Workspace;
 
@@ -164,10 +164,14 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     let RehearseArguments { assistant, to, from, caller, out, live } = arguments;
     let workspace = Workspace::open()?;
     // The conversation is the output, so the server logs only warnings.
+    const DEFAULT: &str = "warn";
     let filter = workspace.environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
-    let filter = filter.map_or("warn", String::as_str);
-    observe::init(filter, Some(false)).map_err(|error| anyhow!("RUST_LOG is not valid: {error}"))?;
-    let stop = signalled(false)?;
+    let filter = filter.map_or(DEFAULT, String::as_str);
+    if let Err(what) = observe::filter(filter) {
+        report(&[Problem::setting("RUST_LOG", what)]);
+    }
+    observe::init(filter, DEFAULT, Some(false));
+    let stop = signalled(Hangup::Kills)?;
     let options = Rehearse { assistant, to, from, caller, out, live };
     rehearse::run(&options, workspace, stop, &mut rehearse::Screen::standard()).await
 }

@@ -4,25 +4,28 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::tunnel;
 use crate::assistant::Roster;
+use crate::doctor;
 use crate::observe;
 use crate::phone::PhoneNumber;
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 use crate::process;
 use crate::reload::fetch::Rounds;
 use crate::reload::{self, RemoteFolder};
-use crate::serve::{self, Reload, Serve};
-use crate::settings::{FILE, LogFormat, Need, ServeSettings, Settings};
+use crate::serve::{self, Hangup, Reload, Serve};
+use crate::settings::{FILE, LogFormat, ServeSettings, Settings};
 use crate::terminal::Failure;
 use crate::workspace::{ENV_FILE, Workspace};
 
 /// Stands for the address of a tunnel that is not open yet.
-const UNTIL_TUNNEL: &str = "https://tunnel.invalid";
+const UNTIL_TUNNEL: &str = "https://tunnel.example.com";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -47,7 +50,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => None,
     };
     let metrics = observe::metrics::install().context("metrics cannot be counted")?;
-    let mut shutdown = pin!(serve::signalled(arguments.tunnel)?);
+    let again = Arc::<Notify>::default();
+    // A tunnel must be closed with its terminal: its number points nowhere afterwards.
+    let hangup = if arguments.tunnel { Hangup::Ends } else { Hangup::Reloads(again.clone()) };
+    let mut shutdown = pin!(serve::signalled(hangup)?);
     let tunnel = if arguments.tunnel {
         let listening = listener.local_addr().context("the listener has no address")?;
         let open = tunnel::open(&settings, &roster, number.as_ref(), listening, shutdown.as_mut()).await?;
@@ -67,7 +73,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         settings,
         ready,
         roster,
-        reload: Some(Reload { from, settings_file: FILE.into(), environment }),
+        reload: Some(Reload { from, settings_file: FILE.into(), environment, again }),
         listener,
         metrics_listener,
         metrics: Some(metrics),
@@ -104,15 +110,11 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
         workspace.set("PUBLIC_URL", UNTIL_TUNNEL);
     }
     let settings = &workspace.settings;
+    let ready = settings.for_serve().filter(|_| !workspace.problems.iter().any(Problem::is_error));
     let (mut problems, doubts): (Vec<_>, Vec<_>) =
-        workspace.problems.iter().cloned().partition(Problem::is_error);
-    problems.extend(settings.missing(Need::Serve));
-    let ready = settings.for_serve().filter(|_| problems.is_empty());
-    let (placeholders, shapes): (Vec<_>, Vec<_>) =
-        settings.check_secrets().into_iter().partition(Problem::is_error);
-    problems.extend(placeholders);
+        doctor::local(&workspace).into_iter().partition(Problem::is_error);
     let json = settings.log_format.map(|format| format == LogFormat::Json);
-    observe::init(&settings.log, json).map_err(|error| anyhow!("RUST_LOG is not a valid filter: {error}"))?;
+    observe::init(&settings.log, "info", json);
     let remote = if ready.is_some() { workspace.remote()? } else { None };
     let remote_folder = match remote {
         Some(remote) => Some(RemoteFolder::begin(remote, Rounds::default()).await),
@@ -133,7 +135,8 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     if tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    for warning in doubts.iter().chain(&shapes).chain(&warnings) {
+    let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning);
+    for warning in doubts.chain(&warnings) {
         tracing::warn!(problem = %warning.line(), "Warning at start");
     }
     if !roster.answers() {

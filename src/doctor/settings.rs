@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
+use super::mounts;
 use crate::link::tls;
 use crate::numbers::{self, Unreachable};
 use crate::observe;
@@ -23,11 +24,9 @@ pub struct Checked {
     pub open_env_file: bool,
 }
 
-/// Checks everything that needs no other machine.
-///
-/// # Errors
-/// TLS cannot be set up at all.
-pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
+/// What is wrong with the settings and this machine, as far as it shows at once and without another machine. `serve`
+/// reports the same at its start.
+pub fn local(workspace: &Workspace) -> Vec<Problem> {
     let settings = &workspace.settings;
     let mut problems = workspace.problems.clone();
     problems.extend(settings.missing(Need::Serve));
@@ -41,12 +40,23 @@ pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
             Problem::setting(name, what)
         }));
     }
-    problems.extend(log_filter(&settings.log).map(|what| Problem::setting("RUST_LOG", what)));
+    problems.extend(observe::filter(&settings.log).err().map(|what| Problem::setting("RUST_LOG", what)));
     problems.extend(state(settings).map(|what| Problem::setting("STATE_DIR", what)));
-    let open_env_file = is_open(Path::new(ENV_FILE));
-    if open_env_file {
+    if is_open(Path::new(ENV_FILE)) {
         problems.push(Problem::file(ENV_FILE, Setting::OpenEnvFile));
     }
+    problems.extend(mounts::check(&settings.assistants_dir));
+    problems.extend(tunnel(settings).map(Problem::new));
+    problems
+}
+
+/// Checks everything that needs no other machine.
+///
+/// # Errors
+/// TLS cannot be set up at all.
+pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
+    let settings = &workspace.settings;
+    let mut problems = local(workspace);
     let bundle = settings.ssl_cert_file.as_deref();
     let tls = match tls::client_config(true, bundle) {
         Ok(tls) => tls,
@@ -56,11 +66,10 @@ pub fn check(workspace: &Workspace) -> anyhow::Result<Checked> {
             tls::client_config(false, bundle)?
         }
     };
-    if problems.iter().all(|problem| problem.severity() == Severity::Ok) {
+    if problems.iter().all(|problem| problem.severity() < Severity::Warning) {
         problems.push(Problem::new(Doctor::SettingsOk));
     }
-    problems.extend(tunnel(settings).map(Problem::new));
-    Ok(Checked { problems, tls, open_env_file })
+    Ok(Checked { problems, tls, open_env_file: is_open(Path::new(ENV_FILE)) })
 }
 
 /// Whether a tunnel of this folder is open.
@@ -76,23 +85,6 @@ fn tunnel(settings: &Settings) -> Option<Twilio> {
     }
 }
 
-fn log_filter(filter: &str) -> Option<Setting> {
-    if let Err(error) = observe::filter(filter) {
-        return Some(Setting::LogFilter { error: error.to_string() });
-    }
-    (!filter.split(',').any(is_heard)).then_some(Setting::LogsNothing)
-}
-
-/// Whether a part of a filter applies to our log lines.
-fn is_heard(part: &str) -> bool {
-    const LEVELS: [&str; 12] =
-        ["off", "error", "warn", "info", "debug", "trace", "0", "1", "2", "3", "4", "5"];
-    let part = part.trim().to_lowercase();
-    let target = part.split(['=', '[']).next().unwrap_or_default();
-    // A filter without a target applies to all; a target matches by prefix.
-    LEVELS.contains(&&*part) || "switchboard".starts_with(target) || target.starts_with("switchboard")
-}
-
 fn state(settings: &Settings) -> Option<Setting> {
     let error = try_to_write(settings.state_dir.as_deref()?).err()?;
     Some(Setting::StateDir { error: error.kind().to_string() })
@@ -103,7 +95,7 @@ fn try_to_write(dir: &Path) -> io::Result<()> {
     let exists = |dir: &&Path| dir.exists();
     let above = dir.ancestors().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
     let dir = above.into_iter().find(exists).unwrap_or(Path::new("/"));
-    let file = dir.join(format!(".switchboard-doctor-{}", std::process::id()));
+    let file = dir.join(format!(".switchboard-probe-{}", std::process::id()));
     OpenOptions::new().write(true).create_new(true).open(&file)?;
     fs::remove_file(&file)
 }
@@ -127,23 +119,6 @@ pub fn close_env_file() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_log_filter_must_be_valid_and_apply_to_us() {
-        for (filter, expected) in [
-            ("info", None),
-            ("WARN", None),
-            ("hyper=info,switchboard::call=debug", None),
-            ("[call]=debug", None),
-            ("inof", Some("setting.log")),
-            ("hyper=debug", Some("setting.log")),
-            ("info,[[", Some("setting.value")),
-            ("switchboard=loud", Some("setting.value")),
-        ] {
-            let found = log_filter(filter).map(|what| what.code());
-            assert_eq!(found, expected, "{filter}");
-        }
-    }
 
     #[test]
     fn the_state_folder_must_be_writable_and_is_left_as_it_was() {

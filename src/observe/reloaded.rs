@@ -16,9 +16,12 @@ pub fn rejected<'a>(new: impl Iterator<Item = &'a Problem>, errors: usize) {
     counter!("switchboard_reloads_total", "outcome" => "rejected").increment(1);
     gauge!("switchboard_roster_problems").set(errors as f64);
     for problem in new {
-        tracing::warn!(%problem, "The folder of assistants has a problem");
+        match problem.is_error() {
+            true => tracing::error!(%problem, "The folder of assistants has an error"),
+            false => warned(problem),
+        }
     }
-    tracing::warn!(errors, "Edit rejected; the assistants in force stay");
+    tracing::error!(errors, "Edit rejected; the assistants in force stay");
 }
 
 /// The folder passes after a rejected edit; `swapped` if it also changes the roster in force.

@@ -1,8 +1,10 @@
 //! Fetches the remote folder again and again, and passes it to the keeper.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Keeper;
@@ -18,12 +20,15 @@ pub struct RemoteFolder {
     wait: Duration,
     /// Fetched, and not yet passed to the keeper.
     fresh: Option<Folder>,
+    /// Ends the wait.
+    again: Arc<Notify>,
 }
 
 impl RemoteFolder {
     /// Fetches once. A failure is logged, and [`Self::run`] tries again.
     pub async fn begin(remote: Remote, rounds: Rounds) -> RemoteFolder {
-        let mut folder = RemoteFolder { remote, rounds, wait: Duration::ZERO, fresh: None };
+        let mut folder =
+            RemoteFolder { remote, rounds, wait: Duration::ZERO, fresh: None, again: Arc::default() };
         folder.fetch().await;
         folder
     }
@@ -31,6 +36,11 @@ impl RemoteFolder {
     /// The folder that was fetched and not yet passed to a keeper.
     pub fn fresh(&self) -> Option<&Folder> {
         self.fresh.as_ref()
+    }
+
+    /// It fetches again when `again` is notified.
+    pub fn woken_by(self, again: Arc<Notify>) -> RemoteFolder {
+        RemoteFolder { again, ..self }
     }
 
     /// Fetches until `stop`. The keeper first gets what [`Self::begin`] fetched: if it is in force already, nothing
@@ -41,7 +51,7 @@ impl RemoteFolder {
                 if let Some(folder) = self.fresh.take() {
                     keeper.apply(Ok(folder)).await;
                 }
-                sleep(self.wait).await;
+                let _ = timeout(self.wait, self.again.notified()).await;
                 self.fetch().await;
             }
         })

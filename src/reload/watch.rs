@@ -98,6 +98,11 @@ impl Watcher {
         }
     }
 
+    /// It looks again when `again` is notified, as after a file event.
+    pub fn woken_by(self, again: Arc<Notify>) -> Watcher {
+        Watcher { event: again, ..self }
+    }
+
     /// Watches until `stop`. It reads at once, for edits since the start.
     ///
     /// A panic must not end reloading unnoticed: it is logged once, and watching starts again.

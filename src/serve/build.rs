@@ -120,10 +120,12 @@ fn watch_folder(
     match reload.from {
         From::Disk(dir) => {
             let file = SettingsFile::new(reload.settings_file, environment, settings);
-            let watcher = Watcher::new(keeper, dir, Some(file), Pace::default());
+            let watcher = Watcher::new(keeper, dir, Some(file), Pace::default()).woken_by(reload.again);
             background.spawn(watcher.run(stop.clone()));
         }
-        From::Remote(folder) => drop(background.spawn(folder.run(keeper, stop.clone()))),
+        From::Remote(folder) => {
+            drop(background.spawn(folder.woken_by(reload.again).run(keeper, stop.clone())))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::settings::{ServeSettings, Settings};
 use crate::tool::Tools;
 
 pub use drain::{LAST_THREADS, longest_end};
-pub use signals::signalled;
+pub use signals::{Hangup, signalled};
 
 /// How long the MCP servers may take to end.
 const LAST_TOOLS: Duration = Duration::from_secs(10);
@@ -56,6 +57,8 @@ pub struct Reload {
     pub settings_file: PathBuf,
     /// The values of `${NAME}`, and the settings that do not come from the file.
     pub environment: BTreeMap<String, String>,
+    /// Makes it look again at once.
+    pub again: Arc<Notify>,
 }
 
 /// Where the folder of assistants comes from.

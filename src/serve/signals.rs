@@ -1,10 +1,13 @@
 //! The one place that listens for signals. The first asks for the end, the second forces it.
 
+use std::future::pending;
 use std::io::{IsTerminal as _, stdin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::tool;
@@ -12,22 +15,23 @@ use crate::tool;
 /// How often to check whether the terminal still exists.
 const TERMINAL_POLL: Duration = Duration::from_secs(1);
 
-/// Waits for SIGTERM or SIGINT, and with `terminal` also for SIGHUP or the end of the terminal on standard input. A
-/// second one of these ends the process at once.
-pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
+/// What SIGHUP does.
+#[derive(Debug, Clone)]
+pub enum Hangup {
+    /// The system ends the process.
+    Kills,
+    /// It asks for the end, as does the end of the terminal on standard input.
+    Ends,
+    /// It notifies, so that the folder is read again. If it comes because the terminal on standard input is gone, it
+    /// asks for the end.
+    Reloads(Arc<Notify>),
+}
+
+/// Waits for SIGTERM or SIGINT, and for a SIGHUP that asks for the end. A second one of these ends the process at once.
+pub fn signalled(hangup: Hangup) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    // A server that should outlive its terminal ignores it.
-    let mut hangup = terminal.then(|| listen(SignalKind::hangup())).transpose()?;
-    let terminal_gone = async move {
-        match &mut hangup {
-            Some(hangup) => tokio::select! {
-                _ = hangup.recv() => {}
-                () = hung_up() => {}
-            },
-            None => std::future::pending().await,
-        }
-    };
+    let terminal_gone = hangup.ends()?;
     let (first_tx, first) = tokio::sync::oneshot::channel();
     // This task lives as long as the process, for the second signal.
     tokio::spawn(async move {
@@ -52,6 +56,34 @@ pub fn signalled(terminal: bool) -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async move { drop(first.await) })
 }
 
+impl Hangup {
+    /// Waits until it asks for the end.
+    fn ends(self) -> anyhow::Result<impl Future<Output = ()>> {
+        let mut hangup = match &self {
+            Self::Kills => None,
+            Self::Ends | Self::Reloads(_) => Some(listen(SignalKind::hangup())?),
+        };
+        let was_terminal = stdin().is_terminal();
+        Ok(async move {
+            match (self, &mut hangup) {
+                (Self::Ends, Some(hangup)) => tokio::select! {
+                    _ = hangup.recv() => {}
+                    () = hung_up() => {}
+                },
+                (Self::Reloads(reload), Some(hangup)) => loop {
+                    hangup.recv().await;
+                    if was_terminal && !stdin().is_terminal() {
+                        return;
+                    }
+                    tracing::info!("SIGHUP: reading the assistants again");
+                    reload.notify_one();
+                },
+                _ => pending().await,
+            }
+        })
+    }
+}
+
 fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
     anyhow::Context::context(signal(kind), "signals cannot be listened for")
 }
@@ -61,7 +93,7 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
 /// a job in the background.
 async fn hung_up() {
     if !stdin().is_terminal() {
-        return std::future::pending().await;
+        return pending().await;
     }
     while stdin().is_terminal() {
         sleep(TERMINAL_POLL).await;

@@ -231,7 +231,13 @@ pub const SETTINGS: [Setting; 24] = [
         default_note: Some("none: in memory"),
         ..PLAIN
     },
-    Setting { name: "RUST_LOG", default: Some("info"), local: true, meaning: "the log filter", ..PLAIN },
+    Setting {
+        name: "RUST_LOG",
+        default: Some("info"),
+        local: true,
+        meaning: "the log filter: `error`, `warn`, `info`, `debug` or `trace`, also for one module: `info,switchboard::session=debug`",
+        ..PLAIN
+    },
     Setting {
         name: "LOG_FORMAT",
         form: Form::OneOf(&["text", "json"]),

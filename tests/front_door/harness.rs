@@ -130,6 +130,7 @@ impl Harness {
                 from: From::Disk(dir.to_owned()),
                 settings_file: dir.join("../switchboard.yaml"),
                 environment,
+                again: Default::default(),
             }),
             listener,
             metrics_listener: None,

@@ -49,7 +49,7 @@ async fn a_bad_edit_changes_nothing_and_is_logged_once() {
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(lines[0].contains("a.yaml:1:21: error") && lines[0].contains("nowhere"), "{lines:#?}");
     assert!(lines[1].contains("a.yaml:2:1: error") && lines[1].contains("voise"), "{lines:#?}");
-    assert!(lines.iter().all(|line| line.starts_with("WARN")), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.starts_with("ERROR")), "{lines:#?}");
     assert_eq!((switchboard.metric(REJECTED), switchboard.metric(PROBLEMS)), (1.0, 2.0));
 
     // The same edit is not logged again.

@@ -45,6 +45,10 @@ catalogue! {
         VariableMissing { name: String } = Error "env.missing",
             "the environment variable {name} is not set",
             fix: "set {name}, or write `${{{name}:-default}}` to give it a default";
+        Mounted = Warning "file.mounted",
+            "this file is mounted by itself: an edit that writes into it arrives within 30 s, one that replaces it, as \
+             most editors and git do, never",
+            fix: "mount the folder that holds it, or restart the container after each edit";
         VariableSyntax { shown: String } = Error "env.syntax",
             "`${{{shown}}}` does not name a variable",
             fix: "write `${{NAME}}` or `${{NAME:-default}}`, and `$${{` for a literal `${{`";

@@ -60,9 +60,8 @@ catalogue! {
             "{name} starts with {scheme}://, so {what} are sent in clear text",
             fix: "use {safe}://, unless the whole network path is private";
         LogsNothing = Warning "setting.log",
-            "RUST_LOG names neither a level nor a module of this program",
-            effect: "nothing is logged, not even errors",
-            fix: "write a level, such as RUST_LOG=info";
+            "RUST_LOG names neither a level nor a module of this program, so it is ignored",
+            fix: "write error, warn, info, debug or trace, such as RUST_LOG=info";
         StateDir { error: String } = Warning "setting.state",
             "STATE_DIR cannot be written to: {error}",
             effect: "messages from callers are kept in memory and lost with the process",
