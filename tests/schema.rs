@@ -109,6 +109,7 @@ fn file(name: &str, made: &str) {
 fn the_committed_schema_and_reference_are_up_to_date() {
     file("assistant.schema.json", &format!("{:#}\n", schema::schema()));
     file("assistants.md", &schema::reference());
+    file("metrics.md", &switchboard::observe::metrics::page());
 }
 
 #[test]

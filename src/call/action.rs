@@ -170,67 +170,36 @@ pub struct Spoken {
     pub interrupted: bool,
 }
 
-/// Something unexpected that is counted and survived: the closed list of `switchboard_anomalies_total{code}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Anomaly {
-    CallerBadFrame,
-    CallerBinaryFrame,
-    CallerUnknownEvent,
-    CallerWrongStream,
-    CallerBadAudio,
-    CallerUnknownMark,
-    CallerStalled,
-    CallerAudioDropped,
-    ModelBadEvent,
-    ModelUnknownEvent,
-    ModelBadAudio,
-    ModelAudioDropped,
-    ModelError,
-    ModelLateAudio,
-    ModelFailedResponse,
-    ModelSlow,
-    ModelUnknownTool,
-    /// The arguments are not a JSON object.
-    ModelBadArguments,
-    /// The model spoke what looks like a tool call instead of making one.
-    ModelWroteCall,
-    ToolTimeout,
-    /// A tool finished after it was stopped.
-    ToolLate,
-    ModelPlainerConfiguration,
-    ModelRetried,
-    /// The process did not run for a while, as on a paused machine.
-    ServerStoodStill,
-}
-
-impl Anomaly {
-    /// The stable code in logs, metrics and `call.json`.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::CallerBadFrame => "caller.bad_frame",
-            Self::CallerBinaryFrame => "caller.binary_frame",
-            Self::CallerUnknownEvent => "caller.unknown_event",
-            Self::CallerWrongStream => "caller.wrong_stream",
-            Self::CallerBadAudio => "caller.bad_audio",
-            Self::CallerUnknownMark => "caller.unknown_mark",
-            Self::CallerStalled => "caller.stalled",
-            Self::CallerAudioDropped => "caller.audio_dropped",
-            Self::ModelBadEvent => "model.bad_event",
-            Self::ModelUnknownEvent => "model.unknown_event",
-            Self::ModelBadAudio => "model.bad_audio",
-            Self::ModelAudioDropped => "model.audio_dropped",
-            Self::ModelError => "model.error",
-            Self::ModelLateAudio => "model.late_audio",
-            Self::ModelFailedResponse => "model.failed_response",
-            Self::ModelSlow => "model.slow",
-            Self::ModelUnknownTool => "model.unknown_tool",
-            Self::ModelBadArguments => "model.bad_arguments",
-            Self::ModelWroteCall => "model.wrote_call",
-            Self::ToolTimeout => "tool.timeout",
-            Self::ToolLate => "tool.late",
-            Self::ModelPlainerConfiguration => "model.plainer_configuration",
-            Self::ModelRetried => "model.retried",
-            Self::ServerStoodStill => "server.stood_still",
-        }
+codes! {
+    /// Something unexpected that is counted and survived: the closed list of `switchboard_anomalies_total{code}`.
+    Anomaly {
+        CallerBadFrame = "caller.bad_frame",
+        CallerBinaryFrame = "caller.binary_frame",
+        CallerUnknownEvent = "caller.unknown_event",
+        CallerWrongStream = "caller.wrong_stream",
+        CallerBadAudio = "caller.bad_audio",
+        CallerUnknownMark = "caller.unknown_mark",
+        CallerStalled = "caller.stalled",
+        CallerAudioDropped = "caller.audio_dropped",
+        ModelBadEvent = "model.bad_event",
+        ModelUnknownEvent = "model.unknown_event",
+        ModelBadAudio = "model.bad_audio",
+        ModelAudioDropped = "model.audio_dropped",
+        ModelError = "model.error",
+        ModelLateAudio = "model.late_audio",
+        ModelFailedResponse = "model.failed_response",
+        ModelSlow = "model.slow",
+        ModelUnknownTool = "model.unknown_tool",
+        /// The arguments are not a JSON object.
+        ModelBadArguments = "model.bad_arguments",
+        /// The model spoke what looks like a tool call instead of making one.
+        ModelWroteCall = "model.wrote_call",
+        ToolTimeout = "tool.timeout",
+        /// A tool finished after it was stopped.
+        ToolLate = "tool.late",
+        ModelPlainerConfiguration = "model.plainer_configuration",
+        ModelRetried = "model.retried",
+        /// The process did not run for a while, as on a paused machine.
+        ServerStoodStill = "server.stood_still",
     }
 }

@@ -4,48 +4,28 @@ use std::fmt;
 
 use super::event::Loss;
 
-/// Why a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EndReason {
-    CallerHungUp,
-    CallerLost,
-    CallerRefused,
-    AssistantEnded,
-    AssistantTransferred,
-    LimitSilence,
-    LimitDuration,
-    ModelUnreachable,
-    ModelRefused,
-    ModelMisconfigured,
-    ModelStalled,
-    ModelLost,
-    ServerDraining,
-    OperatorEnded,
-    ServerFault,
+codes! {
+    /// Why a call ended.
+    EndReason {
+        CallerHungUp = "caller.hung_up",
+        CallerLost = "caller.lost",
+        CallerRefused = "caller.refused",
+        AssistantEnded = "assistant.ended",
+        AssistantTransferred = "assistant.transferred",
+        LimitSilence = "limit.silence",
+        LimitDuration = "limit.duration",
+        ModelUnreachable = "model.unreachable",
+        ModelRefused = "model.refused",
+        ModelMisconfigured = "model.misconfigured",
+        ModelStalled = "model.stalled",
+        ModelLost = "model.lost",
+        ServerDraining = "server.draining",
+        OperatorEnded = "operator.ended",
+        ServerFault = "server.fault",
+    }
 }
 
 impl EndReason {
-    /// The stable code in logs, metrics and docs.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::CallerHungUp => "caller.hung_up",
-            Self::CallerLost => "caller.lost",
-            Self::CallerRefused => "caller.refused",
-            Self::AssistantEnded => "assistant.ended",
-            Self::AssistantTransferred => "assistant.transferred",
-            Self::LimitSilence => "limit.silence",
-            Self::LimitDuration => "limit.duration",
-            Self::ModelUnreachable => "model.unreachable",
-            Self::ModelRefused => "model.refused",
-            Self::ModelMisconfigured => "model.misconfigured",
-            Self::ModelStalled => "model.stalled",
-            Self::ModelLost => "model.lost",
-            Self::ServerDraining => "server.draining",
-            Self::OperatorEnded => "operator.ended",
-            Self::ServerFault => "server.fault",
-        }
-    }
-
     /// Whether the conversation broke: a caller who is still on the line gets the assistant's `on_failure`.
     pub fn is_failure(self) -> bool {
         match self {

@@ -4,6 +4,28 @@
 //! each event with its time, carries out the actions in order, and wakes the call at its deadline.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// Declares a closed list: an enum whose variants have stable codes, for logs, metrics and docs.
+macro_rules! codes {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The stable code in logs, metrics and docs.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+        }
+    };
+}
+
 mod action;
 mod backlog;
 mod consent;

@@ -1,48 +1,212 @@
 //! The metrics. Labels come from closed lists: an assistant's name, a code.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::metrics::{counter, gauge, histogram};
+use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::assistant::Roster;
 use crate::call::{Anomaly, EndReason, Tally};
 
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
+/// One metric, for `# HELP` and for `docs/metrics.md`.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static str,
+    meaning: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, kind, labels, meaning }
+}
+
+/// Every metric.
+const METRICS: [Metric; 13] = {
+    use Kind::{Counter, Gauge, Histogram};
+    [
+        metric("switchboard_calls_active", Gauge, "", "Calls that ring or are under way"),
+        metric("switchboard_calls_total", Counter, "assistant, reason", "Calls that ended"),
+        metric(
+            "switchboard_first_word_seconds",
+            Histogram,
+            "",
+            "Start of the stream to the first audio sent",
+        ),
+        metric(
+            "switchboard_turn_seconds",
+            Histogram,
+            "",
+            "End of the caller's turn to the first audio of the answer",
+        ),
+        metric(
+            "switchboard_interruptions_total",
+            Counter,
+            "assistant",
+            "Times that a caller talked over the assistant",
+        ),
+        metric("switchboard_tokens_total", Counter, "kind", "The model's tokens: in, out"),
+        metric(
+            "switchboard_tool_seconds",
+            Histogram,
+            "outcome",
+            "How long a tool took: ok, timeout, stopped, or why it failed",
+        ),
+        metric(
+            "switchboard_messages_total",
+            Counter,
+            "what",
+            "Messages for the owner: taken, delivered, given_up",
+        ),
+        metric("switchboard_anomalies_total", Counter, "code", "What was odd and survived"),
+        metric("switchboard_refusals_total", Counter, "layer, why", "Requests refused"),
+        metric(
+            "switchboard_reloads_total",
+            Counter,
+            "outcome",
+            "Edits: applied (the start included), rejected (has errors), fixed (equal to what is in force again)",
+        ),
+        metric("switchboard_roster_problems", Gauge, "", "Errors of the rejected edit"),
+        metric(
+            "switchboard_reload_last_success_timestamp_seconds",
+            Gauge,
+            "",
+            "When the assistants in force were loaded",
+        ),
+    ]
+};
+
+/// Why requests are refused: layer, why, and what that means.
+const REFUSALS: [(&str, &str, &str); 24] = [
+    ("signature", "signature_missing", "not from Twilio"),
+    ("signature", "signature_wrong", "not from Twilio, or PUBLIC_URL or TWILIO_AUTH_TOKEN is wrong"),
+    ("signature", "signature_key", "signed with a shared key that TWILIO_SHARED_KEYS lacks"),
+    ("webhook", "repeated_parameter", "a parameter comes twice"),
+    ("webhook", "glued_parameter", "a parameter's value is part of its name"),
+    ("webhook", "incomplete", "no valid CallSid or CallStatus"),
+    ("admission", "busy", "MAX_CALLS calls are under way"),
+    ("admission", "draining", "the server is being stopped"),
+    ("admission", "no_assistant", "no assistant answers the number"),
+    ("admission", "replayed", "a ring of a call that has begun or is over"),
+    ("ticket", "ticket_unknown", "forged, of another token, or forgotten in a restart"),
+    ("ticket", "ticket_foreign", "of another machine"),
+    ("ticket", "ticket_used", "it opened a stream already"),
+    ("ticket", "ticket_old", "older than a minute"),
+    ("ticket", "ticket_unsigned", "of another machine, without a signature"),
+    ("ticket", "draining", "of another machine, while this one is being stopped"),
+    ("ticket", "busy", "of another machine, while this one is full"),
+    ("stream", "not_an_upgrade", "a proxy in front strips the upgrade"),
+    ("stream", "no_start", "no `start` within 5 s"),
+    ("stream", "wrong_call", "`start` names another call"),
+    ("stream", "wrong_audio", "not 8 kHz μ-law"),
+    ("stream", "closed_before_start", "closed before `start`"),
+    ("stream", "twilio_error", "Twilio reports that a stream failed"),
+    ("metrics", "token", "`/metrics` without METRICS_TOKEN"),
+];
+
+/// The outcomes of a reload, the kinds of tokens, and what happens to a message.
+const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
+const TOKENS: [&str; 2] = ["in", "out"];
+const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
+
 /// Starts counting for the whole process. The handle renders `/metrics`.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let seconds = |name: &str| Matcher::Full(name.to_owned());
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(seconds("switchboard_first_word_seconds"), &SECONDS)?
-        .set_buckets_for_metric(seconds("switchboard_turn_seconds"), &SECONDS)?
-        .set_buckets_for_metric(seconds("switchboard_tool_seconds"), &SECONDS)?
-        .install_recorder()?;
+    let mut builder = PrometheusBuilder::new();
+    for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Histogram) {
+        builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), &SECONDS)?;
+    }
+    let handle = builder.install_recorder()?;
     describe();
+    begin();
     Ok(handle)
 }
 
 fn describe() {
-    use ::metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("switchboard_calls_total", "Calls that ended, by assistant and reason");
-    describe_gauge!("switchboard_calls_active", "Calls that ring or are under way");
-    describe_counter!("switchboard_refusals_total", "Requests refused, by layer and why");
-    describe_histogram!("switchboard_first_word_seconds", "Stream's start to the first audio sent");
-    describe_histogram!("switchboard_turn_seconds", "End of the caller's turn to the answer's first audio");
-    describe_histogram!("switchboard_tool_seconds", "How long a tool took, by outcome");
-    describe_counter!("switchboard_interruptions_total", "Times the caller talked over the assistant");
-    describe_counter!("switchboard_tokens_total", "The model's tokens, by kind");
-    describe_counter!(
-        "switchboard_reloads_total",
-        "Edits of the assistants: applied, rejected (has errors), fixed (equal to the roster in force again)"
-    );
-    describe_gauge!(
-        "switchboard_reload_last_success_timestamp_seconds",
-        "When the roster in force was loaded"
-    );
-    describe_gauge!("switchboard_roster_problems", "Errors of the rejected edit");
-    describe_counter!("switchboard_messages_total", "Messages for the owner: taken, delivered, given_up");
-    describe_counter!("switchboard_anomalies_total", "Anomalies, by code");
+    for Metric { name, kind, meaning, .. } in METRICS {
+        match kind {
+            Kind::Counter => describe_counter!(name, meaning),
+            Kind::Gauge => describe_gauge!(name, meaning),
+            Kind::Histogram => describe_histogram!(name, meaning),
+        }
+    }
 }
+
+/// Every metric exists from the start, so that a first event is an increase. Those of assistants follow with the roster.
+fn begin() {
+    gauge!("switchboard_calls_active").set(0.0);
+    gauge!("switchboard_roster_problems").set(0.0);
+    gauge!("switchboard_reload_last_success_timestamp_seconds").set(0.0);
+    for anomaly in Anomaly::ALL {
+        counter!("switchboard_anomalies_total", "code" => anomaly.code()).increment(0);
+    }
+    for (layer, why, _) in REFUSALS {
+        counter!("switchboard_refusals_total", "layer" => layer, "why" => why).increment(0);
+    }
+    for outcome in OUTCOMES {
+        counter!("switchboard_reloads_total", "outcome" => outcome).increment(0);
+    }
+    for kind in TOKENS {
+        counter!("switchboard_tokens_total", "kind" => kind).increment(0);
+    }
+    for what in MESSAGES {
+        counter!("switchboard_messages_total", "what" => what).increment(0);
+    }
+    // A histogram exists once it is named.
+    let _ = (
+        histogram!("switchboard_first_word_seconds"),
+        histogram!("switchboard_turn_seconds"),
+        histogram!("switchboard_tool_seconds", "outcome" => "ok"),
+    );
+}
+
+/// `docs/metrics.md`.
+pub fn page() -> String {
+    let mut page = String::from(HEAD);
+    for Metric { name, kind, labels, meaning } in METRICS {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels: Vec<String> =
+            labels.split(", ").filter(|label| !label.is_empty()).map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {meaning} |", labels.join(", "));
+    }
+    page.push_str("\n## Refused requests\n\n| `layer` | `why` | meaning |\n| --- | --- | --- |\n");
+    for (layer, why, meaning) in REFUSALS {
+        let _ = writeln!(page, "| `{layer}` | `{why}` | {meaning} |");
+    }
+    let codes = |codes: Vec<&str>| codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(" ");
+    let reasons = codes(EndReason::ALL.iter().map(|reason| reason.code()).collect());
+    let anomalies = codes(Anomaly::ALL.iter().map(|anomaly| anomaly.code()).collect());
+    let _ = writeln!(
+        page,
+        "\n## Codes\n\n`reason`, which [troubleshooting.md](troubleshooting.md#by-the-reason-of-an-ended-call) explains:\n\
+         {reasons}\n\n`code` of an anomaly: {anomalies}"
+    );
+    page
+}
+
+const HEAD: &str = "# Metrics
+
+<!-- Made from src/observe/metrics.rs: UPDATE_DOCS=1 cargo nextest run --test schema -->
+
+`/metrics` is for Prometheus: on a port of its own (`METRICS_PORT`), or on the main one with
+`Authorization: Bearer $METRICS_TOKEN`. No label is a phone number or a call. Every counter and gauge exists from the
+start, with zero; those of an assistant, from when its file is in force.
+
+| metric | kind | labels | meaning |
+| --- | --- | --- | --- |
+";
 
 pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
     counter!("switchboard_calls_total", "assistant" => assistant.to_owned(), "reason" => reason.code())
@@ -61,8 +225,12 @@ pub fn call_left() {
     gauge!("switchboard_calls_active").decrement(1.0);
 }
 
-/// Counts a refused request.
+/// Counts a refused request: one of [`REFUSALS`].
 pub fn refused(layer: &'static str, why: &'static str) {
+    debug_assert!(
+        REFUSALS.iter().any(|(known, reason, _)| (*known, *reason) == (layer, why)),
+        "{layer}, {why} is not in REFUSALS"
+    );
     tracing::debug!(layer, why, "Request refused");
     counter!("switchboard_refusals_total", "layer" => layer, "why" => why).increment(1);
 }
@@ -92,9 +260,82 @@ pub fn message(what: &'static str) {
 }
 
 /// Counts a roster that is in force from now on.
-pub fn roster_loaded() {
+pub fn roster_loaded(roster: &Roster) {
     counter!("switchboard_reloads_total", "outcome" => "applied").increment(1);
     gauge!("switchboard_roster_problems").set(0.0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge!("switchboard_reload_last_success_timestamp_seconds").set(now.as_secs_f64());
+    roster.iter().for_each(|assistant| begin_assistant(assistant.name()));
+}
+
+fn begin_assistant(name: &str) {
+    counter!("switchboard_interruptions_total", "assistant" => name.to_owned()).increment(0);
+    for reason in EndReason::ALL {
+        let (name, reason) = (name.to_owned(), reason.code());
+        counter!("switchboard_calls_total", "assistant" => name, "reason" => reason).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The names in the code that are metrics.
+    fn named(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                named(&path, names);
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            for kind in ["counter!(", "gauge!(", "histogram!("] {
+                let uses = text.split(kind).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+                let uses = uses.filter_map(|rest| Some(rest.split_once('"')?.0));
+                let is_name =
+                    |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                names.extend(uses.filter(is_name).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_code_is_in_the_table() {
+        let mut names = BTreeSet::new();
+        named(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+        let table: BTreeSet<String> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+        assert_eq!(names, table);
+    }
+
+    #[test]
+    fn every_metric_exists_with_zero_from_the_start() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, || {
+            describe();
+            begin();
+            begin_assistant("clinic");
+        });
+        let page = handle.render();
+        for metric in METRICS {
+            assert!(page.contains(&format!("# HELP {} ", metric.name)), "{} is not in {page}", metric.name);
+        }
+        for series in [
+            "switchboard_calls_active 0",
+            "switchboard_calls_total{assistant=\"clinic\",reason=\"model.lost\"} 0",
+            "switchboard_interruptions_total{assistant=\"clinic\"} 0",
+            "switchboard_refusals_total{layer=\"admission\",why=\"replayed\"} 0",
+            "switchboard_anomalies_total{code=\"model.error\"} 0",
+            "switchboard_reloads_total{outcome=\"rejected\"} 0",
+            "switchboard_tokens_total{kind=\"out\"} 0",
+            "switchboard_messages_total{what=\"given_up\"} 0",
+            "switchboard_first_word_seconds_count 0",
+        ] {
+            assert!(page.lines().any(|line| line == series), "`{series}` is not in {page}");
+        }
+    }
 }

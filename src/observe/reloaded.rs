@@ -3,11 +3,12 @@
 use ::metrics::{counter, gauge};
 
 use super::metrics;
-use crate::assistant::Changes;
+use crate::assistant::{Changes, Roster};
 use crate::problem::Problem;
 
-pub fn applied(changes: &Changes, generation: u64, assistants: usize) {
-    metrics::roster_loaded();
+pub fn applied(changes: &Changes, generation: u64, roster: &Roster) {
+    metrics::roster_loaded(roster);
+    let assistants = roster.len();
     tracing::info!(generation, assistants, %changes, "Assistants reloaded");
 }
 

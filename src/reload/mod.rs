@@ -129,7 +129,6 @@ impl Keeper {
         let fixed = !self.rejected.is_empty();
         let swap = !changes.is_empty();
         self.rejected.clear();
-        let assistants = next.len();
         if swap {
             self.roster.send_replace(Arc::new(next));
         }
@@ -151,7 +150,7 @@ impl Keeper {
             reloaded::fixed(swap);
         }
         if swap {
-            reloaded::applied(changes, self.standing.borrow().generation, assistants);
+            reloaded::applied(changes, self.standing.borrow().generation, &self.roster.borrow());
         }
     }
 

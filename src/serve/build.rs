@@ -41,7 +41,7 @@ impl Server {
         let Serve { settings, ready, roster, reload, metrics, .. } = serve;
         let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
         let tls = tls::client_config(secure, settings.ssl_cert_file.as_deref())?;
-        metrics::roster_loaded();
+        metrics::roster_loaded(&roster);
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);

@@ -230,6 +230,13 @@ pub fn metrics() -> String {
     METRICS.get().and_then(Option::as_ref).expect("metrics are installed").render()
 }
 
+/// The value of a counter: 0 until something is counted.
+pub fn counted(series: &str) -> u64 {
+    let page = metrics();
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("{series} is not in {page}"))
+}
+
 /// Whether any log line contains all these words.
 pub fn logged(words: &[&str]) -> bool {
     LINES.lock().unwrap().iter().any(|line| words.iter().all(|word| line.contains(word)))
