@@ -173,6 +173,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_content_type_has_no_case() {
+        for (kind, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/json-seq", false),
+            ("application/x-www-form-urlencoded", false),
+        ] {
+            assert_eq!(is_json(kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
     fn refusals_are_counted_and_logged_once_a_minute() {
         let (rarely, begun) = (Rarely::default(), Instant::now());
         for (after_secs, logged) in

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `/incoming-call`, `/after-stream/{ticket}`, `/stream-status`, `/call-status` | Twilio's signature |
 //! | `/media-stream/{ticket}` | the signature when there is one, then the ticket; of another machine, both |
-//! | `/healthz`, `/readyz` | nothing: they show nothing private |
+//! | `/`, `/healthz`, `/readyz` | nothing: they show nothing private |
 //! | `/metrics` | a listener of its own, or a Bearer token |
 
 mod guard;
@@ -86,6 +86,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/after-stream/{ticket}", post(voice::after_stream).get(voice::after_stream))
         .route("/stream-status", post(status::stream_status).get(status::stream_status))
         .route("/call-status", post(status::call_status).get(status::call_status))
+        .route("/", get(status::index))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))

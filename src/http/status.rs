@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
 use super::App;
@@ -19,6 +19,16 @@ use crate::wire::twilio::webhook::{CallRequest, CallStatus};
 
 /// How long to look for another machine that may have a call.
 const SENDING_ON: Duration = Duration::from_secs(1);
+
+const INDEX: &str = r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="robots" content="noindex">
+<title>Switchboard</title>
+<p>This is a Switchboard server. It answers phone calls, and has no pages.
+<p><a href="/readyz">Is it ready?</a>
+</html>
+"#;
 
 /// Logs the streams that Twilio reports as failed.
 pub async fn stream_status(Signed { form, .. }: Signed) -> StatusCode {
@@ -48,6 +58,11 @@ pub async fn call_status(
     StatusCode::NO_CONTENT.into_response()
 }
 
+/// For people who open the address in a browser.
+pub async fn index() -> Html<&'static str> {
+    Html(INDEX)
+}
+
 pub async fn healthz() -> &'static str {
     "ok"
 }
@@ -72,13 +87,18 @@ pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Respons
     let Some(token) = &app.metrics_token else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).map(Secret::new);
-    if given.is_none_or(|given| given != *token) {
+    if bearer(&headers).map(Secret::new).is_none_or(|given| given != *token) {
         count::refused("metrics", "token");
-        return StatusCode::UNAUTHORIZED.into_response();
+        let scheme = [(header::WWW_AUTHENTICATE, "Bearer realm=\"metrics\"")];
+        return (StatusCode::UNAUTHORIZED, scheme).into_response();
     }
     rendered(&app)
+}
+
+/// The token of an `Authorization` header. The scheme has no case (RFC 9110, 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }
 
 /// The same, on a listener of its own.

@@ -46,6 +46,7 @@ pub async fn media_stream(
             return give_up(&app, &ticket, machine_name(asker), headers.contains_key(SERVED));
         }
         metrics::refused("stream", "not_an_upgrade");
+        app.switchboard.came_without_upgrade(&ticket);
         return (StatusCode::UPGRADE_REQUIRED, "Upgrade Required").into_response();
     };
     let stream = match app.switchboard.admit(&ticket) {

@@ -215,6 +215,14 @@ impl Switchboard {
         })
     }
 
+    /// A request with this ticket did not ask for an upgrade. That uses nothing up, but explains why no stream comes.
+    pub fn came_without_upgrade(&self, ticket: &str) {
+        let known = self.keys.open(ticket).ok().and_then(|ticket| self.registry.find(&ticket.nonce));
+        if let Some((handle, _)) = known {
+            let _ = handle.commands.try_send(Command::NotAnUpgrade);
+        }
+    }
+
     /// A stream, or the `<Dial>` that followed it, has ended, and Twilio asks what comes next. The same question gets
     /// the same answer.
     pub async fn after_stream(self: &Arc<Self>, ticket: &str, request: &CallRequest) -> After {

@@ -74,7 +74,7 @@ impl Session {
             Absent::HungUp => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
             Absent::GivenUp => self.given_up(),
             Absent::Expired => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
-            Absent::NeverCame => self.never_started("never_came"),
+            Absent::NeverCame(why) => self.never_started(why),
             Absent::NotStarted(why, socket) => {
                 metrics::refused("stream", why.code());
                 match why {
@@ -90,10 +90,10 @@ impl Session {
 
     /// Twilio may open one more stream.
     fn never_started(&mut self, why: &str) {
+        tracing::warn!(why, "The stream did not start");
         if self.retried {
             return self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
         }
-        tracing::warn!(why, "The stream did not start");
         self.place = None;
         self.decide(Decision::Again);
     }
@@ -116,15 +116,17 @@ impl Session {
         let expiry = sleep(TICKET_LIFE);
         tokio::pin!(expiry);
         tokio::pin!(stream);
+        let mut absent = "never_came";
         let upgraded = loop {
             tokio::select! {
                 // What has come is judged before what is due.
                 biased;
-                upgraded = &mut stream => break upgraded.map_err(|_| Absent::NeverCame)?,
+                upgraded = &mut stream => break upgraded.map_err(|_| Absent::NeverCame(absent))?,
                 () = model.settle() => {}
                 Some(command) = self.commands.recv() => match command {
                     Command::CallerHungUp => return Err(Absent::HungUp),
-                    Command::StreamLost => return Err(Absent::NeverCame),
+                    Command::StreamLost => return Err(Absent::NeverCame(absent)),
+                    Command::NotAnUpgrade => absent = "not_an_upgrade",
                     // Issued tickets are honoured: if the stream comes, the caller hears a goodbye.
                     Command::Drain => self.must_say_goodbye = true,
                     Command::GivenUp(_) => return Err(Absent::GivenUp),
@@ -133,7 +135,7 @@ impl Session {
                 () = &mut expiry => return Err(Absent::Expired),
             }
         };
-        let socket = upgraded.open().await.map_err(|_| Absent::NeverCame)?;
+        let socket = upgraded.open().await.map_err(|_| Absent::NeverCame("broken"))?;
         let mut anomalies = Vec::new();
         let started = {
             let start = CallerLink::start(socket, &self.call, |anomaly| anomalies.push(anomaly));
@@ -145,7 +147,7 @@ impl Session {
                     Some(command) = self.commands.recv() => match command {
                         Command::CallerHungUp => return Err(Absent::HungUp),
                         // The socket shows it, too.
-                        Command::StreamLost => {}
+                        Command::StreamLost | Command::NotAnUpgrade => {}
                         Command::Drain => self.must_say_goodbye = true,
                         Command::Transferred | Command::Returned(_) | Command::GivenUp(_) => {}
                     },
@@ -249,6 +251,7 @@ impl Session {
                     return ControlFlow::Break(Over::Ended(EndReason::CallerLost));
                 }
                 Command::StreamLost => call.handle(Event::StreamLost, now, actions),
+                Command::NotAnUpgrade => {}
                 Command::Drain => call.handle(Event::Draining, now, actions),
                 Command::Transferred => {
                     return ControlFlow::Break(Over::Ended(EndReason::AssistantTransferred));
@@ -505,8 +508,8 @@ enum Absent {
     HungUp,
     /// Another machine serves the call.
     GivenUp,
-    /// Twilio reports that the stream ended before it came.
-    NeverCame,
+    /// Twilio reports that the stream ended before it came. Holds why, for the log.
+    NeverCame(&'static str),
     /// The ticket is too old.
     Expired,
     NotStarted(NotStarted, Box<Socket>),

@@ -41,6 +41,8 @@ pub enum Command {
     CallerHungUp,
     /// Twilio reports that the stream has ended.
     StreamLost,
+    /// A request for the stream came, but did not ask for an upgrade.
+    NotAnUpgrade,
     /// The person to whom the parked phone was sent took the call.
     Transferred,
     /// The parked phone comes back by another stream. Boxed, because a channel has room for 32 commands from the start.

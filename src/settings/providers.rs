@@ -286,7 +286,7 @@ impl<'a> Reading<'a> {
     fn auth(&mut self, node: &Node) -> Option<Auth> {
         let text = self.text(node, "auth")?;
         match text.as_str() {
-            "bearer" | "Bearer" => Some(Auth::Bearer),
+            scheme if scheme.eq_ignore_ascii_case("bearer") => Some(Auth::Bearer),
             name if is_header(name) => Some(Auth::Header(name.to_ascii_lowercase())),
             _ => {
                 // The value is not shown: it may be the key.

@@ -330,6 +330,7 @@ providers:
   old:
     url: ws://127.0.0.1:8000/v1/realtime/
     key: "${OLD_KEY:-}"
+    auth: BEARER
     dialect: beta
 "#;
 
@@ -340,6 +341,7 @@ fn providers_are_read_with_their_abilities() {
     assert_eq!((openai.name.as_str(), openai.lacks_key()), ("openai", true));
     assert_eq!(azure.url, "wss://my.example.com/openai/v1/realtime?version=3");
     assert_eq!((azure.dialect, &azure.auth), (Dialect::Ga, &Auth::Header("api-key".to_owned())));
+    assert_eq!(old.auth, Auth::Bearer);
     assert_eq!((azure.key.clone(), azure.lacks_key()), (Some(Secret::new("hunter2")), false));
     let Abilities { voices, open_voices, temperature, speed, efforts, .. } = &azure.abilities;
     assert_eq!(
