@@ -113,7 +113,7 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
         "from +15550100100 to +15550100001",
         "SIMULATED",
         "assistant  Hello, Example Dental, how can I help?  [",
-        "caller     Hello, what are your opening hours?  [",
+        "caller     Hello, what can you do for me?  [",
         "heard:     “This is the simulated model.",
         "not heard: “",
         "caller     No, that is all, thank you, goodbye.  [",

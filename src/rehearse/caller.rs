@@ -10,10 +10,10 @@ use crate::assistant::plan::First;
 use switchboard_audio::{BYTES_PER_MS, Clip, decode};
 use switchboard_simulator::caller::Control;
 
-/// Made by `speech/make.sh` from `speech/lines.txt`.
+/// They fit any assistant. Made by `speech/make.sh` from `speech/lines.txt`.
 const LINES: [(&str, &[u8]); 3] = [
-    ("Hello, what are your opening hours?", include_bytes!("speech/hours.wav")),
-    ("Sorry, one more thing, please make a note that I called.", include_bytes!("speech/note.wav")),
+    ("Hello, what can you do for me?", include_bytes!("speech/question.wav")),
+    ("Sorry, let me interrupt you, can you hear me?", include_bytes!("speech/interruption.wav")),
     ("No, that is all, thank you, goodbye.", include_bytes!("speech/goodbye.wav")),
 ];
 

@@ -16,8 +16,10 @@ use switchboard_simulator::caller::{Happened, PhoneEvent};
 
 /// How long a turn waits for its words before it is shown without them.
 const WORDS_LATE: Duration = Duration::from_millis(2_500);
-/// How long the server may need to report what was heard after the phone falls silent.
-const NEWS_LATE: Duration = Duration::from_millis(150);
+/// What began later than a voice waits this long for that voice's turn, once the voice has ended.
+const TURN_LATE: Duration = Duration::from_secs(3);
+/// The server's account of when a voice ended may differ from the phone's by this much.
+const SAME_END: u64 = 300;
 /// The server notices a voice this long after it began, at most.
 const ONSET: u64 = 400;
 /// An answer and its first item begin within this time of each other.
@@ -54,13 +56,31 @@ pub(super) enum Voice {
     },
 }
 
-/// A turn, and whether it has been shown.
+/// What gets lines of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Line {
+    Turn(Turn),
+    /// Something that happened at the phone, as it is shown.
+    Phone {
+        ms: u64,
+        text: String,
+    },
+}
+
+/// A line, and whether it has been shown.
 #[derive(Debug)]
 struct Entry {
-    turn: Turn,
+    line: Line,
     item: Option<ItemId>,
     reported: Instant,
     shown: bool,
+}
+
+/// A stretch in which the phone plays without a pause.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    began: Instant,
+    ended: Option<Instant>,
 }
 
 /// A clip that the caller has started.
@@ -87,8 +107,8 @@ pub(super) struct Conversation {
     answers: Vec<(u64, u64)>,
     /// The time from the start of the stream to the first sound.
     pub first_word: Option<u64>,
-    playing_since: Option<Instant>,
-    quiet_since: Option<Instant>,
+    /// The last one.
+    run: Option<Run>,
     /// How often each anomaly occurred, by code.
     pub anomalies: BTreeMap<&'static str, u64>,
     pub ended: Option<(EndReason, Tally)>,
@@ -106,8 +126,7 @@ impl Conversation {
             utterances: Vec::new(),
             answers: Vec::new(),
             first_word: None,
-            playing_since: None,
-            quiet_since: None,
+            run: None,
             anomalies: BTreeMap::new(),
             ended: None,
         }
@@ -122,12 +141,13 @@ impl Conversation {
     pub fn status(&self, now: u64) -> &'static str {
         let end = |last: &Utterance| Some(last.start_ms + last.spans.last()?.1 as u64);
         let caller = self.utterances.last().and_then(end).is_some_and(|end| now < end);
-        match (self.zero, caller, self.playing_since) {
+        let assistant = self.run.is_some_and(|run| run.ended.is_none());
+        match (self.zero, caller, assistant) {
             (None, ..) => "ringing",
-            (_, true, Some(_)) => "both are speaking",
-            (_, true, None) => "the caller is speaking",
-            (_, false, Some(_)) => "the assistant is speaking",
-            (_, false, None) => "silence",
+            (_, true, true) => "both are speaking",
+            (_, true, false) => "the caller is speaking",
+            (_, false, true) => "the assistant is speaking",
+            (_, false, false) => "silence",
         }
     }
 
@@ -137,10 +157,11 @@ impl Conversation {
             PhoneEvent::StreamStarted { .. } => {
                 self.zero.get_or_insert(happened.at);
             }
-            PhoneEvent::Playing => self.playing_since = Some(happened.at),
+            PhoneEvent::Playing => self.run = Some(Run { began: happened.at, ended: None }),
             PhoneEvent::Quiet { .. } => {
-                self.playing_since = None;
-                self.quiet_since = Some(happened.at);
+                if let Some(run) = &mut self.run {
+                    run.ended = Some(happened.at);
+                }
             }
             PhoneEvent::Speaking if !self.clips.is_empty() => {
                 let clip = self.clips.remove(0);
@@ -149,6 +170,11 @@ impl Conversation {
             }
             _ => {}
         }
+    }
+
+    /// Adds a line about the phone.
+    pub fn phone_line(&mut self, at: Instant, text: String) {
+        self.insert(Line::Phone { ms: self.ms(at), text }, None, at);
     }
 
     /// Takes in an entry of the server's journal.
@@ -162,9 +188,9 @@ impl Conversation {
             What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
             What::Note(Note::Said { who, item, text }) => {
                 let text = text.expose().trim().to_owned();
-                if let Some(entry) = self.entries.iter_mut().find(|entry| entry.item.as_ref() == Some(&item))
-                {
-                    entry.turn.text = Some(text).filter(|text| !text.is_empty());
+                let entry = self.entries.iter_mut().find(|entry| entry.item.as_ref() == Some(&item));
+                if let Some(Entry { line: Line::Turn(turn), .. }) = entry {
+                    turn.text = Some(text).filter(|text| !text.is_empty());
                 } else if !text.is_empty() {
                     self.texts.insert(item, (who, text));
                 }
@@ -188,7 +214,7 @@ impl Conversation {
     fn assistant_turn(&mut self, start_ms: u64, sent_ms: u64, heard_ms: u64, interrupted: bool) -> Voice {
         let answer = self.answers.iter().position(|(when, _)| when.abs_diff(start_ms) <= SAME_MOMENT);
         let latency_ms = answer.map(|place| self.answers.remove(place).1);
-        let is_first = !self.entries.iter().any(|entry| entry.turn.is_assistant());
+        let is_first = !self.turns().any(Turn::is_assistant);
         let first_word_ms = self.first_word.filter(|_| is_first);
         Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms }
     }
@@ -197,15 +223,18 @@ impl Conversation {
         if let Some(item) = &item {
             turn.text = self.texts.remove(item).map(|(_, text)| text).or(turn.text);
         }
-        let place = self.entries.partition_point(|entry| entry.turn.start_ms <= turn.start_ms);
-        self.entries.insert(place, Entry { turn, item, reported, shown: false });
+        self.insert(Line::Turn(turn), item, reported);
+    }
+
+    fn insert(&mut self, line: Line, item: Option<ItemId>, reported: Instant) {
+        let place = self.entries.partition_point(|entry| entry.line.start_ms() <= line.start_ms());
+        self.entries.insert(place, Entry { line, item, reported, shown: false });
     }
 
     /// When the caller's voice began and ended within a turn that the model detected. The model ends a turn half a
     /// second after the last word; the phone knows the exact time.
     fn spoken_between(&self, began: u64, ended: u64) -> (u64, u64) {
-        let callers = self.entries.iter().filter(|entry| !entry.turn.is_assistant());
-        let before = callers.map(|entry| entry.turn.end_ms).max().unwrap_or(0);
+        let before = self.last_end(false);
         let from = began.saturating_sub(ONSET).max(before);
         let within: Vec<(u64, u64)> =
             self.spans().filter(|(start, end)| *start < ended && *end > from).collect();
@@ -223,41 +252,82 @@ impl Conversation {
         })
     }
 
-    /// The turns that can be shown, each once, in the order in which they began.
-    pub fn ready(&mut self, now: Instant) -> Vec<Turn> {
-        let (playing, quiet) = (self.playing_since, self.quiet_since);
-        let zero = self.zero;
+    /// When the last turn ended that was reported, of the assistant or of the caller.
+    fn last_end(&self, assistant: bool) -> u64 {
+        self.turns()
+            .filter(|turn| turn.is_assistant() == assistant)
+            .map(|turn| turn.end_ms)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// When the assistant's voice began, if its turn is still to be reported.
+    fn assistant_under_way(&self, now: Instant) -> Option<u64> {
+        let run = self.run?;
+        let is_reported = |ended| self.last_end(true) + SAME_END >= self.ms(ended);
+        let is_over = run
+            .ended
+            .is_some_and(|ended| is_reported(ended) || now.saturating_duration_since(ended) >= TURN_LATE);
+        (!is_over).then(|| self.ms(run.began))
+    }
+
+    /// When the caller's voice began, if its turn is still to be reported.
+    fn caller_under_way(&self, now: Instant) -> Option<u64> {
+        let (now, reported) = (self.ms(now), self.last_end(false));
+        let is_due = |(start, end): &(u64, u64)| {
+            *start <= now && now < end + millis(TURN_LATE) && reported + SAME_END < *end
+        };
+        self.spans().find(is_due).map(|(start, _)| start)
+    }
+
+    /// The lines that can be shown, each once, in the order of what they are about.
+    pub fn ready(&mut self, now: Instant) -> Vec<Line> {
+        let (assistant, caller) = (self.assistant_under_way(now), self.caller_under_way(now));
         let mut ready = Vec::new();
         for entry in self.entries.iter_mut().filter(|entry| !entry.shown) {
-            let patient = now.saturating_duration_since(entry.reported) < WORDS_LATE;
-            let waits_for_words = entry.turn.text.is_none() && patient && entry.turn.can_have_words();
-            // An earlier turn of the assistant that is still playing comes first.
-            let start = zero.map(|zero| zero + Duration::from_millis(entry.turn.start_ms));
-            let inside = !entry.turn.is_assistant()
-                && (playing.is_some_and(|since| start.is_some_and(|start| since < start))
-                    || quiet.is_some_and(|quiet| now.saturating_duration_since(quiet) < NEWS_LATE));
-            if waits_for_words || inside {
+            let began_before = |other: Option<u64>| other.is_some_and(|began| began < entry.line.start_ms());
+            // The turns of one voice are reported in order.
+            let is_early = match &entry.line {
+                Line::Turn(turn) if turn.is_assistant() => began_before(caller),
+                Line::Turn(_) => began_before(assistant),
+                Line::Phone { .. } => began_before(assistant) || began_before(caller),
+            };
+            let waits_for_words = matches!(&entry.line, Line::Turn(turn) if turn.lacks_words())
+                && now.saturating_duration_since(entry.reported) < WORDS_LATE;
+            if is_early || waits_for_words {
                 break;
             }
             entry.shown = true;
-            ready.push(entry.turn.clone());
+            ready.push(entry.line.clone());
         }
         ready
     }
 
-    /// At the end: the turns that were not shown yet.
-    pub fn rest(&mut self) -> Vec<Turn> {
+    /// At the end: the lines that were not shown yet.
+    pub fn rest(&mut self) -> Vec<Line> {
         let rest = self.entries.iter_mut().filter(|entry| !entry.shown);
         rest.map(|entry| {
             entry.shown = true;
-            entry.turn.clone()
+            entry.line.clone()
         })
         .collect()
     }
 
     /// All turns, in the order in which they began.
     pub fn turns(&self) -> impl Iterator<Item = &Turn> {
-        self.entries.iter().map(|entry| &entry.turn)
+        self.entries.iter().filter_map(|entry| match &entry.line {
+            Line::Turn(turn) => Some(turn),
+            Line::Phone { .. } => None,
+        })
+    }
+}
+
+impl Line {
+    fn start_ms(&self) -> u64 {
+        match self {
+            Self::Turn(turn) => turn.start_ms,
+            Self::Phone { ms, .. } => *ms,
+        }
     }
 }
 
@@ -266,8 +336,9 @@ impl Turn {
         matches!(self.voice, Voice::Assistant { .. })
     }
 
-    fn can_have_words(&self) -> bool {
-        !matches!(self.voice, Voice::Caller { transcribed: false })
+    /// Whether its words can still come.
+    fn lacks_words(&self) -> bool {
+        self.text.is_none() && !matches!(self.voice, Voice::Caller { transcribed: false })
     }
 }
 
@@ -337,7 +408,10 @@ mod tests {
 
         fn ready(&mut self, ms: u64) -> Vec<String> {
             let now = self.at(ms);
-            let shown = |turn: Turn| format!("{}-{} {:?}", turn.start_ms, turn.end_ms, turn.text);
+            let shown = |line: Line| match line {
+                Line::Turn(turn) => format!("{}-{} {:?}", turn.start_ms, turn.end_ms, turn.text),
+                Line::Phone { text, .. } => text,
+            };
             self.conversation.ready(now).into_iter().map(shown).collect()
         }
     }
@@ -404,6 +478,51 @@ mod tests {
         assert_eq!(fixture.ready(2_001), [""; 0], "and its turn is about to be reported");
         fixture.said(2_002, "a", "One.");
         fixture.assistant_spoke(2_003, Some("a"), 1_000, 1_000);
-        assert_eq!(fixture.ready(2_200), ["1000-2000 Some(\"One.\")", "1200-1900 None"]);
+        assert_eq!(fixture.ready(2_004), ["1000-2000 Some(\"One.\")", "1200-1900 None"]);
+    }
+
+    #[test]
+    fn a_line_about_the_phone_waits_for_the_voices_that_began_before_it() {
+        let line = |fixture: &mut Fixture, ms| {
+            let at = fixture.at(ms);
+            fixture.conversation.phone_line(at, "the caller hangs up".to_owned());
+        };
+        let mut fixture = Fixture::new(false);
+        fixture.phone_event(1_000, PhoneEvent::Playing);
+        line(&mut fixture, 1_500);
+        assert_eq!(fixture.ready(9_000), [""; 0], "the assistant is still speaking");
+        fixture.phone_event(2_000, PhoneEvent::Quiet { played: Duration::from_secs(1) });
+        fixture.said(2_500, "a", "One.");
+        fixture.assistant_spoke(2_500, Some("a"), 1_000, 1_000);
+        assert_eq!(fixture.ready(2_501), ["1000-2000 Some(\"One.\")", "the caller hangs up"]);
+
+        let mut fixture = Fixture::new(false);
+        fixture.phone_event(2_000, PhoneEvent::Speaking);
+        line(&mut fixture, 2_600);
+        assert_eq!(fixture.ready(2_700), [""; 0], "the caller's turn is still to be reported");
+        fixture.caller_spoke(2_900, 2_160);
+        assert_eq!(fixture.ready(2_900), ["2100-2400 None", "the caller hangs up"]);
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_turn_that_it_answers() {
+        let mut fixture = Fixture::new(false);
+        fixture.phone_event(2_000, PhoneEvent::Speaking);
+        fixture.phone_event(3_000, PhoneEvent::Playing);
+        fixture.said(3_100, "a", "One.");
+        fixture.assistant_spoke(3_500, Some("a"), 3_000, 500);
+        assert_eq!(fixture.ready(3_600), [""; 0]);
+        fixture.caller_spoke(3_700, 2_160);
+        assert_eq!(fixture.ready(3_700), ["2100-2400 None", "3000-3500 Some(\"One.\")"]);
+    }
+
+    #[test]
+    fn a_voice_that_nobody_reports_does_not_hold_the_lines_for_ever() {
+        let mut fixture = Fixture::new(false);
+        fixture.phone_event(2_000, PhoneEvent::Speaking);
+        let at = fixture.at(2_600);
+        fixture.conversation.phone_line(at, "the caller hangs up".to_owned());
+        assert_eq!(fixture.ready(5_390), [""; 0]);
+        assert_eq!(fixture.ready(5_410), ["the caller hangs up"]);
     }
 }

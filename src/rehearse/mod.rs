@@ -32,7 +32,7 @@ use crate::terminal::{Failure, report};
 use crate::workspace::Workspace;
 use caller::CallerSpeech;
 use choose::Choice;
-use conversation::{Conversation, millis};
+use conversation::{Conversation, Line, millis};
 pub use print::Screen;
 use recording::{Files, Sheet, Tokens};
 use server::{Server, token};
@@ -43,6 +43,8 @@ use switchboard_simulator::model::{self, ModelOptions, ModelServer, Script, Trun
 const TICK: Duration = Duration::from_millis(100);
 /// How much longer than the caller's speech a simulated call may last. A live call has the assistant's limit.
 const SLACK: Duration = Duration::from_secs(120);
+/// How long the simulated model takes to begin an answer.
+const THINKS: Duration = Duration::from_millis(500);
 /// How long a call may take to end after the caller hangs up.
 const HANG_UP: Duration = Duration::from_secs(10);
 /// How long the server may take to report how a call ended.
@@ -175,6 +177,7 @@ async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Re
         truncating: if abilities.truncates { Truncating::Works } else { Truncating::Refused },
         interrupts: abilities.interrupts_by_itself,
         temperature: abilities.temperature.clone(),
+        think: THINKS,
         script,
         ..ModelOptions::default()
     };
@@ -275,8 +278,7 @@ impl Rehearsal<'_> {
                             speaking = Some(AbortOnDropHandle::new(tokio::spawn(speak)));
                         }
                         if let Some(line) = phone_line(&happened, &conversation) {
-                            show(&mut conversation, screen);
-                            screen.line(&line);
+                            conversation.phone_line(happened.at, line);
                         }
                     }
                 },
@@ -297,7 +299,7 @@ impl Rehearsal<'_> {
                 }
                 _ = tick.tick() => progress(&conversation, screen),
             }
-            show(&mut conversation, screen);
+            show(conversation.ready(Instant::now()), live, screen);
         }
         drop(speaking);
         screen.wipe();
@@ -314,17 +316,18 @@ impl Rehearsal<'_> {
         while let Ok(entry) = server.journal.try_recv() {
             conversation.journal_entry(entry);
         }
-        for turn in conversation.rest() {
-            print::turn(&turn).iter().for_each(|line| screen.line(line));
-        }
+        show(conversation.rest(), live, screen);
         let server_error = server.close().await;
         Ok(Outcome { record, conversation, stopped, exceeded, server_error })
     }
 }
 
-fn show(conversation: &mut Conversation, screen: &mut Screen) {
-    for turn in conversation.ready(Instant::now()) {
-        print::turn(&turn).iter().for_each(|line| screen.line(line));
+fn show(lines: Vec<Line>, live: bool, screen: &mut Screen) {
+    for line in lines {
+        match line {
+            Line::Turn(turn) => print::turn(&turn, live).iter().for_each(|line| screen.line(line)),
+            Line::Phone { text, .. } => screen.line(&text),
+        }
     }
 }
 
@@ -378,16 +381,18 @@ fn opening(
         true => format!("REAL: {model}, voice {voice}"),
         false => {
             format!(
-                "SIMULATED: follows a script instead of understanding words; stands in for {model}, voice {voice}"
+                "SIMULATED: follows an English script instead of understanding words; stands in for {model}, voice {voice}"
             )
         }
     };
     let caller = match (recording, plan.greeting.first) {
         (None, First::Assistant) => {
-            "recorded: asks a question, interrupts the answer, says goodbye (about 30 seconds)".to_owned()
+            "recorded, in English: asks a question, interrupts the answer, says goodbye (about 30 seconds)"
+                .to_owned()
         }
         (None, First::Caller) => {
-            "recorded: speaks first, interrupts the answer, says goodbye (about 30 seconds)".to_owned()
+            "recorded, in English: speaks first, interrupts the answer, says goodbye (about 30 seconds)"
+                .to_owned()
         }
         (Some(name), _) => format!(
             "the recording {name} ({}); hangs up after it, when the call has been quiet for 3 seconds",
@@ -491,13 +496,20 @@ fn summary(outcome: &Outcome, sheet: &Sheet, files: &Files) -> Vec<String> {
     let assistant = outcome.conversation.turns().filter(|turn| turn.is_assistant()).count();
     let caller = sheet.turns.len() - assistant;
     let interruptions = tally.map_or(0, |tally| tally.interruptions);
+    // What the script decides is no measurement.
+    let scripted = match sheet.simulated {
+        true => format!("; the simulated model always takes {} of them", millis(THINKS)),
+        false => String::new(),
+    };
     let first_word = match sheet.first_word_ms {
-        Some(ms) => format!("{ms} ms after the call was connected"),
+        // A recorded greeting does not wait for the model.
+        Some(ms) if ms < millis(THINKS) => format!("{ms} ms after the call was connected"),
+        Some(ms) => format!("{ms} ms after the call was connected{scripted}"),
         None => "none".to_owned(),
     };
     let answers = match tally.and_then(|tally| Some((tally.turn_median()?, tally.turn_max()?))) {
         Some((median, max)) => format!(
-            "after {} ms (median) and {} ms (slowest), measured from the end of the caller's turn",
+            "after {} ms (median) and {} ms (slowest), from the end of the caller's turn{scripted}",
             millis(median),
             millis(max)
         ),

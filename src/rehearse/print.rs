@@ -57,8 +57,8 @@ pub(super) fn row(ms: u64, who: &str, text: &str) -> String {
     format!("{}  {who:<9}  {text}", clock(ms))
 }
 
-/// The lines of a completed turn.
-pub(super) fn turn(turn: &Turn) -> Vec<String> {
+/// The lines of a completed turn. How fast a simulated model answers is its script, so only a live call shows it.
+pub(super) fn turn(turn: &Turn, live: bool) -> Vec<String> {
     let lasted = seconds(turn.end_ms.saturating_sub(turn.start_ms));
     match &turn.voice {
         Voice::Caller { transcribed } => {
@@ -72,8 +72,10 @@ pub(super) fn turn(turn: &Turn) -> Vec<String> {
         Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms } => {
             let text = turn.text.as_deref().unwrap_or("(words unknown)");
             let mut facts = Vec::new();
-            facts.extend(first_word_ms.map(|ms| format!("first word after {ms} ms")));
-            facts.extend(latency_ms.map(|ms| format!("answered after {ms} ms")));
+            if live {
+                facts.extend(first_word_ms.map(|ms| format!("first word after {ms} ms")));
+                facts.extend(latency_ms.map(|ms| format!("answered after {ms} ms")));
+            }
             let part = format!("{} of {} heard", seconds(*heard_ms), seconds(*sent_ms));
             let ends_early = heard_ms + UNHEARD < *sent_ms;
             facts.push(match (interrupted, ends_early) {
@@ -151,10 +153,11 @@ mod tests {
                 first_word_ms: None,
             },
         };
-        insta::assert_snapshot!(turn(&spoken).join("\n"), @r"
+        insta::assert_snapshot!(turn(&spoken, true).join("\n"), @r"
         1:05.030  assistant  We are open all day.  [answered after 512 ms, interrupted: 1.0 s of 2.0 s heard]
                              heard:     “We are”
                              not heard: “open all day.”
         ");
+        assert!(!turn(&spoken, false)[0].contains("512"), "a simulated model's speed is not a result");
     }
 }

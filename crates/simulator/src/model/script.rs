@@ -191,14 +191,15 @@ impl Default for Script {
 }
 
 impl Script {
-    /// A long answer to interrupt, a short answer, and a goodbye that ends the call. `caller` holds what the caller says
-    /// in those three turns.
+    /// A long answer to interrupt, a short answer, and a goodbye that ends the call if the assistant may. They fit any
+    /// assistant: they state nothing that its file could contradict, and no tool's work. `caller` holds what the caller
+    /// says in those three turns.
     pub fn rehearsal(caller: [&str; 3]) -> Self {
         let [first, second, third] = caller;
         Self {
             replies: vec![
-                Reply::say(super::speech::HOURS).to(first),
-                Reply::say(super::speech::NOTED).to(second),
+                Reply::say(super::speech::LONG).to(first),
+                Reply::say(super::speech::SHORT).to(second),
                 Reply::say(super::speech::THANKS).and_call("end_call", r#"{"reason":"done"}"#).to(third),
             ],
             ..Self::default()

@@ -23,10 +23,10 @@ pub enum Speech {
 }
 
 pub(super) const HELLO: &str = "Hello, how can I help you today?";
-pub(super) const HOURS: &str = "This is the simulated model. Thank you for asking about our opening hours. \
-    We are open Monday to Friday from nine in the morning until five in the afternoon, and on Saturday from ten \
-    until two. We are closed on Sundays and holidays.";
-pub(super) const NOTED: &str = "Of course. I have noted that for you. Is there anything else?";
+pub(super) const LONG: &str = "This is the simulated model. It follows a script and understands no words, so it \
+    cannot say what your file says. The real model would answer from your instructions now. This answer is long, so \
+    that the caller can interrupt it.";
+pub(super) const SHORT: &str = "Yes, I can hear you. Is there anything else?";
 pub(super) const THANKS: &str = "Thank you for calling. Goodbye.";
 pub(super) const STILL_THERE: &str = "Are you still there?";
 pub(super) const GOODBYE: &str = "Goodbye, and thank you for calling.";
@@ -44,8 +44,8 @@ const CLIPS: &[(&str, &[u8])] = &[
         include_bytes!("../speech/pizzeria.ulaw"),
     ),
     (HELLO, include_bytes!("../speech/hello.ulaw")),
-    (HOURS, include_bytes!("../speech/hours.ulaw")),
-    (NOTED, include_bytes!("../speech/noted.ulaw")),
+    (LONG, include_bytes!("../speech/long.ulaw")),
+    (SHORT, include_bytes!("../speech/short.ulaw")),
     (THANKS, include_bytes!("../speech/thanks.ulaw")),
     (STILL_THERE, include_bytes!("../speech/still-there.ulaw")),
     (GOODBYE, include_bytes!("../speech/goodbye.ulaw")),
@@ -83,7 +83,7 @@ fn length_ms(line: &str) -> u32 {
 }
 
 fn stand_in(line: &str) -> Bytes {
-    let clip = ready(Speech::Clips, NOTED, 0).unwrap_or_default();
+    let clip = ready(Speech::Clips, SHORT, 0).unwrap_or_default();
     clip.iter().copied().cycle().take(length_ms(line) as usize * BYTES_PER_MS).collect()
 }
 

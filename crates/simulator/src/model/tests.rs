@@ -247,7 +247,7 @@ async fn a_barge_in_cancels_the_running_response() {
     client.append(&silence(300)).await;
     assert_eq!(
         client.wait("response.output_audio_transcript.done").await["transcript"],
-        super::speech::NOTED
+        super::speech::SHORT
     );
     server.stop().await;
 }
