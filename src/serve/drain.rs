@@ -1,10 +1,11 @@
 //! Draining: no new calls; those under way finish, hear a goodbye, or are left.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::{LAST_TOOLS, Server};
+use crate::link::now;
 use crate::session::Switchboard;
 use crate::tool::Tools;
 
@@ -28,9 +29,9 @@ impl Server {
         // No call begins from here on that an edit could reach.
         self.watching.cancel();
         self.tools.wake_messages();
-        let began = Instant::now();
+        let began = now();
         let had_calls = end_calls(&self.switchboard, self.drain).await;
-        let left = self.drain.saturating_sub(began.elapsed()).max(LAST_JOBS);
+        let left = self.drain.saturating_sub(now() - began).max(LAST_JOBS);
         let _ = tokio::join!(
             answer_last_questions(&self.switchboard, had_calls),
             finish_jobs(&self.switchboard, &self.tools, left),
@@ -63,7 +64,11 @@ async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
         return false;
     }
     if timeout(time.saturating_sub(GOODBYES), switchboard.empty()).await.is_err() {
-        tracing::warn!(calls = switchboard.calls(), "Saying goodbye to the remaining calls");
+        let calls = switchboard.calls();
+        // The sockets of a call that is over may still be closing.
+        if calls > 0 {
+            tracing::warn!(calls, "Saying goodbye to the remaining calls");
+        }
         switchboard.say_goodbyes();
         if timeout(GOODBYES, switchboard.empty()).await.is_err() {
             tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
@@ -81,19 +86,70 @@ async fn answer_last_questions(switchboard: &Switchboard, had_calls: bool) {
 }
 
 async fn finish_jobs(switchboard: &Switchboard, tools: &Tools, left: Duration) {
-    let began = Instant::now();
+    let began = now();
     // A job that takes a message waits for its delivery.
     tools.hurry_messages();
     if timeout(left, switchboard.jobs_done()).await.is_err() {
         tracing::error!("Some messages were not taken in time");
     }
-    tools.last_messages(left.saturating_sub(began.elapsed())).await;
+    tools.last_messages(left.saturating_sub(now() - began)).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
     use super::*;
+    use crate::session::tests::leaving;
     use crate::settings::{Settings, Sources};
+
+    /// Warnings and errors, as they are logged.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Warnings {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Warnings {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_call_that_goes_on_needs_a_goodbye() {
+        for (is_over, lines) in [(true, 0), (false, 1)] {
+            let warnings = Warnings::default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_writer(warnings.clone())
+                .finish();
+            let _guard = tracing::subscriber::set_default(subscriber);
+            let (switchboard, call) = leaving(is_over);
+            let began = now();
+            let (had_calls, ()) = tokio::join!(end_calls(&switchboard, Duration::ZERO), async {
+                sleep(Duration::from_millis(50)).await;
+                drop(call);
+            });
+            assert!(had_calls);
+            assert_eq!(now() - began, Duration::from_millis(50));
+            let warnings = String::from_utf8(warnings.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(warnings.lines().count(), lines, "over: {is_over}: {warnings}");
+        }
+    }
 
     #[test]
     fn by_default_the_server_ends_before_fly_kills_it() {

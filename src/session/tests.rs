@@ -57,6 +57,19 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
     Arc::new(Switchboard::new(parts).unwrap())
 }
 
+/// A server and the task of its only call, which ends when the second value is dropped. If the call is over, the task
+/// is only closing its sockets.
+pub(crate) fn leaving(is_over: bool) -> (Arc<Switchboard>, oneshot::Sender<()>) {
+    let switchboard = switchboard();
+    let place = switchboard.admission.admit().filter(|_| !is_over);
+    let (left, leaves) = oneshot::channel();
+    switchboard.sessions.spawn(async move {
+        let _: Result<(), _> = leaves.await;
+        drop(place);
+    });
+    (switchboard, left)
+}
+
 pub(super) fn request(form: &str) -> CallRequest {
     let form = format!("CallSid={CALL}&From=%2B15550100007&To=%2B15550100001&{form}");
     CallRequest::read(&Form::parse(form.as_bytes())).unwrap()
