@@ -54,7 +54,7 @@ async fn ticket(harness: &Harness, call: &str) -> String {
     ticket.to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_webhook_without_twilios_signature_is_forbidden() {
     for fault in [Fault::BadSignature, Fault::NoSignature] {
         let harness = Harness::open(CLINIC, quick()).await;
@@ -84,7 +84,7 @@ async fn a_webhook_without_twilios_signature_is_forbidden() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_signed_ring_that_is_sent_again_opens_nothing() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let call = "CA000000000000000000000000000a77ac";
@@ -108,7 +108,7 @@ async fn a_signed_ring_that_is_sent_again_opens_nothing() {
 }
 
 /// Twilio's signature joins names and values without separators, so other forms have the same.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_form_that_can_be_read_in_two_ways_opens_nothing() {
     let harness = Harness::open(CLINIC, quick()).await;
     let call = "CA000000000000000000000000000a77ac";
@@ -139,7 +139,7 @@ async fn a_form_that_can_be_read_in_two_ways_opens_nothing() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_stream_with_a_wrong_signature_is_forbidden_and_leaves_the_ticket_unused() {
     let harness = Harness::open(CLINIC, quick()).await;
     let path = format!("/media-stream/{}", ticket(&harness, "CA00000000000000000000000000000001").await);
@@ -151,7 +151,7 @@ async fn a_stream_with_a_wrong_signature_is_forbidden_and_leaves_the_ticket_unus
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_ticket_opens_one_stream() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -166,7 +166,7 @@ async fn a_ticket_opens_one_stream() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_forged_or_broken_ticket_is_forbidden() {
     let harness = Harness::open(CLINIC, quick()).await;
     let good = ticket(&harness, "CA00000000000000000000000000000001").await;
@@ -184,7 +184,7 @@ async fn a_forged_or_broken_ticket_is_forbidden() {
 }
 
 /// As behind a proxy that strips the headers of the upgrade.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_stream_that_comes_without_an_upgrade_is_logged_as_that() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let call = "CA00000000000000000000000000000426";
@@ -204,7 +204,7 @@ async fn a_stream_that_comes_without_an_upgrade_is_logged_as_that() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_ticket_is_only_valid_for_its_own_call() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -221,7 +221,7 @@ async fn a_ticket_is_only_valid_for_its_own_call() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_stream_that_does_not_start_is_closed_and_retried_once() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -239,7 +239,7 @@ async fn a_stream_that_does_not_start_is_closed_and_retried_once() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_query_on_the_stream_url_breaks_the_signature() {
     let harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -254,7 +254,7 @@ async fn a_query_on_the_stream_url_breaks_the_signature() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn requests_have_limits() {
     let harness = Harness::open(CLINIC, quick()).await;
     let body = "a=".to_owned() + &"x".repeat(70_000);
@@ -274,7 +274,7 @@ async fn requests_have_limits() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn hostile_frames_are_counted_and_do_not_affect_other_calls() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let calm = harness.dial(harness.phone());

@@ -20,7 +20,7 @@ fn goodbye() -> Reply {
     Reply::say(SHORT).to("Thank you, bye.").and_call("end_call", "{}")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_call_from_ring_to_goodbye() {
     let script =
         Script { replies: vec![Reply::say("Nine to five.").to("When?"), goodbye()], ..Script::default() };
@@ -54,7 +54,7 @@ async fn a_call_from_ring_to_goodbye() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_session_is_configured_from_the_file() {
     let file = r#"
 numbers: ["*"]
@@ -79,7 +79,7 @@ greeting: { first: caller }
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_caller_can_speak_first() {
     let file = CLINIC.replace(
         r#"greeting: { say: "Hello, Example Dental, how can I help?" }"#,
@@ -100,7 +100,7 @@ async fn the_caller_can_speak_first() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_recorded_greeting_does_not_wait_for_the_model() {
     let tone: Vec<i16> = (0..8_000).map(|n| ((n as f64 * 0.2).sin() * 9_000.0) as i16).collect();
     let wav = stereo_wav(&tone, &tone);
@@ -128,7 +128,7 @@ async fn a_recorded_greeting_does_not_wait_for_the_model() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_uninterruptible_greeting_is_played_to_its_end() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { interruptible: false, say:");
     let script = Script { replies: vec![goodbye()], ..Script::default() };
@@ -151,7 +151,7 @@ async fn an_uninterruptible_greeting_is_played_to_its_end() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn keys_reach_the_model_as_words() {
     let script = Script { replies: vec![goodbye()], ..Script::default() };
     let mut harness = Harness::open(CLINIC, ModelOptions { script, ..quick() }).await;
@@ -169,7 +169,7 @@ async fn keys_reach_the_model_as_words() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_silent_caller_is_asked_and_then_the_call_ends() {
     let file = format!("{CLINIC}limits: {{ silence: 6s }}\n");
     let mut harness = Harness::open(&file, quick()).await;
@@ -183,7 +183,7 @@ async fn a_silent_caller_is_asked_and_then_the_call_ends() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_call_has_a_maximum_duration() {
     let file = format!("{CLINIC}limits: {{ call: 10s }}\n");
     let mut harness = Harness::open(&file, quick()).await;
@@ -195,7 +195,7 @@ async fn a_call_has_a_maximum_duration() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_webhook_sent_twice_gets_the_same_answer_and_one_model() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -211,7 +211,7 @@ async fn a_webhook_sent_twice_gets_the_same_answer_and_one_model() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_webhook_can_be_a_get_request() {
     let harness = Harness::open(CLINIC, quick()).await;
     let path =
@@ -224,7 +224,7 @@ async fn a_webhook_can_be_a_get_request() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_number_without_an_assistant_gets_an_announcement() {
     let harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();
@@ -237,7 +237,7 @@ async fn a_number_without_an_assistant_gets_an_announcement() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_full_server_announces_that_it_is_busy() {
     let file = format!("{CLINIC}busy: {{ say: \"All lines are busy.\" }}\n");
     let mut harness = Harness::with(&file, &[], quick(), &[("MAX_CALLS", "1")]).await;
@@ -256,7 +256,7 @@ async fn a_full_server_announces_that_it_is_busy() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_draining_server_says_goodbye_and_accepts_no_calls() {
     let mut harness = Harness::with(CLINIC, &[], quick(), &[("DRAIN_SECONDS", "1")]).await;
     assert_eq!(http(&harness.server, "GET", "/readyz", "", "").await.0, 200);
@@ -277,7 +277,7 @@ async fn a_draining_server_says_goodbye_and_accepts_no_calls() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn health_and_metrics_pages_answer() {
     let harness = Harness::with(CLINIC, &[], quick(), &[("METRICS_TOKEN", "12 34")]).await;
     assert_eq!(http(&harness.server, "GET", "/healthz", "", "").await.0, 200);
@@ -315,7 +315,7 @@ async fn health_and_metrics_pages_answer() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn unusual_but_legal_messages_are_accepted() {
     let mut harness = Harness::open(CLINIC, quick()).await;
     let mut options = harness.phone();

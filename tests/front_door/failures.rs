@@ -38,7 +38,7 @@ fn assert_sorry(record: &CallRecord, fault: &Fault) {
     assert_eq!(record.end, CallEnd::HungUp, "{fault:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_unavailable_model_leads_to_an_apology_within_three_seconds() {
     for (fault, reason) in [
         (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused),
@@ -59,7 +59,7 @@ async fn an_unavailable_model_leads_to_an_apology_within_three_seconds() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_model_that_fails_during_the_call_leads_to_an_apology() {
     for (fault, reason) in [
         (Fault::Drop(When::Response(2)), EndReason::ModelLost),
@@ -75,7 +75,7 @@ async fn a_model_that_fails_during_the_call_leads_to_an_apology() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn unexpected_events_of_the_model_are_counted() {
     for (fault, anomaly) in [
         (Fault::Garbage(When::Response(1)), Anomaly::ModelBadEvent),
@@ -98,7 +98,7 @@ async fn unexpected_events_of_the_model_are_counted() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_late_model_hears_what_was_said_before_it_was_ready() {
     let file = CLINIC.replace("greeting: { say:", "greeting: { first: caller, say:");
     let faults = vec![Fault::LateUpdated(Duration::from_millis(1_500))];
@@ -115,7 +115,7 @@ async fn a_late_model_hears_what_was_said_before_it_was_ready() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_briefly_unreachable_model_is_retried_while_the_phone_rings() {
     let mut harness = Harness::open(
         CLINIC,
@@ -132,7 +132,7 @@ async fn a_briefly_unreachable_model_is_retried_while_the_phone_rings() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_lost_phone_ends_its_call_and_its_model_session() {
     for (fault, reason) in [
         (PhoneFault::Cut { after: Duration::from_millis(900) }, EndReason::CallerLost),
@@ -161,7 +161,7 @@ async fn a_lost_phone_ends_its_call_and_its_model_session() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_repeated_webhook_gets_the_same_answer() {
     let fault = Fault::Drop(When::Response(1));
     let mut harness = Harness::open(CLINIC, ModelOptions { faults: vec![fault], ..quick() }).await;
@@ -186,7 +186,7 @@ async fn a_repeated_webhook_gets_the_same_answer() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_template_error_leads_to_a_person() {
     // `check` does not catch it: none of its sample callers reaches the error.
     let instructions = "instructions: \"{% if caller.number and caller.number != '+15550109999' %}{% set who = caller %}\

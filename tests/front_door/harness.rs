@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::pace::Pace;
 
 pub const TOKEN: &str = "12345";
 /// Longer than any step of a test.
@@ -42,6 +44,7 @@ pub struct Harness {
     journal: mpsc::UnboundedReceiver<Happening>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<anyhow::Result<()>>,
+    _pace: Option<Arc<Pace>>,
 }
 
 /// How a call ended, and its journal.
@@ -141,7 +144,9 @@ impl Harness {
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;
         }));
-        Self { model, server, journal, stop: Some(stop), serving }
+        // The events of a real folder come in the clock's time.
+        let pace = if dir.is_none() { Pace::keep() } else { None };
+        Self { model, server, journal, stop: Some(stop), serving, _pace: pace }
     }
 
     /// The options of a phone that calls this server.

@@ -131,21 +131,21 @@ fn network(one_way: u64, jitter: u64) -> Network {
     Network { up: ms(one_way), down: ms(one_way), jitter: ms(jitter), seed: 7 }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn truncations_are_exact_at_any_network_delay() {
     for one_way in [0, 40, 150] {
         interrupted(network(one_way, 0), talkative(), &[700, 1_500]).await.assert_exact(0);
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn truncations_are_within_the_jitter_of_a_jittered_network() {
     for one_way in [0, 40, 150] {
         interrupted(network(one_way, 30), talkative(), &[700, 1_500]).await.assert_exact(30);
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_interruption_in_the_second_item_truncates_the_second() {
     // Two items; the first takes about 2 s.
     let reply = Reply {
@@ -163,7 +163,7 @@ async fn an_interruption_in_the_second_item_truncates_the_second() {
     assert_eq!(cut, [second.id.as_str()], "the first was heard whole");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_interruption_in_the_first_of_two_items_truncates_both() {
     let model = ModelOptions { faults: vec![Fault::TwoItems], burst: 10.0, ..talkative() };
     let call = interrupted(network(0, 0), model, &[2_500]).await;
@@ -178,7 +178,7 @@ async fn an_interruption_in_the_first_of_two_items_truncates_both() {
     call.assert_exact(0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_interruption_after_generation_has_finished_cancels_nothing() {
     let model = ModelOptions { burst: 10.0, ..talkative() };
     let call = interrupted(network(40, 0), model, &[5_000]).await;
@@ -189,7 +189,7 @@ async fn an_interruption_after_generation_has_finished_cancels_nothing() {
     assert_eq!(answer.status, "completed", "{answer:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
     let harness = Harness::open(CLINIC, ModelOptions { late_deltas: true, ..talkative() }).await;
     let mut phone = harness.dial(harness.phone());

@@ -9,6 +9,7 @@ mod interruptions;
 mod mcp;
 mod messages;
 mod mishaps;
+mod pace;
 mod providers;
 mod service;
 mod tls;

@@ -70,7 +70,7 @@ fn assert_signed(came: &Came) {
     assert_eq!(came.header("webhook-signature"), format!("v1,{code}"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_message_is_retried_until_it_reaches_the_owner() {
     let mut owner = Service::open([Does::Answer(500, ""), Does::Answer(200, "")]).await;
     let state = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ async fn a_message_is_retried_until_it_reaches_the_owner() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_message_outlives_a_restart() {
     let mut owner = Service::open([Does::Answer(503, "")]).await;
     let state = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ async fn a_message_outlives_a_restart() {
     after.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_server_delivers_unsaved_messages_before_it_ends() {
     let mut owner =
         Service::open([Does::Answer(503, ""), Does::Answer(503, ""), Does::Answer(200, "")]).await;
@@ -124,7 +124,7 @@ async fn the_server_delivers_unsaved_messages_before_it_ends() {
     assert!(rest.iter().all(|came| came.header("webhook-id") == first.header("webhook-id")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_text_message_is_sent_to_the_caller() {
     let line = number(1, "+15550100001");
     let credentials = vec![("SK1".to_owned(), "shh".to_owned())];

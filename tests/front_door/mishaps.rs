@@ -20,7 +20,7 @@ fn has_said(line: &'static str) -> impl Fn(&[SessionLog]) -> bool {
     move |sessions| sessions.iter().flat_map(|session| &session.items).any(|item| item.line == line)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_refused_or_unfinished_response_is_requested_again() {
     for (fault, asks, errors, anomaly) in [
         (Fault::RefuseResponse { nth: 1, code: "rate_limit_exceeded" }, 2, 1, Anomaly::ModelError),
@@ -57,7 +57,7 @@ async fn a_refused_or_unfinished_response_is_requested_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_tool_call_that_the_caller_cuts_off_does_not_run() {
     let mut service = Service::open([ANSWER]).await;
     let reply = Reply::say("One moment.").and_call("look_up", r#"{"what":"a"}"#);
@@ -77,7 +77,7 @@ async fn a_tool_call_that_the_caller_cuts_off_does_not_run() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_interruption_stops_the_calls_that_are_still_running() {
     let service = Service::open([ANSWER, Does::Hang]).await;
     let options = "stop_on_interruption: true\n    timeout: 60s\n    filler_after: 60s";
@@ -101,7 +101,7 @@ async fn an_interruption_stops_the_calls_that_are_still_running() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hosted_tool_waits_for_the_callers_approval() {
     let file = r#"
 numbers: ["+15550100001"]
@@ -142,7 +142,7 @@ mcp: { crm: { url: "https://mcp.example.com/mcp", via: provider, approval: alway
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_transfer_and_a_goodbye_work_next_to_another_tool() {
     let service = Service::open([ANSWER]).await;
     let people = r#"end_call: true, transfer_to: { reception: { number: "+15550100008", ring_for: 20s } }"#;

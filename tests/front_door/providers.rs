@@ -98,7 +98,7 @@ fn truncations(session: &SessionLog) -> usize {
     session.of_kind("conversation.item.truncate").count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn azure_is_openai_with_another_header() {
     let options = ModelOptions {
         path: "/openai/v1/realtime".to_owned(),
@@ -119,7 +119,7 @@ async fn azure_is_openai_with_another_header() {
     assert_eq!(truncations(&session), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn xai_is_configured_in_its_own_dialect() {
     let options = ModelOptions {
         dialect: switchboard_simulator::model::Dialect::Xai,
@@ -138,7 +138,7 @@ async fn xai_is_configured_in_its_own_dialect() {
     assert_eq!(truncations(&session), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn localai_needs_no_key() {
     let options = ModelOptions { key: String::new(), models: vec!["my-pipeline".to_owned()], ..talkative() };
     let (session, said) = call("localai", "LOCALAI_API_KEY", "", options).await;
@@ -148,7 +148,7 @@ async fn localai_needs_no_key() {
     assert_eq!((input.get("transcription"), input.get("noise_reduction")), (None, None));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn speaches_uses_the_beta_dialect_without_truncation() {
     let options = ModelOptions {
         dialect: switchboard_simulator::model::Dialect::Beta,
@@ -170,7 +170,7 @@ async fn speaches_uses_the_beta_dialect_without_truncation() {
     assert_eq!(asked["response"]["modalities"], serde_json::json!(["text", "audio"]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_plain_server_gets_only_what_it_supports() {
     let options = ModelOptions {
         models: vec!["my-voice-model".to_owned()],
@@ -192,7 +192,7 @@ async fn a_plain_server_gets_only_what_it_supports() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn openai_is_never_sent_a_temperature() {
     let goodbye = Reply::say("Goodbye.").and_call("end_call", "{}");
     let script = Script { replies: vec![goodbye], ..Script::default() };
@@ -207,7 +207,7 @@ async fn openai_is_never_sent_a_temperature() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_wrong_key_is_refused_at_the_upgrade() {
     let options = ModelOptions {
         path: "/openai/v1/realtime".to_owned(),
@@ -229,7 +229,7 @@ async fn a_wrong_key_is_refused_at_the_upgrade() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_server_that_only_supports_pcm_is_not_used() {
     let options = ModelOptions { key: String::new(), models: Vec::new(), pcm_only: true, ..talkative() };
     let server = ModelServer::start(options).await.unwrap();

@@ -42,7 +42,7 @@ async fn behind_tls() -> (ModelServer, String, String) {
     (model, url, own.cert.pem())
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_provider_in_the_bundle_is_trusted() {
     let (model, url, pem) = behind_tls().await;
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ async fn a_provider_in_the_bundle_is_trusted() {
     model.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_untrusted_provider_never_receives_the_key() {
     let (model, url, _) = behind_tls().await;
     let (_, _, another) = behind_tls().await;

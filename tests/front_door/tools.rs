@@ -68,7 +68,7 @@ fn count(notes: &[Note], anomaly: Anomaly) -> usize {
     notes.iter().filter(|note| **note == Note::Anomaly(anomaly)).count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn two_calls_in_one_response_lead_to_one_response() {
     let mut service = Service::open([ANSWER]).await;
     let reply = Reply::say("One moment.")
@@ -96,7 +96,7 @@ pub fn goodbye() -> Reply {
     Reply::say("You are welcome. Goodbye.").and_call("end_call", "{}")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hanging_tool_gets_one_filler_and_then_times_out() {
     let service = Service::open([Does::Hang]).await;
     let reply = Reply::call("look_up", r#"{"what":"a"}"#).then(Reply::say("That did not work."));
@@ -124,7 +124,7 @@ async fn a_hanging_tool_gets_one_filler_and_then_times_out() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_tool_that_needs_approval_does_not_run_without_it() {
     let mut service = Service::open([ANSWER]).await;
     let call = || Reply::call("look_up", r#"{"what":"a"}"#);
@@ -153,7 +153,7 @@ async fn a_tool_that_needs_approval_does_not_run_without_it() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hosted_tool_is_followed_by_one_response_in_any_order() {
     for within_response in [true, false] {
         let file = r#"
@@ -215,7 +215,7 @@ fn out_of_band(session: &SessionLog) -> Option<Instant> {
     session.events.iter().find(outside).map(|event| event.at)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_slow_hosted_tool_gets_a_filler_while_its_response_is_open() {
     let harness = Harness::open(HOSTED, open_while_hosted(5)).await;
     let phone = harness.dial(harness.phone());
@@ -238,7 +238,7 @@ async fn a_slow_hosted_tool_gets_a_filler_while_its_response_is_open() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_caller_can_interrupt_a_filler_outside_the_conversation() {
     let mut harness = Harness::open(HOSTED, open_while_hosted(15)).await;
     let phone = harness.dial(harness.phone());

@@ -56,7 +56,7 @@ async fn go_on(phone: &mut PhoneHandle, left: impl Fn(&PhoneEvent) -> bool) {
     phone.say(speech(600));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_unanswered_transfer_continues_the_conversation() {
     for status in ["no-answer", "busy", "failed"] {
         // The outcome is an item of the conversation, which the model answers like a turn.
@@ -87,7 +87,7 @@ async fn an_unanswered_transfer_continues_the_conversation() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_answered_transfer_ends_the_call() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let phone = harness.dial(dials(&harness, "completed", 300));
@@ -102,7 +102,7 @@ async fn an_answered_transfer_ends_the_call() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_caller_who_hangs_up_while_it_rings_ends_the_call() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "no-answer", 15_000));
@@ -115,7 +115,7 @@ async fn a_caller_who_hangs_up_while_it_rings_ends_the_call() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn keys_are_pressed_and_the_conversation_continues() {
     let press = Reply::say("I press the keys.").and_call("send_digits", r#"{"digits":"1w2#"}"#);
     let press = Reply { after_call: Some("They are pressed.".to_owned()), ..press };
@@ -131,7 +131,7 @@ async fn keys_are_pressed_and_the_conversation_continues() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_parked_call_that_returns_to_a_draining_server_hears_goodbye() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "no-answer", 1_000));
@@ -146,7 +146,7 @@ async fn a_parked_call_that_returns_to_a_draining_server_hears_goodbye() {
     harness.quit().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn only_twilio_can_report_how_a_dial_ended() {
     let mut harness = Harness::open(FILE, model(vec![transfer()])).await;
     let mut phone = harness.dial(dials(&harness, "completed", 1_500));

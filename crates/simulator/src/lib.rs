@@ -4,6 +4,7 @@
 //! share no wire types with the server, so that one mistake cannot pass at both ends.
 
 pub mod caller;
+mod clock;
 pub mod model;
 pub mod tag;
 pub mod twilio;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::address::resolve;
-use super::clock::now;
 use super::options::Fault;
 use super::record::{CallEnd, CallRecord, Fetched, PhoneEvent, Said, StreamEnd};
 use super::state::Call;
 use super::stream;
 use super::twiml::{self, Method, Verb};
 use super::webhook::{Form, HTTP_FAILED, pairs, timestamp};
+use crate::clock::now;
 
 /// No call here needs more documents; a longer one is a loop.
 const MAX_DOCUMENTS: usize = 25;

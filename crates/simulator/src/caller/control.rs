@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::clock::now;
+use crate::clock::now;
 
 /// What the phone is playing. A run is playback without a gap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::clock::now;
 use super::options::{DialOutcome, PhoneOptions};
 use super::record::{Dialled, PhoneEvent, Pressed};
 use super::state::Call;
 use super::twiml::Dial;
 use super::webhook::{Form, pairs, sid};
+use crate::clock::now;
 
 /// Twilio's codes for a `<Dial>` that it rejects.
 const BAD_CALLER_ID: u32 = 13_214;

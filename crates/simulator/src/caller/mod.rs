@@ -6,7 +6,6 @@
 
 mod address;
 mod call;
-mod clock;
 mod connect;
 mod control;
 mod dial;

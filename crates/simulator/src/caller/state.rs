@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::clock::now;
 use super::control::{Act, Playing};
 use super::options::PhoneOptions;
 use super::record::{CallEnd, CallRecord, Happened, PhoneEvent, Violation};
+use crate::clock::now;
 use switchboard_audio::SILENCE;
 
 const MAX_VIOLATIONS: usize = 1_000;

@@ -12,7 +12,6 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::clock::now;
 use super::connect::{Socket, open};
 use super::message::{self, FromServer, Habits, Writer};
 use super::options::Fault;
@@ -21,6 +20,7 @@ use super::record::{MarkRecord, MediaArrival, PhoneEvent, StreamEnd, StreamRecor
 use super::state::{Call, Filled};
 use super::twiml;
 use super::webhook::{pass, sid};
+use crate::clock::now;
 use crate::tag;
 use switchboard_audio::SILENCE;
 
@@ -102,6 +102,8 @@ struct Live<'call> {
     outgoing: VecDeque<Outgoing>,
     incoming: VecDeque<(Instant, Incoming)>,
     unflushed: bool,
+    /// The socket has nothing more to say.
+    closed: bool,
     effects: Vec<Effect>,
     scratch: Vec<u8>,
     began: Instant,
@@ -140,6 +142,7 @@ impl<'call> Live<'call> {
             outgoing: VecDeque::new(),
             incoming: VecDeque::new(),
             unflushed: false,
+            closed: false,
             effects: Vec::new(),
             scratch: Vec::new(),
             began: now(),
@@ -176,7 +179,7 @@ impl<'call> Live<'call> {
             tokio::select! {
                 biased;
                 Some(act) = self.call.acts.recv() => self.call.perform_act(act),
-                message = exchange(&mut self.socket, &mut self.outgoing, &mut self.unflushed) => {
+                message = exchange(&mut self.socket, &mut self.outgoing, &mut self.unflushed), if !self.closed => {
                     self.arrive(message);
                 }
                 () = sleep_until(wake.into()) => {}
@@ -232,6 +235,7 @@ impl<'call> Live<'call> {
 
     /// Queues a message from the socket until the network delivers it.
     fn arrive(&mut self, message: Option<Result<Message, Error>>) {
+        self.closed = !matches!(message, Some(Ok(_)));
         let incoming = match message {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(_))) => Incoming::Binary,

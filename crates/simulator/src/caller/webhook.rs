@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::address::Address;
-use super::clock::now;
 use super::http;
 use super::options::{Fault, PhoneOptions};
 use super::record::{StreamEnd, Violation};
 use super::sign::sign;
 use super::state::Call;
 use super::twiml::Method;
+use crate::clock::now;
 
 /// Twilio's code for a failed webhook.
 pub(super) const HTTP_FAILED: u32 = 11_200;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt, future::poll_fn};
@@ -23,6 +23,7 @@ use super::refusal::Refusal;
 use super::shared::Shared;
 use super::speech;
 use super::state::{Ending, Session};
+use crate::clock::now;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, log: Arc<Mutex<Se
         }
         log.closed = Some(how.clone());
     }
-    shared.publish(ModelEvent { session: number, at: Instant::now(), what: Happened::Closed(how) });
+    shared.publish(ModelEvent { session: number, at: now(), what: Happened::Closed(how) });
 }
 
 async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>, number: usize) -> Closed {
@@ -84,7 +85,7 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
     });
     if let Some((refusal, code)) = forced.or(refusal) {
         let what = Happened::Refused(refusal.code.clone().unwrap_or_default());
-        shared.publish(ModelEvent { session: number, at: Instant::now(), what });
+        shared.publish(ModelEvent { session: number, at: now(), what });
         let text = {
             let mut entry = log.lock().unwrap_or_else(PoisonError::into_inner);
             entry.errors.push(refusal.code.clone().unwrap_or_default());
@@ -97,9 +98,9 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
         }
         return close(socket, code, refusal.close_reason()).await;
     }
-    shared.publish(ModelEvent { session: number, at: Instant::now(), what: Happened::Connected });
+    shared.publish(ModelEvent { session: number, at: now(), what: Happened::Connected });
     let model = model.unwrap_or_default();
-    let session = Session::new(Arc::clone(shared), Arc::clone(log), number, &model, Instant::now());
+    let session = Session::new(Arc::clone(shared), Arc::clone(log), number, &model, now());
     run(socket, session).await
 }
 
@@ -107,7 +108,7 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
     let (mut sink, mut stream) = socket.split();
     let mut scratch = Vec::new();
     let mut synthesis: JoinSet<(String, Bytes)> = JoinSet::new();
-    let mut timer = pin!(sleep_until(Instant::now().into()));
+    let mut timer = pin!(sleep_until(now().into()));
     let ending = loop {
         if let Some(ending) = session.ending.take() {
             break ending;
@@ -129,9 +130,9 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
         }
         tokio::select! {
             message = stream.next() => match message {
-                Some(Ok(Message::Text(text))) => session.handle_text(&text, Instant::now(), &mut scratch),
-                Some(Ok(Message::Binary(_))) => session.handle_binary(Instant::now()),
-                Some(Ok(Message::Pong(_))) => session.handle_pong(Instant::now()),
+                Some(Ok(Message::Text(text))) => session.handle_text(&text, now(), &mut scratch),
+                Some(Ok(Message::Binary(_))) => session.handle_binary(now()),
+                Some(Ok(Message::Pong(_))) => session.handle_pong(now()),
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     let _ = timeout(CLOSE_LIMIT, sink.flush()).await; // Sends the close echo.
@@ -143,9 +144,9 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
                 Ok(never) => match never {},
                 Err(_) => return Closed::Lost,
             },
-            () = &mut timer, if deadline.is_some() => session.handle_timeout(Instant::now()),
+            () = &mut timer, if deadline.is_some() => session.handle_timeout(now()),
             Some(Ok((line, audio))) = synthesis.join_next(), if !synthesis.is_empty() => {
-                session.handle_speech(&line, &audio, Instant::now());
+                session.handle_speech(&line, &audio, now());
             }
         }
     };

@@ -1,8 +1,8 @@
-//! The clock of a simulated call.
+//! The clock of both simulators.
 
 use std::time::Instant;
 
 /// The time on tokio's clock, which tests can pause.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
