@@ -26,6 +26,8 @@ need = @command -v $(firstword $(1)) >/dev/null 2>&1 || { echo 'make $(or $(3),$
 # Stops with a message if fly.toml has no name, or still the example's.
 need_app = @test -n '$(APP)' || ! grep -q "^app *= *[^\"' ]" fly.toml 2>/dev/null || { echo 'make $@: the app in fly.toml needs straight quotes: app = "NAME"' >&2; exit 1; }; \
 	test -n '$(APP)' && test '$(APP)' != switchboard-example || { echo 'make $@: fly.toml does not name an app of yours. Run `fly apps create NAME` and write NAME into fly.toml' >&2; exit 1; }
+# Shows the progress of a build, before something that runs the program quietly.
+build = @$(CARGO) build
 # $(call env,NAME): the value in the environment or .env, as the program reads it.
 env = "$$($(CARGO) run --quiet -- secrets $(1))"
 
@@ -37,7 +39,7 @@ help: ## show this list
 
 demo: ## rehearse a call: a simulated caller, the real server, a simulated model
 	$(call need,$(CARGO),$(GET_CARGO))
-	$(CARGO) run --quiet -- rehearse
+	$(CARGO) run -- rehearse
 
 dev: ## serve, with the settings of .env
 	$(call need,$(CARGO),$(GET_CARGO))
@@ -54,11 +56,11 @@ tunnel-quick: ## only the public address, for a server that is already running: 
 
 doctor: ## report what is missing or wrong, and how to fix it: ARGS=--fix
 	$(call need,$(CARGO),$(GET_CARGO))
-	@$(CARGO) run --quiet -- doctor $(ARGS)
+	@$(CARGO) run -- doctor $(ARGS)
 
 numbers: ## list the account's numbers with the assistants that answer them
 	$(call need,$(CARGO),$(GET_CARGO))
-	@$(CARGO) run --quiet -- numbers list $(ARGS)
+	@$(CARGO) run -- numbers list $(ARGS)
 
 deploy-function: ## deploy the Functions of twilio/ to Twilio, with the settings of twilio/.env
 	@test -f twilio/.env || { echo 'make $@ reads twilio/.env, which does not exist: copy twilio/.env.example to it and fill it in' >&2; exit 1; }
@@ -77,6 +79,7 @@ secrets: ## copy the secrets of .env to Fly; they take effect with the next depl
 	$(call need,$(FLY),$(GET_FLY))
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(need_app)
+	$(build)
 	@echo 'These secrets go to the app $(APP); settings of this machine stay here:'
 	@$(CARGO) run --quiet -- secrets --names | sed 's/^/  /'
 	@values=$$($(CARGO) run --quiet -- secrets) && printf '%s\n' "$$values" | $(FLY) secrets import --stage --app '$(APP)'
@@ -86,7 +89,7 @@ deploy: ## check the folder and deploy to Fly
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(call need,$(FLY),$(GET_FLY))
 	$(need_app)
-	$(CARGO) run --quiet -- check
+	$(CARGO) run -- check
 	$(FLY) deploy --app '$(APP)'
 
 status: ## show the machines on Fly
@@ -103,6 +106,7 @@ launch-mcp: ## run Todoist's MCP server as an app on Fly, and add it to Claude's
 	$(call need,$(FLY),$(GET_FLY))
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(need_app)
+	$(build)
 	@key=$(call env,TODOIST_API_KEY); user=$(call env,TODOIST_MCP_USER); password=$(call env,TODOIST_MCP_PASSWORD); \
 	test -n "$$key" || { echo 'make $@ needs TODOIST_API_KEY in .env: Todoist, Settings, Integrations, Developer' >&2; exit 1; }; \
 	if test -n "$$password"; then echo 'fly does not copy the password from .env to the configuration of Claude: add --password there, or unset TODOIST_MCP_PASSWORD to be asked for it.'; \
@@ -115,6 +119,7 @@ inspect-mcp: ## open that server in the MCP inspector, in a browser
 	$(call need,$(FLY),$(GET_FLY))
 	$(call need,npx,$(GET_NODE))
 	$(call need,$(CARGO),$(GET_CARGO))
+	$(build)
 	@url=$(call env,TODOIST_MCP_URL); user=$(call env,TODOIST_MCP_USER); password=$(call env,TODOIST_MCP_PASSWORD); \
 	test -n "$$url" || { echo 'make $@ needs TODOIST_MCP_URL in .env: `make launch-mcp` shows it' >&2; exit 1; }; \
 	npx -y "@modelcontextprotocol/inspector@$$(node -p '$(INSPECTOR)')" \

@@ -153,32 +153,32 @@ fn a_missing_tool_is_named_with_how_to_get_it() {
 #[test]
 fn each_target_calls_its_tools_with_the_right_arguments() {
     let bench = Bench::with(&["cargo", "fly", "twilio", "cloudflared", "npx"]);
-    let inspector = "npx [-y] [@modelcontextprotocol/inspector@";
+    let inspector = "cargo [build]\nnpx [-y] [@modelcontextprotocol/inspector@";
     let fly = bench.at("bin/fly");
     let fly = fly.display();
     for (arguments, expected) in [
-        (&["demo"][..], "cargo [run] [--quiet] [--] [rehearse]\n".to_owned()),
+        (&["demo"][..], "cargo [run] [--] [rehearse]\n".to_owned()),
         (&["dev"], "cargo [run] [--] [serve]\n".to_owned()),
         (&["tunnel"], "cargo [run] [--] [serve] [--tunnel]\n".to_owned()),
         (
             &["tunnel-quick", "PORT=6060"],
             "cloudflared [tunnel] [--no-autoupdate] [--url] [http://localhost:6060]\n".to_owned(),
         ),
-        (&["doctor", "ARGS=--fix"], "cargo [run] [--quiet] [--] [doctor] [--fix]\n".to_owned()),
-        (&["numbers"], "cargo [run] [--quiet] [--] [numbers] [list]\n".to_owned()),
+        (&["doctor", "ARGS=--fix"], "cargo [run] [--] [doctor] [--fix]\n".to_owned()),
+        (&["numbers"], "cargo [run] [--] [numbers] [list]\n".to_owned()),
         (
             &["deploy-function"],
             "twilio [plugins]\ntwilio [serverless:deploy] [--env] [.env] [--override-existing-project]\n"
                 .to_owned(),
         ),
-        (&["deploy"], "cargo [run] [--quiet] [--] [check]\nfly [deploy] [--app] [acme-phone]\n".to_owned()),
+        (&["deploy"], "cargo [run] [--] [check]\nfly [deploy] [--app] [acme-phone]\n".to_owned()),
         (&["status"], "fly [status] [--app] [acme-phone]\n".to_owned()),
         (&["logs"], "fly [logs] [--app] [acme-phone]\n".to_owned()),
         (&["logs-mcp"], "fly [logs] [--app] [acme-phone-todoist]\n".to_owned()),
         (
             &["secrets"],
             format!(
-                "cargo [run] [--quiet] [--] [secrets]\nfly [secrets] [import] [--stage] [--app] [acme-phone]\n\
+                "cargo [build]\ncargo [run] [--quiet] [--] [secrets]\nfly [secrets] [import] [--stage] [--app] [acme-phone]\n\
                  KEY=\"\"\"{SECRET}\n{SECRET}=3\"\"\"\nOPENAI_API_KEY={SECRET}\n\
                  TODOIST_MCP_PASSWORD={SECRET} 2\nTODOIST_MCP_URL=https://todo.example.com\n\
                  fly [secrets] [list] [--app] [acme-phone]\n"
@@ -187,7 +187,7 @@ fn each_target_calls_its_tools_with_the_right_arguments() {
         (
             &["launch-mcp"],
             format!(
-                "fly [mcp] [launch] [npx -y @doist/todoist-mcp] [--server] [todoist] [--name] [acme-phone-todoist] \
+                "cargo [build]\nfly [mcp] [launch] [npx -y @doist/todoist-mcp] [--server] [todoist] [--name] [acme-phone-todoist] \
                  [--user] [todoist] [--password] [{SECRET} 2] [--vm-memory] [256] [--auto-stop] [suspend] [--claude] \
                  [--secret] [TODOIST_API_KEY={SECRET} 1]\n"
             ),
