@@ -18,12 +18,11 @@ use switchboard::settings::{Settings, Sources};
 use switchboard::yaml::SourceFile;
 use switchboard_simulator::caller::{CallRecord, DialOutcome, Phone, PhoneHandle, PhoneOptions};
 use switchboard_simulator::model::{ModelOptions, ModelServer, SessionLog};
+use switchboard_simulator::pace::Pace;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-
-use crate::pace::Pace;
 
 pub const TOKEN: &str = "12345";
 /// Longer than any step of a test.

@@ -9,7 +9,6 @@ mod interruptions;
 mod mcp;
 mod messages;
 mod mishaps;
-mod pace;
 mod providers;
 mod service;
 mod tls;

@@ -6,5 +6,7 @@
 pub mod caller;
 mod clock;
 pub mod model;
+#[cfg(any(test, feature = "pace"))]
+pub mod pace;
 pub mod tag;
 pub mod twilio;

@@ -1,19 +1,20 @@
 //! The phone against a server written for these tests.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
+use crate::pace::Pace;
 use switchboard_audio::{SILENCE, duration};
 
 mod second;
@@ -43,6 +44,7 @@ struct Server {
     url: String,
     asked: mpsc::Receiver<Asked>,
     sockets: mpsc::Receiver<(String, Socket)>,
+    _pace: Option<Arc<Pace>>,
 }
 
 impl Server {
@@ -69,7 +71,7 @@ impl Server {
                 tokio::spawn(serve(socket, documents, asked, sockets));
             }
         });
-        Self { url, asked, sockets }
+        Self { url, asked, sockets, _pace: Pace::keep() }
     }
 
     fn options(&self) -> PhoneOptions {
