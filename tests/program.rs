@@ -489,14 +489,14 @@ fn a_second_signal_ends_a_busy_server_at_once_with_its_programs() {
             break format!("/proc/{}/stat", number.trim());
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "the program starts");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     };
     let alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
     assert!(alive());
 
     serving.signal("-TERM");
     while !serving.get("/readyz").starts_with("HTTP/1.1 503") {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
     assert!(serving.child.try_wait().unwrap().is_none(), "the server waits for the call");
     assert!(alive(), "the call may need the program");
@@ -505,7 +505,7 @@ fn a_second_signal_ends_a_busy_server_at_once_with_its_programs() {
     let ended = Instant::now();
     while alive() {
         assert!(ended.elapsed() < Duration::from_secs(5), "the program outlives the server");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -637,7 +637,7 @@ fn a_tools_program_cannot_read_the_servers_secrets() {
                 break stolen;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{arguments:?}: the program is started");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         };
         assert!(std::fs::read_to_string(own).unwrap().contains("PATH="), "it may read its own");
         assert!(stolen.contains("Permission denied"), "{arguments:?}: {stolen}");

@@ -80,6 +80,10 @@ impl Run {
     fn assert_success(&self) {
         assert_eq!((self.code, self.errors.as_str()), (0, ""), "{}", self.output);
         assert!(!self.output.contains(['\r', '\x1b']), "only a terminal gets control characters");
+        // Such as `0:04.059`, which sorts as text within ten minutes.
+        let is_clock = |word: &&str| word.len() == 8 && word.as_bytes()[1] == b':';
+        let clocks = self.output.lines().filter_map(|line| line.split(' ').next()).filter(is_clock);
+        assert!(clocks.is_sorted(), "{}", self.output);
     }
 
     #[track_caller]

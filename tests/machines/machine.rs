@@ -62,7 +62,7 @@ impl Machine {
         move || {
             assert!(std::process::Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
             while std::net::TcpStream::connect(&address).is_ok() {
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_millis(5));
             }
         }
     }

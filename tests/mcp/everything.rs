@@ -100,7 +100,7 @@ async fn everything_over_http_is_listed_called_and_survives_its_restarts() {
     let since = Instant::now();
     let done = call(&tools, &server, "echo", json!({"message": "x"})).await;
     assert_eq!(done.failed, Some("unreachable"));
-    assert!(since.elapsed() < Duration::from_millis(200), "no wait");
+    assert!(since.elapsed() < crate::AT_ONCE, "no wait");
     let _child = over_http(port).await;
     listed(&tools, &server).await;
     assert_eq!(worked(call(&tools, &server, "echo", json!({"message": "back"})).await), "Echo: back");

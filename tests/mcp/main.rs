@@ -29,6 +29,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 /// The longest wait.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Shorter than any wait for a server, and longer than a busy machine takes for an answer that waits for nothing.
+const AT_ONCE: Duration = Duration::from_secs(4);
 /// In arguments, results and tokens; must not appear in the log.
 const WHISPER: &str = "hush-hush";
 

@@ -78,7 +78,7 @@ async fn nobody_waits_for_a_silent_server() {
     until(|| (!stub.asked().is_empty()).then_some(())).await;
     let since = Instant::now();
     assert_eq!(call(&tools, &server, "x", json!({})).await.failed, Some("unreachable"));
-    assert!(since.elapsed() < Duration::from_millis(200));
+    assert!(since.elapsed() < crate::AT_ONCE);
     assert_eq!(trouble(&tools, &server).await, Trouble::LATE);
 }
 
@@ -204,7 +204,7 @@ async fn a_dropped_call_is_cancelled_and_50_that_hang_block_no_other() {
     until(|| (stub.count("tools/call") == 50).then_some(())).await;
     let since = Instant::now();
     assert_eq!(worked(call(&tools, &server, "quick", json!({})).await), "quick");
-    assert!(since.elapsed() < Duration::from_secs(2));
+    assert!(since.elapsed() < crate::AT_ONCE);
     hanging.abort_all();
     while hanging.join_next().await.is_some() {}
     until(|| (stub.count("notifications/cancelled") == 50).then_some(())).await;

