@@ -47,7 +47,13 @@ fn plan() -> Arc<Plan> {
             work: Work::EndCall,
         }],
         hosted: Vec::new(),
-        limits: Limits { call: Duration::from_secs(1_800), silence: Duration::from_secs(60) },
+        limits: Limits {
+            call: Duration::from_secs(1_800),
+            silence: Duration::from_secs(60),
+            sms: 3,
+            messages: 5,
+            transfers: 3,
+        },
         busy: line("All lines are busy."),
         on_failure: OnFailure { line: line("Sorry."), dial: None },
     })

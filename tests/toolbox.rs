@@ -146,12 +146,23 @@ fn a_call_gets_the_tools_of_its_file_and_its_servers() {
     // A function's rules override the tool's, and those the server's.
     let rule = |name: &str| tool(&plan, name).rule;
     let ms = std::time::Duration::from_millis;
-    let server =
-        Rule { ask_first: false, timeout: ms(8_000), filler_after: ms(2_000), stop_on_interruption: true };
+    let server = Rule {
+        ask_first: false,
+        timeout: ms(8_000),
+        filler_after: ms(2_000),
+        stop_on_interruption: true,
+        ..Rule::default()
+    };
     assert_eq!(rule("todoist_find-tasks"), server);
-    assert_eq!(rule("add-tasks"), Rule { ask_first: true, stop_on_interruption: false, ..server });
-    let finish =
-        Rule { ask_first: true, timeout: ms(20_000), filler_after: ms(1_000), stop_on_interruption: true };
+    let add = Rule { ask_first: true, stop_on_interruption: false, max_per_call: 7, ..server };
+    assert_eq!(rule("add-tasks"), add);
+    let finish = Rule {
+        ask_first: true,
+        timeout: ms(20_000),
+        filler_after: ms(1_000),
+        stop_on_interruption: true,
+        ..Rule::default()
+    };
     assert_eq!(rule("finish"), finish);
     assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
     // Fixed arguments are sent, and hidden from the model.

@@ -168,6 +168,8 @@ pub struct Rule {
     pub filler_after: Duration,
     /// The tool is cancelled when the caller interrupts.
     pub stop_on_interruption: bool,
+    /// How often it runs in one call. The built-in tools have [`Limits`].
+    pub max_per_call: u32,
 }
 
 /// What a tool call does.
@@ -315,6 +317,12 @@ pub struct Limits {
     pub call: Duration,
     /// The longest silence of both sides.
     pub silence: Duration,
+    /// Text messages to the caller.
+    pub sms: u32,
+    /// Messages for the owner.
+    pub messages: u32,
+    /// Transfers for which a phone rings.
+    pub transfers: u32,
 }
 
 /// A sentence for Twilio's voice to say.

@@ -70,6 +70,7 @@ pub struct ToolRule {
     pub timeout: Option<Duration>,
     pub filler_after: Option<Duration>,
     pub stop_on_interruption: Option<bool>,
+    pub max_per_call: Option<u32>,
     /// Arguments that always have this value.
     pub fixed: Map<String, Value>,
 }
@@ -378,6 +379,7 @@ impl ToolRule {
             timeout: self.timeout.unwrap_or(base.timeout),
             filler_after: self.filler_after.unwrap_or(base.filler_after),
             stop_on_interruption: self.stop_on_interruption.unwrap_or(base.stop_on_interruption),
+            max_per_call: self.max_per_call.unwrap_or(base.max_per_call),
         }
     }
 }

@@ -78,6 +78,18 @@ impl Timing {
     }
 }
 
+/// A key that holds how often something may happen.
+pub struct Count {
+    pub range: RangeInclusive<u32>,
+    pub default: u32,
+}
+
+impl Count {
+    const fn new(least: u32, most: u32, default: u32) -> Count {
+        Count { range: least..=most, default }
+    }
+}
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -94,6 +106,14 @@ pub const TURN_PREFIX: Timing = Timing::new(ms(0), secs(2), ms(300));
 pub const CALL: Timing = Timing::new(secs(10), secs(4 * 3600), secs(30 * 60));
 /// `limits.silence`
 pub const CALL_SILENCE: Timing = Timing::new(secs(5), secs(30 * 60), secs(60));
+/// `limits.sms`
+pub const SMS: Count = Count::new(1, 100, 3);
+/// `limits.messages`
+pub const MESSAGES: Count = Count::new(1, 100, 5);
+/// `limits.transfers`
+pub const TRANSFERS: Count = Count::new(1, 100, 3);
+/// `max_per_call` of a tool
+pub const MAX_PER_CALL: Count = Count::new(1, 1_000, 100);
 /// `transfer_to.NAME.ring_for`
 pub const RING: Timing = Timing::new(secs(5), secs(120), secs(25));
 /// `timeout` of a tool
@@ -104,7 +124,8 @@ pub const FILLER: Timing = Timing::new(ms(200), secs(60), ms(1_500));
 impl Default for Rule {
     fn default() -> Self {
         let (timeout, filler_after) = (TIMEOUT.default, FILLER.default);
-        Self { ask_first: false, timeout, filler_after, stop_on_interruption: false }
+        let max_per_call = MAX_PER_CALL.default;
+        Self { ask_first: false, timeout, filler_after, stop_on_interruption: false, max_per_call }
     }
 }
 

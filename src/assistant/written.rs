@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::vocabulary::{Timing, Words, names};
+use super::vocabulary::{Count, Timing, Words, names};
 use crate::duration::{self, spell};
 use crate::problem::catalogue::{Assistant, File};
 use crate::problem::{self, Problem, Source, Span, Suggestion, What};
@@ -147,6 +147,16 @@ impl Written {
         None
     }
 
+    pub fn count(&self, node: &Node, key: &str, range: &RangeInclusive<u32>) -> Option<u32> {
+        let range = f64::from(*range.start())..=f64::from(*range.end());
+        let count = self.number(node, key, &range)?;
+        if count.fract() != 0.0 {
+            self.problem(node.span, Assistant::NotWhole { key: key.to_owned(), value: shown(node) });
+            return None;
+        }
+        Some(count as u32)
+    }
+
     /// One of a few words.
     pub fn word<T: Copy>(&self, node: &Node, key: &str, words: &Words<T>) -> Option<T> {
         let text = self.scalar(node, key, "a word")?.text().trim();
@@ -217,6 +227,10 @@ impl<'a> Fields<'a> {
 
     pub fn duration(&self, key: &'static str, timing: &Timing) -> Option<Duration> {
         self.written.duration(self.take(key)?, key, &timing.range)
+    }
+
+    pub fn count(&self, key: &'static str, count: &Count) -> Option<u32> {
+        self.written.count(self.take(key)?, key, &count.range)
     }
 
     pub fn word<T: Copy>(&self, key: &'static str, words: &Words<T>) -> Option<T> {

@@ -195,6 +195,8 @@ codes! {
         /// The model spoke what looks like a tool call instead of making one.
         ModelWroteCall = "model.wrote_call",
         ToolTimeout = "tool.timeout",
+        /// The model called a tool more often than one call allows.
+        ToolLimit = "tool.limit",
         /// A tool finished after it was stopped.
         ToolLate = "tool.late",
         ModelPlainerConfiguration = "model.plainer_configuration",

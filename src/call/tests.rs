@@ -57,7 +57,14 @@ pub(super) fn plan() -> Plan {
         transcription: None,
         tools: vec![tool_of(END_CALL, Rule::default(), Work::EndCall)],
         hosted: Vec::new(),
-        limits: Limits { call: Duration::from_secs(1800), silence: Duration::from_secs(60) },
+        limits: Limits {
+            call: Duration::from_secs(1_800),
+            silence: Duration::from_secs(60),
+            // The scripts' ordinary tools are text messages.
+            sms: 1_000,
+            messages: 5,
+            transfers: 3,
+        },
         busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US".to_owned() },
         on_failure: OnFailure {
             line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US".to_owned() },

@@ -32,12 +32,16 @@ const MAX_ROUNDS: u32 = 6;
 /// How long the model cannot end a call in which the caller has done nothing.
 const JUST_BEGUN: Duration = Duration::from_secs(5);
 
+const USED_UP: &str = "This was done as often as one call allows, so it was not done again. Tell the caller so, and do not \
+                       call it again.";
 const MESSAGE_FIRST: &str = "The message is still being delivered: wait for its result, then end the call.";
 
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls {
     /// Each request comes twice. A server may reuse ids in each response.
     seen: VecDeque<(ResponseId, ToolCallId)>,
+    /// How often each tool of the plan ran.
+    uses: Vec<u32>,
     running: Vec<Running>,
     pub hosted: HostedTools,
     /// Something was answered, so a response must follow.
@@ -73,6 +77,14 @@ enum Filler {
 }
 
 impl ToolCalls {
+    /// A tool of the plan starts to run.
+    pub fn count_use(&mut self, tool: usize) {
+        if self.uses.len() <= tool {
+            self.uses.resize(tool + 1, 0);
+        }
+        self.uses[tool] += 1;
+    }
+
     /// Whether a tool runs that the model waits for.
     pub fn is_busy(&self) -> bool {
         !self.running.is_empty() || !self.hosted.is_empty()
@@ -180,6 +192,12 @@ impl Call {
             count(Anomaly::ModelBadArguments, out);
             return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
         };
+        if let Some(most) = most_uses(tool, &plan)
+            && self.tools.uses.get(index).is_some_and(|uses| *uses >= most)
+        {
+            count(Anomaly::ToolLimit, out);
+            return self.answer(id, USED_UP, out);
+        }
         if let Some(refusal) = self.refusal(tool, response, now) {
             return self.answer(id, refusal, out);
         }
@@ -202,6 +220,7 @@ impl Call {
                     began: now,
                     deadline: now + tool.rule.timeout,
                 });
+                self.tools.count_use(index);
                 self.tools.schedule_filler(&tool.rule, now);
                 out.push(Action::RunTool { id, tool: index, arguments: object });
             }
@@ -391,6 +410,19 @@ fn object(arguments: &str) -> Option<Map<String, Value>> {
         return Some(Map::new());
     }
     serde_json::from_str(arguments).ok()
+}
+
+/// How often a tool may run in one call. `None`: it has no limit.
+fn most_uses(tool: &Tool, plan: &Plan) -> Option<u32> {
+    match &tool.work {
+        Work::EndCall | Work::SendDigits => None,
+        Work::Transfer(_) => Some(plan.limits.transfers),
+        Work::Job(job) => Some(match **job {
+            Job::SendSms => plan.limits.sms,
+            Job::TakeMessage(_) => plan.limits.messages,
+            Job::Mcp { .. } | Job::Http(_) => tool.rule.max_per_call,
+        }),
+    }
 }
 
 fn is_message(job: &Job) -> bool {

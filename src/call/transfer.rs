@@ -185,6 +185,10 @@ impl Call {
         self.playback.disconnected();
         self.last_from_caller = None;
         self.keypad.take();
+        // Only now somebody's phone rings: an announced transfer may still be cancelled.
+        if let Detour::Dial { tool, .. } = leaving.detour {
+            self.tools.count_use(tool);
+        }
         out.push(Action::Park(leaving.detour.clone()));
         self.parked = Some(Parked {
             detour: leaving.detour,

@@ -190,6 +190,7 @@ impl<'a> Check<'a> {
                     self.written.problem(node.span, Tool::FixedNeedsRuntime);
                 }
                 self.no_timing(&options);
+                self.no_effect(&options, &["max_per_call"], "via: provider");
             } else {
                 self.filler(&options, &rule, rule.timeout.unwrap_or(timeout));
             }

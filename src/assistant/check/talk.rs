@@ -8,7 +8,8 @@ use crate::assistant::plan::{
     Detection, Eagerness, First, Greeting, Limits, Line, NoiseReduction, OnFailure, TurnTaking,
 };
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, EAGERNESS, FIRST, NOISE_REDUCTIONS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
+    CALL, CALL_SILENCE, EAGERNESS, FIRST, MESSAGES, NOISE_REDUCTIONS, SMS, THRESHOLD, TRANSFERS, TURN_PREFIX,
+    TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
 use crate::duration::spell;
@@ -122,7 +123,13 @@ impl<'a> Check<'a> {
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {
         let session = provider.abilities.session_limit;
         let longest = session.saturating_sub(MARGIN);
-        let mut limits = Limits { call: longest.min(CALL.default), silence: CALL_SILENCE.default };
+        let mut limits = Limits {
+            call: longest.min(CALL.default),
+            silence: CALL_SILENCE.default,
+            sms: SMS.default,
+            messages: MESSAGES.default,
+            transfers: TRANSFERS.default,
+        };
         let Some(map) = top.map("limits") else { return limits };
         if let Some(call) = map.duration("call", &CALL) {
             limits.call = call;
@@ -132,6 +139,9 @@ impl<'a> Check<'a> {
             }
         }
         limits.silence = map.duration("silence", &CALL_SILENCE).unwrap_or(limits.silence);
+        limits.sms = map.count("sms", &SMS).unwrap_or(limits.sms);
+        limits.messages = map.count("messages", &MESSAGES).unwrap_or(limits.messages);
+        limits.transfers = map.count("transfers", &TRANSFERS).unwrap_or(limits.transfers);
         map.finish();
         limits
     }

@@ -8,7 +8,7 @@ use super::Check;
 use crate::assistant::prompt;
 use crate::assistant::toolbox::{ToolRule, Toolbox};
 use crate::assistant::values;
-use crate::assistant::vocabulary::{APPROVALS, FILLER, TIMEOUT};
+use crate::assistant::vocabulary::{APPROVALS, FILLER, MAX_PER_CALL, TIMEOUT};
 use crate::assistant::written::{Fields, shown};
 use crate::duration::spell;
 use crate::problem;
@@ -34,12 +34,14 @@ impl<'a> Check<'a> {
         Toolbox { servers, functions, control }
     }
 
-    /// `approval: never` or `always`, `timeout`, `filler_after` and `stop_on_interruption`.
+    /// `approval: never` or `always`, `max_per_call`, `timeout`, `filler_after` and `stop_on_interruption`.
     pub(super) fn rule(&self, map: &Fields<'a>) -> ToolRule {
-        ToolRule { ask_first: map.word("approval", APPROVALS), ..self.timing(map) }
+        let ask_first = map.word("approval", APPROVALS);
+        let max_per_call = map.count("max_per_call", &MAX_PER_CALL);
+        ToolRule { ask_first, max_per_call, ..self.timing(map) }
     }
 
-    /// The same without `approval`.
+    /// The same without `approval` and `max_per_call`.
     pub(super) fn timing(&self, map: &Fields<'a>) -> ToolRule {
         ToolRule {
             timeout: map.duration("timeout", &TIMEOUT),

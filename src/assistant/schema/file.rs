@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::value::*;
 use crate::assistant::vocabulary::{
-    BUSY, CALL, CALL_SILENCE, FILLER, MESSAGE_FIELDS, NO_TRANSCRIPTION, RING, SORRY, SPOKEN_LANGUAGE,
-    THRESHOLD, TIMEOUT, TURN_PREFIX, TURN_SILENCE, Timing,
+    BUSY, CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, NO_TRANSCRIPTION, RING, SMS,
+    SORRY, SPOKEN_LANGUAGE, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -276,10 +276,10 @@ struct TakeMessage {
     description: Option<Text>,
 }
 
-/// How long a call may last.
+/// How long a call may last, and how often the assistant may reach people in it. At a limit it tells the caller so.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(example = json!({ "call": "15m", "silence": "60s" }))]
+#[schemars(example = json!({ "call": "15m", "silence": "60s", "sms": 1 }))]
 struct Limits {
     /// The longest call. The assistant then says goodbye. `check` warns if the provider ends its sessions earlier.
     #[schemars(extend("default" = CALL.spelled_default(), "x-range" = CALL.spelled()), example = &"15m")]
@@ -288,6 +288,15 @@ struct Limits {
     #[schemars(extend("default" = CALL_SILENCE.spelled_default(), "x-range" = CALL_SILENCE.spelled()))]
     #[schemars(example = &"45s")]
     silence: Option<Duration>,
+    /// The most text messages to the caller (`send_sms`).
+    #[schemars(extend("default" = SMS.default), example = 1)]
+    sms: Option<Sms>,
+    /// The most messages for you (`take_message`).
+    #[schemars(extend("default" = MESSAGES.default), example = 2)]
+    messages: Option<Messages>,
+    /// The most transfers for which a phone rings (`transfer_to`).
+    #[schemars(extend("default" = TRANSFERS.default), example = 5)]
+    transfers: Option<Transfers>,
 }
 
 /// What Twilio's voice says if there are too many calls.
@@ -393,6 +402,9 @@ struct Tool {
     /// When the assistant asks the caller for a moment of patience.
     #[schemars(extend("x-default" = "the server's `filler_after`", "x-range" = FILLER.spelled()), example = &"2s")]
     filler_after: Option<Duration>,
+    /// How often it runs in one call. Only with `via: runtime`.
+    #[schemars(extend("x-default" = MAX_PER_CALL.default.to_string()), example = 2)]
+    max_per_call: Option<MaxPerCall>,
     /// Arguments with a fixed value, which the model does not see. Only with `via: runtime`.
     #[schemars(extend("x-type" = "a map from arguments to any values"), example = json!({ "project": "inbox" }))]
     fixed: Option<BTreeMap<String, Anything>>,
@@ -418,6 +430,10 @@ struct Function {
     /// Whether the assistant asks the caller before it runs the function.
     #[schemars(extend("x-default" = "with `mcp` the tool's `approval`, otherwise `never`"), example = &"always")]
     approval: Option<Approval>,
+    /// How often it runs in one call. After that, the assistant tells the caller that it cannot do it again.
+    #[schemars(extend("x-default" = format!("with `mcp` the tool's `max_per_call`, otherwise {}", MAX_PER_CALL.default)))]
+    #[schemars(example = 2)]
+    max_per_call: Option<MaxPerCall>,
     /// How long it may take.
     #[schemars(extend("x-default" = tool_or("timeout", &TIMEOUT), "x-range" = TIMEOUT.spelled()), example = &"8s")]
     timeout: Option<Duration>,

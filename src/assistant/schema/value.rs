@@ -56,6 +56,10 @@ values! {
     Temperature = number(&TEMPERATURE);
     Threshold = number(&openai().threshold);
     Duration = typed("a duration", json!({ "type": "string", "pattern": duration::PATTERN }));
+    Sms = count(&SMS);
+    Messages = count(&MESSAGES);
+    Transfers = count(&TRANSFERS);
+    MaxPerCall = count(&MAX_PER_CALL);
     Engine = words(ENGINES);
     Effort = words(EFFORTS);
     FirstSpeaker = words(FIRST);
@@ -108,6 +112,12 @@ fn number(range: &RangeInclusive<f64>) -> Schema {
     let (least, most) = (range.start(), range.end());
     let schema = json!({ "type": "number", "minimum": least, "maximum": most });
     typed(&format!("a number from {least} to {most}"), schema)
+}
+
+fn count(count: &Count) -> Schema {
+    let (least, most) = (count.range.start(), count.range.end());
+    let schema = json!({ "type": "integer", "minimum": least, "maximum": most });
+    typed(&format!("a whole number from {least} to {most}"), schema)
 }
 
 fn words<T>(words: &Words<T>) -> Schema {

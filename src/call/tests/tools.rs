@@ -88,6 +88,37 @@ fn bad_arguments_are_answered() {
 }
 
 #[test]
+fn a_tool_that_reaches_people_is_limited_in_each_call() {
+    let uses = |name: &'static str| {
+        (0..8).flat_map(move |n| {
+            let (response, id) = (format!("r{n}"), format!("c{n}"));
+            let arguments = format!(r#"{{"n":{n}}}"#);
+            [started(&response), tool_in(&response, &id, name, &arguments), done(&response), finished(&id)]
+        })
+    };
+    let http = crate::assistant::plan::HttpCall {
+        method: "POST".to_owned(),
+        url: "https://example.com/".to_owned(),
+        headers: Vec::new(),
+        body: None,
+        success: Vec::new(),
+        answer: None,
+        parameters: Default::default(),
+        known: minijinja::Value::default(),
+    };
+    for (name, most) in [("look_up", 3), (TAKE_MESSAGE, 5), ("mail", 2)] {
+        let mut plan = plan_with_tools();
+        plan.limits.sms = 3;
+        let work = Work::Job(Arc::new(Job::Http(http.clone())));
+        plan.tools.push(tool_of("mail", Rule { max_per_call: 2, ..rule() }, work));
+        let text = play_with(plan, uses(name).collect());
+        assert_eq!(count(&text, "RunTool"), most, "{name}: {text}");
+        assert_eq!(count(&text, "Note(tool.limit)"), 8 - most, "{name}: {text}");
+        assert_eq!(count(&text, "AnswerTool"), 8, "{name}: {text}");
+    }
+}
+
+#[test]
 fn too_many_tools_at_once_are_refused() {
     let mut script = vec![started("r1")];
     script.extend((0..20).map(|n| tool_in("r1", &format!("c{n}"), "look_up", &format!(r#"{{"n":{n}}}"#))));

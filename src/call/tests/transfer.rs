@@ -43,6 +43,32 @@ fn line_busy() -> When {
 }
 
 #[test]
+fn a_transfer_counts_when_a_phone_rings() {
+    let to_reception =
+        |response: &str, id: &str| tool_in(response, id, TRANSFER_CALL, r#"{"to":"reception"}"#);
+    // The caller stops this one before it begins.
+    let mut script =
+        vec![started("r"), to_reception("r", "c"), done("r"), says(), started("s"), done("s"), At(ms(500))];
+    for n in 0..5u32 {
+        let (response, id, item) = (format!("r{n}"), format!("c{n}"), format!("i{n}"));
+        let began = 5_000 * u64::from(n) + 1_000;
+        script.extend([
+            At(ms(began)),
+            started(&response),
+            audio_in(&response, &item, 500),
+            to_reception(&response, &id),
+            done(&response),
+            echo_at(began + 600, 2 * n + 1),
+            At(ms(began + 3_000)),
+            line_busy(),
+            echo(2 * n + 2),
+        ]);
+    }
+    let text = play(script);
+    assert_eq!((count(&text, "Park(Dial"), count(&text, "tool.limit")), (3, 2), "{text}");
+}
+
+#[test]
 fn an_unanswered_transfer_comes_back_and_goes_on() {
     insta::assert_snapshot!(play(vec![
         parked(),

@@ -55,6 +55,9 @@ catalogue! {
         NotNumber { key: String, value: String, least: String, most: String } = Error "type.number",
             "`{key}` must be a number, not `{value}`",
             fix: "write a number from {least} to {most} without quotes, with a decimal point if needed";
+        NotWhole { key: String, value: String } = Error "type.number",
+            "`{key}` must be a whole number, not `{value}`",
+            fix: "write it without a decimal point";
         NotDuration { key: String, value: String } = Error "type.duration",
             "`{key}` must be a duration, not `{value}`",
             fix: "write a number with a unit, such as `500ms`, `60s`, `30m` or `1h30m`";
