@@ -43,6 +43,7 @@ fn plan() -> Arc<Plan> {
             name: END_CALL.to_owned(),
             description: "Ends the call.".to_owned(),
             parameters: Default::default(),
+            arguments: None,
             rule: Rule::default(),
             work: Work::EndCall,
         }],

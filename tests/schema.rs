@@ -40,6 +40,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("provider-threshold", "the providers and their abilities"),
     ("same-number", "other files"),
     ("same-number-by-variables", "other files"),
+    ("schemas", "a JSON Schema within the file"),
     ("secrets-block", "only warnings"),
     ("secrets-within", "only warnings"),
     ("tag", "tags, which a reader drops"),

@@ -110,7 +110,7 @@ fn parameters_of_a_function_replace_those_of_its_tool() {
                 required: [title, in] } } }\n";
     let (plan, off) = plan(text, &servers(&[("todoist", &["add-tasks"])]));
     assert_eq!(off, []);
-    let Job::Mcp { parameters: Some(parameters), .. } = job(tool(&plan, "add")) else { panic!() };
+    let parameters = tool(&plan, "add").arguments.as_ref().unwrap().schema();
     let expected =
         json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(*parameters, object(expected), "without fixed arguments");
@@ -166,10 +166,10 @@ fn a_call_gets_the_tools_of_its_file_and_its_servers() {
     assert_eq!(rule("finish"), finish);
     assert_eq!(rule("book_table"), Rule { ask_first: true, ..Rule::default() });
     // Fixed arguments are sent, and hidden from the model.
-    let Job::Mcp { server, tool: own, fixed, parameters } = job(tool(&plan, "add-tasks")) else { panic!() };
+    let Job::Mcp { server, tool: own, fixed } = job(tool(&plan, "add-tasks")) else { panic!() };
     assert_eq!((server.name.as_str(), own.as_str()), ("todoist", "add-tasks"));
     assert_eq!(*fixed, object(json!({"project": "inbox"})));
-    assert_eq!(*parameters, None, "the server checks the arguments of its own tools");
+    assert_eq!(tool(&plan, "add-tasks").arguments, None, "the server checks the arguments of its own tools");
     let parameters =
         json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
     assert_eq!(tool(&plan, "add-tasks").parameters, object(parameters));
@@ -188,6 +188,9 @@ fn a_call_gets_the_tools_of_its_file_and_its_servers() {
         json!({"type": "string", "enum": ["reception", "boss"],
             "description": "Whom to put the caller through to. `boss`: Only when it burns"})
     );
+    let judged: Vec<_> =
+        plan.tools.iter().filter(|tool| tool.arguments.is_some()).map(|tool| tool.name.as_str()).collect();
+    assert_eq!(judged, ["take_message", "book_table"], "the owner's own schemas");
     let Work::Transfer(targets) = &tool(&plan, "transfer_call").work else { panic!() };
     let rings: Vec<_> = targets.iter().map(|target| (target.name.as_str(), target.ring.as_secs())).collect();
     assert_eq!(rings, [("reception", 25), ("boss", 40)]);

@@ -4,6 +4,7 @@
 //! It reads no disk and no clock: files, environment and the time are arguments.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod arguments;
 mod check;
 mod examine;
 mod filters;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use super::arguments::Arguments;
 use super::fit;
-pub use super::request::{HttpCall, HttpRequest, unfit};
+pub use super::request::{HttpCall, HttpRequest};
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
 use crate::secret::Secret;
@@ -153,6 +154,8 @@ pub struct Tool {
     pub description: String,
     /// A JSON Schema of an object that every provider takes.
     pub parameters: Map<String, Value>,
+    /// The owner's own schema of the arguments: the tool does not run with others. `None`: whoever runs it judges them.
+    pub arguments: Option<Arguments>,
     pub rule: Rule,
     pub work: Work,
 }
@@ -202,8 +205,6 @@ pub enum Job {
         server: Arc<Server>,
         tool: String,
         fixed: Map<String, Value>,
-        /// The owner's schema of the arguments; others are not sent. `None`: only the server judges them.
-        parameters: Option<Map<String, Value>>,
     },
     Http(HttpCall),
     /// Sends the argument `text` as a message to the caller's own number.

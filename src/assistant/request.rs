@@ -8,13 +8,12 @@ use std::fmt;
 use minijinja::Value as Known;
 use serde_json::{Map, Value, json};
 
+use super::arguments::fits;
 use super::prompt;
 use crate::secret::Secret;
 
 /// How deep a schema is followed into lists and objects.
 const DEEPEST: usize = 8;
-/// The most arguments, or choices, in one sentence for the model.
-const MOST_LISTED: usize = 20;
 /// The largest body, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
@@ -55,14 +54,11 @@ impl fmt::Debug for HttpRequest {
 }
 
 impl HttpCall {
-    /// The request for these arguments.
+    /// The request for these arguments, which fit the schema.
     ///
     /// # Errors
     /// A sentence for the model that explains what is wrong, without any value.
     pub fn request(&self, arguments: &Map<String, Value>) -> Result<HttpRequest, String> {
-        if let Some(sentence) = unfit(&self.parameters, arguments) {
-            return Err(sentence);
-        }
         let arguments = self.complete(arguments);
         let names = prompt::with_arguments(&self.known, &arguments);
         let wrong = |what: &str, why: String| format!("The {what} of the request cannot be written: {why}.");
@@ -122,106 +118,6 @@ impl HttpCall {
     }
 }
 
-/// A sentence for the model: which arguments are missing, have the wrong type, or are none of the choices. It contains no
-/// value. `None`: they fit, by `type`, `enum` and `required`.
-pub fn unfit(schema: &Map<String, Value>, arguments: &Map<String, Value>) -> Option<String> {
-    let mut found = Unfit::default();
-    found.object(schema, arguments, "", 0);
-    let Unfit { missing, wrong } = found;
-    let missing =
-        (!missing.is_empty()).then(|| format!("These arguments are missing: {}.", missing.join(", ")));
-    let wrong = (!wrong.is_empty()).then(|| format!("{}.", wrong.join("; ")));
-    let sentences: Vec<String> = missing.into_iter().chain(wrong).collect();
-    (!sentences.is_empty()).then(|| sentences.join(" "))
-}
-
-/// The arguments that do not fit, by their paths, such as `order.items.0.size`.
-#[derive(Default)]
-struct Unfit {
-    missing: Vec<String>,
-    wrong: Vec<String>,
-}
-
-impl Unfit {
-    /// `before` is the path to the object, followed by a dot. A null counts as missing.
-    fn object(
-        &mut self,
-        schema: &Map<String, Value>,
-        given: &Map<String, Value>,
-        before: &str,
-        depth: usize,
-    ) {
-        let there = |name: &str| given.get(name).filter(|value| !value.is_null());
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        for name in required.filter_map(Value::as_str).filter(|name| there(name).is_none()) {
-            self.missing.push(format!("`{before}{name}`"));
-        }
-        for (name, schema) in properties(schema) {
-            if let Some(value) = there(name) {
-                self.value(schema, value, &format!("{before}{name}"), depth);
-            }
-        }
-    }
-
-    fn value(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
-        let Value::Object(schema) = schema else { return };
-        if depth >= DEEPEST || self.missing.len() + self.wrong.len() >= MOST_LISTED {
-            return;
-        }
-        let kinds: Vec<&str> = match schema.get("type") {
-            Some(Value::String(kind)) => vec![kind],
-            Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        if !kinds.is_empty() && !kinds.iter().any(|kind| is_of(value, kind)) {
-            let kinds: Vec<&str> = kinds.into_iter().map(kind_in_words).collect();
-            return self.wrong.push(format!("`{path}` has to be {}", kinds.join(" or ")));
-        }
-        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
-            && !choices.contains(value)
-        {
-            let shown: Vec<String> = choices.iter().take(MOST_LISTED).map(Value::to_string).collect();
-            return self.wrong.push(format!("`{path}` has to be one of: {}", shown.join(", ")));
-        }
-        match value {
-            Value::Object(given) => self.object(schema, given, &format!("{path}."), depth + 1),
-            Value::Array(items) => {
-                let Some(schema) = schema.get("items") else { return };
-                for (at, item) in items.iter().enumerate() {
-                    self.value(schema, item, &format!("{path}.{at}"), depth + 1);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Whether the value has this type of JSON Schema. An unknown type takes every value.
-fn is_of(value: &Value, kind: &str) -> bool {
-    match kind {
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        "null" => value.is_null(),
-        _ => true,
-    }
-}
-
-fn kind_in_words(kind: &str) -> &str {
-    match kind {
-        "string" => "a text",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "an object",
-        other => other,
-    }
-}
-
 /// The arguments in a schema.
 pub fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
@@ -246,12 +142,7 @@ fn sample(schema: &Value, depth: usize) -> Value {
     let listed = |keyword: &str| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
     let mut given =
         listed("examples").chain(listed("enum")).chain(schema.get("const")).chain(schema.get("default"));
-    let fits = |value: &&Value| {
-        let mut found = Unfit::default();
-        found.value(schema, value, "", depth);
-        !value.is_null() && found.missing.is_empty() && found.wrong.is_empty()
-    };
-    if let Some(given) = given.find(fits) {
+    if let Some(given) = given.find(|value| !value.is_null() && fits(schema, value)) {
         return given.clone();
     }
     let kinds = schema.get("type");
@@ -400,43 +291,6 @@ mod tests {
         assert_eq!(body, json!({"id": "a", "guests": 2, "day": "today"}));
         call.method = "GET".to_owned();
         assert_eq!(call.request(&given).unwrap().body, None);
-        let error = call.request(&arguments(json!({"guests": 2, "id": null}))).unwrap_err();
-        assert_eq!(error, "These arguments are missing: `id`.");
-    }
-
-    #[test]
-    fn arguments_that_do_not_fit_make_no_request() {
-        let schema = json!({"type": "object", "required": ["id"], "properties": {
-            "id": {"type": "string"}, "guests": {"type": "integer"}, "size": {"enum": ["small", "large"]},
-            "note": {"type": ["string", "null"]}, "near": {"type": "boolean"}, "price": {"type": "number"},
-            "tags": {"type": "array", "items": {"type": "string"}},
-            "place": {"type": "object", "required": ["street"], "properties": {
-                "street": {"type": "string"}, "layer": {"type": "integer"}}}}});
-        let mut call = call("https://example.com/", &[], None);
-        call.parameters = schema.as_object().unwrap().clone();
-        for (given, sentence) in [
-            (json!({"id": "a", "guests": 4, "size": "small", "near": true, "price": 1, "tags": ["x"]}), None),
-            (json!({"id": "a", "guests": 4.0, "price": 1.5, "other": {}}), None),
-            (json!({"id": "a", "guests": null, "size": null, "place": {"street": "b", "layer": null}}), None),
-            (json!({"id": "a", "guests": "4"}), Some("`guests` has to be a whole number.")),
-            (json!({"id": "a", "guests": 4.5}), Some("`guests` has to be a whole number.")),
-            (json!({"id": 7}), Some("`id` has to be a text.")),
-            (json!({"id": "a", "note": 7}), Some("`note` has to be a text or null.")),
-            (json!({"id": "a", "size": "huge"}), Some("`size` has to be one of: \"small\", \"large\".")),
-            (json!({"id": "a", "tags": "x"}), Some("`tags` has to be a list.")),
-            (json!({"id": "a", "tags": ["x", 7]}), Some("`tags.1` has to be a text.")),
-            (json!({"id": "a", "place": {"layer": 1}}), Some("These arguments are missing: `place.street`.")),
-            (
-                json!({"guests": "4", "near": "no", "place": {"street": "b", "layer": "2"}}),
-                Some(
-                    "These arguments are missing: `id`. `guests` has to be a whole number; `near` has to be \
-                     true or false; `place.layer` has to be a whole number.",
-                ),
-            ),
-        ] {
-            let error = call.request(&arguments(given.clone())).err();
-            assert_eq!(error.as_deref(), sentence, "{given}");
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::arguments::Arguments;
 use super::fit;
 use super::plan::{
     AskFirst, END_CALL, Hosted, HttpCall, Job, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
@@ -80,8 +81,8 @@ pub struct ToolRule {
 pub struct Function {
     pub name: String,
     pub description: String,
-    /// As written; `None`: those of the MCP tool, or no arguments.
-    pub parameters: Option<Map<String, Value>>,
+    /// As written, without fixed arguments; `None`: those of the MCP tool, or no arguments.
+    pub parameters: Option<Arguments>,
     pub goes_to: GoesTo,
     pub rule: ToolRule,
 }
@@ -124,8 +125,8 @@ pub struct Messages {
     /// `None` if the address is empty.
     pub mailbox: Option<Mailbox>,
     pub description: Option<String>,
-    /// The schema of a message.
-    pub parameters: Map<String, Value>,
+    /// The schema of a message; `None`: it is not one.
+    pub parameters: Option<Arguments>,
 }
 
 /// What one call gets.
@@ -229,6 +230,7 @@ impl Toolbox {
                     name: function.name.clone(),
                     description: fit::description(&function.description),
                     parameters,
+                    arguments: function.parameters.clone(),
                     rule: function.rule.over(base),
                     work: Work::Job(Arc::new(job)),
                 })
@@ -263,9 +265,11 @@ impl Toolbox {
         let there =
             listed.iter().find(|there| there.name == *tool).ok_or_else(|| Off::from(lacks(tool, listed)))?;
         let fixed: Map<String, Value> = server.fixed(tool).into_iter().chain(fixed.clone()).collect();
-        let own = function.parameters.as_ref().map(|own| fit::without(fit::schema(own), &fixed));
-        let parameters = own.clone().unwrap_or_else(|| fit::without(there.schema.clone(), &fixed));
-        let job = Job::Mcp { server: reach.clone(), tool: tool.clone(), fixed, parameters: own };
+        let parameters = match &function.parameters {
+            Some(own) => fit::schema(own.schema()),
+            None => fit::without(there.schema.clone(), &fixed),
+        };
+        let job = Job::Mcp { server: reach.clone(), tool: tool.clone(), fixed };
         Ok((job, parameters, server.rule_of(tool)))
     }
 
@@ -320,8 +324,9 @@ impl Toolbox {
                     name,
                     description: fit::description(&there.description),
                     parameters: fit::small(parameters).ok_or(TOO_LARGE)?,
+                    arguments: None,
                     rule: server.rule_of(&there.name),
-                    work: Work::Job(Arc::new(Job::Mcp { server: server_of, tool, fixed, parameters: None })),
+                    work: Work::Job(Arc::new(Job::Mcp { server: server_of, tool, fixed })),
                 })
             };
             let made = make();
@@ -355,7 +360,7 @@ impl McpServer {
     }
 
     /// The arguments that the owner fixes for one of its tools.
-    fn fixed(&self, tool: &str) -> Map<String, Value> {
+    pub fn fixed(&self, tool: &str) -> Map<String, Value> {
         self.tools.get(tool).map(|rule| rule.fixed.clone()).unwrap_or_default()
     }
 
@@ -427,13 +432,16 @@ impl Control {
             packed.built_in(SEND_SMS, description, text, Work::Job(Arc::new(Job::SendSms)));
         }
         match &self.take_message {
-            Some(Messages { mailbox: Some(mailbox), description, parameters }) => {
+            Some(Messages { mailbox: Some(mailbox), description, parameters: Some(parameters) }) => {
                 let default = "Takes down a message for the people this line belongs to. Ask for what it needs, one \
                                thing at a time, and read it back before you call this.";
                 let description = fit::description(description.as_deref().unwrap_or(default));
                 let work = Work::Job(Arc::new(Job::TakeMessage(mailbox.clone())));
-                let parameters = fit::small(fit::schema(parameters)).ok_or_else(|| TOO_LARGE.to_owned());
-                packed.built_in(TAKE_MESSAGE, &description, parameters, work);
+                let schema = fit::small(fit::schema(parameters.schema())).ok_or_else(|| TOO_LARGE.to_owned());
+                packed.built_in(TAKE_MESSAGE, &description, schema, work);
+                if let Some(tool) = packed.tools.last_mut().filter(|tool| tool.name == TAKE_MESSAGE) {
+                    tool.arguments = Some(parameters.clone());
+                }
             }
             Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), Off::Empty("`url`"))),
             None => {}
@@ -473,8 +481,14 @@ impl Packed<'_> {
     ) {
         let (name, description) = (name.to_owned(), description.to_owned());
         let rule = Rule::default();
-        let made =
-            parameters.map(|parameters| Tool { name: name.clone(), description, parameters, rule, work });
+        let made = parameters.map(|parameters| Tool {
+            name: name.clone(),
+            description,
+            parameters,
+            arguments: None,
+            rule,
+            work,
+        });
         self.add(name, made);
     }
 

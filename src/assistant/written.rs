@@ -64,6 +64,11 @@ impl Written {
         self.note(self.source.problem(at, what).also(self.source.place(first), "first written here"));
     }
 
+    /// How many problems are reported so far.
+    pub fn reported(&self) -> usize {
+        self.problems.borrow().len() + self.more.get()
+    }
+
     /// Whether further problems are only counted.
     fn full(&self) -> bool {
         self.problems.borrow().len() >= MOST_PROBLEMS

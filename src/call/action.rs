@@ -190,7 +190,7 @@ codes! {
         ModelFailedResponse = "model.failed_response",
         ModelSlow = "model.slow",
         ModelUnknownTool = "model.unknown_tool",
-        /// The arguments are not a JSON object.
+        /// The arguments are not a JSON object, or do not fit the schema.
         ModelBadArguments = "model.bad_arguments",
         /// The model spoke what looks like a tool call instead of making one.
         ModelWroteCall = "model.wrote_call",

@@ -75,7 +75,8 @@ pub(super) fn plan() -> Plan {
 
 /// A tool that the model may call.
 pub(super) fn tool_of(name: &str, rule: Rule, work: Work) -> Tool {
-    Tool { name: name.to_owned(), description: String::new(), parameters: Default::default(), rule, work }
+    let (name, parameters) = (name.to_owned(), Default::default());
+    Tool { name, description: String::new(), parameters, arguments: None, rule, work }
 }
 
 fn greeting(say: &str) -> GreetingPlan {

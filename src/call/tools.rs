@@ -192,6 +192,10 @@ impl Call {
             count(Anomaly::ModelBadArguments, out);
             return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
         };
+        if let Some(sentence) = tool.arguments.as_ref().and_then(|arguments| arguments.unfit(&object)) {
+            count(Anomaly::ModelBadArguments, out);
+            return self.answer(id, sentence, out);
+        }
         if let Some(most) = most_uses(tool, &plan)
             && self.tools.uses.get(index).is_some_and(|uses| *uses >= most)
         {

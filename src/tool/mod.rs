@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Job, Listed, Server, ServerUse, Supply, unfit};
+use crate::assistant::plan::{Job, Listed, Server, ServerUse, Supply};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
@@ -126,13 +126,7 @@ impl Tools {
         working: impl Fn() + Send,
     ) -> Done {
         match job {
-            Job::Mcp { server, tool, fixed, parameters } => {
-                let unfit = parameters.as_ref().and_then(|parameters| unfit(parameters, &arguments));
-                if let Some(sentence) = unfit {
-                    return Done::failed("bad_arguments", sentence);
-                }
-                self.mcp.call(server, tool, fixed, arguments, working).await
-            }
+            Job::Mcp { server, tool, fixed } => self.mcp.call(server, tool, fixed, arguments, working).await,
             Job::Http(call) => self.web.run(call, &arguments).await,
             Job::SendSms => self.send_sms(&arguments, client).await,
             Job::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,

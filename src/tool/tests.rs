@@ -185,31 +185,6 @@ async fn an_answer_becomes_text_for_the_model() {
 }
 
 #[tokio::test]
-async fn arguments_of_another_type_are_not_sent() {
-    let mut service = Service::open().await;
-    let parameters = object(json!({"type": "object", "properties": {
-        "guests": {"type": "integer"}, "size": {"enum": ["small", "large"]}}}));
-    let mut call = function("POST", format!("{}/path", service.url));
-    call.parameters = parameters.clone();
-    let server = Arc::new(Server {
-        name: "shop".to_owned(),
-        reach: crate::assistant::plan::Reach::Url { url: service.url.clone(), headers: Vec::new() },
-    });
-    let (fixed, tool) = (Map::new(), "book".to_owned());
-    let mcp = Job::Mcp { server, tool, fixed, parameters: Some(parameters) };
-    for job in [Job::Http(call), mcp] {
-        for (given, sentence) in [
-            (json!({"guests": "4 of them"}), "`guests` has to be a whole number."),
-            (json!({"size": "huge"}), "`size` has to be one of: \"small\", \"large\"."),
-        ] {
-            let done = run(&tools(None), &job, given, "").await;
-            assert_eq!((done.output.expose(), done.failed), (sentence, Some("bad_arguments")));
-            assert!(service.is_idle());
-        }
-    }
-}
-
-#[tokio::test]
 async fn each_failure_of_a_service_has_a_code() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}/path", listener.local_addr().unwrap());

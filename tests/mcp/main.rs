@@ -92,7 +92,7 @@ async fn call_with(
 ) -> Done {
     let Value::Object(fixed) = fixed else { panic!("no object") };
     let Value::Object(arguments) = arguments else { panic!("no object") };
-    let job = Job::Mcp { server: server.clone(), tool: tool.to_owned(), fixed, parameters: None };
+    let job = Job::Mcp { server: server.clone(), tool: tool.to_owned(), fixed };
     let client = Client {
         call: CallSid::parse("CA0123456789abcdef0123456789abcdef").unwrap(),
         assistant: "clinic".to_owned(),

@@ -79,7 +79,10 @@ impl<'a> Check<'a> {
             Some(Secret::new(secret))
         });
         let description = map.text("description");
-        let fields = map.take("fields").map(|node| self.message_fields(node));
+        let before = w.reported();
+        let written = map.take("fields");
+        let fields = written.map(|node| self.message_fields(node));
+        let sound = w.reported() == before;
         map.finish();
         let text = || json!({ "type": "string" });
         let fields = fields
@@ -89,7 +92,12 @@ impl<'a> Check<'a> {
         Some(Messages {
             mailbox: url.zip(secret).map(|(url, secret)| Mailbox { url: url.into(), secret }),
             description,
-            parameters: parameters.as_object().cloned().unwrap_or_default(),
+            parameters: match parameters {
+                Value::Object(schema) if sound => {
+                    self.arguments(written.unwrap_or(node), &["properties"], schema)
+                }
+                _ => None,
+            },
         })
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Check;
 use super::tools::secret;
+use crate::assistant::fit;
 use crate::assistant::plan::HttpCall;
 use crate::assistant::prompt::{Examiner, Place};
 use crate::assistant::request::samples;
@@ -29,8 +30,10 @@ const NOWHERE: GoesTo = GoesTo::Off(Off::Because(Cow::Borrowed("it goes nowhere"
 
 /// The arguments of a function.
 #[derive(Default)]
-struct Parameters {
+struct Parameters<'a> {
     schema: Option<Map<String, Value>>,
+    /// As written. `None`: there are none, or a problem in them is reported.
+    sound: Option<&'a Node>,
     /// Not every required argument is described, so no sample call can be made.
     incomplete: bool,
 }
@@ -77,14 +80,24 @@ impl<'a> Check<'a> {
             };
             self.filler(&map, &rule, rule.over(base.unwrap_or_default()).timeout);
             map.finish();
-            let (name, parameters) = (key.name.clone(), parameters.schema);
+            let parameters = parameters.sound.zip(parameters.schema).and_then(|(node, schema)| {
+                let GoesTo::Mcp { server, tool, fixed } = &goes_to else {
+                    return self.arguments(node, &[], schema);
+                };
+                let server = servers.iter().find(|there| there.name == *server);
+                let of_tool = server.map(|server| server.fixed(tool)).unwrap_or_default();
+                let fixed = of_tool.into_iter().chain(fixed.clone()).collect();
+                self.arguments(node, &[], fit::without(schema, &fixed))
+            });
+            let name = key.name.clone();
             functions.push(Function { name, description, parameters, goes_to, rule });
         }
         functions
     }
 
-    fn parameters(&self, map: &Fields<'a>) -> Parameters {
+    fn parameters(&self, map: &Fields<'a>) -> Parameters<'a> {
         let w = self.written;
+        let before = w.reported();
         let Some(node) = map.take("parameters") else { return Parameters::default() };
         let Some(schema) = w.map(node, "parameters") else { return Parameters::default() };
         let entries: BTreeMap<&str, &Node> =
@@ -122,7 +135,8 @@ impl<'a> Check<'a> {
             }
         }
         self.types_within(node);
-        Parameters { schema: values::json(node).as_object().cloned(), incomplete }
+        let sound = (w.reported() == before).then_some(node);
+        Parameters { schema: values::json(node).as_object().cloned(), sound, incomplete }
     }
 
     fn function_of_server(&self, node: &'a Node, servers: &[McpServer]) -> GoesTo {
@@ -153,7 +167,7 @@ impl<'a> Check<'a> {
     fn function_over_http(
         &self,
         node: &'a Node,
-        parameters: &Parameters,
+        parameters: &Parameters<'_>,
         examiner: &Examiner,
         room: &mut usize,
     ) -> GoesTo {

@@ -1,14 +1,49 @@
-//! The types in the owner's JSON Schemas. A provider that does not know a type rejects the whole session.
+//! The owner's JSON Schemas. A provider that does not know a type rejects the whole session.
+
+use jsonschema::error::ValidationErrorKind;
+use serde_json::{Map, Value};
 
 use super::Check;
+use crate::assistant::arguments::Arguments;
 use crate::assistant::fit::{Within, known_type, within};
 use crate::assistant::vocabulary::SCHEMA_TYPES;
 use crate::assistant::written::shown;
-use crate::problem::Suggestion;
 use crate::problem::catalogue::Tool;
+use crate::problem::Suggestion;
 use crate::yaml::{Kind, Node};
 
 impl Check<'_> {
+    /// Compiles a schema. It reports one that is not a JSON Schema where it is wrong: `node` is the part of the schema
+    /// below the keys `above`.
+    pub(super) fn arguments(
+        &self,
+        node: &Node,
+        above: &[&str],
+        schema: Map<String, Value>,
+    ) -> Option<Arguments> {
+        let error = match Arguments::new(schema) {
+            Ok(arguments) => return Some(arguments),
+            Err(error) => error,
+        };
+        let path: Vec<String> = error.instance_path().iter().map(|segment| segment.to_string()).collect();
+        let mut at = node;
+        for step in path.iter().skip(above.len()) {
+            let next = match &at.kind {
+                Kind::Map(entries) => entries.iter().find(|(key, _)| key.name == *step).map(|(_, node)| node),
+                Kind::Seq(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+                Kind::Scalar(_) => None,
+            };
+            let Some(next) = next else { break };
+            at = next;
+        }
+        let what = match error.kind() {
+            ValidationErrorKind::Referencing(_) => Tool::SchemaReference,
+            _ => Tool::SchemaInvalid { why: error.masked_with("the value").to_string() },
+        };
+        self.written.problem(at.span, what);
+        None
+    }
+
     /// Reports every `type` that JSON Schema does not know, in a schema and in those within it.
     pub(super) fn types(&self, schema: &Node) {
         let Kind::Map(entries) = &schema.kind else { return };

@@ -1,7 +1,7 @@
 //! Tool calls: ours, and those of the model's host.
 
 use super::*;
-use crate::assistant::plan::{Job, Mailbox, TAKE_MESSAGE};
+use crate::assistant::plan::{Arguments, Job, Mailbox, TAKE_MESSAGE};
 use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -85,6 +85,30 @@ fn bad_arguments_are_answered() {
     }
     let text = play(vec![started("r1"), tool_in("r1", "c1", "look_up", "")]);
     assert!(text.contains("RunTool"), "no arguments: {text}");
+}
+
+#[test]
+fn arguments_that_do_not_fit_the_owners_schema_run_nothing() {
+    let schema = serde_json::json!({"type": "object", "additionalProperties": false, "required": ["to"],
+        "properties": {"to": {"type": "string", "maxLength": 4}}});
+    let mut plan = plan_with_tools();
+    for name in ["look_up", TAKE_MESSAGE] {
+        let tool = plan.tools.iter_mut().find(|tool| tool.name == name).unwrap();
+        tool.arguments = Some(Arguments::new(schema.as_object().unwrap().clone()).unwrap());
+    }
+    for name in ["look_up", TAKE_MESSAGE] {
+        for (arguments, runs) in
+            [(r#"{"to":"me"}"#, 1), ("{}", 0), (r#"{"to":"everybody"}"#, 0), (r#"{"to":"me","cc":"you"}"#, 0)]
+        {
+            let text = play_with(
+                plan.clone(),
+                vec![started("r1"), tool_in("r1", "c1", name, arguments), done("r1")],
+            );
+            assert_eq!(count(&text, "RunTool"), runs, "{name}: {arguments}: {text}");
+            assert_eq!(count(&text, "Note(model.bad_arguments)"), 1 - runs, "{name}: {arguments}: {text}");
+            assert_eq!(count(&text, "AnswerTool"), 1 - runs, "{name}: {arguments}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -166,12 +166,12 @@ fn fetched() -> Tool {
         name: "search".to_owned(),
         description: "Searches.".to_owned(),
         parameters: serde_json::Map::new(),
+        arguments: None,
         rule: Rule::default(),
         work: Work::Job(Arc::new(Job::Mcp {
             server: Arc::new(server),
             tool: "search".to_owned(),
             fixed: serde_json::Map::new(),
-            parameters: None,
         })),
     }
 }

@@ -116,6 +116,12 @@ catalogue! {
         SchemaTypeNotText { found: &'static str } = Error "schema.type",
             "`type` in a JSON Schema must be a word, not {found}",
             fix: "write `type: string`; the word \"null\" needs quotes";
+        SchemaInvalid { why: String } = Error "schema.invalid",
+            "this is not a JSON Schema: {why}",
+            fix: "correct it; https://json-schema.org/understanding-json-schema explains every keyword";
+        SchemaReference = Error "schema.invalid",
+            "a `$ref` in this JSON Schema leads nowhere",
+            fix: "write the schema in `$defs` of the same schema, and refer to it as \"#/$defs/NAME\"";
         ServerUnknown { name: String, suggestion: Suggestion } = Error "function.server",
             "there is no MCP server `{name}` in `mcp`",
             fix: "{suggestion}";
