@@ -384,7 +384,7 @@ impl ModelLink {
             Status::Failed => Outcome::Failed,
         };
         if outcome == Outcome::Failed || outcome == Outcome::Refused {
-            tracing::warn!(code = plain(done.failure.as_deref()), "The model failed to respond");
+            tracing::warn!(code = code_word(done.failure.as_deref()), "The model failed to respond");
         }
         for call in done.calls {
             self.event(tool_requested(call, response.clone()));
@@ -479,18 +479,23 @@ fn is_permanent(code: &str) -> bool {
 
 /// Code and parameter, without the message, which may quote what was sent.
 fn described(error: &ErrorBody<'_>) -> String {
-    let name = plain(error.code.as_deref().or(error.kind.as_deref()));
+    let name = code_word(error.code.as_deref().or(error.kind.as_deref()));
     match error.param.as_deref() {
-        Some(param) => format!("{name} at {}", plain(Some(param))),
-        None => name,
+        Some(param) => format!("{name} at {}", code_word(Some(param))),
+        None => name.to_owned(),
     }
 }
 
-/// A word from the provider, short and plain enough for the log.
-fn plain(word: Option<&str>) -> String {
-    let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_.-[]".contains(*letter);
-    let word: String = word.unwrap_or_default().chars().filter(plain).take(80).collect();
-    if word.is_empty() { "no code".to_owned() } else { word }
+/// The code of an error, or the path of what it is about, for the log. Other words may quote what was said, and more
+/// digits a number.
+fn code_word(word: Option<&str>) -> &str {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_.-[]".contains(letter);
+    let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
+    match word.unwrap_or_default() {
+        "" => "no code",
+        word if word.len() <= 80 && word.chars().all(plain) && digits(word) <= 4 => word,
+        _ => "unknown code",
+    }
 }
 
 fn tool_requested(call: FunctionCall<'_>, response: ResponseId) -> Event {

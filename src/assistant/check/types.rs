@@ -8,8 +8,8 @@ use crate::assistant::arguments::Arguments;
 use crate::assistant::fit::{Within, known_type, within};
 use crate::assistant::vocabulary::SCHEMA_TYPES;
 use crate::assistant::written::shown;
-use crate::problem::catalogue::Tool;
 use crate::problem::Suggestion;
+use crate::problem::catalogue::Tool;
 use crate::yaml::{Kind, Node};
 
 impl Check<'_> {

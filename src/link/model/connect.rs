@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::configure::{LeftOut, session};
-use super::{ATTEMPT, CLOSE_TIMEOUT, described, is_permanent, plain};
+use super::{ATTEMPT, CLOSE_TIMEOUT, code_word, described, is_permanent};
 use crate::assistant::plan::Plan;
 use crate::call::{Loss, initial_turn_control};
 use crate::link::network::{self, Answer, Fault, Socket, Upgrade};
@@ -190,7 +190,7 @@ pub(super) async fn until_created(
                 Ok(Incoming::Error(error)) => {
                     let words = [&error.code, &error.kind].into_iter().flatten();
                     let failure = words.clone().find_map(|word| Failure::from_code(word));
-                    let code = words.map(|word| plain(Some(word))).next();
+                    let code = words.map(|word| code_word(Some(word)).to_owned()).next();
                     return Err(NotConnected::Error { code, failure });
                 }
                 Ok(_) => {}

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::plain;
 use crate::assistant::plan::Plan;
+use crate::problem;
 
 /// How many listings may be active at once.
 const MAX_LISTINGS: usize = 64;
@@ -26,18 +26,18 @@ impl Listing {
         self.servers.retain(|_, listed| listed != server);
         let allowed = plan.hosted.iter().find(|hosted| hosted.label == server);
         let allowed = allowed.and_then(|hosted| hosted.allowed.as_ref());
-        let server = plain(Some(server));
+        let server = problem::shown(server);
         tracing::info!(server, "Registered tools count: {}", tools.len());
         for tool in tools {
             let allowed = allowed.is_none_or(|allowed| allowed.iter().any(|name| name == tool));
-            tracing::info!(server, tool = plain(Some(tool)), allowed, "Registered tool");
+            tracing::info!(server, tool = problem::shown(tool), allowed, "Registered tool");
         }
     }
 
     pub fn failed(&mut self, item: &str) {
         let server = self.servers.remove(item);
         tracing::warn!(
-            server = plain(server.as_deref()),
+            server = problem::shown(server.as_deref().unwrap_or("unknown")),
             "The provider cannot list the tools of an MCP server; check that its URL is public HTTPS and its token is \
              right, or set `via: runtime`"
         );

@@ -533,3 +533,28 @@ async fn only_a_session_with_hosted_tools_accepts_large_messages() {
         sent.await.unwrap();
     }
 }
+
+#[test]
+fn an_error_is_logged_by_its_code_and_never_quotes() {
+    for (frame, described) in [
+        (
+            r#"{"type":"error","error":{"code":"invalid_value","param":"session.tools[12].name"}}"#,
+            "invalid_value at session.tools[12].name",
+        ),
+        (
+            r#"{"type":"error","error":{"type":"server_error","message":"call +1 555 010 9999"}}"#,
+            "server_error",
+        ),
+        (r#"{"type":"error","error":{"code":"no_15550109999"}}"#, "unknown code"),
+        (
+            r#"{"type":"error","error":{"code":"555-010-9999","param":"482913"}}"#,
+            "unknown code at unknown code",
+        ),
+        (r#"{"type":"error","error":{"code":"my name is Ann"}}"#, "unknown code"),
+        (r#"{"type":"error","error":{}}"#, "no code"),
+    ] {
+        let frame = bytes::Bytes::from(frame);
+        let Ok(realtime::Incoming::Error(error)) = realtime::parse(&frame) else { panic!("{frame:?}") };
+        assert_eq!(super::described(&error), described, "{frame:?}");
+    }
+}
