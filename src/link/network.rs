@@ -11,13 +11,15 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response, redirect};
 use rustls::{CertificateError, ClientConfig};
 use serde_json::Value;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::proxy::PROXIES;
 
 /// How long a connection may take, TLS included. Twilio waits as long for one of ours.
 pub const CONNECT: Duration = Duration::from_secs(5);
@@ -59,6 +61,10 @@ pub enum Fault {
     NotHttp,
     #[error("the answer is too slow or too long")]
     TooSlow,
+    #[error("the proxy in HTTPS_PROXY or HTTP_PROXY cannot be reached")]
+    ProxyUnreachable,
+    #[error("the proxy in HTTPS_PROXY or HTTP_PROXY rejected the connection ({0})")]
+    ProxyRefused(u16),
     #[error("invalid WebSocket upgrade: {0}")]
     BadUpgrade(&'static str),
 }
@@ -111,6 +117,9 @@ impl Fault {
                 "check that host and port are those of a web server, and whether the address needs https:// or wss://"
             }
             Self::TooSlow => "check the server, and whether a proxy slows it down",
+            Self::ProxyUnreachable | Self::ProxyRefused(_) => {
+                "check the address and the login of the proxy, or exclude the host with NO_PROXY"
+            }
             Self::BadUpgrade(_) => "check the proxy in between: it must pass WebSocket upgrades on unchanged",
         }
     }
@@ -120,6 +129,7 @@ impl Fault {
         match self {
             Self::BadUrl | Self::DnsFailed | Self::ConnectionRefused | Self::Unreachable(_) => true,
             Self::Untrusted(_) | Self::NotTls | Self::TlsFailed | Self::ConnectTimeout => true,
+            Self::ProxyUnreachable | Self::ProxyRefused(_) => true,
             Self::AnswerTimeout | Self::ConnectionClosed | Self::NotHttp => false,
             Self::TooSlow | Self::BadUpgrade(_) => false,
         }
@@ -227,15 +237,15 @@ fn classify(error: &(dyn Error + 'static)) -> Option<Fault> {
     found
 }
 
-/// The start of every HTTP client: our name, these certificates, [`CONNECT`], no redirects, and no proxy from the
+/// The start of every HTTP client: our name, these certificates, [`CONNECT`], no redirects, and the proxy of the
 /// environment.
 pub fn http_client(tls: &ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .no_proxy()
+        .connect_timeout(CONNECT);
+    PROXIES.client(builder)
 }
 
 /// Follows the redirects that repeat the same request at the same origin. Another origin would see the caller's words
@@ -333,12 +343,7 @@ pub async fn upgrade(
     let secure = uri.scheme_str() == Some("wss");
     let host = uri.host().ok_or(Fault::BadUrl)?.trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let connect = async {
-        let found: Vec<_> = lookup_host((host, port)).await.map_err(|_| Fault::DnsFailed)?.collect();
-        let tcp = TcpStream::connect(&*found).await?;
-        tcp.set_nodelay(true)?;
-        Ok::<_, Fault>(tcp)
-    };
+    let connect = PROXIES.connect(&host, port, secure);
     let connect_by = deadline.min(Instant::now() + CONNECT);
     let tcp = timeout_at(connect_by, connect).await.map_err(|_| Fault::ConnectTimeout)??;
     let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };

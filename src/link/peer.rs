@@ -74,7 +74,8 @@ impl Peers {
     /// name of this machine.
     pub fn new(form: String, name: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         // A machine may be gone by the next request, so no connection is kept.
-        let client = super::http_client(tls).connect_timeout(CONNECT).pool_max_idle_per_host(0).build()?;
+        let client =
+            super::http_client(tls).no_proxy().connect_timeout(CONNECT).pool_max_idle_per_host(0).build()?;
         let name = HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static(""));
         Ok(Self { client, name, form })
     }
