@@ -110,6 +110,23 @@ fn show_prints_what_the_model_gets() {
 }
 
 #[test]
+fn show_quotes_the_last_words_of_a_program_that_ends() {
+    let folder = folder_with(&[(
+        "assistants/a.yaml",
+        "instructions: Hi.\nmcp: { crm: { command: [sh, -c, 'echo \"no $KEY by $no_proxy $HTTPS_PROXY\" >&2; exit 3'], \
+         env: { KEY: \"${TODOIST_TOKEN}\" } } }\n",
+    )]);
+    let proxy = [
+        ("no_proxy", "direct.example.com"),
+        ("HTTPS_PROXY", "http://me:pass@127.0.0.1:9"),
+        ("PATH", "/usr/bin:/bin"),
+    ];
+    let (code, out, err) = printed(&run(folder.path(), &["show", "a"], &[&ENVIRONMENT[..], &proxy].concat()));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("no ••• by direct.example.com •••"), "{out}{err}");
+}
+
+#[test]
 fn show_hides_a_secret_in_a_text() {
     let folder = folder_with(&[(
         "assistants/a.yaml",

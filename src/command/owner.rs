@@ -135,13 +135,11 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     }
     let plan = assistant.plan(&facts, &tools).map_err(|error| anyhow!("{error}"))?;
     let mut off = assistant.tools_off(&facts, &tools);
-    for (server, trouble) in assistant.servers().filter_map(|used| {
-        let trouble = tools.trouble(&used.server)?;
-        Some((used.server, trouble))
-    }) {
+    for used in assistant.servers() {
+        let Some(trouble) = tools.why_not(&used.server) else { continue };
         off.iter_mut()
-            .filter(|(name, _)| *name == server.name)
-            .for_each(|(_, why)| *why = trouble.to_string().into());
+            .filter(|(name, _)| *name == used.server.name)
+            .for_each(|(_, why)| *why = trouble.clone().into());
     }
     tools.close().await;
     let mut session = session(&plan, initial_turn_control(&plan), LeftOut::default());

@@ -100,10 +100,12 @@ fn of_server(used: &Used, tools: &Tools) -> Vec<Problem> {
     let Used { server, hosted } = used;
     let name = problem::shown(&server.name);
     let Some(listed) = tools.names(server) else {
-        let what = match tools.trouble(server) {
-            Some(Trouble::Taken) => Found::Taken { server: name },
-            Some(trouble) => Found::NotListed { server: name, why: trouble.to_string() },
-            None => Found::NotListed { server: name, why: format!("no answer in {} s", LIMIT.as_secs()) },
+        let what = match (tools.trouble(server), tools.why_not(server)) {
+            (Some(Trouble::Taken), _) => Found::Taken { server: name },
+            (_, Some(why)) => Found::NotListed { server: name, why },
+            (_, None) => {
+                Found::NotListed { server: name, why: format!("no answer in {} s", LIMIT.as_secs()) }
+            }
         };
         return vec![of(server, what)];
     };

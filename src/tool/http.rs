@@ -6,13 +6,11 @@ use reqwest::{Client, Method};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
-use super::{Done, MAX_TEXT, cut};
+use super::media::{noted, noted_text};
+use super::{Done, MAX_ANSWER, MAX_TEXT, cut};
 use crate::assistant::plan::HttpCall;
 use crate::link;
 use crate::link::network::{self, Fault, same_origin};
-
-/// The largest answer that is accepted, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
 
 /// Makes the requests of all functions.
 pub struct Web(Client);
@@ -62,7 +60,7 @@ impl Web {
                 _ => Done::failed("status", format!("The service refused the request (status {code}).")),
             };
         }
-        match network::body(response, MAX_BODY).await {
+        match network::body(response, MAX_ANSWER).await {
             Ok(Some(body)) => answer(call, body),
             Ok(None) => unknown("too_large", TOO_LARGE),
             Err(_) => unknown("broke_off", BROKE_OFF),
@@ -96,12 +94,12 @@ fn answer(call: &HttpCall, body: Vec<u8>) -> Done {
         return Done::ok(DONE);
     }
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) => match call.part(&value) {
+        Ok(value) => match call.part(&value).map(noted) {
             Some(Value::String(text)) => Done::ok(cut(&text, MAX_TEXT)),
             Some(value) => Done::ok(cut(&value.to_string(), MAX_TEXT)),
             None => Done::failed("nothing_there", NOTHING_THERE),
         },
         Err(_) if call.answer.is_some() => Done::failed("nothing_there", NOTHING_THERE),
-        Err(_) => Done::ok(cut(text.trim(), MAX_TEXT)),
+        Err(_) => Done::ok(cut(noted_text(text).trim(), MAX_TEXT)),
     }
 }

@@ -140,6 +140,15 @@ impl Servers {
         }
     }
 
+    /// The same as a sentence for the owner.
+    pub fn why_not(&self, server: &Server) -> Option<String> {
+        let connection = self.offered(server)?;
+        match connection.standing() {
+            Standing::Down(trouble) => Some(connection.explained(trouble)),
+            Standing::Starting | Standing::Up(..) => None,
+        }
+    }
+
     /// Whether the server is connected, and was made by `fly mcp launch`.
     pub fn is_wrapped(&self, server: &Server) -> bool {
         self.live(server).is_some_and(|(_, live)| live.transport == server::WRAPPED)

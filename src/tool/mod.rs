@@ -5,6 +5,7 @@
 
 mod http;
 pub mod mcp;
+mod media;
 mod message;
 
 use std::path::Path;
@@ -27,6 +28,8 @@ use message::Post;
 
 /// The longest text for the model, in bytes: what it reads costs tokens, and what it says takes time.
 const MAX_TEXT: usize = 16 * 1024;
+/// The longest answer of a tool that is read, in bytes. Only its start reaches the model.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
 const CUT: &str = "… (cut)";
 
 /// See the module.
@@ -100,6 +103,11 @@ impl Tools {
     /// Why an MCP server cannot be used. `None`: it can, or that is not known yet.
     pub fn trouble(&self, server: &Server) -> Option<Trouble> {
         self.mcp.trouble(server)
+    }
+
+    /// The same as a sentence for the owner, with the last words of a program.
+    pub fn why_not(&self, server: &Server) -> Option<String> {
+        self.mcp.why_not(server)
     }
 
     /// Whether we are connected to the MCP server, and it was made by `fly mcp launch`.

@@ -167,6 +167,16 @@ async fn an_answer_becomes_text_for_the_model() {
         ("an error", 500, "secret words", None, vec![], "500", Some("status")),
         ("a status that does not count", 200, "{}", None, vec![201], "200", Some("status")),
         ("a long text", 200, long.as_str(), None, vec![], CUT, None),
+        ("a very long text", 200, "é".repeat(900_000).leak(), None, vec![], CUT, None),
+        (
+            "an image",
+            200,
+            r#"{"p": {"data": "AAAA", "mimeType": "image/png"}}"#,
+            Some("p"),
+            vec![],
+            "(an image, image/png)",
+            None,
+        ),
     ] {
         let service = Service::open().await;
         service.answers(status, body);
@@ -192,7 +202,7 @@ async fn each_failure_of_a_service_has_a_code() {
     let service = Service::open().await;
     for (what, url, body, failed) in [
         ("unreachable", &closed, Vec::new(), "unreachable"),
-        ("too large", &service.url, vec![b'a'; 1024 * 1024 + 1], "too_large"),
+        ("too large", &service.url, vec![b'a'; MAX_ANSWER + 1], "too_large"),
         ("no text", &service.url, vec![0xFF, 0xFE, 0x00], "not_text"),
         ("no address", &"nonsense".to_owned(), Vec::new(), "bad_arguments"),
     ] {
@@ -254,7 +264,7 @@ async fn a_failure_after_which_the_request_may_be_done_says_so() {
         ("an error", &service.url, 500, Vec::new(), true),
         ("a gateway error", &service.url, 504, Vec::new(), true),
         ("redirected after the work", &service.url, 303, Vec::new(), true),
-        ("too large", &service.url, 200, vec![b'a'; 1024 * 1024 + 1], true),
+        ("too large", &service.url, 200, vec![b'a'; MAX_ANSWER + 1], true),
         ("closed early", &hangs_up, 0, Vec::new(), true),
         ("rejected", &service.url, 403, Vec::new(), false),
     ] {

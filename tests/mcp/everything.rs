@@ -190,6 +190,8 @@ async fn a_program_that_cannot_start_or_exits_is_reported_with_its_last_lines() 
     let log = log_of(&broken);
     assert!(log.iter().any(|line| line.contains("no key ••• for +1555*****01")), "{log:#?}");
     assert!(log.iter().any(|line| line.contains("WARN")), "{log:#?}");
+    let why = tools.why_not(&broken).unwrap();
+    assert!(why.contains("no key ••• for +1555*****01") && !why.contains(WHISPER), "{why}");
     assert_eq!(call(&tools, &broken, "x", json!({})).await.failed, Some("unreachable"));
 }
 
@@ -362,5 +364,19 @@ async fn an_unreadable_answer_fails_its_call_at_once() {
         assert_eq!(done.failed, Some("garbage"), "{kind}: {}", done.output.expose());
     }
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_of_the_file_server_becomes_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("menu.png");
+    std::fs::write(&path, [b"\x89PNG\r\n\x1a\n".as_slice(), &[0xA7; 4_000]].concat()).unwrap();
+    let script = installed("@modelcontextprotocol/server-filesystem/dist/index.js");
+    let server = program("files", &["node", &script, &folder.path().display().to_string()], &[]);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    let output = worked(call(&tools, &server, "read_media_file", json!({"path": path})).await);
+    assert!(output.contains("(an image, image/png)") && output.len() < 200, "{output}");
     tools.close().await;
 }

@@ -128,6 +128,47 @@ async fn a_session_that_cannot_list_is_replaced_after_the_second_error() {
     tools.close().await;
 }
 
+#[tokio::test]
+async fn a_list_that_does_not_come_keeps_the_known_one() {
+    let slow = Arc::new(AtomicBool::new(false));
+    let stuck = slow.clone();
+    let news = News::default();
+    let ears = news.clone();
+    let stub = Stub::new(move |asked| {
+        let hangs = slow.load(Ordering::Relaxed) && asked.rpc() == "tools/list";
+        let response = if asked.method == Method::GET {
+            let (sender, response) = events();
+            *ears.lock().unwrap() = Some(sender);
+            response
+        } else if asked.rpc() == "ping" {
+            error(StatusCode::OK, &asked.body["id"], -32601)
+        } else {
+            let mut response = legacy(&asked, &[tool("tell")]).unwrap_or_else(|| text_of(&asked, "told"));
+            response.headers_mut().insert("mcp-session-id", "s1".parse().unwrap());
+            response
+        };
+        Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            response
+        })
+    })
+    .await;
+    let server = at("slow-list", &stub.url);
+    let tools = keeping(&[&server]);
+    listed(&tools, &server).await;
+    until(|| news.lock().unwrap().as_ref().map(|_| ())).await;
+    stuck.store(true, Ordering::Relaxed);
+    changed(&news);
+    until(|| (stub.count("tools/list") == 2).then_some(())).await;
+    until(|| log_of(&server).into_iter().find(|line| line.contains("does not list its tools in time"))).await;
+    assert!(tools.is_listed(&server));
+    assert_eq!(worked(call(&tools, &server, "tell", json!({})).await), "told");
+    assert_eq!(stub.count("initialize"), 1);
+    tools.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_notifies_at_each_list_is_slowed_down() {
     let (stub, news) = serving(|asked, news| {

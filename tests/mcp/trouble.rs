@@ -42,7 +42,22 @@ async fn each_failure_is_classified_and_logged_once_without_a_secret() {
     let html = || ([(header::CONTENT_TYPE, "text/html")], format!("<p>{WHISPER}</p>")).into_response();
     let garbage = || ([(header::CONTENT_TYPE, "application/json")], WHISPER).into_response();
     let plain = |status: StatusCode| move || (status, WHISPER).into_response();
+    // The transport before streamable HTTP.
+    let old = |asked: Asked| -> futures_util::future::BoxFuture<'static, Response> {
+        let response = match asked.method {
+            Method::GET => {
+                let first = format!("event: endpoint\ndata: /messages?key={WHISPER}\n\n");
+                ([(header::CONTENT_TYPE, "text/event-stream")], first).into_response()
+            }
+            _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        };
+        Box::pin(async { response })
+    };
     let stubs = [
+        ("old-sse", Stub::new(old).await, Trouble::OldSse),
+        ("405", Stub::always(plain(StatusCode::METHOD_NOT_ALLOWED)).await, Trouble::Rejected(405)),
+        ("421", Stub::always(plain(StatusCode::MISDIRECTED_REQUEST)).await, Trouble::Rejected(421)),
+        ("429", Stub::always(plain(StatusCode::TOO_MANY_REQUESTS)).await, Trouble::Rejected(429)),
         ("401-challenge", Stub::always(challenge).await, Trouble::Unauthorized),
         ("401-plain", Stub::always(plain(StatusCode::UNAUTHORIZED)).await, Trouble::Unauthorized),
         ("403", Stub::always(plain(StatusCode::FORBIDDEN)).await, Trouble::Forbidden),
@@ -63,6 +78,7 @@ async fn each_failure_is_classified_and_logged_once_without_a_secret() {
     let expected = stubs.iter().map(|(.., expected)| *expected).chain(faults);
     for (server, expected) in servers.iter().chain([&refused, &nonsense]).zip(expected) {
         assert_eq!(trouble(&tools, server).await, expected, "{}", server.name);
+        assert_eq!(tools.why_not(server), Some(expected.to_string()), "{}", server.name);
         let done = call(&tools, server, "x", json!({"what": WHISPER})).await;
         assert_eq!(done.failed, Some("unreachable"));
         let warned = log_of(server).iter().filter(|line| line.contains("WARN")).count();
@@ -80,6 +96,68 @@ async fn nobody_waits_for_a_silent_server() {
     assert_eq!(call(&tools, &server, "x", json!({})).await.failed, Some("unreachable"));
     assert!(since.elapsed() < crate::AT_ONCE);
     assert_eq!(trouble(&tools, &server).await, Trouble::LATE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_is_cut_however_it_comes() {
+    let long = "x".repeat(900_000);
+    let stub = serving(&["json", "stream"], move |asked| {
+        let text = json!({"content": [{"type": "text", "text": long}]});
+        let response = match asked.body["params"]["name"].as_str() {
+            Some("json") => result_of(asked, text),
+            _ => {
+                let (sender, response) = events();
+                sender.send(json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": text})).unwrap();
+                response
+            }
+        };
+        Box::pin(async { response })
+    })
+    .await;
+    let server = at("long", &stub.url);
+    let script = r#"
+        require('readline').createInterface({input: process.stdin}).on('line', line => {
+            const {id, method} = JSON.parse(line);
+            const say = result => console.log(JSON.stringify({jsonrpc: '2.0', id, result}));
+            if (method == 'initialize') {
+                say({protocolVersion: '2025-11-25', capabilities: {tools: {}}, serverInfo: {name: 'x', version: '1'}});
+            } else if (method == 'tools/list') {
+                say({tools: [{name: 'stdio', inputSchema: {type: 'object'}}]});
+            } else if (method == 'tools/call') {
+                say({content: [{type: 'text', text: 'x'.repeat(900000)}]});
+            } else if (id !== undefined) {
+                console.log(JSON.stringify({jsonrpc: '2.0', id, error: {code: -32601, message: 'no'}}));
+            }
+        });
+    "#;
+    let process = program("long-program", &["node", "-e", script], &[]);
+    let tools = keeping(&[&server, &process]);
+    listed(&tools, &server).await;
+    listed(&tools, &process).await;
+    for (server, tool) in [(&server, "json"), (&server, "stream"), (&process, "stdio")] {
+        let output = worked(call(&tools, server, tool, json!({})).await);
+        assert!(output.len() <= 16 * 1024 && output.ends_with("(cut)"), "{tool}: {}", output.len());
+    }
+    tools.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_leads_in_a_circle_is_read_once() {
+    let stub = Stub::new(|asked| {
+        Box::pin(async move {
+            if asked.rpc() != "tools/list" {
+                return legacy(&asked, &[]).expect("no call");
+            }
+            result_of(&asked, json!({"tools": [tool("one"), tool("two")], "nextCursor": "again"}))
+        })
+    })
+    .await;
+    let server = at("circle", &stub.url);
+    let tools = keeping(&[&server]);
+    assert_eq!(listed(&tools, &server).await.len(), 2);
+    assert_eq!(stub.count("tools/list"), 2);
+    let warned = log_of(&server).into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
+    assert_eq!(warned.len(), 2, "a tool is listed twice, and the list has no end: {warned:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

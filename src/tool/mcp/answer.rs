@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::lines::{GARBLED, TOO_LONG};
 use crate::tool::http::UNKNOWN;
+use crate::tool::media::{note, noted, noted_text};
 use crate::tool::{CUT, Done, MAX_TEXT, cut};
 
 /// The longest message of an error, in bytes.
@@ -70,12 +71,10 @@ fn block(value: &Value) -> ContentBlock {
     }
     let text = value.as_str().or_else(|| value.get("text")?.as_str());
     ContentBlock::text(match (text, value.get("type").and_then(Value::as_str)) {
-        (Some(text), _) => text,
-        (None, Some("image")) => "(an image)",
-        (None, Some("audio")) => "(a sound)",
-        (None, Some("resource")) => "(a file)",
-        (None, Some("resource_link")) => "(a link)",
-        (None, _) => "(unreadable content)",
+        (Some(text), _) => text.to_owned(),
+        (None, Some(kind @ ("image" | "audio" | "resource"))) => note(kind, None),
+        (None, Some("resource_link")) => "(a link)".to_owned(),
+        (None, _) => "(unreadable content)".to_owned(),
     })
 }
 
@@ -120,31 +119,31 @@ fn text_of(result: &CallToolResult) -> String {
     if let Some(value) = result.structured_content.as_ref().filter(|value| !value.is_null())
         && !result.content.iter().any(has_text)
     {
-        text = [compact(value), text].join("\n");
+        text = [compact(noted(value.clone())), text].join("\n");
     }
     cut(text.trim(), MAX_TEXT)
 }
 
 fn part_of(block: &ContentBlock) -> String {
     match block {
-        ContentBlock::Text(text) => text.text.clone(),
-        ContentBlock::Image(image) => format!("(an image, {})", image.mime_type),
-        ContentBlock::Audio(audio) => format!("(a sound, {})", audio.mime_type),
+        ContentBlock::Text(text) => noted_text(text.text.clone()),
+        ContentBlock::Image(image) => note("image", Some(&image.mime_type)),
+        ContentBlock::Audio(audio) => note("audio", Some(&audio.mime_type)),
         ContentBlock::Resource(resource) => match &resource.resource {
-            ResourceContents::TextResourceContents { text, .. } => text.clone(),
+            ResourceContents::TextResourceContents { text, .. } => noted_text(text.clone()),
             ResourceContents::BlobResourceContents { mime_type, .. } => {
-                format!("(a file, {})", mime_type.as_deref().unwrap_or("unknown type"))
+                note("resource", mime_type.as_deref())
             }
-            _ => "(a file)".to_owned(),
+            _ => note("resource", None),
         },
         ContentBlock::ResourceLink(link) => format!("(a link to {})", link.name),
         _ => String::new(),
     }
 }
 
-fn compact(value: &Value) -> String {
+fn compact(value: Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text,
         value => value.to_string(),
     }
 }
@@ -193,6 +192,13 @@ mod tests {
                 "an image",
                 json!({"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]}),
                 "(an image, image/png)",
+                None,
+            ),
+            (
+                "an image in a structure",
+                json!({"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}], "structuredContent":
+                    {"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]}}),
+                "{\"content\":[\"(an image, image/png)\"]}\n(an image, image/png)",
                 None,
             ),
             (

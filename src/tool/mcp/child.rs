@@ -3,7 +3,8 @@
 //! Its environment has what the owner gives it and what every program needs, but not our own secrets. We log its
 //! standard error until its first tool call; after that, it may contain what people said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -30,7 +31,7 @@ use crate::problem;
 use crate::secret::Secret;
 
 /// The variables that a program inherits from us.
-const INHERITED: [&str; 18] = [
+const INHERITED: [&str; 26] = [
     "PATH",
     "HOME",
     "USER",
@@ -49,6 +50,14 @@ const INHERITED: [&str; 18] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
 ];
 /// How long a program may take to exit after each way of ending it.
 const EXIT: Duration = Duration::from_secs(2);
@@ -58,6 +67,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const MAX_LOGGED: usize = 500;
 /// Longer lines are not logged, in bytes: they are cut, perhaps within a secret.
 const MAX_READ: usize = 64 * 1024;
+/// How many of its last lines are quoted when it ends, and how much of each, in characters.
+const LAST_LINES: usize = 4;
+const MAX_QUOTED: usize = 200;
 /// How many lines of standard error are logged for one start.
 const MAX_LINES: usize = 200;
 
@@ -75,18 +87,43 @@ fn groups() -> MutexGuard<'static, BTreeSet<Pid>> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a program prints other things than messages to standard output.
+/// What a program prints besides messages.
 #[derive(Default)]
 pub struct Chatter {
+    /// It printed something else to standard output.
     heard: watch::Sender<bool>,
     /// It was logged.
     logged: AtomicBool,
+    /// The last lines, as they are logged.
+    last: Mutex<VecDeque<String>>,
 }
 
 impl Chatter {
     /// Resets it for a new start.
     pub fn begin(&self) {
         self.heard.send_replace(false);
+        self.last().clear();
+    }
+
+    /// Its last lines. `None`: there are none that may be shown.
+    pub fn last_words(&self) -> Option<String> {
+        let lines: Vec<String> = self.last().iter().cloned().collect();
+        (!lines.is_empty()).then(|| lines.join(" / "))
+    }
+
+    fn keep(&self, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        let mut last = self.last();
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.chars().take(MAX_QUOTED).collect());
+    }
+
+    fn last(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_heard(&self) -> bool {
@@ -141,16 +178,20 @@ pub fn start(
     name: &str,
     command: &[String],
     env: &[(String, Secret)],
-    output: Output,
+    mut output: Output,
 ) -> Result<Program, Trouble> {
     let (program, arguments) = command.split_first().ok_or(Trouble::NoProgram(io::ErrorKind::NotFound))?;
+    // The address of a proxy may contain a login.
+    let logins =
+        inherited().filter_map(|(_, value)| value.into_string().ok().filter(|value| value.contains('@')));
+    output.secrets.extend(logins.map(Secret::new));
     let output = Arc::new(output);
     let folder = Folder::new().ok();
     // Without a slash, the program is found in PATH.
     let mut command = Command::new(from_here(program, &['/']));
     command.args(arguments.iter().map(|argument| from_here(argument, &['/', '.']))).env_clear();
     command.current_dir(folder.as_ref().map_or(Path::new("/"), |folder| &folder.0));
-    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(inherited());
     command.envs(env.iter().map(|(name, value)| (name, value.expose())));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     // Its children end with it, and a Ctrl-C at the terminal reaches only us.
@@ -186,6 +227,11 @@ pub fn start(
         last_words,
         _writing: writing,
     })
+}
+
+/// The variables that a program inherits.
+fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
+    INHERITED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// Makes a word of a command absolute if it contains one of `characters` and names an existing file: the program runs in
@@ -284,10 +330,11 @@ impl Program {
     /// Notes a line that is not a message, and logs the first one.
     fn log_chatter(&self, line: &[u8]) {
         self.output.chatter.heard.send_replace(true);
+        let text = if self.output.is_private() { String::new() } else { self.output.visible(line) };
+        self.output.chatter.keep(&text);
         if self.output.chatter.logged.swap(true, Ordering::Relaxed) {
             return;
         }
-        let text = if self.output.is_private() { String::new() } else { self.output.visible(line) };
         tracing::warn!(
             server = self.name,
             text,
@@ -312,25 +359,28 @@ async fn log(mut stderr: ChildStderr, server: String, output: Arc<Output>) {
             }
             if left > 0 && output.is_private() {
                 left = 0;
+                output.chatter.last().clear();
                 tracing::info!(
                     server,
                     "Output of an MCP server's program is not logged after its first call"
                 );
             }
-            if left > 0 {
-                left -= 1;
-                log_line(&server, &output.visible(&line));
+            if !output.is_private() {
+                log_line(&server, &output, &line, &mut left);
             }
             line.clear();
         }
     }
-    if left > 0 && !output.is_private() {
-        log_line(&server, &output.visible(&line));
+    if !output.is_private() {
+        log_line(&server, &output, &line, &mut left);
     }
 }
 
-fn log_line(server: &str, text: &str) {
-    if !text.is_empty() {
+fn log_line(server: &str, output: &Output, line: &[u8], left: &mut usize) {
+    let text = output.visible(line);
+    output.chatter.keep(&text);
+    if *left > 0 && !text.is_empty() {
+        *left -= 1;
         tracing::info!(server, text, "Output of an MCP server's program");
     }
 }

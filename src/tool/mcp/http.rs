@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::{BoxedSseResponse, SseRetryPolicy};
@@ -17,7 +17,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 use rustls::ClientConfig;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::lines::{MAX_LINE, TOO_LONG, instead};
 use super::trouble::{Trouble, is_unknown_session};
@@ -33,6 +33,8 @@ const MAX_REQUESTS: usize = 1024;
 /// some servers end each at once.
 const STREAMS: usize = 32;
 const STREAMS_IN: Duration = Duration::from_secs(32);
+/// How long an old server may take to begin its event stream.
+const OLD_SSE: Duration = Duration::from_secs(3);
 
 /// The client for all servers of the process.
 pub fn client(tls: &ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
@@ -71,6 +73,21 @@ pub fn transport(
     let witness = Arc::new(Witness::default());
     let client = Http { client, witness: witness.clone(), openings: Arc::default() };
     (StreamableHttpClientTransport::with_client(client, config), witness)
+}
+
+/// Whether the address is that of a server of the transport before streamable HTTP: it takes no POST, and its event
+/// stream begins with the address for messages.
+pub async fn is_old_sse(client: &reqwest::Client, url: &str, headers: HeaderMap) -> bool {
+    let begins = async {
+        let request = client.get(url).headers(headers).header(ACCEPT, "text/event-stream");
+        let mut response = request.send().await.ok()?;
+        let mut start = Vec::new();
+        while start.len() < 1024 && !start.windows(2).any(|pair| pair == b"\n\n") {
+            start.extend_from_slice(&response.chunk().await.ok()??);
+        }
+        Some(String::from_utf8_lossy(&start).lines().any(|line| line.trim_end() == "event: endpoint"))
+    };
+    timeout(OLD_SSE, begins).await.ok().flatten().unwrap_or(false)
 }
 
 /// How an event stream is resumed: at once, then twice more. Calls hang meanwhile.

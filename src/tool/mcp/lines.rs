@@ -6,8 +6,10 @@ use rmcp::model::{ErrorCode, ErrorData, NumberOrString, ServerJsonRpcMessage};
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::tool::MAX_ANSWER;
+
 /// The longest message, in bytes.
-pub const MAX_LINE: usize = 4 * 1024 * 1024;
+pub const MAX_LINE: usize = MAX_ANSWER;
 /// How much of the start and the end of a longer message is kept, in bytes: its id may be there.
 const TAIL: usize = 128;
 /// Our code for a message that is too long. JSON-RPC leaves the codes up to -32019 to implementations.

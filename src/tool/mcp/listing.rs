@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use tokio::task::yield_now;
 
 use crate::assistant::plan::Listed;
-use crate::problem;
 
 const MAX_PAGES: usize = 50;
 const MAX_TOOLS: usize = 500;
@@ -22,41 +21,47 @@ pub struct Listing {
     pub tools: Vec<Listed>,
     /// The names of tools with a malformed description.
     pub malformed: Vec<String>,
+    /// A tool that is listed more than once; its first description counts.
+    pub twice: Option<String>,
     /// All tools are in the list: it was not too long.
     pub complete: bool,
 }
 
 /// Lists all tools of a server, each name once.
-pub async fn list(peer: &Peer<RoleClient>, server: &str) -> Result<Listing, ServiceError> {
-    let mut tools: Vec<Listed> = Vec::new();
-    let mut malformed = Vec::new();
-    let mut params = None;
+pub async fn list(peer: &Peer<RoleClient>) -> Result<Listing, ServiceError> {
+    let mut listing = Listing { tools: Vec::new(), malformed: Vec::new(), twice: None, complete: false };
+    let mut cursors: Vec<String> = Vec::new();
     for _ in 0..MAX_PAGES {
-        let (offered, cursor) = match page(peer, params, &mut malformed).await {
+        let params =
+            cursors.last().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor.clone())));
+        let (offered, cursor) = match page(peer, params, &mut listing.malformed).await {
             // The server has resources or prompts, but no tools.
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
-                return Ok(Listing { tools, malformed, complete: true });
+                return Ok(Listing { complete: true, ..listing });
             }
             page => page?,
         };
         for tool in offered {
-            if tools.iter().any(|known| known.name == tool.name) {
-                tracing::info!(server, tool = problem::shown(&tool.name), "A tool is listed twice");
+            if listing.tools.iter().any(|known| known.name == tool.name) {
+                listing.twice.get_or_insert(tool.name);
                 continue;
             }
-            if tools.len() == MAX_TOOLS {
-                return Ok(Listing { tools, malformed, complete: false });
+            if listing.tools.len() == MAX_TOOLS {
+                return Ok(listing);
             }
             let description = tool.description.or(tool.title).unwrap_or_default();
-            tools.push(Listed::new(tool.name, description, &tool.schema));
+            listing.tools.push(Listed::new(tool.name, description, &tool.schema));
             // A long list of large schemas must not block a thread: calls run on it.
             yield_now().await;
         }
-        // An empty cursor is valid.
-        let Some(cursor) = cursor else { return Ok(Listing { tools, malformed, complete: true }) };
-        params = Some(PaginatedRequestParams::default().with_cursor(Some(cursor)));
+        // An empty cursor is valid. One that comes again leads in a circle.
+        match cursor {
+            None => return Ok(Listing { complete: true, ..listing }),
+            Some(cursor) if cursors.contains(&cursor) => return Ok(listing),
+            Some(cursor) => cursors.push(cursor),
+        }
     }
-    Ok(Listing { tools, malformed, complete: false })
+    Ok(listing)
 }
 
 /// The fields of a tool that we use. The others may be malformed.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{ProtocolVersion, SubscriptionFilter};
+use rmcp::model::{ClientRequest, PingRequest, ProtocolVersion, SubscriptionFilter};
 use rmcp::service::{
     ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer,
     RunningService, Subscription,
@@ -42,6 +42,10 @@ const LISTING: Duration = Duration::from_secs(15);
 const RELIST: Duration = Duration::from_secs(60);
 /// The same for servers made by `fly mcp launch`: proxies cut their one stream after a minute of silence.
 const RELIST_WRAPPED: Duration = Duration::from_secs(25);
+/// The same for a server whose list has no end.
+const RELIST_ENDLESS: Duration = Duration::from_secs(600);
+/// How long an answer to a ping may take.
+const PING: Duration = Duration::from_secs(5);
 /// Notifications come in bursts.
 const BURST: Duration = Duration::from_millis(250);
 /// The shortest interval between lists, however many notifications come.
@@ -195,8 +199,8 @@ impl Connection {
                 return;
             }
             if reported != Some(trouble) {
-                let at = self.place();
-                tracing::warn!(server = self.name(), at, why = %trouble, "An MCP server cannot be used");
+                let (at, why) = (self.place(), self.explained(trouble));
+                tracing::warn!(server = self.name(), at, why, "An MCP server cannot be used");
                 reported = Some(trouble);
             }
             self.standing.send_replace(Standing::Down(trouble));
@@ -242,9 +246,10 @@ impl Connection {
         if reported.take().is_some() {
             tracing::info!(server = self.name(), "An MCP server works again");
         }
+        let complete = tools.complete;
         self.publish(&session, tools);
         let trouble = tokio::select! {
-            trouble = self.watch(&mut session) => Some(trouble),
+            trouble = self.watch(&mut session, complete) => Some(trouble),
             () = self.stop.cancelled() => None,
         };
         self.standing.send_replace(Standing::Down(trouble.unwrap_or(Trouble::LOST)));
@@ -284,15 +289,30 @@ impl Connection {
             }
             (opened, _) => opened,
         };
+        let opened = match opened {
+            Err(Trouble::NotFound | Trouble::Rejected(400 | 405)) if self.is_old_sse().await => {
+                Err(Trouble::OldSse)
+            }
+            opened => opened,
+        };
         let session = opened.inspect_err(|trouble| {
             // The next attempt may meet another kind of server.
             if *trouble != Trouble::Taken {
                 *habits = Habits::default();
             }
         })?;
-        let tools =
-            list(&session.live.peer, &self.name()).await.map_err(|error| Trouble::from_service(&error))?;
+        let tools = list(&session.live.peer).await.map_err(|error| Trouble::from_service(&error))?;
         Ok((session, tools))
+    }
+
+    async fn is_old_sse(&self) -> bool {
+        match &self.reach {
+            Reach::Url { url, headers } => match http::headers(headers) {
+                Ok(headers) => http::is_old_sse(&self.client, url, headers).await,
+                Err(_) => false,
+            },
+            Reach::Command { .. } => false,
+        }
     }
 
     async fn open(&self, habits: &mut Habits) -> Result<Session, Trouble> {
@@ -339,14 +359,14 @@ impl Connection {
     }
 
     /// Watches a session until it breaks.
-    async fn watch(&self, session: &mut Session) -> Trouble {
+    async fn watch(&self, session: &mut Session, mut complete: bool) -> Trouble {
         let live = session.live.clone();
         let often = if live.transport == WRAPPED { RELIST_WRAPPED } else { RELIST };
         let mut subscription = subscribe(&live.peer).await;
-        let mut due = Instant::now() + often;
+        let mut due = Instant::now() + if complete { often } else { RELIST_ENDLESS };
         // The earliest time for a list after a notification, and when to subscribe again.
         let (mut earliest, mut subscribe_at) = (Instant::now(), due);
-        let (mut late, mut refused) = (0, false);
+        let (mut late, mut refused, mut slow) = (0, false, false);
         loop {
             tokio::select! {
                 _ = session.running.join_next() => return match self.reach {
@@ -365,14 +385,14 @@ impl Connection {
                 subscribe_at = Instant::now() + often;
             }
             let busy = !live.users.is_empty();
-            let listed = timeout(LISTING, list(&live.peer, &self.name())).await;
+            let listed = timeout(LISTING, list(&live.peer)).await;
             let answered = live.has_answered();
             if listed.is_ok() || answered {
                 late = 0;
             }
             match listed {
                 Ok(Ok(listing)) => {
-                    refused = false;
+                    (refused, slow, complete) = (false, false, listing.complete);
                     self.publish(session, listing);
                     live.sound.notify_waiters();
                 }
@@ -391,15 +411,21 @@ impl Connection {
                     earliest = due;
                     continue;
                 }
+                // It may be slow at this alone.
+                Err(_) if works(&live.peer).await => {
+                    if !std::mem::replace(&mut slow, true) {
+                        tracing::warn!(server = self.name(), "An MCP server does not list its tools in time");
+                    }
+                }
                 Err(_) => return Trouble::LATE,
             }
-            due = Instant::now() + often;
+            due = Instant::now() + if complete { often } else { RELIST_ENDLESS };
             earliest = Instant::now() + MIN_RELIST;
         }
     }
 
     /// Publishes a list if it is new.
-    fn publish(&self, session: &Session, Listing { tools, malformed, complete }: Listing) {
+    fn publish(&self, session: &Session, Listing { tools, malformed, twice, complete }: Listing) {
         if matches!(&*self.standing.borrow(), Standing::Up(_, known) if **known == *tools) {
             return;
         }
@@ -407,8 +433,19 @@ impl Connection {
             let tool = problem::shown(&tool);
             tracing::warn!(server = self.name(), tool, "Ignoring a tool with a malformed description");
         }
+        if let Some(tool) = twice {
+            tracing::warn!(
+                server = self.name(),
+                tool = problem::shown(&tool),
+                "An MCP server lists a tool twice"
+            );
+        }
         if !complete {
-            tracing::warn!(server = self.name(), used = tools.len(), "An MCP server lists too many tools");
+            tracing::warn!(
+                server = self.name(),
+                used = tools.len(),
+                "An MCP server lists too many tools, or a list without an end"
+            );
         }
         self.log(session.live.transport, &tools);
         self.standing.send_replace(Standing::Up(session.live.clone(), tools.into()));
@@ -444,6 +481,18 @@ impl Connection {
                     "A file names a tool that does not exist"
                 );
             }
+        }
+    }
+
+    /// Why it cannot be used, with the last words of a program.
+    pub fn explained(&self, trouble: Trouble) -> String {
+        match (trouble, self.chatter.last_words()) {
+            (Trouble::Exited | Trouble::Chatter, Some(words)) => format!("{trouble}; it printed: {words}"),
+            (Trouble::Exited, None) if self.private.load(Ordering::Relaxed) => {
+                format!("{trouble}; what it printed may contain what people said, and is not shown")
+            }
+            (Trouble::Exited, None) => format!("{trouble}, and printed nothing"),
+            _ => trouble.to_string(),
         }
     }
 
@@ -519,6 +568,12 @@ where
     });
     let live = Arc::new(Live::new(peer, notifications.progress.clone(), private, name));
     Ok(Session { live, running: session, end, notifications })
+}
+
+/// Whether the server answers at all.
+async fn works(peer: &Peer<RoleClient>) -> bool {
+    let ping = peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
+    matches!(timeout(PING, ping).await, Ok(Ok(_) | Err(ServiceError::McpError(_))))
 }
 
 /// Subscribes to changes at a server without sessions. `None`: it sends no notifications.

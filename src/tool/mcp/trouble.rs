@@ -28,7 +28,7 @@ pub enum Trouble {
          standard input and output, and print nothing else there"
     )]
     Chatter,
-    #[error("the program exited; the log has its output up to its first tool call")]
+    #[error("the program ended")]
     Exited,
     #[error("not authorized (401); check `token`, or `user` and `password`")]
     Unauthorized,
@@ -46,8 +46,14 @@ pub enum Trouble {
          every 10 s. Better run it as a `command`, or as a streamable HTTP server"
     )]
     Taken,
-    #[error("requests are rejected ({0}); the server may have restarted, or is not an MCP server")]
+    #[error("requests are rejected ({0}){help}", help = rejected(*.0))]
     Rejected(u16),
+    /// HTTP with SSE, which streamable HTTP replaced in 2025.
+    #[error(
+        "an old kind of server, which speaks HTTP with SSE; in place of `url` write \
+         `command: [npx, -y, mcp-remote, URL]` with its address, which translates"
+    )]
+    OldSse,
     #[error("server error ({0})")]
     ServerError(u16),
     #[error("the answer is not MCP; check that `url` is the address of the MCP endpoint")]
@@ -61,6 +67,16 @@ pub enum Trouble {
     /// The session had ended before the request.
     #[error("the connection was lost")]
     Gone,
+}
+
+/// What follows from the status of a rejected request.
+fn rejected(status: u16) -> &'static str {
+    match status {
+        405 => "; the address takes no POST, so it is not that of an MCP endpoint: check the path of `url`",
+        421 => "; the server does not serve this host name: add the host of `url` to its allowed hosts",
+        429 => "; there were too many: the server, or something before it, limits them",
+        _ => "",
+    }
 }
 
 /// Whether servers answer with this code if they do not know the session, for example after a restart.
@@ -89,7 +105,11 @@ impl Trouble {
         match self {
             Trouble::Network(fault) => fault.is_unsent(),
             Trouble::Unauthorized | Trouble::Forbidden | Trouble::NotFound | Trouble::Redirected(_) => true,
-            Trouble::Taken | Trouble::Rejected(_) | Trouble::BadHeader | Trouble::NoProgram(_) => true,
+            Trouble::OldSse
+            | Trouble::Taken
+            | Trouble::Rejected(_)
+            | Trouble::BadHeader
+            | Trouble::NoProgram(_) => true,
             // A request meets these only before it is sent.
             Trouble::Chatter | Trouble::Exited | Trouble::Gone => true,
             Trouble::ServerError(_) | Trouble::NotMcp | Trouble::TooLarge => false,
@@ -111,7 +131,7 @@ impl Trouble {
             Trouble::ServerError(_) | Trouble::NotMcp | Trouble::TooLarge => true,
             Trouble::RpcError(_) | Trouble::NoCommonVersion | Trouble::Gone => true,
             Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::Unauthorized => false,
-            Trouble::Forbidden | Trouble::Redirected(_) | Trouble::Taken => false,
+            Trouble::Forbidden | Trouble::Redirected(_) | Trouble::Taken | Trouble::OldSse => false,
         }
     }
 
