@@ -12,9 +12,11 @@ RUN_TESTS = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo "nextest 
 # The file that `npm ci` writes last.
 MCP_SERVERS := tests/mcp/node_modules/.package-lock.json
 TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
+OPENAI_TYPES := tests/openai/.venv/installed
 
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
+GET_PYTHON := install Python 3.9 or later with venv (on Debian: apt-get install python3-venv)
 GET_GIT := install it with the package manager of this system
 GET_FLY := install it from https://fly.io/docs/flyctl/install and run `fly auth login`
 GET_TWILIO := run `npm install -g twilio-cli`, then `twilio login`
@@ -145,14 +147,22 @@ tools-for-test:
 	$(call need,$(CARGO),$(GET_CARGO),test)
 	$(call need,npm,$(GET_NODE),test)
 	$(call need,git,$(GET_GIT),test)
+	$(call need,python3,$(GET_PYTHON),test)
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo 'make test needs the modules venv and ensurepip of Python, which are not installed: $(GET_PYTHON)' >&2; exit 1; }
 
-test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) ## run everything that must pass before a commit
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) ## run everything that must pass before a commit
 	$(CARGO) $(RUN_TESTS) --locked --workspace
 	npm test --prefix twilio
 
 # The real MCP servers of tests/mcp and Twilio's own runtime, in the locked versions.
 $(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# OpenAI's own package, for its types of the Realtime API.
+$(OPENAI_TYPES): tests/openai/requirements.txt
+	python3 -m venv tests/openai/.venv
+	tests/openai/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 bench: ## measure a frame in each direction, then a hundred calls compared with a bare TCP splice

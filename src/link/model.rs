@@ -308,6 +308,7 @@ impl ModelLink {
         let event = match incoming {
             Incoming::AudioDelta { response, item, chunk: Ok(chunk) } => {
                 let response = known(&mut self.last_response, &response);
+                self.began.get_or_insert_with(|| response.clone());
                 let item = known(&mut self.last_item, &item);
                 Event::ModelAudio { response, item, chunk }
             }
@@ -317,10 +318,15 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response, out_of_band: true } => {
+            Incoming::ResponseCreated { response: Some(response), out_of_band: true } => {
                 Event::OutOfBandStarted(ResponseId::from(&*response))
             }
-            Incoming::ResponseCreated { response, out_of_band: false } => {
+            Incoming::ResponseCreated { response: None, .. } => {
+                // Its audio or its calls will name it.
+                self.began = None;
+                Event::ModelWorking
+            }
+            Incoming::ResponseCreated { response: Some(response), out_of_band: false } => {
                 let response = ResponseId::from(&*response);
                 self.began = Some(response.clone());
                 Event::ResponseStarted(response)
@@ -340,7 +346,11 @@ impl ModelLink {
                 self.so_far = Some((item, Private::from(text.into_owned())));
                 return;
             }
-            Incoming::FunctionCall { response, call } => tool_requested(call, ResponseId::from(&*response)),
+            Incoming::FunctionCall { response, call } => {
+                let response = ResponseId::from(&*response);
+                self.began.get_or_insert_with(|| response.clone());
+                tool_requested(call, response)
+            }
             Incoming::HostedStarted { response, item } => {
                 let response = response.map(|response| ResponseId::from(&*response));
                 Event::HostedStarted { item: ItemId::from(&*item), response }
@@ -375,7 +385,13 @@ impl ModelLink {
 
     fn response_done(&mut self, done: ResponseDone<'_>) {
         self.transcript_complete();
-        let response = ResponseId::from(&*done.response);
+        let named = done.response.map(|response| ResponseId::from(&*response));
+        let response = named.or_else(|| self.began.clone()).unwrap_or_else(|| {
+            // Nothing has named it, so the call does not know it.
+            let unnamed = ResponseId::from(&*format!("unnamed-{}", self.requests));
+            self.event(Event::ResponseStarted(unnamed.clone()));
+            unnamed
+        });
         let outcome = match done.status {
             Status::Completed => Outcome::Completed,
             Status::Incomplete => Outcome::Incomplete,

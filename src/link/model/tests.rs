@@ -18,6 +18,8 @@ use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
 
+mod openai;
+
 const WHOLE: LeftOut = LeftOut { options: false, servers: false };
 const PLAIN: LeftOut = LeftOut { options: true, servers: false };
 
@@ -434,7 +436,8 @@ async fn requests_of_the_call_reach_the_model() {
         assert_eq!(
             approval["item"],
             json!({
-                "type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": false,
+                "id": "mcpa_mcpr_1", "type": "mcp_approval_response", "approval_request_id": "mcpr_1",
+                "approve": false,
                 "reason": "Ask first.",
             })
         );

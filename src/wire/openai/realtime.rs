@@ -37,7 +37,8 @@ pub enum Incoming<'a> {
     /// The caller's turn is over.
     SpeechStopped,
     ResponseCreated {
-        response: Cow<'a, str>,
+        /// `None`: the event does not name it.
+        response: Option<Cow<'a, str>>,
         /// It was requested with [`response_create_out_of_band`], outside the conversation.
         out_of_band: bool,
     },
@@ -125,7 +126,8 @@ pub struct Approval<'a> {
 /// The end of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseDone<'a> {
-    pub response: Cow<'a, str>,
+    /// `None`: the event does not name it.
+    pub response: Option<Cow<'a, str>>,
     pub status: Status,
     /// The code of the failure.
     pub failure: Option<Cow<'a, str>>,
@@ -183,7 +185,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
             let out_of_band = value(response.metadata)["purpose"] == OUT_OF_BAND;
-            Incoming::ResponseCreated { response: response.id.0, out_of_band }
+            Incoming::ResponseCreated { response: text(response.id), out_of_band }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.added" => match item(raw.item) {
@@ -244,7 +246,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
 }
 
 /// Known events that carry nothing that a call needs.
-const IRRELEVANT: [&str; 29] = [
+const IRRELEVANT: [&str; 31] = [
     "conversation.item.deleted",
     "conversation.item.input_audio_transcription.delta",
     "conversation.item.input_audio_transcription.failed",
@@ -274,6 +276,8 @@ const IRRELEVANT: [&str; 29] = [
     "response.text.done",
     "input_audio_buffer.dtmf_event_received",
     "output_audio_buffer.cleared",
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
 ];
 
 /// The fields of all events, unparsed, so that a field of an unexpected type cannot break another event.
@@ -301,8 +305,8 @@ struct Raw<'a> {
 
 #[derive(Deserialize)]
 struct RawResponse<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     status: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -442,7 +446,7 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
         }
     }
     Some(ResponseDone {
-        response: response.id.0,
+        response: text(response.id),
         status,
         failure,
         calls,
@@ -497,8 +501,10 @@ pub fn function_output(call: &str, output: &str) -> String {
 
 /// Allows or denies a hosted tool. The reason is for the model.
 pub fn approval(request: &str, approve: bool, reason: &str) -> String {
-    let mut item =
-        json!({"type": "mcp_approval_response", "approval_request_id": request, "approve": approve});
+    // Each request has one answer. An item's id has at most 32 characters, and the end of the request's id is random.
+    let start = request.char_indices().rev().nth(26).map_or(0, |(at, _)| at);
+    let id = format!("mcpa_{}", &request[start..]);
+    let mut item = json!({"id": id, "type": "mcp_approval_response", "approval_request_id": request, "approve": approve});
     if !approve {
         item["reason"] = json!(reason);
     }

@@ -235,6 +235,7 @@ pub(super) fn check_item(item: &Value, path: &str) -> Result<(), Refusal> {
         Some("mcp_approval_response") => {
             let (request, approve) = (("!approval_request_id", Rule::Text), ("!approve", Rule::Flag));
             let reason = ("reason", Rule::OrNull(&Rule::Text));
+            let id = ("!id", Rule::By(self::id));
             check_keys(&[kind_rule, request, approve, reason, id, object_name, status], object, path)
         }
         Some(other) => Err(Refusal::not_one_of(

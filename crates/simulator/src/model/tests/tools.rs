@@ -33,7 +33,8 @@ fn answer(call: &Value, output: &str) -> Value {
 }
 
 fn approve(request: &Value, approve: bool) -> Value {
-    json!({"type": "conversation.item.create", "item": {"type": "mcp_approval_response",
+    let id = format!("mcpa_{}", request["id"].as_str().unwrap());
+    json!({"type": "conversation.item.create", "item": {"id": id, "type": "mcp_approval_response",
         "approval_request_id": request["id"], "approve": approve, "reason": "ask the caller first"}})
 }
 
@@ -424,7 +425,9 @@ async fn an_approved_call_runs_and_a_denied_one_does_not() {
             assert_eq!((&item["id"], &item["approval_request_id"]), (&done["item_id"], &request["id"]));
             assert_eq!(item["output"], "made");
         }
-        assert_eq!(client.error(approve(&request, true)).await["code"], code, "answered twice");
+        let mut again = approve(&request, true);
+        again["item"]["id"] = json!("mcpa_again");
+        assert_eq!(client.error(again).await["code"], code, "answered twice");
         let said = words(&client.respond(json!({})).await).to_owned();
         assert_eq!(said, if approved { "It is made." } else { "Shall I?" });
         let log = &server.sessions()[0];
