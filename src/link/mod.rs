@@ -7,7 +7,6 @@ pub mod model;
 pub mod network;
 mod outbox;
 pub mod peer;
-mod proxy;
 pub mod quick_tunnel;
 pub mod tls;
 pub mod twilio_rest;

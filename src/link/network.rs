@@ -2,6 +2,8 @@
 //!
 //! A [`Fault`] never holds the words of a library: they may quote an address, a header or an answer.
 
+mod proxy;
+
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use super::proxy::PROXIES;
+use self::proxy::PROXIES;
 
 /// How long a connection may take, TLS included. Twilio waits as long for one of ours.
 pub const CONNECT: Duration = Duration::from_secs(5);

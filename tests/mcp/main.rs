@@ -2,6 +2,7 @@
 //!
 //! A test fails if any log event of any level contains an argument, a result or a token.
 
+mod answers;
 mod everything;
 mod fly;
 mod health;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, Implementation,
-    ProgressNotificationParam, ProgressToken, ProtocolVersion,
+    PingRequest, ProgressNotificationParam, ProgressToken, ProtocolVersion, SubscriptionFilter,
 };
-use rmcp::service::{NotificationContext, Peer, PeerRequestOptions, RequestHandle};
+use rmcp::service::{NotificationContext, Peer, PeerRequestOptions, RequestHandle, Subscription};
 use rmcp::{ClientHandler, RoleClient, ServiceError};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
@@ -22,6 +22,10 @@ use crate::tool::Done;
 
 /// How long the notice that a request is cancelled may take.
 const CANCEL: Duration = Duration::from_secs(5);
+/// How long an answer to a ping may take.
+const PING: Duration = Duration::from_secs(5);
+/// How long an answer to a subscription may take.
+const SUBSCRIBE: Duration = Duration::from_secs(15);
 
 /// An open session.
 pub struct Live {
@@ -139,6 +143,40 @@ impl Live {
             Ok(Err(error)) => Err(Trouble::from_service(&error)),
             Err(_) => Err(Trouble::LOST),
         }
+    }
+}
+
+/// Whether the server answers at all.
+pub async fn works(peer: &Peer<RoleClient>) -> bool {
+    let ping = peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
+    matches!(timeout(PING, ping).await, Ok(Ok(_) | Err(ServiceError::McpError(_))))
+}
+
+/// Subscribes to changes at a server without sessions. `None`: it sends no notifications.
+pub async fn subscribe(peer: &Peer<RoleClient>) -> Option<Subscription> {
+    let info = peer.peer_info()?;
+    let notifies = info.capabilities.tools.as_ref()?.list_changed == Some(true);
+    if info.protocol_version.has_initialize() || !notifies {
+        return None;
+    }
+    let filter = SubscriptionFilter::builder().tools_list_changed().build();
+    timeout(SUBSCRIBE, peer.listen(filter)).await.ok()?.ok()
+}
+
+/// Waits for a change of the list, or for the end of the subscription: a change may have been missed.
+pub async fn next_change(notifications: &Notifications, subscription: &mut Option<Subscription>) {
+    let notified = async {
+        match subscription {
+            Some(subscription) => matches!(subscription.next().await, Ok(Some(_))),
+            None => std::future::pending().await,
+        }
+    };
+    let is_open = tokio::select! {
+        is_open = notified => is_open,
+        () = notifications.changed.notified() => return,
+    };
+    if !is_open {
+        *subscription = None;
     }
 }
 

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{ClientRequest, PingRequest, ProtocolVersion, SubscriptionFilter};
+use rmcp::model::ProtocolVersion;
 use rmcp::service::{
-    ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer,
-    RunningService, Subscription,
+    ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RunningService,
 };
 use rmcp::transport::Transport;
 use rmcp::{RoleClient, ServiceError};
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::child::{Chatter, Output};
 use super::http::Seen;
 use super::listing::{Listing, list};
-use super::live::{Live, Notifications};
+use super::live::{Live, Notifications, next_change, subscribe, works};
 use super::trouble::{Trouble, is_unknown_session};
 use super::{child, fly, http};
 use crate::assistant::lacks;
@@ -44,8 +43,6 @@ const RELIST: Duration = Duration::from_secs(60);
 const RELIST_WRAPPED: Duration = Duration::from_secs(25);
 /// The same for a server whose list has no end.
 const RELIST_ENDLESS: Duration = Duration::from_secs(600);
-/// How long an answer to a ping may take.
-const PING: Duration = Duration::from_secs(5);
 /// Notifications come in bursts.
 const BURST: Duration = Duration::from_millis(250);
 /// The shortest interval between lists, however many notifications come.
@@ -568,38 +565,4 @@ where
     });
     let live = Arc::new(Live::new(peer, notifications.progress.clone(), private, name));
     Ok(Session { live, running: session, end, notifications })
-}
-
-/// Whether the server answers at all.
-async fn works(peer: &Peer<RoleClient>) -> bool {
-    let ping = peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
-    matches!(timeout(PING, ping).await, Ok(Ok(_) | Err(ServiceError::McpError(_))))
-}
-
-/// Subscribes to changes at a server without sessions. `None`: it sends no notifications.
-async fn subscribe(peer: &Peer<RoleClient>) -> Option<Subscription> {
-    let info = peer.peer_info()?;
-    let notifies = info.capabilities.tools.as_ref()?.list_changed == Some(true);
-    if info.protocol_version.has_initialize() || !notifies {
-        return None;
-    }
-    let filter = SubscriptionFilter::builder().tools_list_changed().build();
-    timeout(LISTING, peer.listen(filter)).await.ok()?.ok()
-}
-
-/// Waits for a change of the list, or for the end of the subscription: a change may have been missed.
-async fn next_change(notifications: &Notifications, subscription: &mut Option<Subscription>) {
-    let notified = async {
-        match subscription {
-            Some(subscription) => matches!(subscription.next().await, Ok(Some(_))),
-            None => std::future::pending().await,
-        }
-    };
-    let is_open = tokio::select! {
-        is_open = notified => is_open,
-        () = notifications.changed.notified() => return,
-    };
-    if !is_open {
-        *subscription = None;
-    }
 }

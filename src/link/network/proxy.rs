@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::network::Fault;
+use super::Fault;
 
 /// Never behind a proxy.
 const NEAR: &str = "localhost,127.0.0.0/8,::1,.internal,.flycast";
