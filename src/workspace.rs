@@ -219,7 +219,7 @@ pub fn read_or_none(path: &str) -> Result<Option<Vec<u8>>, Box<Problem>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Box::new(Problem::file(path, File::Unreadable { error: error.to_string() }))),
+        Err(error) => Err(Box::new(Problem::file(path, File::unreadable(&error)))),
     }
 }
 

@@ -33,17 +33,29 @@ pub struct SourceFile {
     /// As the owner knows it, such as `assistants/clinic.yaml`.
     pub path: String,
     pub bytes: Vec<u8>,
+    /// The size of a file that is too large to be read.
+    too_large: Option<u64>,
 }
 
 impl SourceFile {
     pub fn new(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> SourceFile {
-        SourceFile { path: path.into(), bytes: bytes.into() }
+        SourceFile { path: path.into(), bytes: bytes.into(), too_large: None }
+    }
+
+    /// A file that is too large to be read.
+    pub fn too_large(path: impl Into<String>, size: u64) -> SourceFile {
+        SourceFile { path: path.into(), bytes: Vec::new(), too_large: Some(size) }
+    }
+
+    /// The size on the disk, in bytes.
+    pub fn size(&self) -> u64 {
+        self.too_large.unwrap_or(self.bytes.len() as u64)
     }
 }
 
 impl fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} bytes)", self.path, self.bytes.len())
+        write!(f, "{} ({} bytes)", self.path, self.size())
     }
 }
 
@@ -213,7 +225,7 @@ pub const MISSING: &str = "\u{fffc}";
 /// Reads a file: its tree, with every `${NAME}` replaced.
 pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Document {
     let path = file.path.as_str();
-    let text = match text(path, &file.bytes) {
+    let text = match text(file) {
         Ok(text) => text,
         Err(problem) => {
             let source = Source::new(path, "");
@@ -241,11 +253,12 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
 }
 
 /// The text of a file of at most [`LARGEST`] bytes, without a byte order mark.
-pub fn text<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Problem>> {
-    let wrong = |what: File| Err(Box::new(Problem::file(path, what)));
-    if bytes.len() > LARGEST {
-        return wrong(File::TooLarge { kib: bytes.len() / 1024 });
+pub fn text(file: &SourceFile) -> Result<&str, Box<Problem>> {
+    let wrong = |what: File| Err(Box::new(Problem::file(&file.path, what)));
+    if file.size() > LARGEST as u64 {
+        return wrong(File::TooLarge { kib: file.size().div_ceil(1024), most: LARGEST / 1024 });
     }
+    let bytes = file.bytes.as_slice();
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let line_of = |at: usize| bytes[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {

@@ -180,7 +180,7 @@ impl fmt::Debug for Assistant {
 /// Checks one file.
 pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     let mut document = yaml::read(file, around.environment);
-    let text = yaml::text(&file.path, &file.bytes).unwrap_or_default();
+    let text = yaml::text(file).unwrap_or_default();
     secrets::hide(&mut document.source, text, document.root.as_ref());
     let problems = document.problems.into_iter().map(|problem| problem.within(&document.source)).collect();
     let written = Written::new(document.source.clone(), problems);

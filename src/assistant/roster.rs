@@ -327,7 +327,7 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
     let mut fragments = BTreeMap::new();
     for file in &folder.fragments {
         let stem = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str());
-        match yaml::text(&file.path, &file.bytes) {
+        match yaml::text(file) {
             Ok(text) => {
                 let source = Source::new(&file.path, text);
                 // An unused one is checked too: the next edit may use it.

@@ -9,13 +9,11 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::read::{LARGEST_TEXT, LARGEST_WAV, belongs, greetings_fit};
+use super::read::{LARGEST_FOLDER, LARGEST_TEXT, LARGEST_WAV, belongs};
 use crate::assistant::{Folder, SourceFile};
 use crate::problem;
 use crate::problem::catalogue::ReadFolder;
 
-/// The largest archive, unpacked, in bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
 /// The most entries of all kinds.
 const MOST_ENTRIES: usize = 2_000;
 /// The longest name, in bytes: as on a disk.
@@ -60,7 +58,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Folder, ArchiveError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(ArchiveError::NotAnArchive);
     }
-    let mut archive = tar::Archive::new(Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST });
+    let mut archive = tar::Archive::new(Limited { inner: MultiGzDecoder::new(bytes), left: LARGEST_FOLDER });
     let mut contents = Contents::default();
     for entry in archive.entries().map_err(|error| contents.failure(&error))? {
         let mut entry = entry.map_err(|error| contents.failure(&error))?;
@@ -88,6 +86,13 @@ impl<R: Read> Read for Limited<R> {
 /// A name, part by part.
 type Name = Vec<String>;
 
+/// A file that could belong to the folder.
+enum Found {
+    Read(Vec<u8>),
+    /// With its size.
+    TooLarge(u64),
+}
+
 /// What an archive holds, as far as it matters.
 #[derive(Default)]
 struct Contents {
@@ -95,7 +100,7 @@ struct Contents {
     /// Every name, and whether it is a folder.
     names: BTreeMap<Name, bool>,
     /// The files that could belong to the folder.
-    files: BTreeMap<Name, Vec<u8>>,
+    files: BTreeMap<Name, Found>,
     links: BTreeSet<Name>,
 }
 
@@ -135,7 +140,7 @@ impl Contents {
             return Err(ArchiveError::Hostile { name, why });
         }
         let size = entry.size();
-        if size > LARGEST {
+        if size > LARGEST_FOLDER {
             return Err(ArchiveError::TooLarge);
         }
         if name.is_empty() {
@@ -150,20 +155,27 @@ impl Contents {
             }
             EntryType::Regular | EntryType::Continuous if !folder => {
                 if let Some(limit) = limit(&name) {
-                    let mut bytes = Vec::new();
-                    let read = entry.by_ref().take(limit).read_to_end(&mut bytes);
-                    read.map_err(|error| self.failure(&error))?;
-                    // The tar reader treats the archive's end as the file's.
-                    if (bytes.len() as u64) < size.min(limit) {
-                        return Err(ArchiveError::Truncated);
-                    }
-                    self.files.insert(name.clone(), bytes);
+                    let found = match size > limit {
+                        true => Found::TooLarge(size),
+                        false => Found::Read(self.read(entry, size)?),
+                    };
+                    self.files.insert(name.clone(), found);
                 }
             }
             _ => {}
         }
         self.names.insert(name, folder);
         Ok(())
+    }
+
+    fn read<R: Read>(&self, entry: &mut tar::Entry<'_, R>, size: u64) -> Result<Vec<u8>, ArchiveError> {
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(|error| self.failure(&error))?;
+        // The tar reader treats the archive's end as the file's.
+        match (bytes.len() as u64) < size {
+            true => Err(ArchiveError::Truncated),
+            false => Ok(bytes),
+        }
     }
 
     fn folder(mut self) -> Result<Folder, ArchiveError> {
@@ -180,20 +192,28 @@ impl Contents {
             return Err(ArchiveError::Link(problem::masked(&shown(link))));
         }
         let mut folder = Folder::default();
-        for (name, bytes) in std::mem::take(&mut self.files) {
+        for (name, found) in std::mem::take(&mut self.files) {
             let Some(within) = name.strip_prefix(base.as_slice()) else { continue };
-            let into = match kind(within) {
+            let kind = kind(within);
+            let file = match (found, &kind) {
+                (Found::Read(bytes), _) => SourceFile::new(shown(&name), bytes),
+                (Found::TooLarge(size), Some(Kind::Greeting)) => {
+                    let (path, mb) = (problem::masked(&shown(&name)), size.div_ceil(1024 * 1024));
+                    return Err(ReadFolder::LargeGreeting { path, mb }.into());
+                }
+                (Found::TooLarge(size), _) => SourceFile::too_large(shown(&name), size),
+            };
+            let into = match kind {
                 Some(Kind::Assistant) => &mut folder.assistants,
                 Some(Kind::Fragment) => &mut folder.fragments,
                 Some(Kind::Greeting) => &mut folder.greetings,
                 None => continue,
             };
-            into.push(SourceFile::new(shown(&name), bytes));
+            into.push(file);
         }
         if folder.assistants.is_empty() {
             return Err(ArchiveError::Empty(self.list(&base)));
         }
-        greetings_fit(&folder.greetings)?;
         Ok(folder)
     }
 
@@ -277,14 +297,13 @@ fn kind(within: &[String]) -> Option<Kind> {
     }
 }
 
-/// How many bytes of a file to read, before it is known which folder counts. `None` if it cannot belong to one.
+/// How large a file may be, before it is known which folder counts. `None` if it cannot belong to one.
 fn limit(name: &[String]) -> Option<u64> {
     let deepest = if name.get(1).is_some_and(|inner| inner == ASSISTANTS) { 2 } else { 1 };
     let mut kinds = (0..=deepest).filter_map(|base| kind(name.get(base..)?));
     kinds.next().map(|kind| match kind {
         Kind::Assistant | Kind::Fragment => LARGEST_TEXT,
-        // One byte too many shows that it is too large.
-        Kind::Greeting => LARGEST_WAV + 1,
+        Kind::Greeting => LARGEST_WAV,
     })
 }
 

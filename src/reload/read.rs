@@ -1,43 +1,47 @@
 //! Reads the folder of assistants whole, with limits. It does not know what is in the files.
 
 use std::fs;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use crate::assistant::{Folder, SourceFile};
 use crate::problem::catalogue::ReadFolder;
+use crate::yaml;
 
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
 /// The largest recorded greeting, in bytes.
 pub(super) const LARGEST_WAV: u64 = 20 * 1024 * 1024;
-/// All recorded greetings together, in bytes: they stay in memory.
-const LARGEST_WAVS: u64 = 512 * 1024 * 1024;
-/// One byte more than a file may have, so that the check can report that it is too large.
-pub(super) const LARGEST_TEXT: u64 = crate::yaml::LARGEST as u64 + 1;
+/// All files of a folder together, in bytes. They are in memory while the folder is checked, and recorded greetings stay
+/// there.
+pub(super) const LARGEST_FOLDER: u64 = 64 * 1024 * 1024;
+/// The largest assistant or fragment, in bytes.
+pub(super) const LARGEST_TEXT: u64 = yaml::LARGEST as u64;
 
 /// Reads every `*.yaml`, `fragments/*.md` and `greetings/*.wav`, in the order of their names.
+///
+/// Sizes are known before anything is read, and no link is followed out of the folder.
 pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
-    match fs::metadata(dir) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => return Err(ReadFolder::NotAFolder { dir: shown(dir) }),
+    // A folder that is a link may be swapped while we read, so its target is resolved once.
+    let real = match fs::canonicalize(dir) {
+        Ok(real) => real,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ReadFolder::Missing { dir: shown(dir) });
+            return Err(match fs::read_link(dir) {
+                Ok(target) => dangling(dir, &target),
+                Err(_) => ReadFolder::Missing { dir: shown(dir) },
+            });
         }
         Err(error) => return Err(unreadable(dir, &error)),
-    }
-    // A folder that is a link may be swapped while we read, so its target is resolved once.
-    let real = fs::canonicalize(dir).map_err(|error| unreadable(dir, &error))?;
-    let mut left = MOST_FILES;
-    let mut unread = Vec::new();
-    let mut read = |sub: &str, endings: &[&str], limit: u64| {
-        let shown = if sub.is_empty() { dir.to_owned() } else { dir.join(sub) };
-        let there = if sub.is_empty() { real.clone() } else { real.join(sub) };
-        files(&there, &shown, endings, limit, &mut left, &mut unread)
     };
-    let assistants = read("", &["yaml", "yml"], LARGEST_TEXT)?;
-    let fragments = read("fragments", &["md"], LARGEST_TEXT)?;
-    let greetings = read("greetings", &["wav"], LARGEST_WAV + 1)?;
+    if !real.is_dir() {
+        return Err(ReadFolder::NotAFolder { dir: shown(dir) });
+    }
+    let mut reading =
+        Reading { dir, real: &real, files: MOST_FILES, bytes: LARGEST_FOLDER, unread: Vec::new() };
+    let assistants = reading.files("", &["yaml", "yml"])?;
+    let fragments = reading.files("fragments", &["md"])?;
+    let greetings = reading.files("greetings", &["wav"])?;
+    let unread = reading.unread;
     if assistants.is_empty() {
         let dir = shown(dir);
         return Err(match unread.into_iter().next() {
@@ -45,7 +49,6 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
             None => ReadFolder::Empty { dir },
         });
     }
-    greetings_fit(&greetings)?;
     Ok(Folder { assistants, fragments, greetings, unread })
 }
 
@@ -54,23 +57,99 @@ fn shown(path: &Path) -> String {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ReadFolder {
-    ReadFolder::Unreadable { path: shown(path), error: error.to_string() }
+    let (path, error) = (shown(path), (error.kind(), error.to_string()));
+    match error {
+        (io::ErrorKind::PermissionDenied, _) => ReadFolder::Denied { path },
+        (_, error) => ReadFolder::Unreadable { path, error },
+    }
 }
 
-/// Checks that recorded greetings are small enough, each and together.
-pub(super) fn greetings_fit(greetings: &[SourceFile]) -> Result<(), ReadFolder> {
-    let mut total = 0;
-    for file in greetings {
-        let size = file.bytes.len() as u64;
-        if size > LARGEST_WAV {
-            return Err(ReadFolder::LargeGreeting { path: file.path.clone(), size });
+fn dangling(path: &Path, target: &Path) -> ReadFolder {
+    ReadFolder::Dangling { path: shown(path), target: shown(target) }
+}
+
+/// One folder while it is read.
+struct Reading<'a> {
+    /// The folder as the owner knows it.
+    dir: &'a Path,
+    /// The same without links.
+    real: &'a Path,
+    /// How many more files there may be, and how many more bytes in them.
+    files: usize,
+    bytes: u64,
+    unread: Vec<String>,
+}
+
+impl Reading<'_> {
+    /// The files with one of these endings, in the folder itself or in a folder of it. A missing folder has none.
+    fn files(&mut self, sub: &str, endings: &[&str]) -> Result<Vec<SourceFile>, ReadFolder> {
+        let (place, there) = match sub {
+            "" => (self.dir.to_owned(), self.real.to_owned()),
+            sub => (self.dir.join(sub), self.real.join(sub)),
+        };
+        let Some(there) = self.resolve(&place, &there)? else { return Ok(Vec::new()) };
+        let entries = fs::read_dir(&there).map_err(|error| unreadable(&place, &error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| unreadable(&place, &error))?.file_name();
+            let left = self.files.checked_sub(1);
+            self.files = left.ok_or_else(|| ReadFolder::TooManyFiles { dir: shown(&place) })?;
+            if belongs(Path::new(&name), endings) {
+                names.push(name);
+            } else if nearly_belongs(Path::new(&name), endings) {
+                self.unread.push(place.join(&name).to_string_lossy().into_owned());
+            }
         }
-        total += size;
+        names.sort();
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            files.extend(self.file(&place.join(&name), &there.join(&name))?);
+        }
+        Ok(files)
     }
-    if total > LARGEST_WAVS {
-        return Err(ReadFolder::LargeGreetings);
+
+    /// One file; `None` if it is something else, or was just removed.
+    fn file(&mut self, place: &Path, there: &Path) -> Result<Option<SourceFile>, ReadFolder> {
+        let Some(there) = self.resolve(place, there)? else { return Ok(None) };
+        // A pipe or a device would block forever, so only files are opened.
+        let meta = fs::metadata(&there).map_err(|error| unreadable(place, &error))?;
+        if !meta.is_file() {
+            return Ok(None);
+        }
+        let (path, size) = (place.to_string_lossy(), meta.len());
+        if is_wav(place) && size > LARGEST_WAV {
+            return Err(ReadFolder::LargeGreeting { path: shown(place), mb: size.div_ceil(1024 * 1024) });
+        }
+        if !is_wav(place) && size > LARGEST_TEXT {
+            return Ok(Some(SourceFile::too_large(path, size)));
+        }
+        let full = || ReadFolder::TooLarge { dir: shown(self.dir), mb: LARGEST_FOLDER / (1024 * 1024) };
+        let left = self.bytes.checked_sub(size).ok_or_else(full)?;
+        // A file that grows meanwhile is read again soon.
+        let mut bytes = Vec::with_capacity(size as usize);
+        fs::File::open(&there)
+            .and_then(|file| file.take(size).read_to_end(&mut bytes))
+            .map_err(|error| unreadable(place, &error))?;
+        self.bytes = left;
+        Ok(Some(SourceFile::new(path, bytes)))
     }
-    Ok(())
+
+    /// The path without links; `None` if there is nothing. Only a link can lead out of the folder.
+    fn resolve(&self, place: &Path, there: &Path) -> Result<Option<PathBuf>, ReadFolder> {
+        match fs::canonicalize(there) {
+            Ok(real) if real.starts_with(self.real) => Ok(Some(real)),
+            Ok(real) => Err(ReadFolder::LinkOut { path: shown(place), target: shown(&real) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(there) {
+                Ok(target) => Err(dangling(place, &target)),
+                Err(_) => Ok(None),
+            },
+            Err(error) => Err(unreadable(place, &error)),
+        }
+    }
+}
+
+fn is_wav(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "wav")
 }
 
 /// Whether a file name has one of these endings and is not hidden.
@@ -89,49 +168,6 @@ fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
     let sounds: &[&str] = if endings.contains(&"wav") { &["mp3", "m4a", "ogg", "flac"] } else { &[] };
     let folder = endings.contains(&"yaml") && matches!(bare, "fragment" | "greeting");
     folder || (!name.starts_with('.') && belongs(Path::new(bare), &[endings, sounds].concat()))
-}
-
-/// The files of one folder with one of these endings. A missing folder has none.
-fn files(
-    dir: &Path,
-    place: &Path,
-    endings: &[&str],
-    limit: u64,
-    left: &mut usize,
-    unread: &mut Vec<String>,
-) -> Result<Vec<SourceFile>, ReadFolder> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(place, &error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|error| unreadable(place, &error))?.file_name();
-        *left = left.checked_sub(1).ok_or_else(|| ReadFolder::TooManyFiles { dir: shown(place) })?;
-        if belongs(Path::new(&name), endings) {
-            names.push(name);
-        } else if nearly_belongs(Path::new(&name), endings) {
-            unread.push(place.join(&name).to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        let shown = place.join(&name);
-        let path = dir.join(&name);
-        // A pipe or a device would block forever, so only files are read, through links too.
-        let meta = fs::metadata(&path).map_err(|error| unreadable(&shown, &error))?;
-        if !meta.is_file() {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        fs::File::open(&path)
-            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(&shown, &error))?;
-        files.push(SourceFile::new(shown.to_string_lossy(), bytes));
-    }
-    Ok(files)
 }
 
 #[cfg(test)]
@@ -188,15 +224,80 @@ mod tests {
         assert_eq!(unread, expected.map(|name| dir.path().join(name).display().to_string()));
     }
 
-    #[cfg(unix)]
     #[test]
-    fn a_link_to_a_folder_is_followed_and_a_broken_file_link_is_an_error() {
+    fn a_link_is_followed_only_within_the_folder() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().unwrap();
+        let real = temp.path().join("real");
+        write(temp.path(), "secret.md", "hunter2");
+        write(temp.path(), "out/x.md", "hunter2");
+        // As Kubernetes mounts a ConfigMap, behind a link to the folder itself.
+        write(&real, "..v1/a.yaml", "a");
+        write(&real, "..v1/x.md", "x");
+        symlink("..v1", real.join("..data")).unwrap();
+        symlink("..data/a.yaml", real.join("a.yaml")).unwrap();
+        fs::create_dir(real.join("fragments")).unwrap();
+        symlink("../..data/x.md", real.join("fragments/x.md")).unwrap();
+        let link = temp.path().join("link");
+        symlink(&real, &link).unwrap();
+        let folder = read_folder(&link).unwrap();
+        assert_eq!(folder.assistants[0].path, link.join("a.yaml").to_string_lossy());
+        assert_eq!(folder.fragments[0].bytes, b"x");
+
+        let refused = |name: &str, target: &Path| {
+            let at = real.join(name);
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            symlink(target, &at).unwrap();
+            let found = read_folder(&link).unwrap_err();
+            fs::remove_file(&at).unwrap();
+            found
+        };
+        for name in ["b.yaml", "fragments/secret.md", "greetings/hi.wav"] {
+            for target in [temp.path().join("secret.md"), "/dev/zero".into()] {
+                let found = refused(name, &target);
+                assert!(
+                    matches!(&found, ReadFolder::LinkOut { path, .. } if path.ends_with(name)),
+                    "{found}"
+                );
+            }
+            for target in ["/nowhere", "gone.yaml"] {
+                let found = refused(name, Path::new(target));
+                assert!(
+                    matches!(&found, ReadFolder::Dangling { path, .. } if path.ends_with(name)),
+                    "{found}"
+                );
+            }
+        }
+        fs::remove_dir_all(real.join("fragments")).unwrap();
+        assert!(matches!(refused("fragments", &temp.path().join("out")), ReadFolder::LinkOut { .. }));
+        assert!(matches!(refused("fragments", Path::new("/nowhere")), ReadFolder::Dangling { .. }));
+        // A link to itself leads nowhere, and is not dangling.
+        assert!(matches!(refused("b.yaml", Path::new("b.yaml")), ReadFolder::Unreadable { .. }));
+        fs::remove_file(&link).unwrap();
+        symlink("/nowhere", &link).unwrap();
+        assert!(matches!(read_folder(&link), Err(ReadFolder::Dangling { .. })));
+    }
+
+    /// Sparse files take no place on the disk, but would take memory if they were read.
+    #[test]
+    fn sizes_count_before_anything_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "real/a.yaml", "a");
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(dir.path().join("real"), &link).unwrap();
-        assert_eq!(read_folder(&link).unwrap().assistants[0].path, link.join("a.yaml").to_string_lossy());
-        std::os::unix::fs::symlink("/nowhere", dir.path().join("real/b.yaml")).unwrap();
-        assert!(matches!(read_folder(&link), Err(ReadFolder::Unreadable { .. })));
+        let sized = |name: &str, size: u64| {
+            write(dir.path(), name, "");
+            fs::File::options().write(true).open(dir.path().join(name)).unwrap().set_len(size).unwrap();
+        };
+        sized("a.yaml", 293 * 1024);
+        sized("fragments/x.md", 1 << 40);
+        let folder = read_folder(dir.path()).unwrap();
+        for (file, size) in [(&folder.assistants[0], 293 * 1024), (&folder.fragments[0], 1 << 40)] {
+            assert_eq!((file.size(), file.bytes.len()), (size, 0));
+        }
+        sized("greetings/big.wav", 1 << 40);
+        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::LargeGreeting { mb: 0x10_0000, .. })));
+        fs::remove_file(dir.path().join("greetings/big.wav")).unwrap();
+        for at in 0..40 {
+            sized(&format!("greetings/{at}.wav"), 19 * 1024 * 1024);
+        }
+        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::TooLarge { mb: 64, .. })));
     }
 }

@@ -46,7 +46,7 @@ impl SettingsFile {
         let read = match read {
             Ok(bytes) => Ok(Some(SourceFile::new(shown, bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(vec![Problem::file(&shown, File::Unreadable { error: error.to_string() })]),
+            Err(error) => Err(vec![Problem::file(&shown, File::unreadable(&error))]),
         };
         let environment = BTreeMap::clone(&self.environment);
         let read = read.and_then(|file| Settings::checked(&Sources { file, environment }));

@@ -98,7 +98,7 @@ impl Reader {
             },
             None => &[],
         };
-        let text = yaml::text("", &file.bytes).unwrap_or_default();
+        let text = yaml::text(file).unwrap_or_default();
         document.source.hide(hidden(text, document.root.is_none(), entries));
         let source = &document.source;
         let mut values = BTreeMap::new();

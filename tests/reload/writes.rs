@@ -285,9 +285,9 @@ async fn folders_of_fragments_come_and_go() {
     switchboard.says("a", "Rules of one.", Instant::now(), SAVE).await;
     fs::write(switchboard.dir.join("fragments/rules.md"), "Rules of two.").unwrap();
     switchboard.says("a", "Rules of two.", Instant::now(), SAVE).await;
-    fs::rename(switchboard.dir.join("fragments"), switchboard.root().join("fragments")).unwrap();
-    symlink("../fragments", switchboard.dir.join("fragments")).unwrap();
-    fs::write(switchboard.root().join("fragments/rules.md"), "Rules of three.").unwrap();
+    fs::rename(switchboard.dir.join("fragments"), switchboard.dir.join("..v1")).unwrap();
+    symlink("..v1", switchboard.dir.join("fragments")).unwrap();
+    fs::write(switchboard.dir.join("..v1/rules.md"), "Rules of three.").unwrap();
     switchboard.says("a", "Rules of three.", Instant::now(), SAVE).await;
     switchboard.quit().await;
 }

@@ -1,15 +1,23 @@
 //! Problems of any file: YAML as such, `.env`, and files that cannot be read.
 
+use std::io;
+
 use super::catalogue;
 
 catalogue! {
     /// A problem of a file, whatever it is for.
     File {
         Unreadable { error: String } = Error "file.unreadable",
-            "this file cannot be read: {error}",
-            fix: "make it readable for the user who runs Switchboard, or delete it";
-        TooLarge { kib: usize } = Error "file.large",
-            "the file has {kib} KiB; the limit is 256";
+            "this file cannot be read: {error}";
+        Denied = Error "file.unreadable",
+            "the user who runs Switchboard may not read this file",
+            fix: "make it readable for that user, or delete it";
+        IsFolder = Error "file.unreadable",
+            "this is a folder, not a file",
+            fix: "delete it; Docker creates a folder if a file that it should mount does not exist";
+        TooLarge { kib: u64, most: usize } = Error "file.large",
+            "the file has {kib} KiB; the limit is {most}",
+            fix: "shorten it, or move text that several assistants share into fragments";
         Utf16 = Error "file.encoding",
             "the file is UTF-16",
             fix: "save it as UTF-8";
@@ -79,6 +87,17 @@ catalogue! {
     }
 }
 
+impl File {
+    /// Why a file cannot be read.
+    pub fn unreadable(error: &io::Error) -> File {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => File::Denied,
+            io::ErrorKind::IsADirectory => File::IsFolder,
+            _ => File::Unreadable { error: error.to_string() },
+        }
+    }
+}
+
 catalogue! {
     /// A problem of reading the folder of assistants as a whole.
     ReadFolder {
@@ -95,12 +114,22 @@ catalogue! {
             "there is no assistant in `{dir}`; `{path}` is ignored",
             fix: "rename it so that it ends in .yaml, in lower case";
         Unreadable { path: String, error: String } = Error "folder.unreadable",
-            "`{path}` cannot be read: {error}",
-            fix: "check its permissions";
-        LargeGreeting { path: String, size: u64 } = Error "folder.unreadable",
-            "`{path}` has {size} bytes; a recorded greeting may have 20 MB";
-        LargeGreetings = Error "folder.unreadable",
-            "the recorded greetings have more than 512 MB together";
+            "`{path}` cannot be read: {error}";
+        Denied { path: String } = Error "folder.unreadable",
+            "the user who runs Switchboard may not read `{path}`",
+            fix: "run `chmod +r` on it, and `chmod +x` on the folders that contain it";
+        LinkOut { path: String, target: String } = Error "folder.link",
+            "`{path}` is a link out of the folder, to `{target}`, so it is not read",
+            fix: "replace the link with the file itself; a link within the folder is followed, and so is the folder itself";
+        Dangling { path: String, target: String } = Error "folder.link",
+            "`{path}` is a link to `{target}`, which does not exist",
+            fix: "correct the link, or delete it";
+        LargeGreeting { path: String, mb: u64 } = Error "folder.large",
+            "`{path}` has {mb} MB; a recorded greeting may have 20",
+            fix: "save it with 8 kHz and one channel, as a phone plays it";
+        TooLarge { dir: String, mb: u64 } = Error "folder.large",
+            "the files in `{dir}` have more than {mb} MB together",
+            fix: "save recorded greetings with 8 kHz and one channel, and delete those that nobody uses";
         TooManyFiles { dir: String } = Error "folder.unreadable",
             "`{dir}` has more than 10,000 files",
             fix: "check that ASSISTANTS_DIR is the right folder";
