@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
+use std::ops::Range;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -44,6 +45,54 @@ impl fmt::Display for Secret {
     }
 }
 
+/// How keys begin, of those that say so, and whose they are.
+const PREFIXES: [(&str, &str); 12] = [
+    ("sk-", "an API key"),
+    ("ek_", "a client secret of OpenAI"),
+    ("xai-", "an API key of xAI"),
+    ("sk_live_", "a key of Stripe"),
+    ("rk_live_", "a key of Stripe"),
+    ("whsec_", "the secret of a webhook"),
+    ("github_pat_", "a token of GitHub"),
+    ("ghp_", "a token of GitHub"),
+    ("glpat-", "a token of GitLab"),
+    ("xoxb-", "a token of Slack"),
+    ("AIza", "an API key of Google"),
+    ("AKIA", "an access key of AWS"),
+];
+/// The shortest of them: any shorter text is a placeholder.
+const SHORTEST: usize = 20;
+
+/// The keys that stand in a text, each with what it seems to be. They are recognized by their shape.
+pub fn in_text(text: &str) -> impl Iterator<Item = (Range<usize>, &'static str)> {
+    let of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + text[from..].find(of_key)?;
+        let len = text[start..].find(|c| !of_key(c)).unwrap_or(text.len() - start);
+        from = start + len;
+        Some(start..from)
+    })
+    .filter_map(|at| Some((at.clone(), shape(&text[at])?)))
+}
+
+/// What a word seems to be, if it looks like a key.
+fn shape(word: &str) -> Option<&'static str> {
+    let random = |word: &str| {
+        word.bytes().any(|b| b.is_ascii_digit()) && word.bytes().any(|b| b.is_ascii_alphabetic())
+    };
+    if is_hex(word, 32) && random(word) {
+        return Some("an auth token of Twilio");
+    }
+    let (prefix, what) = PREFIXES.iter().find(|(prefix, _)| word.starts_with(prefix))?;
+    (word.len() >= SHORTEST && random(&word[prefix.len()..])).then_some(what)
+}
+
+/// Whether a text is this many hex digits in lower case.
+pub fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 /// Personal data, such as what somebody said. It prints as its length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Private(String);
@@ -70,6 +119,19 @@ impl fmt::Debug for Private {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_by_their_shape() {
+        let (key, hex) = (format!("sk-proj-{}", "Ab1_".repeat(12)), "0123456789abcdef".repeat(2));
+        let text = format!("key: \"{key}\", éé {hex}. task-{} {hex}0", "0a".repeat(12));
+        let found: Vec<&str> = in_text(&text).map(|(at, _)| &text[at]).collect();
+        assert_eq!(found, [key.as_str(), &hex]);
+        for text in
+            ["sk-…", "sk-proj-your-key-goes-here", "sk-1234", "whsec_", &"0".repeat(32), &"é".repeat(40)]
+        {
+            assert_eq!(in_text(text).count(), 0, "{text}");
+        }
+    }
 
     #[test]
     fn a_secret_is_hidden_and_can_be_compared() {

@@ -217,6 +217,50 @@ fn rosters_are_equal_if_their_files_mean_the_same() {
 }
 
 #[test]
+fn a_key_is_found_wherever_it_stands_and_never_shown() {
+    // Assembled here, so that this file contains none.
+    let key = format!("sk-proj-{}", "Ab1_".repeat(12));
+    let token = "0123456789abcdef".repeat(2);
+    let text = format!(
+        "instructions: |\n  Be kind.\n  Your key is {key}.\n\
+         greeting: {{ say: \"{token}\" }}\n\
+         variables: {{ x: [\"{key}\"] }}\n\
+         # {key}\n\
+         mcp: {{ a: {{ url: \"https://a.example.com\", token: {key} }} }}\n\
+         busy: {{ say: \"Call ${{INSERTED}}.\" }}\n\
+         voice: {key}\n\
+         fragments: [x]\n"
+    );
+    let folder = Folder {
+        assistants: vec![SourceFile::new("a.yaml", text)],
+        fragments: vec![SourceFile::new("x.md", format!("One.\n\nTwo: {token}\n"))],
+        ..Folder::default()
+    };
+    let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+    let environment = BTreeMap::from([("INSERTED".to_owned(), key.clone())]);
+    let problems = Roster::check(&folder, &environment, &[provider]).problems();
+    let found = problems.iter().filter(|problem| problem.code().starts_with("secret."));
+    let found = found.map(|problem| (problem.path(), problem.span().unwrap().line, problem.code()));
+    let (file, literal) = ("a.yaml", "secret.literal");
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            (file, 3, literal),
+            (file, 4, literal),
+            (file, 5, literal),
+            (file, 6, literal),
+            (file, 7, literal),
+            (file, 8, "secret.text"),
+            (file, 9, literal),
+            ("x.md", 3, literal)
+        ]
+    );
+    let shown =
+        format!("{}{}{}", problem::plain(&problems), problem::pretty(&problems), problem::json(&problems));
+    assert!(!shown.contains(&key[8..]) && !shown.contains(&token[4..]), "{shown}");
+}
+
+#[test]
 fn an_empty_folder_is_a_problem() {
     let problems = check(&Folder::default()).problems();
     assert_eq!(problems.iter().map(|problem| problem.code()).collect::<Vec<_>>(), ["folder.empty"]);

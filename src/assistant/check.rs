@@ -9,6 +9,7 @@ mod mcp;
 mod model;
 mod secrets;
 mod talk;
+mod texts;
 mod tools;
 mod types;
 
@@ -193,6 +194,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
         fragments: RefCell::default(),
         claims: RefCell::default(),
         texts: RefCell::default(),
+        secrets: RefCell::default(),
     };
     let assistant = match &document.root {
         Some(root) if root.is_null() => {
@@ -221,6 +223,8 @@ struct Check<'a> {
     claims: RefCell<Vec<Claim>>,
     /// Templates with their places. They are checked when all variables are known.
     texts: RefCell<Vec<(String, &'a Node)>>,
+    /// Secrets that are reported already.
+    secrets: RefCell<Vec<Span>>,
 }
 
 impl<'a> Check<'a> {
@@ -268,6 +272,7 @@ impl<'a> Check<'a> {
             w.problem(node.span, Wrong::KeyReserved { key: "fallback" });
         }
         top.finish();
+        self.every_text(root);
 
         for (template, node) in &*self.texts.borrow() {
             let Some(scalar) = node.scalar() else { continue };

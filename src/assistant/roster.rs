@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
-use crate::problem::catalogue::Assistant as Wrong;
+use crate::problem::catalogue::{Assistant as Wrong, Tool};
 use crate::problem::{self, Problem, Source, Span};
 use crate::provider::Provider;
+use crate::secret;
 use crate::yaml::{self, SourceFile};
 use switchboard_audio::Clip;
 
@@ -333,6 +334,10 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
                 // An unused one is checked too: the next edit may use it.
                 let (checked, found) = prompt::check_shared(text, &Place::whole(&source, text));
                 problems.extend(found);
+                problems.extend(
+                    secret::in_text(text)
+                        .map(|(at, what)| source.problem(Span::of(text, at), Tool::SecretShape { what })),
+                );
                 fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text, checked });
             }
             Err(problem) => problems.push(*problem),

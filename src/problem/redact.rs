@@ -1,7 +1,19 @@
-//! Text from files and from other machines, made fit to be shown: phone numbers are masked, and control characters do
-//! not reach the terminal.
+//! Text from files and from other machines, made fit to be shown: phone numbers and keys are masked, and control
+//! characters do not reach the terminal.
 
 use super::Span;
+use crate::secret;
+
+/// Masks what looks like a key, and what may be a phone number, and keeps the offset of every byte.
+pub(super) fn mask(text: &str) -> String {
+    let mut bytes = text.to_owned().into_bytes();
+    for (at, _) in secret::in_text(text) {
+        // The beginning says which key it is.
+        bytes[at.start + 4..at.end].fill(b'*');
+    }
+    // Only ASCII was replaced, by ASCII.
+    mask_digits(&String::from_utf8(bytes).unwrap_or_default())
+}
 
 /// Masks the middle of what may be a phone number, and keeps the offset of every byte. A phone number is seven or more
 /// digits in a row, seven or more after a plus with any separators, or ten with the separators people write. Digits of
@@ -99,9 +111,9 @@ pub(super) fn visible(text: &str) -> String {
     text.chars().map(replacement).collect()
 }
 
-/// A text from elsewhere with its phone numbers masked and its control characters replaced.
+/// A text from elsewhere with its phone numbers and keys masked and its control characters replaced.
 pub fn masked(text: &str) -> String {
-    visible(&mask_digits(text))
+    visible(&mask(text))
 }
 
 /// A sentence for a terminal or a log, on one line, whatever it quotes.
@@ -109,10 +121,10 @@ pub(super) fn one_line(text: &str) -> String {
     masked(text).replace(['\n', '\r', '\t'], " ")
 }
 
-/// A value as a message may show it: short, and with phone numbers masked.
+/// A value as a message may show it: short, and with phone numbers and keys masked.
 pub fn shown(value: &str) -> String {
     const LONGEST: usize = 48;
-    let line = visible(&mask_digits(value.lines().next().unwrap_or_default()));
+    let line = visible(&mask(value.lines().next().unwrap_or_default()));
     match line.chars().count() > LONGEST || value.lines().count() > 1 {
         true => format!("{}…", line.chars().take(LONGEST).collect::<String>()),
         false => line,

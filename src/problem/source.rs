@@ -1,9 +1,10 @@
 //! Where a problem is written: a place in a file, and the text around it.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use super::redact::{mask_digits, mask_spans, one_line, visible};
+use super::redact::{mask, mask_spans, one_line, visible};
 use super::{Problem, What};
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
@@ -15,6 +16,20 @@ pub struct Span {
     pub len: usize,
     pub line: usize,
     pub column: usize,
+}
+
+impl Span {
+    /// These bytes of a text.
+    pub fn of(text: &str, at: Range<usize>) -> Span {
+        let before = text.get(..at.start).unwrap_or_default();
+        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Span {
+            start: at.start,
+            len: at.len(),
+            line: before.matches('\n').count() + 1,
+            column: before[line..].chars().count() + 1,
+        }
+    }
 }
 
 /// Where a problem is written.
@@ -120,7 +135,7 @@ impl Source {
 
     pub(super) fn shown(&self) -> &str {
         self.text.shown.get_or_init(|| {
-            let shown = visible(&mask_digits(&self.text.written));
+            let shown = visible(&mask(&self.text.written));
             mask_spans(shown, self.text.hidden.clone())
         })
     }

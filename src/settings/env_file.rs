@@ -19,6 +19,8 @@ pub struct Entry {
     pub value: String,
     /// Its first line, from 1.
     pub line: usize,
+    /// Whether the line goes on with what is probably not meant as a comment.
+    lost: bool,
 }
 
 /// The lines of a `.env` file that set a variable, in order.
@@ -65,11 +67,13 @@ pub fn read(path: &str, bytes: &[u8]) -> (EnvFile, Vec<Problem>) {
         }
         // From the value to the end of the file: quotes may end on a later line.
         let begin = line.find('=').map_or(line.len(), |at| at + 1);
-        let (value, end) = match quoted(&rest[begin..]) {
+        let quotes = quoted(&rest[begin..]);
+        let (text, end) = match quotes.clone() {
             Some((value, len)) => (value, begin + len),
             None => (plain(value).to_owned(), line.len()),
         };
-        entries.push(Entry { name: name.trim_end().to_owned(), value, line: number });
+        let lost = quotes.is_none() && loses_its_end(value);
+        entries.push(Entry { name: name.trim_end().to_owned(), value: text, line: number, lost });
         number += rest[..end].matches('\n').count();
         rest = rest[end..].split_once('\n').map_or("", |(_, after)| after);
     }
@@ -102,7 +106,7 @@ impl EnvFile {
         Some(Place::line(&self.path, entry.line))
     }
 
-    /// A warning for each line that sets a name again, and if `unused` is asked for, one for each name with a value that
+    /// A warning for each line that sets a name again, and for each value that loses its end to a comment; and if `unused` is asked for, one for each name with a value that
     /// nothing uses. `used`: the names that something uses.
     pub fn check(&self, used: &BTreeSet<String>, unused: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -113,6 +117,10 @@ impl EnvFile {
                 let name = shown(&entry.name, used).to_owned();
                 let what = File::EnvDuplicate { name, first, used: entry.line };
                 problems.push(Problem::new(what).at(Place::line(&self.path, second)));
+            }
+            if entry.lost {
+                let what = File::EnvComment { name: shown(&entry.name, used).to_owned() };
+                problems.push(Problem::new(what).at(Place::line(&self.path, entry.line)));
             }
             if unused && !entry.value.is_empty() && !used.contains(&entry.name) {
                 problems.push(self.unused(entry, used));
@@ -185,8 +193,21 @@ fn quoted(text: &str) -> Option<(String, usize)> {
 
 /// The rest of a line, without a comment at its end.
 fn plain(value: &str) -> &str {
+    value[..comment(value)].trim()
+}
+
+/// Where the comment at the end of a line begins.
+fn comment(value: &str) -> usize {
     let comment = value.char_indices().find(|(at, c)| *c == '#' && value[..*at].ends_with([' ', '\t']));
-    value[..comment.map_or(value.len(), |(at, _)| at)].trim()
+    comment.map_or(value.len(), |(at, _)| at)
+}
+
+/// Whether a value without quotes ends at a comment that is not written like one, with two spaces before it and one after
+/// its sign.
+fn loses_its_end(value: &str) -> bool {
+    let (before, comment) = value.split_at(comment(value));
+    let apart = before.ends_with("  ") || before.ends_with('\t') || before.trim().is_empty();
+    !(comment.is_empty() || apart && (comment.trim_end() == "#" || comment.starts_with("# ")))
 }
 
 #[cfg(test)]
@@ -228,6 +249,27 @@ mod tests {
         let found = values(b"KEY=sk-1\nA=1\n\nKEY=\nA=2\nB=\nB=\n");
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(found, [("KEY", "sk-1"), ("A", "2"), ("B", "")]);
+    }
+
+    #[test]
+    fn a_value_that_loses_its_end_is_a_warning() {
+        for (line, lost) in [
+            ("A=Press # to end", true),
+            ("A=Press #1", true),
+            ("A=Press  #1", true),
+            ("A= #1 in town", true),
+            ("A=5050  # the port", false),
+            ("A=5050\t# the port", false),
+            ("A= # a comment", false),
+            ("A=#1 in town", false),
+            ("A=x#y", false),
+            ("A='Press # to end' # a comment", false),
+        ] {
+            let found = read(".env", line.as_bytes()).0.check(&BTreeSet::new(), false);
+            let codes: Vec<_> = found.iter().map(|problem| problem.code()).collect();
+            assert_eq!(codes, if lost { vec!["env.comment"] } else { vec![] }, "{line}");
+            assert!(!problem::plain(&found).contains("Press"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use url::Url;
 use super::{FILE, Settings};
 use crate::problem::catalogue::Setting;
 use crate::problem::{Place, Problem};
+use crate::secret::{Secret, is_hex};
 
 const CONSOLE: &str = "copy it again from the start page of Twilio's console, without spaces and quotes";
 const OPENAI: &str =
@@ -33,7 +34,7 @@ impl Settings {
         let is_any_sid = |text: &str| is_sid(text, "AC") || is_sid(text, "SK");
         // Another entry may be Twilio's token.
         let useless = tokens.iter().all(|token| is_placeholder(token.expose()) || is_any_sid(token.expose()));
-        let check = |(at, token): (usize, &crate::secret::Secret)| {
+        let check = |(at, token): (usize, &Secret)| {
             let name = match tokens.len() {
                 1 => NAME.to_owned(),
                 _ => format!("{NAME}, entry {},", at + 1),
@@ -150,10 +151,6 @@ fn is_placeholder(text: &str) -> bool {
 
 fn is_sid(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|digits| is_hex(digits, 32))
-}
-
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

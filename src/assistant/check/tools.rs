@@ -154,6 +154,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn secret(&self, name: &str, node: &Node) {
+        self.secrets.borrow_mut().push(node.span);
         self.written.problem(node.span, Tool::SecretLiteral { name: problem::shown(name) });
     }
 

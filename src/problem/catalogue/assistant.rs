@@ -92,6 +92,9 @@ catalogue! {
         InstructionsMissing = Error "instructions.missing",
             "there are no `instructions`",
             fix: "write what the assistant is for, as `instructions: |` and a text";
+        TailLost { key: String } = Warning "text.comment",
+            "`{key}` ends before this: YAML takes ` #` and the rest of the line for a comment",
+            fix: "put the text in quotes; before a real comment write two spaces, and one after its `#`";
         LanguageInvalid { value: String } = Error "language.invalid",
             "`{value}` is not a language tag",
             fix: "write it like `en` or `en-US`";

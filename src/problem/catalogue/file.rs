@@ -78,6 +78,9 @@ catalogue! {
         EnvDuplicate { name: String, first: usize, used: usize } = Warning "env.double",
             "{name} is also set on line {first}; line {used} is used",
             fix: "keep one of the two lines: Docker Compose uses the last one, even if it is empty";
+        EnvComment { name: String } = Warning "env.comment",
+            "{name} ends before the ` #`: the rest of the line is a comment",
+            fix: "put the value in quotes; before a real comment write two spaces, and one after its `#`";
         EnvMisspelt { name: String, near: String } = Warning "env.unread",
             "nothing uses {name}",
             fix: "did you mean {near}?";
