@@ -88,6 +88,20 @@ fn shape(word: &str) -> Option<&'static str> {
     (word.len() >= SHORTEST && random(&word[prefix.len()..])).then_some(what)
 }
 
+/// The scheme, such as `Bearer`, that a token begins with. It must not: the program adds one itself.
+pub fn scheme(token: &str) -> Option<&'static str> {
+    let (word, _) = token.trim().split_once(char::is_whitespace)?;
+    ["Bearer", "Basic"].into_iter().find(|scheme| scheme.eq_ignore_ascii_case(word.trim_end_matches(':')))
+}
+
+/// Whether a text has the same quote at both ends and nowhere else. `docker run --env-file` keeps the quotes of its file.
+pub fn is_quoted(text: &str) -> bool {
+    ['"', '\''].into_iter().any(|quote| {
+        let within = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        within.is_some_and(|within| !within.contains(quote))
+    })
+}
+
 /// Whether a text is this many hex digits in lower case.
 pub fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

@@ -28,6 +28,8 @@ fn environment() -> BTreeMap<String, String> {
         ("SAME_NUMBER", "+15550177777"),
         ("MESSAGES_SECRET", "whsec_aHVudGVyMnZhbHVlaHVudGVyMnZhbHVl"),
         ("SHORT_SECRET", "whsec_aHVudGVyMnZhbHVl"),
+        ("QUOTED_TOKEN", "\"hunter2value\""),
+        ("SCHEME_TOKEN", "bearer hunter2value"),
         ("EMPTY", ""),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()

@@ -3,11 +3,15 @@
 
 use url::Url;
 
+use crate::secret;
+
 /// Why a text is not a valid URL. Never shows the text: it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Invalid {
     #[error("is still a placeholder")]
     Placeholder,
+    #[error("has quotes around it; `docker run --env-file` keeps the quotes of its file")]
+    Quoted,
     #[error("contains a space")]
     Space,
     #[error("contains a backslash; a URL has slashes")]
@@ -34,6 +38,9 @@ pub(super) fn parse(text: &str, schemes: &[&str], query: bool) -> Result<Url, In
     let starts = || schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
     if text.contains(['…', '<', '>', '•']) || text.contains("//...") || text.ends_with("...") {
         return Err(Invalid::Placeholder);
+    }
+    if secret::is_quoted(text) {
+        return Err(Invalid::Quoted);
     }
     if text.chars().any(char::is_whitespace) {
         return Err(Invalid::Space);
@@ -80,6 +87,7 @@ mod tests {
             ("wss://phone.example.com", scheme()),
             ("https:///phone.example.com", Err(Invalid::Slashes)),
             ("https:\\\\phone.example.com", Err(Invalid::Backslash)),
+            ("\"https://phone.example.com\"", Err(Invalid::Quoted)),
             ("https://phone.example.com wrong", Err(Invalid::Space)),
             ("https://\tphone.example.com", Err(Invalid::Space)),
             ("https://…", Err(Invalid::Placeholder)),

@@ -12,7 +12,7 @@ use crate::problem::{self, Problem, Source, Span, Suggestion};
 use crate::provider::{
     Abilities, Auth, Dialect, Engine, Model, Provider, Transcriber, Transcribing, TurnDetection,
 };
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::yaml::{Key, Kind, MISSING, Node, Scalar, secrets};
 
 /// The keys of one provider.
@@ -277,7 +277,11 @@ impl<'a> Reading<'a> {
             return (None, true);
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.report(node.span, Setting::ProviderKey);
+            let what = match secret::scheme(text) {
+                Some(scheme) => Setting::SchemeTwice { name: "`key`".to_owned(), scheme },
+                None => Setting::ProviderKey,
+            };
+            self.report(node.span, what);
             return (None, true);
         }
         (Some(Secret::new(text)), true)

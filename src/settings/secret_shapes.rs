@@ -5,7 +5,8 @@ use url::Url;
 use super::{FILE, Settings};
 use crate::problem::catalogue::Setting;
 use crate::problem::{Place, Problem};
-use crate::secret::{Secret, is_hex};
+use crate::provider::Auth;
+use crate::secret::{self, Secret, is_hex};
 
 const CONSOLE: &str = "copy it again from the start page of Twilio's console, without spaces and quotes";
 const OPENAI: &str =
@@ -17,9 +18,7 @@ impl Settings {
         let mut problems = self.check_tokens();
         problems.extend(self.check_account());
         problems.extend(self.check_keys());
-        if self.metrics_token.as_ref().is_some_and(|token| token.expose().len() < 16) {
-            problems.push(Problem::setting("METRICS_TOKEN", Setting::ShortToken));
-        }
+        problems.extend(self.check_own());
         for problem in &mut problems {
             if problem.of_setting().is_some_and(|name| self.is_in_file(name)) {
                 problem.place = Some(Place::file(FILE));
@@ -84,6 +83,25 @@ impl Settings {
         problems
     }
 
+    /// Those that are nobody's, or anybody's, so that only copying can have spoilt them.
+    fn check_own(&self) -> Vec<Problem> {
+        let (metrics, assistants, shared) = ("METRICS_TOKEN", "ASSISTANTS_TOKEN", "TWILIO_SHARED_KEYS");
+        let mut problems = Vec::new();
+        for (name, token) in [(metrics, &self.metrics_token), (assistants, &self.assistants_token)] {
+            let Some(text) = token.as_ref().map(Secret::expose) else { continue };
+            let what = bearer(text, name).or_else(|| spoilt(text, name, "set it again", false));
+            let is_short = name == metrics && text.len() < 16;
+            let what = what.or_else(|| is_short.then_some(Setting::ShortToken));
+            problems.extend(what.map(|what| Problem::setting(name, what)));
+        }
+        for (id, key) in &self.twilio_shared_keys {
+            let pair = format!("{id}={}", key.expose());
+            let what = spoilt(&pair, shared, CONSOLE, false);
+            problems.extend(what.map(|what| Problem::setting(shared, what)));
+        }
+        problems
+    }
+
     /// The keys of models.
     fn check_keys(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -93,14 +111,19 @@ impl Settings {
             // Another server may accept any word, and assistants may use another provider.
             let needed = is_openai && self.named_providers.is_empty();
             let unlike = is_openai && !text.starts_with("sk-") && !text.starts_with("ek_");
-            let what = spoilt(text, "OPENAI_API_KEY", OPENAI, needed);
+            let name = "OPENAI_API_KEY";
+            let what = bearer(text, name).or_else(|| spoilt(text, name, OPENAI, needed));
             let what = what.or_else(|| unlike.then_some(Setting::KeyShape));
             problems.extend(what.map(|what| Problem::setting("OPENAI_API_KEY", what)));
         }
         for provider in &self.named_providers {
             let name = format!("the key of the provider `{}`", provider.name);
             let fix = "set the variable that its `key` in switchboard.yaml names";
-            let what = provider.key.as_ref().and_then(|key| spoilt(key.expose(), &name, fix, false));
+            let check = |text| match provider.auth {
+                Auth::Bearer => bearer(text, &name).or_else(|| spoilt(text, &name, fix, false)),
+                Auth::Header(_) => spoilt(text, &name, fix, false),
+            };
+            let what = provider.key.as_ref().and_then(|key| check(key.expose()));
             problems.extend(what.map(|what| Problem::file(FILE, what)));
         }
         problems
@@ -110,6 +133,12 @@ impl Settings {
 /// Whether this is OpenAI itself: other servers may accept any word as a key.
 fn is_openai(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with("openai.com")))
+}
+
+/// What is wrong with a secret that is sent, or asked for, behind the word `Bearer`.
+fn bearer(text: &str, name: &str) -> Option<Setting> {
+    let scheme = secret::scheme(text)?;
+    Some(Setting::SchemeTwice { name: name.to_owned(), scheme })
 }
 
 /// What is wrong with any secret that looks like this: it was not copied exactly, or never replaced. `needed`: no call
@@ -125,7 +154,7 @@ fn spoilt(text: &str, name: &str, fix: &'static str, needed: bool) -> Option<Set
     if text.starts_with(['"', '\'', '`', '“', '„', '‘', '’'])
         || text.ends_with(['"', '\'', '`', '”', '“', '‘', '’'])
     {
-        return Some(Setting::Quoted { name, fix });
+        return Some(Setting::Quoted { name });
     }
     if text.chars().any(char::is_whitespace) {
         return Some(Setting::Whitespace { name, fix });
@@ -199,6 +228,13 @@ mod tests {
             ("TWILIO_API_KEY", &key, Some((SHAPE, Severity::Warning))),
             ("TWILIO_API_SECRET", "hunter2", Some((SHAPE, Severity::Warning))),
             ("METRICS_TOKEN", "hunter2", Some((SHAPE, Severity::Warning))),
+            ("METRICS_TOKEN", "\"hunter2-hunter2-hunter2\"", Some((SHAPE, Severity::Warning))),
+            ("METRICS_TOKEN", "bearer hunter2-hunter2", Some((SHAPE, Severity::Error))),
+            ("ASSISTANTS_TOKEN", "BEARER hunter2", Some((SHAPE, Severity::Error))),
+            ("ASSISTANTS_TOKEN", "'hunter2'", Some((SHAPE, Severity::Warning))),
+            ("ASSISTANTS_TOKEN", "hunter2", None),
+            ("OPENAI_API_KEY", "Bearer sk-proj-A1", Some((SHAPE, Severity::Error))),
+            ("TWILIO_SHARED_KEYS", "\"id=hunter2\"", Some((SHAPE, Severity::Warning))),
         ] {
             let found = check(None, &[(name, value)]);
             let got = found.first().map(|problem| (problem.code(), problem.severity()));

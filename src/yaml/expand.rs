@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Kind, MISSING, Node};
 use crate::problem::catalogue::File;
 use crate::problem::{self, Origin, Problem, Source, Span};
+use crate::secret;
 
 /// The longest text that a value may have after `${…}` is replaced, in bytes.
 const LONGEST_VALUE: usize = 256 * 1024;
@@ -78,6 +79,10 @@ impl Expansion<'_> {
             let value = self.environment.get(name).filter(|value| !value.is_empty());
             match (value, default) {
                 (Some(value), _) => {
+                    if secret::is_quoted(value) {
+                        let what = File::VariableQuoted { name: name.to_owned() };
+                        self.report(span, &format!("${{{name}"), what);
+                    }
                     out.push_str(value);
                     if !self.used.iter().any(|used| used == name) {
                         self.used.push(name.to_owned());

@@ -16,7 +16,7 @@ use crate::assistant::written::Fields;
 use crate::problem::catalogue::Tool;
 use crate::problem::{self, Span};
 use crate::provider::{Dialect, Provider};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::yaml::{Key, Kind, Node, secrets};
 
 /// Servers in one file.
@@ -304,6 +304,9 @@ impl<'a> Check<'a> {
             }
             if text.chars().any(char::is_control) {
                 w.problem(node.span, Tool::CredentialLineBreak { key });
+            }
+            if let ("token", Some(scheme)) = (key, secret::scheme(&text)) {
+                w.problem(node.span, Tool::TokenWithScheme { scheme });
             }
             Some((node, text))
         };

@@ -14,7 +14,7 @@ use crate::duration::spell;
 use crate::problem;
 use crate::problem::catalogue::{Assistant, Tool};
 use crate::provider::Provider;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::yaml::{Key, Kind, MISSING, Node, secrets};
 
 /// A text under a key of the owner's choice.
@@ -126,6 +126,10 @@ impl<'a> Check<'a> {
             }
             if value.trim().chars().any(char::is_control) {
                 w.problem(node.span, Tool::HeaderLineBreak { name: problem::shown(&key.name) });
+            }
+            let behind = secret::scheme(value).and_then(|_| value.trim().split_once(char::is_whitespace));
+            if let Some(scheme) = behind.and_then(|(_, rest)| secret::scheme(rest)) {
+                w.problem(node.span, Tool::TokenWithScheme { scheme });
             }
             self.literal(&key.name, node);
         }

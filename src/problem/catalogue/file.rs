@@ -57,6 +57,9 @@ catalogue! {
             "this file is mounted by itself: an edit that writes into it arrives within 30 s, one that replaces it, as \
              most editors and git do, never",
             fix: "mount the folder that holds it, or restart the container after each edit";
+        VariableQuoted { name: String } = Warning "env.quoted",
+            "the value of {name} has quotes around it, which are a part of it",
+            fix: "remove them where {name} is set; `docker run --env-file` keeps the quotes of its file";
         VariableSyntax { shown: String } = Error "env.syntax",
             "`${{{shown}}}` does not name a variable",
             fix: "write `${{NAME}}` or `${{NAME:-default}}`, and `$${{` for a literal `${{`";

@@ -95,9 +95,12 @@ catalogue! {
         UnusedPlaceholder { name: String, fix: &'static str } = Warning "setting.placeholder",
             "{name} is still a placeholder",
             fix: "{fix}";
-        Quoted { name: String, fix: &'static str } = Warning "setting.secret",
-            "{name} has quotes around it",
-            fix: "{fix}";
+        Quoted { name: String } = Warning "setting.secret",
+            "{name} has quotes around it, which are sent as a part of it",
+            fix: "remove them; `docker run --env-file` keeps the quotes of its file";
+        SchemeTwice { name: String, scheme: &'static str } = Error "setting.secret",
+            "{name} starts with `{scheme}`, but the word before the token is sent anyway",
+            fix: "remove `{scheme}` and the space after it";
         Whitespace { name: String, fix: &'static str } = Warning "setting.secret",
             "{name} contains a space or a line break",
             fix: "{fix}";

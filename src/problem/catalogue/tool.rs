@@ -85,6 +85,9 @@ catalogue! {
         CredentialLineBreak { key: &'static str } = Error "mcp.credentials",
             "`{key}` contains a line break",
             fix: "write it on one line";
+        TokenWithScheme { scheme: &'static str } = Error "token.scheme",
+            "the token starts with `{scheme}`, but is sent behind such a word already",
+            fix: "write the token alone, without `{scheme}`";
         CredentialsTwice = Error "mcp.credentials",
             "there is more than one way to log in",
             fix: "keep one: `token`, `user` and `password`, or a header `Authorization`";
