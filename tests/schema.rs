@@ -29,6 +29,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("greeting-caller", "other files"),
     ("greeting-path", "other files"),
     ("mcp-no-effect", "only warnings"),
+    ("loops", "other files"),
     ("mcp-provider", "the rules of `via: provider`"),
     ("mcp-provider-ability", "the providers and their abilities"),
     ("mcp-provider-other", "the providers and their abilities"),

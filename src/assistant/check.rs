@@ -81,12 +81,24 @@ pub struct Claim {
     pub shown: String,
 }
 
-/// A phone number and where it is written.
+/// A phone number, what it is for, and where it is written.
 #[derive(Debug, Clone)]
 pub struct Dialable {
     pub number: PhoneNumber,
+    pub role: Role,
     pub span: Span,
     pub shown: String,
+}
+
+/// What a phone number in a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The assistant answers it.
+    Answered,
+    /// It is dialed after a failure.
+    Fallback,
+    /// Calls are transferred to it.
+    Transfer,
 }
 
 /// The result of checking one file.
@@ -315,7 +327,7 @@ impl<'a> Check<'a> {
         Some(template)
     }
 
-    fn number(&self, node: &Node, key: &str) -> Option<PhoneNumber> {
+    fn number(&self, node: &Node, key: &str, role: Role) -> Option<PhoneNumber> {
         let Some(scalar) = node.scalar() else {
             let (key, expected) = (problem::shown(key), "a phone number");
             self.written.problem(node.span, Wrong::Type { key, expected, found: node.what() });
@@ -324,7 +336,8 @@ impl<'a> Check<'a> {
         let text = self.written.text(node, key)?;
         match PhoneNumber::parse(text.trim()) {
             Ok(number) => {
-                let dialable = Dialable { number: number.clone(), span: node.span, shown: scalar.shown() };
+                let (span, shown) = (node.span, scalar.shown());
+                let dialable = Dialable { number: number.clone(), role, span, shown };
                 self.numbers.borrow_mut().push(dialable);
                 Some(number)
             }
@@ -341,7 +354,7 @@ impl<'a> Check<'a> {
         let mut first: BTreeMap<Option<PhoneNumber>, Span> = BTreeMap::new();
         for item in top.list("numbers") {
             let star = item.scalar().is_some_and(|scalar| scalar.text().trim() == "*");
-            let number = if star { None } else { self.number(item, "numbers") };
+            let number = if star { None } else { self.number(item, "numbers", Role::Answered) };
             if number.is_none() && !star {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome};
+use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Role};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::catalogue::{Assistant as Wrong, Tool};
@@ -103,7 +103,7 @@ impl Checked {
     /// check, because the plans take 140 ms to load and then 10 MB of memory.
     pub fn doubts(&self) -> Vec<Problem> {
         let mut doubts = Vec::new();
-        for (source, Dialable { number, span, shown }) in &self.numbers {
+        for (source, Dialable { number, span, shown, .. }) in &self.numbers {
             let value = shown.clone();
             let what = match number.implausible() {
                 None => continue,
@@ -167,7 +167,7 @@ impl Roster {
         let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
         let mut roster = Roster::default();
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
-        let mut claims: BTreeMap<Option<PhoneNumber>, (Source, Span)> = BTreeMap::new();
+        let mut claims: Claims<'_> = BTreeMap::new();
         let mut files: BTreeMap<&str, &str> = BTreeMap::new();
         problems.extend(folder.unread.iter().map(|path| Problem::file(path, Wrong::FileIgnored)));
         if folder.assistants.is_empty() {
@@ -190,16 +190,16 @@ impl Roster {
             let own = std::iter::once(outcome.source.path().to_owned());
             used.push(((*name).to_owned(), own.chain(outcome.fragments).collect()));
             problems.extend(outcome.problems);
-            numbers.extend(outcome.numbers.into_iter().map(|number| (outcome.source.clone(), number)));
+            numbers.extend(outcome.numbers.into_iter().map(|number| (*name, outcome.source.clone(), number)));
             for claim in outcome.claims {
                 match claims.get(&claim.number) {
-                    Some((source, span)) => {
+                    Some((_, source, span)) => {
                         let what = Wrong::NumberTaken { value: claim.shown };
                         let problem = outcome.source.problem(claim.span, what);
                         problems.push(problem.also(source.place(*span), "first listed here"));
                     }
                     None => {
-                        claims.insert(claim.number, (outcome.source.clone(), claim.span));
+                        claims.insert(claim.number, (*name, outcome.source.clone(), claim.span));
                     }
                 }
             }
@@ -207,6 +207,9 @@ impl Roster {
                 roster.add(assistant);
             }
         }
+        problems
+            .extend(numbers.iter().filter_map(|(name, source, dialed)| loops(&claims, name, source, dialed)));
+        let numbers = numbers.into_iter().map(|(_, source, number)| (source, number)).collect();
         // The problems of a fragment that two assistants use are reported once.
         let mut seen: Vec<Problem> = Vec::new();
         problem::sort(&mut problems);
@@ -316,6 +319,22 @@ impl fmt::Debug for Roster {
             .field("rest", &self.rest)
             .finish()
     }
+}
+
+/// Who answers each number, and where that is written; `None` stands for every other number.
+type Claims<'a> = BTreeMap<Option<PhoneNumber>, (&'a str, Source, Span)>;
+
+/// The problem of a number that is dialed for this assistant although the folder answers it.
+fn loops(claims: &Claims<'_>, name: &str, source: &Source, dialed: &Dialable) -> Option<Problem> {
+    let (assistant, other, span) = claims.get(&Some(dialed.number.clone()))?;
+    let (value, assistant) = (dialed.shown.clone(), (*assistant).to_owned());
+    let what = match dialed.role {
+        Role::Answered => return None,
+        Role::Fallback => Wrong::DialAnswered { value, assistant },
+        Role::Transfer if assistant == name => Wrong::TransferToItself { value },
+        Role::Transfer => Wrong::TransferToAssistant { value, assistant },
+    };
+    Some(source.problem(dialed.span, what).also(other.place(*span), "listed here"))
 }
 
 /// Whether this can be an assistant's name, and so the name of its file.

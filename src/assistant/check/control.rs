@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::Check;
+use super::{Check, Role};
 use crate::assistant::plan::{Mailbox, Target};
 use crate::assistant::toolbox::{Control, Messages, Person};
 use crate::assistant::values;
@@ -50,7 +50,7 @@ impl<'a> Check<'a> {
             description = map.text("description");
             map.finish();
         }
-        let number = number.and_then(|node| self.number(node, &key.name));
+        let number = number.and_then(|node| self.number(node, &key.name, Role::Transfer));
         let ring = ring.unwrap_or(RING.default);
         let target = number.map(|number| Target { name: key.name.clone(), number, ring });
         Some(Person { name: key.name.clone(), target, description })

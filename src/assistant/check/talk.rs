@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Check;
+use super::{Check, Role};
 use crate::assistant::plan::{
     Detection, Eagerness, First, Greeting, Limits, Line, NoiseReduction, OnFailure, TurnTaking,
 };
@@ -156,7 +156,7 @@ impl<'a> Check<'a> {
     pub(super) fn on_failure(&self, top: &Fields<'a>, line: Line) -> OnFailure {
         let Some(map) = top.map("on_failure") else { return OnFailure { line, dial: None } };
         let line = self.line(&map, line);
-        let dial = map.take("dial").and_then(|node| self.number(node, "dial"));
+        let dial = map.take("dial").and_then(|node| self.number(node, "dial", Role::Fallback));
         map.finish();
         OnFailure { line, dial }
     }

@@ -82,6 +82,16 @@ catalogue! {
         NumberTaken { value: String } = Error "number.taken",
             "another assistant already answers `{value}`",
             fix: "remove it from one of the files, or give each assistant its own number";
+        DialAnswered { value: String, assistant: String } = Error "number.loop",
+            "`{value}` is answered by the assistant `{assistant}`, so a call that failed here would come back here",
+            fix: "write the number of a person's phone";
+        TransferToItself { value: String } = Error "number.loop",
+            "`{value}` is answered by this assistant itself, so a transferred call would come back to it",
+            fix: "write the number of a person's phone";
+        TransferToAssistant { value: String, assistant: String } = Warning "number.transfer",
+            "`{value}` is answered by the assistant `{assistant}`: the transfer would be a second call, paid twice, in \
+             which the first is not known",
+            fix: "ignore this if that is meant";
         NumberWithoutCountry { value: String } = Warning "number.doubt",
             "`{value}` does not start with a country code that exists",
             fix: "check the digits after the plus";

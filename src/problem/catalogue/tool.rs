@@ -19,12 +19,10 @@ catalogue! {
             "the secret `{name}` is written in the file",
             fix: "set it in the environment, and write \"${{NAME}}\" with the variable's name";
         SecretShape { what: &'static str } = Warning "secret.literal",
-            "this looks like {what}",
-            effect: "whoever reads the file has it, and a model that reads it may say it to a caller",
+            "this looks like {what}: whoever reads this file has it, and a model may say what it reads",
             fix: "delete it, and replace the key where it was created; where a key is needed, write \"${{NAME}}\"";
         SecretInserted { what: &'static str } = Warning "secret.text",
-            "a variable puts what looks like {what} into this text",
-            effect: "a model that reads it may say it to a caller",
+            "a variable puts what looks like {what} into this text, and a model may say what it reads",
             fix: "remove the variable from the text";
 
         Url { key: String } = Error "url.invalid",
