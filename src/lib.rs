@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod duration;
 pub mod http;
 pub mod id;
+pub mod invisible;
 pub mod link;
 pub mod numbers;
 pub mod observe;

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::invisible::{self, Invisible};
+
 /// A number in E.164: a plus and 7 to 15 digits. Prints masked.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhoneNumber(String);
@@ -13,6 +15,8 @@ pub struct PhoneNumber(String);
 /// Why a text is not a phone number. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNumber {
+    #[error("it contains an invisible character, {0}")]
+    Invisible(Invisible),
     #[error("a phone number starts with + and the country code")]
     NoPlus,
     #[error("a phone number holds only digits after the +, no spaces or dashes")]
@@ -26,6 +30,9 @@ pub enum InvalidNumber {
 impl PhoneNumber {
     /// Reads `+` and digits, nothing else. The number need not exist.
     pub fn parse(text: &str) -> Result<PhoneNumber, InvalidNumber> {
+        if let Some(found) = invisible::find(text) {
+            return Err(InvalidNumber::Invisible(found));
+        }
         let digits = text.strip_prefix('+').ok_or(InvalidNumber::NoPlus)?;
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidNumber::NotDigits);
@@ -111,6 +118,24 @@ pub enum Party {
 }
 
 impl Party {
+    /// Reads what a person types for the called number: a phone number, or the `sip:` or `client:` address of another
+    /// caller of Twilio's.
+    pub fn called(text: &str) -> Result<Party, InvalidNumber> {
+        let text = text.trim();
+        match ["sip:", "client:"].iter().any(|scheme| text.starts_with(scheme)) {
+            true => Ok(Party::Other(text.to_owned())),
+            false => PhoneNumber::parse(text).map(Party::Number),
+        }
+    }
+
+    /// The same for the caller, whose number may also be withheld: `anonymous`.
+    pub fn calling(text: &str) -> Result<Party, InvalidNumber> {
+        match Party::from_twilio(text) {
+            Party::Withheld if !text.trim().is_empty() => Ok(Party::Withheld),
+            _ => Party::called(text),
+        }
+    }
+
     /// Reads Twilio's `From` or `To`.
     pub fn from_twilio(text: &str) -> Party {
         // Twilio sends words if there is no number,
@@ -174,6 +199,16 @@ mod tests {
             ("only a plus", "+", Err(InvalidNumber::NotDigits)),
             ("spaces", "+1 555 010 0001", Err(InvalidNumber::NotDigits)),
             ("other digits", "+١٢٣٤٥٦٧٨", Err(InvalidNumber::NotDigits)),
+            (
+                "invisible",
+                "+1555\u{200b}0100001",
+                Err(InvalidNumber::Invisible(invisible::find("12345\u{200b}").unwrap())),
+            ),
+            (
+                "invisible",
+                "\u{feff}+15550100001",
+                Err(InvalidNumber::Invisible(invisible::find("\u{feff}").unwrap())),
+            ),
             ("too short", "+123456", Err(InvalidNumber::Length)),
             ("too long", "+1555123456789012", Err(InvalidNumber::Length)),
             ("zero", "+0555010000", Err(InvalidNumber::Zero)),
@@ -220,6 +255,23 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(format!("{:?}", Party::from_twilio(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_types_is_a_number_an_address_or_withheld() {
+        for (text, called, calling) in [
+            ("+15550100001", Some("+1555•••01"), Some("+1555•••01")),
+            (" sip:alice@example.com", Some("sip:•••"), Some("sip:•••")),
+            ("client:bob", Some("client:•••"), Some("client:•••")),
+            ("anonymous", None, Some("withheld")),
+            ("salon", None, None),
+            ("030", None, None),
+            ("", None, None),
+        ] {
+            let shown = |party: Result<Party, _>| party.ok().map(|party| party.to_string());
+            assert_eq!(shown(Party::called(text)).as_deref(), called, "{text}");
+            assert_eq!(shown(Party::calling(text)).as_deref(), calling, "{text}");
         }
     }
 

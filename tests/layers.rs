@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 29] = [
+const ORDER: [(u8, &str); 30] = [
     (0, "duration"),
     (0, "id"),
+    (0, "invisible"),
     (0, "phone"),
     (0, "secret"),
     (0, "problem"),

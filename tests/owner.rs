@@ -88,8 +88,10 @@ fn show_prints_what_the_model_gets() {
     {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
-    assert!(out.contains("\n  tool        off: off: ") && out.contains("+1555•••02"), "{out}");
-    for never in ["Never seen", "Add a task", "15550100001", SECRET] {
+    assert!(out.contains("\n  tool        off: off: ") && out.contains("`boss` (+15550100002)"), "{out}");
+    assert!(out.contains("then dials +15550100002") && out.contains("answers     +15550100001\n"), "{out}");
+    assert!(out.contains("for a call from +15550109999:"), "{out}");
+    for never in ["Never seen", "Add a task", "•••0", SECRET] {
         assert!(!format!("{out}{err}").contains(never), "{never} in {out}{err}");
     }
     let json = &out[out.find("\n{").unwrap()..];
@@ -127,6 +129,28 @@ fn show_quotes_the_last_words_of_a_program_that_ends() {
 }
 
 #[test]
+fn show_prints_the_prompt_of_a_time_and_a_caller() {
+    let folder = folder_with(&[(
+        "assistants/a.yaml",
+        "timezone: Europe/Berlin\ncallers: { \"+15550109999\": Anna }\n\
+         instructions: \"It is {{ now }}. {% if caller.name %}Greet {{ caller.name }}.{% else %}Ask who calls.{% endif %}\"\n",
+    )]);
+    for (arguments, expected) in [
+        (["--at", "2026-12-24T18:30"], "Thursday, 24 December 2026, 18:30. Ask who calls."),
+        (["--at", "2026-12-24T18:30:00Z"], "Thursday, 24 December 2026, 19:30. Ask who calls."),
+        (["--from", "+15550109999"], "Greet Anna."),
+        (["--from", "anonymous"], "Ask who calls."),
+    ] {
+        let (code, out, err) = printed(&run(folder.path(), &[&["show", "a"], &arguments[..]].concat(), &[]));
+        assert!(code == 0 && out.contains(expected), "{arguments:?}: {out}{err}");
+    }
+    for command in ["show", "rehearse"] {
+        let (code, _, err) = printed(&run(folder.path(), &[command, "a", "--at", "soon"], &[]));
+        assert!(code == 2 && err.contains("2026-12-24T18:30"), "{err}");
+    }
+}
+
+#[test]
 fn show_hides_a_secret_in_a_text() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
@@ -143,16 +167,19 @@ fn who_prints_the_assistant_that_answers_a_number() {
     let who = |number: &str| printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
     let (code, out, err) = who("+15550100001");
     assert!(code == 0 && out.starts_with("desk ") && err.is_empty(), "{out}{err}");
-    for unanswered in ["+15550100009", "anonymous", "sip:desk@example.com"] {
+    for unanswered in ["+15550100009", "sip:desk@example.com"] {
         assert_eq!(who(unanswered).0, 1, "{unanswered}");
     }
-    for wrong in ["15550100001", "555 010 0001", ""] {
+    for wrong in ["15550100001", "555 010 0001", "", "salon", "anonymous", "030", "+1555\u{200b}0100001"] {
         let (code, _, err) = who(wrong);
-        assert_eq!(code, 2, "{wrong}: {err}");
+        assert!(code == 2 && err.contains("+15550100001"), "{wrong}: {err}");
+        assert!(wrong.is_ascii() || err.contains("U+200B zero width space at character 6"), "{err}");
+        let (code, _, err) = printed(&run(folder.path(), &["show", "desk", "--from", wrong], &ENVIRONMENT));
+        assert!(code == if wrong == "anonymous" { 0 } else { 2 }, "{wrong}: {err}");
     }
     std::fs::write(folder.path().join("assistants/rest.yaml"), "numbers: [\"*\"]\ninstructions: Hi.\n")
         .unwrap();
-    for number in ["+15550100009", "anonymous", "sip:desk@example.com", "client:bob"] {
+    for number in ["+15550100009", "sip:desk@example.com", "client:bob"] {
         let (code, out, err) = printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
         assert_eq!((code, err.as_str()), (0, ""), "{number}");
         assert!(out.starts_with("rest "), "{out}");

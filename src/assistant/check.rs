@@ -18,8 +18,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::moment::Moment;
 use super::plan::{Line, OnFailure, Plan, ServerUse, Supply};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
@@ -131,6 +133,11 @@ impl Assistant {
     /// The numbers it answers by name.
     pub fn numbers(&self) -> &[PhoneNumber] {
         &self.claims
+    }
+
+    /// A time that a person typed, in this assistant's zone; `None` if the calendar has none.
+    pub fn moment(&self, typed: Moment, now: Timestamp) -> Option<Timestamp> {
+        typed.within(&self.subject.zone, now)
     }
 
     /// Whether it answers every number that no other assistant claims.

@@ -9,6 +9,7 @@ mod check;
 mod examine;
 mod filters;
 mod fit;
+mod moment;
 pub mod plan;
 mod prompt;
 mod request;
@@ -20,6 +21,7 @@ mod vocabulary;
 mod written;
 
 pub use check::Assistant;
+pub use moment::{InvalidMoment, Moment};
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 pub use toolbox::{Off, lacks};

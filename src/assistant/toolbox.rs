@@ -356,7 +356,7 @@ impl McpServer {
 
     /// One of its tools in a message.
     fn place(&self, tool: &str) -> String {
-        format!("{}.{}", self.name, problem::shown(tool))
+        format!("{}.{}", self.name, problem::whole(tool))
     }
 
     /// The arguments that the owner fixes for one of its tools.
@@ -515,8 +515,8 @@ impl Packed<'_> {
 /// Why a tool of a server is missing: the server lists only others.
 pub fn lacks(tool: &str, listed: &[Listed]) -> String {
     const SHOWN: usize = 20;
-    let shown = problem::shown(tool);
-    let names: Vec<String> = listed.iter().map(|there| problem::shown(&there.name)).collect();
+    let shown = problem::whole(tool);
+    let names: Vec<String> = listed.iter().map(|there| problem::whole(&there.name)).collect();
     if let Some(near) = problem::nearest(tool, names.iter().map(String::as_str)).first() {
         return format!("the server has no tool `{shown}`: did you mean `{near}`?");
     }

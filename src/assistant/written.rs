@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::vocabulary::{Count, Timing, Words, names};
 use crate::duration::{self, spell};
+use crate::invisible;
 use crate::problem::catalogue::{Assistant, File};
 use crate::problem::{self, Problem, Source, Span, Suggestion, What};
 use crate::yaml::{Key, Kind, MISSING, Node, Scalar, Style};
@@ -257,11 +258,9 @@ impl<'a> Fields<'a> {
                 self.written.more.set(self.written.more.get() + 1);
                 continue;
             }
-            if let Some(c) = key.name.chars().find(|c| invisible(*c)) {
-                let seen: String = key.name.chars().filter(|c| !invisible(*c)).collect();
-                let character = format!("U+{:04X}", u32::from(c));
-                let what = Assistant::KeyInvisible { key: problem::shown(&seen), character };
-                self.written.problem(key.span, what);
+            if let Some(found) = invisible::find(&key.name) {
+                let (name, found) = (problem::shown(&invisible::without(&key.name)), found.to_string());
+                self.written.problem(key.span, Assistant::KeyInvisible { key: name, found });
                 continue;
             }
             let suggestion = Suggestion::new(&key.name, known.iter().copied());
@@ -276,11 +275,4 @@ impl<'a> Fields<'a> {
 pub fn shown(node: &Node) -> String {
     let shown = node.scalar().map_or_else(|| node.what().to_owned(), Scalar::shown);
     if shown.is_empty() { "\"\"".to_owned() } else { shown }
-}
-
-/// Whether a character looks like a space or like nothing, but is neither to YAML. Text from web pages contains them.
-fn invisible(c: char) -> bool {
-    c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -15,8 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::assistant::Moment;
 use crate::doctor;
 use crate::observe;
+use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
 use crate::process;
 use crate::rehearse::{self, Rehearse};
@@ -49,13 +51,17 @@ enum Command {
         /// The assistant's name: the file name without `.yaml`
         assistant: String,
         /// The caller's number, or `anonymous`
-        #[arg(long, value_name = "NUMBER")]
-        from: Option<String>,
+        #[arg(long, value_name = "NUMBER", value_parser = calling)]
+        from: Option<Party>,
+        /// The time of the call: 18:30, 2026-12-24T18:30, or with an offset 2026-12-24T18:30:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<Moment>,
     },
     /// Show which assistant answers a number
     Who {
         /// The called number, such as +1555…
-        number: String,
+        #[arg(value_parser = called)]
+        number: Party,
     },
     /// Create an assistant from a starter file
     New {
@@ -77,16 +83,22 @@ enum Command {
     Doctor(doctor::Options),
 }
 
+/// What a phone number looks like.
+const EXAMPLE: &str = "+15550100001";
+
 #[derive(Debug, clap::Args)]
 struct RehearseArguments {
     /// The assistant's name; by default the first
     assistant: Option<String>,
     /// The number to call; the assistant that has it answers
-    #[arg(long, value_name = "NUMBER")]
-    to: Option<String>,
+    #[arg(long, value_name = "NUMBER", value_parser = number)]
+    to: Option<PhoneNumber>,
     /// The caller's number, or `anonymous`
-    #[arg(long, value_name = "NUMBER")]
-    from: Option<String>,
+    #[arg(long, value_name = "NUMBER", value_parser = calling)]
+    from: Option<Party>,
+    /// The time of the call: 18:30, 2026-12-24T18:30, or with an offset 2026-12-24T18:30:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
     /// What the caller says: a WAV file of 8 to 48 kHz, mono or stereo
     #[arg(long, value_name = "FILE.wav")]
     caller: Option<PathBuf>,
@@ -130,7 +142,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Check { dir, format } => owner::check(dir, format),
-            Command::Show { assistant, from } => owner::show(&assistant, from.as_deref()).await,
+            Command::Show { assistant, from, at } => owner::show(&assistant, from, at).await,
             Command::Who { number } => owner::who(&number),
             Command::New { name } => owner::new(&name),
             Command::Schema => owner::schema(),
@@ -160,8 +172,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn number(text: &str) -> Result<PhoneNumber, String> {
+    PhoneNumber::parse(text.trim()).map_err(|why| format!("{why}, as in {EXAMPLE}"))
+}
+
+fn called(text: &str) -> Result<Party, String> {
+    Party::called(text).map_err(|why| format!("{why}, as in {EXAMPLE}"))
+}
+
+fn calling(text: &str) -> Result<Party, String> {
+    Party::calling(text).map_err(|why| format!("{why}, as in {EXAMPLE}"))
+}
+
 async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
-    let RehearseArguments { assistant, to, from, caller, out, live } = arguments;
+    let RehearseArguments { assistant, to, from, at, caller, out, live } = arguments;
     let workspace = Workspace::open()?;
     // The conversation is the output, so the server logs only warnings.
     const DEFAULT: &str = "warn";
@@ -172,6 +196,6 @@ async fn rehearse_command(arguments: RehearseArguments) -> Result<(), Failure> {
     }
     observe::init(filter, DEFAULT, Some(false));
     let stop = signalled(Hangup::Kills)?;
-    let options = Rehearse { assistant, to, from, caller, out, live };
+    let options = Rehearse { assistant, to, from, at, caller, out, live };
     rehearse::run(&options, workspace, stop, &mut rehearse::Screen::standard()).await
 }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::assistant::plan::{First, Job, Plan, Work};
-use crate::assistant::{self, Assistant, Checked, Facts, Off};
+use crate::assistant::plan::{First, Job, Plan, Target, Work};
+use crate::assistant::{self, Assistant, Checked, Facts, Moment, Off};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::link::tls;
@@ -81,22 +81,15 @@ fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Proble
 }
 
 /// `switchboard who NUMBER`.
-pub fn who(number: &str) -> Result<(), Failure> {
-    let called = Party::from_twilio(number);
-    let dialed = number.trim().trim_start_matches('+');
-    if called.number().is_none() && dialed.chars().all(|c| c.is_ascii_digit() || " -().".contains(c)) {
-        let why = PhoneNumber::parse(number.trim()).err().map(|why| why.to_string()).unwrap_or_default();
-        return Err(Failure::Usage(format!(
-            "`{number}` is not a phone number: {why}; write a plus, the country code and the number, as in +1555…"
-        )));
-    }
+pub fn who(called: &Party) -> Result<(), Failure> {
     let (_, place, checked) = look(None)?;
     let problems = checked.problems();
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
-    let Some(assistant) = roster.find_party(&called) else {
+    let Some(assistant) = roster.find_party(called) else {
         return Err(anyhow!(
-            "no assistant answers {number}: add it to `numbers` in one of the files in {place}, or add \"*\" \
-             to answer every other number"
+            "no assistant answers {}: add it to `numbers` in one of the files in {place}, or add \"*\" \
+             to answer every other number",
+            exposed(called)
         )
         .into());
     };
@@ -106,7 +99,7 @@ pub fn who(number: &str) -> Result<(), Failure> {
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
-pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
+pub async fn show(name: &str, from: Option<Party>, at: Option<Moment>) -> Result<(), Failure> {
     let (workspace, place, checked) = look(None)?;
     let problems = checked.problems_for(name);
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
@@ -116,13 +109,16 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
         return Err(anyhow!("there is no assistant `{}` in {place}; {help}", problem::shown(name)).into());
     };
     report(&problems);
-    let caller = from.unwrap_or(CALLER);
+    let now = match at {
+        Some(at) => assistant.moment(at, Timestamp::now()).context("--at is beyond the calendar")?,
+        None => Timestamp::now(),
+    };
     let called = assistant.numbers().first().map_or(CALLER, PhoneNumber::expose);
     let facts = Facts {
-        caller: Party::from_twilio(caller),
+        caller: from.unwrap_or_else(|| Party::from_twilio(CALLER)),
         called: Party::from_twilio(called),
         call: "CA00000000000000000000000000000000".to_owned(),
-        now: Timestamp::now(),
+        now,
     };
     let settings = &workspace.settings;
     let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
@@ -148,17 +144,27 @@ pub async fn show(name: &str, from: Option<&str>) -> Result<(), Failure> {
     let text = format!(
         "{}\nThe instructions, for a call from {}:\n\n{}\n\nThe configuration that is sent to `{}`:\n\n{update:#}\n",
         about(assistant, &plan, off),
-        facts.caller,
+        exposed(&facts.caller),
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
     );
     print(&without_secrets(&text, &workspace.environment))
 }
 
+/// A party as the owner typed it, on his own screen.
+fn exposed(party: &Party) -> &str {
+    match party {
+        Party::Number(number) => number.expose(),
+        Party::Withheld => "a withheld number",
+        Party::Other(address) => address,
+    }
+}
+
 /// What the session configuration does not show: numbers, the provider, limits, what is said when a call fails.
 fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
-    let mut numbers: Vec<String> = assistant.numbers().iter().map(ToString::to_string).collect();
+    let mut numbers: Vec<String> =
+        assistant.numbers().iter().map(|number| number.expose().to_owned()).collect();
     if assistant.answers_the_rest() {
         numbers.push("every other number (\"*\")".to_owned());
     }
@@ -185,20 +191,21 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
         format!("{} a call, {} of silence", assistant::spell(limits.call), assistant::spell(limits.silence)),
     ));
     rows.push(("busy", format!("\"{}\"", plan.busy.say)));
-    let dial =
-        plan.on_failure.dial.as_ref().map(|number| format!(", then dials {number}")).unwrap_or_default();
+    let dial = plan.on_failure.dial.as_ref().map(|number| format!(", then dials {}", number.expose()));
+    let dial = dial.unwrap_or_default();
     rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
     for tool in &plan.tools {
         let what = match &tool.work {
             Work::EndCall => "ends the call".to_owned(),
             Work::Transfer(targets) => {
-                let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-                format!("transfers the caller to {}", problem::list(&names))
+                let person = |target: &Target| format!("`{}` ({})", target.name, target.number.expose());
+                let people: Vec<String> = targets.iter().map(person).collect();
+                format!("transfers the caller to {}", people.join(", "))
             }
             Work::SendDigits => "presses keys".to_owned(),
             Work::Job(job) => match &**job {
                 Job::Mcp { server, tool, .. } => {
-                    format!("`{}` of the MCP server `{}`", problem::shown(tool), server.name)
+                    format!("`{}` of the MCP server `{}`", problem::whole(tool), server.name)
                 }
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
                 Job::SendSms => "sends the caller a text message".to_owned(),

@@ -79,6 +79,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         metrics: Some(metrics),
         journal: None,
         tools_first: false,
+        now: None,
     };
     match tunnel {
         Some(open) => open.serve(serve, shutdown).await,

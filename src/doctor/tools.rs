@@ -40,7 +40,7 @@ pub async fn probe(roster: &Roster, tools: &Tools) -> Findings {
         for (name, why) in assistant.tools_off(&Facts::nobody(Timestamp::now()), tools) {
             // A server that cannot be listed is reported already.
             let reported = used.iter().any(|used| used.server.name == name && !tools.is_listed(&used.server));
-            let (assistant, tool) = (assistant.name().to_owned(), problem::shown(&name));
+            let (assistant, tool) = (assistant.name().to_owned(), problem::whole(&name));
             let (on_purpose, why) = (matches!(why, Off::Empty(_)), why.to_string());
             match (on_purpose, reported) {
                 (true, _) => problems.push(Problem::new(Found::SwitchedOff { assistant, tool, why })),
@@ -118,7 +118,7 @@ fn of_server(used: &Used, tools: &Tools) -> Vec<Problem> {
     }
     for tool in hosted.iter().flatten().flatten().filter(|tool| !listed.contains(tool)) {
         let help = Suggestion::new(tool, listed.iter().map(String::as_str)).to_string();
-        found.push(Found::Missing { server: name.clone(), tool: problem::shown(tool), help });
+        found.push(Found::Missing { server: name.clone(), tool: problem::whole(tool), help });
     }
     found.into_iter().map(|what| of(server, what)).collect()
 }

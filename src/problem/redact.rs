@@ -130,3 +130,14 @@ pub fn shown(value: &str) -> String {
         false => line,
     }
 }
+
+/// A name that has to be copied from what is shown, such as that of a tool: whole, and on one line.
+pub fn whole(name: &str) -> String {
+    /// No server needs a longer one.
+    const LONGEST: usize = 128;
+    let line = visible(name).replace(['\n', '\r', '\t'], " ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

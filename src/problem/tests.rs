@@ -105,6 +105,14 @@ fn a_quoted_name_cannot_add_lines_or_control_the_terminal() {
 }
 
 #[test]
+fn a_name_to_copy_is_whole() {
+    let name = "get_the_opening_hours_of_2025550143_and_of_every_other_branch_in_town";
+    assert_eq!(whole(name), name);
+    assert_eq!(whole("a\nb\u{1b}"), "a b?");
+    assert_eq!(whole(&"é".repeat(200)).chars().count(), 129);
+}
+
+#[test]
 fn a_file_cannot_control_the_terminal() {
     let text = "a\u{1b}[2J\u{9b}\u{7f}b\u{202e}\u{200b}\u{feff}\té\n";
     assert_eq!(masked(text), "a?[2J·?b␣␣␣\té\n");

@@ -28,11 +28,18 @@ pub(super) struct Choice {
 pub(super) fn choose(
     roster: &Roster,
     name: Option<&str>,
-    to: Option<&str>,
-    from: Option<&str>,
+    to: Option<&PhoneNumber>,
+    from: Option<&Party>,
 ) -> anyhow::Result<Choice> {
-    let to = to.map(|text| number("--to", text)).transpose()?;
-    let from = from.map_or_else(|| Ok(CALLER.to_owned()), caller)?;
+    let to = to.cloned();
+    let from = match from {
+        None => CALLER,
+        Some(Party::Number(number)) => number.expose(),
+        // What Twilio sends for a withheld number.
+        Some(Party::Withheld) => "+266696687",
+        Some(Party::Other(address)) => address,
+    };
+    let from = from.to_owned();
     let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
     let mut hint = None;
     let assistant = match (name, &to) {
@@ -50,9 +57,9 @@ pub(super) fn choose(
                 let numbers = numbers(roster);
                 match problem::list(&numbers.iter().map(String::as_str).collect::<Vec<_>>()) {
                     none if none.is_empty() => {
-                        bail!("no assistant answers {to}: none in this folder has a number")
+                        bail!("no assistant answers {}: none in this folder has a number", to.expose())
                     }
-                    numbers => bail!("no assistant answers {to}; this folder has {numbers}"),
+                    numbers => bail!("no assistant answers {}; this folder has {numbers}", to.expose()),
                 }
             }
         },
@@ -72,7 +79,12 @@ pub(super) fn choose(
         && let Some(other) = roster.find(to)
         && other.name() != assistant.name()
     {
-        bail!("{to} rings `{}`, not `{}`; leave out the name or the number", other.name(), assistant.name());
+        bail!(
+            "{} rings `{}`, not `{}`; leave out the name or the number",
+            to.expose(),
+            other.name(),
+            assistant.name()
+        );
     }
     let to = to.or_else(|| assistant.numbers().first().cloned());
     let to = to
@@ -84,24 +96,9 @@ pub(super) fn choose(
     Ok(Choice { assistant: assistant.clone(), roster, to, from, hint })
 }
 
-fn number(option: &str, text: &str) -> anyhow::Result<PhoneNumber> {
-    PhoneNumber::parse(text.trim()).map_err(|why| {
-        anyhow::anyhow!("`{option} {text}` is not a phone number: {why}, such as +15550100001")
-    })
-}
-
-fn caller(text: &str) -> anyhow::Result<String> {
-    match Party::from_twilio(text) {
-        Party::Number(number) => Ok(number.expose().to_owned()),
-        // What Twilio sends for a withheld number.
-        Party::Withheld => Ok("+266696687".to_owned()),
-        Party::Other(_) => number("--from", text).map(|number| number.expose().to_owned()),
-    }
-}
-
-/// All numbers, redacted as for logs.
+/// All numbers: they are the owner's, on his own screen.
 fn numbers(roster: &Roster) -> Vec<String> {
-    roster.iter().flat_map(|assistant| assistant.numbers()).map(PhoneNumber::to_string).collect()
+    roster.iter().flat_map(|assistant| assistant.numbers()).map(|number| number.expose().to_owned()).collect()
 }
 
 /// A fictional number that no assistant uses.
@@ -130,6 +127,10 @@ mod tests {
         Roster::check(&folder, &BTreeMap::new(), &[provider]).roster.unwrap()
     }
 
+    fn number(text: &str) -> PhoneNumber {
+        PhoneNumber::parse(text).unwrap()
+    }
+
     #[test]
     fn an_assistant_is_chosen_by_name_by_number_or_by_position() {
         let three = roster(&[("ann", "\"+15550100007\""), ("bob", "\"*\""), ("cleo", "")]);
@@ -140,10 +141,9 @@ mod tests {
             ("any other number", None, Some("+441632960000"), Ok(("bob", "+441632960000"))),
             ("an assistant without a number", Some("cleo"), None, Ok(("cleo", "+15550100000"))),
             ("an unknown name", Some("anna"), None, Err(["`anna`", "`ann`"])),
-            ("not a number", None, Some("five"), Err(["--to", "five"])),
             ("two that differ", Some("ann"), Some("+441632960000"), Err(["`bob`", "`ann`"])),
         ] {
-            let chosen = choose(&three, name, to, None);
+            let chosen = choose(&three, name, to.map(number).as_ref(), None);
             match (&chosen, expected) {
                 (Ok(choice), Ok((name, number))) => {
                     assert_eq!((choice.assistant.name(), choice.to.expose()), (name, number), "{what}");
@@ -163,10 +163,10 @@ mod tests {
     #[test]
     fn a_number_without_an_assistant_is_an_error() {
         let one = roster(&[("ann", "\"+15550100007\"")]);
-        let error = choose(&one, None, Some("+15550100008"), None).unwrap_err().to_string();
-        assert!(error.contains("+1555•••08") && error.contains("`+1555•••07`"), "{error}");
+        let error = choose(&one, None, Some(&number("+15550100008")), None).unwrap_err().to_string();
+        assert!(error.contains("+15550100008") && error.contains("`+15550100007`"), "{error}");
         let none = roster(&[("ann", "")]);
-        assert!(choose(&none, None, Some("+15550100008"), None).is_err());
-        assert_eq!(choose(&one, None, None, Some("anonymous")).unwrap().from, "+266696687");
+        assert!(choose(&none, None, Some(&number("+15550100008")), None).is_err());
+        assert_eq!(choose(&one, None, None, Some(&Party::Withheld)).unwrap().from, "+266696687");
     }
 }

@@ -21,10 +21,10 @@ use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::assistant::Facts;
 use crate::assistant::plan::{First, Nothing, Plan};
+use crate::assistant::{Facts, Moment};
 use crate::call::EndReason;
-use crate::phone::Party;
+use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
 use crate::provider::{Auth, Dialect, Provider};
 use crate::secret::Secret;
@@ -59,8 +59,10 @@ const MAX_SHOWN: usize = 3;
 pub struct Rehearse {
     /// The assistant's name.
     pub assistant: Option<String>,
-    pub to: Option<String>,
-    pub from: Option<String>,
+    pub to: Option<PhoneNumber>,
+    pub from: Option<Party>,
+    /// When the call rings; `None`: when it does.
+    pub at: Option<Moment>,
     /// A WAV file with everything the caller says.
     pub caller: Option<PathBuf>,
     /// The folder for `call.wav` and `call.json`.
@@ -88,7 +90,7 @@ pub async fn run(
                 name.as_ref().map_or_else(|| checked.problems(), |name| checked.problems_for(name));
             return Err(problems.into());
         };
-        let choice = choose::choose(roster, name.as_deref(), to.as_deref(), from.as_deref())?;
+        let choice = choose::choose(roster, name.as_deref(), to.as_ref(), from.as_ref())?;
         let warnings = checked.problems_for(choice.assistant.name());
         Ok((choice, warnings))
     };
@@ -107,13 +109,15 @@ pub async fn run(
         model = Some(started);
         choice = choose(&providers)?.0;
     }
-    let plan = plan(&choice)?;
+    let now = options.at.map(|at| choice.assistant.moment(at, Timestamp::now()));
+    let now = now.map(|now| now.context("--at is beyond the calendar")).transpose()?;
+    let plan = plan(&choice, now)?;
     let files = Files::prepare(&options.out)?;
 
     for line in opening(&choice, &plan, &speech, recording.as_deref(), options.live) {
         screen.line(&line);
     }
-    let server = Server::start(workspace.settings, &choice).await?;
+    let server = Server::start(workspace.settings, &choice, now).await?;
     let rehearsal = Rehearsal { plan: &plan, speech, choice: &choice, screen };
     let outcome = rehearsal.run(server, stop, options.live).await?;
 
@@ -203,13 +207,13 @@ fn live(provider: &Provider) -> anyhow::Result<()> {
     );
 }
 
-/// The plan that the server will make for this call, except for the exact time.
-fn plan(choice: &Choice) -> anyhow::Result<Plan> {
+/// The plan that the server will make for this call, except for the exact time unless it is given.
+fn plan(choice: &Choice, now: Option<Timestamp>) -> anyhow::Result<Plan> {
     let facts = Facts {
         caller: Party::from_twilio(&choice.from),
         called: Party::Number(choice.to.clone()),
         call: "CA00000000000000000000000000000000".to_owned(),
-        now: Timestamp::now(),
+        now: now.unwrap_or_else(Timestamp::now),
     };
     Ok(choice.assistant.plan(&facts, &Nothing)?)
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -29,7 +30,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub async fn start(mut settings: Settings, choice: &Choice) -> anyhow::Result<Self> {
+    pub async fn start(
+        mut settings: Settings,
+        choice: &Choice,
+        now: Option<Timestamp>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("the server cannot listen on 127.0.0.1")?;
         let port = listener.local_addr().context("the server's port is unknown")?.port();
@@ -64,6 +69,7 @@ impl Server {
             metrics: None,
             journal: Some(journal_tx),
             tools_first: true,
+            now,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
         Ok(Self { url, token, journal, close, task })

@@ -55,6 +55,7 @@ impl Server {
             tls,
             tools: tools.clone(),
             journal: serve.journal,
+            now: serve.now,
         });
         let switchboard = Arc::new(switchboard.context("cannot start threads")?);
         let shared = settings.twilio_shared_keys.iter().cloned().collect();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -47,6 +48,8 @@ pub struct Serve {
     pub journal: Option<Journal>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
+    /// The time of every call, for a rehearsal; `None`: the clock's.
+    pub now: Option<Timestamp>,
 }
 
 /// What is read again when it changes.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -78,6 +79,8 @@ pub struct Switchboard {
     draining: AtomicBool,
     goodbyes_began: AtomicBool,
     journal: Option<Journal>,
+    /// See [`Parts::now`].
+    now: Option<Timestamp>,
 }
 
 /// What a [`Switchboard`] is made from.
@@ -91,6 +94,8 @@ pub struct Parts {
     pub tls: Arc<ClientConfig>,
     pub tools: Arc<Tools>,
     pub journal: Option<Journal>,
+    /// The time of every call, for a rehearsal; `None`: the clock's.
+    pub now: Option<Timestamp>,
 }
 
 /// The answer to a ringing phone.
@@ -160,6 +165,7 @@ impl Switchboard {
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
             journal: parts.journal,
+            now: parts.now,
         })
     }
 
@@ -197,8 +203,9 @@ impl Switchboard {
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
             return Ring::Nobody;
         };
-        let Some(plan) = plan_for(&assistant, &facts(request), &*self.tools) else {
-            return Ring::Sorry(assistant.on_failure(&facts(request)));
+        let facts = facts(request, self.now);
+        let Some(plan) = plan_for(&assistant, &facts, &*self.tools) else {
+            return Ring::Sorry(assistant.on_failure(&facts));
         };
         self.open(Arc::new(plan), request, false)
     }
@@ -498,7 +505,8 @@ impl Switchboard {
             return Next::HangUp;
         }
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();
-        assistant.map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request))))
+        assistant
+            .map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request, self.now))))
     }
 
     fn record(&self, call: &CallSid, what: What) {
@@ -564,12 +572,12 @@ async fn decided(handle: &Handle) -> Decision {
     }
 }
 
-fn facts(request: &CallRequest) -> Facts {
+fn facts(request: &CallRequest, now: Option<Timestamp>) -> Facts {
     Facts {
         caller: request.from.clone(),
         called: request.to.clone(),
         call: request.call.as_str().to_owned(),
-        now: jiff::Timestamp::now(),
+        now: now.unwrap_or_else(Timestamp::now),
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) fn switchboard() -> Arc<Switchboard> {
 
 /// One of several machines if it has a name.
 pub(super) fn machine(name: &str) -> Arc<Switchboard> {
-    let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n";
+    let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n\
+                busy: { say: \"{{ now }}\" }\n";
     let folder = Folder {
         assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
         ..Folder::default()
@@ -53,6 +54,7 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
         journal: None,
+        now: None,
     };
     Arc::new(Switchboard::new(parts).unwrap())
 }
@@ -89,7 +91,7 @@ impl Parked {
         let switchboard = switchboard();
         let request = request("CallStatus=ringing");
         let assistant = switchboard.roster.borrow().find_party(&request.to).cloned().unwrap();
-        let plan = Arc::new(assistant.plan(&facts(&request), &Nothing).unwrap());
+        let plan = Arc::new(assistant.plan(&facts(&request, None), &Nothing).unwrap());
         let nonce = [7; 16];
         let ticket = switchboard.seal(request.call.clone(), &plan, nonce).unwrap();
         let (stream_tx, _stream) = oneshot::channel();
@@ -125,6 +127,17 @@ impl Parked {
 }
 
 const UP: &str = "CallStatus=in-progress";
+
+#[tokio::test]
+async fn a_rehearsal_chooses_the_time_of_its_call() {
+    let mut switchboard = Arc::into_inner(switchboard()).unwrap();
+    switchboard.now = Some("2026-12-24T18:30:00Z".parse().unwrap());
+    switchboard.admission = Admission::new(0);
+    let Ring::Busy(line) = Arc::new(switchboard).ring(&request("CallStatus=ringing")) else {
+        panic!("there is no place")
+    };
+    assert_eq!(line.say, "Thursday, 24 December 2026, 18:30");
+}
 
 #[tokio::test]
 async fn an_unanswered_dial_returns_to_the_session() {

@@ -139,6 +139,7 @@ impl Harness {
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
             journal: Some(journal_tx),
             tools_first: false,
+            now: None,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;

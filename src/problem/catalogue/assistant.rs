@@ -31,8 +31,8 @@ catalogue! {
         KeyDuplicate { key: String } = Error "key.double",
             "`{key}` is written twice",
             fix: "keep one of the two";
-        KeyInvisible { key: String, character: String } = Error "key.invisible",
-            "the key `{key}` contains an invisible character ({character})",
+        KeyInvisible { key: String, found: String } = Error "key.invisible",
+            "the key `{key}` contains an invisible character, {found}",
             fix: "delete the character: most editors can show invisible characters";
         KeyReserved { key: &'static str } = Error "not_yet",
             "`{key}` is reserved for a later version",
