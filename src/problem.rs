@@ -183,7 +183,7 @@ impl Problem {
         }
     }
 
-    /// The file's path, or `environment`.
+    /// The file's path, unmasked, or `environment`.
     pub fn path(&self) -> &str {
         self.place.as_ref().map_or("environment", |place| &place.file)
     }
@@ -201,7 +201,7 @@ impl Problem {
         let mut message = one_line(&self.what.message());
         let set = |variable: &Variable| match &variable.place {
             Some(Place { file, span: Some(at), .. }) => {
-                format!("{} ({file}, line {})", variable.name, at.line)
+                format!("{} ({}, line {})", variable.name, one_line(file), at.line)
             }
             Some(_) | None => variable.name.clone(),
         };

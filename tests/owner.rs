@@ -253,6 +253,13 @@ fn check_has_formats_for_people_programs_and_github() {
     let start = "::error file=assistants/a.yaml,line=3,col=1,title=key.unknown::";
     assert!(code == 1 && out.starts_with(start) && out.lines().count() == 1, "{out}");
     assert_eq!(check("xml").0, 2);
+    // A program looks for the file, whatever its name.
+    let shop = folder.path().join("assistants/shop-15550100001.yaml");
+    std::fs::write(&shop, "instructions: Hi.\ntemprature: 1\n").unwrap();
+    let (named, text) = ("assistants/shop-15550100001.yaml", check("text").2);
+    assert!(check("json").1.contains(&format!("\"file\": \"{named}\"")));
+    assert!(check("github").1.contains(&format!("file={named},")) && !text.contains("0100001"), "{text}");
+    std::fs::remove_file(shop).unwrap();
     // With warnings the exit code is 0. Without problems the array is empty.
     std::fs::write(folder.path().join("assistants/a.yaml"), "instructions: Hi.\ntemperature: 1\n").unwrap();
     let (code, out, _) = check("json");

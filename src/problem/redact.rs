@@ -116,6 +116,11 @@ pub fn masked(text: &str) -> String {
     visible(&mask(text))
 }
 
+/// A file's path on one line, unmasked: programs look for the file.
+pub(super) fn path(path: &str) -> String {
+    visible(path).replace(['\n', '\r', '\t'], " ")
+}
+
 /// A sentence for a terminal or a log, on one line, whatever it quotes.
 pub(super) fn one_line(text: &str) -> String {
     masked(text).replace(['\n', '\r', '\t'], " ")

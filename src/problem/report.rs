@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::redact::one_line;
 use super::source::{Place, Source, Span};
 use super::{Problem, Severity};
 
@@ -150,7 +151,7 @@ impl Report<'_> {
     fn new(problem: &Problem) -> Report<'_> {
         let message = match problem.span() {
             Some(_) => problem.message(),
-            None => format!("{}: {}", problem.path(), problem.message()),
+            None => format!("{}: {}", one_line(problem.path()), problem.message()),
         };
         Report { problem, message, help: problem.fix() }
     }
@@ -204,7 +205,7 @@ impl miette::SourceCode for Source {
     ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, miette::MietteError> {
         let inner = self.shown().as_bytes().read_span(span, before, after)?;
         Ok(Box::new(miette::MietteSpanContents::new_named(
-            self.path().to_owned(),
+            one_line(self.path()),
             inner.data(),
             *inner.span(),
             inner.line(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use super::redact::{mask, mask_spans, one_line, visible};
+use super::redact::{self, mask, mask_spans, one_line, visible};
 use super::{Problem, What};
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
@@ -35,7 +35,7 @@ impl Span {
 /// Where a problem is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {
-    /// The path as the owner knows it.
+    /// The path as the owner knows it. It prints with phone numbers masked.
     pub file: String,
     /// `None`: the file as a whole.
     pub span: Option<Span>,
@@ -46,7 +46,7 @@ pub struct Place {
 impl Place {
     /// A file as a whole.
     pub fn file(path: &str) -> Place {
-        Place { file: one_line(path), span: None, source: None }
+        Place { file: redact::path(path), span: None, source: None }
     }
 
     /// A line of a file whose text is not shown.
@@ -58,8 +58,8 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.span {
-            Some(at) => write!(f, "{}:{}:{}", self.file, at.line, at.column),
-            None => f.write_str(&self.file),
+            Some(at) => write!(f, "{}:{}:{}", one_line(&self.file), at.line, at.column),
+            None => f.write_str(&one_line(&self.file)),
         }
     }
 }
@@ -103,7 +103,7 @@ impl fmt::Debug for Source {
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
         let text = Text { written: text.into(), hidden: Vec::new(), shown: OnceLock::new() };
-        Source { path: one_line(path).into(), text: Arc::new(text), origins: Arc::default() }
+        Source { path: redact::path(path).into(), text: Arc::new(text), origins: Arc::default() }
     }
 
     pub fn path(&self) -> &str {
