@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::moment::Moment;
+use super::call_time::CallTime;
 use super::plan::{Line, OnFailure, Plan, ServerUse, Supply};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
@@ -136,7 +136,7 @@ impl Assistant {
     }
 
     /// A time that a person typed, in this assistant's zone; `None` if the calendar has none.
-    pub fn moment(&self, typed: Moment, now: Timestamp) -> Option<Timestamp> {
+    pub fn time(&self, typed: CallTime, now: Timestamp) -> Option<Timestamp> {
         typed.within(&self.subject.zone, now)
     }
 
@@ -287,7 +287,7 @@ impl<'a> Check<'a> {
         let busy = self.busy(&top, line(BUSY));
         let on_failure = self.on_failure(&top, line(SORRY));
         // A file that relies on a key of a later version must not seem to work.
-        if let Some(node) = top.take("fallback").filter(|node| !empty(node)) {
+        if let Some(node) = top.reserved("fallback").filter(|node| !empty(node)) {
             w.problem(node.span, Wrong::KeyReserved { key: "fallback" });
         }
         top.finish();

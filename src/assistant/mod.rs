@@ -5,23 +5,24 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arguments;
+mod call_time;
 mod check;
 mod examine;
 mod filters;
 mod fit;
-mod moment;
 pub mod plan;
 mod prompt;
 mod request;
 mod roster;
 pub mod schema;
 mod toolbox;
+mod unknown;
 mod values;
 mod vocabulary;
 mod written;
 
+pub use call_time::{CallTime, InvalidTime};
 pub use check::Assistant;
-pub use moment::{InvalidMoment, Moment};
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 pub use toolbox::{Off, lacks};

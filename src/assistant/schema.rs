@@ -10,7 +10,7 @@ mod value;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-pub use reference::reference;
+pub use reference::{places, reference};
 
 /// The JSON Schema (draft 2020-12) of an assistant's file, as `docs/assistant.schema.json` holds it.
 pub fn schema() -> Value {

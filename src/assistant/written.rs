@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::unknown;
 use super::vocabulary::{Count, Timing, Words, names};
 use crate::duration::{self, spell};
 use crate::invisible;
@@ -201,6 +202,11 @@ impl<'a> Fields<'a> {
         if !known.contains(&key) {
             known.push(key);
         }
+        self.reserved(key)
+    }
+
+    /// The value of a key of a later version, which is not offered.
+    pub fn reserved(&self, key: &str) -> Option<&'a Node> {
         let (_, node, used) = self.entries.iter().find(|(there, _, _)| there.name == key)?;
         used.set(true);
         Some(*node).filter(|node| !node.is_null())
@@ -263,10 +269,7 @@ impl<'a> Fields<'a> {
                 self.written.problem(key.span, Assistant::KeyInvisible { key: name, found });
                 continue;
             }
-            let suggestion = Suggestion::new(&key.name, known.iter().copied());
-            let dot = if self.name.is_empty() { "" } else { "." };
-            let path = format!("{}{dot}{}", self.name, problem::shown(&key.name));
-            self.written.problem(key.span, Assistant::KeyUnknown { key: path, suggestion });
+            self.written.problem(key.span, unknown::key(&self.name, &key.name, &known));
         }
     }
 }

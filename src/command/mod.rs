@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::assistant::Moment;
+use crate::assistant::CallTime;
 use crate::doctor;
 use crate::observe;
 use crate::phone::{Party, PhoneNumber};
@@ -55,7 +55,7 @@ enum Command {
         from: Option<Party>,
         /// The time of the call: 18:30, 2026-12-24T18:30, or with an offset 2026-12-24T18:30:00Z
         #[arg(long, value_name = "TIME")]
-        at: Option<Moment>,
+        at: Option<CallTime>,
     },
     /// Show which assistant answers a number
     Who {
@@ -98,7 +98,7 @@ struct RehearseArguments {
     from: Option<Party>,
     /// The time of the call: 18:30, 2026-12-24T18:30, or with an offset 2026-12-24T18:30:00Z
     #[arg(long, value_name = "TIME")]
-    at: Option<Moment>,
+    at: Option<CallTime>,
     /// What the caller says: a WAV file of 8 to 48 kHz, mono or stereo
     #[arg(long, value_name = "FILE.wav")]
     caller: Option<PathBuf>,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::assistant::plan::{First, Job, Plan, Target, Work};
-use crate::assistant::{self, Assistant, Checked, Facts, Moment, Off};
+use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::link::tls;
@@ -99,7 +99,7 @@ pub fn who(called: &Party) -> Result<(), Failure> {
 }
 
 /// `switchboard show ASSISTANT`, with the tools that its MCP servers have now.
-pub async fn show(name: &str, from: Option<Party>, at: Option<Moment>) -> Result<(), Failure> {
+pub async fn show(name: &str, from: Option<Party>, at: Option<CallTime>) -> Result<(), Failure> {
     let (workspace, place, checked) = look(None)?;
     let problems = checked.problems_for(name);
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
@@ -110,7 +110,7 @@ pub async fn show(name: &str, from: Option<Party>, at: Option<Moment>) -> Result
     };
     report(&problems);
     let now = match at {
-        Some(at) => assistant.moment(at, Timestamp::now()).context("--at is beyond the calendar")?,
+        Some(at) => assistant.time(at, Timestamp::now()).context("--at is beyond the calendar")?,
         None => Timestamp::now(),
     };
     let called = assistant.numbers().first().map_or(CALLER, PhoneNumber::expose);

@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::assistant::plan::{First, Nothing, Plan};
-use crate::assistant::{Facts, Moment};
+use crate::assistant::{CallTime, Facts};
 use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
@@ -62,7 +62,7 @@ pub struct Rehearse {
     pub to: Option<PhoneNumber>,
     pub from: Option<Party>,
     /// When the call rings; `None`: when it does.
-    pub at: Option<Moment>,
+    pub at: Option<CallTime>,
     /// A WAV file with everything the caller says.
     pub caller: Option<PathBuf>,
     /// The folder for `call.wav` and `call.json`.
@@ -109,7 +109,7 @@ pub async fn run(
         model = Some(started);
         choice = choose(&providers)?.0;
     }
-    let now = options.at.map(|at| choice.assistant.moment(at, Timestamp::now()));
+    let now = options.at.map(|at| choice.assistant.time(at, Timestamp::now()));
     let now = now.map(|now| now.context("--at is beyond the calendar")).transpose()?;
     let plan = plan(&choice, now)?;
     let files = Files::prepare(&options.out)?;

@@ -39,7 +39,13 @@ impl Expansion<'_> {
                     scalar.written = Some(written);
                 }
             }
-            Kind::Scalar(_) => {}
+            Kind::Scalar(scalar) => {
+                if let Some(name) = scalar.text.strip_prefix('$').filter(|name| is_shell_name(name)) {
+                    let name = name.to_owned();
+                    self.report(span, &format!("${name}"), File::VariableWithoutBraces { name });
+                    scalar.text = MISSING.to_owned();
+                }
+            }
         }
     }
 
@@ -151,6 +157,11 @@ pub fn variables(text: &str) -> BTreeSet<String> {
     let behind = text.match_indices("${").map(|(at, sign)| &text[at + sign.len()..]);
     let names = behind.filter_map(|behind| behind.split([':', '}']).next());
     names.filter(|name| is_name(name)).map(str::to_owned).collect()
+}
+
+/// Whether this is surely meant as the name of a variable: in capitals, and longer than a price.
+fn is_shell_name(name: &str) -> bool {
+    name.len() > 2 && is_name(name) && !name.bytes().any(|b| b.is_ascii_lowercase())
 }
 
 fn is_name(name: &str) -> bool {

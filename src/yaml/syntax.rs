@@ -24,14 +24,63 @@ pub(super) fn broken(text: &str, source: &Source, error: &serde_yaml::Error) -> 
     }
     let said = if is_tab { "tab" } else { said };
     let number = span.map_or(1, |span| span.line);
-    let line = text.lines().nth(number - 1).unwrap_or_default();
+    if said.contains("mapping values are not allowed")
+        && let Some(at) = without_colon(text, number - 1)
+    {
+        return source.problem(first_word(text, at), no_colon(text, at));
+    }
     let above: Vec<(usize, &str)> = text.lines().enumerate().take(number - 1).collect();
     let above = above.into_iter().rev().find(|(_, line)| !blank(line));
-    let what = explain(said, line, above);
+    let what = explain(said, text, number - 1, above);
     match span {
         Some(span) => source.problem(span, what),
         None => Problem::file(source.path(), what),
     }
+}
+
+/// The line, from 0, that lacks the colon at which the parser gave up in a later one: it took both for one text. Above it
+/// is nothing, or the key of its map and then it looks like a key with a value: it could be a text as well.
+fn without_colon(text: &str, gave_up: usize) -> Option<usize> {
+    let lines: Vec<&str> = text.lines().take(gave_up).collect();
+    let has_colon = |at: usize| lines[at].contains(": ") || lines[at].trim_end().ends_with(':');
+    let written = |before: usize| (0..before).rev().find(|at| !blank(lines[*at]));
+    let mut first = written(gave_up).filter(|at| !has_colon(*at))?;
+    while let Some(above) = written(first) {
+        if has_colon(above) {
+            let (word, value) = lines[first].trim().split_once(' ').unwrap_or((lines[first].trim(), ""));
+            let is_key = word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                && (value.is_empty() || value.starts_with(['"', '\'', '[', '{', '|', '>', '+', '$']));
+            return (is_key && lines[above].trim_end().ends_with(':')).then_some(first);
+        }
+        first = above;
+    }
+    Some(first)
+}
+
+/// The first word of a line.
+fn first_word(text: &str, at: usize) -> Span {
+    let start: usize = text.split_inclusive('\n').take(at).map(str::len).sum();
+    let line = text[start..].lines().next().unwrap_or_default();
+    let start = start + (line.len() - line.trim_start().len());
+    Span::of(text, start..start + line.split_whitespace().next().map_or(0, str::len))
+}
+
+/// The problem of a line that starts with a key without a colon.
+fn no_colon(text: &str, at: usize) -> File {
+    let above = text.lines().take(at).filter(|line| !blank(line)).last();
+    // The lines of a secret are not shown.
+    let secret = above.is_some_and(super::secrets::named);
+    let line = text.lines().nth(at).unwrap_or_default();
+    let word = line.split_whitespace().next().unwrap_or("key");
+    if word.contains(':') {
+        return File::Syntax {
+            why: "there is no space after the colon".to_owned(),
+            fix: "put a space after the colon".to_owned(),
+        };
+    }
+    let word = if secret { "key" } else { word };
+    let fix = format!("write `{}: …`; indent a longer text below `|`", problem::shown(word));
+    File::Syntax { why: "there is no colon after the key".to_owned(), fix }
 }
 
 /// Nothing, or a comment.
@@ -61,9 +110,10 @@ fn tab(text: &str, span: Span) -> Span {
     span
 }
 
-/// What is wrong, and what to do. `above` is the line before, with its number from 0. The parser's errors have no codes,
+/// What is wrong in a line, and what to do. `above` is the line before. Both numbers count from 0. The parser's errors have no codes,
 /// only sentences.
-fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> File {
+fn explain(said: &str, text: &str, number: usize, above: Option<(usize, &str)>) -> File {
+    let line = text.lines().nth(number).unwrap_or_default();
     let has = |words: &str| said.contains(words);
     let wrong = |why: &str, fix: &str| File::Syntax { why: why.to_owned(), fix: fix.to_owned() };
     if substitutes_in_braces(line) {
@@ -113,11 +163,7 @@ fn explain(said: &str, line: &str, above: Option<(usize, &str)>) -> File {
         return wrong("a list item starts with a dash and a space", "put a space after the dash");
     }
     if has("simple key expected ':'") {
-        // The lines of a secret are not shown.
-        let secret = above.is_some_and(|(_, above)| super::secrets::named(above));
-        let word = line.split_whitespace().next().filter(|_| !secret).unwrap_or("key");
-        let fix = format!("write `{}: …`; indent a longer text below `|`", problem::shown(word));
-        return wrong("there is no colon after the key", &fix);
+        return no_colon(text, number);
     }
     if has("illegal placement of ':'") {
         return wrong(

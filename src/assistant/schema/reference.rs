@@ -11,6 +11,13 @@ const OPENING: &str = include_str!("opening.md");
 /// The longest line of an example; longer ones are written as a block.
 const WIDEST: usize = 88;
 
+/// Where each key stands, from the top, such as `mcp.NAME.url`.
+pub fn places() -> Vec<String> {
+    let (schema, mut keys) = (described(), Vec::new());
+    collect(&schema, &mut Vec::new(), &mut keys);
+    keys.iter().map(Key::title).collect()
+}
+
 /// The whole text of `docs/assistants.md`.
 pub fn reference() -> String {
     let schema = described();

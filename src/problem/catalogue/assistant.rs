@@ -28,6 +28,18 @@ catalogue! {
         KeyUnknown { key: String, suggestion: Suggestion } = Error "key.unknown",
             "unknown key `{key}`",
             fix: "{suggestion}";
+        KeyElsewhere { key: String, places: String } = Error "key.unknown",
+            "`{key}` does not belong at the top",
+            fix: "write it as {places}";
+        KeyOfTop { key: String } = Error "key.unknown",
+            "`{key}` does not belong here",
+            fix: "move it to the top of the file";
+        KeyWish { key: String, instead: &'static str } = Error "key.unknown",
+            "there is no key `{key}`",
+            fix: "{instead}";
+        KeyWithoutColon { key: String } = Error "key.unknown",
+            "there is no colon after `{key}`",
+            fix: "write `{key}: …`";
         KeyDuplicate { key: String } = Error "key.double",
             "`{key}` is written twice",
             fix: "keep one of the two";

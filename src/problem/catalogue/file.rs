@@ -60,6 +60,9 @@ catalogue! {
         VariableQuoted { name: String } = Warning "env.quoted",
             "the value of {name} has quotes around it, which are a part of it",
             fix: "remove them where {name} is set; `docker run --env-file` keeps the quotes of its file";
+        VariableWithoutBraces { name: String } = Error "env.syntax",
+            "`${name}` is not replaced: a variable is written with braces",
+            fix: "write `${{{name}}}`";
         VariableSyntax { shown: String } = Error "env.syntax",
             "`${{{shown}}}` does not name a variable",
             fix: "write `${{NAME}}` or `${{NAME:-default}}`, and `$${{` for a literal `${{`";

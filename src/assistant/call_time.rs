@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 /// A moment, or a time on the clock of an assistant's zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum CallTime {
     /// RFC 3339, with an offset.
     Exact(Timestamp),
     Local(DateTime),
@@ -21,29 +21,30 @@ pub enum Moment {
 #[error(
     "write a local time such as 18:30 or 2026-12-24T18:30, or one with an offset such as 2026-12-24T18:30:00Z"
 )]
-pub struct InvalidMoment;
+pub struct InvalidTime;
 
-impl FromStr for Moment {
-    type Err = InvalidMoment;
+impl FromStr for CallTime {
+    type Err = InvalidTime;
 
-    fn from_str(text: &str) -> Result<Moment, InvalidMoment> {
+    fn from_str(text: &str) -> Result<CallTime, InvalidTime> {
         let text = text.trim();
-        let exact = || text.parse().map(Moment::Exact);
+        let exact = || text.parse().map(CallTime::Exact);
         // `2026-12-24` alone would be midnight, which hardly anybody means.
-        let local = || text.parse().map(Moment::Local).ok().filter(|_| text.contains(':'));
-        let today = || text.parse().map(Moment::Today).ok().filter(|_| text.contains(':') && text.len() <= 8);
-        exact().ok().or_else(today).or_else(local).ok_or(InvalidMoment)
+        let local = || text.parse().map(CallTime::Local).ok().filter(|_| text.contains(':'));
+        let today =
+            || text.parse().map(CallTime::Today).ok().filter(|_| text.contains(':') && text.len() <= 8);
+        exact().ok().or_else(today).or_else(local).ok_or(InvalidTime)
     }
 }
 
-impl Moment {
+impl CallTime {
     /// The moment in this zone. A local time that a change of the clock skips is as much later; one that comes twice is
     /// the first.
     pub(super) fn within(self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
         let local = match self {
-            Moment::Exact(moment) => return Some(moment),
-            Moment::Local(local) => local,
-            Moment::Today(time) => zone.to_datetime(now).date().to_datetime(time),
+            CallTime::Exact(moment) => return Some(moment),
+            CallTime::Local(local) => local,
+            CallTime::Today(time) => zone.to_datetime(now).date().to_datetime(time),
         };
         zone.to_timestamp(local).ok()
     }
@@ -74,7 +75,7 @@ mod tests {
             ("2026-13-01T10:00", None),
             ("", None),
         ] {
-            let moment = text.parse::<Moment>().ok().and_then(|moment| moment.within(&berlin, now));
+            let moment = text.parse::<CallTime>().ok().and_then(|moment| moment.within(&berlin, now));
             assert_eq!(moment, expected.map(|moment| moment.parse().unwrap()), "{text}");
         }
     }
