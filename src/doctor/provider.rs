@@ -159,9 +159,10 @@ fn not_connected(model: String, why: &NotConnected) -> Found {
         }
         NotConnected::Refused(answer) => match answer.status {
             401 => Found::Key { model },
-            404 => Found::Model { model },
+            _ if is_page(answer) => Found::Page { model, answer: describe(answer) },
+            404 => Found::NotFound { model },
             429 => Found::RateLimit { model },
-            500..=599 if !is_page(answer) => Found::ServerError { model },
+            500..=599 => Found::ServerError { model },
             _ => Found::Answered { model, answer: describe(answer) },
         },
         NotConnected::Error { code, .. } => match code.as_deref() {

@@ -63,17 +63,20 @@ pub enum FetchError {
     Setup,
     #[error("{at}: a token is required (401); set ASSISTANTS_TOKEN")]
     NoToken { at: String },
-    #[error("{at}: ASSISTANTS_TOKEN is rejected (401); it may have expired, so create a new one")]
+    #[error("{at}: ASSISTANTS_TOKEN is rejected (401); create a new token")]
     BadToken { at: String },
-    #[error("{at}: access denied (403); set ASSISTANTS_TOKEN to a token that may read the repository")]
-    Forbidden { at: String },
+    #[error("{at}: access denied (403); {}", match with_token {
+        true => "give the token of ASSISTANTS_TOKEN the right to read this",
+        false => "set ASSISTANTS_TOKEN to a token that may read this",
+    })]
+    Forbidden { at: String, with_token: bool },
     #[error(
         "{at}: not found ({status}); check owner, repository and branch, and if the repository is private, that \
          ASSISTANTS_TOKEN may read it"
     )]
     Missing { at: String, status: u16 },
-    #[error("{at}: too many requests (429); many hosts allow more with ASSISTANTS_TOKEN")]
-    TooOften { at: String },
+    #[error("{at}: too many requests (429){}", if *with_token { "" } else { "; many hosts allow more with ASSISTANTS_TOKEN" })]
+    TooOften { at: String, with_token: bool },
     #[error("{at}: server error ({status}); wait until the host works again")]
     ServerError { at: String, status: u16 },
     #[error("{at}: unexpected status {status}; check ASSISTANTS_URL")]
@@ -265,9 +268,9 @@ fn refusal(status: StatusCode, at: String, with_token: bool) -> FetchError {
     match code {
         401 if with_token => FetchError::BadToken { at },
         401 => FetchError::NoToken { at },
-        403 => FetchError::Forbidden { at },
+        403 => FetchError::Forbidden { at, with_token },
         404 | 410 => FetchError::Missing { at, status: code },
-        429 => FetchError::TooOften { at },
+        429 => FetchError::TooOften { at, with_token },
         500..=599 => FetchError::ServerError { at, status: code },
         _ => FetchError::Status { at, status: code },
     }

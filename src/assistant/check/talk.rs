@@ -110,14 +110,18 @@ impl<'a> Check<'a> {
     /// How the provider notices that a turn is over, if the file decides it.
     fn detection(&self, map: &Fields<'a>, provider: &Provider) -> Option<TurnDetection> {
         let node = map.take("detection")?;
-        let kind = self.written.word(node, "detection", &detections())?;
         let offered = &provider.abilities.turn_detection;
-        if !offered.contains(&kind) {
+        let text = node.scalar().map(|scalar| scalar.text().trim()).unwrap_or_default();
+        let known = detections().into_iter().find(|(word, _)| *word == text);
+        if let Some((detection, kind)) = known.filter(|(_, kind)| !offered.contains(kind)) {
             let other = offered.first().copied().unwrap_or(TurnDetection::Server).name();
-            let (provider, detection) = (provider.name.clone(), kind.name());
+            let provider = provider.name.clone();
             self.written.problem(node.span, Assistant::DetectionUnsupported { provider, detection, other });
+            return Some(kind);
         }
-        Some(kind)
+        // Only what the provider takes is offered in place of a misspelled word.
+        let words: Vec<_> = detections().into_iter().filter(|(_, kind)| offered.contains(kind)).collect();
+        self.written.word(node, "detection", &words)
     }
 
     pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {

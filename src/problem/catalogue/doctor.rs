@@ -116,6 +116,10 @@ catalogue! {
             "{model} does not exist, or the key may not use it",
             effect: "every call ends with `model.refused`",
             fix: "set `model` to one that the key's project may use; with Azure, the name of the deployment";
+        NotFound { model: String } = Error "provider.model",
+            "the server for {model} answers 404: it does not know the address or the model",
+            effect: "every call ends with `model.refused`",
+            fix: "check the path in OPENAI_REALTIME_URL or in `url` of the provider, and `model`; with Azure, that is the name of the deployment";
         BetaApi { model: String } = Error "provider.dialect",
             "the provider of {model} no longer supports the beta API",
             effect: "every call ends with `model.refused`",
@@ -147,7 +151,11 @@ catalogue! {
         Answered { model: String, answer: String } = Error "provider.answer",
             "the server for {model} refuses the WebSocket: {answer}",
             effect: "every call ends with `model.refused` or `model.unreachable`",
-            fix: "check the address and what the key may do; a proxy, a firewall or a login page may have answered instead";
+            fix: "check the address and what the key may do";
+        Page { model: String, answer: String } = Error "provider.answer",
+            "a web page answers in place of the server for {model}: {answer}",
+            effect: "every call ends with `model.refused` or `model.unreachable`",
+            fix: "check the address, and what stands in front of it: a proxy, a firewall or a login";
         Unreachable { model: String, fault: String, help: &'static str } = Error "provider.reach",
             "{model} cannot be reached: {fault}",
             effect: "every call ends with `model.unreachable`",
