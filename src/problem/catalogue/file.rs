@@ -10,7 +10,7 @@ catalogue! {
         Unreadable { error: String } = Error "file.unreadable",
             "this file cannot be read: {error}";
         Denied = Error "file.unreadable",
-            "the user who runs Switchboard may not read this file",
+            "this file cannot be read: the user who runs Switchboard has no permission",
             fix: "make it readable for that user, or delete it";
         IsFolder = Error "file.unreadable",
             "this is a folder, not a file",
@@ -125,7 +125,7 @@ catalogue! {
         Unreadable { path: String, error: String } = Error "folder.unreadable",
             "`{path}` cannot be read: {error}";
         Denied { path: String } = Error "folder.unreadable",
-            "the user who runs Switchboard may not read `{path}`",
+            "`{path}` cannot be read: the user who runs Switchboard has no permission",
             fix: "run `chmod +r` on it, and `chmod +x` on the folders that contain it";
         LinkOut { path: String, target: String } = Error "folder.link",
             "`{path}` is a link out of the folder, to `{target}`, so it is not read",
