@@ -11,7 +11,7 @@ use crate::problem::catalogue::File;
 use crate::problem::{self, Problem};
 use crate::provider::Provider;
 use crate::reload::fetch::{FetchError, Remote};
-use crate::reload::{self, read::read_folder};
+use crate::reload::{self, read::read};
 use crate::settings::env_file::{self, EnvFile};
 use crate::settings::{self, FILE, Settings, Sources};
 use crate::yaml::{self, SourceFile};
@@ -114,7 +114,7 @@ impl Workspace {
     /// # Errors
     /// The folder cannot be read.
     pub fn check_with(&self, dir: &Path, providers: &[Arc<Provider>]) -> Result<Checked, Vec<Problem>> {
-        let folder = read_folder(dir).map_err(|what| vec![Problem::file(&dir.to_string_lossy(), what)])?;
+        let folder = read(dir)?;
         let mut checked = self.check_folder(&folder, providers);
         // `.env` is for the folder in force, and not for another one.
         let in_force = self.settings.assistants_url.is_none() && dir == self.settings.assistants_dir;

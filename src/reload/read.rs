@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::assistant::{Folder, SourceFile};
+use crate::problem::Problem;
 use crate::problem::catalogue::ReadFolder;
 use crate::yaml;
 
@@ -50,6 +51,19 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
         });
     }
     Ok(Folder { assistants, fragments, greetings, unread })
+}
+
+/// The same with the reason as a problem, at the file that it is about.
+pub fn read(dir: &Path) -> Result<Folder, Vec<Problem>> {
+    read_folder(dir).map_err(|what| {
+        let file = match &what {
+            ReadFolder::LinkOut { path, .. }
+            | ReadFolder::Dangling { path, .. }
+            | ReadFolder::LargeGreeting { path, .. } => path.clone(),
+            _ => shown(dir),
+        };
+        vec![Problem::file(&file, what)]
+    })
 }
 
 fn shown(path: &Path) -> String {
@@ -260,6 +274,10 @@ mod tests {
                     "{found}"
                 );
             }
+            let at = real.join(name);
+            symlink("/nowhere", &at).unwrap();
+            assert_eq!(read(&link).unwrap_err()[0].path(), link.join(name).to_string_lossy());
+            fs::remove_file(&at).unwrap();
             for target in ["/nowhere", "gone.yaml"] {
                 let found = refused(name, Path::new(target));
                 assert!(

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Keeper;
 use super::places::Places;
-use super::read::read_folder;
+use super::read;
 use super::settings::SettingsFile;
 use super::stamps::Stamps;
 use crate::assistant::Folder;
@@ -209,8 +209,7 @@ impl Watcher {
         let (dir, settings) = (self.dir.clone(), self.settings_path());
         blocking(move || {
             let stamps = Stamps::take(&dir, settings.as_deref());
-            let folder =
-                read_folder(&dir).map_err(|error| vec![Problem::file(&dir.to_string_lossy(), error)]);
+            let folder = read::read(&dir);
             let read = settings.as_deref().map(std::fs::read);
             let whole = stamps == Stamps::take(&dir, settings.as_deref());
             whole.then_some(Read { stamps, folder, settings: read })
