@@ -18,9 +18,10 @@ use switchboard_audio::Chunk;
 const STREAM: &str = "MZ0123456789abcdef0123456789abcdef";
 
 fn plan() -> Arc<Plan> {
-    let line = |say: &str| Line { say: say.to_owned(), language: "en-US".to_owned() };
+    let line = |say: &str| Line { say: say.to_owned(), language: "en-US" };
     Arc::new(Plan {
         assistant: "bench".to_owned(),
+        language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
         voice: "marin".to_owned(),

@@ -8,6 +8,7 @@ mod functions;
 mod mcp;
 mod model;
 mod secrets;
+mod spoken;
 mod talk;
 mod texts;
 mod tools;
@@ -22,11 +23,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::call_time::CallTime;
+use super::language::Words;
 use super::plan::{Line, OnFailure, Plan, ServerUse, Supply};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
-use super::vocabulary::{BUSY, SORRY, SPOKEN_LANGUAGE};
 use super::written::{Fields, Written, shown};
 use crate::phone::PhoneNumber;
 use crate::problem::catalogue::Assistant as Wrong;
@@ -126,6 +127,11 @@ impl Assistant {
         &self.subject.description
     }
 
+    /// The words of its language, or English ones.
+    pub fn words(&self) -> &'static Words {
+        self.subject.words
+    }
+
     pub fn provider(&self) -> &Arc<Provider> {
         &self.plan.provider
     }
@@ -159,8 +165,11 @@ impl Assistant {
     /// What is said and done if a call with these facts fails or cannot begin.
     pub fn on_failure(&self, facts: &Facts) -> OnFailure {
         let OnFailure { line, dial } = &self.plan.on_failure;
-        let say = self.subject.render(&line.say, facts).unwrap_or_else(|_| SORRY.to_owned());
-        OnFailure { line: Line { say, language: line.language.clone() }, dial: dial.clone() }
+        let line = match self.subject.render(&line.say, facts) {
+            Ok(say) => Line { say, ..*line },
+            Err(_) => Line::ours(line.language, |words| words.sorry),
+        };
+        OnFailure { line, dial: dial.clone() }
     }
 
     /// The assistant rendered and frozen for one call, with the tools that are available.
@@ -179,6 +188,13 @@ impl Assistant {
         let parts = parts.map(|part| Ok(part.under_heading(&render(&part.template)?)));
         let mut parts: Vec<String> = parts.collect::<Result<_, PlanError>>()?;
         parts.retain(|part| !part.is_empty());
+        // Without it, a model that has heard nobody speaks English.
+        parts.extend(self.plan.language.as_ref().map(|language| {
+            let name = language.name();
+            format!(
+                "# Language\n\nSpeak {name} unless the caller or these instructions want another language."
+            )
+        }));
         let mut plan = self.plan.clone();
         plan.instructions = parts.join("\n\n");
         plan.tools = packed.tools;
@@ -241,9 +257,17 @@ struct Check<'a> {
     fragments: RefCell<Vec<String>>,
     claims: RefCell<Vec<Claim>>,
     /// Templates with their places. They are checked when all variables are known.
-    texts: RefCell<Vec<(String, &'a Node)>>,
+    texts: RefCell<Vec<Text<'a>>>,
     /// Secrets that are reported already.
     secrets: RefCell<Vec<Span>>,
+}
+
+/// A template with its place.
+struct Text<'a> {
+    template: String,
+    node: &'a Node,
+    /// Twilio's voice speaks it.
+    spoken: bool,
 }
 
 impl<'a> Check<'a> {
@@ -259,11 +283,16 @@ impl<'a> Check<'a> {
         let temperature = self.temperature(&top, &provider);
         let speed = self.speed(&top, &provider);
         let reasoning = self.reasoning(&top, &provider, &model);
-        let language = self.language(&top);
+        let mut tongue = self.tongue(&top);
         let subject = Subject {
             name: self.name.to_owned(),
             description,
             zone: self.zone(&top).unwrap_or(TimeZone::UTC),
+            words: tongue
+                .language
+                .as_ref()
+                .and_then(|language| Words::of(language.tag()))
+                .unwrap_or(Words::ENGLISH),
             callers: self.callers(&top),
             variables: self.variables(&top),
         };
@@ -279,13 +308,12 @@ impl<'a> Check<'a> {
         }
         let greeting = self.greeting(&top);
         let turn_taking = self.turn_taking(&top, &provider);
-        let transcription = self.transcription(&top, &provider, language.as_deref());
+        let transcription = self.transcription(&top, &provider, tongue.language.as_ref());
         let toolbox = self.toolbox(&top, &provider, &examiner);
         let limits = self.limits(&top, &provider);
-        let spoken = language.filter(|tag| tag != "en").unwrap_or_else(|| SPOKEN_LANGUAGE.to_owned());
-        let line = |say: &str| Line { say: say.to_owned(), language: spoken.clone() };
-        let busy = self.busy(&top, line(BUSY));
-        let on_failure = self.on_failure(&top, line(SORRY));
+        let busy = self.busy(&top, &mut tongue);
+        let on_failure = self.on_failure(&top, &mut tongue);
+        self.unheard(&tongue);
         // A file that relies on a key of a later version must not seem to work.
         if let Some(node) = top.reserved("fallback").filter(|node| !empty(node)) {
             w.problem(node.span, Wrong::KeyReserved { key: "fallback" });
@@ -293,10 +321,14 @@ impl<'a> Check<'a> {
         top.finish();
         self.every_text(root);
 
-        for (template, node) in &*self.texts.borrow() {
+        for Text { template, node, spoken } in &*self.texts.borrow() {
             let Some(scalar) = node.scalar() else { continue };
             let place = Place::of(&w.source, self.text, node, scalar);
-            examiner.check(template, &place).into_iter().for_each(|problem| w.note(problem));
+            let problems = match spoken {
+                true => examiner.check_spoken(template, &place),
+                false => examiner.check(template, &place),
+            };
+            problems.into_iter().for_each(|problem| w.note(problem));
         }
         let claims = self.claims.borrow();
         Some(Assistant {
@@ -308,6 +340,7 @@ impl<'a> Check<'a> {
             toolbox,
             plan: Plan {
                 assistant: self.name.to_owned(),
+                language: tongue.language,
                 provider,
                 model,
                 voice,
@@ -330,7 +363,7 @@ impl<'a> Check<'a> {
     fn template(&self, map: &Fields<'a>, key: &'static str) -> Option<String> {
         let node = map.take(key)?;
         let template = self.written.text(node, key)?;
-        self.texts.borrow_mut().push((template.clone(), node));
+        self.texts.borrow_mut().push(Text { template: template.clone(), node, spoken: false });
         Some(template)
     }
 
@@ -377,20 +410,6 @@ impl<'a> Check<'a> {
             }
         }
         self.claims.replace(claims);
-    }
-
-    fn language(&self, map: &Fields<'a>) -> Option<String> {
-        let node = map.take("language")?;
-        let tag = self.written.text(node, "language")?.trim().to_owned();
-        let mut parts = tag.split('-');
-        let first = parts.next().unwrap_or_default();
-        let fits = (2..=3).contains(&first.len())
-            && first.bytes().all(|b| b.is_ascii_lowercase())
-            && parts.all(|p| (2..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_alphanumeric()));
-        if !fits {
-            self.written.problem(node.span, Wrong::LanguageInvalid { value: shown(node) });
-        }
-        fits.then_some(tag)
     }
 
     fn zone(&self, top: &Fields<'a>) -> Option<TimeZone> {

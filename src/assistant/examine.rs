@@ -270,6 +270,30 @@ impl<'a> Tokens<'a> {
         found
     }
 
+    /// The literal formats of `date` and `time`: the filter, the format and its place, quotes included.
+    pub fn formats(&self) -> Vec<(&'a str, String, Range<usize>)> {
+        if self.is_plain() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for window in self.all().windows(4) {
+            if let [
+                (Token::Pipe, _),
+                (Token::Ident(filter @ ("date" | "time")), _),
+                (Token::ParenOpen, _),
+                (text, at),
+            ] = window
+            {
+                match text {
+                    Token::Str(format) => found.push((*filter, (*format).to_owned(), at.clone())),
+                    Token::String(format) => found.push((*filter, format.to_string(), at.clone())),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
     /// Where the template first uses a name, such as `["caller", "name"]`: the bytes of the last part.
     pub fn find_name(&self, path: &[&str]) -> Option<Range<usize>> {
         let tokens = self.all();
@@ -405,6 +429,16 @@ mod tests {
             Environment::new().template_from_str(&fits).unwrap();
             assert!(Tokens::new(&too_long).too_long().is_some(), "{too_long}");
         }
+    }
+
+    #[test]
+    fn literal_formats_are_found_everywhere() {
+        let template =
+            "{{ now | date('DD.MM') }}{% if a %}{{ b | time(\"%H\") | upper }}{% endif %}{{ c | date(d) }}";
+        let tokens = Tokens::new(template);
+        let formats: Vec<_> =
+            tokens.formats().into_iter().map(|(filter, _, at)| (filter, &template[at])).collect();
+        assert_eq!(formats, [("date", "'DD.MM'"), ("time", "\"%H\"")]);
     }
 
     #[test]

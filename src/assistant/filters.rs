@@ -1,16 +1,17 @@
 //! Filters for values that are spoken on the phone: digits, dates, times, lists.
 //!
-//! Times are in the assistant's time zone, which `now` carries.
+//! Times are in the assistant's time zone and language, which `now` carries.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use minijinja::value::{Object, ObjectRepr, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value, escape_formatter};
+
+use super::language::Words;
 
 /// The tests worth suggesting.
 pub const TESTS: [&str; 8] = ["defined", "undefined", "none", "odd", "even", "in", "string", "number"];
@@ -21,14 +22,13 @@ pub const FILTERS: [&str; 24] = [
     "select",
 ];
 
-/// How `now` reads, and a `date` and a `time` without a format of their own.
-const NOW: &str = "%A, %-d %B %Y, %H:%M";
-const DATE: &str = "%A, %-d %B %Y";
-const TIME: &str = "%H:%M";
-
 /// The moment of a call, in the assistant's time zone. Reads like `Monday, 3 March 2026, 14:05`.
 #[derive(Debug)]
-pub struct Moment(pub Zoned);
+pub struct Moment {
+    pub at: Zoned,
+    /// Of the assistant's language.
+    pub words: &'static Words,
+}
 
 impl Object for Moment {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -36,7 +36,7 @@ impl Object for Moment {
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&strtime::format(NOW, &self.0).unwrap_or_default())
+        write!(f, "{}, {}", self.words.date(&self.at), self.words.time(&self.at))
     }
 }
 
@@ -45,13 +45,41 @@ impl Object for Moment {
 #[error("{0}")]
 pub struct Misuse(&'static str);
 
+/// A list or a map that a template prints as a whole.
+#[derive(Debug, thiserror::Error)]
+#[error("it prints a whole list or map")]
+pub struct Container {
+    /// The first key of a map; `None` for a list.
+    pub key: Option<String>,
+}
+
+/// Makes printing a list or a map an error. Calls print them, because a call should not fail for it.
+pub fn refuse_containers(environment: &mut Environment<'_>) {
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
+            let map = value.kind() == ValueKind::Map;
+            let key = value.try_iter().ok().and_then(|mut keys| keys.next());
+            let key = map.then(|| key.map_or(String::new(), |key| key.to_string()));
+            let error = Error::new(ErrorKind::InvalidOperation, "a list or map is printed");
+            Err(error.with_source(Container { key }))
+        }
+        _ => escape_formatter(out, state, value),
+    });
+}
+
+/// The list or map that the template prints, if that is the error.
+pub fn printed(error: &Error) -> Option<&Container> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("spoken", spoken);
     environment.add_filter("date", |state: &State<'_, '_>, value: &Value, format: Option<&str>| {
         let when = moment(state, value).ok_or_else(|| {
             misuse("`date` takes `now`, or a text such as \"2026-12-24\" or \"2026-12-24T18:30\"")
         })?;
-        print(format.unwrap_or(DATE), &when)
+        let words = words(state);
+        format.map_or_else(|| Ok(words.date(&when)), |format| print(words, format, &when))
     });
     environment.add_filter("time", |state: &State<'_, '_>, value: &Value, format: Option<&str>| {
         let when = moment(state, value).or_else(|| {
@@ -61,7 +89,8 @@ pub fn add(environment: &mut Environment<'_>) {
         let when = when.ok_or_else(|| {
             misuse("`time` takes `now`, or a text such as \"18:30\" or \"2026-12-24T18:30\"")
         })?;
-        print(format.unwrap_or(TIME), &when)
+        let words = words(state);
+        format.map_or_else(|| Ok(words.time(&when)), |format| print(words, format, &when))
     });
     environment.add_filter("listed", listed);
 }
@@ -87,28 +116,30 @@ fn spoken(value: &Value) -> Result<String, Error> {
 }
 
 /// `Monday, Tuesday and Friday`; the word before the last may be another, such as `or`.
-fn listed(value: &Value, word: Option<&str>) -> Result<String, Error> {
+fn listed(state: &State<'_, '_>, value: &Value, word: Option<&str>) -> Result<String, Error> {
     let takes = || misuse("`listed` takes a list");
     if matches!(value.kind(), ValueKind::String | ValueKind::Map) {
         return Err(takes());
     }
-    let items: Vec<String> = value.try_iter().map_err(|_| takes())?.map(|item| item.to_string()).collect();
+    let items: Vec<Value> = value.try_iter().map_err(|_| takes())?.collect();
+    if items.iter().any(|item| matches!(item.kind(), ValueKind::Map | ValueKind::Seq)) {
+        return Err(misuse("`listed` takes a list of texts or numbers, not of lists or maps"));
+    }
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     Ok(match items.split_last() {
         None => String::new(),
         Some((only, [])) => only.clone(),
-        Some((last, rest)) => format!("{} {} {last}", rest.join(", "), word.unwrap_or("and")),
+        Some((last, rest)) => format!("{} {} {last}", rest.join(", "), word.unwrap_or(words(state).and)),
     })
 }
 
 /// `now`, or a text that is a moment, in the assistant's time zone.
 fn moment(state: &State<'_, '_>, value: &Value) -> Option<Zoned> {
     if let Some(moment) = value.downcast_object_ref::<Moment>() {
-        return Some(moment.0.clone());
+        return Some(moment.at.clone());
     }
     let text = value.as_str()?.trim();
-    let now = state.lookup("now");
-    let zone = now.as_ref().and_then(|now| now.downcast_object_ref::<Moment>());
-    let zone = zone.map_or(TimeZone::UTC, |now| now.0.time_zone().clone());
+    let zone = now(state).map_or(TimeZone::UTC, |now| now.at.time_zone().clone());
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant.to_zoned(zone));
     }
@@ -116,9 +147,18 @@ fn moment(state: &State<'_, '_>, value: &Value) -> Option<Zoned> {
     local.to_zoned(zone).ok()
 }
 
-fn print(format: &str, when: &Zoned) -> Result<String, Error> {
-    strtime::format(format, when)
-        .map_err(|_| misuse("a format contains codes such as %A, %-d, %B, %Y, %H and %M"))
+fn now(state: &State<'_, '_>) -> Option<Arc<Moment>> {
+    state.lookup("now")?.downcast_object::<Moment>()
+}
+
+/// The words of the assistant's language.
+fn words(state: &State<'_, '_>) -> &'static Words {
+    now(state).map_or(Words::ENGLISH, |now| now.words)
+}
+
+fn print(words: &Words, format: &str, when: &Zoned) -> Result<String, Error> {
+    let printed = words.format(format, when).ok().filter(|_| format.contains('%'));
+    printed.ok_or_else(|| misuse("a format contains codes such as %A, %-d, %B, %Y, %H and %M"))
 }
 
 #[cfg(test)]
@@ -126,12 +166,16 @@ mod tests {
     use super::*;
 
     fn render(template: &str) -> Result<String, String> {
+        render_in("en", template)
+    }
+
+    fn render_in(language: &str, template: &str) -> Result<String, String> {
         let mut environment = Environment::new();
         add(&mut environment);
         let now: Timestamp = "2026-03-03T14:05:00Z".parse().unwrap();
         let zone = TimeZone::get("America/New_York").unwrap();
         let context = minijinja::context! {
-            now => Value::from_object(Moment(now.to_zoned(zone))),
+            now => Value::from_object(Moment { at: now.to_zoned(zone), words: Words::of(language).unwrap() }),
             days => ["Monday", "Tuesday", "Friday"],
             none => Vec::<String>::new(),
         };
@@ -161,12 +205,28 @@ mod tests {
     }
 
     #[test]
+    fn filters_speak_the_language_of_the_assistant() {
+        for (language, template, text) in [
+            ("de", "{{ now }}", "Dienstag, 3. März 2026, 09:05"),
+            ("de", "{{ now | date('%A, %-d. %B') }}", "Dienstag, 3. März"),
+            ("de", "{{ days | listed }}", "Monday, Tuesday und Friday"),
+            ("fr", "{{ '2026-05-01' | date }}", "vendredi 1er mai 2026"),
+            ("pl", "{{ now | date }}, {{ now | time }}", "wtorek, 3 marca 2026, 09:05"),
+            ("pl", "{{ 12 | spoken }}", "1 2"),
+        ] {
+            assert_eq!(render_in(language, template), Ok(text.to_owned()), "{template}");
+        }
+    }
+
+    #[test]
     fn misuse_is_explained() {
         for (template, word) in [
             ("{{ 'soon' | date }}", "`date` takes `now`"),
             ("{{ days | time }}", "`time` takes `now`"),
             ("{{ now | date('%!') }}", "%A"),
+            ("{{ now | date('DD.MM.YYYY') }}", "%A"),
             ("{{ days | spoken }}", "`spoken` takes a number"),
+            ("{{ [days] | listed }}", "not of lists"),
             ("{{ 'Monday' | listed }}", "`listed` takes a list"),
         ] {
             let error = render(template).unwrap_err();

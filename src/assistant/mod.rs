@@ -10,6 +10,8 @@ mod check;
 mod examine;
 mod filters;
 mod fit;
+mod formats;
+pub mod language;
 pub mod plan;
 mod prompt;
 mod request;

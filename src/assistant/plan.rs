@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 pub use super::arguments::Arguments;
 use super::fit;
+use super::language::{ENGLISH, Language, Words};
 pub use super::request::{HttpCall, HttpRequest};
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
@@ -21,6 +22,8 @@ use switchboard_audio::Clip;
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
     pub assistant: String,
+    /// The language that the callers speak; `None` if the file does not say.
+    pub language: Option<Language>,
     /// Whose endpoint answers, with which key, and what it can do.
     pub provider: Arc<Provider>,
     pub model: String,
@@ -330,8 +333,18 @@ pub struct Limits {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Line {
     pub say: String,
-    /// BCP 47, such as `en-US`.
-    pub language: String,
+    /// A locale of `<Say>`, such as `en-US`.
+    pub language: &'static str,
+}
+
+impl Line {
+    /// One of our own sentences, in the language of this locale if we have it, otherwise in English.
+    pub fn ours(locale: &'static str, sentence: fn(&Words) -> &'static str) -> Line {
+        match Words::of(locale) {
+            Some(words) => Line { say: sentence(words).to_owned(), language: locale },
+            None => Line { say: sentence(Words::ENGLISH).to_owned(), language: ENGLISH },
+        }
+    }
 }
 
 /// What the caller hears after a failure, and who is dialed then.

@@ -16,9 +16,12 @@ use url::Url;
 
 use super::examine::{Tokens, UseKind};
 use super::filters::{self, Moment};
+use super::formats;
+use super::language::Words;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::catalogue::Template;
 use crate::problem::{self, Problem, Source, Span, Suggestion, What};
+use crate::wire::twilio::twiml::{LONGEST_SAY, LONGEST_SAY_POLLY, Unsayable, sayable};
 use crate::yaml::{Node, Scalar, Style};
 
 /// The longest text a template may make, in bytes.
@@ -65,6 +68,8 @@ pub struct Subject {
     pub name: String,
     pub description: String,
     pub zone: TimeZone,
+    /// Of its language.
+    pub words: &'static Words,
     pub callers: BTreeMap<PhoneNumber, String>,
     pub variables: BTreeMap<String, Value>,
 }
@@ -178,7 +183,7 @@ impl Subject {
         let ours = [
             ("called", context! { number, spoken }),
             ("call", context! { id => facts.call.as_str() }),
-            ("now", Value::from_object(Moment(now))),
+            ("now", Value::from_object(Moment { at: now, words: self.words })),
             ("assistant", context! { name => self.name.as_str(), description => self.description.as_str() }),
             ("variables", Value::from(self.variables.clone())),
         ];
@@ -270,12 +275,23 @@ impl Examiner {
     /// Every problem of a template: its syntax, each name in it, also in branches that no sample takes, and rendering it
     /// for the samples.
     pub fn check(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        ENVIRONMENT.with(|environment: &Environment<'_>| self.check_in(environment, template, place))
+        EXAMINED.with(|environment: &Environment<'_>| self.check_in(environment, template, place))
+    }
+
+    /// The same for a sentence of Twilio's voice, which must contain something to say for every caller, and not too much.
+    pub fn check_spoken(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
+        let mut problems = self.check(template, place);
+        if !problems.iter().any(Problem::is_error) {
+            let said = self.samples.iter().map(|sample| fill(template, sample).unwrap_or_default());
+            let what = unsayable(&said.collect::<Vec<_>>(), template);
+            problems.extend(what.map(|what| place.problem(template, None, what)));
+        }
+        problems
     }
 
     /// The same for a part of a request.
     pub fn check_request(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        REQUESTS.with(|environment| self.check_in(environment, template, place))
+        EXAMINED_REQUESTS.with(|environment| self.check_in(environment, template, place))
     }
 
     fn check_in(&self, environment: &Environment<'_>, template: &str, place: &Place<'_>) -> Vec<Problem> {
@@ -311,9 +327,10 @@ impl Examiner {
         if let Some((at, failure)) = failure {
             let error = place.reason(&failure);
             let left_out = self.leaves_out && at > 0 && at + 1 == samples.len();
-            let what = match left_out {
-                true => Template::RenderFailsWithoutOptional { error },
-                false => Template::RenderFails { error },
+            let what = match (container(template, &failure, place), left_out) {
+                (Some(what), _) => what,
+                (None, true) => Template::RenderFailsWithoutOptional { error },
+                (None, false) => Template::RenderFails { error },
             };
             return vec![place.problem(template, failure.range(), what)];
         }
@@ -342,9 +359,10 @@ impl Examiner {
         });
         let error = place.reason(&failure);
         let certain = filters::misused(&failure).is_some() || failure.kind() == ErrorKind::OutOfFuel;
-        let what = match certain {
-            true => Template::BranchFails { error },
-            false => Template::BranchMayFail { error },
+        let what = match (container(&every, &failure, place), certain) {
+            (Some(what), _) => what,
+            (None, true) => Template::BranchFails { error },
+            (None, false) => Template::BranchMayFail { error },
         };
         Some(place.problem(template, at, what))
     }
@@ -353,7 +371,7 @@ impl Examiner {
 /// Every problem of a template that shows without an assistant. True if it uses no variables of an assistant, so that
 /// nothing more can be found.
 pub fn check_shared(template: &str, place: &Place<'_>) -> (bool, Vec<Problem>) {
-    ENVIRONMENT.with(|environment| {
+    EXAMINED.with(|environment| {
         let (parsed, problems) = match parse(environment, template, &Tokens::new(template), place) {
             Ok(parsed) => parsed,
             Err(problem) => return (false, vec![*problem]),
@@ -366,6 +384,7 @@ pub fn check_shared(template: &str, place: &Place<'_>) -> (bool, Vec<Problem>) {
             name: "anybody".to_owned(),
             description: String::new(),
             zone: TimeZone::UTC,
+            words: Words::ENGLISH,
             callers: BTreeMap::new(),
             variables: BTreeMap::new(),
         };
@@ -402,8 +421,51 @@ fn parse<'a>(
         };
         place.problem(template, Some(used.at), what)
     });
-    let problems = unknown.collect();
+    let mut problems: Vec<Problem> = unknown.collect();
+    for (filter, format, at) in tokens.formats() {
+        let Some(instead) = formats::instead(filter, &format) else { continue };
+        let what = match place.hidden {
+            true => Template::HiddenDateFormat { instead },
+            false => Template::DateFormat { format: problem::shown(&format), instead },
+        };
+        problems.push(place.problem(template, Some(at), what));
+    }
+    problems.truncate(MOST_PROBLEMS);
     Ok((parsed, problems))
+}
+
+/// The problem of a template that prints a list or a map.
+fn container(template: &str, failure: &minijinja::Error, place: &Place<'_>) -> Option<Template> {
+    let container = filters::printed(failure)?;
+    if place.hidden {
+        return Some(Template::HiddenContainer);
+    }
+    let printed = failure.range().and_then(|at| template.get(at)).unwrap_or_default();
+    let name = problem::shown(printed.trim_matches(['{', '}', '-', ' ']));
+    let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    Some(match &container.key {
+        None => Template::PrintsList { name },
+        Some(key) if is_name(key) => {
+            Template::PrintsMap { part: problem::shown(&format!("{name}.{key}")), name }
+        }
+        Some(key) => Template::PrintsMap { part: problem::shown(&format!("{name}[\"{key}\"]")), name },
+    })
+}
+
+/// What Twilio's voice would not say, as rendered for each sample.
+fn unsayable(said: &[String], template: &str) -> Option<Template> {
+    let length = said.iter().map(String::len).max()?;
+    if length > LONGEST_SAY {
+        return Some(Template::SayTooLong { length, most: LONGEST_SAY });
+    }
+    let whom = ["a known caller", "an unknown caller", "a caller whose number is withheld"];
+    let empty = said.iter().zip(whom).find(|(text, _)| sayable(text) == Err(Unsayable::Empty));
+    match empty {
+        // The called number of the samples is not one of the file's.
+        Some((_, whom)) if !template.contains("called") => Some(Template::SayEmpty { whom }),
+        _ if length > LONGEST_SAY_POLLY => Some(Template::SayLong { length, most: LONGEST_SAY_POLLY }),
+        _ => None,
+    }
 }
 
 fn run(environment: &Environment<'_>, template: &str, names: &Value) -> Result<String, String> {
@@ -420,6 +482,14 @@ thread_local! {
     static ENVIRONMENT: Environment<'static> = environment();
     static REQUESTS: Environment<'static> = requests();
     static ADDRESSES: Environment<'static> = addresses();
+    /// For the check.
+    static EXAMINED: Environment<'static> = examined(environment());
+    static EXAMINED_REQUESTS: Environment<'static> = examined(requests());
+}
+
+fn examined(mut environment: Environment<'static>) -> Environment<'static> {
+    filters::refuse_containers(&mut environment);
+    environment
 }
 
 /// The problem of a name that does not exist, or has no such part; and how many parts of the path it concerns.

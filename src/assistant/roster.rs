@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Role};
+use super::language::Words;
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::catalogue::{Assistant as Wrong, Tool};
@@ -245,6 +246,17 @@ impl Roster {
             Some(number) => self.find(number),
             None => self.rest.as_ref(),
         }
+    }
+
+    /// The words for somebody who called this party: of the assistant that answers, or else of all assistants, if they
+    /// have one language.
+    pub fn words(&self, called: &Party) -> &'static Words {
+        if let Some(assistant) = self.find_party(called) {
+            return assistant.words();
+        }
+        let mut all = self.assistants.values().map(|assistant| assistant.words());
+        let first = all.next().unwrap_or(Words::ENGLISH);
+        if all.all(|words| words == first) { first } else { Words::ENGLISH }
     }
 
     /// The same assistants, with `number` ringing the one of this name: to rehearse one that has no number.

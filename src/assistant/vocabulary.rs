@@ -134,10 +134,6 @@ pub const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
 pub const THRESHOLD: f64 = 0.5;
 pub const STATUS_CODES: RangeInclusive<f64> = 100.0..=599.0;
 
-pub const BUSY: &str = "All lines are busy. Please call again later.";
-pub const SORRY: &str = "Sorry, something went wrong. Please call again.";
-/// The language of those sentences.
-pub const SPOKEN_LANGUAGE: &str = "en-US";
 /// What a message contains.
 pub const MESSAGE_FIELDS: [&str; 2] = ["name", "message"];
 

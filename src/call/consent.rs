@@ -20,8 +20,8 @@ const MIN_HEARD: u64 = 8_000;
 const VALID_FOR: Duration = Duration::from_secs(120);
 
 /// Tells the model to ask.
-pub(super) const ASK_FIRST: &str = "Ask the caller first, in one short sentence, whether you may do this. Call it again with the \
-                         same arguments once they have said yes; if they say no, do not.";
+pub(super) const ASK_FIRST: &str = "Ask the caller first, in one short sentence in the language of the conversation, whether you may do \
+                         this. Call it again with the same arguments once they have said yes; if they say no, do not.";
 
 #[derive(Debug, Default)]
 pub(super) struct Consent {

@@ -41,6 +41,7 @@ pub(super) fn ms(ms: u64) -> Duration {
 pub(super) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
+        language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
         voice: "marin".to_owned(),
@@ -65,9 +66,9 @@ pub(super) fn plan() -> Plan {
             messages: 5,
             transfers: 3,
         },
-        busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US".to_owned() },
+        busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US" },
         on_failure: OnFailure {
-            line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US".to_owned() },
+            line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US" },
             dial: None,
         },
     }

@@ -139,8 +139,8 @@ impl Call {
         }
         let id = leaving.id.clone();
         let output = format!(
-            "Say in one short sentence that you connect the caller to {}. If they speak before that is said, the \
-             call stays with you.",
+            "Say in one short sentence, in the language of the conversation, that you connect the caller to {}. If they \
+             speak before that is said, the call stays with you.",
             self.target(tool, target)
         );
         out.push(Action::AnswerTool { id, output: output.into() });

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::guard::Signed;
 use super::{App, replay};
-use crate::assistant::plan::OnFailure;
+use crate::assistant::language::Words;
+use crate::assistant::plan::{Line, OnFailure};
 use crate::id::CallSid;
 use crate::link::network::Fault;
 use crate::link::peer::{ASK, Asked, FORWARDED};
@@ -17,15 +18,11 @@ use crate::observe::metrics;
 use crate::phone::PhoneNumber;
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
-use crate::wire::twilio::twiml::{Verb, document};
+use crate::wire::twilio::twiml::{Verb, document, sayable};
 use crate::wire::twilio::webhook::CallRequest;
 
 /// How long the phone of `on_failure` rings.
 const DIAL_SECONDS: u64 = 30;
-/// What Twilio's voice says if there is no assistant.
-const NOT_IN_USE: &str = "Sorry, this number is not in use. Goodbye.";
-const BROKEN: &str = "Sorry, something went wrong. Please call again later. Goodbye.";
-const LANGUAGE: &str = "en-US";
 /// How long another machine may take to answer a question that came here.
 const FORWARDING: Duration = Duration::from_secs(2);
 /// How long a draining machine looks for another one. The caller hears the phone ring.
@@ -41,9 +38,12 @@ pub async fn incoming_call(
     };
     match app.switchboard.ring(&request) {
         Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
-        Ring::Busy(line) => twiml(say(&line.say, &line.language)),
-        Ring::Nobody => twiml(say(NOT_IN_USE, LANGUAGE)),
-        Ring::Sorry(on_failure) => twiml(sorry(&on_failure)),
+        Ring::Busy(line) => twiml(say(&said(line, |words| words.busy))),
+        Ring::Nobody => {
+            let locale = app.switchboard.words(&request.to).locale;
+            twiml(say(&Line::ours(locale, |words| words.not_in_use)))
+        }
+        Ring::Sorry(on_failure) => twiml(sorry(on_failure)),
         Ring::Draining => elsewhere(&app, &headers),
         Ring::Replayed => replayed(&app, &request.call),
     }
@@ -75,7 +75,7 @@ pub async fn after_stream(
     let answer = match &after.next {
         Next::Nothing => document(&[]),
         Next::HangUp => document(&[Verb::Hangup]),
-        Next::Sorry(on_failure) => sorry(on_failure),
+        Next::Sorry(on_failure) => sorry(on_failure.clone()),
         Next::Stream { ticket } => connect(&base, ticket),
         Next::Dial { number, ring } => {
             // The dialed person sees the caller's number; Twilio only allows the call's own numbers.
@@ -95,7 +95,10 @@ pub async fn after_stream(
             ])
         }
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
-        Next::Unknown | Next::NotHere { .. } => say(BROKEN, LANGUAGE),
+        Next::Unknown | Next::NotHere { .. } => {
+            let locale = app.switchboard.words(&request.to).locale;
+            say(&Line::ours(locale, |words| words.sorry))
+        }
     };
     app.switchboard.answered(&after, &answer);
     twiml(answer)
@@ -116,18 +119,33 @@ fn action(base: &str, ticket: &str) -> String {
     format!("{base}/after-stream/{ticket}")
 }
 
-fn say(text: &str, language: &str) -> String {
-    document(&[Verb::Say { text, language }, Verb::Hangup])
+fn say(line: &Line) -> String {
+    document(&[Verb::Say { text: &line.say, language: line.language }, Verb::Hangup])
 }
 
-fn sorry(on_failure: &OnFailure) -> String {
-    let say = Verb::Say { text: &on_failure.line.say, language: &on_failure.line.language };
+fn sorry(on_failure: OnFailure) -> String {
+    let line = said(on_failure.line, |words| words.sorry);
+    let say = Verb::Say { text: &line.say, language: line.language };
     match &on_failure.dial {
         Some(number) => {
             let (number, timeout_secs) = (number.expose(), DIAL_SECONDS);
             document(&[say, Verb::Dial { number, timeout_secs, caller_id: None, action: None }, Verb::Hangup])
         }
         None => document(&[say, Verb::Hangup]),
+    }
+}
+
+/// A sentence as rendered for this call, or ours if Twilio would not say it.
+fn said(line: Line, ours: fn(&Words) -> &'static str) -> Line {
+    match sayable(&line.say) {
+        Ok(()) => line,
+        Err(why) => {
+            tracing::warn!(
+                ?why,
+                "Twilio would not say a sentence of this assistant: a prepared one replaces it"
+            );
+            Line::ours(line.language, ours)
+        }
     }
 }
 

@@ -236,7 +236,7 @@ impl ModelLink {
 
     /// The instructions of one response replace the session's, so the whole prompt goes with the request.
     fn prompt(&self, request: &Request) -> String {
-        format!("{}\n\n{}", self.plan.instructions, wording(request))
+        format!("{}\n\n{}", self.plan.instructions, wording(request, &tongue(&self.plan)))
     }
 
     fn fault(&self, error: &ErrorBody<'_>) -> Event {
@@ -447,26 +447,41 @@ fn metadata(request: &Request) -> Value {
     metadata
 }
 
+/// The language to speak, as a part of a sentence.
+fn tongue(plan: &Plan) -> String {
+    match &plan.language {
+        Some(language) => {
+            format!(
+                "in the language of the conversation, or in {} if the caller has not spoken yet",
+                language.name()
+            )
+        }
+        None => "in the language of the conversation".to_owned(),
+    }
+}
+
 /// What the model is asked to say, in words.
-fn wording(request: &Request) -> String {
+fn wording(request: &Request, tongue: &str) -> String {
     match request {
         Request::Greeting(line) => {
             format!("The call begins now. Say exactly this, word for word, and nothing else: \"{line}\"")
         }
-        Request::CheckCaller => {
-            "Nobody has spoken for a while. Ask in one short sentence whether the caller is still there.".to_owned()
-        }
-        Request::Filler => "What you are doing for the caller takes a moment. Say so in one short sentence, in the \
-                            language of the conversation, and nothing else: no result, no question."
-            .to_owned(),
-        Request::StatusUpdate => "You have used tools several times without saying anything. In one or two short \
-                              sentences, in the language of the conversation, tell the caller how far you are. If it \
-                              is unclear how to continue, ask."
-            .to_owned(),
-        Request::ToolTimedOut => "What you started for the caller took too long, and you are no longer waiting for it. It is \
-                             unknown whether it was done. Tell the caller so in one or two short sentences, in the \
-                             language of the conversation. If it is unclear how to continue, ask."
-            .to_owned(),
+        Request::CheckCaller => format!(
+            "Nobody has spoken for a while. Ask in one short sentence, {tongue}, whether the caller is still there."
+        ),
+        Request::Filler => format!(
+            "What you are doing for the caller takes a moment. Say so in one short sentence, {tongue}, and nothing \
+             else: no result, no question."
+        ),
+        Request::StatusUpdate => format!(
+            "You have used tools several times without saying anything. In one or two short sentences, {tongue}, tell \
+             the caller how far you are. If it is unclear how to continue, ask."
+        ),
+        Request::ToolTimedOut => format!(
+            "What you started for the caller took too long, and you are no longer waiting for it. It is unknown \
+             whether it was done. Tell the caller so in one or two short sentences, {tongue}. If it is unclear how to \
+             continue, ask."
+        ),
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "The caller has not spoken for a long time",
@@ -474,7 +489,7 @@ fn wording(request: &Request) -> String {
                 EndReason::ServerDraining => "The line is closing for maintenance",
                 _ => "The conversation is over",
             };
-            format!("{why}, and the call ends now. Say goodbye in one short sentence.")
+            format!("{why}, and the call ends now. Say goodbye in one short sentence, {tongue}.")
         }
     }
 }

@@ -31,6 +31,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::assistant::language::Words;
 use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
 use crate::call::{EndReason, Return, Tally, TransferFailure};
@@ -39,7 +40,7 @@ use crate::link::caller::Upgraded;
 use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
-use crate::phone::PhoneNumber;
+use crate::phone::{Party, PhoneNumber};
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
@@ -208,6 +209,11 @@ impl Switchboard {
             return Ring::Sorry(assistant.on_failure(&facts));
         };
         self.open(Arc::new(plan), request, false)
+    }
+
+    /// The words for a caller of this party about whom nothing else is known.
+    pub fn words(&self, called: &Party) -> &'static Words {
+        self.roster.borrow().words(called)
     }
 
     /// Lets a stream in by its ticket, once. The sender takes the stream.

@@ -10,7 +10,7 @@ impl Assistant {
     pub(in crate::assistant) fn changed_keys(&self, other: &Assistant) -> Vec<&'static str> {
         // Every field is named, so that a new one cannot be forgotten.
         let Assistant {
-            subject: Subject { name: _, description, zone, callers, variables },
+            subject: Subject { name: _, description, zone, words: _, callers, variables },
             claims,
             rest,
             instructions,
@@ -20,6 +20,7 @@ impl Assistant {
         } = self;
         let Plan {
             assistant: _,
+            language,
             provider,
             model,
             voice,
@@ -45,6 +46,7 @@ impl Assistant {
             ("speed", *speed == other.plan.speed),
             ("temperature", *temperature == other.plan.temperature),
             ("reasoning", *reasoning == other.plan.reasoning),
+            ("language", *language == other.plan.language),
             ("timezone", *zone == other.subject.zone),
             ("callers", *callers == other.subject.callers),
             ("variables", *variables == other.subject.variables),

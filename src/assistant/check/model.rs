@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Check;
+use crate::assistant::language::Language;
 use crate::assistant::plan::{Effort, Transcription};
 use crate::assistant::vocabulary::{EFFORTS, ENGINES, NO_TRANSCRIPTION, TEMPERATURE};
 use crate::assistant::written::{Fields, shown};
@@ -117,10 +118,10 @@ impl<'a> Check<'a> {
         &self,
         top: &Fields<'a>,
         provider: &Provider,
-        language: Option<&str>,
+        language: Option<&Language>,
     ) -> Option<Transcription> {
         let mut model = provider.default_transcriber().unwrap_or_default().to_owned();
-        let mut language = language.map(str::to_owned);
+        let mut language = language.cloned();
         if let Some(node) = top.take("transcription") {
             let off = |node: &Node| {
                 let scalar = node.scalar();
@@ -149,7 +150,7 @@ impl<'a> Check<'a> {
             }
         }
         // The providers take the language without its region. Without a model there is nothing to ask for.
-        let language = language.map(|tag| tag.split('-').next().unwrap_or_default().to_owned());
+        let language = language.map(|language| language.code().to_owned());
         (!model.is_empty()).then_some(Transcription { model, language })
     }
 

@@ -1,12 +1,10 @@
-//! The keys about the conversation: how it opens, who speaks when, how long it may take, and what is said if it fails.
+//! The keys about the conversation: how it opens, who speaks when, and how long it may take.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, Role};
-use crate::assistant::plan::{
-    Detection, Eagerness, First, Greeting, Limits, Line, NoiseReduction, OnFailure, TurnTaking,
-};
+use super::Check;
+use crate::assistant::plan::{Detection, Eagerness, First, Greeting, Limits, NoiseReduction, TurnTaking};
 use crate::assistant::vocabulary::{
     CALL, CALL_SILENCE, EAGERNESS, FIRST, MESSAGES, NOISE_REDUCTIONS, SMS, THRESHOLD, TRANSFERS, TURN_PREFIX,
     TURN_SILENCE, detections,
@@ -148,27 +146,5 @@ impl<'a> Check<'a> {
         limits.transfers = map.count("transfers", &TRANSFERS).unwrap_or(limits.transfers);
         map.finish();
         limits
-    }
-
-    pub(super) fn busy(&self, top: &Fields<'a>, line: Line) -> Line {
-        let Some(map) = top.map("busy") else { return line };
-        let line = self.line(&map, line);
-        map.finish();
-        line
-    }
-
-    pub(super) fn on_failure(&self, top: &Fields<'a>, line: Line) -> OnFailure {
-        let Some(map) = top.map("on_failure") else { return OnFailure { line, dial: None } };
-        let line = self.line(&map, line);
-        let dial = map.take("dial").and_then(|node| self.number(node, "dial", Role::Fallback));
-        map.finish();
-        OnFailure { line, dial }
-    }
-
-    fn line(&self, map: &Fields<'a>, default: Line) -> Line {
-        Line {
-            say: self.template(map, "say").unwrap_or(default.say),
-            language: self.language(map).unwrap_or(default.language),
-        }
     }
 }

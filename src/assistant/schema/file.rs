@@ -10,9 +10,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::value::*;
+use crate::assistant::language::{ENGLISH, Words};
 use crate::assistant::vocabulary::{
-    BUSY, CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, NO_TRANSCRIPTION, RING, SMS,
-    SORRY, SPOKEN_LANGUAGE, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
+    CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, NO_TRANSCRIPTION, RING, SMS,
+    THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -56,9 +57,10 @@ pub struct Assistant {
     /// warns if the model does not reason.
     #[schemars(extend("x-default" = "the model's default"), example = &"low")]
     reasoning: Option<Effort>,
-    /// The language that callers speak: two or three lowercase letters, and a region if it matters. It helps the
-    /// transcription, and Twilio's voice uses it for `busy` and `on_failure`.
-    #[schemars(extend("x-default" = format!("none: the model follows the caller; `busy` and `on_failure` use `{SPOKEN_LANGUAGE}`")))]
+    /// The language that callers speak: two or three lowercase letters, and a country if it matters. The model speaks it
+    /// until the caller or the instructions want another, it helps the transcription, dates and lists in texts are
+    /// written in it, and Twilio's voice uses it for `busy` and `on_failure` (see [Languages](#languages)).
+    #[schemars(extend("x-default" = format!("none: the model follows the caller; `busy` and `on_failure` use `{ENGLISH}`")))]
     #[schemars(example = &"en-US", example = &"de")]
     language: Option<Language>,
     /// The time zone of `{{ now }}`, by its name in the tz database.
@@ -304,13 +306,18 @@ struct Limits {
 #[schemars(deny_unknown_fields)]
 #[schemars(example = json!({ "say": "All our lines are busy. Please call again in a few minutes." }))]
 struct Busy {
-    /// What it says.
-    #[schemars(extend("default" = BUSY), example = &"All our lines are busy. Please call again in a few minutes.")]
+    /// What it says, in at most 4,096 bytes.
+    #[schemars(extend("x-default" = sentence(|words| words.busy)), example = &"All our lines are busy. Please call again in a few minutes.")]
     say: Option<Template>,
-    /// The language of that voice.
-    #[schemars(extend("x-default" = format!("the assistant's `language`, or `{SPOKEN_LANGUAGE}`")))]
+    /// The locale of that voice: one of those that Twilio speaks (see [Languages](#languages)).
+    #[schemars(extend("x-default" = format!("the assistant's `language`, or `{ENGLISH}`")))]
     #[schemars(example = &"en-GB")]
     language: Option<Language>,
+}
+
+/// The default of a sentence.
+fn sentence(ours: fn(&Words) -> &'static str) -> String {
+    format!("\"{}\", or the same in the assistant's language", ours(Words::ENGLISH))
 }
 
 /// What happens if the conversation fails, for example because the model cannot be reached.
@@ -318,11 +325,11 @@ struct Busy {
 #[schemars(deny_unknown_fields)]
 #[schemars(example = json!({ "say": "Sorry. One moment, I will put you through.", "dial": "+15550100011" }))]
 struct OnFailure {
-    /// What Twilio's voice says.
-    #[schemars(extend("default" = SORRY), example = &"Sorry, something broke. One moment, I will put you through.")]
+    /// What Twilio's voice says, in at most 4,096 bytes.
+    #[schemars(extend("x-default" = sentence(|words| words.sorry)), example = &"Sorry, something broke. One moment, I will put you through.")]
     say: Option<Template>,
-    /// The language of that voice.
-    #[schemars(extend("x-default" = format!("the assistant's `language`, or `{SPOKEN_LANGUAGE}`")))]
+    /// The locale of that voice: one of those that Twilio speaks (see [Languages](#languages)).
+    #[schemars(extend("x-default" = format!("the assistant's `language`, or `{ENGLISH}`")))]
     #[schemars(example = &"en-GB")]
     language: Option<Language>,
     /// The number that is dialed then, so that the caller reaches a person.

@@ -117,9 +117,21 @@ catalogue! {
         TailLost { key: String } = Warning "text.comment",
             "`{key}` ends before this: YAML takes ` #` and the rest of the line for a comment",
             fix: "put the text in quotes; before a real comment write two spaces, and one after its `#`";
-        LanguageInvalid { value: String } = Error "language.invalid",
+        LanguageInvalid { value: String, example: &'static str } = Error "language.invalid",
             "`{value}` is not a language tag",
-            fix: "write it like `en` or `en-US`";
+            fix: "write it like `{example}`";
+        LanguageUnknown { value: String, example: &'static str } = Error "language.unknown",
+            "`{value}` contains a code of no language or country",
+            fix: "write it like `{example}`";
+        LanguageOfSay { value: String, example: &'static str } = Error "language.say",
+            "Twilio's voice does not speak `{value}`",
+            fix: "write a language that it speaks, such as `{example}`: docs/assistants.md lists them under Languages";
+        LanguageUnspoken { value: String, locale: &'static str, keys: String, written: String } = Warning "language.unspoken",
+            "Twilio's voice does not speak `{value}`, so it reads {keys} as `{locale}`",
+            fix: "if that is right, write `{locale}` in {written}";
+        LanguageUnwritten { language: String, keys: String } = Warning "language.sentences",
+            "there are no prepared sentences in `{language}`, so Twilio's voice speaks English",
+            fix: "write {keys}";
         TimezoneUnknown { name: String, example: String } = Error "timezone.unknown",
             "there is no time zone `{name}`",
             fix: "write a name such as `{example}`";

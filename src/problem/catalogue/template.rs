@@ -26,6 +26,31 @@ catalogue! {
         HiddenFilter { kind: &'static str, known: Suggestion } = Error "template.filter",
             "this template uses a {kind} that does not exist",
             fix: "{known}";
+        /// `name` is the printed expression, `part` one of its parts.
+        PrintsMap { name: String, part: String } = Error "template.container",
+            "`{name}` is a map, and would be printed with its braces and quotes",
+            fix: "name a part, such as `{{{{ {part} }}}}`, or print the parts one by one with {{% for %}}";
+        PrintsList { name: String } = Error "template.container",
+            "`{name}` is a list, and would be printed with its brackets and quotes",
+            fix: "write `{{{{ {name} | listed }}}}` or `{{{{ {name} | join(\", \") }}}}`";
+        HiddenContainer = Error "template.container",
+            "this template prints a whole list or map",
+            fix: "name a part of the map; print a list with `| listed` or `| join(\", \")`";
+        DateFormat { format: String, instead: String } = Error "template.format",
+            "`{format}` is not a format of dates or times",
+            fix: "write it in the codes of strftime: `{instead}`";
+        HiddenDateFormat { instead: String } = Error "template.format",
+            "this template uses a format that is not one of dates or times",
+            fix: "write it in the codes of strftime: `{instead}`";
+        SayEmpty { whom: &'static str } = Error "say.empty",
+            "Twilio's voice would say nothing to {whom}: the text has no word in it",
+            fix: "write a sentence that is never empty, such as with {{% else %}}";
+        SayTooLong { length: usize, most: usize } = Error "say.long",
+            "this text is {length} bytes long, and Twilio's voice takes at most {most}",
+            fix: "shorten it: a letter such as é or ł counts as two";
+        SayLong { length: usize, most: usize } = Warning "say.polly",
+            "this text is {length} bytes long, and some of Twilio's voices (Amazon Polly) take at most {most}",
+            fix: "shorten it";
         RenderFails { error: String } = Error "template.render",
             "this template cannot be rendered: {error}";
         RenderFailsWithoutOptional { error: String } = Error "template.render",

@@ -13,7 +13,7 @@ pub enum Verb<'a> {
         action: &'a str,
         status: &'a str,
     },
-    /// Speaks with Twilio's own voice. `language` is BCP 47.
+    /// Speaks with Twilio's own voice, in one of its own locales, such as `de-DE`. [`sayable`] says which texts it speaks.
     Say {
         text: &'a str,
         language: &'a str,
@@ -31,6 +31,31 @@ pub enum Verb<'a> {
     /// Continues with the document at this address.
     Redirect(&'a str),
     Hangup,
+}
+
+/// The longest text of `<Say>` in bytes of UTF-8 with Twilio's basic voices; a longer one is not spoken (13521).
+pub const LONGEST_SAY: usize = 4_096;
+/// The same with the voices of Amazon Polly, which an account may choose. Google's take 5,000.
+pub const LONGEST_SAY_POLLY: usize = 3_000;
+
+/// Why Twilio does not speak a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsayable {
+    /// It contains no letter and no digit (13520).
+    Empty,
+    /// It is longer than [`LONGEST_SAY`].
+    TooLong,
+}
+
+/// Whether `<Say>` speaks this text.
+///
+/// # Errors
+/// Twilio would skip it.
+pub fn sayable(text: &str) -> Result<(), Unsayable> {
+    if text.len() > LONGEST_SAY {
+        return Err(Unsayable::TooLong);
+    }
+    if text.chars().any(char::is_alphanumeric) { Ok(()) } else { Err(Unsayable::Empty) }
 }
 
 /// The document. Without verbs it is an empty answer, which ends an ongoing call.
@@ -154,6 +179,19 @@ mod tests {
             r#"<Response><Redirect method="POST">https://voice.example.com/incoming-call?a=1&amp;b=2"#,
             "</Redirect></Response>"
         )));
+    }
+
+    #[test]
+    fn what_twilio_would_not_speak_is_known() {
+        for (text, expected) in [
+            ("a".repeat(LONGEST_SAY), Ok(())),
+            ("a".repeat(LONGEST_SAY + 1), Err(Unsayable::TooLong)),
+            ("ü".repeat(LONGEST_SAY / 2 + 1), Err(Unsayable::TooLong)),
+            ("7".to_owned(), Ok(())),
+            (" … \u{7}".to_owned(), Err(Unsayable::Empty)),
+        ] {
+            assert_eq!(sayable(&text), expected, "{}", text.len());
+        }
     }
 
     #[test]
