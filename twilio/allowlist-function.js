@@ -5,6 +5,7 @@
 //   ALLOWED_NUMBERS               who may call: +15550100100, +44*, or * for everybody
 //   ALLOWED_NUMBERS_15550100001   replaces ALLOWED_NUMBERS for calls to +15550100001
 //   REJECT_MESSAGE                what a refused caller hears; without it the call is never answered
+//   MESSAGE_LANGUAGE              the language of that sentence, such as de-DE; without it your account's voice
 //
 // A missing or invalid setting refuses everybody. The Function's log names the setting, never the caller.
 
@@ -20,8 +21,9 @@ exports.handler = function (context, event, callback) {
     console.error(`Refusing every call: ${problem.message}`);
   }
   const message = (context.REJECT_MESSAGE || '').replace(UNSPEAKABLE, ' ').trim();
-  if (message) {
-    answer.say(message);
+  if (SPEAKABLE.test(message)) {
+    const language = locale(context.MESSAGE_LANGUAGE);
+    answer.say(language ? { language } : {}, message);
     answer.hangup();
   } else {
     answer.reject();
@@ -34,6 +36,8 @@ const PREFIX = /^\+[1-9][0-9]{0,13}\*$/;
 // Withheld numbers that look like numbers: "anonymous" and similar words on a phone's keypad, after + or +1. The server
 // has the same list, in src/phone.rs.
 const WITHHELD = ['266696687', '8656696', '86282452253', '2562533', '7378742833'];
+// Twilio says nothing at all if a text has neither.
+const SPEAKABLE = /[\p{L}\p{N}]/u;
 // Characters that XML cannot contain.
 const UNSPEAKABLE = /[\p{Cc}\p{Cs}\uFFFE\uFFFF]/gu;
 
@@ -49,6 +53,15 @@ function isAllowed(caller, allowed) {
 function isWithheld(number) {
   return WITHHELD.includes(number.replace(/^\+1?/, ''));
 }
+
+// The locale in which Twilio speaks. A language alone stands for its first one.
+function locale(setting) {
+  const written = (setting || '').replace(/#.*/s, '').trim(); // a note after #
+  const full = FIRST[written] || written;
+  return /^[a-z]{2,3}-[A-Z]{2}$/.test(full) ? full : ''; // the fallback Function reports a wrong one
+}
+
+const FIRST = { en: 'en-US', de: 'de-DE', fr: 'fr-FR', es: 'es-ES', it: 'it-IT', pt: 'pt-BR', nl: 'nl-NL', pl: 'pl-PL' };
 
 // The list for calls to this number.
 function allowedNumbers(context, called) {

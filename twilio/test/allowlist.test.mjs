@@ -170,3 +170,16 @@ test('messages and addresses are escaped', async () => {
     );
   });
 });
+
+test('a refusal is said in the language of the settings, unless there is nothing to say', async () => {
+  const settings = { WEBHOOK_URL: 'https://phone.example.com/incoming-call', ALLOWED_NUMBERS: '+15550100100' };
+  for (const [more, answer] of [
+    [{ MESSAGE_LANGUAGE: 'de', REJECT_MESSAGE: 'Kein Anschluss.' }, '<Say language="de-DE">Kein Anschluss.</Say><Hangup/>'],
+    [{ MESSAGE_LANGUAGE: 'German', REJECT_MESSAGE: 'Nein.' }, '<Say>Nein.</Say><Hangup/>'],
+    [{ MESSAGE_LANGUAGE: 'de', REJECT_MESSAGE: ' … ' }, '<Reject/>'],
+  ]) {
+    await withRuntime({ ...settings, ...more }, async (runtime) => {
+      assert.equal(await asks(runtime, { From: '+15550100101' }), `<Response>${answer}</Response>`);
+    });
+  }
+});

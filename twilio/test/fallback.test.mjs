@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { withRuntime } from './runtime.mjs';
 
-const SORRY = '<Say>Sorry, we cannot take your call right now. Please call again later.</Say>';
+const SORRY = '<Say language="en-US">Sorry, we cannot take your call right now. Please call again later.</Say>';
 const DIAL = '<Dial timeout="30" callerId="+15550100001">+15550100009</Dial>';
 const CALL = { From: '+15550100100', To: '+15550100001', ErrorCode: '11200' };
 
@@ -41,7 +41,7 @@ test('a person is called, once', async () => {
       assert.ok(!runtime.logged.includes('+'), runtime.logged);
     }
     for (const call of ['To=a&To=b&DialCallStatus=x&DialCallStatus=y', '__proto__=x&constructor=y&To=toString']) {
-      assert.match(await asks(runtime, call), /^<Response><Say>.*<Hangup\/><\/Response>$/);
+      assert.match(await asks(runtime, call), /^<Response><Say language="en-US">.*<Hangup\/><\/Response>$/);
     }
   });
 });
@@ -63,4 +63,28 @@ test('an invalid number is not called, and is logged by name', async () => {
       await runtime.waitForLog(/FALLBACK_NUMBER/);
     });
   }
+});
+
+test('the sentence is in the language of the settings', async () => {
+  for (const [MESSAGE_LANGUAGE, FALLBACK_MESSAGE, said] of [
+    ['de # ours', '', '<Say language="de-DE">Leider'],
+    ['de-AT', '…', '<Say language="de-AT">Leider'],
+    ['fr-CA', '', '<Say language="fr-CA">Nous'],
+    ['pl', 'Oddzwonimy.', '<Say language="pl-PL">Oddzwonimy.<'],
+    ['cs-CZ', '', '<Say language="en-US">Sorry'],
+    ['cs-CZ', 'Zavoláme.', '<Say language="cs-CZ">Zavoláme.<'],
+  ]) {
+    await withRuntime({ MESSAGE_LANGUAGE, FALLBACK_MESSAGE }, async (runtime) => {
+      const answer = await asks(runtime, CALL);
+      assert.ok(answer.startsWith(`<Response>${said}`), answer);
+      assert.equal(runtime.logged, '');
+    });
+  }
+});
+
+test('a language that is none is not sent, and is logged by name', async () => {
+  await withRuntime({ MESSAGE_LANGUAGE: 'German' }, async (runtime) => {
+    assert.equal(await asks(runtime, CALL), `<Response>${SORRY}<Hangup/></Response>`);
+    await runtime.waitForLog(/MESSAGE_LANGUAGE/);
+  });
 });
