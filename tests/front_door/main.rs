@@ -6,6 +6,7 @@ mod edits;
 mod failures;
 mod harness;
 mod interruptions;
+mod languages;
 mod mcp;
 mod messages;
 mod mishaps;

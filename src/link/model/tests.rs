@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use std::future::poll_fn;
 
 use super::*;
+use crate::assistant::language::Language;
 use crate::assistant::plan::{
     AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
 };
@@ -59,6 +60,27 @@ fn a_session_is_configured_in_every_dialect() {
         })
         .collect();
     insta::assert_snapshot!(sessions.join("\n"));
+}
+
+#[test]
+fn every_request_for_speech_names_the_language() {
+    let mut plan = plan(Dialect::Ga);
+    let requests = [
+        Request::CheckCaller,
+        Request::Filler,
+        Request::StatusUpdate,
+        Request::ToolTimedOut,
+        Request::Goodbye(EndReason::LimitSilence),
+    ];
+    for (tag, named) in
+        [(None, "language of the conversation"), (Some("de-AT"), "German"), (Some("cs"), "`cs`")]
+    {
+        plan.language = tag.map(|tag| Language::read(tag).unwrap());
+        for request in &requests {
+            let asked = wording(request, &tongue(&plan));
+            assert!(asked.contains(named), "{asked}");
+        }
+    }
 }
 
 #[test]

@@ -85,6 +85,19 @@ const SCHEMA: u32 = 12_200;
 const CONTENT_TYPE: u32 = 12_300;
 const TOO_LONG: u32 = 11_750;
 
+/// The text of `<Say>` is empty, or nothing that can be spoken.
+const SAY_EMPTY: u32 = 13_520;
+const SAY_TOO_LONG: u32 = 13_521;
+/// The longest text of `<Say>`, in bytes: the limit of the basic voices.
+const LONGEST_SAY: usize = 4_096;
+/// The locales of `<Say>`, in Twilio's words "supported languages".
+const SAY_LANGUAGES: &str = "af-ZA am-ET ar-XA ar-AE arb bg-BG bn-IN ca-ES cmn-CN cmn-TW cs-CZ cy-GB da-DK \
+    de-DE de-AT el-GR en-US en-AU en-CA en-GB en-GB-WLS en-IE en-IN en-NZ en-ZA \
+    es-ES es-MX es-US eu-ES fi-FI fil-PH fr-FR fr-BE fr-CA gl-ES gu-IN he-IL hi-IN \
+    hu-HU id-ID is-IS it-IT ja-JP kn-IN ko-KR lt-LT lv-LV ml-IN mr-IN ms-MY nb-NO \
+    nl-NL nl-BE pa-IN pl-PL pt-BR pt-PT ro-RO ru-RU sk-SK sr-RS sv-SE ta-IN te-IN \
+    th-TH tr-TR uk-UA vi-VN yue-HK zh-CN zh-HK zh-TW";
+
 /// Reads the answer of a webhook.
 pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Vec<Verb>, Fault> {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -124,8 +137,23 @@ fn verb(element: &Element<'_, '_>) -> Result<Verb, Fault> {
         }
         "Say" => {
             element.allow(&["voice", "language", "loop"])?;
+            let text = element.text().map_err(|fault| match element.elements().is_empty() {
+                true => Fault { code: SAY_EMPTY, ..fault },
+                false => fault,
+            })?;
+            if !text.chars().any(char::is_alphanumeric) {
+                return Err(fault(SAY_EMPTY, "<Say> has nothing to say"));
+            }
+            if text.len() > LONGEST_SAY {
+                return Err(fault(SAY_TOO_LONG, "the text of <Say> is longer than 4,096 bytes"));
+            }
+            if let Some(language) = element.get("language")
+                && !SAY_LANGUAGES.split(' ').any(|known| known == language)
+            {
+                return Err(fault(SCHEMA, format!("<Say> does not speak `{language}`")));
+            }
             Ok(Verb::Say {
-                text: element.text()?,
+                text,
                 voice: element.get("voice"),
                 language: element.get("language"),
                 times: element.number("loop", 1)?.clamp(1, 1_000) as u32,
@@ -371,7 +399,11 @@ mod tests {
             ("<Response><Connect><Stream URL='wss://x'/></Connect></Response>", SCHEMA),
             ("<Response><Connect url='x'><Stream url='wss://x'/></Connect></Response>", SCHEMA),
             ("<Response><Connect><Stream url='wss://x' statusCallback='/x'/></Connect></Response>", SCHEMA),
-            ("<Response><Say></Say></Response>", SCHEMA),
+            ("<Response><Say></Say></Response>", SAY_EMPTY),
+            ("<Response><Say> … </Say></Response>", SAY_EMPTY),
+            ("<Response><Say><b/></Say></Response>", SCHEMA),
+            ("<Response><Say language='de'>a</Say></Response>", SCHEMA),
+            ("<Response><Say language='en-UK'>a</Say></Response>", SCHEMA),
             ("<Response><Dial><Sip>a</Sip></Dial></Response>", SCHEMA),
             ("<Response><Dial timeout='601'>+15550100002</Dial></Response>", SCHEMA),
             ("<Response><Dial timeout='soon'>+15550100002</Dial></Response>", SCHEMA),
@@ -392,6 +424,8 @@ mod tests {
         ] {
             assert_eq!(xml(body).map_err(|fault| fault.code), Err(code), "{body}");
         }
+        let said = format!("<Response><Say>{}</Say></Response>", "ü".repeat(LONGEST_SAY / 2 + 1));
+        assert_eq!(xml(&said).unwrap_err().code, SAY_TOO_LONG);
         let code = |kind, body: &[u8]| read(kind, body).unwrap_err().code;
         assert_eq!(code(Some("text/plain"), b"<Response/>"), CONTENT_TYPE);
         assert_eq!(code(None, b"<Response/>"), CONTENT_TYPE);
