@@ -23,6 +23,22 @@ pub const ENGLISH: &str = "en-US";
 /// Languages under another code in [`LOCALES`].
 const ALIASES: [(&str, &str); 2] = [("no", "nb-NO"), ("tl", "fil-PH")];
 
+/// Three-letter codes of languages that have a shorter one, which is the one to write.
+const LONG: [(&str, &str); 12] = [
+    ("eng", "en"),
+    ("deu", "de"),
+    ("ger", "de"),
+    ("fra", "fr"),
+    ("fre", "fr"),
+    ("spa", "es"),
+    ("ita", "it"),
+    ("por", "pt"),
+    ("nld", "nl"),
+    ("dut", "nl"),
+    ("pol", "pl"),
+    ("rus", "ru"),
+];
+
 /// The languages of ISO 639-1.
 const LANGUAGES: &str = "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da \
     de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik \
@@ -86,7 +102,8 @@ impl Language {
         // Other codes have three letters and are too many to know.
         let known =
             |list: &str, code: &str| code.len() != 2 || list.split_whitespace().any(|known| known == code);
-        match known(LANGUAGES, code) && (!is_letters || known(COUNTRIES, &country)) {
+        let is_long = LONG.iter().any(|(long, _)| *long == code);
+        match !is_long && known(LANGUAGES, code) && (!is_letters || known(COUNTRIES, &country)) {
             true => Ok(Language { tag: tag.to_owned() }),
             false => Err(NoLanguage::Code),
         }
@@ -143,6 +160,9 @@ pub fn suggestion(wrong: &str) -> Option<&'static str> {
     }
     // The country's code is `GB`.
     let wrong = wrong.strip_suffix("-uk").map_or_else(|| wrong.clone(), |code| format!("{code}-GB"));
+    let code = code_of(&wrong);
+    let short = LONG.iter().find(|(long, _)| *long == code).map_or(code, |(_, short)| short);
+    let wrong = wrong.replacen(code, short, 1);
     if let Ok(Spoken::Exactly(locale) | Spoken::Elsewhere(locale)) =
         Language::read(&wrong).map(|language| language.spoken())
     {
@@ -217,6 +237,8 @@ mod tests {
             ("xx-YY", NoLanguage::Code, None),
             ("xx", NoLanguage::Code, None),
             ("de-XX", NoLanguage::Code, Some("de-DE")),
+            ("deu", NoLanguage::Code, Some("de-DE")),
+            ("ger-AT", NoLanguage::Code, Some("de-AT")),
             ("jp", NoLanguage::Code, Some("ja-JP")),
             ("cz", NoLanguage::Code, Some("cs-CZ")),
             ("EN", NoLanguage::Form, Some("en-US")),
