@@ -167,7 +167,7 @@ impl Assistant {
         let OnFailure { line, dial } = &self.plan.on_failure;
         let line = match self.subject.render(&line.say, facts) {
             Ok(say) => Line { say, ..*line },
-            Err(_) => Line::ours(line.language, |words| words.sorry),
+            Err(_) => Line::ours(line.language, OnFailure::prepared(dial.is_some())),
         };
         OnFailure { line, dial: dial.clone() }
     }

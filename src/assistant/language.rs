@@ -23,6 +23,9 @@ pub const ENGLISH: &str = "en-US";
 /// Languages under another code in [`LOCALES`].
 const ALIASES: [(&str, &str); 2] = [("no", "nb-NO"), ("tl", "fil-PH")];
 
+/// Languages that models of transcription know under another code: Whisper's list has 99 of ISO 639-1, `haw` and `yue`.
+const TRANSCRIBED: [(&str, &str); 4] = [("cmn", "zh"), ("arb", "ar"), ("fil", "tl"), ("nb", "no")];
+
 /// Three-letter codes of languages that have a shorter one, which is the one to write.
 const LONG: [(&str, &str); 12] = [
     ("eng", "en"),
@@ -114,9 +117,10 @@ impl Language {
         &self.tag
     }
 
-    /// The language without its country: ISO 639.
+    /// The language without its country, as models of transcription know it.
     pub fn code(&self) -> &str {
-        self.tag.split('-').next().unwrap_or_default()
+        let code = code_of(&self.tag);
+        TRANSCRIBED.iter().find(|(twilio, _)| *twilio == code).map_or(code, |(_, model)| model)
     }
 
     /// What a model understands: `German`, or the tag of a language whose name we do not have.
@@ -212,6 +216,14 @@ mod tests {
         }
         for locale in locales() {
             assert_eq!(Language::read(locale).unwrap().spoken(), Spoken::Exactly(locale));
+        }
+    }
+
+    #[test]
+    fn a_transcription_gets_the_code_that_models_know() {
+        for (tag, code) in [("de-CH", "de"), ("cmn-CN", "zh"), ("nb-NO", "no"), ("fil", "tl"), ("haw", "haw")]
+        {
+            assert_eq!(Language::read(tag).unwrap().code(), code, "{tag}");
         }
     }
 

@@ -347,6 +347,13 @@ impl Line {
     }
 }
 
+impl OnFailure {
+    /// Our own sentence, for whether somebody is dialed.
+    pub fn prepared(dial: bool) -> fn(&Words) -> &'static str {
+        if dial { |words| words.connecting } else { |words| words.sorry }
+    }
+}
+
 /// What the caller hears after a failure, and who is dialed then.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OnFailure {

@@ -97,7 +97,7 @@ pub async fn after_stream(
         Next::RingElsewhere => document(&[Verb::Redirect(&format!("{base}/incoming-call"))]),
         Next::Unknown | Next::NotHere { .. } => {
             let locale = app.switchboard.words(&request.to).locale;
-            say(&Line::ours(locale, |words| words.sorry))
+            say(&Line::ours(locale, |words| words.lost))
         }
     };
     app.switchboard.answered(&after, &answer);
@@ -124,7 +124,7 @@ fn say(line: &Line) -> String {
 }
 
 fn sorry(on_failure: OnFailure) -> String {
-    let line = said(on_failure.line, |words| words.sorry);
+    let line = said(on_failure.line, OnFailure::prepared(on_failure.dial.is_some()));
     let say = Verb::Say { text: &line.say, language: line.language };
     match &on_failure.dial {
         Some(number) => {

@@ -60,4 +60,11 @@ async fn a_sentence_that_twilio_would_not_say_is_replaced() {
     let record = finished(harness.dial(harness.phone())).await;
     assert_eq!(said(&record), (Words::of("de").unwrap().sorry, "de-DE"));
     harness.quit().await;
+
+    let dials = file("it", "on_failure: { dial: \"+15550100009\" }");
+    let harness =
+        Harness::open(&dials, ModelOptions { faults: vec![Fault::UpgradeStatus(401)], ..quick() }).await;
+    let record = finished(harness.dial(harness.phone())).await;
+    assert_eq!(said(&record), (Words::of("it").unwrap().connecting, "it-IT"), "nobody is to call again");
+    harness.quit().await;
 }

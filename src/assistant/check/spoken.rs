@@ -54,11 +54,11 @@ impl<'a> Check<'a> {
 
     pub(super) fn on_failure(&self, top: &Fields<'a>, tongue: &mut Tongue<'a>) -> OnFailure {
         let map = top.map("on_failure");
-        let line = self.line(map.as_ref(), "on_failure", |words| words.sorry, tongue);
         let dial = map
             .as_ref()
             .and_then(|map| map.take("dial"))
             .and_then(|node| self.number(node, "dial", Role::Fallback));
+        let line = self.line(map.as_ref(), "on_failure", OnFailure::prepared(dial.is_some()), tongue);
         if let Some(map) = map {
             map.finish();
         }

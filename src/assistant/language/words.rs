@@ -23,6 +23,10 @@ pub struct Words {
     pub busy: &'static str,
     /// Something went wrong.
     pub sorry: &'static str,
+    /// Something went wrong, and a person is dialed.
+    pub connecting: &'static str,
+    /// A stream has ended, and nothing is known about its call.
+    pub lost: &'static str,
     /// No assistant answers the number.
     pub not_in_use: &'static str,
     /// Before the last item of a list.
@@ -52,6 +56,8 @@ pub static ALL: [Words; 8] = [
         locale: super::ENGLISH,
         busy: "All lines are busy. Please call again later.",
         sorry: "Sorry, something went wrong. Please call again.",
+        connecting: "Sorry, something went wrong. One moment, please: you are being connected.",
+        lost: "Sorry, something went wrong. Please call again later. Goodbye.",
         not_in_use: "Sorry, this number is not in use. Goodbye.",
         and: "and",
         days: "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
@@ -68,6 +74,8 @@ pub static ALL: [Words; 8] = [
         locale: "de-DE",
         busy: "Leider sind gerade alle Leitungen belegt. Bitte rufen Sie später noch einmal an.",
         sorry: "Es tut uns leid, es ist ein Fehler aufgetreten. Bitte rufen Sie noch einmal an.",
+        connecting: "Es tut uns leid, es ist ein Fehler aufgetreten. Einen Moment bitte, wir verbinden Sie.",
+        lost: "Es tut uns leid, es ist ein Fehler aufgetreten. Bitte rufen Sie später noch einmal an. Auf Wiederhören.",
         not_in_use: "Diese Rufnummer ist leider nicht vergeben. Auf Wiederhören.",
         and: "und",
         days: "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag",
@@ -84,6 +92,8 @@ pub static ALL: [Words; 8] = [
         locale: "fr-FR",
         busy: "Toutes nos lignes sont actuellement occupées. Merci de rappeler un peu plus tard.",
         sorry: "Nous sommes désolés, un problème est survenu. Merci de bien vouloir rappeler.",
+        connecting: "Nous sommes désolés, un problème est survenu. Un instant s'il vous plaît, nous vous mettons en relation.",
+        lost: "Nous sommes désolés, un problème est survenu. Merci de rappeler un peu plus tard. Au revoir.",
         not_in_use: "Le numéro que vous avez composé n'est pas attribué. Au revoir.",
         and: "et",
         days: "lundi mardi mercredi jeudi vendredi samedi dimanche",
@@ -100,6 +110,8 @@ pub static ALL: [Words; 8] = [
         locale: "es-ES",
         busy: "En este momento todas nuestras líneas están ocupadas. Por favor, vuelva a llamar más tarde.",
         sorry: "Lo sentimos, se ha producido un error. Por favor, vuelva a llamar.",
+        connecting: "Lo sentimos, se ha producido un error. Un momento, por favor, le transferimos la llamada.",
+        lost: "Lo sentimos, se ha producido un error. Por favor, vuelva a llamar más tarde. Adiós.",
         not_in_use: "Lo sentimos, el número al que llama no está en servicio. Adiós.",
         and: "y",
         days: "lunes martes miércoles jueves viernes sábado domingo",
@@ -116,6 +128,8 @@ pub static ALL: [Words; 8] = [
         locale: "it-IT",
         busy: "In questo momento tutte le linee sono occupate. La preghiamo di richiamare più tardi.",
         sorry: "Ci scusiamo, si è verificato un problema. La preghiamo di richiamare.",
+        connecting: "Ci scusiamo, si è verificato un problema. Resti in linea, trasferiamo la Sua chiamata.",
+        lost: "Ci scusiamo, si è verificato un problema. La preghiamo di richiamare più tardi. Arrivederci.",
         not_in_use: "Siamo spiacenti, il numero da Lei chiamato non è attivo. Arrivederci.",
         and: "e",
         days: "lunedì martedì mercoledì giovedì venerdì sabato domenica",
@@ -132,6 +146,8 @@ pub static ALL: [Words; 8] = [
         locale: "pt-BR",
         busy: "No momento, todas as nossas linhas estão ocupadas. Por favor, ligue novamente mais tarde.",
         sorry: "Lamentamos, ocorreu um erro. Por favor, ligue novamente.",
+        connecting: "Lamentamos, ocorreu um erro. Um momento, por favor, vamos transferir a sua chamada.",
+        lost: "Lamentamos, ocorreu um erro. Por favor, ligue novamente mais tarde. Até logo.",
         not_in_use: "Lamentamos, este número não está em uso. Até logo.",
         and: "e",
         days: "segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado domingo",
@@ -148,6 +164,8 @@ pub static ALL: [Words; 8] = [
         locale: "nl-NL",
         busy: "Al onze lijnen zijn op dit moment bezet. Belt u ons later alstublieft nog een keer.",
         sorry: "Onze excuses, er is iets misgegaan. Belt u ons alstublieft nog een keer.",
+        connecting: "Onze excuses, er is iets misgegaan. Een ogenblik alstublieft, wij verbinden u door.",
+        lost: "Onze excuses, er is iets misgegaan. Belt u ons later alstublieft nog een keer. Tot ziens.",
         not_in_use: "Het nummer dat u heeft gebeld, is niet in gebruik. Tot ziens.",
         and: "en",
         days: "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag",
@@ -164,6 +182,8 @@ pub static ALL: [Words; 8] = [
         locale: "pl-PL",
         busy: "Wszystkie linie są w tej chwili zajęte. Prosimy zadzwonić później.",
         sorry: "Przepraszamy, wystąpił błąd. Prosimy zadzwonić ponownie.",
+        connecting: "Przepraszamy, wystąpił błąd. Proszę chwilę poczekać, łączymy rozmowę.",
+        lost: "Przepraszamy, wystąpił błąd. Prosimy zadzwonić później. Do widzenia.",
         not_in_use: "Przepraszamy, ten numer jest nieczynny. Do widzenia.",
         and: "i",
         days: "poniedziałek wtorek środa czwartek piątek sobota niedziela",
@@ -304,7 +324,7 @@ mod tests {
             ] {
                 assert_eq!(names.split(' ').count(), count, "{names}");
             }
-            for sentence in [words.busy, words.sorry, words.not_in_use] {
+            for sentence in [words.busy, words.sorry, words.connecting, words.lost, words.not_in_use] {
                 assert_eq!(twiml::sayable(sentence), Ok(()), "{sentence}");
                 assert!(seen.insert(sentence), "{sentence}");
             }

@@ -326,7 +326,7 @@ fn sentence(ours: fn(&Words) -> &'static str) -> String {
 #[schemars(example = json!({ "say": "Sorry. One moment, I will put you through.", "dial": "+15550100011" }))]
 struct OnFailure {
     /// What Twilio's voice says, in at most 4,096 bytes.
-    #[schemars(extend("x-default" = sentence(|words| words.sorry)), example = &"Sorry, something broke. One moment, I will put you through.")]
+    #[schemars(extend("x-default" = sentence(|words| words.sorry) + "; with `dial`, that the caller is being connected"), example = &"Sorry, something broke. One moment, I will put you through.")]
     say: Option<Template>,
     /// The locale of that voice: one of those that Twilio speaks (see [Languages](#languages)).
     #[schemars(extend("x-default" = format!("the assistant's `language`, or `{ENGLISH}`")))]
