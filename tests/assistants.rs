@@ -191,9 +191,9 @@ fn a_plan_contains_what_the_file_says() {
     let lines = [
         plan.greeting.say.as_deref().unwrap_or_default(),
         &plan.busy.say,
-        &plan.busy.language,
+        plan.busy.language,
         &plan.on_failure.line.say,
-        &plan.on_failure.line.language,
+        plan.on_failure.line.language,
         plan.on_failure.dial.as_ref().map_or("", PhoneNumber::expose),
     ];
     let rest = (
