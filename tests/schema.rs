@@ -21,6 +21,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("blank-instructions", "visible characters"),
     ("both-stars", "other files"),
     ("comments", "comments"),
+    ("containers", "templates"),
     ("deep", "the depth of a value"),
     ("double-name", "other files"),
     ("formats", "templates"),

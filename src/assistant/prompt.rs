@@ -3,6 +3,8 @@
 //! It knows which names exist and what they contain. Undefined names are errors. The work and the length of a text are
 //! bounded, because a template is a program.
 
+mod printed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,7 +23,6 @@ use super::language::Words;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::catalogue::Template;
 use crate::problem::{self, Problem, Source, Span, Suggestion, What};
-use crate::wire::twilio::twiml::{LONGEST_SAY, LONGEST_SAY_POLLY, Unsayable, sayable};
 use crate::yaml::{Node, Scalar, Style};
 
 /// The longest text a template may make, in bytes.
@@ -275,7 +276,15 @@ impl Examiner {
     /// Every problem of a template: its syntax, each name in it, also in branches that no sample takes, and rendering it
     /// for the samples.
     pub fn check(&self, template: &str, place: &Place<'_>) -> Vec<Problem> {
-        EXAMINED.with(|environment: &Environment<'_>| self.check_in(environment, template, place))
+        let mut problems =
+            EXAMINED.with(|environment: &Environment<'_>| self.check_in(environment, template, place));
+        // A filter or an operator makes a text of a list or a map before it is printed.
+        if problems.is_empty() && template.contains(['|', '~']) {
+            let text = fill(template, self.sample()).unwrap_or_default();
+            let what = printed::notation(&text, self.sample(), place);
+            problems.extend(what.map(|what| place.problem(template, None, what)));
+        }
+        problems
     }
 
     /// The same for a sentence of Twilio's voice, which must contain something to say for every caller, and not too much.
@@ -283,7 +292,7 @@ impl Examiner {
         let mut problems = self.check(template, place);
         if !problems.iter().any(Problem::is_error) {
             let said = self.samples.iter().map(|sample| fill(template, sample).unwrap_or_default());
-            let what = unsayable(&said.collect::<Vec<_>>(), template);
+            let what = printed::unsayable(&said.collect::<Vec<_>>(), template);
             problems.extend(what.map(|what| place.problem(template, None, what)));
         }
         problems
@@ -332,7 +341,7 @@ impl Examiner {
         if let Some((at, failure)) = failure {
             let error = place.reason(&failure);
             let left_out = self.leaves_out && at > 0 && at + 1 == samples.len();
-            let what = match (container(template, &failure, place), left_out) {
+            let what = match (printed::container(template, &failure, place), left_out) {
                 (Some(what), _) => what,
                 (None, true) => Template::RenderFailsWithoutOptional { error },
                 (None, false) => Template::RenderFails { error },
@@ -364,7 +373,7 @@ impl Examiner {
         });
         let error = place.reason(&failure);
         let certain = filters::misused(&failure).is_some() || failure.kind() == ErrorKind::OutOfFuel;
-        let what = match (container(&every, &failure, place), certain) {
+        let what = match (printed::container(&every, &failure, place), certain) {
             (Some(what), _) => what,
             (None, true) => Template::BranchFails { error },
             (None, false) => Template::BranchMayFail { error },
@@ -437,40 +446,6 @@ fn parse<'a>(
     }
     problems.truncate(MOST_PROBLEMS);
     Ok((parsed, problems))
-}
-
-/// The problem of a template that prints a list or a map.
-fn container(template: &str, failure: &minijinja::Error, place: &Place<'_>) -> Option<Template> {
-    let container = filters::printed(failure)?;
-    if place.hidden {
-        return Some(Template::HiddenContainer);
-    }
-    let printed = failure.range().and_then(|at| template.get(at)).unwrap_or_default();
-    let name = problem::shown(printed.trim_matches(['{', '}', '-', ' ']));
-    let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
-    Some(match &container.key {
-        None => Template::PrintsList { name },
-        Some(key) if is_name(key) => {
-            Template::PrintsMap { part: problem::shown(&format!("{name}.{key}")), name }
-        }
-        Some(key) => Template::PrintsMap { part: problem::shown(&format!("{name}[\"{key}\"]")), name },
-    })
-}
-
-/// What Twilio's voice would not say, as rendered for each sample.
-fn unsayable(said: &[String], template: &str) -> Option<Template> {
-    let length = said.iter().map(String::len).max()?;
-    if length > LONGEST_SAY {
-        return Some(Template::SayTooLong { length, most: LONGEST_SAY });
-    }
-    let whom = ["a known caller", "an unknown caller", "a caller whose number is withheld"];
-    let empty = said.iter().zip(whom).find(|(text, _)| sayable(text) == Err(Unsayable::Empty));
-    match empty {
-        // The called number of the samples is not one of the file's.
-        Some((_, whom)) if !template.contains("called") => Some(Template::SayEmpty { whom }),
-        _ if length > LONGEST_SAY_POLLY => Some(Template::SayLong { length, most: LONGEST_SAY_POLLY }),
-        _ => None,
-    }
 }
 
 fn run(environment: &Environment<'_>, template: &str, names: &Value) -> Result<String, String> {
