@@ -298,6 +298,9 @@ fn a_log_filter_that_means_nothing_does_not_silence_the_server() {
     for filter in ["warning", "infoo", "switchboard:info"] {
         let serving = Serving::start_with(&with(&[("RUST_LOG", filter)]));
         assert!(serving.stderr.contains("RUST_LOG"), "{filter}: {}", serving.stderr);
+        let output = run(folder_with(&[]).path(), &["rehearse"], &[("RUST_LOG", filter)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("RUST_LOG"), "{filter}: {stderr}");
     }
 }
 

@@ -153,7 +153,9 @@ async fn a_restarted_machine_is_asked_once_and_refuses_nothing() {
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut metrics = String::new();
     timeout(PATIENCE, socket.read_to_string(&mut metrics)).await.expect("an answer").unwrap();
-    assert!(metrics.starts_with("HTTP/1.1 200") && !metrics.contains("ticket_unknown"), "{metrics}");
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    let refused = r#"switchboard_refusals_total{layer="ticket",why="ticket_unknown"} 0"#;
+    assert!(metrics.contains(refused), "{metrics}");
 }
 
 /// Sends a stream of a hanging machine to another one; returns the connection once the other machine has begun to ask. It
