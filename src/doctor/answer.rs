@@ -69,7 +69,8 @@ pub fn twilio_codes(fault: &Fault) -> (&'static str, &'static str) {
         Fault::DnsFailed | Fault::ConnectTimeout | Fault::Unreachable(_) => ("11205", "31901"),
         Fault::ConnectionRefused => ("11205", "31902"),
         Fault::Untrusted(_) | Fault::NotTls | Fault::TlsFailed => ("11200", "31910"),
-        Fault::AnswerTimeout | Fault::ProxyUnreachable | Fault::ProxyRefused(_) => ("11205", "31901"),
+        Fault::ProxyUnreachable | Fault::ProxyLogin | Fault::ProxyRefused => ("11205", "31901"),
+        Fault::AnswerTimeout => ("11205", "31901"),
         Fault::ConnectionClosed | Fault::NotHttp | Fault::TooSlow | Fault::BadUpgrade(_) => {
             ("11200", "31920")
         }

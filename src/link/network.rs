@@ -65,8 +65,10 @@ pub enum Fault {
     TooSlow,
     #[error("the proxy in HTTPS_PROXY or HTTP_PROXY cannot be reached")]
     ProxyUnreachable,
-    #[error("the proxy in HTTPS_PROXY or HTTP_PROXY rejected the connection ({0})")]
-    ProxyRefused(u16),
+    #[error("the proxy in HTTPS_PROXY or HTTP_PROXY wants a login (407)")]
+    ProxyLogin,
+    #[error("the proxy in HTTPS_PROXY or HTTP_PROXY does not connect to this host")]
+    ProxyRefused,
     #[error("invalid WebSocket upgrade: {0}")]
     BadUpgrade(&'static str),
 }
@@ -119,9 +121,9 @@ impl Fault {
                 "check that host and port are those of a web server, and whether the address needs https:// or wss://"
             }
             Self::TooSlow => "check the server, and whether a proxy slows it down",
-            Self::ProxyUnreachable | Self::ProxyRefused(_) => {
-                "check the address and the login of the proxy, or exclude the host with NO_PROXY"
-            }
+            Self::ProxyUnreachable => "check the address of the proxy",
+            Self::ProxyLogin => "write it into the address: http://user:password@proxy.example.com:3128",
+            Self::ProxyRefused => "allow the host there, or exclude it with NO_PROXY",
             Self::BadUpgrade(_) => "check the proxy in between: it must pass WebSocket upgrades on unchanged",
         }
     }
@@ -131,7 +133,7 @@ impl Fault {
         match self {
             Self::BadUrl | Self::DnsFailed | Self::ConnectionRefused | Self::Unreachable(_) => true,
             Self::Untrusted(_) | Self::NotTls | Self::TlsFailed | Self::ConnectTimeout => true,
-            Self::ProxyUnreachable | Self::ProxyRefused(_) => true,
+            Self::ProxyUnreachable | Self::ProxyLogin | Self::ProxyRefused => true,
             Self::AnswerTimeout | Self::ConnectionClosed | Self::NotHttp => false,
             Self::TooSlow | Self::BadUpgrade(_) => false,
         }
@@ -218,6 +220,12 @@ fn classify(error: &(dyn Error + 'static)) -> Option<Fault> {
         let text = error.to_string();
         if text.starts_with("dns error") || text == "invalid dns name" {
             return Some(Fault::DnsFailed);
+        }
+        match text.strip_prefix("tunnel error: ") {
+            Some("unsuccessful") => return Some(Fault::ProxyRefused),
+            Some("proxy authorization required") => return Some(Fault::ProxyLogin),
+            Some(_) => return Some(Fault::ProxyUnreachable),
+            None => {}
         }
         let io = error.downcast_ref::<io::Error>();
         found = match io.map(io::Error::kind) {

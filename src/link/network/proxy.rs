@@ -102,12 +102,14 @@ async fn tunnel(proxy: &Intercept, target: &str) -> Result<TcpStream, Fault> {
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }
-        let status = answer.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let status =
+            answer.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse::<u16>().ok());
         status.ok_or(io::Error::from(io::ErrorKind::InvalidData))
     };
     match status.await {
         Ok(200..=299) => Ok(tcp),
-        Ok(status) => Err(Fault::ProxyRefused(status)),
+        Ok(407) => Err(Fault::ProxyLogin),
+        Ok(_) => Err(Fault::ProxyRefused),
         Err(_) => Err(Fault::ProxyUnreachable),
     }
 }
@@ -146,7 +148,8 @@ mod tests {
     async fn a_websocket_goes_through_the_proxy() {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\nVia: x\r\n\r\n", None),
-            ("HTTP/1.1 407 No\r\n\r\n", Some(Fault::ProxyRefused(407))),
+            ("HTTP/1.1 407 No\r\n\r\n", Some(Fault::ProxyLogin)),
+            ("HTTP/1.1 403 No\r\n\r\n", Some(Fault::ProxyRefused)),
             ("nonsense\r\n\r\n", Some(Fault::ProxyUnreachable)),
         ] {
             let (address, serving) = stub(answer).await;
@@ -171,6 +174,19 @@ mod tests {
         let answer = client.get("http://api.example.com/path").send().await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "hi");
         assert!(serving.await.unwrap().starts_with("GET http://api.example.com/path HTTP/1.1\r\n"));
+        let gone = proxies(&[("ALL_PROXY", "127.0.0.1:9")]).client(reqwest::Client::builder());
+        let gone = gone.tls_backend_preconfigured((*tls).clone()).build().unwrap();
+        let error = gone.get("https://api.example.com/").send().await.unwrap_err();
+        assert_eq!(Fault::from(error), Fault::ProxyUnreachable);
+        for (answer, fault) in
+            [("HTTP/1.1 407 No\r\n\r\n", Fault::ProxyLogin), ("HTTP/1.1 403 No\r\n\r\n", Fault::ProxyRefused)]
+        {
+            let (address, _serving) = stub(answer).await;
+            let client = proxies(&[("https_proxy", &address)]).client(reqwest::Client::builder());
+            let client = client.tls_backend_preconfigured((*tls).clone()).build().unwrap();
+            let error = client.get("https://api.example.com/").send().await.unwrap_err();
+            assert_eq!(Fault::from(error), fault);
+        }
         for host in ["localhost", "127.0.0.1", "[::1]", "app.internal", "app.flycast", "direct.example.com"] {
             let uri: Uri = format!("http://{host}/").parse().unwrap();
             assert!(all.matcher.intercept(&uri).is_none(), "{host}");

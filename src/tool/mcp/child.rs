@@ -185,6 +185,7 @@ pub fn start(
     let logins =
         inherited().filter_map(|(_, value)| value.into_string().ok().filter(|value| value.contains('@')));
     output.secrets.extend(logins.map(Secret::new));
+    output.chatter.last().clear();
     let output = Arc::new(output);
     let folder = Folder::new().ok();
     // Without a slash, the program is found in PATH.
