@@ -86,7 +86,7 @@ pub fn from_error(error: &ErrorData) -> Done {
     if error.code == GARBLED {
         return garbage();
     }
-    let message = error.message.trim();
+    let message = noted_text(error.message.trim().to_owned());
     let colon = if message.is_empty() { "" } else { ": " };
     let stop = if message.ends_with(['.', '!', '?']) { "" } else { "." };
     let sentence = |what: &str| cut(&format!("{what}{colon}{message}{stop}"), MAX_ERROR);

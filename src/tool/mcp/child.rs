@@ -405,3 +405,22 @@ impl Output {
         problem::masked(text.trim()).chars().take(MAX_LOGGED).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_name_every_variable_that_a_program_inherits() {
+        let docs = include_str!("../../../docs/tools.md");
+        for name in INHERITED {
+            assert!(docs.contains(&format!("`{}`", name.to_ascii_uppercase())), "{name}");
+        }
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            assert!(
+                INHERITED.contains(&proxy) && INHERITED.contains(&&*proxy.to_ascii_lowercase()),
+                "{proxy}"
+            );
+        }
+    }
+}
