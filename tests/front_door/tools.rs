@@ -261,7 +261,7 @@ async fn the_caller_can_interrupt_a_filler_outside_the_conversation() {
 
 /// Fifty calls at once wait for a tool that never answers, and each still hears the whole sentence before it. For the
 /// latency of the audio, run `cargo bench --bench load -- --only tools`.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hanging_tool_in_fifty_calls_does_not_affect_the_audio() {
     let mut service = Service::open([Does::Hang]).await;
     let reply = Reply::say("Let me have a look at that for you, it will not be long.")

@@ -184,7 +184,7 @@ async fn a_burst_of_saves_ends_in_the_last_one() {
     assert_eq!(switchboard.roster.borrow().len(), 8);
     let reloads = switchboard.count("Assistants reloaded");
     let most = 2 + began.elapsed().as_secs() as usize;
-    assert!((2..=most).contains(&reloads), "{:#?}", switchboard.lines());
+    assert!((1..=most).contains(&reloads), "{:#?}", switchboard.lines());
     switchboard.quit().await;
 }
 
