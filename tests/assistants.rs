@@ -381,6 +381,14 @@ mod properties {
                     _ => format!("  v{at}: {at}\n"),
                 }),
             ),
+            (
+                "texts that lose their end",
+                numbered(&|at| match at {
+                    0 => "variables:\n".to_owned(),
+                    _ => format!("  v{at}: x #y\n"),
+                }),
+            ),
+            ("keys", filled("instructions: |\n  ", &format!("sk-{} ", "a1".repeat(20)), "\n")),
             ("wrong numbers", filled("numbers: [", "5, ", "1]\n")),
             (
                 "numbers",

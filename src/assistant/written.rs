@@ -72,7 +72,7 @@ impl Written {
     }
 
     /// Whether further problems are only counted.
-    fn full(&self) -> bool {
+    pub fn full(&self) -> bool {
         self.problems.borrow().len() >= MOST_PROBLEMS
     }
 

@@ -67,8 +67,12 @@ impl Check<'_> {
         if !value.contains('\n') && comment.starts_with('#') && !is_real {
             let start = end + gap.len();
             let key = problem::shown(&key.name);
-            self.written
-                .problem(Span::of(self.text, start..start + comment.len()), Assistant::TailLost { key });
+            // Counting lines takes time, and a file may have ten thousand of these.
+            let span = match self.written.full() {
+                true => node.span,
+                false => Span::of(self.text, start..start + comment.len()),
+            };
+            self.written.problem(span, Assistant::TailLost { key });
         }
     }
 }
