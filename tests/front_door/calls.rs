@@ -214,8 +214,8 @@ async fn a_webhook_sent_twice_gets_the_same_answer_and_one_model() {
 #[tokio::test]
 async fn a_webhook_can_be_a_get_request() {
     let harness = Harness::open(CLINIC, quick()).await;
-    let path =
-        "/incoming-call?CallSid=CA00000000000000000000000000000077&From=%2B15550100100&To=%2B15550100001";
+    let path = "/incoming-call?CallSid=CA00000000000000000000000000000077&CallStatus=ringing&\
+                From=%2B15550100100&To=%2B15550100001";
     let code = switchboard_simulator::caller::sign(TOKEN, &format!("{}{path}", harness.server), &[]);
     let (status, answer) =
         http(&harness.server, "GET", path, &format!("X-Twilio-Signature: {code}\r\n"), "").await;
