@@ -36,6 +36,7 @@ cargo bench --bench load -- [OPTIONS]
   --memory-calls N calls at once for the memory of one (500)
   --seconds N      how long each run is measured (20)
   --rounds N       runs of the server and of the splice, in turn (2)
+  --server FILE    the program to measure (the one that cargo built with the benchmark)
   --only A,B       of: start, switchboard, splice, tools, truncation, memory";
 
 #[derive(Debug, Clone)]
@@ -62,6 +63,7 @@ impl Options {
                 "--memory-calls" => options.memory_calls = number()?,
                 "--seconds" => options.seconds = number()? as u64,
                 "--rounds" => options.rounds = number()?,
+                "--server" => drop(server::PROGRAM.set(value.into())),
                 "--only" => options.only = value.split(',').map(str::to_owned).collect(),
                 _ => bail!("`{word}` is no option\n{USAGE}"),
             }

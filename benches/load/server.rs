@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ pub const TOKEN: &str = "load";
 pub const KEY: &str = "sk-simulated";
 /// The unit of `utime` and `stime` (`getconf CLK_TCK`).
 const TICK: Duration = Duration::from_millis(10);
+
+/// The program to measure, if it is not the one that was built with this benchmark.
+pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// A running `switchboard serve`; dropping it ends it.
 pub struct Server {
@@ -37,7 +41,8 @@ impl Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = File::create(folder.path().join("log"))?;
         let spawned = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_switchboard"));
+        let child = Command::new(PROGRAM.get_or_init(built))
             .arg("serve")
             .current_dir(folder.path())
             .env_clear()
@@ -49,7 +54,7 @@ impl Server {
             .env("PORT", port.to_string())
             .env("ASSISTANTS_DIR", &assistants)
             .env("MAX_CALLS", max_calls.to_string())
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -35,22 +35,17 @@ impl Clock {
         Self { sleep: Box::pin(sleep(TICK)), due, watched: false, stood_still: Duration::ZERO }
     }
 
-    /// The call's time.
-    pub fn now(&self) -> Instant {
-        link::now() - self.stood_still
-    }
-
-    /// Whether the process stood still. Call it at each wake-up, before anything is judged. If it is true, nothing may
-    /// be judged yet: the timer can be seen before what waits in the sockets.
-    pub fn stood_still(&mut self) -> bool {
+    /// The call's time, and whether the process has just stood still: then nothing may be judged yet, because the timer
+    /// can be seen before what waits in the sockets. Call it at each wake-up.
+    pub fn wake(&mut self) -> (Instant, bool) {
         let now = link::now();
         let late = now.saturating_duration_since(self.due);
-        if late <= LATE {
-            return false;
+        let stood_still = late > LATE;
+        if stood_still {
+            self.stood_still += late;
+            self.reset(now + TICK);
         }
-        self.stood_still += late;
-        self.reset(now + TICK);
-        true
+        (now - self.stood_still, stood_still)
     }
 
     /// The timer fired, and in time.
@@ -94,21 +89,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_the_process_does() {
         let mut clock = Clock::new();
-        let began = clock.now();
-        for _ in 0..5 {
+        let (began, _) = clock.wake();
+        for second in 1..=5 {
             poll_fn(|cx| clock.poll_fired(cx)).await;
-            assert!(!clock.stood_still());
+            assert_eq!(clock.wake(), (began + TICK * second, false), "a process that runs loses no time");
             clock.ticked();
         }
-        assert_eq!(clock.now() - began, TICK * 5, "a process that runs loses no time");
         // The timer was due after a second; nobody was woken for 20.
         advance(TICK * 20).await;
         poll_fn(|cx| clock.poll_fired(cx)).await;
-        assert!(clock.stood_still());
-        assert_eq!(clock.now() - began, TICK * 6);
-        let due = clock.now() + Duration::from_millis(400);
+        let after = began + TICK * 6;
+        assert_eq!(clock.wake(), (after, true));
+        let due = after + Duration::from_millis(400);
         clock.arm(Some(due), None);
         poll_fn(|cx| clock.poll_fired(cx)).await;
-        assert_eq!(clock.now(), due, "a deadline after the pause is as far as it was before");
+        assert_eq!(clock.wake(), (due, false), "a deadline after the pause is as far as it was before");
     }
 }

@@ -4,12 +4,11 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use tokio::sync::mpsc;
-
 use super::clock::Clock;
 use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Phone, PhoneStep};
+use super::rare;
 use super::registry::Command;
 use crate::call::Event;
 use crate::link::model::ModelStep;
@@ -29,7 +28,7 @@ pub(super) struct Inputs<'a> {
     pub phone: &'a mut Phone,
     pub model: &'a mut Model,
     pub jobs: &'a mut Jobs,
-    pub commands: &'a mut mpsc::Receiver<Command>,
+    pub commands: &'a mut rare::Receiver<Command>,
     pub clock: &'a mut Clock,
     /// Which socket is read first. They take turns, so that none keeps the other waiting.
     pub model_first: &'a mut bool,
@@ -48,7 +47,7 @@ impl Inputs<'_> {
         if let Poll::Ready(event) = self.jobs.poll_event(cx) {
             return Poll::Ready(Input::Job(event));
         }
-        if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+        if let Poll::Ready(command) = self.commands.poll(cx) {
             return Poll::Ready(Input::Command(command));
         }
         // Whether the phone accepts what waits for it has just turned out.

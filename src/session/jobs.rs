@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
-use super::Switchboard;
+use super::{Switchboard, rare};
 use crate::assistant::plan::{Job, Tool, Work};
 use crate::call::{Event, Stop};
 use crate::id::ToolCallId;
@@ -34,8 +33,8 @@ pub(super) struct Jobs {
     client: Client,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
-    events_tx: mpsc::Sender<Event>,
-    events: mpsc::Receiver<Event>,
+    events_tx: rare::Sender<Event>,
+    events: rare::Receiver<Event>,
 }
 
 /// A task that can be cancelled.
@@ -47,7 +46,7 @@ struct Running {
 
 impl Jobs {
     pub fn new(switchboard: Arc<Switchboard>, client: Client) -> Self {
-        let (events_tx, events) = mpsc::channel(MAX_EVENTS);
+        let (events_tx, events) = rare::channel(MAX_EVENTS);
         Self { switchboard, client, tasks: JoinSet::new(), running: HashMap::new(), events_tx, events }
     }
 
@@ -91,7 +90,7 @@ impl Jobs {
             run.outcome = Some(done.failed.unwrap_or("ok"));
             drop(run);
             // It fails only after the call.
-            let _ = events.send(Event::ToolFinished { id: call_id, output: done.output }).await;
+            events.send(Event::ToolFinished { id: call_id, output: done.output }).await;
         }
         .instrument(Span::current());
         if lasts {
@@ -121,7 +120,7 @@ impl Jobs {
 
     /// The next event of a job.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        self.events.poll_recv(cx).map(|event| event.expect("this struct keeps a sender"))
+        self.events.poll(cx)
     }
 }
 

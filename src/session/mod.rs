@@ -13,6 +13,7 @@ mod jobs;
 mod model;
 mod perform;
 mod phone;
+mod rare;
 mod registry;
 mod workers;
 
@@ -27,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
-use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -529,7 +530,7 @@ struct Opening {
     nonce: Nonce,
     retried: bool,
     place: Place,
-    commands: mpsc::Receiver<Command>,
+    commands: rare::Receiver<Command>,
     decision: watch::Sender<Option<Decision>>,
 }
 
@@ -538,8 +539,8 @@ fn channels(
     call: CallSid,
     plan: Arc<Plan>,
     retried: bool,
-) -> (Handle, mpsc::Receiver<Command>, watch::Sender<Option<Decision>>) {
-    let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
+) -> (Handle, rare::Receiver<Command>, watch::Sender<Option<Decision>>) {
+    let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
     let (decision_tx, decision) = watch::channel(None);
     let handle = Handle { call, plan, retried, commands: commands_tx, decision, asking: Arc::default() };
     (handle, commands, decision_tx)

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
 
@@ -27,6 +27,7 @@ use super::input::{Input, Inputs};
 use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
+use super::rare;
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
 /// How long after the stream's start the model may take to be ready.
@@ -44,7 +45,7 @@ pub(super) struct Session {
     pub rang: Instant,
     /// Dropped when the call is over, before the sockets are closed.
     pub place: Option<Place>,
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: rare::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
     pub anomalies: BTreeMap<Anomaly, u64>,
@@ -123,7 +124,7 @@ impl Session {
                 biased;
                 upgraded = &mut stream => break upgraded.map_err(|_| Absent::NeverCame(absent))?,
                 () = model.settle() => {}
-                Some(command) = self.commands.recv() => match command {
+                command = self.commands.recv() => match command {
                     Command::CallerHungUp => return Err(Absent::HungUp),
                     Command::StreamLost => return Err(Absent::NeverCame(absent)),
                     Command::NotAnUpgrade => absent = "not_an_upgrade",
@@ -144,7 +145,7 @@ impl Session {
                 tokio::select! {
                     started = &mut start => break started,
                     () = model.settle() => {}
-                    Some(command) = self.commands.recv() => match command {
+                    command = self.commands.recv() => match command {
                         Command::CallerHungUp => return Err(Absent::HungUp),
                         // The socket shows it, too.
                         Command::StreamLost | Command::NotAnUpgrade => {}
@@ -169,7 +170,8 @@ impl Session {
             actions: Vec::new(),
         };
         let span = self.span.clone();
-        let mut flow = span.in_scope(|| self.begin(&mut talk, clock.now()));
+        let (now, _) = clock.wake();
+        let mut flow = span.in_scope(|| self.begin(&mut talk, now));
         let over = loop {
             if let ControlFlow::Break(over) = flow {
                 break over;
@@ -183,8 +185,7 @@ impl Session {
                 model_first: &mut model_first,
             };
             let input = inputs.next().await;
-            let stood_still = clock.stood_still();
-            let now = clock.now();
+            let (now, stood_still) = clock.wake();
             flow = match input {
                 // The hot path. A frame of the caller's makes no timer due earlier.
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
@@ -468,7 +469,7 @@ impl Drop for Session {
         }
         // A phone may have been sent back just as the session ended.
         self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.commands.try_recv() {
             if let Command::Returned(way) = command {
                 self.switchboard.registry.ended(&way.nonce);
             }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::closed::Closed;
+use super::rare;
 use crate::assistant::plan::Plan;
 use crate::call::Return;
 use crate::id::CallSid;
@@ -125,7 +126,7 @@ pub struct Handle {
     pub plan: Arc<Plan>,
     /// Whether this stream is the second attempt.
     pub retried: bool,
-    pub commands: mpsc::Sender<Command>,
+    pub commands: rare::Sender<Command>,
     /// Set before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
     /// Held while a question is answered, so that the same question asked twice at once gets the same answer.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use rustls::RootCertStore;
-use tokio::sync::mpsc::Receiver;
 
 use super::*;
 use crate::assistant::Folder;
@@ -82,7 +81,7 @@ struct Parked {
     switchboard: Arc<Switchboard>,
     nonce: Nonce,
     ticket: String,
-    commands: Receiver<Command>,
+    commands: rare::Receiver<Command>,
     _decision: watch::Sender<Option<Decision>>,
 }
 
@@ -95,7 +94,7 @@ impl Parked {
         let nonce = [7; 16];
         let ticket = switchboard.seal(request.call.clone(), &plan, nonce).unwrap();
         let (stream_tx, _stream) = oneshot::channel();
-        let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
+        let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
         let (decision_tx, decided) = watch::channel(None);
         let handle = Handle {
             call: request.call,
@@ -148,7 +147,7 @@ async fn an_unanswered_dial_returns_to_the_session() {
     let (next, known) = parked.ask(&busy, "stream").await;
     let Next::Stream { ticket } = next else { panic!("the phone returns") };
     assert_eq!(known, None, "the answer after the stream does not count after the dial");
-    let Ok(Command::Returned(way)) = parked.commands.try_recv() else {
+    let Some(Command::Returned(way)) = parked.commands.try_recv() else {
         panic!("the session gets no command")
     };
     assert_eq!((way.how, way.life), (Return::TransferFailed(TransferFailure::Busy), TICKET_LIFE));
@@ -156,7 +155,7 @@ async fn an_unanswered_dial_returns_to_the_session() {
     assert_eq!(parked.ask(UP, "another").await.1.as_deref(), Some("dial"));
     assert_eq!(parked.ask(&busy, "another").await.1.as_deref(), Some("stream"));
     assert_eq!(parked.ask(&format!("{UP}&DialCallStatus=completed"), "x").await.1.as_deref(), Some("stream"));
-    assert!(parked.commands.try_recv().is_err());
+    assert!(parked.commands.try_recv().is_none());
     // Only the new ticket lets a stream in, once.
     assert_eq!(parked.switchboard.admit(&parked.ticket).err(), Some(Refused::Used));
     assert!(parked.switchboard.admit(&ticket).is_ok());
@@ -195,7 +194,7 @@ async fn the_session_learns_why_nobody_took_the_call() {
         let mut parked = Parked::dialling();
         parked.ask(UP, "dial").await;
         parked.ask(&format!("{UP}&DialCallStatus={status}"), "stream").await;
-        let Ok(Command::Returned(way)) = parked.commands.try_recv() else { panic!("{status}") };
+        let Some(Command::Returned(way)) = parked.commands.try_recv() else { panic!("{status}") };
         assert_eq!(way.how, Return::TransferFailed(why), "{status}");
     }
 }
@@ -207,9 +206,9 @@ async fn an_answered_dial_ends_the_session_once() {
         parked.ask(UP, "dial").await;
         let form = format!("{UP}&DialCallStatus={status}");
         assert!(matches!(parked.ask(&form, "hang up").await.0, Next::HangUp));
-        assert!(matches!(parked.commands.try_recv(), Ok(Command::Transferred)), "{status}");
+        assert!(matches!(parked.commands.try_recv(), Some(Command::Transferred)), "{status}");
         assert_eq!(parked.ask(&form, "x").await.1.as_deref(), Some("hang up"));
-        assert!(parked.commands.try_recv().is_err(), "once");
+        assert!(parked.commands.try_recv().is_none(), "once");
     }
 }
 
@@ -225,8 +224,8 @@ async fn a_caller_who_hangs_up_while_it_rings_was_not_transferred() {
         parked.ask(UP, "dial").await;
         assert!(matches!(parked.ask(form, "").await.0, Next::Nothing), "{form}");
         match parked.commands.try_recv() {
-            Ok(Command::Transferred) => assert!(transferred, "{form}"),
-            Ok(Command::CallerHungUp) => assert!(!transferred, "{form}"),
+            Some(Command::Transferred) => assert!(transferred, "{form}"),
+            Some(Command::CallerHungUp) => assert!(!transferred, "{form}"),
             other => panic!("{form}: {other:?}"),
         }
     }
@@ -237,13 +236,13 @@ async fn one_document_presses_keys_and_brings_the_phone_back() {
     let mut parked = Parked::new(Some(Decision::Press("1w2#".to_owned().into())));
     let (Next::Press { keys, ticket }, None) = parked.ask(UP, "press").await else { panic!("keys") };
     assert_eq!(keys.expose(), "1w2#");
-    let Ok(Command::Returned(way)) = parked.commands.try_recv() else {
+    let Some(Command::Returned(way)) = parked.commands.try_recv() else {
         panic!("the session gets no command")
     };
     assert_eq!(way.how, Return::KeysPressed);
     assert_eq!(way.life, TICKET_LIFE + ONE_KEY * 4, "pressing takes its time");
     assert_eq!(parked.ask(UP, "x").await.1.as_deref(), Some("press"));
-    assert!(parked.commands.try_recv().is_err(), "keys are pressed once");
+    assert!(parked.commands.try_recv().is_none(), "keys are pressed once");
     assert!(parked.switchboard.admit(&ticket).is_ok());
 }
 
@@ -287,12 +286,12 @@ async fn a_dial_that_is_not_ours_moves_no_session() {
         }
         let (next, _) = parked.ask(&format!("{UP}&DialCallStatus=busy"), "sorry").await;
         assert!(matches!(next, Next::Sorry(_)), "the caller hears something");
-        assert!(parked.commands.try_recv().is_err(), "over: {over}");
+        assert!(parked.commands.try_recv().is_none(), "over: {over}");
     }
     let mut parked = Parked::new(None);
     let (next, _) = parked.ask(&format!("{UP}&DialCallStatus=completed"), "").await;
     assert!(matches!(next, Next::HangUp));
-    assert!(parked.commands.try_recv().is_err());
+    assert!(parked.commands.try_recv().is_none());
 }
 
 #[tokio::test]
@@ -303,7 +302,7 @@ async fn a_ticket_of_another_call_has_no_effect() {
     let other = CallRequest::read(&Form::parse(form.as_bytes())).unwrap();
     let after = parked.switchboard.after_stream(&parked.ticket, &other).await;
     assert!(matches!(after.next, Next::Unknown));
-    assert!(parked.commands.try_recv().is_err());
+    assert!(parked.commands.try_recv().is_none());
 }
 
 #[tokio::test]
@@ -322,10 +321,10 @@ async fn a_dial_result_after_a_restart_is_answered() {
 async fn draining_reaches_parked_sessions() {
     let mut parked = Parked::dialling();
     parked.switchboard.say_goodbyes();
-    assert!(matches!(parked.commands.try_recv(), Ok(Command::Drain)));
+    assert!(matches!(parked.commands.try_recv(), Some(Command::Drain)));
     parked.switchboard.registry.ended(&parked.nonce);
     parked.switchboard.say_goodbyes();
-    assert!(parked.commands.try_recv().is_err());
+    assert!(parked.commands.try_recv().is_none());
 }
 
 /// A tool for a job.
