@@ -225,7 +225,7 @@ pub fn call_left() {
     gauge!("switchboard_calls_active").decrement(1.0);
 }
 
-/// Counts a refused request: one of [`REFUSALS`].
+/// Counts a refused request: a pair of `REFUSALS`.
 pub fn refused(layer: &'static str, why: &'static str) {
     debug_assert!(
         REFUSALS.iter().any(|(known, reason, _)| (*known, *reason) == (layer, why)),
