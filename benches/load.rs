@@ -5,6 +5,8 @@
 
 #[path = "load/calls.rs"]
 mod calls;
+#[path = "load/rush.rs"]
+mod rush;
 #[path = "load/server.rs"]
 mod server;
 #[path = "load/splice.rs"]
@@ -37,7 +39,9 @@ cargo bench --bench load -- [OPTIONS]
   --seconds N      how long each run is measured (20)
   --rounds N       runs of the server and of the splice, in turn (2)
   --server FILE    the program to measure (the one that cargo built with the benchmark)
-  --only A,B       of: start, switchboard, splice, tools, truncation, memory";
+  --rush N         short calls for the memory after them (25000)
+  --later N        seconds after them at which it is measured again (660)
+  --only A,B       of: start, switchboard, splice, tools, truncation, memory, rush (only if named)";
 
 #[derive(Debug, Clone)]
 struct Options {
@@ -45,12 +49,22 @@ struct Options {
     memory_calls: usize,
     seconds: u64,
     rounds: usize,
+    rush: usize,
+    later: usize,
     only: Vec<String>,
 }
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut options = Self { calls: 100, memory_calls: 500, seconds: 20, rounds: 2, only: Vec::new() };
+        let mut options = Self {
+            calls: 100,
+            memory_calls: 500,
+            seconds: 20,
+            rounds: 2,
+            rush: 25_000,
+            later: 660,
+            only: Vec::new(),
+        };
         while let Some(word) = words.next() {
             if word == "--bench" {
                 continue; // Added by cargo.
@@ -63,12 +77,14 @@ impl Options {
                 "--memory-calls" => options.memory_calls = number()?,
                 "--seconds" => options.seconds = number()? as u64,
                 "--rounds" => options.rounds = number()?,
+                "--rush" => options.rush = number()?,
+                "--later" => options.later = number()?,
                 "--server" => drop(server::PROGRAM.set(value.into())),
                 "--only" => options.only = value.split(',').map(str::to_owned).collect(),
                 _ => bail!("`{word}` is no option\n{USAGE}"),
             }
         }
-        const PARTS: [&str; 6] = ["start", "switchboard", "splice", "tools", "truncation", "memory"];
+        const PARTS: [&str; 7] = ["start", "switchboard", "splice", "tools", "truncation", "memory", "rush"];
         if let Some(odd) = options.only.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("`{odd}` is no part\n{USAGE}");
         }
@@ -134,6 +150,13 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
     }
     if options.has("memory") {
         memory(options).await?;
+    }
+    if options.only.iter().any(|part| part == "rush") {
+        let later = Duration::from_secs(options.later as u64);
+        let [before, after, at_last] = rush::measure(options.rush, later).await?;
+        row("resident before short calls", mib(before), "");
+        row(&format!("  after {}", options.rush), mib(after), "");
+        row(&format!("  {} s later", options.later), mib(at_last), "");
     }
     println!("\ndone in {} s", began.elapsed().as_secs());
     Ok(())
