@@ -69,8 +69,6 @@ pub struct CallerLink {
     inbox: Inbox,
     outbox: Outbox<Tag>,
     stall_reported: bool,
-    /// Sending failed. Frames that the phone sent before it closed can still be read.
-    mute: bool,
     gone: bool,
 }
 
@@ -154,7 +152,7 @@ impl CallerLink {
 
     /// When [`Self::overdue`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.mute || self.gone {
+        if self.gone {
             return None;
         }
         match self.stall_reported {
@@ -177,6 +175,11 @@ impl CallerLink {
         Some(Event::StreamLost)
     }
 
+    /// The process stood still, so the phone may not have had a chance.
+    pub fn stood_still(&mut self, time: Duration) {
+        self.outbox.stood_still(time);
+    }
+
     /// Closes the stream, so that Twilio requests `/after-stream`.
     pub async fn close(mut self) {
         if !self.gone {
@@ -192,14 +195,13 @@ impl CallerLink {
             inbox: Inbox::default(),
             outbox: Outbox::new(),
             stall_reported: false,
-            mute: false,
             gone: false,
         }
     }
 
     /// Sends a frame or receives one.
     pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<CallerStep> {
-        loop {
+        for _ in 0..outbox::MAX_FRAMES {
             if self.gone {
                 return Poll::Pending;
             }
@@ -220,20 +222,16 @@ impl CallerLink {
                 return Poll::Ready(step);
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Sends what waits. Returns once a piece of audio has left.
     fn send(&mut self, cx: &mut Context<'_>) -> Option<CallerStep> {
-        while !self.mute {
-            match self.outbox.poll_send(&mut self.socket, cx) {
-                Poll::Ready(Ok(tag)) => {
-                    self.stall_reported = false;
-                    if let Tag::Audio(piece) = tag {
-                        return Some(CallerStep::Event(Event::AudioLeft(piece)));
-                    }
-                }
-                Poll::Ready(Err(_)) => self.mute = true,
-                Poll::Pending => break,
+        while let Poll::Ready(tag) = self.outbox.poll_send(&mut self.socket, cx) {
+            self.stall_reported = false;
+            if let Tag::Audio(piece) = tag {
+                return Some(CallerStep::Event(Event::AudioLeft(piece)));
             }
         }
         None
@@ -340,6 +338,9 @@ mod tests {
         let (mut link, phone) = linked().await;
         let step = async { drop(poll_fn(|cx| link.poll_step(cx)).await) };
         a_peer_that_pings_and_never_reads(phone, true, step).await;
+        // What we want to say then waits, too.
+        link.clear();
+        assert!(poll_fn(|cx| Poll::Ready(link.poll_step(cx).is_pending())).await);
         let stall = link.deadline().expect("the phone accepts nothing");
         assert!(matches!(link.overdue(stall), Some(Event::CallerStalled)));
         let stuck = link.deadline().unwrap();

@@ -23,7 +23,7 @@ use tracing::Span;
 use super::inbox::Inbox;
 use super::network::Socket;
 use super::now;
-use super::outbox::Outbox;
+use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
 use crate::call::{
     Anomaly, EndReason, Event, Fault, Line, Loss, Outcome, Request, TransferFailure, Truncation, TurnControl,
@@ -73,8 +73,6 @@ pub struct ModelLink {
     requests: u64,
     /// The same for out-of-band requests.
     out_of_band: u64,
-    /// Sending failed. Events that the model sent before it closed can still be read.
-    mute: bool,
     left_out: LeftOut,
     gone: bool,
 }
@@ -111,7 +109,6 @@ impl ModelLink {
             pinged: None,
             requests: 0,
             out_of_band: 0,
-            mute: false,
             left_out,
             gone: false,
         })
@@ -201,6 +198,13 @@ impl ModelLink {
         Some(self.outbox.stuck_deadline().map_or(alive, |stuck| stuck.min(alive)))
     }
 
+    /// The process stood still, so the model may not have had a chance.
+    pub fn stood_still(&mut self, time: Duration) {
+        self.last_heard += time;
+        self.pinged = self.pinged.map(|pinged| pinged + time);
+        self.outbox.stood_still(time);
+    }
+
     /// Pings a silent model. False: it did not answer the last ping, or accepts nothing.
     pub fn check_alive(&mut self, now: Instant) -> bool {
         if self.alive_deadline().is_none_or(|due| due > now) {
@@ -263,20 +267,14 @@ impl ModelLink {
 
     /// Sends or receives. `span` is entered while a received message is read.
     pub fn poll_step(&mut self, span: &Span, cx: &mut Context<'_>) -> Poll<ModelStep> {
-        loop {
+        for _ in 0..outbox::MAX_FRAMES {
             if let Some(step) = self.events.pop_front() {
                 return Poll::Ready(step);
             }
             if self.gone {
                 return Poll::Pending;
             }
-            while !self.mute {
-                match self.outbox.poll_send(&mut self.socket, cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => self.mute = true,
-                    Poll::Pending => break,
-                }
-            }
+            while let Poll::Ready(()) = self.outbox.poll_send(&mut self.socket, cx) {}
             // What a model asks for while it reads nothing only makes more wait.
             if self.outbox.is_full() {
                 return Poll::Pending;
@@ -296,6 +294,8 @@ impl ModelLink {
                 Some(Err(_)) | None => return self.lost(),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn lost(&mut self) -> Poll<ModelStep> {

@@ -13,8 +13,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// The most bytes that wait for a peer, in the outbox and again in the library's own buffer.
 const MAX_BUFFERED: usize = 256 * 1024;
-/// How many bytes the library collects before it writes. The outbox flushes when it is empty.
-const WRITE_BUFFER: usize = 4 * 1024;
+/// How many bytes the library collects before it writes: a few of the caller's frames that came together. More would only
+/// keep a larger buffer for each call. The outbox flushes when it is empty.
+const WRITE_BUFFER: usize = 1024;
+/// How many frames a link reads before others get their turn: those that are no event, such as pings, end no step.
+pub const MAX_FRAMES: usize = 32;
 /// How long a peer may accept nothing of what waits for it.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -37,14 +40,19 @@ pub struct Outbox<T> {
     /// Since when the socket accepts nothing.
     blocked_since: Option<Instant>,
     unflushed: bool,
+    /// Sending failed, so nothing is sent any more. What the peer sent before it closed can still be read.
+    broken: bool,
 }
 
 impl<T> Outbox<T> {
     pub fn new() -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, blocked_since: None, unflushed: false }
+        Self { queue: VecDeque::new(), bytes: 0, blocked_since: None, unflushed: false, broken: false }
     }
 
     pub fn push(&mut self, tag: T, message: Message) {
+        if self.broken {
+            return;
+        }
         self.bytes += message.len();
         self.queue.push_back((tag, message));
     }
@@ -75,17 +83,37 @@ impl<T> Outbox<T> {
         Some(self.blocked_since? + STUCK)
     }
 
+    /// The process stood still: the peer may not have had a chance.
+    pub fn stood_still(&mut self, time: Duration) {
+        self.blocked_since = self.blocked_since.map(|since| since + time);
+    }
+
     /// Sends one frame if the socket accepts it, and returns its tag. Flushes when the queue is empty.
     /// A frame leaves the queue only in the step in which the socket accepts it.
-    pub fn poll_send<S: Sink<Message> + Unpin>(
+    pub fn poll_send<S: Sink<Message> + Unpin>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<T> {
+        if self.broken || (self.queue.is_empty() && !self.unflushed) {
+            return Poll::Pending;
+        }
+        match self.try_send(socket, cx) {
+            Poll::Ready(Ok(tag)) => Poll::Ready(tag),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => {
+                self.broken = true;
+                self.queue.clear();
+                self.bytes = 0;
+                self.blocked_since.get_or_insert_with(super::now);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn try_send<S: Sink<Message> + Unpin>(
         &mut self,
         socket: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, S::Error>> {
-        if self.queue.is_empty() && !self.unflushed {
-            return Poll::Pending;
-        }
-        let accepts = match self.queue.is_empty() {
+        // A socket that did not accept everything must do so first: the library would take a frame into its buffer.
+        let accepts = match self.queue.is_empty() || self.blocked_since.is_some() {
             true => socket.poll_flush_unpin(cx)?,
             false => socket.poll_ready_unpin(cx)?,
         };

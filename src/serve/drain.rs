@@ -44,6 +44,7 @@ impl Server {
             while self.background.join_next().await.is_some() {}
         };
         let _ = timeout(LAST_ANSWERS, all_ended).await;
+        let _ = timeout(LAST_THREADS, self.switchboard.stop()).await;
     }
 }
 
@@ -51,7 +52,7 @@ impl Server {
 /// such as Fly after `kill_timeout`, must wait for longer.
 pub fn longest_end(drain: Duration) -> Duration {
     let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_JOBS).max(LAST_TOOLS);
-    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS
+    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS * 2
 }
 
 /// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter. Returns

@@ -25,23 +25,28 @@ pub(super) struct Clock {
     due: Instant,
     /// The timer knows whom to wake.
     watched: bool,
-    /// How long the process stood still.
+    /// The last wake-up, in the machine's time.
+    woken: Instant,
+    /// How long the process stood still in all.
     stood_still: Duration,
 }
 
 impl Clock {
     pub fn new() -> Self {
-        let due = link::now() + TICK;
-        Self { sleep: Box::pin(sleep(TICK)), due, watched: false, stood_still: Duration::ZERO }
+        let woken = link::now();
+        let due = woken + TICK;
+        Self { sleep: Box::pin(sleep(TICK)), due, watched: false, woken, stood_still: Duration::ZERO }
     }
 
-    /// The call's time, and whether the process has just stood still: then nothing may be judged yet, because the timer
-    /// can be seen before what waits in the sockets. Call it at each wake-up.
-    pub fn wake(&mut self) -> (Instant, bool) {
+    /// The call's time; and how long the process has just stood still, if it has. Then nothing may be judged yet,
+    /// because the timer can be seen before what waits in the sockets. Call it at each wake-up.
+    pub fn wake(&mut self) -> (Instant, Option<Duration>) {
         let now = link::now();
-        let late = now.saturating_duration_since(self.due);
-        let stood_still = late > LATE;
-        if stood_still {
+        // A wake-up after the timer was due shows that the process was running then.
+        let late = now.saturating_duration_since(self.due.max(self.woken));
+        self.woken = now;
+        let stood_still = Some(late).filter(|late| *late > LATE);
+        if let Some(late) = stood_still {
             self.stood_still += late;
             self.reset(now + TICK);
         }
@@ -57,7 +62,8 @@ impl Clock {
     pub fn arm(&mut self, in_call: Option<Instant>, outside: Option<Instant>) {
         let in_call = in_call.map(|due| due + self.stood_still);
         if let Some(due) = in_call.into_iter().chain(outside).min().filter(|due| *due < self.due) {
-            self.reset(due);
+            // What is overdue is due now: a timer in the past would look like a standstill.
+            self.reset(due.max(link::now()));
         }
     }
 
@@ -92,17 +98,40 @@ mod tests {
         let (began, _) = clock.wake();
         for second in 1..=5 {
             poll_fn(|cx| clock.poll_fired(cx)).await;
-            assert_eq!(clock.wake(), (began + TICK * second, false), "a process that runs loses no time");
+            assert_eq!(clock.wake(), (began + TICK * second, None), "a process that runs loses no time");
             clock.ticked();
         }
         // The timer was due after a second; nobody was woken for 20.
         advance(TICK * 20).await;
         poll_fn(|cx| clock.poll_fired(cx)).await;
         let after = began + TICK * 6;
-        assert_eq!(clock.wake(), (after, true));
+        assert_eq!(clock.wake(), (after, Some(TICK * 19)));
         let due = after + Duration::from_millis(400);
         clock.arm(Some(due), None);
         poll_fn(|cx| clock.poll_fired(cx)).await;
-        assert_eq!(clock.wake(), (due, false), "a deadline after the pause is as far as it was before");
+        assert_eq!(clock.wake(), (due, None), "a deadline after the pause is as far as it was before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overdue_deadline_is_no_standstill() {
+        let mut clock = Clock::new();
+        let (began, _) = clock.wake();
+        clock.arm(None, Some(link::now() - TICK * 5));
+        poll_fn(|cx| clock.poll_fired(cx)).await;
+        let (now, stood_still) = clock.wake();
+        assert!(now >= began && stood_still.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_waits_behind_the_sockets_is_no_standstill() {
+        let mut clock = Clock::new();
+        let mut last = clock.wake().0;
+        // Frames come all the time, and nobody asks the timer.
+        for _ in 0..20 {
+            advance(TICK / 10).await;
+            let (now, stood_still) = clock.wake();
+            assert!(now > last && stood_still.is_none());
+            last = now;
+        }
     }
 }

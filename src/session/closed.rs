@@ -35,13 +35,15 @@ impl Closed {
     pub fn close(&mut self, call: &CallSid, from: Instant) {
         let from = self.seconds(from);
         let key = call.bytes();
-        if let Some(known) = self.calls.get_mut(&key) {
-            *known = from.min(*known);
-            return;
+        let memory = u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX);
+        match self.calls.get_mut(&key) {
+            Some(known) if known.saturating_add(memory) > from => return *known = from.min(*known),
+            // It was over for a day, and is again.
+            Some(_) => self.order.retain(|other| *other != key),
+            None => {}
         }
         self.calls.insert(key, from);
         self.order.push_back(key);
-        let memory = u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX);
         while let Some(oldest) = self.order.front()
             && (self.order.len() > self.most
                 || self.calls.get(oldest).is_none_or(|closed| closed.saturating_add(memory) < from))
@@ -92,6 +94,8 @@ mod tests {
         }
         closed.close(&call(2), at(30));
         assert!(closed.contains(&call(2), at(30)), "the earlier time counts");
+        closed.close(&call(1), at(90_000));
+        assert!(closed.contains(&call(1), at(90_000)), "a day later it is closed again");
     }
 
     #[test]

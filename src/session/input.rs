@@ -30,9 +30,19 @@ pub(super) struct Inputs<'a> {
     pub jobs: &'a mut Jobs,
     pub commands: &'a mut rare::Receiver<Command>,
     pub clock: &'a mut Clock,
-    /// Which socket is read first. They take turns, so that none keeps the other waiting.
-    pub model_first: &'a mut bool,
+    pub turns: &'a mut Turns,
 }
+
+/// Who is asked first, so that nobody keeps the others waiting.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    model_first: bool,
+    /// How many inputs in a row came from the sockets.
+    in_a_row: u32,
+}
+
+/// After so many inputs of the sockets, the others are asked, and then the other sessions of the thread.
+const IN_A_ROW: u32 = 64;
 
 impl Inputs<'_> {
     /// Waits for the next input. Cancel-safe: everything happens within one poll.
@@ -41,8 +51,14 @@ impl Inputs<'_> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        if let Poll::Ready(input) = self.poll_sockets(cx) {
+        let yields = self.turns.in_a_row >= IN_A_ROW;
+        if !yields && let Poll::Ready(input) = self.poll_sockets(cx) {
+            self.turns.in_a_row += 1;
             return Poll::Ready(input);
+        }
+        self.turns.in_a_row = 0;
+        if yields {
+            cx.waker().wake_by_ref();
         }
         if let Poll::Ready(event) = self.jobs.poll_event(cx) {
             return Poll::Ready(Input::Job(event));
@@ -56,7 +72,8 @@ impl Inputs<'_> {
     }
 
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        let mut model_next = std::mem::replace(self.model_first, !*self.model_first);
+        let mut model_next = self.turns.model_first;
+        self.turns.model_first = !model_next;
         for _ in 0..2 {
             let input = match model_next {
                 // A phone that does not keep up stops the model, too.

@@ -420,6 +420,11 @@ impl Switchboard {
         self.registry.sweep();
     }
 
+    /// Ends the sessions that are left, in the middle of whatever they do, and their threads.
+    pub async fn stop(&self) {
+        self.workers.stop().await;
+    }
+
     /// Makes every call say goodbye.
     pub fn say_goodbyes(&self) {
         self.goodbyes_began.store(true, Ordering::Release);

@@ -23,7 +23,7 @@ use crate::observe::metrics;
 use super::Switchboard;
 use super::admission::Place;
 use super::clock::Clock;
-use super::input::{Input, Inputs};
+use super::input::{Input, Inputs, Turns};
 use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
@@ -123,7 +123,6 @@ impl Session {
                 // What has come is judged before what is due.
                 biased;
                 upgraded = &mut stream => break upgraded.map_err(|_| Absent::NeverCame(absent))?,
-                () = model.settle() => {}
                 command = self.commands.recv() => match command {
                     Command::CallerHungUp => return Err(Absent::HungUp),
                     Command::StreamLost => return Err(Absent::NeverCame(absent)),
@@ -134,6 +133,8 @@ impl Session {
                     Command::Transferred | Command::Returned(_) => {}
                 },
                 () = &mut expiry => return Err(Absent::Expired),
+                // Last, because a model may never stop talking.
+                () = model.settle() => {}
             }
         };
         let socket = upgraded.open().await.map_err(|_| Absent::NeverCame("broken"))?;
@@ -162,7 +163,8 @@ impl Session {
     }
 
     async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
-        let (mut clock, mut model_first) = (Clock::new(), false);
+        let (mut clock, mut turns) = (Clock::new(), Turns::default());
+        let mut skipped = false;
         let mut talk = Talk {
             call: Call::new(self.plan.clone()),
             phone: Phone::OnTheLine(Box::new(caller)),
@@ -182,30 +184,36 @@ impl Session {
                 jobs: &mut self.jobs,
                 commands: &mut self.commands,
                 clock: &mut clock,
-                model_first: &mut model_first,
+                turns: &mut turns,
             };
             let input = inputs.next().await;
             let (now, stood_still) = clock.wake();
             flow = match input {
                 // The hot path. A frame of the caller's makes no timer due earlier.
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
-                    if !stood_still =>
+                    if stood_still.is_none() =>
                 {
                     talk.call.handle(event, now, &mut talk.actions);
                     self.perform(&mut talk, now)
                 }
                 input => span.in_scope(|| {
+                    if let Some(time) = stood_still {
+                        talk.stood_still(time);
+                        self.count(Anomaly::ServerStoodStill);
+                    }
                     let flow = match input {
-                        Input::Tick if stood_still => ControlFlow::Continue(()),
+                        // Not twice in a row: on a host that is always late, nothing would ever be judged.
+                        Input::Tick if stood_still.is_some() && !skipped => {
+                            skipped = true;
+                            ControlFlow::Continue(())
+                        }
                         Input::Tick => {
+                            skipped = false;
                             clock.ticked();
                             self.judge(&mut talk, now)
                         }
                         input => self.take_in(input, &mut talk, now),
                     };
-                    if stood_still {
-                        self.count(Anomaly::ServerStoodStill);
-                    }
                     let (in_call, outside) = talk.deadlines();
                     clock.arm(in_call, outside);
                     flow
@@ -487,6 +495,12 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
+    /// The process stood still, which is not the fault of either end.
+    fn stood_still(&mut self, time: Duration) {
+        self.phone.with(|line| line.stood_still(time));
+        self.model.with(|link| link.stood_still(time));
+    }
+
     /// When something is due: in the call's time, and in the machine's.
     fn deadlines(&mut self) -> (Option<Instant>, Option<Instant>) {
         let (connecting, alive) = self.model.deadlines();

@@ -6,19 +6,20 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A thread with so many sessions is full: it has used a seventh of a core of 2025. Once all are full, each new session
 /// goes to the one that has the fewest.
 const FULL: usize = 128;
 
-/// See the module. Dropping it ends the threads, and the sessions that still run there.
+/// See the module.
 pub(super) struct Workers {
     threads: Vec<Worker>,
     /// The runtime that this was made in.
@@ -28,8 +29,9 @@ pub(super) struct Workers {
 struct Worker {
     runtime: Handle,
     sessions: Arc<AtomicUsize>,
-    /// Dropping it ends the thread.
-    _stop: oneshot::Sender<()>,
+    stop: CancellationToken,
+    /// Closed once the thread has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// A session's place on a thread.
@@ -60,6 +62,19 @@ impl Workers {
         &self.home
     }
 
+    /// Ends the threads, and the sessions that still run there.
+    pub async fn stop(&self) {
+        for worker in &self.threads {
+            worker.stop.cancel();
+        }
+        for worker in &self.threads {
+            let ended = worker.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(ended) = ended {
+                let _ = ended.await;
+            }
+        }
+    }
+
     /// Runs a session on one of the threads.
     pub fn spawn(&self, tracker: &TaskTracker, session: impl Future<Output = ()> + Send + 'static) {
         let sessions = |worker: &&Worker| worker.sessions.load(Ordering::Relaxed);
@@ -81,13 +96,16 @@ impl Worker {
     fn start(number: usize) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (running, ended) = oneshot::channel::<()>();
         thread::Builder::new().name(format!("calls-{number}")).spawn(move || {
-            // The sender is never used, only dropped.
-            let _ = runtime.block_on(stopped);
+            runtime.block_on(stopped.cancelled());
             runtime.shutdown_background();
+            drop(running);
         })?;
-        Ok(Self { runtime: handle, sessions: Arc::default(), _stop: stop })
+        let ended = Mutex::new(Some(ended));
+        Ok(Self { runtime: handle, sessions: Arc::default(), stop, ended })
     }
 }
 
@@ -121,7 +139,7 @@ mod tests {
             counts.sort();
             assert_eq!(counts, expected);
         }
-        drop(workers);
+        workers.stop().await;
         tracker.close();
         tracker.wait().await;
     }

@@ -394,6 +394,9 @@ async fn a_model_that_pings_and_never_reads_is_cut_off() {
     let (mut link, socket) = linked(plan(Dialect::Ga)).await;
     let asks = async { drop(step(&mut link).await) };
     a_peer_that_pings_and_never_reads(socket.into_inner(), false, asks).await;
+    // What we want to say then waits, too.
+    link.ask();
+    assert!(poll_fn(|cx| Poll::Ready(link.poll_step(&Span::none(), cx).is_pending())).await);
     let stuck = link.alive_deadline().unwrap();
     assert!(stuck - now() <= Duration::from_secs(10));
     assert!(link.check_alive(stuck - Duration::from_millis(1)));
