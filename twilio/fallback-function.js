@@ -61,7 +61,7 @@ const DEFAULT_MESSAGES = {
   es: 'Lo sentimos, en este momento no podemos atender su llamada. Por favor, vuelva a llamar más tarde.',
   it: 'Siamo spiacenti, al momento non possiamo rispondere alla Sua chiamata. La preghiamo di richiamare più tardi.',
   pt: 'Lamentamos, não podemos atender a sua chamada neste momento. Por favor, ligue novamente mais tarde.',
-  nl: 'Wij kunnen uw oproep op dit moment helaas niet beantwoorden. Belt u ons later alstublieft nog een keer.',
+  nl: 'Wij kunnen uw oproep op dit moment helaas niet beantwoorden. Probeert u het later alstublieft nog eens.',
   pl: 'Przepraszamy, nie możemy teraz odebrać tego połączenia. Prosimy zadzwonić później.',
 };
 const NUMBER = /^\+[1-9][0-9]{6,14}$/;

@@ -1,6 +1,8 @@
 //! Text from files and from other machines, made fit to be shown: phone numbers and keys are masked, and control
 //! characters do not reach the terminal.
 
+use std::ops::Range;
+
 use super::Span;
 use crate::secret;
 
@@ -111,9 +113,57 @@ pub(super) fn visible(text: &str) -> String {
     text.chars().map(replacement).collect()
 }
 
-/// A text from elsewhere with its phone numbers and keys masked and its control characters replaced.
+/// A text from elsewhere with its phone numbers, keys and passwords masked and its control characters replaced.
 pub fn masked(text: &str) -> String {
-    visible(&mask(text))
+    let spans = credentials(text)
+        .map(|range| Span { start: range.start, len: range.len(), line: 1, column: 1 })
+        .collect();
+    visible(&mask(&mask_spans(text.to_owned(), spans)))
+}
+
+/// Where a text that somebody else wrote seems to hold a password: after `password=` and the like, after the scheme of an
+/// `Authorization` header, and in an address.
+fn credentials(text: &str) -> impl Iterator<Item = Range<usize>> {
+    const NAMES: [&str; 7] = ["password", "passwd", "secret", "token", "api_key", "api-key", "apikey"];
+    const ENDS: [char; 9] = ['"', '\'', ',', ';', '&', ')', '}', ']', '<'];
+    let lower = text.to_ascii_lowercase();
+    let value = move |from: usize| {
+        let start = from + text[from..].find(|c: char| !matches!(c, ' ' | '"' | '\'')).unwrap_or(0);
+        let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
+        start..start + text[start..].find(ends).unwrap_or(text.len() - start)
+    };
+    let after = |word: &str| -> Vec<usize> {
+        lower.match_indices(word).map(|(at, found)| at + found.len()).collect()
+    };
+    let mut found: Vec<Range<usize>> = ["bearer ", "basic "]
+        .into_iter()
+        .flat_map(after)
+        .map(value)
+        .filter(|value| value.len() >= 6)
+        .collect();
+    for from in NAMES.into_iter().flat_map(after) {
+        let rest = text[from..].trim_start_matches(['"', '\'', ' ']);
+        let at = text.len() - rest.len() + 1;
+        match rest.chars().next() {
+            Some('=') => found.push(value(at)),
+            // After a colon, prose is as likely: `invalid token: expired`.
+            Some(':') => found.extend(
+                Some(value(at))
+                    .filter(|v| v.len() >= 8 && text[v.clone()].contains(|c: char| c.is_numeric())),
+            ),
+            _ => {}
+        }
+    }
+    for from in after("://") {
+        let host = text[from..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''));
+        let authority = &text[from..from + host.unwrap_or(text.len() - from)];
+        if let (Some(colon), Some(at)) = (authority.find(':'), authority.rfind('@'))
+            && colon < at
+        {
+            found.push(from + colon + 1..from + at);
+        }
+    }
+    found.into_iter()
 }
 
 /// A file's path on one line, unmasked: programs look for the file.

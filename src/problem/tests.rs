@@ -140,3 +140,21 @@ fn codes_are_words_separated_by_a_dot() {
         assert!(code.split('.').count() <= 2 && code.split('.').all(is_word), "{code}");
     }
 }
+
+#[test]
+fn passwords_in_the_words_of_a_program_are_masked() {
+    for (text, shown) in [
+        ("password=hunter2 and more", "password=******* and more"),
+        ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer ************"),
+        (
+            "https://u:secretpw@example.com/?api_key=zzz&x=1",
+            "https://u:********@example.com/?api_key=***&x=1",
+        ),
+        (r#"{"access_token": "a1b2c3d4e5"}"#, r#"{"access_token": "**********"}"#),
+        ("invalid token: expired", "invalid token: expired"),
+        ("set TODOIST_TOKEN first", "set TODOIST_TOKEN first"),
+        ("http://example.com:8080/x", "http://example.com:8080/x"),
+    ] {
+        assert_eq!(super::masked(text), shown);
+    }
+}

@@ -157,6 +157,6 @@ mod tests {
         let drain = Settings::checked(&Sources::default()).unwrap().drain;
         assert!(drain > GOODBYES);
         // Fly kills 300 s after the signal at the latest.
-        assert_eq!(longest_end(drain), Duration::from_secs(293));
+        assert_eq!(longest_end(drain), Duration::from_secs(294));
     }
 }
