@@ -87,3 +87,17 @@ mod tests {
         }
     }
 }
+
+/// For a test that judges its whole process: runs it again in a process of its own. `true` there.
+#[cfg(test)]
+pub fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = itself.args([test, "--exact"]).env(ALONE, "1").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+    false
+}

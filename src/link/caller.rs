@@ -323,6 +323,7 @@ mod tests {
     use super::*;
     use crate::link::now;
     use crate::link::outbox::tests::a_peer_that_pings_and_never_reads;
+    use crate::process::is_alone;
 
     /// A link, and the phone's end of its socket.
     async fn linked() -> (CallerLink, TcpStream) {
@@ -335,6 +336,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_phone_that_pings_and_never_reads_is_cut_off() {
+        if !is_alone("link::caller::tests::a_phone_that_pings_and_never_reads_is_cut_off") {
+            return;
+        }
         let (mut link, phone) = linked().await;
         let step = async { drop(poll_fn(|cx| link.poll_step(cx)).await) };
         a_peer_that_pings_and_never_reads(phone, true, step).await;

@@ -391,6 +391,9 @@ async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<Tc
 
 #[tokio::test]
 async fn a_model_that_pings_and_never_reads_is_cut_off() {
+    if !crate::process::is_alone("link::model::tests::a_model_that_pings_and_never_reads_is_cut_off") {
+        return;
+    }
     let (mut link, socket) = linked(plan(Dialect::Ga)).await;
     let asks = async { drop(step(&mut link).await) };
     a_peer_that_pings_and_never_reads(socket.into_inner(), false, asks).await;
