@@ -318,6 +318,7 @@ async fn send_close(socket: &mut Socket, code: CloseCode) {
 mod tests {
     use std::future::poll_fn;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -351,6 +352,25 @@ mod tests {
         assert!(link.overdue(stuck - Duration::from_millis(1)).is_none());
         assert!(matches!(link.overdue(stuck), Some(Event::StreamLost)));
         assert!(stuck - now() <= Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_pings_leaves_others_their_turn() {
+        let (mut link, mut phone) = linked().await;
+        phone.write_all(&[0x89, 0x80, 0, 0, 0, 0].repeat(1_000)).await.unwrap();
+        link.socket.get_ref().readable().await.unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(link.poll_step(cx).is_pending())).await);
+        let mut pongs = [0; 4_096];
+        let answered = phone.read(&mut pongs).await.unwrap();
+        assert!(answered <= outbox::MAX_FRAMES * 2, "{answered} bytes of pongs in one step");
+        // The step wakes its task, so that the others are answered, too.
+        let mut left = 2_000 - answered;
+        while left > 0 {
+            tokio::select! {
+                read = phone.read(&mut pongs) => left -= read.unwrap(),
+                step = poll_fn(|cx| link.poll_step(cx)) => panic!("{step:?}"),
+            }
+        }
     }
 
     #[tokio::test]
