@@ -129,7 +129,9 @@ fn listed(state: &State<'_, '_>, value: &Value, word: Option<&str>) -> Result<St
     Ok(match items.split_last() {
         None => String::new(),
         Some((only, [])) => only.clone(),
-        Some((last, rest)) => format!("{} {} {last}", rest.join(", "), word.unwrap_or(words(state).and)),
+        Some((last, rest)) => {
+            format!("{} {} {last}", rest.join(", "), word.unwrap_or_else(|| words(state).and(last)))
+        }
     })
 }
 
@@ -210,6 +212,7 @@ mod tests {
             ("de", "{{ now }}", "Dienstag, 3. März 2026, 09:05"),
             ("de", "{{ now | date('%A, %-d. %B') }}", "Dienstag, 3. März"),
             ("de", "{{ days | listed }}", "Monday, Tuesday und Friday"),
+            ("es", "{{ ['Ana', 'Inés'] | listed }}", "Ana e Inés"),
             ("fr", "{{ '2026-05-01' | date }}", "vendredi 1er mai 2026"),
             ("pl", "{{ now | date }}, {{ now | time }}", "wtorek, 3 marca 2026, 09:05"),
             ("pl", "{{ 12 | spoken }}", "1 2"),

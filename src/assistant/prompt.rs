@@ -18,7 +18,7 @@ use url::Url;
 
 use super::examine::{Tokens, UseKind};
 use super::filters::{self, Moment};
-use super::formats;
+use super::formats::{self, Wrong};
 use super::language::Words;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::catalogue::Template;
@@ -437,10 +437,13 @@ fn parse<'a>(
     });
     let mut problems: Vec<Problem> = unknown.collect();
     for (filter, format, at) in tokens.formats() {
-        let Some(instead) = formats::instead(filter, &format) else { continue };
-        let what = match place.hidden {
-            true => Template::HiddenDateFormat { instead },
-            false => Template::DateFormat { format: problem::shown(&format), instead },
+        let Some((wrong, instead)) = formats::wrong(filter, &format) else { continue };
+        let what = match wrong {
+            Wrong::Empty => Template::DateFormatEmpty { instead },
+            _ if place.hidden => Template::HiddenDateFormat { instead },
+            Wrong::Foreign => Template::DateFormat { format: problem::shown(&format), instead },
+            Wrong::Local(code) => Template::DateCodeLocal { code, instead },
+            Wrong::Unknown(code) => Template::DateCodeUnknown { code: problem::shown(&code), instead },
         };
         problems.push(place.problem(template, Some(at), what));
     }

@@ -3,12 +3,11 @@
 //!
 //! The sentences address the caller formally, as a company's telephone does.
 
-use std::fmt::Write as _;
-
 use jiff::Zoned;
 use jiff::fmt::strtime;
 
 use super::code_of;
+use crate::assistant::formats;
 
 /// The words of one language.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub struct Words {
     /// No assistant answers the number.
     pub not_in_use: &'static str,
     /// Before the last item of a list.
-    pub and: &'static str,
+    and: &'static str,
     /// Monday first, separated by spaces, as all names here.
     days: &'static str,
     short_days: &'static str,
@@ -156,7 +155,7 @@ pub static ALL: [Words; 8] = [
         short_months: "jan fev mar abr mai jun jul ago set out nov dez",
         lone_months: None,
         date: "%A, %-d de %B de %Y",
-        first: None,
+        first: Some("1º"),
     },
     Words {
         code: "nl",
@@ -222,31 +221,27 @@ impl Words {
     /// # Errors
     /// A code that does not exist.
     pub fn format(&self, format: &str, when: &Zoned) -> Result<String, jiff::Error> {
+        let has_day = formats::codes(format).any(|(_, letter)| matches!(letter, Some('d' | 'e')));
         let mut named = String::with_capacity(format.len() + 16);
         let mut rest = format;
         while let Some(at) = rest.find('%') {
             named.push_str(&rest[..at]);
-            let code = rest[at + 1..].trim_start_matches(['^', '_', '-', '#', '0']);
-            let flags = &rest[at + 1..rest.len() - code.len()];
-            let letter = code.chars().next();
-            rest = letter.map_or("", |letter| &code[letter.len_utf8()..]);
-            match letter.and_then(|letter| self.named(letter, format, when)) {
-                Some(name) if flags.contains('^') => named.push_str(&name.to_uppercase()),
+            let (code, letter) = formats::code(&rest[at..]);
+            rest = &rest[at + code.len()..];
+            match letter.and_then(|letter| self.named(letter, has_day, when)) {
+                Some(name) if code.contains('^') => named.push_str(&name.to_uppercase()),
                 Some(name) => named.push_str(name),
-                None => {
-                    let _ = write!(named, "%{flags}{}", letter.map_or(String::new(), String::from));
-                }
+                None => named.push_str(code),
             }
         }
         named.push_str(rest);
         strtime::format(&named, when)
     }
 
-    /// The name that a code stands for.
-    fn named(&self, letter: char, format: &str, when: &Zoned) -> Option<&'static str> {
+    /// The name that a code stands for. `has_day`: the format prints the day of the month, too.
+    fn named(&self, letter: char, has_day: bool, when: &Zoned) -> Option<&'static str> {
         let day = when.weekday().to_monday_zero_offset() as usize;
         let month = when.month() as usize - 1;
-        let has_day = ["%d", "%-d", "%e", "%-e"].iter().any(|code| format.contains(code));
         let months = self.lone_months.filter(|_| !has_day).unwrap_or(self.months);
         let (names, at) = match letter {
             'A' => (self.days, day),
@@ -256,6 +251,17 @@ impl Words {
             _ => return None,
         };
         names.split(' ').nth(at)
+    }
+
+    /// The word before the last item of a list. In Spanish `y` becomes `e` before the sound of an i, as in
+    /// `padres e hijos`, but not in `agua y hielo`.
+    pub fn and(&self, last: &str) -> &'static str {
+        let last = last.trim_start().to_lowercase();
+        let sound = last.strip_prefix('h').unwrap_or(&last);
+        match self.code == "es" && sound.starts_with(['i', 'í']) && !last.starts_with("hie") {
+            true => "e",
+            false => self.and,
+        }
     }
 }
 
@@ -278,7 +284,7 @@ mod tests {
             ("fr", "mardi 3 mars 2026", "dimanche 1er mars 2026"),
             ("es", "martes, 3 de marzo de 2026", "domingo, 1 de marzo de 2026"),
             ("it", "martedì 3 marzo 2026", "domenica 1º marzo 2026"),
-            ("pt", "terça-feira, 3 de março de 2026", "domingo, 1 de março de 2026"),
+            ("pt", "terça-feira, 3 de março de 2026", "domingo, 1º de março de 2026"),
             ("nl", "dinsdag 3 maart 2026", "zondag 1 maart 2026"),
             ("pl", "wtorek, 3 marca 2026", "niedziela, 1 marca 2026"),
         ] {
@@ -293,7 +299,12 @@ mod tests {
         let when = date(2026, 3, 3).at(14, 5, 0, 0).to_zoned(TimeZone::UTC).unwrap();
         for (code, format, text) in [
             ("pl", "%-d %B", "3 marca"),
+            ("pl", "%_d %B", " 3 marca"),
+            ("pl", "%0d %B", "03 marca"),
+            ("pl", "%02d %B", "03 marca"),
+            ("pl", "%-e %B", "3 marca"),
             ("pl", "%B %Y", "marzec 2026"),
+            ("de", "%010A", "Dienstag"),
             ("pl", "%a %d %b", "wt. 03 mar"),
             ("de", "%^A, 100 %%", "DIENSTAG, 100 %"),
             ("de", "%d.%m.%y um %-H Uhr", "03.03.26 um 14 Uhr"),
@@ -303,6 +314,22 @@ mod tests {
         }
         assert!(Words::ENGLISH.format("%", &when).is_err());
         assert!(Words::ENGLISH.format("%!", &when).is_err());
+    }
+
+    #[test]
+    fn the_word_before_the_last_item_follows_its_sound() {
+        for (code, last, word) in [
+            ("es", "Inés", "e"),
+            ("es", "Íñigo", "e"),
+            ("es", "hijos", "e"),
+            ("es", "hielo", "y"),
+            ("es", "Hugo", "y"),
+            ("es", "Yolanda", "y"),
+            ("it", "Ivo", "e"),
+            ("de", "Ines", "und"),
+        ] {
+            assert_eq!(Words::of(code).unwrap().and(last), word, "{code}: {last}");
+        }
     }
 
     #[test]

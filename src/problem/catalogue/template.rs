@@ -42,6 +42,15 @@ catalogue! {
         HiddenDateFormat { instead: String } = Error "template.format",
             "this template uses a format that is not one of dates or times",
             fix: "write it in the codes of strftime: `{instead}`";
+        DateFormatEmpty { instead: String } = Error "template.format",
+            "this format of a date or time is empty",
+            fix: "write one such as `{instead}`, or leave out `(\"\")` for the usual one";
+        DateCodeLocal { code: String, instead: String } = Error "template.format",
+            "`{code}` prints a date or time as Americans or computers write it, in every language",
+            fix: "write `{instead}` in place of `{code}`";
+        DateCodeUnknown { code: String, instead: String } = Error "template.format",
+            "there is no code `{code}` in formats of dates and times",
+            fix: "write codes of strftime, such as `{instead}`; a percent sign is `%%`";
         SayEmpty { whom: &'static str } = Error "say.empty",
             "Twilio's voice would say nothing to {whom}: the text has no word in it",
             fix: "write a sentence that is never empty, such as with {{% else %}}";
