@@ -118,21 +118,11 @@ pub enum Party {
 }
 
 impl Party {
-    /// Reads what a person types for the called number: a phone number, or the `sip:` or `client:` address of another
-    /// caller of Twilio's.
-    pub fn called(text: &str) -> Result<Party, InvalidNumber> {
-        let text = text.trim();
-        match ["sip:", "client:"].iter().any(|scheme| text.starts_with(scheme)) {
-            true => Ok(Party::Other(text.to_owned())),
-            false => PhoneNumber::parse(text).map(Party::Number),
-        }
-    }
-
-    /// The same for the caller, whose number may also be withheld: `anonymous`.
+    /// Reads what a person types for the caller: a phone number, or `anonymous` for one that is withheld.
     pub fn calling(text: &str) -> Result<Party, InvalidNumber> {
         match Party::from_twilio(text) {
             Party::Withheld if !text.trim().is_empty() => Ok(Party::Withheld),
-            _ => Party::called(text),
+            _ => PhoneNumber::parse(text.trim()).map(Party::Number),
         }
     }
 
@@ -259,19 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_types_is_a_number_an_address_or_withheld() {
-        for (text, called, calling) in [
-            ("+15550100001", Some("+1555•••01"), Some("+1555•••01")),
-            (" sip:alice@example.com", Some("sip:•••"), Some("sip:•••")),
-            ("client:bob", Some("client:•••"), Some("client:•••")),
-            ("anonymous", None, Some("withheld")),
-            ("salon", None, None),
-            ("030", None, None),
-            ("", None, None),
+    fn what_a_person_types_for_the_caller_is_a_number_or_withheld() {
+        for (text, calling) in [
+            (" +15550100001", Some("+1555•••01")),
+            ("anonymous", Some("withheld")),
+            ("sip:alice@example.com", None),
+            ("client:bob", None),
+            ("salon", None),
+            ("030", None),
+            ("", None),
         ] {
-            let shown = |party: Result<Party, _>| party.ok().map(|party| party.to_string());
-            assert_eq!(shown(Party::called(text)).as_deref(), called, "{text}");
-            assert_eq!(shown(Party::calling(text)).as_deref(), calling, "{text}");
+            let shown = Party::calling(text).ok().map(|party| party.to_string());
+            assert_eq!(shown.as_deref(), calling, "{text}");
         }
     }
 

@@ -167,10 +167,18 @@ fn who_prints_the_assistant_that_answers_a_number() {
     let who = |number: &str| printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
     let (code, out, err) = who("+15550100001");
     assert!(code == 0 && out.starts_with("desk ") && err.is_empty(), "{out}{err}");
-    for unanswered in ["+15550100009", "sip:desk@example.com"] {
-        assert_eq!(who(unanswered).0, 1, "{unanswered}");
-    }
-    for wrong in ["15550100001", "555 010 0001", "", "salon", "anonymous", "030", "+1555\u{200b}0100001"] {
+    assert_eq!(who("+15550100009").0, 1);
+    for wrong in [
+        "15550100001",
+        "555 010 0001",
+        "",
+        "salon",
+        "anonymous",
+        "030",
+        "+1555\u{200b}0100001",
+        "sip:desk@example.com",
+        "client:bob",
+    ] {
         let (code, _, err) = who(wrong);
         assert!(code == 2 && err.contains("+15550100001"), "{wrong}: {err}");
         assert!(wrong.is_ascii() || err.contains("U+200B zero width space at character 6"), "{err}");
@@ -179,11 +187,9 @@ fn who_prints_the_assistant_that_answers_a_number() {
     }
     std::fs::write(folder.path().join("assistants/rest.yaml"), "numbers: [\"*\"]\ninstructions: Hi.\n")
         .unwrap();
-    for number in ["+15550100009", "sip:desk@example.com", "client:bob"] {
-        let (code, out, err) = printed(&run(folder.path(), &["who", number], &ENVIRONMENT));
-        assert_eq!((code, err.as_str()), (0, ""), "{number}");
-        assert!(out.starts_with("rest "), "{out}");
-    }
+    let (code, out, err) = who("+15550100009");
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("rest "), "{out}");
 }
 
 #[test]

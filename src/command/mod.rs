@@ -60,8 +60,8 @@ enum Command {
     /// Show which assistant answers a number
     Who {
         /// The called number, such as +1555…
-        #[arg(value_parser = called)]
-        number: Party,
+        #[arg(value_parser = number)]
+        number: PhoneNumber,
     },
     /// Create an assistant from a starter file
     New {
@@ -174,10 +174,6 @@ pub fn main() -> ExitCode {
 
 fn number(text: &str) -> Result<PhoneNumber, String> {
     PhoneNumber::parse(text.trim()).map_err(|why| format!("{why}, as in {EXAMPLE}"))
-}
-
-fn called(text: &str) -> Result<Party, String> {
-    Party::called(text).map_err(|why| format!("{why}, as in {EXAMPLE}"))
 }
 
 fn calling(text: &str) -> Result<Party, String> {

@@ -81,19 +81,19 @@ fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Proble
 }
 
 /// `switchboard who NUMBER`.
-pub fn who(called: &Party) -> Result<(), Failure> {
+pub fn who(called: &PhoneNumber) -> Result<(), Failure> {
     let (_, place, checked) = look(None)?;
     let problems = checked.problems();
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
-    let Some(assistant) = roster.find_party(called) else {
+    let Some(assistant) = roster.find(called) else {
         return Err(anyhow!(
             "no assistant answers {}: add it to `numbers` in one of the files in {place}, or add \"*\" \
              to answer every other number",
-            exposed(called)
+            called.expose()
         )
         .into());
     };
-    let listed = called.number().is_some_and(|number| assistant.numbers().contains(number));
+    let listed = assistant.numbers().contains(called);
     let why = if listed { "has this number" } else { "answers every other number (\"*\")" };
     print(&format!("{} {why}", assistant.name()))
 }
