@@ -287,7 +287,7 @@ impl Connection {
             (opened, _) => opened,
         };
         let opened = match opened {
-            Err(Trouble::NotFound | Trouble::Rejected(400 | 405)) if self.is_old_sse().await => {
+            Err(Trouble::NotFound(_) | Trouble::Rejected(400 | 405)) if self.is_old_sse().await => {
                 Err(Trouble::OldSse)
             }
             opened => opened,

@@ -34,8 +34,8 @@ pub enum Trouble {
     Unauthorized,
     #[error("forbidden (403); check the permissions of the token, and the server's list of allowed hosts")]
     Forbidden,
-    #[error("not found (404); check the path of `url`: most servers answer at /mcp")]
-    NotFound,
+    #[error("not found ({0}); check the path of `url`: most servers answer at /mcp")]
+    NotFound(u16),
     #[error(
         "redirected ({0}); if the target is the same host, set `url` to it: a slash at the end matters. Another host \
          means that something in between answers, such as a login page"
@@ -93,7 +93,7 @@ impl Trouble {
         match status {
             401 => Trouble::Unauthorized,
             403 => Trouble::Forbidden,
-            404 | 410 => Trouble::NotFound,
+            404 | 410 => Trouble::NotFound(status),
             300..=399 => Trouble::Redirected(status),
             400..=499 => Trouble::Rejected(status),
             _ => Trouble::ServerError(status),
@@ -104,7 +104,9 @@ impl Trouble {
     pub fn is_undone(self) -> bool {
         match self {
             Trouble::Network(fault) => fault.is_unsent(),
-            Trouble::Unauthorized | Trouble::Forbidden | Trouble::NotFound | Trouble::Redirected(_) => true,
+            Trouble::Unauthorized | Trouble::Forbidden | Trouble::NotFound(_) | Trouble::Redirected(_) => {
+                true
+            }
             Trouble::OldSse
             | Trouble::Taken
             | Trouble::Rejected(_)
@@ -127,7 +129,7 @@ impl Trouble {
     pub fn may_be_legacy(self) -> bool {
         match self {
             Trouble::Network(fault) => !fault.is_unsent(),
-            Trouble::Chatter | Trouble::Exited | Trouble::NotFound | Trouble::Rejected(_) => true,
+            Trouble::Chatter | Trouble::Exited | Trouble::NotFound(_) | Trouble::Rejected(_) => true,
             Trouble::ServerError(_) | Trouble::NotMcp | Trouble::TooLarge => true,
             Trouble::RpcError(_) | Trouble::NoCommonVersion | Trouble::Gone => true,
             Trouble::BadHeader | Trouble::NoProgram(_) | Trouble::Unauthorized => false,
