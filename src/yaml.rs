@@ -20,6 +20,7 @@ use serde_yaml::{Location, Spanned};
 
 use crate::problem::catalogue::File;
 use crate::problem::{self, Problem, Source, Span};
+use crate::secret;
 use expand::Expansion;
 pub use expand::variables;
 
@@ -33,23 +34,44 @@ pub struct SourceFile {
     /// As the owner knows it, such as `assistants/clinic.yaml`.
     pub path: String,
     pub bytes: Vec<u8>,
-    /// The size of a file that is too large to be read.
-    too_large: Option<u64>,
+    unread: Option<Unread>,
+}
+
+/// Why there are no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// The size, in bytes.
+    TooLarge(u64),
+    Folder,
+    /// A pipe, a socket or a device.
+    NotAFile,
 }
 
 impl SourceFile {
     pub fn new(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> SourceFile {
-        SourceFile { path: path.into(), bytes: bytes.into(), too_large: None }
+        SourceFile { path: path.into(), bytes: bytes.into(), unread: None }
     }
 
-    /// A file that is too large to be read.
-    pub fn too_large(path: impl Into<String>, size: u64) -> SourceFile {
-        SourceFile { path: path.into(), bytes: Vec::new(), too_large: Some(size) }
+    /// A file that is not read.
+    pub fn unread(path: impl Into<String>, why: Unread) -> SourceFile {
+        SourceFile { path: path.into(), bytes: Vec::new(), unread: Some(why) }
     }
 
     /// The size on the disk, in bytes.
     pub fn size(&self) -> u64 {
-        self.too_large.unwrap_or(self.bytes.len() as u64)
+        match self.unread {
+            Some(Unread::TooLarge(size)) => size,
+            _ => self.bytes.len() as u64,
+        }
+    }
+
+    /// The problem of a file that is not read.
+    pub fn unusable(&self) -> Option<File> {
+        self.unread.map(|why| match why {
+            Unread::TooLarge(size) => File::TooLarge { kib: size.div_ceil(1024), most: LARGEST / 1024 },
+            Unread::Folder => File::Folder,
+            Unread::NotAFile => File::NotAFile,
+        })
     }
 }
 
@@ -146,6 +168,11 @@ impl Scalar {
     /// Whether it came, wholly or in part, from the environment or a default in `${…}`.
     pub fn expanded(&self) -> bool {
         self.written.is_some()
+    }
+
+    /// Whether the file has quotes within the quotes of this value, as in `'"abc"'`.
+    pub fn quoted_within(&self) -> bool {
+        secret::is_quoted(self.written.as_deref().unwrap_or(&self.text).trim())
     }
 
     /// What stands in place of each `${…}`, and of the first to the last one as a whole: it came from the environment, or
@@ -255,6 +282,9 @@ pub fn read(file: &SourceFile, environment: &BTreeMap<String, String>) -> Docume
 /// The text of a file of at most [`LARGEST`] bytes, without a byte order mark.
 pub fn text(file: &SourceFile) -> Result<&str, Box<Problem>> {
     let wrong = |what: File| Err(Box::new(Problem::file(&file.path, what)));
+    if let Some(what) = file.unusable() {
+        return wrong(what);
+    }
     if file.size() > LARGEST as u64 {
         return wrong(File::TooLarge { kib: file.size().div_ceil(1024), most: LARGEST / 1024 });
     }

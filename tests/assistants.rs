@@ -119,6 +119,35 @@ fn every_invalid_file_is_explained() {
     insta::assert_snapshot!(sentences);
 }
 
+/// The text in a fragment's file cannot be used: that alone is reported, and not that the fragment does not exist.
+#[test]
+fn a_fragment_that_cannot_be_used_is_one_problem() {
+    type Make = fn(&Path);
+    let makes: [(&str, Make); 5] = [
+        ("file.large", |at| fs::write(at, vec![b'a'; 300 * 1024]).unwrap()),
+        ("file.encoding", |at| fs::write(at, b"caf\xE9").unwrap()),
+        ("file.encoding", |at| fs::write(at, b"\xFF\xFEa\0").unwrap()),
+        ("file.unreadable", |at| fs::create_dir(at).unwrap()),
+        ("file.unreadable", |at| drop(std::os::unix::net::UnixListener::bind(at).unwrap())),
+    ];
+    for (code, make) in makes {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("a.yaml"), "instructions: Hi.\nfragments: [f]\n").unwrap();
+        fs::create_dir(temp.path().join("fragments")).unwrap();
+        make(&temp.path().join("fragments/f.md"));
+        let checked = check(&read_folder(temp.path()).unwrap());
+        let problems = checked.problems();
+        let found: Vec<_> = problems.iter().map(|problem| (problem.code(), problem.path())).collect();
+        let path = temp.path().join("fragments/f.md").display().to_string();
+        assert_eq!(found, [(code, path.as_str())]);
+        assert_eq!(checked.problems_for("a").len(), 1, "it is a problem of the assistant, too");
+    }
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("a.yaml")).unwrap();
+    let problems = check(&read_folder(temp.path()).unwrap()).problems();
+    assert_eq!(problems.iter().map(Problem::code).collect::<Vec<_>>(), ["file.unreadable"]);
+}
+
 #[test]
 fn every_valid_file_passes_without_a_problem() {
     let cases = cases("valid");

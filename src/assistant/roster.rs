@@ -371,7 +371,15 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
                 );
                 fragments.insert(stem.unwrap_or_default().to_owned(), Fragment { source, text, checked });
             }
-            Err(problem) => problems.push(*problem),
+            // It is there, so an assistant that names it has no problem of its own.
+            Err(problem) => {
+                problems.push(*problem);
+                let source = Source::new(&file.path, "");
+                fragments.insert(
+                    stem.unwrap_or_default().to_owned(),
+                    Fragment { source, text: "", checked: true },
+                );
+            }
         }
     }
     fragments
@@ -381,9 +389,13 @@ fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, O
     let mut greetings = BTreeMap::new();
     for file in &folder.greetings {
         let name = Path::new(&file.path).file_name().and_then(|name| name.to_str());
-        let clip = match Clip::from_wav(&file.bytes) {
-            Ok(clip) => Some(Arc::new(clip)),
-            Err(error) => {
+        let clip = match (file.unusable(), Clip::from_wav(&file.bytes)) {
+            (None, Ok(clip)) => Some(Arc::new(clip)),
+            (Some(what), _) => {
+                problems.push(Problem::file(&file.path, what));
+                None
+            }
+            (None, Err(error)) => {
                 problems.push(Problem::file(&file.path, Wrong::GreetingInvalid { error: error.to_string() }));
                 None
             }

@@ -13,6 +13,7 @@ use super::read::{LARGEST_FOLDER, LARGEST_TEXT, LARGEST_WAV, belongs};
 use crate::assistant::{Folder, SourceFile};
 use crate::problem;
 use crate::problem::catalogue::ReadFolder;
+use crate::yaml::Unread;
 
 /// The most entries of all kinds.
 const MOST_ENTRIES: usize = 2_000;
@@ -201,7 +202,7 @@ impl Contents {
                     let (path, mb) = (problem::masked(&shown(&name)), size.div_ceil(1024 * 1024));
                     return Err(ReadFolder::LargeGreeting { path, mb }.into());
                 }
-                (Found::TooLarge(size), _) => SourceFile::too_large(shown(&name), size),
+                (Found::TooLarge(size), _) => SourceFile::unread(shown(&name), Unread::TooLarge(size)),
             };
             let into = match kind {
                 Some(Kind::Assistant) => &mut folder.assistants,

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use crate::assistant::{Folder, SourceFile};
 use crate::problem::Problem;
 use crate::problem::catalogue::ReadFolder;
-use crate::yaml;
+use crate::yaml::{self, Unread};
 
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
@@ -59,6 +61,9 @@ pub fn read(dir: &Path) -> Result<Folder, Vec<Problem>> {
         let file = match &what {
             ReadFolder::LinkOut { path, .. }
             | ReadFolder::Dangling { path, .. }
+            | ReadFolder::LinkLoop { path }
+            | ReadFolder::Unreadable { path, .. }
+            | ReadFolder::Denied { path }
             | ReadFolder::LargeGreeting { path, .. } => path.clone(),
             _ => shown(dir),
         };
@@ -71,10 +76,11 @@ fn shown(path: &Path) -> String {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ReadFolder {
-    let (path, error) = (shown(path), (error.kind(), error.to_string()));
-    match error {
-        (io::ErrorKind::PermissionDenied, _) => ReadFolder::Denied { path },
-        (_, error) => ReadFolder::Unreadable { path, error },
+    let path = shown(path);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ReadFolder::Denied { path },
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => ReadFolder::LinkLoop { path },
+        _ => ReadFolder::Unreadable { path, error: error.to_string() },
     }
 }
 
@@ -122,20 +128,21 @@ impl Reading<'_> {
         Ok(files)
     }
 
-    /// One file; `None` if it is something else, or was just removed.
+    /// One file; `None` if it was just removed.
     fn file(&mut self, place: &Path, there: &Path) -> Result<Option<SourceFile>, ReadFolder> {
         let Some(there) = self.resolve(place, there)? else { return Ok(None) };
         // A pipe or a device would block forever, so only files are opened.
         let meta = fs::metadata(&there).map_err(|error| unreadable(place, &error))?;
-        if !meta.is_file() {
-            return Ok(None);
-        }
         let (path, size) = (place.to_string_lossy(), meta.len());
+        if !meta.is_file() {
+            let why = if meta.is_dir() { Unread::Folder } else { Unread::NotAFile };
+            return Ok(Some(SourceFile::unread(path, why)));
+        }
         if is_wav(place) && size > LARGEST_WAV {
             return Err(ReadFolder::LargeGreeting { path: shown(place), mb: size.div_ceil(1024 * 1024) });
         }
         if !is_wav(place) && size > LARGEST_TEXT {
-            return Ok(Some(SourceFile::too_large(path, size)));
+            return Ok(Some(SourceFile::unread(path, Unread::TooLarge(size))));
         }
         let full = || ReadFolder::TooLarge { dir: shown(self.dir), mb: LARGEST_FOLDER / (1024 * 1024) };
         let left = self.bytes.checked_sub(size).ok_or_else(full)?;
@@ -200,7 +207,6 @@ mod tests {
         for name in ["b.yaml", "a.yml", "fragments/x.md", "greetings/hi.wav", "notes.txt", ".#b.yaml"] {
             write(dir.path(), name, name);
         }
-        fs::create_dir(dir.path().join("folder.yaml")).unwrap();
         let folder = read_folder(dir.path()).unwrap();
         let names = |files: &[SourceFile]| {
             let name = |file: &SourceFile| String::from_utf8(file.bytes.clone()).unwrap();
@@ -290,7 +296,15 @@ mod tests {
         assert!(matches!(refused("fragments", &temp.path().join("out")), ReadFolder::LinkOut { .. }));
         assert!(matches!(refused("fragments", Path::new("/nowhere")), ReadFolder::Dangling { .. }));
         // A link to itself leads nowhere, and is not dangling.
-        assert!(matches!(refused("b.yaml", Path::new("b.yaml")), ReadFolder::Unreadable { .. }));
+        for name in ["b.yaml", "fragments/f.md"] {
+            let at = real.join(name);
+            let target = at.file_name().unwrap();
+            let found = refused(name, Path::new(target));
+            assert!(matches!(&found, ReadFolder::LinkLoop { path } if path.ends_with(name)), "{found}");
+            symlink(target, &at).unwrap();
+            assert_eq!(read(&link).unwrap_err()[0].path(), link.join(name).to_string_lossy());
+            fs::remove_file(&at).unwrap();
+        }
         fs::remove_file(&link).unwrap();
         symlink("/nowhere", &link).unwrap();
         assert!(matches!(read_folder(&link), Err(ReadFolder::Dangling { .. })));

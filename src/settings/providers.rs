@@ -56,12 +56,13 @@ pub(super) fn secrets(node: &Node, hidden: &mut Vec<Span>) {
                 "abilities" => {
                     for (key, value) in entries(value) {
                         let known = ABILITIES.contains(&key.name.as_str());
-                        secrets::values(value, !known, &secrets::named, hidden);
+                        let secret = !known && secrets::possible(&key.name, value);
+                        secrets::values(value, secret, &secrets::named, hidden);
                     }
                     false
                 }
                 // A misspelled `key` holds a key, too.
-                _ => true,
+                name => secrets::possible(name, value),
             };
             if is_secret {
                 secrets::values(value, true, &secrets::named, hidden);

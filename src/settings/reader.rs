@@ -299,11 +299,13 @@ fn hidden(text: &str, nested: bool, entries: &[(Key, Node)]) -> Vec<Span> {
     let is_named = |name: &str| is_secret(&name.to_uppercase()) || secrets::named(name);
     let mut hidden = secrets::lines(text, nested, &is_named);
     for (key, node) in entries {
-        // The value of a misspelled name may be a secret.
-        let is_plain = setting(&key.name.to_uppercase()).is_some_and(|setting| !setting.secret);
+        let secret = match setting(&key.name.to_uppercase()) {
+            Some(setting) => setting.secret,
+            None => secrets::possible(&key.name, node),
+        };
         match key.name == PROVIDERS {
             true => providers::secrets(node, &mut hidden),
-            false => secrets::values(node, !is_plain, &is_named, &mut hidden),
+            false => secrets::values(node, secret, &is_named, &mut hidden),
         }
     }
     hidden

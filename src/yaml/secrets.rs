@@ -19,6 +19,13 @@ pub fn named(key: &str) -> bool {
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
+/// Whether the value of an unknown key may be a secret: a misspelled name may be that of one. A number, or `true`, is one
+/// only under its name.
+pub fn possible(key: &str, value: &Node) -> bool {
+    let figure = |scalar: &Scalar| scalar.bool().is_some() || scalar.number().is_some();
+    named(key) || !value.scalar().is_some_and(figure)
+}
+
 /// Whether a value is written in the file itself: all of it, or the default in a `${NAME:-default}`.
 pub fn literal(scalar: &Scalar) -> bool {
     match &scalar.written {

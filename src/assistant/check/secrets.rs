@@ -5,12 +5,13 @@ use crate::yaml::{Kind, Node, secrets};
 
 /// The keys of a server in `mcp`, of a function and its `http`, and of `take_message` whose values are shown unless they
 /// look like a secret. Any other key may be a misspelled secret.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "via",
     "url",
     "user",
     "allow",
     "approval",
+    "max_per_call",
     "timeout",
     "filler_after",
     "tools",
@@ -61,7 +62,8 @@ fn tool(node: &Node, hidden: &mut Vec<Span>) {
         if let ("command", Kind::Seq(parts)) = (key, &value.kind) {
             parts.iter().skip(1).for_each(|part| secrets::values(part, true, &secrets::named, hidden));
         }
-        secrets::values(value, !KNOWN.contains(&key), &secrets::named, hidden);
+        let secret = !KNOWN.contains(&key) && secrets::possible(key, value);
+        secrets::values(value, secret, &secrets::named, hidden);
         if key == "http" {
             tool(value, hidden);
         }
@@ -78,9 +80,12 @@ fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::problem;
     use crate::problem::catalogue::Assistant;
+    use crate::yaml::{self, SourceFile};
 
     fn assert_shown(source: &Source, line: &str, shown: &str) {
         let span = Span { start: 0, len: 1, line: 1, column: 1 };
@@ -106,6 +111,25 @@ mod tests {
             let mut source = Source::new("a.yaml", line);
             hide(&mut source, line, None);
             assert_shown(&source, line, shown);
+        }
+    }
+
+    /// A number says what is wrong with it, and a key's own name says whether it is a secret.
+    #[test]
+    fn numbers_and_switches_are_shown_in_tools() {
+        for (line, shown) in [
+            ("mcp: { a: { max_per_call: 5000, apprval: true } }", None),
+            ("functions: { a: { max_per_cal: 5000, timout: -1.5 } }", None),
+            ("call_control: { take_message: { max_fields: 5 } }", None),
+            ("mcp: { a: { tokn: 1234 } }", Some("mcp: { a: { tokn: **** * *")),
+            ("mcp: { a: { env: { A: 1234 } } }", Some("mcp: { a: { env: { A: **** } } }")),
+            ("mcp: { a: { bear: hunter2 } }", Some("mcp: { a: { bear: ******* } }")),
+            ("mcp: { a: { number: +15550100001 } }", Some("mcp: { a: { number: +1555*****01 } }")),
+        ] {
+            let document = yaml::read(&SourceFile::new("a.yaml", line), &BTreeMap::new());
+            let mut source = document.source;
+            hide(&mut source, line, document.root.as_ref());
+            assert_shown(&source, line, shown.unwrap_or(line));
         }
     }
 }

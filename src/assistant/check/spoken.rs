@@ -100,10 +100,10 @@ impl<'a> Check<'a> {
         Line { say, language: locale }
     }
 
-    /// The template of a sentence for Twilio's voice.
+    /// The template of a sentence for Twilio's voice; `None` if it is empty, even in quotes.
     fn said(&self, map: &Fields<'a>) -> Option<String> {
         let node = map.take("say")?;
-        let template = self.written.text(node, "say")?;
+        let template = self.written.text(node, "say").filter(|text| !text.is_empty())?;
         self.texts.borrow_mut().push(Text { template: template.clone(), node, spoken: true });
         Some(template)
     }

@@ -12,10 +12,10 @@ use crate::assistant::vocabulary::{APPROVALS, FILLER, MAX_PER_CALL, TIMEOUT};
 use crate::assistant::written::{Fields, shown};
 use crate::duration::spell;
 use crate::problem;
-use crate::problem::catalogue::{Assistant, Tool};
+use crate::problem::catalogue::{Assistant, File, Tool};
 use crate::provider::Provider;
 use crate::secret::{self, Secret};
-use crate::yaml::{Key, Kind, MISSING, Node, secrets};
+use crate::yaml::{Key, Kind, MISSING, Node, Scalar, secrets};
 
 /// A text under a key of the owner's choice.
 pub(super) type Text<'a> = (&'a Key, &'a Node, String);
@@ -143,8 +143,12 @@ impl<'a> Check<'a> {
         entries.filter_map(|(name, node)| Some((name, node, self.written.text(node, &name.name)?))).collect()
     }
 
-    /// Warns about a secret, judged by its name, that is written in the file.
+    /// Warns about a secret, judged by its name, that is written in the file, and about quotes around it.
     pub(super) fn literal(&self, name: &str, node: &Node) {
+        // Other values, such as an ETag, may have quotes.
+        if secrets::named(name) && node.scalar().is_some_and(Scalar::quoted_within) {
+            self.written.problem(node.span, File::ValueQuoted { key: problem::shown(name) });
+        }
         if secrets::named(name) && node.scalar().is_some_and(secrets::literal) {
             self.secret(name, node);
         }

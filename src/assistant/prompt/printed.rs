@@ -71,9 +71,13 @@ pub(super) fn unsayable(said: &[String], template: &str) -> Option<Template> {
         return Some(Template::SayTooLong { length, most: LONGEST_SAY });
     }
     let whom = ["a known caller", "an unknown caller", "a caller whose number is withheld"];
-    let empty = said.iter().zip(whom).find(|(text, _)| sayable(text) == Err(Unsayable::Empty));
+    let silent = |text: &str| sayable(text) == Err(Unsayable::Empty);
+    let empty = said.iter().zip(whom).find(|(text, _)| silent(text));
     match empty {
         // The called number of the samples is not one of the file's.
+        Some(_) if !template.contains("called") && said.iter().all(|text| silent(text)) => {
+            Some(Template::SayNothing)
+        }
         Some((_, whom)) if !template.contains("called") => Some(Template::SayEmpty { whom }),
         _ if length > LONGEST_SAY_POLLY => Some(Template::SayLong { length, most: LONGEST_SAY_POLLY }),
         _ => None,

@@ -15,9 +15,15 @@ catalogue! {
         IsFolder = Error "file.unreadable",
             "this is a folder, not a file",
             fix: "delete it; Docker creates a folder if a file that it should mount does not exist";
+        Folder = Error "file.unreadable",
+            "this is a folder, but its name is that of a file",
+            fix: "rename the folder, or replace it with a file";
+        NotAFile = Error "file.unreadable",
+            "this is a pipe, a socket or a device, and not a file with text",
+            fix: "replace it with a file";
         TooLarge { kib: u64, most: usize } = Error "file.large",
             "the file has {kib} KiB; the limit is {most}",
-            fix: "shorten it, or move text that several assistants share into fragments";
+            fix: "shorten it";
         Utf16 = Error "file.encoding",
             "the file is UTF-16",
             fix: "save it as UTF-8";
@@ -60,6 +66,9 @@ catalogue! {
         VariableQuoted { name: String } = Warning "env.quoted",
             "the value of {name} has quotes around it, which are a part of it",
             fix: "remove them where {name} is set; `docker run --env-file` keeps the quotes of its file";
+        ValueQuoted { key: String } = Warning "env.quoted",
+            "the value of `{key}` has quotes within its quotes, which are a part of it",
+            fix: "remove the inner quotes";
         VariableWithoutBraces { name: String } = Error "env.syntax",
             "`${name}` is not replaced: a variable is written with braces",
             fix: "write `${{{name}}}`";
@@ -132,6 +141,9 @@ catalogue! {
             fix: "replace the link with the file itself; a link within the folder is followed, and so is the folder itself";
         Dangling { path: String, target: String } = Error "folder.link",
             "`{path}` is a link to `{target}`, which does not exist",
+            fix: "correct the link, or delete it";
+        LinkLoop { path: String } = Error "folder.link",
+            "`{path}` is a link that leads back to itself",
             fix: "correct the link, or delete it";
         LargeGreeting { path: String, mb: u64 } = Error "folder.large",
             "`{path}` has {mb} MB; a recorded greeting may have 20",

@@ -51,6 +51,9 @@ catalogue! {
         DateCodeUnknown { code: String, instead: String } = Error "template.format",
             "there is no code `{code}` in formats of dates and times",
             fix: "write codes of strftime, such as `{instead}`; a percent sign is `%%`";
+        SayNothing = Error "say.empty",
+            "Twilio's voice would say nothing to anybody: the text has no word in it",
+            fix: "write a sentence, or remove the key";
         SayEmpty { whom: &'static str } = Error "say.empty",
             "Twilio's voice would say nothing to {whom}: the text has no word in it",
             fix: "write a sentence that is never empty, such as with {{% else %}}";
