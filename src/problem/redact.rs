@@ -163,7 +163,8 @@ fn credentials(text: &str) -> impl Iterator<Item = Range<usize>> {
             found.push(from + colon + 1..from + at);
         }
     }
-    found.into_iter()
+    // `API_KEY=sk-…` and `token=${TOKEN}` show how to write it.
+    found.into_iter().filter(|value| !text[value.clone()].contains(['…', '$', '<']))
 }
 
 /// A file's path on one line, unmasked: programs look for the file.

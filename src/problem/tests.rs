@@ -152,6 +152,7 @@ fn passwords_in_the_words_of_a_program_are_masked() {
         ),
         (r#"{"access_token": "a1b2c3d4e5"}"#, r#"{"access_token": "**********"}"#),
         ("invalid token: expired", "invalid token: expired"),
+        ("set OPENAI_API_KEY=sk-… in `.env`", "set OPENAI_API_KEY=sk-… in `.env`"),
         ("set TODOIST_TOKEN first", "set TODOIST_TOKEN first"),
         ("http://example.com:8080/x", "http://example.com:8080/x"),
     ] {
