@@ -84,6 +84,8 @@ impl Workers {
         };
         worker.sessions.fetch_add(1, Ordering::Relaxed);
         let seat = Seat(worker.sessions.clone());
+        // Boxed, because a future that a block captures and awaits takes its room twice.
+        let session = Box::pin(session);
         let seated = async move {
             let _seat = seat;
             session.await;
