@@ -60,6 +60,20 @@ fn needed(calls: usize) -> rlim_t {
     rlim_t::try_from(PER_CALL * calls + SPARE_CONNECTIONS + OWN).unwrap_or(rlim_t::MAX)
 }
 
+/// For a test that judges its whole process: runs it again in a process of its own. `true` there.
+#[cfg(test)]
+pub fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = itself.args([test, "--exact"]).env(ALONE, "1").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,18 +100,4 @@ mod tests {
             assert!(warning.contains(figure), "`{figure}` is not in: {warning}");
         }
     }
-}
-
-/// For a test that judges its whole process: runs it again in a process of its own. `true` there.
-#[cfg(test)]
-pub fn is_alone(test: &str) -> bool {
-    const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = itself.args([test, "--exact"]).env(ALONE, "1").output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
-    false
 }
