@@ -431,7 +431,14 @@ fn as_user(user: u32, test: &str) -> bool {
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture"]).current_dir("/").env_remove("NEXTEST");
-    let done = command.uid(user).gid(user).output().unwrap();
+    command.uid(user).gid(user);
+    let done = loop {
+        match command.output() {
+            // Another test has just forked, and its child still holds the copy open.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            done => break done.unwrap(),
+        }
+    };
     let stdout = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&done.stderr));
     assert!(stdout.contains("1 passed"), "{stdout}");
