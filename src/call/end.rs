@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::{Action, Note, Request, Spoken};
+use super::action::{Action, Note, Spoken};
 use super::end_reason::EndReason;
-use super::responses::Ask;
+use super::speech::What;
 use crate::id::ToolCallId;
 
 /// How long a goodbye may take to be heard.
@@ -15,26 +15,16 @@ const LAST_WORDS: Duration = Duration::from_secs(60);
 /// How much queued audio may play out before a goodbye of ours; more is cut.
 const POLITE_WAIT: Duration = Duration::from_secs(4);
 
-/// A call that is about to end: the goodbye is requested, spoken, heard.
+/// A call that is about to end, once its goodbye is heard.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub reason: EndReason,
     /// When the call ends, whether the goodbye was heard or not.
     pub deadline: Instant,
-    pub stage: Stage,
     /// The `end_call` that started it, until it is answered.
     pub tool: Option<ToolCallId>,
     /// The server shuts down: the ending cannot be withdrawn.
     pub is_final: bool,
-}
-
-/// How far a goodbye or the announcement of a transfer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Requested, or to be requested as soon as possible.
-    Asked,
-    /// Begun or complete: what follows it waits until everything is heard.
-    Said,
 }
 
 impl Ending {
@@ -47,16 +37,17 @@ impl Ending {
 impl Call {
     /// The model ends the call. The goodbye that it has already said or is saying is heard first.
     pub(super) fn end_call(&mut self, id: ToolCallId, now: Instant, out: &mut Vec<Action>) {
-        let said = self.response_spoke || !self.playback.is_quiet();
-        self.responses.want_nothing();
+        let said = self.speech.has_spoken() || !self.playback.is_quiet();
+        self.speech.want_nothing();
         self.ending = Some(Ending {
             reason: EndReason::AssistantEnded,
             deadline: now + self.playback.remaining(now).min(LAST_WORDS) + GOODBYE,
-            stage: if said { Stage::Said } else { Stage::Asked },
             tool: Some(id),
             is_final: false,
         });
-        if self.responses.is_free() {
+        if said {
+            self.speech.count_as(What::Goodbye(EndReason::AssistantEnded));
+        } else if self.speech.is_free() {
             self.ask_for_goodbye_if_unsaid(out);
         }
     }
@@ -64,18 +55,19 @@ impl Call {
     /// Withdraws an ending that `which` selects. Returns the tool call that is to be answered.
     pub(super) fn withdraw_ending(&mut self, which: impl Fn(&Ending) -> bool) -> Option<ToolCallId> {
         let ending = self.ending.take_if(|ending| which(ending))?;
-        self.responses.want_nothing();
+        self.speech.want_nothing();
+        self.speech.forget_goodbye();
         ending.tool
     }
 
     pub(super) fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
-        if let Some(ending) = &mut self.ending
-            && ending.stage == Stage::Asked
+        if !self.speech.has_begun(What::is_goodbye)
+            && let Some(ending) = &mut self.ending
             && let Some(id) = ending.tool.take()
         {
             let output = "Say goodbye in one short sentence; then the call ends.".to_owned().into();
             out.push(Action::AnswerTool { id, output });
-            self.responses.want(Ask::Say(Request::Goodbye(ending.reason)));
+            self.speech.want(What::Goodbye(ending.reason));
         }
     }
 
@@ -92,20 +84,14 @@ impl Call {
         if self.started.is_none() {
             return self.end(reason, now, out);
         }
-        if self.responses.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
+        if self.speech.active().is_some() || self.playback.remaining(now) > POLITE_WAIT {
             self.interrupt(false, now, out);
         }
         self.cancel_transfer("The call is ending, so the caller was not transferred.", out);
         self.stop_tools_for_goodbye(out);
-        self.responses.want_nothing();
-        self.responses.want(Ask::Say(Request::Goodbye(reason)));
-        self.ending = Some(Ending {
-            reason,
-            deadline: now + GOODBYE,
-            stage: Stage::Asked,
-            tool: None,
-            is_final: false,
-        });
+        self.speech.want_nothing();
+        self.speech.want(What::Goodbye(reason));
+        self.ending = Some(Ending { reason, deadline: now + GOODBYE, tool: None, is_final: false });
     }
 
     /// Ends the call, and notes what was being said.
@@ -128,19 +114,11 @@ impl Call {
         out.push(Action::End(reason));
     }
 
-    /// The response that was to be the goodbye said nothing.
-    pub(super) fn goodbye_failed(&mut self) {
-        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.tool.is_none()) {
-            ending.stage = Stage::Asked;
-        }
-    }
-
     pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(ending) = &self.ending else { return };
         // The assistant's own goodbye does not cut off jobs that it started before.
         let working = ending.reason == EndReason::AssistantEnded && self.tools.is_running();
-        let heard =
-            ending.stage == Stage::Said && self.responses.is_free() && self.playback.is_quiet() && !working;
+        let heard = self.speech.is_made(What::is_goodbye) && self.playback.is_quiet() && !working;
         if heard || ending.deadline <= now {
             self.end(ending.reason, now, out);
         }

@@ -1,54 +1,22 @@
 //! The greeting, and the moment from which the model takes turns by itself.
 
 use super::Call;
-use super::action::{Action, Line, Request, TurnControl};
-use super::responses::Ask;
+use super::action::{Action, Line, TurnControl};
+use super::speech::What;
 use crate::assistant::plan::{First, Plan};
 use crate::secret::Private;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Greeting {
-    /// To be requested as soon as phone and model are ready.
-    Due,
-    /// Requested. If the model refuses, it is due again.
-    Asked,
-    /// Spoken by the model, or played from a recording.
-    Playing,
-    Over,
-}
-
 impl Call {
-    pub(super) fn greet_if_due(&mut self) {
-        if self.greeting == Greeting::Due
-            && self.ending.is_none()
-            && self.started.is_some()
-            && self.model_ready
-        {
-            self.responses.want(self.greeting_ask());
-        }
-    }
-
-    pub(super) fn greeting_ask(&self) -> Ask {
-        self.plan.greeting.say.clone().map_or(Ask::Next, |line| Ask::Say(Request::Greeting(line)))
-    }
-
-    /// The model refused our request. If that was the greeting, it is due again.
-    pub(super) fn greeting_failed(&mut self) {
-        if self.greeting == Greeting::Asked {
-            self.greeting = Greeting::Due;
-        }
-    }
-
-    pub(super) fn finish_greeting_if_heard(&mut self, out: &mut Vec<Action>) {
-        if self.greeting == Greeting::Playing && self.responses.is_free() && self.playback.is_quiet() {
-            self.greeting = Greeting::Over;
+    pub(super) fn follow_greeting(&mut self, out: &mut Vec<Action>) {
+        if self.speech.is_made(|what| *what == What::Greeting) && self.playback.is_quiet() {
+            self.speech.forget_made(|what| *what == What::Greeting);
         }
         // Control passes to the model only between turns: a turn under way is ours to answer.
-        if self.greeting == Greeting::Over
-            && self.turn_control == TurnControl::Server
+        if self.turn_control == TurnControl::Server
             && self.plan.turn_taking.interruptions
             && self.model_ready
             && self.speaking.is_none()
+            && !self.speech.has(|what| *what == What::Greeting)
         {
             self.turn_control = TurnControl::Model;
             out.push(Action::Configure(TurnControl::Model));

@@ -7,7 +7,7 @@ use super::Call;
 use super::action::Action;
 use super::consent::ASK_FIRST;
 use super::event::Outcome;
-use super::responses::remember;
+use super::speech::remember;
 use crate::assistant::plan::{AskFirst, Plan, Rule};
 use crate::id::{ApprovalId, ItemId, ResponseId};
 use crate::secret::Private;
@@ -168,7 +168,7 @@ impl Call {
 
     pub(super) fn hosted_ended(&mut self, item: &ItemId, now: Instant) {
         self.last_from_model = Some(now);
-        if self.tools.hosted.ended(item, self.responses.active()) {
+        if self.tools.hosted.ended(item, self.speech.active()) {
             self.tools.owe_response();
         }
     }
@@ -189,7 +189,7 @@ impl Call {
         remember(&mut self.tools.hosted.approvals_seen, id.clone(), MAX_HOSTED);
         let refusal = if self.ending.is_some() {
             Some("The call is ending, so this was not done.")
-        } else if self.responses.is_discarded(response) {
+        } else if self.speech.is_cut(response) {
             Some("The caller spoke, so this was not done.")
         } else if asks_first(&self.plan, tool)
             && !self.consent.allows(tool, arguments.expose(), response, now)

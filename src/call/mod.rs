@@ -38,11 +38,12 @@ mod keypad;
 mod model;
 mod out_of_band;
 mod playback;
-mod responses;
 mod silence;
+mod speech;
 mod tally;
 mod tools;
 mod transfer;
+mod turns;
 
 #[cfg(test)]
 mod properties;
@@ -64,12 +65,11 @@ use crate::id::ItemId;
 use backlog::Backlog;
 use consent::Consent;
 use end::Ending;
-use greeting::Greeting;
 use keypad::Keypad;
 use out_of_band::OutOfBand;
 use playback::{Playback, Source};
-use responses::{Ask, Responses};
 use silence::{SilenceTimer, Step};
+use speech::{Speech, What};
 use switchboard_audio::Chunk;
 use tools::ToolCalls;
 use transfer::{Leaving, Parked};
@@ -82,6 +82,8 @@ const CALLER_TIMEOUT: Duration = Duration::from_secs(15);
 const SPEAKING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a response may send nothing before its first audio: a model may think.
 const THINKING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a response may be due before we ask again. After twice that, the model has stalled.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much audio may wait for the phone to play it: 5 min. Twilio itself keeps 10 min.
 const MAX_UNPLAYED: u64 = 2_400_000;
 /// How long it may take to learn why the phone's socket is gone.
@@ -94,11 +96,9 @@ pub struct Call {
     started: Option<Instant>,
     model_ready: bool,
     turn_control: TurnControl,
-    greeting: Greeting,
-    /// The caller took a turn that is answered after the greeting.
-    spoke_before_greeting: bool,
+    /// What the assistant is to say.
+    speech: Speech,
     playback: Playback,
-    responses: Responses,
     out_of_band: OutOfBand,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
@@ -116,8 +116,6 @@ pub struct Call {
     parked: Option<Parked>,
     /// The caller has spoken or pressed a key.
     caller_acted: bool,
-    /// Audio of the running response has been queued for the phone.
-    response_spoke: bool,
     tally: Tally,
     ended: bool,
 }
@@ -148,20 +146,18 @@ pub enum Timer {
 impl Call {
     /// A call that follows `plan`. Nothing happens before [`Event::StreamStarted`].
     pub fn new(plan: Arc<Plan>) -> Self {
-        let greeting = match plan.greeting.first {
-            First::Assistant => Greeting::Due,
-            First::Caller => Greeting::Over,
-        };
+        let mut speech = Speech::default();
+        if plan.greeting.first == First::Assistant && plan.greeting.clip.is_none() {
+            speech.want(What::Greeting);
+        }
         Self {
             turn_control: initial_turn_control(&plan),
             silence: SilenceTimer::new(plan.limits.silence),
             plan,
             started: None,
             model_ready: false,
-            greeting,
-            spoke_before_greeting: false,
+            speech,
             playback: Playback::default(),
-            responses: Responses::default(),
             out_of_band: OutOfBand::default(),
             speaking: None,
             backlog: Backlog::default(),
@@ -175,7 +171,6 @@ impl Call {
             leaving: None,
             parked: None,
             caller_acted: false,
-            response_spoke: false,
             tally: Tally::default(),
             ended: false,
         }
@@ -282,7 +277,7 @@ impl Call {
             self.say_goodbye(EndReason::LimitDuration, now, out);
         }
         match self.silence.step(now) {
-            Some(Step::Check) => self.responses.want(Ask::Say(Request::CheckCaller)),
+            Some(Step::Check) => self.speech.want(What::Say(Request::CheckCaller)),
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
         }
@@ -329,10 +324,10 @@ impl Call {
         self.started = Some(now);
         self.last_from_caller = Some(now);
         out.push(Action::MarkForCaller(self.playback.mark(now)));
-        if self.greeting == Greeting::Due
+        if self.plan.greeting.first == First::Assistant
             && let Some(clip) = self.plan.greeting.clip.clone()
         {
-            self.greeting = Greeting::Playing;
+            self.speech.made(What::Greeting);
             self.play(Source::Clip, Chunk::from_ulaw(&clip.ulaw), out);
             self.mark(now, out);
         }
@@ -375,7 +370,7 @@ impl Call {
         let digits = self.keypad.take();
         if self.ending.is_none() {
             self.tell_model(Line::Pressed(digits), out);
-            self.responses.want(Ask::Next);
+            self.speech.want(What::Answer);
         }
     }
 
@@ -387,14 +382,13 @@ impl Call {
             return;
         }
         self.playback.presume(now);
-        self.greet_if_due();
-        for spoken in self.playback.forget_heard([self.responses.active(), self.out_of_band.running()]) {
+        for spoken in self.playback.forget_heard([self.speech.active(), self.out_of_band.running()]) {
             if spoken.item.is_none() {
                 self.tell_model_greeting(1.0, out);
             }
             out.push(Action::Note(Note::AssistantSpoke(spoken)));
         }
-        self.finish_greeting_if_heard(out);
+        self.follow_greeting(out);
         self.end_if_heard(now, out);
         if self.ended {
             return;
@@ -402,15 +396,9 @@ impl Call {
         self.park_if_heard(now, out);
         self.settle_tools(out);
         if self.may_ask()
-            && let Some(ask) = self.responses.take_wanted(self.speaking.is_some(), now)
+            && let Some(what) = self.speech.ask(self.speaking.is_some(), now)
         {
-            if self.greeting == Greeting::Due {
-                self.greeting = Greeting::Asked;
-            }
-            out.push(match ask {
-                Ask::Next => Action::AskForResponse,
-                Ask::Say(request) => Action::Say(request),
-            });
+            out.push(self.request(what));
         }
         let idle = self.started.is_some()
             && self.lost.is_none()
@@ -419,7 +407,7 @@ impl Call {
             && self.keypad.deadline().is_none()
             && self.parked.is_none()
             && !self.tools.is_busy()
-            && self.responses.is_idle()
+            && self.speech.is_idle()
             && self.playback.is_quiet();
         self.silence.observe(idle, now);
     }
@@ -433,6 +421,18 @@ impl Call {
                 TurnControl::Model => true,
                 TurnControl::Server => self.ending.is_some() || self.playback.is_quiet(),
             }
+    }
+
+    fn request(&self, what: What) -> Action {
+        match what {
+            What::Answer | What::Announcement => Action::AskForResponse,
+            What::Greeting => match self.plan.greeting.say.clone() {
+                Some(line) => Action::Say(Request::Greeting(line)),
+                None => Action::AskForResponse,
+            },
+            What::Goodbye(reason) => Action::Say(Request::Goodbye(reason)),
+            What::Say(request) => Action::Say(request),
+        }
     }
 
     fn duration_due(&self) -> Option<Instant> {

@@ -1,43 +1,36 @@
-//! The model's side of a call: its responses, and the turns that it and the caller take.
+//! The model's side of a call: its responses.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
-use super::end::{Ending, Stage};
+use super::action::{Action, Anomaly, Truncation, TurnControl};
 use super::end_reason::EndReason;
 use super::event::{Fault, Loss, Outcome};
-use super::greeting::Greeting;
 use super::playback::Source;
-use super::responses::Ask;
-use super::{Call, MARK_EVERY, MAX_UNPLAYED, SPEAKING_TIMEOUT, THINKING_TIMEOUT, count};
+use super::speech::{Running, What};
+use super::transfer::Leaving;
+use super::{Call, MARK_EVERY, MAX_UNPLAYED, RESPONSE_TIMEOUT, SPEAKING_TIMEOUT, THINKING_TIMEOUT, count};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
+
+/// How long after a refusal a response is requested again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Call {
     pub(super) fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
-        self.responses.started(response);
-        self.response_spoke = false;
-        if self.greeting == Greeting::Asked {
-            self.greeting = Greeting::Playing;
-            if std::mem::take(&mut self.spoke_before_greeting) {
-                self.responses.want(Ask::Next);
-            }
-        }
+        let begun = self.speech.begun(response);
+        let (waits, is_goodbye) = (begun.can_wait(), begun.what.is_goodbye());
         self.tally.response_started();
-        if self.parked.is_some() {
-            return self.cancel_active(out); // Nobody would hear it.
+        if self.leaving.as_ref().is_some_and(Leaving::is_announced) {
+            self.speech.begins_announcement();
         }
-        if self.speaking.is_some() && self.turn_control == TurnControl::Model && self.responses.can_wait() {
-            // We asked before the caller spoke. The model answers them by itself afterwards.
-            return self.cancel_active(out);
-        }
-        self.announcement_begins();
-        match &mut self.ending {
-            Some(ending) if self.responses.is_goodbye_asked() => ending.stage = Stage::Said,
-            // Nothing is said after a goodbye.
-            Some(_) => self.cancel_active(out),
-            None => {}
+        // Nobody would hear it, or we asked before the caller spoke, whom the model answers by itself afterwards.
+        let unheard = self.parked.is_some();
+        let talks_over = self.speaking.is_some() && self.turn_control == TurnControl::Model && waits;
+        // Nothing is said after a goodbye.
+        let too_late = self.ending.is_some() && !is_goodbye;
+        if unheard || talks_over || too_late {
+            self.cancel_active(out);
         }
     }
 
@@ -55,14 +48,14 @@ impl Call {
         if self.out_of_band.knows(&response) {
             return self.out_of_band_audio(response, item, chunk, now, out);
         }
-        if self.responses.is_unannounced(&response) {
+        if self.speech.is_unannounced(&response) {
             self.response_started(response.clone(), now, out);
         }
         self.last_from_model = Some(now);
-        if self.responses.is_discarded(&response) {
+        if self.speech.is_cut(&response) {
             // It was on its way when the response was discarded. The model believes that it was heard.
             count(Anomaly::ModelLateAudio, out);
-            if self.responses.cut(&item) {
+            if self.speech.cut_item(&item) {
                 self.truncate(Truncation { item, audio_end_ms: 0 }, out);
             }
             return;
@@ -71,9 +64,10 @@ impl Call {
             return count(Anomaly::ModelAudioDropped, out);
         }
         self.stop_out_of_band(out);
-        self.response_spoke = true;
+        self.speech.spoke(&response);
         self.tools.response_spoke(&response);
-        if self.responses.active() == Some(&response) && !self.responses.is_dictated() {
+        let running = self.speech.running().filter(|_| self.speech.active() == Some(&response));
+        if running.is_some_and(|running| !running.what.is_dictated()) {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
         self.play_voice(Source::Item { item, response }, chunk, now, out);
@@ -101,93 +95,67 @@ impl Call {
         if self.out_of_band.knows(response) {
             return self.out_of_band_ended(response, outcome, now, out);
         }
-        if self.responses.is_unannounced(response) {
+        if self.speech.is_unannounced(response) {
             self.response_started(response.clone(), now, out);
         }
         self.last_from_model = Some(now);
-        let was_active = self.responses.active() == Some(response) && !self.responses.is_active_discarded();
-        let was_filler = self.responses.is_filler_asked();
-        let was_silent = was_active && !self.response_spoke;
-        let had_to_speak = self.responses.is_goodbye_asked() || self.is_announcing();
-        self.responses.ended(response, now);
+        let ended = self.speech.ended(response, now);
         self.tools.response_ended(response, outcome);
         self.mark(now, out);
-        let call_goes_on = self.ending.is_none() && self.leaving.is_none();
-        let tools_follow = call_goes_on && self.tools.is_pending();
-        let was_cut_off =
-            outcome == Outcome::Incomplete && was_silent && call_goes_on && !self.tools.is_pending();
-        match if was_cut_off { Outcome::Failed } else { outcome } {
-            Outcome::Completed | Outcome::Incomplete
-                if was_silent && had_to_speak && self.responses.failed() =>
-            {
-                self.goodbye_failed();
-                self.announcement_failed();
-                self.responses.want(self.retry());
-            }
+        let goes_on = self.ending.is_none() && self.leaving.is_none();
+        let tools_follow = goes_on && self.tools.is_pending();
+        let silent = ended.as_ref().filter(|ended| !ended.spoke).map(|ended| ended.what.clone());
+        let cut_off = outcome == Outcome::Incomplete && silent.is_some() && goes_on && !tools_follow;
+        match if cut_off { Outcome::Failed } else { outcome } {
             Outcome::Completed | Outcome::Incomplete => {
-                self.consent.response_ended(response);
-                self.responses.succeeded();
+                if let Some(what) = silent.filter(What::must_speak)
+                    && self.speech.failed() == 1
+                {
+                    self.speech.want(what);
+                } else {
+                    self.consent.response_ended(response);
+                    self.speech.succeeded();
+                    self.made(ended);
+                }
             }
-            Outcome::Cancelled => {}
+            Outcome::Cancelled => self.made(ended),
             Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
             Outcome::Failed => {
                 count(Anomaly::ModelFailedResponse, out);
-                if was_active && !self.responses.failed() {
+                if ended.is_some() && self.speech.failed() > 1 {
                     return self.end(EndReason::ModelRefused, now, out);
                 }
-                if was_silent {
-                    if !was_filler && !tools_follow {
-                        self.responses.want(self.retry());
-                    }
-                    self.goodbye_failed();
-                    self.announcement_failed();
+                match silent {
+                    Some(what) if !what.is_filler() && !tools_follow => self.speech.want(what),
+                    _ => self.made(ended),
                 }
             }
         }
-        if was_active {
-            self.ask_for_goodbye_if_unsaid(out);
-            self.announce_if_unsaid(out);
-        }
+        self.ask_for_goodbye_if_unsaid(out);
+        self.announce_if_unsaid(out);
     }
 
-    /// What to ask for again after a response that said nothing.
-    fn retry(&self) -> Ask {
-        match &self.ending {
-            Some(ending) => Ask::Say(Request::Goodbye(ending.reason)),
-            None if self.greeting == Greeting::Playing => self.greeting_ask(),
-            None => Ask::Next,
+    fn made(&mut self, ended: Option<Running>) {
+        if let Some(ended) = ended {
+            self.speech.made(ended.what);
         }
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
         count(Anomaly::ModelError, out);
         match fault {
-            Fault::RequestFailed if !self.responses.has_asked() => {}
-            Fault::RequestFailed if self.responses.is_filler_asked() => self.responses.forget_asked(),
-            Fault::RequestFailed if !self.responses.failed() => self.end(EndReason::ModelRefused, now, out),
-            Fault::RequestFailed => {
-                self.responses.retry_later(now);
-                self.request_failed();
+            Fault::RequestFailed if !self.speech.has_asked() => {}
+            Fault::RequestFailed if self.speech.is_filler_due() => self.speech.forget_asked(),
+            Fault::RequestFailed if self.speech.failed() > 1 => {
+                self.end(EndReason::ModelRefused, now, out);
             }
-            Fault::RequestRefused if self.responses.was_asked() => {
-                self.responses.refused();
-                self.request_failed();
-            }
-            Fault::OutOfBandRefused => self.out_of_band.forget_asked(),
+            Fault::RequestFailed => self.speech.retry_later(RETRY_PAUSE, now),
             // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
-            Fault::ResponseAlreadyActive if self.responses.is_due() && self.responses.was_asked() => {
-                self.responses.refused();
-                self.greeting_failed();
-            }
-            Fault::RequestRefused | Fault::ResponseAlreadyActive | Fault::Other => {}
+            Fault::ResponseAlreadyActive => self.speech.refused(false),
+            Fault::RequestRefused => self.speech.refused(true),
+            Fault::OutOfBandRefused => self.out_of_band.forget_asked(),
+            Fault::Other => {}
         }
-    }
-
-    /// Our request was refused, whatever it was for.
-    fn request_failed(&mut self) {
-        self.greeting_failed();
-        self.goodbye_failed();
-        self.announcement_failed();
     }
 
     pub(super) fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
@@ -196,22 +164,21 @@ impl Call {
             return;
         }
         // A goodbye that has arrived completely is still heard.
-        let said = self.ending.as_ref().is_some_and(|ending| ending.stage == Stage::Said);
-        if !(said && self.responses.is_free()) {
+        if !self.speech.is_made(What::is_goodbye) {
             self.end(loss.into(), now, out);
         }
     }
 
     pub(super) fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
         // First of all: a pause that is over would be due again at once.
-        self.responses.resume(now);
+        self.speech.resume(now);
         if self.model_due().is_none_or(|due| due > now) {
             return;
         }
-        if self.responses.forget_discarded(now) {
-            return; // Nobody needs the end of a discarded response.
+        if self.speech.is_active_cut() {
+            return self.speech.forget_cut(now); // Nobody needs its end.
         }
-        if self.responses.active().is_none() && self.responses.nudge() {
+        if self.speech.active().is_none() && self.speech.nudge() {
             count(Anomaly::ModelSlow, out);
             return out.push(Action::AskForResponse);
         }
@@ -219,117 +186,22 @@ impl Call {
     }
 
     pub(super) fn model_due(&self) -> Option<Instant> {
-        let Some(active) = self.responses.active() else { return self.responses.overdue() };
-        let discarded = self.responses.is_active_discarded();
+        let Some(running) = self.speech.running() else {
+            let due = self.speech.due_since().map(|due| {
+                due + if self.speech.has_asked() { RESPONSE_TIMEOUT * 2 } else { RESPONSE_TIMEOUT }
+            });
+            return due.or(self.speech.pause());
+        };
+        let cut = running.is_cut();
         // A goodbye and hosted tools have deadlines of their own.
-        if !discarded && (self.ending.is_some() || self.tools.hosted.is_running_in(active)) {
+        let hosted = self.speech.active().is_some_and(|active| self.tools.hosted.is_running_in(active));
+        if !cut && (self.ending.is_some() || hosted) {
             return None;
         }
-        // A discarded response is not thinking.
-        let has_begun = self.response_spoke || discarded;
-        let timeout = if has_begun { SPEAKING_TIMEOUT } else { THINKING_TIMEOUT };
+        // A cut response is not thinking.
+        let timeout = if running.spoke || cut { SPEAKING_TIMEOUT } else { THINKING_TIMEOUT };
         let silent_from = self.last_from_model? + timeout;
         // While audio plays, a silent model does no harm.
         Some(self.playback.presumed_over().map_or(silent_from, |over| over.max(silent_from)))
-    }
-
-    // ── turns ──
-
-    pub(super) fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
-        self.last_from_model = Some(now);
-        if self.parked.is_some() {
-            return; // Speech from before the phone was sent away.
-        }
-        self.caller_acts(now);
-        self.tally.speech_started();
-        self.speaking = Some((now, item));
-        self.responses.caller_speaks_again();
-        if let Some(id) = self.withdraw_ending(Ending::yields_to_caller) {
-            let output = "The caller spoke again, so the call goes on.".to_owned().into();
-            out.push(Action::AnswerTool { id, output });
-        }
-        if self.turn_control == TurnControl::Model && self.ending.is_none() {
-            self.interrupt(self.plan.provider.abilities.interrupts_by_itself, now, out);
-            self.stop_interrupted_tools(out);
-        }
-        self.cancel_transfer("The caller spoke, so they were not transferred: listen first.", out);
-    }
-
-    pub(super) fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.last_from_model = Some(now);
-        if self.parked.is_some() {
-            return;
-        }
-        self.silence.restart();
-        if let Some((began, item)) = self.speaking.take() {
-            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
-        }
-        self.tally.speech_stopped(now);
-        if self.ending.is_some() {
-            return;
-        }
-        match self.turn_control {
-            TurnControl::Model => {
-                // The model answers what the caller said, so a greeting that it refused earlier comes too late.
-                if self.greeting == Greeting::Due {
-                    self.greeting = Greeting::Over;
-                    self.responses.forget_greeting();
-                }
-                self.responses.want_only_urgent();
-                // A response that began while the caller spoke keeps the model from answering by itself.
-                if self.responses.active().is_some() && !self.responses.is_active_discarded() {
-                    self.responses.want(Ask::Next);
-                }
-                self.responses.expect(now);
-            }
-            TurnControl::Server if matches!(self.greeting, Greeting::Due | Greeting::Asked) => {
-                self.spoke_before_greeting = true;
-            }
-            TurnControl::Server => self.responses.want(Ask::Next),
-        }
-        self.tools.answered_by_itself();
-    }
-
-    /// Stops the assistant's voice at once, and tells the model how much of it was heard.
-    pub(super) fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
-        let active = self.responses.discard_active();
-        let found = self.playback.interrupt(active.as_ref(), now);
-        if found.clear {
-            self.consent.cut_short();
-            out.push(Action::ClearCaller);
-            // The buffer is empty, so the echo of this mark measures the round trip.
-            out.push(Action::MarkForCaller(self.playback.mark(now)));
-        }
-        if let Some(response) = active
-            && !model_cancels
-        {
-            out.push(Action::CancelResponse(response));
-        }
-        self.stop_out_of_band(out);
-        for truncation in found.truncations {
-            self.responses.cut(&truncation.item);
-            self.truncate(truncation, out);
-        }
-        if let Some(share) = found.clip_share {
-            self.tell_model_greeting(share, out);
-        }
-        if found.spoken.iter().any(|spoken| spoken.interrupted) {
-            self.tally.interruptions += 1;
-        }
-        out.extend(found.spoken.into_iter().map(|spoken| Action::Note(Note::AssistantSpoke(spoken))));
-        if matches!(self.greeting, Greeting::Asked | Greeting::Playing) {
-            self.greeting = Greeting::Over;
-        }
-    }
-
-    /// Discards the active response and tells the model to cancel it.
-    pub(super) fn cancel_active(&mut self, out: &mut Vec<Action>) {
-        out.extend(self.responses.discard_active().map(Action::CancelResponse));
-    }
-
-    fn truncate(&self, truncation: Truncation, out: &mut Vec<Action>) {
-        if self.plan.provider.abilities.truncates {
-            out.push(Action::TruncateItem(truncation));
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::action::{Action, Anomaly, Request};
 use super::event::Outcome;
 use super::playback::Source;
-use super::responses::remember;
+use super::speech::remember;
 use super::{Call, count};
 use crate::id::{ItemId, ResponseId};
 use switchboard_audio::Chunk;
@@ -49,7 +49,7 @@ impl Call {
     }
 
     pub(super) fn out_of_band_started(&mut self, response: ResponseId, out: &mut Vec<Action>) {
-        if self.out_of_band.knows(&response) || self.responses.knows(&response) {
+        if self.out_of_band.knows(&response) || self.speech.knows(&response) {
             return; // It has started already, in band or out of band.
         }
         remember(&mut self.out_of_band.known, response.clone(), REMEMBERED);

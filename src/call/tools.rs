@@ -14,7 +14,7 @@ use super::end::Ending;
 use super::end_reason::EndReason;
 use super::event::Outcome;
 use super::hosted::HostedTools;
-use super::responses::{Ask, remember};
+use super::speech::{What, remember};
 use super::transfer::Leaving;
 use super::{Call, count};
 use crate::assistant::plan::{Job, Plan, Rule, Tool, Work};
@@ -173,7 +173,7 @@ impl Call {
             return; // A request comes twice: when it is complete, and when its response is.
         }
         remember(&mut self.tools.seen, request, MAX_SEEN);
-        if self.responses.is_unannounced(response) && !self.out_of_band.knows(response) {
+        if self.speech.is_unannounced(response) && !self.out_of_band.knows(response) {
             self.response_started(response.clone(), now, out);
         }
         let plan = self.plan.clone();
@@ -242,7 +242,7 @@ impl Call {
 
     /// Why a tool cannot run at this moment.
     fn refusal(&self, tool: &Tool, response: &ResponseId, now: Instant) -> Option<&'static str> {
-        let discarded = self.responses.is_discarded(response);
+        let discarded = self.speech.is_cut(response);
         let Work::Job(job) = &tool.work else {
             return if self.ending.is_some() {
                 Some("The call is already ending.")
@@ -346,7 +346,7 @@ impl Call {
         let why = "It took too long and was stopped. It may or may not have been done: tell the caller so, and do not \
                    repeat it unless they ask for that.";
         self.stop_tools(Stop::Timeout, |running, _| late(running), why, out);
-        let overdue = self.tools.hosted.overdue(self.responses.active(), now);
+        let overdue = self.tools.hosted.overdue(self.speech.active(), now);
         if overdue.expired {
             self.last_from_model = Some(now); // The response gets time to go on without them.
         }
@@ -368,7 +368,7 @@ impl Call {
         let busy = self.tools.is_busy();
         if !busy {
             self.tools.filler = Filler::None;
-            self.responses.forget_filler();
+            self.speech.forget_wanted(|what| *what == What::Say(Request::Filler));
             self.out_of_band.forget_asked();
         }
         if self.ending.is_some() {
@@ -380,10 +380,9 @@ impl Call {
         }
         let silence = self.speaking.is_none() && self.playback.is_quiet();
         let filler_due = self.tools.filler == Filler::Ready && silence && self.may_ask();
-        if let Some(active) = self.responses.active() {
+        if let Some(active) = self.speech.active() {
             // A response that waits for a hosted tool stays silent, and then goes on.
-            if filler_due && !self.responses.is_active_discarded() && self.tools.hosted.is_running_in(active)
-            {
+            if filler_due && !self.speech.is_active_cut() && self.tools.hosted.is_running_in(active) {
                 self.tools.filler = Filler::Asked;
                 self.say_out_of_band(Request::Filler, out);
             }
@@ -393,17 +392,17 @@ impl Call {
             self.tools.owed = false;
             self.tools.rounds += 1;
             let timed_out = std::mem::take(&mut self.tools.timed_out);
-            self.responses.want(if self.tools.rounds > MAX_ROUNDS {
-                Ask::Say(Request::StatusUpdate)
+            self.speech.want(if self.tools.rounds > MAX_ROUNDS {
+                What::Say(Request::StatusUpdate)
             } else if timed_out {
-                Ask::Say(Request::ToolTimedOut)
+                What::Say(Request::ToolTimedOut)
             } else {
-                Ask::Next
+                What::Answer
             });
         }
-        if filler_due && self.responses.is_idle() {
+        if filler_due && self.speech.is_idle() {
             self.tools.filler = Filler::Asked;
-            self.responses.want(Ask::Say(Request::Filler));
+            self.speech.want(What::Say(Request::Filler));
         }
     }
 }

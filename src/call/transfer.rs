@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::Call;
 use super::action::{Action, Detour, Line};
-use super::end::{GOODBYE, Stage};
+use super::end::GOODBYE;
 use super::end_reason::EndReason;
 use super::event::{Loss, Return, TransferFailure};
-use super::responses::Ask;
+use super::speech::What;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
 use crate::secret::Private;
@@ -31,7 +31,6 @@ pub(super) struct Leaving {
     detour: Detour,
     /// How long it stays parked.
     limit: Duration,
-    stage: Stage,
     /// The tool call was answered with a request to announce the transfer.
     answered: bool,
 }
@@ -55,6 +54,11 @@ impl Leaving {
     /// The tool call, until it is answered.
     pub fn tool(&self) -> Option<&ToolCallId> {
         Some(&self.id).filter(|_| !self.answered)
+    }
+
+    /// Whether the model was asked to announce it.
+    pub fn is_announced(&self) -> bool {
+        self.answered
     }
 }
 
@@ -98,15 +102,16 @@ impl Call {
             let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             return self.answer(id, format!("`to` has to be one of: {}.", names.join(", ")), out);
         };
-        let said = self.response_spoke || !self.playback.is_quiet();
+        let said = self.speech.has_spoken() || !self.playback.is_quiet();
         self.leaving = Some(Leaving {
             id,
             detour: Detour::Dial { tool, target },
             limit: targets[target].ring + AFTER_RINGING,
-            stage: if said { Stage::Said } else { Stage::Asked },
             answered: false,
         });
-        if self.responses.is_free() {
+        if said {
+            self.speech.count_as(What::Announcement);
+        } else if self.speech.is_free() {
             self.announce_if_unsaid(out);
         }
     }
@@ -125,16 +130,18 @@ impl Call {
             id,
             detour: Detour::Press(Private::from(keys.to_owned())),
             limit: KEY * count as u32 + AFTER_KEYS,
-            stage: Stage::Said,
             answered: false,
         });
+        self.speech.count_as(What::Announcement);
     }
 
     /// Asks for an announcement: a caller is not transferred without a word.
     pub(super) fn announce_if_unsaid(&mut self, out: &mut Vec<Action>) {
         let Some(leaving) = &mut self.leaving else { return };
         let Detour::Dial { tool, target } = leaving.detour else { return };
-        if leaving.stage != Stage::Asked || std::mem::replace(&mut leaving.answered, true) {
+        if self.speech.has(|what| *what == What::Announcement)
+            || std::mem::replace(&mut leaving.answered, true)
+        {
             return;
         }
         let id = leaving.id.clone();
@@ -144,43 +151,25 @@ impl Call {
             self.target(tool, target)
         );
         out.push(Action::AnswerTool { id, output: output.into() });
-        self.responses.want(Ask::Next);
-    }
-
-    /// A response has started. If an announcement was requested, this is it.
-    pub(super) fn announcement_begins(&mut self) {
-        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.answered) {
-            leaving.stage = Stage::Said;
-        }
-    }
-
-    /// Whether the running response is the announcement.
-    pub(super) fn is_announcing(&self) -> bool {
-        self.leaving.as_ref().is_some_and(|leaving| leaving.answered && leaving.stage == Stage::Said)
-    }
-
-    /// The response that was to be the announcement said nothing.
-    pub(super) fn announcement_failed(&mut self) {
-        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.answered) {
-            leaving.stage = Stage::Asked;
-        }
+        self.speech.want(What::Announcement);
     }
 
     pub(super) fn cancel_transfer(&mut self, why: &str, out: &mut Vec<Action>) {
-        if let Some(leaving) = self.leaving.take()
-            && !leaving.answered
-        {
+        let Some(leaving) = self.leaving.take() else { return };
+        self.speech.forget_announcement();
+        if !leaving.answered {
             self.answer(leaving.id, why, out);
         }
     }
 
     pub(super) fn park_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let may = self.started.is_some() && self.model_ready && self.lost.is_none() && self.ending.is_none();
-        let heard = self.responses.is_free() && self.playback.is_quiet() && self.speaking.is_none();
-        if !(may && heard) {
+        let announced = self.speech.is_made(|what| *what == What::Announcement);
+        if !(may && announced && self.playback.is_quiet() && self.speaking.is_none()) {
             return;
         }
-        let Some(leaving) = self.leaving.take_if(|leaving| leaving.stage == Stage::Said) else { return };
+        let Some(leaving) = self.leaving.take() else { return };
+        self.speech.forget_announcement();
         self.stop_out_of_band(out);
         self.playback.disconnected();
         self.last_from_caller = None;
@@ -235,7 +224,7 @@ impl Call {
             self.tools.owe_response(); // Asked at once, the model would call what still runs again.
             self.tools.say_filler();
         } else {
-            self.responses.want(Ask::Next);
+            self.speech.want(What::Answer);
             self.tools.answered_by_itself();
         }
     }

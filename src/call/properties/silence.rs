@@ -22,7 +22,7 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
         return;
     }
     let owes = call.tools.is_pending() || call.leaving.is_some() || call.ending.is_some();
-    assert!(!owes && call.responses.is_idle(), "a response is owed and not due: {call:?}");
+    assert!(!owes && call.speech.is_idle(), "a response is owed and not due: {call:?}");
     happens(call, world, &Event::SpeechStarted("u".into()), *now);
     happens(call, world, &Event::SpeechStopped, *now);
     wait(call, world, now, 10);
