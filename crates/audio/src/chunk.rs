@@ -65,6 +65,36 @@ impl Chunk {
         u64::from(self.bytes)
     }
 
+    /// Calls `take` with its μ-law bytes, in order, without allocating.
+    pub fn decode(&self, mut take: impl FnMut(&[u8])) {
+        use base64::Engine as _;
+        use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+        // Whatever the unused bits before the padding are, it is base64.
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &base64::alphabet::STANDARD,
+            GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+        );
+        // Whole groups of four, so that only the last part may be padded.
+        for part in self.base64.chunks(1_024) {
+            let mut ulaw = [0; 768];
+            let length = LENIENT.decode_slice(part, &mut ulaw).expect("a chunk holds base64");
+            take(&ulaw[..length]);
+        }
+    }
+
+    /// Whether it holds anything but digital silence, which is 0xFF or 0x7F in every byte. It is not decoded: each of the
+    /// four characters of a group has two forms in silence.
+    pub fn is_audible(&self) -> bool {
+        self.base64.chunks_exact(4).any(|group| {
+            !matches!(
+                group,
+                [b'/' | b'f', b'/' | b'3', b'/' | b'9', b'/']
+                    | [b'/' | b'f', b'/' | b'3', b'8', b'=']
+                    | [b'/' | b'f', b'w', b'=', b'=']
+            )
+        })
+    }
+
     /// Splits it into pieces of at most [`Self::MAX_TO_PHONE`] characters.
     pub fn pieces(self) -> impl Iterator<Item = Chunk> {
         let mut rest = Some(self);
@@ -136,6 +166,37 @@ mod tests {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         for byte in 0..=255 {
             assert_eq!(is_base64(&[b'A', byte, b'/']), ALPHABET.contains(&byte), "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_decoded_in_order() {
+        for length in [0, 1, 2, 3, 160, 767, 768, 769, 5_000] {
+            let ulaw: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let mut decoded = Vec::new();
+            Chunk::from_ulaw(&ulaw).decode(|part| decoded.extend_from_slice(part));
+            assert_eq!(decoded, ulaw);
+        }
+        let mut unused_bits = Vec::new();
+        Chunk::from_base64("//9=".into()).unwrap().decode(|part| unused_bits.extend_from_slice(part));
+        assert_eq!(unused_bits, [0xFF, 0xFF]);
+    }
+
+    #[test]
+    fn only_digital_silence_is_inaudible() {
+        for length in 0..=7 {
+            for pattern in 0..1 << length {
+                let mut ulaw: Vec<u8> =
+                    (0..length).map(|at| if pattern >> at & 1 == 0 { 0xFF } else { 0x7F }).collect();
+                assert!(!Chunk::from_ulaw(&ulaw).is_audible(), "{ulaw:x?}");
+                for at in 0..length {
+                    for other in (0..=0xFF).filter(|byte| byte & 0x7F != 0x7F) {
+                        let silent = std::mem::replace(&mut ulaw[at], other);
+                        assert!(Chunk::from_ulaw(&ulaw).is_audible(), "{ulaw:x?}");
+                        ulaw[at] = silent;
+                    }
+                }
+            }
         }
     }
 
