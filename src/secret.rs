@@ -116,6 +116,10 @@ impl Private {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    pub fn push_str(&mut self, more: &str) {
+        self.0.push_str(more);
+    }
 }
 
 impl From<String> for Private {

@@ -29,6 +29,8 @@ macro_rules! codes {
 mod action;
 mod backlog;
 mod consent;
+#[cfg_attr(not(test), expect(dead_code, reason = "the call is about to use it"))]
+mod conversation;
 mod end;
 mod end_reason;
 mod event;
@@ -54,6 +56,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use action::{Action, Anomaly, Detour, Line, Note, Request, Spoken, Stop, Truncation, TurnControl};
+pub use conversation::Turn;
 pub use end_reason::EndReason;
 pub use event::{Event, Fault, Loss, Outcome, Return, TransferFailure, Who};
 pub use greeting::initial_turn_control;

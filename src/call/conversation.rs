@@ -1,0 +1,451 @@
+//! What was said and heard in a call, in order, so that a fresh session of the model can be brought to the same point.
+//!
+//! It keeps words, not sound: the caller's audio is kept only while no transcript of it has come. The model's turns are
+//! cut to what the phone played of them.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::action::Line;
+use super::event::{TransferFailure, Who};
+use super::greeting::words_heard;
+use crate::id::{ItemId, ToolCallId};
+use crate::secret::Private;
+use switchboard_audio::{BYTES_PER_MS, Chunk};
+
+/// How many items a replay has at most. A tool call and its output are two.
+const MAX_ITEMS: usize = 100;
+/// How many bytes of text a replay has at most.
+const MAX_TEXT: usize = 16 * 1024;
+/// How much of one tool's output is kept: a single large one must not replace the conversation.
+const MAX_OUTPUT: usize = 4 * 1024;
+/// How much of the caller's audio is kept: 15 s.
+const MAX_AUDIO: usize = 15_000 * BYTES_PER_MS;
+/// How much audio from before somebody was found to speak belongs to the turn: 0.5 s.
+const LEAD_IN: usize = 500 * BYTES_PER_MS;
+/// How much room is made at a time for audio that comes in: 0.25 s.
+const ROOM: usize = 250 * BYTES_PER_MS;
+/// The least audio that the model takes as a turn: 0.1 s.
+const LEAST_AUDIO: usize = 100 * BYTES_PER_MS;
+
+/// A part of the conversation, for a session that does not know it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Turn {
+    /// What the caller said.
+    Caller(Private),
+    /// What the caller said, if no transcript came.
+    CallerAudio(Chunk),
+    /// What the caller heard of the assistant.
+    Assistant(Private),
+    /// A tool call with its output; `None` while the tool runs.
+    Tool { id: ToolCallId, name: String, arguments: Private, output: Option<Private> },
+    /// What happened besides: keys, news of a transfer.
+    Note(Private),
+    /// All of it as one text.
+    History(Private),
+}
+
+impl From<&Line> for Turn {
+    fn from(line: &Line) -> Self {
+        match line {
+            Line::Pressed(keys) => {
+                let spaced: Vec<String> = keys.chars().map(String::from).collect();
+                Self::Note(format!("The caller pressed {}.", spaced.join(" ")).into())
+            }
+            Line::TransferFailed { target, why } => {
+                let why = match why {
+                    TransferFailure::NoAnswer => "nobody answered",
+                    TransferFailure::Busy => "the line was busy",
+                    TransferFailure::Unreachable => "the number could not be reached",
+                };
+                let news =
+                    format!("The call was passed on to {target}, but {why}. The caller is back with you.");
+                Self::Note(news.into())
+            }
+            Line::AssistantSaid(text) => Self::Assistant(text.clone()),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    entries: VecDeque<Entry>,
+    /// How many of the oldest entries are of earlier sessions, whose ids may come again.
+    earlier: usize,
+    /// The caller's latest audio while nobody spoke.
+    lead_in: Audio,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Caller(Caller),
+    Assistant(Assistant),
+    /// A [`Turn::Tool`], or what a line became.
+    Turn(Turn),
+}
+
+#[derive(Debug, Default)]
+struct Caller {
+    /// `None` if the model has not noticed that somebody speaks.
+    item: Option<ItemId>,
+    text: Option<Private>,
+    /// Empty once there is a text.
+    audio: Audio,
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Assistant {
+    item: ItemId,
+    text: Private,
+    /// `text` is the whole transcript.
+    complete: bool,
+    /// How much audio the model has sent of it.
+    bytes: u64,
+    heard_ms: u64,
+}
+
+impl Conversation {
+    /// Audio of the caller's. `speaks`: somebody is speaking, by the model's ear or by ours.
+    pub fn caller_audio(&mut self, chunk: &Chunk, speaks: bool) {
+        if !speaks {
+            self.lead_in.push(chunk);
+            return self.lead_in.drop_oldest(self.lead_in.0.len().saturating_sub(LEAD_IN));
+        }
+        let lead_in = std::mem::take(&mut self.lead_in);
+        let audio = &mut self.open_turn().audio;
+        audio.append(lead_in);
+        audio.push(chunk);
+        self.bound_audio();
+    }
+
+    /// The model noticed that the caller began to speak; `item` will hold what they say.
+    pub fn caller_began(&mut self, item: &ItemId) {
+        let turn = self.open_turn();
+        if *turn.item.get_or_insert_with(|| item.clone()) != *item {
+            turn.over = true;
+            self.push(Entry::Caller(Caller { item: Some(item.clone()), ..Caller::default() }));
+        }
+    }
+
+    /// The caller's turn is over.
+    pub fn caller_stopped(&mut self) {
+        if let Some(turn) = self.callers().next_back() {
+            turn.over = true;
+        }
+    }
+
+    /// Audio of an item of the assistant's has come, played or not.
+    pub fn assistant_audio(&mut self, item: &ItemId, bytes: u64) {
+        self.assistant(item).bytes += bytes;
+    }
+
+    /// The transcript of an item of the assistant's grew.
+    pub fn assistant_words(&mut self, item: &ItemId, words: &str) {
+        let turn = self.assistant(item);
+        if !turn.complete && turn.text.expose().len() + words.len() <= MAX_TEXT {
+            turn.text.push_str(words);
+            self.bound();
+        }
+    }
+
+    /// The phone played this much of an item. Of later figures, the last one counts.
+    pub fn assistant_heard(&mut self, item: &ItemId, heard_ms: u64) {
+        if let Some(turn) = self.assistants().rfind(|turn| turn.item == *item) {
+            turn.heard_ms = heard_ms;
+        }
+    }
+
+    /// The whole transcript of an item.
+    pub fn said(&mut self, who: Who, item: &ItemId, text: &Private) {
+        match who {
+            Who::Caller => self.caller_said(item, text),
+            Who::Assistant => {
+                let turn = self.assistant(item);
+                turn.text = cut(text, MAX_TEXT);
+                turn.complete = true;
+            }
+        }
+        self.bound();
+    }
+
+    fn caller_said(&mut self, item: &ItemId, text: &Private) {
+        let known = |entry: &Entry| matches!(entry, Entry::Caller(turn) if turn.item.as_ref() == Some(item));
+        // The model may name a turn only by its transcript, if we ended it.
+        let unnamed = |entry: &Entry| matches!(entry, Entry::Caller(Caller { item: None, .. }));
+        let at = self.position(known).or_else(|| self.position(unnamed));
+        let at = at.unwrap_or_else(|| {
+            self.entries.push_back(Entry::Caller(Caller::default()));
+            self.entries.len() - 1
+        });
+        let turn = Caller {
+            item: Some(item.clone()),
+            text: Some(cut(text, MAX_TEXT)),
+            audio: Audio::default(),
+            over: true,
+        };
+        self.entries[at] = Entry::Caller(turn);
+        // The model hears: what it did not notice before this turn was nothing.
+        for before in (self.earlier..=at).rev() {
+            let is_nothing = match &self.entries[before] {
+                Entry::Caller(turn) => turn.item.is_none() || turn.is_empty(),
+                _ => false,
+            };
+            if is_nothing {
+                self.entries.remove(before);
+            }
+        }
+    }
+
+    /// The model called a tool.
+    pub fn tool_called(&mut self, id: &ToolCallId, name: &str, arguments: &Private) {
+        let arguments = Some(arguments.clone()).filter(|arguments| arguments.expose().len() <= MAX_OUTPUT);
+        self.push(Entry::Turn(Turn::Tool {
+            id: id.clone(),
+            name: name.to_owned(),
+            arguments: arguments.unwrap_or_else(|| "{}".to_owned().into()),
+            output: None,
+        }));
+    }
+
+    /// The tool call got its output.
+    pub fn tool_answered(&mut self, call: &ToolCallId, result: &Private) {
+        let open = self.entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::Turn(Turn::Tool { id, output: output @ None, .. }) if id == call => Some(output),
+            _ => None,
+        });
+        if let Some(output) = open {
+            *output = Some(cut(result, MAX_OUTPUT));
+            self.bound();
+        }
+    }
+
+    /// A line became part of the conversation.
+    pub fn told(&mut self, line: &Line) {
+        self.push(Entry::Turn(line.into()));
+    }
+
+    /// Another session takes over, in which ids may come again.
+    pub fn session_changed(&mut self) {
+        self.earlier = self.entries.len();
+    }
+
+    /// Everything that was said and heard, oldest first.
+    pub fn replay(&self) -> Vec<Turn> {
+        self.entries.iter().filter_map(Entry::turn).collect()
+    }
+
+    /// The same with all words in one [`Turn::History`], for a model that answers in writing after the other.
+    pub fn replay_as_history(&self) -> Vec<Turn> {
+        let mut lines = vec![
+            "This call has been going on for a while. This is what was said so far. Go on from there: do not greet \
+             the caller again, and do not repeat what was said."
+                .to_owned(),
+        ];
+        let mut audio = Vec::new();
+        for turn in self.replay() {
+            lines.push(match turn {
+                Turn::Caller(text) => format!("Caller: {}", text.expose()),
+                Turn::Assistant(text) => format!("You: {}", text.expose()),
+                Turn::Tool { name, arguments, output, .. } => {
+                    let output = output.as_ref().map_or("(still running)", Private::expose);
+                    format!("You called {name}({}): {output}", arguments.expose())
+                }
+                Turn::Note(text) | Turn::History(text) => text.expose().to_owned(),
+                Turn::CallerAudio(_) => {
+                    audio.push(turn);
+                    continue;
+                }
+            });
+        }
+        let history = Turn::History(lines.join("\n").into());
+        std::iter::once(history).filter(|_| lines.len() > 1).chain(audio).collect()
+    }
+
+    /// The caller's turn under way.
+    fn open_turn(&mut self) -> &mut Caller {
+        let last = self.entries.len().saturating_sub(1);
+        let open = self.position(|entry| matches!(entry, Entry::Caller(_))).filter(|at| {
+            let Entry::Caller(turn) = &self.entries[*at] else { return false };
+            // What was said since then is not part of a turn that the model did not notice.
+            !turn.over && (turn.item.is_some() || *at == last)
+        });
+        let at = open.unwrap_or_else(|| {
+            self.push(Entry::Caller(Caller::default()));
+            self.entries.len() - 1
+        });
+        let Entry::Caller(turn) = &mut self.entries[at] else { unreachable!("it was found, or made") };
+        turn
+    }
+
+    /// The item of the assistant's. It begins with its first audio or words.
+    fn assistant(&mut self, item: &ItemId) -> &mut Assistant {
+        let known = |entry: &Entry| matches!(entry, Entry::Assistant(turn) if turn.item == *item);
+        let at = self.position(known).unwrap_or_else(|| {
+            let text = Private::from(String::new());
+            let item = item.clone();
+            self.push(Entry::Assistant(Assistant { item, text, complete: false, bytes: 0, heard_ms: 0 }));
+            self.entries.len() - 1
+        });
+        let Entry::Assistant(turn) = &mut self.entries[at] else { unreachable!("it was found, or made") };
+        turn
+    }
+
+    /// The latest entry of this session that fits.
+    fn position(&self, fits: impl Fn(&Entry) -> bool) -> Option<usize> {
+        Some(self.earlier + self.entries.iter().skip(self.earlier).rposition(fits)?)
+    }
+
+    fn callers(&mut self) -> impl DoubleEndedIterator<Item = &mut Caller> {
+        self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Caller(turn) => Some(turn),
+            Entry::Assistant(_) | Entry::Turn(_) => None,
+        })
+    }
+
+    fn assistants(&mut self) -> impl DoubleEndedIterator<Item = &mut Assistant> {
+        self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Assistant(turn) => Some(turn),
+            Entry::Caller(_) | Entry::Turn(_) => None,
+        })
+    }
+
+    // ── bounds ──
+
+    fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+        self.bound();
+    }
+
+    /// Drops the oldest entries beyond the limits.
+    fn bound(&mut self) {
+        let size = |entry: &Entry| (entry.items(), entry.text());
+        let sizes = self.entries.iter().map(size);
+        let (mut items, mut text) = sizes.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        while items > MAX_ITEMS || text > MAX_TEXT {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            items -= oldest.items();
+            text -= oldest.text();
+            self.earlier = self.earlier.saturating_sub(1);
+        }
+    }
+
+    /// Drops the caller's oldest audio beyond the limit.
+    fn bound_audio(&mut self) {
+        let mut excess =
+            self.callers().map(|turn| turn.audio.0.len()).sum::<usize>().saturating_sub(MAX_AUDIO);
+        for turn in self.callers() {
+            let dropped = excess.min(turn.audio.0.len());
+            turn.audio.drop_oldest(dropped);
+            excess -= dropped;
+        }
+    }
+}
+
+impl Entry {
+    fn turn(&self) -> Option<Turn> {
+        match self {
+            Self::Caller(Caller { text: Some(text), .. }) => Some(Turn::Caller(text.clone())),
+            Self::Caller(Caller { audio, .. }) => {
+                (audio.0.len() >= LEAST_AUDIO).then(|| Turn::CallerAudio(audio.chunk()))
+            }
+            Self::Assistant(turn) => Some(turn.heard().to_owned())
+                .filter(|heard| !heard.is_empty())
+                .map(|heard| Turn::Assistant(heard.into())),
+            Self::Turn(turn) => Some(turn.clone()),
+        }
+    }
+
+    fn items(&self) -> usize {
+        if matches!(self, Self::Turn(Turn::Tool { .. })) { 2 } else { 1 }
+    }
+
+    /// How many bytes of text it has.
+    fn text(&self) -> usize {
+        let length = |text: &Private| text.expose().len();
+        match self {
+            Self::Caller(turn) => turn.text.as_ref().map_or(0, length),
+            Self::Assistant(turn) => length(&turn.text),
+            Self::Turn(Turn::Tool { name, arguments, output, .. }) => {
+                name.len() + length(arguments) + output.as_ref().map_or(0, length)
+            }
+            Self::Turn(Turn::Caller(text) | Turn::Assistant(text)) => length(text),
+            Self::Turn(Turn::Note(text) | Turn::History(text)) => length(text),
+            Self::Turn(Turn::CallerAudio(_)) => 0,
+        }
+    }
+}
+
+impl Caller {
+    /// The transcript says that nothing was said.
+    fn is_empty(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| text.expose().trim().is_empty())
+    }
+}
+
+impl Assistant {
+    /// The words that the caller heard: in proportion to the audio, and never more.
+    fn heard(&self) -> &str {
+        let sent_ms = self.bytes / BYTES_PER_MS as u64;
+        let share = self.heard_ms as f64 / sent_ms.max(1) as f64;
+        // Until it is complete, the last word may be half a word, or ahead of the audio.
+        let most = if self.complete { 1.0 } else { 0.999 };
+        words_heard(self.text.expose(), share.min(most)).trim()
+    }
+}
+
+/// The beginning of a text, and a sign if that is not all.
+fn cut(text: &Private, most: usize) -> Private {
+    const MORE: &str = " …";
+    let text = text.expose();
+    if text.len() <= most {
+        return text.to_owned().into();
+    }
+    let end = (0..=most - MORE.len()).rfind(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}{MORE}", &text[..end]).into()
+}
+
+/// μ-law of the caller's, which takes hardly more memory than it is long.
+#[derive(Default)]
+struct Audio(VecDeque<u8>);
+
+impl Audio {
+    fn push(&mut self, chunk: &Chunk) {
+        self.make_room(chunk.bytes() as usize);
+        chunk.decode(|ulaw| self.0.extend(ulaw));
+    }
+
+    fn append(&mut self, mut other: Audio) {
+        self.make_room(other.0.len());
+        self.0.append(&mut other.0);
+    }
+
+    /// Makes room in small steps: doubling would take up to twice the memory.
+    fn make_room(&mut self, bytes: usize) {
+        if self.0.capacity() - self.0.len() < bytes {
+            self.0.reserve_exact(bytes.max(ROOM));
+        }
+    }
+
+    fn drop_oldest(&mut self, bytes: usize) {
+        self.0.drain(..bytes);
+        if self.0.capacity() > self.0.len() + 2 * ROOM {
+            self.0.shrink_to_fit();
+        }
+    }
+
+    fn chunk(&self) -> Chunk {
+        let (first, second) = self.0.as_slices();
+        Chunk::from_ulaw(&[first, second].concat())
+    }
+}
+
+impl fmt::Debug for Audio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0.len() / BYTES_PER_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests;
