@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard::assistant::plan::{Nothing, Work};
+use switchboard::assistant::language::Language;
+use switchboard::assistant::plan::{Nothing, Plan, SoundKey, Work};
 use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
 use switchboard::phone::{Party, PhoneNumber};
 use switchboard::problem::{self, Problem};
@@ -74,8 +75,8 @@ fn cases(kind: &str) -> Vec<(String, Folder)> {
                 ..Folder::default()
             },
         };
-        let Folder { assistants, fragments, greetings, .. } = &mut folder;
-        for file in assistants.iter_mut().chain(fragments).chain(greetings) {
+        let Folder { assistants, fragments, greetings, sounds, .. } = &mut folder;
+        for file in assistants.iter_mut().chain(fragments).chain(greetings).chain(sounds) {
             file.path = file.path.replace(&format!("{}/", path.display()), "");
         }
         cases.push((name, folder));
@@ -231,6 +232,74 @@ fn a_plan_contains_what_the_file_says() {
         (&plan.turn_taking, &plan.transcription, plan.tools.len(), plan.limits),
     );
     insta::assert_snapshot!(format!("{}\n---\n{}\n---\n{rest:#?}", plan.instructions, lines.join("\n")));
+}
+
+/// What a plan's lines say, and whether each is recorded.
+fn sounds(folder: &Folder, assistant: &str) -> [(String, bool); 2] {
+    let roster = check(folder).roster.unwrap();
+    let plan = roster.by_name(assistant).unwrap().plan(&facts("anonymous"), &Nothing).unwrap();
+    [&plan.sounds.moment, &plan.sounds.cut_off].map(|sound| (sound.text.clone(), sound.clip().is_some()))
+}
+
+#[test]
+fn prepared_lines_have_the_texts_of_the_file_or_of_the_language() {
+    for (file, moment, cut_off, missing) in [
+        ("", "One moment, please.", "Sorry, we were cut off for a moment.", 2),
+        ("language: de-AT\n", "Einen Moment bitte.", "Entschuldigung, wir waren kurz unterbrochen.", 2),
+        ("sounds: { cut_off: ' Again! ' }\n", "One moment, please.", "Again!", 2),
+        // The model would say the English text.
+        ("language: cs\n", "One moment, please.", "Sorry, we were cut off for a moment.", 0),
+        (
+            "language: cs\nsounds: { moment: 'Moment, prosím.' }\n",
+            "Moment, prosím.",
+            "Sorry, we were cut off for a moment.",
+            1,
+        ),
+    ] {
+        let text = format!("instructions: Hi.\nbusy: {{ say: x }}\non_failure: {{ say: x }}\n{file}");
+        let assistants = vec![SourceFile::new("a.yaml", text)];
+        let folder = Folder { assistants, ..Folder::default() };
+        assert_eq!(sounds(&folder, "a"), [(moment.to_owned(), false), (cut_off.to_owned(), false)], "{file}");
+        let roster = check(&folder).roster.unwrap();
+        let plan = roster.by_name("a").unwrap().plan(&facts("anonymous"), &Nothing).unwrap();
+        assert_eq!(plan.missing_sounds().count(), missing, "{file}");
+    }
+}
+
+#[test]
+fn a_prepared_line_has_another_key_if_anything_differs_that_is_heard() {
+    let folder = cases("valid").into_iter().find(|(name, _)| name == "minimal").unwrap().1;
+    let roster = check(&folder).roster.unwrap();
+    let plan = roster.by_name("minimal").unwrap().plan(&facts("anonymous"), &Nothing).unwrap();
+    let text = "One moment, please.";
+    let mut keys = vec![plan.sound_key(text), plan.sound_key("Just a second.")];
+    let changes: [fn(&mut Plan); 6] = [
+        |plan| plan.voice = "other".to_owned(),
+        |plan| plan.model = "other".to_owned(),
+        |plan| plan.speed = Some(1.1),
+        |plan| plan.language = Language::read("de").ok(),
+        |plan| Arc::make_mut(&mut plan.provider).name = "other".to_owned(),
+        |plan| Arc::make_mut(&mut plan.provider).url.push('/'),
+    ];
+    for change in changes {
+        let mut other = plan.clone();
+        change(&mut other);
+        keys.push(other.sound_key(text));
+    }
+    let count = keys.len();
+    assert!(keys.iter().all(|key| SoundKey::read(key.as_str()).as_ref() == Some(key)));
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+    let other = Plan { instructions: String::new(), tools: Vec::new(), ..plan.clone() };
+    assert_eq!(other.sound_key(text), plan.sound_key(text));
+}
+
+#[test]
+fn a_recorded_line_is_for_one_assistant_or_for_all() {
+    let folder = cases("valid").into_iter().find(|(name, _)| name == "folder").unwrap().1;
+    let recorded = |assistant: &str| sounds(&folder, assistant).map(|(_, recorded)| recorded);
+    assert_eq!((recorded("one"), recorded("two")), ([true, true], [true, false]));
 }
 
 #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use switchboard::assistant::plan::{
-    AskFirst, Hosted, HttpCall, Job, Listed, MAX_KEYS, Nothing, Plan, Reach, Rule, Server, Supply, Tool, Work,
+    AskFirst, Hosted, HttpCall, Job, Listed, MAX_KEYS, Nothing, Plan, Reach, Rule, Server, SoundKey, Supply,
+    Tool, Work,
 };
 use switchboard::assistant::{Facts, Folder, Off, Roster, SourceFile};
 use switchboard::phone::Party;
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
+use switchboard_audio::Clip;
 
 const SECRET: &str = "hunter2value";
 
@@ -28,6 +30,10 @@ impl Supply for Servers {
 
     fn sends_texts(&self) -> bool {
         self.texts
+    }
+
+    fn captured(&self, _: &SoundKey) -> Option<Arc<Clip>> {
+        None
     }
 }
 

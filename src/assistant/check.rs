@@ -65,9 +65,14 @@ pub struct Around<'a> {
     pub providers: &'a [Arc<Provider>],
     /// By name, without the extension.
     pub fragments: &'a BTreeMap<String, Fragment<'a>>,
-    /// By file name; `None` if it could not be read, which is a problem of its own.
-    pub greetings: &'a BTreeMap<String, Option<Arc<Clip>>>,
+    /// By file name.
+    pub greetings: &'a Recordings,
+    /// By file name, without those of unknown lines.
+    pub sounds: &'a Recordings,
 }
+
+/// Recordings by file name; `None` if one could not be read, which is a problem of its own.
+pub type Recordings = BTreeMap<String, Option<Arc<Clip>>>;
 
 /// A shared piece of instructions.
 pub struct Fragment<'a> {
@@ -203,6 +208,8 @@ impl Assistant {
         for text in plan.greeting.say.iter_mut().chain([busy, failure]) {
             *text = render(text)?;
         }
+        let captured = |text: &str| supply.captured(&self.plan.sound_key(text));
+        plan.sounds = Arc::new(self.plan.sounds.with(captured));
         Ok(plan)
     }
 }
@@ -314,6 +321,7 @@ impl<'a> Check<'a> {
         let busy = self.busy(&top, &mut tongue);
         let on_failure = self.on_failure(&top, &mut tongue);
         self.unheard(&tongue);
+        let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
         // A file that relies on a key of a later version must not seem to work.
         if let Some(node) = top.reserved("fallback").filter(|node| !empty(node)) {
             w.problem(node.span, Wrong::KeyReserved { key: "fallback" });
@@ -356,6 +364,7 @@ impl<'a> Check<'a> {
                 limits,
                 busy,
                 on_failure,
+                sounds,
             },
         })
     }

@@ -17,6 +17,7 @@ mod prompt;
 mod request;
 mod roster;
 pub mod schema;
+mod sounds;
 mod toolbox;
 mod unknown;
 mod values;

@@ -12,6 +12,7 @@ pub use super::arguments::Arguments;
 use super::fit;
 use super::language::{ENGLISH, Language, Words};
 pub use super::request::{HttpCall, HttpRequest};
+pub use super::sounds::{SOUNDS, Sound, SoundKey, SoundName, Sounds, Voice};
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
 use crate::secret::Secret;
@@ -47,6 +48,8 @@ pub struct Plan {
     /// Said if the call cannot be taken.
     pub busy: Line,
     pub on_failure: OnFailure,
+    /// Played from memory while the model cannot speak.
+    pub sounds: Arc<Sounds>,
 }
 
 impl Plan {
@@ -54,6 +57,20 @@ impl Plan {
     /// tools are dropped, so that their servers can be disconnected.
     pub fn remains(&self) -> Plan {
         Plan { instructions: String::new(), tools: Vec::new(), hosted: Vec::new(), ..self.clone() }
+    }
+
+    /// The prepared lines that the model has not said yet, each with the key under which it is kept.
+    pub fn missing_sounds(&self) -> impl Iterator<Item = (SoundKey, &str)> {
+        let missing = self.sounds.iter().filter(|(_, sound)| sound.voice == Voice::Missing);
+        missing.map(|(_, sound)| (self.sound_key(&sound.text), sound.text.as_str()))
+    }
+
+    /// The key of a line in this plan's voice.
+    pub fn sound_key(&self, text: &str) -> SoundKey {
+        let language = self.language.as_ref().map(|language| language.tag()).unwrap_or_default();
+        let speed = self.speed.map(|speed| speed.to_string()).unwrap_or_default();
+        let Provider { name, url, .. } = &*self.provider;
+        SoundKey::of(&[text, &self.voice, &speed, &self.model, name, url, language])
     }
 }
 
@@ -299,6 +316,8 @@ pub trait Supply: Send + Sync {
     fn listed(&self, server: &Server) -> Option<Arc<[Listed]>>;
     /// Whether text messages can be sent.
     fn sends_texts(&self) -> bool;
+    /// The prepared line that the model said under this key.
+    fn captured(&self, line: &SoundKey) -> Option<Arc<Clip>>;
 }
 
 /// No server can be reached, and no text message can be sent.
@@ -312,6 +331,10 @@ impl Supply for Nothing {
 
     fn sends_texts(&self) -> bool {
         false
+    }
+
+    fn captured(&self, _: &SoundKey) -> Option<Arc<Clip>> {
+        None
     }
 }
 

@@ -7,12 +7,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Role};
+use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Recordings, Role};
 use super::language::Words;
+use super::plan::{SOUNDS, SoundName};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::catalogue::{Assistant as Wrong, Tool};
-use crate::problem::{self, Problem, Source, Span};
+use crate::problem::{self, Problem, Source, Span, Suggestion};
 use crate::provider::Provider;
 use crate::secret;
 use crate::yaml::{self, SourceFile};
@@ -27,6 +28,8 @@ pub struct Folder {
     pub fragments: Vec<SourceFile>,
     /// `greetings/NAME.wav`.
     pub greetings: Vec<SourceFile>,
+    /// `sounds/NAME.wav`.
+    pub sounds: Vec<SourceFile>,
     /// Paths that are probably meant to be one of these, such as `clinic.YAML` or `clinic.yaml.txt`.
     pub unread: Vec<String>,
 }
@@ -164,8 +167,11 @@ impl Roster {
     ) -> Checked {
         let mut problems = Vec::new();
         let fragments = fragments(folder, &mut problems);
-        let greetings = greetings(folder, &mut problems);
-        let around = Around { environment, providers, fragments: &fragments, greetings: &greetings };
+        let greetings =
+            recordings(&folder.greetings, &mut problems, |error| Wrong::GreetingInvalid { error });
+        let sounds = recordings(&folder.sounds, &mut problems, |error| Wrong::SoundInvalid { error });
+        let around =
+            Around { environment, providers, fragments: &fragments, greetings: &greetings, sounds: &sounds };
         let mut roster = Roster::default();
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
         let mut claims: Claims<'_> = BTreeMap::new();
@@ -186,6 +192,7 @@ impl Roster {
                 named.push((name, file));
             }
         }
+        problems.extend(unknown_sounds(&folder.sounds, &named));
         let outcomes = apply(&named, &|(name, file)| check::file(name, file, &around));
         for ((name, _), outcome) in named.iter().zip(outcomes) {
             let own = std::iter::once(outcome.source.path().to_owned());
@@ -385,10 +392,9 @@ fn fragments<'a>(folder: &'a Folder, problems: &mut Vec<Problem>) -> BTreeMap<St
     fragments
 }
 
-fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, Option<Arc<Clip>>> {
-    let mut greetings = BTreeMap::new();
-    for file in &folder.greetings {
-        let name = Path::new(&file.path).file_name().and_then(|name| name.to_str());
+fn recordings(files: &[SourceFile], problems: &mut Vec<Problem>, invalid: fn(String) -> Wrong) -> Recordings {
+    let mut recordings = Recordings::new();
+    for file in files {
         let clip = match (file.unusable(), Clip::from_wav(&file.bytes)) {
             (None, Ok(clip)) => Some(Arc::new(clip)),
             (Some(what), _) => {
@@ -396,13 +402,35 @@ fn greetings(folder: &Folder, problems: &mut Vec<Problem>) -> BTreeMap<String, O
                 None
             }
             (None, Err(error)) => {
-                problems.push(Problem::file(&file.path, Wrong::GreetingInvalid { error: error.to_string() }));
+                problems.push(Problem::file(&file.path, invalid(error.to_string())));
                 None
             }
         };
-        greetings.insert(name.unwrap_or_default().to_owned(), clip);
+        recordings.insert(file_name(file).to_owned(), clip);
     }
-    greetings
+    recordings
+}
+
+/// Warns about recordings of a line or an assistant that does not exist.
+fn unknown_sounds<'a>(
+    sounds: &'a [SourceFile],
+    assistants: &[(&str, &SourceFile)],
+) -> impl Iterator<Item = Problem> + 'a {
+    let of_line = |line: &SoundName| {
+        let own = assistants.iter().map(|(assistant, _)| format!("{assistant}-{}.wav", line.name));
+        own.chain([format!("{}.wav", line.name)]).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<String> = SOUNDS.iter().flat_map(of_line).collect();
+    sounds.iter().filter_map(move |file| {
+        let name = file_name(file);
+        let suggestion = || Suggestion::new(name, known.iter().map(String::as_str));
+        (!known.contains(name))
+            .then(|| Problem::file(&file.path, Wrong::SoundUnknown { suggestion: suggestion() }))
+    })
+}
+
+fn file_name(file: &SourceFile) -> &str {
+    Path::new(&file.path).file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub enum Via {
     Provider,
 }
 
+/// The longest text of a prepared line: it takes 6 s to say.
+pub const SOUND_CHARACTERS: usize = 100;
+
 /// A key that holds a duration.
 pub struct Timing {
     pub range: RangeInclusive<Duration>,

@@ -71,6 +71,7 @@ pub(super) fn plan() -> Plan {
             line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US" },
             dial: None,
         },
+        sounds: Arc::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::problem::Problem;
 use crate::problem::catalogue::File;
+use crate::reload::read::FOLDERS;
 
 /// A warning for each file of the folder that is a mount.
 pub fn check(dir: &Path) -> Vec<Problem> {
@@ -24,7 +25,7 @@ pub fn check(dir: &Path) -> Vec<Problem> {
 fn mounted_in(dir: &Path, mountinfo: &str) -> Vec<PathBuf> {
     let points: BTreeSet<PathBuf> = mountinfo.lines().filter_map(point).collect();
     let mut found = Vec::new();
-    for folder in [dir.to_owned(), dir.join("fragments"), dir.join("greetings")] {
+    for folder in [dir.to_owned()].into_iter().chain(FOLDERS.map(|name| dir.join(name))) {
         let Ok(real) = fs::canonicalize(&folder) else { continue };
         let files = points.iter().filter(|point| point.parent() == Some(&real) && point.is_file());
         found.extend(files.filter_map(|point| Some(folder.join(point.file_name()?))));

@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::read::{LARGEST_FOLDER, LARGEST_TEXT, LARGEST_WAV, belongs};
+use super::read::{FOLDERS, LARGEST_FOLDER, LARGEST_TEXT, LARGEST_WAV, belongs};
 use crate::assistant::{Folder, SourceFile};
 use crate::problem;
 use crate::problem::catalogue::ReadFolder;
@@ -49,7 +49,7 @@ pub enum ArchiveError {
     )]
     Empty(String),
     #[error(transparent)]
-    Greeting(#[from] ReadFolder),
+    Recording(#[from] ReadFolder),
 }
 
 /// The folder in an archive: `assistants/` or else the top, both also below the single top folder that Git hosts add.
@@ -198,9 +198,9 @@ impl Contents {
             let kind = kind(within);
             let file = match (found, &kind) {
                 (Found::Read(bytes), _) => SourceFile::new(shown(&name), bytes),
-                (Found::TooLarge(size), Some(Kind::Greeting)) => {
+                (Found::TooLarge(size), Some(Kind::Greeting | Kind::Sound)) => {
                     let (path, mb) = (problem::masked(&shown(&name)), size.div_ceil(1024 * 1024));
-                    return Err(ReadFolder::LargeGreeting { path, mb }.into());
+                    return Err(ReadFolder::LargeRecording { path, mb }.into());
                 }
                 (Found::TooLarge(size), _) => SourceFile::unread(shown(&name), Unread::TooLarge(size)),
             };
@@ -208,6 +208,7 @@ impl Contents {
                 Some(Kind::Assistant) => &mut folder.assistants,
                 Some(Kind::Fragment) => &mut folder.fragments,
                 Some(Kind::Greeting) => &mut folder.greetings,
+                Some(Kind::Sound) => &mut folder.sounds,
                 None => continue,
             };
             into.push(file);
@@ -286,6 +287,7 @@ enum Kind {
     Assistant,
     Fragment,
     Greeting,
+    Sound,
 }
 
 /// The kind of a file, by its name relative to the folder.
@@ -294,6 +296,7 @@ fn kind(within: &[String]) -> Option<Kind> {
         [file] if belongs(Path::new(file), &["yaml", "yml"]) => Some(Kind::Assistant),
         [sub, file] if sub == "fragments" && belongs(Path::new(file), &["md"]) => Some(Kind::Fragment),
         [sub, file] if sub == "greetings" && belongs(Path::new(file), &["wav"]) => Some(Kind::Greeting),
+        [sub, file] if sub == "sounds" && belongs(Path::new(file), &["wav"]) => Some(Kind::Sound),
         _ => None,
     }
 }
@@ -304,7 +307,7 @@ fn limit(name: &[String]) -> Option<u64> {
     let mut kinds = (0..=deepest).filter_map(|base| kind(name.get(base..)?));
     kinds.next().map(|kind| match kind {
         Kind::Assistant | Kind::Fragment => LARGEST_TEXT,
-        Kind::Greeting => LARGEST_WAV,
+        Kind::Greeting | Kind::Sound => LARGEST_WAV,
     })
 }
 
@@ -312,7 +315,7 @@ fn limit(name: &[String]) -> Option<u64> {
 fn matters(link: &Name, base: &Name) -> bool {
     match link.strip_prefix(base.as_slice()) {
         Some([]) => true,
-        Some([part]) if part == "fragments" || part == "greetings" => true,
+        Some([part]) if FOLDERS.contains(&part.as_str()) => true,
         Some(within) => kind(within).is_some(),
         None => false,
     }

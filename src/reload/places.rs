@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind};
 
-use super::read::belongs;
+use super::read::{FOLDERS, belongs};
 
 /// The longest chain of links; the system's own limit.
 const MOST_HOPS: usize = 40;
@@ -38,9 +38,8 @@ impl Places {
     pub fn around(dir: &Path, settings: Option<&Path>) -> Places {
         let mut places = Places::default();
         let real = places.follow(dir);
-        for folder in
-            [real.clone(), places.follow(&real.join("fragments")), places.follow(&real.join("greetings"))]
-        {
+        let within = FOLDERS.map(|name| places.follow(&real.join(name)));
+        for folder in [real].into_iter().chain(within) {
             let entries = fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
             let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
             for link in links.filter(|link| ours(&link.path())).take(MOST_LINKS) {

@@ -13,15 +13,16 @@ use crate::yaml::{self, Unread};
 
 /// The most files a folder may hold, of all kinds.
 const MOST_FILES: usize = 10_000;
-/// The largest recorded greeting, in bytes.
+/// The folders within the folder of assistants.
+pub const FOLDERS: [&str; 3] = ["fragments", "greetings", "sounds"];
+/// The largest recording, in bytes.
 pub(super) const LARGEST_WAV: u64 = 20 * 1024 * 1024;
-/// All files of a folder together, in bytes. They are in memory while the folder is checked, and recorded greetings stay
-/// there.
+/// All files of a folder together, in bytes. They are in memory while the folder is checked, and recordings stay there.
 pub(super) const LARGEST_FOLDER: u64 = 64 * 1024 * 1024;
 /// The largest assistant or fragment, in bytes.
 pub(super) const LARGEST_TEXT: u64 = yaml::LARGEST as u64;
 
-/// Reads every `*.yaml`, `fragments/*.md` and `greetings/*.wav`, in the order of their names.
+/// Reads every `*.yaml`, `fragments/*.md`, `greetings/*.wav` and `sounds/*.wav`, in the order of their names.
 ///
 /// Sizes are known before anything is read, and no link is followed out of the folder.
 pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
@@ -44,6 +45,7 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
     let assistants = reading.files("", &["yaml", "yml"])?;
     let fragments = reading.files("fragments", &["md"])?;
     let greetings = reading.files("greetings", &["wav"])?;
+    let sounds = reading.files("sounds", &["wav"])?;
     let unread = reading.unread;
     if assistants.is_empty() {
         let dir = shown(dir);
@@ -52,7 +54,7 @@ pub fn read_folder(dir: &Path) -> Result<Folder, ReadFolder> {
             None => ReadFolder::Empty { dir },
         });
     }
-    Ok(Folder { assistants, fragments, greetings, unread })
+    Ok(Folder { assistants, fragments, greetings, sounds, unread })
 }
 
 /// The same with the reason as a problem, at the file that it is about.
@@ -64,7 +66,7 @@ pub fn read(dir: &Path) -> Result<Folder, Vec<Problem>> {
             | ReadFolder::LinkLoop { path }
             | ReadFolder::Unreadable { path, .. }
             | ReadFolder::Denied { path }
-            | ReadFolder::LargeGreeting { path, .. } => path.clone(),
+            | ReadFolder::LargeRecording { path, .. } => path.clone(),
             _ => shown(dir),
         };
         vec![Problem::file(&file, what)]
@@ -139,7 +141,7 @@ impl Reading<'_> {
             return Ok(Some(SourceFile::unread(path, why)));
         }
         if is_wav(place) && size > LARGEST_WAV {
-            return Err(ReadFolder::LargeGreeting { path: shown(place), mb: size.div_ceil(1024 * 1024) });
+            return Err(ReadFolder::LargeRecording { path: shown(place), mb: size.div_ceil(1024 * 1024) });
         }
         if !is_wav(place) && size > LARGEST_TEXT {
             return Ok(Some(SourceFile::unread(path, Unread::TooLarge(size))));
@@ -187,7 +189,7 @@ fn nearly_belongs(name: &Path, endings: &[&str]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     let bare = name.strip_suffix(".txt").unwrap_or(&name);
     let sounds: &[&str] = if endings.contains(&"wav") { &["mp3", "m4a", "ogg", "flac"] } else { &[] };
-    let folder = endings.contains(&"yaml") && matches!(bare, "fragment" | "greeting");
+    let folder = endings.contains(&"yaml") && matches!(bare, "fragment" | "greeting" | "sound");
     folder || (!name.starts_with('.') && belongs(Path::new(bare), &[endings, sounds].concat()))
 }
 
@@ -204,7 +206,8 @@ mod tests {
     #[test]
     fn a_folder_is_read_in_the_order_of_names() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.yaml", "a.yml", "fragments/x.md", "greetings/hi.wav", "notes.txt", ".#b.yaml"] {
+        let others = ["greetings/hi.wav", "sounds/moment.wav", "notes.txt", ".#b.yaml"];
+        for name in ["b.yaml", "a.yml", "fragments/x.md"].into_iter().chain(others) {
             write(dir.path(), name, name);
         }
         let folder = read_folder(dir.path()).unwrap();
@@ -215,6 +218,7 @@ mod tests {
         assert_eq!(names(&folder.assistants), ["a.yml", "b.yaml"]);
         assert_eq!(names(&folder.fragments), ["fragments/x.md"]);
         assert_eq!(names(&folder.greetings), ["greetings/hi.wav"]);
+        assert_eq!(names(&folder.sounds), ["sounds/moment.wav"]);
         assert_eq!(read_folder(dir.path()).unwrap(), folder);
     }
 
@@ -272,7 +276,7 @@ mod tests {
             fs::remove_file(&at).unwrap();
             found
         };
-        for name in ["b.yaml", "fragments/secret.md", "greetings/hi.wav"] {
+        for name in ["b.yaml", "fragments/secret.md", "greetings/hi.wav", "sounds/hi.wav"] {
             for target in [temp.path().join("secret.md"), "/dev/zero".into()] {
                 let found = refused(name, &target);
                 assert!(
@@ -325,7 +329,7 @@ mod tests {
             assert_eq!((file.size(), file.bytes.len()), (size, 0));
         }
         sized("greetings/big.wav", 1 << 40);
-        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::LargeGreeting { mb: 0x10_0000, .. })));
+        assert!(matches!(read_folder(dir.path()), Err(ReadFolder::LargeRecording { mb: 0x10_0000, .. })));
         fs::remove_file(dir.path().join("greetings/big.wav")).unwrap();
         for at in 0..40 {
             sized(&format!("greetings/{at}.wav"), 19 * 1024 * 1024);

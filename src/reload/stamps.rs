@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::places::ours;
+use super::read::FOLDERS;
 
 /// The stamps of every file that the reader would read, of the folders, and of the settings file.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Stamps {
     /// Takes two system calls per file.
     pub fn take(dir: &Path, settings: Option<&Path>) -> Stamps {
         let mut paths: Vec<PathBuf> = settings.map(Path::to_owned).into_iter().collect();
-        for folder in [dir.to_owned(), dir.join("fragments"), dir.join("greetings")] {
+        for folder in [dir.to_owned()].into_iter().chain(FOLDERS.map(|name| dir.join(name))) {
             let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
             paths.extend(entries.map(|entry| entry.path()).filter(|path| ours(path)));
             paths.push(folder);

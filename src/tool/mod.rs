@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Job, Listed, Server, ServerUse, Supply};
+use crate::assistant::plan::{Job, Listed, Server, ServerUse, SoundKey, Supply};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
@@ -25,6 +25,7 @@ use http::Web;
 pub use mcp::{Trouble, kill_all as kill_programs};
 pub use message::Mailboxes;
 use message::Post;
+use switchboard_audio::Clip;
 
 /// The longest text for the model, in bytes: what it reads costs tokens, and what it says takes time.
 const MAX_TEXT: usize = 16 * 1024;
@@ -190,6 +191,10 @@ impl Supply for Tools {
 
     fn sends_texts(&self) -> bool {
         self.account.is_some()
+    }
+
+    fn captured(&self, _: &SoundKey) -> Option<Arc<Clip>> {
+        None
     }
 }
 

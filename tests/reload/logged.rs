@@ -133,6 +133,7 @@ async fn changes_are_logged_by_name_and_never_by_value() {
         let greets = "greeting: { play: hello.wav, say: Hello. }\n";
         write(&dir.join("fragments/rules.md"), "Rules of one.");
         write(&dir.join("greetings/hello.wav"), wav(100));
+        write(&dir.join("sounds/clinic-moment.wav"), wav(100));
         write(&dir.join("clinic.yaml"), assistant("one") + rules);
         write(&dir.join("desk.yaml"), assistant("one") + rules);
         write(&dir.join("shop.yaml"), assistant("one") + greets);
@@ -158,6 +159,7 @@ async fn changes_are_logged_by_name_and_never_by_value() {
     edit("changed clinic (fragments), desk (fragments)", &[("fragments/rules.md", text("Rules of two."))])
         .await;
     edit("changed shop (greeting)", &[("greetings/hello.wav", Some(wav(200)))]).await;
+    edit("changed clinic (sounds)", &[("sounds/clinic-moment.wav", Some(wav(200)))]).await;
     let more = "model: gpt-realtime-2.1-mini\nvoice: cedar\nnumbers: [\"+15550100007\"]\n\
                 variables: { x: \"${SECRET}\" }\nlimits: { call: 7m }\n";
     edit(

@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod chunk;
+mod hold;
 
 use std::fmt;
 use std::io::Cursor;
@@ -17,6 +18,7 @@ use rubato::{
 };
 
 pub use chunk::{Chunk, InvalidChunk};
+pub use hold::hold;
 
 /// The μ-law byte of a zero sample.
 pub const SILENCE: u8 = 0xFF;

@@ -36,6 +36,7 @@ impl Assistant {
             limits,
             busy,
             on_failure,
+            sounds,
         } = plan;
         let same = [
             ("description", *description == other.subject.description),
@@ -61,6 +62,7 @@ impl Assistant {
             ("limits", *limits == other.plan.limits),
             ("busy", *busy == other.plan.busy),
             ("on_failure", *on_failure == other.plan.on_failure),
+            ("sounds", *sounds == other.plan.sounds),
         ];
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

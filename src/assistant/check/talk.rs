@@ -1,13 +1,17 @@
 //! The keys about the conversation: how it opens, who speaks when, and how long it may take.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Check;
-use crate::assistant::plan::{Detection, Eagerness, First, Greeting, Limits, NoiseReduction, TurnTaking};
+use crate::assistant::language::{Language, Words};
+use crate::assistant::plan::{
+    Detection, Eagerness, First, Greeting, Limits, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
+};
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, EAGERNESS, FIRST, MESSAGES, NOISE_REDUCTIONS, SMS, THRESHOLD, TRANSFERS, TURN_PREFIX,
-    TURN_SILENCE, detections,
+    CALL, CALL_SILENCE, EAGERNESS, FIRST, MESSAGES, NOISE_REDUCTIONS, SMS, SOUND_CHARACTERS, THRESHOLD,
+    TRANSFERS, TURN_PREFIX, TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
 use crate::duration::spell;
@@ -49,6 +53,39 @@ impl<'a> Check<'a> {
         let suggestion = Suggestion::new(bare, self.around.greetings.keys().map(String::as_str));
         self.written.problem(node.span, Assistant::GreetingUnknown { name: shown(node), suggestion });
         None
+    }
+
+    /// The prepared lines. `NAME-moment.wav` is for the assistant NAME, and `moment.wav` for all others.
+    pub(super) fn sounds(&self, top: &Fields<'a>, language: Option<&Language>) -> Sounds {
+        let words = match language {
+            Some(language) => Words::of(language.tag()),
+            None => Some(Words::ENGLISH),
+        };
+        let mut texts = BTreeMap::new();
+        if let Some(map) = top.map("sounds") {
+            for SoundName { name, .. } in SOUNDS {
+                texts.extend(self.sound_text(&map, name).map(|text| (name, text)));
+            }
+            map.finish();
+        }
+        Sounds::new(words, &texts, |name| {
+            let own = self.around.sounds.get(&format!("{}-{name}.wav", self.name));
+            own.or_else(|| self.around.sounds.get(&format!("{name}.wav")))?.clone()
+        })
+    }
+
+    /// A text that is the same in every call, because it is captured once.
+    fn sound_text(&self, map: &Fields<'a>, name: &'static str) -> Option<String> {
+        let node = map.take(name)?;
+        let text = self.written.text(node, name)?.trim().to_owned();
+        let key = name.to_owned();
+        if text.contains("{{") || text.contains("{%") {
+            self.written.problem(node.span, Assistant::SoundTemplate { key });
+        } else if text.chars().count() > SOUND_CHARACTERS {
+            let most = SOUND_CHARACTERS;
+            self.written.problem(node.span, Assistant::SoundLong { key, most });
+        }
+        Some(text).filter(|text| !text.is_empty())
     }
 
     pub(super) fn turn_taking(&self, top: &Fields<'a>, provider: &Provider) -> TurnTaking {

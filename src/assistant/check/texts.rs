@@ -10,7 +10,7 @@ use crate::yaml::{Key, Kind, Node, Style};
 /// The keys whose values are such texts, wherever they stand.
 const TEXTS: [&str; 3] = ["instructions", "say", "description"];
 /// The keys below which every value is one.
-const MAPS: [&str; 2] = ["variables", "callers"];
+const MAPS: [&str; 3] = ["variables", "callers", "sounds"];
 /// Reported keys of one file.
 const MOST: usize = 20;
 

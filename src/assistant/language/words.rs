@@ -28,6 +28,10 @@ pub struct Words {
     pub lost: &'static str,
     /// No assistant answers the number.
     pub not_in_use: &'static str,
+    /// The assistant needs a moment. Its own voice says this one and the next: see [`Sounds`](crate::assistant::plan::Sounds).
+    pub moment: &'static str,
+    /// The assistant is back after an interruption of its connection.
+    pub cut_off: &'static str,
     /// Before the last item of a list.
     and: &'static str,
     /// Monday first, separated by spaces, as all names here.
@@ -58,6 +62,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Sorry, something went wrong. One moment, please, while we connect you.",
         lost: "Sorry, something went wrong. Please call again later. Goodbye.",
         not_in_use: "Sorry, this number is not in use. Goodbye.",
+        moment: "One moment, please.",
+        cut_off: "Sorry, we were cut off for a moment.",
         and: "and",
         days: "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
         short_days: "Mon Tue Wed Thu Fri Sat Sun",
@@ -76,6 +82,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Es tut uns leid, es ist ein Fehler aufgetreten. Einen Moment bitte, wir verbinden Sie.",
         lost: "Es tut uns leid, es ist ein Fehler aufgetreten. Bitte rufen Sie später noch einmal an. Auf Wiederhören.",
         not_in_use: "Diese Rufnummer ist leider nicht vergeben. Auf Wiederhören.",
+        moment: "Einen Moment bitte.",
+        cut_off: "Entschuldigung, wir waren kurz unterbrochen.",
         and: "und",
         days: "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag",
         short_days: "Mo Di Mi Do Fr Sa So",
@@ -94,6 +102,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Nous sommes désolés, un problème est survenu. Un instant, s'il vous plaît, nous transférons votre appel.",
         lost: "Nous sommes désolés, un problème est survenu. Merci de rappeler un peu plus tard. Au revoir.",
         not_in_use: "Le numéro que vous avez composé n'est pas attribué. Au revoir.",
+        moment: "Un instant, s'il vous plaît.",
+        cut_off: "Excusez-moi, nous avons été coupés un instant.",
         and: "et",
         days: "lundi mardi mercredi jeudi vendredi samedi dimanche",
         short_days: "lun. mar. mer. jeu. ven. sam. dim.",
@@ -112,6 +122,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Lo sentimos, se ha producido un error. Un momento, por favor, transferimos su llamada.",
         lost: "Lo sentimos, se ha producido un error. Por favor, vuelva a llamar más tarde. Adiós.",
         not_in_use: "Lo sentimos, el número al que llama no está en servicio. Adiós.",
+        moment: "Un momento, por favor.",
+        cut_off: "Disculpe, se ha cortado un momento.",
         and: "y",
         days: "lunes martes miércoles jueves viernes sábado domingo",
         short_days: "lun mar mié jue vie sáb dom",
@@ -130,6 +142,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Ci scusiamo, si è verificato un problema. Resti in linea, trasferiamo la Sua chiamata.",
         lost: "Ci scusiamo, si è verificato un problema. La preghiamo di richiamare più tardi. Arrivederci.",
         not_in_use: "Siamo spiacenti, il numero da Lei chiamato non è attivo. Arrivederci.",
+        moment: "Un momento, per favore.",
+        cut_off: "Mi scusi, la linea si è interrotta per un momento.",
         and: "e",
         days: "lunedì martedì mercoledì giovedì venerdì sabato domenica",
         short_days: "lun mar mer gio ven sab dom",
@@ -148,6 +162,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Desculpe, ocorreu um erro. Um momento, por favor, vamos transferir a sua ligação.",
         lost: "Desculpe, ocorreu um erro. Por favor, ligue novamente mais tarde. Até logo.",
         not_in_use: "Desculpe, este número não está em serviço. Até logo.",
+        moment: "Um momento, por favor.",
+        cut_off: "Desculpe, a ligação caiu por um momento.",
         and: "e",
         days: "segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado domingo",
         short_days: "seg ter qua qui sex sáb dom",
@@ -166,6 +182,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Onze excuses, er is iets misgegaan. Een ogenblik alstublieft, wij verbinden u door.",
         lost: "Onze excuses, er is iets misgegaan. Probeert u het later alstublieft nog eens. Goedendag.",
         not_in_use: "Het nummer dat u heeft gebeld, is niet in gebruik. Goedendag.",
+        moment: "Een ogenblik, alstublieft.",
+        cut_off: "Excuses, de verbinding was even weg.",
         and: "en",
         days: "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag",
         short_days: "ma di wo do vr za zo",
@@ -184,6 +202,8 @@ pub static ALL: [Words; 8] = [
         connecting: "Przepraszamy, wystąpił błąd. Prosimy chwilę zaczekać, łączymy rozmowę.",
         lost: "Przepraszamy, wystąpił błąd. Prosimy zadzwonić później. Do usłyszenia.",
         not_in_use: "Przepraszamy, ten numer jest nieczynny. Do usłyszenia.",
+        moment: "Chwileczkę, proszę.",
+        cut_off: "Przepraszam, na chwilę nas rozłączyło.",
         and: "i",
         days: "poniedziałek wtorek środa czwartek piątek sobota niedziela",
         short_days: "pon. wt. śr. czw. pt. sob. niedz.",
@@ -351,7 +371,8 @@ mod tests {
             ] {
                 assert_eq!(names.split(' ').count(), count, "{names}");
             }
-            for sentence in [words.busy, words.sorry, words.connecting, words.lost, words.not_in_use] {
+            let Words { busy, sorry, connecting, lost, not_in_use, moment, cut_off, .. } = *words;
+            for sentence in [busy, sorry, connecting, lost, not_in_use, moment, cut_off] {
                 assert_eq!(twiml::sayable(sentence), Ok(()), "{sentence}");
                 assert!(seen.insert(sentence), "{sentence}");
             }

@@ -88,6 +88,7 @@ pub struct Assistant {
     limits: Option<Limits>,
     busy: Option<Busy>,
     on_failure: Option<OnFailure>,
+    sounds: Option<Sounds>,
     /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice. The model gets the tools
     /// that a server has listed by the time the phone rings. A server that cannot be reached has no tools in that call.
     #[schemars(extend("x-key" = ["NAME", "todoist"], "propertyNames" = tool_name()))]
@@ -128,6 +129,21 @@ struct Greeting {
     /// Whether the caller can interrupt the greeting.
     #[schemars(extend("default" = true), example = false)]
     interruptible: Option<Flag>,
+}
+
+/// The short lines that callers hear while the model cannot speak: see [Prepared lines](#prepared-lines).
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(example = json!({ "moment": "Just a second.", "cut_off": "Sorry, I lost you for a moment." }))]
+struct Sounds {
+    /// Said when an answer takes too long. The same in every call, so no template.
+    #[schemars(extend("x-default" = format!("{} in the assistant's `language`", Words::ENGLISH.moment)))]
+    #[schemars(example = &"Just a second.")]
+    moment: Option<Text>,
+    /// Said when the model is back after its connection was lost. The same in every call, so no template.
+    #[schemars(extend("x-default" = format!("{} in the assistant's `language`", Words::ENGLISH.cut_off)))]
+    #[schemars(example = &"Sorry, I lost you for a moment.")]
+    cut_off: Option<Text>,
 }
 
 /// How the assistant notices that the caller speaks, and when it answers.

@@ -20,7 +20,7 @@ catalogue! {
             fix: "write `instructions: …` and further keys";
         FileIgnored = Warning "file.unread",
             "this file is ignored",
-            fix: "name assistants NAME.yaml, fragments fragments/NAME.md and recorded greetings greetings/NAME.wav, in lower case";
+            fix: "name assistants NAME.yaml, fragments fragments/NAME.md recorded greetings greetings/NAME.wav and recorded lines sounds/NAME.wav, in lower case";
         FolderEmpty = Error "folder.empty",
             "there is no assistant in the folder",
             fix: "run `switchboard new clinic`, or write a file such as clinic.yaml with `numbers` and `instructions`";
@@ -192,6 +192,17 @@ catalogue! {
         SayUnused = Warning "greeting.say",
             "`say` has no effect if the caller speaks first",
             fix: "write `first: assistant`, or remove `say`";
+        SoundInvalid { error: String } = Error "sound.wav",
+            "{error}";
+        SoundUnknown { suggestion: Suggestion } = Warning "sound.unknown",
+            "this recording belongs to no prepared line",
+            fix: "name it after a line, such as moment.wav, or after an assistant and a line, such as clinic-moment.wav; {suggestion}";
+        SoundTemplate { key: String } = Error "sound.template",
+            "`{key}` cannot contain a template: it is the same in every call",
+            fix: "write the sentence out";
+        SoundLong { key: String, most: usize } = Error "sound.long",
+            "`{key}` has more than {most} characters",
+            fix: "write one short sentence";
         DetectionUnsupported { provider: String, detection: &'static str, other: &'static str } = Error "turns.detection",
             "`{provider}` does not support `detection: {detection}`",
             fix: "write `detection: {other}`, or remove it";

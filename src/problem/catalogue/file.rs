@@ -145,12 +145,12 @@ catalogue! {
         LinkLoop { path: String } = Error "folder.link",
             "`{path}` is a link that leads back to itself",
             fix: "correct the link, or delete it";
-        LargeGreeting { path: String, mb: u64 } = Error "folder.large",
-            "`{path}` has {mb} MB; a recorded greeting may have 20",
+        LargeRecording { path: String, mb: u64 } = Error "folder.large",
+            "`{path}` has {mb} MB; a recording may have 20",
             fix: "save it with 8 kHz and one channel, as a phone plays it";
         TooLarge { dir: String, mb: u64 } = Error "folder.large",
             "the files in `{dir}` have more than {mb} MB together",
-            fix: "save recorded greetings with 8 kHz and one channel, and delete those that nobody uses";
+            fix: "save recordings with 8 kHz and one channel, and delete those that nobody uses";
         TooManyFiles { dir: String } = Error "folder.unreadable",
             "`{dir}` has more than 10,000 files",
             fix: "check that ASSISTANTS_DIR is the right folder";

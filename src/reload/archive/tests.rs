@@ -286,11 +286,13 @@ fn files_have_the_same_limits_as_on_a_disk() {
     let folder = tar().file("a.yaml", vec![b'#'; 300 * 1024]).unpack().unwrap();
     assert_eq!((folder.assistants[0].size(), folder.assistants[0].bytes.len()), (300 * 1024, 0));
     let wav = vec![0; 21 * 1024 * 1024];
-    let error = tar().file("a.yaml", "x").file("greetings/hi.wav", &wav).unpack();
-    assert!(matches!(
-        error,
-        Err(ArchiveError::Greeting(crate::problem::catalogue::ReadFolder::LargeGreeting { .. }))
-    ));
+    for name in ["greetings/hi.wav", "sounds/moment.wav"] {
+        let error = tar().file("a.yaml", "x").file(name, &wav).unpack();
+        assert!(matches!(
+            error,
+            Err(ArchiveError::Recording(crate::problem::catalogue::ReadFolder::LargeRecording { .. }))
+        ));
+    }
 }
 
 proptest::proptest! {
