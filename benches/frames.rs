@@ -59,6 +59,7 @@ fn plan() -> Arc<Plan> {
         busy: line("All lines are busy."),
         on_failure: OnFailure { line: line("Sorry."), dial: None },
         sounds: Arc::default(),
+        fallback: Vec::new(),
     })
 }
 

@@ -230,6 +230,21 @@ impl Provider {
         *open_voices || voices.is_empty() || voices.iter().any(|voice| voice == name)
     }
 
+    /// Whether its host connects to MCP servers by itself.
+    pub fn hosts_mcp(&self) -> bool {
+        self.dialect == Dialect::Ga && self.abilities.hosted_mcp
+    }
+
+    /// Whether a transcription model of this name may exist.
+    pub fn has_transcriber(&self, name: &str) -> bool {
+        match &self.abilities.transcription {
+            Transcribing::Named(known) => {
+                known.is_empty() || known.iter().any(|transcriber| transcriber.name == name)
+            }
+            Transcribing::Automatic => false,
+        }
+    }
+
     /// The transcription model of an assistant whose file names none.
     pub fn default_transcriber(&self) -> Option<&str> {
         match &self.abilities.transcription {

@@ -302,6 +302,54 @@ fn a_recorded_line_is_for_one_assistant_or_for_all() {
     assert_eq!((recorded("one"), recorded("two")), ([true, true], [true, false]));
 }
 
+/// What follows from a provider's abilities differs from endpoint to endpoint; everything else is the same.
+#[test]
+fn a_plan_contains_a_plan_for_each_fallback() {
+    let text = "instructions: Be kind.\nspeed: 1.1\ngreeting: { say: \"Hello {{ caller.name }}\" }\n\
+                turn_taking: { detection: semantic, noise_reduction: far_field }\nlanguage: de\n\
+                transcription: { model: gpt-transcribe }\ncallers: { '+15550109999': Anna }\n\
+                mcp: { crm: { url: 'https://crm.example.com/', via: provider, instructions: Use the CRM. } }\n\
+                fallback: [{ provider: xai, voice: ara }, openai/gpt-realtime-2.1-mini, house]\n";
+    let folder = Folder { assistants: vec![SourceFile::new("a.yaml", text)], ..Folder::default() };
+    let roster = check(&folder).roster.unwrap();
+    let plan = roster.by_name("a").unwrap().plan(&facts("+15550109999"), &Nothing).unwrap();
+    let plan = Arc::new(plan);
+    assert_eq!(plan.endpoints(), 4);
+    let endpoints: Vec<_> = (0..plan.endpoints())
+        .map(|endpoint| {
+            let plan = plan.at(endpoint);
+            assert_eq!(plan.greeting.say.as_deref(), Some("Hello Anna"));
+            assert_eq!(plan.fallback.is_empty(), endpoint > 0);
+            let hosts = (plan.hosted.len(), plan.instructions.contains("CRM"));
+            let transcriber = plan.transcription.as_ref().map(|transcription| transcription.model.as_str());
+            let turns =
+                (plan.turn_taking.detection.kind().name(), plan.turn_taking.noise_reduction.is_some());
+            ((&*plan.provider.name, &*plan.model, &*plan.voice), (plan.speed, transcriber), turns, hosts)
+        })
+        .collect();
+    let transcriber = Some("gpt-transcribe");
+    assert_eq!(
+        endpoints,
+        [
+            (
+                ("openai", "gpt-realtime-2.1", "marin"),
+                (Some(1.1), transcriber),
+                ("semantic", true),
+                (1, true)
+            ),
+            (("xai", "grok-voice-latest", "ara"), (Some(1.1), None), ("server", false), (0, false)),
+            (
+                ("openai", "gpt-realtime-2.1-mini", "marin"),
+                (Some(1.1), transcriber),
+                ("semantic", true),
+                (1, true)
+            ),
+            (("house", "house-voice", "anna"), (Some(1.1), transcriber), ("semantic", true), (0, false)),
+        ]
+    );
+    assert_eq!(plan.at(9).model, plan.model, "there is no such endpoint");
+}
+
 #[test]
 fn rosters_are_equal_if_their_files_mean_the_same() {
     let roster = |text: &str| {

@@ -24,6 +24,8 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("containers", "templates"),
     ("deep", "the depth of a value"),
     ("double-name", "other files"),
+    ("fallback", "the providers and their abilities"),
+    ("fallback-voice", "the providers and their abilities"),
     ("formats", "templates"),
     ("fragment-path", "other files"),
     ("functions-http", "templates"),
@@ -279,6 +281,10 @@ fn around(path: &[String]) -> Value {
     merge(
         &mut file,
         match path.as_slice() {
+            ["fallback"] | ["fallback", "model" | "voice"] => json!({ "fallback": {
+                "provider": "openai", "model": "gpt-realtime-2.1-mini",
+            } }),
+            ["fallback", "provider"] => json!({ "fallback": { "model": "gpt-realtime-2.1-mini" } }),
             ["turn_taking", "eagerness"] => json!({ "turn_taking": { "detection": "semantic" } }),
             ["mcp", _, "url" | "command"] | ["mcp"] | ["functions"] => json!({}),
             ["mcp", _, "env"] => json!({ "mcp": { "todoist": { "command": ["npx"] } } }),

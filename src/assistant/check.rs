@@ -4,6 +4,7 @@
 
 mod changes;
 mod control;
+mod fallback;
 mod functions;
 mod mcp;
 mod model;
@@ -17,6 +18,7 @@ mod types;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -141,6 +143,11 @@ impl Assistant {
         &self.plan.provider
     }
 
+    /// Its own provider, then its fallbacks. A provider may come twice.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        iter::once(&self.plan.provider).chain(self.plan.fallback.iter().map(|plan| &plan.provider))
+    }
+
     /// The numbers it answers by name.
     pub fn numbers(&self) -> &[PhoneNumber] {
         &self.claims
@@ -164,7 +171,7 @@ impl Assistant {
     /// The tools that a call with these facts does not get, each with the reason. A tool of a server is
     /// `SERVER.TOOL`.
     pub fn tools_off(&self, facts: &Facts, supply: &dyn Supply) -> Vec<(String, Off)> {
-        self.toolbox.pack(&self.subject, facts, supply).off
+        self.toolbox.pack(&self.subject, facts, supply, &self.plan.provider).off
     }
 
     /// What is said and done if a call with these facts fails or cannot begin.
@@ -182,11 +189,20 @@ impl Assistant {
     /// # Errors
     /// A text that cannot be rendered for these facts.
     pub fn plan(&self, facts: &Facts, supply: &dyn Supply) -> Result<Plan, PlanError> {
+        let mut plan = self.rendered(&self.plan, facts, supply)?;
+        for fallback in &mut plan.fallback {
+            *fallback = Arc::new(self.rendered(fallback, facts, supply)?);
+        }
+        Ok(plan)
+    }
+
+    /// The plan for one provider.
+    fn rendered(&self, plan: &Plan, facts: &Facts, supply: &dyn Supply) -> Result<Plan, PlanError> {
         let render = |template: &str| {
             let rendered = self.subject.render(template, facts);
             rendered.map_err(|reason| PlanError { assistant: self.subject.name.clone(), reason })
         };
-        let packed = self.toolbox.pack(&self.subject, facts, supply);
+        let packed = self.toolbox.pack(&self.subject, facts, supply, &plan.provider);
         let tools: Vec<Part> =
             packed.texts.iter().map(|(name, template)| Part::of_tool(name, template)).collect();
         let parts = self.instructions.iter().chain(&self.fragments).chain(&tools);
@@ -200,7 +216,7 @@ impl Assistant {
                 "# Language\n\nSpeak {name} unless the caller or these instructions want another language."
             )
         }));
-        let mut plan = self.plan.clone();
+        let mut plan = plan.clone();
         plan.instructions = parts.join("\n\n");
         plan.tools = packed.tools;
         plan.hosted = packed.hosted;
@@ -285,8 +301,8 @@ impl<'a> Check<'a> {
         let description = top.text("description").unwrap_or_default();
         self.numbers(&top);
         let provider = self.provider(&top);
-        let model = self.model(&top, &provider);
-        let voice = self.voice(&top, &provider);
+        let model = self.model(&top, &provider).unwrap_or_else(|| provider.default_model().to_owned());
+        let voice = self.voice(&top, &provider).unwrap_or_else(|| provider.default_voice().to_owned());
         let temperature = self.temperature(&top, &provider);
         let speed = self.speed(&top, &provider);
         let reasoning = self.reasoning(&top, &provider, &model);
@@ -322,10 +338,28 @@ impl<'a> Check<'a> {
         let on_failure = self.on_failure(&top, &mut tongue);
         self.unheard(&tongue);
         let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
-        // A file that relies on a key of a later version must not seem to work.
-        if let Some(node) = top.reserved("fallback").filter(|node| !empty(node)) {
-            w.problem(node.span, Wrong::KeyReserved { key: "fallback" });
-        }
+        let mut plan = Plan {
+            assistant: self.name.to_owned(),
+            language: tongue.language,
+            provider,
+            model,
+            voice,
+            speed,
+            temperature,
+            reasoning,
+            instructions: String::new(),
+            greeting,
+            turn_taking,
+            transcription,
+            tools: Vec::new(),
+            hosted: Vec::new(),
+            limits,
+            busy,
+            on_failure,
+            sounds,
+            fallback: Vec::new(),
+        };
+        plan.fallback = self.fallback(&top, &plan, &toolbox);
         top.finish();
         self.every_text(root);
 
@@ -346,26 +380,7 @@ impl<'a> Check<'a> {
             instructions,
             fragments,
             toolbox,
-            plan: Plan {
-                assistant: self.name.to_owned(),
-                language: tongue.language,
-                provider,
-                model,
-                voice,
-                speed,
-                temperature,
-                reasoning,
-                instructions: String::new(),
-                greeting,
-                turn_taking,
-                transcription,
-                tools: Vec::new(),
-                hosted: Vec::new(),
-                limits,
-                busy,
-                on_failure,
-                sounds,
-            },
+            plan,
         })
     }
 

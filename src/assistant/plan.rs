@@ -14,7 +14,7 @@ use super::language::{ENGLISH, Language, Words};
 pub use super::request::{HttpCall, HttpRequest};
 pub use super::sounds::{SOUNDS, Sound, SoundKey, SoundName, Sounds, Voice};
 use crate::phone::PhoneNumber;
-use crate::provider::Provider;
+use crate::provider::{Provider, TurnDetection};
 use crate::secret::Secret;
 use switchboard_audio::Clip;
 
@@ -50,13 +50,27 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Played from memory while the model cannot speak.
     pub sounds: Arc<Sounds>,
+    /// The same assistant at each of its fallback providers, in order. Theirs are empty.
+    pub fallback: Vec<Arc<Plan>>,
 }
 
 impl Plan {
     /// The part of the plan that is needed after its call: who answered, and what is said and done after a failure. The
     /// tools are dropped, so that their servers can be disconnected.
     pub fn remains(&self) -> Plan {
-        Plan { instructions: String::new(), tools: Vec::new(), hosted: Vec::new(), ..self.clone() }
+        let (instructions, fallback) = (String::new(), Vec::new());
+        Plan { instructions, tools: Vec::new(), hosted: Vec::new(), fallback, ..self.clone() }
+    }
+
+    /// How many endpoints can serve the call: the assistant's own provider, then its fallbacks.
+    pub fn endpoints(&self) -> usize {
+        1 + self.fallback.len()
+    }
+
+    /// The plan for an endpoint: 0 is the assistant's own provider, 1 the first fallback. There are
+    /// [`Self::endpoints`]; any other index is the assistant's own.
+    pub fn at(self: &Arc<Self>, endpoint: usize) -> &Arc<Plan> {
+        endpoint.checked_sub(1).and_then(|fallback| self.fallback.get(fallback)).unwrap_or(self)
     }
 
     /// The prepared lines that the model has not said yet, each with the key under which it is kept.
@@ -116,6 +130,15 @@ pub enum Detection {
     Server { threshold: f64, silence: Duration, prefix: Duration },
     /// By meaning (`semantic_vad`).
     Semantic { eagerness: Eagerness },
+}
+
+impl Detection {
+    pub fn kind(&self) -> TurnDetection {
+        match self {
+            Detection::Server { .. } => TurnDetection::Server,
+            Detection::Semantic { .. } => TurnDetection::Semantic,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -299,12 +299,19 @@ impl Roster {
     /// Assistants whose provider needs a key and has none. `check` ignores them, so that it runs without keys; the server
     /// does not start with them.
     pub fn without_key(&self) -> Vec<Problem> {
-        let without = self.iter().filter(|assistant| assistant.provider().lacks_key());
-        let problem = without.map(|assistant| {
-            let (assistant, provider) = (assistant.name().to_owned(), assistant.provider().name.clone());
-            Problem::new(Wrong::ProviderKeyMissing { assistant, provider })
-        });
-        problem.collect()
+        let mut problems = Vec::new();
+        for assistant in self.iter() {
+            let without: BTreeSet<&str> = assistant
+                .providers()
+                .filter(|provider| provider.lacks_key())
+                .map(|provider| provider.name.as_str())
+                .collect();
+            problems.extend(without.into_iter().map(|provider| {
+                let (assistant, provider) = (assistant.name().to_owned(), provider.to_owned());
+                Problem::new(Wrong::ProviderKeyMissing { assistant, provider })
+            }));
+        }
+        problems
     }
 
     /// Whether any number rings any assistant.

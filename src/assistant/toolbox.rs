@@ -18,6 +18,7 @@ use super::plan::{
 };
 use super::prompt::{Facts, Subject};
 use crate::problem;
+use crate::provider::Provider;
 
 /// Tools in one plan. Providers take no more.
 const MOST_TOOLS: usize = 128;
@@ -181,7 +182,13 @@ impl Toolbox {
     }
 
     /// What a call with these facts gets.
-    pub fn pack(&self, subject: &Subject, facts: &Facts, supply: &dyn Supply) -> Packed<'_> {
+    pub fn pack(
+        &self,
+        subject: &Subject,
+        facts: &Facts,
+        supply: &dyn Supply,
+        provider: &Provider,
+    ) -> Packed<'_> {
         let mut packed = Packed::default();
         self.control.pack(facts, supply, &mut packed);
         let listed: BTreeMap<&str, Arc<[Listed]>> = self
@@ -191,14 +198,15 @@ impl Toolbox {
             .collect();
         self.pack_functions(subject, facts, &listed, &mut packed);
         let ours = packed.tools.len();
-        self.pack_servers(&listed, &mut packed);
+        self.pack_servers(&listed, provider, &mut packed);
         packed.bound(ours);
         let is_of = |tool: &Tool, server: &McpServer| match &tool.work {
             Work::Job(job) => matches!(&**job, Job::Mcp { server: its, .. } if its.name == server.name),
             Work::EndCall | Work::Transfer(_) | Work::SendDigits => false,
         };
         let has_tool = |server: &&McpServer| {
-            matches!(server.home, Home::Provider(_)) || packed.tools.iter().any(|tool| is_of(tool, server))
+            packed.hosted.iter().any(|hosted| hosted.label == server.name)
+                || packed.tools.iter().any(|tool| is_of(tool, server))
         };
         let texts = self.servers.iter().filter(has_tool);
         packed.texts = texts.filter_map(|s| Some((s.name.as_str(), s.instructions.as_deref()?))).collect();
@@ -274,12 +282,22 @@ impl Toolbox {
     }
 
     /// The tools of the servers, unchanged.
-    fn pack_servers(&self, listed: &BTreeMap<&str, Arc<[Listed]>>, packed: &mut Packed<'_>) {
+    fn pack_servers(
+        &self,
+        listed: &BTreeMap<&str, Arc<[Listed]>>,
+        provider: &Provider,
+        packed: &mut Packed<'_>,
+    ) {
         let mut found: Vec<(&McpServer, &Arc<Server>, &Listed)> = Vec::new();
         for server in &self.servers {
             let reach = match &server.home {
                 Home::Off(why) => {
                     packed.off.push((server.name.clone(), why.clone()));
+                    continue;
+                }
+                Home::Provider(_) if !provider.hosts_mcp() => {
+                    let why = format!("`{}` cannot connect to MCP servers", provider.name);
+                    packed.off.push((server.name.clone(), why.into()));
                     continue;
                 }
                 Home::Provider(hosted) => {

@@ -10,7 +10,7 @@ use crate::problem::{self, Suggestion};
 static PLACES: LazyLock<Vec<String>> = LazyLock::new(schema::places);
 
 /// What people look for at the top of a file, and what there is.
-const WISHES: [(&[&str], &str); 21] = [
+const WISHES: [(&[&str], &str); 22] = [
     (
         &["voicemail", "mailbox", "answering_machine", "message", "messages", "take_messages", "email"],
         "write `call_control: { take_message: … }`, with the address that gets the messages",
@@ -74,7 +74,11 @@ const WISHES: [(&[&str], &str); 21] = [
     (&["max_duration", "duration", "max_call_duration"], "write `limits: { call: 10m }`"),
     (&["timeout", "idle_timeout", "silence_timeout"], "write `limits: { silence: 60s }`"),
     (&["interrupt", "interruption", "barge_in", "vad", "turn_detection"], "write it in `turn_taking`"),
-    (&["error", "on_error", "failure", "failover", "backup"], "write `on_failure: { say: …, dial: NUMBER }`"),
+    (
+        &["failover", "failovers", "backup", "backups", "providers", "fallbacks"],
+        "write `fallback: [PROVIDER]` for when a provider fails, and `on_failure: …` for when nothing else helps",
+    ),
+    (&["error", "on_error", "failure"], "write `on_failure: { say: …, dial: NUMBER }`"),
     (&["record", "recording", "recordings", "record_calls"], "remove it: calls are not recorded"),
     (
         &["key", "api_key", "openai_api_key", "credentials"],

@@ -40,6 +40,8 @@ pub const METHODS: &Words<&str> =
     &[("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE")];
 /// The types of JSON Schema.
 pub const SCHEMA_TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "null"];
+/// Providers in `fallback`.
+pub const MOST_FALLBACKS: usize = 5;
 /// Turns `transcription` off.
 pub const NO_TRANSCRIPTION: &str = "none";
 

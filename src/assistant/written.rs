@@ -24,6 +24,8 @@ pub struct Written {
     problems: RefCell<Vec<Problem>>,
     /// Problems beyond [`MOST_PROBLEMS`].
     more: Cell<usize>,
+    /// Whether problems are ignored, see [`Written::quietly`].
+    quiet: Cell<bool>,
 }
 
 /// The keys of one map. Keys that nothing reads are unknown.
@@ -37,7 +39,8 @@ pub struct Fields<'a> {
 
 impl Written {
     pub fn new(source: Source, problems: Vec<Problem>) -> Written {
-        let written = Written { source, problems: RefCell::default(), more: Cell::new(0) };
+        let written =
+            Written { source, problems: RefCell::default(), more: Cell::new(0), quiet: Cell::new(false) };
         problems.into_iter().for_each(|problem| written.note(problem));
         written
     }
@@ -50,7 +53,18 @@ impl Written {
         problems
     }
 
+    /// Reads something again whose problems are reported already.
+    pub fn quietly<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.quiet.set(true);
+        let value = read();
+        self.quiet.set(false);
+        value
+    }
+
     pub fn note(&self, problem: Problem) {
+        if self.quiet.get() {
+            return;
+        }
         match self.full() {
             true => self.more.set(self.more.get() + 1),
             false => self.problems.borrow_mut().push(problem),
@@ -202,11 +216,6 @@ impl<'a> Fields<'a> {
         if !known.contains(&key) {
             known.push(key);
         }
-        self.reserved(key)
-    }
-
-    /// The value of a key of a later version, which is not offered.
-    pub fn reserved(&self, key: &str) -> Option<&'a Node> {
         let (_, node, used) = self.entries.iter().find(|(there, _, _)| there.name == key)?;
         used.set(true);
         Some(*node).filter(|node| !node.is_null())
@@ -257,6 +266,9 @@ impl<'a> Fields<'a> {
 
     /// Reports every key that nothing has read.
     pub fn finish(self) {
+        if self.written.quiet.get() {
+            return;
+        }
         let known = self.known.borrow();
         for (key, _, _) in self.entries.iter().filter(|(_, _, used)| !used.get()) {
             // A suggestion takes time, and a file may have ten thousand unknown keys.

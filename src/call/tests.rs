@@ -72,6 +72,7 @@ pub(super) fn plan() -> Plan {
             dial: None,
         },
         sounds: Arc::default(),
+        fallback: Vec::new(),
     }
 }
 

@@ -176,6 +176,10 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
     rows.push(("answers", numbers.join(", ")));
     rows.push(("provider", format!("{}, {}, {key}", provider.name, without_query(&provider.url))));
     rows.push(("model", format!("{}, voice {}", plan.model, plan.voice)));
+    for Plan { provider, model, voice, .. } in plan.fallback.iter().map(AsRef::as_ref) {
+        let key = if provider.key.is_some() { "with a key" } else { "without a key" };
+        rows.push(("fallback", format!("{}, {key}, {model}, voice {voice}", provider.name)));
+    }
     let greeting = match (plan.greeting.first, &plan.greeting.clip, &plan.greeting.say) {
         (First::Caller, _, _) => "the caller speaks first".to_owned(),
         (_, Some(_), say) => {

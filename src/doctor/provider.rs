@@ -55,19 +55,19 @@ pub fn used(roster: Option<&Roster>, settings: &Settings) -> Vec<Used> {
     let mut found: BTreeMap<(String, String), Used> = BTreeMap::new();
     for assistant in roster.into_iter().flat_map(Roster::iter) {
         // An assistant that cannot be rendered is a problem of the folder.
-        let Ok(Plan { provider, model, transcription, hosted, .. }) =
-            assistant.plan(&Facts::nobody(Timestamp::now()), &Nothing)
-        else {
-            continue;
-        };
-        let used = found.entry((provider.name.clone(), model.clone())).or_insert_with(|| Used {
-            provider,
-            model,
-            transcribers: Vec::new(),
-            hosts: true,
-        });
-        used.hosts &= !hosted.is_empty();
-        used.transcribers.extend(transcription.map(|transcription| transcription.model));
+        let Ok(plan) = assistant.plan(&Facts::nobody(Timestamp::now()), &Nothing) else { continue };
+        let plan = Arc::new(plan);
+        for endpoint in 0..plan.endpoints() {
+            let Plan { provider, model, transcription, hosted, .. } = Plan::clone(plan.at(endpoint));
+            let used = found.entry((provider.name.clone(), model.clone())).or_insert_with(|| Used {
+                provider,
+                model,
+                transcribers: Vec::new(),
+                hosts: true,
+            });
+            used.hosts &= !hosted.is_empty();
+            used.transcribers.extend(transcription.map(|transcription| transcription.model));
+        }
     }
     if found.is_empty() {
         let provider = Arc::new(settings.provider());

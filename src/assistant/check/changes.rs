@@ -1,5 +1,7 @@
 //! The keys in which two versions of an assistant differ: the log names them after an edit.
 
+use std::sync::Arc;
+
 use super::Assistant;
 use crate::assistant::plan::Plan;
 use crate::assistant::prompt::Subject;
@@ -37,6 +39,7 @@ impl Assistant {
             busy,
             on_failure,
             sounds,
+            fallback,
         } = plan;
         let same = [
             ("description", *description == other.subject.description),
@@ -63,7 +66,14 @@ impl Assistant {
             ("busy", *busy == other.plan.busy),
             ("on_failure", *on_failure == other.plan.on_failure),
             ("sounds", *sounds == other.plan.sounds),
+            ("fallback", same_endpoints(fallback, &other.plan.fallback)),
         ];
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
+}
+
+/// Whether the fallbacks are the same providers, models and voices. The rest follows from the other keys.
+fn same_endpoints(some: &[Arc<Plan>], others: &[Arc<Plan>]) -> bool {
+    let endpoint = |plan: &Arc<Plan>| (plan.provider.clone(), plan.model.clone(), plan.voice.clone());
+    some.iter().map(endpoint).eq(others.iter().map(endpoint))
 }

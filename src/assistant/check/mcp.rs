@@ -15,7 +15,7 @@ use crate::assistant::vocabulary::{APPROVALS, VIAS, Via};
 use crate::assistant::written::Fields;
 use crate::problem::catalogue::Tool;
 use crate::problem::{self, Span};
-use crate::provider::{Dialect, Provider};
+use crate::provider::Provider;
 use crate::secret::{self, Secret};
 use crate::yaml::{Key, Kind, Node, secrets};
 
@@ -98,7 +98,7 @@ impl<'a> Check<'a> {
                 w.problem(node.span, Tool::ProviderNeedsUrl);
             }
             if let Some(node) = map.take("via")
-                && !(provider.dialect == Dialect::Ga && provider.abilities.hosted_mcp)
+                && !provider.hosts_mcp()
             {
                 w.problem(node.span, Tool::ProviderUnsupported { provider: provider.name.clone() });
             }

@@ -15,17 +15,7 @@ use crate::yaml::{MISSING, Node};
 impl<'a> Check<'a> {
     pub(super) fn provider(&self, top: &Fields<'a>) -> Arc<Provider> {
         let w = self.written;
-        let providers = self.around.providers;
-        let named = top.take("provider").and_then(|node| {
-            let name = w.text(node, "provider")?;
-            let found = providers.iter().find(|provider| provider.name == name.trim());
-            if found.is_none() {
-                let suggestion =
-                    Suggestion::new(&name, providers.iter().map(|provider| provider.name.as_str()));
-                w.problem(node.span, Assistant::ProviderUnknown { name: shown(node), suggestion });
-            }
-            found
-        });
+        let named = top.take("provider").and_then(|node| self.provider_named(node));
         match top.take("engine") {
             Some(node) if node.scalar().is_some_and(|scalar| scalar.text().trim() == "live") => {
                 w.problem(node.span, Assistant::KeyReserved { key: "engine: live" });
@@ -35,29 +25,44 @@ impl<'a> Check<'a> {
             }
         }
         let default = || Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
-        named.or(providers.first()).cloned().unwrap_or_else(default)
+        named.or(self.around.providers.first()).cloned().unwrap_or_else(default)
     }
 
-    pub(super) fn model(&self, top: &Fields<'a>, provider: &Provider) -> String {
+    /// The provider of this name, or a problem.
+    pub(super) fn provider_named(&self, node: &Node) -> Option<&'a Arc<Provider>> {
+        let name = self.written.text(node, "provider")?;
+        let providers = self.around.providers;
+        let found = providers.iter().find(|provider| provider.name == name.trim());
+        if found.is_none() {
+            let suggestion = Suggestion::new(&name, providers.iter().map(|provider| provider.name.as_str()));
+            self.written.problem(node.span, Assistant::ProviderUnknown { name: shown(node), suggestion });
+        }
+        found
+    }
+
+    pub(super) fn model(&self, map: &Fields<'a>, provider: &Provider) -> Option<String> {
+        let node = map.take("model")?;
+        let model = self.written.text(node, "model")?.trim().to_owned();
+        self.known_model(node, &model, provider);
+        Some(model)
+    }
+
+    /// Judges the name of a model.
+    pub(super) fn known_model(&self, node: &Node, model: &str, provider: &Provider) {
         let w = self.written;
-        let default = || provider.default_model().to_owned();
-        let Some(node) = top.take("model") else { return default() };
-        let Some(model) = w.text(node, "model") else { return default() };
-        let model = model.trim().to_owned();
-        match provider.model(&model) {
+        match provider.model(model) {
             Some(known) => self.shutdown(node, known.shutdown.as_ref()),
             None if !model.chars().all(|c| c.is_ascii_graphic()) => {
                 w.problem(node.span, Assistant::ModelInvalid { model: shown(node) });
             }
             None if !provider.abilities.models.is_empty() => {
                 let names = provider.abilities.models.iter().map(|model| model.name.as_ref());
-                let suggestion = Suggestion::new(&model, names);
+                let suggestion = Suggestion::new(model, names);
                 let provider = provider.name.clone();
                 w.problem(node.span, Assistant::ModelUnknown { model: shown(node), provider, suggestion });
             }
             None => {}
         }
-        model
     }
 
     fn shutdown(&self, node: &Node, shutdown: Option<&Shutdown>) {
@@ -67,18 +72,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub(super) fn voice(&self, top: &Fields<'a>, provider: &Provider) -> String {
-        let default = || provider.default_voice().to_owned();
-        let Some(node) = top.take("voice") else { return default() };
-        let Some(voice) = self.written.text(node, "voice") else { return default() };
-        let voice = voice.trim().to_owned();
+    pub(super) fn voice(&self, map: &Fields<'a>, provider: &Provider) -> Option<String> {
+        let node = map.take("voice")?;
+        let voice = self.written.text(node, "voice")?.trim().to_owned();
         if !provider.has_voice(&voice) {
             let suggestion = Suggestion::new(&voice, provider.abilities.voices.iter().map(AsRef::as_ref));
             let provider = provider.name.clone();
             let what = Assistant::VoiceUnknown { voice: shown(node), provider, suggestion };
             self.written.problem(node.span, what);
         }
-        voice
+        Some(voice)
     }
 
     pub(super) fn temperature(&self, top: &Fields<'a>, provider: &Provider) -> Option<f64> {

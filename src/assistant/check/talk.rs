@@ -99,11 +99,12 @@ impl<'a> Check<'a> {
                 prefix: prefix.unwrap_or(TURN_PREFIX.default),
             };
         let offered = abilities.turn_detection.first().copied().unwrap_or(TurnDetection::Server);
+        let default = match offered {
+            TurnDetection::Semantic => Detection::Semantic { eagerness: Eagerness::Auto },
+            TurnDetection::Server => server(None, None, None),
+        };
         let mut turns = TurnTaking {
-            detection: match offered {
-                TurnDetection::Semantic => Detection::Semantic { eagerness: Eagerness::Auto },
-                TurnDetection::Server => server(None, None, None),
-            },
+            detection: default,
             interruptions: true,
             noise_reduction: abilities.noise_reduction.then_some(NoiseReduction::NearField),
         };
@@ -139,6 +140,10 @@ impl<'a> Check<'a> {
             }
         }
         map.finish();
+        // The same file may be read for a fallback, which detects turns in another way.
+        if !abilities.turn_detection.contains(&turns.detection.kind()) {
+            turns.detection = default;
+        }
         turns
     }
 

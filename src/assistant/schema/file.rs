@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::value::*;
 use crate::assistant::language::{ENGLISH, Words};
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, NO_TRANSCRIPTION, RING, SMS,
-    THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
+    CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, MOST_FALLBACKS, NO_TRANSCRIPTION,
+    RING, SMS, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -46,6 +46,7 @@ pub struct Assistant {
     /// How the assistant sounds. OpenAI's voices are listed below; other providers have their own.
     #[schemars(extend("default" = DEFAULT_VOICE), example = &"cedar")]
     voice: Option<Voice>,
+    fallback: Option<Fallback>,
     /// How freely the model chooses its words: 0 is sober, 2 is wild. OpenAI does not take it, so `check` warns that it
     /// has no effect there.
     #[schemars(extend("x-default" = "the provider's default"), example = 0.8)]
@@ -108,6 +109,57 @@ pub struct Assistant {
         "http": { "url": "https://api.example.com/tables" },
     } }))]
     functions: Option<BTreeMap<String, Option<Function>>>,
+}
+
+/// A list of providers, as names or maps.
+struct Fallback;
+
+impl JsonSchema for Fallback {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Fallback".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = FallbackMap::json_schema(generator).to_value();
+        let name = json!({ "type": "string", "minLength": 1 });
+        let item = json_schema!({ "anyOf": [map, name] });
+        let mut schema = list("a list of providers, or one: a name, `PROVIDER/MODEL`, or a map", item);
+        if let Some(many) = schema.get_mut("anyOf").and_then(|choices| choices.get_mut(0)) {
+            many["maxItems"] = json!(MOST_FALLBACKS);
+        }
+        let description = format!(
+            "Who serves the model if the provider fails, in this order and at most {MOST_FALLBACKS}: when the phone rings, \
+             and in the middle of a call, which goes on with its conversation. `azure` is a provider, `azure/reception` \
+             one of its models. What a provider cannot do is left out there: `check` says which keys have no effect. Without \
+             a model of its own, an entry uses the assistant's `model` if the provider has it, otherwise the provider's first."
+        );
+        schema.insert("description".to_owned(), description.into());
+        let own = json!({ "provider": "openai", "model": "gpt-realtime-2.1-mini", "voice": "cedar" });
+        schema.insert("examples".to_owned(), json!([["openai/gpt-realtime-2.1-mini"], [own]]));
+        schema.insert("x-default".to_owned(), "nobody".into());
+        schema
+    }
+}
+
+/// One fallback.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FallbackMap {
+    /// `openai`, or a provider in `switchboard.yaml`.
+    #[schemars(extend("x-default" = "required"), example = &"openai")]
+    provider: Text,
+    /// The speech model there.
+    #[schemars(extend("x-default" = "the assistant's `model` if the provider has it, otherwise the provider's first"))]
+    #[schemars(example = &"gpt-realtime-2.1-mini")]
+    model: Option<ModelName>,
+    /// How the assistant sounds there.
+    #[schemars(extend("x-default" = "the assistant's `voice` if the provider has it, otherwise the provider's first"))]
+    #[schemars(example = &"cedar")]
+    voice: Option<Voice>,
 }
 
 /// How a call opens.

@@ -66,7 +66,7 @@ impl Step {
 
 /// Every key of a map, each before the keys within it.
 fn collect<'a>(map: &'a Value, path: &mut Vec<Step>, keys: &mut Vec<Key<'a>>) {
-    for (name, schema) in properties(map) {
+    for (map, name, schema) in properties(map) {
         let depth = path.len();
         path.push(Step::new(name, name, map));
         keys.push(Key { path: path.clone(), schema });
@@ -82,11 +82,14 @@ fn collect<'a>(map: &'a Value, path: &mut Vec<Step>, keys: &mut Vec<Key<'a>>) {
     }
 }
 
-/// The keys of a map, also of one that is a choice among others.
-fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+/// The keys of a map, also of one that is a choice among others. Each comes with its map.
+fn properties(schema: &Value) -> impl Iterator<Item = (&Value, &String, &Value)> {
     let choices = schema["anyOf"].as_array().into_iter().flatten();
     let maps = std::iter::once(schema).chain(choices).filter(|map| map.get("additionalProperties").is_some());
-    maps.filter_map(|map| map["properties"].as_object()).flatten()
+    maps.flat_map(|map| {
+        let properties = map["properties"].as_object().into_iter().flatten();
+        properties.map(move |(name, schema)| (map, name, schema))
+    })
 }
 
 impl Key<'_> {
@@ -156,7 +159,7 @@ impl Key<'_> {
             let _ = writeln!(out, "- Default: {}", self.default());
         }
         if self.is_map() && self.schema.get("x-key").is_none() {
-            let keys: Vec<String> = properties(self.schema).map(|(name, _)| format!("`{name}`")).collect();
+            let keys: Vec<String> = properties(self.schema).map(|(_, name, _)| format!("`{name}`")).collect();
             let _ = writeln!(out, "- Keys: {}", keys.join(", "));
         }
         for example in self.schema["examples"].as_array().into_iter().flatten() {

@@ -155,7 +155,7 @@ fn numbers() -> Schema {
 }
 
 /// A list, or a single value in its place. Empty entries of a list are ignored.
-fn list(what: &str, item: Schema) -> Schema {
+pub fn list(what: &str, item: Schema) -> Schema {
     let mut item = item.to_value();
     item.as_object_mut().map(|item| item.remove("x-type"));
     let mut choices = match item.get("anyOf").and_then(Value::as_array) {

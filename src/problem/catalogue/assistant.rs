@@ -151,6 +151,24 @@ catalogue! {
         ProviderKeyMissing { assistant: String, provider: String } = Error "provider.key",
             "the assistant `{assistant}` uses the provider `{provider}`, which has no key",
             fix: "set OPENAI_API_KEY for `openai` or the variable in the provider's `key`, or name another `provider`";
+        FallbackEmpty = Error "fallback.provider",
+            "this fallback names no provider",
+            fix: "write `provider: …`";
+        FallbackMost { most: usize } = Error "fallback.most",
+            "there are more than {most} fallbacks",
+            fix: "keep the best {most}";
+        FallbackOwn { name: String } = Warning "fallback.same",
+            "`{name}` is what the assistant uses anyway, so it is ignored as a fallback",
+            fix: "name another provider or model, such as `{name}/MODEL`";
+        FallbackDuplicate { name: String } = Warning "fallback.same",
+            "the fallback `{name}` is listed twice",
+            fix: "keep one of the two";
+        FallbackVoice { provider: String, voice: String, own: String } = Warning "fallback.voice",
+            "`{provider}` has no voice `{voice}`, so callers hear `{own}` there",
+            fix: "choose one: `{{ provider: {provider}, voice: {own} }}`";
+        FallbackWithout { provider: String, keys: String } = Note "fallback.without",
+            "the fallback `{provider}` does not take {keys}",
+            effect: "they are left out there";
         ModelInvalid { model: String } = Error "model.invalid",
             "`{model}` cannot be the name of a model";
         ModelUnknown { model: String, provider: String, suggestion: Suggestion } = Warning "model.unknown",
