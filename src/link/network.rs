@@ -2,6 +2,7 @@
 //!
 //! A [`Fault`] never holds the words of a library: they may quote an address, a header or an answer.
 
+mod addresses;
 mod proxy;
 
 use std::error::Error;
@@ -25,6 +26,8 @@ use self::proxy::PROXIES;
 
 /// How long a connection may take, TLS included. Twilio waits as long for one of ours.
 pub const CONNECT: Duration = Duration::from_secs(5);
+/// How long TLS and the upgrade of a WebSocket may take once the server is connected.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long the first byte of an answer may take: Twilio gives a webhook 15 s, and a stream less.
 pub const ANSWER: Duration = Duration::from_secs(10);
 /// How long the rest of an answer may take.
@@ -158,7 +161,10 @@ impl From<reqwest::Error> for Fault {
 impl From<io::Error> for Fault {
     /// An error while connecting.
     fn from(error: io::Error) -> Self {
-        classify(&error).unwrap_or(Self::Unreachable(error.kind()))
+        classify(&error).unwrap_or(match error.kind() {
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            kind => Self::Unreachable(kind),
+        })
     }
 }
 
@@ -342,7 +348,8 @@ pub enum Upgrade {
     Refused(Box<Answer>),
 }
 
-/// Connects and asks for a WebSocket. It takes until `deadline`, and no longer than [`CONNECT`] to connect.
+/// Connects and asks for a WebSocket. It takes until `deadline`, no longer than [`CONNECT`] to connect, and then no longer
+/// than [`HANDSHAKE`].
 pub async fn upgrade(
     request: Request<()>,
     tls: Arc<ClientConfig>,
@@ -359,7 +366,7 @@ pub async fn upgrade(
     let connector = if secure { Connector::Rustls(tls) } else { Connector::Plain };
     let began = Instant::now();
     let handshake = client_async_tls_with_config(request, tcp, Some(config), Some(connector));
-    match timeout_at(deadline, handshake).await.map_err(|_| Fault::AnswerTimeout)? {
+    match timeout_at(deadline.min(began + HANDSHAKE), handshake).await.map_err(|_| Fault::AnswerTimeout)? {
         Ok((socket, response)) => Ok(Upgrade::Open(Box::new(socket), response.into_parts().0.headers)),
         Err(WsError::Http(response)) => {
             let (parts, body) = response.into_parts();

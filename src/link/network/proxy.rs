@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::Fault;
+use super::{Fault, addresses};
 
 /// Never behind a proxy.
 const NEAR: &str = "localhost,127.0.0.0/8,::1,.internal,.flycast";
@@ -80,7 +80,7 @@ impl Proxies {
 /// Connects. `Err(None)`: the host is not known.
 async fn open(host: &str, port: u16) -> Result<TcpStream, Option<Fault>> {
     let found: Vec<_> = lookup_host((host, port)).await.map_err(|_| None)?.collect();
-    let tcp = TcpStream::connect(&*found).await.map_err(Fault::from)?;
+    let tcp = addresses::connect(found).await.map_err(Fault::from)?;
     tcp.set_nodelay(true).map_err(Fault::from)?;
     Ok(tcp)
 }
