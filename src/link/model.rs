@@ -4,6 +4,7 @@
 mod configure;
 mod connect;
 mod listing;
+mod pulse;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,14 +40,11 @@ pub use configure::{LeftOut, session};
 pub use connect::{NotConnected, Probe, probe};
 use connect::{configure, open, until_created};
 use listing::Listing;
+use pulse::{Check, Pulse};
 use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
 pub const ATTEMPT: Duration = Duration::from_secs(5);
-/// How long the model may be silent before we send a ping.
-const PING_AFTER: Duration = Duration::from_secs(15);
-/// How long the answer to a ping may take.
-const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest value that the API accepts in a response's metadata.
@@ -67,8 +65,7 @@ pub struct ModelLink {
     listing: Listing,
     /// The growing transcript of a caller's item, from providers that repeat it.
     so_far: Option<(ItemId, Private)>,
-    last_heard: Instant,
-    pinged: Option<Instant>,
+    pulse: Pulse,
     /// The number of requests for a response, which makes their `event_id`.
     requests: u64,
     /// The same for out-of-band requests.
@@ -105,8 +102,7 @@ impl ModelLink {
             began: None,
             listing: Listing::default(),
             so_far: None,
-            last_heard: now(),
-            pinged: None,
+            pulse: Pulse::new(now()),
             requests: 0,
             out_of_band: 0,
             left_out,
@@ -121,6 +117,7 @@ impl ModelLink {
 
     /// Sends the caller's audio.
     pub fn append(&mut self, chunk: &Chunk) {
+        self.pulse.audio_flows();
         self.send(realtime::append(chunk));
     }
 
@@ -194,29 +191,31 @@ impl ModelLink {
         if self.gone {
             return None;
         }
-        let alive = self.pinged.map_or(self.last_heard + PING_AFTER, |pinged| pinged + PONG_WITHIN);
-        Some(self.outbox.stuck_deadline().map_or(alive, |stuck| stuck.min(alive)))
+        Some(self.outbox.stuck_deadline().map_or(self.pulse.due(), |stuck| stuck.min(self.pulse.due())))
     }
 
     /// The process stood still, so the model may not have had a chance.
     pub fn stood_still(&mut self, time: Duration) {
-        self.last_heard += time;
-        self.pinged = self.pinged.map(|pinged| pinged + time);
+        self.pulse.stood_still(time, now());
         self.outbox.stood_still(time);
+    }
+
+    /// Nobody reads what the model sends, because the phone accepts nothing: its silence proves nothing.
+    pub fn is_not_read(&mut self) {
+        self.pulse.heard(now());
     }
 
     /// Pings a silent model. False: it did not answer the last ping, or accepts nothing.
     pub fn check_alive(&mut self, now: Instant) -> bool {
-        if self.alive_deadline().is_none_or(|due| due > now) {
+        if self.gone {
             return true;
         }
-        if self.pinged.is_some() || self.outbox.stuck_deadline().is_some_and(|due| due <= now) {
-            self.gone = true;
-            return false;
+        let check = self.pulse.check(now);
+        if check == Check::Ping {
+            self.outbox.push((), Message::Ping(Bytes::new()));
         }
-        self.pinged = Some(now);
-        self.outbox.push((), Message::Ping(Bytes::new()));
-        true
+        self.gone = check == Check::Gone || self.outbox.stuck_deadline().is_some_and(|due| due <= now);
+        !self.gone
     }
 
     /// Closes the session.
@@ -281,8 +280,7 @@ impl ModelLink {
             }
             match ready!(self.inbox.poll_next(&mut self.socket, cx)) {
                 Some(Ok(message)) => {
-                    self.last_heard = now();
-                    self.pinged = None;
+                    self.pulse.heard(now());
                     match message {
                         Message::Text(text) => span.in_scope(|| self.read(&Bytes::from(text))),
                         Message::Binary(_) => self.anomaly(Anomaly::ModelBadEvent),

@@ -418,4 +418,19 @@ mod tests {
             assert_eq!(ask(client.get(&url)).await.unwrap_err(), fault, "{url}");
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_accepts_and_says_nothing_has_three_seconds() {
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+        let tls = crate::link::tls::client_config(false, None).unwrap();
+        for scheme in ["ws", "wss"] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+            let began = Instant::now();
+            let request = url.into_client_request().unwrap();
+            let opened = upgrade(request, tls.clone(), WebSocketConfig::default(), began + CONNECT).await;
+            assert_eq!(opened.err(), Some(Fault::AnswerTimeout), "{scheme}");
+            assert_eq!(began.elapsed().as_secs(), 3, "{scheme}");
+        }
+    }
 }

@@ -283,6 +283,9 @@ impl Session {
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
             call.handle(event, now, actions);
         }
+        if phone.is_full() {
+            model.with(ModelLink::is_not_read);
+        }
         if let Some(loss) = model.overdue(now) {
             call.handle(Event::ModelLost(loss), now, actions);
         }
