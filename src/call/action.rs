@@ -201,6 +201,8 @@ codes! {
         ToolLate = "tool.late",
         ModelPlainerConfiguration = "model.plainer_configuration",
         ModelRetried = "model.retried",
+        /// Too many responses were requested in a short time, so a request had to wait.
+        ModelRequestDelayed = "model.request_delayed",
         /// The process did not run for a while, as on a paused machine.
         ServerStoodStill = "server.stood_still",
     }

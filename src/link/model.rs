@@ -5,6 +5,7 @@ mod configure;
 mod connect;
 mod listing;
 mod pulse;
+mod requests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use connect::{NotConnected, Probe, probe};
 use connect::{configure, open, until_created};
 use listing::Listing;
 use pulse::{Check, Pulse};
+use requests::{Kind, Requests};
 use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
@@ -66,8 +68,9 @@ pub struct ModelLink {
     /// The growing transcript of a caller's item, from providers that repeat it.
     so_far: Option<(ItemId, Private)>,
     pulse: Pulse,
+    requests: Requests,
     /// The number of requests for a response, which makes their `event_id`.
-    requests: u64,
+    asked: u64,
     /// The same for out-of-band requests.
     out_of_band: u64,
     left_out: LeftOut,
@@ -103,7 +106,8 @@ impl ModelLink {
             listing: Listing::default(),
             so_far: None,
             pulse: Pulse::new(now()),
-            requests: 0,
+            requests: Requests::new(now()),
+            asked: 0,
             out_of_band: 0,
             left_out,
             gone: false,
@@ -171,19 +175,20 @@ impl ModelLink {
     pub fn say(&mut self, request: &Request) {
         let event = self.next_request();
         let said = Some((&*self.prompt(request), &metadata(request)));
-        self.send(configure::response_create(&self.plan, &event, said));
+        self.request(Kind::InConversation, configure::response_create(&self.plan, &event, said));
     }
 
     /// The same, outside the conversation.
     pub fn say_out_of_band(&mut self, request: &Request) {
         self.out_of_band += 1;
         let prompt = self.prompt(request);
-        self.send(realtime::response_create_out_of_band(&out_of_band_id(self.out_of_band), &prompt));
+        let frame = realtime::response_create_out_of_band(&out_of_band_id(self.out_of_band), &prompt);
+        self.request(Kind::OutOfBand, frame);
     }
 
     pub fn ask(&mut self) {
         let event = self.next_request();
-        self.send(configure::response_create(&self.plan, &event, None));
+        self.request(Kind::InConversation, configure::response_create(&self.plan, &event, None));
     }
 
     /// When [`Self::check_alive`] is next due.
@@ -191,7 +196,10 @@ impl ModelLink {
         if self.gone {
             return None;
         }
-        Some(self.outbox.stuck_deadline().map_or(self.pulse.due(), |stuck| stuck.min(self.pulse.due())))
+        [Some(self.pulse.due()), self.outbox.stuck_deadline(), self.requests.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The process stood still, so the model may not have had a chance.
@@ -205,10 +213,14 @@ impl ModelLink {
         self.pulse.heard(now());
     }
 
-    /// Pings a silent model. False: it did not answer the last ping, or accepts nothing.
+    /// Pings a silent model, and sends the request that had to wait. False: it did not answer the last ping, or accepts
+    /// nothing.
     pub fn check_alive(&mut self, now: Instant) -> bool {
         if self.gone {
             return true;
+        }
+        if let Some(frame) = self.requests.release(now) {
+            self.send(frame);
         }
         let check = self.pulse.check(now);
         if check == Check::Ping {
@@ -233,8 +245,8 @@ impl ModelLink {
     }
 
     fn next_request(&mut self) -> String {
-        self.requests += 1;
-        request_id(self.requests)
+        self.asked += 1;
+        request_id(self.asked)
     }
 
     /// The instructions of one response replace the session's, so the whole prompt goes with the request.
@@ -250,14 +262,23 @@ impl ModelLink {
                 Event::ModelFault(Fault::OutOfBandRefused)
             }
             Some(code) if Failure::from_code(code) == Some(Failure::Conflict) => {
-                let ours = error.event.as_deref() == Some(&request_id(self.requests));
+                let ours = error.event.as_deref() == Some(&request_id(self.asked));
                 Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
             }
-            _ if error.event.as_deref() == Some(&request_id(self.requests)) => {
+            _ if error.event.as_deref() == Some(&request_id(self.asked)) => {
                 Event::ModelFault(Fault::RequestFailed)
             }
             _ => Event::ModelFault(Fault::Other),
         }
+    }
+
+    /// Requests a response, at once or when its time comes.
+    fn request(&mut self, kind: Kind, frame: String) {
+        if self.requests.may_send(now()) {
+            return self.send(frame);
+        }
+        self.requests.hold(kind, frame);
+        self.anomaly(Anomaly::ModelRequestDelayed);
     }
 
     fn send(&mut self, frame: String) {
@@ -386,7 +407,7 @@ impl ModelLink {
         let named = done.response.map(|response| ResponseId::from(&*response));
         let response = named.or_else(|| self.began.clone()).unwrap_or_else(|| {
             // Nothing has named it, so the call does not know it.
-            let unnamed = ResponseId::from(&*format!("unnamed-{}", self.requests));
+            let unnamed = ResponseId::from(&*format!("unnamed-{}", self.asked));
             self.event(Event::ResponseStarted(unnamed.clone()));
             unnamed
         });

@@ -19,6 +19,7 @@ use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
 
+mod limits;
 mod openai;
 
 const WHOLE: LeftOut = LeftOut { options: false, servers: false };
@@ -587,34 +588,5 @@ fn an_error_is_logged_by_its_code_and_never_quotes() {
         let frame = bytes::Bytes::from(frame);
         let Ok(realtime::Incoming::Error(error)) = realtime::parse(&frame) else { panic!("{frame:?}") };
         assert_eq!(super::described(&error), described, "{frame:?}");
-    }
-}
-
-/// What a session does while nothing comes: it wakes at the link's deadlines. Returns when the model is gone.
-async fn until_gone(link: &mut ModelLink) -> Duration {
-    let began = now();
-    loop {
-        let due = link.alive_deadline().expect("something is due");
-        tokio::select! {
-            step = step(link) => panic!("{step:?}"),
-            () = tokio::time::sleep_until(due.into()) => {}
-        }
-        if !link.check_alive(now()) {
-            return now() - began;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_half_open_socket_is_found_in_eight_seconds_while_audio_flows() {
-    let chunk = Chunk::from_ulaw(&[0xFF; 160]);
-    for (audio_flows, gone_after) in [(true, 8), (false, 19)] {
-        // The other end is open, and nobody reads or answers there.
-        let (mut link, _socket) = linked(plan(Dialect::Ga)).await;
-        if audio_flows {
-            link.append(&chunk);
-        }
-        let took = until_gone(&mut link).await.as_millis() as u64;
-        assert!((gone_after * 1_000..gone_after * 1_000 + 20).contains(&took), "{took} ms");
     }
 }
