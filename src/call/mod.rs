@@ -79,8 +79,9 @@ use transfer::{Leaving, Parked};
 
 /// How much audio may go to the phone without a mark after it: 200 ms.
 const MARK_EVERY: u64 = 1_600;
-/// How long the phone may send nothing at all. Twilio sends 50 frames a second, even in silence.
-const CALLER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the phone may send nothing at all. Twilio sends 50 frames a second, even in silence, but a muted client or a
+/// bad network may pause for long and come back.
+const CALLER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a response that has begun to speak may send nothing while nothing plays.
 const SPEAKING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a response may send nothing before its first audio: a model may think.

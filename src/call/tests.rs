@@ -350,7 +350,9 @@ fn a_lost_stream_is_a_hang_up_only_if_twilio_reports_one() {
 
 #[test]
 fn a_phone_that_sends_nothing_is_lost() {
-    insta::assert_snapshot!(play(vec![At(ms(20_000))]));
+    let mut patient = plan();
+    patient.limits.silence = Duration::from_secs(600);
+    insta::assert_snapshot!(play_with(patient, vec![At(ms(70_000))]));
 }
 
 #[test]

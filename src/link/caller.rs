@@ -1,4 +1,6 @@
-//! The phone's socket: translates Twilio's media stream into the call's events.
+//! The phone's socket: translates Twilio's media stream into the call's events. `pauses.rs` fills what is missing of it.
+
+mod pauses;
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -17,7 +19,9 @@ use super::inbox::Inbox;
 use super::outbox::{self, Outbox};
 use crate::call::{Anomaly, Event};
 use crate::id::{CallSid, Mark, Piece};
+use crate::link::now;
 use crate::wire::twilio::media_stream::{self, Incoming, MAX_MESSAGE, Writer};
+use pauses::Pauses;
 use switchboard_audio::Chunk;
 
 /// How long `start` may take after the upgrade.
@@ -69,6 +73,9 @@ pub struct CallerLink {
     inbox: Inbox,
     outbox: Outbox<Tag>,
     stall_reported: bool,
+    pauses: Pauses,
+    /// A frame after a pause, whose silence comes first.
+    after_pause: Option<Chunk>,
     gone: bool,
 }
 
@@ -155,15 +162,26 @@ impl CallerLink {
         if self.gone {
             return None;
         }
+        self.stall_due().into_iter().chain(self.pauses.due()).min()
+    }
+
+    fn stall_due(&self) -> Option<Instant> {
         match self.stall_reported {
             true => self.outbox.stuck_deadline(),
             false => Some(self.outbox.blocked_since()? + STALL),
         }
     }
 
-    /// The event if the phone accepts nothing: its playback stalls, once until it accepts a frame; then it is cut off.
+    /// The silence for a pause of the phone's; or the event if the phone accepts nothing: its playback stalls, once until
+    /// it accepts a frame; then it is cut off.
     pub fn overdue(&mut self, now: Instant) -> Option<Event> {
-        if self.deadline().is_none_or(|due| due > now) {
+        if self.gone {
+            return None;
+        }
+        if let Some(silence) = self.pauses.fill(now) {
+            return Some(Event::CallerAudio(silence));
+        }
+        if self.stall_due().is_none_or(|due| due > now) {
             return None;
         }
         if !self.stall_reported {
@@ -178,6 +196,7 @@ impl CallerLink {
     /// The process stood still, so the phone may not have had a chance.
     pub fn stood_still(&mut self, time: Duration) {
         self.outbox.stood_still(time);
+        self.pauses.stood_still(time, now());
     }
 
     /// Closes the stream, so that Twilio requests `/after-stream`.
@@ -195,6 +214,8 @@ impl CallerLink {
             inbox: Inbox::default(),
             outbox: Outbox::new(),
             stall_reported: false,
+            pauses: Pauses::default(),
+            after_pause: None,
             gone: false,
         }
     }
@@ -204,6 +225,9 @@ impl CallerLink {
         for _ in 0..outbox::MAX_FRAMES {
             if self.gone {
                 return Poll::Pending;
+            }
+            if let Some(chunk) = self.after_pause.take() {
+                return Poll::Ready(CallerStep::Event(Event::CallerAudio(chunk)));
             }
             if let Some(step) = self.send(cx) {
                 return Poll::Ready(step);
@@ -242,7 +266,18 @@ impl CallerLink {
         Poll::Ready(CallerStep::Event(Event::StreamLost))
     }
 
-    fn read(&self, frame: &Bytes) -> Option<CallerStep> {
+    /// What the caller says next: the chunk, or the silence before it.
+    fn heard(&mut self, chunk: Chunk, timestamp: Option<u64>) -> Chunk {
+        match self.pauses.frame(timestamp, chunk.bytes(), now()) {
+            Some(silence) => {
+                self.after_pause = Some(chunk);
+                silence
+            }
+            None => chunk,
+        }
+    }
+
+    fn read(&mut self, frame: &Bytes) -> Option<CallerStep> {
         let is_wrong = |stream: &str| stream != self.stream;
         let incoming = match media_stream::parse(frame) {
             Ok(incoming) => incoming,
@@ -256,7 +291,9 @@ impl CallerLink {
             {
                 CallerStep::Anomaly(Anomaly::CallerWrongStream)
             }
-            Incoming::Media { chunk: Ok(chunk), .. } => CallerStep::Event(Event::CallerAudio(chunk)),
+            Incoming::Media { chunk: Ok(chunk), timestamp, .. } => {
+                CallerStep::Event(Event::CallerAudio(self.heard(chunk, timestamp)))
+            }
             Incoming::Media { chunk: Err(_), .. } => CallerStep::Anomaly(Anomaly::CallerBadAudio),
             Incoming::Dtmf { digit, .. } => CallerStep::Event(Event::Digit(digit)),
             Incoming::Mark { name, .. } => match name.strip_prefix('m').and_then(|n| n.parse().ok()) {
@@ -386,5 +423,33 @@ mod tests {
             assert!(!matches!(polled, Poll::Ready(CallerStep::Anomaly(_))));
         }
         assert!(link.deadline().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_the_phone_becomes_silence() {
+        let (mut link, phone) = linked().await;
+        let mut phone = WebSocketStream::from_raw_socket(phone, Role::Client, None).await;
+        let mut heard = async |link: &mut CallerLink, timestamp: u64, chunks: usize| {
+            let payload = Chunk::from_ulaw(&[0x20; 160]);
+            let media = format!(r#"{{"timestamp":"{timestamp}","payload":"{}"}}"#, payload.as_str());
+            let frame = format!(r#"{{"event":"media","streamSid":"MZ1","media":{media}}}"#);
+            phone.send(Message::Text(frame.into())).await.unwrap();
+            let mut heard = Vec::new();
+            for _ in 0..chunks {
+                match poll_fn(|cx| link.poll_step(cx)).await {
+                    CallerStep::Event(Event::CallerAudio(chunk)) => heard.push(chunk.bytes()),
+                    step => panic!("{step:?}"),
+                }
+            }
+            heard
+        };
+        assert_eq!(heard(&mut link, 5, 1).await, [160]);
+        assert_eq!(heard(&mut link, 525, 2).await, [4_000, 160], "half a second is missing");
+        let due = link.deadline().expect("the phone may pause");
+        assert_eq!(due - now(), Duration::from_millis(750));
+        let Some(Event::CallerAudio(silence)) = link.overdue(due) else { panic!("silence") };
+        assert_eq!(silence, Chunk::from_ulaw(&[0xFF; 8_000]));
+        assert_eq!((link.deadline(), link.overdue(due)), (None, None), "once for each pause");
+        assert_eq!(heard(&mut link, 60_000, 1).await, [160]);
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
-use switchboard_simulator::caller::{CallEnd, CallRecord, Fault as PhoneFault};
+use switchboard_simulator::caller::{CallEnd, CallRecord, Fault as PhoneFault, PhoneOptions};
 use switchboard_simulator::model::{ConnectError, Fault, ModelOptions, Speech, When};
 
 use crate::harness::{CLINIC, Ended, Harness, finished, speech};
@@ -159,6 +159,26 @@ async fn a_lost_phone_ends_its_call_and_its_model_session() {
         assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");
         harness.quit().await;
     }
+}
+
+#[tokio::test]
+async fn media_that_stops_in_open_speech_ends_the_turn_and_not_the_call() {
+    let mut harness = Harness::open(CLINIC, quick()).await;
+    let (after, lasting) = (Duration::from_secs(5), Duration::from_secs(18));
+    let options = PhoneOptions { faults: vec![PhoneFault::Silent { after, lasting }], ..harness.phone() };
+    let phone = harness.dial(options);
+    assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the greeting is over");
+    // It goes on while no frame comes, so the model hears no end of it.
+    phone.say(speech(8_000));
+    assert!(phone.wait_for_reply(Duration::from_millis(300)).await, "the turn is answered");
+    assert!(phone.wait_for_silence(Duration::from_secs(16)).await, "the call goes on");
+    phone.say(speech(600));
+    assert!(phone.wait_for_reply(Duration::from_millis(300)).await, "and the next one too");
+    phone.hang_up();
+    finished(phone).await.assert_clean();
+    assert_eq!(harness.ended().await.reason, EndReason::CallerHungUp);
+    assert_eq!(harness.model.sessions().len(), 1);
+    harness.quit().await;
 }
 
 #[tokio::test]

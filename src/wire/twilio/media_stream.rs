@@ -1,7 +1,7 @@
 //! Frames of a bidirectional media stream, both ways.
 //!
 //! Source: `<Stream>` WebSocket messages, Twilio docs. All are JSON text. Counters are not read: the socket keeps the
-//! order, and audio is counted in bytes.
+//! order, and audio is counted in bytes. Only a timestamp shows that audio is missing.
 
 use std::borrow::Cow;
 
@@ -24,6 +24,8 @@ pub enum Incoming<'a> {
     Media {
         stream: Cow<'a, str>,
         chunk: Result<Chunk, InvalidChunk>,
+        /// When the audio begins, in milliseconds from the start of the stream.
+        timestamp: Option<u64>,
     },
     /// One key of the phone: `0` to `9`, `*`, `#`, or `A` to `D`.
     Dtmf {
@@ -71,6 +73,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadFrame> {
             Incoming::Media {
                 stream: stream.ok_or(BadFrame::Incomplete)?,
                 chunk: chunk_of(frame, media.payload.0),
+                timestamp: media.timestamp.and_then(number),
             }
         }
         "mark" => Incoming::Mark {
@@ -93,7 +96,6 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadFrame> {
                 stream: start.stream_sid.map(|text| text.0).or(stream).ok_or(BadFrame::Incomplete)?,
                 call: start.call_sid.0,
                 is_ulaw_8k_mono: start.media_format.is_none_or(|format| {
-                    let number = |raw: &RawValue| raw.get().trim_matches('"').parse::<u32>().ok();
                     format.encoding.0 == "audio/x-mulaw"
                         && number(format.sample_rate) == Some(8000)
                         && number(format.channels) == Some(1)
@@ -104,6 +106,11 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadFrame> {
         "stop" => Incoming::Stop,
         _ => Incoming::Unknown,
     })
+}
+
+/// A number, or a number in quotes.
+fn number(raw: &RawValue) -> Option<u64> {
+    raw.get().trim_matches('"').parse().ok()
 }
 
 #[derive(Deserialize)]
@@ -126,6 +133,8 @@ struct Raw<'a> {
 struct RawMedia<'a> {
     #[serde(borrow)]
     payload: Text<'a>,
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -156,7 +165,6 @@ struct RawStart<'a> {
 struct RawFormat<'a> {
     #[serde(borrow)]
     encoding: Text<'a>,
-    /// A number, or a number in quotes.
     #[serde(borrow)]
     sample_rate: &'a RawValue,
     #[serde(borrow)]
@@ -234,6 +242,9 @@ mod tests {
                 chunk: Ok(
                     3B,
                 ),
+                timestamp: Some(
+                    5,
+                ),
             },
             Dtmf {
                 stream: "MZ01",
@@ -262,10 +273,12 @@ mod tests {
 
     #[test]
     fn unusual_but_valid_frames_are_read() {
-        let media = |payload: &str| Incoming::Media {
+        let media_at = |payload: &str, timestamp| Incoming::Media {
             stream: "MZ01".into(),
             chunk: Ok(Chunk::from_base64(Bytes::copy_from_slice(payload.as_bytes())).unwrap()),
+            timestamp,
         };
+        let media = |payload| media_at(payload, None);
         for (what, text, expected) in [
             (
                 "an escaped slash",
@@ -275,6 +288,11 @@ mod tests {
             (
                 "counters as numbers, unknown fields",
                 r#"{"x":[1],"event":"media","sequenceNumber":2,"streamSid":"MZ01","media":{"chunk":1,"timestamp":5,"payload":"////","y":{}}}"#,
+                media_at("////", Some(5)),
+            ),
+            (
+                "a timestamp that is no number",
+                r#"{"event":"media","streamSid":"MZ01","media":{"timestamp":{"s":-1},"payload":"////"}}"#,
                 media("////"),
             ),
             ("an unknown event", r#"{"event":"vibrate","vibrate":{"ms":5}}"#, Incoming::Unknown),
