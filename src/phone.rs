@@ -142,7 +142,22 @@ impl Party {
         }
         match PhoneNumber::parse(text) {
             Ok(number) => Party::Number(number),
-            Err(_) => Party::Other(text.to_owned()),
+            Err(_) => Party::in_sip(text).unwrap_or_else(|| Party::Other(text.to_owned())),
+        }
+    }
+
+    /// The number, or the word for none, in an address such as `sip:+15550100001@example.com` (RFC 3261, 19.1). A number
+    /// without a plus counts if the address says that it is one (`user=phone`).
+    fn in_sip(text: &str) -> Option<Party> {
+        let (scheme, address) = text.split_once(':')?;
+        let (user, host) = address.split_once('@')?;
+        let is_sip = ["sip", "sips"].iter().any(|sip| scheme.eq_ignore_ascii_case(sip));
+        let user = user.split([';', ':']).next().filter(|_| is_sip)?;
+        let is_phone = host.split(';').skip(1).any(|option| option.eq_ignore_ascii_case("user=phone"));
+        let with_plus = || PhoneNumber::parse(&format!("+{user}")).ok().filter(|_| is_phone);
+        match Party::from_twilio(user) {
+            Party::Other(_) => with_plus().map(Party::Number),
+            party => Some(party),
         }
     }
 
@@ -241,6 +256,16 @@ mod tests {
             ("", "withheld"),
             ("client:alice", "client:•••"),
             ("sip:alice@example.com", "sip:•••"),
+            ("sip:+15550100001@example.com", "+1555•••01"),
+            ("SIPS:+15550100001;npdi:secret@example.com:5061;transport=tls", "+1555•••01"),
+            ("sip:15550100001@example.com;user=phone", "+1555•••01"),
+            ("sip:15550100001@example.com", "sip:•••"),
+            ("sip:anonymous@anonymous.invalid", "withheld"),
+            ("sip:+266696687@example.com", "withheld"),
+            ("sip:example.com", "sip:•••"),
+            ("sip:alice@example.com;user=phone", "sip:•••"),
+            ("sip:sip:+15550100001@example.com", "sip:•••"),
+            ("client:+15550100001@example.com", "client:•••"),
             ("5550100001", "other:•••"),
         ];
         for (text, expected) in table {

@@ -15,7 +15,7 @@ use crate::id::CallSid;
 use crate::link::network::Fault;
 use crate::link::peer::{ASK, Asked, FORWARDED};
 use crate::observe::metrics;
-use crate::phone::PhoneNumber;
+use crate::phone::{Party, PhoneNumber};
 use crate::session::{Next, Ring};
 use crate::wire::twilio::signature::stream_base;
 use crate::wire::twilio::twiml::{Verb, document, sayable};
@@ -78,12 +78,15 @@ pub async fn after_stream(
         Next::Sorry(on_failure) => sorry(on_failure.clone()),
         Next::Stream { ticket } => connect(&base, ticket),
         Next::Dial { number, ring } => {
-            // The dialed person sees the caller's number; Twilio only allows the call's own numbers.
-            let caller_id = request.from.number().or(request.to.number());
+            // The dialed person sees the caller's number; Twilio only allows the call's own numbers, not one in an address.
+            let own = |party: &Party, name: &str| {
+                party.number().filter(|number| form.field(name) == Some(number.expose())).cloned()
+            };
+            let caller_id = own(&request.from, "From").or(own(&request.to, "To"));
             document(&[Verb::Dial {
                 number: number.expose(),
                 timeout_secs: ring.as_secs(),
-                caller_id: caller_id.map(PhoneNumber::expose),
+                caller_id: caller_id.as_ref().map(PhoneNumber::expose),
                 action: Some(&action(&base, &ticket)),
             }])
         }
