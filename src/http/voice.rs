@@ -46,6 +46,7 @@ pub async fn incoming_call(
         Ring::Sorry(on_failure) => twiml(sorry(on_failure)),
         Ring::Draining => elsewhere(&app, &headers),
         Ring::Replayed => replayed(&app, &request.call),
+        Ring::Over => twiml(document(&[])),
     }
 }
 

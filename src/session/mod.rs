@@ -112,6 +112,8 @@ pub enum Ring {
     Draining,
     /// The call has begun already, or is over: somebody sent Twilio's request again.
     Replayed,
+    /// The call is over: this is Twilio's report of that, and not a ring.
+    Over,
     /// The call cannot begin, because its plan cannot be made.
     Sorry(OnFailure),
 }
@@ -173,6 +175,10 @@ impl Switchboard {
 
     /// A phone rings: makes the plan, takes a place, and begins to connect to the model.
     pub fn ring(self: &Arc<Self>, request: &CallRequest) -> Ring {
+        if request.status == CallStatus::Over {
+            self.call_is_over(&request.call);
+            return Ring::Over;
+        }
         match self.registry.known(&request.call) {
             Some(known) => self.known(known),
             None if self.is_draining() => {

@@ -107,6 +107,23 @@ async fn a_signed_ring_that_is_sent_again_opens_nothing() {
     harness.quit().await;
 }
 
+/// As of a number whose status callback was set to the address for calls, or of a call that this server never knew.
+#[tokio::test]
+async fn a_status_callback_for_a_call_that_is_over_opens_nothing() {
+    let harness = Harness::open(CLINIC, quick()).await;
+    let mut form = ringing("CA000000000000000000000000000a77ad");
+    form[3] = ("CallStatus", "completed");
+    for path in ["/incoming-call", "/call-status"] {
+        let (status, answer) = webhook(&harness, path, &form, &form).await;
+        assert!(matches!(status, 200 | 204), "{path}: {status}");
+        assert!(!answer.contains("Stream"), "{path}: {answer}");
+    }
+    assert!(harness.model.sessions().is_empty(), "no session was opened");
+    form[3] = ("CallStatus", "ringing");
+    assert_eq!(webhook(&harness, "/incoming-call", &form, &form).await.0, 403, "the call is over");
+    harness.quit().await;
+}
+
 /// Twilio's signature joins names and values without separators, so other forms have the same.
 #[tokio::test]
 async fn a_form_that_can_be_read_in_two_ways_opens_nothing() {

@@ -89,3 +89,14 @@ async fn a_call_that_went_to_another_machine_may_ring_here_again() {
     assert!(matches!(rings(&other, CALL), Ring::Draining), "its proxy takes it to the next machine");
     ring(&issuer);
 }
+
+#[tokio::test]
+async fn a_report_that_a_call_is_over_rings_nothing() {
+    for status in ["completed", "busy", "no-answer", "failed", "canceled"] {
+        let switchboard = switchboard();
+        let report = request(&format!("CallStatus={status}"));
+        assert!(matches!(switchboard.ring(&report), Ring::Over), "{status}");
+        assert!(switchboard.is_empty() && switchboard.calls() == 0, "{status}: no session was opened");
+        assert!(is_replay(&rings(&switchboard, CALL)), "{status}: the call is over");
+    }
+}
