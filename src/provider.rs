@@ -1,17 +1,18 @@
 //! The providers of speech models, and what each can do.
 //!
 //! The check, the plan and the links read this one table of abilities. It knows no sockets and no messages: the links
-//! know what an ability means on the wire.
+//! know what an ability means on the wire. `failure.rs` has the table of what failures mean.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod failure;
+pub mod wait;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::secret::Secret;
-pub use failure::Failure;
+pub use failure::{Cause, Class, Failure, markdown as failures, word_of};
 
 /// The model of an assistant whose file names none.
 pub const DEFAULT_MODEL: &str = "gpt-realtime-2.1";

@@ -382,11 +382,15 @@ fn every_example_and_default_passes_the_check() {
 }
 
 #[test]
-fn the_settings_page_has_the_table_of_the_code() {
-    const PAGE: &str = "settings.md";
-    let page = fs::read_to_string(root().join("docs").join(PAGE)).unwrap();
-    let (before, rest) = page.split_once("<!-- settings:begin -->\n").unwrap();
-    let (_, after) = rest.split_once("<!-- settings:end -->").unwrap();
-    let table = switchboard::settings::table::markdown();
-    file(PAGE, &format!("{before}<!-- settings:begin -->\n{table}<!-- settings:end -->{after}"));
+fn the_pages_have_the_tables_of_the_code() {
+    for (page, name, table) in [
+        ("settings.md", "settings", switchboard::settings::table::markdown()),
+        ("reliability.md", "failures", switchboard::provider::failures()),
+    ] {
+        let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        let (before, rest) = text.split_once(&begin).unwrap();
+        let (_, after) = rest.split_once(&end).unwrap();
+        file(page, &format!("{before}{begin}{table}{end}{after}"));
+    }
 }

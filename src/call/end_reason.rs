@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::event::Loss;
+use super::event::{Loss, Lost};
+use crate::provider::Failure;
 
 codes! {
     /// Why a call ended.
@@ -19,6 +20,8 @@ codes! {
         ModelMisconfigured = "model.misconfigured",
         ModelStalled = "model.stalled",
         ModelLost = "model.lost",
+        /// Its responses failed again and again.
+        ModelFailed = "model.failed",
         ServerDraining = "server.draining",
         OperatorEnded = "operator.ended",
         ServerFault = "server.fault",
@@ -35,6 +38,7 @@ impl EndReason {
             | Self::ModelMisconfigured
             | Self::ModelStalled
             | Self::ModelLost
+            | Self::ModelFailed
             | Self::ServerFault => true,
             Self::CallerHungUp
             | Self::CallerRefused
@@ -54,14 +58,21 @@ impl fmt::Display for EndReason {
     }
 }
 
-impl From<Loss> for EndReason {
-    fn from(loss: Loss) -> Self {
-        match loss {
-            Loss::Unreachable => Self::ModelUnreachable,
-            Loss::Refused => Self::ModelRefused,
+impl From<&Lost> for EndReason {
+    fn from(lost: &Lost) -> Self {
+        match lost.loss {
             Loss::Misconfigured => Self::ModelMisconfigured,
+            _ if lost.failure.is_refusal() => Self::ModelRefused,
+            Loss::Unreachable => Self::ModelUnreachable,
             Loss::Stalled => Self::ModelStalled,
             Loss::Closed => Self::ModelLost,
         }
+    }
+}
+
+/// Why a call ends whose responses fail.
+impl From<&Failure> for EndReason {
+    fn from(failure: &Failure) -> Self {
+        if failure.is_refusal() { Self::ModelRefused } else { Self::ModelFailed }
     }
 }

@@ -1,6 +1,9 @@
 //! What happens to a call.
 
+use std::time::Instant;
+
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::provider::Failure;
 use crate::secret::Private;
 use switchboard_audio::Chunk;
 
@@ -37,7 +40,14 @@ pub enum Event {
     /// The caller began to speak; `item` will hold what they say.
     SpeechStarted(ItemId),
     SpeechStopped,
+    /// The whole transcript of an item.
     Transcript {
+        who: Who,
+        item: ItemId,
+        text: Private,
+    },
+    /// More of an item's transcript, before the whole of it. Not every provider sends it.
+    TranscriptGrew {
         who: Who,
         item: ItemId,
         text: Private,
@@ -73,7 +83,15 @@ pub enum Event {
     },
     /// The model reported an error about something that we sent, and goes on.
     ModelFault(Fault),
-    ModelLost(Loss),
+    /// A limit of the account is almost used up until then.
+    RateLimited {
+        until: Instant,
+    },
+    /// The model's session reaches its maximum age then.
+    SessionExpires {
+        at: Instant,
+    },
+    ModelLost(Lost),
 
     /// A tool that we run has reported progress.
     ToolWorking(ToolCallId),
@@ -98,46 +116,85 @@ pub enum Event {
 }
 
 /// How a response ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Completed,
-    /// It was cut off: it grew too long, or the host filtered it.
-    Incomplete,
-    Cancelled,
-    /// It failed; another try may work.
-    Failed,
-    /// It failed, and another try would too: no credit, no access.
-    Refused,
+    Incomplete(Why),
+    Cancelled(By),
+    /// The class of the failure says whether another try may work.
+    Failed(Failure),
 }
 
-/// An error from the model that changes what we do next.
+/// Why a response is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Our last request for a response was refused because another response was running.
-    RequestRefused,
-    /// Our last request for a response was refused for any other reason.
-    RequestFailed,
-    /// Our request for an out-of-band response was refused.
-    OutOfBandRefused,
-    /// A request was refused because a response was running; the error does not say which request.
-    ResponseAlreadyActive,
-    /// Anything else; it is only counted.
+pub enum Why {
+    /// It reached the limit of its tokens.
+    TooLong,
+    /// The model's host filtered it.
+    Filtered,
+    Unknown,
+}
+
+/// For whose sake a response was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The model's host heard the caller speak.
+    Caller,
+    /// We asked for it.
+    Us,
+    Unknown,
+}
+
+/// An error from the model about something that we sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub about: About,
+    pub failure: Failure,
+    /// In a conflict: the response that is active, if the error names it.
+    pub active: Option<ResponseId>,
+}
+
+impl Fault {
+    pub fn new(about: About, failure: impl Into<Failure>) -> Self {
+        Self { about, failure: failure.into(), active: None }
+    }
+}
+
+/// What an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Our last request for a response.
+    Request,
+    /// Our last request for an out-of-band response.
+    OutOfBand,
+    /// Anything else, or the error does not say.
     Other,
 }
 
-/// Why the model is gone.
+/// The model is gone: how, and what is known of the cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    pub loss: Loss,
+    pub failure: Failure,
+}
+
+/// How the model was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// It did not answer, or not in time.
+    /// No session began: it did not answer in time, or refused.
     Unreachable,
-    /// It rejected the key or the model's name.
-    Refused,
     /// It rejected the configuration.
     Misconfigured,
     /// It stopped answering.
     Stalled,
     /// It closed an established connection.
     Closed,
+}
+
+impl From<Loss> for Lost {
+    fn from(loss: Loss) -> Self {
+        Self { loss, failure: Failure::default() }
+    }
 }
 
 /// Who speaks.

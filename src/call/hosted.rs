@@ -103,8 +103,8 @@ impl HostedTools {
 
     /// Forgets the tools that ended with this response, and those that were cut off with it. Returns true if a response
     /// must follow.
-    pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) -> bool {
-        let completed = matches!(outcome, Outcome::Completed | Outcome::Incomplete);
+    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome) -> bool {
+        let completed = matches!(outcome, Outcome::Completed | Outcome::Incomplete(_));
         let over =
             |hosted: &mut Hosted| hosted.response.as_ref() == Some(response) && (hosted.ended || !completed);
         self.tools.extract_if(.., over).fold(false, |owed, hosted| owed | (completed && !hosted.spoken))

@@ -58,7 +58,7 @@ use std::time::{Duration, Instant};
 pub use action::{Action, Anomaly, Detour, Line, Note, Request, Spoken, Stop, Truncation, TurnControl};
 pub use conversation::Turn;
 pub use end_reason::EndReason;
-pub use event::{Event, Fault, Loss, Outcome, Return, TransferFailure, Who};
+pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
@@ -210,7 +210,7 @@ impl Call {
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);
             }
-            Event::ResponseEnded { response, outcome } => self.response_ended(&response, outcome, now, out),
+            Event::ResponseEnded { response, outcome } => self.response_ended(&response, &outcome, now, out),
             Event::SpeechStarted(item) => self.speech_started(item, now, out),
             Event::SpeechStopped => self.speech_stopped(now, out),
             Event::Transcript { who, item, text } => {
@@ -237,9 +237,14 @@ impl Call {
             }
             Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
-            Event::ModelWorking => self.last_from_model = Some(now),
+            Event::ModelWorking | Event::TranscriptGrew { who: Who::Assistant, .. } => {
+                self.last_from_model = Some(now);
+            }
+            Event::TranscriptGrew { who: Who::Caller, .. }
+            | Event::RateLimited { .. }
+            | Event::SessionExpires { .. } => {}
             Event::ModelFault(fault) => self.model_fault(fault, now, out),
-            Event::ModelLost(loss) => self.model_lost(loss, now, out),
+            Event::ModelLost(lost) => self.model_lost(lost, now, out),
             Event::AudioLeft(piece) => {
                 self.playback.left(piece, now);
                 self.tally.audio_left(self.started, now, out);

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Anomaly, Truncation, TurnControl};
 use super::end_reason::EndReason;
-use super::event::{Fault, Loss, Outcome};
+use super::event::{About, Fault, Loss, Lost, Outcome};
 use super::playback::Source;
 use super::speech::{Running, What};
 use super::transfer::Leaving;
 use super::{Call, MARK_EVERY, MAX_UNPLAYED, RESPONSE_TIMEOUT, SPEAKING_TIMEOUT, THINKING_TIMEOUT, count};
 use crate::id::{ItemId, ResponseId};
+use crate::provider::{Class, Failure};
 use switchboard_audio::Chunk;
 
 /// How long after a refusal a response is requested again.
@@ -88,7 +89,7 @@ impl Call {
     pub(super) fn response_ended(
         &mut self,
         response: &ResponseId,
-        outcome: Outcome,
+        outcome: &Outcome,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
@@ -105,9 +106,11 @@ impl Call {
         let goes_on = self.ending.is_none() && self.leaving.is_none();
         let tools_follow = goes_on && self.tools.is_pending();
         let silent = ended.as_ref().filter(|ended| !ended.spoke).map(|ended| ended.what.clone());
-        let cut_off = outcome == Outcome::Incomplete && silent.is_some() && goes_on && !tools_follow;
-        match if cut_off { Outcome::Failed } else { outcome } {
-            Outcome::Completed | Outcome::Incomplete => {
+        let cut_off =
+            matches!(outcome, Outcome::Incomplete(_)) && silent.is_some() && goes_on && !tools_follow;
+        let failed = Outcome::Failed(Failure::default());
+        match if cut_off { &failed } else { outcome } {
+            Outcome::Completed | Outcome::Incomplete(_) => {
                 if let Some(what) = silent.filter(What::must_speak)
                     && self.speech.failed() == 1
                 {
@@ -118,12 +121,14 @@ impl Call {
                     self.made(ended);
                 }
             }
-            Outcome::Cancelled => self.made(ended),
-            Outcome::Refused => return self.end(EndReason::ModelRefused, now, out),
-            Outcome::Failed => {
+            Outcome::Cancelled(_) => self.made(ended),
+            Outcome::Failed(failure) if failure.is_refusal() => {
+                return self.fail(EndReason::ModelRefused, failure.clone(), now, out);
+            }
+            Outcome::Failed(failure) => {
                 count(Anomaly::ModelFailedResponse, out);
                 if ended.is_some() && self.speech.failed() > 1 {
-                    return self.end(EndReason::ModelRefused, now, out);
+                    return self.fail(EndReason::from(failure), failure.clone(), now, out);
                 }
                 match silent {
                     Some(what) if !what.is_filler() && !tools_follow => self.speech.want(what),
@@ -142,31 +147,43 @@ impl Call {
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
+        if fault.failure.is_refusal() {
+            return self.model_lost(Lost { loss: Loss::Closed, failure: fault.failure }, now, out);
+        }
         count(Anomaly::ModelError, out);
-        match fault {
-            Fault::RequestFailed if !self.speech.has_asked() => {}
-            Fault::RequestFailed if self.speech.is_filler_due() => self.speech.forget_asked(),
-            Fault::RequestFailed if self.speech.failed() > 1 => {
-                self.end(EndReason::ModelRefused, now, out);
+        let is_conflict = fault.failure.class() == Some(Class::Conflict);
+        match fault.about {
+            About::Request if is_conflict => self.speech.refused(true),
+            About::Request if !self.speech.has_asked() => {}
+            About::Request if self.speech.is_filler_due() => self.speech.forget_asked(),
+            About::Request if self.speech.failed() > 1 => {
+                self.fail(EndReason::from(&fault.failure), fault.failure, now, out);
             }
-            Fault::RequestFailed => self.speech.retry_later(RETRY_PAUSE, now),
+            About::Request => self.speech.retry_later(RETRY_PAUSE, now),
+            About::OutOfBand => self.out_of_band.forget_asked(),
             // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
-            Fault::ResponseAlreadyActive => self.speech.refused(false),
-            Fault::RequestRefused => self.speech.refused(true),
-            Fault::OutOfBandRefused => self.out_of_band.forget_asked(),
-            Fault::Other => {}
+            About::Other if is_conflict => self.speech.refused(false),
+            About::Other => {}
         }
     }
 
-    pub(super) fn model_lost(&mut self, loss: Loss, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn model_lost(&mut self, lost: Lost, now: Instant, out: &mut Vec<Action>) {
         if let Some(parked) = &mut self.parked {
-            parked.lost = Some(loss);
+            parked.lost = Some(lost);
             return;
         }
         // A goodbye that has arrived completely is still heard.
         if !self.speech.is_made(What::is_goodbye) {
-            self.end(loss.into(), now, out);
+            self.fail(EndReason::from(&lost), lost.failure, now, out);
         }
+    }
+
+    /// Ends the call because of the model, which failed with this.
+    pub(super) fn fail(&mut self, reason: EndReason, failure: Failure, now: Instant, out: &mut Vec<Action>) {
+        if !self.ended {
+            self.tally.failure = Some(failure);
+        }
+        self.end(reason, now, out);
     }
 
     pub(super) fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {

@@ -81,13 +81,13 @@ impl Call {
     pub(super) fn out_of_band_ended(
         &mut self,
         response: &ResponseId,
-        outcome: Outcome,
+        outcome: &Outcome,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
         self.out_of_band.running.take_if(|running| running == response);
         self.mark(now, out);
-        if matches!(outcome, Outcome::Failed | Outcome::Refused) {
+        if matches!(outcome, Outcome::Failed(_)) {
             // It is not retried: the response that it bridges goes on.
             count(Anomaly::ModelFailedResponse, out);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tests::{ms, plan, tool_of};
+use super::tests::{CANCELLED, ms, plan, tool_of};
 use super::*;
 use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
@@ -18,6 +18,7 @@ use crate::assistant::plan::{
 };
 use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
+use crate::provider::{Cause, Failure};
 use crate::secret::{Private, Secret};
 use switchboard_audio::Clip;
 
@@ -36,9 +37,9 @@ fn event() -> impl Strategy<Value = Event> {
     let chunk = || (0..4_000usize).prop_map(|bytes| Chunk::from_ulaw(&vec![0xFF; bytes]));
     let outcome = prop_oneof![
         4 => Just(Outcome::Completed),
-        3 => Just(Outcome::Cancelled),
-        1 => Just(Outcome::Incomplete),
-        1 => Just(Outcome::Failed),
+        3 => Just(CANCELLED),
+        1 => Just(Outcome::Incomplete(Why::TooLong)),
+        1 => Just(Outcome::Failed(Failure::default())),
     ];
     let name = || {
         let names = [END_CALL, TRANSFER_CALL, SEND_DIGITS, TAKE_MESSAGE, "slow", "shy", "careful", "other"];
@@ -86,11 +87,11 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         2 => ((0..3u8), Just(Outcome::Completed))
             .prop_map(|(n, outcome)| Event::ResponseEnded { response: out_of_band(n), outcome }),
-        1 => Just(Event::ModelFault(Fault::OutOfBandRefused)),
+        1 => Just(Event::ModelFault(Fault::new(About::OutOfBand, Failure::default()))),
         2 => back.prop_map(Event::Returned),
-        1 => Just(Event::ModelFault(Fault::ResponseAlreadyActive)),
-        1 => Just(Event::ModelFault(Fault::RequestRefused)),
-        1 => Just(Event::ModelFault(Fault::RequestFailed)),
+        1 => Just(Event::ModelFault(Fault::new(About::Other, Cause::Conflict))),
+        1 => Just(Event::ModelFault(Fault::new(About::Request, Cause::Conflict))),
+        1 => Just(Event::ModelFault(Fault::new(About::Request, Failure::default()))),
         1 => Just(Event::ModelWorking),
         1 => Just(Event::CallerStalled),
         1 => Just(Event::StreamStarted),
@@ -108,7 +109,7 @@ fn ending() -> impl Strategy<Value = Event> {
         Event::CallerHungUp,
         Event::Draining,
         Event::ModelStalled,
-        Event::ModelLost(Loss::Closed),
+        Event::ModelLost(Loss::Closed.into()),
     ])
 }
 
@@ -373,7 +374,7 @@ impl World {
                 self.active = Some(response.clone());
                 self.asked = false;
             }
-            Event::ModelFault(Fault::OutOfBandRefused) => {}
+            Event::ModelFault(Fault { about: About::OutOfBand, .. }) => {}
             // A response may start without a start event.
             Event::ModelAudio { .. } | Event::ModelFault(_) | Event::SpeechStopped => self.asked = false,
             Event::ResponseEnded { response, .. } => {
@@ -411,7 +412,7 @@ fn reasons(event: &Event) -> usize {
         // We may ask, and ask again if no answer comes.
         Event::SpeechStopped => 2,
         Event::Digit(_) | Event::Returned(_) | Event::ModelFault(_) | Event::HostedStarted { .. } => 1,
-        Event::ResponseEnded { outcome: Outcome::Failed | Outcome::Incomplete, .. } => 1,
+        Event::ResponseEnded { outcome: Outcome::Failed(_) | Outcome::Incomplete(_), .. } => 1,
         _ => 0,
     }
 }

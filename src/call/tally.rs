@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Note};
+use crate::provider::Failure;
 
 /// Turn times kept for the median. Hours of talk have fewer.
 const MAX_TURN_TIMES: usize = 4096;
@@ -18,6 +19,8 @@ pub struct Tally {
     pub first_word: Option<Duration>,
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// What the model failed with, if the call ends for it.
+    pub failure: Option<Failure>,
     turn_times: Vec<Duration>,
     turn: Turn,
 }

@@ -10,7 +10,7 @@ use crate::assistant::plan::{
     Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking, Work,
 };
 use crate::id::{Mark, Piece, ResponseId};
-use crate::provider::Provider;
+use crate::provider::{Cause, Failure, Provider};
 use When::*;
 use switchboard_audio::Clip;
 
@@ -22,6 +22,9 @@ mod out_of_band;
 mod retries;
 mod tools;
 mod transfer;
+
+/// The model's host heard the caller, and stopped.
+pub(super) const CANCELLED: Outcome = Outcome::Cancelled(By::Caller);
 
 /// A line of a script.
 pub(super) enum When {
@@ -122,7 +125,7 @@ fn answer(id: &str, item: &str, ms: usize) -> When {
 
 /// A response that fails before its first word.
 fn fails(id: &str) -> When {
-    All(vec![started(id), ended(id, Outcome::Failed)])
+    All(vec![started(id), ended(id, Outcome::Failed(Failure::default()))])
 }
 
 /// A whole response that says goodbye and ends the call.
@@ -310,14 +313,14 @@ fn a_failed_response_is_retried_once() {
 
 #[test]
 fn no_credit_ends_the_call_at_once() {
-    insta::assert_snapshot!(play(vec![started("r1"), ended("r1", Outcome::Refused)]));
+    insta::assert_snapshot!(play(vec![started("r1"), ended("r1", Outcome::Failed(Cause::Credit.into()))]));
 }
 
 #[test]
 fn a_refused_request_is_repeated_after_the_other_response() {
     insta::assert_snapshot!(play(vec![
         press("1#"),
-        On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+        On(Event::ModelFault(Fault::new(About::Other, Cause::Conflict))),
         silent("r1"),
     ]));
 }
@@ -357,11 +360,11 @@ fn a_phone_that_sends_nothing_is_lost() {
 
 #[test]
 fn a_lost_model_ends_the_call_but_not_a_complete_goodbye() {
-    insta::assert_snapshot!(play(vec![On(Event::ModelLost(Loss::Closed))]));
+    insta::assert_snapshot!(play(vec![On(Event::ModelLost(Loss::Closed.into()))]));
     insta::assert_snapshot!(play(vec![
         says(),
         ends_call(1_000),
-        On(Event::ModelLost(Loss::Closed)),
+        On(Event::ModelLost(Loss::Closed.into())),
         echo_at(1_060, 1),
     ]));
 }
@@ -395,7 +398,7 @@ fn a_response_without_a_start_event_still_counts() {
         At(ms(230)),
         speaks(),
         audio("a", 400), // late: must not be heard
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
         audio("a", 400), // later still
         stops(),
         audio_in("r2", "b", 1_000),
@@ -426,8 +429,12 @@ fn a_turn_that_overlaps_the_start_of_an_answer_is_answered_next() {
 
 #[test]
 fn a_refused_request_is_repeated_even_if_the_other_response_looked_like_ours() {
-    let text =
-        play(vec![press("1#"), started("r1"), On(Event::ModelFault(Fault::RequestRefused)), done("r1")]);
+    let text = play(vec![
+        press("1#"),
+        started("r1"),
+        On(Event::ModelFault(Fault::new(About::Request, Cause::Conflict))),
+        done("r1"),
+    ]);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
 }
 
@@ -440,7 +447,7 @@ fn a_refusal_of_another_request_is_not_retried() {
         vec![
             started("r1"),
             audio("a", 1_000),
-            On(Event::ModelFault(Fault::ResponseAlreadyActive)),
+            On(Event::ModelFault(Fault::new(About::Other, Cause::Conflict))),
             done("r1"),
             echo_at(1_060, 1),
         ],
@@ -496,10 +503,7 @@ fn the_tally_counts_turns_times_and_tokens() {
             Event::ModelAudio { response: response(&id), item: id.as_str().into(), chunk },
         );
         at(turn + 600 + latency, Event::SpeechStarted("u".into())); // talks over it
-        at(
-            turn + 700 + latency,
-            Event::ResponseEnded { response: response(&id), outcome: Outcome::Cancelled },
-        );
+        at(turn + 700 + latency, Event::ResponseEnded { response: response(&id), outcome: CANCELLED });
         at(turn + 800 + latency, Event::Usage { tokens_in: 10, tokens_out: 4 });
     }
     let tally = call.tally();

@@ -127,7 +127,7 @@ impl ToolCalls {
         self.hosted.spoken(response);
     }
 
-    pub fn response_ended(&mut self, response: &ResponseId, outcome: Outcome) {
+    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome) {
         self.owed |= self.hosted.response_ended(response, outcome);
     }
 

@@ -9,7 +9,7 @@ use super::Call;
 use super::action::{Action, Detour, Line};
 use super::end::GOODBYE;
 use super::end_reason::EndReason;
-use super::event::{Loss, Return, TransferFailure};
+use super::event::{Lost, Return, TransferFailure};
 use super::speech::What;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
@@ -47,7 +47,7 @@ pub(super) struct Parked {
     /// The server shuts down; the goodbye waits for the phone.
     is_draining: bool,
     /// The model is gone. A successful transfer does not need it.
-    pub lost: Option<Loss>,
+    pub lost: Option<Lost>,
 }
 
 impl Leaving {
@@ -194,8 +194,8 @@ impl Call {
         let Some(parked) = self.parked.take() else { return };
         self.last_from_caller = Some(now);
         out.push(Action::MarkForCaller(self.playback.mark(now)));
-        if let Some(loss) = parked.lost {
-            return self.end(loss.into(), now, out);
+        if let Some(lost) = parked.lost {
+            return self.fail(EndReason::from(&lost), lost.failure, now, out);
         }
         let output = match (&parked.detour, back) {
             (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::NoAnswer)) => {

@@ -14,7 +14,7 @@ use crate::assistant::{Facts, Roster};
 use crate::link::model::{NotConnected, probe as begin_session};
 use crate::problem::catalogue::Provider as Found;
 use crate::problem::{Problem, Subject, Suggestion};
-use crate::provider::{Failure, Provider, Shutdown, Transcribing};
+use crate::provider::{Cause, Provider, Shutdown, Transcribing};
 use crate::session::MODEL_PATIENCE;
 use crate::settings::Settings;
 
@@ -140,44 +140,34 @@ fn session(model: String, took: Duration) -> Found {
 }
 
 fn not_connected(model: String, why: &NotConnected) -> Found {
-    if let Some(failure) = why.failure() {
-        return match failure {
-            Failure::Key => Found::Key { model },
-            Failure::Region => Found::Region { model },
-            Failure::Credit => Found::Credit { model },
-            Failure::AccountClosed => Found::AccountClosed { model },
-            Failure::Model => Found::Model { model },
-            Failure::BetaApi => Found::BetaApi { model },
-            Failure::RateLimit => Found::RateLimit { model },
-            Failure::ServerError | Failure::Conflict => Found::ServerError { model },
-        };
-    }
-    match why {
-        NotConnected::BadKey => Found::Key { model },
-        NotConnected::Network(fault) => {
+    let failure = why.failure();
+    match (why, failure.cause) {
+        (NotConnected::Network(fault), _) => {
             Found::Unreachable { model, fault: fault.to_string(), help: fault.help() }
         }
-        NotConnected::Refused(answer) => match answer.status {
-            401 => Found::Key { model },
-            _ if is_page(answer) => Found::Page { model, answer: describe(answer) },
-            404 => Found::NotFound { model },
-            429 => Found::RateLimit { model },
-            500..=599 => Found::ServerError { model },
-            _ => Found::Answered { model, answer: describe(answer) },
-        },
-        NotConnected::Error { code, .. } => match code.as_deref() {
-            // OpenAI reports this without a code if no key reached it.
-            Some("invalid_request_error") | None => Found::Key { model },
-            Some(code) => Found::Error { model, code: code.to_owned() },
-        },
-        NotConnected::Closed { code: Some(3000), .. } => Found::Key { model },
-        NotConnected::Closed { code, .. } => {
+        (NotConnected::Late { garbage: 0 }, _) => Found::Late { model },
+        (NotConnected::BadFrame | NotConnected::Late { .. }, _) => Found::Invalid { model },
+        (NotConnected::Misconfigured(code), _) => Found::Error { model, code: code.clone() },
+        // What answers with a page is not the provider, whatever its status says.
+        (NotConnected::Refused(answer), _) if answer.status != 401 && is_page(answer) => {
+            Found::Page { model, answer: describe(answer) }
+        }
+        (NotConnected::Refused(_), Some(Cause::Model)) if failure.code.is_none() => Found::NotFound { model },
+        (NotConnected::BadKey, _) | (_, Some(Cause::Key)) => Found::Key { model },
+        (_, Some(Cause::Region)) => Found::Region { model },
+        (_, Some(Cause::Credit)) => Found::Credit { model },
+        (_, Some(Cause::AccountClosed)) => Found::AccountClosed { model },
+        (_, Some(Cause::Model)) => Found::Model { model },
+        (_, Some(Cause::BetaApi)) => Found::BetaApi { model },
+        (_, Some(Cause::RateLimit)) => Found::RateLimit { model },
+        (NotConnected::Closed { code, .. }, _) => {
             Found::Closed { model, code: code.map_or("no code".to_owned(), |code| code.to_string()) }
         }
-        NotConnected::BadFrame => Found::Invalid { model },
-        NotConnected::Late { garbage: 0 } => Found::Late { model },
-        NotConnected::Late { .. } => Found::Invalid { model },
-        NotConnected::Misconfigured(code) => Found::Error { model, code: code.clone() },
+        (_, Some(Cause::ServerError | Cause::Conflict)) => Found::ServerError { model },
+        (NotConnected::Refused(answer), _) => Found::Answered { model, answer: describe(answer) },
+        (NotConnected::Error(_), _) => {
+            Found::Error { model, code: failure.code.as_deref().unwrap_or("no code").to_owned() }
+        }
     }
 }
 

@@ -28,14 +28,14 @@ use super::now;
 use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
 use crate::call::{
-    Anomaly, EndReason, Event, Fault, Line, Loss, Outcome, Request, TransferFailure, Truncation, TurnControl,
-    Who,
+    About, Anomaly, By, EndReason, Event, Fault, Line, Loss, Lost, Outcome, Request, TransferFailure,
+    Truncation, TurnControl, Who, Why,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
-use crate::provider::Failure;
+use crate::provider::{Cause, Class, Failure, word_of};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{
-    self, Approval, ErrorBody, FunctionCall, Incoming, ResponseDone, Status,
+    self, Approval, Cancelled, ErrorBody, FunctionCall, Incoming, Incomplete, RateLimit, ResponseDone, Status,
 };
 pub use configure::{LeftOut, session};
 pub use connect::{NotConnected, Probe, probe};
@@ -49,6 +49,10 @@ use switchboard_audio::Chunk;
 pub const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The share of a limit of the account below which it is almost used up.
+const SCARCE: f64 = 0.02;
+/// The longest time until a limit is restored that is believed: some limits are for a day.
+const MAX_RESET: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest value that the API accepts in a response's metadata.
 const METADATA_MAX_CHARACTERS: usize = 512;
 
@@ -74,6 +78,8 @@ pub struct ModelLink {
     /// The same for out-of-band requests.
     out_of_band: u64,
     left_out: LeftOut,
+    /// When the session reaches its maximum age, until the call knows.
+    expires: Option<Instant>,
     gone: bool,
 }
 
@@ -91,9 +97,10 @@ impl ModelLink {
         let deadline = tokio::time::Instant::now() + ATTEMPT;
         let (provider, hosts) = (&plan.provider, !plan.hosted.is_empty());
         let (mut socket, _) = open(provider, &plan.model, hosts, tls, deadline).await?;
-        until_created(&mut socket, provider.dialect, deadline).await?;
+        let created = until_created(&mut socket, provider.dialect, deadline).await?;
         let configured = timeout_at(deadline, configure(&mut socket, &plan)).await;
-        let left_out = configured.unwrap_or(Err(NotConnected::Late { garbage: 0 }))?;
+        let (left_out, updated) = configured.unwrap_or(Err(NotConnected::Late { garbage: 0 }))?;
+        let left = connect::left(updated.or(created), provider.abilities.session_limit);
         Ok(Self {
             socket,
             plan,
@@ -110,6 +117,7 @@ impl ModelLink {
             asked: 0,
             out_of_band: 0,
             left_out,
+            expires: Some(now() + left),
             gone: false,
         })
     }
@@ -117,6 +125,11 @@ impl ModelLink {
     /// Whether the session runs without a part of the configuration that the provider rejected.
     pub fn is_plainer(&self) -> bool {
         self.left_out != LeftOut::default()
+    }
+
+    /// When the session reaches its maximum age; once.
+    pub fn take_expiry(&mut self) -> Option<Instant> {
+        self.expires.take()
     }
 
     /// Sends the caller's audio.
@@ -254,22 +267,20 @@ impl ModelLink {
         format!("{}\n\n{}", self.plan.instructions, wording(request, &tongue(&self.plan)))
     }
 
-    fn fault(&self, error: &ErrorBody<'_>) -> Event {
-        tracing::debug!(error = described(error), "The model reported an error");
-        match error.code.as_deref() {
-            Some(code) if is_permanent(code) => Event::ModelLost(Loss::Refused),
-            _ if error.event.as_deref() == Some(&out_of_band_id(self.out_of_band)) => {
-                Event::ModelFault(Fault::OutOfBandRefused)
-            }
-            Some(code) if Failure::from_code(code) == Some(Failure::Conflict) => {
-                let ours = error.event.as_deref() == Some(&request_id(self.asked));
-                Event::ModelFault(if ours { Fault::RequestRefused } else { Fault::ResponseAlreadyActive })
-            }
-            _ if error.event.as_deref() == Some(&request_id(self.asked)) => {
-                Event::ModelFault(Fault::RequestFailed)
-            }
-            _ => Event::ModelFault(Fault::Other),
-        }
+    fn fault(&self, error: ErrorBody) -> Event {
+        let failure = failure(&error);
+        tracing::debug!(
+            error = described(&error),
+            class = failure.class().map(Class::code),
+            "The model reported an error"
+        );
+        let about = match error.event.as_deref() {
+            Some(event) if event == request_id(self.asked) => About::Request,
+            Some(event) if event == out_of_band_id(self.out_of_band) => About::OutOfBand,
+            _ => About::Other,
+        };
+        let active = error.active.as_deref().map(ResponseId::from);
+        Event::ModelFault(Fault { active, ..Fault::new(about, failure) })
     }
 
     /// Requests a response, at once or when its time comes.
@@ -305,21 +316,27 @@ impl ModelLink {
                     match message {
                         Message::Text(text) => span.in_scope(|| self.read(&Bytes::from(text))),
                         Message::Binary(_) => self.anomaly(Anomaly::ModelBadEvent),
-                        Message::Close(_) => return self.lost(),
+                        Message::Close(frame) => return self.lost(connect::closed(frame).failure()),
                         Message::Ping(_) => self.outbox.must_flush(),
                         Message::Pong(_) | Message::Frame(_) => {}
                     }
                 }
-                Some(Err(_)) | None => return self.lost(),
+                Some(Err(_)) | None => return self.lost(Cause::Closed.into()),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn lost(&mut self) -> Poll<ModelStep> {
+    fn lost(&mut self, failure: Failure) -> Poll<ModelStep> {
         self.gone = true;
-        Poll::Ready(ModelStep::Event(Event::ModelLost(Loss::Closed)))
+        tracing::warn!(
+            class = failure.class().map(Class::code),
+            close = failure.close,
+            close_reason = failure.reason.as_deref(),
+            "The model closed the connection"
+        );
+        Poll::Ready(ModelStep::Event(Event::ModelLost(Lost { loss: Loss::Closed, failure })))
     }
 
     fn read(&mut self, frame: &Bytes) {
@@ -350,6 +367,8 @@ impl ModelLink {
                 self.began = Some(response.clone());
                 Event::ResponseStarted(response)
             }
+            Incoming::SpokenMore { item, text } => more(Who::Assistant, &item, text.into_owned()),
+            Incoming::HeardMore { item, text } => more(Who::Caller, &item, text.into_owned()),
             Incoming::SpokenText { item, text } => transcript(Who::Assistant, &item, &text),
             Incoming::HeardText { item, text } => {
                 if self.so_far.as_ref().is_some_and(|(so_far, _)| so_far.as_ref() == &*item) {
@@ -384,10 +403,14 @@ impl ModelLink {
             Incoming::Listed { server, tools } => return self.listing.listed(&self.plan, &server, &tools),
             Incoming::ListingFailed { item } => return self.listing.failed(&item),
             Incoming::ResponseDone(done) => return self.response_done(done),
-            Incoming::Error(error) => self.fault(&error),
+            Incoming::Error(error) => self.fault(error),
+            Incoming::RateLimits(limits) => match used_up(&limits) {
+                Some(reset) => Event::RateLimited { until: now() + reset },
+                None => return,
+            },
             Incoming::Working => Event::ModelWorking,
             Incoming::Unknown => return self.anomaly(Anomaly::ModelUnknownEvent),
-            Incoming::SessionCreated
+            Incoming::SessionCreated { .. }
             | Incoming::SessionUpdated { .. }
             | Incoming::ConversationCreated
             | Incoming::Ignored => return,
@@ -413,13 +436,27 @@ impl ModelLink {
         });
         let outcome = match done.status {
             Status::Completed => Outcome::Completed,
-            Status::Incomplete => Outcome::Incomplete,
-            Status::Cancelled => Outcome::Cancelled,
-            Status::Failed if done.failure.as_deref().is_some_and(is_permanent) => Outcome::Refused,
-            Status::Failed => Outcome::Failed,
+            Status::Incomplete(why) => Outcome::Incomplete(match why {
+                Incomplete::MaxOutputTokens => Why::TooLong,
+                Incomplete::ContentFilter => Why::Filtered,
+                Incomplete::Unknown => Why::Unknown,
+            }),
+            Status::Cancelled(why) => Outcome::Cancelled(match why {
+                Cancelled::TurnDetected => By::Caller,
+                Cancelled::ByClient => By::Us,
+                Cancelled::Unknown => By::Unknown,
+            }),
+            Status::Failed => match failure(&done.error.unwrap_or_default()) {
+                Failure { cause: Some(Cause::Filtered), .. } => Outcome::Incomplete(Why::Filtered),
+                failure => Outcome::Failed(failure),
+            },
         };
-        if outcome == Outcome::Failed || outcome == Outcome::Refused {
-            tracing::warn!(code = code_word(done.failure.as_deref()), "The model failed to respond");
+        if let Outcome::Failed(failure) = &outcome {
+            tracing::warn!(
+                class = failure.class().map(Class::code),
+                code = failure.code.as_deref().unwrap_or("no code"),
+                "The model failed to respond"
+            );
         }
         for call in done.calls {
             self.event(tool_requested(call, response.clone()));
@@ -523,29 +560,23 @@ fn out_of_band_id(number: u64) -> String {
     format!("out_of_band_{number}")
 }
 
-fn is_permanent(code: &str) -> bool {
-    Failure::from_code(code).is_some_and(Failure::is_permanent)
+fn failure(error: &ErrorBody) -> Failure {
+    Failure::of_error(error.code.as_deref(), error.kind.as_deref(), error.retry_after)
 }
 
 /// Code and parameter, without the message, which may quote what was sent.
-fn described(error: &ErrorBody<'_>) -> String {
-    let name = code_word(error.code.as_deref().or(error.kind.as_deref()));
+fn described(error: &ErrorBody) -> String {
+    let name = word_of(error.code.as_deref().or(error.kind.as_deref()).unwrap_or_default());
     match error.param.as_deref() {
-        Some(param) => format!("{name} at {}", code_word(Some(param))),
+        Some(param) => format!("{name} at {}", word_of(param)),
         None => name.to_owned(),
     }
 }
 
-/// The code of an error, or the path of what it is about, for the log. Other words may quote what was said, and more
-/// digits a number.
-fn code_word(word: Option<&str>) -> &str {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_.-[]".contains(letter);
-    let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
-    match word.unwrap_or_default() {
-        "" => "no code",
-        word if word.len() <= 80 && word.chars().all(plain) && digits(word) <= 4 => word,
-        _ => "unknown code",
-    }
+/// How long until the limits are restored of which almost nothing is left.
+fn used_up(limits: &[RateLimit]) -> Option<Duration> {
+    let scarce = limits.iter().filter(|limit| limit.remaining < limit.limit * SCARCE);
+    scarce.map(|limit| limit.reset.min(MAX_RESET)).max()
 }
 
 fn tool_requested(call: FunctionCall<'_>, response: ResponseId) -> Event {
@@ -568,6 +599,10 @@ fn approval_requested(approval: Approval<'_>, response: ResponseId) -> Event {
 
 fn transcript(who: Who, item: &str, text: &str) -> Event {
     Event::Transcript { who, item: ItemId::from(item), text: Private::from(text.to_owned()) }
+}
+
+fn more(who: Who, item: &str, text: String) -> Event {
+    Event::TranscriptGrew { who, item: ItemId::from(item), text: Private::from(text) }
 }
 
 /// Reuses the last id if it is the same: deltas come by the hundred.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::call::{Anomaly, EndReason, Tally};
 use crate::id::CallSid;
 use crate::observe::metrics;
+use crate::provider::{Class, Failure};
 
 /// A call that is over.
 #[derive(Debug)]
@@ -24,10 +25,16 @@ impl CallEnded<'_> {
         let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
         let anomalies: Vec<String> =
             self.anomalies.iter().map(|(anomaly, count)| format!("{}={count}", anomaly.code())).collect();
+        let failure = self.tally.failure.as_ref();
         tracing::info!(
             call = %self.call,
             assistant = self.assistant,
             reason = %self.reason,
+            class = failure.and_then(Failure::class).map(Class::code),
+            code = failure.and_then(|failure| failure.code.as_deref()),
+            status = failure.and_then(|failure| failure.status),
+            close = failure.and_then(|failure| failure.close),
+            close_reason = failure.and_then(|failure| failure.reason.as_deref()),
             seconds = self.lasted.as_millis() as f64 / 1000.0,
             turns = self.tally.turns,
             interruptions = self.tally.interruptions,

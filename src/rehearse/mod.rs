@@ -565,10 +565,13 @@ fn in_words(reason: EndReason) -> &'static str {
         EndReason::LimitSilence => "nobody spoke for as long as `limits: silence` allows",
         EndReason::LimitDuration => "the call reached the maximum of `limits: call`",
         EndReason::ModelUnreachable => "the model could not be reached in time",
-        EndReason::ModelRefused => "the model rejected the key, the account or the model's name",
+        EndReason::ModelRefused => {
+            "the provider rejected the key, the account, the model's name or the request"
+        }
         EndReason::ModelMisconfigured => "the model rejected the assistant's configuration",
         EndReason::ModelStalled => "the model stopped answering",
         EndReason::ModelLost => "the connection to the model was lost",
+        EndReason::ModelFailed => "the model failed to respond again and again",
         EndReason::ServerDraining => "the server was shutting down",
         EndReason::OperatorEnded => "the operator ended the call",
         EndReason::ServerFault => "the server had an internal error",

@@ -11,9 +11,10 @@ use tracing::Span;
 
 use super::Switchboard;
 use crate::assistant::plan::Plan;
-use crate::call::{Anomaly, Event, Loss};
+use crate::call::{Anomaly, Event, Loss, Lost};
 use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
+use crate::provider::Class;
 
 /// The pause before the second attempt to connect. It doubles up to 2 s.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -37,7 +38,7 @@ pub(super) struct Model {
 enum State {
     Connecting(Connecting),
     Ready(Box<ModelLink>),
-    Failed(Loss),
+    Failed(Lost),
     /// The call knows that it is gone.
     Gone,
 }
@@ -96,11 +97,16 @@ impl Model {
                         return Poll::Ready(ModelStep::Event(Event::ModelReady));
                     }
                 }
-                State::Ready(link) => return link.poll_step(&self.span, cx),
-                State::Failed(loss) => {
-                    let loss = *loss;
+                State::Ready(link) => {
+                    if let Some(at) = link.take_expiry() {
+                        return Poll::Ready(ModelStep::Event(Event::SessionExpires { at }));
+                    }
+                    return link.poll_step(&self.span, cx);
+                }
+                State::Failed(lost) => {
+                    let lost = lost.clone();
                     self.state = State::Gone;
-                    return Poll::Ready(ModelStep::Event(Event::ModelLost(loss)));
+                    return Poll::Ready(ModelStep::Event(Event::ModelLost(lost)));
                 }
                 State::Gone => return Poll::Pending,
             }
@@ -123,13 +129,15 @@ impl Model {
                 true
             }
             Err(error) if error.is_temporary() => {
-                tracing::warn!(%error, attempt = self.attempts, "The model cannot be reached; retrying");
+                let class = error.failure().class().map(Class::code);
+                tracing::warn!(%error, class, attempt = self.attempts, "The model cannot be reached; retrying");
                 self.again();
                 false
             }
             Err(error) => {
-                tracing::error!(provider = self.plan.provider.name, %error, "The model cannot be used");
-                self.state = State::Failed(error.loss());
+                let (provider, class) = (&self.plan.provider.name, error.failure().class().map(Class::code));
+                tracing::error!(provider, %error, class, "The model cannot be used");
+                self.state = State::Failed(error.lost());
                 false
             }
         })

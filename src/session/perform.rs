@@ -287,7 +287,7 @@ impl Session {
             model.with(ModelLink::is_not_read);
         }
         if let Some(loss) = model.overdue(now) {
-            call.handle(Event::ModelLost(loss), now, actions);
+            call.handle(Event::ModelLost(loss.into()), now, actions);
         }
         call.handle_timeout(now, actions);
         self.count_all(model);

@@ -33,7 +33,14 @@ pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
 
 /// A silent response calls a tool and a transfer, and the announcement ends in any way.
 pub(super) fn transfer() -> impl Strategy<Value = Vec<Step>> {
-    (0..50u8, proptest::sample::select(vec![Outcome::Completed, Outcome::Incomplete, Outcome::Failed]))
+    (
+        0..50u8,
+        proptest::sample::select(vec![
+            Outcome::Completed,
+            Outcome::Incomplete(Why::TooLong),
+            Outcome::Failed(Failure::default()),
+        ]),
+    )
         .prop_map(|(n, outcome)| {
             let (first, second) = (format!("d{n}"), format!("e{n}"));
             let call = |name: &str, arguments: &str| Event::ToolRequested {

@@ -12,7 +12,7 @@ fn barge_in_clears_and_truncates_to_what_was_heard() {
         At(ms(530)),
         speaks(),
         audio("a", 400), // late: must not be heard
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
     ]));
 }
 
@@ -148,7 +148,7 @@ fn echoes_of_cleared_marks_prove_nothing() {
         speaks(),
         echo_at(160, 1),
         echo(2),
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
         stops(),
         started("r2"),
         audio_in("r2", "b", 400),

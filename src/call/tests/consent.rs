@@ -57,7 +57,7 @@ fn nothing_runs_without_a_question_and_an_answer() {
     let pay = |id: &str| tool_in("r1", id, "pay", SAME);
     let erase = All(vec![started("r3"), tool_in("r3", "c3", "erase", SAME), done("r3")]);
     let aloud = All(vec![started("r1"), audio("a", 400), pay("c1"), done("r1"), echo_at(500, 1)]);
-    let unheard = vec![started("r2"), audio_in("r2", "b", 400), says(), ended("r2", Outcome::Cancelled)];
+    let unheard = vec![started("r2"), audio_in("r2", "b", 400), says(), ended("r2", CANCELLED)];
     for (what, script) in [
         ("twice in a response", vec![started("r1"), pay("c1"), pay("c2")]),
         ("no answer", vec![question(), pays("r3", "c3", SAME)]),
@@ -85,7 +85,7 @@ fn an_answer_counts_only_for_the_question_before_it() {
     let cough = || {
         let asks = [started("r2"), audio_in("r2", "b", 3_000), At(ms(300)), says()];
         let script = [pays("r1", "c1", SAME)].into_iter().chain(asks);
-        All(script.chain([ended("r2", Outcome::Cancelled)]).collect())
+        All(script.chain([ended("r2", CANCELLED)]).collect())
     };
     assert_eq!(play(vec![cough(), pays("r3", "c3", SAME)]).0, 0);
     // Nor is a second one: the first cut most of the question off.
@@ -102,7 +102,7 @@ fn an_interrupted_reply_still_counts_as_a_reply() {
         audio_in("r3", "c", 3_000),
         At(ms(800)),
         says(),
-        ended("r3", Outcome::Cancelled),
+        ended("r3", CANCELLED),
         answer("r4", "d", 400),
         At(ms(5_000)),
         says(),
@@ -131,7 +131,7 @@ fn the_caller_may_answer_in_the_middle_of_the_question() {
 
 #[test]
 fn an_interrupted_response_cannot_run_what_needs_consent() {
-    let interrupted = [speaks(), tool_in("r3", "c3", "pay", SAME), ended("r3", Outcome::Cancelled)];
+    let interrupted = [speaks(), tool_in("r3", "c3", "pay", SAME), ended("r3", CANCELLED)];
     let script = [question(), says(), started("r3")].into_iter().chain(interrupted).collect();
     assert_eq!(play(script).0, 0);
 }

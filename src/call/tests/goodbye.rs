@@ -74,13 +74,13 @@ fn a_call_at_its_time_limit_gets_a_goodbye() {
             started("r1"),
             audio("a", 8_000),
             At(ms(10_000)), // the answer has 7 s left
-            ended("r1", Outcome::Cancelled),
+            ended("r1", CANCELLED),
             answer("r2", "b", 1_000),
             speaks(), // changes nothing
             stops(),
             started("r3"), // the model answers by itself: must not be heard
             audio_in("r3", "c", 1_000),
-            ended("r3", Outcome::Cancelled),
+            ended("r3", CANCELLED),
             echo_at(11_060, 2),
         ]
     ));

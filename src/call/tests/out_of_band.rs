@@ -38,8 +38,8 @@ fn a_filler_is_interrupted_without_a_truncation() {
         At(ms(2_300)),
         speaks(),
         audio_in("s1", "f", 500), // late
-        ended("s1", Outcome::Cancelled),
-        ended("r1", Outcome::Cancelled),
+        ended("s1", CANCELLED),
+        ended("r1", CANCELLED),
         audio_in("s1", "f", 500), // later still
         stops(),
         At(ms(2_600)),
@@ -56,7 +56,7 @@ fn the_answer_cuts_the_filler_off() {
         audio("a", 400),
         audio_in("s1", "f", 300), // would land in the middle of the answer
         audio("a", 400),
-        ended("s1", Outcome::Cancelled),
+        ended("s1", CANCELLED),
         done("r1"),
     ]);
     assert_eq!(count(&text, r#"CancelResponse(ResponseId("s1"))"#), 1, "{text}");
@@ -74,7 +74,7 @@ fn a_filler_that_starts_too_late_is_cancelled() {
     is_stopped(vec![hosted_ended("h1"), done("r1")]);
     is_stopped(vec![hosted_ended("h1"), audio("a", 400)]);
     is_stopped(vec![speaks()]);
-    is_stopped(vec![On(Event::ModelFault(Fault::OutOfBandRefused))]);
+    is_stopped(vec![On(Event::ModelFault(Fault::new(About::OutOfBand, Failure::default())))]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_tool_that_ends_during_the_filler_gets_a_response() {
         done("r1"), // the other one still runs
         At(ms(2_100)),
         audio_in("s1", "f", 300),
-        ended("s1", Outcome::Failed),
+        ended("s1", Outcome::Failed(Failure::default())),
     ]);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "PlayToCaller")), (1, 2), "{text}");
     assert!(text.contains("2000ms AskForResponse"), "{text}");
@@ -105,8 +105,7 @@ fn a_tool_that_ends_during_the_filler_gets_a_response() {
 
 #[test]
 fn a_response_is_cancelled_when_its_hosted_tool_times_out() {
-    let text =
-        play(vec![wait(3, 31), ended("r1", Outcome::Cancelled), started("r2"), audio_in("r2", "b", 400)]);
+    let text = play(vec![wait(3, 31), ended("r1", CANCELLED), started("r2"), audio_in("r2", "b", 400)]);
     assert_eq!(count(&text, "SayOutOfBand(Filler)"), 1, "{text}");
     let discarded = "30030ms Note(tool.timeout)\n  30030ms CancelResponse(ResponseId(\"r1\"))\n";
     assert!(text.contains(discarded), "{text}");

@@ -16,14 +16,14 @@ fn a_silent_goodbye_is_requested_once_more() {
 
 #[test]
 fn a_refused_request_is_repeated_once_after_a_pause() {
-    let refused = || On(Event::ModelFault(Fault::RequestFailed));
+    let refused = || On(Event::ModelFault(Fault::new(About::Request, Failure::default())));
     let asked = || All(vec![press("1#"), refused()]);
     let text = play(vec![asked(), At(ms(1_000))]);
     assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
     let text = play(vec![asked(), At(ms(1_100)), silent("r1"), At(ms(9_000))]);
     assert!(text.contains("1030ms AskForResponse") && !text.contains("End("), "{text}");
     let text = play(vec![asked(), At(ms(1_100)), refused(), At(ms(1_200))]);
-    assert!(text.ends_with("1100ms End(ModelRefused)\n"), "{text}");
+    assert!(text.ends_with("1100ms End(ModelFailed)\n"), "{text}");
     let text = play(vec![On(Event::Draining), refused(), At(ms(1_100))]);
     assert!(text.ends_with("1030ms Say(Goodbye(ServerDraining))\n"), "{text}");
     // We asked because the model did not answer by itself.
@@ -39,7 +39,11 @@ fn a_retry_pause_ends_once() {
     let start = Instant::now();
     let mut call = Call::new(Arc::new(plan()));
     let mut out = Vec::new();
-    let refused = [Event::Digit('1'), Event::Digit('#'), Event::ModelFault(Fault::RequestFailed)];
+    let refused = [
+        Event::Digit('1'),
+        Event::Digit('#'),
+        Event::ModelFault(Fault::new(About::Request, Failure::default())),
+    ];
     // Meanwhile another response is discarded, and its end is never reported.
     let discarded = [Event::ResponseStarted(response("r1")), Event::SpeechStarted(ItemId::from("u"))];
     for event in [Event::ModelReady, Event::StreamStarted].into_iter().chain(refused).chain(discarded) {
@@ -55,7 +59,7 @@ fn a_retry_pause_ends_once() {
 #[test]
 fn a_refusal_does_not_cancel_the_answer_that_is_due() {
     // The refused request was replaced by the caller's turn, or was a nudge.
-    let busy = || On(Event::ModelFault(Fault::ResponseAlreadyActive));
+    let busy = || On(Event::ModelFault(Fault::new(About::Other, Cause::Conflict)));
     for at in [30, 3_100] {
         let text = play(vec![press("1#"), says(), At(ms(at)), busy(), At(ms(9_000))]);
         assert!(text.ends_with("End(ModelStalled)\n"), "{text}");
@@ -64,7 +68,13 @@ fn a_refusal_does_not_cancel_the_answer_that_is_due() {
 
 #[test]
 fn an_answer_after_a_refused_nudge_is_the_only_one() {
-    let nudged = || All(vec![says(), At(ms(3_100)), On(Event::ModelFault(Fault::RequestFailed))]);
+    let nudged = || {
+        All(vec![
+            says(),
+            At(ms(3_100)),
+            On(Event::ModelFault(Fault::new(About::Request, Failure::default()))),
+        ])
+    };
     let answered = || All(vec![answer("r1", "a", 400), At(ms(9_000))]);
     let text = play(vec![nudged(), answered()]);
     assert_eq!(count(&text, "AskForResponse"), 1, "the nudge alone: {text}");
@@ -79,7 +89,7 @@ fn a_refused_greeting_stays_uninterruptible() {
         let mut plan = plan();
         plan.greeting = GreetingPlan { say: say.map(str::to_owned), interruptible: false, ..greeting("") };
         let script = vec![
-            On(Event::ModelFault(Fault::RequestFailed)),
+            On(Event::ModelFault(Fault::new(About::Request, Failure::default()))),
             At(ms(1_100)),
             answer("r1", "a", 400),
             At(ms(1_200)),
@@ -104,7 +114,13 @@ fn a_caller_who_speaks_before_a_refused_greeting_is_answered_once() {
         plan
     };
     let speaks_first = || {
-        All(vec![On(Event::ModelFault(Fault::RequestFailed)), At(ms(200)), speaks(), At(ms(600)), stops()])
+        All(vec![
+            On(Event::ModelFault(Fault::new(About::Request, Failure::default()))),
+            At(ms(200)),
+            speaks(),
+            At(ms(600)),
+            stops(),
+        ])
     };
     // The model answers by itself, so the greeting is dropped.
     let text = play_with(greets(true), vec![speaks_first(), answer("r1", "a", 400), At(ms(5_000))]);
@@ -119,7 +135,7 @@ fn a_caller_who_speaks_before_a_refused_greeting_is_answered_once() {
 
 #[test]
 fn a_refused_filler_is_not_repeated() {
-    let refused = On(Event::ModelFault(Fault::RequestFailed));
+    let refused = On(Event::ModelFault(Fault::new(About::Request, Failure::default())));
     let text = play(vec![calls("r1", "c1", "look_up"), At(ms(2_000)), refused, At(ms(7_000))]);
     assert_eq!((count(&text, "Say(Filler)"), count(&text, "End(")), (1, 0), "{text}");
 }
@@ -156,11 +172,13 @@ fn a_draining_server_waits_ten_seconds_for_last_words() {
 
 #[test]
 fn a_response_that_is_cut_off_before_its_first_word_is_retried() {
-    let cut = |id: &str, what: Vec<When>| All(vec![started(id), All(what), ended(id, Outcome::Incomplete)]);
+    let cut = |id: &str, what: Vec<When>| {
+        All(vec![started(id), All(what), ended(id, Outcome::Incomplete(Why::TooLong))])
+    };
     let text = play(vec![cut("r1", vec![])]);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "model.failed_response")), (1, 1), "{text}");
     let text = play(vec![cut("r1", vec![]), cut("r2", vec![])]);
-    assert!(text.ends_with("End(ModelRefused)\n"), "{text}");
+    assert!(text.ends_with("End(ModelFailed)\n"), "{text}");
     let text = play(vec![cut("r1", vec![audio("a", 400)])]);
     assert_eq!(count(&text, "AskForResponse"), 0, "it spoke: {text}");
     let text = play(vec![cut("r1", vec![tool("c1", "look_up")]), At(ms(900)), finished("c1")]);
@@ -190,7 +208,7 @@ fn a_status_update_is_dropped_when_the_caller_speaks() {
     let round = |n: usize| calls(&format!("r{n}"), &format!("c{n}"), "unknown");
     let mut script: Vec<When> = (1..7).map(round).collect();
     script.extend([started("r7"), tool_in("r7", "c7", "unknown", "{}"), speaks()]);
-    script.push(ended("r7", Outcome::Cancelled));
+    script.push(ended("r7", CANCELLED));
     let text = play(script);
     assert_eq!((count(&text, "AskForResponse"), count(&text, "Say(StatusUpdate)")), (6, 0), "{text}");
 }
@@ -199,13 +217,11 @@ fn a_status_update_is_dropped_when_the_caller_speaks() {
 fn a_requested_response_does_not_talk_over_the_caller() {
     let answered =
         |rest: Vec<When>| play(vec![calls("r1", "c1", "look_up"), At(ms(200)), finished("c1"), All(rest)]);
-    let text =
-        answered(vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", Outcome::Cancelled)]);
+    let text = answered(vec![speaks(), started("r2"), audio_in("r2", "b", 400), ended("r2", CANCELLED)]);
     assert!(text.contains(r#"CancelResponse(ResponseId("r2"))"#), "{text}");
     assert_eq!(count(&text, "PlayToCaller"), 0, "{text}");
     // Its end comes late and the model does not answer by itself, so we ask.
-    let late =
-        vec![speaks(), started("r2"), At(ms(400)), stops(), ended("r2", Outcome::Cancelled), At(ms(3_500))];
+    let late = vec![speaks(), started("r2"), At(ms(400)), stops(), ended("r2", CANCELLED), At(ms(3_500))];
     let text = answered(late);
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
     // The model's own answer is not cancelled.

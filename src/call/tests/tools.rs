@@ -248,7 +248,7 @@ fn speech_stops_only_the_tools_that_the_plan_stops() {
         speaks(),
         tool("c3", "shy"), // from the interrupted response
         tool("c4", "look_up"),
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
         stops(),
         answer("r2", "b", 200),
         At(ms(900)),
@@ -374,13 +374,7 @@ fn a_hosted_tool_outside_any_response_needs_a_response_of_its_own() {
         At(ms(900)),
     ]);
     assert_eq!(count(&busy, "AskForResponse"), 1, "{busy}");
-    let cut = play(vec![
-        started("r1"),
-        outside(),
-        ended("r1", Outcome::Cancelled),
-        At(ms(300)),
-        hosted_ended("h1"),
-    ]);
+    let cut = play(vec![started("r1"), outside(), ended("r1", CANCELLED), At(ms(300)), hosted_ended("h1")]);
     assert!(cut.contains("300ms AskForResponse"), "it outlives the cancelled response: {cut}");
 }
 

@@ -185,7 +185,7 @@ fn a_parked_call_ends_when_it_returns() {
     let meanwhile = |event: Event| play(vec![parked(), At(ms(3_000)), On(event), At(ms(9_000)), line_busy()]);
     let draining = meanwhile(Event::Draining);
     assert!(draining.contains("9000ms Say(Goodbye(ServerDraining))"), "{draining}");
-    let lost = meanwhile(Event::ModelLost(Loss::Closed));
+    let lost = meanwhile(Event::ModelLost(Loss::Closed.into()));
     assert!(lost.ends_with("9000ms End(ModelLost)\n"), "{lost}");
 }
 
@@ -221,13 +221,8 @@ fn tools_run_while_the_call_is_parked() {
 
 #[test]
 fn a_response_during_parking_is_cancelled() {
-    let text = play(vec![
-        parked(),
-        started("r2"),
-        audio_in("r2", "b", 400),
-        ended("r2", Outcome::Cancelled),
-        At(ms(9_000)),
-    ]);
+    let text =
+        play(vec![parked(), started("r2"), audio_in("r2", "b", 400), ended("r2", CANCELLED), At(ms(9_000))]);
     assert!(text.contains("CancelResponse(ResponseId(\"r2\"))"), "{text}");
     assert!(!text.split("Park").nth(1).unwrap().contains("PlayToCaller"), "{text}");
 }
@@ -328,7 +323,7 @@ fn a_refusal_of_an_older_request_keeps_the_announcement() {
         silent("r2"),
         stops(),
         started("r3"),
-        On(Event::ModelFault(Fault::RequestRefused)),
+        On(Event::ModelFault(Fault::new(About::Request, Cause::Conflict))),
         audio_in("r3", "b", 500),
         done("r3"),
         echo_at(600, 1),

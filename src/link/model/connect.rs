@@ -1,7 +1,7 @@
 //! Opening a session of the model: the socket, and the handshake until the configuration is in force.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -12,20 +12,23 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::configure::{LeftOut, session};
-use super::{ATTEMPT, CLOSE_TIMEOUT, code_word, described, is_permanent};
+use super::{ATTEMPT, CLOSE_TIMEOUT, described};
 use crate::assistant::plan::Plan;
-use crate::call::{Loss, initial_turn_control};
+use crate::call::{Loss, Lost, initial_turn_control};
 use crate::link::network::{self, Answer, Fault, Socket, Upgrade};
 use crate::link::outbox;
-use crate::provider::{Auth, Dialect, Failure, Provider};
+use crate::provider::{Auth, Cause, Class, Dialect, Failure, Provider, wait};
 use crate::wire::openai::realtime::{self, Incoming};
 
 /// 8 KiB: the library's default of 128 KiB is filled with zeros at reads, and costs most of the CPU and memory.
 const READ_BUFFER: usize = 8 * 1024;
+
+/// The longest life of a session that is believed.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why there is no session. No message holds the provider's own words, except for an error's code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,9 +39,8 @@ pub enum NotConnected {
     Network(#[from] Fault),
     #[error("the provider answered the upgrade with status {}", .0.status)]
     Refused(Box<Answer>),
-    /// `code` is the error's type if it has no code.
-    #[error("the provider reported an error ({})", code.as_deref().unwrap_or("no code"))]
-    Error { code: Option<String>, failure: Option<Failure> },
+    #[error("the provider reported an error ({})", .0.code.as_deref().unwrap_or("no code"))]
+    Error(Failure),
     #[error("the provider closed the connection ({})", code.map_or("no code".to_owned(), |code| code.to_string()))]
     Closed { code: Option<u16>, reason: String },
     #[error("the provider sent a frame that is invalid or too large")]
@@ -53,42 +55,37 @@ pub enum NotConnected {
 }
 
 impl NotConnected {
-    /// What the provider's error code means, if there is one and it is known.
-    pub fn failure(&self) -> Option<Failure> {
+    /// What is behind it.
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::Error { failure, .. } => *failure,
-            // OpenAI's reason ends with the code: `invalid_request_error.invalid_api_key`.
-            Self::Closed { reason, .. } => reason.rsplit('.').next().and_then(Failure::from_code),
+            Self::BadKey => Cause::Key.into(),
+            // Nothing that another attempt could change, and nothing that the provider said.
+            Self::Network(Fault::BadUrl) => Failure::default(),
+            Self::Network(_) | Self::BadFrame | Self::Late { .. } => Cause::Unreachable.into(),
             Self::Refused(answer) => {
-                network::error_code(&answer.body).as_deref().and_then(Failure::from_code)
+                let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+                let code = network::error_code(&answer.body);
+                Failure::of_status(answer.status, code.as_deref(), wait::in_headers(header))
             }
-            Self::BadKey | Self::Network(_) | Self::BadFrame | Self::Late { .. } => None,
-            Self::Misconfigured(_) => None,
+            Self::Error(failure) => failure.clone(),
+            Self::Closed { code, reason } => Failure::of_close(*code, reason),
+            Self::Misconfigured(_) => Cause::Option.into(),
         }
     }
 
     /// What the call makes of it.
-    pub fn loss(&self) -> Loss {
-        match (self, self.failure()) {
-            (Self::Network(Fault::BadUrl) | Self::Misconfigured(_), _) => Loss::Misconfigured,
-            (_, Some(failure)) if failure.is_permanent() => Loss::Refused,
-            (_, Some(_)) => Loss::Unreachable,
-            (Self::BadKey | Self::Error { .. }, None) => Loss::Refused,
-            (Self::Refused(answer), None) if matches!(answer.status, 400..=428) => Loss::Refused,
-            (closed, None) if closed.is_rejection() => Loss::Refused,
-            (Self::Refused(_) | Self::Closed { .. }, None) => Loss::Unreachable,
-            (Self::Network(_) | Self::BadFrame | Self::Late { .. }, None) => Loss::Unreachable,
-        }
+    pub fn lost(&self) -> Lost {
+        let loss = match self {
+            Self::Network(Fault::BadUrl) | Self::Misconfigured(_) => Loss::Misconfigured,
+            _ => Loss::Unreachable,
+        };
+        Lost { loss, failure: self.failure() }
     }
 
     /// Whether another attempt may succeed.
     pub fn is_temporary(&self) -> bool {
-        self.loss() == Loss::Unreachable
-    }
-
-    /// Whether the provider closed the connection to reject the request. Servers without codes of their own use 1008.
-    fn is_rejection(&self) -> bool {
-        matches!(self, Self::Closed { code: Some(1008 | 3000..5000), .. })
+        let Lost { loss, failure } = self.lost();
+        loss == Loss::Unreachable && !failure.is_refusal()
     }
 }
 
@@ -114,7 +111,7 @@ pub async fn probe(provider: &Provider, model: &str, hosts: bool, tls: Arc<Clien
             (Err(why), headers, began.elapsed())
         }
         Ok((mut socket, headers)) => {
-            let created = until_created(&mut socket, provider.dialect, deadline).await;
+            let created = until_created(&mut socket, provider.dialect, deadline).await.map(drop);
             let took = began.elapsed();
             let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
             (created, headers, took)
@@ -171,11 +168,12 @@ fn address(url: &str, model: &str) -> Option<String> {
 }
 
 /// Waits until the session exists: an open socket proves nothing, because OpenAI checks key and model after the upgrade.
+/// Returns when the session expires, in seconds since 1970, if the provider says so.
 pub(super) async fn until_created(
     socket: &mut Socket,
     dialect: Dialect,
     deadline: Instant,
-) -> Result<(), NotConnected> {
+) -> Result<Option<u64>, NotConnected> {
     let mut garbage = 0;
     let created = async {
         loop {
@@ -184,14 +182,15 @@ pub(super) async fn until_created(
                 continue;
             };
             match realtime::parse(&frame) {
-                Ok(Incoming::SessionCreated) => return Ok(()),
+                Ok(Incoming::SessionCreated { expires_at }) => return Ok(expires_at),
                 // xAI may report its conversation and nothing else.
-                Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(()),
+                Ok(Incoming::ConversationCreated) if dialect == Dialect::Xai => return Ok(None),
                 Ok(Incoming::Error(error)) => {
-                    let words = [&error.code, &error.kind].into_iter().flatten();
-                    let failure = words.clone().find_map(|word| Failure::from_code(word));
-                    let code = words.map(|word| code_word(Some(word)).to_owned()).next();
-                    return Err(NotConnected::Error { code, failure });
+                    let failure = super::failure(&error);
+                    // OpenAI's error has no code if no key reached it.
+                    let is_mute = error.code.is_none()
+                        && error.kind.as_deref().is_none_or(|kind| kind == "invalid_request_error");
+                    return Err(NotConnected::Error(if is_mute { failure.or(Cause::Key) } else { failure }));
                 }
                 Ok(_) => {}
                 Err(_) => garbage += 1,
@@ -202,22 +201,34 @@ pub(super) async fn until_created(
     created.unwrap_or(Err(NotConnected::Late { garbage }))
 }
 
+/// How long a session lives whose provider names this end, in seconds since 1970. An end that cannot be right, because a
+/// clock is wrong, does not count.
+pub(super) fn left(expires_at: Option<u64>, longest: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = expires_at.and_then(|at| Duration::from_secs(at).checked_sub(now));
+    left.filter(|left| !left.is_zero()).map_or(longest, |left| left.min(MAX_LIFE))
+}
+
 /// Sends the configuration. If the provider rejects it, sends it again without what may have been rejected: one option
-/// or one tool must not cost the call. Returns what was left out.
-pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<LeftOut, NotConnected> {
+/// or one tool must not cost the call. Returns what was left out, and when the session expires.
+pub(super) async fn configure(
+    socket: &mut Socket,
+    plan: &Plan,
+) -> Result<(LeftOut, Option<u64>), NotConnected> {
     let without = |left_out| session(plan, initial_turn_control(plan), left_out);
     let mut left_out = LeftOut::default();
     loop {
         let session = without(left_out);
-        let Some(rejected) = rejected(socket, &session).await? else { return Ok(left_out) };
+        let rejected = match answer(socket, &session).await? {
+            Ok(expires_at) => return Ok((left_out, expires_at)),
+            Err(rejected) => rejected,
+        };
         // Leaving out what the plan does not have would send the same configuration again.
         let mut next = left_out.more(rejected.blames_tool);
         while let Some(same) = next.filter(|next| without(*next) == session) {
             next = same.more(rejected.blames_tool);
         }
-        left_out = next
-            .filter(|_| !rejected.is_permanent)
-            .ok_or_else(|| NotConnected::Misconfigured(rejected.error.clone()))?;
+        left_out = next.ok_or_else(|| NotConnected::Misconfigured(rejected.error.clone()))?;
         tracing::warn!(
             error = rejected.error,
             without = left_out.described(plan),
@@ -230,32 +241,28 @@ pub(super) async fn configure(socket: &mut Socket, plan: &Plan) -> Result<LeftOu
 struct Rejected {
     error: String,
     blames_tool: bool,
-    /// No other configuration would help.
-    is_permanent: bool,
 }
 
-/// Sends one configuration, and waits until it is in force or rejected.
-async fn rejected(socket: &mut Socket, session: &Value) -> Result<Option<Rejected>, NotConnected> {
+/// Sends one configuration, and waits until it is in force or rejected. Returns when the session expires.
+async fn answer(socket: &mut Socket, session: &Value) -> Result<Result<Option<u64>, Rejected>, NotConnected> {
     let update = realtime::session_update(session);
     socket.send(Message::Text(update.into())).await.map_err(|_| Fault::ConnectionClosed)?;
     loop {
-        let frame = match next(socket).await {
-            Err(closed) if closed.is_rejection() => {
-                return Err(NotConnected::Misconfigured(closed.to_string()));
-            }
-            frame => frame?,
-        };
-        let Some(frame) = frame else { continue };
+        let Some(frame) = next(socket).await? else { continue };
         match realtime::parse(&frame) {
-            Ok(Incoming::SessionUpdated { mulaw: false }) => {
+            Ok(Incoming::SessionUpdated { mulaw: false, .. }) => {
                 return Err(NotConnected::Misconfigured("no G.711 mu-law in both directions".to_owned()));
             }
-            Ok(Incoming::SessionUpdated { mulaw: true }) => return Ok(None),
+            Ok(Incoming::SessionUpdated { mulaw: true, expires_at }) => return Ok(Ok(expires_at)),
             Ok(Incoming::Error(error)) => {
-                return Ok(Some(Rejected {
+                let failure = super::failure(&error);
+                // Any other code may be about an option.
+                if matches!(failure.class(), Some(Class::Transient | Class::Failover | Class::Permanent)) {
+                    return Err(NotConnected::Error(failure));
+                }
+                return Ok(Err(Rejected {
                     error: described(&error),
                     blames_tool: error.param.as_deref().is_some_and(names_tools),
-                    is_permanent: error.code.as_deref().is_some_and(is_permanent),
                 }));
             }
             Ok(_) | Err(_) => {}
@@ -274,17 +281,18 @@ async fn next(socket: &mut Socket) -> Result<Option<Bytes>, NotConnected> {
         return match socket.next().await {
             Some(Ok(Message::Text(text))) => Ok(Some(Bytes::from(text))),
             Some(Ok(Message::Binary(_))) => Ok(None),
-            Some(Ok(Message::Close(Some(close)))) => {
-                Err(NotConnected::Closed { code: Some(close.code.into()), reason: close.reason.to_string() })
-            }
+            Some(Ok(Message::Close(frame))) => Err(closed(frame)),
             Some(Err(WsError::Capacity(_) | WsError::Utf8(_))) => Err(NotConnected::BadFrame),
             Some(Err(WsError::Protocol(error))) if error != ProtocolError::ResetWithoutClosingHandshake => {
                 Err(NotConnected::BadFrame)
             }
-            Some(Ok(Message::Close(None)) | Err(_)) | None => {
-                Err(NotConnected::Closed { code: None, reason: String::new() })
-            }
+            Some(Err(_)) | None => Err(closed(None)),
             Some(Ok(_)) => continue,
         };
     }
+}
+
+pub(super) fn closed(frame: Option<CloseFrame>) -> NotConnected {
+    let (code, reason) = frame.map(|frame| (frame.code.into(), frame.reason.to_string())).unzip();
+    NotConnected::Closed { code, reason: reason.unwrap_or_default() }
 }

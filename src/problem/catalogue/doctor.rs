@@ -134,7 +134,7 @@ catalogue! {
             fix: "try again in a minute, and check the provider's status page";
         Error { model: String, code: String } = Error "provider.error",
             "the provider of {model} refuses to start a session ({code})",
-            effect: "every call ends with `model.refused`",
+            effect: "every call ends with `model.unreachable`",
             fix: "look up the code in the provider's documentation; check address, model and `dialect`";
         Closed { model: String, code: String } = Error "provider.closed",
             "the provider of {model} closes the connection before a session starts ({code})",

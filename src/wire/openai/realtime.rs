@@ -3,6 +3,8 @@
 //! Source: the Realtime API's client and server events (GA). Unknown events, fields and values never fail. The names of
 //! the beta and of xAI are accepted everywhere, because compatible servers mix them.
 
+mod trouble;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{Text, chunk_of};
 use switchboard_audio::{Chunk, InvalidChunk};
+pub use trouble::{Cancelled, ErrorBody, Incomplete, RateLimit, Status};
 
 /// The largest message accepted from the model, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
@@ -22,14 +25,18 @@ pub const MAX_MESSAGE_WITH_HOSTED: usize = 8 * 1024 * 1024;
 /// An event from the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming<'a> {
-    SessionCreated,
+    SessionCreated {
+        expires_at: Option<u64>,
+    },
     /// Some servers send this before or in place of `session.created`.
     ConversationCreated,
     /// The configuration is in force. `mulaw` is false if it names another audio format.
     SessionUpdated {
         mulaw: bool,
+        /// When the session reaches its maximum age, in seconds since 1970.
+        expires_at: Option<u64>,
     },
-    Error(ErrorBody<'a>),
+    Error(ErrorBody),
     /// The caller began to speak.
     SpeechStarted {
         item: Cow<'a, str>,
@@ -47,8 +54,18 @@ pub enum Incoming<'a> {
         item: Cow<'a, str>,
         chunk: Result<Chunk, InvalidChunk>,
     },
+    /// More of the text of what the model says in an item.
+    SpokenMore {
+        item: Cow<'a, str>,
+        text: Cow<'a, str>,
+    },
     /// The complete text of what the model says in an item.
     SpokenText {
+        item: Cow<'a, str>,
+        text: Cow<'a, str>,
+    },
+    /// More of the transcript of what the caller said in an item.
+    HeardMore {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
@@ -96,6 +113,8 @@ pub enum Incoming<'a> {
     ListingFailed {
         item: Cow<'a, str>,
     },
+    /// What is left of the account's limits.
+    RateLimits(Vec<RateLimit>),
     /// A response is in progress and has produced nothing to hear or do yet.
     Working,
     /// Known and irrelevant.
@@ -129,8 +148,8 @@ pub struct ResponseDone<'a> {
     /// `None`: the event does not name it.
     pub response: Option<Cow<'a, str>>,
     pub status: Status,
-    /// The code of the failure.
-    pub failure: Option<Cow<'a, str>>,
+    /// Why it failed, if it did and the event says so.
+    pub error: Option<ErrorBody>,
     /// Function calls among its items, in case their own events did not come.
     pub calls: Vec<FunctionCall<'a>>,
     /// Approval requests among its items, likewise.
@@ -139,26 +158,6 @@ pub struct ResponseDone<'a> {
     pub hosted: Vec<(Cow<'a, str>, bool)>,
     pub tokens_in: u64,
     pub tokens_out: u64,
-}
-
-/// How a response ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    Completed,
-    Cancelled,
-    Incomplete,
-    Failed,
-}
-
-/// An error without its message, which may quote what was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorBody<'a> {
-    pub kind: Option<Cow<'a, str>>,
-    pub code: Option<Cow<'a, str>>,
-    /// Which parameter was wrong.
-    pub param: Option<Cow<'a, str>>,
-    /// The `event_id` of the event that it answers.
-    pub event: Option<Cow<'a, str>>,
 }
 
 /// The frame is not a JSON object with a `type`.
@@ -218,6 +217,16 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             _ => Incoming::Ignored,
         },
         "mcp_list_tools.failed" => Incoming::ListingFailed { item: required(raw.item_id)? },
+        "response.output_audio_transcript.delta" | "response.audio_transcript.delta" => {
+            match (text(raw.item_id), text(raw.delta)) {
+                (Some(item), Some(text)) => Incoming::SpokenMore { item, text },
+                _ => Incoming::Working,
+            }
+        }
+        "conversation.item.input_audio_transcription.delta" => match (text(raw.item_id), text(raw.delta)) {
+            (Some(item), Some(text)) => Incoming::HeardMore { item, text },
+            _ => Incoming::Ignored,
+        },
         "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
             Incoming::SpokenText { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
@@ -227,17 +236,15 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "conversation.item.input_audio_transcription.updated" => {
             Incoming::HeardSoFar { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
-        "error" => {
-            let error = value(raw.error);
-            Incoming::Error(ErrorBody {
-                kind: owned(&error["type"]),
-                code: owned(&error["code"]),
-                param: owned(&error["param"]),
-                event: owned(&error["event_id"]),
-            })
+        "error" => Incoming::Error(ErrorBody::read(&value(raw.error))),
+        "rate_limits.updated" => Incoming::RateLimits(RateLimit::all(&value(raw.rate_limits))),
+        "session.created" => {
+            Incoming::SessionCreated { expires_at: value(raw.session)["expires_at"].as_u64() }
         }
-        "session.created" => Incoming::SessionCreated,
-        "session.updated" => Incoming::SessionUpdated { mulaw: is_mulaw(raw.session) },
+        "session.updated" => {
+            let session = value(raw.session);
+            Incoming::SessionUpdated { mulaw: is_mulaw(&session), expires_at: session["expires_at"].as_u64() }
+        }
         "conversation.created" => Incoming::ConversationCreated,
         known if IRRELEVANT.contains(&known) && known.starts_with("response.") => Incoming::Working,
         known if IRRELEVANT.contains(&known) => Incoming::Ignored,
@@ -246,9 +253,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
 }
 
 /// Known events that carry nothing that a call needs.
-const IRRELEVANT: [&str; 31] = [
+const IRRELEVANT: [&str; 27] = [
     "conversation.item.deleted",
-    "conversation.item.input_audio_transcription.delta",
     "conversation.item.input_audio_transcription.failed",
     "conversation.item.input_audio_transcription.segment",
     "conversation.item.retrieved",
@@ -258,9 +264,7 @@ const IRRELEVANT: [&str; 31] = [
     "input_audio_buffer.timeout_triggered",
     "mcp_list_tools.completed",
     "mcp_list_tools.in_progress",
-    "rate_limits.updated",
     "response.audio.done",
-    "response.audio_transcript.delta",
     "response.content_part.added",
     "response.content_part.done",
     "response.function_call_arguments.delta",
@@ -269,7 +273,6 @@ const IRRELEVANT: [&str; 31] = [
     "response.mcp_call_arguments.delta",
     "response.mcp_call_arguments.done",
     "response.output_audio.done",
-    "response.output_audio_transcript.delta",
     "response.output_text.delta",
     "response.output_text.done",
     "response.text.delta",
@@ -301,6 +304,8 @@ struct Raw<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     session: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    rate_limits: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -359,8 +364,7 @@ struct RawListed<'a> {
 }
 
 /// Whether the session's audio is mu-law both ways. A format that is not named is assumed to be as requested.
-fn is_mulaw(session: Option<&RawValue>) -> bool {
-    let session = value(session);
+fn is_mulaw(session: &Value) -> bool {
     let formats = [
         &session["audio"]["input"]["format"]["type"],
         &session["audio"]["output"]["format"]["type"],
@@ -379,10 +383,6 @@ fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
 /// For what is too rare or too deep for a struct.
 fn value(raw: Option<&RawValue>) -> Value {
     read(raw).unwrap_or_default()
-}
-
-fn owned(value: &Value) -> Option<Cow<'static, str>> {
-    value.as_str().map(|text| Cow::Owned(text.to_owned()))
 }
 
 fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
@@ -424,14 +424,9 @@ fn item(raw: Option<&RawValue>) -> Option<Item<'_>> {
 
 fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
     let response: RawResponse<'_> = read(raw)?;
-    let status = match text(response.status).as_deref() {
-        Some("cancelled") => Status::Cancelled,
-        Some("incomplete") => Status::Incomplete,
-        Some("failed") => Status::Failed,
-        _ => Status::Completed,
-    };
-    let error = &value(response.status_details)["error"];
-    let failure = owned(&error["code"]).or_else(|| owned(&error["type"]));
+    let details = value(response.status_details);
+    let status = Status::read(text(response.status).as_deref(), &details);
+    let error = Some(&details["error"]).filter(|error| error.is_object()).map(ErrorBody::read);
     let usage = value(response.usage);
     let items: Vec<&RawValue> = read(response.output).unwrap_or_default();
     let (mut calls, mut approvals, mut hosted) = (Vec::new(), Vec::new(), Vec::new());
@@ -448,7 +443,7 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
     Some(ResponseDone {
         response: text(response.id),
         status,
-        failure,
+        error,
         calls,
         approvals,
         hosted,

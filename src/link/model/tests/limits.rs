@@ -55,7 +55,7 @@ async fn a_provider_that_refuses_every_request_gets_few() {
         tokio::select! {
             step = step(&mut link) => match step {
                 // As eager as can be: each refusal leads to the next request.
-                ModelStep::Event(Event::ModelFault(Fault::RequestRefused)) => link.ask(),
+                ModelStep::Event(Event::ModelFault(Fault { about: About::Request, .. })) => link.ask(),
                 ModelStep::Anomaly(Anomaly::ModelRequestDelayed) => delayed += 1,
                 step => panic!("{step:?}"),
             },

@@ -84,13 +84,11 @@ fn unknown_content_never_fails() {
     for (what, text, expected) in [
         ("an event", r#"{"type":"response.smell.delta","delta":{"x":[1]}}"#, Incoming::Unknown),
         ("a type in another event's field", r#"{"type":"x.y","item_id":7,"response":[]}"#, Incoming::Unknown),
-        ("an error without a body", r#"{"type":"error"}"#, {
-            Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None })
-        }),
+        ("an error without a body", r#"{"type":"error"}"#, { Incoming::Error(ErrorBody::default()) }),
         (
             "an error with a code of another type",
             r#"{"type":"error","error":{"code":7,"param":["a"],"message":"x"}}"#,
-            Incoming::Error(ErrorBody { kind: None, code: None, param: None, event: None }),
+            Incoming::Error(ErrorBody::default()),
         ),
         (
             "an unknown status and output",
@@ -98,7 +96,7 @@ fn unknown_content_never_fails() {
             Incoming::ResponseDone(ResponseDone {
                 response: Some("r".into()),
                 status: Status::Completed,
-                failure: None,
+                error: None,
                 calls: vec![],
                 approvals: vec![],
                 hosted: vec![],
