@@ -49,3 +49,43 @@ impl CallEnded<'_> {
         metrics::call_ended(self.assistant, self.reason, self.tally);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_names_what_the_model_failed_with() {
+        let failure = Failure::of_close(Some(3000), "invalid_request_error.invalid_api_key");
+        let failed = Failure::of_error(Some("server_error"), None, None);
+        let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(log.reopen().unwrap()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for failure in [Some(failure), Some(failed), None] {
+                let mut tally = Tally::default();
+                tally.failure = failure;
+                CallEnded {
+                    call: &call,
+                    assistant: "clinic",
+                    reason: EndReason::ModelRefused,
+                    lasted: Duration::ZERO,
+                    tally: &tally,
+                    anomalies: &BTreeMap::new(),
+                }
+                .emit();
+            }
+        });
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        let fields = ["class=", "code=", "close=", "close_reason="];
+        let found: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split(' ').filter(|word| fields.iter().any(|it| word.starts_with(it))).collect())
+            .collect();
+        let closed =
+            ["class=\"failover\"", "close=3000", "close_reason=\"invalid_request_error.invalid_api_key\""];
+        let failed = ["class=\"transient\"", "code=\"server_error\""];
+        assert_eq!(found, [&closed[..], &failed[..], &[]], "{text}");
+    }
+}

@@ -8,6 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 /// What stands before the time: "Please try again in 1.5s", "Retry after 10 seconds".
 const BEFORE: [&str; 4] = ["again in ", "again after ", "retry in ", "retry after "];
 
+/// No longer wait is believed: the longest limits are for a day.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The longest spelling, in words: "1 minute 2 seconds".
 const WORDS: usize = 4;
 
@@ -24,20 +27,24 @@ pub fn in_message(message: &str) -> Option<Duration> {
 /// The wait that an HTTP answer asks for. A date counts from the answer's own `Date`, because clocks differ.
 pub fn in_headers<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok();
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST));
     if let Some(ms) = header("retry-after-ms").and_then(number) {
-        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+        return seconds(ms / 1000.0);
     }
     let after = header("retry-after")?;
-    if let Some(seconds) = number(after) {
-        return Duration::try_from_secs_f64(seconds).ok();
+    if let Some(number) = number(after) {
+        return seconds(number);
     }
     let date = |text: &str| -> Option<Timestamp> { DateTimeParser::new().parse_timestamp(text).ok() };
-    date(after)?.duration_since(date(header("date")?)?).try_into().ok()
+    wait(date(after)?.duration_since(date(header("date")?)?))
 }
 
 fn span(text: &str) -> Option<Duration> {
-    let span: SignedDuration = text.parse().ok()?;
-    span.try_into().ok()
+    wait(text.parse().ok()?)
+}
+
+fn wait(span: SignedDuration) -> Option<Duration> {
+    Duration::try_from(span).ok().map(|wait| wait.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -60,6 +67,7 @@ mod tests {
             ("Try again in 26 seconds!", Some(26_000)),
             ("Try again in 1 minute 2 seconds, please", Some(62_000)),
             ("Please retry in 58.217843437s.", Some(58_217)),
+            ("Please try again in 99999999999s", Some(86_400_000)),
             ("Please try again in a moment.", None),
             ("Please try again in -5s.", None),
             ("Please try again later.", None),
@@ -80,6 +88,7 @@ mod tests {
             (&[("retry-after", "Mon, 23 Nov 2026 10:00:07 GMT"), date], Some(7_000)),
             (&[("retry-after", "Mon, 23 Nov 2026 10:00:07 GMT")], None),
             (&[("retry-after", "Mon, 23 Nov 2026 09:00:00 GMT"), date], None),
+            (&[("retry-after", "1e15")], Some(86_400_000)),
             (&[("retry-after", "-1")], None),
             (&[("retry-after", "soon"), date], None),
             (&[date], None),

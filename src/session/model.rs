@@ -14,7 +14,7 @@ use crate::assistant::plan::Plan;
 use crate::call::{Anomaly, Event, Loss, Lost};
 use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
-use crate::provider::Class;
+use crate::provider::{Class, Failure};
 
 /// The pause before the second attempt to connect. It doubles up to 2 s.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -27,6 +27,8 @@ pub(super) struct Model {
     switchboard: Arc<Switchboard>,
     state: State,
     attempts: u32,
+    /// Why the last attempt failed.
+    failure: Failure,
     /// When it must be ready, in the call's time; `None` while the phone rings.
     pub patience: Option<Instant>,
     /// Entered when a model's frame or a new connection is looked at: at the caller's frames it would only cost time.
@@ -51,6 +53,7 @@ impl Model {
             switchboard,
             state: State::Connecting(connect),
             attempts: 1,
+            failure: Failure::default(),
             patience: None,
             span: Span::current(),
             anomalies: Vec::new(),
@@ -129,7 +132,8 @@ impl Model {
                 true
             }
             Err(error) if error.is_temporary() => {
-                let class = error.failure().class().map(Class::code);
+                self.failure = error.failure();
+                let class = self.failure.class().map(Class::code);
                 tracing::warn!(%error, class, attempt = self.attempts, "The model cannot be reached; retrying");
                 self.again();
                 false
@@ -144,7 +148,9 @@ impl Model {
     }
 
     fn again(&mut self) {
-        let pause = RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1);
+        // At least as long as the provider asks for.
+        let asked = self.failure.retry_after.take().unwrap_or_default();
+        let pause = (RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1)).max(asked);
         self.attempts += 1;
         let (plan, tls) = (self.plan.clone(), self.switchboard.tls.clone());
         self.state = State::Connecting(Box::pin(async move {
@@ -163,12 +169,13 @@ impl Model {
     }
 
     /// The loss of a model that took too long to connect, or has stopped answering. `now` is the call's time.
-    pub fn overdue(&mut self, now: Instant) -> Option<Loss> {
+    pub fn overdue(&mut self, now: Instant) -> Option<Lost> {
         let loss = match &mut self.state {
             State::Connecting(_) => {
-                self.patience.is_some_and(|patience| patience <= now).then_some(Loss::Unreachable)
+                let is_over = self.patience.is_some_and(|patience| patience <= now);
+                is_over.then(|| Lost { loss: Loss::Unreachable, failure: self.failure.clone() })
             }
-            State::Ready(link) => (!link.check_alive(link::now())).then_some(Loss::Stalled),
+            State::Ready(link) => (!link.check_alive(link::now())).then(|| Loss::Stalled.into()),
             State::Failed(_) | State::Gone => None,
         }?;
         self.state = State::Gone;

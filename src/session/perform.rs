@@ -286,8 +286,8 @@ impl Session {
         if phone.is_full() {
             model.with(ModelLink::is_not_read);
         }
-        if let Some(loss) = model.overdue(now) {
-            call.handle(Event::ModelLost(loss.into()), now, actions);
+        if let Some(lost) = model.overdue(now) {
+            call.handle(Event::ModelLost(lost), now, actions);
         }
         call.handle_timeout(now, actions);
         self.count_all(model);

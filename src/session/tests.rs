@@ -15,6 +15,7 @@ use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
 mod machines;
+mod model;
 mod replays;
 
 const CALL: &str = "CA00000000000000000000000000000001";

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use switchboard::call::{Anomaly, EndReason, Note};
+use switchboard::provider::{Class, Failure};
 use switchboard_simulator::caller::{CallEnd, CallRecord, Fault as PhoneFault, PhoneOptions};
 use switchboard_simulator::model::{ConnectError, Fault, ModelOptions, Speech, When};
 
@@ -40,19 +41,22 @@ fn assert_sorry(record: &CallRecord, fault: &Fault) {
 
 #[tokio::test]
 async fn an_unavailable_model_leads_to_an_apology_within_three_seconds() {
-    for (fault, reason) in [
-        (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused),
-        (Fault::RefuseConnect(ConnectError::UnknownModel), EndReason::ModelRefused),
-        (Fault::RefuseConnect(ConnectError::InsufficientQuota), EndReason::ModelRefused),
-        (Fault::UpgradeStatus(401), EndReason::ModelRefused),
-        (Fault::UpgradeStatus(503), EndReason::ModelUnreachable),
-        (Fault::SilentTcp, EndReason::ModelUnreachable),
-        (Fault::NoCreated, EndReason::ModelUnreachable),
-        (Fault::NoUpdated, EndReason::ModelUnreachable),
-        (Fault::RefuseUpdates, EndReason::ModelMisconfigured),
+    use Class::{Failover, Transient, WithoutOption};
+    for (fault, reason, class) in [
+        (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused, Some(Failover)),
+        (Fault::RefuseConnect(ConnectError::UnknownModel), EndReason::ModelRefused, Some(Failover)),
+        (Fault::RefuseConnect(ConnectError::InsufficientQuota), EndReason::ModelRefused, Some(Failover)),
+        (Fault::UpgradeStatus(401), EndReason::ModelRefused, Some(Failover)),
+        (Fault::UpgradeStatus(503), EndReason::ModelUnreachable, Some(Transient)),
+        // The caller does not wait for the first attempt to fail.
+        (Fault::SilentTcp, EndReason::ModelUnreachable, None),
+        (Fault::NoCreated, EndReason::ModelUnreachable, None),
+        (Fault::NoUpdated, EndReason::ModelUnreachable, None),
+        (Fault::RefuseUpdates, EndReason::ModelMisconfigured, Some(WithoutOption)),
     ] {
         let (record, ended) = call_with(fault.clone()).await;
         assert_eq!(ended.reason, reason, "{fault:?}");
+        assert_eq!(ended.tally.failure.as_ref().and_then(Failure::class), class, "{fault:?}");
         assert_sorry(&record, &fault);
         let waited = record.said[0].at - record.streams[0].started.unwrap();
         assert!(waited < Duration::from_millis(3_400), "{fault:?}: {waited:?}");
@@ -71,6 +75,14 @@ async fn a_model_that_fails_during_the_call_leads_to_an_apology() {
     ] {
         let (record, ended) = call_with(fault.clone()).await;
         assert_eq!(ended.reason, reason, "{fault:?}");
+        let failure = ended.tally.failure.unwrap_or_default();
+        match fault {
+            Fault::Close { code, reason, .. } => {
+                assert_eq!((failure.close, failure.reason.as_deref()), (Some(code), Some(reason)));
+            }
+            Fault::ResponseFailed { code, .. } => assert_eq!(failure.code.as_deref(), Some(code)),
+            _ => {}
+        }
         assert_sorry(&record, &fault);
     }
 }
