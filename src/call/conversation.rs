@@ -236,31 +236,35 @@ impl Conversation {
         self.entries.iter().filter_map(Entry::turn).collect()
     }
 
-    /// The same with all words in one [`Turn::History`], for a model that answers in writing after the other.
+    /// The same with all words in one [`Turn::History`], for a model that answers in writing after the other. What has no
+    /// words, and what still runs, follows it.
     pub fn replay_as_history(&self) -> Vec<Turn> {
         let mut lines = vec![
             "This call has been going on for a while. This is what was said so far. Go on from there: do not greet \
              the caller again, and do not repeat what was said."
                 .to_owned(),
         ];
-        let mut audio = Vec::new();
+        let mut others = Vec::new();
         for turn in self.replay() {
             lines.push(match turn {
                 Turn::Caller(text) => format!("Caller: {}", text.expose()),
                 Turn::Assistant(text) => format!("You: {}", text.expose()),
-                Turn::Tool { name, arguments, output, .. } => {
-                    let output = output.as_ref().map_or("(still running)", Private::expose);
-                    format!("You called {name}({}): {output}", arguments.expose())
+                Turn::Tool { output: None, .. } => {
+                    others.push(turn);
+                    continue;
+                }
+                Turn::Tool { name, arguments, output: Some(output), .. } => {
+                    format!("You called {name}({}): {}", arguments.expose(), output.expose())
                 }
                 Turn::Note(text) | Turn::History(text) => text.expose().to_owned(),
                 Turn::CallerAudio(_) => {
-                    audio.push(turn);
+                    others.push(turn);
                     continue;
                 }
             });
         }
         let history = Turn::History(lines.join("\n").into());
-        std::iter::once(history).filter(|_| lines.len() > 1).chain(audio).collect()
+        std::iter::once(history).filter(|_| lines.len() > 1).chain(others).collect()
     }
 
     /// The caller's turn under way.

@@ -6,6 +6,7 @@ mod connect;
 mod listing;
 mod pulse;
 mod requests;
+mod seed;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,8 +29,7 @@ use super::now;
 use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
 use crate::call::{
-    About, Anomaly, By, EndReason, Event, Fault, Line, Loss, Lost, Outcome, Request, TransferFailure,
-    Truncation, TurnControl, Who, Why,
+    About, Anomaly, By, EndReason, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::{Cause, Class, Failure, word_of};
@@ -43,6 +43,7 @@ use connect::{configure, open, until_created};
 use listing::Listing;
 use pulse::{Check, Pulse};
 use requests::{Kind, Requests};
+use seed::Seed;
 use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
@@ -80,6 +81,8 @@ pub struct ModelLink {
     left_out: LeftOut,
     /// When the session reaches its maximum age, until the call knows.
     expires: Option<Instant>,
+    /// The session continues the conversation of another one.
+    seed: Option<Box<Seed>>,
     gone: bool,
 }
 
@@ -118,6 +121,7 @@ impl ModelLink {
             out_of_band: 0,
             left_out,
             expires: Some(now() + left),
+            seed: None,
             gone: false,
         })
     }
@@ -148,40 +152,8 @@ impl ModelLink {
         self.send(realtime::session_update(&session));
     }
 
-    pub fn cancel(&mut self, response: &ResponseId) {
-        self.send(realtime::cancel(response.as_str()));
-    }
-
-    pub fn truncate(&mut self, cut: &Truncation) {
-        self.send(realtime::truncate(cut.item.as_str(), cut.audio_end_ms));
-    }
-
-    pub fn answer_tool(&mut self, id: &ToolCallId, output: &str) {
-        self.send(realtime::function_output(id.as_str(), output));
-    }
-
     pub fn answer_approval(&mut self, id: &ApprovalId, approve: bool, reason: &str) {
         self.send(realtime::approval(id.as_str(), approve, reason));
-    }
-
-    pub fn tell(&mut self, line: &Line) {
-        self.send(match line {
-            Line::Pressed(keys) => {
-                let spaced: Vec<String> = keys.chars().map(String::from).collect();
-                realtime::user_text(&format!("The caller pressed {}.", spaced.join(" ")))
-            }
-            Line::TransferFailed { target, why } => {
-                let why = match why {
-                    TransferFailure::NoAnswer => "nobody answered",
-                    TransferFailure::Busy => "the line was busy",
-                    TransferFailure::Unreachable => "the number could not be reached",
-                };
-                let news =
-                    format!("The call was passed on to {target}, but {why}. The caller is back with you.");
-                realtime::user_text(&news)
-            }
-            Line::AssistantSaid(text) => configure::assistant_text(&self.plan, text.expose()),
-        });
     }
 
     /// Asks for a response that says something. Its instructions replace the session's, so they contain the whole prompt.
@@ -476,6 +448,9 @@ impl ModelLink {
     }
 
     fn event(&mut self, event: Event) {
+        if let Some(seed) = &mut self.seed {
+            seed.saw(&event);
+        }
         self.events.push_back(ModelStep::Event(event));
     }
 

@@ -221,22 +221,26 @@ fn ids_may_come_again_in_another_session() {
 }
 
 #[test]
-fn a_history_is_one_text_with_the_audio_after_it() {
+fn a_history_is_one_text_and_what_has_no_words_follows() {
     let mut conversation = Conversation::default();
     assert_eq!(conversation.replay_as_history(), []);
     conversation.caller("u1", "Is it open?");
     conversation.calls("c1");
     conversation.assistant_says("a1", "One moment.", 500, 500);
+    conversation.tool_answered(&"c1".into(), &private("found"));
+    conversation.calls("c2");
     conversation.told(&Line::Pressed("1".to_owned()));
     conversation.caller_audio(&ulaw(400), true);
     let turns = conversation.replay_as_history();
-    let [Turn::History(text), Turn::CallerAudio(_)] = &turns[..] else { panic!("{turns:?}") };
+    let [Turn::History(text), Turn::Tool { output: None, .. }, Turn::CallerAudio(_)] = &turns[..] else {
+        panic!("{turns:?}")
+    };
     let lines: Vec<&str> = text.expose().lines().skip(1).collect();
     assert_eq!(
         lines,
         [
             "Caller: Is it open?",
-            "You called find({\"a\":1}): (still running)",
+            "You called find({\"a\":1}): found",
             "You: One moment.",
             "The caller pressed 1.",
         ]

@@ -11,7 +11,7 @@ use crate::assistant::plan::{
     AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
 };
 use crate::assistant::{Facts, Folder, Roster};
-use crate::call::TurnControl;
+use crate::call::{Line, TransferFailure, Truncation, TurnControl};
 use crate::link::network;
 use crate::link::outbox::tests::a_peer_that_pings_and_never_reads;
 use crate::phone::Party;
@@ -22,6 +22,7 @@ use crate::yaml::SourceFile;
 mod limits;
 mod failures;
 mod openai;
+mod seed;
 
 const WHOLE: LeftOut = LeftOut { options: false, servers: false };
 const PLAIN: LeftOut = LeftOut { options: true, servers: false };

@@ -3,6 +3,7 @@
 //! Source: the Realtime API's client and server events (GA). Unknown events, fields and values never fail. The names of
 //! the beta and of xAI are accepted everywhere, because compatible servers mix them.
 
+mod seed;
 mod trouble;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::wire::{Text, chunk_of};
+pub use seed::{function_call, system_text, user_audio};
 use switchboard_audio::{Chunk, InvalidChunk};
 pub use trouble::{Cancelled, ErrorBody, Incomplete, RateLimit, Status};
 

@@ -70,6 +70,9 @@ fn our_events_match_the_reference() {
         response_create_out_of_band("c12", "Say \"wait\"."),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),
+        user_audio(&Chunk::from_base64("////".into()).unwrap()),
+        system_text("You said hello."),
+        function_call("past1", "order_status", r#"{"id":7}"#),
     ];
     let value = |text: &str| serde_json::from_str::<Value>(text).expect(text);
     let reference = include_str!("../../../../tests/frames/realtime-outgoing.jsonl");
