@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::conversation::Turn;
 use super::end_reason::EndReason;
 use super::event::{TransferFailure, Who};
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
@@ -51,6 +52,22 @@ pub enum Action {
     SayOutOfBand(Request),
     /// Request the next response.
     AskForResponse,
+
+    /// Open a second session beside the one in use, at this endpoint of the plan. It replaces a standby that is there.
+    /// Report [`StandbyReady`](crate::call::Event::StandbyReady) or
+    /// [`StandbyLost`](crate::call::Event::StandbyLost).
+    OpenStandby {
+        endpoint: usize,
+    },
+    /// Give the standby the conversation. From here on, what becomes part of it goes to both sessions.
+    FillStandby(Vec<Turn>),
+    /// Request a response of the standby: a certain one, or the next. Report
+    /// [`StandbySpoke`](crate::call::Event::StandbySpoke), and hold its other events until [`Self::UseStandby`].
+    AskStandby(Option<Request>),
+    /// The standby takes over, and reports what it held. The other session is closed without an event.
+    UseStandby,
+    /// Close the standby without an event.
+    DropStandby,
 
     /// Run the job of the plan's tool at this index. Report [`ToolFinished`](crate::call::Event::ToolFinished).
     RunTool {

@@ -93,6 +93,17 @@ pub enum Event {
     },
     ModelLost(Lost),
 
+    /// The standby is configured.
+    StandbyReady {
+        endpoint: usize,
+    },
+    /// The standby did not come, or is gone.
+    StandbyLost(Lost),
+    /// The standby was asked, and has begun to say something or called a tool.
+    StandbySpoke,
+    /// The standby was asked, and its response has ended without anything audible.
+    StandbyMute(Outcome),
+
     /// A tool that we run has reported progress.
     ToolWorking(ToolCallId),
     /// A tool that we run has finished; `output` is for the model.

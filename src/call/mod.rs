@@ -242,7 +242,11 @@ impl Call {
             }
             Event::TranscriptGrew { who: Who::Caller, .. }
             | Event::RateLimited { .. }
-            | Event::SessionExpires { .. } => {}
+            | Event::SessionExpires { .. }
+            | Event::StandbyReady { .. }
+            | Event::StandbyLost(_)
+            | Event::StandbySpoke
+            | Event::StandbyMute(_) => {}
             Event::ModelFault(fault) => self.model_fault(fault, now, out),
             Event::ModelLost(lost) => self.model_lost(lost, now, out),
             Event::AudioLeft(piece) => {

@@ -1,4 +1,6 @@
-//! The model's side of a session: connecting, ready, or gone for good.
+//! The model's side of a session: connecting, ready, or gone for good. `standby.rs` keeps a second session beside it.
+
+mod standby;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,10 +13,11 @@ use tracing::Span;
 
 use super::Switchboard;
 use crate::assistant::plan::Plan;
-use crate::call::{Anomaly, Event, Loss, Lost};
+use crate::call::{Anomaly, Event, Loss, Lost, TurnControl, initial_turn_control};
 use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 use crate::provider::{Class, Failure};
+use standby::Standby;
 
 /// The pause before the second attempt to connect. It doubles up to 2 s.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -26,6 +29,10 @@ pub(super) struct Model {
     plan: Arc<Plan>,
     switchboard: Arc<Switchboard>,
     state: State,
+    /// A session that may take over.
+    standby: Option<Box<Standby>>,
+    /// Who takes turns.
+    turns: TurnControl,
     attempts: u32,
     /// Why the last attempt failed.
     failure: Failure,
@@ -49,9 +56,11 @@ impl Model {
     pub fn connecting(plan: Arc<Plan>, switchboard: Arc<Switchboard>) -> Self {
         let connect = Box::pin(ModelLink::connect(plan.clone(), switchboard.tls.clone()));
         Self {
+            turns: initial_turn_control(&plan),
             plan,
             switchboard,
             state: State::Connecting(connect),
+            standby: None,
             attempts: 1,
             failure: Failure::default(),
             patience: None,
@@ -91,8 +100,13 @@ impl Model {
         }
     }
 
-    /// The next step of the conversation, or the event that the model is ready or lost.
+    /// The next step of the conversation, or the event that a session is ready or lost.
     pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
+        if self.standby.is_some() { self.poll_both(cx) } else { self.poll_used(cx) }
+    }
+
+    /// The next step of the session in use.
+    fn poll_used(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
         loop {
             match &mut self.state {
                 State::Connecting(_) => {
@@ -161,11 +175,13 @@ impl Model {
 
     /// When [`Self::overdue`] is next due: in the call's time while it connects, in the machine's once it is ready.
     pub fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
-        match &self.state {
+        let (in_call, outside) = match &self.state {
             State::Connecting(_) => (self.patience, None),
             State::Ready(link) => (None, link.alive_deadline()),
             State::Failed(_) | State::Gone => (None, None),
-        }
+        };
+        let standby = self.standby.as_ref().and_then(|standby| standby.alive_deadline());
+        (in_call, outside.into_iter().chain(standby).min())
     }
 
     /// The loss of a model that took too long to connect, or has stopped answering. `now` is the call's time.
@@ -182,7 +198,8 @@ impl Model {
         Some(loss)
     }
 
-    pub async fn close(self) {
+    pub async fn close(mut self) {
+        self.drop_standby();
         if let State::Ready(link) = self.state {
             link.close().await;
         }

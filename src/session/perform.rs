@@ -289,6 +289,9 @@ impl Session {
         if let Some(lost) = model.overdue(now) {
             call.handle(Event::ModelLost(lost), now, actions);
         }
+        if let Some(event) = model.standby_overdue() {
+            call.handle(event, now, actions);
+        }
         call.handle_timeout(now, actions);
         self.count_all(model);
         self.perform(talk, now)
@@ -389,17 +392,11 @@ impl Session {
                 // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}
                 Action::End(reason) => ended = Some(reason),
-                Action::AppendToModel(chunk) => match model.link() {
-                    Some(link) if link.is_full() => follow.push(Event::ModelStalled),
-                    Some(link) => link.append(&chunk),
-                    None => {}
-                },
-                Action::Configure(turns) => model.with(|link| link.configure(turns)),
+                Action::AppendToModel(chunk) => follow.extend(model.append(&chunk)),
+                Action::Configure(turns) => model.configure(turns),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
                 Action::TruncateItem(cut) => model.with(|link| link.truncate(&cut)),
-                Action::AnswerTool { id, output } => {
-                    model.with(|link| link.answer_tool(&id, output.expose()))
-                }
+                Action::AnswerTool { id, output } => model.answer_tool(&id, &output),
                 Action::AnswerApproval { id, approve, reason } => {
                     model.with(|link| link.answer_approval(&id, approve, reason));
                 }
@@ -409,10 +406,15 @@ impl Session {
                 }
                 Action::StopTool(id, why) => self.jobs.stop(&id, why),
                 Action::Park(away) => self.park(&away, phone),
-                Action::TellModel(line) => model.with(|link| link.tell(&line)),
+                Action::TellModel(line) => model.tell(&line),
                 Action::Say(request) => model.with(|link| link.say(&request)),
                 Action::SayOutOfBand(request) => model.with(|link| link.say_out_of_band(&request)),
                 Action::AskForResponse => model.with(ModelLink::ask),
+                Action::OpenStandby { endpoint } => model.open_standby(endpoint),
+                Action::FillStandby(turns) => model.fill_standby(&turns),
+                Action::AskStandby(request) => model.ask_standby(request.as_ref()),
+                Action::UseStandby => model.use_standby(),
+                Action::DropStandby => model.drop_standby(),
             }
         }
         if let Some(reason) = ended {
@@ -501,7 +503,7 @@ impl Talk<'_> {
     /// The process stood still, which is not the fault of either end.
     fn stood_still(&mut self, time: Duration) {
         self.phone.with(|line| line.stood_still(time));
-        self.model.with(|link| link.stood_still(time));
+        self.model.each(|link| link.stood_still(time));
     }
 
     /// When something is due: in the call's time, and in the machine's.

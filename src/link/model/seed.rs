@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{ModelLink, configure};
+use super::{ModelLink, ModelStep, configure};
 use crate::call::{Event, Line, Truncation, Turn};
 use crate::id::{ResponseId, ToolCallId};
 use crate::wire::openai::realtime;
@@ -116,6 +116,12 @@ impl ModelLink {
             }
         };
         self.send(frame);
+    }
+
+    /// Reports these steps before all others.
+    pub fn put_back(&mut self, steps: VecDeque<ModelStep>) {
+        let later = std::mem::replace(&mut self.events, steps);
+        self.events.extend(later);
     }
 
     /// Whether an id is of this session. Without another one before it, each is.
