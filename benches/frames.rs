@@ -67,7 +67,7 @@ fn plan() -> Arc<Plan> {
 fn call(now: Instant) -> Call {
     let mut call = Call::new(plan());
     let mut actions = Vec::new();
-    for event in [Event::ModelReady, Event::StreamStarted, Event::MarkPlayed(Mark(0))] {
+    for event in [Event::ModelReady { endpoint: 0 }, Event::StreamStarted, Event::MarkPlayed(Mark(0))] {
         call.handle(event, now, &mut actions);
     }
     call

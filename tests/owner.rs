@@ -54,6 +54,7 @@ call_control:
   take_message: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${MESSAGES_SECRET}" }
 greeting: { say: Hello. }
 on_failure: { say: Sorry., dial: "+15550100002" }
+fallback: [{ provider: openai, model: gpt-realtime-2, voice: cedar }]
 "#;
 
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -83,9 +84,15 @@ fn show_prints_what_the_model_gets() {
         let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in {rest}"));
         rest = &rest[at + part.len()..];
     }
-    for part in
-        ["`boss`", "hooks.example.com", "api.example.com", "`search`", "send_sms: off: ", "todoist: off: "]
-    {
+    for part in [
+        "openai, with a key, gpt-realtime-2, voice cedar\n",
+        "`boss`",
+        "hooks.example.com",
+        "api.example.com",
+        "`search`",
+        "send_sms: off: ",
+        "todoist: off: ",
+    ] {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
     assert!(out.contains("\n  tool        off: off: ") && out.contains("`boss` (+15550100002)"), "{out}");

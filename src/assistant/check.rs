@@ -143,6 +143,13 @@ impl Assistant {
         &self.plan.provider
     }
 
+    /// The same assistant at its own provider only.
+    pub fn without_fallback(&self) -> Assistant {
+        let mut assistant = self.clone();
+        assistant.plan.fallback.clear();
+        assistant
+    }
+
     /// Its own provider, then its fallbacks. A provider may come twice.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         iter::once(&self.plan.provider).chain(self.plan.fallback.iter().map(|plan| &plan.provider))

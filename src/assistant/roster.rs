@@ -274,12 +274,14 @@ impl Roster {
         Some(roster)
     }
 
-    /// Only the assistant of this name, with its numbers.
+    /// Only the assistant of this name, with its numbers and its own provider.
     pub fn alone(&self, name: &str) -> Roster {
         let mut roster = self.clone();
         roster.assistants.retain(|other, _| other == name);
         roster.numbers.retain(|_, assistant| assistant.name() == name);
         roster.rest.take_if(|assistant| assistant.name() != name);
+        let all = roster.assistants.values_mut().chain(roster.numbers.values_mut()).chain(&mut roster.rest);
+        all.for_each(|assistant| *assistant = Arc::new(assistant.without_fallback()));
         roster
     }
 
@@ -469,6 +471,7 @@ mod tests {
             ("a file was renamed", one(""), roster(&[("b.yaml", PLAIN)]), "added b; removed a"),
             ("a text", one(""), roster(&[("a.yaml", "instructions: Ho.\n")]), "changed a (instructions)"),
             ("a number", one("numbers: [\"+15550100001\"]\n"), one(""), "changed a (numbers)"),
+            ("a fallback", one("fallback: [openai/gpt-realtime-2]\n"), one(""), "changed a (fallback)"),
             ("every other number", one("numbers: [\"*\"]\n"), one(""), "changed a (numbers)"),
             (
                 "a variable",
@@ -519,5 +522,23 @@ mod tests {
         let added = (0..1_000).map(|number| format!("a{number:03}")).collect();
         let shown = Changes { added, ..Changes::default() }.to_string();
         assert!(shown.starts_with("added a000, a001") && shown.ends_with("a039 and 960 more"), "{shown}");
+    }
+
+    #[test]
+    fn a_fallback_without_a_key_is_reported_once_for_its_provider() {
+        let roster = roster(&[("a.yaml", "instructions: Hi.\nfallback: [openai/gpt-realtime-2]\n")]);
+        let problems = roster.without_key();
+        assert_eq!(problems.iter().map(Problem::code).collect::<Vec<_>>(), ["provider.key"]);
+    }
+
+    #[test]
+    fn a_rehearsed_assistant_is_alone_with_its_own_provider() {
+        let text =
+            "instructions: Hi.\nnumbers: [\"+15550100001\", \"*\"]\nfallback: [openai/gpt-realtime-2]\n";
+        let roster = roster(&[("a.yaml", text), ("b.yaml", "instructions: Hi.\n")]);
+        assert_eq!(roster.by_name("a").unwrap().providers().count(), 2);
+        let alone = roster.alone("a");
+        let all = alone.iter().chain(alone.numbers.values()).chain(&alone.rest);
+        assert_eq!(all.map(|assistant| assistant.providers().count()).collect::<Vec<_>>(), [1, 1, 1]);
     }
 }

@@ -22,7 +22,10 @@ pub enum Event {
     CallerHungUp,
 
     /// The model is configured.
-    ModelReady,
+    ModelReady {
+        /// Which of the plan's endpoints serves the call.
+        endpoint: usize,
+    },
     ResponseStarted(ResponseId),
     /// The response that [`SayOutOfBand`](crate::call::Action::SayOutOfBand) requested has started.
     OutOfBandStarted(ResponseId),

@@ -99,6 +99,8 @@ pub struct Call {
     plan: Arc<Plan>,
     started: Option<Instant>,
     model_ready: bool,
+    /// Which of the plan's endpoints serves the call.
+    endpoint: usize,
     turn_control: TurnControl,
     /// What the assistant is to say.
     speech: Speech,
@@ -160,6 +162,7 @@ impl Call {
             plan,
             started: None,
             model_ready: false,
+            endpoint: 0,
             speech,
             playback: Playback::default(),
             out_of_band: OutOfBand::default(),
@@ -201,7 +204,8 @@ impl Call {
             }
             Event::Digit(digit) => self.digit(digit, now, out),
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
-            Event::ModelReady => {
+            Event::ModelReady { endpoint } => {
+                self.endpoint = endpoint;
                 self.model_ready = true;
                 self.backlog.drain_into(out);
             }

@@ -62,7 +62,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => chunk().prop_map(Event::CallerAudio),
         6 => (0..40u32).prop_map(|n| Event::MarkPlayed(Mark(n))),
         1 => proptest::sample::select("0123456789*#".chars().collect::<Vec<_>>()).prop_map(Event::Digit),
-        2 => Just(Event::ModelReady),
+        2 => Just(Event::ModelReady { endpoint: 0 }),
         6 => response().prop_map(Event::ResponseStarted),
         9 => (response(), item(), chunk())
             .prop_map(|(response, item, chunk)| Event::ModelAudio { response, item, chunk }),
@@ -523,7 +523,7 @@ fn memory_is_bounded() {
     let mut call = Call::new(Arc::new(plan));
     let mut out = Vec::new();
     call.handle(Event::StreamStarted, start, &mut out);
-    call.handle(Event::ModelReady, start, &mut out);
+    call.handle(Event::ModelReady { endpoint: 0 }, start, &mut out);
     for n in 0..5_000u32 {
         let now = start + ms(u64::from(n) * 20);
         let id = ResponseId::from(format!("r{n}").as_str());

@@ -211,7 +211,7 @@ fn play(script: Vec<When>) -> String {
 }
 
 fn play_with(plan: Plan, script: Vec<When>) -> String {
-    let connected = [On(Event::ModelReady), On(Event::StreamStarted), At(ms(30)), echo(0)];
+    let connected = [On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted), At(ms(30)), echo(0)];
     run(plan, connected.into_iter().chain(script).collect())
 }
 
@@ -376,7 +376,7 @@ fn early_audio_is_bounded() {
         plan(),
         std::iter::once(On(Event::StreamStarted))
             .chain((0..12).map(early))
-            .chain([On(Event::ModelReady)])
+            .chain([On(Event::ModelReady { endpoint: 0 })])
             .collect(),
     );
     assert_eq!(count(&text, "Note(caller.audio_dropped)"), 2);
@@ -490,7 +490,7 @@ fn the_tally_counts_turns_times_and_tokens() {
             }
         }
     };
-    at(0, Event::ModelReady);
+    at(0, Event::ModelReady { endpoint: 0 });
     at(0, Event::StreamStarted);
     for (turn, latency) in [(1_000, 300), (10_000, 500), (20_000, 900)] {
         let id = format!("r{turn}");

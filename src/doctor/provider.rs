@@ -15,11 +15,13 @@ use crate::link::model::{NotConnected, probe as begin_session};
 use crate::problem::catalogue::Provider as Found;
 use crate::problem::{Problem, Subject, Suggestion};
 use crate::provider::{Cause, Provider, Shutdown, Transcribing};
-use crate::session::MODEL_PATIENCE;
 use crate::settings::Settings;
 
 /// A shutdown within so many days is a warning.
 const SOON_DAYS: i64 = 120;
+
+/// A session that takes longer to begin is too slow: the caller would wait in silence.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// A model that some assistants use.
 #[derive(Debug, Clone)]
@@ -133,7 +135,7 @@ pub async fn probe(used: &Used, net: &Net) -> Findings {
 
 /// A call waits no longer than its caller does.
 fn session(model: String, took: Duration) -> Found {
-    match took < MODEL_PATIENCE {
+    match took < SLOW {
         true => Found::Session { model },
         false => Found::Slow { model, seconds: took.as_secs_f64() },
     }

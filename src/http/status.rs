@@ -77,8 +77,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     };
     let Standing { generation, problems } = *app.standing.borrow();
     let assistants = switchboard.assistants();
-    let body =
-        json!({"status": status, "assistants": assistants, "generation": generation, "problems": problems});
+    let providers = switchboard.providers();
+    let body = json!({
+        "status": status, "assistants": assistants, "generation": generation, "problems": problems,
+        "providers": providers,
+    });
     (code, Json(body)).into_response()
 }
 

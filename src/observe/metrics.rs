@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use ::metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::assistant::Roster;
@@ -31,7 +31,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 13] = {
+const METRICS: [Metric; 16] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -82,6 +82,24 @@ const METRICS: [Metric; 13] = {
             "",
             "When the assistants in force were loaded",
         ),
+        metric(
+            "switchboard_provider_up",
+            Gauge,
+            "provider",
+            "1: calls begin at this provider; 0: it failed several times in a row, and is tried until it works",
+        ),
+        metric(
+            "switchboard_reconnects_total",
+            Counter,
+            "cause, outcome",
+            "Sessions of a model that were to replace another in a call: ok, failed",
+        ),
+        metric(
+            "switchboard_silence_seconds",
+            Histogram,
+            "",
+            "The longest silence of each call while the assistant owed something",
+        ),
     ]
 };
 
@@ -117,6 +135,36 @@ const REFUSALS: [(&str, &str, &str); 24] = [
 const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
 const TOKENS: [&str; 2] = ["in", "out"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
+
+/// Why a session is replaced: `cause`, and what that means.
+const RECONNECTS: [(Reconnect, &str, &str); 7] = [
+    (Reconnect::Lost, "lost", "the connection broke, or the provider closed it"),
+    (Reconnect::Stalled, "stalled", "the provider gave no sign of life, or no sound"),
+    (Reconnect::Deaf, "deaf", "the caller spoke, and the model did not notice"),
+    (Reconnect::Expired, "expired", "the session was too old"),
+    (Reconnect::Failed, "failed", "responses failed again and again"),
+    (Reconnect::Renewal, "renewal", "the session was going to be too old"),
+    (Reconnect::Stream, "stream", "the phone's stream broke and came back into the same session"),
+];
+
+/// Why a session of a model is replaced in the middle of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnect {
+    Lost,
+    Stalled,
+    Deaf,
+    Expired,
+    Failed,
+    Renewal,
+    Stream,
+}
+
+impl Reconnect {
+    /// The label.
+    pub fn code(self) -> &'static str {
+        RECONNECTS.iter().find(|(cause, _, _)| *cause == self).map_or("lost", |(_, code, _)| code)
+    }
+}
 
 /// Starts counting for the whole process. The handle renders `/metrics`.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -157,6 +205,11 @@ fn begin() {
     for kind in TOKENS {
         counter!("switchboard_tokens_total", "kind" => kind).increment(0);
     }
+    for (cause, _, _) in RECONNECTS {
+        for is_ok in [true, false] {
+            reconnects(cause, is_ok).increment(0);
+        }
+    }
     for what in MESSAGES {
         counter!("switchboard_messages_total", "what" => what).increment(0);
     }
@@ -164,6 +217,7 @@ fn begin() {
     let _ = (
         histogram!("switchboard_first_word_seconds"),
         histogram!("switchboard_turn_seconds"),
+        histogram!("switchboard_silence_seconds"),
         histogram!("switchboard_tool_seconds", "outcome" => "ok"),
     );
 }
@@ -184,6 +238,10 @@ pub fn page() -> String {
     page.push_str("\n## Refused requests\n\n| `layer` | `why` | meaning |\n| --- | --- | --- |\n");
     for (layer, why, meaning) in REFUSALS {
         let _ = writeln!(page, "| `{layer}` | `{why}` | {meaning} |");
+    }
+    page.push_str("\n## Reconnects\n\n| `cause` | meaning |\n| --- | --- |\n");
+    for (_, cause, meaning) in RECONNECTS {
+        let _ = writeln!(page, "| `{cause}` | {meaning} |");
     }
     let codes = |codes: Vec<&str>| codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(" ");
     let reasons = codes(EndReason::ALL.iter().map(|reason| reason.code()).collect());
@@ -243,6 +301,26 @@ pub fn first_word(time: Duration) {
 /// The time from the end of the caller's turn to the answer's first audio.
 pub fn turn(time: Duration) {
     histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
+}
+
+/// The longest silence of a call while the assistant owed something.
+pub fn silence(time: Duration) {
+    histogram!("switchboard_silence_seconds").record(time.as_secs_f64());
+}
+
+/// Counts a session that was to replace another in a call, and whether it did.
+pub fn reconnected(cause: Reconnect, is_ok: bool) {
+    reconnects(cause, is_ok).increment(1);
+}
+
+fn reconnects(cause: Reconnect, is_ok: bool) -> Counter {
+    let outcome = if is_ok { "ok" } else { "failed" };
+    counter!("switchboard_reconnects_total", "cause" => cause.code(), "outcome" => outcome)
+}
+
+/// Whether calls begin at this provider.
+pub fn provider_up(provider: &str, is_up: bool) {
+    gauge!("switchboard_provider_up", "provider" => provider.to_owned()).set(f64::from(u8::from(is_up)));
 }
 
 /// How long a tool took. `outcome` is `ok` or why it failed.
@@ -319,6 +397,7 @@ mod tests {
             describe();
             begin();
             begin_assistant("clinic");
+            provider_up("openai", true);
         });
         let page = handle.render();
         for metric in METRICS {
@@ -334,6 +413,9 @@ mod tests {
             "switchboard_tokens_total{kind=\"out\"} 0",
             "switchboard_messages_total{what=\"given_up\"} 0",
             "switchboard_first_word_seconds_count 0",
+            "switchboard_silence_seconds_count 0",
+            "switchboard_reconnects_total{cause=\"deaf\",outcome=\"failed\"} 0",
+            "switchboard_provider_up{provider=\"openai\"} 1",
         ] {
             assert!(page.lines().any(|line| line == series), "`{series}` is not in {page}");
         }

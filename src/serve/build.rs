@@ -52,6 +52,7 @@ impl Server {
             tokens: ready.twilio_auth_tokens.clone(),
             machine: settings.machine.clone().unwrap_or_default(),
             max_calls: settings.max_calls,
+            providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
             journal: serve.journal,

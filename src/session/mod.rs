@@ -6,6 +6,7 @@
 
 mod admission;
 mod adopt;
+mod breaker;
 mod clock;
 mod closed;
 mod input;
@@ -48,8 +49,8 @@ use crate::wire::ticket::{self, Ticket};
 use crate::wire::twilio::webhook::{CallRequest, CallStatus, DialStatus};
 use admission::{Admission, Place};
 pub use adopt::Adoption;
+use breaker::Breakers;
 use jobs::Jobs;
-pub use perform::MODEL_PATIENCE;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 
@@ -72,6 +73,7 @@ pub struct Switchboard {
     machine: String,
     tls: Arc<ClientConfig>,
     admission: Admission,
+    breakers: Arc<Breakers>,
     registry: Registry,
     workers: Workers,
     sessions: TaskTracker,
@@ -93,6 +95,8 @@ pub struct Parts {
     /// This machine's name; empty if there is only one machine.
     pub machine: String,
     pub max_calls: usize,
+    /// The names of the providers.
+    pub providers: Vec<String>,
     pub tls: Arc<ClientConfig>,
     pub tools: Arc<Tools>,
     pub journal: Option<Journal>,
@@ -157,6 +161,7 @@ impl Switchboard {
     pub fn new(parts: Parts) -> io::Result<Self> {
         Ok(Self {
             workers: Workers::start()?,
+            breakers: Arc::new(Breakers::new(parts.providers, parts.tls.clone())),
             roster: parts.roster,
             keys: ticket::Keys::new(&parts.tokens),
             machine: parts.machine,
@@ -446,6 +451,11 @@ impl Switchboard {
 
     pub fn calls(&self) -> usize {
         self.admission.taken()
+    }
+
+    /// The name of each provider, and whether it is up.
+    pub fn providers(&self) -> BTreeMap<String, bool> {
+        self.breakers.standing()
     }
 
     pub fn assistants(&self) -> usize {

@@ -2,25 +2,33 @@
 
 mod standby;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::Span;
 
 use super::Switchboard;
 use crate::assistant::plan::Plan;
-use crate::call::{Anomaly, Event, Loss, Lost, TurnControl, initial_turn_control};
+use crate::call::{Anomaly, Event, Loss, Lost, Outcome, TurnControl, initial_turn_control};
 use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
-use crate::provider::{Class, Failure};
+use crate::provider::{Cause, Class, Failure};
 use standby::Standby;
 
 /// The pause before the second attempt to connect. It doubles up to 2 s.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// After so many temporary failures in a row, it is the next endpoint's turn.
+const TRIES: u32 = 2;
+/// The longest attempt while another endpoint was not tried yet.
+const HURRY: Duration = Duration::from_millis(2_500);
+/// After an attempt that took longer, the next endpoint is better than the same one again.
+const SLOW: Duration = Duration::from_secs(1);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;
 
@@ -29,15 +37,19 @@ pub(super) struct Model {
     plan: Arc<Plan>,
     switchboard: Arc<Switchboard>,
     state: State,
+    /// The endpoints that may work, the one in use first.
+    endpoints: VecDeque<usize>,
+    /// How many of them were never tried: those that follow the first.
+    untried: usize,
+    /// Temporary failures in a row of the first endpoint.
+    failures: u32,
+    /// When this attempt began.
+    began: tokio::time::Instant,
+    attempts: u32,
     /// A session that may take over.
     standby: Option<Box<Standby>>,
     /// Who takes turns.
     turns: TurnControl,
-    attempts: u32,
-    /// Why the last attempt failed.
-    failure: Failure,
-    /// When it must be ready, in the call's time; `None` while the phone rings.
-    pub patience: Option<Instant>,
     /// Entered when a model's frame or a new connection is looked at: at the caller's frames it would only cost time.
     span: Span,
     /// Anomalies that are not yet counted.
@@ -54,19 +66,28 @@ enum State {
 
 impl Model {
     pub fn connecting(plan: Arc<Plan>, switchboard: Arc<Switchboard>) -> Self {
-        let connect = Box::pin(ModelLink::connect(plan.clone(), switchboard.tls.clone()));
-        Self {
+        let endpoints = switchboard.breakers.order(&plan);
+        let mut model = Self {
             turns: initial_turn_control(&plan),
             plan,
             switchboard,
-            state: State::Connecting(connect),
+            state: State::Gone,
+            untried: endpoints.len(),
+            endpoints,
+            failures: 0,
+            began: tokio::time::Instant::now(),
+            attempts: 0,
             standby: None,
-            attempts: 1,
-            failure: Failure::default(),
-            patience: None,
             span: Span::current(),
             anomalies: Vec::new(),
-        }
+        };
+        model.attempt(Duration::ZERO);
+        model
+    }
+
+    /// The endpoint in use.
+    pub fn endpoint(&self) -> usize {
+        self.endpoints.front().copied().unwrap_or(0)
     }
 
     pub fn is_ready(&self) -> bool {
@@ -90,14 +111,31 @@ impl Model {
     pub async fn settle(&mut self) {
         let lost = poll_fn(|cx| match &mut self.state {
             State::Connecting(_) => self.poll_connect(cx).map(|_| false),
-            State::Ready(link) => link
-                .poll_step(&self.span, cx)
-                .map(|step| matches!(step, ModelStep::Event(Event::ModelLost(_)))),
+            State::Ready(_) => {
+                self.poll_link(cx).map(|step| matches!(step, ModelStep::Event(Event::ModelLost(_))))
+            }
             State::Failed(_) | State::Gone => Poll::Pending,
         });
         if lost.await {
-            self.again();
+            self.began = tokio::time::Instant::now();
+            self.again(None);
         }
+    }
+
+    /// The next step of the session. The provider's breaker learns from it.
+    fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<ModelStep> {
+        let State::Ready(link) = &mut self.state else { return Poll::Pending };
+        let step = ready!(link.poll_step(&self.span, cx));
+        match &step {
+            ModelStep::Event(Event::ResponseEnded { outcome: Outcome::Completed, .. }) => {
+                self.switchboard.breakers.answered(&self.plan.at(self.endpoint()).provider.name);
+            }
+            ModelStep::Event(
+                Event::ModelLost(_) | Event::ResponseEnded { outcome: Outcome::Failed(_), .. },
+            ) => self.switchboard.breakers.failed(self.plan.at(self.endpoint())),
+            ModelStep::Event(_) | ModelStep::Anomaly(_) => {}
+        }
+        Poll::Ready(step)
     }
 
     /// The next step of the conversation, or the event that a session is ready or lost.
@@ -111,14 +149,16 @@ impl Model {
             match &mut self.state {
                 State::Connecting(_) => {
                     if ready!(self.poll_connect(cx)) {
-                        return Poll::Ready(ModelStep::Event(Event::ModelReady));
+                        return Poll::Ready(ModelStep::Event(Event::ModelReady {
+                            endpoint: self.endpoint(),
+                        }));
                     }
                 }
                 State::Ready(link) => {
                     if let Some(at) = link.take_expiry() {
                         return Poll::Ready(ModelStep::Event(Event::SessionExpires { at }));
                     }
-                    return link.poll_step(&self.span, cx);
+                    return self.poll_link(cx);
                 }
                 State::Failed(lost) => {
                     let lost = lost.clone();
@@ -142,60 +182,87 @@ impl Model {
                 if self.attempts > 1 {
                     self.anomalies.push(Anomaly::ModelRetried);
                 }
+                self.failures = 0;
+                self.switchboard.breakers.connected(&self.plan.at(self.endpoint()).provider.name);
                 self.state = State::Ready(Box::new(link));
                 true
             }
-            Err(error) if error.is_temporary() => {
-                self.failure = error.failure();
-                let class = self.failure.class().map(Class::code);
-                tracing::warn!(%error, class, attempt = self.attempts, "The model cannot be reached; retrying");
-                self.again();
-                false
-            }
             Err(error) => {
-                let (provider, class) = (&self.plan.provider.name, error.failure().class().map(Class::code));
-                tracing::error!(provider, %error, class, "The model cannot be used");
-                self.state = State::Failed(error.lost());
+                self.failed(&error);
                 false
             }
         })
     }
 
-    fn again(&mut self) {
-        // At least as long as the provider asks for.
-        let asked = self.failure.retry_after.take().unwrap_or_default();
-        let pause = (RETRY_PAUSE * 2u32.pow(self.attempts.min(4) - 1)).max(asked);
+    /// An attempt has failed: the same endpoint again, the next one, or none.
+    fn failed(&mut self, error: &NotConnected) {
+        let plan = self.plan.at(self.endpoint());
+        let (provider, attempt) = (&plan.provider.name, self.attempts);
+        if is_providers_fault(&error.failure()) {
+            self.switchboard.breakers.failed(plan);
+        }
+        let class = error.failure().class().map(Class::code);
+        if error.is_temporary() {
+            tracing::warn!(provider, %error, class, attempt, "The model cannot be reached; retrying");
+            return self.again(error.failure().retry_after);
+        }
+        tracing::error!(provider, %error, class, "The model cannot be used");
+        self.endpoints.pop_front();
+        self.failures = 0;
+        match self.endpoints.is_empty() {
+            true => self.state = State::Failed(error.lost()),
+            false => self.attempt(Duration::ZERO),
+        }
+    }
+
+    /// After a temporary failure: the next endpoint, if this one failed too often or an attempt takes long.
+    fn again(&mut self, as_told: Option<Duration>) {
+        self.failures += 1;
+        let mut pause = (RETRY_PAUSE * 2u32.pow(self.attempts.clamp(1, 4) - 1)).max(as_told.unwrap_or_default());
+        if self.endpoints.len() > 1 && (self.failures >= TRIES || self.began.elapsed() >= SLOW) {
+            self.endpoints.rotate_left(1);
+            self.failures = 0;
+            pause = RETRY_PAUSE;
+        }
+        self.attempt(pause);
+    }
+
+    /// Connects to the first endpoint: at once if it was never tried, else after a pause.
+    fn attempt(&mut self, pause: Duration) {
+        let is_new = self.failures == 0 && self.untried > 0;
+        if is_new {
+            self.untried -= 1;
+        }
+        let pause = if is_new { Duration::ZERO } else { pause };
+        let patience = if self.untried > 0 { HURRY } else { Duration::MAX };
         self.attempts += 1;
-        let (plan, tls) = (self.plan.clone(), self.switchboard.tls.clone());
+        let (plan, tls) = (self.plan.at(self.endpoint()).clone(), self.switchboard.tls.clone());
+        self.began = tokio::time::Instant::now() + pause;
         self.state = State::Connecting(Box::pin(async move {
             sleep(pause).await;
-            ModelLink::connect(plan, tls).await
+            let connected = timeout(patience, ModelLink::connect(plan, tls)).await;
+            connected.unwrap_or(Err(NotConnected::Late { garbage: 0 }))
         }));
     }
 
-    /// When [`Self::overdue`] is next due: in the call's time while it connects, in the machine's once it is ready.
-    pub fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
-        let (in_call, outside) = match &self.state {
-            State::Connecting(_) => (self.patience, None),
-            State::Ready(link) => (None, link.alive_deadline()),
-            State::Failed(_) | State::Gone => (None, None),
+    /// When [`Self::overdue`] is next due, in the machine's time.
+    pub fn deadline(&self) -> Option<Instant> {
+        let used = match &self.state {
+            State::Ready(link) => link.alive_deadline(),
+            State::Connecting(_) | State::Failed(_) | State::Gone => None,
         };
-        let standby = self.standby.as_ref().and_then(|standby| standby.alive_deadline());
-        (in_call, outside.into_iter().chain(standby).min())
+        used.into_iter().chain(self.standby.as_ref().and_then(|standby| standby.alive_deadline())).min()
     }
 
-    /// The loss of a model that took too long to connect, or has stopped answering. `now` is the call's time.
-    pub fn overdue(&mut self, now: Instant) -> Option<Lost> {
-        let loss = match &mut self.state {
-            State::Connecting(_) => {
-                let is_over = self.patience.is_some_and(|patience| patience <= now);
-                is_over.then(|| Lost { loss: Loss::Unreachable, failure: self.failure.clone() })
-            }
-            State::Ready(link) => (!link.check_alive(link::now())).then(|| Loss::Stalled.into()),
-            State::Failed(_) | State::Gone => None,
-        }?;
+    /// The loss of a model that has stopped answering.
+    pub fn overdue(&mut self) -> Option<Lost> {
+        let State::Ready(link) = &mut self.state else { return None };
+        if link.check_alive(link::now()) {
+            return None;
+        }
+        self.switchboard.breakers.failed(self.plan.at(self.endpoint()));
         self.state = State::Gone;
-        Some(loss)
+        Some(Loss::Stalled.into())
     }
 
     pub async fn close(mut self) {
@@ -204,4 +271,9 @@ impl Model {
             link.close().await;
         }
     }
+}
+
+/// Whether nothing but the provider can be the reason. A wrong model or configuration is the file's.
+fn is_providers_fault(failure: &Failure) -> bool {
+    failure.cause.is_some_and(|cause| !matches!(cause, Cause::Model | Cause::Option | Cause::Expired))
 }

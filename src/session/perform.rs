@@ -30,9 +30,6 @@ use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
-/// How long after the stream's start the model may take to be ready.
-pub const MODEL_PATIENCE: Duration = Duration::from_secs(3);
-
 /// See the module.
 pub(super) struct Session {
     pub switchboard: Arc<Switchboard>,
@@ -224,10 +221,10 @@ impl Session {
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        talk.model.patience = Some(now + MODEL_PATIENCE);
         self.switchboard.record(&self.call, What::Started);
         if talk.model.is_ready() {
-            talk.call.handle(Event::ModelReady, now, &mut talk.actions);
+            let endpoint = talk.model.endpoint();
+            talk.call.handle(Event::ModelReady { endpoint }, now, &mut talk.actions);
             self.count_all(talk.model);
         }
         talk.call.handle(Event::StreamStarted, now, &mut talk.actions);
@@ -508,10 +505,9 @@ impl Talk<'_> {
 
     /// When something is due: in the call's time, and in the machine's.
     fn deadlines(&mut self) -> (Option<Instant>, Option<Instant>) {
-        let (connecting, alive) = self.model.deadlines();
         let call = self.call.deadline().map(|(due, _)| due);
         let phone = self.phone.line().and_then(|line| line.deadline());
-        (call.into_iter().chain(connecting).min(), phone.into_iter().chain(alive).min())
+        (call, phone.into_iter().chain(self.model.deadline()).min())
     }
 }
 

@@ -25,7 +25,20 @@ fn call() -> CallSid {
     CallSid::parse(CALL).unwrap()
 }
 
-fn tls() -> Arc<ClientConfig> {
+/// The plan of an assistant with these further keys, at a folder whose providers are `openai` and `house`.
+pub(super) fn plan(more: &str) -> Arc<Plan> {
+    let text = format!("instructions: Hi.\n{more}");
+    let assistants = vec![SourceFile::new("assistants/clinic.yaml", text.into_bytes())];
+    let openai = Provider::openai("ws://127.0.0.1:9", None);
+    let house = Provider { name: "house".to_owned(), ..openai.clone() };
+    let folder = Folder { assistants, ..Folder::default() };
+    let checked = Roster::check(&folder, &BTreeMap::new(), &[Arc::new(openai), Arc::new(house)]);
+    let roster = checked.roster.unwrap();
+    let facts = Facts::nobody(Timestamp::UNIX_EPOCH);
+    Arc::new(roster.by_name("clinic").unwrap().plan(&facts, &Nothing).unwrap())
+}
+
+pub(super) fn tls() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Arc::new(config.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth())
@@ -51,6 +64,7 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         tokens: vec![Secret::new("12345")],
         machine: name.to_owned(),
         max_calls: 2,
+        providers: vec!["openai".to_owned()],
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
         journal: None,

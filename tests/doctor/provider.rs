@@ -149,7 +149,10 @@ async fn every_provider_and_model_in_use_is_asked_once() {
     place.file("assistants/desk.yaml", "instructions: Hi.\n");
     place.file("assistants/old.yaml", "instructions: Hi.\nmodel: gpt-realtime\n");
     place.file("assistants/other.yaml", "instructions: Hi.\nprovider: second\n");
-    place.file("assistants/locked.yaml", "instructions: Hi.\nprovider: locked\n");
+    place.file(
+        "assistants/locked.yaml",
+        "instructions: Hi.\nfallback: [second, locked, openai/gpt-realtime]\n",
+    );
     let report = place.doctor(&[]).await;
     assert_eq!((first.sessions().len(), second.sessions().len()), (2, 1));
     assert_eq!(report.found("provider.session").len(), 2, "{}", report.out);

@@ -3,6 +3,7 @@
 mod attacks;
 mod calls;
 mod edits;
+mod failover;
 mod failures;
 mod harness;
 mod interruptions;

@@ -16,7 +16,7 @@ pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
             };
             let mut steps = vec![
                 Step::Event(Event::StreamStarted),
-                Step::Event(Event::ModelReady),
+                Step::Event(Event::ModelReady { endpoint: 0 }),
                 Step::Event(Event::SpeechStopped),
                 Step::Event(Event::ResponseStarted(response)),
                 Step::Event(hosted),
@@ -51,7 +51,7 @@ pub(super) fn transfer() -> impl Strategy<Value = Vec<Step>> {
             };
             let events = vec![
                 Event::StreamStarted,
-                Event::ModelReady,
+                Event::ModelReady { endpoint: 0 },
                 Event::SpeechStopped,
                 Event::ResponseStarted(first.as_str().into()),
                 call("slow", "{}"),

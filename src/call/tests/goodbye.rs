@@ -104,7 +104,7 @@ fn a_goodbye_waits_for_the_model() {
             On(Event::StreamStarted),
             On(Event::Draining),
             At(ms(500)),
-            On(Event::ModelReady),
+            On(Event::ModelReady { endpoint: 0 }),
             answer("r1", "a", 500),
             echo_at(1_100, 1),
         ]

@@ -9,7 +9,13 @@ fn the_greeting_waits_for_phone_and_model() {
     plan.greeting = greeting("Hello!");
     insta::assert_snapshot!(run(
         plan,
-        vec![On(Event::StreamStarted), frame(), At(ms(100)), On(Event::ModelReady), answer("r1", "a", 400)]
+        vec![
+            On(Event::StreamStarted),
+            frame(),
+            At(ms(100)),
+            On(Event::ModelReady { endpoint: 0 }),
+            answer("r1", "a", 400)
+        ]
     ));
 }
 
@@ -23,7 +29,7 @@ fn the_model_learns_which_words_of_a_recorded_greeting_were_heard() {
         vec![
             On(Event::StreamStarted),
             At(ms(500)),
-            On(Event::ModelReady),
+            On(Event::ModelReady { endpoint: 0 }),
             At(ms(1000)),
             says(),
             started("r1"),
@@ -45,7 +51,7 @@ fn the_model_learns_of_a_recorded_greeting_when_it_is_ready() {
             echo_at(130, 1),
             press("5#"),
             At(ms(500)),
-            On(Event::ModelReady),
+            On(Event::ModelReady { endpoint: 0 }),
         ]
     ));
 }

@@ -46,7 +46,9 @@ fn a_retry_pause_ends_once() {
     ];
     // Meanwhile another response is discarded, and its end is never reported.
     let discarded = [Event::ResponseStarted(response("r1")), Event::SpeechStarted(ItemId::from("u"))];
-    for event in [Event::ModelReady, Event::StreamStarted].into_iter().chain(refused).chain(discarded) {
+    for event in
+        [Event::ModelReady { endpoint: 0 }, Event::StreamStarted].into_iter().chain(refused).chain(discarded)
+    {
         call.handle(event, start, &mut out);
     }
     while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= start + ms(5_000)) {

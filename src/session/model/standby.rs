@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tracing::{Instrument as _, Span};
 
-use super::{Connecting, Model, State};
+use super::{Connecting, Model, State, is_providers_fault};
 use crate::assistant::plan::Plan;
 use crate::call::{Anomaly, Event, Line, Loss, Lost, Request, Turn, TurnControl, initial_turn_control};
 use crate::id::{ItemId, ToolCallId};
@@ -236,6 +236,8 @@ impl Model {
             link.configure(self.turns);
         }
         link.put_back(steps);
+        self.endpoints.retain(|endpoint| *endpoint != standby.endpoint);
+        self.endpoints.push_front(standby.endpoint);
         if let State::Ready(old) = std::mem::replace(&mut self.state, State::Ready(link)) {
             self.close_beside(*old);
         }
@@ -314,12 +316,20 @@ impl Model {
         Poll::Ready(match ready!(standby.poll(&self.span, cx)) {
             Ok(step) => {
                 let is_ready = matches!(step, ModelStep::Event(Event::StandbyReady { .. }));
-                if is_ready && standby.link().is_some_and(|link| link.is_plainer()) {
-                    self.anomalies.push(Anomaly::ModelPlainerConfiguration);
+                if is_ready {
+                    self.switchboard.breakers.connected(&standby.plan.provider.name);
+                    if standby.link().is_some_and(|link| link.is_plainer()) {
+                        self.anomalies.push(Anomaly::ModelPlainerConfiguration);
+                    }
                 }
                 step
             }
-            Err(lost) => ModelStep::Event(self.standby_lost(lost)),
+            Err(lost) => {
+                if is_providers_fault(&lost.failure) {
+                    self.switchboard.breakers.failed(&standby.plan);
+                }
+                ModelStep::Event(self.standby_lost(lost))
+            }
         })
     }
 
