@@ -133,6 +133,11 @@ pub enum Line {
         target: String,
         why: TransferFailure,
     },
+    /// The phone's stream broke and came back.
+    StreamBroke {
+        /// The caller did not hear all that was said before.
+        unheard: bool,
+    },
 }
 
 /// What the model is asked to say.

@@ -62,6 +62,16 @@ impl From<&Line> for Turn {
                     format!("The call was passed on to {target}, but {why}. The caller is back with you.");
                 Self::Note(news.into())
             }
+            Line::StreamBroke { unheard } => {
+                let news = if *unheard {
+                    "They did not hear the end of what you said last. Say briefly that you were cut off, and go on from \
+                     where it broke off."
+                } else {
+                    "They heard all that you said. Go on with the conversation."
+                };
+                let news = format!("The caller's line was interrupted for a moment, and is back. {news}");
+                Self::Note(news.into())
+            }
             Line::AssistantSaid(text) => Self::Assistant(text.clone()),
         }
     }

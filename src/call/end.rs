@@ -115,7 +115,7 @@ impl Call {
     }
 
     pub(super) fn end_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let Some(ending) = &self.ending else { return };
+        let Some(ending) = self.ending.as_ref().filter(|_| self.lost.is_none()) else { return };
         // The assistant's own goodbye does not cut off jobs that it started before.
         let working = ending.reason == EndReason::AssistantEnded && self.tools.is_running();
         let heard = self.speech.is_made(What::is_goodbye) && self.playback.is_quiet() && !working;

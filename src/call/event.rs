@@ -12,7 +12,7 @@ use switchboard_audio::Chunk;
 pub enum Event {
     /// The phone is connected: audio may flow both ways.
     StreamStarted,
-    /// The phone's socket is gone for a reason that is not known yet.
+    /// The phone's socket is gone for a reason that is not known yet. A new stream may follow.
     StreamLost,
     CallerAudio(Chunk),
     /// The phone has played or discarded everything before the mark.
@@ -114,9 +114,9 @@ pub enum Event {
         id: ToolCallId,
         output: Private,
     },
-    /// A parked phone is on its way back: a new stream will follow.
+    /// A parked phone, or one whose stream broke, is on its way back: a new stream will follow.
     Returning,
-    /// A parked phone is connected again.
+    /// It is connected again.
     Returned(Return),
 
     /// The phone's socket has taken this piece.
@@ -218,11 +218,13 @@ pub enum Who {
     Assistant,
 }
 
-/// How a parked call came back.
+/// How a call came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
     TransferFailed(TransferFailure),
     KeysPressed,
+    /// Its stream broke, and a new one took its place.
+    StreamAgain,
 }
 
 /// Why a transfer reached nobody.

@@ -37,6 +37,7 @@ mod event;
 mod greeting;
 mod hosted;
 mod keypad;
+mod lost;
 mod model;
 mod out_of_band;
 mod playback;
@@ -69,6 +70,7 @@ use backlog::Backlog;
 use consent::Consent;
 use end::Ending;
 use keypad::Keypad;
+use lost::Lost;
 use out_of_band::OutOfBand;
 use playback::{Playback, Source};
 use silence::{SilenceTimer, Step};
@@ -90,8 +92,6 @@ const THINKING_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much audio may wait for the phone to play it: 5 min. Twilio itself keeps 10 min.
 const MAX_UNPLAYED: u64 = 2_400_000;
-/// How long it may take to learn why the phone's socket is gone.
-const LOST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A call, from the ringing phone to [`Action::End`].
 #[derive(Debug)]
@@ -112,8 +112,8 @@ pub struct Call {
     keypad: Keypad,
     silence: SilenceTimer,
     ending: Option<Ending>,
-    /// When the phone's socket was lost, until the reason is known.
-    lost: Option<Instant>,
+    /// The phone's socket is gone, and the call lives.
+    lost: Option<Lost>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
     tools: ToolCalls,
@@ -193,9 +193,7 @@ impl Call {
             Event::StreamStarted => self.stream_started(now, out),
             // We closed the socket of a parked phone.
             Event::StreamLost if self.parked.is_some() => {}
-            Event::StreamLost => {
-                self.lost.get_or_insert(now);
-            }
+            Event::StreamLost => self.stream_lost(now, out),
             Event::MarkPlayed(mark) => {
                 self.last_from_caller = Some(now).filter(|_| self.parked.is_none());
                 if !self.playback.played(mark, now) {
@@ -238,7 +236,11 @@ impl Call {
                 if let Some(parked) = &mut self.parked {
                     parked.returning(now);
                 }
+                if let Some(lost) = &mut self.lost {
+                    lost.returning(now);
+                }
             }
+            Event::Returned(Return::StreamAgain) => self.stream_again(now, out),
             Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
             Event::ModelWorking | Event::TranscriptGrew { who: Who::Assistant, .. } => {
@@ -264,7 +266,12 @@ impl Call {
             Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
             Event::Draining => match &mut self.parked {
                 Some(parked) => parked.draining(now),
-                None => self.say_goodbye(EndReason::ServerDraining, now, out),
+                None => {
+                    if let Some(lost) = &mut self.lost {
+                        lost.draining(now);
+                    }
+                    self.say_goodbye(EndReason::ServerDraining, now, out);
+                }
             },
         }
         self.settle(now, out);
@@ -275,8 +282,8 @@ impl Call {
         if self.ended {
             return;
         }
-        if let Some(lost) = self.lost {
-            if lost + LOST_TIMEOUT <= now {
+        if let Some(lost) = &self.lost {
+            if lost.until <= now {
                 self.end(EndReason::CallerLost, now, out);
             }
             return;
@@ -308,8 +315,8 @@ impl Call {
         if self.ended {
             return None;
         }
-        if let Some(lost) = self.lost {
-            return Some((lost + LOST_TIMEOUT, Timer::Caller));
+        if let Some(lost) = &self.lost {
+            return Some((lost.until, Timer::Caller));
         }
         [
             (self.duration_due(), Timer::Duration),
@@ -433,7 +440,7 @@ impl Call {
     fn may_ask(&self) -> bool {
         self.model_ready
             && self.started.is_some()
-            && self.parked.is_none()
+            && !self.is_away()
             && match self.turn_control {
                 TurnControl::Model => true,
                 TurnControl::Server => self.ending.is_some() || self.playback.is_quiet(),
@@ -450,6 +457,11 @@ impl Call {
             What::Goodbye(reason) => Action::Say(Request::Goodbye(reason)),
             What::Say(request) => Action::Say(request),
         }
+    }
+
+    /// Whether no phone is connected.
+    fn is_away(&self) -> bool {
+        self.parked.is_some() || self.lost.is_some()
     }
 
     fn duration_due(&self) -> Option<Instant> {

@@ -26,7 +26,7 @@ impl Call {
             self.speech.begins_announcement();
         }
         // Nobody would hear it, or we asked before the caller spoke, whom the model answers by itself afterwards.
-        let unheard = self.parked.is_some();
+        let unheard = self.is_away();
         let talks_over = self.speaking.is_some() && self.turn_control == TurnControl::Model && waits;
         // Nothing is said after a goodbye.
         let too_late = self.ending.is_some() && !is_goodbye;
@@ -76,7 +76,7 @@ impl Call {
 
     /// Whether nobody would hear more of the model, or too much is queued already.
     pub(super) fn must_drop_audio(&self) -> bool {
-        self.started.is_none() || self.parked.is_some() || self.playback.unplayed() > MAX_UNPLAYED
+        self.started.is_none() || self.is_away() || self.playback.unplayed() > MAX_UNPLAYED
     }
 
     pub(super) fn play_voice(&mut self, source: Source, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {

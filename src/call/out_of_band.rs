@@ -54,7 +54,7 @@ impl Call {
         }
         remember(&mut self.out_of_band.known, response.clone(), REMEMBERED);
         let asked = std::mem::take(&mut self.out_of_band.asked);
-        if asked && self.ending.is_none() && self.parked.is_none() {
+        if asked && self.ending.is_none() && !self.is_away() {
             self.out_of_band.running = Some(response);
         } else {
             out.push(Action::CancelResponse(response));

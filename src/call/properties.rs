@@ -121,6 +121,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1..6usize).prop_map(|count| vec![Step::Leave(count)]),
         1 => scenes::filler(),
         1 => scenes::transfer(),
+        1 => scenes::broken(),
     ];
     (
         proptest::collection::vec(step, 0..150),
@@ -256,6 +257,7 @@ impl World {
                 }
                 Action::CancelResponse(response) => {
                     self.dead.insert(response.clone());
+                    self.forget(now);
                 }
                 Action::TruncateItem(cut) => {
                     assert!(

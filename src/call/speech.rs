@@ -412,6 +412,11 @@ impl Speech {
         self.due.as_ref().map(|due| due.since)
     }
 
+    /// Whether a response is due that has not begun.
+    pub fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Whether a request of ours is open.
     pub fn has_asked(&self) -> bool {
         self.due.as_ref().is_some_and(|due| !due.by_itself || due.nudged)

@@ -18,6 +18,7 @@ mod barge_in;
 mod consent;
 mod goodbye;
 mod greeting;
+mod lost;
 mod out_of_band;
 mod retries;
 mod tools;
@@ -346,7 +347,7 @@ fn a_lost_stream_is_a_hang_up_only_if_twilio_reports_one() {
     insta::assert_snapshot!(play(vec![
         At(ms(100)),
         On(Event::StreamLost),
-        At(ms(2_000)),
+        At(ms(12_000)),
         On(Event::CallerHungUp),
     ]));
 }

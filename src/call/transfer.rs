@@ -207,9 +207,11 @@ impl Call {
             (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::Unreachable)) => {
                 "The number could not be reached. The caller is with you again."
             }
-            (Detour::Press(_), Return::KeysPressed) => "The keys were pressed.",
+            (Detour::Press(_), Return::KeysPressed | Return::StreamAgain) => "The keys were pressed.",
             (Detour::Press(_), Return::TransferFailed(_)) => "The keys could not be pressed.",
-            (Detour::Dial { .. }, Return::KeysPressed) => "The caller is with you again.",
+            (Detour::Dial { .. }, Return::KeysPressed | Return::StreamAgain) => {
+                "The caller is with you again."
+            }
         };
         if let Some(id) = parked.tool {
             self.answer(id, output, out);
@@ -220,11 +222,18 @@ impl Call {
         if parked.is_draining {
             return self.say_goodbye(EndReason::ServerDraining, now, out);
         }
+        self.ask_to_go_on();
+    }
+
+    /// The phone is connected again: the model speaks next.
+    pub(super) fn ask_to_go_on(&mut self) {
         if self.tools.is_busy() {
             self.tools.owe_response(); // Asked at once, the model would call what still runs again.
             self.tools.say_filler();
         } else {
-            self.speech.want(What::Answer);
+            if !self.speech.is_due() {
+                self.speech.want(What::Answer);
+            }
             self.tools.answered_by_itself();
         }
     }

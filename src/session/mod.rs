@@ -307,6 +307,12 @@ impl Switchboard {
                     None => sorry(),
                 }
             }
+            Decision::StreamAgain => {
+                match self.call_back(nonce, handle, Return::StreamAgain, Duration::ZERO) {
+                    Some(ticket) => Next::Stream { ticket },
+                    None => sorry(),
+                }
+            }
             Decision::Again if !handle.retried && !self.is_draining() => {
                 match self.open(handle.plan.clone(), request, true) {
                     Ring::Stream { ticket } => Next::Stream { ticket },
@@ -351,7 +357,7 @@ impl Switchboard {
         Next::Sorry(handle.plan.on_failure.clone())
     }
 
-    /// A new ticket for the session of a parked phone, whose stream comes after `takes` at the earliest. `None` if the
+    /// A new ticket for the session of a phone that is away, whose stream comes after `takes` at the earliest. `None` if the
     /// session is over.
     fn call_back(&self, parked: &Nonce, handle: &Handle, how: Return, takes: Duration) -> Option<String> {
         if !self.registry.is_live(parked) {
@@ -506,6 +512,7 @@ impl Switchboard {
             place: Some(place),
             commands,
             decision,
+            streams_lost: 0,
             anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even now.
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),

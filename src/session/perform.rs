@@ -30,6 +30,9 @@ use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
+/// How often a broken stream gets a new one in one call. After that, the caller hears `on_failure`.
+const MAX_NEW_STREAMS: u32 = 5;
+
 /// See the module.
 pub(super) struct Session {
     pub switchboard: Arc<Switchboard>,
@@ -45,6 +48,8 @@ pub(super) struct Session {
     pub commands: rare::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
+    /// How often the phone's stream broke.
+    pub streams_lost: u32,
     pub anomalies: BTreeMap<Anomaly, u64>,
     /// The server says its goodbyes already before the stream comes.
     pub must_say_goodbye: bool,
@@ -237,6 +242,10 @@ impl Session {
     fn take_in(&mut self, input: Input, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         let Talk { call, phone, model, actions } = talk;
         match input {
+            Input::Phone(PhoneStep::Caller(CallerStep::Event(Event::StreamLost))) => {
+                call.handle(Event::StreamLost, now, actions);
+                phone.drop_line();
+            }
             Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
             | Input::Model(ModelStep::Event(event))
             | Input::Job(event) => call.handle(event, now, actions),
@@ -253,10 +262,16 @@ impl Session {
             Input::Command(command) => match command {
                 Command::CallerHungUp => call.handle(Event::CallerHungUp, now, actions),
                 // The stream that should bring the phone back ended before it came.
-                Command::StreamLost if phone.line().is_none() => {
+                Command::StreamLost if matches!(phone, Phone::ComingBack(_)) => {
                     return ControlFlow::Break(Over::Ended(EndReason::CallerLost));
                 }
-                Command::StreamLost => call.handle(Event::StreamLost, now, actions),
+                Command::StreamLost => {
+                    call.handle(Event::StreamLost, now, actions);
+                    phone.drop_line();
+                    if !self.awaits_new_stream() {
+                        return ControlFlow::Break(Over::Ended(EndReason::CallerLost));
+                    }
+                }
                 Command::NotAnUpgrade => {}
                 Command::Drain => call.handle(Event::Draining, now, actions),
                 Command::Transferred => {
@@ -278,7 +293,11 @@ impl Session {
     fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         let Talk { call, phone, model, actions } = talk;
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
+            let lost = event == Event::StreamLost;
             call.handle(event, now, actions);
+            if lost {
+                phone.drop_line();
+            }
         }
         if phone.is_full() {
             model.with(ModelLink::is_not_read);
@@ -326,6 +345,7 @@ impl Session {
             }
             Return::TransferFailed(why) => tracing::info!(why = why.code(), "Keys not pressed"),
             Return::KeysPressed => tracing::info!("Keys pressed"),
+            Return::StreamAgain => tracing::info!("Opening another stream"),
         }
         self.switchboard.registry.ended(&self.nonce);
         self.nonce = way.nonce;
@@ -347,6 +367,20 @@ impl Session {
             }
             refused.map(|(_, socket)| socket)
         })
+    }
+
+    /// Twilio asks what follows the stream of a call that lives: another stream, a few times. False: it broke too often.
+    fn awaits_new_stream(&mut self) -> bool {
+        if self.decision.borrow().is_some() {
+            return true; // The phone was sent elsewhere just now.
+        }
+        self.streams_lost += 1;
+        let again = self.streams_lost <= MAX_NEW_STREAMS;
+        if again {
+            self.decision.send_replace(Some(Decision::StreamAgain));
+        }
+        tracing::warn!(lost = self.streams_lost, again, "The phone's stream broke");
+        again
     }
 
     /// Writes down where the phone goes, and closes its socket, so that Twilio asks.

@@ -85,6 +85,11 @@ impl Phone {
         matches!(self, Self::OnTheLine(link) if link.is_full())
     }
 
+    /// Drops a line that is dead, so that Twilio asks what follows.
+    pub fn drop_line(&mut self) {
+        drop(self.take_line());
+    }
+
     /// Takes the line away. Nothing can be sent to the phone afterwards.
     pub fn take_line(&mut self) -> Option<Box<CallerLink>> {
         match std::mem::replace(self, Self::Away) {

@@ -46,7 +46,7 @@ pub enum Command {
     NotAnUpgrade,
     /// The person to whom the parked phone was sent took the call.
     Transferred,
-    /// The parked phone comes back by another stream. Boxed, because a channel has room for 32 commands from the start.
+    /// The phone comes back by another stream, after it was parked or its stream broke. Boxed, because a channel has room for 32 commands from the start.
     Returned(Box<WayBack>),
     /// The server drains: say goodbye.
     Drain,
@@ -54,7 +54,7 @@ pub enum Command {
     GivenUp(oneshot::Sender<Upgraded>),
 }
 
-/// How a parked phone comes back into its session.
+/// How a phone comes back into its session.
 #[derive(Debug)]
 pub struct WayBack {
     pub how: Return,
@@ -77,6 +77,8 @@ pub enum Decision {
     },
     /// Press these keys; the session waits for the next stream.
     Press(Private),
+    /// The stream broke, and the session waits for another one.
+    StreamAgain,
     /// The assistant's `on_failure`.
     Sorry,
     /// The stream never started: open another one, with a new ticket.
@@ -90,6 +92,7 @@ impl Decision {
             Self::HangUp => "hang_up",
             Self::Dial { .. } => "dial",
             Self::Press(_) => "press",
+            Self::StreamAgain => "stream_again",
             Self::Sorry => "sorry",
             Self::Again => "again",
         }

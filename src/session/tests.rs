@@ -262,6 +262,21 @@ async fn one_document_presses_keys_and_brings_the_phone_back() {
 }
 
 #[tokio::test]
+async fn a_stream_that_broke_is_followed_by_another_into_the_session() {
+    let mut parked = Parked::new(Some(Decision::StreamAgain));
+    let (next, _) = parked.ask(UP, "stream").await;
+    let Next::Stream { ticket } = next else { panic!("another stream") };
+    let Some(Command::Returned(way)) = parked.commands.try_recv() else { panic!("the session learns of it") };
+    assert_eq!((way.how, way.life), (Return::StreamAgain, TICKET_LIFE));
+    assert!(parked.switchboard.admit(&ticket).is_ok());
+    assert!(matches!(parked.ask(UP, "again").await, (_, Some(known)) if known == "stream"));
+    // Nobody comes back to a session that is over.
+    let parked = Parked::new(Some(Decision::StreamAgain));
+    parked.switchboard.registry.ended(&parked.nonce);
+    assert!(matches!(parked.ask(UP, "sorry").await.0, Next::Sorry(_)));
+}
+
+#[tokio::test]
 async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
     let Parked { switchboard, nonce, commands, _decision, .. } = Parked::dialling();
     let (handle, _) = switchboard.registry.find(&nonce).unwrap();
@@ -277,6 +292,7 @@ async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
         place: None,
         commands,
         decision: _decision,
+        streams_lost: 0,
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,

@@ -166,6 +166,7 @@ async fn a_lost_phone_ends_its_call_and_its_model_session() {
                 record.said[0].text, "Sorry, something broke.",
                 "a caller who is still there hears it"
             );
+            assert_eq!(record.streams.len(), 6, "each broke, and five were tried again");
         }
         let closed = |sessions: &[switchboard_simulator::model::SessionLog]| sessions[0].closed.is_some();
         assert!(harness.model.until(Duration::from_secs(3), closed).await, "the model's socket is closed");

@@ -63,3 +63,14 @@ pub(super) fn transfer() -> impl Strategy<Value = Vec<Step>> {
             events.into_iter().map(Step::Event).collect()
         })
 }
+
+/// The stream breaks, something happens meanwhile, and a new one comes.
+pub(super) fn broken() -> impl Strategy<Value = Vec<Step>> {
+    (proptest::collection::vec(event(), 0..4), 0..3_000u64).prop_map(|(meanwhile, time)| {
+        let mut steps = vec![Step::Event(Event::StreamLost), Step::Pass(time)];
+        steps.extend(meanwhile.into_iter().map(Step::Event));
+        steps.push(Step::Event(Event::Returning));
+        steps.push(Step::Event(Event::Returned(Return::StreamAgain)));
+        steps
+    })
+}

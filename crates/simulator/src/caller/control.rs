@@ -47,6 +47,8 @@ pub enum When {
 pub enum Act {
     Say(Bytes),
     Press(char),
+    /// The connection of the stream breaks, without `stop` and without a close frame. The call goes on.
+    Break,
     HangUp,
     Nothing,
 }
@@ -70,6 +72,11 @@ impl Control {
 
     pub fn press(&self, digit: char) {
         self.send(Act::Press(digit));
+    }
+
+    /// Breaks the connection of the stream.
+    pub fn break_stream(&self) {
+        self.send(Act::Break);
     }
 
     pub fn hang_up(&self) {

@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub playing: watch::Sender<Playing>,
     pub speech: Speech,
     pub hung_up: bool,
+    /// The connection of the stream is to break.
+    pub breaks: bool,
     pub record: CallRecord,
     happened: mpsc::Sender<Happened>,
     rng: StdRng,
@@ -77,6 +79,7 @@ impl Call {
             playing,
             speech: Speech::default(),
             hung_up: false,
+            breaks: false,
             record,
             happened,
             rng,
@@ -101,6 +104,7 @@ impl Call {
             Act::Say(clip) if !clip.is_empty() => self.speech.clips.push_back(clip),
             Act::Say(_) | Act::Nothing => {}
             Act::Press(digit) => self.speech.digits.push_back(digit),
+            Act::Break => self.breaks = true,
             Act::HangUp if self.hung_up => {}
             Act::HangUp => {
                 self.hung_up = true;

@@ -184,6 +184,9 @@ impl<'call> Live<'call> {
                 }
                 () = sleep_until(wake.into()) => {}
             }
+            if std::mem::take(&mut self.call.breaks) {
+                break StreamEnd::Cut;
+            }
             if self.call.hung_up && self.leaving.is_none() {
                 self.leave();
             }
