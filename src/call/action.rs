@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::conversation::Turn;
 use super::end_reason::EndReason;
+use super::conversation::Turn;
 use super::event::{TransferFailure, Who};
+use super::standby::Cause;
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
@@ -29,6 +30,8 @@ pub enum Action {
     /// Configure who controls turns from this point on.
     Configure(TurnControl),
     AppendToModel(Chunk),
+    /// End the caller's turn, although the model believes that they still speak.
+    CommitAudio,
     CancelResponse(ResponseId),
     /// Tell the model how much of an item was heard.
     TruncateItem(Truncation),
@@ -129,6 +132,8 @@ pub enum Line {
     Pressed(String),
     /// The assistant's own words, played from a recording.
     AssistantSaid(Private),
+    /// The caller talked over words that an earlier session said, and heard only these.
+    HeardOnly(Private),
     TransferFailed {
         target: String,
         why: TransferFailure,
@@ -145,8 +150,16 @@ pub enum Line {
 pub enum Request {
     /// Exactly these words.
     Greeting(String),
-    /// Ask whether the caller is still there.
-    CheckCaller,
+    /// Say the rest of an answer that broke off after these words.
+    GoOn(Private),
+    /// Say aloud what was answered without sound.
+    SayAloud,
+    /// Say that the assistant cannot help with that: the answer was filtered.
+    CannotHelp,
+    /// Ask whether the caller is still there. `heard`: there was sound on the line, but nothing to answer.
+    CheckCaller {
+        heard: bool,
+    },
     /// Say that a tool takes a moment.
     Filler,
     /// Say what has been done so far: too many rounds of tools passed without a word.
@@ -172,6 +185,11 @@ pub enum Note {
     },
     /// The phone has played all that it will play of an item.
     AssistantSpoke(Spoken),
+    /// A standby took over, or did not come.
+    Reconnected {
+        cause: Cause,
+        worked: bool,
+    },
     /// A transcript.
     Said {
         who: Who,
@@ -180,11 +198,22 @@ pub enum Note {
     },
 }
 
+/// Something that is played from memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    Greeting,
+    /// The assistant needs a moment.
+    Moment,
+    /// The assistant is back after its connection was interrupted.
+    CutOff,
+}
+
 /// How an item of speech was played.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spoken {
-    /// `None` for a recorded greeting.
+    /// `None` for a recording.
     pub item: Option<ItemId>,
+    pub recording: Option<Recording>,
     /// When the phone began to play it.
     pub began: Instant,
     pub sent_ms: u64,

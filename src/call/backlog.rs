@@ -38,6 +38,11 @@ impl Backlog {
         }
     }
 
+    /// A session that knows the conversation needs none of it.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     pub fn drain_into(&mut self, out: &mut Vec<Action>) {
         self.bytes = 0;
         out.extend(self.lines.drain(..).map(Action::TellModel));

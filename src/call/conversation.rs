@@ -25,6 +25,8 @@ const MAX_AUDIO: usize = 15_000 * BYTES_PER_MS;
 const LEAD_IN: usize = 500 * BYTES_PER_MS;
 /// How much room is made at a time for audio that comes in: 0.25 s.
 const ROOM: usize = 250 * BYTES_PER_MS;
+/// How many characters tell the model where it broke off.
+const LAST_WORDS: usize = 200;
 /// The least audio that the model takes as a turn: 0.1 s.
 const LEAST_AUDIO: usize = 100 * BYTES_PER_MS;
 
@@ -60,6 +62,10 @@ impl From<&Line> for Turn {
                 };
                 let news =
                     format!("The call was passed on to {target}, but {why}. The caller is back with you.");
+                Self::Note(news.into())
+            }
+            Line::HeardOnly(text) => {
+                let news = format!("The caller interrupted you. Of your last words they heard: {}", text.expose());
                 Self::Note(news.into())
             }
             Line::StreamBroke { unheard } => {
@@ -165,6 +171,26 @@ impl Conversation {
         if let Some(turn) = self.assistants().rfind(|turn| turn.item == *item) {
             turn.heard_ms = heard_ms;
         }
+    }
+
+    /// The words of an item that the caller heard.
+    pub fn heard(&self, item: &ItemId) -> Option<Private> {
+        let turn = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Assistant(turn) if turn.item == *item => Some(turn),
+            _ => None,
+        });
+        turn.map(|turn| turn.heard().to_owned().into())
+    }
+
+    /// The end of what the assistant said last.
+    pub fn last_words(&self) -> Private {
+        let text = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Assistant(turn) => Some(turn.text.expose()),
+            _ => None,
+        });
+        let text = text.unwrap_or_default();
+        let from = text.char_indices().nth_back(LAST_WORDS).map_or(0, |(at, _)| at);
+        text[from..].to_owned().into()
     }
 
     /// The whole transcript of an item.

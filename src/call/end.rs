@@ -61,13 +61,12 @@ impl Call {
     }
 
     pub(super) fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
-        if !self.speech.has_begun(What::is_goodbye)
-            && let Some(ending) = &mut self.ending
-            && let Some(id) = ending.tool.take()
-        {
+        let Some(ending) = self.ending.as_mut().filter(|_| !self.speech.has_begun(What::is_goodbye)) else { return };
+        let reason = ending.reason;
+        if let Some(id) = ending.tool.take() {
             let output = "Say goodbye in one short sentence; then the call ends.".to_owned().into();
-            out.push(Action::AnswerTool { id, output });
-            self.speech.want(What::Goodbye(ending.reason));
+            self.tell_result(id, output, out);
+            self.speech.want(What::Goodbye(reason));
         }
     }
 
@@ -100,9 +99,10 @@ impl Call {
             return;
         }
         self.ended = true;
+        self.tally.silence = self.watch.longest();
         for spoken in self.playback.interrupt(None, now).spoken {
             let spoken = Spoken { interrupted: false, ..spoken };
-            out.push(Action::Note(Note::AssistantSpoke(spoken)));
+            self.spoken(spoken, out);
         }
         if let Some((began, item)) = self.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));

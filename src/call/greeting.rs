@@ -1,7 +1,7 @@
 //! The greeting, and the moment from which the model takes turns by itself.
 
 use super::Call;
-use super::action::{Action, Line, TurnControl};
+use super::action::{Action, Line, Recording, TurnControl};
 use super::speech::What;
 use crate::assistant::plan::{First, Plan};
 use crate::secret::Private;
@@ -23,9 +23,13 @@ impl Call {
         }
     }
 
-    /// Adds the words of the recorded greeting that were heard to the conversation, as the model's own.
-    pub(super) fn tell_model_greeting(&mut self, share: f64, out: &mut Vec<Action>) {
-        let text = self.plan.greeting.say.as_deref().unwrap_or_default();
+    /// Adds the words of a recording that were heard to the conversation, as the model's own.
+    pub(super) fn tell_model_recording(&mut self, recording: Recording, share: f64, out: &mut Vec<Action>) {
+        let text = match recording {
+            Recording::Greeting => self.plan.greeting.say.as_deref().unwrap_or_default(),
+            Recording::Moment => &self.plan.sounds.moment.text,
+            Recording::CutOff => &self.plan.sounds.cut_off.text,
+        };
         let heard = words_heard(text, share).to_owned();
         if !heard.is_empty() {
             self.tell_model(Line::AssistantSaid(Private::from(heard)), out);

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::{Action, Line};
+use super::action::{Action, Line, Note};
 use super::end::GOODBYE;
 use super::speech::What;
+use super::standby::Cause;
 
 /// How long it may take to learn why the phone's socket is gone. Twilio asks within a second, even on a bad day.
 const LOST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -14,14 +15,14 @@ const RETURN_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(super) struct LostStream {
     /// When the call ends if no stream has come.
     pub until: Instant,
     /// The caller did not hear all that was said.
     unheard: bool,
 }
 
-impl Lost {
+impl LostStream {
     pub fn returning(&mut self, now: Instant) {
         self.until = now + RETURN_TIMEOUT;
     }
@@ -39,7 +40,7 @@ impl Call {
             return;
         }
         let unheard = !self.playback.is_quiet() || !self.speech.is_free();
-        self.lost = Some(Lost { until: now + LOST_TIMEOUT, unheard });
+        self.lost = Some(LostStream { until: now + LOST_TIMEOUT, unheard });
         if self.started.is_none() {
             return;
         }
@@ -53,6 +54,7 @@ impl Call {
     /// The phone is connected again by a new stream. What it did not hear is said again.
     pub(super) fn stream_again(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(lost) = self.lost.take() else { return };
+        out.push(Action::Note(Note::Reconnected { cause: Cause::Stream, worked: true }));
         self.last_from_caller = Some(now);
         self.last_from_model = Some(now);
         out.push(Action::MarkForCaller(self.playback.mark(now)));

@@ -29,8 +29,8 @@ macro_rules! codes {
 mod action;
 mod backlog;
 mod consent;
-#[cfg_attr(not(test), expect(dead_code, reason = "the call is about to use it"))]
 mod conversation;
+mod ear;
 mod end;
 mod end_reason;
 mod event;
@@ -43,10 +43,13 @@ mod out_of_band;
 mod playback;
 mod silence;
 mod speech;
+mod standby;
+mod stopwatch;
 mod tally;
 mod tools;
 mod transfer;
 mod turns;
+mod watch;
 
 #[cfg(test)]
 mod properties;
@@ -56,11 +59,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Anomaly, Detour, Line, Note, Request, Spoken, Stop, Truncation, TurnControl};
+pub use action::{Action, Anomaly, Detour, Line, Note, Recording, Request, Spoken, Stop, Truncation, TurnControl};
 pub use conversation::Turn;
 pub use end_reason::EndReason;
 pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;
+pub use standby::Cause;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
@@ -68,28 +72,32 @@ use crate::assistant::plan::{First, Plan};
 use crate::id::ItemId;
 use backlog::Backlog;
 use consent::Consent;
+use conversation::Conversation;
+use ear::Ear;
 use end::Ending;
 use keypad::Keypad;
-use lost::Lost;
+use lost::LostStream;
 use out_of_band::OutOfBand;
 use playback::{Playback, Source};
 use silence::{SilenceTimer, Step};
 use speech::{Speech, What};
+use standby::Standby;
 use switchboard_audio::Chunk;
 use tools::ToolCalls;
 use transfer::{Leaving, Parked};
+use watch::Watch;
 
 /// How much audio may go to the phone without a mark after it: 200 ms.
 const MARK_EVERY: u64 = 1_600;
 /// How long the phone may send nothing at all. Twilio sends 50 frames a second, even in silence, but a muted client or a
 /// bad network may pause for long and come back.
 const CALLER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a response that has begun to speak may send nothing while nothing plays.
-const SPEAKING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a response may send nothing before its first audio: a model may think.
-const THINKING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a response may be due before we ask again. After twice that, the model has stalled.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long our ear must have heard nothing before we end a turn that the model believes to go on.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A speech that lasts longer is music, or a monologue: the caller counts as silent.
+const LONGEST_SPEECH: Duration = Duration::from_secs(60);
+/// How often our ear checks whether the model hears a caller who speaks.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// How much audio may wait for the phone to play it: 5 min. Twilio itself keeps 10 min.
 const MAX_UNPLAYED: u64 = 2_400_000;
 
@@ -99,21 +107,40 @@ pub struct Call {
     plan: Arc<Plan>,
     started: Option<Instant>,
     model_ready: bool,
+    /// A session of the model was ready before.
+    was_ready: bool,
     /// Which of the plan's endpoints serves the call.
     endpoint: usize,
+    standby: Standby,
     turn_control: TurnControl,
     /// What the assistant is to say.
     speech: Speech,
+    /// What is done if nothing is heard of it.
+    watch: Watch,
+    conversation: Conversation,
     playback: Playback,
     out_of_band: OutOfBand,
+    /// We ended a turn that the model believed to go on; its end may still be reported.
+    turn_ended_by_us: bool,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
+    ear: Ear,
+    /// What our ear last found.
+    ear_speaks: bool,
+    /// Our ear heard somebody since the caller last did something that the model noticed.
+    ear_heard: bool,
+    /// When our ear is compared next with what the model hears.
+    listen: Option<Instant>,
+    /// A frame of the caller's changed when something is due.
+    rearm: bool,
+    /// When the model last noticed that the caller spoke.
+    heard_caller: Option<Instant>,
     backlog: Backlog,
     keypad: Keypad,
     silence: SilenceTimer,
     ending: Option<Ending>,
     /// The phone's socket is gone, and the call lives.
-    lost: Option<Lost>,
+    lost: Option<LostStream>,
     last_from_caller: Option<Instant>,
     last_from_model: Option<Instant>,
     tools: ToolCalls,
@@ -139,8 +166,12 @@ pub enum Timer {
     Digits,
     /// The phone sends nothing, or its socket is gone.
     Caller,
-    /// A response is due, or has gone silent.
+    /// A cut response is waited for, a request is repeated, or the assistant owes something and is not heard.
     Model,
+    /// A second session of the model is opened, or takes over.
+    Standby,
+    /// Our ear hears something else than the model.
+    Ear,
     /// Audio counts as played although no echo came.
     Playback,
     /// A tool takes too long, or the caller should hear that it takes a while.
@@ -162,11 +193,22 @@ impl Call {
             plan,
             started: None,
             model_ready: false,
+            was_ready: false,
             endpoint: 0,
+            standby: Standby::default(),
             speech,
+            watch: Watch::default(),
+            conversation: Conversation::default(),
             playback: Playback::default(),
             out_of_band: OutOfBand::default(),
+            turn_ended_by_us: false,
             speaking: None,
+            ear: Ear::default(),
+            ear_speaks: false,
+            ear_heard: false,
+            listen: None,
+            rearm: false,
+            heard_caller: None,
             backlog: Backlog::default(),
             keypad: Keypad::default(),
             ending: None,
@@ -185,7 +227,7 @@ impl Call {
 
     /// Takes in what happened at `now`, and appends the actions that follow.
     pub fn handle(&mut self, event: Event, now: Instant, out: &mut Vec<Action>) {
-        if self.ended {
+        if self.ended || !self.model_ready && self.was_ready && comes_from_the_model(&event) {
             return;
         }
         match event {
@@ -202,11 +244,7 @@ impl Call {
             }
             Event::Digit(digit) => self.digit(digit, now, out),
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
-            Event::ModelReady { endpoint } => {
-                self.endpoint = endpoint;
-                self.model_ready = true;
-                self.backlog.drain_into(out);
-            }
+            Event::ModelReady { endpoint } => self.model_is_ready(endpoint, now, out),
             Event::ResponseStarted(response) => self.response_started(response, now, out),
             Event::OutOfBandStarted(response) => self.out_of_band_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
@@ -215,13 +253,12 @@ impl Call {
             Event::ResponseEnded { response, outcome } => self.response_ended(&response, &outcome, now, out),
             Event::SpeechStarted(item) => self.speech_started(item, now, out),
             Event::SpeechStopped => self.speech_stopped(now, out),
-            Event::Transcript { who, item, text } => {
+            Event::Transcript { who, item, text } => self.transcribed(who, item, text, now, out),
+            Event::TranscriptGrew { who: Who::Assistant, item, text } => {
                 self.last_from_model = Some(now);
-                if who == Who::Assistant && tools::looks_like_a_call(text.expose(), &self.plan) {
-                    count(Anomaly::ModelWroteCall, out);
-                }
-                out.push(Action::Note(Note::Said { who, item, text }));
+                self.conversation.assistant_words(&item, text.expose());
             }
+            Event::TranscriptGrew { who: Who::Caller, .. } => self.heard_caller = Some(now),
             Event::ToolRequested { id, name, arguments, response } => {
                 self.tool_requested(id, &name, &arguments, &response, now, out);
             }
@@ -243,16 +280,14 @@ impl Call {
             Event::Returned(Return::StreamAgain) => self.stream_again(now, out),
             Event::Returned(back) => self.returned(back, now, out),
             Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
-            Event::ModelWorking | Event::TranscriptGrew { who: Who::Assistant, .. } => {
-                self.last_from_model = Some(now);
-            }
-            Event::TranscriptGrew { who: Who::Caller, .. }
-            | Event::RateLimited { .. }
-            | Event::SessionExpires { .. }
-            | Event::StandbyReady { .. }
-            | Event::StandbyLost(_)
-            | Event::StandbySpoke
-            | Event::StandbyMute(_) => {}
+            Event::ModelWorking => self.last_from_model = Some(now),
+            // The provider makes us wait soon enough, and says how long.
+            Event::RateLimited { .. } => {}
+            Event::SessionExpires { at } => self.session_expires(at),
+            Event::StandbyReady { .. } => self.standby_ready(now, out),
+            Event::StandbyLost(lost) => self.standby_lost(lost, now, out),
+            Event::StandbySpoke => self.standby_spoke(now, out),
+            Event::StandbyMute(outcome) => self.standby_mute(&outcome, out),
             Event::ModelFault(fault) => self.model_fault(fault, now, out),
             Event::ModelLost(lost) => self.model_lost(lost, now, out),
             Event::AudioLeft(piece) => {
@@ -263,7 +298,7 @@ impl Call {
                 self.playback.stalled(now);
                 count(Anomaly::CallerStalled, out);
             }
-            Event::ModelStalled => self.end(EndReason::ModelStalled, now, out),
+            Event::ModelStalled => self.model_lost(Loss::Stalled.into(), now, out),
             Event::Draining => match &mut self.parked {
                 Some(parked) => parked.draining(now),
                 None => {
@@ -301,12 +336,19 @@ impl Call {
             self.say_goodbye(EndReason::LimitDuration, now, out);
         }
         match self.silence.step(now) {
-            Some(Step::Check) => self.speech.want(What::Say(Request::CheckCaller)),
+            Some(Step::Check) => {
+                let heard = self.ear_heard;
+                self.speech.want(What::Say(Request::CheckCaller { heard }));
+            }
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
         }
         self.tools_due(now, out);
-        self.watch_model(now, out);
+        self.speech.resume(now);
+        self.forget_cut_response(now);
+        self.listen(now, out);
+        self.standby_due(now, out);
+        self.break_silence(now, out);
         self.settle(now, out);
     }
 
@@ -324,7 +366,11 @@ impl Call {
             (self.ending.as_ref().map(|ending| ending.deadline), Timer::Goodbye),
             (self.keypad.deadline(), Timer::Digits),
             (self.last_from_caller.map(|last| last + CALLER_TIMEOUT), Timer::Caller),
-            (self.model_due(), Timer::Model),
+            (self.cut_due(), Timer::Model),
+            (self.speech.pause(), Timer::Model),
+            (self.watch.deadline(), Timer::Model),
+            (self.standby.deadline(), Timer::Standby),
+            (self.listen, Timer::Ear),
             (self.playback.presumed_over(), Timer::Playback),
             (self.tools.deadline(), Timer::Tool),
             (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
@@ -332,6 +378,11 @@ impl Call {
         .into_iter()
         .filter_map(|(due, timer)| Some((due?, timer)))
         .min()
+    }
+
+    /// Whether the last frame of the caller's changed [`Self::deadline`]. Asking resets it.
+    pub fn take_rearm(&mut self) -> bool {
+        std::mem::take(&mut self.rearm)
     }
 
     /// The figures of the call so far.
@@ -352,23 +403,31 @@ impl Call {
             && let Some(clip) = self.plan.greeting.clip.clone()
         {
             self.speech.made(What::Greeting);
-            self.play(Source::Clip, Chunk::from_ulaw(&clip.ulaw), out);
+            self.play(Source::Recording(Recording::Greeting), Chunk::from_ulaw(&clip.ulaw), out);
+            self.playback.voiced();
             self.mark(now, out);
         }
     }
 
-    /// The hot path: no timer except the caller's own depends on a frame, so nothing is settled.
+    /// The hot path: nothing is settled unless our ear finds that the caller begins or stops to speak.
     fn caller_audio(&mut self, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
         if self.parked.is_some() {
             return; // The last frames of a socket that closes.
         }
         self.last_from_caller = Some(now);
+        self.ear.hear(&chunk, now);
+        let speaks = self.ear.speaks(now);
+        self.conversation.caller_audio(&chunk, speaks || self.speaking.is_some());
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
-            return;
+        } else {
+            self.unheard(speaks);
+            for _ in 0..self.backlog.push_audio(chunk) {
+                count(Anomaly::CallerAudioDropped, out);
+            }
         }
-        for _ in 0..self.backlog.push_audio(chunk) {
-            count(Anomaly::CallerAudioDropped, out);
+        if speaks != self.ear_speaks {
+            self.ear_changed(speaks, now, out);
         }
     }
 
@@ -386,6 +445,7 @@ impl Call {
     /// The caller spoke or pressed a key.
     fn caller_acts(&mut self, now: Instant) {
         self.caller_acted = true;
+        self.ear_heard = false;
         self.silence.restart();
         self.consent.caller_acts(self.playback.heard(now), self.playback.is_quiet());
     }
@@ -407,10 +467,10 @@ impl Call {
         }
         self.playback.presume(now);
         for spoken in self.playback.forget_heard([self.speech.active(), self.out_of_band.running()]) {
-            if spoken.item.is_none() {
-                self.tell_model_greeting(1.0, out);
+            if let Some(recording) = spoken.recording {
+                self.tell_model_recording(recording, 1.0, out);
             }
-            out.push(Action::Note(Note::AssistantSpoke(spoken)));
+            self.spoken(spoken, out);
         }
         self.follow_greeting(out);
         self.end_if_heard(now, out);
@@ -420,20 +480,23 @@ impl Call {
         self.park_if_heard(now, out);
         self.settle_tools(out);
         if self.may_ask()
-            && let Some(what) = self.speech.ask(self.speaking.is_some(), now)
+            && let Some(what) = self.speech.ask(self.is_callers_turn(now), now)
         {
             out.push(self.request(what));
         }
         let idle = self.started.is_some()
             && self.lost.is_none()
             && self.ending.is_none()
-            && self.speaking.is_none()
+            && !self.is_callers_turn(now)
+            && !self.caller_speaks(now)
             && self.keypad.deadline().is_none()
             && self.parked.is_none()
             && !self.tools.is_busy()
             && self.speech.is_idle()
             && self.playback.is_quiet();
         self.silence.observe(idle, now);
+        self.renew_in_pause(idle && self.speaking.is_none(), now, out);
+        self.watch_silence(now);
     }
 
     /// Whether a response may be requested. If the model does not take turns by itself, playback must end first.
@@ -455,6 +518,7 @@ impl Call {
                 None => Action::AskForResponse,
             },
             What::Goodbye(reason) => Action::Say(Request::Goodbye(reason)),
+            What::GoOn => Action::Say(Request::GoOn(self.conversation.last_words())),
             What::Say(request) => Action::Say(request),
         }
     }
@@ -487,11 +551,55 @@ impl Call {
     }
 
     fn tell_model(&mut self, line: Line, out: &mut Vec<Action>) {
+        self.conversation.told(&line);
         if self.model_ready {
             out.push(Action::TellModel(line));
         } else {
             self.backlog.push_line(line);
         }
+    }
+}
+
+/// Whether it is about the model's session in use.
+fn comes_from_the_model(event: &Event) -> bool {
+    match event {
+        Event::ResponseStarted(_)
+        | Event::OutOfBandStarted(_)
+        | Event::ModelWorking
+        | Event::ModelAudio { .. }
+        | Event::ResponseEnded { .. }
+        | Event::SpeechStarted(_)
+        | Event::SpeechStopped
+        | Event::Transcript { .. }
+        | Event::TranscriptGrew { .. }
+        | Event::ToolRequested { .. }
+        | Event::HostedStarted { .. }
+        | Event::HostedEnded { .. }
+        | Event::ApprovalRequested { .. }
+        | Event::ModelFault(_)
+        | Event::RateLimited { .. }
+        | Event::SessionExpires { .. }
+        | Event::ModelLost(_)
+        | Event::ModelStalled => true,
+        Event::StreamStarted
+        | Event::StreamLost
+        | Event::CallerAudio(_)
+        | Event::MarkPlayed(_)
+        | Event::Digit(_)
+        | Event::CallerHungUp
+        | Event::ModelReady { .. }
+        | Event::Usage { .. }
+        | Event::StandbyReady { .. }
+        | Event::StandbyLost(_)
+        | Event::StandbySpoke
+        | Event::StandbyMute(_)
+        | Event::ToolWorking(_)
+        | Event::ToolFinished { .. }
+        | Event::Returning
+        | Event::Returned(_)
+        | Event::AudioLeft(_)
+        | Event::CallerStalled
+        | Event::Draining => false,
     }
 }
 

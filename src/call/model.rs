@@ -2,21 +2,62 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Anomaly, Truncation, TurnControl};
+use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
 use super::end_reason::EndReason;
-use super::event::{About, Fault, Loss, Lost, Outcome};
+use super::event::{About, By, Fault, Outcome, Who, Why};
 use super::playback::Source;
 use super::speech::{Running, What};
 use super::transfer::Leaving;
-use super::{Call, MARK_EVERY, MAX_UNPLAYED, RESPONSE_TIMEOUT, SPEAKING_TIMEOUT, THINKING_TIMEOUT, count};
+use super::{Call, MARK_EVERY, MAX_UNPLAYED, count, tools};
 use crate::id::{ItemId, ResponseId};
 use crate::provider::{Class, Failure};
+use crate::secret::Private;
 use switchboard_audio::Chunk;
 
-/// How long after a refusal a response is requested again.
+/// The pause before a response is requested again after its second failure. It doubles up to 4 s.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The longest time that a provider may make us wait; the clock at the caller's ear goes on.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// After this many failures in a row, the next provider is tried, and after the other the call ends: even if each of
+/// them began to speak.
+const TRY_ANOTHER: u32 = 3;
+const MAX_FAILURES: u32 = 8;
+/// How long the end of a cut response is waited for.
+pub(super) const CUT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Call {
+    /// The first session of the call.
+    pub(super) fn model_is_ready(&mut self, endpoint: usize, now: Instant, out: &mut Vec<Action>) {
+        if self.was_ready {
+            return;
+        }
+        self.drop_standby(out);
+        self.endpoint = endpoint;
+        (self.model_ready, self.was_ready) = (true, true);
+        self.last_from_model = Some(now);
+        self.backlog.drain_into(out);
+    }
+
+    pub(super) fn transcribed(
+        &mut self,
+        who: Who,
+        item: ItemId,
+        text: Private,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_from_model = Some(now);
+        match who {
+            Who::Caller => self.heard_caller = Some(now),
+            Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
+                count(Anomaly::ModelWroteCall, out);
+            }
+            Who::Assistant => {}
+        }
+        self.conversation.said(who, &item, &text);
+        out.push(Action::Note(Note::Said { who, item, text }));
+    }
+
     pub(super) fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
         let begun = self.speech.begun(response);
@@ -27,7 +68,7 @@ impl Call {
         }
         // Nobody would hear it, or we asked before the caller spoke, whom the model answers by itself afterwards.
         let unheard = self.is_away();
-        let talks_over = self.speaking.is_some() && self.turn_control == TurnControl::Model && waits;
+        let talks_over = self.is_callers_turn(now) && self.turn_control == TurnControl::Model && waits;
         // Nothing is said after a goodbye.
         let too_late = self.ending.is_some() && !is_goodbye;
         if unheard || talks_over || too_late {
@@ -65,13 +106,28 @@ impl Call {
             return count(Anomaly::ModelAudioDropped, out);
         }
         self.stop_out_of_band(out);
-        self.speech.spoke(&response);
-        self.tools.response_spoke(&response);
+        let is_audible = chunk.is_audible();
+        if is_audible {
+            self.voice_comes(now, out);
+            self.speech.spoke(&response);
+            self.tools.response_spoke(&response);
+        }
+        self.conversation.assistant_audio(&item, chunk.bytes());
         let running = self.speech.running().filter(|_| self.speech.active() == Some(&response));
         if running.is_some_and(|running| !running.what.is_dictated()) {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
         self.play_voice(Source::Item { item, response }, chunk, now, out);
+        if is_audible {
+            self.playback.voiced();
+        }
+    }
+
+    /// The session in use speaks: nothing has to stand in for it.
+    pub(super) fn voice_comes(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.stop_sound(now, out);
+        self.drop_rival(out);
+        self.standby.spoke();
     }
 
     /// Whether nobody would hear more of the model, or too much is queued already.
@@ -103,63 +159,85 @@ impl Call {
         let ended = self.speech.ended(response, now);
         self.tools.response_ended(response, outcome);
         self.mark(now, out);
-        let goes_on = self.ending.is_none() && self.leaving.is_none();
-        let tools_follow = goes_on && self.tools.is_pending();
-        let silent = ended.as_ref().filter(|ended| !ended.spoke).map(|ended| ended.what.clone());
-        let cut_off =
-            matches!(outcome, Outcome::Incomplete(_)) && silent.is_some() && goes_on && !tools_follow;
-        let failed = Outcome::Failed(Failure::default());
-        match if cut_off { &failed } else { outcome } {
-            Outcome::Completed | Outcome::Incomplete(_) => {
-                if let Some(what) = silent.filter(What::must_speak)
-                    && self.speech.failed() == 1
-                {
-                    self.speech.want(what);
-                } else {
-                    self.consent.response_ended(response);
-                    self.speech.succeeded();
-                    self.made(ended);
-                }
-            }
-            Outcome::Cancelled(_) => self.made(ended),
-            Outcome::Failed(failure) if failure.is_refusal() => {
-                return self.fail(EndReason::ModelRefused, failure.clone(), now, out);
-            }
-            Outcome::Failed(failure) => {
-                count(Anomaly::ModelFailedResponse, out);
-                if ended.is_some() && self.speech.failed() > 1 {
-                    return self.fail(EndReason::from(failure), failure.clone(), now, out);
-                }
-                match silent {
-                    Some(what) if !what.is_filler() && !tools_follow => self.speech.want(what),
-                    _ => self.made(ended),
-                }
-            }
+        match outcome {
+            Outcome::Completed => self.consent.response_ended(response),
+            Outcome::Failed(_) => count(Anomaly::ModelFailedResponse, out),
+            Outcome::Incomplete(_) | Outcome::Cancelled(_) => {}
         }
-        self.ask_for_goodbye_if_unsaid(out);
-        self.announce_if_unsaid(out);
+        if let Some(ended) = ended {
+            self.judge(ended, outcome, now, out);
+        }
+        if !self.ended {
+            self.ask_for_goodbye_if_unsaid(out);
+            self.announce_if_unsaid(out);
+        }
     }
 
-    fn made(&mut self, ended: Option<Running>) {
-        if let Some(ended) = ended {
-            self.speech.made(ended.what);
+    /// Whether an utterance was said as a whole. If not, it is asked for again: at once the first time, later with growing
+    /// pauses. The clock at the caller's ear bounds it all.
+    fn judge(&mut self, ended: Running, outcome: &Outcome, now: Instant, out: &mut Vec<Action>) {
+        let calls_control = self.ending.as_ref().is_some_and(|ending| ending.tool.is_some())
+            || self.leaving.as_ref().is_some_and(|leaving| leaving.tool().is_some());
+        let tools_follow = calls_control
+            || self.ending.is_none() && self.leaving.is_none() && self.tools.is_pending();
+        let is_whole = match outcome {
+            Outcome::Completed => ended.spoke,
+            // The caller spoke over it; or they only seemed to.
+            Outcome::Cancelled(By::Caller) => self.speaking.is_some(),
+            Outcome::Cancelled(By::Us) => true,
+            Outcome::Cancelled(By::Unknown) | Outcome::Incomplete(_) | Outcome::Failed(_) => false,
+        };
+        let Running { what, spoke, .. } = ended;
+        if is_whole {
+            self.speech.succeeded();
+            return self.speech.made(what);
         }
+        if let Outcome::Failed(failure) = outcome
+            && failure.is_refusal()
+        {
+            self.speech.want_later(what, Duration::ZERO, now);
+            return self.refused(failure.clone(), now, out);
+        }
+        let failures = self.speech.failed();
+        // A filler is not worth it, and what follows a tool comes anyway. A goodbye was said well enough.
+        if what.is_filler() || tools_follow || what.is_awaited() && what != What::Greeting && (spoke || failures > 1) {
+            return self.speech.made(what);
+        }
+        if failures > MAX_FAILURES {
+            return self.fail(EndReason::ModelFailed, failure_of(outcome), now, out);
+        }
+        if *outcome == Outcome::Completed && !spoke {
+            self.answered_in_writing(out);
+        }
+        if failures == TRY_ANOTHER {
+            self.try_next_endpoint(out);
+        }
+        let what = match outcome {
+            Outcome::Incomplete(Why::Filtered) => What::Say(Request::CannotHelp),
+            _ if spoke => What::GoOn,
+            Outcome::Completed if what == What::Answer => What::Say(Request::SayAloud),
+            _ => what,
+        };
+        self.speech.want_later(what, pause(failures, failure_of(outcome).retry_after), now);
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
-        if fault.failure.is_refusal() {
-            return self.model_lost(Lost { loss: Loss::Closed, failure: fault.failure }, now, out);
-        }
         count(Anomaly::ModelError, out);
+        if fault.failure.is_refusal() {
+            return self.refused(fault.failure, now, out);
+        }
         let is_conflict = fault.failure.class() == Some(Class::Conflict);
         match fault.about {
-            About::Request if is_conflict => self.speech.refused(true),
+            About::Request if is_conflict => {
+                self.speech.refused(true);
+                self.wait_for_conflict(fault, now, out);
+            }
             About::Request if !self.speech.has_asked() => {}
             About::Request if self.speech.is_filler_due() => self.speech.forget_asked(),
-            About::Request if self.speech.failed() > 1 => {
-                self.fail(EndReason::from(&fault.failure), fault.failure, now, out);
+            About::Request => {
+                let failures = self.speech.failed();
+                self.speech.retry_later(pause(failures + 1, fault.failure.retry_after), now);
             }
-            About::Request => self.speech.retry_later(RETRY_PAUSE, now),
             About::OutOfBand => self.out_of_band.forget_asked(),
             // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
             About::Other if is_conflict => self.speech.refused(false),
@@ -167,14 +245,11 @@ impl Call {
         }
     }
 
-    pub(super) fn model_lost(&mut self, lost: Lost, now: Instant, out: &mut Vec<Action>) {
-        if let Some(parked) = &mut self.parked {
-            parked.lost = Some(lost);
-            return;
-        }
-        // A goodbye that has arrived completely is still heard.
-        if !self.speech.is_made(What::is_goodbye) {
-            self.fail(EndReason::from(&lost), lost.failure, now, out);
+    /// A response runs of which we know nothing: it is cancelled if the error names it. In any case we wait.
+    fn wait_for_conflict(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
+        if self.speech.active().is_none() {
+            out.extend(fault.active.map(Action::CancelResponse));
+            self.speech.wait(RETRY_PAUSE, now);
         }
     }
 
@@ -186,39 +261,27 @@ impl Call {
         self.end(reason, now, out);
     }
 
-    pub(super) fn watch_model(&mut self, now: Instant, out: &mut Vec<Action>) {
-        // First of all: a pause that is over would be due again at once.
-        self.speech.resume(now);
-        if self.model_due().is_none_or(|due| due > now) {
-            return;
+    /// Nobody needs the end of a cut response for ever.
+    pub(super) fn forget_cut_response(&mut self, now: Instant) {
+        if self.cut_due().is_some_and(|due| due <= now) {
+            self.speech.forget_cut(now);
         }
-        if self.speech.is_active_cut() {
-            return self.speech.forget_cut(now); // Nobody needs its end.
-        }
-        if self.speech.active().is_none() && self.speech.nudge() {
-            count(Anomaly::ModelSlow, out);
-            return out.push(Action::AskForResponse);
-        }
-        self.end(EndReason::ModelStalled, now, out);
     }
 
-    pub(super) fn model_due(&self) -> Option<Instant> {
-        let Some(running) = self.speech.running() else {
-            let due = self.speech.due_since().map(|due| {
-                due + if self.speech.has_asked() { RESPONSE_TIMEOUT * 2 } else { RESPONSE_TIMEOUT }
-            });
-            return due.or(self.speech.pause());
-        };
-        let cut = running.is_cut();
-        // A goodbye and hosted tools have deadlines of their own.
-        let hosted = self.speech.active().is_some_and(|active| self.tools.hosted.is_running_in(active));
-        if !cut && (self.ending.is_some() || hosted) {
-            return None;
-        }
-        // A cut response is not thinking.
-        let timeout = if running.spoke || cut { SPEAKING_TIMEOUT } else { THINKING_TIMEOUT };
-        let silent_from = self.last_from_model? + timeout;
-        // While audio plays, a silent model does no harm.
-        Some(self.playback.presumed_over().map_or(silent_from, |over| over.max(silent_from)))
+    pub(super) fn cut_due(&self) -> Option<Instant> {
+        self.last_from_model.filter(|_| self.speech.is_active_cut()).map(|last| last + CUT_TIMEOUT)
+    }
+}
+
+/// How long to wait before the next try, after this many failures in a row.
+fn pause(failures: u32, as_told: Option<Duration>) -> Duration {
+    let ours = if failures < 2 { Duration::ZERO } else { RETRY_PAUSE * 2u32.pow(failures.min(4) - 2) };
+    as_told.map_or(ours, |told| told.max(ours)).min(MAX_PAUSE)
+}
+
+fn failure_of(outcome: &Outcome) -> Failure {
+    match outcome {
+        Outcome::Failed(failure) => failure.clone(),
+        Outcome::Completed | Outcome::Incomplete(_) | Outcome::Cancelled(_) => Failure::default(),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::action::{Spoken, Truncation};
+use super::action::{Recording, Spoken, Truncation};
 use crate::id::{ItemId, Mark, Piece, ResponseId};
 use switchboard_audio::BYTES_PER_MS;
 
@@ -32,6 +32,8 @@ pub struct Playback {
     marks: BTreeMap<Mark, Pending>,
     /// The end of what has a mark after it.
     marked: u64,
+    /// The end of the last speech that the caller can hear.
+    voiced: u64,
     next_mark: u32,
     next_piece: u64,
     least_round_trip: Option<Duration>,
@@ -49,15 +51,20 @@ pub enum Source {
         item: ItemId,
         response: ResponseId,
     },
-    /// A recorded greeting.
-    Clip,
+    /// An item of an earlier session, which cannot be truncated any more.
+    Earlier {
+        item: ItemId,
+    },
+    Recording(Recording),
+    /// The hold tone.
+    Tone,
 }
 
 impl Source {
     fn response(&self) -> Option<&ResponseId> {
         match self {
             Source::Item { response, .. } | Source::OutOfBand { response, .. } => Some(response),
-            Source::Clip => None,
+            Source::Earlier { .. } | Source::Recording(_) | Source::Tone => None,
         }
     }
 }
@@ -69,10 +76,12 @@ pub struct Interruption {
     pub clear: bool,
     /// In the order in which the items were heard.
     pub truncations: Vec<Truncation>,
-    /// One for each item and for the clip.
+    /// One for each item and recording.
     pub spoken: Vec<Spoken>,
-    /// How much of the recorded greeting was heard, 0.0 to 1.0.
-    pub clip_share: Option<f64>,
+    /// Items of an earlier session.
+    pub earlier: Vec<ItemId>,
+    /// How much of each recording was heard, 0.0 to 1.0.
+    pub recordings: Vec<(Recording, f64)>,
 }
 
 #[derive(Debug)]
@@ -207,8 +216,12 @@ impl Playback {
                 Source::Item { item, .. } if cut => found
                     .truncations
                     .push(Truncation { item: item.clone(), audio_end_ms: millis(share.heard) }),
-                Source::Item { .. } | Source::OutOfBand { .. } => {}
-                Source::Clip => found.clip_share = Some(share.heard as f64 / share.total.max(1) as f64),
+                Source::Earlier { item } => found.earlier.push(item.clone()),
+                Source::Item { .. } | Source::OutOfBand { .. } | Source::Tone => {}
+                Source::Recording(recording) => {
+                    let heard = share.heard as f64 / share.total.max(1) as f64;
+                    found.recordings.push((*recording, heard));
+                }
             }
             found.spoken.extend(share.spoken(share.heard < share.total));
         }
@@ -230,7 +243,42 @@ impl Playback {
         self.queued = self.left;
         self.settled = self.left;
         self.marked = self.left;
+        self.voiced = self.voiced.min(self.left);
         self.run = None;
+    }
+
+    /// The model's session is gone. What the phone has plays on.
+    pub fn session_gone(&mut self) {
+        for segment in &mut self.segments {
+            if let Source::Item { item, .. } | Source::OutOfBand { item, .. } = &segment.source {
+                segment.source = Source::Earlier { item: item.clone() };
+            }
+        }
+    }
+
+    /// Everything queued so far ends with speech that the caller can hear.
+    pub fn voiced(&mut self) {
+        self.voiced = self.queued;
+    }
+
+    /// Whether the caller has heard all speech that is queued. The hold tone, and silence that the model sent, may play.
+    pub fn is_voice_over(&self) -> bool {
+        self.settled >= self.voiced
+    }
+
+    /// Whether the hold tone plays, and nothing else.
+    pub fn has_only_tone(&self) -> bool {
+        let mut unplayed = self.segments.iter().filter(|segment| segment.to > self.settled).peekable();
+        unplayed.peek().is_some() && unplayed.all(|segment| segment.source == Source::Tone)
+    }
+
+    /// How many milliseconds of each item are queued or played.
+    pub fn sent(&self) -> Vec<(ItemId, u64)> {
+        let items = self.shares(self.queued).into_iter().filter_map(|share| match share.source {
+            Source::Item { item, .. } | Source::Earlier { item } => Some((item.clone(), millis(share.total))),
+            Source::OutOfBand { .. } | Source::Recording(_) | Source::Tone => None,
+        });
+        items.collect()
     }
 
     /// Forgets items that were heard to their end. Items of the `running` responses stay, because they may grow.
@@ -342,11 +390,16 @@ struct Share<'a> {
 
 impl Share<'_> {
     fn spoken(&self, interrupted: bool) -> Option<Spoken> {
+        let (item, recording) = match self.source {
+            Source::Item { item, .. } | Source::OutOfBand { item, .. } | Source::Earlier { item } => {
+                (Some(item.clone()), None)
+            }
+            Source::Recording(recording) => (None, Some(*recording)),
+            Source::Tone => return None,
+        };
         Some(Spoken {
-            item: match self.source {
-                Source::Item { item, .. } | Source::OutOfBand { item, .. } => Some(item.clone()),
-                Source::Clip => None,
-            },
+            item,
+            recording,
             began: self.began?,
             sent_ms: millis(self.sent),
             heard_ms: millis(self.heard),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::tests::{CANCELLED, ms, plan, tool_of};
+use super::model::CUT_TIMEOUT;
 use super::*;
 use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
@@ -315,7 +316,7 @@ impl World {
 
     /// The call stops waiting for a discarded response after a while. Any other response has to end, or the call does.
     fn forget(&mut self, now: Instant) {
-        let silent = self.last_from_model.is_some_and(|last| now - last >= SPEAKING_TIMEOUT);
+        let silent = self.last_from_model.is_some_and(|last| now - last >= CUT_TIMEOUT);
         self.active
             .take_if(|active| silent && (self.dead.contains(active) || self.talked_over.contains(active)));
     }

@@ -1,14 +1,16 @@
-//! Silence on the line: ask whether the caller is there, then say goodbye.
+//! Silence on the line in which nobody owes anything: ask whether the caller is there, then say goodbye.
 
 use std::time::{Duration, Instant};
+
+use super::stopwatch::Stopwatch;
 
 /// Counts idle time only: it stands still while somebody speaks, something plays or an answer is due.
 #[derive(Debug)]
 pub(super) struct SilenceTimer {
     limit: Duration,
-    spent: Duration,
-    since: Option<Instant>,
+    idle: Stopwatch,
     checked: bool,
+    over: bool,
 }
 
 /// What is due.
@@ -22,7 +24,7 @@ pub(super) enum Step {
 
 impl SilenceTimer {
     pub fn new(limit: Duration) -> Self {
-        Self { limit, spent: Duration::ZERO, since: None, checked: false }
+        Self { limit, idle: Stopwatch::default(), checked: false, over: false }
     }
 
     /// The caller did something: start again from zero.
@@ -32,20 +34,12 @@ impl SilenceTimer {
 
     /// Records whether the call is idle at `now`.
     pub fn observe(&mut self, idle: bool, now: Instant) {
-        match (idle, self.since) {
-            (true, None) => self.since = Some(now),
-            (false, Some(since)) => {
-                self.spent += now.saturating_duration_since(since);
-                self.since = None;
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
+        self.idle.observe(idle && !self.over, now);
     }
 
     /// When the next step is due if the call stays idle.
     pub fn deadline(&self) -> Option<Instant> {
-        let threshold = if self.checked { self.limit } else { self.limit / 2 };
-        Some(self.since? + threshold.saturating_sub(self.spent))
+        self.idle.reaches(if self.checked { self.limit } else { self.limit / 2 })
     }
 
     /// The step that is due at `now`. Each comes once.
@@ -54,7 +48,8 @@ impl SilenceTimer {
             return None;
         }
         if self.checked {
-            self.since = None;
+            self.over = true;
+            self.observe(false, now);
             return Some(Step::GiveUp);
         }
         self.checked = true;

@@ -24,6 +24,8 @@ pub(super) enum What {
     /// That the caller is transferred.
     Announcement,
     Goodbye(EndReason),
+    /// The rest of an answer that broke off.
+    GoOn,
     /// Something that needs instructions of its own.
     Say(Request),
 }
@@ -36,7 +38,7 @@ impl What {
 
     /// Whether we dictate, more or less, what it says.
     pub fn is_dictated(&self) -> bool {
-        !matches!(self, Self::Answer | Self::Announcement)
+        !matches!(self, Self::Answer | Self::Announcement | Self::GoOn)
     }
 
     pub fn is_goodbye(&self) -> bool {
@@ -48,13 +50,8 @@ impl What {
         *self == Self::Say(Request::Filler)
     }
 
-    /// Whether it is asked for again if its response says nothing.
-    pub fn must_speak(&self) -> bool {
-        self.is_goodbye() || *self == Self::Announcement
-    }
-
     /// Whether something follows once it is heard: the model takes turns, the phone is sent away, or the call ends.
-    fn is_awaited(&self) -> bool {
+    pub fn is_awaited(&self) -> bool {
         matches!(self, Self::Greeting | Self::Announcement | Self::Goodbye(_))
     }
 }
@@ -104,7 +101,9 @@ pub(super) struct Running {
     pub what: What,
     /// We asked for it.
     pub asked: bool,
-    /// Audio of it has been queued for the phone.
+    /// We asked for it twice, so the second request may be refused.
+    nudged: bool,
+    /// Audio that the caller can hear has been queued for the phone.
     pub spoke: bool,
     /// None of it may be heard any more.
     cut: bool,
@@ -175,9 +174,11 @@ impl Speech {
         Some(what)
     }
 
-    /// Whether to ask for a response that the model was to begin by itself: once.
-    pub fn nudge(&mut self) -> bool {
-        self.due.as_mut().is_some_and(|due| due.by_itself && !std::mem::replace(&mut due.nudged, true))
+    /// What is due and does not come: it is asked for again, once.
+    pub fn nudge(&mut self) -> Option<What> {
+        let due = self.due.as_mut().filter(|due| !due.nudged)?;
+        due.nudged = true;
+        Some(due.what.clone())
     }
 
     /// A request was refused because another response runs. If it was ours, it is wanted again: `certain` says so, even if
@@ -185,11 +186,17 @@ impl Speech {
     pub fn refused(&mut self, certain: bool) {
         if let Some(due) = self.due.take_if(|due| !due.by_itself) {
             self.want_again(due.what, false);
-        } else if let Some(running) = self.running.as_mut().filter(|running| certain && running.asked) {
+        } else if let Some(running) = self.running.as_mut().filter(|it| certain && it.asked && !it.nudged) {
             running.asked = false;
             let what = std::mem::replace(&mut running.what, What::Answer);
             self.want_again(what, false);
         }
+    }
+
+    /// Wants it, but not before `pause` has passed.
+    pub fn want_later(&mut self, what: What, pause: Duration, now: Instant) {
+        self.want_again(what, false);
+        self.pause = Some(now + pause).filter(|_| !pause.is_zero());
     }
 
     /// Our request was refused although no other response runs: it is repeated after a pause.
@@ -197,6 +204,11 @@ impl Speech {
         if let Some(due) = self.due.take() {
             self.want_again(due.what, due.by_itself);
         }
+        self.pause = Some(now + pause);
+    }
+
+    /// Asks for nothing before `pause` has passed.
+    pub fn wait(&mut self, pause: Duration, now: Instant) {
         self.pause = Some(now + pause);
     }
 
@@ -229,14 +241,14 @@ impl Speech {
         if let Some(previous) = self.running.take_if(|running| running.response != response) {
             self.remember(previous.response, previous.cut);
         }
-        let cut = self.running.take().is_some_and(|same| same.cut);
-        let (what, asked) = match self.due.take() {
-            Some(due) => (due.what, !due.by_itself),
-            None => (What::Answer, false),
+        let cut = self.is_cut(&response);
+        let (what, asked, nudged) = match self.due.take() {
+            Some(due) => (due.what, !due.by_itself, due.nudged),
+            None => (What::Answer, false, false),
         };
         // The answer came by itself after all.
         self.wanted.retain(|wanted| !wanted.may_come);
-        self.running.insert(Running { response, what, asked, spoke: false, cut })
+        self.running.insert(Running { response, what, asked, nudged, spoke: false, cut })
     }
 
     /// The response that runs is the announcement of a transfer, whether it was asked for as such or not.
@@ -306,6 +318,46 @@ impl Speech {
 
     fn remember(&mut self, response: ResponseId, cut: bool) {
         remember(&mut self.past, (response, cut), REMEMBERED);
+    }
+
+    // ── sessions ──
+
+    /// The session is gone, and its responses with it. What was owed is wanted again.
+    pub fn session_gone(&mut self) {
+        (self.past, self.cut_items) = Default::default();
+        self.pause = None;
+        self.wanted.iter_mut().for_each(|wanted| wanted.may_come = false);
+        if let Some(due) = self.due.take() {
+            self.want_again(due.what, false);
+        }
+        let Some(running) = self.running.take().filter(|running| !running.cut) else { return };
+        match running.what {
+            what if !running.spoke => self.want_again(what, false),
+            what if what.is_awaited() && what != What::Greeting => self.made(what),
+            what if what.is_filler() => {}
+            _ => self.want_again(What::GoOn, false),
+        }
+    }
+
+    /// Another session was asked for this, and has begun it.
+    pub fn takes_over(&mut self, what: What, now: Instant) {
+        self.forget_wanted(|wanted| *wanted == what);
+        self.due = Some(Due { what, since: now, by_itself: false, nudged: true });
+    }
+
+    /// What is owed next.
+    pub fn owed(&self) -> Option<What> {
+        let running = self.running.as_ref().filter(|running| !running.cut);
+        let running = running.map(|it| if it.spoke { What::GoOn } else { it.what.clone() });
+        let due = self.due.as_ref().map(|due| due.what.clone());
+        running.or(due).or_else(|| self.wanted.first().map(|wanted| wanted.what.clone()))
+    }
+
+    /// Whether anything is owed.
+    pub fn owes(&self) -> bool {
+        self.due.is_some()
+            || !self.wanted.is_empty()
+            || self.running.as_ref().is_some_and(|running| !running.cut)
     }
 
     // ── heard ──
@@ -405,11 +457,6 @@ impl Speech {
     /// Whether the running response has spoken; if none runs, the last one.
     pub fn has_spoken(&self) -> bool {
         self.running.as_ref().map_or(self.spoke_last, |running| running.spoke)
-    }
-
-    /// Since when a response is due that has not begun.
-    pub fn due_since(&self) -> Option<Instant> {
-        self.due.as_ref().map(|due| due.since)
     }
 
     /// Whether a response is due that has not begun.

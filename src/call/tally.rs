@@ -17,6 +17,8 @@ pub struct Tally {
     pub interruptions: u32,
     /// The stream's start → the first audio that left.
     pub first_word: Option<Duration>,
+    /// The longest silence at the caller's ear while the assistant owed something.
+    pub silence: Duration,
     pub tokens_in: u64,
     pub tokens_out: u64,
     /// What the model failed with, if the call ends for it.

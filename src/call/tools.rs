@@ -110,6 +110,11 @@ impl ToolCalls {
         self.filler = Filler::Ready;
     }
 
+    /// Whether the caller was told to wait for this batch.
+    pub fn filler_was_said(&self) -> bool {
+        self.filler == Filler::Asked
+    }
+
     /// Whether a message for the owner is being delivered.
     fn delivers_message(&self, plan: &Plan) -> bool {
         self.running.iter().any(|running| is_message_tool(&plan.tools[running.tool]))
@@ -173,6 +178,7 @@ impl Call {
             return; // A request comes twice: when it is complete, and when its response is.
         }
         remember(&mut self.tools.seen, request, MAX_SEEN);
+        self.conversation.tool_called(&id, name, arguments);
         if self.speech.is_unannounced(response) && !self.out_of_band.knows(response) {
             self.response_started(response.clone(), now, out);
         }
@@ -279,7 +285,13 @@ impl Call {
     /// Answers a tool call. A response follows when the whole batch is answered.
     pub(super) fn answer(&mut self, id: ToolCallId, output: impl Into<String>, out: &mut Vec<Action>) {
         self.tools.owed = true;
-        out.push(Action::AnswerTool { id, output: Private::from(output.into()) });
+        self.tell_result(id, Private::from(output.into()), out);
+    }
+
+    /// Sends the model the result of a tool call.
+    pub(super) fn tell_result(&mut self, id: ToolCallId, output: Private, out: &mut Vec<Action>) {
+        self.conversation.tool_answered(&id, &output);
+        out.push(Action::AnswerTool { id, output });
     }
 
     pub(super) fn tool_working(&mut self, id: &ToolCallId, now: Instant) {
@@ -295,7 +307,7 @@ impl Call {
         };
         self.tools.running.remove(at);
         self.tools.owed = true;
-        out.push(Action::AnswerTool { id, output });
+        self.tell_result(id, output, out);
     }
 
     /// Stops the tools that the plan stops when the caller speaks.

@@ -9,7 +9,7 @@ use super::Call;
 use super::action::{Action, Detour, Line};
 use super::end::GOODBYE;
 use super::end_reason::EndReason;
-use super::event::{Lost, Return, TransferFailure};
+use super::event::{Return, TransferFailure};
 use super::speech::What;
 use crate::assistant::plan::{MAX_KEYS, Target, Work};
 use crate::id::ToolCallId;
@@ -46,8 +46,6 @@ pub(super) struct Parked {
     is_returning: bool,
     /// The server shuts down; the goodbye waits for the phone.
     is_draining: bool,
-    /// The model is gone. A successful transfer does not need it.
-    pub lost: Option<Lost>,
 }
 
 impl Leaving {
@@ -150,7 +148,7 @@ impl Call {
              speak before that is said, the call stays with you.",
             self.target(tool, target)
         );
-        out.push(Action::AnswerTool { id, output: output.into() });
+        self.tell_result(id, output.into(), out);
         self.speech.want(What::Announcement);
     }
 
@@ -185,7 +183,6 @@ impl Call {
             until: now + leaving.limit,
             is_returning: false,
             is_draining: false,
-            lost: None,
         });
     }
 
@@ -194,9 +191,6 @@ impl Call {
         let Some(parked) = self.parked.take() else { return };
         self.last_from_caller = Some(now);
         out.push(Action::MarkForCaller(self.playback.mark(now)));
-        if let Some(lost) = parked.lost {
-            return self.fail(EndReason::from(&lost), lost.failure, now, out);
-        }
         let output = match (&parked.detour, back) {
             (Detour::Dial { .. }, Return::TransferFailed(TransferFailure::NoAnswer)) => {
                 "Nobody answered. The caller is with you again."

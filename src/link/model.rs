@@ -7,6 +7,7 @@ mod listing;
 mod pulse;
 mod requests;
 mod seed;
+mod wording;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
-use serde_json::{Value, json};
 use tokio::time::{timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -29,7 +29,7 @@ use super::now;
 use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
 use crate::call::{
-    About, Anomaly, By, EndReason, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why,
+    About, Anomaly, By, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why,
 };
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::{Cause, Class, Failure, word_of};
@@ -44,6 +44,7 @@ use listing::Listing;
 use pulse::{Check, Pulse};
 use requests::{Kind, Requests};
 use seed::Seed;
+use wording::{metadata, tongue, wording};
 use switchboard_audio::Chunk;
 
 /// How long one attempt to connect and be configured may take.
@@ -54,8 +55,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const SCARCE: f64 = 0.02;
 /// The longest time until a limit is restored that is believed: some limits are for a day.
 const MAX_RESET: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest value that the API accepts in a response's metadata.
-const METADATA_MAX_CHARACTERS: usize = 512;
 
 /// A configured session of the model.
 #[derive(Debug)]
@@ -456,72 +455,6 @@ impl ModelLink {
 
     fn anomaly(&mut self, anomaly: Anomaly) {
         self.events.push_back(ModelStep::Anomaly(anomaly));
-    }
-}
-
-/// What the response is for, in a form that programs can read. The server echoes it.
-fn metadata(request: &Request) -> Value {
-    let purpose = match request {
-        Request::Greeting(_) => "greeting",
-        Request::CheckCaller => "check_caller",
-        Request::Filler => "filler",
-        Request::StatusUpdate => "status_update",
-        Request::ToolTimedOut => "tool_timeout",
-        Request::Goodbye(_) => "goodbye",
-    };
-    let mut metadata = json!({"purpose": purpose});
-    if let Request::Greeting(line) = request
-        && line.chars().count() <= METADATA_MAX_CHARACTERS
-    {
-        metadata["line"] = json!(line);
-    }
-    metadata
-}
-
-/// The language to speak, as a part of a sentence.
-fn tongue(plan: &Plan) -> String {
-    match &plan.language {
-        Some(language) => {
-            format!(
-                "in the language of the conversation, or in {} if the caller has not spoken yet",
-                language.name()
-            )
-        }
-        None => "in the language of the conversation".to_owned(),
-    }
-}
-
-/// What the model is asked to say, in words.
-fn wording(request: &Request, tongue: &str) -> String {
-    match request {
-        Request::Greeting(line) => {
-            format!("The call begins now. Say exactly this, word for word, and nothing else: \"{line}\"")
-        }
-        Request::CheckCaller => format!(
-            "Nobody has spoken for a while. Ask in one short sentence, {tongue}, whether the caller is still there."
-        ),
-        Request::Filler => format!(
-            "What you are doing for the caller takes a moment. Say so in one short sentence, {tongue}, and nothing \
-             else: no result, no question."
-        ),
-        Request::StatusUpdate => format!(
-            "You have used tools several times without saying anything. In one or two short sentences, {tongue}, tell \
-             the caller how far you are. If it is unclear how to continue, ask."
-        ),
-        Request::ToolTimedOut => format!(
-            "What you started for the caller took too long, and you are no longer waiting for it. It is unknown \
-             whether it was done. Tell the caller so in one or two short sentences, {tongue}. If it is unclear how to \
-             continue, ask."
-        ),
-        Request::Goodbye(reason) => {
-            let why = match reason {
-                EndReason::LimitSilence => "The caller has not spoken for a long time",
-                EndReason::LimitDuration => "The call has reached its maximum duration",
-                EndReason::ServerDraining => "The line is closing for maintenance",
-                _ => "The conversation is over",
-            };
-            format!("{why}, and the call ends now. Say goodbye in one short sentence, {tongue}.")
-        }
     }
 }
 

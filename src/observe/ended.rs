@@ -41,6 +41,7 @@ impl CallEnded<'_> {
             first_word_ms = ms(self.tally.first_word),
             turn_ms_p50 = ms(self.tally.turn_median()),
             turn_ms_max = ms(self.tally.turn_max()),
+            silence_ms_max = self.tally.silence.as_millis() as u64,
             tokens_in = self.tally.tokens_in,
             tokens_out = self.tally.tokens_out,
             anomalies = (!anomalies.is_empty()).then(|| anomalies.join(" ")),

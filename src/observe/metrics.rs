@@ -7,7 +7,7 @@ use ::metrics::{Counter, counter, describe_counter, describe_gauge, describe_his
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::assistant::Roster;
-use crate::call::{Anomaly, EndReason, Tally};
+use crate::call::{Anomaly, Cause, EndReason, Tally};
 
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
@@ -137,34 +137,14 @@ const TOKENS: [&str; 2] = ["in", "out"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
 
 /// Why a session is replaced: `cause`, and what that means.
-const RECONNECTS: [(Reconnect, &str, &str); 7] = [
-    (Reconnect::Lost, "lost", "the connection broke, or the provider closed it"),
-    (Reconnect::Stalled, "stalled", "the provider gave no sign of life, or no sound"),
-    (Reconnect::Deaf, "deaf", "the caller spoke, and the model did not notice"),
-    (Reconnect::Expired, "expired", "the session was too old"),
-    (Reconnect::Failed, "failed", "responses failed again and again"),
-    (Reconnect::Renewal, "renewal", "the session was going to be too old"),
-    (Reconnect::Stream, "stream", "the phone's stream broke and came back into the same session"),
+const RECONNECTS: [(Cause, &str); 6] = [
+    (Cause::Lost, "the connection broke, or the provider closed it"),
+    (Cause::Stalled, "the provider gave no sign of life, or no sound"),
+    (Cause::Deaf, "the caller spoke, and the model did not notice"),
+    (Cause::Failed, "responses were refused, failed again and again, or came in writing"),
+    (Cause::Renewal, "the session was going to be too old"),
+    (Cause::Stream, "the phone's stream broke and came back into the same session"),
 ];
-
-/// Why a session of a model is replaced in the middle of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconnect {
-    Lost,
-    Stalled,
-    Deaf,
-    Expired,
-    Failed,
-    Renewal,
-    Stream,
-}
-
-impl Reconnect {
-    /// The label.
-    pub fn code(self) -> &'static str {
-        RECONNECTS.iter().find(|(cause, _, _)| *cause == self).map_or("lost", |(_, code, _)| code)
-    }
-}
 
 /// Starts counting for the whole process. The handle renders `/metrics`.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -205,7 +185,7 @@ fn begin() {
     for kind in TOKENS {
         counter!("switchboard_tokens_total", "kind" => kind).increment(0);
     }
-    for (cause, _, _) in RECONNECTS {
+    for (cause, _) in RECONNECTS {
         for is_ok in [true, false] {
             reconnects(cause, is_ok).increment(0);
         }
@@ -240,7 +220,8 @@ pub fn page() -> String {
         let _ = writeln!(page, "| `{layer}` | `{why}` | {meaning} |");
     }
     page.push_str("\n## Reconnects\n\n| `cause` | meaning |\n| --- | --- |\n");
-    for (_, cause, meaning) in RECONNECTS {
+    for (cause, meaning) in RECONNECTS {
+        let cause = cause.code();
         let _ = writeln!(page, "| `{cause}` | {meaning} |");
     }
     let codes = |codes: Vec<&str>| codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(" ");
@@ -271,6 +252,8 @@ pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
         .increment(1);
     counter!("switchboard_interruptions_total", "assistant" => assistant.to_owned())
         .increment(u64::from(tally.interruptions));
+    // The longest silence of the call while the assistant owed something.
+    histogram!("switchboard_silence_seconds").record(tally.silence.as_secs_f64());
     counter!("switchboard_tokens_total", "kind" => "in").increment(tally.tokens_in);
     counter!("switchboard_tokens_total", "kind" => "out").increment(tally.tokens_out);
 }
@@ -303,17 +286,12 @@ pub fn turn(time: Duration) {
     histogram!("switchboard_turn_seconds").record(time.as_secs_f64());
 }
 
-/// The longest silence of a call while the assistant owed something.
-pub fn silence(time: Duration) {
-    histogram!("switchboard_silence_seconds").record(time.as_secs_f64());
-}
-
 /// Counts a session that was to replace another in a call, and whether it did.
-pub fn reconnected(cause: Reconnect, is_ok: bool) {
+pub fn reconnected(cause: Cause, is_ok: bool) {
     reconnects(cause, is_ok).increment(1);
 }
 
-fn reconnects(cause: Reconnect, is_ok: bool) -> Counter {
+fn reconnects(cause: Cause, is_ok: bool) -> Counter {
     let outcome = if is_ok { "ok" } else { "failed" };
     counter!("switchboard_reconnects_total", "cause" => cause.code(), "outcome" => outcome)
 }

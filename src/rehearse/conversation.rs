@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use super::caller::voiced;
-use crate::call::{EndReason, Note, Tally, Who};
+use crate::call::{EndReason, Note, Recording, Tally, Who};
 use crate::id::ItemId;
 use crate::observe::journal::{Happening, What};
 use switchboard_simulator::caller::{Happened, PhoneEvent};
@@ -184,6 +184,7 @@ impl Conversation {
             What::Rang { .. } | What::Started => {}
             What::Ended { reason, tally } => self.ended = Some((reason, tally)),
             What::Note(Note::Anomaly(anomaly)) => *self.anomalies.entry(anomaly.code()).or_default() += 1,
+            What::Note(Note::Reconnected { .. }) => {}
             What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
             What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
             What::Note(Note::Said { who, item, text }) => {
@@ -204,7 +205,7 @@ impl Conversation {
                 let start_ms = self.ms(spoken.began);
                 let voice =
                     self.assistant_turn(start_ms, spoken.sent_ms, spoken.heard_ms, spoken.interrupted);
-                let text = self.greeting.clone().filter(|_| spoken.item.is_none());
+                let text = self.greeting.clone().filter(|_| spoken.recording == Some(Recording::Greeting));
                 let end_ms = start_ms + spoken.heard_ms;
                 self.add(Turn { start_ms, end_ms, text, voice }, spoken.item, at);
             }

@@ -191,12 +191,17 @@ impl Session {
             let input = inputs.next().await;
             let (now, stood_still) = clock.wake();
             flow = match input {
-                // The hot path. A frame of the caller's makes no timer due earlier.
+                // The hot path. A frame of the caller's seldom changes what is due.
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
                     if stood_still.is_none() =>
                 {
                     talk.call.handle(event, now, &mut talk.actions);
-                    self.perform(&mut talk, now)
+                    let flow = self.perform(&mut talk, now);
+                    if talk.call.take_rearm() {
+                        let (in_call, outside) = talk.deadlines();
+                        clock.arm(in_call, outside);
+                    }
+                    flow
                 }
                 input => span.in_scope(|| {
                     if let Some(time) = stood_still {
@@ -302,7 +307,7 @@ impl Session {
         if phone.is_full() {
             model.with(ModelLink::is_not_read);
         }
-        if let Some(lost) = model.overdue(now) {
+        if let Some(lost) = model.overdue() {
             call.handle(Event::ModelLost(lost), now, actions);
         }
         if let Some(event) = model.standby_overdue() {
@@ -423,6 +428,7 @@ impl Session {
                 // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}
                 Action::End(reason) => ended = Some(reason),
+                Action::CommitAudio => model.with(ModelLink::commit),
                 Action::AppendToModel(chunk) => follow.extend(model.append(&chunk)),
                 Action::Configure(turns) => model.configure(turns),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
@@ -465,6 +471,10 @@ impl Session {
             Note::Anomaly(anomaly) => return self.count(*anomaly),
             Note::FirstWord(time) => metrics::first_word(*time),
             Note::Answered(time) => metrics::turn(*time),
+            Note::Reconnected { cause, worked } => {
+                tracing::info!(cause = cause.code(), worked, "Model session replaced");
+                metrics::reconnected(*cause, *worked);
+            }
             Note::CallerSpoke { .. } | Note::AssistantSpoke(_) | Note::Said { .. } => {}
         }
         self.switchboard.record(&self.call, What::Note(note));

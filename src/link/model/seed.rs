@@ -65,6 +65,11 @@ impl ModelLink {
     }
 
     /// Cancels a response, if it is one of this session.
+    /// Ends the caller's turn.
+    pub fn commit(&mut self) {
+        self.send(realtime::commit());
+    }
+
     pub fn cancel(&mut self, response: &ResponseId) {
         if self.is_ours(response.as_str()) {
             self.send(realtime::cancel(response.as_str()));

@@ -11,7 +11,7 @@ use crate::assistant::plan::{
     AskFirst, Effort, Hosted, Job, Nothing, Reach, Rule, Server, Tool, Transcription, Work,
 };
 use crate::assistant::{Facts, Folder, Roster};
-use crate::call::{Line, TransferFailure, Truncation, TurnControl};
+use crate::call::{EndReason, Line, TransferFailure, Truncation, TurnControl};
 use crate::link::network;
 use crate::link::outbox::tests::a_peer_that_pings_and_never_reads;
 use crate::phone::Party;

@@ -471,6 +471,11 @@ pub fn session_update(session: &Value) -> String {
     json!({"type": "session.update", "session": session}).to_string()
 }
 
+/// Ends the caller's turn.
+pub fn commit() -> String {
+    json!({"type": "input_audio_buffer.commit"}).to_string()
+}
+
 /// Cancels one response.
 pub fn cancel(response: &str) -> String {
     json!({"type": "response.cancel", "response_id": response}).to_string()

@@ -1,0 +1,242 @@
+//! The clock at the caller's ear: whenever the assistant owes something and nothing audible comes, something happens
+//! within a known time.
+//!
+//! | silence | what happens |
+//! | --- | --- |
+//! | 1.5 s | no response is under way: it is asked for again |
+//! | 2.5 s | a prepared line, then the hold tone; if the session shows no sign of life, a standby is opened |
+//! | 8 s | the next provider |
+//! | 20 s | the call ends with the assistant's `on_failure` |
+//!
+//! Only speech that the caller can hear stops the clock: no event, no transcript and no digital silence does. While a
+//! tool runs, the model owes nothing yet, so that only the sound is due: tools have limits of their own.
+
+use std::time::{Duration, Instant};
+
+use super::action::{Action, Anomaly, Recording};
+use super::end_reason::EndReason;
+use super::playback::Source;
+use super::speech::What;
+use super::standby::Cause;
+use super::stopwatch::Stopwatch;
+use super::{Call, count};
+use switchboard_audio::{BYTES_PER_MS, Chunk, hold};
+
+/// What is due after how much silence, in order.
+const LADDER: [(Duration, Rung); 4] = [
+    (Duration::from_millis(1_500), Rung::AskAgain),
+    (Duration::from_millis(2_500), Rung::Sound),
+    (Duration::from_secs(8), Rung::NextProvider),
+    (Duration::from_secs(20), Rung::GiveUp),
+];
+/// A model that has sent nothing for this long shows no sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(2_500);
+/// How much of the hold tone is queued at a time, and how long before its end the next piece follows.
+const TONE_MS: usize = 1_000;
+const TONE_AHEAD: Duration = Duration::from_millis(300);
+/// A prepared line is not repeated within this time.
+const LINE_PAUSE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    AskAgain,
+    Sound,
+    NextProvider,
+    GiveUp,
+}
+
+/// Who owes the caller something to hear.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Debtor {
+    #[default]
+    Nobody,
+    /// A tool runs, and what follows it.
+    Tool,
+    Model,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    silent: Stopwatch,
+    debtor: Debtor,
+    /// How many rungs were climbed.
+    climbed: usize,
+    sound: Option<Sound>,
+    /// When a prepared line was last played.
+    line: Option<Instant>,
+    /// The longest silence in which something was owed.
+    longest: Duration,
+    /// The same, from the end of the last sound of any kind.
+    unheard: Stopwatch,
+}
+
+/// The sound that ends a silence.
+#[derive(Debug)]
+struct Sound {
+    /// When the last piece of it ends.
+    until: Instant,
+    /// How many bytes of the tone were queued.
+    at: u64,
+}
+
+impl Watch {
+    /// When something is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let rung = LADDER.get(self.climbed).and_then(|(after, _)| self.silent.reaches(*after));
+        let sound = self.sound.as_ref().map(|sound| sound.until - TONE_AHEAD);
+        rung.into_iter().chain(sound).min()
+    }
+
+    /// The longest silence in which the assistant owed something.
+    pub fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// Something new is owed.
+    pub fn restart(&mut self) {
+        self.silent.restart();
+        self.climbed = 0;
+    }
+}
+
+impl Call {
+    /// Starts, stops or restarts the clock, as the state demands.
+    pub(super) fn watch_silence(&mut self, now: Instant) {
+        let debtor = self.debtor();
+        let speaks = !self.playback.is_voice_over();
+        if speaks || debtor != self.watch.debtor {
+            self.watch.restart();
+        }
+        self.watch.debtor = debtor;
+        let waits = debtor != Debtor::Nobody && !speaks && !self.caller_speaks(now);
+        self.watch.silent.observe(waits, now);
+        if !waits {
+            self.watch.sound = None; // What is queued of it plays out.
+        }
+        let unheard = waits && self.playback.is_quiet();
+        let spent = self.watch.unheard.spent(now);
+        self.watch.longest = self.watch.longest.max(spent);
+        if !unheard {
+            self.watch.unheard.restart();
+        }
+        self.watch.unheard.observe(unheard, now);
+    }
+
+    /// Does what is due.
+    pub(super) fn break_silence(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.watch.sound.as_ref().is_some_and(|sound| sound.until - TONE_AHEAD <= now) {
+            self.hold(now, out);
+        }
+        while let Some((after, rung)) = LADDER.get(self.watch.climbed)
+            && self.watch.silent.reaches(*after).is_some_and(|due| due <= now)
+        {
+            self.watch.climbed += 1;
+            // Tools and goodbyes have limits of their own.
+            let waits_for_model = self.watch.debtor == Debtor::Model;
+            let gives_up = waits_for_model && self.ending.is_none();
+            match rung {
+                Rung::AskAgain if waits_for_model => self.ask_again(out),
+                Rung::Sound => {
+                    self.sound(now, out);
+                    if gives_up && self.model_ready && !self.shows_life(now) {
+                        self.open_standby(self.endpoint, Cause::Stalled, out);
+                    }
+                }
+                Rung::NextProvider if gives_up => self.try_next_endpoint(out),
+                Rung::GiveUp if gives_up => return self.give_up(now, out),
+                Rung::AskAgain | Rung::NextProvider | Rung::GiveUp => {}
+            }
+        }
+    }
+
+    fn debtor(&self) -> Debtor {
+        let is_connected = self.started.is_some() && self.lost.is_none() && self.parked.is_none();
+        let said_goodbye = self.ending.is_some() && self.speech.is_made(What::is_goodbye);
+        let hosted = self.speech.active().is_some_and(|active| self.tools.hosted.is_running_in(active));
+        if !is_connected || said_goodbye {
+            Debtor::Nobody
+        } else if self.tools.is_busy() && (hosted || self.speech.is_idle()) {
+            Debtor::Tool
+        } else if self.speech.owes()
+            || self.tools.is_pending()
+            || self.leaving.is_some()
+            || self.ending.is_some()
+            || !self.model_ready
+        {
+            Debtor::Model
+        } else {
+            Debtor::Nobody
+        }
+    }
+
+    fn shows_life(&self, now: Instant) -> bool {
+        self.last_from_model.is_some_and(|last| now < last + SIGN_OF_LIFE)
+    }
+
+    fn ask_again(&mut self, out: &mut Vec<Action>) {
+        if self.model_ready
+            && let Some(what) = self.speech.nudge()
+        {
+            count(Anomaly::ModelSlow, out);
+            out.push(self.request(what));
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let reason = match &self.standby.loss {
+            Some(lost) => EndReason::from(lost),
+            None if self.was_ready => EndReason::ModelStalled,
+            None => EndReason::ModelUnreachable,
+        };
+        let failure = self.standby.loss.take().map(|lost| lost.failure);
+        self.fail(reason, failure.unwrap_or_default(), now, out);
+    }
+
+    // ── sound ──
+
+    /// A prepared line, then the hold tone.
+    fn sound(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let recording = if self.model_ready { Recording::Moment } else { Recording::CutOff };
+        let recording = if self.was_ready { recording } else { Recording::Moment };
+        let plan = self.plan.clone();
+        let sound = match recording {
+            Recording::CutOff => &plan.sounds.cut_off,
+            Recording::Moment | Recording::Greeting => &plan.sounds.moment,
+        };
+        let was_just_said = self.watch.line.is_some_and(|line| now < line + LINE_PAUSE);
+        let line = sound.clip().filter(|_| !was_just_said && !self.tools.filler_was_said());
+        self.watch.sound = Some(Sound { until: now, at: 0 });
+        match line {
+            Some(clip) => {
+                self.watch.line = Some(now);
+                self.play(Source::Recording(recording), Chunk::from_ulaw(&clip.ulaw), out);
+                self.mark(now, out);
+                self.watch.sound = Some(Sound { until: now + clip.duration(), at: 0 });
+            }
+            None => self.hold(now, out),
+        }
+    }
+
+    /// One more piece of the hold tone.
+    fn hold(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(sound) = &mut self.watch.sound else { return };
+        let bytes = TONE_MS * BYTES_PER_MS;
+        let chunk = hold(sound.at, bytes);
+        sound.at += bytes as u64;
+        sound.until = sound.until.max(now) + Duration::from_millis(TONE_MS as u64);
+        // A phone that takes nothing has enough of it.
+        if self.playback.unplayed() <= 2 * bytes as u64 {
+            self.play(Source::Tone, chunk, out);
+            self.mark(now, out);
+        }
+    }
+
+    /// Speech comes: it follows at once on what was heard of the tone. A line is not cut.
+    pub(super) fn stop_sound(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.watch.sound = None;
+        if self.playback.has_only_tone() {
+            let found = self.clear(None, now, out);
+            self.was_cut(found, out);
+        }
+    }
+}
