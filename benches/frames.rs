@@ -8,6 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use switchboard::assistant::plan::{
     Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, Rule, Tool, TurnTaking, Work,
 };
+use switchboard::call::ear::Ear;
 use switchboard::call::{Action, Call, Event};
 use switchboard::id::{ItemId, Mark, ResponseId};
 use switchboard::provider::Provider;
@@ -97,6 +98,17 @@ fn phone_to_model(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(frame.len() as u64));
     group.bench_function("parse", |bencher| bencher.iter(|| media_stream::parse(&frame)));
     let (mut now, mut actions) = (Instant::now(), Vec::new());
+    let mut ear = Ear::default();
+    let Ok(FromPhone::Media { chunk: Ok(chunk), .. }) = media_stream::parse(&frame) else {
+        panic!("the frame is media");
+    };
+    group.bench_function("ear", |bencher| {
+        bencher.iter(|| {
+            now += Duration::from_millis(20);
+            ear.hear(&chunk, now);
+            ear.speaks(now)
+        });
+    });
     let mut call = call(now);
     group.bench_function("parse, call, write", |bencher| {
         bencher.iter(|| {

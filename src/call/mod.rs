@@ -30,7 +30,7 @@ mod action;
 mod backlog;
 mod consent;
 mod conversation;
-mod ear;
+pub mod ear;
 mod end;
 mod end_reason;
 mod event;
