@@ -55,13 +55,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The part of the plan that is needed after its call: who answered, and what is said and done after a failure. The
-    /// tools are dropped, so that their servers can be disconnected.
-    pub fn remains(&self) -> Plan {
-        let (instructions, fallback) = (String::new(), Vec::new());
-        Plan { instructions, tools: Vec::new(), hosted: Vec::new(), fallback, ..self.clone() }
-    }
-
     /// How many endpoints can serve the call: the assistant's own provider, then its fallbacks.
     pub fn endpoints(&self) -> usize {
         1 + self.fallback.len()

@@ -6,13 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::id::CallSid;
-
 /// How long a closed call is remembered.
 const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A call SID in few bytes.
-type Key = [u8; 16];
+/// A call SID in few bytes: `CallSid::bytes`.
+pub type Key = [u8; 16];
 
 /// See the module.
 #[derive(Debug)]
@@ -32,9 +30,8 @@ impl Closed {
     }
 
     /// Closes a call from `from` on, which may be a little later than now. A call that is closed stays so.
-    pub fn close(&mut self, call: &CallSid, from: Instant) {
+    pub fn close(&mut self, key: Key, from: Instant) {
         let from = self.seconds(from);
-        let key = call.bytes();
         let memory = u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX);
         match self.calls.get_mut(&key) {
             Some(known) if known.saturating_add(memory) > from => return *known = from.min(*known),
@@ -53,9 +50,9 @@ impl Closed {
         }
     }
 
-    pub fn contains(&self, call: &CallSid, now: Instant) -> bool {
+    pub fn contains(&self, key: &Key, now: Instant) -> bool {
         let age = |from: u32| Some(Duration::from_secs(self.seconds(now).checked_sub(from)?.into()));
-        let from = self.calls.get(&call.bytes());
+        let from = self.calls.get(key);
         from.and_then(|from| age(*from)).is_some_and(|age| age < MEMORY)
     }
 
@@ -68,8 +65,8 @@ impl Closed {
 mod tests {
     use super::*;
 
-    fn call(number: usize) -> CallSid {
-        CallSid::parse(&format!("CA{number:032x}")).unwrap()
+    fn call(number: u128) -> Key {
+        number.to_be_bytes()
     }
 
     #[test]
@@ -77,9 +74,9 @@ mod tests {
         let now = Instant::now();
         let mut closed = Closed::new(now, 10);
         let at = |secs| now + Duration::from_secs(secs);
-        closed.close(&call(1), at(5));
-        closed.close(&call(2), at(65));
-        closed.close(&call(2), at(90));
+        closed.close(call(1), at(5));
+        closed.close(call(2), at(65));
+        closed.close(call(2), at(90));
         for (number, secs, expected) in [
             (1, 5, true),
             (1, 86_404, true),
@@ -92,9 +89,9 @@ mod tests {
         ] {
             assert_eq!(closed.contains(&call(number), at(secs)), expected, "{number} after {secs} s");
         }
-        closed.close(&call(2), at(30));
+        closed.close(call(2), at(30));
         assert!(closed.contains(&call(2), at(30)), "the earlier time counts");
-        closed.close(&call(1), at(90_000));
+        closed.close(call(1), at(90_000));
         assert!(closed.contains(&call(1), at(90_000)), "a day later it is closed again");
     }
 
@@ -103,12 +100,12 @@ mod tests {
         let now = Instant::now();
         let mut closed = Closed::new(now, 10);
         for number in 0..=10 {
-            closed.close(&call(number), now);
+            closed.close(call(number), now);
         }
         assert!(!closed.contains(&call(0), now) && closed.contains(&call(1), now));
         assert_eq!((closed.calls.len(), closed.order.len()), (10, 10));
         // Those of the day before make room.
-        closed.close(&call(0), now + MEMORY + Duration::from_secs(1));
+        closed.close(call(0), now + MEMORY + Duration::from_secs(1));
         assert_eq!((closed.calls.len(), closed.order.len()), (1, 1));
     }
 }

@@ -54,7 +54,7 @@ use jobs::Jobs;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 
-use registry::{Handle, Known, Nonce, Question, Registry, WayBack};
+use registry::{Handle, Known, Nonce, Question, Registry, Stage, WayBack};
 use workers::Workers;
 
 /// How long a live session may take to decide after its stream ended.
@@ -243,7 +243,7 @@ impl Switchboard {
     /// A request with this ticket did not ask for an upgrade. That uses nothing up, but explains why no stream comes.
     pub fn came_without_upgrade(&self, ticket: &str) {
         let known = self.keys.open(ticket).ok().and_then(|ticket| self.registry.find(&ticket.nonce));
-        if let Some((handle, _)) = known {
+        if let Some((Stage::Live(handle), _)) = known {
             let _ = handle.commands.try_send(Command::NotAnUpgrade);
         }
     }
@@ -254,7 +254,7 @@ impl Switchboard {
         let Some(ticket) = self.keys.open(ticket).ok().filter(|ticket| ticket.call == request.call) else {
             return After::new(Next::Unknown);
         };
-        let Some((handle, answers)) = self.registry.find(&ticket.nonce) else {
+        let Some((stage, answers)) = self.registry.find(&ticket.nonce) else {
             let otherwise = self.sorry_by_roster(&ticket, request);
             if !self.is_one_of_several() {
                 return After::new(otherwise);
@@ -266,81 +266,84 @@ impl Switchboard {
             if request.dial_status.is_some() { Question::AfterDial } else { Question::AfterStream };
         let asked = Some((ticket.nonce, question));
         if request.status == CallStatus::Over {
-            let spoke = request.dial_status == Some(DialStatus::Completed)
-                && handle.is_dialling()
-                && self.registry.is_live(&ticket.nonce);
+            let spoke = request.dial_status == Some(DialStatus::Completed) && stage.is_dialling();
             let command = if spoke { Command::Transferred } else { Command::CallerHungUp };
-            let _ = handle.commands.try_send(command);
-            let never_asked = !answers.contains_key(&question);
-            if never_asked && *handle.decision.borrow() == Some(Decision::Again) {
-                self.never_began(&handle, EndReason::CallerHungUp);
+            self.command(&ticket.call, command);
+            if answers.get(question).is_none() && stage.never_began() {
+                self.never_began(&ticket, EndReason::CallerHungUp);
             }
             return After { asked, ..After::new(Next::Nothing) };
         }
-        let asking = handle.asking.clone().lock_owned().await;
-        let answers = self.registry.find(&ticket.nonce).map(|(_, answers)| answers).unwrap_or_default();
-        if let Some(answer) = answers.get(&question) {
-            return After { known: Some(answer.clone()), ..After::new(Next::HangUp) };
+        let asking = self.registry.asking(&ticket.nonce).lock_owned().await;
+        // The session may have ended meanwhile.
+        let (stage, answers) = self.registry.find(&ticket.nonce).unwrap_or((stage, answers));
+        if let Some(answer) = answers.get(question) {
+            return After { known: Some(answer.to_owned()), ..After::new(Next::HangUp) };
         }
         let next = match request.dial_status {
-            None => self.after_conversation(&ticket.nonce, &handle, request).await,
-            Some(status) => self.after_dial(&ticket.nonce, &handle, status),
+            None => self.after_conversation(&ticket, &stage, request).await,
+            Some(status) => self.after_dial(&ticket, &stage, request, status),
         };
         After { next, known: None, asked, _asking: Some(asking) }
     }
 
     async fn after_conversation(
         self: &Arc<Self>,
-        nonce: &Nonce,
-        handle: &Handle,
+        ticket: &Ticket,
+        stage: &Stage,
         request: &CallRequest,
     ) -> Next {
-        let sorry = || Next::Sorry(handle.plan.on_failure.clone());
-        match decided(handle).await {
-            Decision::HangUp => Next::HangUp,
-            Decision::Sorry => sorry(),
-            Decision::Dial { number, ring } => Next::Dial { number, ring },
-            Decision::Press(keys) => {
+        let sorry = || self.sorry(ticket, stage, request);
+        let (decision, retried, plan) = match stage {
+            Stage::Live(handle) => (decided(handle).await, handle.retried, Some(&handle.plan)),
+            Stage::Over(None) => return Next::HangUp,
+            Stage::Over(Some(rest)) => (rest.decision.clone(), rest.retried, rest.plan.as_ref()),
+        };
+        match (decision, stage, plan) {
+            (Decision::HangUp, ..) => Next::HangUp,
+            (Decision::Dial { number, ring }, ..) => Next::Dial { number, ring },
+            (Decision::Press(keys), Stage::Live(handle), _) => {
                 let takes = ONE_KEY * u32::try_from(keys.expose().len()).unwrap_or(u32::MAX);
-                match self.call_back(nonce, handle, Return::KeysPressed, takes) {
+                match self.call_back(&ticket.nonce, handle, Return::KeysPressed, takes) {
                     Some(ticket) => Next::Press { keys, ticket },
                     None => sorry(),
                 }
             }
-            Decision::StreamAgain => {
-                match self.call_back(nonce, handle, Return::StreamAgain, Duration::ZERO) {
+            (Decision::StreamAgain, Stage::Live(handle), _) => {
+                match self.call_back(&ticket.nonce, handle, Return::StreamAgain, Duration::ZERO) {
                     Some(ticket) => Next::Stream { ticket },
                     None => sorry(),
                 }
             }
-            Decision::Again if !handle.retried && !self.is_draining() => {
-                match self.open(handle.plan.clone(), request, true) {
+            (Decision::Sorry | Decision::Press(_) | Decision::StreamAgain, ..) => sorry(),
+            (Decision::Again, _, Some(plan)) if !retried && !self.is_draining() => {
+                match self.open(plan.clone(), request, true) {
                     Ring::Stream { ticket } => Next::Stream { ticket },
                     _ => {
-                        self.never_began(handle, EndReason::CallerLost);
+                        self.never_began(ticket, EndReason::CallerLost);
                         sorry()
                     }
                 }
             }
             // Another machine can answer it.
-            Decision::Again if !handle.retried && self.is_one_of_several() => {
-                self.never_began(handle, EndReason::ServerDraining);
-                self.registry.rings_elsewhere(nonce);
+            (Decision::Again, ..) if !retried && self.is_one_of_several() => {
+                self.never_began(ticket, EndReason::ServerDraining);
+                self.registry.rings_elsewhere(&ticket.nonce);
                 Next::RingElsewhere
             }
-            Decision::Again => {
-                self.never_began(handle, EndReason::CallerLost);
+            (Decision::Again, ..) => {
+                self.never_began(ticket, EndReason::CallerLost);
                 sorry()
             }
         }
     }
 
     /// A person was dialed. If nobody answered, the phone returns to its conversation.
-    fn after_dial(&self, nonce: &Nonce, handle: &Handle, status: DialStatus) -> Next {
+    fn after_dial(&self, ticket: &Ticket, stage: &Stage, request: &CallRequest, status: DialStatus) -> Next {
         let why = match status {
             DialStatus::Completed => {
-                if handle.is_dialling() {
-                    let _ = handle.commands.try_send(Command::Transferred);
+                if stage.is_dialling() {
+                    self.command(&ticket.call, Command::Transferred);
                 }
                 return Next::HangUp;
             }
@@ -348,13 +351,31 @@ impl Switchboard {
             DialStatus::NoAnswer => TransferFailure::NoAnswer,
             DialStatus::Failed => TransferFailure::Unreachable,
         };
-        if handle.is_dialling()
-            && let Some(ticket) = self.call_back(nonce, handle, Return::TransferFailed(why), Duration::ZERO)
+        if let Stage::Live(handle) = stage
+            && handle.is_dialling()
+            && let Some(ticket) =
+                self.call_back(&ticket.nonce, handle, Return::TransferFailed(why), Duration::ZERO)
         {
             return Next::Stream { ticket };
         }
         // The conversation is over.
-        Next::Sorry(handle.plan.on_failure.clone())
+        self.sorry(ticket, stage, request)
+    }
+
+    /// The apology of a call's plan. A call that hung up keeps none, and should need none.
+    fn sorry(&self, ticket: &Ticket, stage: &Stage, request: &CallRequest) -> Next {
+        match stage {
+            Stage::Live(handle) => Next::Sorry(handle.plan.on_failure.clone()),
+            Stage::Over(Some(rest)) => Next::Sorry(rest.on_failure.clone()),
+            Stage::Over(None) => self.sorry_by_roster(ticket, request),
+        }
+    }
+
+    /// Tells the session of a call, if it is live.
+    fn command(&self, call: &CallSid, command: Command) {
+        if let (Some(handle), _) = self.registry.of_call(call) {
+            let _ = handle.commands.try_send(command);
+        }
     }
 
     /// A new ticket for the session of a phone that is away, whose stream comes after `takes` at the earliest. `None` if the
@@ -368,7 +389,7 @@ impl Switchboard {
         let life = TICKET_LIFE + takes;
         let (stream_tx, stream) = oneshot::channel();
         let (decision_tx, decision) = watch::channel(None);
-        let again = Handle { decision, asking: Arc::default(), ..handle.clone() };
+        let again = Handle { decision, ..handle.clone() };
         self.registry.enter_again(nonce, ticket.clone(), again, stream_tx, life);
         let way = WayBack { how, nonce, stream, life, decision: decision_tx };
         if handle.commands.try_send(Command::Returned(Box::new(way))).is_err() {
@@ -380,8 +401,8 @@ impl Switchboard {
     }
 
     /// Logs the end of a call whose stream never started and is not tried again.
-    fn never_began(&self, handle: &Handle, reason: EndReason) {
-        let (call, assistant) = (&handle.call, &handle.plan.assistant);
+    fn never_began(&self, ticket: &Ticket, reason: EndReason) {
+        let (call, assistant) = (&ticket.call, &ticket.assistant);
         let (tally, anomalies) = (Tally::default(), BTreeMap::new());
         CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, anomalies: &anomalies }
             .emit();
@@ -398,11 +419,8 @@ impl Switchboard {
     /// Twilio reports that a call is over. Returns whether it was last this process's call.
     pub fn call_is_over(&self, call: &CallSid) -> bool {
         self.registry.close(call);
-        let (handles, is_here) = self.registry.of_call(call);
-        for handle in &handles {
-            let _ = handle.commands.try_send(Command::CallerHungUp);
-        }
-        is_here
+        self.command(call, Command::CallerHungUp);
+        self.registry.of_call(call).1
     }
 
     pub fn begin_draining(&self) {
@@ -570,7 +588,7 @@ fn channels(
 ) -> (Handle, rare::Receiver<Command>, watch::Sender<Option<Decision>>) {
     let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
     let (decision_tx, decision) = watch::channel(None);
-    let handle = Handle { call, plan, retried, commands: commands_tx, decision, asking: Arc::default() };
+    let handle = Handle { call, plan, retried, commands: commands_tx, decision };
     (handle, commands, decision_tx)
 }
 

@@ -3,16 +3,18 @@
 //!
 //! Each ticket lets one stream in. Decisions are remembered for ten minutes, so that the same question gets the same
 //! answer; that a call is over, for a day ([`Closed`]). It is a small map behind a lock that is held only briefly.
+//! A call that ended holds neither its plan nor its channels: in a rush there are thousands of them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::closed::Closed;
+use super::closed::{Closed, Key};
 use super::rare;
-use crate::assistant::plan::Plan;
+use crate::assistant::plan::{OnFailure, Plan};
 use crate::call::Return;
 use crate::id::CallSid;
 use crate::link::caller::Upgraded;
@@ -107,7 +109,7 @@ pub struct Registry(Mutex<Calls>);
 struct Calls {
     tickets: HashMap<Nonce, Entry>,
     /// The newest ticket of each call.
-    newest: HashMap<CallSid, Nonce>,
+    newest: HashMap<Key, Nonce>,
     ended: VecDeque<(Instant, Nonce)>,
     /// Calls that ended before.
     closed: Closed,
@@ -122,7 +124,7 @@ pub enum Known {
     Begun,
 }
 
-/// A call, as others see it.
+/// A live call, as others see it.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub call: CallSid,
@@ -132,8 +134,24 @@ pub struct Handle {
     pub commands: rare::Sender<Command>,
     /// Set before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
-    /// Held while a question is answered, so that the same question asked twice at once gets the same answer.
-    pub asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a session left, unless it hung up.
+#[derive(Clone)]
+pub struct Rest {
+    pub decision: Decision,
+    pub retried: bool,
+    pub on_failure: OnFailure,
+    /// Only while a stream may still start with it: a plan keeps its tools' servers running.
+    pub plan: Option<Arc<Plan>>,
+}
+
+/// The session of a ticket.
+#[derive(Debug, Clone)]
+pub enum Stage {
+    Live(Handle),
+    /// The session is over, or goes on with another ticket. `None`: it hung up.
+    Over(Option<Arc<Rest>>),
 }
 
 impl Handle {
@@ -141,37 +159,93 @@ impl Handle {
     pub fn is_dialling(&self) -> bool {
         matches!(*self.decision.borrow(), Some(Decision::Dial { .. }))
     }
+
+    /// What is kept of it once its session is over.
+    fn rest(&self, answers: &Answers) -> Option<Arc<Rest>> {
+        let decision = self.decision.borrow().clone().unwrap_or(Decision::Sorry);
+        if decision == Decision::HangUp {
+            return None;
+        }
+        let may_start = decision == Decision::Again && answers.get(Question::AfterStream).is_none();
+        let plan = may_start.then(|| self.plan.clone());
+        let on_failure = self.plan.on_failure.clone();
+        Some(Arc::new(Rest { decision, retried: self.retried, on_failure, plan }))
+    }
+}
+
+impl fmt::Debug for Rest {
+    /// Without rendered text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rest({})", self.decision.code())
+    }
+}
+
+impl Stage {
+    pub fn is_dialling(&self) -> bool {
+        matches!(self, Self::Live(handle) if handle.is_dialling())
+    }
+
+    /// Whether its stream did not start.
+    pub fn never_began(&self) -> bool {
+        match self {
+            Self::Live(handle) => *handle.decision.borrow() == Some(Decision::Again),
+            Self::Over(rest) => rest.as_ref().is_some_and(|rest| rest.decision == Decision::Again),
+        }
+    }
+}
+
+/// Thousands of them are of calls that ended, so these hold little.
+#[derive(Debug)]
+struct Entry {
+    call: Key,
+    expires: Instant,
+    state: State,
+    answers: Answers,
+    /// Held while a question is answered, so that the same question asked twice at once gets the same answer.
+    asking: Option<Arc<tokio::sync::Mutex<()>>>,
+    /// Its call rings again at another machine.
+    rings_elsewhere: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+enum State {
+    Live(Box<Live>),
+    /// See [`Stage::Over`].
+    Over(Option<Arc<Rest>>),
+    /// Another machine has it: which, if it has a name.
+    GivenUp(Option<Box<str>>),
+}
+
+#[derive(Debug)]
+struct Live {
     handle: Handle,
     ticket: String,
     /// Taken by the one stream that is let in.
     stream_tx: Option<oneshot::Sender<Upgraded>>,
     /// It brings a parked phone back, and does not answer a ringing one.
     is_way_back: bool,
-    expires: Instant,
-    answers: Answers,
-    /// It has no session any more.
-    over: bool,
-    /// Another machine has it.
-    given_up: bool,
-    /// Which machine, if it has a name.
-    taker: Option<String>,
-    /// Its call rings again at another machine.
-    rings_elsewhere: bool,
 }
 
 /// Twilio asks about a ticket twice if a `<Dial>` follows its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     AfterStream,
     AfterDial,
 }
 
 /// The documents that answered a ticket's questions.
-pub type Answers = BTreeMap<Question, String>;
+#[derive(Debug, Clone, Default)]
+pub struct Answers([Option<Box<str>>; 2]);
+
+impl Answers {
+    pub fn get(&self, question: Question) -> Option<&str> {
+        self.0[question as usize].as_deref()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
 
 /// Why a stream is not let in. The answer to a stranger does not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,10 +299,11 @@ impl Registry {
         if let Some(waiting) = calls.unused_ticket(&handle.call, now) {
             return Err(Known::Waits(waiting));
         }
-        if calls.closed.contains(&handle.call, now) {
+        if calls.closed.contains(&handle.call.bytes(), now) {
             return Err(Known::Begun);
         }
-        calls.enter(nonce, Entry::new(handle, ticket, Some(stream_tx), now + TICKET_LIFE), now);
+        let live = Live { handle, ticket, stream_tx: Some(stream_tx), is_way_back: false };
+        calls.enter(nonce, live, now, TICKET_LIFE);
         Ok(())
     }
 
@@ -241,9 +316,8 @@ impl Registry {
         stream_tx: oneshot::Sender<Upgraded>,
         life: Duration,
     ) {
-        let now = now();
-        let entry = Entry::new(handle, ticket, Some(stream_tx), now + life);
-        self.lock().enter(nonce, Entry { is_way_back: true, ..entry }, now);
+        let live = Live { handle, ticket, stream_tx: Some(stream_tx), is_way_back: true };
+        self.lock().enter(nonce, live, now(), life);
     }
 
     /// What is known of a call that rings. A webhook that is sent twice gets the same ticket. A call that went to another
@@ -254,12 +328,12 @@ impl Registry {
 
     /// Closes a call that Twilio reports as over, whichever machine had it.
     pub fn close(&self, call: &CallSid) {
-        self.lock().closed.close(call, now());
+        self.lock().closed.close(call.bytes(), now());
     }
 
     /// Closes a call that got no stream, as soon as its webhook cannot be a repetition any more.
     pub fn turned_away(&self, call: &CallSid) {
-        self.lock().closed.close(call, now() + TICKET_LIFE);
+        self.lock().closed.close(call.bytes(), now() + TICKET_LIFE);
     }
 
     /// Lets in the stream with this ticket, once and in time.
@@ -267,17 +341,16 @@ impl Registry {
     /// # Errors
     /// A refusal does not use the ticket up.
     pub fn admit(&self, nonce: &Nonce) -> Result<oneshot::Sender<Upgraded>, Refused> {
-        self.lock().admit(nonce).map(|(_, stream_tx)| stream_tx)
+        self.lock().admit(nonce)
     }
 
     /// Enters another machine's ticket, whose stream is here, once.
     pub fn adopt(&self, nonce: Nonce, ticket: String, handle: Handle) -> Result<(), Refused> {
         let mut calls = self.lock();
-        let now = now();
         if calls.tickets.contains_key(&nonce) {
             return Err(Refused::Used);
         }
-        calls.enter(nonce, Entry::new(handle, ticket, None, now + TICKET_LIFE), now);
+        calls.enter(nonce, Live { handle, ticket, stream_tx: None, is_way_back: false }, now(), TICKET_LIFE);
         Ok(())
     }
 
@@ -285,24 +358,29 @@ impl Registry {
     /// it even if a stream broke off here before it started, or if it did not hear the first answer.
     pub fn give_up(&self, nonce: &Nonce, taker: Option<String>, served: bool) -> Result<(), Refused> {
         let mut calls = self.lock();
+        let taker = taker.map(String::into_boxed_str);
         if served && let Some(entry) = calls.tickets.get_mut(nonce) {
-            if entry.given_up && entry.taker == taker {
-                return Ok(());
-            }
-            if entry.never_began() {
-                entry.is_given_up(taker);
+            let again = matches!(&entry.state, State::GivenUp(first) if *first == taker);
+            if again || entry.never_began() {
+                entry.state = State::GivenUp(taker);
                 return Ok(());
             }
         }
-        let (entry, stream_tx) = calls.admit(nonce)?;
-        entry.is_given_up(taker);
-        let _ = entry.handle.commands.try_send(Command::GivenUp(stream_tx));
+        let stream_tx = calls.admit(nonce)?;
+        if let Some(entry) = calls.tickets.get_mut(nonce)
+            && let State::Live(live) = std::mem::replace(&mut entry.state, State::GivenUp(taker))
+        {
+            let _ = live.handle.commands.try_send(Command::GivenUp(stream_tx));
+        }
         Ok(())
     }
 
     /// The machine that this ticket was given up for.
     pub fn taker(&self, nonce: &Nonce) -> Option<String> {
-        self.lock().tickets.get(nonce)?.taker.clone()
+        match &self.lock().tickets.get(nonce)?.state {
+            State::GivenUp(taker) => Some(taker.clone()?.into()),
+            State::Live(_) | State::Over(_) => None,
+        }
     }
 
     /// Whether this ticket was here, with or without a session.
@@ -310,25 +388,30 @@ impl Registry {
         self.lock().tickets.contains_key(nonce)
     }
 
-    /// A ticket's call, and the answers to its earlier questions.
-    pub fn find(&self, nonce: &Nonce) -> Option<(Handle, Answers)> {
+    /// A ticket's session, and the answers to its earlier questions.
+    pub fn find(&self, nonce: &Nonce) -> Option<(Stage, Answers)> {
         let calls = self.lock();
-        let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up)?;
-        Some((entry.handle.clone(), entry.answers.clone()))
+        let entry = calls.tickets.get(nonce)?;
+        Some((entry.stage()?, entry.answers.clone()))
+    }
+
+    /// What to hold while a question about this ticket is answered.
+    pub fn asking(&self, nonce: &Nonce) -> Arc<tokio::sync::Mutex<()>> {
+        let mut calls = self.lock();
+        let entry = calls.tickets.get_mut(nonce);
+        entry.map(|entry| entry.asking.get_or_insert_default().clone()).unwrap_or_default()
     }
 
     pub fn is_live(&self, nonce: &Nonce) -> bool {
-        self.lock().tickets.get(nonce).is_some_and(|entry| !entry.over)
+        self.lock().tickets.get(nonce).is_some_and(|entry| entry.live().is_some())
     }
 
-    /// Every session of a call in this process, ended ones included; and whether the call is known here and has not
-    /// gone to another machine.
-    pub fn of_call(&self, call: &CallSid) -> (Vec<Handle>, bool) {
+    /// The session of a call in this process, if it is live; and whether the call is known here and has not gone to
+    /// another machine.
+    pub fn of_call(&self, call: &CallSid) -> (Option<Handle>, bool) {
         let calls = self.lock();
-        let of_call: Vec<_> = calls.tickets.values().filter(|entry| entry.handle.call == *call).collect();
-        let left = of_call.iter().any(|entry| entry.went_elsewhere());
-        let here = of_call.iter().filter(|entry| !entry.given_up);
-        (here.map(|entry| entry.handle.clone()).collect(), !of_call.is_empty() && !left)
+        let Some(entry) = calls.newest(call) else { return (None, false) };
+        (entry.live().map(|live| live.handle.clone()), !entry.went_elsewhere())
     }
 
     pub fn rings_elsewhere(&self, nonce: &Nonce) {
@@ -340,18 +423,21 @@ impl Registry {
     /// Remembers the answer to a question.
     pub fn answered(&self, nonce: &Nonce, question: Question, answer: &str) {
         if let Some(entry) = self.lock().tickets.get_mut(nonce) {
-            entry.answers.insert(question, answer.to_owned());
-            entry.shrink_plan();
+            entry.answers.0[question as usize] = Some(answer.into());
+            entry.asking = None;
+            if let State::Over(Some(rest)) = &mut entry.state {
+                Arc::make_mut(rest).plan = None;
+            }
         }
     }
 
     /// The session of this ticket is over, or goes on with another ticket. The decision is remembered for a while.
     pub fn ended(&self, nonce: &Nonce) {
         let mut calls = self.lock();
-        if let Some(entry) = calls.tickets.get_mut(nonce) {
-            entry.stream_tx = None;
-            entry.over = true;
-            entry.shrink_plan();
+        if let Some(entry) = calls.tickets.get_mut(nonce)
+            && let State::Live(live) = &entry.state
+        {
+            entry.state = State::Over(live.handle.rest(&entry.answers));
         }
         let now = now();
         calls.ended.push_back((now, *nonce));
@@ -364,16 +450,16 @@ impl Registry {
         let now = now();
         let mut ended = calls.ended.iter().rev().take_while(|(at, _)| *at + recently > now);
         ended.any(|(_, nonce)| {
-            let entry = calls.tickets.get(nonce).filter(|entry| !entry.given_up);
-            entry.is_some_and(|entry| entry.answers.is_empty())
+            let entry = calls.tickets.get(nonce);
+            entry.is_some_and(|entry| matches!(entry.state, State::Over(_)) && entry.answers.is_empty())
         })
     }
 
     /// Every session that has not ended.
     pub fn live(&self) -> Vec<Handle> {
         let calls = self.lock();
-        let live = calls.tickets.values().filter(|entry| !entry.over);
-        live.map(|entry| entry.handle.clone()).collect()
+        let live = calls.tickets.values().filter_map(Entry::live);
+        live.map(|live| live.handle.clone()).collect()
     }
 
     /// Forgets what is too old, also while no call comes.
@@ -388,85 +474,79 @@ impl Registry {
 }
 
 impl Entry {
-    fn new(
-        handle: Handle,
-        ticket: String,
-        stream_tx: Option<oneshot::Sender<Upgraded>>,
-        expires: Instant,
-    ) -> Self {
-        Self {
-            handle,
-            ticket,
-            stream_tx,
-            is_way_back: false,
-            expires,
-            answers: Answers::new(),
-            over: false,
-            given_up: false,
-            taker: None,
-            rings_elsewhere: false,
+    fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Live(live) => Some(live),
+            State::Over(_) | State::GivenUp(_) => None,
         }
-    }
-
-    fn is_given_up(&mut self, taker: Option<String>) {
-        self.given_up = true;
-        self.taker = taker;
-        self.shrink_plan();
     }
 
     /// Whether its call goes on, or begins again, at another machine.
     fn went_elsewhere(&self) -> bool {
-        self.given_up || self.rings_elsewhere
+        self.rings_elsewhere || matches!(self.state, State::GivenUp(_))
     }
 
     /// Whether its stream did not start, and Twilio has not asked what follows.
     fn never_began(&self) -> bool {
-        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again));
-        again && !self.given_up && self.answers.is_empty()
+        self.answers.is_empty() && self.stage().is_some_and(|stage| stage.never_began())
     }
 
-    /// Keeps the whole plan only while a stream may still start with it: a plan keeps its tools' servers running.
-    fn shrink_plan(&mut self) {
-        let again = matches!(*self.handle.decision.borrow(), Some(Decision::Again)) && !self.given_up;
-        if self.over && (!again || self.answers.contains_key(&Question::AfterStream)) {
-            self.handle.plan = Arc::new(self.handle.plan.remains());
+    /// `None` if another machine has it.
+    fn stage(&self) -> Option<Stage> {
+        match &self.state {
+            State::Live(live) => Some(Stage::Live(live.handle.clone())),
+            State::Over(rest) => Some(Stage::Over(rest.clone())),
+            State::GivenUp(_) => None,
         }
     }
 }
 
 impl Calls {
-    fn enter(&mut self, nonce: Nonce, entry: Entry, now: Instant) {
+    fn enter(&mut self, nonce: Nonce, live: Live, now: Instant, life: Duration) {
         self.sweep(now);
-        self.newest.insert(entry.handle.call.clone(), nonce);
+        let call = live.handle.call.bytes();
+        self.newest.insert(call, nonce);
+        let entry = Entry {
+            call,
+            expires: now + life,
+            state: State::Live(Box::new(live)),
+            answers: Answers::default(),
+            asking: None,
+            rings_elsewhere: false,
+        };
         self.tickets.insert(nonce, entry);
     }
 
-    fn admit(&mut self, nonce: &Nonce) -> Result<(&mut Entry, oneshot::Sender<Upgraded>), Refused> {
+    fn newest(&self, call: &CallSid) -> Option<&Entry> {
+        self.tickets.get(self.newest.get(&call.bytes())?)
+    }
+
+    fn admit(&mut self, nonce: &Nonce) -> Result<oneshot::Sender<Upgraded>, Refused> {
         let entry = self.tickets.get_mut(nonce).ok_or(Refused::Unknown)?;
         if entry.expires <= now() {
             return Err(Refused::Old);
         }
-        if entry.handle.decision.borrow().is_some() {
-            return Err(Refused::Used);
+        match &mut entry.state {
+            State::Live(live) if live.handle.decision.borrow().is_none() => {
+                live.stream_tx.take().ok_or(Refused::Used)
+            }
+            State::Live(_) | State::Over(_) | State::GivenUp(_) => Err(Refused::Used),
         }
-        let stream_tx = entry.stream_tx.take().ok_or(Refused::Used)?;
-        Ok((entry, stream_tx))
     }
 
     fn known(&self, call: &CallSid, now: Instant) -> Option<Known> {
         if let Some(ticket) = self.unused_ticket(call, now) {
             return Some(Known::Waits(ticket));
         }
-        let entry = self.newest.get(call).and_then(|nonce| self.tickets.get(nonce));
-        let has_begun = entry.is_some_and(|entry| !entry.went_elsewhere());
-        (has_begun || self.closed.contains(call, now)).then_some(Known::Begun)
+        let has_begun = self.newest(call).is_some_and(|entry| !entry.went_elsewhere());
+        (has_begun || self.closed.contains(&call.bytes(), now)).then_some(Known::Begun)
     }
 
     fn unused_ticket(&self, call: &CallSid, now: Instant) -> Option<String> {
-        let entry = self.tickets.get(self.newest.get(call)?)?;
-        let waits =
-            !entry.is_way_back && entry.stream_tx.is_some() && entry.handle.decision.borrow().is_none();
-        (waits && entry.expires > now).then(|| entry.ticket.clone())
+        let entry = self.newest(call)?;
+        let live = entry.live()?;
+        let waits = !live.is_way_back && live.stream_tx.is_some() && live.handle.decision.borrow().is_none();
+        (waits && entry.expires > now).then(|| live.ticket.clone())
     }
 
     /// Forgets the oldest ended calls, and gives memory back after a rush.
@@ -476,12 +556,11 @@ impl Calls {
         {
             self.ended.pop_front();
             let Some(entry) = self.tickets.remove(&nonce) else { continue };
-            let call = &entry.handle.call;
             if !entry.went_elsewhere() {
-                self.closed.close(call, now);
+                self.closed.close(entry.call, now);
             }
-            if self.newest.get(call) == Some(&nonce) {
-                self.newest.remove(call);
+            if self.newest.get(&entry.call) == Some(&nonce) {
+                self.newest.remove(&entry.call);
             }
         }
         if self.tickets.capacity() > 4 * self.tickets.len().max(MIN_CAPACITY) {
@@ -521,8 +600,8 @@ mod tests {
         assert_eq!(calls.known(&busy, now + secs(61)), Some(Known::Begun));
         assert!(matches!(calls.known(&call, now), Some(Known::Waits(_))));
         assert_eq!(calls.known(&call, now + TICKET_LIFE), Some(Known::Begun), "its ticket expires just now");
-        let nonce = calls.newest[&call];
-        calls.tickets.get_mut(&nonce).unwrap().over = true;
+        let nonce = calls.newest[&call.bytes()];
+        calls.tickets.get_mut(&nonce).unwrap().state = State::Over(None);
         calls.ended.push_back((now, nonce));
         for after in [599, 600, 86_999] {
             calls.sweep(now + secs(after));
@@ -533,12 +612,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn thousands_of_calls_that_ended_hold_little() {
+        assert!(size_of::<(Nonce, Entry)>() <= 128, "{} bytes", size_of::<(Nonce, Entry)>());
+    }
+
+    #[tokio::test]
     async fn a_call_that_went_elsewhere_is_not_closed_when_its_ticket_is_forgotten() {
         let switchboard = machine("m1");
         let call = ring(&switchboard);
         let mut calls = switchboard.registry.lock();
-        let (now, nonce) = (now(), calls.newest[&call]);
-        calls.tickets.get_mut(&nonce).unwrap().is_given_up(None);
+        let (now, nonce) = (now(), calls.newest[&call.bytes()]);
+        calls.tickets.get_mut(&nonce).unwrap().state = State::GivenUp(None);
         calls.ended.push_back((now, nonce));
         assert_eq!(calls.known(&call, now + TICKET_LIFE), None);
         calls.sweep(now + secs(600));

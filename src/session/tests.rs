@@ -97,7 +97,8 @@ struct Parked {
     nonce: Nonce,
     ticket: String,
     commands: rare::Receiver<Command>,
-    _decision: watch::Sender<Option<Decision>>,
+    decision: watch::Sender<Option<Decision>>,
+    plan: Arc<Plan>,
 }
 
 impl Parked {
@@ -113,16 +114,15 @@ impl Parked {
         let (decision_tx, decided) = watch::channel(None);
         let handle = Handle {
             call: request.call,
-            plan,
+            plan: plan.clone(),
             retried: false,
             commands: commands_tx,
             decision: decided,
-            asking: Arc::default(),
         };
         switchboard.registry.enter(nonce, ticket.clone(), handle, stream_tx).unwrap();
         switchboard.admit(&ticket).unwrap();
         decision_tx.send_replace(decision);
-        Self { switchboard, nonce, ticket, commands, _decision: decision_tx }
+        Self { switchboard, nonce, ticket, commands, decision: decision_tx, plan }
     }
 
     fn dialling() -> Self {
@@ -178,23 +178,27 @@ async fn an_unanswered_dial_returns_to_the_session() {
 }
 
 #[tokio::test]
-async fn a_whole_plan_is_kept_only_while_a_stream_may_start_with_it() {
-    let whole = |parked: &Parked| {
-        let (handle, _) = parked.switchboard.registry.find(&parked.nonce).unwrap();
-        assert_eq!(handle.plan.assistant, "clinic");
-        !handle.plan.instructions.is_empty()
-    };
-    let over = Parked::new(Some(Decision::Sorry));
-    assert!(whole(&over));
-    over.switchboard.registry.ended(&over.nonce);
-    assert!(!whole(&over));
+async fn a_call_that_ended_holds_its_plan_only_while_a_stream_may_start_with_it() {
+    let holds = |parked: &Parked| Arc::strong_count(&parked.plan) > 1;
+    for decision in [Decision::HangUp, Decision::Sorry] {
+        let over = Parked::new(Some(decision));
+        assert!(holds(&over));
+        over.switchboard.registry.ended(&over.nonce);
+        assert!(!holds(&over));
+        assert!(over.decision.is_closed(), "its channels are gone, too");
+    }
     // Its stream never started: the next one gets the same plan.
     let again = Parked::new(Some(Decision::Again));
     again.switchboard.registry.ended(&again.nonce);
-    assert!(whole(&again));
+    assert!(holds(&again));
+    let kept = || match again.switchboard.registry.find(&again.nonce) {
+        Some((Stage::Over(Some(rest)), _)) => rest.plan.is_some(),
+        other => panic!("{other:?}"),
+    };
+    assert!(kept());
     let (next, _) = again.ask(UP, "stream").await;
     assert!(matches!(next, Next::Stream { .. }));
-    assert!(!whole(&again));
+    assert!(!kept());
 }
 
 #[tokio::test]
@@ -278,8 +282,8 @@ async fn a_stream_that_broke_is_followed_by_another_into_the_session() {
 
 #[tokio::test]
 async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
-    let Parked { switchboard, nonce, commands, _decision, .. } = Parked::dialling();
-    let (handle, _) = switchboard.registry.find(&nonce).unwrap();
+    let Parked { switchboard, nonce, commands, decision, .. } = Parked::dialling();
+    let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
     let session = Session {
         jobs: Jobs::new(switchboard.clone(), client()),
         switchboard: switchboard.clone(),
@@ -291,7 +295,7 @@ async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
         rang: crate::link::now(),
         place: None,
         commands,
-        decision: _decision,
+        decision,
         streams_lost: 0,
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
