@@ -199,8 +199,8 @@ impl CallerLink {
         self.pauses.stood_still(time, now());
     }
 
-    /// Closes the stream, so that Twilio requests `/after-stream`.
-    pub async fn close(mut self) {
+    /// Closes the stream, so that Twilio requests `/after-stream`. Boxed, so that the call's future stays small.
+    pub async fn close(mut self: Box<Self>) {
         if !self.gone {
             send_close(&mut self.socket, CloseCode::Normal).await;
         }
@@ -308,7 +308,7 @@ impl CallerLink {
 }
 
 /// Rejects a stream with 1008.
-pub async fn refuse(mut socket: Socket) {
+pub async fn refuse(mut socket: Box<Socket>) {
     send_close(&mut socket, CloseCode::Policy).await;
 }
 

@@ -214,8 +214,8 @@ impl ModelLink {
         !self.gone
     }
 
-    /// Closes the session.
-    pub async fn close(mut self) {
+    /// Closes the session. Boxed, because a future has room for all that moves through it, from the call's start on.
+    pub async fn close(mut self: Box<Self>) {
         if self.gone {
             return;
         }

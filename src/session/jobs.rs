@@ -33,8 +33,9 @@ pub(super) struct Jobs {
     client: Client,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
-    events_tx: rare::Sender<Event>,
-    events: rare::Receiver<Event>,
+    /// Boxed, because a channel has room for 32 events from the start.
+    events_tx: rare::Sender<Box<Event>>,
+    events: rare::Receiver<Box<Event>>,
 }
 
 /// A task that can be cancelled.
@@ -84,13 +85,13 @@ impl Jobs {
             let mut run = run;
             let working = || {
                 // If the channel is full, the session is late anyway.
-                let _ = events.try_send(Event::ToolWorking(call_id.clone()));
+                let _ = events.try_send(Box::new(Event::ToolWorking(call_id.clone())));
             };
             let done = switchboard.tools.run(&job, arguments, &client, working).await;
             run.outcome = Some(done.failed.unwrap_or("ok"));
             drop(run);
             // It fails only after the call.
-            events.send(Event::ToolFinished { id: call_id, output: done.output }).await;
+            events.send(Box::new(Event::ToolFinished { id: call_id, output: done.output })).await;
         }
         .instrument(Span::current());
         if lasts {
@@ -120,7 +121,7 @@ impl Jobs {
 
     /// The next event of a job.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        self.events.poll(cx)
+        self.events.poll(cx).map(|event| *event)
     }
 }
 

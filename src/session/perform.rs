@@ -86,7 +86,7 @@ impl Session {
                     }
                     NotStarted::Late | NotStarted::Closed => self.never_started(why.code()),
                 }
-                refuse(*socket).await;
+                refuse(socket).await;
             }
         }
     }
@@ -115,7 +115,7 @@ impl Session {
         &mut self,
         stream: oneshot::Receiver<Upgraded>,
         model: &mut Model,
-    ) -> Result<CallerLink, Absent> {
+    ) -> Result<Box<CallerLink>, Absent> {
         let expiry = sleep(TICKET_LIFE);
         tokio::pin!(expiry);
         tokio::pin!(stream);
@@ -161,15 +161,15 @@ impl Session {
         for anomaly in anomalies {
             self.count(anomaly);
         }
-        started.map_err(|(why, socket)| Absent::NotStarted(why, Box::new(socket)))
+        started.map(Box::new).map_err(|(why, socket)| Absent::NotStarted(why, Box::new(socket)))
     }
 
-    async fn converse(&mut self, caller: CallerLink, model: &mut Model) {
+    async fn converse(&mut self, caller: Box<CallerLink>, model: &mut Model) {
         let (mut clock, mut turns) = (Clock::new(), Turns::default());
         let mut skipped = false;
         let mut talk = Talk {
             call: Call::new(self.plan.clone()),
-            phone: Phone::OnTheLine(Box::new(caller)),
+            phone: Phone::OnTheLine(caller),
             model,
             actions: Vec::new(),
         };
@@ -227,7 +227,7 @@ impl Session {
                 }),
             };
         };
-        self.part(over, talk).instrument(span).await;
+        self.part(over, &mut talk).instrument(span).await;
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
@@ -319,7 +319,7 @@ impl Session {
     }
 
     /// The conversation is over: decides what follows, and closes the phone's socket.
-    async fn part(&mut self, over: Over, mut talk: Talk<'_>) {
+    async fn part(&mut self, over: Over, talk: &mut Talk<'_>) {
         let (reason, refused) = match over {
             Over::Ended(reason) => (reason, None),
             Over::NotBack(refused) => (EndReason::CallerLost, refused),
@@ -337,7 +337,7 @@ impl Session {
             line.close().await;
         }
         if let Some(socket) = refused {
-            refuse(*socket).await;
+            refuse(socket).await;
         }
     }
 
