@@ -611,8 +611,8 @@ mod tests {
         assert_eq!(calls.known(&call, now + secs(87_001)), None);
     }
 
-    #[tokio::test]
-    async fn thousands_of_calls_that_ended_hold_little() {
+    #[test]
+    fn thousands_of_calls_that_ended_hold_little() {
         assert!(size_of::<(Nonce, Entry)>() <= 128, "{} bytes", size_of::<(Nonce, Entry)>());
     }
 
