@@ -27,6 +27,7 @@ pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod settings;
+pub mod sound;
 pub mod terminal;
 pub mod tool;
 pub mod tunnel;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 30] = [
+const ORDER: [(u8, &str); 31] = [
     (0, "duration"),
     (0, "id"),
     (0, "invisible"),
@@ -23,6 +23,7 @@ const ORDER: [(u8, &str); 30] = [
     (4, "process"),
     (4, "disk"),
     (4, "observe"),
+    (4, "sound"),
     (5, "link"),
     (6, "tool"),
     (6, "numbers"),

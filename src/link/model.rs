@@ -1,6 +1,7 @@
 //! The model's socket: translates OpenAI Realtime into the call's events. `connect.rs` opens a session, and
 //! `configure.rs` builds its configuration from the plan.
 
+mod capture;
 mod configure;
 mod connect;
 mod listing;
@@ -37,6 +38,7 @@ use crate::secret::Private;
 use crate::wire::openai::realtime::{
     self, Approval, Cancelled, ErrorBody, FunctionCall, Incoming, Incomplete, RateLimit, ResponseDone, Status,
 };
+pub use capture::NotCaptured;
 pub use configure::{LeftOut, session};
 pub use connect::{NotConnected, Probe, probe};
 use connect::{configure, open, until_created};

@@ -227,7 +227,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "STATE_DIR",
         local: true,
-        meaning: "where messages wait until they are delivered",
+        meaning: "where messages wait until they are delivered, and prepared lines are kept",
         default_note: Some("none: in memory"),
         ..PLAIN
     },

@@ -21,6 +21,7 @@ use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
 use crate::secret::Private;
+use crate::sound::Store;
 use http::Web;
 pub use mcp::{Trouble, kill_all as kill_programs};
 pub use message::Mailboxes;
@@ -40,6 +41,7 @@ pub struct Tools {
     post: Post,
     /// Sends text messages. `None`: there are no credentials.
     account: Option<Account>,
+    sounds: Arc<Store>,
 }
 
 /// The call that a job is for.
@@ -77,13 +79,25 @@ impl Tools {
         Self::with(tls, None, None)
     }
 
-    /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages.
+    /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages and prepared lines.
     pub fn with(
         tls: &ClientConfig,
         account: Option<Account>,
         state: Option<&Path>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self { mcp: Servers::new(tls)?, web: Web::new(tls)?, post: Post::new(tls, state)?, account })
+        let sounds = Arc::new(Store::open(state));
+        Ok(Self {
+            mcp: Servers::new(tls)?,
+            web: Web::new(tls)?,
+            post: Post::new(tls, state)?,
+            account,
+            sounds,
+        })
+    }
+
+    /// The prepared lines that models said.
+    pub fn sounds(&self) -> &Arc<Store> {
+        &self.sounds
     }
 
     /// Connects to these MCP servers; see [`Servers::keep`].
@@ -193,8 +207,8 @@ impl Supply for Tools {
         self.account.is_some()
     }
 
-    fn captured(&self, _: &SoundKey) -> Option<Arc<Clip>> {
-        None
+    fn captured(&self, line: &SoundKey) -> Option<Arc<Clip>> {
+        self.sounds.find(line)
     }
 }
 

@@ -138,6 +138,26 @@ impl Clip {
         Self::from_samples(&samples, spec.channels, spec.sample_rate)
     }
 
+    /// A WAV file with 16 bits per sample.
+    pub fn to_wav(&self) -> Vec<u8> {
+        let samples: Vec<i16> = self.ulaw.iter().map(|byte| decode(*byte)).collect();
+        wav(&[&samples])
+    }
+
+    /// The same without the silence around it, except for a short moment that keeps soft sounds whole.
+    pub fn trimmed(&self) -> Clip {
+        /// About -40 dB of full scale.
+        const AUDIBLE: u16 = 328;
+        const BEFORE: usize = 40 * BYTES_PER_MS;
+        const AFTER: usize = 120 * BYTES_PER_MS;
+        let audible = |byte: &u8| decode(*byte).unsigned_abs() >= AUDIBLE;
+        let first = self.ulaw.iter().position(audible);
+        let last = self.ulaw.iter().rposition(audible);
+        let (Some(first), Some(last)) = (first, last) else { return Clip { ulaw: Bytes::new() } };
+        let range = first.saturating_sub(BEFORE)..(last + 1 + AFTER).min(self.ulaw.len());
+        Clip { ulaw: Bytes::copy_from_slice(&self.ulaw[range]) }
+    }
+
     /// How long it plays.
     pub fn duration(&self) -> Duration {
         duration(self.ulaw.len())
@@ -257,25 +277,30 @@ impl<'a> Companded<'a> {
 
 /// A stereo WAV file at 8 kHz and 16 bits. The shorter channel is padded with silence.
 pub fn stereo_wav(left: &[i16], right: &[i16]) -> Vec<u8> {
-    let frames = left.len().max(right.len());
-    // A header of 44 bytes, and 4 bytes per frame; a WAV file counts its bytes in 32 bits.
-    let frames = frames.min((u32::MAX as usize - 64) / 4);
-    let length = frames as u32 * 4;
-    let mut file = Vec::with_capacity(44 + frames * 4);
+    wav(&[left, right])
+}
+
+fn wav(channels: &[&[i16]]) -> Vec<u8> {
+    let frames = channels.iter().map(|channel| channel.len()).max().unwrap_or(0);
+    let size = 2 * channels.len();
+    // A header of 44 bytes, then the frames; a WAV file counts its bytes in 32 bits.
+    let frames = frames.min((u32::MAX as usize - 64) / size);
+    let length = (frames * size) as u32;
+    let mut file = Vec::with_capacity(44 + frames * size);
     file.extend_from_slice(b"RIFF");
     file.extend_from_slice(&(36 + length).to_le_bytes());
     file.extend_from_slice(b"WAVEfmt ");
     file.extend_from_slice(&16_u32.to_le_bytes());
     file.extend_from_slice(&1_u16.to_le_bytes());
-    file.extend_from_slice(&2_u16.to_le_bytes());
+    file.extend_from_slice(&(channels.len() as u16).to_le_bytes());
     file.extend_from_slice(&RATE.to_le_bytes());
-    file.extend_from_slice(&(RATE * 4).to_le_bytes());
-    file.extend_from_slice(&4_u16.to_le_bytes());
+    file.extend_from_slice(&(RATE * size as u32).to_le_bytes());
+    file.extend_from_slice(&(size as u16).to_le_bytes());
     file.extend_from_slice(&16_u16.to_le_bytes());
     file.extend_from_slice(b"data");
     file.extend_from_slice(&length.to_le_bytes());
     for frame in 0..frames {
-        for channel in [left, right] {
+        for channel in channels {
             let sample = channel.get(frame).copied().unwrap_or(0);
             file.extend_from_slice(&sample.to_le_bytes());
         }
@@ -462,6 +487,24 @@ mod tests {
         assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 8_000));
         let samples: Vec<i16> = reader.samples().map(Result::unwrap).collect();
         assert_eq!(samples, [1, 400, -2, 0, 3, 0]);
+    }
+
+    #[test]
+    fn a_clip_is_saved_and_read_without_loss() {
+        let clip = Clip { ulaw: (0..=255).filter(|byte| *byte != 0x7F).collect() };
+        assert_eq!(Clip::from_wav(&clip.to_wav()).unwrap(), clip);
+    }
+
+    #[test]
+    fn silence_around_a_clip_is_cut() {
+        let quiet = |ms: usize| vec![encode(100); ms * BYTES_PER_MS];
+        let loud = vec![encode(8_000); 300 * BYTES_PER_MS];
+        let with = |before: usize, after: usize| Clip {
+            ulaw: [quiet(before), loud.clone(), quiet(100), loud.clone(), quiet(after)].concat().into(),
+        };
+        assert_eq!(with(2_000, 1_000).trimmed(), with(40, 120));
+        assert_eq!(with(10, 20).trimmed(), with(10, 20));
+        assert_eq!(Clip { ulaw: quiet(500).into() }.trimmed().duration(), Duration::ZERO);
     }
 
     proptest::proptest! {

@@ -28,7 +28,7 @@ const WHOLE: LeftOut = LeftOut { options: false, servers: false };
 const PLAIN: LeftOut = LeftOut { options: true, servers: false };
 
 /// A plan with all options, for a provider of this dialect that accepts them all.
-fn plan(dialect: Dialect) -> Plan {
+pub(super) fn plan(dialect: Dialect) -> Plan {
     let text = "instructions: Be kind.\ncall_control: { end_call: true }\nspeed: 1.2\nreasoning: high\n";
     let assistants = vec![SourceFile::new("clinic.yaml", text)];
     let folder = Folder { assistants, ..Folder::default() };

@@ -572,5 +572,12 @@ pub fn response_create_out_of_band(event: &str, instructions: &str) -> String {
     json!({"type": "response.create", "event_id": event, "response": response}).to_string()
 }
 
+/// The same for a line that is said exactly, without a look at the conversation.
+pub fn response_create_of_line(event: &str, instructions: &str, line: &str) -> String {
+    let response = json!({"conversation": "none", "input": [], "instructions": instructions, "tool_choice": "none",
+        "metadata": {"purpose": OUT_OF_BAND, "line": line}});
+    json!({"type": "response.create", "event_id": event, "response": response}).to_string()
+}
+
 #[cfg(test)]
 mod tests;

@@ -223,7 +223,8 @@ pub(super) fn requested_line(metadata: &Value) -> Option<&str> {
     match metadata["purpose"].as_str()? {
         "greeting" => Some(metadata["line"].as_str().unwrap_or(super::speech::HELLO)),
         "check_caller" => Some(super::speech::STILL_THERE),
-        "filler" | "out_of_band" => Some(super::speech::MOMENT),
+        "out_of_band" => Some(metadata["line"].as_str().unwrap_or(super::speech::MOMENT)),
+        "filler" => Some(super::speech::MOMENT),
         "goodbye" => Some(super::speech::GOODBYE),
         _ => None,
     }
@@ -241,6 +242,7 @@ mod tests {
             (json!({"purpose": "greeting"}), Some(HELLO)),
             (json!({"purpose": "check_caller"}), Some(STILL_THERE)),
             (json!({"purpose": "out_of_band"}), Some(MOMENT)),
+            (json!({"purpose": "out_of_band", "line": "One moment."}), Some("One moment.")),
             (json!({"purpose": "status_update"}), None),
             (json!({"line": "Hello."}), None),
             (Value::Null, None),

@@ -68,6 +68,7 @@ fn our_events_match_the_reference() {
             Some(&json!({"purpose": "greeting", "line": "hi"})),
         ),
         response_create_out_of_band("c12", "Say \"wait\"."),
+        response_create_of_line("c13", "Say \"wait\".", "wait"),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),
         user_audio(&Chunk::from_base64("////".into()).unwrap()),

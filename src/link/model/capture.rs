@@ -1,0 +1,280 @@
+//! Capturing the prepared lines: the model says a sentence exactly, outside the conversation and for nobody to hear.
+
+use std::future::poll_fn;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::Span;
+
+use super::{ModelLink, ModelStep, out_of_band_id};
+use crate::assistant::plan::SoundKey;
+use crate::call::{Event, Fault, Outcome, Who};
+use crate::id::{ItemId, ResponseId};
+use crate::secret::Private;
+use crate::sound::Store;
+use crate::wire::openai::realtime;
+use switchboard_audio::{Chunk, Clip};
+
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(4);
+/// How often a line is tried.
+const ATTEMPTS: usize = 2;
+/// How long a prepared line may be, without the silence around it.
+const LENGTH: RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(6);
+/// What is read of a response that does not end.
+const MOST: Duration = Duration::from_secs(12);
+
+/// Why there is no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCaptured {
+    #[error("the model's session ended")]
+    Lost,
+    #[error("the model did not finish it in time")]
+    Late,
+    #[error("the model did not take the request, or did not complete its response")]
+    Failed,
+    #[error("the model said other words")]
+    OtherWords,
+    #[error("what the model said is too short or too long")]
+    Length,
+}
+
+impl NotCaptured {
+    /// For the log.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::OtherWords => "other_words",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// A response while it is spoken.
+#[derive(Default)]
+struct Spoken {
+    response: Option<ResponseId>,
+    ulaw: Vec<u8>,
+    /// What each of its items says.
+    words: Vec<(ItemId, Private)>,
+}
+
+impl ModelLink {
+    /// Has the model say the lines that the plan lacks, unless somebody else does so now. Each is tried twice, and then
+    /// given up, with one warning. Cancel-safe in that a line is kept whole or not at all.
+    ///
+    /// # Errors
+    /// The reason why the first line that failed did. The others were tried, too, unless the session ended.
+    pub async fn capture_missing(&mut self, store: &Arc<Store>) -> Result<(), NotCaptured> {
+        let plan = self.plan.clone();
+        let mut outcome = Ok(());
+        for (key, text) in plan.missing_sounds() {
+            let captured = self.capture_into(store, key, text).await;
+            outcome = outcome.and(captured);
+            if captured == Err(NotCaptured::Lost) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn capture_into(
+        &mut self,
+        store: &Arc<Store>,
+        key: SoundKey,
+        text: &str,
+    ) -> Result<(), NotCaptured> {
+        let (of_store, assistant) = (store.clone(), self.plan.assistant.clone());
+        // The disk is slow, and this thread has other calls.
+        let Ok(Some(claim)) = spawn_blocking(move || of_store.claim(key)).await else { return Ok(()) };
+        let mut attempts = 0;
+        let clip = loop {
+            attempts += 1;
+            match self.capture(text).await {
+                Ok(clip) => break clip,
+                Err(NotCaptured::Lost) => return Err(NotCaptured::Lost),
+                Err(why) if attempts == ATTEMPTS => {
+                    tracing::warn!(assistant, why = why.code(), "Gave up on a prepared line");
+                    claim.give_up();
+                    return Err(why);
+                }
+                Err(_) => {}
+            }
+        };
+        match spawn_blocking(move || claim.keep(clip)).await {
+            Ok(Ok(())) => tracing::debug!(assistant, "Captured a prepared line"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "Cannot write to STATE_DIR; keeping a prepared line in memory");
+            }
+            // The runtime is shutting down.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Has the model say exactly this, once.
+    ///
+    /// # Errors
+    /// It did not.
+    pub async fn capture(&mut self, text: &str) -> Result<Clip, NotCaptured> {
+        self.out_of_band += 1;
+        let event = out_of_band_id(self.out_of_band);
+        let tongue = self.plan.language.as_ref().map(|language| format!(" in {}", language.name()));
+        let instructions = format!(
+            "You are the voice of a telephone assistant. Say exactly this{}, word for word, in a calm and friendly \
+             tone, and nothing else: \"{text}\"",
+            tongue.unwrap_or_default()
+        );
+        self.send(realtime::response_create_of_line(&event, &instructions, text));
+        let spoken = timeout(ATTEMPT, self.spoken()).await.unwrap_or(Err(NotCaptured::Late))?;
+        let words: String = spoken.words.iter().map(|(_, words)| letters(words.expose())).collect();
+        if words != letters(text) {
+            return Err(NotCaptured::OtherWords);
+        }
+        let clip = Clip { ulaw: spoken.ulaw.into() }.trimmed();
+        if LENGTH.contains(&clip.duration()) { Ok(clip) } else { Err(NotCaptured::Length) }
+    }
+
+    /// Collects what the out-of-band response says. Whatever else the model does belongs to a conversation that is over.
+    async fn spoken(&mut self) -> Result<Spoken, NotCaptured> {
+        let mut spoken = Spoken::default();
+        loop {
+            let step = poll_fn(|cx| self.poll_step(&Span::none(), cx)).await;
+            let ModelStep::Event(event) = step else { continue };
+            match event {
+                Event::OutOfBandStarted(response) => {
+                    spoken.response.get_or_insert(response);
+                }
+                Event::ModelAudio { response, item, chunk }
+                    if spoken.response.as_ref() == Some(&response) =>
+                {
+                    spoken.hear(item, &chunk)?;
+                }
+                Event::Transcript { who: Who::Assistant, item, text } => {
+                    let own = spoken.words.iter_mut().find(|(heard, _)| *heard == item);
+                    own.into_iter().for_each(|(_, words)| *words = text.clone());
+                }
+                Event::ResponseEnded { response, outcome } if spoken.response.as_ref() == Some(&response) => {
+                    return match outcome {
+                        Outcome::Completed => Ok(spoken),
+                        _ => Err(NotCaptured::Failed),
+                    };
+                }
+                Event::ModelFault(Fault::OutOfBandRefused) => return Err(NotCaptured::Failed),
+                Event::ModelLost(_) => return Err(NotCaptured::Lost),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Spoken {
+    fn hear(&mut self, item: ItemId, chunk: &Chunk) -> Result<(), NotCaptured> {
+        if self.words.last().is_none_or(|(last, _)| *last != item) {
+            self.words.push((item, Private::from(String::new())));
+        }
+        let ulaw = base64::engine::general_purpose::STANDARD.decode(chunk.as_str());
+        self.ulaw.extend(ulaw.unwrap_or_default());
+        match switchboard_audio::duration(self.ulaw.len()) > MOST {
+            true => Err(NotCaptured::Length),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What a transcript must share with its text: no case, punctuation or spaces.
+fn letters(text: &str) -> String {
+    text.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_simulator::model::{Fault, ModelOptions, ModelServer, Speech, When};
+    use switchboard_simulator::pace::Pace;
+
+    use super::*;
+    use crate::assistant::plan::Plan;
+    use crate::link::model::tests::plan;
+    use crate::link::tls;
+    use crate::provider::{Dialect, Provider};
+    use crate::secret::Secret;
+
+    const TEXT: &str = "One moment, please.";
+
+    /// A server with these faults, and a session that it has opened.
+    async fn session(faults: Vec<Fault>) -> (ModelServer, ModelLink, Option<Arc<Pace>>) {
+        let pace = Pace::keep();
+        let options = ModelOptions { faults, speech: Speech::Stamped, ..ModelOptions::default() };
+        let server = ModelServer::start(options).await.unwrap();
+        let provider = Provider::openai(&server.url(), Some(Secret::new("sk-simulated")));
+        let plan = Plan { provider: Arc::new(provider), temperature: None, ..plan(Dialect::Ga) };
+        let tls = tls::client_config(false, None).unwrap();
+        let link = ModelLink::connect(Arc::new(plan), tls).await.unwrap();
+        (server, link, pace)
+    }
+
+    #[tokio::test]
+    async fn a_line_is_captured_outside_the_conversation() {
+        let (server, mut link, _pace) = session(Vec::new()).await;
+        let clip = link.capture(TEXT).await.unwrap();
+        assert!(LENGTH.contains(&clip.duration()), "{clip:?}");
+        assert_eq!(server.sessions()[0].responses.len(), 1);
+        link.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_line_is_not_kept() {
+        for (fault, why) in [
+            (Fault::TwoItems, NotCaptured::OtherWords),
+            (Fault::ResponseIncomplete { nth: 1, reason: "max_output_tokens" }, NotCaptured::Failed),
+            (Fault::ResponseFailed { nth: 1, code: "server_error" }, NotCaptured::Failed),
+            (Fault::RefuseResponse { nth: 1, code: "invalid_value" }, NotCaptured::Failed),
+            (Fault::Drop(When::Response(1)), NotCaptured::Lost),
+        ] {
+            let (_server, mut link, _pace) = session(vec![fault.clone()]).await;
+            assert_eq!(link.capture(TEXT).await.err(), Some(why), "{fault:?}");
+        }
+        let (_server, mut link, _pace) = session(Vec::new()).await;
+        let long =
+            "This is a sentence that takes far longer to say than anybody wants to wait for. ".repeat(4);
+        assert_eq!(link.capture(&long).await.err(), Some(NotCaptured::Length));
+    }
+
+    #[tokio::test]
+    async fn a_response_without_an_end_is_not_waited_for() {
+        let (_server, mut link, _pace) = session(vec![Fault::Stall { nth: 1, after: Duration::ZERO }]).await;
+        assert_eq!(link.capture(TEXT).await.err(), Some(NotCaptured::Late));
+    }
+
+    #[tokio::test]
+    async fn a_line_is_tried_twice_and_then_given_up() {
+        let failed = |nth| Fault::ResponseFailed { nth, code: "server_error" };
+        // Of the two lines, the first fails once, then twice.
+        for (faults, responses, kept) in [(vec![failed(1)], 3, 2), (vec![failed(1), failed(2)], 3, 1)] {
+            let (server, mut link, _pace) = session(faults).await;
+            let store = Arc::new(Store::open(None));
+            let outcome = link.capture_missing(&store).await;
+            assert_eq!(outcome.is_ok(), kept == 2);
+            let plan = link.plan.clone();
+            let keys: Vec<SoundKey> = plan.missing_sounds().map(|(key, _)| key).collect();
+            assert_eq!(keys.iter().filter(|key| store.find(key).is_some()).count(), kept);
+            assert_eq!(server.sessions()[0].responses.len(), responses);
+            // Nothing is left to ask for.
+            link.capture_missing(&store).await.unwrap();
+            assert_eq!(server.sessions()[0].responses.len(), responses);
+        }
+    }
+
+    #[test]
+    fn only_letters_count() {
+        assert_eq!(letters("Un instant, s'il vous plaît."), letters("un instant s’il vous plaît"));
+        assert_ne!(letters("One moment, please."), letters("One moment, please, sir."));
+        assert_eq!(letters("一会儿，请。"), "一会儿请");
+    }
+}
