@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::assistant::plan::SoundKey;
 use crate::disk;
@@ -33,8 +33,9 @@ struct Lines {
     order: VecDeque<SoundKey>,
     /// Lines that are being captured.
     claimed: BTreeSet<SoundKey>,
-    /// Lines that the model does not say as they are written. A key changes with anything that could help.
-    given_up: BTreeSet<SoundKey>,
+    /// Lines that could not be captured, and when they may be tried again; `None`: never. A key changes with anything that
+    /// could help.
+    given_up: HashMap<SoundKey, Option<Instant>>,
 }
 
 /// The right to capture a line. Nobody else captures it until this is dropped.
@@ -58,11 +59,6 @@ impl Store {
         self.lines().clips.get(key).cloned()
     }
 
-    /// Whether the model does not say this line.
-    pub fn is_given_up(&self, key: &SoundKey) -> bool {
-        self.lines().given_up.contains(key)
-    }
-
     /// Claims a line in order to capture it. `None`: it is there, in work or given up. Another process may have captured
     /// it meanwhile, so it is looked for on the disk, too.
     pub fn claim(self: &Arc<Self>, key: SoundKey) -> Option<Claim> {
@@ -71,7 +67,11 @@ impl Store {
         if let Some(clip) = on_disk {
             lines.insert(key.clone(), clip);
         }
-        let free = !lines.clips.contains_key(&key) && !lines.given_up.contains(&key);
+        let given_up = match lines.given_up.get(&key) {
+            Some(again) => again.is_none_or(|again| again > Instant::now()),
+            None => false,
+        };
+        let free = !lines.clips.contains_key(&key) && !given_up;
         (free && lines.claimed.insert(key.clone())).then(|| Claim { key, store: self.clone() })
     }
 
@@ -96,9 +96,9 @@ impl Claim {
         disk::replace(&path(folder, &self.key), &wav)
     }
 
-    /// The model does not say this line.
-    pub fn give_up(self) {
-        self.store.lines().given_up.insert(self.key.clone());
+    /// The line could not be captured, and is not tried again before that time; `None`: never.
+    pub fn give_up(self, again: Option<Instant>) {
+        self.store.lines().given_up.insert(self.key.clone(), again);
     }
 }
 
@@ -162,6 +162,8 @@ fn read(path: &Path) -> Option<Arc<Clip>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn key(number: usize) -> SoundKey {
@@ -194,8 +196,11 @@ mod tests {
         let claim = store.claim(key(1)).unwrap();
         assert!(store.claim(key(1)).is_none() && store.claim(key(2)).is_some());
         drop(claim);
-        store.claim(key(1)).unwrap().give_up();
-        assert!(store.claim(key(1)).is_none() && store.is_given_up(&key(1)));
+        store.claim(key(1)).unwrap().give_up(Some(Instant::now()));
+        store.claim(key(1)).unwrap().give_up(Some(Instant::now() + Duration::from_secs(600)));
+        assert!(store.claim(key(1)).is_none());
+        store.claim(key(3)).unwrap().give_up(None);
+        assert!(store.claim(key(3)).is_none());
         store.claim(key(2)).unwrap().keep(clip(1)).unwrap();
         assert!(store.claim(key(2)).is_none());
     }

@@ -231,8 +231,8 @@ impl Assistant {
         for text in plan.greeting.say.iter_mut().chain([busy, failure]) {
             *text = render(text)?;
         }
-        let captured = |text: &str| supply.captured(&self.plan.sound_key(text));
-        plan.sounds = Arc::new(self.plan.sounds.with(captured));
+        let captured = |text: &str| supply.captured(&plan.sound_key(text));
+        plan.sounds = Arc::new(plan.sounds.with(captured));
         Ok(plan)
     }
 }

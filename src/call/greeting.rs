@@ -27,8 +27,8 @@ impl Call {
     pub(super) fn tell_model_recording(&mut self, recording: Recording, share: f64, out: &mut Vec<Action>) {
         let text = match recording {
             Recording::Greeting => self.plan.greeting.say.as_deref().unwrap_or_default(),
-            Recording::Moment => &self.plan.sounds.moment.text,
-            Recording::CutOff => &self.plan.sounds.cut_off.text,
+            Recording::Moment => &self.plan.at(self.endpoint).sounds.moment.text,
+            Recording::CutOff => &self.plan.at(self.endpoint).sounds.cut_off.text,
         };
         let heard = words_heard(text, share).to_owned();
         if !heard.is_empty() {

@@ -198,7 +198,7 @@ impl Call {
     fn sound(&mut self, now: Instant, out: &mut Vec<Action>) {
         let recording = if self.model_ready { Recording::Moment } else { Recording::CutOff };
         let recording = if self.was_ready { recording } else { Recording::Moment };
-        let plan = self.plan.clone();
+        let plan = self.plan.at(self.endpoint).clone();
         let sound = match recording {
             Recording::CutOff => &plan.sounds.cut_off,
             Recording::Moment | Recording::Greeting => &plan.sounds.moment,

@@ -80,6 +80,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         journal: None,
         tools_first: false,
         now: None,
+        captures: true,
     };
     match tunnel {
         Some(open) => open.serve(serve, shutdown).await,

@@ -70,6 +70,7 @@ impl Server {
             journal: Some(journal_tx),
             tools_first: true,
             now,
+            captures: false,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
         Ok(Self { url, token, journal, close, task })

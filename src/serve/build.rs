@@ -57,6 +57,7 @@ impl Server {
             tools: tools.clone(),
             journal: serve.journal,
             now: serve.now,
+            captures: serve.captures,
         });
         let switchboard = Arc::new(switchboard.context("cannot start threads")?);
         let shared = settings.twilio_shared_keys.iter().cloned().collect();

@@ -50,6 +50,8 @@ pub struct Serve {
     pub tools_first: bool,
     /// The time of every call, for a rehearsal; `None`: the clock's.
     pub now: Option<Timestamp>,
+    /// Capture missing prepared lines at the end of calls. A rehearsal would forget them.
+    pub captures: bool,
 }
 
 /// What is read again when it changes.

@@ -31,6 +31,7 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assistant::language::Words;
@@ -82,6 +83,8 @@ pub struct Switchboard {
     lasting: TaskTracker,
     draining: AtomicBool,
     goodbyes_began: AtomicBool,
+    /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
+    no_captures: CancellationToken,
     journal: Option<Journal>,
     /// See [`Parts::now`].
     now: Option<Timestamp>,
@@ -102,6 +105,8 @@ pub struct Parts {
     pub journal: Option<Journal>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
     pub now: Option<Timestamp>,
+    /// Whether prepared lines that are missing are captured at the end of a call.
+    pub captures: bool,
 }
 
 /// The answer to a ringing phone.
@@ -159,7 +164,12 @@ impl Switchboard {
     /// # Errors
     /// If the system gives no threads for the sessions.
     pub fn new(parts: Parts) -> io::Result<Self> {
+        let no_captures = CancellationToken::new();
+        if !parts.captures {
+            no_captures.cancel();
+        }
         Ok(Self {
+            no_captures,
             workers: Workers::start()?,
             breakers: Arc::new(Breakers::new(parts.providers, parts.tls.clone())),
             roster: parts.roster,
@@ -425,6 +435,7 @@ impl Switchboard {
 
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.no_captures.cancel();
         self.sessions.close();
     }
 

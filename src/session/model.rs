@@ -29,6 +29,8 @@ const TRIES: u32 = 2;
 const HURRY: Duration = Duration::from_millis(2_500);
 /// After an attempt that took longer, the next endpoint is better than the same one again.
 const SLOW: Duration = Duration::from_secs(1);
+/// How much longer than its call a session may live for the prepared lines.
+const CAPTURES: Duration = Duration::from_secs(10);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<ModelLink, NotConnected>> + Send>>;
 
@@ -263,6 +265,18 @@ impl Model {
         self.switchboard.breakers.failed(self.plan.at(self.endpoint()));
         self.state = State::Gone;
         Some(Loss::Stalled.into())
+    }
+
+    /// After the call: has a healthy model say the prepared lines that its plan lacks.
+    pub async fn capture_missing(&mut self) {
+        let State::Ready(link) = &mut self.state else { return };
+        let Switchboard { no_captures, tools, .. } = &*self.switchboard;
+        tokio::select! {
+            biased;
+            () = no_captures.cancelled() => {}
+            // A line that failed is logged.
+            _ = timeout(CAPTURES, link.capture_missing(tools.sounds())) => {}
+        }
     }
 
     pub async fn close(mut self) {

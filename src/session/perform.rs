@@ -62,10 +62,18 @@ impl Session {
     pub async fn run(mut self, stream: oneshot::Receiver<Upgraded>) {
         let span = self.span.clone();
         let mut model = span.in_scope(|| Model::connecting(self.plan.clone(), self.switchboard.clone()));
-        match self.wait_for_stream(stream, &mut model).instrument(span.clone()).await {
+        let went_well = match self.wait_for_stream(stream, &mut model).instrument(span.clone()).await {
             // Not instrumented: to enter the span at each of the caller's frames would only cost time.
             Ok(caller) => self.converse(caller, &mut model).await,
-            Err(absent) => self.absent(absent).instrument(span.clone()).await,
+            Err(absent) => {
+                self.absent(absent).instrument(span.clone()).await;
+                false
+            }
+        };
+        // From here on nothing can reach the call.
+        drop(self);
+        if went_well {
+            model.capture_missing().instrument(span.clone()).await;
         }
         model.close().instrument(span).await;
     }
@@ -164,7 +172,8 @@ impl Session {
         started.map(Box::new).map_err(|(why, socket)| Absent::NotStarted(why, Box::new(socket)))
     }
 
-    async fn converse(&mut self, caller: Box<CallerLink>, model: &mut Model) {
+    /// Returns whether the conversation ended without a failure.
+    async fn converse(&mut self, caller: Box<CallerLink>, model: &mut Model) -> bool {
         let (mut clock, mut turns) = (Clock::new(), Turns::default());
         let mut skipped = false;
         let mut talk = Talk {
@@ -227,7 +236,7 @@ impl Session {
                 }),
             };
         };
-        self.part(over, &mut talk).instrument(span).await;
+        self.part(over, &mut talk).instrument(span).await
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
@@ -319,11 +328,14 @@ impl Session {
     }
 
     /// The conversation is over: decides what follows, and closes the phone's socket.
-    async fn part(&mut self, over: Over, talk: &mut Talk<'_>) {
+    async fn part(&mut self, over: Over, talk: &mut Talk<'_>) -> bool {
         let (reason, refused) = match over {
             Over::Ended(reason) => (reason, None),
             Over::NotBack(refused) => (EndReason::CallerLost, refused),
-            Over::GivenUp => return self.given_up(),
+            Over::GivenUp => {
+                self.given_up();
+                return false;
+            }
         };
         if reason == EndReason::AssistantTransferred {
             tracing::info!("Call transferred");
@@ -339,6 +351,7 @@ impl Session {
         if let Some(socket) = refused {
             refuse(socket).await;
         }
+        !reason.is_failure()
     }
 
     /// The phone has a new ticket, for which the session decides from here on.

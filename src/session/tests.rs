@@ -69,6 +69,7 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         tls,
         journal: None,
         now: None,
+        captures: false,
     };
     Arc::new(Switchboard::new(parts).unwrap())
 }

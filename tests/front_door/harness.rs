@@ -84,12 +84,18 @@ impl Harness {
                 .collect(),
             ..Folder::default()
         };
-        Self::serve(folder, None, model, settings, file).await
+        Self::serve(folder, None, model, settings, file, false).await
     }
 
     /// Serves a folder on disk and watches it for edits.
     pub async fn on_disk(dir: &Path, model: ModelOptions) -> Self {
-        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None).await
+        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None, false).await
+    }
+
+    /// Prepared lines are captured, as `switchboard serve` does.
+    pub async fn capturing(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
+        let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
+        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, true).await
     }
 
     async fn serve(
@@ -98,6 +104,7 @@ impl Harness {
         model: ModelOptions,
         settings: &[(&str, &str)],
         file: Option<&str>,
+        captures: bool,
     ) -> Self {
         watch_the_log();
         let model = ModelServer::start(model).await.unwrap();
@@ -140,6 +147,7 @@ impl Harness {
             journal: Some(journal_tx),
             tools_first: false,
             now: None,
+            captures,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;

@@ -13,6 +13,7 @@ mod messages;
 mod mishaps;
 mod providers;
 mod service;
+mod sounds;
 mod streams;
 mod tls;
 mod tools;

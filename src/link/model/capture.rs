@@ -3,16 +3,16 @@
 use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::{ModelLink, ModelStep, out_of_band_id};
+use super::{ModelLink, ModelStep, now, out_of_band_id};
 use crate::assistant::plan::SoundKey;
-use crate::call::{Event, Fault, Outcome, Who};
+use crate::call::{About, Event, Fault, Outcome, Who};
 use crate::id::{ItemId, ResponseId};
 use crate::secret::Private;
 use crate::sound::Store;
@@ -21,6 +21,8 @@ use switchboard_audio::{Chunk, Clip};
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(4);
+/// How long a line rests after a failure that may pass.
+const AGAIN: Duration = Duration::from_secs(3_600);
 /// How often a line is tried.
 const ATTEMPTS: usize = 2;
 /// How long a prepared line may be, without the silence around it.
@@ -44,6 +46,14 @@ pub enum NotCaptured {
 }
 
 impl NotCaptured {
+    /// When it may be different; `None`: never, while the line and the model are the same.
+    fn again(self) -> Option<Instant> {
+        match self {
+            Self::OtherWords | Self::Length => None,
+            Self::Lost | Self::Late | Self::Failed => Some(now() + AGAIN),
+        }
+    }
+
     /// For the log.
     pub fn code(self) -> &'static str {
         match self {
@@ -101,7 +111,7 @@ impl ModelLink {
                 Err(NotCaptured::Lost) => return Err(NotCaptured::Lost),
                 Err(why) if attempts == ATTEMPTS => {
                     tracing::warn!(assistant, why = why.code(), "Gave up on a prepared line");
-                    claim.give_up();
+                    claim.give_up(why.again());
                     return Err(why);
                 }
                 Err(_) => {}
@@ -166,7 +176,7 @@ impl ModelLink {
                         _ => Err(NotCaptured::Failed),
                     };
                 }
-                Event::ModelFault(Fault::OutOfBandRefused) => return Err(NotCaptured::Failed),
+                Event::ModelFault(Fault { about: About::OutOfBand, .. }) => return Err(NotCaptured::Failed),
                 Event::ModelLost(_) => return Err(NotCaptured::Lost),
                 _ => {}
             }

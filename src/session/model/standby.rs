@@ -239,18 +239,18 @@ impl Model {
         self.endpoints.retain(|endpoint| *endpoint != standby.endpoint);
         self.endpoints.push_front(standby.endpoint);
         if let State::Ready(old) = std::mem::replace(&mut self.state, State::Ready(link)) {
-            self.close_beside(*old);
+            self.close_beside(old);
         }
     }
 
     pub fn drop_standby(&mut self) {
         if let Some(Side::Ready(link)) = self.standby.take().map(|standby| standby.state) {
-            self.close_beside(*link);
+            self.close_beside(link);
         }
     }
 
     /// Closing may take a second; the call goes on meanwhile.
-    fn close_beside(&self, link: ModelLink) {
+    fn close_beside(&self, link: Box<ModelLink>) {
         self.switchboard.sessions.spawn(link.close().instrument(self.span.clone()));
     }
 
