@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use crate::assistant::plan::SoundKey;
+use crate::assistant::plan::{Listed, Server, SoundKey, Supply};
 use crate::disk;
 use switchboard_audio::Clip;
 
@@ -77,6 +77,21 @@ impl Store {
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For a plan of which only the prepared lines matter.
+impl Supply for Store {
+    fn listed(&self, _: &Server) -> Option<Arc<[Listed]>> {
+        None
+    }
+
+    fn sends_texts(&self) -> bool {
+        false
+    }
+
+    fn captured(&self, line: &SoundKey) -> Option<Arc<Clip>> {
+        self.find(line)
     }
 }
 

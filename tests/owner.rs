@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use switchboard_simulator::model::{ModelOptions, ModelServer, Speech};
 
 /// No output may contain it.
 const SECRET: &str = "hunter2-value";
@@ -475,4 +477,52 @@ fn a_command_for_one_assistant_reports_its_warnings() {
         let expected = ["assistants/desk.yaml:2:14", "assistants/notes.YAML", "assistants/other.yaml:3:1"];
         assert_eq!((code, files(&err)), (1, expected.map(str::to_owned).to_vec()), "{command}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_lines_are_prepared_with_the_providers_key() {
+    let options = ModelOptions {
+        speech: Speech::Stamped,
+        think: Duration::from_millis(10),
+        burst: 50.0,
+        ..ModelOptions::default()
+    };
+    let model = ModelServer::start(options).await.unwrap();
+    let url = model.url();
+    let folder = folder_with(&[
+        ("assistants/one.yaml", "instructions: Hi.\n"),
+        (
+            "assistants/two.yaml",
+            "instructions: Hi.\nlanguage: hr\nsounds: { moment: Trenutak. }\nbusy: { say: x }\non_failure: { say: x }\n",
+        ),
+    ]);
+    let sounds = |arguments: &[&str], key: &str, state: &str| {
+        let environment = [("OPENAI_API_KEY", key), ("OPENAI_REALTIME_URL", &url), ("STATE_DIR", state)];
+        let arguments = [&["sounds"], arguments].concat();
+        tokio::task::block_in_place(|| printed(&run(folder.path(), &arguments, &environment)))
+    };
+    let states = |out: &str| -> Vec<&'static str> {
+        let states = ["recorded", "captured", "missing", "no text"];
+        out.lines().map(|line| states.into_iter().find(|state| line.contains(state)).unwrap()).collect()
+    };
+    let (code, out, _) = sounds(&[], "", "state");
+    assert_eq!((code, states(&out)), (0, vec!["missing", "missing", "missing", "no text"]));
+    assert_eq!(sounds(&["three"], "", "state").0, 1);
+    assert_eq!(sounds(&["--prepare"], "", "state").0, 1, "there is no key");
+    assert_eq!(sounds(&["--prepare"], "sk-simulated", "").0, 1, "the lines would be lost");
+    assert_eq!(sounds(&["--prepare"], "sk-wrong", "state").0, 1);
+    let (code, out, err) = sounds(&["one", "--prepare"], "sk-simulated", "state");
+    assert_eq!((code, states(&out)), (0, vec!["captured", "captured"]), "{err}");
+    // They are there from now on, and another assistant's are not.
+    let (code, out, _) = sounds(&[], "", "state");
+    assert_eq!((code, states(&out)), (0, vec!["captured", "captured", "missing", "no text"]));
+    // Saved among the assistants, they are recordings.
+    let (code, out, err) = sounds(&["--prepare", "--out", "assistants/sounds"], "sk-simulated", "");
+    assert_eq!((code, states(&out)), (0, vec!["captured", "captured", "captured", "no text"]), "{err}");
+    let (code, out, err) = sounds(&[], "", "");
+    assert_eq!((code, states(&out)), (0, vec!["recorded", "recorded", "recorded", "no text"]), "{err}");
+    let (_, shown, _) = tokio::task::block_in_place(|| printed(&run(folder.path(), &["show", "one"], &[])));
+    assert!(shown.contains("a recording: \"One moment, please.\""), "{shown}");
+    assert!(model.sessions().iter().all(|session| session.errors.is_empty() || !session.authorization_good));
+    model.stop().await;
 }

@@ -8,6 +8,7 @@ pub(crate) mod numbers;
 mod owner;
 mod secrets;
 mod serve;
+mod sounds;
 mod tunnel;
 
 use std::path::PathBuf;
@@ -77,6 +78,8 @@ enum Command {
     },
     /// Print the secrets in .env for `fly secrets import`
     Secrets(secrets::Options),
+    /// List the prepared lines of the assistants, or have the model say the missing ones
+    Sounds(sounds::Options),
     /// Try a call here with a simulated phone and model, and save the recording
     Rehearse(RehearseArguments),
     /// Check everything between a ringing phone and an assistant, and explain what to fix
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
             Command::Schema => owner::schema(),
             Command::Numbers { what } => numbers::numbers(what).await,
             Command::Secrets(options) => secrets::run(&options),
+            Command::Sounds(options) => sounds::run(options).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,
             Command::Doctor(options) => doctor::run(&options).await,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -12,8 +13,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::assistant::plan::{First, Job, Plan, Target, Work};
-use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off};
+use crate::assistant::plan::{First, Job, Plan, Target, Voice, Work};
+use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off, Roster};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
 use crate::link::tls;
@@ -73,11 +74,20 @@ pub fn check(dir: Option<PathBuf>, format: Format) -> Result<(), Failure> {
 }
 
 /// The folder's name, and what checking it gave.
-fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Problem>> {
+pub(super) fn look(dir: Option<PathBuf>) -> Result<(Workspace, String, Checked), Vec<Problem>> {
     let workspace = Workspace::open()?;
     let dir = dir.unwrap_or_else(|| workspace.settings.assistants_dir.clone());
     let checked = workspace.check(&dir)?;
     Ok((workspace, dir.display().to_string(), checked))
+}
+
+/// The assistant of this name.
+pub(super) fn find<'a>(roster: &'a Roster, name: &str, place: &str) -> anyhow::Result<&'a Arc<Assistant>> {
+    roster.by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
+        let help = Suggestion::new(name, names);
+        anyhow!("there is no assistant `{}` in {place}; {help}", problem::shown(name))
+    })
 }
 
 /// `switchboard who NUMBER`.
@@ -103,11 +113,7 @@ pub async fn show(name: &str, from: Option<Party>, at: Option<CallTime>) -> Resu
     let (workspace, place, checked) = look(None)?;
     let problems = checked.problems_for(name);
     let Ok(roster) = checked.roster else { return Err(problems.into()) };
-    let Some(assistant) = roster.by_name(name) else {
-        let names: Vec<&str> = roster.iter().map(|assistant| assistant.name()).collect();
-        let help = Suggestion::new(name, names);
-        return Err(anyhow!("there is no assistant `{}` in {place}; {help}", problem::shown(name)).into());
-    };
+    let assistant = find(&roster, name, &place)?;
     report(&problems);
     let now = match at {
         Some(at) => assistant.time(at, Timestamp::now()).context("--at is beyond the calendar")?,
@@ -198,6 +204,12 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
     let dial = plan.on_failure.dial.as_ref().map(|number| format!(", then dials {}", number.expose()));
     let dial = dial.unwrap_or_default();
     rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
+    let sounds = plan.sounds.iter().map(|(_, sound)| match &sound.voice {
+        Voice::Recorded(_) => format!("a recording: \"{}\"", sound.text),
+        Voice::Captured(_) | Voice::Missing => format!("\"{}\"", sound.text),
+        Voice::Untranslated => "a soft tone".to_owned(),
+    });
+    rows.push(("sounds", sounds.collect::<Vec<_>>().join(", ")));
     for tool in &plan.tools {
         let what = match &tool.work {
             Work::EndCall => "ends the call".to_owned(),
