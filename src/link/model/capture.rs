@@ -222,7 +222,7 @@ mod tests {
         let pace = Pace::keep();
         let options = ModelOptions { faults, speech: Speech::Stamped, ..ModelOptions::default() };
         let server = ModelServer::start(options).await.unwrap();
-        let provider = Provider::openai(&server.url(), Some(Secret::new("sk-simulated")));
+        let provider = Provider::openai(server.url(), Some(Secret::new("sk-simulated")));
         let plan = Plan { provider: Arc::new(provider), temperature: None, ..plan(Dialect::Ga) };
         let tls = tls::client_config(false, None).unwrap();
         let link = ModelLink::connect(Arc::new(plan), tls).await.unwrap();
