@@ -29,6 +29,13 @@ fn lines(session: &SessionLog) -> usize {
     lines.filter(|event| event.event["response"]["conversation"] == "none").count()
 }
 
+/// The same once the session is closed.
+async fn lines_when_closed(harness: &Harness, number: usize) -> usize {
+    let closed = |sessions: &[SessionLog]| sessions.get(number).is_some_and(|one| one.closed.is_some());
+    assert!(harness.model.until(PATIENCE, closed).await);
+    lines(&harness.model.sessions()[number])
+}
+
 #[tokio::test]
 async fn the_first_call_captures_the_lines_and_the_next_asks_for_none() {
     let state = tempfile::tempdir().unwrap();
@@ -36,9 +43,7 @@ async fn the_first_call_captures_the_lines_and_the_next_asks_for_none() {
     let mut harness = Harness::capturing(CLINIC, options(Vec::new()), &[("STATE_DIR", &dir)]).await;
     for (number, asked) in [(0, 2), (1, 0)] {
         call(&mut harness).await.assert_clean();
-        let closed = |sessions: &[SessionLog]| sessions.get(number).is_some_and(|one| one.closed.is_some());
-        assert!(harness.model.until(PATIENCE, closed).await);
-        assert_eq!(lines(&harness.model.sessions()[number]), asked);
+        assert_eq!(lines_when_closed(&harness, number).await, asked);
         assert!(harness.model.sessions()[number].errors.is_empty());
     }
     assert_eq!(std::fs::read_dir(state.path().join("sounds")).unwrap().count(), 2);
@@ -69,19 +74,17 @@ async fn a_line_that_the_model_never_says_is_not_asked_for_again() {
     let mut harness = Harness::capturing(CLINIC, options(vec![Fault::TwoItems]), &[]).await;
     for (number, asked) in [(0, 4), (1, 0)] {
         call(&mut harness).await.assert_clean();
-        let closed = |sessions: &[SessionLog]| sessions.get(number).is_some_and(|one| one.closed.is_some());
-        assert!(harness.model.until(PATIENCE, closed).await);
-        assert_eq!(lines(&harness.model.sessions()[number]), asked);
+        assert_eq!(lines_when_closed(&harness, number).await, asked);
     }
     harness.quit().await;
 }
 
 #[tokio::test]
-async fn no_line_is_asked_of_a_session_that_failed_or_of_a_call_that_never_began() {
+async fn no_line_is_asked_of_a_session_that_failed() {
     let failed = Fault::RefuseResponse { nth: 1, code: "insufficient_quota" };
     let mut harness = Harness::capturing(CLINIC, options(vec![failed]), &[]).await;
     finished(harness.dial(harness.phone())).await;
     assert_eq!(harness.ended().await.reason, EndReason::ModelRefused);
-    assert_eq!(lines(&harness.session()), 0);
+    assert_eq!(lines_when_closed(&harness, 0).await, 0);
     harness.quit().await;
 }
