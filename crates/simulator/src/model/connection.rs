@@ -10,15 +10,15 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt, future::poll_fn};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
+use super::faults::{ConnectError, Fault};
 use super::log::{Closed, Happened, ModelEvent, SessionLog};
 use super::options::Dialect;
-use super::options::{ConnectError, Fault};
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::speech;
@@ -51,7 +51,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, log: Arc<Mutex<Se
 
 async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>, number: usize) -> Closed {
     let options = &shared.options;
-    let faults = options.faults_of(number);
+    let faults: &[Fault] = if options.is_faulty(number) { &options.faults } else { &[] };
     if faults.contains(&Fault::SilentTcp) {
         let mut ignored = [0; 1_024];
         while tcp.readable().await.is_ok() && !matches!(tcp.try_read(&mut ignored), Ok(0)) {}
@@ -59,6 +59,13 @@ async fn talk(shared: &Arc<Shared>, tcp: TcpStream, log: &Arc<Mutex<SessionLog>>
     }
     if tcp.set_nodelay(true).is_err() {
         return Closed::Lost;
+    }
+    let slow = faults.iter().find_map(|fault| match fault {
+        Fault::SlowHandshake(long) => Some(*long),
+        _ => None,
+    });
+    if let Some(long) = slow {
+        sleep(long).await;
     }
     let status = faults.iter().find_map(|fault| match fault {
         Fault::UpgradeStatus(status) => Some(*status),
@@ -108,6 +115,7 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
     let (mut sink, mut stream) = socket.split();
     let mut scratch = Vec::new();
     let mut synthesis: JoinSet<(String, Bytes)> = JoinSet::new();
+    let mut strikes = session.shared.strikes.subscribe();
     let mut timer = pin!(sleep_until(now().into()));
     let ending = loop {
         if let Some(ending) = session.ending.take() {
@@ -144,6 +152,7 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
                 Ok(never) => match never {},
                 Err(_) => return Closed::Lost,
             },
+            Ok(trouble) = strikes.recv() => session.handle_strike(trouble, now()),
             () = &mut timer, if deadline.is_some() => session.handle_timeout(now()),
             Some(Ok((line, audio))) = synthesis.join_next(), if !synthesis.is_empty() => {
                 session.handle_speech(&line, &audio, now());
@@ -155,6 +164,14 @@ async fn run(socket: Socket, mut session: Session) -> Closed {
             session.closed(Closed::Dropped);
             Closed::Dropped
         }
+        Ending::Reset => {
+            session.closed(Closed::Dropped);
+            // What waits for the client is lost with the connection.
+            let _ = sink.reunite(stream).map(|socket| socket.get_ref().set_zero_linger());
+            Closed::Dropped
+        }
+        // The log says that it is open, as the client must believe.
+        Ending::HalfOpen => pending().await,
         Ending::Close(code, reason) => {
             session.closed(Closed::ByServer(code, reason.clone()));
             let outbox = std::mem::take(&mut session.outbox);

@@ -1,9 +1,14 @@
 //! The conversation: its items in order, what may be added, and how much of each was spoken.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
 use super::rule::{Rule, check_keys};
+
+/// The longest audio of one event.
+pub(super) const MAX_AUDIO: usize = 15 * 1_024 * 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
@@ -66,7 +71,7 @@ impl Conversation {
     }
 
     /// Adds a client's item after `previous_item_id`, which [`Self::check_create`] has checked.
-    pub fn insert(&mut self, value: Value, previous_item_id: Option<&str>) -> Value {
+    pub fn insert(&mut self, value: Value, previous_item_id: Option<&str>, heard_ms: u64) -> Value {
         let at = match previous_item_id {
             None | Some("") => self.items.len(),
             Some("root") => 0,
@@ -77,7 +82,7 @@ impl Conversation {
                 .map_or(self.items.len(), |at| at + 1),
         };
         let previous = at.checked_sub(1).map_or(Value::Null, |before| self.items[before].value["id"].clone());
-        self.items.insert(at, Item { value, spoken: None, heard_ms: 0 });
+        self.items.insert(at, Item { value, spoken: None, heard_ms });
         previous
     }
 
@@ -215,6 +220,9 @@ pub(super) fn check_item(item: &Value, path: &str) -> Result<(), Refusal> {
             let content = ("!content", Rule::List(&Rule::Open));
             check_keys(&[kind_rule, role, content, id, object_name, status], object, path)?;
             let role = object["role"].as_str().unwrap_or_default();
+            if object["content"].as_array().is_some_and(Vec::is_empty) {
+                return Err(Refusal::invalid(&at("content"), "A message needs at least one content part."));
+            }
             for (i, part) in object["content"].as_array().into_iter().flatten().enumerate() {
                 check_part(role, part, &format!("{path}.content[{i}]"))?;
             }
@@ -260,13 +268,25 @@ fn check_part(role: &str, part: &Value, path: &str) -> Result<(), Refusal> {
         return Err(Refusal::not_one_of(&format!("{path}.type"), kind, allowed));
     }
     let rules: &[(&str, Rule)] = match kind {
-        "input_audio" => &[ANY, ("!audio", Rule::Text), ("transcript", Rule::OrNull(&Rule::Text))],
+        "input_audio" => &[ANY, ("!audio", Rule::By(audio)), ("transcript", Rule::OrNull(&Rule::Text))],
         "input_image" => {
             &[ANY, ("!image_url", Rule::Text), ("detail", Rule::OneOf(&["auto", "low", "high"]))]
         }
         _ => &[ANY, ("!text", Rule::Text)],
     };
     part.as_object().map_or(Ok(()), |part| check_keys(rules, part, path))
+}
+
+/// Audio in base64, as long as an append at most.
+fn audio(value: &Value, path: &str) -> Result<(), Refusal> {
+    let text = value.as_str().ok_or_else(|| Refusal::wrong_type(path, "a string", value))?;
+    if text.len() / 4 * 3 > MAX_AUDIO {
+        return Err(Refusal::new("string_above_max_length", "Audio is longer than 15 MiB.", path.to_owned()));
+    }
+    match STANDARD.decode(text) {
+        Ok(bytes) if !bytes.is_empty() => Ok(()),
+        _ => Err(Refusal::invalid(path, format!("Invalid '{path}'. Expected base64-encoded audio bytes."))),
+    }
 }
 
 fn id(value: &Value, path: &str) -> Result<(), Refusal> {

@@ -21,6 +21,15 @@ impl Format {
         }
     }
 
+    /// The byte of digital silence.
+    pub fn silence(self) -> u8 {
+        match self {
+            Format::Pcm => 0,
+            Format::Mulaw => audio::SILENCE,
+            Format::Alaw => 0xD5,
+        }
+    }
+
     /// Reads the `format` of a session.
     pub fn from_value(value: &Value) -> Self {
         match value["type"].as_str() {

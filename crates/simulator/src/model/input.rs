@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::conversation::MAX_AUDIO;
 use super::dialect;
 use super::log::{Happened, Truncation};
 use super::options::Truncating;
@@ -29,7 +30,6 @@ const KINDS: &[&str] = &[
     "response.create",
     "response.cancel",
 ];
-const MAX_APPEND: usize = 15 * 1_024 * 1_024;
 
 /// The one event that comes fifty times a second, read without copying.
 #[derive(Deserialize)]
@@ -49,7 +49,7 @@ pub(super) fn handle_text(session: &mut Session, text: &str, scratch: &mut Vec<u
         && matches!(&*append.kind, "input_audio_buffer.append" | "session.input_audio_buffer.append")
     {
         scratch.clear();
-        if STANDARD.decode_vec(append.audio.as_bytes(), scratch).is_ok() && scratch.len() <= MAX_APPEND {
+        if STANDARD.decode_vec(append.audio.as_bytes(), scratch).is_ok() && scratch.len() <= MAX_AUDIO {
             session.handle_audio(scratch);
             return;
         }
@@ -95,7 +95,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
         "input_audio_buffer.append" | "session.input_audio_buffer.append" => {
             // Good appends were handled above; this names what is wrong with the others.
             keys(object, [("!audio", Rule::Text)])?;
-            if text("audio").len() / 4 * 3 > MAX_APPEND {
+            if text("audio").len() / 4 * 3 > MAX_AUDIO {
                 return Err(Refusal::new(
                     "string_above_max_length",
                     "Audio is longer than 15 MiB.",
@@ -114,8 +114,7 @@ fn handle_event(session: &mut Session, event: &Value) -> Result<(), Refusal> {
         }
         "input_audio_buffer.clear" => {
             keys(object, [])?;
-            session.vad.empty();
-            session.emit(json!({"type": "input_audio_buffer.cleared"}));
+            session.clear_buffer();
             Ok(())
         }
         "conversation.item.create" => {
@@ -193,15 +192,29 @@ fn create_item(session: &mut Session, item: &Value, previous: Option<&str>) -> R
     if item["type"] == "function_call" && item["call_id"].is_null() {
         item["call_id"] = json!(session.new_id("call_"));
     }
-    if item["type"] == "message" && item["role"] == "user" {
-        session.turns += 1;
-        session.results.clear();
+    if item["type"] == "message" {
+        match item["role"].as_str() {
+            Some("user") => {
+                session.turns += 1;
+                session.unanswered = true;
+                session.results.clear();
+            }
+            Some("assistant") => {
+                session.seeded_words = true;
+                session.unanswered = false;
+                session.results.clear();
+            }
+            _ => {}
+        }
     }
     // The echo does not repeat the client's audio.
+    let mut heard_ms = 0;
     for part in item["content"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        part.remove("audio");
+        let audio =
+            part.remove("audio").as_ref().and_then(Value::as_str).map_or(0, |audio| audio.len() / 4 * 3);
+        heard_ms += audio as u64 / session.format.bytes_per_ms();
     }
-    let previous = session.conversation.insert(item.clone(), previous);
+    let previous = session.conversation.insert(item.clone(), previous, heard_ms);
     session.emit(json!({"type": "conversation.item.added", "previous_item_id": previous, "item": item}));
     session.emit(json!({"type": "conversation.item.done", "previous_item_id": previous, "item": item}));
     let text = |key: &str| item[key].as_str().unwrap_or_default();
@@ -245,6 +258,9 @@ fn cancel(session: &mut Session, wanted: Option<&str>) -> Result<(), Refusal> {
         None => session.responses.iter().find(|response| !response.out_of_band),
     };
     let Some(id) = running.map(|response| response.id.clone()) else {
+        if session.trouble_cancelled(wanted) {
+            return Ok(());
+        }
         let message = "Cancellation failed: no active response found";
         return Err(Refusal::new("response_cancel_not_active", message, None));
     };

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::faults::Aim;
+
 /// The most client events in a log; later ones are dropped.
 const MAX_EVENTS: usize = 10_000;
 
@@ -87,6 +89,12 @@ pub struct SpokenItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseLog {
     pub id: String,
+    pub aim: Aim,
+    pub out_of_band: bool,
+    pub created: Instant,
+    pub ended: Option<Instant>,
+    /// It calls functions or hosted tools.
+    pub calls: bool,
     pub status: String,
     /// `status_details.reason`, or the code of its error.
     pub reason: Option<String>,

@@ -29,30 +29,33 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod trouble;
 mod turns;
 mod update;
 mod vad;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU16};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use faults::Troubles;
 use shared::Shared;
 
+pub use faults::{Aim, ConnectError, Fault, Moment, Point, Times, Trouble, When, Which};
 pub use log::{
     ApprovalLog, CallLog, ClientEvent, Closed, Happened, HostedLog, ModelEvent, ResponseLog, SessionLog,
     SpokenItem, Truncation,
 };
 pub use options::{
-    ConnectError, Dialect, Fault, HostedServer, HostedTool, Hosting, Listing, ModelOptions, Truncating, When,
+    Dialect, HostedServer, HostedTool, Hosting, Listing, ModelOptions, RateLimits, Truncating,
 };
 pub use script::{HostedCall, HostedError, Reply, Script};
 pub use speech::Speech;
@@ -73,6 +76,11 @@ impl ModelServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            troubles: Mutex::new(Troubles::new(&options)),
+            reply: Mutex::new(None),
+            strikes: broadcast::Sender::new(16),
+            refusing: watch::Sender::new(false),
+            spoken: AtomicU16::new(0),
             options,
             stop: CancellationToken::new(),
             events: broadcast::Sender::new(EVENTS_KEPT),
@@ -102,6 +110,22 @@ impl ModelServer {
     /// The live log of one session, without copying it.
     pub fn session(&self, number: usize) -> Option<Arc<Mutex<SessionLog>>> {
         self.logs().get(number).cloned()
+    }
+
+    /// From now on this answers every turn, in all sessions, instead of the script.
+    pub fn reply_with(&self, reply: Reply) {
+        *self.shared.reply.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+    }
+
+    /// A trouble of the connection or of the ear strikes now, in all sessions.
+    pub fn strike(&self, trouble: Trouble) {
+        // It fails if no session is there.
+        let _ = self.shared.strikes.send(trouble);
+    }
+
+    /// Whether connections are refused from now on, as at a port where nobody listens.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.shared.refusing.send_replace(refuse);
     }
 
     /// Subscribes to all further events.
@@ -141,10 +165,24 @@ impl Drop for ModelServer {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+async fn accept(mut listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    let mut refusing = shared.refusing.subscribe();
+    let Ok(addr) = listener.local_addr() else { return };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            true = is(&mut refusing, true) => {
+                drop(listener);
+                let listens = tokio::select! {
+                    listens = is(&mut refusing, false) => listens,
+                    () = shared.stop.cancelled() => return,
+                };
+                match TcpListener::bind(addr).await {
+                    Ok(again) if listens => listener = again,
+                    _ => return,
+                }
+                continue;
+            }
             () = shared.stop.cancelled() => return,
         };
         let Ok((tcp, _)) = accepted else {
@@ -161,4 +199,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
         };
         tasks.spawn(connection::serve(Arc::clone(&shared), tcp, log, number));
     }
+}
+
+/// Waits until the switch is so; false if nobody can turn it any more.
+async fn is(switch: &mut watch::Receiver<bool>, so: bool) -> bool {
+    switch.wait_for(|is| *is == so).await.is_ok()
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::faults::Fault;
 use super::script::Script;
 use super::speech::Speech;
 
@@ -72,8 +73,12 @@ pub struct ModelOptions {
     pub faulty_connections: Option<usize>,
     /// The range of `session.temperature`; `None` if the parameter is unknown.
     pub temperature: Option<RangeInclusive<f64>>,
-    /// The maximum age of a session.
+    /// The maximum age of a session. At that age it ends with the error `session_expired`.
     pub session_cap: Duration,
+    /// What it says about its limits.
+    pub rate_limits: RateLimits,
+    /// A known habit: after an assistant's words that the client put into the conversation, it answers with text only.
+    pub text_after_seed: bool,
     /// It also sends unknown event types and fields.
     pub anomalies: bool,
     /// Up to two audio deltas of an interrupted response arrive after its end.
@@ -109,6 +114,8 @@ impl Default for ModelOptions {
             faulty_connections: None,
             temperature: None,
             session_cap: Duration::from_secs(3_600),
+            rate_limits: RateLimits::default(),
+            text_after_seed: false,
             anomalies: true,
             late_deltas: true,
             ping: Duration::from_secs(20),
@@ -119,10 +126,32 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The faults of the connection with this number, from 0.
-    pub(super) fn faults_of(&self, number: usize) -> &[Fault] {
-        let is_affected = self.faulty_connections.is_none_or(|count| number < count);
-        if is_affected { &self.faults } else { &[] }
+    /// Whether the connection with this number, from 0, has the faults.
+    pub(super) fn is_faulty(&self, number: usize) -> bool {
+        self.faulty_connections.is_none_or(|count| number < count)
+    }
+}
+
+/// The figures of `rate_limits.updated`, and of the error that a limit causes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Tokens per minute.
+    pub limit: u64,
+    /// What is left of them. `None`: the limit without the tokens of the last response.
+    pub remaining: Option<u64>,
+    pub reset: Duration,
+    /// The "try again in" of the error `rate_limit_exceeded`.
+    pub wait: Duration,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            limit: 40_000,
+            remaining: None,
+            reset: Duration::from_millis(300),
+            wait: Duration::from_millis(1_500),
+        }
     }
 }
 
@@ -177,115 +206,4 @@ pub enum Truncating {
     Refused,
     /// The event is accepted and ignored.
     Ignored,
-}
-
-/// One thing that goes wrong.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fault {
-    /// The upgrade is answered with this HTTP status.
-    UpgradeStatus(u16),
-    /// The connection is accepted, and nothing is ever sent.
-    SilentTcp,
-    /// The connection is refused after the 101.
-    RefuseConnect(ConnectError),
-    /// `session.created` is never sent.
-    NoCreated,
-    /// Updates are applied, but `session.updated` is never sent.
-    NoUpdated,
-    /// `session.updated` is sent after this delay.
-    LateUpdated(Duration),
-    /// An update with transcription, noise reduction, speed, reasoning or truncation is refused; with `once`,
-    /// only the server's first such update.
-    RefuseOptional {
-        once: bool,
-    },
-    RefuseUpdates,
-    /// The n-th response of the session, from 1, fails with this code before any output.
-    ResponseFailed {
-        nth: usize,
-        code: &'static str,
-    },
-    /// The client's n-th request for a response, from 1, is refused with this code.
-    RefuseResponse {
-        nth: usize,
-        code: &'static str,
-    },
-    /// The n-th response ends halfway through its speech or its call, for the reason `max_output_tokens` or
-    /// `content_filter`.
-    ResponseIncomplete {
-        nth: usize,
-        reason: &'static str,
-    },
-    /// The n-th response stalls forever after this much audio.
-    Stall {
-        nth: usize,
-        after: Duration,
-    },
-    /// The connection is dropped without a close frame.
-    Drop(When),
-    /// The connection is closed with this code and reason.
-    Close {
-        when: When,
-        code: u16,
-        reason: &'static str,
-    },
-    /// The session expires early: an error, then close 1001.
-    Expire(When),
-    /// Invalid frames: text that is not JSON, JSON without a type, binary.
-    Garbage(When),
-    /// One text frame of this many bytes.
-    Huge {
-        when: When,
-        bytes: usize,
-    },
-    /// Every spoken answer is two items, with phases.
-    TwoItems,
-    /// Function calls are spoken as text, such as `name({"a": 1})`.
-    WritesCalls,
-    /// Each `speech_started` is sent twice.
-    DuplicateSpeechStarted,
-    /// An `error` with an unknown code that answers no event.
-    UnsolicitedError(When),
-    /// `rate_limits.updated` is never sent.
-    NoRateLimits,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// This long after the connection was accepted.
-    After(Duration),
-    /// At the first delta of the n-th response, from 1.
-    Response(usize),
-}
-
-/// Why a connection is refused right after the 101.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectError {
-    /// 3000.
-    InvalidKey,
-    /// 3000.
-    MissingKey,
-    /// 4000.
-    UnknownModel,
-    /// 4000.
-    MissingModel,
-    /// The request has the beta's header: 4000.
-    BetaHeader,
-    /// The account has no credit: 4000.
-    InsufficientQuota,
-}
-
-impl Fault {
-    /// When the fault strikes, if it strikes on its own.
-    pub(super) fn when(&self) -> Option<When> {
-        match self {
-            Fault::Drop(when)
-            | Fault::Expire(when)
-            | Fault::Garbage(when)
-            | Fault::UnsolicitedError(when)
-            | Fault::Huge { when, .. }
-            | Fault::Close { when, .. } => Some(*when),
-            _ => None,
-        }
-    }
 }

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::config::Config;
+use super::faults::Aim;
 use super::format::{self, Format};
 use super::hosting::{self, Stage};
 use super::script::{HostedCall, Reply};
+use super::trouble::Twist;
 
 /// A response in progress.
 pub(super) struct Response {
@@ -15,6 +17,12 @@ pub(super) struct Response {
     pub out_of_band: bool,
     /// Its number in the session, from 1.
     pub nth: usize,
+    pub aim: Aim,
+    /// The caller's last turn is answered when it completes.
+    pub answers_turn: bool,
+    /// The numbers of the troubles that have struck it.
+    pub spent: Vec<usize>,
+    pub twist: Option<Twist>,
     pub options: Value,
     pub format: Format,
     pub format_shown: Value,

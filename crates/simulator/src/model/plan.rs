@@ -1,9 +1,11 @@
 //! Plans a response: chooses its parts from the script before the first one is sent.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
+use super::faults::{Aim, Fault};
 use super::format::{self, Format};
-use super::options::Fault;
 use super::parts::{Cause, Kind, Part, Utterance};
 use super::script::{self, FollowUps, Reply};
 use super::speech;
@@ -14,6 +16,9 @@ pub(super) struct Planned {
     pub parts: Vec<Part>,
     /// The results that it answers and the reply chosen for them.
     pub answers: Option<(Vec<String>, Reply)>,
+    pub aim: Aim,
+    /// It answers the caller's last turn.
+    pub answers_turn: bool,
 }
 
 impl Session {
@@ -24,7 +29,9 @@ impl Session {
         let pick = |key: &str| options.get(key).unwrap_or(&session[key]).clone();
         let (tools, may_call) = (pick("tools"), pick("tool_choice") != "none");
         let in_parallel = pick("parallel_tool_calls") != false;
-        let text_only = pick("output_modalities").as_array().is_some_and(|all| all.contains(&json!("text")));
+        let has_text = pick("output_modalities").as_array().is_some_and(|all| all.contains(&json!("text")));
+        let text_only = has_text || (!out_of_band && self.options().text_after_seed && self.seeded_words);
+        let is_first = self.turns == 0 && self.shared.reply().is_none();
 
         let mut answers = None;
         let mut approved = Vec::new();
@@ -44,17 +51,24 @@ impl Session {
             }
             // The results are not there yet.
             None if cause == Cause::Asked && !self.hosting.running.is_empty() => Reply::say(speech::MOMENT),
-            None if self.turns == 0 => Reply::say(speech::HELLO),
+            None if is_first => Reply::say(speech::HELLO),
             // The client wants something said, but no metadata states the purpose.
-            None if cause == Cause::Asked && options["instructions"].is_string() => Reply::say(speech::DONE),
+            None if cause == Cause::Asked && options["instructions"].is_string() && !self.unanswered => {
+                Reply::say(speech::DONE)
+            }
             None => {
-                let reply = self.options().script.reply(self.turns).clone();
+                let reply = self.reply();
                 if reply.calls_something() {
                     self.follow_ups = FollowUps::new(&reply);
                 }
                 reply
             }
         };
+        let aim = match self.aim_of(options) {
+            Aim::Answer if reply.calls.iter().any(|(name, _)| name == "end_call") => Aim::Goodbye,
+            aim => aim,
+        };
+        let answers_turn = matches!(aim, Aim::Answer | Aim::Goodbye);
         let wished = reply.calls_something();
         if self.faults.contains(&Fault::WritesCalls) {
             let written = reply.calls.drain(..).map(|(name, arguments)| format!("{name}({arguments})"));
@@ -109,12 +123,28 @@ impl Session {
             };
             parts.push(Part { item: self.new_id(prefix), opened: false, kind });
         }
-        Planned { parts, answers }
+        Planned { parts, answers, aim, answers_turn }
+    }
+
+    /// What a response is for, as far as its options say.
+    pub fn aim_of(&self, options: &Value) -> Aim {
+        match options["metadata"]["purpose"].as_str() {
+            _ if options["conversation"] == "none" => Aim::Aside,
+            Some("greeting") => Aim::Greeting,
+            Some("goodbye") => Aim::Goodbye,
+            _ if script::requested_line(&options["metadata"]).is_some() => Aim::Aside,
+            _ if self.turns == 0 && self.shared.reply().is_none() => Aim::Greeting,
+            _ => Aim::Answer,
+        }
+    }
+
+    /// The reply to the caller's last turn.
+    pub fn reply(&self) -> Reply {
+        self.shared.reply().unwrap_or_else(|| self.options().script.reply(self.turns).clone())
     }
 
     fn utterance(&mut self, line: String, phase: Option<&'static str>, format: Format) -> Utterance {
-        self.spoken_items = self.spoken_items.wrapping_add(1);
-        let number = self.spoken_items;
+        let number = self.shared.spoken.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let audio =
             speech::ready(self.options().speech, &line, number).map(|audio| format::convert(audio, format));
         if audio.is_none() {

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::conversation::{self, Spoken};
+use super::faults::Fault;
 use super::format::Format;
 use super::hosting::{self, Place, Stage};
 use super::log::{Happened, ResponseLog, SpokenItem};
-use super::options::{Fault, When};
 use super::parts::{Cause, Kind, Part, Response, assistant_message};
 use super::plan::Planned;
-use super::script::Reply;
 use super::speech::Speech;
 use super::state::{Due, Session};
+use super::trouble::{Twist, conflict};
 use super::{dialect, refusal::Refusal};
 use crate::tag;
 
-enum Next {
+pub(super) enum Next {
     In(Duration),
     /// Something else will wake it, or nothing will.
     Waits,
@@ -35,12 +35,9 @@ impl Session {
         self.config.check_response(&options, self.has_audio)?;
         self.request_count += 1;
         let nth = self.request_count;
-        let refused = self.faults.iter().find_map(|fault| match fault {
-            Fault::RefuseResponse { nth: n, code } if *n == nth => Some(*code),
-            _ => None,
-        });
-        if let Some(code) = refused {
-            return Err(Refusal::new(code, "The simulated model is set to refuse this request.", None));
+        let in_conversation = options["conversation"] != "none";
+        if in_conversation {
+            self.trouble_request(nth, self.aim_of(&options))?;
         }
         for (i, item) in options["input"].as_array().into_iter().flatten().enumerate() {
             let path = format!("response.input[{i}]");
@@ -54,14 +51,8 @@ impl Session {
                 _ => conversation::check_item(item, &path)?,
             }
         }
-        if options["conversation"] != "none"
-            && let Some(active) = self.active()
-        {
-            let message = format!(
-                "Conversation already has an active response in progress: {active}. \
-                 Wait until the response is finished before creating a new one."
-            );
-            return Err(Refusal::new("conversation_already_has_active_response", message, None));
+        if in_conversation && let Some(active) = self.active() {
+            return Err(conflict(active));
         }
         self.start_response(options, Cause::Asked);
         Ok(())
@@ -72,11 +63,15 @@ impl Session {
         self.response_count += 1;
         self.idle_armed += 1;
         let (format, format_shown) = self.config.output_format(&options);
-        let Planned { parts, answers } = self.plan_parts(&options, cause, format);
+        let Planned { parts, answers, aim, answers_turn } = self.plan_parts(&options, cause, format);
         let response = Response {
             id: self.new_id("resp_"),
             out_of_band: options["conversation"] == "none",
             nth: self.response_count,
+            aim,
+            answers_turn,
+            spent: Vec::new(),
+            twist: None,
             options,
             format,
             format_shown,
@@ -90,7 +85,17 @@ impl Session {
         let shown =
             response.shown(&self.config, &self.conversation_id, "in_progress", &Value::Null, &Value::Null);
         self.emit(json!({"type": "response.created", "response": shown}));
-        let entry = ResponseLog { id: response.id.clone(), status: "in_progress".to_owned(), reason: None };
+        let is_call = |part: &Part| !matches!(part.kind, Kind::Speech(_) | Kind::Text(_));
+        let entry = ResponseLog {
+            id: response.id.clone(),
+            aim,
+            out_of_band: response.out_of_band,
+            created: self.now,
+            ended: None,
+            calls: response.parts.iter().any(is_call),
+            status: "in_progress".to_owned(),
+            reason: None,
+        };
         self.note(|log| log.responses.push(entry));
         let step = Due::Step(response.id.clone());
         self.responses.push(response);
@@ -145,21 +150,8 @@ impl Session {
     }
 
     fn step(&mut self, response: &mut Response) -> Next {
-        let nth = response.nth;
-        let failed = self.faults.iter().find_map(|fault| match fault {
-            Fault::ResponseFailed { nth: n, code } if *n == nth => Some(*code),
-            _ => None,
-        });
-        if let Some(code) = failed {
-            let kind = if code == "server_error" { "server_error" } else { "tokens" };
-            let message = "The simulated model is set to fail this response.";
-            let error = json!({"type": kind, "code": code, "message": message});
-            self.finish(response, "failed", json!({"type": "failed", "error": error}));
-            if let Some((results, reply)) = response.answers.take() {
-                self.results = results;
-                self.follow_ups.put_first(Reply { if_result_has: None, ..reply });
-            }
-            return Next::Ended;
+        if let Some(next) = self.trouble_response(response, false) {
+            return next;
         }
         let Some(part) = response.parts.get(response.current) else {
             self.finish(response, "completed", Value::Null);
@@ -172,22 +164,29 @@ impl Session {
                     return Next::Waits;
                 };
                 let (sent, total) = (utterance.sent, audio.len());
-                if let Some(next) = self.cut_short(response, sent, total) {
+                if let Some(next) = self.trouble_response(response, sent * 2 >= total) {
                     return next;
                 }
                 self.open_part(response);
+                if response.twist == Some(Twist::Words) {
+                    return self.twist(response, Twist::Words);
+                }
                 if sent < total {
-                    return self.speak(response);
+                    let next = self.speak(response);
+                    return self.trouble_response(response, false).unwrap_or(next);
                 }
             }
             Kind::Text(_) | Kind::Request { .. } => self.open_part(response),
             Kind::Call { .. } => {
                 let (is_open, takes) = (part.opened, self.options().call_takes);
                 self.open_part(response);
+                if response.twist == Some(Twist::WhiteSpace) {
+                    return self.twist(response, Twist::WhiteSpace);
+                }
                 if !is_open && !takes.is_zero() {
                     return Next::In(takes);
                 }
-                if let Some(next) = self.cut_short(response, 1, 1) {
+                if let Some(next) = self.trouble_response(response, true) {
                     return next;
                 }
             }
@@ -217,35 +216,12 @@ impl Session {
         self.run_hosted(&part.item, call.clone(), approval.clone(), place, true);
     }
 
-    /// Applies the faults that stall a response or end it early.
-    fn cut_short(&mut self, response: &mut Response, sent: usize, total: usize) -> Option<Next> {
-        let nth = response.nth;
-        let sent_ms = sent as u64 / response.format.bytes_per_ms();
-        let mut ending = None;
-        for fault in &self.faults {
-            match fault {
-                Fault::Stall { nth: n, after } if *n == nth && u128::from(sent_ms) >= after.as_millis() => {
-                    return Some(Next::Waits);
-                }
-                Fault::ResponseIncomplete { nth: n, reason } if *n == nth && sent * 2 >= total => {
-                    ending = Some(*reason);
-                }
-                _ => {}
-            }
-        }
-        let reason = ending?;
-        self.close_part(response, "incomplete");
-        self.finish(response, "incomplete", json!({"type": "incomplete", "reason": reason}));
-        Some(Next::Ended)
-    }
-
     /// Sends the next words and the next delta of audio.
     fn speak(&mut self, response: &mut Response) -> Next {
         let index = response.current;
         let part = &mut response.parts[index];
         let Kind::Speech(utterance) = &mut part.kind else { return Next::Waits };
         let total = utterance.audio.as_ref().map_or(1, Bytes::len).max(1);
-        let is_first = utterance.sent == 0;
 
         // The transcript runs ahead of the voice.
         let goal = utterance.line.len() * (utterance.sent + total / 5) / total;
@@ -257,19 +233,12 @@ impl Session {
                 "item_id": part.item, "output_index": index, "content_index": 0, "delta": words,
                 "obfuscation": obfuscation}));
         }
-        let (delta, bytes) = self.audio_delta(&response.id, index, part, response.format);
+        let is_silent = response.twist == Some(Twist::Silent);
+        let (delta, bytes) = self.audio_delta(&response.id, index, part, response.format, is_silent);
         self.outbox.push_back(delta);
         let ms = bytes / response.format.bytes_per_ms();
         response.audio_ms += ms;
         self.has_audio = true;
-        if is_first {
-            let at = When::Response(response.nth);
-            let now: Vec<Fault> =
-                self.faults.iter().filter(|fault| fault.when() == Some(at)).cloned().collect();
-            for fault in now {
-                self.strike(&fault);
-            }
-        }
         Next::In(Duration::from_secs_f64(ms as f64 / 1_000.0 / self.options().burst.max(0.1)))
     }
 
@@ -280,6 +249,7 @@ impl Session {
         index: usize,
         part: &mut Part,
         format: Format,
+        is_silent: bool,
     ) -> (Message, u64) {
         let Kind::Speech(utterance) = &mut part.kind else { return (Message::Text("{}".into()), 0) };
         let audio = utterance.audio.clone().unwrap_or_default();
@@ -291,7 +261,9 @@ impl Session {
         };
         let end = audio.len().min(utterance.sent + wish as usize);
         let chunk = audio.slice(utterance.sent..end);
-        let base64 = if self.options().speech == Speech::Stamped && chunk.len() >= tag::STAMP_LEN {
+        let base64 = if is_silent {
+            STANDARD.encode(vec![format.silence(); chunk.len()])
+        } else if self.options().speech == Speech::Stamped && chunk.len() >= tag::STAMP_LEN {
             let mut stamped = chunk.to_vec();
             self.stamps = self.stamps.wrapping_add(1);
             stamped[..tag::STAMP_LEN].copy_from_slice(&tag::stamp(tag::nanos(), self.stamps));
@@ -335,7 +307,7 @@ impl Session {
             if utterance.sent >= utterance.audio.as_ref().map_or(0, Bytes::len) {
                 break;
             }
-            let (delta, bytes) = self.audio_delta(&id, index, part, format);
+            let (delta, bytes) = self.audio_delta(&id, index, part, format, false);
             response.audio_ms += bytes / format.bytes_per_ms();
             late.push(delta);
         }
@@ -382,7 +354,7 @@ impl Session {
     }
 
     /// Ends the current part if it was opened; `status` is its item's.
-    fn close_part(&mut self, response: &mut Response, status: &str) {
+    pub fn close_part(&mut self, response: &mut Response, status: &str) {
         let index = response.current;
         let Some(part) = response.parts.get(index).filter(|part| part.opened) else { return };
         let id = &response.id;
@@ -453,8 +425,9 @@ impl Session {
     }
 
     /// Sends `response.done` and schedules what follows it.
-    fn finish(&mut self, response: &Response, status: &str, details: Value) {
+    pub fn finish(&mut self, response: &Response, status: &str, details: Value) {
         let usage = if status == "failed" { Value::Null } else { self.usage(response) };
+        let now = self.now;
         let reason =
             details["reason"].as_str().or_else(|| details["error"]["code"].as_str()).map(str::to_owned);
         let shown = response.shown(&self.config, &self.conversation_id, status, &details, &usage);
@@ -463,6 +436,7 @@ impl Session {
             if let Some(entry) = log.responses.iter_mut().find(|entry| entry.id == response.id) {
                 entry.status = status.to_owned();
                 entry.reason = reason;
+                entry.ended = Some(now);
             }
         });
         if !self.faults.contains(&Fault::NoRateLimits) {
@@ -472,6 +446,11 @@ impl Session {
             self.arm_idle(response.audio_ms);
         }
         self.let_hosted_end(&response.id);
+        if status == "completed" && !response.out_of_band {
+            self.unanswered &= !response.answers_turn;
+            let is_tool = |item: &Value| item["type"] == "function_call" && item["name"] != "end_call";
+            self.trouble_made(response.nth, response.aim, response.output.iter().any(is_tool));
+        }
     }
 
     fn usage(&mut self, response: &Response) -> Value {

@@ -223,10 +223,10 @@ pub(super) fn requested_line(metadata: &Value) -> Option<&str> {
     match metadata["purpose"].as_str()? {
         "greeting" => Some(metadata["line"].as_str().unwrap_or(super::speech::HELLO)),
         "check_caller" => Some(super::speech::STILL_THERE),
-        "out_of_band" => Some(metadata["line"].as_str().unwrap_or(super::speech::MOMENT)),
-        "filler" => Some(super::speech::MOMENT),
+        "filler" | "out_of_band" => Some(metadata["line"].as_str().unwrap_or(super::speech::MOMENT)),
         "goodbye" => Some(super::speech::GOODBYE),
-        _ => None,
+        // Whatever it is for, the client says what is to be said.
+        _ => metadata["line"].as_str(),
     }
 }
 
@@ -244,6 +244,7 @@ mod tests {
             (json!({"purpose": "out_of_band"}), Some(MOMENT)),
             (json!({"purpose": "out_of_band", "line": "One moment."}), Some("One moment.")),
             (json!({"purpose": "status_update"}), None),
+            (json!({"purpose": "sound", "line": "One moment, please."}), Some("One moment, please.")),
             (json!({"line": "Hello."}), None),
             (Value::Null, None),
         ] {

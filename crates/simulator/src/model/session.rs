@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::faults::{Fault, Trouble};
 use super::input;
-use super::options::Fault;
+use super::options::RateLimits;
 use super::refusal::Refusal;
 use super::state::{Due, Ending, Session};
 
@@ -17,7 +18,7 @@ impl Session {
     pub fn handle_text(&mut self, text: &str, now: Instant, scratch: &mut Vec<u8>) {
         self.now = now;
         // A session that was never created answers nothing.
-        if !self.faults.contains(&Fault::NoCreated) {
+        if !self.stalled && !self.faults.contains(&Fault::NoCreated) {
             input::handle_text(self, text, scratch);
         }
     }
@@ -43,6 +44,12 @@ impl Session {
         }
     }
 
+    /// A trouble from outside.
+    pub fn handle_strike(&mut self, trouble: Trouble, now: Instant) {
+        self.now = now;
+        self.strike(trouble);
+    }
+
     /// `line` has been synthesised.
     pub fn handle_speech(&mut self, line: &str, audio: &Bytes, now: Instant) {
         self.now = now;
@@ -56,20 +63,25 @@ impl Session {
 
     fn run(&mut self, due: Due) {
         match due {
+            Due::Ping => self.ping(),
+            _ if self.stalled => {}
             Due::Step(id) => self.step_response(&id),
             Due::Send(message) => self.outbox.push_back(message),
             Due::Updated => self.updated(),
             Due::RateLimits => {
-                let remaining = 40_000u64.saturating_sub(self.last_input);
+                let RateLimits { limit, remaining, reset, .. } = self.options().rate_limits;
+                let remaining = remaining.unwrap_or(limit.saturating_sub(self.last_input));
+                let reset = reset.as_secs_f64();
                 self.emit(json!({"type": "rate_limits.updated", "rate_limits":
-                    [{"name": "tokens", "limit": 40_000, "remaining": remaining, "reset_seconds": 0.3}]}));
+                    [{"name": "tokens", "limit": limit, "remaining": remaining, "reset_seconds": reset}]}));
             }
             Due::Transcript { item, text, heard_ms } => self.transcribe(&item, &text, heard_ms),
             Due::Idle(armed) => self.idle(armed),
             Due::HostedEnds(item) => self.end_hosted(&item),
             Due::Listed(label) => self.listed(&label),
-            Due::Strike(fault) => self.strike(&fault),
-            Due::Ping => self.ping(),
+            Due::Strike(trouble) => self.strike(trouble),
+            Due::Trouble(delay) => self.trouble_after(delay),
+            Due::SpeechEnds(number) => self.speech_ends(number),
             Due::Expire => self.expire(),
         }
     }

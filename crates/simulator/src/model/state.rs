@@ -12,10 +12,11 @@ use tokio_tungstenite::tungstenite::Message;
 use super::config::{Config, Detection};
 use super::conversation::Conversation;
 use super::dialect;
+use super::faults::{Fault, Trouble};
 use super::format::Format;
 use super::hosting::HostingState;
 use super::log::{Closed, Happened, ModelEvent, SessionLog};
-use super::options::{Fault, ModelOptions, When};
+use super::options::ModelOptions;
 use super::parts::Response;
 use super::refusal::Refusal;
 use super::script::FollowUps;
@@ -40,7 +41,11 @@ pub(super) enum Due {
     HostedEnds(String),
     /// The listing of the server with this label ends.
     Listed(String),
-    Strike(Fault),
+    Strike(Trouble),
+    /// The troubles that strike this long after the start.
+    Trouble(Duration),
+    /// An endless speech ends after all.
+    SpeechEnds(u64),
     Ping,
     Expire,
 }
@@ -49,6 +54,10 @@ pub(super) enum Due {
 pub(super) enum Ending {
     /// Without a close frame.
     Drop,
+    /// With TCP's reset.
+    Reset,
+    /// Not at all: nothing is read or sent any more.
+    HalfOpen,
     Close(u16, String),
 }
 
@@ -57,7 +66,23 @@ pub(super) struct Session {
     pub shared: Arc<Shared>,
     log: Arc<Mutex<SessionLog>>,
     number: usize,
+    /// Its habits.
     pub faults: Vec<Fault>,
+    /// Troubles strike it.
+    pub faulty: bool,
+    /// No event comes, and none is read.
+    pub stalled: bool,
+    /// No speech is detected.
+    pub deaf: bool,
+    /// A speech goes on without the caller, and its number.
+    pub endless: Option<u64>,
+    pub spent_in_speech: Vec<usize>,
+    /// The response that a conflict names.
+    pub unknown_response: Option<String>,
+    /// The client has put an assistant's words into the conversation.
+    pub seeded_words: bool,
+    /// The caller's last turn has had no complete answer.
+    pub unanswered: bool,
     pub now: Instant,
     pub rng: StdRng,
     pub config: Config,
@@ -76,7 +101,6 @@ pub(super) struct Session {
     pub user_item: Option<String>,
     /// The client has been sent assistant audio.
     pub has_audio: bool,
-    pub spoken_items: u16,
     pub stamps: u32,
     pub last_input: u64,
     /// Number of the latest idle timer; earlier ones are void.
@@ -104,7 +128,8 @@ impl Session {
         now: Instant,
     ) -> Self {
         let options = &shared.options;
-        let faults = options.faults_of(number).to_vec();
+        let faulty = options.is_faulty(number);
+        let faults = if faulty { options.faults.clone() } else { Vec::new() };
         let mut rng = StdRng::seed_from_u64(options.seed ^ (number as u64) << 32);
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let id = format!("sess_{}", letters(&mut rng, 21));
@@ -116,6 +141,14 @@ impl Session {
             log,
             number,
             faults,
+            faulty,
+            stalled: false,
+            deaf: false,
+            endless: None,
+            spent_in_speech: Vec::new(),
+            unknown_response: None,
+            seeded_words: false,
+            unanswered: false,
             now,
             rng,
             config,
@@ -128,7 +161,6 @@ impl Session {
             turns: 0,
             user_item: None,
             has_audio: false,
-            spoken_items: 0,
             stamps: 0,
             last_input: 0,
             idle_armed: 0,
@@ -151,10 +183,9 @@ impl Session {
     fn begin(&mut self) {
         self.later(self.options().session_cap, Due::Expire);
         self.later(self.options().ping, Due::Ping);
-        for fault in self.faults.clone() {
-            if let Some(When::After(delay)) = fault.when() {
-                self.later(delay, Due::Strike(fault));
-            }
+        let delays = self.shared.troubles().delays();
+        for delay in delays {
+            self.later(delay, Due::Trouble(delay));
         }
         if !self.faults.contains(&Fault::NoCreated) {
             let shown = self.config.session().clone();
@@ -199,6 +230,9 @@ impl Session {
 
     /// Queues an event and gives it its `event_id`.
     pub fn emit(&mut self, event: Value) {
+        if self.stalled {
+            return;
+        }
         let Some(mut event) = dialect::outward(self.options().dialect, event) else { return };
         event["event_id"] = json!(self.new_id("event_"));
         if self.shared.events.receiver_count() > 0 {

@@ -19,6 +19,7 @@ use switchboard_audio::{SILENCE, encode};
 mod dialects;
 mod events;
 mod faults;
+mod seeds;
 mod tools;
 
 const LIMIT: Duration = Duration::from_secs(10);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use rand::RngExt;
 use serde_json::{Value, json};
 
+use super::faults::Fault;
 use super::log::Happened;
 use super::options::Dialect;
-use super::options::Fault;
 use super::parts::Cause;
 use super::refusal::Refusal;
 use super::speech::Speech;
@@ -38,15 +38,19 @@ impl Session {
             self.note(|log| log.latencies.extend(latencies));
         }
         let mut heard = Vec::new();
-        self.vad.listen(bytes, self.format, self.detection.as_ref(), &mut heard);
+        let detection = self.detection.as_ref().filter(|_| !self.deaf);
+        self.vad.listen(bytes, self.format, detection, &mut heard);
         for what in heard {
             match what {
+                _ if self.endless.is_some() => {}
                 Heard::Started { audio_start_ms } => self.speech_started(audio_start_ms),
                 Heard::Stopped { audio_end_ms, speech_ms } => self.speech_stopped(audio_end_ms, speech_ms),
             }
         }
-        if !self.vad.is_speaking() {
-            self.user_item = None;
+        match self.vad.speaking_ms() {
+            _ if self.endless.is_some() => {}
+            Some(speaking) => self.trouble_speech(Duration::from_millis(speaking)),
+            None => self.user_item = None,
         }
     }
 
@@ -61,8 +65,37 @@ impl Session {
             return Err(Refusal::new("input_audio_buffer_commit_empty", message, None));
         }
         self.vad.empty();
+        self.endless = None;
         self.take_turn(buffered as u64);
         Ok(())
+    }
+
+    /// The client empties the buffer.
+    pub fn clear_buffer(&mut self) {
+        self.vad.empty();
+        self.endless = None;
+        self.user_item = None;
+        self.emit(json!({"type": "input_audio_buffer.cleared"}));
+    }
+
+    /// A speech goes on, whether the caller speaks or not.
+    pub fn endless_speech(&mut self, until: Option<Duration>) {
+        if !self.vad.is_speaking() && self.endless.is_none() {
+            self.speech_started(self.vad.clock_ms());
+        }
+        self.endless = Some(self.vad.clock_ms());
+        if let Some(until) = until {
+            self.later(until, Due::SpeechEnds(self.vad.clock_ms()));
+        }
+    }
+
+    /// The endless speech with this number ends.
+    pub fn speech_ends(&mut self, number: u64) {
+        if self.endless.take_if(|endless| *endless == number).is_some() {
+            let buffered = self.vad.buffered_ms() as u64;
+            self.vad.empty();
+            self.speech_stopped(self.vad.clock_ms(), buffered);
+        }
     }
 
     /// Prompts a caller who has been silent for too long.
@@ -135,6 +168,7 @@ impl Session {
     fn speech_started(&mut self, audio_start_ms: u64) {
         let now = self.now;
         self.idle_armed += 1;
+        self.spent_in_speech.clear();
         self.note(|log| log.speech_started.push(now));
         let id = self.new_id("item_");
         let event = json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": audio_start_ms,
@@ -172,13 +206,12 @@ impl Session {
         let item = self.user_item.take().unwrap_or_else(|| self.new_id("item_"));
         self.commit(&item, heard_ms);
         self.turns += 1;
+        self.unanswered = true;
         self.results.clear();
         if self.config.transcriber().is_none() && self.options().dialect != Dialect::Xai {
             return;
         }
-        let reply = self.options().script.reply(self.turns);
-        let text =
-            reply.caller_says.clone().unwrap_or_else(|| format!("This is turn number {}.", self.turns));
+        let text = self.reply().caller_says.unwrap_or_else(|| format!("This is turn number {}.", self.turns));
         // The service does not promise when: before the response, within it, or after.
         let delay = match self.rng.random_range(0..3) {
             0 => return self.transcribe(&item, &text, heard_ms),

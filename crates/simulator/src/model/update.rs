@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::config::Limits;
-use super::options::Fault;
+use super::faults::Fault;
 use super::refusal::Refusal;
 use super::state::{Due, Session};
 

@@ -85,6 +85,11 @@ impl Vad {
         self.loud = 0;
     }
 
+    /// How long the speech in progress has lasted.
+    pub fn speaking_ms(&self) -> Option<u64> {
+        self.speaking_since.map(|since| self.clock_ms().saturating_sub(since))
+    }
+
     pub fn is_speaking(&self) -> bool {
         self.speaking_since.is_some()
     }
