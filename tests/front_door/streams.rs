@@ -29,7 +29,7 @@ async fn a_stream_that_breaks_in_mid_answer_is_followed_by_another_into_the_same
     assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the greeting is over");
     phone.say(speech(600));
     assert!(phone.wait_until_playing_for(Duration::from_millis(800)).await, "the answer plays");
-    phone.break_stream();
+    phone.break_stream(Duration::ZERO);
     assert!(phone.wait_for_stream(2).await, "another stream comes");
     assert!(phone.wait_for_reply(Duration::from_millis(300)).await, "the assistant goes on");
     phone.say(speech(600));
@@ -57,7 +57,7 @@ async fn a_stream_that_breaks_in_the_greeting_is_followed_by_another() {
     let mut harness = Harness::open(CLINIC, model()).await;
     let phone = harness.dial(harness.phone());
     assert!(phone.wait_until_playing_for(Duration::from_millis(300)).await, "the greeting plays");
-    phone.break_stream();
+    phone.break_stream(Duration::ZERO);
     assert!(phone.wait_for_reply(Duration::from_millis(300)).await, "the assistant goes on");
     phone.hang_up();
     assert_eq!(finished(phone).await.streams.len(), 2);

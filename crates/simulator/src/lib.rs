@@ -5,6 +5,7 @@
 
 pub mod caller;
 mod clock;
+pub mod ear;
 pub mod model;
 #[cfg(any(test, feature = "pace"))]
 pub mod pace;

@@ -47,9 +47,11 @@ pub enum When {
 pub enum Act {
     Say(Bytes),
     Press(char),
-    /// The connection of the stream breaks, without `stop` and without a close frame. The call goes on.
-    Break,
     HangUp,
+    /// For this long no media is sent: Twilio's side pauses. What the caller says is lost.
+    Pause(Duration),
+    /// The stream's connection breaks, without `stop` and without a close frame, and the call lives: after this long in which nothing is sent or read.
+    Break(Duration),
     Nothing,
 }
 
@@ -74,13 +76,18 @@ impl Control {
         self.send(Act::Press(digit));
     }
 
-    /// Breaks the connection of the stream.
-    pub fn break_stream(&self) {
-        self.send(Act::Break);
-    }
-
     pub fn hang_up(&self) {
         self.send(Act::HangUp);
+    }
+
+    /// See [`Act::Pause`].
+    pub fn pause(&self, long: Duration) {
+        self.send(Act::Pause(long));
+    }
+
+    /// See [`Act::Break`].
+    pub fn break_stream(&self, after: Duration) {
+        self.send(Act::Break(after));
     }
 
     /// What the phone is playing.

@@ -18,6 +18,7 @@ mod sign;
 mod state;
 mod stream;
 mod twiml;
+pub mod voice;
 mod webhook;
 
 use std::ops::Deref;

@@ -202,6 +202,8 @@ pub struct CallRecord {
     pub said: Vec<Said>,
     pub dialed: Vec<Dialled>,
     pub pressed: Vec<Pressed>,
+    /// When the caller pressed a key.
+    pub keys: Vec<Instant>,
     pub violations: Vec<Violation>,
     /// μ-law from the phone's speaker, with silence while nothing played.
     pub heard: Vec<u8>,

@@ -25,8 +25,10 @@ pub(super) struct Call {
     pub playing: watch::Sender<Playing>,
     pub speech: Speech,
     pub hung_up: bool,
-    /// The connection of the stream is to break.
-    pub breaks: bool,
+    /// Until when no media is sent.
+    pub paused: Option<Instant>,
+    /// When the stream's connection breaks; nothing is sent or read until then.
+    pub broken: Option<Instant>,
     pub record: CallRecord,
     happened: mpsc::Sender<Happened>,
     rng: StdRng,
@@ -68,6 +70,7 @@ impl Call {
             said: Vec::new(),
             dialed: Vec::new(),
             pressed: Vec::new(),
+            keys: Vec::new(),
             violations: Vec::new(),
             heard: Vec::new(),
             spoken: Vec::new(),
@@ -79,7 +82,8 @@ impl Call {
             playing,
             speech: Speech::default(),
             hung_up: false,
-            breaks: false,
+            paused: None,
+            broken: None,
             record,
             happened,
             rng,
@@ -103,8 +107,12 @@ impl Call {
         match act {
             Act::Say(clip) if !clip.is_empty() => self.speech.clips.push_back(clip),
             Act::Say(_) | Act::Nothing => {}
-            Act::Press(digit) => self.speech.digits.push_back(digit),
-            Act::Break => self.breaks = true,
+            Act::Press(digit) => {
+                self.record.keys.push(now());
+                self.speech.digits.push_back(digit);
+            }
+            Act::Pause(long) => self.paused = Some(now() + long),
+            Act::Break(after) => self.broken = Some(now() + after),
             Act::HangUp if self.hung_up => {}
             Act::HangUp => {
                 self.hung_up = true;

@@ -175,6 +175,10 @@ impl<'call> Live<'call> {
                 self.hold(until).await;
                 break StreamEnd::Cut;
             }
+            if let Some(until) = self.call.broken.take() {
+                self.hold(until).await;
+                break StreamEnd::Cut;
+            }
             let wake = self.wake(at);
             tokio::select! {
                 biased;
@@ -183,9 +187,6 @@ impl<'call> Live<'call> {
                     self.arrive(message);
                 }
                 () = sleep_until(wake.into()) => {}
-            }
-            if std::mem::take(&mut self.call.breaks) {
-                break StreamEnd::Cut;
             }
             if self.call.hung_up && self.leaving.is_none() {
                 self.leave();
@@ -426,10 +427,11 @@ impl<'call> Live<'call> {
     /// Whether a fault suppresses media.
     fn silent(&self, at: Instant) -> bool {
         let since = at - self.began;
-        self.call.options.faults.iter().any(|fault| {
-            matches!(fault, Fault::Silent { after, lasting }
+        self.call.paused.is_some_and(|until| at < until)
+            || self.call.options.faults.iter().any(|fault| {
+                matches!(fault, Fault::Silent { after, lasting }
                 if (*after..*after + *lasting).contains(&since))
-        })
+            })
     }
 
     /// The period in which the connection is half-open.

@@ -80,7 +80,7 @@ impl ModelServer {
             reply: Mutex::new(None),
             strikes: broadcast::Sender::new(16),
             refusing: watch::Sender::new(false),
-            spoken: AtomicU16::new(0),
+            spoken: AtomicU16::new(options.items_from),
             options,
             stop: CancellationToken::new(),
             events: broadcast::Sender::new(EVENTS_KEPT),

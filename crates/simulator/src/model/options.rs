@@ -87,6 +87,8 @@ pub struct ModelOptions {
     pub ping: Duration,
     /// The seed for everything that the real service leaves open, such as the order of events.
     pub seed: u64,
+    /// The number before that of the first spoken item. Two servers of one call need different numbers.
+    pub items_from: u16,
     /// Keep all caller audio in the log.
     pub keep_audio: bool,
 }
@@ -120,6 +122,7 @@ impl Default for ModelOptions {
             late_deltas: true,
             ping: Duration::from_secs(20),
             seed: 1,
+            items_from: 0,
             keep_audio: false,
         }
     }

@@ -133,3 +133,53 @@ async fn a_script_can_wait_for_silence() {
     drain(socket);
     soon(phone.finished()).await.assert_clean();
 }
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_followed_by_the_next_document() {
+    let mut server =
+        Server::new(&[("/incoming-call", CONNECT), ("/after", AGAIN), ("/last", "<Hangup/>")]).await;
+    let phone = Phone::dial(server.options());
+    server.asked().await;
+    let (_, mut first) = server.stream().await;
+    let old = next_of(&mut first, "start").await["streamSid"].clone();
+    phone.break_stream(Duration::ZERO);
+    while let Some(Ok(message)) = soon(first.next()).await {
+        assert!(!message.to_string().contains("\"stop\""));
+    }
+    assert_eq!(server.asked().await.field("CallStatus"), "in-progress");
+    let (_, mut second) = server.stream().await;
+    let new = next_of(&mut second, "start").await["streamSid"].clone();
+    assert_ne!(old, new);
+    // Only one of them breaks.
+    next_of(&mut second, "media").await;
+    phone.hang_up();
+    next_of(&mut second, "stop").await;
+    drain(second);
+    let record = soon(phone.finished()).await;
+    assert_eq!(record.streams[0].end, StreamEnd::Cut);
+    assert_eq!(record.streams[1].end, StreamEnd::CallerHungUp);
+}
+
+#[tokio::test]
+async fn media_pauses_and_comes_back_later_in_the_stream() {
+    let mut server = Server::new(&[("/incoming-call", CONNECT), ("/after", "")]).await;
+    let phone = Phone::dial(server.options());
+    let (_, mut socket) = server.stream().await;
+    let stamp = |media: &Value| media["media"]["timestamp"].as_str().unwrap().parse::<u64>().unwrap();
+    let mut before = stamp(&next_of(&mut socket, "media").await);
+    let since = Instant::now();
+    phone.pause(Duration::from_millis(400));
+    let gap = loop {
+        let now = stamp(&next_of(&mut socket, "media").await);
+        if now - before > 20 {
+            break now - before;
+        }
+        before = now;
+    };
+    assert!((380..=440).contains(&gap), "{gap}");
+    near(since.elapsed(), 400);
+    phone.hang_up();
+    next_of(&mut socket, "stop").await;
+    drain(socket);
+    soon(phone.finished()).await.assert_clean();
+}
