@@ -128,6 +128,17 @@ impl ModelServer {
         self.shared.refusing.send_replace(refuse);
     }
 
+    /// Refuses connections for this long.
+    pub fn refuse_connections_for(&self, long: Duration) {
+        self.refuse_connections(true);
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            // A stopped server accepts none anyway.
+            let _ = timeout(long, shared.stop.cancelled()).await;
+            shared.refusing.send_replace(false);
+        });
+    }
+
     /// Subscribes to all further events.
     pub fn subscribe(&self) -> broadcast::Receiver<ModelEvent> {
         self.shared.events.subscribe()
