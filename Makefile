@@ -33,7 +33,7 @@ build = @$(CARGO) build
 # $(call env,NAME): the value in the environment or .env, as the program reads it.
 env = "$$($(CARGO) run --quiet -- secrets $(1))"
 
-.PHONY: help demo dev test check bench soak deploy launch-mcp inspect-mcp logs logs-mcp status secrets tunnel \
+.PHONY: help demo dev test check bench soak chaos deploy launch-mcp inspect-mcp logs logs-mcp status secrets tunnel \
 	tunnel-quick deploy-function numbers doctor
 
 help: ## show this list
@@ -169,6 +169,10 @@ bench: ## measure a frame in each direction, then a hundred calls compared with 
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(CARGO) bench --locked --bench frames
 	$(CARGO) bench --locked --bench load
+
+chaos: ## make a call for each fault of a provider or of Twilio, and measure what the caller hears: ARGS="reset answer"
+	$(call need,$(CARGO),$(GET_CARGO))
+	$(CARGO) bench --locked --bench chaos -- $(ARGS)
 
 soak: ## run the long tests: 100,000 random calls, a long deploy, long standstills, and 300 calls for five minutes
 	$(call need,$(CARGO),$(GET_CARGO))

@@ -30,7 +30,7 @@ const USAGE: &str = "\
 cargo bench --bench chaos -- [OPTIONS] [WORDS]
   WORDS          only rows whose names contain all of these words, such as: reset answer
   --list         print the names of the rows
-  --at-once N    calls at the same time (12)
+  --at-once N    calls at the same time (24)
   --server FILE  the program to test (the one that cargo built with the benchmark)
   --told         say for every row what was heard, and not only for those that fail
   --write        write the table into docs/reliability.md; only with all rows";
@@ -101,7 +101,7 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
         bail!("no row has this name; --list prints them");
     }
     let (began, count) = (Instant::now(), rows.len());
-    let room = Arc::new(Semaphore::new(options.at_once.unwrap_or(12)));
+    let room = Arc::new(Semaphore::new(options.at_once.unwrap_or(24)));
     let mut calls = JoinSet::new();
     for (nth, row) in rows.into_iter().enumerate() {
         let room = room.clone();

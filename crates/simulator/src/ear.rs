@@ -66,10 +66,9 @@ impl Ear {
     pub fn new(record: &CallRecord) -> Self {
         let since = |at: Instant| at.saturating_duration_since(record.started);
         let mut sounds = sounds(&record.heard);
-        // Twilio reads at about 15 characters a second.
         sounds.extend(record.said.iter().map(|said| {
-            let lasts = Duration::from_millis(said.text.chars().count() as u64 * 1_000 / 15);
-            Span { from: since(said.at), until: since(said.at) + lasts }
+            let from = since(said.at);
+            Span { from, until: from + reading(&said.text) }
         }));
         sounds.sort_by_key(|sound| sound.from);
         let frames = record.streams.iter().flat_map(|stream| &stream.speech);
@@ -141,7 +140,8 @@ impl Ear {
             silences
         });
         let clipped = silences.filter(|silence| silence.span.lasts() > Duration::ZERO);
-        clipped.max_by_key(|silence| silence.span.lasts())
+        // The first of equal ones.
+        clipped.reduce(|longest, next| if next.span.lasts() > longest.span.lasts() { next } else { longest })
     }
 
     /// The answers that were heard to their end, from their first sound to their last.
@@ -178,13 +178,12 @@ impl Ear {
         for said in &record.said {
             let at = said.at.saturating_duration_since(self.began);
             parts.push((at, format!("Twilio says “{}” {:.1}", said.text, at.as_secs_f64())));
+            known.push(Span { from: at, until: at + reading(&said.text) });
         }
         for sound in &self.sounds {
-            let is_known = |span: &Span| span.from <= sound.until && span.until >= sound.from;
-            let is_said =
-                record.said.iter().any(|said| said.at.saturating_duration_since(self.began) == sound.from);
-            let covered: Duration = known.iter().filter(|span| is_known(span)).map(|span| span.lasts()).sum();
-            if !is_said && covered + Duration::from_millis(100) < sound.lasts() {
+            let within = |span: &Span| span.until.min(sound.until).saturating_sub(span.from.max(sound.from));
+            let covered: Duration = known.iter().map(within).sum();
+            if covered + Duration::from_millis(100) < sound.lasts() {
                 parts.push((sound.from, format!("sound {}", seconds(*sound))));
             }
         }
@@ -194,6 +193,11 @@ impl Ear {
         let parts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
         format!("{}, end {:.1}", parts.join(", "), self.ended.as_secs_f64())
     }
+}
+
+/// How long Twilio's voice reads: about 15 characters a second.
+fn reading(text: &str) -> Duration {
+    Duration::from_millis(text.chars().count() as u64 * 1_000 / 15)
 }
 
 /// Whether the caller has what he waits for when he has heard this response.
@@ -325,6 +329,7 @@ mod tests {
             number,
             response: response.to_owned(),
             line: String::new(),
+            silent: false,
             sent_bytes: 8 * 1_000,
             sent_ms: 1_000,
             first_delta: None,

@@ -80,6 +80,8 @@ pub struct SpokenItem {
     pub number: u16,
     pub response: String,
     pub line: String,
+    /// A fault turned its audio, or the end of it, into digital silence.
+    pub silent: bool,
     pub sent_bytes: u64,
     pub sent_ms: u64,
     pub first_delta: Option<Instant>,

@@ -283,6 +283,7 @@ impl Session {
             if let Some(item) = log.items.iter_mut().rev().find(|item| item.id == part.item) {
                 item.sent_bytes += bytes;
                 item.sent_ms = item.sent_bytes / per_ms;
+                item.silent |= is_silent;
                 if is_first {
                     item.first_delta = Some(now);
                 }
@@ -328,6 +329,7 @@ impl Session {
                 number: utterance.number,
                 response: response.id.clone(),
                 line: utterance.line.clone(),
+                silent: false,
                 sent_bytes: 0,
                 sent_ms: 0,
                 first_delta: None,
