@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tests::{CANCELLED, ms, plan, tool_of};
 use super::model::CUT_TIMEOUT;
+use super::tests::{CANCELLED, ms, plan, tool_of};
 use super::*;
 use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
@@ -295,6 +295,11 @@ impl World {
                 | Action::Configure(_)
                 | Action::AppendToModel(_)
                 | Action::TellModel(_)
+                | Action::OpenStandby { .. }
+                | Action::FillStandby(_)
+                | Action::AskStandby(_)
+                | Action::UseStandby
+                | Action::DropStandby
                 | Action::Note(_) => {}
             }
         }

@@ -314,7 +314,7 @@ impl Session {
             }
         }
         if phone.is_full() {
-            model.with(ModelLink::is_not_read);
+            model.each(ModelLink::is_not_read);
         }
         if let Some(lost) = model.overdue() {
             call.handle(Event::ModelLost(lost), now, actions);
@@ -428,7 +428,7 @@ impl Session {
     }
 
     /// Carries out the actions in order.
-    fn perform(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+    pub(super) fn perform(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         let Talk { call, phone, model, actions } = talk;
         let mut ended = None;
         let mut follow = Vec::new();
@@ -545,12 +545,12 @@ impl Drop for Session {
 }
 
 /// A conversation: the call, and both its ends.
-struct Talk<'a> {
-    call: Call,
-    phone: Phone,
-    model: &'a mut Model,
+pub(super) struct Talk<'a> {
+    pub call: Call,
+    pub phone: Phone,
+    pub model: &'a mut Model,
     /// Not carried out yet.
-    actions: Vec<Action>,
+    pub actions: Vec<Action>,
 }
 
 impl Talk<'_> {
@@ -569,7 +569,7 @@ impl Talk<'_> {
 }
 
 /// How a conversation ended.
-enum Over {
+pub(super) enum Over {
     Ended(EndReason),
     /// The phone did not come back. Its socket, if it came but did not start.
     NotBack(Option<Box<Socket>>),

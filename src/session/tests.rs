@@ -17,6 +17,7 @@ use crate::yaml::SourceFile;
 mod machines;
 mod model;
 mod replays;
+mod standby;
 
 const CALL: &str = "CA00000000000000000000000000000001";
 const OTHER: &str = "CA00000000000000000000000000000002";
@@ -281,13 +282,13 @@ async fn a_stream_that_broke_is_followed_by_another_into_the_session() {
     assert!(matches!(parked.ask(UP, "sorry").await.0, Next::Sorry(_)));
 }
 
-#[tokio::test]
-async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
-    let Parked { switchboard, nonce, commands, decision, .. } = Parked::dialling();
+/// The session of a parked phone.
+fn session(parked: Parked) -> Session {
+    let Parked { switchboard, nonce, commands, decision, .. } = parked;
     let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
-    let session = Session {
+    Session {
         jobs: Jobs::new(switchboard.clone(), client()),
-        switchboard: switchboard.clone(),
+        switchboard,
         span: tracing::Span::none(),
         plan: handle.plan.clone(),
         call: handle.call.clone(),
@@ -301,7 +302,15 @@ async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_phone_sent_back_to_an_ending_session_leaves_no_ticket() {
+    let parked = Parked::dialling();
+    let (switchboard, nonce) = (parked.switchboard.clone(), parked.nonce);
+    let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
+    let session = session(parked);
     let ticket = switchboard.call_back(&nonce, &handle, Return::KeysPressed, Duration::ZERO).unwrap();
     // The session ends before it gets the command.
     drop(session);
