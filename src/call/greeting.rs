@@ -8,7 +8,7 @@ use crate::secret::Private;
 
 impl Call {
     pub(super) fn follow_greeting(&mut self, out: &mut Vec<Action>) {
-        if self.speech.is_made(|what| *what == What::Greeting) && self.playback.is_quiet() {
+        if self.speech.is_made(|what| *what == What::Greeting) && self.playback.is_voice_over() {
             self.speech.forget_made(|what| *what == What::Greeting);
         }
         // Control passes to the model only between turns: a turn under way is ours to answer.

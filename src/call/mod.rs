@@ -291,8 +291,9 @@ impl Call {
             Event::ModelFault(fault) => self.model_fault(fault, now, out),
             Event::ModelLost(lost) => self.model_lost(lost, now, out),
             Event::AudioLeft(piece) => {
-                self.playback.left(piece, now);
-                self.tally.audio_left(self.started, now, out);
+                if self.playback.left(piece, now) {
+                    self.tally.audio_left(self.started, now, out);
+                }
             }
             Event::CallerStalled => {
                 self.playback.stalled(now);
@@ -345,7 +346,7 @@ impl Call {
         }
         self.tools_due(now, out);
         self.speech.resume(now);
-        self.forget_cut_response(now);
+        self.forget_cut_response(now, out);
         self.listen(now, out);
         self.standby_due(now, out);
         self.break_silence(now, out);
@@ -506,7 +507,7 @@ impl Call {
             && !self.is_away()
             && match self.turn_control {
                 TurnControl::Model => true,
-                TurnControl::Server => self.ending.is_some() || self.playback.is_quiet(),
+                TurnControl::Server => self.ending.is_some() || self.playback.is_voice_over(),
             }
     }
 

@@ -62,6 +62,7 @@ impl Call {
         self.last_from_model = Some(now);
         let begun = self.speech.begun(response);
         let (waits, is_goodbye) = (begun.can_wait(), begun.what.is_goodbye());
+        let is_greeting = begun.what == What::Greeting;
         self.tally.response_started();
         if self.leaving.as_ref().is_some_and(Leaving::is_announced) {
             self.speech.begins_announcement();
@@ -73,6 +74,9 @@ impl Call {
         let too_late = self.ending.is_some() && !is_goodbye;
         if unheard || talks_over || too_late {
             self.cancel_active(out);
+            if is_greeting && unheard {
+                self.speech.want(What::Greeting);
+            }
         }
     }
 
@@ -94,6 +98,7 @@ impl Call {
             self.response_started(response.clone(), now, out);
         }
         self.last_from_model = Some(now);
+        self.conversation.assistant_audio(&item, chunk.bytes());
         if self.speech.is_cut(&response) {
             // It was on its way when the response was discarded. The model believes that it was heard.
             count(Anomaly::ModelLateAudio, out);
@@ -112,7 +117,6 @@ impl Call {
             self.speech.spoke(&response);
             self.tools.response_spoke(&response);
         }
-        self.conversation.assistant_audio(&item, chunk.bytes());
         let running = self.speech.running().filter(|_| self.speech.active() == Some(&response));
         if running.is_some_and(|running| !running.what.is_dictated()) {
             self.consent.assistant_speaks(&response, self.playback.end());
@@ -161,8 +165,8 @@ impl Call {
         self.mark(now, out);
         match outcome {
             Outcome::Completed => self.consent.response_ended(response),
-            Outcome::Failed(_) => count(Anomaly::ModelFailedResponse, out),
-            Outcome::Incomplete(_) | Outcome::Cancelled(_) => {}
+            Outcome::Failed(_) | Outcome::Incomplete(_) => count(Anomaly::ModelFailedResponse, out),
+            Outcome::Cancelled(_) => {}
         }
         if let Some(ended) = ended {
             self.judge(ended, outcome, now, out);
@@ -198,9 +202,13 @@ impl Call {
             self.speech.want_later(what, Duration::ZERO, now);
             return self.refused(failure.clone(), now, out);
         }
+        // A filler is not worth it, and what follows a tool comes anyway.
+        if what.is_filler() || tools_follow {
+            return self.speech.made(what);
+        }
         let failures = self.speech.failed();
-        // A filler is not worth it, and what follows a tool comes anyway. A goodbye was said well enough.
-        if what.is_filler() || tools_follow || what.is_awaited() && what != What::Greeting && (spoke || failures > 1) {
+        // Half a goodbye will do, and none after the second try.
+        if what.is_awaited() && what != What::Greeting && (spoke || failures > 1) {
             return self.speech.made(what);
         }
         if failures > MAX_FAILURES {
@@ -228,8 +236,9 @@ impl Call {
         }
         let is_conflict = fault.failure.class() == Some(Class::Conflict);
         match fault.about {
-            About::Request if is_conflict => {
-                self.speech.refused(true);
+            // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
+            About::Request | About::Other if is_conflict => {
+                self.speech.refused(fault.about == About::Request);
                 self.wait_for_conflict(fault, now, out);
             }
             About::Request if !self.speech.has_asked() => {}
@@ -239,15 +248,13 @@ impl Call {
                 self.speech.retry_later(pause(failures + 1, fault.failure.retry_after), now);
             }
             About::OutOfBand => self.out_of_band.forget_asked(),
-            // For a nudge, or for a request that the caller's turn replaced, it means that the answer is being made.
-            About::Other if is_conflict => self.speech.refused(false),
             About::Other => {}
         }
     }
 
     /// A response runs of which we know nothing: it is cancelled if the error names it. In any case we wait.
     fn wait_for_conflict(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
-        if self.speech.active().is_none() {
+        if self.speech.is_free() {
             out.extend(fault.active.map(Action::CancelResponse));
             self.speech.wait(RETRY_PAUSE, now);
         }
@@ -262,9 +269,12 @@ impl Call {
     }
 
     /// Nobody needs the end of a cut response for ever.
-    pub(super) fn forget_cut_response(&mut self, now: Instant) {
+    pub(super) fn forget_cut_response(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.cut_due().is_some_and(|due| due <= now) {
             self.speech.forget_cut(now);
+            if self.watch.asked_again() {
+                self.ask_again(out);
+            }
         }
     }
 

@@ -61,6 +61,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether it is what the assistant has to say.
+    fn is_word(&self) -> bool {
+        !matches!(self, Self::Tone | Self::Recording(Recording::Moment | Recording::CutOff))
+    }
+
     fn response(&self) -> Option<&ResponseId> {
         match self {
             Source::Item { response, .. } | Source::OutOfBand { response, .. } => Some(response),
@@ -141,10 +146,10 @@ impl Playback {
         mark
     }
 
-    /// The socket has taken `piece`.
-    pub fn left(&mut self, piece: Piece, now: Instant) {
+    /// The socket has taken `piece`. Returns whether it was a word, and not something that stands in for one.
+    pub fn left(&mut self, piece: Piece, now: Instant) -> bool {
         // Pieces leave in order. One that an interruption dropped is unknown here.
-        let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == piece) else { return };
+        let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == piece) else { return false };
         let end = self.waiting.drain(..=at).next_back().map_or(self.left, |(_, end)| end);
         let dry =
             self.settled == self.left || self.run.as_ref().is_none_or(|run| run.by_clock(now) >= self.left);
@@ -161,6 +166,8 @@ impl Playback {
             }
         }
         self.left = end;
+        let source = self.segments.iter().find(|segment| segment.to >= end).map(|segment| &segment.source);
+        source.is_some_and(Source::is_word)
     }
 
     /// A frame is stuck: the clock proves nothing until one leaves again.

@@ -115,7 +115,7 @@ fn audio_in(id: &str, item: &str, ms: usize) -> When {
     On(Event::ModelAudio {
         response: response(id),
         item: ItemId::from(item),
-        chunk: Chunk::from_ulaw(&vec![0xFF; ms * 8]),
+        chunk: Chunk::from_ulaw(&vec![0x20; ms * 8]),
     })
 }
 
@@ -372,7 +372,7 @@ fn a_lost_model_ends_the_call_but_not_a_complete_goodbye() {
 
 #[test]
 fn early_audio_is_bounded() {
-    let early = |_| On(Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 8_000])));
+    let early = |_| On(Event::CallerAudio(Chunk::from_ulaw(&[0x20; 8_000])));
     let text = run(
         plan(),
         std::iter::once(On(Event::StreamStarted))
@@ -498,7 +498,7 @@ fn the_tally_counts_turns_times_and_tokens() {
         at(turn, Event::SpeechStarted("u".into()));
         at(turn + 500, Event::SpeechStopped);
         at(turn + 500, Event::ResponseStarted(response(&id)));
-        let chunk = Chunk::from_ulaw(&[0xFF; 8_000]);
+        let chunk = Chunk::from_ulaw(&[0x20; 8_000]);
         at(
             turn + 500 + latency,
             Event::ModelAudio { response: response(&id), item: id.as_str().into(), chunk },

@@ -87,6 +87,11 @@ impl Watch {
         rung.into_iter().chain(sound).min()
     }
 
+    /// Whether it was time to ask again.
+    pub fn asked_again(&self) -> bool {
+        self.climbed > 0
+    }
+
     /// The longest silence in which the assistant owed something.
     pub fn longest(&self) -> Duration {
         self.longest
@@ -173,8 +178,10 @@ impl Call {
         self.last_from_model.is_some_and(|last| now < last + SIGN_OF_LIFE)
     }
 
-    fn ask_again(&mut self, out: &mut Vec<Action>) {
+    /// Asks again for what is due and does not come.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Action>) {
         if self.model_ready
+            && self.speech.active().is_none()
             && let Some(what) = self.speech.nudge()
         {
             count(Anomaly::ModelSlow, out);

@@ -96,11 +96,13 @@ async fn prepare(plan: &Plan, store: &Arc<Store>, settings: &Settings) -> anyhow
         bail!("the provider `{}` has no key", provider.name);
     }
     let tls = tls::client_config(provider.url.starts_with("wss:"), settings.ssl_cert_file.as_deref())?;
-    let mut link = ModelLink::connect(Arc::new(plan.remains()), tls)
+    let (instructions, tools, hosted) = (String::new(), Vec::new(), Vec::new());
+    let bare = Plan { instructions, tools, hosted, fallback: Vec::new(), ..plan.clone() };
+    let mut link = ModelLink::connect(Arc::new(bare), tls)
         .await
         .with_context(|| format!("the provider `{}` cannot be used", provider.name))?;
     let captured = link.capture_missing(store).await;
-    link.close().await;
+    Box::new(link).close().await;
     captured.context("a line was not captured")
 }
 

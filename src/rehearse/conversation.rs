@@ -398,7 +398,8 @@ mod tests {
         fn assistant_spoke(&mut self, ms: u64, item: Option<&str>, began: u64, heard_ms: u64) {
             let began = self.at(began);
             let item = item.map(ItemId::from);
-            let spoken = Spoken { item, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
+            let recording = item.is_none().then_some(Recording::Greeting);
+            let spoken = Spoken { item, recording, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
             self.note(ms, Note::AssistantSpoke(spoken));
         }
 

@@ -56,6 +56,7 @@ impl Process {
         let (journal_tx, journal) = mpsc::unbounded_channel();
         static METRICS: OnceLock<Option<metrics_exporter_prometheus::PrometheusHandle>> = OnceLock::new();
         let serve = Serve {
+            captures: false,
             settings,
             ready,
             roster,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard::call::EndReason;
 use switchboard_simulator::caller::sign;
-use switchboard_simulator::model::{Fault, ModelOptions, Speech, When};
+use switchboard_simulator::model::{Fault, ModelOptions, Speech};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, counted, finished, http, speech};
@@ -25,8 +25,8 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
         CLINIC.replace("something broke.", sorry).replace("greeting:", &format!("voice: {voice}\ngreeting:"))
     };
     fs::write(&file, edition("one.", "marin")).unwrap();
-    // The model disconnects instead of answering, and the caller hears the plan's `on_failure`.
-    let faults = vec![Fault::Drop(When::Response(2))];
+    // The model refuses to answer, and the caller hears the plan's `on_failure`.
+    let faults = vec![Fault::ResponseFailed { nth: 2, code: "insufficient_quota" }];
     let model = ModelOptions {
         think: Duration::from_millis(50),
         speech: Speech::Tagged,
@@ -79,7 +79,7 @@ async fn calls_keep_their_plan_through_good_and_bad_edits() {
     let events = format!("{:?}", harness.session().events);
     assert!(events.contains("marin") && !events.contains("cedar") && !events.contains("ash\""), "{events}");
     let mut reasons = Vec::new();
-    while !reasons.contains(&EndReason::ModelLost) {
+    while !reasons.contains(&EndReason::ModelRefused) {
         reasons.push(harness.ended().await.reason);
     }
     assert!(counted("switchboard_reloads_total{outcome=\"rejected\"}") > 0);

@@ -221,10 +221,9 @@ async fn a_slow_hosted_tool_gets_a_filler_while_its_response_is_open() {
     let phone = harness.dial(harness.phone());
     assert!(phone.wait_for_stream(1).await);
     turn(&phone).await;
-    assert!(
-        phone.control().wait_for_reply(Duration::from_millis(400)).await,
-        "the assistant reports the result"
-    );
+    let found = |sessions: &[SessionLog]| sessions[0].items.iter().any(|item| item.line == "I found it.");
+    assert!(harness.model.until(Duration::from_secs(15), found).await, "the assistant reports the result");
+    assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
     phone.say(speech(600));
     finished(phone).await.assert_clean();
     let session = harness.session();

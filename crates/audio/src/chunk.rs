@@ -227,6 +227,7 @@ mod tests {
         }
     }
 
+    #[test]
     fn the_power_of_each_frame_is_estimated_without_decoding() {
         let exact = |ulaw: &[u8]| {
             let squares = ulaw.iter().map(|byte| f32::from(crate::decode(*byte)).powi(2));

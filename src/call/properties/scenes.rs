@@ -9,7 +9,7 @@ pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
         |(n, other, bytes, leave, talks_over)| {
             let response = ResponseId::from(format!("b{n}").as_str());
             let item = ItemId::from(format!("out_of_band{other}").as_str());
-            let chunk = Chunk::from_ulaw(&vec![0xFF; bytes]);
+            let chunk = Chunk::from_ulaw(&vec![0x20; bytes]);
             let hosted = Event::HostedStarted {
                 item: format!("b{n}").as_str().into(),
                 response: Some(response.clone()),

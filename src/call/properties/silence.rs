@@ -1,9 +1,14 @@
-//! The caller is never left in silence.
+//! The caller is never left in silence: the bounds of `watch.rs`, measured at the phone, in whatever state random events
+//! led to.
 
 use super::*;
 
-/// The phone goes on, but the model says nothing more: an owed response is requested, or the call ends. The plan's own
-/// silence limit is longer than this.
+/// The longest time without a sound while something is owed; and until the call ends, if the model says nothing more.
+const BOUND: Duration = Duration::from_millis(2_600);
+const GIVEN_UP: Duration = Duration::from_secs(25);
+const FRAME: Duration = Duration::from_millis(100);
+
+/// The phone goes on, but the model says nothing more. Whatever is owed leads to a sound or to the end.
 pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
     if world.over || call.started.is_none() {
         return;
@@ -17,15 +22,17 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
     for event in last {
         happens(call, world, &event, *now);
     }
-    wait(call, world, now, 45);
-    if world.over || call.parked.is_some() {
+    // A hosted tool has 30 s, and the model 20 s after it.
+    wait(call, world, now, 75, Duration::MAX);
+    if world.over || call.parked.is_some() || call.lost.is_some() {
         return;
     }
     let owes = call.tools.is_pending() || call.leaving.is_some() || call.ending.is_some();
     assert!(!owes && call.speech.is_idle(), "a response is owed and not due: {call:?}");
+    // The caller asks something, and nobody answers.
     happens(call, world, &Event::SpeechStarted("u".into()), *now);
     happens(call, world, &Event::SpeechStopped, *now);
-    wait(call, world, now, 10);
+    wait(call, world, now, GIVEN_UP.as_secs(), BOUND);
     assert!(world.over, "the caller is not answered: {call:?}");
 }
 
@@ -37,20 +44,30 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
     world.compare(call);
 }
 
-/// The phone sends frames and plays audio for this many seconds.
-fn wait(call: &mut Call, world: &mut World, now: &mut Instant, seconds: u64) {
-    let mut out = Vec::new();
-    for _ in 0..seconds {
+/// The phone sends frames, and plays and echoes all audio, for this many seconds. No silence is longer than `bound`.
+fn wait(call: &mut Call, world: &mut World, now: &mut Instant, seconds: u64, bound: Duration) {
+    let end = *now + Duration::from_secs(seconds);
+    let mut heard_until = *now;
+    let mut echoes: Vec<(Instant, Mark)> = Vec::new();
+    while *now < end && !world.over {
         while !world.over && !world.outbox.is_empty() {
             let (piece, item, bytes) = world.outbox.remove(0);
             if let Some(item) = item {
                 *world.sent.entry(item).or_default() += bytes;
             }
+            heard_until = heard_until.max(*now) + ms(bytes / 8);
             happens(call, world, &Event::AudioLeft(piece), *now);
         }
+        echoes.extend(world.marks.drain(..).map(|mark| (heard_until.max(*now), mark)));
+        for (_, mark) in echoes.extract_if(.., |(due, _)| *due <= *now).collect::<Vec<_>>() {
+            happens(call, world, &Event::MarkPlayed(mark), *now);
+        }
+        let silence = now.saturating_duration_since(heard_until);
+        assert!(world.over || silence <= bound, "silence for {silence:?}: {call:?}");
         happens(call, world, &Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])), *now);
-        let until = *now + ms(1_000);
-        while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= until) {
+        let until = *now + FRAME;
+        let mut out = Vec::new();
+        while let Some((due, _)) = call.deadline().filter(|(due, _)| *due <= until && !world.over) {
             *now = due.max(*now);
             call.handle_timeout(*now, &mut out);
             world.check(&std::mem::take(&mut out), *now, None);

@@ -35,7 +35,7 @@ fn a_response_that_runs_when_the_stream_breaks_is_cancelled_and_asked_for_again(
         At(ms(200)),
         lost(),
         audio("a", 400),
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
         At(ms(900)),
         back(),
     ]);
@@ -48,7 +48,7 @@ fn a_response_that_runs_when_the_stream_breaks_is_cancelled_and_asked_for_again(
         lost(),
         started("r1"),
         audio("a", 400),
-        ended("r1", Outcome::Cancelled),
+        ended("r1", CANCELLED),
         back(),
     ]);
     assert_eq!((count(&text, "PlayToCaller"), count(&text, "CancelResponse")), (0, 1), "{text}");
@@ -83,7 +83,7 @@ fn a_goodbye_that_broke_off_is_said_again() {
 
 #[test]
 fn a_greeting_that_was_only_asked_for_is_asked_for_again() {
-    let mut script = vec![lost(), started("r1"), ended("r1", Outcome::Cancelled), At(ms(500)), back()];
+    let mut script = vec![lost(), started("r1"), ended("r1", CANCELLED), At(ms(500)), back()];
     script.extend([started("r2"), audio_in("r2", "b", 500)]);
     let text = play_with(Plan { greeting: greeting("Hello."), ..plan() }, script);
     assert_eq!(count(&text, "Say(Greeting"), 2, "{text}");

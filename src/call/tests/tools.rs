@@ -194,7 +194,7 @@ fn no_filler_after_the_tool_ended_or_while_the_caller_speaks() {
         done("r1"),
         At(ms(2_000)), // it is due, but audio plays
         finished("c1"),
-        silent("r2"),
+        answer("r2", "b", 500),
         echo_at(3_100, 1),
         At(ms(4_000)),
     ]);

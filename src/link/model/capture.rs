@@ -235,7 +235,7 @@ mod tests {
         let clip = link.capture(TEXT).await.unwrap();
         assert!(LENGTH.contains(&clip.duration()), "{clip:?}");
         assert_eq!(server.sessions()[0].responses.len(), 1);
-        link.close().await;
+        Box::new(link).close().await;
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ fn a_session_is_configured_in_every_dialect() {
 fn every_request_for_speech_names_the_language() {
     let mut plan = plan(Dialect::Ga);
     let requests = [
-        Request::CheckCaller,
+        Request::CheckCaller { heard: false },
         Request::Filler,
         Request::StatusUpdate,
         Request::ToolTimedOut,
@@ -437,7 +437,7 @@ async fn requests_of_the_call_reach_the_model() {
         let (mut link, mut socket) = linked(plan(dialect)).await;
         link.answer_approval(&"mcpr_1".into(), false, "Ask first.");
         link.say(&Request::Filler);
-        link.say(&Request::CheckCaller);
+        link.say(&Request::CheckCaller { heard: false });
         link.ask();
         link.tell(&Line::TransferFailed { target: "reception".to_owned(), why: TransferFailure::Busy });
         let mut read = async || {

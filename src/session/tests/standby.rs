@@ -339,7 +339,7 @@ async fn a_standby_is_lost_without_harm() {
             _ => {
                 tokio::time::pause();
                 for _ in 0..4 {
-                    assert!(driver.model.deadlines().1.is_some());
+                    assert!(driver.model.deadline().is_some());
                     tokio::time::advance(Duration::from_secs(30)).await;
                     driver.events.extend(driver.model.standby_overdue());
                 }

@@ -285,7 +285,8 @@ impl Moment {
 impl Which {
     pub(super) fn means(self, nth: usize, aim: Aim) -> bool {
         match self {
-            Which::Any => true,
+            // One beside the conversation only if it is meant by its number or its aim.
+            Which::Any => aim != Aim::Aside,
             Which::Nth(wanted) => wanted == nth,
             Which::For(wanted) => wanted == aim,
         }

@@ -36,9 +36,7 @@ impl Session {
         self.request_count += 1;
         let nth = self.request_count;
         let in_conversation = options["conversation"] != "none";
-        if in_conversation {
-            self.trouble_request(nth, self.aim_of(&options))?;
-        }
+        self.trouble_request(nth, self.aim_of(&options))?;
         for (i, item) in options["input"].as_array().into_iter().flatten().enumerate() {
             let path = format!("response.input[{i}]");
             match item["type"].as_str() {

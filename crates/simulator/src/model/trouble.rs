@@ -101,9 +101,6 @@ impl Session {
 
     /// Troubles at the point that the response has reached. `half`: of the current part.
     pub fn trouble_response(&mut self, response: &mut Response, half: bool) -> Option<Next> {
-        if response.out_of_band {
-            return None;
-        }
         let (nth, aim, sent_ms) = (response.nth, response.aim, u128::from(response.audio_ms));
         let reached = |moment| match moment {
             Moment::Response(which, point) if which.means(nth, aim) => match point {
