@@ -6,6 +6,8 @@
 
 #[path = "chaos/call.rs"]
 mod call;
+#[path = "chaos/judge.rs"]
+mod judge;
 #[path = "chaos/process.rs"]
 mod process;
 #[path = "chaos/row.rs"]
@@ -117,7 +119,7 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
         outcomes.push((nth, outcome));
     }
     outcomes.sort_by_key(|(nth, _)| *nth);
-    let outcomes: Vec<call::Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    let outcomes: Vec<judge::Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     let table = table::markdown(&outcomes);
     println!("{table}");
     let failed = outcomes.iter().filter(|outcome| outcome.failure().is_some()).count();
@@ -136,7 +138,7 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(failed == 0)
 }
 
-fn verdict(outcome: &call::Outcome) -> String {
+fn verdict(outcome: &judge::Outcome) -> String {
     match outcome.failure() {
         None if outcome.row.goal == row::Goal::Shown => "shown".to_owned(),
         None => "ok".to_owned(),

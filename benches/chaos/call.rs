@@ -5,25 +5,20 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use switchboard_simulator::caller::voice::{music, speech};
-use switchboard_simulator::caller::{CallEnd, CallRecord, Control, Phone, PhoneOptions};
-use switchboard_simulator::ear::{Ear, Owed};
-use switchboard_simulator::model::{
-    Aim, Closed, ModelOptions, ModelServer, Reply, ResponseLog, SessionLog, Speech, Trouble,
-};
+use switchboard_simulator::caller::{Control, Phone, PhoneOptions};
+use switchboard_simulator::model::{Aim, ModelOptions, ModelServer, Reply, ResponseLog, Speech, Trouble};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant as Clock, sleep, timeout};
 
+use super::judge::{Asked, Outcome};
 use super::process::{Process, TOKEN};
-use super::row::{Does, Goal, Row, Scene};
+use super::row::{Does, Row, Scene};
 
-/// The longest silence that a caller may hear while the assistant owes something.
-pub const LIMIT: Duration = Duration::from_secs(3);
 /// How long the caller waits for an answer before going on. The last step of the ladder comes at 20 s.
-const PATIENCE: Duration = Duration::from_secs(26);
+pub const PATIENCE: Duration = Duration::from_secs(26);
 /// The longest call.
 const LONGEST: Duration = Duration::from_secs(240);
 /// Silence that tells the caller that the assistant has finished.
@@ -32,65 +27,10 @@ const FINISHED: Duration = Duration::from_millis(500);
 const GREETING: &str = "Hello, this is the example line. What can I do for you?";
 const FIRST: &str = "Pelican, that is noted. It takes four seconds to say so here.";
 const FOUND: &str = "The order has been shipped and arrives on Monday.";
-const CONTROL: &str = "Yes, I know: your word is pelican, as you said.";
+pub const CONTROL: &str = "Yes, I know: your word is pelican, as you said.";
 const BYE: &str = "Thank you for calling, and goodbye.";
 /// In the caller's first words, which a fresh session must be given.
-const WORD: &str = "pelican";
-
-/// What came of a row.
-#[derive(Debug)]
-pub struct Outcome {
-    pub row: Row,
-    /// The longest silence while something was owed.
-    pub silence: Option<Owed>,
-    pub conversation: Conversation,
-    /// The end line of the log: its reason, and what else it says about the failure.
-    pub end: String,
-    /// What was heard, for people.
-    pub story: String,
-    /// Sessions of the first and of the second provider.
-    pub sessions: [usize; 2],
-    /// What Twilio would complain about.
-    pub violations: Vec<String>,
-}
-
-/// Whether the control question was answered by a model that knows the conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conversation {
-    /// In the session in which it began.
-    Kept,
-    /// In a session that was given what had been said.
-    Replayed,
-    /// The same, at the second provider.
-    FellBack,
-    /// An answer came, but from a session that knows nothing.
-    Forgotten,
-    Lost,
-    /// The call did not come about.
-    None,
-}
-
-impl Outcome {
-    /// Why the row fails, if it does.
-    pub fn failure(&self) -> Option<String> {
-        let silence = self.silence.filter(|silence| silence.span.lasts() > LIMIT);
-        let silence = silence.map(|owed| format!("{:.1} s of silence", owed.span.lasts().as_secs_f64()));
-        let survived =
-            matches!(self.conversation, Conversation::Kept | Conversation::Replayed | Conversation::FellBack);
-        let goal = match self.row.goal {
-            Goal::Shown => return None,
-            Goal::Survives if !survived => Some("the conversation is lost".to_owned()),
-            Goal::EndsAs(reason) if !self.end.starts_with(reason) => {
-                Some(format!("it did not end as {reason}"))
-            }
-            _ if self.conversation == Conversation::None => Some("there was no call".to_owned()),
-            Goal::Survives | Goal::Ends | Goal::EndsAs(_) => None,
-        };
-        let all: Vec<String> =
-            [silence, goal].into_iter().flatten().chain(self.violations.first().cloned()).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-}
+pub const WORD: &str = "pelican";
 
 /// The time on tokio's clock, which a test may let pass faster.
 fn now() -> Instant {
@@ -101,20 +41,8 @@ fn now() -> Instant {
 pub async fn make(row: Row) -> Outcome {
     match timeout(LONGEST, attempt(&row)).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => none(row, format!("{error:#}")),
-        Err(_) => none(row, format!("the call did not end in {} s", LONGEST.as_secs())),
-    }
-}
-
-fn none(row: Row, story: String) -> Outcome {
-    Outcome {
-        row,
-        silence: None,
-        conversation: Conversation::None,
-        end: "no call".to_owned(),
-        story,
-        sessions: [0, 0],
-        violations: Vec::new(),
+        Ok(Err(error)) => Outcome::none(row, format!("{error:#}")),
+        Err(_) => Outcome::none(row, format!("the call did not end in {} s", LONGEST.as_secs())),
     }
 }
 
@@ -130,7 +58,12 @@ async fn attempt(row: &Row) -> anyhow::Result<Outcome> {
     let function = Function::start(row.function).await?;
     let other = row.fallback.then(|| models[1].url());
     let process = Process::start(&models[0].url(), other.as_deref(), &assistant(row, &function.url)).await?;
-    let stage = Stage { models: &models, process: &process, scene: watch::Sender::new(Scene::Ring) };
+    let stage = Stage {
+        models: &models,
+        process: &process,
+        scene: watch::Sender::new(Scene::Ring),
+        heard_from: watch::Sender::new(now()),
+    };
     if let Some((Scene::Ring, does)) = row.act {
         stage.perform(does, None).await;
     }
@@ -145,40 +78,14 @@ async fn attempt(row: &Row) -> anyhow::Result<Outcome> {
     };
     let act = stage.act(row, &control, &function);
     let (asked, (), record) = tokio::join!(talk, act, phone.finished());
-    let end = match process.end_line(Duration::from_secs(3)).await {
-        Some(line) => shown_end(&line),
-        None => "no line".to_owned(),
-    };
-    let all: Vec<Vec<SessionLog>> = models.iter().map(ModelServer::sessions).collect();
-    let counts = [all[0].len(), all[1].len()];
-    let sessions = all.concat();
-    let ear = Ear::new(&record);
-    let owed = debts(&ear, &record, &sessions);
-    let outcome = Outcome {
-        row: row.clone(),
-        silence: ear.longest_silence(&owed),
-        conversation: asked.map_or(Conversation::Lost, |asked| asked.judge(&ear, &all)),
-        end,
-        story: format!("{}; sessions: {}", ear.story(&record, &sessions), endings(&sessions)),
-        sessions: counts,
-        violations: record.violations.iter().map(|fault| format!("{}: {}", fault.code, fault.what)).collect(),
-    };
+    let end = process.end_line(Duration::from_secs(3)).await;
+    let sessions = [models[0].sessions(), models[1].sessions()];
+    let outcome = Outcome::of(row, asked, end.as_ref(), &record, &sessions);
     drop(process);
     for model in models {
         model.stop().await;
     }
     Ok(outcome)
-}
-
-/// What the assistant owed. A caller who hangs up because nothing comes is owed it until then; after a goodbye nothing is.
-fn debts(ear: &Ear, record: &CallRecord, sessions: &[SessionLog]) -> Vec<Owed> {
-    let mut owed = ear.owed(sessions);
-    // A sentence of Twilio's voice at the end is the goodbye.
-    if let (CallEnd::HungUp, Some(said)) = (&record.end, record.said.last()) {
-        let said = said.at.saturating_duration_since(record.started);
-        owed.iter_mut().for_each(|owed| owed.span.until = owed.span.until.min(said.max(owed.span.from)));
-    }
-    owed
 }
 
 fn assistant(row: &Row, function: &str) -> String {
@@ -193,79 +100,13 @@ fn assistant(row: &Row, function: &str) -> String {
     )
 }
 
-/// The reason, and what the line says about the provider's failure.
-fn shown_end(line: &Value) -> String {
-    let text = |key: &str| match &line[key] {
-        Value::Null => None,
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) => Some(text.clone()),
-        value => Some(value.to_string()),
-    };
-    let more = ["class", "code", "status", "close", "close_reason"].into_iter().filter_map(text);
-    text("reason").into_iter().chain(more).collect::<Vec<_>>().join(" ")
-}
-
-fn endings(sessions: &[SessionLog]) -> String {
-    let ended = |session: &SessionLog| match &session.closed {
-        None => "open".to_owned(),
-        Some(Closed::ByClient(code)) => format!("closed by us {}", code.unwrap_or(1_005)),
-        Some(Closed::ByServer(code, _)) => format!("closed {code}"),
-        Some(how) => format!("{how:?}").to_lowercase(),
-    };
-    let all = sessions.iter().map(|session| {
-        let errors = session.errors.join(" ");
-        let responses: Vec<&str> =
-            session.responses.iter().map(|response| response.status.as_str()).collect();
-        format!(
-            "{} [{}]{}{errors}",
-            ended(session),
-            responses.join(" "),
-            if errors.is_empty() { "" } else { " errors: " }
-        )
-    });
-    all.collect::<Vec<_>>().join(" / ")
-}
-
-/// When the control question was asked, and the first words before it.
-struct Asked {
-    first: Instant,
-    control: Instant,
-}
-
-impl Asked {
-    fn judge(&self, ear: &Ear, all: &[Vec<SessionLog>]) -> Conversation {
-        for (provider, sessions) in all.iter().enumerate() {
-            for session in sessions.iter().rev() {
-                let answers = |item: &&switchboard_simulator::model::SpokenItem| {
-                    item.line == CONTROL && ear.heard_whole(item.number, item.sent_ms)
-                };
-                if !session.items.iter().any(|item| answers(&item)) {
-                    continue;
-                }
-                let from_the_first = session.first_append.is_some_and(|at| at <= self.first);
-                let given = session.events.iter().any(|event| {
-                    event.kind() == "conversation.item.create" && event.at < self.control + PATIENCE && {
-                        let item = event.event["item"].to_string().to_lowercase();
-                        item.contains(WORD) || item.contains("input_audio")
-                    }
-                });
-                return match (from_the_first, given, provider) {
-                    (true, ..) => Conversation::Kept,
-                    (_, true, 0) => Conversation::Replayed,
-                    (_, true, _) => Conversation::FellBack,
-                    _ => Conversation::Forgotten,
-                };
-            }
-        }
-        Conversation::Lost
-    }
-}
-
 /// What the caller and the harness act upon.
 struct Stage<'a> {
     models: &'a [ModelServer; 2],
     process: &'a Process,
     scene: watch::Sender<Scene>,
+    /// When the caller's words reach the server again.
+    heard_from: watch::Sender<Instant>,
 }
 
 impl Stage<'_> {
@@ -293,6 +134,9 @@ impl Stage<'_> {
 
     /// The caller asks and waits for the answer; when it was asked. `None` if the call ended.
     async fn ask(&self, caller: &Control, reply: Reply, scene: Scene) -> Option<Instant> {
+        // Nobody owes an answer to what no line carried.
+        let heard_from = *self.heard_from.borrow();
+        self.ended(caller, heard_from.saturating_duration_since(now())).await;
         self.reply_with(reply);
         self.scene.send_replace(scene);
         let asked = now();
@@ -378,7 +222,10 @@ impl Stage<'_> {
 
     async fn perform(&self, does: Does, caller: Option<&Control>) {
         match does {
-            Does::NoMedia(long) => caller.into_iter().for_each(|caller| caller.pause(long)),
+            Does::NoMedia(long) => {
+                self.heard_from.send_replace(now() + long);
+                caller.into_iter().for_each(|caller| caller.pause(long));
+            }
             Does::BreakStream(after) => caller.into_iter().for_each(|caller| caller.break_stream(after)),
             Does::Music(long) => {
                 caller.into_iter().for_each(|caller| caller.say(music(long.as_millis() as usize)));

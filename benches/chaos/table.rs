@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::call::{Conversation, Outcome};
+use super::judge::{Conversation, Outcome};
 use super::row::Goal;
 
 pub const BEGIN: &str = "<!-- chaos:begin -->";
@@ -21,13 +21,17 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
             outcome.row.what,
             outcome.row.when,
             if outcome.row.fallback { "yes" } else { "" },
-            if outcome.failure().is_some_and(|why| why.contains("silence")) { " (!)" } else { "" },
+            mark(outcome.row.goal != Goal::Shown && outcome.is_too_silent()),
             conversation(outcome),
-            if outcome.failure().is_some_and(|why| !why.ends_with("silence")) { " (!)" } else { "" },
+            mark(outcome.missed().is_some()),
             code(&outcome.end),
         );
     }
     table
+}
+
+fn mark(fails: bool) -> &'static str {
+    if fails { " (!)" } else { "" }
 }
 
 fn conversation(outcome: &Outcome) -> &'static str {

@@ -4,6 +4,8 @@
 
 #[path = "../../benches/chaos/call.rs"]
 mod call;
+#[path = "../../benches/chaos/judge.rs"]
+mod judge;
 mod process;
 #[path = "../../benches/chaos/row.rs"]
 mod row;
@@ -76,7 +78,6 @@ const NOT_YET: &[&str] = &[
     "conflict for 3 s, every request",
     "no credit, always, every response, fallback",
     "a function takes 9 s, a function runs",
-    "no media for 15 s, the caller speaks",
     "stream breaks, in an answer",
     "hold music for 90 s, a pause",
 ];

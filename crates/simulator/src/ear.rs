@@ -151,7 +151,7 @@ impl Ear {
             for response in session.responses.iter().filter(|response| settles(response)) {
                 let items = || session.items.iter().filter(|item| item.response == response.id);
                 let heard = |number| self.item(number).map(|heard: Heard| heard.span);
-                let (Some(first), Some(last)) = (items().next(), items().last()) else { continue };
+                let (Some(first), Some(last)) = (items().next(), items().next_back()) else { continue };
                 if items().all(|item| self.heard_whole(item.number, item.sent_ms))
                     && let (Some(first), Some(last)) = (heard(first.number), heard(last.number))
                 {
