@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use switchboard_simulator::caller::voice::{music, speech};
 use switchboard_simulator::caller::{Control, Phone, PhoneOptions};
 use switchboard_simulator::model::{Aim, ModelOptions, ModelServer, Reply, ResponseLog, Speech, Trouble};
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant as Clock, sleep, timeout};
 
-use super::judge::{Asked, Outcome};
+use super::judge::{Asked, Outcome, SESSIONS};
 use super::process::{Process, TOKEN};
 use super::row::{Does, Row, Scene};
 
@@ -77,7 +78,16 @@ async fn attempt(row: &Row) -> anyhow::Result<Outcome> {
         asked
     };
     let act = stage.act(row, &control, &function);
-    let (asked, (), record) = tokio::join!(talk, act, phone.finished());
+    let call = async { tokio::join!(talk, act, phone.finished()) };
+    let flood = async {
+        while models.iter().all(|model| model.session(SESSIONS).is_none()) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (asked, (), record) = tokio::select! {
+        done = call => done,
+        () = flood => bail!("the call opened more than {SESSIONS} sessions"),
+    };
     let end = process.end_line(Duration::from_secs(3)).await;
     let sessions = [models[0].sessions(), models[1].sessions()];
     let outcome = Outcome::of(row, asked, end.as_ref(), &record, &sessions);
