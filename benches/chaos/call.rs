@@ -86,7 +86,7 @@ async fn attempt(row: &Row) -> anyhow::Result<Outcome> {
     };
     let (asked, (), record) = tokio::select! {
         done = call => done,
-        () = flood => bail!("the call opened more than {SESSIONS} sessions"),
+        () = flood => bail!("the call opened more than {SESSIONS} connections"),
     };
     let end = process.end_line(Duration::from_secs(3)).await;
     let sessions = [models[0].sessions(), models[1].sessions()];

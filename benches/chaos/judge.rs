@@ -14,8 +14,8 @@ use super::row::{Goal, Row};
 pub const LIMIT: Duration = Duration::from_secs(3);
 /// The most requests for a response in one second, whatever the provider answers.
 const REQUESTS: usize = 10;
-/// The most sessions at one provider in a call.
-pub const SESSIONS: usize = 20;
+/// The most connections to one provider in a call: two a second until the last step of the ladder.
+pub const SESSIONS: usize = 60;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What came of a row.
