@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::end_reason::EndReason;
-use super::conversation::Turn;
 use super::event::{TransferFailure, Who};
-use super::standby::Cause;
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
@@ -157,9 +155,7 @@ pub enum Request {
     /// Say that the assistant cannot help with that: the answer was filtered.
     CannotHelp,
     /// Ask whether the caller is still there. `heard`: there was sound on the line, but nothing to answer.
-    CheckCaller {
-        heard: bool,
-    },
+    CheckCaller { heard: bool },
     /// Say that a tool takes a moment.
     Filler,
     /// Say what has been done so far: too many rounds of tools passed without a word.
@@ -256,5 +252,40 @@ codes! {
         ModelRequestDelayed = "model.request_delayed",
         /// The process did not run for a while, as on a paused machine.
         ServerStoodStill = "server.stood_still",
+    }
+}
+
+/// A part of the conversation, for a session that does not know it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Turn {
+    /// What the caller said.
+    Caller(Private),
+    /// What the caller said, if no transcript came.
+    CallerAudio(Chunk),
+    /// What the caller heard of the assistant.
+    Assistant(Private),
+    /// A tool call with its output; `None` while the tool runs.
+    Tool { id: ToolCallId, name: String, arguments: Private, output: Option<Private> },
+    /// What happened besides: keys, news of a transfer.
+    Note(Private),
+    /// All of it as one text.
+    History(Private),
+}
+
+codes! {
+    /// Why a standby is opened: the causes of `switchboard_reconnects_total{cause,outcome}`.
+    Cause {
+        /// The connection is gone.
+        Lost = "lost",
+        /// Nothing audible comes.
+        Stalled = "stalled",
+        /// It does not notice that the caller speaks.
+        Deaf = "deaf",
+        /// It refuses to answer, or answers in writing.
+        Failed = "failed",
+        /// It reaches its greatest age.
+        Renewal = "renewal",
+        /// Not the session, but the phone's stream broke and came back.
+        Stream = "stream",
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::action::Line;
+use super::action::{Line, Turn};
 use super::event::{TransferFailure, Who};
 use super::greeting::words_heard;
 use crate::id::{ItemId, ToolCallId};
@@ -27,25 +27,8 @@ const LEAD_IN: usize = 500 * BYTES_PER_MS;
 const ROOM: usize = 250 * BYTES_PER_MS;
 /// How many characters tell the model where it broke off.
 const LAST_WORDS: usize = 200;
-/// The least audio that the model takes as a turn: 0.1 s.
-const LEAST_AUDIO: usize = 100 * BYTES_PER_MS;
-
-/// A part of the conversation, for a session that does not know it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Turn {
-    /// What the caller said.
-    Caller(Private),
-    /// What the caller said, if no transcript came.
-    CallerAudio(Chunk),
-    /// What the caller heard of the assistant.
-    Assistant(Private),
-    /// A tool call with its output; `None` while the tool runs.
-    Tool { id: ToolCallId, name: String, arguments: Private, output: Option<Private> },
-    /// What happened besides: keys, news of a transfer.
-    Note(Private),
-    /// All of it as one text.
-    History(Private),
-}
+/// The least audio that is a turn: 0.2 s. What is shorter is the end of a turn that was transcribed.
+const LEAST_AUDIO: usize = 200 * BYTES_PER_MS;
 
 impl From<&Line> for Turn {
     fn from(line: &Line) -> Self {
@@ -65,7 +48,8 @@ impl From<&Line> for Turn {
                 Self::Note(news.into())
             }
             Line::HeardOnly(text) => {
-                let news = format!("The caller interrupted you. Of your last words they heard: {}", text.expose());
+                let news =
+                    format!("The caller interrupted you. Of your last words they heard: {}", text.expose());
                 Self::Note(news.into())
             }
             Line::StreamBroke { unheard } => {

@@ -37,7 +37,7 @@ impl Ending {
 impl Call {
     /// The model ends the call. The goodbye that it has already said or is saying is heard first.
     pub(super) fn end_call(&mut self, id: ToolCallId, now: Instant, out: &mut Vec<Action>) {
-        let said = self.speech.has_spoken() || !self.playback.is_quiet();
+        let said = self.speech.has_spoken() || !self.playback.is_voice_over();
         self.speech.want_nothing();
         self.ending = Some(Ending {
             reason: EndReason::AssistantEnded,
@@ -61,7 +61,9 @@ impl Call {
     }
 
     pub(super) fn ask_for_goodbye_if_unsaid(&mut self, out: &mut Vec<Action>) {
-        let Some(ending) = self.ending.as_mut().filter(|_| !self.speech.has_begun(What::is_goodbye)) else { return };
+        let Some(ending) = self.ending.as_mut().filter(|_| !self.speech.has_begun(What::is_goodbye)) else {
+            return;
+        };
         let reason = ending.reason;
         if let Some(id) = ending.tool.take() {
             let output = "Say goodbye in one short sentence; then the call ends.".to_owned().into();

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::{Action, Line, Note};
+use super::action::{Action, Cause, Line, Note};
 use super::end::GOODBYE;
 use super::speech::What;
-use super::standby::Cause;
 
 /// How long it may take to learn why the phone's socket is gone. Twilio asks within a second, even on a bad day.
 const LOST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -59,12 +59,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use action::{Action, Anomaly, Detour, Line, Note, Recording, Request, Spoken, Stop, Truncation, TurnControl};
-pub use conversation::Turn;
+pub use action::{
+    Action, Anomaly, Cause, Detour, Line, Note, Recording, Request, Spoken, Stop, Truncation, Turn,
+    TurnControl,
+};
 pub use end_reason::EndReason;
 pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;
-pub use standby::Cause;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
@@ -120,13 +121,21 @@ pub struct Call {
     conversation: Conversation,
     playback: Playback,
     out_of_band: OutOfBand,
-    /// We ended a turn that the model believed to go on; its end may still be reported.
-    turn_ended_by_us: bool,
+    /// A turn that we ended, and that goes on to the model's ear. Its end may still be reported.
+    endless_turn: Option<ItemId>,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
     ear: Ear,
     /// What our ear last found.
     ear_speaks: bool,
+    /// When our ear last heard somebody begin to speak.
+    ear_began: Option<Instant>,
+    /// Since when our ear hears nobody, while the model believes that a turn goes on, or did not notice it at all.
+    unnoticed: Option<Instant>,
+    /// Turns in a row that the model heard and our ear did not.
+    phantoms: u32,
+    /// Since when it is quiet, if our ear found that only afterwards.
+    quiet_from: Option<Instant>,
     /// Our ear heard somebody since the caller last did something that the model noticed.
     ear_heard: bool,
     /// When our ear is compared next with what the model hears.
@@ -172,7 +181,7 @@ pub enum Timer {
     Standby,
     /// Our ear hears something else than the model.
     Ear,
-    /// Audio counts as played although no echo came.
+    /// Audio counts as played although no echo came, or has no mark to echo.
     Playback,
     /// A tool takes too long, or the caller should hear that it takes a while.
     Tool,
@@ -201,10 +210,14 @@ impl Call {
             conversation: Conversation::default(),
             playback: Playback::default(),
             out_of_band: OutOfBand::default(),
-            turn_ended_by_us: false,
+            endless_turn: None,
             speaking: None,
             ear: Ear::default(),
             ear_speaks: false,
+            ear_began: None,
+            unnoticed: None,
+            phantoms: 0,
+            quiet_from: None,
             ear_heard: false,
             listen: None,
             rearm: false,
@@ -283,11 +296,11 @@ impl Call {
             Event::ModelWorking => self.last_from_model = Some(now),
             // The provider makes us wait soon enough, and says how long.
             Event::RateLimited { .. } => {}
-            Event::SessionExpires { at } => self.session_expires(at),
+            Event::SessionExpires { at } => self.session_expires(at, now),
             Event::StandbyReady { .. } => self.standby_ready(now, out),
             Event::StandbyLost(lost) => self.standby_lost(lost, now, out),
             Event::StandbySpoke => self.standby_spoke(now, out),
-            Event::StandbyMute(outcome) => self.standby_mute(&outcome, out),
+            Event::StandbyMute(outcome) => self.standby_mute(&outcome, now, out),
             Event::ModelFault(fault) => self.model_fault(fault, now, out),
             Event::ModelLost(lost) => self.model_lost(lost, now, out),
             Event::AudioLeft(piece) => {
@@ -338,18 +351,21 @@ impl Call {
         }
         match self.silence.step(now) {
             Some(Step::Check) => {
-                let heard = self.ear_heard;
+                let heard = self.ear_heard || self.speaking.is_some() || self.ear.sounds(now);
                 self.speech.want(What::Say(Request::CheckCaller { heard }));
             }
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
             None => {}
         }
+        // No more comes, so that only a mark shows when it is over.
+        if self.playback.unmarked_over().is_some_and(|at| at <= now) {
+            self.mark(now, out);
+        }
         self.tools_due(now, out);
         self.speech.resume(now);
-        self.forget_cut_response(now, out);
+        self.forget_cut_response(now);
         self.listen(now, out);
         self.standby_due(now, out);
-        self.break_silence(now, out);
         self.settle(now, out);
     }
 
@@ -370,9 +386,11 @@ impl Call {
             (self.cut_due(), Timer::Model),
             (self.speech.pause(), Timer::Model),
             (self.watch.deadline(), Timer::Model),
+            (self.ask_again_due(), Timer::Model),
             (self.standby.deadline(), Timer::Standby),
             (self.listen, Timer::Ear),
             (self.playback.presumed_over(), Timer::Playback),
+            (self.playback.unmarked_over(), Timer::Playback),
             (self.tools.deadline(), Timer::Tool),
             (self.parked.as_ref().map(|parked| parked.until), Timer::Parked),
         ]
@@ -422,13 +440,13 @@ impl Call {
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
         } else {
-            self.unheard(speaks);
             for _ in 0..self.backlog.push_audio(chunk) {
                 count(Anomaly::CallerAudioDropped, out);
             }
         }
         if speaks != self.ear_speaks {
             self.ear_changed(speaks, now, out);
+            self.settle(now, out);
         }
     }
 
@@ -498,6 +516,7 @@ impl Call {
         self.silence.observe(idle, now);
         self.renew_in_pause(idle && self.speaking.is_none(), now, out);
         self.watch_silence(now);
+        self.break_silence(now, out);
     }
 
     /// Whether a response may be requested. If the model does not take turns by itself, playback must end first.

@@ -22,6 +22,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// them began to speak.
 const TRY_ANOTHER: u32 = 3;
 const MAX_FAILURES: u32 = 8;
+/// An answer that ends with more silence than this broke off: 2 s.
+const LONGEST_TAIL: u64 = 16_000;
 /// How long the end of a cut response is waited for.
 pub(super) const CUT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -112,26 +114,21 @@ impl Call {
         }
         self.stop_out_of_band(out);
         let is_audible = chunk.is_audible();
+        self.speech.spoke(&response, (!is_audible).then_some(chunk.bytes()));
         if is_audible {
-            self.voice_comes(now, out);
-            self.speech.spoke(&response);
+            // The session in use speaks: nothing has to stand in for it.
+            self.drop_rival(out);
+            self.standby.spoke();
             self.tools.response_spoke(&response);
         }
         let running = self.speech.running().filter(|_| self.speech.active() == Some(&response));
         if running.is_some_and(|running| !running.what.is_dictated()) {
             self.consent.assistant_speaks(&response, self.playback.end());
         }
-        self.play_voice(Source::Item { item, response }, chunk, now, out);
-        if is_audible {
-            self.playback.voiced();
+        if !is_audible && self.watch.sounds() {
+            return; // The hold tone goes on.
         }
-    }
-
-    /// The session in use speaks: nothing has to stand in for it.
-    pub(super) fn voice_comes(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.stop_sound(now, out);
-        self.drop_rival(out);
-        self.standby.spoke();
+        self.play_voice(Source::Item { item, response }, chunk, now, out);
     }
 
     /// Whether nobody would hear more of the model, or too much is queued already.
@@ -140,7 +137,14 @@ impl Call {
     }
 
     pub(super) fn play_voice(&mut self, source: Source, chunk: Chunk, now: Instant, out: &mut Vec<Action>) {
+        let is_audible = chunk.is_audible();
+        if is_audible {
+            self.stop_sound(source.response(), now, out);
+        }
         self.play(source, chunk, out);
+        if is_audible {
+            self.playback.voiced();
+        }
         if self.playback.unmarked() >= MARK_EVERY {
             self.mark(now, out);
         }
@@ -182,10 +186,10 @@ impl Call {
     fn judge(&mut self, ended: Running, outcome: &Outcome, now: Instant, out: &mut Vec<Action>) {
         let calls_control = self.ending.as_ref().is_some_and(|ending| ending.tool.is_some())
             || self.leaving.as_ref().is_some_and(|leaving| leaving.tool().is_some());
-        let tools_follow = calls_control
-            || self.ending.is_none() && self.leaving.is_none() && self.tools.is_pending();
+        let tools_follow =
+            calls_control || self.ending.is_none() && self.leaving.is_none() && self.tools.is_pending();
         let is_whole = match outcome {
-            Outcome::Completed => ended.spoke,
+            Outcome::Completed => ended.spoke && ended.silence < LONGEST_TAIL,
             // The caller spoke over it; or they only seemed to.
             Outcome::Cancelled(By::Caller) => self.speaking.is_some(),
             Outcome::Cancelled(By::Us) => true,
@@ -194,6 +198,7 @@ impl Call {
         let Running { what, spoke, .. } = ended;
         if is_whole {
             self.speech.succeeded();
+            self.standby.answered();
             return self.speech.made(what);
         }
         if let Outcome::Failed(failure) = outcome
@@ -208,19 +213,21 @@ impl Call {
         }
         let failures = self.speech.failed();
         // Half a goodbye will do, and none after the second try.
-        if what.is_awaited() && what != What::Greeting && (spoke || failures > 1) {
+        let is_last = what.is_awaited() && what != What::Greeting;
+        if is_last && (spoke || failures > 1) {
             return self.speech.made(what);
         }
         if failures > MAX_FAILURES {
             return self.fail(EndReason::ModelFailed, failure_of(outcome), now, out);
         }
         if *outcome == Outcome::Completed && !spoke {
-            self.answered_in_writing(out);
+            self.answered_in_writing(now, out);
         }
         if failures == TRY_ANOTHER {
-            self.try_next_endpoint(out);
+            self.try_next_endpoint(now, out);
         }
         let what = match outcome {
+            _ if is_last => what,
             Outcome::Incomplete(Why::Filtered) => What::Say(Request::CannotHelp),
             _ if spoke => What::GoOn,
             Outcome::Completed if what == What::Answer => What::Say(Request::SayAloud),
@@ -269,12 +276,9 @@ impl Call {
     }
 
     /// Nobody needs the end of a cut response for ever.
-    pub(super) fn forget_cut_response(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn forget_cut_response(&mut self, now: Instant) {
         if self.cut_due().is_some_and(|due| due <= now) {
-            self.speech.forget_cut(now);
-            if self.watch.asked_again() {
-                self.ask_again(out);
-            }
+            self.speech.forget_cut();
         }
     }
 

@@ -66,7 +66,7 @@ impl Source {
         !matches!(self, Self::Tone | Self::Recording(Recording::Moment | Recording::CutOff))
     }
 
-    fn response(&self) -> Option<&ResponseId> {
+    pub fn response(&self) -> Option<&ResponseId> {
         match self {
             Source::Item { response, .. } | Source::OutOfBand { response, .. } => Some(response),
             Source::Earlier { .. } | Source::Recording(_) | Source::Tone => None,
@@ -273,10 +273,15 @@ impl Playback {
         self.settled >= self.voiced
     }
 
-    /// Whether the hold tone plays, and nothing else.
-    pub fn has_only_tone(&self) -> bool {
+    /// Whether nothing is left to play but the hold tone, or silence that other responses sent.
+    pub fn has_no_words(&self, response: Option<&ResponseId>) -> bool {
         let mut unplayed = self.segments.iter().filter(|segment| segment.to > self.settled).peekable();
-        unplayed.peek().is_some() && unplayed.all(|segment| segment.source == Source::Tone)
+        let is_recording = |source: &Source| matches!(source, Source::Recording(_));
+        unplayed.peek().is_some()
+            && self.is_voice_over()
+            && unplayed.all(|it| {
+                !is_recording(&it.source) && (response.is_none() || it.source.response() != response)
+            })
     }
 
     /// How many milliseconds of each item are queued or played.
@@ -329,6 +334,12 @@ impl Playback {
         }
         let run = self.run.as_ref()?;
         Some(run.began + time(self.left - run.base) + ECHO_GRACE)
+    }
+
+    /// When the phone will have played what has no mark after it. `None` while some has not left.
+    pub fn unmarked_over(&self) -> Option<Instant> {
+        let run = self.run.as_ref().filter(|_| self.unmarked() > 0 && self.queued == self.left)?;
+        Some(run.began + time(self.left - run.base))
     }
 
     /// How long the phone still has to play.

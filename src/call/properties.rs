@@ -262,7 +262,8 @@ impl World {
                     self.outbox.clear();
                     self.marks.clear();
                     // Speech that comes clears the hold tone.
-                    if current.is_none() {
+                    let sounds = actions.iter().any(|it| matches!(it, Action::PlayToCaller { .. }));
+                    if current.is_none() && !sounds {
                         self.dead.extend(self.active.clone());
                         self.dead.extend(self.out_of_band.iter().cloned());
                     }
@@ -300,18 +301,19 @@ impl World {
                 }
                 Action::SayOutOfBand(_) => assert!(self.asked == 0, "another response is due"),
                 Action::UseStandby => {
+                    self.reasons += 1; // What was said meanwhile is answered.
                     (self.active, self.asked) = (None, 0);
                     (self.dead, self.talked_over, self.unclear) = Default::default();
                     (self.out_of_band, self.out_of_band_items) = Default::default();
                     (self.in_band, self.in_band_items) = Default::default();
                 }
+                Action::CommitAudio => self.reasons += 1,
                 Action::Park(_) => self.parked = true,
                 Action::End(_) => self.over = true,
                 Action::MarkForCaller(mark) => self.marks.push(*mark),
                 Action::HangUp
                 | Action::Configure(_)
                 | Action::AppendToModel(_)
-                | Action::CommitAudio
                 | Action::TellModel(_)
                 | Action::OpenStandby { .. }
                 | Action::FillStandby(_)

@@ -105,6 +105,8 @@ pub(super) struct Running {
     nudged: bool,
     /// Audio that the caller can hear has been queued for the phone.
     pub spoke: bool,
+    /// How many bytes of silence it ends with so far.
+    pub silence: u64,
     /// None of it may be heard any more.
     cut: bool,
 }
@@ -162,6 +164,11 @@ impl Speech {
         }
     }
 
+    /// The model will not answer by itself.
+    pub fn expect_nothing(&mut self) {
+        self.due.take_if(|due| due.by_itself);
+    }
+
     /// What is to be asked for at this moment. While the caller speaks, only a greeting or a goodbye is.
     pub fn ask(&mut self, caller_speaks: bool, now: Instant) -> Option<What> {
         if !self.is_free() || self.pause.is_some_and(|until| now < until) {
@@ -172,6 +179,12 @@ impl Speech {
         self.wanted.remove(0);
         self.due = Some(Due { what: what.clone(), since: now, by_itself: false, nudged: false });
         Some(what)
+    }
+
+    /// Since when something is due that was not asked for again. `None` while another response keeps it from beginning.
+    pub fn nudge_since(&self) -> Option<Instant> {
+        let due = self.due.as_ref().filter(|due| !due.nudged && self.running.is_none())?;
+        Some(due.since)
     }
 
     /// What is due and does not come: it is asked for again, once.
@@ -229,9 +242,9 @@ impl Speech {
         self.pause.take_if(|until| *until <= now);
     }
 
-    /// The caller speaks again before the answer began: it is due after this turn.
+    /// The caller speaks again before the answer began: it is due after this turn. One that we asked for may still begin.
     pub fn caller_speaks_again(&mut self) {
-        self.due.take_if(|due| due.by_itself);
+        self.due.take_if(|due| due.by_itself && !due.nudged);
     }
 
     // ── begun ──
@@ -243,12 +256,12 @@ impl Speech {
         }
         let cut = self.is_cut(&response);
         let (what, asked, nudged) = match self.due.take() {
-            Some(due) => (due.what, !due.by_itself, due.nudged),
+            Some(due) => (due.what, !due.by_itself || due.nudged, due.nudged),
             None => (What::Answer, false, false),
         };
         // The answer came by itself after all.
         self.wanted.retain(|wanted| !wanted.may_come);
-        self.running.insert(Running { response, what, asked, nudged, spoke: false, cut })
+        self.running.insert(Running { response, what, asked, nudged, spoke: false, silence: 0, cut })
     }
 
     /// The response that runs is the announcement of a transfer, whether it was asked for as such or not.
@@ -258,11 +271,13 @@ impl Speech {
         }
     }
 
-    /// Audio of the response is queued for the phone.
-    pub fn spoke(&mut self, response: &ResponseId) {
-        match self.running.as_mut().filter(|running| running.response == *response) {
-            Some(running) => running.spoke = true,
-            None => self.spoke_last = true,
+    /// Audio of the response came: `bytes`, if they are silent.
+    pub fn spoke(&mut self, response: &ResponseId, silence: Option<u64>) {
+        match (self.running.as_mut().filter(|running| running.response == *response), silence) {
+            (Some(running), Some(bytes)) => running.silence += bytes,
+            (Some(running), None) => (running.spoke, running.silence) = (true, 0),
+            (None, None) => self.spoke_last = true,
+            (None, Some(_)) => {}
         }
     }
 
@@ -274,7 +289,8 @@ impl Speech {
             }
             return None;
         };
-        self.wait_from(now);
+        // What is due in place of it can begin.
+        self.due.iter_mut().for_each(|due| due.since = now);
         self.remember(ended.response.clone(), ended.is_cut());
         self.spoke_last = ended.spoke;
         if ended.cut {
@@ -292,18 +308,10 @@ impl Speech {
     }
 
     /// Stops waiting for the end of a cut response.
-    pub fn forget_cut(&mut self, now: Instant) {
+    pub fn forget_cut(&mut self) {
         if let Some(cut) = self.running.take_if(|running| running.is_cut()) {
             self.remember(cut.response, true);
-            self.wait_from(now);
             self.made(cut.what);
-        }
-    }
-
-    /// A response that is due in place of the one that ended can begin.
-    fn wait_from(&mut self, now: Instant) {
-        if let Some(due) = &mut self.due {
-            due.since = now;
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::{Action, Note, Request};
+use super::action::{Action, Cause, Note, Request};
 use super::end_reason::EndReason;
 use super::event::{Loss, Lost, Outcome};
 use super::speech::What;
@@ -15,40 +15,27 @@ use crate::provider::Failure;
 
 /// The pause before a second attempt to open a session. It doubles up to 2 s.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How many sessions are opened for one answer, at all endpoints together. The clock at the caller's ear ends the call
+/// before, unless each of them begins to speak.
+const MAX_ATTEMPTS: u32 = 12;
 /// How long before a session's end the next one is opened.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// How long before its end the next one takes over although nobody paused.
 const RENEW_AT_LAST: Duration = Duration::from_secs(20);
+/// How long after a renewal that failed the next one is tried.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 /// How much of the caller's speech within the last [`LISTENED`] a session must notice.
 const UNNOTICED: Duration = Duration::from_secs(5);
 const LISTENED: Duration = Duration::from_secs(8);
 /// How often a session may be replaced because it seems deaf.
 const DEAF_PAUSE: Duration = Duration::from_secs(60);
 
-codes! {
-    /// Why a standby is opened: the causes of `switchboard_reconnects_total{cause,outcome}`.
-    Cause {
-        /// The connection is gone.
-        Lost = "lost",
-        /// Nothing audible comes.
-        Stalled = "stalled",
-        /// It does not notice that the caller speaks.
-        Deaf = "deaf",
-        /// It refuses to answer, or answers in writing.
-        Failed = "failed",
-        /// It reaches its greatest age.
-        Renewal = "renewal",
-        /// Not the session, but the phone's stream broke and came back.
-        Stream = "stream",
-    }
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Standby {
     open: Option<Open>,
-    /// Opens the next one then.
-    again: Option<Instant>,
-    /// Attempts since a session was last in use.
+    /// Opens the next one then, for this cause.
+    again: Option<(Instant, Cause)>,
+    /// Attempts since the last whole answer.
     attempts: u32,
     /// The endpoint that was tried last.
     last: Option<usize>,
@@ -58,11 +45,12 @@ pub(super) struct Standby {
     pub loss: Option<Lost>,
     /// When the session in use ends.
     expires: Option<Instant>,
-    renewal_began: bool,
+    /// When the next one is opened, unless it was.
+    renewal: Option<Instant>,
+    /// When it takes over although nobody paused.
+    at_last: Option<Instant>,
     /// When a session was last replaced because it seemed deaf.
     deaf: Option<Instant>,
-    /// The caller spoke while no session listened.
-    unheard_speech: bool,
     /// The conversation is replayed as one text, because the model answered in writing after a replay of its items.
     as_history: bool,
     /// The session in use got the conversation, and has not answered aloud since.
@@ -92,9 +80,9 @@ impl Standby {
 
     /// When something is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let renewal = self.expires.filter(|_| !self.renewal_began).map(|at| back(at, RENEW_BEFORE));
-        let at_last = self.expires.filter(|_| self.waits()).map(|at| back(at, RENEW_AT_LAST));
-        self.again.into_iter().chain(renewal).chain(at_last).min()
+        let at_last = self.at_last.filter(|_| self.waits());
+        let again = self.again.map(|(at, _)| at);
+        again.into_iter().chain(self.renewal).chain(at_last).min()
     }
 
     /// Whether it waits for a pause.
@@ -106,6 +94,11 @@ impl Standby {
     pub fn spoke(&mut self) {
         self.replayed = false;
         self.loss = None;
+    }
+
+    /// The session in use gave a whole answer.
+    pub fn answered(&mut self) {
+        self.attempts = 0;
     }
 }
 
@@ -136,28 +129,51 @@ impl Call {
 
     /// The session is gone, or of no use: another one continues.
     fn without_session(&mut self, lost: Lost, cause: Cause, now: Instant, out: &mut Vec<Action>) {
-        if lost.failure.is_refusal() {
+        // A session that worked and is closed was not refused, whatever the close code, unless it happens again.
+        let is_close =
+            lost.loss == Loss::Closed && lost.failure.close.is_some() && self.standby.attempts == 0;
+        if lost.failure.is_refusal() && !is_close {
             self.standby.refused.insert(self.endpoint);
         }
         self.standby.loss = Some(lost);
         self.model_ready = false;
         self.session_gone(now, out);
+        // What there was of a goodbye is heard.
+        if self.speech.is_made(What::is_goodbye) {
+            return;
+        }
         match &mut self.standby.open {
             Some(open) if open.stage == Stage::Opening => open.cause = cause,
             Some(_) => self.use_standby(now, out),
+            // One that did not speak either must not make us ask without end.
+            None if self.standby.attempts > 0 => self.open_later(cause, now, out),
             None => self.open_another(cause, now, out),
         }
+    }
+
+    /// Opens a session after a pause that grows, or at once where nothing was tried yet.
+    fn open_later(&mut self, cause: Cause, now: Instant, out: &mut Vec<Action>) {
+        let last = self.standby.last.unwrap_or(self.endpoint);
+        if self.endpoint_after(last).is_none() || self.standby.refused.contains(&last) {
+            return self.open_another(cause, now, out);
+        }
+        let pause = PAUSE * 2u32.pow(self.standby.attempts.clamp(1, 4) - 1);
+        self.standby.again = Some((now + pause, cause));
     }
 
     /// Opens a session at the same endpoint, or after that the next that has not refused.
     fn open_another(&mut self, cause: Cause, now: Instant, out: &mut Vec<Action>) {
         let again = self.standby.attempts == 0 && !self.standby.refused.contains(&self.endpoint);
         let last = self.standby.last.unwrap_or(self.endpoint);
-        let Some(endpoint) = Some(self.endpoint).filter(|_| again).or_else(|| self.endpoint_after(last)) else {
-            let lost = self.standby.loss.clone().unwrap_or(Loss::Closed.into());
-            return self.fail(EndReason::from(&lost), lost.failure, now, out);
-        };
-        self.open_standby(endpoint, cause, out);
+        let next = if again { Some(self.endpoint) } else { self.endpoint_after(last) };
+        match next.filter(|_| self.standby.attempts < MAX_ATTEMPTS) {
+            Some(endpoint) => self.open_standby(endpoint, cause, now, out),
+            None if self.model_ready => {}
+            None => {
+                let lost = self.standby.loss.clone().unwrap_or(Loss::Closed.into());
+                self.fail(EndReason::from(&lost), lost.failure, now, out);
+            }
+        }
     }
 
     /// The next endpoint that has not refused; the same again if there is no other.
@@ -166,33 +182,43 @@ impl Call {
         (1..=count).map(|step| (last + step) % count).find(|it| !self.standby.refused.contains(it))
     }
 
-    pub(super) fn open_standby(&mut self, endpoint: usize, cause: Cause, out: &mut Vec<Action>) {
-        let is_opening = |open: &Open| open.endpoint == endpoint && open.stage == Stage::Opening;
-        if !self.standby.open.as_ref().is_some_and(is_opening) {
-            self.standby.attempts += 1;
-            self.standby.again = None;
-            self.standby.last = Some(endpoint);
-            self.standby.open = Some(Open { endpoint, cause, stage: Stage::Opening });
-            out.push(Action::OpenStandby { endpoint });
+    /// Opens a session at this endpoint, unless one is there that nobody has asked yet.
+    pub(super) fn open_standby(
+        &mut self,
+        endpoint: usize,
+        cause: Cause,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.standby.again = None;
+        if let Some(open) = self.standby.open.as_mut().filter(|open| open.endpoint == endpoint) {
+            open.cause = cause;
+            match open.stage {
+                Stage::Opening => return,
+                Stage::Ready => return self.standby_ready(now, out),
+                Stage::Asked(_) => {}
+            }
         }
+        self.standby.attempts += 1;
+        self.standby.last = Some(endpoint);
+        self.standby.open = Some(Open { endpoint, cause, stage: Stage::Opening });
+        out.push(Action::OpenStandby { endpoint });
     }
 
     /// Nothing audible came for long: another provider may do better.
-    pub(super) fn try_next_endpoint(&mut self, out: &mut Vec<Action>) {
-        let (last, cause) = match &self.standby.open {
-            Some(open) => (open.endpoint, open.cause),
-            None => (self.endpoint, Cause::Stalled),
-        };
+    pub(super) fn try_next_endpoint(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let last = self.standby.open.as_ref().map_or(self.endpoint, |open| open.endpoint);
+        let cause = if self.model_ready { Cause::Stalled } else { Cause::Lost };
         if let Some(endpoint) = self.endpoint_after(last) {
-            self.open_standby(endpoint, cause, out);
+            self.open_standby(endpoint, cause, now, out);
         }
     }
 
     /// The model answers in writing although it was asked to speak.
-    pub(super) fn answered_in_writing(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn answered_in_writing(&mut self, now: Instant, out: &mut Vec<Action>) {
         if std::mem::take(&mut self.standby.replayed) && !self.standby.as_history {
             self.standby.as_history = true;
-            self.open_standby(self.endpoint, Cause::Failed, out);
+            self.open_standby(self.endpoint, Cause::Failed, now, out);
         }
     }
 
@@ -205,7 +231,10 @@ impl Call {
         }
         match open.cause {
             Cause::Renewal => open.stage = Stage::Ready,
-            Cause::Deaf => self.use_standby(now, out),
+            Cause::Deaf => {
+                self.unnoticed = Some(now).filter(|_| !self.ear_speaks);
+                self.use_standby(now, out);
+            }
             Cause::Lost | Cause::Stalled | Cause::Failed | Cause::Stream => match self.speech.owed() {
                 Some(what) if self.playback.is_voice_over() => {
                     self.fill_standby(out);
@@ -229,20 +258,27 @@ impl Call {
 
     /// It answered before the session in use did.
     pub(super) fn standby_spoke(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.standby.is_asked() && self.playback.is_voice_over() && self.ending.is_none() {
+        if self.standby.is_asked() && self.playback.is_voice_over() {
             self.use_standby(now, out);
         } else {
             self.drop_standby(out);
         }
     }
 
-    pub(super) fn standby_mute(&mut self, _outcome: &Outcome, out: &mut Vec<Action>) {
-        let endpoint = self.standby.open.as_ref().map(|open| open.endpoint);
-        self.drop_standby(out);
-        if let Some(endpoint) = endpoint
-            && !std::mem::replace(&mut self.standby.as_history, true)
+    /// Its response ended, and nothing was heard of it.
+    pub(super) fn standby_mute(&mut self, outcome: &Outcome, now: Instant, out: &mut Vec<Action>) {
+        let Some(open) = self.standby.open.take() else { return };
+        out.push(Action::DropStandby);
+        if let Outcome::Failed(failure) = outcome
+            && failure.is_refusal()
         {
-            self.open_standby(endpoint, Cause::Failed, out);
+            self.standby.refused.insert(open.endpoint);
+        }
+        let in_writing = *outcome == Outcome::Completed;
+        if in_writing && !std::mem::replace(&mut self.standby.as_history, true) {
+            self.open_standby(open.endpoint, Cause::Failed, now, out);
+        } else {
+            self.open_later(open.cause, now, out);
         }
     }
 
@@ -253,30 +289,27 @@ impl Call {
             self.standby.refused.insert(open.endpoint);
         }
         self.standby.loss = Some(lost);
-        if self.model_ready {
-            return;
+        match open.cause {
+            Cause::Renewal if self.model_ready => self.standby.again = Some((now + RENEW_AGAIN, open.cause)),
+            _ => self.open_later(open.cause, now, out),
         }
-        if self.endpoint_after(open.endpoint).is_none() {
-            return self.open_another(open.cause, now, out); // No endpoint is left.
-        }
-        let pause = if self.standby.refused.contains(&open.endpoint) {
-            Duration::ZERO
-        } else {
-            PAUSE * 2u32.pow(self.standby.attempts.clamp(1, 4) - 1)
-        };
-        self.standby.again = Some(now + pause);
     }
 
-    /// It is not needed: the session in use speaks.
+    /// It is not needed. If the session in use will end soon, another one is.
     pub(super) fn drop_standby(&mut self, out: &mut Vec<Action>) {
+        self.standby.again = None;
         if self.standby.open.take().is_some() {
+            let renewal = self.standby.expires.map(|at| back(at, RENEW_BEFORE));
+            self.standby.renewal = self.standby.renewal.or(renewal);
             out.push(Action::DropStandby);
         }
     }
 
     /// The session in use speaks: one that was opened because it did not is not needed.
     pub(super) fn drop_rival(&mut self, out: &mut Vec<Action>) {
-        if self.standby.open.as_ref().is_some_and(|open| open.cause == Cause::Stalled) {
+        let cause =
+            self.standby.open.as_ref().map(|open| open.cause).or(self.standby.again.map(|(_, cause)| cause));
+        if cause.is_some_and(|cause| !matches!(cause, Cause::Renewal | Cause::Deaf)) {
             self.drop_standby(out);
         }
     }
@@ -296,9 +329,7 @@ impl Call {
 
     fn use_standby(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(open) = self.standby.open.take() else { return };
-        if self.model_ready {
-            self.session_gone(now, out);
-        }
+        self.session_gone(now, out);
         match open.stage {
             Stage::Asked(what) => self.speech.takes_over(what, now),
             Stage::Opening | Stage::Ready => self.fill_standby(out),
@@ -309,20 +340,33 @@ impl Call {
         self.model_ready = true;
         self.last_from_model = Some(now);
         self.was_ready = true;
-        self.standby.attempts = 0;
-        self.standby.expires = None;
+        (self.standby.expires, self.standby.renewal, self.standby.at_last) = (None, None, None);
+        if open.cause == Cause::Renewal {
+            self.standby.attempts = 0;
+        }
         self.standby.replayed = true;
         out.push(Action::UseStandby);
         out.push(Action::Note(Note::Reconnected { cause: open.cause, worked: true }));
-        if std::mem::take(&mut self.standby.unheard_speech) && !self.ear.speaks(now) {
+        self.answer_unheard();
+    }
+
+    /// Asks for an answer to what the caller said to no session, once our ear found that they have said it.
+    pub(super) fn answer_unheard(&mut self) {
+        if self.model_ready
+            && self.heard_caller.is_none()
+            && self.standby.replayed
+            && self.unnoticed.take().is_some()
+        {
             self.speech.want(What::Answer);
         }
     }
 
     /// The session's responses, items and turns are no more. What was owed is wanted again.
     fn session_gone(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.standby.unheard_speech |= self.speaking.is_some();
+        self.heard_caller = None;
+        self.endless_turn = None;
         if let Some((began, item)) = self.speaking.take() {
+            self.unnoticed = Some(now).filter(|_| !self.ear_speaks);
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
         self.speech.session_gone();
@@ -336,29 +380,30 @@ impl Call {
 
     // ── time ──
 
-    pub(super) fn session_expires(&mut self, at: Instant) {
+    pub(super) fn session_expires(&mut self, at: Instant, now: Instant) {
         self.standby.expires = Some(at);
-        self.standby.renewal_began = false;
-    }
-
-    /// The caller's audio while no session listens.
-    pub(super) fn unheard(&mut self, speaks: bool) {
-        self.standby.unheard_speech |= speaks && self.was_ready;
+        // A short session is not replaced at once.
+        let soonest = now + at.saturating_duration_since(now) / 4;
+        self.standby.renewal = Some(back(at, RENEW_BEFORE).max(soonest));
+        self.standby.at_last = Some(back(at, RENEW_AT_LAST.min(at.saturating_duration_since(now) / 8)));
     }
 
     /// Does what is due.
     pub(super) fn standby_due(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.standby.again.take_if(|again| *again <= now).is_some() {
-            self.open_another(Cause::Lost, now, out);
-        }
-        let Some(expires) = self.standby.expires else { return };
-        if !self.standby.renewal_began && back(expires, RENEW_BEFORE) <= now {
-            self.standby.renewal_began = true;
-            if self.standby.open.is_none() && self.model_ready {
-                self.open_standby(self.endpoint, Cause::Renewal, out);
+        if let Some((_, cause)) = self.standby.again.take_if(|(at, _)| *at <= now) {
+            match cause {
+                Cause::Renewal => self.open_standby(self.endpoint, cause, now, out),
+                _ => self.open_another(cause, now, out),
             }
         }
-        if self.standby.waits() && back(expires, RENEW_AT_LAST) <= now {
+        if self.standby.renewal.take_if(|renewal| *renewal <= now).is_some() {
+            if self.standby.open.is_none() && self.model_ready {
+                self.open_standby(self.endpoint, Cause::Renewal, now, out);
+            } else {
+                self.standby.renewal = Some(now + RENEW_AGAIN);
+            }
+        }
+        if self.standby.waits() && self.standby.at_last.is_some_and(|at| at <= now) {
             self.use_standby(now, out);
         }
     }
@@ -382,8 +427,7 @@ impl Call {
             && self.ear.speech_within(LISTENED, now) >= UNNOTICED
         {
             self.standby.deaf = Some(now);
-            self.standby.unheard_speech = true;
-            self.open_standby(self.endpoint, Cause::Deaf, out);
+            self.open_standby(self.endpoint, Cause::Deaf, now, out);
         }
     }
 }

@@ -15,6 +15,11 @@ impl Stopwatch {
         *self = Self::default();
     }
 
+    /// One that has counted `spent`, and stands still.
+    pub fn after(spent: Duration) -> Self {
+        Self { spent, since: None }
+    }
+
     /// Records whether it runs from `now` on.
     pub fn observe(&mut self, runs: bool, now: Instant) {
         match (runs, self.since) {

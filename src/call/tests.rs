@@ -21,6 +21,8 @@ mod greeting;
 mod lost;
 mod out_of_band;
 mod retries;
+mod silence;
+mod standby;
 mod tools;
 mod transfer;
 
@@ -219,7 +221,11 @@ fn play_with(plan: Plan, script: Vec<When>) -> String {
 /// Runs a whole script and prints the actions. Audio leaves as soon as it is queued, unless the socket is stuck. Notes
 /// about speech are left out.
 fn run(plan: Plan, script: Vec<When>) -> String {
-    let start = Instant::now();
+    run_from(Instant::now(), plan, script)
+}
+
+/// The same from a certain instant.
+fn run_from(start: Instant, plan: Plan, script: Vec<When>) -> String {
     let mut run = Run {
         call: Call::new(Arc::new(plan)),
         start,

@@ -390,7 +390,7 @@ impl Call {
         if self.leaving.is_some() || self.parked.is_some() {
             return;
         }
-        let silence = self.speaking.is_none() && self.playback.is_quiet();
+        let silence = self.speaking.is_none() && self.playback.is_voice_over();
         let filler_due = self.tools.filler == Filler::Ready && silence && self.may_ask();
         if let Some(active) = self.speech.active() {
             // A response that waits for a hosted tool stays silent, and then goes on.

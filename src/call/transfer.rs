@@ -100,7 +100,7 @@ impl Call {
             let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             return self.answer(id, format!("`to` has to be one of: {}.", names.join(", ")), out);
         };
-        let said = self.speech.has_spoken() || !self.playback.is_quiet();
+        let said = self.speech.has_spoken() || !self.playback.is_voice_over();
         self.leaving = Some(Leaving {
             id,
             detour: Detour::Dial { tool, target },

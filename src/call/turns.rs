@@ -1,6 +1,6 @@
 //! Turns: the caller speaks, presses keys, and interrupts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::action::{Action, Line, Note, Spoken, Truncation, TurnControl};
 use super::end::Ending;
@@ -9,46 +9,67 @@ use super::speech::What;
 use super::{Call, LISTEN_EVERY, LONGEST_SPEECH, TURN_TIMEOUT};
 use crate::id::{ItemId, ResponseId};
 
+/// How much earlier than our ear the model may notice the same speech.
+const NOTICED_BEFORE: Duration = Duration::from_secs(1);
+/// How many turns in a row that our ear does not hear are answered.
+const MAX_PHANTOMS: u32 = 2;
+/// What is shorter is no turn that must be answered although the model did not notice it.
+const SHORTEST_TURN: Duration = Duration::from_millis(600);
+
 impl Call {
+    /// The model noticed that the caller began to speak.
     pub(super) fn speech_started(&mut self, item: ItemId, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
         if self.parked.is_some() {
             return; // Speech from before the phone was sent away.
         }
+        self.heard_caller = Some(now);
+        // Until our ear hears it, too, what is owed stays owed.
+        let is_quiet = !self.ear_speaks && self.ear.quiet_since(now).is_some() && self.frames_flow(now);
+        self.unnoticed = is_quiet.then_some(now);
+        self.endless_turn = None;
+        let model_cancels = self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself;
+        if is_quiet && self.phantoms >= MAX_PHANTOMS {
+            // Noise that only the model takes for speech: nobody waits for an answer.
+            self.unnoticed = None;
+            self.endless_turn = Some(item);
+            if self.turn_control == TurnControl::Model && self.ending.is_none() {
+                self.interrupt(model_cancels, now, out);
+            }
+            return;
+        }
+        self.begin_turn(item, model_cancels, now, out);
+    }
+
+    fn begin_turn(&mut self, item: ItemId, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
         self.caller_acts(now);
         self.tally.speech_started();
-        self.heard_caller = Some(now);
         self.conversation.caller_began(&item);
         self.speaking = Some((now, item));
-        self.listen = Some(now + TURN_TIMEOUT);
+        self.listen = Some(now + LISTEN_EVERY / 2);
         self.speech.caller_speaks_again();
         if let Some(id) = self.withdraw_ending(Ending::yields_to_caller) {
             let output = "The caller spoke again, so the call goes on.".to_owned().into();
             self.tell_result(id, output, out);
         }
         if self.turn_control == TurnControl::Model && self.ending.is_none() {
-            self.interrupt(self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself, now, out);
+            self.interrupt(model_cancels, now, out);
             self.stop_interrupted_tools(out);
         }
         self.cancel_transfer("The caller spoke, so they were not transferred: listen first.", out);
     }
 
+    /// The model noticed that the caller's turn is over.
     pub(super) fn speech_stopped(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.last_from_model = Some(now);
         if self.parked.is_some() {
             return;
         }
         self.heard_caller = Some(now);
-        if std::mem::take(&mut self.turn_ended_by_us) && self.speaking.is_none() {
+        if self.endless_turn.take().is_some() && self.speaking.is_none() {
             return; // It is answered already.
         }
-        self.silence.restart();
-        self.watch.restart();
-        self.conversation.caller_stopped();
-        if let Some((began, item)) = self.speaking.take() {
-            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
-        }
-        self.tally.speech_stopped(now);
+        self.stop_turn(now, out);
         if self.ending.is_some() {
             return;
         }
@@ -64,6 +85,19 @@ impl Call {
             TurnControl::Server => self.speech.want(What::Answer),
         }
         self.tools.answered_by_itself();
+    }
+
+    fn stop_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.silence.restart();
+        // A turn that our ear did not hear is no reason to wait any longer.
+        if self.unnoticed.take().is_none() {
+            self.watch.restart_model();
+        }
+        self.conversation.caller_stopped();
+        if let Some((began, item)) = self.speaking.take() {
+            out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
+        }
+        self.tally.speech_stopped(now);
     }
 
     /// Stops the assistant's voice at once, and tells the model how much of it was heard.
@@ -82,6 +116,7 @@ impl Call {
         if found.spoken.iter().any(|spoken| spoken.interrupted) {
             self.tally.interruptions += 1;
         }
+        self.voice_cut(found.spoken.iter().map(|spoken| spoken.heard_ms).sum());
         self.was_cut(found, out);
         self.speech.forget_made(|what| *what == What::Greeting);
     }
@@ -112,12 +147,12 @@ impl Call {
             self.tell_model_recording(recording, share, out);
         }
         for spoken in found.spoken {
-            let was_cut = spoken.item.clone().filter(|item| spoken.interrupted && found.earlier.contains(item));
+            let was_cut =
+                spoken.item.clone().filter(|item| spoken.interrupted && found.earlier.contains(item));
             self.spoken(spoken, out);
-            // The session was told that all of it would be heard.
-            if let Some(heard) = was_cut.and_then(|item| self.conversation.heard(&item)) {
-                self.tell_model(Line::HeardOnly(heard), out);
-            }
+            // The session was told that all of it would be heard. The conversation knows better now.
+            let heard = was_cut.filter(|_| self.model_ready).and_then(|item| self.conversation.heard(&item));
+            out.extend(heard.map(|heard| Action::TellModel(Line::HeardOnly(heard))));
         }
     }
 
@@ -150,7 +185,7 @@ impl Call {
     /// Whether the caller speaks by the model's ear or ours.
     pub(super) fn caller_speaks(&self, now: Instant) -> bool {
         match self.speaking {
-            Some(_) => self.is_callers_turn(now),
+            Some(_) => self.is_callers_turn(now) && self.unnoticed.is_none(),
             None => self.ear_speaks,
         }
     }
@@ -158,9 +193,40 @@ impl Call {
     pub(super) fn ear_changed(&mut self, speaks: bool, now: Instant, out: &mut Vec<Action>) {
         self.ear_speaks = speaks;
         self.ear_heard |= speaks;
+        if !speaks {
+            self.quiet_from = self.ear.quiet_since(now);
+            if self.quiet_from.is_some() && (self.speaking.is_some() || self.is_unnoticed(now)) {
+                // An answer is due, whether the model notices the end of the turn or not.
+                self.unnoticed = Some(now);
+                self.answer_unheard();
+            }
+        } else {
+            (self.ear_began, self.unnoticed) = (Some(now), None);
+            self.phantoms = 0;
+        }
+        if speaks
+            && self.speaking.is_none()
+            && let Some(item) = self.endless_turn.take()
+        {
+            // The model does not notice it: to its ear, the last turn goes on.
+            self.begin_turn(item, false, now, out);
+        }
         self.listen = Some(now + LISTEN_EVERY);
         self.rearm = true;
-        self.settle(now, out);
+    }
+
+    /// Whether our ear heard a turn of which the session noticed nothing.
+    fn is_unnoticed(&self, now: Instant) -> bool {
+        let began = self.ear_began.unwrap_or(now);
+        let noticed = self.heard_caller.is_some_and(|at| at + NOTICED_BEFORE >= began);
+        !noticed
+            && self.playback.is_voice_over()
+            && self.ear.speech_within(now.saturating_duration_since(began) + LISTEN_EVERY, now)
+                >= SHORTEST_TURN
+    }
+
+    fn frames_flow(&self, now: Instant) -> bool {
+        self.last_from_caller.is_some_and(|last| now < last + LISTEN_EVERY)
     }
 
     /// Compares our ear with the model's.
@@ -168,29 +234,45 @@ impl Call {
         if self.listen.take_if(|due| *due <= now).is_none() {
             return;
         }
-        // Frames may have stopped.
-        self.ear_speaks &= self.ear.speaks(now);
-        if let Some(began) = self.speaking.as_ref().map(|(began, _)| *began)
-            && self.last_from_caller.is_some_and(|last| now < last + LISTEN_EVERY)
-            && self.ear.quiet_since(now).is_some_and(|since| since.max(began) + TURN_TIMEOUT <= now)
-        {
-            self.end_turn(now, out);
+        if self.ear_speaks && !self.ear.speaks(now) {
+            self.ear_changed(false, now, out); // Frames have stopped.
+        }
+        match self.ear.quiet_since(now) {
+            // Music is no turn, and no silence.
+            None => self.unnoticed = None,
+            Some(since) if self.speaking.is_some() => {
+                let since = self.speaking.as_ref().map_or(since, |(began, _)| since.max(*began));
+                self.unnoticed.get_or_insert(since);
+            }
+            Some(_) => {}
+        }
+        if self.unnoticed.is_some_and(|since| since + TURN_TIMEOUT <= now) {
+            let is_quiet = self.ear.quiet_since(now).is_some_and(|since| since + TURN_TIMEOUT <= now);
+            if self.model_ready && is_quiet {
+                self.end_turn(now, out);
+            }
         } else if self.speaking.is_none() {
             self.replace_if_deaf(now, out);
         }
-        if self.speaking.is_some() || self.ear_speaks {
+        if self.speaking.is_some() || self.ear_speaks || self.unnoticed.is_some() {
             self.listen = Some(now + LISTEN_EVERY / 2);
         }
     }
 
-    /// Ends a turn that the model believes to go on.
+    /// Ends a turn that the model believes to go on, or did not notice.
     fn end_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.speech_stopped(now, out);
-        self.turn_ended_by_us = true;
-        if self.ending.is_none() {
+        if let Some((began, item)) = self.speaking.clone() {
+            let is_phantom = self.ear_began.is_none_or(|heard| heard + NOTICED_BEFORE < began);
+            self.phantoms = if is_phantom { self.phantoms + 1 } else { 0 };
+            self.stop_turn(now, out);
+            self.endless_turn = Some(item);
+        }
+        self.unnoticed = None;
+        if self.ending.is_none() && !self.is_away() {
             out.push(Action::CommitAudio);
-            self.speech.forget_asked();
+            self.speech.expect_nothing();
             self.speech.want(What::Answer);
+            self.tools.answered_by_itself();
         }
     }
 }

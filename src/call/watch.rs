@@ -13,22 +13,27 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Anomaly, Recording};
+use super::action::{Action, Anomaly, Cause, Recording};
 use super::end_reason::EndReason;
 use super::playback::Source;
 use super::speech::What;
-use super::standby::Cause;
 use super::stopwatch::Stopwatch;
 use super::{Call, count};
+use crate::id::ResponseId;
 use switchboard_audio::{BYTES_PER_MS, Chunk, hold};
 
-/// What is due after how much silence, in order.
-const LADDER: [(Duration, Rung); 4] = [
-    (Duration::from_millis(1_500), Rung::AskAgain),
-    (Duration::from_millis(2_500), Rung::Sound),
+/// After how much silence what is due and has not begun is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(1_500);
+/// After how much silence the caller hears a sound.
+const SOUND: Duration = Duration::from_millis(2_500);
+/// What is due after how much silence of the model, in order.
+const LADDER: [(Duration, Rung); 3] = [
+    (Duration::from_millis(2_500), Rung::SecondSession),
     (Duration::from_secs(8), Rung::NextProvider),
     (Duration::from_secs(20), Rung::GiveUp),
 ];
+/// How much of a voice must be heard to break a silence.
+const BREAKS_SILENCE_MS: u64 = 100;
 /// A model that has sent nothing for this long shows no sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(2_500);
 /// How much of the hold tone is queued at a time, and how long before its end the next piece follows.
@@ -39,16 +44,14 @@ const LINE_PAUSE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rung {
-    AskAgain,
-    Sound,
+    SecondSession,
     NextProvider,
     GiveUp,
 }
 
 /// Who owes the caller something to hear.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Debtor {
-    #[default]
     Nobody,
     /// A tool runs, and what follows it.
     Tool,
@@ -57,11 +60,15 @@ enum Debtor {
 
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// The silence in which anything is owed.
     silent: Stopwatch,
-    debtor: Debtor,
+    /// The end of it, in which the model owes it.
+    waiting: Stopwatch,
     /// How many rungs were climbed.
     climbed: usize,
     sound: Option<Sound>,
+    /// How long it was silent before the voice that plays.
+    before: Option<Duration>,
     /// When a prepared line was last played.
     line: Option<Instant>,
     /// The longest silence in which something was owed.
@@ -80,16 +87,18 @@ struct Sound {
 }
 
 impl Watch {
-    /// When something is due.
+    /// When a sound or a rung is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let rung = LADDER.get(self.climbed).and_then(|(after, _)| self.silent.reaches(*after));
-        let sound = self.sound.as_ref().map(|sound| sound.until - TONE_AHEAD);
-        rung.into_iter().chain(sound).min()
+        let rung = LADDER.get(self.climbed).and_then(|(after, _)| self.waiting.reaches(*after));
+        rung.into_iter().chain(self.sound_due()).min()
     }
 
-    /// Whether it was time to ask again.
-    pub fn asked_again(&self) -> bool {
-        self.climbed > 0
+    /// When the sound begins, or goes on.
+    fn sound_due(&self) -> Option<Instant> {
+        match &self.sound {
+            Some(sound) => Some(sound.until - TONE_AHEAD),
+            None => self.silent.reaches(SOUND),
+        }
     }
 
     /// The longest silence in which the assistant owed something.
@@ -97,9 +106,20 @@ impl Watch {
         self.longest
     }
 
+    /// Whether a sound stands in for speech.
+    pub fn sounds(&self) -> bool {
+        self.sound.is_some()
+    }
+
     /// Something new is owed.
     pub fn restart(&mut self) {
         self.silent.restart();
+        self.restart_model();
+    }
+
+    /// The model owes nothing, or something new.
+    pub fn restart_model(&mut self) {
+        self.waiting.restart();
         self.climbed = 0;
     }
 }
@@ -109,12 +129,20 @@ impl Call {
     pub(super) fn watch_silence(&mut self, now: Instant) {
         let debtor = self.debtor();
         let speaks = !self.playback.is_voice_over();
-        if speaks || debtor != self.watch.debtor {
-            self.watch.restart();
+        if !speaks {
+            self.watch.before = None;
+        } else if self.watch.before.is_none() {
+            self.watch.before = Some(self.watch.silent.spent(now));
         }
-        self.watch.debtor = debtor;
+        if speaks || debtor == Debtor::Nobody {
+            self.watch.restart();
+        } else if debtor == Debtor::Tool {
+            self.watch.restart_model();
+        }
         let waits = debtor != Debtor::Nobody && !speaks && !self.caller_speaks(now);
-        self.watch.silent.observe(waits, now);
+        let from = self.quiet_from.take().filter(|_| waits).unwrap_or(now);
+        self.watch.silent.observe(waits, from);
+        self.watch.waiting.observe(waits && debtor == Debtor::Model, now);
         if !waits {
             self.watch.sound = None; // What is queued of it plays out.
         }
@@ -127,38 +155,48 @@ impl Call {
         self.watch.unheard.observe(unheard, now);
     }
 
+    /// A voice was cut after this long, which may be too early to break a silence.
+    pub(super) fn voice_cut(&mut self, heard_ms: u64) {
+        if let Some(before) = self.watch.before.take().filter(|_| heard_ms < BREAKS_SILENCE_MS) {
+            self.watch.silent = Stopwatch::after(before);
+        }
+    }
+
     /// Does what is due.
     pub(super) fn break_silence(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.watch.sound.as_ref().is_some_and(|sound| sound.until - TONE_AHEAD <= now) {
-            self.hold(now, out);
+        if self.ask_again_due().is_some_and(|due| due <= now) {
+            self.ask_again(out);
+        }
+        if self.watch.sound_due().is_some_and(|due| due <= now) {
+            match self.watch.sound {
+                Some(_) => self.hold(now, out),
+                None => self.sound(now, out),
+            }
         }
         while let Some((after, rung)) = LADDER.get(self.watch.climbed)
-            && self.watch.silent.reaches(*after).is_some_and(|due| due <= now)
+            && self.watch.waiting.reaches(*after).is_some_and(|due| due <= now)
         {
             self.watch.climbed += 1;
-            // Tools and goodbyes have limits of their own.
-            let waits_for_model = self.watch.debtor == Debtor::Model;
-            let gives_up = waits_for_model && self.ending.is_none();
             match rung {
-                Rung::AskAgain if waits_for_model => self.ask_again(out),
-                Rung::Sound => {
-                    self.sound(now, out);
-                    if gives_up && self.model_ready && !self.shows_life(now) {
-                        self.open_standby(self.endpoint, Cause::Stalled, out);
-                    }
+                Rung::SecondSession if self.model_ready && !self.shows_life(now) => {
+                    self.open_standby(self.endpoint, Cause::Stalled, now, out);
                 }
-                Rung::NextProvider if gives_up => self.try_next_endpoint(out),
-                Rung::GiveUp if gives_up => return self.give_up(now, out),
-                Rung::AskAgain | Rung::NextProvider | Rung::GiveUp => {}
+                Rung::NextProvider => self.try_next_endpoint(now, out),
+                // A goodbye has a limit of its own.
+                Rung::GiveUp if self.ending.is_none() => return self.give_up(now, out),
+                Rung::SecondSession | Rung::GiveUp => {}
             }
         }
     }
 
     fn debtor(&self) -> Debtor {
-        let is_connected = self.started.is_some() && self.lost.is_none() && self.parked.is_none();
-        let said_goodbye = self.ending.is_some() && self.speech.is_made(What::is_goodbye);
+        let is_connected = self.started.is_some() && !self.is_away();
+        let said_last = self.ending.is_some() && self.speech.is_made(What::is_goodbye)
+            || self.leaving.is_some()
+                && self.model_ready
+                && self.speech.is_made(|what| *what == What::Announcement);
         let hosted = self.speech.active().is_some_and(|active| self.tools.hosted.is_running_in(active));
-        if !is_connected || said_goodbye {
+        if !is_connected || said_last {
             Debtor::Nobody
         } else if self.tools.is_busy() && (hosted || self.speech.is_idle()) {
             Debtor::Tool
@@ -166,6 +204,7 @@ impl Call {
             || self.tools.is_pending()
             || self.leaving.is_some()
             || self.ending.is_some()
+            || self.unnoticed.is_some()
             || !self.model_ready
         {
             Debtor::Model
@@ -178,12 +217,14 @@ impl Call {
         self.last_from_model.is_some_and(|last| now < last + SIGN_OF_LIFE)
     }
 
-    /// Asks again for what is due and does not come.
-    pub(super) fn ask_again(&mut self, out: &mut Vec<Action>) {
-        if self.model_ready
-            && self.speech.active().is_none()
-            && let Some(what) = self.speech.nudge()
-        {
+    /// When what is due is asked for again, if it does not begin.
+    pub(super) fn ask_again_due(&self) -> Option<Instant> {
+        let asked = self.speech.nudge_since().filter(|_| self.model_ready)?;
+        Some(self.watch.waiting.reaches(ASK_AGAIN)?.max(asked + ASK_AGAIN))
+    }
+
+    fn ask_again(&mut self, out: &mut Vec<Action>) {
+        if let Some(what) = self.speech.nudge() {
             count(Anomaly::ModelSlow, out);
             out.push(self.request(what));
         }
@@ -203,8 +244,14 @@ impl Call {
 
     /// A prepared line, then the hold tone.
     fn sound(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let recording = if self.model_ready { Recording::Moment } else { Recording::CutOff };
-        let recording = if self.was_ready { recording } else { Recording::Moment };
+        // Silence that the model sent must not play first.
+        if !self.playback.is_quiet() {
+            let active = self.speech.active().cloned();
+            let found = self.clear(active.as_ref(), now, out);
+            self.was_cut(found, out);
+        }
+        let was_cut_off = self.was_ready && !self.model_ready;
+        let recording = if was_cut_off { Recording::CutOff } else { Recording::Moment };
         let plan = self.plan.at(self.endpoint).clone();
         let sound = match recording {
             Recording::CutOff => &plan.sounds.cut_off,
@@ -238,10 +285,10 @@ impl Call {
         }
     }
 
-    /// Speech comes: it follows at once on what was heard of the tone. A line is not cut.
-    pub(super) fn stop_sound(&mut self, now: Instant, out: &mut Vec<Action>) {
+    /// Speech comes: it follows at once on what was heard of the tone, or of another response's silence. A line is not cut.
+    pub(super) fn stop_sound(&mut self, response: Option<&ResponseId>, now: Instant, out: &mut Vec<Action>) {
         self.watch.sound = None;
-        if self.playback.has_only_tone() {
+        if self.playback.has_no_words(response) {
             let found = self.clear(None, now, out);
             self.was_cut(found, out);
         }

@@ -29,9 +29,7 @@ use super::network::Socket;
 use super::now;
 use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
-use crate::call::{
-    About, Anomaly, By, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why,
-};
+use crate::call::{About, Anomaly, By, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why};
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::{Cause, Class, Failure, word_of};
 use crate::secret::Private;
@@ -46,11 +44,11 @@ use listing::Listing;
 use pulse::{Check, Pulse};
 use requests::{Kind, Requests};
 use seed::Seed;
-use wording::{metadata, tongue, wording};
 use switchboard_audio::Chunk;
+use wording::{metadata, tongue, wording};
 
-/// How long one attempt to connect and be configured may take.
-pub const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long one attempt to connect and be configured may take: a slow session is better than none.
+pub const ATTEMPT: Duration = Duration::from_secs(10);
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The share of a limit of the account below which it is almost used up.

@@ -399,7 +399,8 @@ mod tests {
             let began = self.at(began);
             let item = item.map(ItemId::from);
             let recording = item.is_none().then_some(Recording::Greeting);
-            let spoken = Spoken { item, recording, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
+            let spoken =
+                Spoken { item, recording, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
             self.note(ms, Note::AssistantSpoke(spoken));
         }
 

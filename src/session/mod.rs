@@ -54,6 +54,8 @@ use breaker::Breakers;
 use jobs::Jobs;
 use perform::Session;
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
+#[cfg(test)]
+use {perform::Talk, phone::Phone};
 
 use registry::{Handle, Known, Nonce, Question, Registry, Stage, WayBack};
 use workers::Workers;

@@ -220,7 +220,8 @@ impl Model {
     /// After a temporary failure: the next endpoint, if this one failed too often or an attempt takes long.
     fn again(&mut self, as_told: Option<Duration>) {
         self.failures += 1;
-        let mut pause = (RETRY_PAUSE * 2u32.pow(self.attempts.clamp(1, 4) - 1)).max(as_told.unwrap_or_default());
+        let mut pause =
+            (RETRY_PAUSE * 2u32.pow(self.attempts.clamp(1, 4) - 1)).max(as_told.unwrap_or_default());
         if self.endpoints.len() > 1 && (self.failures >= TRIES || self.began.elapsed() >= SLOW) {
             self.endpoints.rotate_left(1);
             self.failures = 0;

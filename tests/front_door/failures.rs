@@ -46,7 +46,12 @@ async fn an_unavailable_model_leads_to_an_apology() {
     for (fault, reason, class, within) in [
         (Fault::RefuseConnect(ConnectError::InvalidKey), EndReason::ModelRefused, Some(Failover), at_once),
         (Fault::RefuseConnect(ConnectError::UnknownModel), EndReason::ModelRefused, Some(Failover), at_once),
-        (Fault::RefuseConnect(ConnectError::InsufficientQuota), EndReason::ModelRefused, Some(Failover), at_once),
+        (
+            Fault::RefuseConnect(ConnectError::InsufficientQuota),
+            EndReason::ModelRefused,
+            Some(Failover),
+            at_once,
+        ),
         (Fault::UpgradeStatus(401), EndReason::ModelRefused, Some(Failover), at_once),
         (Fault::RefuseUpdates, EndReason::ModelMisconfigured, Some(WithoutOption), at_once),
         (Fault::UpgradeStatus(503), EndReason::ModelUnreachable, Some(Transient), patient),
@@ -73,7 +78,8 @@ async fn a_session_that_breaks_is_replaced_and_the_caller_is_answered() {
         Fault::Huge { when: When::Response(2), bytes: 2_000_000 },
         Fault::Stall { nth: 2, after: Duration::from_millis(200) },
     ] {
-        let mut harness = Harness::open(CLINIC, ModelOptions { faults: vec![fault.clone()], ..quick() }).await;
+        let mut harness =
+            Harness::open(CLINIC, ModelOptions { faults: vec![fault.clone()], ..quick() }).await;
         let phone = harness.dial(harness.phone());
         assert!(phone.wait_until_quiet(Duration::from_millis(200)).await, "{fault:?}: the greeting is heard");
         phone.say(speech(600));

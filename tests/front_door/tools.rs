@@ -223,6 +223,7 @@ async fn a_slow_hosted_tool_gets_a_filler_while_its_response_is_open() {
     turn(&phone).await;
     let found = |sessions: &[SessionLog]| sessions[0].items.iter().any(|item| item.line == "I found it.");
     assert!(harness.model.until(Duration::from_secs(15), found).await, "the assistant reports the result");
+    assert!(phone.wait_until_playing_for(Duration::from_millis(100)).await, "it is heard");
     assert!(phone.wait_until_quiet(Duration::from_millis(400)).await);
     phone.say(speech(600));
     finished(phone).await.assert_clean();

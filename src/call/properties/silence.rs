@@ -3,8 +3,9 @@
 
 use super::*;
 
-/// The longest time without a sound while something is owed; and until the call ends, if the model says nothing more.
-const BOUND: Duration = Duration::from_millis(2_600);
+/// The longest time without a sound while something is owed: 2.5 s, and two frames, because the phone echoes only between
+/// frames. And the time until the call ends, if the model says nothing more.
+const BOUND: Duration = Duration::from_secs(3);
 const GIVEN_UP: Duration = Duration::from_secs(25);
 const FRAME: Duration = Duration::from_millis(100);
 
@@ -23,7 +24,8 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
         happens(call, world, &event, *now);
     }
     // A hosted tool has 30 s, and the model 20 s after it.
-    wait(call, world, now, 75, Duration::MAX);
+    // Random echoes may have come too early, so that what still played then counts as heard only 2 s later.
+    wait(call, world, now, 75, BOUND + Duration::from_secs(2));
     if world.over || call.parked.is_some() || call.lost.is_some() {
         return;
     }
@@ -44,10 +46,24 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
     world.compare(call);
 }
 
-/// The phone sends frames, and plays and echoes all audio, for this many seconds. No silence is longer than `bound`.
+/// Whether the assistant owes the caller something to hear.
+fn owes(call: &Call, now: Instant) -> bool {
+    let said_last = call.ending.is_some() && call.speech.is_made(What::is_goodbye)
+        || call.leaving.is_some() && call.speech.is_made(|what| *what == What::Announcement);
+    let is_owed = call.speech.owes()
+        || call.tools.is_pending()
+        || call.leaving.is_some()
+        || call.ending.is_some()
+        || !call.model_ready;
+    is_owed && !said_last && !call.is_away() && !call.caller_speaks(now)
+}
+
+/// The phone sends frames, and plays and echoes all audio, for this many seconds. While something is owed, no silence is
+/// longer than `bound`.
 fn wait(call: &mut Call, world: &mut World, now: &mut Instant, seconds: u64, bound: Duration) {
     let end = *now + Duration::from_secs(seconds);
     let mut heard_until = *now;
+    let mut owed_from = *now;
     let mut echoes: Vec<(Instant, Mark)> = Vec::new();
     while *now < end && !world.over {
         while !world.over && !world.outbox.is_empty() {
@@ -62,7 +78,10 @@ fn wait(call: &mut Call, world: &mut World, now: &mut Instant, seconds: u64, bou
         for (_, mark) in echoes.extract_if(.., |(due, _)| *due <= *now).collect::<Vec<_>>() {
             happens(call, world, &Event::MarkPlayed(mark), *now);
         }
-        let silence = now.saturating_duration_since(heard_until);
+        if !owes(call, *now) {
+            owed_from = *now;
+        }
+        let silence = now.saturating_duration_since(heard_until.max(owed_from));
         assert!(world.over || silence <= bound, "silence for {silence:?}: {call:?}");
         happens(call, world, &Event::CallerAudio(Chunk::from_ulaw(&[0xFF; 160])), *now);
         let until = *now + FRAME;

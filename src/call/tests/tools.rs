@@ -14,7 +14,7 @@ fn rule() -> Rule {
     Rule { timeout: 8 * SECOND, filler_after: ms(1_500), ..Rule::default() }
 }
 
-fn plan_with_tools() -> Plan {
+pub(super) fn plan_with_tools() -> Plan {
     let mut plan = plan();
     let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
     plan.tools.extend([

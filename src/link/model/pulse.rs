@@ -44,9 +44,8 @@ impl Pulse {
 
     /// The process stood still, so the model may not have had a chance.
     pub fn stood_still(&mut self, time: Duration, now: Instant) {
-        let later = |at: Instant| now.min(at + time);
-        self.last_heard = later(self.last_heard);
-        self.pinged = self.pinged.map(later);
+        self.last_heard = now.min(self.last_heard + time);
+        self.pinged = self.pinged.map(|at| now.min(at + time));
     }
 
     /// When [`Self::check`] is next due.

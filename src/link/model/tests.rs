@@ -19,8 +19,8 @@ use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
 
-mod limits;
 mod failures;
+mod limits;
 mod openai;
 mod seed;
 

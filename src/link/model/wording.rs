@@ -62,7 +62,9 @@ pub(super) fn wording(request: &Request, tongue: &str) -> String {
             format!("Your last answer had no sound, so the caller heard nothing. Say it aloud now, {tongue}.")
         }
         Request::CannotHelp => {
-            format!("You cannot answer that. Say in one short sentence, {tongue}, that you cannot help with it.")
+            format!(
+                "You cannot answer that. Say in one short sentence, {tongue}, that you cannot help with it."
+            )
         }
         Request::CheckCaller { heard: false } => format!(
             "Nobody has spoken for a while. Ask in one short sentence, {tongue}, whether the caller is still there."

@@ -13,8 +13,6 @@ use super::*;
 use crate::call::{Action, Call, Event, Line as Told, Outcome, Truncation, Turn};
 use crate::link::model::ModelStep;
 use crate::session::model::Model;
-use crate::session::perform::Talk;
-use crate::session::phone::Phone;
 use switchboard_audio::Chunk;
 
 const PATIENCE: Duration = Duration::from_secs(5);
