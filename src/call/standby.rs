@@ -424,6 +424,7 @@ impl Call {
             && !recently
             && self.standby.open.is_none()
             && self.playback.is_voice_over()
+            && self.watch.no_voice_since(back(now, LISTENED))
             && self.ear.speech_within(LISTENED, now) >= UNNOTICED
         {
             self.standby.deaf = Some(now);

@@ -221,6 +221,7 @@ impl Call {
         let noticed = self.heard_caller.is_some_and(|at| at + NOTICED_BEFORE >= began);
         !noticed
             && self.playback.is_voice_over()
+            && self.watch.no_voice_since(began)
             && self.ear.speech_within(now.saturating_duration_since(began) + LISTEN_EVERY, now)
                 >= SHORTEST_TURN
     }

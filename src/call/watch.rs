@@ -32,6 +32,8 @@ const LADDER: [(Duration, Rung); 3] = [
     (Duration::from_secs(8), Rung::NextProvider),
     (Duration::from_secs(20), Rung::GiveUp),
 ];
+/// How long after the assistant's voice its echo may still come back from the phone.
+const ECHO: Duration = Duration::from_millis(700);
 /// How much of a voice must be heard to break a silence.
 const BREAKS_SILENCE_MS: u64 = 100;
 /// A model that has sent nothing for this long shows no sign of life.
@@ -67,6 +69,8 @@ pub(super) struct Watch {
     /// How many rungs were climbed.
     climbed: usize,
     sound: Option<Sound>,
+    /// When the caller had heard all that was said.
+    voice_ended: Option<Instant>,
     /// How long it was silent before the voice that plays.
     before: Option<Duration>,
     /// When a prepared line was last played.
@@ -101,6 +105,11 @@ impl Watch {
         }
     }
 
+    /// Whether the caller has heard nothing of the assistant's since then, so that what our ear hears is no echo of it.
+    pub fn no_voice_since(&self, then: Instant) -> bool {
+        self.voice_ended.is_none_or(|ended| ended + ECHO <= then)
+    }
+
     /// The longest silence in which the assistant owed something.
     pub fn longest(&self) -> Duration {
         self.longest
@@ -130,7 +139,9 @@ impl Call {
         let debtor = self.debtor();
         let speaks = !self.playback.is_voice_over();
         if !speaks {
-            self.watch.before = None;
+            if self.watch.before.take().is_some() {
+                self.watch.voice_ended = Some(now);
+            }
         } else if self.watch.before.is_none() {
             self.watch.before = Some(self.watch.silent.spent(now));
         }

@@ -349,7 +349,7 @@ pub enum Upgrade {
 }
 
 /// Connects and asks for a WebSocket. It takes until `deadline`, no longer than [`CONNECT`] to connect, and then no longer
-/// than [`HANDSHAKE`].
+/// than 3 s.
 pub async fn upgrade(
     request: Request<()>,
     tls: Arc<ClientConfig>,

@@ -419,3 +419,21 @@ fn an_answer_that_stops_in_mid_sentence_is_silence_from_its_last_sound() {
     assert_eq!(times(&text, "MarkForCaller(Mark(2))"), [1_130], "{text}");
     assert_eq!(times(&text, "PlayToCaller(7998B)"), [30, 3_660], "{text}");
 }
+
+#[test]
+fn an_echo_of_the_assistants_voice_is_no_turn() {
+    // A loudspeaker: what the assistant says comes back, and the model knows better than to answer it.
+    let script = vec![
+        quiet(40, 400),
+        answer("r1", "a", 9_000),
+        talks(400, 9_300),
+        echo_at(9_400, 1),
+        quiet(9_400, 14_000),
+    ];
+    let text = play(script);
+    let asked = count(&text, "CommitAudio") + count(&text, "AskForResponse") + count(&text, "OpenStandby");
+    assert_eq!(asked, 0, "{text}");
+    // The same without a voice is a turn that the model missed.
+    let text = play(vec![quiet(40, 2_000), talks(2_000, 4_000), quiet(4_000, 8_000)]);
+    assert_eq!((count(&text, "CommitAudio"), count(&text, "AskForResponse")), (1, 1), "{text}");
+}
