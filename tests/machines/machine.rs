@@ -54,6 +54,10 @@ impl Machine {
     pub async fn signal(&self, signal: &str) {
         let id = self.child.id().expect("the process runs").to_string();
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+        // The signal is only pending at first.
+        while signal == "-STOP" && !is_stopped(&id) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A function that kills the machine from anywhere and returns when its port is closed.
@@ -81,4 +85,13 @@ impl Machine {
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
+}
+
+/// Whether all threads of the process stand still.
+fn is_stopped(id: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
 }
