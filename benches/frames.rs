@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::assistant::plan::{
-    Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, Rule, Tool, TurnTaking, Work,
+    Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, RecordPolicy, Rule, Tool,
+    TurnTaking, Work,
 };
 use switchboard::call::ear::Ear;
 use switchboard::call::{Action, Call, Event};

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 31] = [
+const ORDER: [(u8, &str); 33] = [
     (0, "duration"),
     (0, "id"),
     (0, "invisible"),
@@ -20,10 +20,12 @@ const ORDER: [(u8, &str); 31] = [
     (2, "assistant"),
     (2, "settings"),
     (3, "call"),
+    (3, "record"),
     (4, "process"),
     (4, "disk"),
     (4, "observe"),
     (4, "sound"),
+    (4, "store"),
     (5, "link"),
     (6, "tool"),
     (6, "numbers"),

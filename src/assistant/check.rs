@@ -26,7 +26,7 @@ use jiff::tz::TimeZone;
 
 use super::call_time::CallTime;
 use super::language::Words;
-use super::plan::{Line, OnFailure, Plan, ServerUse, Supply};
+use super::plan::{Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
@@ -363,6 +363,8 @@ impl<'a> Check<'a> {
             limits,
             busy,
             on_failure,
+            record: RecordPolicy::default(),
+            recording_notice: None,
             sounds,
             fallback: Vec::new(),
         };

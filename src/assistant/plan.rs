@@ -50,8 +50,41 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Played from memory while the model cannot speak.
     pub sounds: Arc<Sounds>,
+    pub record: RecordPolicy,
+    /// Said before anything else of a call that is recorded; it needs `record.audio`.
+    pub recording_notice: Option<Line>,
     /// The same assistant at each of its fallback providers, in order. Theirs are empty.
     pub fallback: Vec<Arc<Plan>>,
+}
+
+/// What is kept of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordPolicy {
+    /// What was said.
+    pub transcript: bool,
+    /// How it sounded.
+    pub audio: bool,
+    /// The arguments and results of tools.
+    pub tools: bool,
+    /// For how long.
+    pub keep: Duration,
+    pub numbers: KeptNumbers,
+}
+
+/// How the caller's number is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptNumbers {
+    Full,
+    /// Its last digits, and a keyed hash that finds it again.
+    Masked,
+    None,
+}
+
+impl Default for RecordPolicy {
+    fn default() -> Self {
+        let keep = Duration::from_secs(30 * 24 * 60 * 60);
+        Self { transcript: true, audio: false, tools: false, keep, numbers: KeptNumbers::Full }
+    }
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::end_reason::EndReason;
 use super::event::{TransferFailure, Who};
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
+use crate::provider::usage::{Tokens, Transcribed};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
 
@@ -185,6 +186,38 @@ pub enum Note {
     Reconnected {
         cause: Cause,
         worked: bool,
+        /// The silence at the caller's ear, while something was owed.
+        silence: Duration,
+    },
+    /// The caller pressed these keys.
+    Pressed(Private),
+    /// A tool has ended, or was stopped.
+    ToolEnded {
+        name: String,
+        began: Instant,
+        ended: Instant,
+        /// `ok`, or the code of what went wrong.
+        outcome: &'static str,
+        arguments: Private,
+        result: Option<Private>,
+    },
+    /// The phone was sent to this target of the file, or came back from it.
+    Transferred {
+        target: String,
+        /// `sent`, or the code of why it failed.
+        outcome: &'static str,
+    },
+    /// The provider at this endpoint charges for a response. `replayed`: it is the first of a session that got the
+    /// conversation of another.
+    Used {
+        endpoint: usize,
+        tokens: Tokens,
+        replayed: bool,
+    },
+    /// The provider at this endpoint charges for a transcript.
+    Transcribed {
+        endpoint: usize,
+        used: Transcribed,
     },
     /// A transcript.
     Said {

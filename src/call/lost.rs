@@ -53,7 +53,11 @@ impl Call {
     /// The phone is connected again by a new stream. What it did not hear is said again.
     pub(super) fn stream_again(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(lost) = self.lost.take() else { return };
-        out.push(Action::Note(Note::Reconnected { cause: Cause::Stream, worked: true }));
+        out.push(Action::Note(Note::Reconnected {
+            cause: Cause::Stream,
+            worked: true,
+            silence: Duration::ZERO,
+        }));
         self.last_from_caller = Some(now);
         self.last_from_model = Some(now);
         out.push(Action::MarkForCaller(self.playback.mark(now)));

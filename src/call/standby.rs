@@ -284,7 +284,11 @@ impl Call {
 
     pub(super) fn standby_lost(&mut self, lost: Lost, now: Instant, out: &mut Vec<Action>) {
         let Some(open) = self.standby.open.take() else { return };
-        out.push(Action::Note(Note::Reconnected { cause: open.cause, worked: false }));
+        out.push(Action::Note(Note::Reconnected {
+            cause: open.cause,
+            worked: false,
+            silence: Duration::ZERO,
+        }));
         if lost.failure.is_refusal() {
             self.standby.refused.insert(open.endpoint);
         }
@@ -346,7 +350,11 @@ impl Call {
         }
         self.standby.replayed = true;
         out.push(Action::UseStandby);
-        out.push(Action::Note(Note::Reconnected { cause: open.cause, worked: true }));
+        out.push(Action::Note(Note::Reconnected {
+            cause: open.cause,
+            worked: true,
+            silence: Duration::ZERO,
+        }));
         self.answer_unheard();
     }
 

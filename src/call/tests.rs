@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::assistant::plan::{
-    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, Rule, Tool, TurnTaking, Work,
+    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy, Rule, Tool,
+    TurnTaking, Work,
 };
 use crate::id::{Mark, Piece, ResponseId};
 use crate::provider::{Cause, Failure, Provider};
@@ -78,6 +79,8 @@ pub(super) fn plan() -> Plan {
             dial: None,
         },
         sounds: Arc::default(),
+        record: RecordPolicy::default(),
+        recording_notice: None,
         fallback: Vec::new(),
     }
 }

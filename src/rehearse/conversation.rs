@@ -184,7 +184,14 @@ impl Conversation {
             What::Rang { .. } | What::Started => {}
             What::Ended { reason, tally } => self.ended = Some((reason, tally)),
             What::Note(Note::Anomaly(anomaly)) => *self.anomalies.entry(anomaly.code()).or_default() += 1,
-            What::Note(Note::Reconnected { .. }) => {}
+            What::Note(
+                Note::Reconnected { .. }
+                | Note::Pressed(_)
+                | Note::ToolEnded { .. }
+                | Note::Transferred { .. }
+                | Note::Used { .. }
+                | Note::Transcribed { .. },
+            ) => {}
             What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
             What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
             What::Note(Note::Said { who, item, text }) => {

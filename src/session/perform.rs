@@ -484,11 +484,18 @@ impl Session {
             Note::Anomaly(anomaly) => return self.count(*anomaly),
             Note::FirstWord(time) => metrics::first_word(*time),
             Note::Answered(time) => metrics::turn(*time),
-            Note::Reconnected { cause, worked } => {
+            Note::Reconnected { cause, worked, .. } => {
                 tracing::info!(cause = cause.code(), worked, "Model session replaced");
                 metrics::reconnected(*cause, *worked);
             }
-            Note::CallerSpoke { .. } | Note::AssistantSpoke(_) | Note::Said { .. } => {}
+            Note::CallerSpoke { .. }
+            | Note::AssistantSpoke(_)
+            | Note::Said { .. }
+            | Note::Pressed(_)
+            | Note::ToolEnded { .. }
+            | Note::Transferred { .. }
+            | Note::Used { .. }
+            | Note::Transcribed { .. } => {}
         }
         self.switchboard.record(&self.call, What::Note(note));
     }

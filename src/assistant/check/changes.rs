@@ -39,6 +39,8 @@ impl Assistant {
             busy,
             on_failure,
             sounds,
+            record,
+            recording_notice,
             fallback,
         } = plan;
         let same = [
@@ -56,6 +58,8 @@ impl Assistant {
             ("variables", *variables == other.subject.variables),
             ("instructions", *instructions == other.instructions),
             ("fragments", *fragments == other.fragments),
+            ("record", *record == other.plan.record),
+            ("recording_notice", *recording_notice == other.plan.recording_notice),
             ("mcp", *servers == other.toolbox.servers),
             ("functions", *functions == other.toolbox.functions),
             ("greeting", *greeting == other.plan.greeting),
