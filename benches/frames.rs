@@ -61,6 +61,8 @@ fn plan() -> Arc<Plan> {
         busy: line("All lines are busy."),
         on_failure: OnFailure { line: line("Sorry."), dial: None },
         sounds: Arc::default(),
+        record: RecordPolicy::default(),
+        recording_notice: None,
         fallback: Vec::new(),
     })
 }
