@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::action::{Line, Turn};
 use super::event::{TransferFailure, Who};
 use super::greeting::words_heard;
@@ -23,8 +25,8 @@ const MAX_OUTPUT: usize = 4 * 1024;
 const MAX_AUDIO: usize = 15_000 * BYTES_PER_MS;
 /// How much audio from before somebody was found to speak belongs to the turn: 0.5 s.
 const LEAD_IN: usize = 500 * BYTES_PER_MS;
-/// How much room is made at a time for audio that comes in: 0.25 s.
-const ROOM: usize = 250 * BYTES_PER_MS;
+/// How many characters of audio are made room for at a time: a quarter of a second.
+const ROOM: usize = 250 * BYTES_PER_MS * 4 / 3;
 /// How many characters tell the model where it broke off.
 const LAST_WORDS: usize = 200;
 /// The least audio that is a turn: 0.2 s. What is shorter is the end of a turn that was transcribed.
@@ -111,7 +113,7 @@ impl Conversation {
     pub fn caller_audio(&mut self, chunk: &Chunk, speaks: bool) {
         if !speaks {
             self.lead_in.push(chunk);
-            return self.lead_in.drop_oldest(self.lead_in.0.len().saturating_sub(LEAD_IN));
+            return self.lead_in.shorten(LEAD_IN);
         }
         let lead_in = std::mem::take(&mut self.lead_in);
         let audio = &mut self.open_turn().audio;
@@ -357,12 +359,11 @@ impl Conversation {
 
     /// Drops the caller's oldest audio beyond the limit.
     fn bound_audio(&mut self) {
-        let mut excess =
-            self.callers().map(|turn| turn.audio.0.len()).sum::<usize>().saturating_sub(MAX_AUDIO);
+        let mut all = self.callers().map(|turn| turn.audio.bytes).sum::<usize>();
         for turn in self.callers() {
-            let dropped = excess.min(turn.audio.0.len());
-            turn.audio.drop_oldest(dropped);
-            excess -= dropped;
+            let others = all - turn.audio.bytes;
+            turn.audio.shorten(MAX_AUDIO.saturating_sub(others));
+            all = others + turn.audio.bytes;
         }
     }
 }
@@ -372,7 +373,7 @@ impl Entry {
         match self {
             Self::Caller(Caller { text: Some(text), .. }) => Some(Turn::Caller(text.clone())),
             Self::Caller(Caller { audio, .. }) => {
-                (audio.0.len() >= LEAST_AUDIO).then(|| Turn::CallerAudio(audio.chunk()))
+                (audio.bytes >= LEAST_AUDIO).then(|| Turn::CallerAudio(audio.chunk()))
             }
             Self::Assistant(turn) => Some(turn.heard().to_owned())
                 .filter(|heard| !heard.is_empty())
@@ -430,44 +431,77 @@ fn cut(text: &Private, most: usize) -> Private {
     format!("{}{MORE}", &text[..end]).into()
 }
 
-/// μ-law of the caller's, which takes hardly more memory than it is long.
+/// The caller's audio as it came: base64 that nobody decodes unless it is needed.
 #[derive(Default)]
-struct Audio(VecDeque<u8>);
+struct Audio {
+    text: VecDeque<u8>,
+    pieces: VecDeque<Piece>,
+    /// The μ-law bytes of all pieces.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    characters: u32,
+    bytes: u32,
+}
 
 impl Audio {
     fn push(&mut self, chunk: &Chunk) {
-        self.make_room(chunk.bytes() as usize);
-        chunk.decode(|ulaw| self.0.extend(ulaw));
+        let text = chunk.as_str().as_bytes();
+        self.make_room(text.len());
+        self.text.extend(text);
+        let bytes = chunk.bytes() as u32;
+        self.pieces.push_back(Piece { characters: text.len() as u32, bytes });
+        self.bytes += bytes as usize;
     }
 
     fn append(&mut self, mut other: Audio) {
-        self.make_room(other.0.len());
-        self.0.append(&mut other.0);
+        self.make_room(other.text.len());
+        self.text.append(&mut other.text);
+        self.pieces.append(&mut other.pieces);
+        self.bytes += other.bytes;
     }
 
     /// Makes room in small steps: doubling would take up to twice the memory.
-    fn make_room(&mut self, bytes: usize) {
-        if self.0.capacity() - self.0.len() < bytes {
-            self.0.reserve_exact(bytes.max(ROOM));
+    fn make_room(&mut self, characters: usize) {
+        if self.text.capacity() - self.text.len() < characters {
+            self.text.reserve_exact(characters.max(ROOM));
         }
     }
 
-    fn drop_oldest(&mut self, bytes: usize) {
-        self.0.drain(..bytes);
-        if self.0.capacity() > self.0.len() + 2 * ROOM {
-            self.0.shrink_to_fit();
+    /// Drops the oldest pieces until no more than `most` bytes are left.
+    fn shorten(&mut self, most: usize) {
+        while self.bytes > most
+            && let Some(piece) = self.pieces.pop_front()
+        {
+            self.text.drain(..piece.characters as usize);
+            self.bytes -= piece.bytes as usize;
+        }
+        if self.text.capacity() > self.text.len() + 2 * ROOM {
+            self.text.shrink_to_fit();
+            self.pieces.shrink_to_fit();
         }
     }
 
     fn chunk(&self) -> Chunk {
-        let (first, second) = self.0.as_slices();
-        Chunk::from_ulaw(&[first, second].concat())
+        let mut ulaw = Vec::with_capacity(self.bytes);
+        let (first, second) = self.text.as_slices();
+        let text = [first, second].concat();
+        let mut rest = &text[..];
+        for piece in &self.pieces {
+            let (text, others) = rest.split_at(piece.characters as usize);
+            let chunk = Chunk::from_base64(Bytes::copy_from_slice(text)).expect("it came from a chunk");
+            chunk.decode(|bytes| ulaw.extend_from_slice(bytes));
+            rest = others;
+        }
+        Chunk::from_ulaw(&ulaw)
     }
 }
 
 impl fmt::Debug for Audio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}ms", self.0.len() / BYTES_PER_MS)
+        write!(f, "{}ms", self.bytes / BYTES_PER_MS)
     }
 }
 
