@@ -33,8 +33,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The frames that are tolerated before `start`.
 const MAX_EARLY_FRAMES: u32 = 64;
 
-/// A usual frame has 400 bytes. The library clears the buffer before each read.
-const READ_BUFFER: usize = 4 * 1024;
+/// A usual frame has 400 bytes. Before each read the library fills the buffer with zeros, twice a frame.
+const READ_BUFFER: usize = 1024;
 /// The largest of our messages: a piece of audio.
 const LARGEST: usize = 16 * 1024;
 
