@@ -48,6 +48,7 @@ pub(super) fn ms(ms: u64) -> Duration {
 pub(super) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
+        version: "sha256:00".into(),
         language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
