@@ -429,7 +429,9 @@ async fn a_cancelled_job_ends_without_a_result() {
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
     let event =
         timeout(Duration::from_secs(5), std::future::poll_fn(|cx| jobs.poll_event(cx))).await.unwrap();
-    assert!(matches!(event, Event::ToolFinished { id, .. } if id == "two".into()));
+    assert!(
+        matches!(event, Event::ToolFinished { id, outcome, .. } if id == "two".into() && outcome != "ok")
+    );
 }
 
 #[tokio::test]
