@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 /// What [`parse`] accepts, for JSON Schema.
-pub const PATTERN: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h)\s*)+$";
+pub const PATTERN: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h|d)\s*)+$";
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
+const UNITS: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads numbers, each with a unit: `ms`, `s`, `m` or `min`, and `h`. A number without a unit is not a duration.
+/// Reads numbers, each with a unit: `ms`, `s`, `m` or `min`, `h` and `d` (24 hours). A number without a unit is not a duration.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
@@ -55,6 +56,7 @@ mod tests {
             ("1h 30min", Some(5_400_000)),
             ("1.5s", Some(1_500)),
             ("0.25h", Some(900_000)),
+            ("1d 12h", Some(129_600_000)),
             ("1.5m 30s", Some(120_000)),
             ("90", None),
             ("", None),

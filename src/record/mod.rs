@@ -4,16 +4,23 @@
 //! [`CallRecord`], which the store, the commands, the rehearsal and the console share. Neither knows a database, a clock
 //! or a socket.
 
+mod anomaly;
 mod entry;
+mod explain;
 mod id;
+pub mod print;
+mod reason;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use anomaly::{ANOMALIES, Meaning, anomaly};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
+pub use explain::{Evidence, Finding, explain};
 pub use id::RecordId;
+pub use reason::{REASONS, Reason, is_reason, reason, reasons_markdown};
 
 /// The version of the format of [`CallRecord`].
 pub const VERSION: u32 = 2;

@@ -20,6 +20,19 @@ pub enum Place {
     Postgres(Secret),
 }
 
+impl Place {
+    /// Where the settings say.
+    pub fn of(_settings: &crate::settings::Settings) -> Self {
+        todo!()
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        todo!()
+    }
+}
+
 /// Which calls are meant. Every `None` means any.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
