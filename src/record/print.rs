@@ -151,10 +151,10 @@ pub fn heading(record: &CallRecord, zone: &TimeZone) -> Vec<String> {
     let mut lines = vec![
         format!("Call {}", record.id),
         String::new(),
-        summary_row("call", &record.call),
+        summary_row("call", &one_line(&record.call)),
         summary_row("assistant", &format!("{assistant}{}", version.unwrap_or_default())),
-        summary_row("from", record.from.as_deref().map_or("withheld, or not kept", |from| from)),
-        summary_row("to", record.to.as_deref().unwrap_or("not kept")),
+        summary_row("from", &one_line(record.from.as_deref().unwrap_or("withheld, or not kept"))),
+        summary_row("to", &one_line(record.to.as_deref().unwrap_or("not kept"))),
         summary_row("started", &format!("{} {abbreviation}", started.strftime("%A, %-d %B %Y, %H:%M:%S"))),
     ];
     if !kinds.is_empty() {
@@ -274,7 +274,68 @@ fn clipped(text: &str) -> String {
 }
 
 /// A text from outside on one line. A terminal would obey its control characters.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     spaced.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(text: Option<&str>, heard_text: Option<&str>, heard_ms: u64, interrupted: bool) -> Turn {
+        let voice = Voice::Assistant {
+            heard_text: heard_text.map(str::to_owned),
+            sent_ms: 2_000,
+            heard_ms,
+            interrupted,
+            latency_ms: Some(512),
+        };
+        Turn { start_ms: 65_030, end_ms: 65_030 + heard_ms, text: text.map(str::to_owned), voice }
+    }
+
+    #[test]
+    fn an_interrupted_turn_shows_what_was_heard() {
+        let manner = Manner { no_words: "(no words)", latencies: true };
+        let cut = spoken(Some("We are open all day."), Some("We are"), 1_000, true);
+        insta::assert_snapshot!(turn(&cut, None, manner).join("\n"), @r"
+        1:05.030  assistant  We are open all day.  [answered after 512 ms, interrupted: 1.0 s of 2.0 s heard]
+                             heard:     “We are”
+                             not heard: “open all day.”
+        ");
+        let silent = Manner { latencies: false, ..manner };
+        assert!(!turn(&cut, None, silent)[0].contains("512"));
+        let unheard = spoken(Some("We are open."), Some(""), 0, true);
+        assert_eq!(turn(&unheard, None, manner).len(), 3);
+        // Without words, there is nothing to split.
+        assert_eq!(turn(&spoken(None, None, 1_000, true), None, manner).len(), 1);
+        assert_eq!(
+            turn(&spoken(Some("We are open."), Some("We are open."), 1_950, false), None, manner).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_from_callers_or_tools() {
+        let hostile = "a\u{1b}[2Jb\r\n\u{9b}c";
+        let arguments = Some(hostile.to_owned());
+        let call = ToolCall {
+            name: hostile.to_owned(),
+            start_ms: 0,
+            ms: 1,
+            outcome: "ok".to_owned(),
+            arguments,
+            result: Some("x".repeat(10_000)),
+        };
+        let caller = Turn { start_ms: 0, end_ms: 1, text: Some(hostile.to_owned()), voice: Voice::Caller };
+        let keys = Happened::Keys { keys: Some(hostile.to_owned()), count: 1 };
+        let mut lines = tool(&call);
+        lines.extend(turn(&caller, None, Manner { no_words: "", latencies: true }));
+        lines.extend(happened(&Event { at_ms: 0, what: keys }));
+        assert_eq!(lines.len(), 5);
+        for line in lines {
+            assert!(!line.contains(char::is_control), "{line:?}");
+            assert!(line.chars().count() < 1_000);
+        }
+    }
 }

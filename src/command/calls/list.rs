@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::record::RecordId;
+use crate::record::print::one_line;
 use crate::store::Row;
 
 /// The width of a terminal.
@@ -54,7 +55,7 @@ fn cells(row: &Row, id: &str, zone: &TimeZone) -> [String; COLUMNS] {
     [
         id.to_owned(),
         zone.to_datetime(row.started).strftime("%H:%M").to_string(),
-        row.from.as_deref().unwrap_or("-").to_owned(),
+        one_line(row.from.as_deref().unwrap_or("-")),
         row.assistant.as_deref().unwrap_or("-").to_owned(),
         format!("{}:{:02}", seconds / 60, seconds % 60),
         row.reason.as_deref().unwrap_or("(running)").to_owned(),
