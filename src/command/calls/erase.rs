@@ -52,7 +52,7 @@ fn report(options: &Erase, erased: &Erased) -> Result<(), Failure> {
         return print(&json(erased));
     }
     let count = |count: u64, what: &str| counted(usize::try_from(count).unwrap_or(usize::MAX), what);
-    let Erased { calls, recordings, messages, unknown } = erased;
+    let Erased { calls, recordings, messages, unknown, .. } = erased;
     let mut text = format!(
         "Erased: {}, {}, {}.",
         count(*calls, "call"),

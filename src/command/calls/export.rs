@@ -11,9 +11,6 @@ use crate::problem::counted;
 use crate::store::{Filter, Store, StoreError};
 use crate::terminal::{Failure, notify};
 
-/// How many calls are asked for at once. Records are read one by one.
-const PAGE: u32 = 500;
-
 pub(super) async fn run(options: &Export) -> Result<(), Failure> {
     let archive = Archive::open().await?;
     let filter = options.which.filter(&TimeZone::system())?;
@@ -53,29 +50,15 @@ enum NotExported {
     Output(io::Error),
 }
 
-/// Writes page by page, the newest first, so that memory does not depend on how many there are. Calls that begin
-/// meanwhile are not among them.
-async fn write(
-    store: Option<&Store>,
-    mut filter: Filter,
-    output: &mut impl Write,
-) -> Result<usize, NotExported> {
+/// Writes record by record, the newest first, so that memory does not depend on how many there are.
+async fn write(store: Option<&Store>, filter: Filter, output: &mut impl Write) -> Result<usize, NotExported> {
     let mut count = 0;
     let Some(store) = store else { return Ok(count) };
-    loop {
-        let rows = store.list(&filter, PAGE).await.map_err(NotExported::Store)?;
-        for row in &rows {
-            // It may have been purged meanwhile.
-            let Some(record) = store.get(row.id.as_str()).await.map_err(NotExported::Store)? else {
-                continue;
-            };
-            let line = serde_json::to_string(&record).map_err(|error| NotExported::Output(error.into()))?;
-            writeln!(output, "{line}").map_err(NotExported::Output)?;
-            count += 1;
-        }
-        match rows.last() {
-            Some(last) if rows.len() == PAGE as usize => filter.before = Some(last.id.clone()),
-            _ => return Ok(count),
-        }
+    let mut records = store.export(filter);
+    while let Some(record) = records.next().await.map_err(NotExported::Store)? {
+        let line = serde_json::to_string(&record).map_err(|error| NotExported::Output(error.into()))?;
+        writeln!(output, "{line}").map_err(NotExported::Output)?;
+        count += 1;
     }
+    Ok(count)
 }
