@@ -210,7 +210,7 @@ pub fn summary(record: &CallRecord) -> Vec<String> {
             &format!("at most {} while something was due", seconds(record.longest_silence_ms)),
         ),
         summary_row("tokens", &format!("{} in ({cached} cached), {} out", tokens.taken, tokens.made)),
-        summary_row("cost", &record.cost.as_ref().map_or_else(|| "unknown".to_owned(), cost)),
+        summary_row("cost", &costs(record)),
     ];
     let anomalies: Vec<String> =
         record.anomalies.iter().map(|(code, count)| format!("{code} {count}")).collect();
@@ -241,6 +241,14 @@ pub(super) fn latencies(record: &CallRecord) -> Vec<u64> {
         .collect();
     sorted.sort_unstable();
     sorted
+}
+
+fn costs(record: &CallRecord) -> String {
+    match (&record.cost, record.unpriced.as_slice()) {
+        (Some(known), _) => cost(known),
+        (None, []) => "none".to_owned(),
+        (None, models) => format!("unknown: there is no price for {}", one_line(&models.join(", "))),
+    }
 }
 
 /// What a call cost, by part.

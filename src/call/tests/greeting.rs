@@ -1,7 +1,7 @@
 //! The greeting, and who takes turns after it.
 
 use super::*;
-use crate::call::greeting::words_heard;
+use crate::call::heard_words;
 
 #[test]
 fn the_greeting_waits_for_phone_and_model() {
@@ -107,6 +107,6 @@ fn only_whole_words_count_as_heard() {
         ("", 0.5, ""),
         ("Grüße aus Köln an alle", 0.5, "Grüße aus"),
     ] {
-        assert_eq!(words_heard(text, share), heard, "{share} of {text:?}");
+        assert_eq!(heard_words(text, (share * 1e6) as u64, 1_000_000), heard, "{share} of {text:?}");
     }
 }

@@ -54,6 +54,7 @@ pub fn explain(record: &CallRecord) -> Vec<Finding> {
     findings.extend(outside::transfers(record));
     findings.extend(outside::anomalies(record));
     findings.extend(outside::cost(record));
+    findings.extend(outside::unpriced(record));
     findings
 }
 

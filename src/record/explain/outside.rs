@@ -140,7 +140,7 @@ pub(super) fn anomalies(record: &CallRecord) -> Vec<Finding> {
     let finding = |(code, count): (&String, &u64)| {
         // What a newer version counts may matter.
         let known = anomaly(code);
-        if known.is_some_and(|known| known.advice.is_empty()) {
+        if known.is_some_and(|known| known.advice.is_empty()) || is_of_a_tool(record, code) {
             return None;
         }
         let evidence = record.events.iter().filter_map(|event| match &event.what {
@@ -156,6 +156,26 @@ pub(super) fn anomalies(record: &CallRecord) -> Vec<Finding> {
         Some(Finding::new(code, sentence(&format!("{what} ({times})")), evidence.collect(), advice))
     };
     record.anomalies.iter().filter_map(finding).collect()
+}
+
+/// Whether a tool call says the same as the anomaly.
+fn is_of_a_tool(record: &CallRecord, code: &str) -> bool {
+    let outcome = code.strip_prefix("tool.");
+    outcome.is_some_and(|outcome| record.tools.iter().any(|tool| tool.outcome == outcome))
+}
+
+/// What nobody knows the price of.
+pub(super) fn unpriced(record: &CallRecord) -> Option<Finding> {
+    if record.unpriced.is_empty() {
+        return None;
+    }
+    let models = record.unpriced.join(", ");
+    Some(Finding::new(
+        "cost.unknown",
+        format!("The cost is unknown, because there is no price for {models}."),
+        Vec::new(),
+        "Write its prices under `prices` in switchboard.yaml.",
+    ))
 }
 
 pub(super) fn cost(record: &CallRecord) -> Option<Finding> {

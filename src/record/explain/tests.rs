@@ -41,6 +41,7 @@ fn good() -> CallRecord {
         fields: None,
         message: None,
         anomalies: std::collections::BTreeMap::new(),
+        unpriced: Vec::new(),
     }
 }
 
@@ -238,9 +239,10 @@ fn missing_transcripts_are_found() {
 #[test]
 fn tools_that_fail_or_take_long_are_found() {
     let tools = vec![tool(4_600, 500, "ok"), tool(5_000, 10_000, "timeout"), tool(9_000, 3_500, "ok")];
-    let found = explain(&CallRecord { tools, ..good() });
+    let anomalies = [("tool.timeout".to_owned(), 1)].into();
+    let found = explain(&CallRecord { tools, anomalies, ..good() });
     let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!(codes, ["tool.failed", "tool.slow"]);
+    assert_eq!(codes, ["tool.failed", "tool.slow"], "the anomaly says nothing new");
     assert_eq!(found[0].evidence[0].at_ms, Some(5_000));
     assert_eq!(found[1].evidence[0].at_ms, Some(9_000));
 }
@@ -286,4 +288,9 @@ fn a_dear_call_is_found() {
     let prompt = dear(cost(1.20, 0.1)).unwrap();
     let reconnects = dear(cost(1.20, 0.9)).unwrap();
     assert_ne!(prompt.advice, reconnects.advice);
+}
+
+#[test]
+fn a_model_without_a_price_is_found() {
+    finds(&CallRecord { unpriced: vec!["my-model".to_owned()], ..good() }, &["cost.unknown"]);
 }
