@@ -5,11 +5,15 @@
 //! or a socket.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod anomaly;
 mod bill;
 mod caller;
 mod entry;
+mod explain;
 mod id;
 mod note;
+pub mod print;
+mod reason;
 mod recorder;
 
 use std::collections::BTreeMap;
@@ -18,11 +22,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use anomaly::{ANOMALIES, Meaning, anomaly};
 pub use bill::{Bill, Priced};
 pub use caller::{caller_key, masked};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
+pub use explain::{Evidence, Finding, explain};
 pub use id::RecordId;
 pub use note::Answering;
+pub use reason::{REASONS, Reason, is_reason, reason, reasons_markdown};
 pub use recorder::Recorder;
 
 /// The version of the format of [`CallRecord`].
