@@ -386,6 +386,7 @@ fn the_pages_have_the_tables_of_the_code() {
     for (page, name, table) in [
         ("settings.md", "settings", switchboard::settings::table::markdown()),
         ("reliability.md", "failures", switchboard::provider::failures()),
+        ("troubleshooting.md", "reasons", switchboard::record::reasons_markdown()),
     ] {
         let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();

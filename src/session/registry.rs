@@ -185,6 +185,14 @@ impl Stage {
         matches!(self, Self::Live(handle) if handle.is_dialling())
     }
 
+    /// The call's plan, as long as it is kept.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        match self {
+            Self::Live(handle) => Some(&handle.plan),
+            Self::Over(rest) => rest.as_ref()?.plan.as_ref(),
+        }
+    }
+
     /// Whether its stream did not start.
     pub fn never_began(&self) -> bool {
         match self {
@@ -329,6 +337,15 @@ impl Registry {
     /// Closes a call that Twilio reports as over, whichever machine had it.
     pub fn close(&self, call: &CallSid) {
         self.lock().closed.close(call.bytes(), now());
+    }
+
+    /// Closes calls that ended this long ago, in a process before this one; the newest come first.
+    pub fn close_earlier(&self, calls: impl IntoIterator<Item = (CallSid, Duration)>) {
+        let now = now();
+        // Not in one go: rings wait for the lock.
+        for (call, ago) in calls {
+            self.lock().closed.close_earlier(call.bytes(), ago, now);
+        }
     }
 
     /// Closes a call that got no stream, as soon as its webhook cannot be a repetition any more.

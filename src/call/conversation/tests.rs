@@ -124,7 +124,7 @@ fn words_of_an_answer_that_broke_off_are_known() {
     conversation.assistant_heard(&item("a"), 1_000);
     assert_replay(&conversation, &["assistant: We are open"]);
     // The last figure counts: the phone was cleared.
-    conversation.assistant_heard(&item("a"), 700);
+    conversation.assistant_heard(&item("a"), 600);
     assert_replay(&conversation, &["assistant: We are"]);
     conversation.said(Who::Assistant, &item("a"), &private("We are open until"));
     conversation.assistant_words(&item("a"), " late");
@@ -403,4 +403,22 @@ proptest! {
         let printed = format!("{conversation:?}");
         prop_assert!(printed.len() < 20_000);
     }
+}
+
+#[test]
+fn a_word_that_was_cut_was_not_heard() {
+    for (heard_ms, expected) in [
+        (0, ""),
+        (100, ""),
+        (215, "One"),
+        (500, "One two"),
+        (999, "One two"),
+        (1_000, "One two three."),
+        (u64::MAX, "One two three."),
+    ] {
+        assert_eq!(heard_words("One two three.", heard_ms, 1_000), expected, "{heard_ms} ms");
+    }
+    assert_eq!(heard_words("Grüß Gott", 500, 900), "Grüß");
+    assert_eq!(heard_words("", 1, 2), "");
+    assert_eq!(heard_words("One", 0, 0), "One");
 }

@@ -1,0 +1,3 @@
+//! The fold of a call's entries.
+
+pub use crate::record::Recorder;
