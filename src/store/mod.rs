@@ -10,6 +10,8 @@ mod erase;
 mod error;
 mod op;
 mod open;
+mod place;
+pub mod probe;
 mod recorder;
 mod writer;
 

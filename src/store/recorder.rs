@@ -31,6 +31,7 @@ impl Recorder {
             events: Vec::new(),
             tokens: TokenCounts::default(),
             cost: None,
+            unpriced: Vec::new(),
             recording: None,
             summary: None,
             fields: None,
