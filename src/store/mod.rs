@@ -11,6 +11,8 @@ mod error;
 mod intake;
 mod op;
 mod open;
+mod place;
+pub mod probe;
 mod spill;
 mod sweep;
 mod writer;
