@@ -109,6 +109,14 @@ impl Plan {
         endpoint.checked_sub(1).and_then(|fallback| self.fallback.get(fallback)).unwrap_or(self)
     }
 
+    /// How long Twilio's voice takes for the recording notice, at most.
+    pub fn notice_takes(&self) -> Duration {
+        /// Every voice says more than four letters in a second.
+        const LETTER: Duration = Duration::from_millis(250);
+        let letters = self.recording_notice.as_ref().map_or(0, |notice| notice.say.chars().count());
+        LETTER * u32::try_from(letters).unwrap_or(u32::MAX)
+    }
+
     /// The prepared lines that the model has not said yet, each with the key under which it is kept.
     pub fn missing_sounds(&self) -> impl Iterator<Item = (SoundKey, &str)> {
         let missing = self.sounds.iter().filter(|(_, sound)| sound.voice == Voice::Missing);
