@@ -418,6 +418,9 @@ greeting:
   say: "Hello, {{ business.name }}, how can I help?"
 
 call_control: { end_call: true }
+
+# What is kept of each call: this is the default. docs/privacy.md says more.
+# record: { transcript: true, audio: false, tools: false, keep: 30d, numbers: full }
 "##;
 
 /// `switchboard schema`.
