@@ -11,6 +11,7 @@ mod caller;
 mod entry;
 mod explain;
 mod id;
+mod note;
 pub mod print;
 mod reason;
 mod recorder;
@@ -27,6 +28,7 @@ pub use caller::{caller_key, masked};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 pub use explain::{Evidence, Finding, explain};
 pub use id::RecordId;
+pub use note::Answering;
 pub use reason::{REASONS, Reason, is_reason, reason, reasons_markdown};
 pub use recorder::Recorder;
 

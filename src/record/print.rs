@@ -230,7 +230,7 @@ pub fn summary(record: &CallRecord) -> Vec<String> {
 }
 
 /// How long each answer took, sorted. Interrupted ones count: the caller waited for them too.
-pub(super) fn latencies(record: &CallRecord) -> Vec<u64> {
+pub fn latencies(record: &CallRecord) -> Vec<u64> {
     let mut sorted: Vec<u64> = record
         .turns
         .iter()

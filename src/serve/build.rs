@@ -57,7 +57,8 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            journal: serve.journal,
+            records: serve.records,
+            prices: Arc::default(),
             now: serve.now,
             captures: serve.captures,
         });
