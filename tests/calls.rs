@@ -289,6 +289,11 @@ async fn a_caller_is_erased_only_when_that_is_confirmed() {
     let folder = folder.path();
     assert_eq!(fails(folder, &["erase", "--caller", ANNA]).0, Some(2));
     assert_eq!(ids(folder, &["--caller", ANNA]), [GOOD]);
+    let recordings = folder.join("state/recordings/2026-11");
+    std::fs::create_dir_all(&recordings).unwrap();
+    for name in ["x.wav", "y.wav"] {
+        std::fs::write(recordings.join(name), "RIFF").unwrap();
+    }
     let erased = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
     let erased: Value = serde_json::from_str(&erased).unwrap();
     assert_eq!(
@@ -296,6 +301,9 @@ async fn a_caller_is_erased_only_when_that_is_confirmed() {
         (&json!(1), &json!(1), &json!(1))
     );
     assert_eq!(ids(folder, &[]), [NAMELESS, RUNNING, BAD]);
+    let left: Vec<_> =
+        std::fs::read_dir(&recordings).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["y.wav"]);
     let again = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["calls"], 0);
 }

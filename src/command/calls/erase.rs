@@ -1,6 +1,7 @@
 //! `switchboard calls erase`: everything that belongs to a caller.
 
-use std::io::{IsTerminal as _, stderr, stdin};
+use std::io::{self, IsTerminal as _, stderr, stdin};
+use std::path::Path;
 
 use super::{Archive, Erase, Format, json};
 use crate::problem::counted;
@@ -27,8 +28,33 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
             return Err(Failure::Reported);
         }
     }
-    let erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
-    report(options, &erased)
+    let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
+    let left = remove_recordings(archive.settings.state_dir.as_deref(), &erased.paths);
+    erased.recordings = (erased.paths.len() - left.len()) as u64;
+    report(options, &erased)?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    for why in &left {
+        notify(&format!("error: {why}"));
+    }
+    Err(Failure::Reported)
+}
+
+/// Removes the files. Returns why some are left. One that is gone already is fine.
+fn remove_recordings(state_dir: Option<&Path>, paths: &[String]) -> Vec<String> {
+    let remove = |path: &String| {
+        let Some(state_dir) = state_dir.filter(|_| !path.contains("://")) else {
+            return Some(format!("the recording `{path}` is not on this machine: remove it there"));
+        };
+        match std::fs::remove_file(state_dir.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Some(format!("the recording `{path}` cannot be removed: {error}"))
+            }
+            Ok(()) | Err(_) => None,
+        }
+    };
+    paths.iter().filter_map(remove).collect()
 }
 
 /// Says what would go, and asks.

@@ -260,10 +260,18 @@ async fn list(options: &List) -> Result<(), Failure> {
 }
 
 async fn show(options: &One) -> Result<(), Failure> {
-    let record = Archive::open().await?.get(&options.id).await?;
+    let archive = Archive::open().await?;
+    let mut record = archive.get(&options.id).await?;
     if options.format == Format::Json {
         return print(&json(&record));
     }
+    // A record names a file by its place in the state folder.
+    let in_state =
+        |path: &String| Some(archive.settings.state_dir.as_ref()?.join(path).display().to_string());
+    record.recording = record.recording.map(|path| match path.contains("://") {
+        true => path,
+        false => in_state(&path).unwrap_or(path),
+    });
     print(&shown(&record, &TimeZone::system()))
 }
 
