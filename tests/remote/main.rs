@@ -10,8 +10,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use host::{Answer, Host, kind, tls, to, trusting, whole};
 use rustls::{ClientConfig, RootCertStore};
-use switchboard::assistant::plan::RecordPolicy;
-use switchboard::assistant::{Folder, Roster};
+use switchboard::assistant::plan::{Nothing, RecordPolicy};
+use switchboard::assistant::{Facts, Folder, Roster, SourceFile};
 use switchboard::provider::Provider;
 use switchboard::reload::fetch::{FetchError, Fetched, Remote, Rounds};
 use switchboard::reload::{Keeper, RemoteFolder};
@@ -452,4 +452,17 @@ fn provider() -> Arc<Provider> {
 
 fn check(folder: &Folder) -> Roster {
     Roster::check(folder, &BTreeMap::new(), &[provider()]).roster.unwrap()
+}
+
+#[tokio::test]
+async fn an_edit_is_read_with_the_settings_defaults_of_records() {
+    let record = RecordPolicy { transcript: false, ..RecordPolicy::default() };
+    let mut keeper = Keeper::new(Roster::default(), BTreeMap::new(), [provider()], record);
+    let text = "instructions: Be kind.\nrecord: { tools: true }\n";
+    let assistants = vec![SourceFile::new("assistants/one.yaml", text)];
+    keeper.apply(Ok(Folder { assistants, ..Folder::default() })).await;
+    let roster = keeper.roster().borrow().clone();
+    let facts = Facts::nobody(jiff::Timestamp::UNIX_EPOCH);
+    let plan = roster.by_name("one").unwrap().plan(&facts, &Nothing).unwrap();
+    assert_eq!(plan.record, RecordPolicy { tools: true, ..record });
 }
