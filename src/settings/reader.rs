@@ -10,8 +10,8 @@ use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
 use super::{
-    Database, FILE, MAPS, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable, is_loopback, is_secret,
-    providers,
+    Database, FILE, MAPS, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable, is_loopback,
+    is_secret, providers,
 };
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::record_defaults;
