@@ -47,7 +47,7 @@ impl Server {
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);
-        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
@@ -58,7 +58,7 @@ impl Server {
             tls,
             tools: tools.clone(),
             records: serve.records,
-            prices: Arc::default(),
+            prices: Arc::new(settings.prices.clone()),
             now: serve.now,
             captures: serve.captures,
         });
