@@ -149,10 +149,12 @@ impl Assistant {
         &self.plan.provider
     }
 
-    /// The same assistant at its own provider only.
-    pub fn without_fallback(&self) -> Assistant {
+    /// The same assistant for a rehearsal: at its own provider only, and with the words and tools in the record, which is
+    /// the owner's own.
+    pub fn rehearsed(&self) -> Assistant {
         let mut assistant = self.clone();
         assistant.plan.fallback.clear();
+        (assistant.plan.record.transcript, assistant.plan.record.tools) = (true, true);
         assistant
     }
 

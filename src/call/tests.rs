@@ -47,7 +47,7 @@ pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
         version: "sha256:00".into(),
