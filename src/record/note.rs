@@ -22,7 +22,7 @@ pub struct Answering<'a> {
 
 impl<'a> From<&'a Plan> for Answering<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { assistant: &plan.assistant, version: &plan.version, policy: plan.record }
+        Self { assistant: &plan.assistant, version: plan.version.as_str(), policy: plan.record }
     }
 }
 

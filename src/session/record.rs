@@ -63,8 +63,7 @@ impl Filing {
     }
 
     /// The stream began.
-    pub fn started(&mut self) {
-        let now = link::now();
+    pub fn started(&mut self, now: Instant) {
         self.began = Some(now);
         self.file(What::Started { ring_ms: millis(now.saturating_duration_since(self.rang)) });
     }
@@ -159,8 +158,8 @@ mod tests {
     async fn a_time_of_the_call_becomes_one_of_the_phones_across_a_standstill() {
         let (mut filing, sent) = filing();
         tokio::time::advance(Duration::from_millis(250)).await;
-        filing.started();
         let began = link::now();
+        filing.started(began);
         tokio::time::advance(Duration::from_millis(5_000)).await;
         // The process stood still for 3 s of these 5.
         let (call, ms) = (began + Duration::from_millis(2_000), Duration::from_millis);
