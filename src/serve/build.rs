@@ -58,7 +58,7 @@ impl Server {
             tls,
             tools: tools.clone(),
             records: serve.records,
-            prices: Arc::default(),
+            prices: Arc::new(settings.prices.clone()),
             now: serve.now,
             captures: serve.captures,
         });

@@ -10,14 +10,15 @@ use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
 use super::{
-    Database, FILE, MAPS, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable, is_loopback,
-    is_secret, providers,
+    Database, FILE, MAPS, PRICES, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable,
+    is_loopback, is_secret, prices, providers,
 };
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::record_defaults;
 use crate::problem::catalogue::Setting as Problems;
 use crate::problem::{self, Problem, Source, Span, Subject, Suggestion};
 use crate::provider::Provider;
+use crate::provider::prices::Prices;
 use crate::secret::Secret;
 use crate::yaml::{self, Key, Kind, MISSING, Node, SourceFile, secrets};
 
@@ -54,6 +55,7 @@ pub(super) struct Reader {
     source: Option<Source>,
     pub(super) providers: Vec<Arc<Provider>>,
     pub(super) record: RecordPolicy,
+    pub(super) prices: Prices,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -66,6 +68,7 @@ impl Reader {
             source: None,
             providers: Vec::new(),
             record: RecordPolicy::default(),
+            prices: Prices::default(),
             problems: Vec::new(),
         };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
@@ -126,6 +129,12 @@ impl Reader {
             if name == RECORD {
                 let (record, problems) = record_defaults(source, node);
                 self.record = record;
+                self.problems.extend(problems);
+                continue;
+            }
+            if name == PRICES {
+                let (prices, problems) = prices::read(source, node);
+                self.prices = prices;
                 self.problems.extend(problems);
                 continue;
             }
