@@ -51,12 +51,16 @@ pub(super) fn switchboard() -> Arc<Switchboard> {
 
 /// One of several machines if it has a name.
 pub(super) fn machine(name: &str) -> Arc<Switchboard> {
+    machine_with(name, "")
+}
+
+/// The same, with further keys of its assistant.
+pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
     let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n\
                 busy: { say: \"{{ now }}\" }\n";
-    let folder = Folder {
-        assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
-        ..Folder::default()
-    };
+    let text = format!("{text}{more}").into_bytes();
+    let folder =
+        Folder { assistants: vec![SourceFile::new("assistants/clinic.yaml", text)], ..Folder::default() };
     let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
     let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
     let tls = tls();
@@ -68,7 +72,8 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         providers: vec!["openai".to_owned()],
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
-        journal: None,
+        records: None,
+        prices: Arc::default(),
         now: None,
         captures: false,
     };
@@ -287,6 +292,7 @@ fn session(parked: Parked) -> Session {
     let Parked { switchboard, nonce, commands, decision, .. } = parked;
     let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
     Session {
+        filing: Filing::new(switchboard.records.clone(), handle.plan.clone(), &client()),
         jobs: Jobs::new(switchboard.clone(), client()),
         switchboard,
         span: tracing::Span::none(),
@@ -427,7 +433,9 @@ async fn a_cancelled_job_ends_without_a_result() {
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
     let event =
         timeout(Duration::from_secs(5), std::future::poll_fn(|cx| jobs.poll_event(cx))).await.unwrap();
-    assert!(matches!(event, Event::ToolFinished { id, .. } if id == "two".into()));
+    assert!(
+        matches!(event, Event::ToolFinished { id, outcome, .. } if id == "two".into() && outcome != "ok")
+    );
 }
 
 #[tokio::test]
