@@ -2,27 +2,65 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Writes a file so that a crash leaves the old content or the new one. It is on the disk when this returns, and only
 /// this user can read it. A file named `.NAME.unfinished` holds the content until then; a crash may leave it behind.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = OsString::from(".");
-    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(".unfinished");
-    let unfinished = folder.join(name);
-    let _ = fs::remove_file(&unfinished);
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        File::open(folder)?.sync_all()
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&unfinished)))
+    let mut file = Unfinished::create(path)?;
+    file.write_all(content)?;
+    file.finish()
+}
+
+/// The same for a file that is written piece by piece. Dropping it leaves the old content.
+pub struct Unfinished {
+    file: BufWriter<File>,
+    path: PathBuf,
+    /// Where it is meanwhile.
+    unfinished: PathBuf,
+}
+
+impl Unfinished {
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        name.push(".unfinished");
+        let unfinished = folder_of(path).join(name);
+        let _ = fs::remove_file(&unfinished);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned(), unfinished })
+    }
+
+    /// Gives the file its name, when everything is on the disk.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.unfinished, &self.path)?;
+        File::open(folder_of(&self.path))?.sync_all()
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After a finish, there is none.
+        let _ = fs::remove_file(&self.unfinished);
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a folder and those above it, as far as they do not exist. Only this user can look into what it creates.

@@ -37,6 +37,8 @@ impl Rang {
     /// A ring as far as the assistant's file keeps it. Of a ring that nobody was to answer, everything is kept by the
     /// default policy.
     pub fn new(call: &str, caller: &Party, called: &Party, by: Option<Answering<'_>>, at: Timestamp) -> Self {
+        // Records tell milliseconds.
+        let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
         let policy = by.map_or_else(RecordPolicy::default, |by| by.policy);
         let keep = SignedDuration::try_from(policy.keep).unwrap_or(SignedDuration::MAX);
         Self {

@@ -6,8 +6,8 @@
 mod caller;
 mod choose;
 mod conversation;
-mod print;
 mod recording;
+mod screen;
 mod server;
 
 use std::future::Future;
@@ -27,16 +27,16 @@ use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
 use crate::provider::{Auth, Dialect, Provider};
-use crate::record::{CallRecord, RecordId, Recorder, Turn, Voice};
+use crate::record::print::{self, Manner, summary_row};
+use crate::record::{CallRecord, RecordId, Recorder};
 use crate::secret::Secret;
 use crate::terminal::{Failure, report};
 use crate::workspace::Workspace;
 use caller::CallerSpeech;
 use choose::Choice;
 use conversation::{Conversation, Line, is_assistant, millis};
-use print::Manner;
-pub use print::Screen;
 use recording::Files;
+pub use screen::Screen;
 use server::{Server, token};
 use switchboard_simulator::caller::{
     CallEnd, CallRecord as PhoneRecord, Happened, Phone, PhoneEvent, PhoneOptions,
@@ -435,7 +435,7 @@ impl Outcome {
         let mut wrong: Vec<String> = self.server_error.iter().cloned().collect();
         match self.reason() {
             Some(reason) if reason.is_failure() || reason == EndReason::CallerRefused => {
-                wrong.push(format!("it ended with {reason}: {}", in_words(reason)));
+                wrong.push(format!("it ended with {}", print::end(&self.record)));
             }
             Some(_) => {}
             None => wrong.push("the server did not report how it ended".to_owned()),
@@ -478,8 +478,8 @@ impl Outcome {
 /// The call in figures.
 fn summary(outcome: &Outcome, files: &Files) -> Vec<String> {
     let record = &outcome.record;
-    let end = match outcome.reason() {
-        Some(reason) => format!("{reason}: {}", in_words(reason)),
+    let end = match record.reason {
+        Some(_) => print::end(record),
         None => "unknown".to_owned(),
     };
     let assistant = record.turns.iter().filter(|turn| is_assistant(turn)).count();
@@ -496,7 +496,7 @@ fn summary(outcome: &Outcome, files: &Files) -> Vec<String> {
         Some(ms) => format!("{ms} ms after the call was connected{scripted}"),
         None => "none".to_owned(),
     };
-    let answers = match latencies(record)[..] {
+    let answers = match print::latencies(record)[..] {
         [] => "none".to_owned(),
         [ref sorted @ .., max] => format!(
             "after {} ms (median) and {max} ms (slowest), from the end of the caller's turn{scripted}",
@@ -530,46 +530,7 @@ fn summary(outcome: &Outcome, files: &Files) -> Vec<String> {
     ]
 }
 
-/// How long each answer took, sorted.
-fn latencies(record: &CallRecord) -> Vec<u64> {
-    let latency = |turn: &Turn| match turn.voice {
-        Voice::Assistant { latency_ms, .. } => latency_ms,
-        Voice::Caller => None,
-    };
-    let mut sorted: Vec<u64> = record.turns.iter().filter_map(latency).collect();
-    sorted.sort_unstable();
-    sorted
-}
-
-fn summary_row(name: &str, value: &str) -> String {
-    format!("  {name:<10}  {value}")
-}
-
 /// A path without a leading `./`.
 fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
-}
-
-/// What a reason means to the assistant's owner.
-fn in_words(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::CallerHungUp => "the caller hung up",
-        EndReason::CallerLost => "the connection to the phone was lost",
-        EndReason::CallerRefused => "the server did not accept the call",
-        EndReason::AssistantEnded => "the assistant said goodbye and ended the call",
-        EndReason::AssistantTransferred => "the assistant transferred the caller",
-        EndReason::LimitSilence => "nobody spoke for as long as `limits: silence` allows",
-        EndReason::LimitDuration => "the call reached the maximum of `limits: call`",
-        EndReason::ModelUnreachable => "the model could not be reached in time",
-        EndReason::ModelRefused => {
-            "the provider rejected the key, the account, the model's name or the request"
-        }
-        EndReason::ModelMisconfigured => "the model rejected the assistant's configuration",
-        EndReason::ModelStalled => "the model stopped answering",
-        EndReason::ModelLost => "the connection to the model was lost",
-        EndReason::ModelFailed => "the model failed to respond again and again",
-        EndReason::ServerDraining => "the server was shutting down",
-        EndReason::OperatorEnded => "the operator ended the call",
-        EndReason::ServerFault => "the server had an internal error",
-    }
 }

@@ -47,7 +47,7 @@ impl Server {
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);
-        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
         let (sink, kept) = match serve.records {
             Some(sink) => (sink, None),
@@ -65,7 +65,7 @@ impl Server {
             tls,
             tools: tools.clone(),
             records: Some(sink),
-            prices: Arc::default(),
+            prices: Arc::new(settings.prices.clone()),
             now: serve.now,
             captures: serve.captures,
         });

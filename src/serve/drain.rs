@@ -21,7 +21,7 @@ const RECENTLY: Duration = Duration::from_secs(5);
 const LAST_JOBS: Duration = Duration::from_secs(10);
 /// How long answers under way may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// How long the last records may take to be written, or spilled if the database is gone.
+/// How long the last records may take: half of it to be written, and half to be saved in files if the database is gone.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// How long work that cannot be cancelled, such as a DNS lookup, may delay the end of the process.
 pub const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Server {
         };
         let _ = timeout(LAST_ANSWERS, all_ended).await;
         if let Some(records) = self.records {
-            records.close(LAST_RECORDS).await;
+            records.close(LAST_RECORDS / 2).await;
         }
         let _ = timeout(LAST_THREADS, self.switchboard.stop()).await;
     }

@@ -118,8 +118,8 @@ pub struct Parts {
 
 /// The answer to a ringing phone.
 pub enum Ring {
-    /// Open a stream with this ticket.
-    Stream { ticket: String },
+    /// Say the recording notice, if there is one, then open a stream with this ticket.
+    Stream { ticket: String, notice: Option<Line> },
     /// All places are taken.
     Busy(Line),
     /// No assistant answers this number.
@@ -202,7 +202,7 @@ impl Switchboard {
             return Ring::Over;
         }
         match self.registry.known(&request.call) {
-            Some(known) => self.known(known),
+            Some(known) => self.known(known, &request.call),
             None if self.is_draining() => {
                 metrics::refused("admission", "draining");
                 Ring::Draining
@@ -217,9 +217,15 @@ impl Switchboard {
         }
     }
 
-    fn known(&self, known: Known) -> Ring {
+    fn known(&self, known: Known, call: &CallSid) -> Ring {
         match known {
-            Known::Waits(ticket) => Ring::Stream { ticket },
+            Known::Waits(ticket) => {
+                let (handle, _) = self.registry.of_call(call);
+                Ring::Stream {
+                    ticket,
+                    notice: handle.and_then(|handle| handle.plan.recording_notice.clone()),
+                }
+            }
             Known::Begun => {
                 metrics::refused("admission", "replayed");
                 Ring::Replayed
@@ -339,7 +345,8 @@ impl Switchboard {
             (Decision::Sorry | Decision::Press(_) | Decision::StreamAgain, ..) => sorry(),
             (Decision::Again, _, Some(plan)) if !retried && !self.is_draining() => {
                 match self.open(plan.clone(), request, true) {
-                    Ring::Stream { ticket } => Next::Stream { ticket },
+                    // The caller has heard the notice.
+                    Ring::Stream { ticket, .. } => Next::Stream { ticket },
                     _ => {
                         self.never_began(ticket, Some(plan), request, EndReason::CallerLost);
                         sorry()
@@ -538,11 +545,12 @@ impl Switchboard {
         let (stream_tx, stream) = oneshot::channel();
         let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
         if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
-            return self.known(known);
+            return self.known(known, &call);
         }
         let client = client(request, &plan);
+        let notice = plan.recording_notice.clone();
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
-        Ring::Stream { ticket }
+        Ring::Stream { ticket, notice }
     }
 
     /// A call that is `retried` has a record.

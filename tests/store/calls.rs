@@ -1,4 +1,5 @@
 //! Calls as sessions note them.
+#![allow(dead_code, reason = "the tests and the benchmark each use a part")]
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard::phone::PhoneNumber;
@@ -85,5 +86,5 @@ impl Call {
 
 /// Starts a store without a spill folder.
 pub fn start(place: &Place) -> (Records, Store, switchboard::store::Closer) {
-    switchboard::store::start(Options { place: place.clone(), spill: None, purged: None })
+    switchboard::store::start(Options::new(place.clone()))
 }
