@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use switchboard::record::CallRecord;
 use tempfile::TempDir;
 
 /// A working folder. Without assistants of its own, it uses the shipped ones.
@@ -140,33 +142,27 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
     }
 
     let sheet = place.sheet();
-    let mut expected = [
-        "version",
-        "assistant",
-        "to",
-        "simulated",
-        "seconds",
-        "reason",
-        "first_word_ms",
-        "turns",
-        "tokens",
-        "notes",
-    ];
-    expected.sort_unstable();
-    let mut found = keys(&sheet);
-    found.sort_unstable();
-    assert_eq!(found, expected);
-    let head = ["version", "assistant", "to", "simulated", "reason"].map(|key| sheet[key].clone());
-    let wanted = serde_json::json!([1, "clinic", "+15550100001", true, "assistant.ended"]);
+    // It is the record of a call, as of every other call.
+    let record: CallRecord = serde_json::from_value(sheet.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&record).unwrap(), sheet);
+    assert!(record.call.starts_with("CA"));
+    let file = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("assistants/clinic.yaml")).unwrap();
+    let hash: String = Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(record.assistant_version, Some(format!("sha256:{hash}")));
+    let head =
+        ["version", "assistant", "to", "test", "simulated", "reason", "cost"].map(|key| sheet[key].clone());
+    let wanted = serde_json::json!([2, "clinic", "+15550100001", true, true, "assistant.ended", null]);
     assert_eq!(Value::from(head.to_vec()), wanted);
     assert!(sheet["first_word_ms"].as_u64().unwrap() < 1_500, "{sheet}");
     assert!(sheet["tokens"]["in"].as_u64().unwrap() > 0 && sheet["tokens"]["out"].as_u64().unwrap() > 0);
-    assert!(sheet["notes"].as_object().unwrap().values().all(|count| count.as_u64().unwrap() > 0));
+    assert!(sheet["anomalies"].as_object().unwrap().values().all(|count| count.as_u64().unwrap() > 0));
 
     let [caller, assistant] = place.sound();
     let seconds = sheet["seconds"].as_f64().unwrap();
     assert_eq!(caller.len(), assistant.len());
-    assert!((caller.len() as f64 / 8_000.0 - seconds).abs() < 0.05, "{seconds} s");
+    // The record begins with the ring.
+    let silent = seconds - caller.len() as f64 / 8_000.0;
+    assert!((-0.05..1.5).contains(&silent), "{seconds} s");
     let turns = sheet["turns"].as_array().unwrap();
     let who: Vec<&str> = turns.iter().map(|turn| turn["who"].as_str().unwrap()).collect();
     assert_eq!(who, ["assistant", "caller", "assistant", "caller", "assistant", "caller", "assistant"]);
@@ -185,6 +181,9 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
             assert!(heard <= sent, "{turn}");
             assert_eq!(turn["interrupted"].as_bool().unwrap(), heard < sent, "{turn}");
             assert_eq!(end - start, heard, "{turn}");
+            let heard_text = turn["heard_text"].as_str().unwrap();
+            assert!(turn["text"].as_str().unwrap().starts_with(heard_text), "{turn}");
+            assert_eq!(turn["text"] == heard_text, heard == sent, "{turn}");
         } else {
             assert_eq!(keys(turn).len(), 4, "{turn}");
         }
@@ -289,6 +288,7 @@ fn a_failed_call_is_an_error_and_still_writes_its_files() {
     assert!(run.errors.contains("model.unreachable"), "{}", run.errors);
     let sheet: Value = serde_json::from_slice(&fs::read(place.path("kept/here/call.json")).unwrap()).unwrap();
     assert_eq!(sheet["reason"], "model.unreachable");
+    assert_eq!((&sheet["test"], &sheet["assistant"]), (&true.into(), &"tiny".into()));
     assert_eq!((&sheet["simulated"], &sheet["first_word_ms"]), (&false.into(), &Value::Null));
     assert!(place.path("kept/here/call.wav").exists());
 }

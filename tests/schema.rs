@@ -389,6 +389,7 @@ fn every_example_and_default_passes_the_check() {
 fn the_pages_have_the_tables_of_the_code() {
     for (page, name, table) in [
         ("settings.md", "settings", switchboard::settings::table::markdown()),
+        ("settings.md", "prices", switchboard::provider::prices::markdown()),
         ("reliability.md", "failures", switchboard::provider::failures()),
         ("troubleshooting.md", "reasons", switchboard::record::reasons_markdown()),
     ] {

@@ -26,11 +26,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sha2::{Digest as _, Sha256};
 
 use super::call_time::CallTime;
 use super::language::Words;
-use super::plan::{Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply};
+use super::plan::{Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply, Version};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
@@ -149,10 +148,12 @@ impl Assistant {
         &self.plan.provider
     }
 
-    /// The same assistant at its own provider only.
-    pub fn without_fallback(&self) -> Assistant {
+    /// The same assistant for a rehearsal: at its own provider only, and with the words and tools in the record, which is
+    /// the owner's own.
+    pub fn rehearsed(&self) -> Assistant {
         let mut assistant = self.clone();
         assistant.plan.fallback.clear();
+        (assistant.plan.record.transcript, assistant.plan.record.tools) = (true, true);
         assistant
     }
 
@@ -295,12 +296,6 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     Outcome { source, numbers, fragments, assistant: assistant.filter(|_| sound), claims, problems }
 }
 
-/// The version of a file.
-fn version(bytes: &[u8]) -> Arc<str> {
-    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hash}").into()
-}
-
 struct Check<'a> {
     name: &'a str,
     bytes: &'a [u8],
@@ -373,7 +368,7 @@ impl<'a> Check<'a> {
         let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
         let mut plan = Plan {
             assistant: self.name.to_owned(),
-            version: version(self.bytes),
+            version: Version::of(self.bytes),
             language: tongue.language,
             provider,
             model,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 pub use super::arguments::Arguments;
 use super::fit;
@@ -23,8 +24,8 @@ use switchboard_audio::Clip;
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
     pub assistant: String,
-    /// The version of that file: `sha256:` and its hash.
-    pub version: Arc<str>,
+    /// Of that file.
+    pub version: Version,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
     /// Whose endpoint answers, with which key, and what it can do.
@@ -57,6 +58,28 @@ pub struct Plan {
     pub recording_notice: Option<Line>,
     /// The same assistant at each of its fallback providers, in order. Theirs are empty.
     pub fallback: Vec<Arc<Plan>>,
+}
+
+/// The version of an assistant's file: `sha256:` and its hash. It does not change what the file means, so that plans of
+/// different versions can be equal.
+#[derive(Debug, Clone)]
+pub struct Version(Arc<str>);
+
+impl Version {
+    pub fn of(file: &[u8]) -> Self {
+        let hash: String = Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("sha256:{hash}").into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What is kept of a call.

@@ -276,14 +276,14 @@ impl Roster {
         Some(roster)
     }
 
-    /// Only the assistant of this name, with its numbers and its own provider.
+    /// Only the assistant of this name, with its numbers, for a rehearsal.
     pub fn alone(&self, name: &str) -> Roster {
         let mut roster = self.clone();
         roster.assistants.retain(|other, _| other == name);
         roster.numbers.retain(|_, assistant| assistant.name() == name);
         roster.rest.take_if(|assistant| assistant.name() != name);
         let all = roster.assistants.values_mut().chain(roster.numbers.values_mut()).chain(&mut roster.rest);
-        all.for_each(|assistant| *assistant = Arc::new(assistant.without_fallback()));
+        all.for_each(|assistant| *assistant = Arc::new(assistant.rehearsed()));
         roster
     }
 

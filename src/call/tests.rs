@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::assistant::plan::{
     Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy, Rule, Tool,
-    TurnTaking, Work,
+    TurnTaking, Version, Work,
 };
 use crate::id::{Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};
@@ -47,10 +47,10 @@ pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
-        version: "sha256:00".into(),
+        version: Version::of(b""),
         language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),

@@ -393,6 +393,20 @@ mod tests {
     }
 
     #[test]
+    fn costs_add_up_in_dollars() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, || {
+            begin_assistant("clinic");
+            for cost in [Some(0.25), None, Some(0.5)] {
+                call_ended("clinic", EndReason::CallerHungUp, &Tally::default(), cost);
+            }
+        });
+        let page = handle.render();
+        assert!(page.contains("switchboard_cost_dollars_total{assistant=\"clinic\"} 0.75\n"), "{page}");
+    }
+
+    #[test]
     fn every_metric_exists_with_zero_from_the_start() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
@@ -410,6 +424,7 @@ mod tests {
             "switchboard_calls_active 0",
             "switchboard_calls_total{assistant=\"clinic\",reason=\"model.lost\"} 0",
             "switchboard_interruptions_total{assistant=\"clinic\"} 0",
+            "switchboard_cost_dollars_total{assistant=\"clinic\"} 0",
             "switchboard_refusals_total{layer=\"admission\",why=\"replayed\"} 0",
             "switchboard_anomalies_total{code=\"model.error\"} 0",
             "switchboard_reloads_total{outcome=\"rejected\"} 0",

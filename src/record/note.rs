@@ -23,7 +23,7 @@ pub struct Answering<'a> {
 
 impl<'a> From<&'a Plan> for Answering<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { assistant: &plan.assistant, version: &plan.version, policy: plan.record }
+        Self { assistant: &plan.assistant, version: plan.version.as_str(), policy: plan.record }
     }
 }
 
@@ -131,5 +131,121 @@ fn words(recording: Recording, plan: &Plan) -> Option<String> {
         Recording::Greeting => plan.greeting.say.clone(),
         Recording::Moment => Some(plan.sounds.moment.text.clone()),
         Recording::CutOff => Some(plan.sounds.cut_off.text.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::call::tests::plan as call_plan;
+    use crate::call::{Cause, Who};
+    use crate::phone::PhoneNumber;
+    use crate::secret::Private;
+
+    const SPOKEN: &str = "I live at Example Street.";
+
+    fn private(text: &str) -> Private {
+        text.to_owned().into()
+    }
+
+    /// What is kept of every note that holds something personal.
+    fn kept(policy: RecordPolicy) -> Vec<What> {
+        let zero = Instant::now();
+        let ms = |at: Instant| at.saturating_duration_since(zero).as_millis() as u64;
+        let mut plan = call_plan();
+        plan.record = policy;
+        plan.greeting.say = Some("Hello to Example Street.".to_owned());
+        let plan = Arc::new(plan);
+        let (began, ended) = (zero + Duration::from_millis(100), zero + Duration::from_millis(350));
+        let greeting = Spoken {
+            item: None,
+            recording: Some(Recording::Greeting),
+            began,
+            sent_ms: 900,
+            heard_ms: 900,
+            interrupted: false,
+        };
+        let notes = [
+            Note::Said { who: Who::Caller, item: "u".into(), text: private(SPOKEN) },
+            Note::Pressed(private("1234#")),
+            Note::ToolEnded {
+                name: "add_tasks".to_owned(),
+                began,
+                ended,
+                outcome: "ok",
+                arguments: private("Example Street"),
+                result: Some(private("Example Street")),
+            },
+            Note::AssistantSpoke(greeting),
+            Note::Reconnected { cause: Cause::Lost, worked: true, silence: Duration::from_millis(420) },
+        ];
+        notes.into_iter().filter_map(|note| What::of_note(note, &plan, ms)).collect()
+    }
+
+    #[test]
+    fn what_a_file_does_not_keep_never_becomes_an_entry() {
+        let nothing = RecordPolicy { transcript: false, tools: false, ..RecordPolicy::default() };
+        let entries = kept(nothing);
+        let text = serde_json::to_string(&entries).unwrap();
+        assert!(!text.contains("Example Street") && !text.contains("1234"), "{text}");
+        assert!(entries.contains(&What::Keys { keys: None, count: 5 }), "{text}");
+        assert!(!entries.iter().any(|what| matches!(what, What::Said(_))));
+    }
+
+    #[test]
+    fn what_a_file_keeps_is_in_the_entries_with_exact_times() {
+        let all = kept(RecordPolicy { tools: true, ..RecordPolicy::default() });
+        let (item, text) = ("u".to_owned(), SPOKEN.to_owned());
+        let kept = Some("Example Street".to_owned());
+        let tool = ToolCall {
+            name: "add_tasks".to_owned(),
+            start_ms: 100,
+            ms: 250,
+            outcome: "ok".to_owned(),
+            arguments: kept.clone(),
+            result: kept,
+        };
+        let greeting = Spoke {
+            item: None,
+            text: Some("Hello to Example Street.".to_owned()),
+            start_ms: 100,
+            sent_ms: 900,
+            heard_ms: 900,
+            interrupted: false,
+        };
+        let reconnect = Reconnect { cause: "lost".to_owned(), worked: true, silence_ms: 420 };
+        let expected = [
+            What::Said(Said { item, text }),
+            What::Keys { keys: Some("1234#".to_owned()), count: 5 },
+            What::Tool(tool),
+            What::AssistantSpoke(greeting),
+            What::Reconnected(reconnect),
+        ];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_number_is_kept_as_its_file_says() {
+        let number = PhoneNumber::parse("+15550100100").unwrap();
+        let at = "2026-11-30T14:05:09.120456Z".parse().unwrap();
+        for (numbers, from, is_known) in [
+            (KeptNumbers::Full, Some("+15550100100"), true),
+            (KeptNumbers::Masked, Some("+1••••••••00"), true),
+            (KeptNumbers::None, None, false),
+        ] {
+            let policy = RecordPolicy { numbers, ..RecordPolicy::default() };
+            let by = Answering { assistant: "clinic", version: "sha256:00", policy };
+            let (caller, called) = (Party::Number(number.clone()), Party::Number(number.clone()));
+            let rang = Rang::new("CA1", &caller, &called, Some(by), at);
+            assert_eq!(rang.from.as_deref(), from);
+            assert_eq!(rang.to.as_deref(), Some("+15550100100"), "the owner's own");
+            assert_eq!((rang.caller.is_some(), rang.numberless), (is_known, !is_known));
+            assert_eq!(rang.at.to_string(), "2026-11-30T14:05:09.12Z");
+            assert_eq!(rang.keep_until.unwrap().to_string(), "2026-12-30T14:05:09.12Z");
+        }
+        let withheld = Rang::new("CA1", &Party::Withheld, &Party::Withheld, None, at);
+        assert_eq!((withheld.from, withheld.caller, withheld.numberless), (None, None, false));
     }
 }

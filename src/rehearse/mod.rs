@@ -26,6 +26,7 @@ use crate::assistant::{CallTime, Facts};
 use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
+use crate::provider::prices::Prices;
 use crate::provider::{Auth, Dialect, Provider};
 use crate::record::print::{self, Manner, summary_row};
 use crate::record::{CallRecord, RecordId, Recorder};
@@ -121,8 +122,9 @@ pub async fn run(
     for line in opening(&choice, &plan, &speech, recording.as_deref(), options.live) {
         screen.line(&line);
     }
+    let prices = Arc::new(workspace.settings.prices.clone());
     let server = Server::start(workspace.settings, &choice, now, options.live).await?;
-    let rehearsal = Rehearsal { plan: &plan, speech, choice: &choice, screen };
+    let rehearsal = Rehearsal { plan: &plan, prices, speech, choice: &choice, screen };
     let outcome = rehearsal.run(server, stop, options.live).await?;
 
     let mut wrong = outcome.wrong(model.as_ref().map(|model| &model.server), recording.as_deref());
@@ -224,6 +226,7 @@ fn plan(choice: &Choice, now: Option<Timestamp>) -> anyhow::Result<Plan> {
 /// A call that is about to start.
 struct Rehearsal<'a> {
     plan: &'a Plan,
+    prices: Arc<Prices>,
     speech: CallerSpeech,
     choice: &'a Choice,
     screen: &'a mut Screen,
@@ -247,12 +250,13 @@ impl Rehearsal<'_> {
         stop: impl Future<Output = ()>,
         live: bool,
     ) -> anyhow::Result<Outcome> {
-        let Rehearsal { plan, speech, choice, screen } = self;
+        let Rehearsal { plan, prices, speech, choice, screen } = self;
         let limit = match live {
             true => plan.limits.call + HANG_UP * 2,
             false => plan.limits.call.min(speech.duration() + SLACK) + HANG_UP * 2,
         };
-        let recorder = Recorder::new(RecordId::new(Timestamp::now(), rand::random()));
+        let id = RecordId::new(Timestamp::now(), rand::random());
+        let recorder = Recorder::new(id).priced(prices);
         let clips = speech.clips().cloned().collect();
         let mut conversation = Conversation::new(recorder, plan.transcription.is_some(), clips);
         let mut phone = Phone::dial(PhoneOptions {

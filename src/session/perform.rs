@@ -243,7 +243,7 @@ impl Session {
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        self.filing.started();
+        self.filing.started(now);
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();
             talk.call.handle(Event::ModelReady { endpoint }, now, &mut talk.actions);

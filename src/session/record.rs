@@ -78,8 +78,7 @@ impl Filing {
     }
 
     /// The stream began.
-    pub fn started(&mut self) {
-        let now = link::now();
+    pub fn started(&mut self, now: Instant) {
         self.began = Some(now);
         self.file(What::Started { ring_ms: millis(now.saturating_duration_since(self.rang)) });
     }
@@ -146,4 +145,65 @@ impl Filing {
 
 fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::call::Anomaly;
+    use crate::call::tests::plan;
+    use crate::id::CallSid;
+    use crate::phone::Party;
+
+    /// A call's record, and the entries that it sent.
+    fn filing() -> (Filing, Arc<Mutex<Vec<Entry>>>) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let to = sent.clone();
+        let sink: Sink = Arc::new(move |_: &RecordId, entry| to.lock().unwrap().push(entry));
+        let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
+        let (assistant, caller, called) = ("clinic".to_owned(), Party::Withheld, Party::Withheld);
+        let client = Client { call, assistant, caller, called };
+        let records = Records { sink: Some(sink), prices: Arc::default() };
+        (Filing::new(records, Arc::new(plan()), &client), sent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_of_the_call_becomes_one_of_the_phones_across_a_standstill() {
+        let (mut filing, sent) = filing();
+        tokio::time::advance(Duration::from_millis(250)).await;
+        let began = link::now();
+        filing.started(began);
+        tokio::time::advance(Duration::from_millis(5_000)).await;
+        // The process stood still for 3 s of these 5.
+        let (call, ms) = (began + Duration::from_millis(2_000), Duration::from_millis);
+        filing.stood_still(call, ms(3_000));
+        let (item, ended) = ("u".into(), call + ms(100));
+        filing.note(Note::CallerSpoke { item, began: call - ms(500), ended });
+        let entries = sent.lock().unwrap();
+        assert_eq!(entries[1], Entry { at_ms: 0, what: What::Started { ring_ms: 250 } });
+        let spoke = What::CallerSpoke { item: "u".to_owned(), start_ms: 1_500, end_ms: 5_100 };
+        assert_eq!(entries[2], Entry { at_ms: 5_000, what: spoke });
+    }
+
+    #[test]
+    fn a_call_that_another_machine_takes_while_it_rings_leaves_nothing() {
+        let (mut filing, sent) = filing();
+        filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
+        filing.given_up();
+        assert!(sent.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_happens_before_the_stream_is_sent_once_the_call_is_ours() {
+        let (mut filing, sent) = filing();
+        filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
+        filing.ended(EndReason::CallerLost, Duration::from_millis(1_500), &Tally::default());
+        let entries = sent.lock().unwrap();
+        assert!(matches!(entries[0].what, What::Rang(_)));
+        assert!(matches!(entries[1].what, What::Anomaly { .. }));
+        let What::Ended(ended) = &entries[2].what else { panic!("{entries:?}") };
+        assert_eq!((ended.reason.as_str(), ended.seconds), ("caller.lost", 1.5));
+    }
 }

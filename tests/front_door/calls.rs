@@ -45,6 +45,21 @@ async fn a_call_from_ring_to_goodbye() {
     assert!(ended.record.first_word_ms.unwrap() < 1_000, "{:?}", ended.record.first_word_ms);
     let latency = |turn: &Turn| matches!(turn.voice, Voice::Assistant { latency_ms: Some(_), .. });
     assert!(ended.record.turns.iter().any(latency) && ended.record.tokens.taken > 0);
+    // The line at its end, the metric and the record have one cost.
+    let cost = ended.record.cost.as_ref().expect("the model has a price");
+    assert!(cost.model > 0.0 && cost.transcription > 0.0 && cost.carrier_estimate == 0.0125, "{cost:?}");
+    assert!(ended.line().contains(&format!(" cost={}", cost.total)), "{cost:?}: {}", ended.line());
+    let metric = format!("switchboard_cost_dollars_total{{assistant=\"clinic\"}} {}\n", cost.total);
+    assert!(harness.metrics().contains(&metric), "{metric}: {}", harness.metrics());
+    let words: Vec<Option<&str>> = ended.record.turns.iter().map(|turn| turn.text.as_deref()).collect();
+    let [greeting, question, answer, farewell, goodbye] = [
+        Some("Hello, Example Dental, how can I help?"),
+        Some("When?"),
+        Some("Nine to five."),
+        Some("Thank you, bye."),
+        Some(SHORT),
+    ];
+    assert_eq!(words, [greeting, question, answer, farewell, goodbye]);
 
     let session = harness.session();
     assert!(session.authorization_good && session.audio_waited_for_update());
@@ -366,7 +381,7 @@ async fn a_recording_notice_is_said_before_the_stream_begins() {
     );
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    assert!(ended.tally.first_word.unwrap() < Duration::from_secs(2), "{:?}", ended.tally.first_word);
+    assert!(ended.record.first_word_ms.unwrap() < 2_000, "{:?}", ended.record.first_word_ms);
     // The session that was opened while the phone rang greets, once the stream is there.
     assert_eq!(harness.model.sessions().len(), 1);
     assert!(stream.bytes_received > 0);

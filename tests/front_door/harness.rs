@@ -219,6 +219,11 @@ impl Harness {
         self.model.sessions().into_iter().next().expect("the model was called")
     }
 
+    /// All metrics of this process.
+    pub fn metrics(&self) -> String {
+        METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+    }
+
     /// Starts draining.
     pub fn close(&mut self) {
         drop(self.stop.take());
