@@ -174,7 +174,7 @@ impl Assistant {
 
     /// The version of its file.
     pub fn version(&self) -> &str {
-        &self.plan.version
+        self.plan.version.as_str()
     }
 
     /// What is kept of its calls.
