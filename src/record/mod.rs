@@ -15,6 +15,7 @@ mod note;
 pub mod print;
 mod reason;
 mod recorder;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use id::RecordId;
 pub use note::Answering;
 pub use reason::{REASONS, Reason, is_reason, reason, reasons_markdown};
 pub use recorder::Recorder;
+pub use refused::Refusal;
 
 /// The version of the format of [`CallRecord`].
 pub const VERSION: u32 = 2;

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse as _;
+use sqlx::{Connection as _, SqliteConnection};
+use switchboard::store::{Place as StorePlace, Store};
 use tokio::net::TcpListener;
 
 use crate::proxy::{Habit, Proxy};
@@ -82,6 +84,47 @@ async fn settings_with_which_the_server_would_fail_are_reported() {
     let place = Place::new();
     place.file("state/tunnel.json", "{}");
     place.doctor(&[]).await.assert_bad("a killed tunnel", "number.", &[("number.tunnel", "warning")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_opened_and_left_as_it_is() {
+    let place = Place::new();
+    // No database, and no wish to change it.
+    place.file(
+        "state/switchboard.db",
+        "This is a text, and long enough to be no header of a database at all.",
+    );
+    let before = std::fs::read(place.folder.path().join("state/switchboard.db")).unwrap();
+    place.doctor(&[]).await.assert_bad("a text", "store.", &[("store.unreachable", "warning")]);
+    assert_eq!(std::fs::read(place.folder.path().join("state/switchboard.db")).unwrap(), before);
+
+    let place = Place::new().with(&[("DATABASE_URL", "postgres://me:whisper-it@127.0.0.1:9/calls")]);
+    let report = place.doctor(&[]).await;
+    report.assert_bad("nobody is there", "store.", &[("store.unreachable", "warning")]);
+    assert!(!report.out.contains("whisper-it"), "{}", report.out);
+
+    // An empty file is one that `serve` fills; no table is made.
+    let place = Place::new();
+    place.file("state/switchboard.db", "");
+    place.doctor(&[]).await.assert_fine("an empty file", &["store.ok"]);
+    assert_eq!(std::fs::metadata(place.folder.path().join("state/switchboard.db")).unwrap().len(), 0);
+
+    let place = Place::new();
+    place.file("state/switchboard.db", "");
+    let file = place.folder.path().join("state/switchboard.db");
+    let store = Store::open(&StorePlace::Sqlite(file.clone())).await.unwrap();
+    drop(store);
+    place.doctor(&[]).await.assert_fine("no call yet", &["store.ok"]);
+
+    // A program that is two steps newer was here.
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    for version in [9_001, 9_002] {
+        let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                    VALUES ($1, 'newer', TRUE, x'00', 0)";
+        sqlx::query(step).bind(version).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    place.doctor(&[]).await.assert_bad("the future", "store.", &[("store.future", "warning")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
