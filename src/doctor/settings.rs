@@ -94,19 +94,20 @@ fn state(settings: &Settings) -> Option<Setting> {
 
 /// What shows without opening the database.
 fn database(settings: &Settings) -> Option<Setting> {
-    let file = match settings.database() {
-        Some(Database::Postgres(_)) => return None,
-        Some(Database::Sqlite(file)) => Some(file),
-        None => None,
-    };
+    let Some(Database::Sqlite(file)) = settings.database() else { return None };
     // The state folder has a problem of its own.
-    if let Some(file) = file.as_deref().filter(|_| settings.database_url.is_some())
-        && let Some(problem) = database_file(file)
-    {
-        return Some(problem);
+    let problem = settings.database_url.as_ref().and_then(|_| database_file(&file));
+    let is_lost = settings.on_fly() && !mounts::is_on_volume(&file);
+    problem.or(is_lost.then_some(Setting::RecordsEndWithMachine))
+}
+
+/// Whether the records have no file that can be created, which is reported by [`local`].
+pub fn has_no_file(settings: &Settings) -> bool {
+    match settings.database() {
+        Some(Database::Sqlite(file)) if settings.database_url.is_some() => database_file(&file).is_some(),
+        Some(Database::Sqlite(_)) => state(settings).is_some(),
+        Some(Database::Postgres(_)) | None => false,
     }
-    let is_lost = settings.on_fly() && file.is_none_or(|file| !mounts::is_on_volume(&file));
-    is_lost.then_some(Setting::RecordsEndWithMachine)
 }
 
 fn database_file(file: &Path) -> Option<Setting> {

@@ -15,8 +15,8 @@ use super::Place;
 use super::db::{Db, LIMIT, in_time, values};
 use super::error::StoreError;
 
-static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
 /// How long SQLite waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ async fn migrate_sqlite(connection: &mut SqliteConnection, steps: &Migrator) -> 
     in_time(tx.commit()).await
 }
 
-async fn applied_in_sqlite(connection: &mut SqliteConnection) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn applied_in_sqlite(connection: &mut SqliteConnection) -> Result<Vec<i64>, sqlx::Error> {
     let table = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
     if sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *connection).await? == 0 {
         return Ok(Vec::new());
@@ -159,7 +159,7 @@ async fn migrate_postgres(connection: &mut PgConnection, steps: &Migrator) -> Re
     in_time(tx.commit()).await
 }
 
-async fn applied_in_postgres(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn applied_in_postgres(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
     let table = "SELECT count(*) FROM pg_tables \
                  WHERE schemaname = current_schema() AND tablename = '_sqlx_migrations'";
     if sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *connection).await? == 0 {
@@ -172,7 +172,7 @@ async fn applied_in_postgres(connection: &mut PgConnection) -> Result<Vec<i64>, 
 ///
 /// # Errors
 /// If more than one step is unknown. A program works with a schema that is one step newer, so that it can be rolled back.
-fn is_current(steps: &Migrator, applied: Vec<i64>) -> Result<bool, StoreError> {
+pub(super) fn is_current(steps: &Migrator, applied: Vec<i64>) -> Result<bool, StoreError> {
     let unknown = applied.iter().filter(|version| !steps.version_exists(**version)).count();
     if unknown > 1 {
         return Err(StoreError::Future { unknown });
