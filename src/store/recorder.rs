@@ -1,3 +1,0 @@
-//! The fold of a call's entries.
-
-pub use crate::record::Recorder;
