@@ -8,6 +8,7 @@ mod address;
 mod database;
 pub mod env_file;
 mod numbers;
+mod prices;
 mod providers;
 mod reader;
 mod secret_shapes;
@@ -22,9 +23,11 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::assistant::plan::RecordPolicy;
 use crate::problem::Problem;
 use crate::problem::catalogue::Setting as Problems;
 use crate::provider::Provider;
+use crate::provider::prices::Prices;
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
 pub use database::Database;
@@ -50,6 +53,10 @@ pub struct Settings {
     pub openai_realtime_url: String,
     /// The providers of the file; `openai` is not among them.
     pub named_providers: Vec<Arc<Provider>>,
+    /// What models and the carrier charge.
+    pub prices: Prices,
+    /// What is kept of the calls of every assistant whose file says nothing else.
+    pub record: RecordPolicy,
     /// Twilio may sign with any of them; the first also keys the tickets.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Id and secret of Twilio's shared-key signatures.
@@ -133,8 +140,11 @@ pub fn is_secret(variable: &str) -> bool {
 
 /// The settings' file, as problems name it.
 pub const FILE: &str = "switchboard.yaml";
-/// The one setting that is a map, and only in the file.
+/// The settings that are maps, and only in the file.
 const PROVIDERS: &str = "providers";
+const RECORD: &str = "record";
+const PRICES: &str = "prices";
+const MAPS: [&str; 3] = [PROVIDERS, RECORD, PRICES];
 
 impl Settings {
     /// Reads every setting. A setting with an error is left at its default; all problems come at once.
@@ -145,6 +155,8 @@ impl Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL").unwrap_or_default(),
             named_providers: std::mem::take(&mut reader.providers),
+            prices: std::mem::take(&mut reader.prices),
+            record: reader.record,
             twilio_auth_tokens: reader.list("TWILIO_AUTH_TOKEN").into_iter().map(Secret::new).collect(),
             twilio_shared_keys: reader.shared_keys(),
             twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
@@ -249,8 +261,13 @@ impl Settings {
         let value =
             |settings: &Settings, name: &str| settings.written.get(name).map(|written| written.value.clone());
         let changed = names().filter(|name| value(self, name) != value(other, name)).map(str::to_lowercase);
-        let providers = (self.named_providers != other.named_providers).then(|| PROVIDERS.to_owned());
-        changed.chain(providers).collect()
+        let maps = [
+            (PROVIDERS, self.named_providers != other.named_providers),
+            (RECORD, self.record != other.record),
+            (PRICES, self.prices != other.prices),
+        ];
+        let maps = maps.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
+        changed.chain(maps).collect()
     }
 
     /// Where to listen: by default every address, on Fly also those of its private network, which is IPv6.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::entry::{Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 use super::masked;
+use crate::assistant::Assistant;
 use crate::assistant::plan::{KeptNumbers, Plan, RecordPolicy};
 use crate::call::{Note, Recording, Spoken};
 use crate::id::ItemId;
@@ -26,10 +27,18 @@ impl<'a> From<&'a Plan> for Answering<'a> {
     }
 }
 
+impl<'a> From<&'a Assistant> for Answering<'a> {
+    fn from(assistant: &'a Assistant) -> Self {
+        Self { assistant: assistant.name(), version: assistant.version(), policy: assistant.kept() }
+    }
+}
+
 impl Rang {
     /// A ring as far as the assistant's file keeps it. Of a ring that nobody was to answer, everything is kept by the
     /// default policy.
     pub fn new(call: &str, caller: &Party, called: &Party, by: Option<Answering<'_>>, at: Timestamp) -> Self {
+        // Records tell milliseconds.
+        let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
         let policy = by.map_or_else(RecordPolicy::default, |by| by.policy);
         let keep = SignedDuration::try_from(policy.keep).unwrap_or(SignedDuration::MAX);
         Self {

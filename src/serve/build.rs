@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{From, Reload, Serve, Server};
+use super::{From, Reload, Serve, Server, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
@@ -47,8 +47,15 @@ impl Server {
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);
-        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        let (sink, kept) = match serve.records {
+            Some(sink) => (sink, None),
+            None => {
+                let (sink, store, closer) = records::start(&settings);
+                (sink, Some((store, closer)))
+            }
+        };
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -57,8 +64,8 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            records: serve.records,
-            prices: Arc::default(),
+            records: Some(sink),
+            prices: Arc::new(settings.prices.clone()),
             now: serve.now,
             captures: serve.captures,
         });
@@ -88,6 +95,10 @@ impl Server {
             let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
         }
+        let records = kept.map(|(store, closer)| {
+            background.spawn(records::close_earlier(store, switchboard.clone(), stop.clone()));
+            closer
+        });
         background.spawn(upkeep(metrics, switchboard.clone(), stop.clone()));
         if serve.tools_first {
             tools.keep(servers(&keeper.roster().borrow()));
@@ -99,7 +110,7 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, drain, listeners, background, watching, stop })
+        Ok(Server { switchboard, tools, drain, records, listeners, background, watching, stop })
     }
 }
 

@@ -17,14 +17,20 @@ use crate::store::{self, Closer, Options, Place, Store};
 const CLOSED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most calls that are read at start.
 const MOST_CLOSED: u32 = 100_000;
+/// The folder in STATE_DIR for what waits while the database is gone.
+const WAITING: &str = "waiting";
 /// How often to look whether the database is there.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Starts the writer, which waits for no database.
 pub(super) fn start(settings: &Settings) -> (Sink, Store, Closer) {
-    let place = Place::of(settings);
-    let (records, store, closer) =
-        store::start(Options { place, spill: settings.state_dir.clone(), purged: None });
+    let prices = Arc::new(settings.prices.clone());
+    let options = Options {
+        spill: settings.state_dir.as_ref().map(|state| state.join(WAITING)),
+        prices: Arc::new(move || prices.clone()),
+        ..Options::new(Place::of(settings))
+    };
+    let (records, store, closer) = store::start(options);
     (Arc::new(move |id, entry| records.file(id, entry)), store, closer)
 }
 

@@ -45,7 +45,7 @@ use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
 use crate::provider::prices::Prices;
-use crate::record::Sink;
+use crate::record::{Answering, Refusal, Sink};
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
@@ -118,8 +118,8 @@ pub struct Parts {
 
 /// The answer to a ringing phone.
 pub enum Ring {
-    /// Open a stream with this ticket.
-    Stream { ticket: String },
+    /// Say the recording notice, if there is one, then open a stream with this ticket.
+    Stream { ticket: String, notice: Option<Line> },
     /// All places are taken.
     Busy(Line),
     /// No assistant answers this number.
@@ -202,7 +202,7 @@ impl Switchboard {
             return Ring::Over;
         }
         match self.registry.known(&request.call) {
-            Some(known) => self.known(known),
+            Some(known) => self.known(known, &request.call),
             None if self.is_draining() => {
                 metrics::refused("admission", "draining");
                 Ring::Draining
@@ -217,9 +217,15 @@ impl Switchboard {
         }
     }
 
-    fn known(&self, known: Known) -> Ring {
+    fn known(&self, known: Known, call: &CallSid) -> Ring {
         match known {
-            Known::Waits(ticket) => Ring::Stream { ticket },
+            Known::Waits(ticket) => {
+                let (handle, _) = self.registry.of_call(call);
+                Ring::Stream {
+                    ticket,
+                    notice: handle.and_then(|handle| handle.plan.recording_notice.clone()),
+                }
+            }
             Known::Begun => {
                 metrics::refused("admission", "replayed");
                 Ring::Replayed
@@ -231,10 +237,12 @@ impl Switchboard {
         let Some(assistant) = self.roster.borrow().find_party(&request.to).cloned() else {
             metrics::refused("admission", "no_assistant");
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
+            self.records.refused(request, None, Refusal::Nobody);
             return Ring::Nobody;
         };
         let facts = facts(request, self.now);
         let Some(plan) = plan_for(&assistant, &facts, &*self.tools) else {
+            self.records.refused(request, Some(Answering::from(&*assistant)), Refusal::Failed);
             return Ring::Sorry(assistant.on_failure(&facts));
         };
         self.open(Arc::new(plan), request, false)
@@ -337,7 +345,8 @@ impl Switchboard {
             (Decision::Sorry | Decision::Press(_) | Decision::StreamAgain, ..) => sorry(),
             (Decision::Again, _, Some(plan)) if !retried && !self.is_draining() => {
                 match self.open(plan.clone(), request, true) {
-                    Ring::Stream { ticket } => Next::Stream { ticket },
+                    // The caller has heard the notice.
+                    Ring::Stream { ticket, .. } => Next::Stream { ticket },
                     _ => {
                         self.never_began(ticket, Some(plan), request, EndReason::CallerLost);
                         sorry()
@@ -524,21 +533,31 @@ impl Switchboard {
         let call = request.call.clone();
         let Some(place) = self.admission.admit() else {
             metrics::refused("admission", "busy");
+            self.refused(request, &plan, retried, Refusal::Busy);
             return Ring::Busy(plan.busy.clone());
         };
         let nonce: Nonce = rand::random();
         let Some(ticket) = self.seal(call.clone(), &plan, nonce) else {
             tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name is too long for a ticket");
+            self.refused(request, &plan, retried, Refusal::Failed);
             return Ring::Sorry(plan.on_failure.clone());
         };
         let (stream_tx, stream) = oneshot::channel();
         let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
         if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
-            return self.known(known);
+            return self.known(known, &call);
         }
         let client = client(request, &plan);
+        let notice = plan.recording_notice.clone();
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
-        Ring::Stream { ticket }
+        Ring::Stream { ticket, notice }
+    }
+
+    /// A call that is `retried` has a record.
+    fn refused(&self, request: &CallRequest, plan: &Plan, retried: bool, why: Refusal) {
+        if !retried {
+            self.records.refused(request, Some(Answering::from(plan)), why);
+        }
     }
 
     /// Starts the session of a call in the registry.

@@ -28,7 +28,7 @@ use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
 use super::record::Filing;
-use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
+use super::registry::{Command, Decision, Nonce, WayBack, first_ticket_life};
 
 /// How often a broken stream gets a new one in one call. After that, the caller hears `on_failure`.
 const MAX_NEW_STREAMS: u32 = 5;
@@ -126,7 +126,7 @@ impl Session {
         stream: oneshot::Receiver<Upgraded>,
         model: &mut Model,
     ) -> Result<Box<CallerLink>, Absent> {
-        let expiry = sleep(TICKET_LIFE);
+        let expiry = sleep(first_ticket_life(&self.plan));
         tokio::pin!(expiry);
         tokio::pin!(stream);
         let mut absent = "never_came";

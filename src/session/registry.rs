@@ -24,6 +24,11 @@ use crate::secret::Private;
 
 /// How long a ticket lets a stream in.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// How long the first ticket of a call lets its stream in: the stream begins after the recording notice.
+pub fn first_ticket_life(plan: &Plan) -> Duration {
+    TICKET_LIFE + plan.notice_takes()
+}
+
 /// How long a decision is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
 /// The most ended calls whose decisions are remembered. The oldest go first.
@@ -310,8 +315,9 @@ impl Registry {
         if calls.closed.contains(&handle.call.bytes(), now) {
             return Err(Known::Begun);
         }
+        let life = first_ticket_life(&handle.plan);
         let live = Live { handle, ticket, stream_tx: Some(stream_tx), is_way_back: false };
-        calls.enter(nonce, live, now, TICKET_LIFE);
+        calls.enter(nonce, live, now, life);
         Ok(())
     }
 

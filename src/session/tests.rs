@@ -51,12 +51,16 @@ pub(super) fn switchboard() -> Arc<Switchboard> {
 
 /// One of several machines if it has a name.
 pub(super) fn machine(name: &str) -> Arc<Switchboard> {
+    machine_with(name, "")
+}
+
+/// The same, with further keys of its assistant.
+pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
     let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n\
                 busy: { say: \"{{ now }}\" }\n";
-    let folder = Folder {
-        assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
-        ..Folder::default()
-    };
+    let text = format!("{text}{more}").into_bytes();
+    let folder =
+        Folder { assistants: vec![SourceFile::new("assistants/clinic.yaml", text)], ..Folder::default() };
     let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
     let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
     let tls = tls();

@@ -11,7 +11,6 @@ mod error;
 mod intake;
 mod op;
 mod open;
-mod place;
 pub mod probe;
 mod spill;
 mod sweep;

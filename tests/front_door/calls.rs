@@ -335,3 +335,72 @@ async fn unusual_but_legal_messages_are_accepted() {
     assert!(ended.count(Anomaly::CallerBadAudio) == 0);
     harness.quit().await;
 }
+
+/// A caller is told of the recording before anything else, however long that takes, and the model waits meanwhile.
+#[tokio::test]
+async fn a_recording_notice_is_said_before_the_stream_begins() {
+    // 75 s: longer than a stream may take to come without a notice.
+    let notice = "This call is recorded. ".repeat(13);
+    let file = format!(
+        "{CLINIC}language: en-GB\nrecord: {{ audio: true }}\nrecording_notice: \"{{{{ assistant.name }}}}: {notice}\"\n"
+    );
+    let mut harness = Harness::open(&file, quick()).await;
+    let mut options = harness.phone();
+    options.say_letter = Duration::from_millis(240);
+    options.faults = vec![Fault::TwoWebhooks];
+    let phone = harness.dial(options);
+    assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant greets");
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.documents[0].twiml, record.documents[1].twiml, "also if the ring is repeated");
+    let [said] = &record.said[..] else { panic!("{:?}", record.said) };
+    assert_eq!(said.text.trim(), format!("clinic: {notice}").trim());
+    assert_eq!(said.language.as_deref(), Some("en-GB"));
+    let twiml = &record.documents[0].twiml;
+    assert!(twiml.find("<Say").unwrap() < twiml.find("<Connect").unwrap(), "{twiml}");
+    let stream = &record.streams[0];
+    assert!(
+        stream.started.unwrap() - said.at > Duration::from_secs(70),
+        "the stream begins after the notice"
+    );
+    let ended = harness.ended().await;
+    assert_eq!(ended.reason, EndReason::CallerHungUp);
+    assert!(ended.tally.first_word.unwrap() < Duration::from_secs(2), "{:?}", ended.tally.first_word);
+    // The session that was opened while the phone rang greets, once the stream is there.
+    assert_eq!(harness.model.sessions().len(), 1);
+    assert!(stream.bytes_received > 0);
+    harness.quit().await;
+}
+
+#[tokio::test]
+async fn a_notice_that_twilio_would_not_say_is_replaced() {
+    let file = format!(
+        "{CLINIC}language: de\nrecord: {{ audio: true }}\n\
+         recording_notice: \"{{% if caller.number == '+15550100100' %}}…{{% else %}}We record.{{% endif %}}\"\n"
+    );
+    let mut harness = Harness::open(&file, quick()).await;
+    let phone = harness.dial(harness.phone());
+    assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await);
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.said.len(), 1, "somebody must be told");
+    assert_eq!(record.said[0].language.as_deref(), Some("de-DE"));
+    assert!(record.said[0].text.contains("aufgezeichnet"), "{}", record.said[0].text);
+    harness.ended().await;
+    harness.quit().await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_recording_that_is_not_made() {
+    let file = format!("{CLINIC}recording_notice: This call is recorded.\n");
+    let mut harness = Harness::open(&file, quick()).await;
+    let phone = harness.dial(harness.phone());
+    assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await);
+    phone.hang_up();
+    let record = finished(phone).await;
+    assert!(record.said.is_empty(), "{:?}", record.said);
+    harness.ended().await;
+    harness.quit().await;
+}

@@ -157,6 +157,13 @@ catalogue! {
             effect: "no server can be reached by TLS, so every call ends with `model.unreachable`",
             fix: "set SSL_CERT_FILE to a PEM bundle, or unset it to use the certificates of the system";
 
+        Price { name: &'static str, most: f64 } = Error "setting.price",
+            "`{name}` must be a price in dollars, from 0 to {most}",
+            fix: "write dollars for a million tokens, or for a minute, such as `{name}: 0.4`";
+        PriceDate = Error "setting.price",
+            "`date` must be a date such as 2026-11-30",
+            fix: "write the day on which you read the prices";
+
         ProviderBuiltIn = Error "provider.builtin",
             "`openai` is built in and cannot be defined again",
             fix: "set OPENAI_REALTIME_URL and OPENAI_API_KEY, or choose another name";
