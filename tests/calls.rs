@@ -104,7 +104,7 @@ fn good(records: &Records) {
     };
     let (provider, model) = ("openai".to_owned(), "gpt-realtime-2.1".to_owned());
     call.note(9_000, What::Used { provider, model, tokens, replayed: false });
-    call.note(9_100, What::Recording { path: "recordings/2026-11/x.wav".to_owned() });
+    call.note(9_100, What::Recording { path: "recordings/x.wav".to_owned() });
     call.end("assistant.ended", 11.0, 900);
 }
 
@@ -141,7 +141,7 @@ async fn folder() -> tempfile::TempDir {
 }
 
 async fn fill(place: Place) {
-    let (records, _store, closer) = start(Options { place, spill: None, purged: None });
+    let (records, _store, closer) = start(Options::new(place));
     good(&records);
     bad(&records);
     let call = Call::ring(&records, RUNNING, 3, Some(BERT), "2026-11-30T15:00:01Z");
@@ -289,7 +289,7 @@ async fn a_caller_is_erased_only_when_that_is_confirmed() {
     let folder = folder.path();
     assert_eq!(fails(folder, &["erase", "--caller", ANNA]).0, Some(2));
     assert_eq!(ids(folder, &["--caller", ANNA]), [GOOD]);
-    let recordings = folder.join("state/recordings/2026-11");
+    let recordings = folder.join("state/recordings");
     std::fs::create_dir_all(&recordings).unwrap();
     for name in ["x.wav", "y.wav"] {
         std::fs::write(recordings.join(name), "RIFF").unwrap();

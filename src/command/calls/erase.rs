@@ -28,6 +28,11 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
             return Err(Failure::Reported);
         }
     }
+    // What waits for the database is in the same folder.
+    let store = match archive.settings.state_dir.clone() {
+        Some(state_dir) => store.clone().waiting_in(state_dir),
+        None => store.clone(),
+    };
     let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
     let left = remove_recordings(archive.settings.state_dir.as_deref(), &erased.paths);
     erased.recordings = (erased.paths.len() - left.len()) as u64;
