@@ -325,6 +325,39 @@ async fn a_network_fault_leaves_the_model_unreachable() {
 }
 
 #[tokio::test]
+async fn a_session_that_takes_long_is_used_unless_another_attempt_is_faster() {
+    // The first session begins after so many seconds, the second one after 2 s or never.
+    for (seconds, second_works, expected) in [(4, false, 4), (14, false, 14), (18, true, 12)] {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let plan = Arc::new(placed(plan(Dialect::Ga), &listener));
+        let begin = async |after: u64, works: bool| {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+            sleep(Duration::from_secs(if works { after } else { 3_600 })).await;
+            let created = r#"{"type":"session.created","session":{}}"#;
+            let _ = socket.send(Message::Text(created.into())).await;
+            let _ = socket.next().await;
+            let _ = socket.send(Message::Text(r#"{"type":"session.updated","session":{}}"#.into())).await;
+            std::future::pending::<()>().await;
+        };
+        let took = async {
+            // The handshake needs the real network: only then does time pass by itself.
+            let connecting = ModelLink::connect_patiently(plan, tls());
+            let began = tokio::time::Instant::now();
+            connecting.await.unwrap();
+            began.elapsed().as_secs()
+        };
+        tokio::time::pause();
+        let took = tokio::select! {
+            took = took => took,
+            _ = async { tokio::join!(begin(seconds, true), begin(2, second_works)) } => unreachable!(),
+        };
+        tokio::time::resume();
+        assert_eq!(took, expected, "{seconds} s");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_frames_does_not_extend_the_limit() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let provider = placed(plan(Dialect::Ga), &listener).provider.clone();
