@@ -105,16 +105,8 @@ impl ModelLink {
     /// The same for a call, which needs a session and has time: an attempt that takes longer than [`ATTEMPT`] goes on
     /// for as long beside a second one, and the first that succeeds is used.
     pub async fn connect_patiently(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
-        let first = Box::pin(Self::connect_within(2 * ATTEMPT, plan.clone(), tls.clone()));
-        let second = Box::pin(async {
-            sleep(ATTEMPT).await;
-            Box::pin(Self::connect(plan, tls)).await
-        });
-        match select(first, second).await {
-            Either::Left((first, _)) => first,
-            Either::Right((Ok(second), _)) => Ok(second),
-            Either::Right((Err(_), first)) => first.await,
-        }
+        let first = Self::connect_within(2 * ATTEMPT, plan.clone(), tls.clone());
+        patiently(first, || Self::connect(plan, tls)).await
     }
 
     async fn connect_within(
@@ -488,6 +480,22 @@ impl ModelLink {
 
     fn anomaly(&mut self, anomaly: Anomaly) {
         self.events.push_back(ModelStep::Anomaly(anomaly));
+    }
+}
+
+/// An attempt, and after [`ATTEMPT`] another one beside it: the first that succeeds. A second one that fails ends nothing.
+async fn patiently<T, E, S: Future<Output = Result<T, E>>>(
+    first: impl Future<Output = Result<T, E>>,
+    second: impl FnOnce() -> S,
+) -> Result<T, E> {
+    let second = Box::pin(async {
+        sleep(ATTEMPT).await;
+        Box::pin(second()).await
+    });
+    match select(Box::pin(first), second).await {
+        Either::Left((first, _)) => first,
+        Either::Right((Ok(second), _)) => Ok(second),
+        Either::Right((Err(_), first)) => first.await,
     }
 }
 

@@ -324,36 +324,22 @@ async fn a_network_fault_leaves_the_model_unreachable() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_takes_long_is_used_unless_another_attempt_is_faster() {
-    // The first session begins after so many seconds, the second one after 2 s or never.
-    for (seconds, second_works, expected) in [(4, false, 4), (14, false, 14), (18, true, 12)] {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let plan = Arc::new(placed(plan(Dialect::Ga), &listener));
-        let begin = async |after: u64, works: bool| {
-            let (tcp, _) = listener.accept().await.unwrap();
-            let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
-            sleep(Duration::from_secs(if works { after } else { 3_600 })).await;
-            let created = r#"{"type":"session.created","session":{}}"#;
-            let _ = socket.send(Message::Text(created.into())).await;
-            let _ = socket.next().await;
-            let _ = socket.send(Message::Text(r#"{"type":"session.updated","session":{}}"#.into())).await;
-            std::future::pending::<()>().await;
-        };
-        let took = async {
-            // The handshake needs the real network: only then does time pass by itself.
-            let connecting = ModelLink::connect_patiently(plan, tls());
-            let began = tokio::time::Instant::now();
-            connecting.await.unwrap();
-            began.elapsed().as_secs()
-        };
-        tokio::time::pause();
-        let took = tokio::select! {
-            took = took => took,
-            _ = async { tokio::join!(begin(seconds, true), begin(2, second_works)) } => unreachable!(),
-        };
-        tokio::time::resume();
-        assert_eq!(took, expected, "{seconds} s");
+    let after = async |seconds: u64, result: Result<u8, u8>| {
+        sleep(Duration::from_secs(seconds)).await;
+        result
+    };
+    for (first, second, expected) in [
+        ((4, Ok(1)), (0, Ok(2)), (4, Ok(1))),
+        ((4, Err(1)), (0, Ok(2)), (4, Err(1))), // Whoever called decides what follows.
+        ((14, Ok(1)), (60, Ok(2)), (14, Ok(1))),
+        ((14, Ok(1)), (2, Err(2)), (14, Ok(1))),
+        ((18, Ok(1)), (2, Ok(2)), (12, Ok(2))),
+    ] {
+        let began = tokio::time::Instant::now();
+        let result = patiently(after(first.0, first.1), || after(second.0, second.1)).await;
+        assert_eq!((began.elapsed().as_secs(), result), expected, "{first:?} {second:?}");
     }
 }
 
