@@ -25,6 +25,8 @@ pub(super) struct Ending {
     pub tool: Option<ToolCallId>,
     /// The server shuts down: the ending cannot be withdrawn.
     pub is_final: bool,
+    /// The caller heard the beginning of a goodbye that broke off.
+    pub is_begun: bool,
 }
 
 impl Ending {
@@ -44,6 +46,7 @@ impl Call {
             deadline: now + self.playback.remaining(now).min(LAST_WORDS) + GOODBYE,
             tool: Some(id),
             is_final: false,
+            is_begun: false,
         });
         if said {
             self.speech.count_as(What::Goodbye(EndReason::AssistantEnded));
@@ -92,7 +95,8 @@ impl Call {
         self.stop_tools_for_goodbye(now, out);
         self.speech.want_nothing();
         self.speech.want(What::Goodbye(reason));
-        self.ending = Some(Ending { reason, deadline: now + GOODBYE, tool: None, is_final: false });
+        self.ending =
+            Some(Ending { reason, deadline: now + GOODBYE, tool: None, is_final: false, is_begun: false });
     }
 
     /// Ends the call, and notes what was being said.

@@ -72,6 +72,7 @@ pub use tally::Tally;
 pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
 use crate::id::ItemId;
+use crate::provider::Failure;
 use backlog::Backlog;
 use consent::Consent;
 use conversation::Conversation;
@@ -115,6 +116,10 @@ pub struct Call {
     endpoint: usize,
     standby: Standby,
     turn_control: TurnControl,
+    /// What the responses fail with, since the last one that did not.
+    failure: Option<Failure>,
+    /// A limit of the account is almost used up until then.
+    limited: Option<Instant>,
     /// What the assistant is to say.
     speech: Speech,
     /// What is done if nothing is heard of it.
@@ -198,6 +203,8 @@ impl Call {
             speech.want(What::Greeting);
         }
         Self {
+            failure: None,
+            limited: None,
             turn_control: initial_turn_control(&plan),
             silence: SilenceTimer::new(plan.limits.silence),
             plan,
@@ -296,8 +303,7 @@ impl Call {
             Event::Usage { tokens, standby } => self.response_charged(tokens, standby, out),
             Event::TranscriptUsage { used, standby } => self.transcript_charged(used, standby, out),
             Event::ModelWorking => self.last_from_model = Some(now),
-            // The provider makes us wait soon enough, and says how long.
-            Event::RateLimited { .. } => {}
+            Event::RateLimited { until } => self.limited = Some(until),
             Event::SessionExpires { at } => self.session_expires(at, now),
             Event::StandbyReady { .. } => self.standby_ready(now, out),
             Event::StandbyLost(lost) => self.standby_lost(lost, now, out),
@@ -352,6 +358,7 @@ impl Call {
             self.say_goodbye(EndReason::LimitDuration, now, out);
         }
         match self.silence.step(now) {
+            Some(Step::Check) if self.is_limited(now) => {}
             Some(Step::Check) => {
                 let heard = self.ear_heard || self.speaking.is_some() || self.ear.sounds(now);
                 self.speech.want(What::Say(Request::CheckCaller { heard }));
@@ -500,7 +507,7 @@ impl Call {
             return;
         }
         self.park_if_heard(now, out);
-        self.settle_tools(out);
+        self.settle_tools(now, out);
         if self.may_ask()
             && let Some(what) = self.speech.ask(self.is_callers_turn(now), now)
         {

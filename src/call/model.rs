@@ -10,7 +10,7 @@ use super::speech::{Running, What};
 use super::transfer::Leaving;
 use super::{Call, MARK_EVERY, MAX_UNPLAYED, count, tools};
 use crate::id::{ItemId, ResponseId};
-use crate::provider::{Class, Failure};
+use crate::provider::{Cause, Class, Failure};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
 
@@ -33,7 +33,7 @@ impl Call {
         if self.was_ready {
             return;
         }
-        self.drop_standby(out);
+        self.drop_standby(now, out);
         self.endpoint = endpoint;
         (self.model_ready, self.was_ready) = (true, true);
         self.last_from_model = Some(now);
@@ -50,7 +50,12 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         match who {
-            Who::Caller => self.heard_caller = Some(now),
+            Who::Caller => {
+                self.heard_caller = Some(now);
+                if !text.expose().trim().is_empty() {
+                    self.phantoms = 0; // Somebody spoke, too softly for our ear.
+                }
+            }
             Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
                 count(Anomaly::ModelWroteCall, out);
             }
@@ -64,7 +69,10 @@ impl Call {
         self.last_from_model = Some(now);
         let begun = self.speech.begun(response);
         let (waits, is_goodbye) = (begun.can_wait(), begun.what.is_goodbye());
-        let is_greeting = begun.what == What::Greeting;
+        let (is_greeting, is_again) = (begun.what == What::Greeting, begun.is_again);
+        if is_again {
+            return self.cancel_active(out);
+        }
         self.tally.response_started();
         if self.leaving.as_ref().is_some_and(Leaving::is_announced) {
             self.speech.begins_announcement();
@@ -117,7 +125,7 @@ impl Call {
         self.speech.spoke(&response, (!is_audible).then_some(chunk.bytes()));
         if is_audible {
             // The session in use speaks: nothing has to stand in for it.
-            self.drop_rival(out);
+            self.drop_rival(now, out);
             self.standby.spoke();
             self.tools.response_spoke(&response);
         }
@@ -198,14 +206,18 @@ impl Call {
         let Running { what, spoke, .. } = ended;
         if is_whole {
             self.speech.succeeded();
+            // Who is answered is no noise, even if only the model hears them.
+            (self.failure, self.phantoms) = (None, 0);
             self.standby.answered();
             return self.speech.made(what);
         }
-        if let Outcome::Failed(failure) = outcome
-            && failure.is_refusal()
-        {
+        let failure = failure_of(outcome);
+        if failure.class() == Some(Class::Failover) {
             self.speech.want_later(what, Duration::ZERO, now);
-            return self.refused(failure.clone(), now, out);
+            return self.refused(failure, now, out);
+        }
+        if !matches!(outcome, Outcome::Completed | Outcome::Cancelled(_)) {
+            self.failure = Some(failure.clone());
         }
         // A filler is not worth it, and what follows a tool comes anyway.
         if what.is_filler() || tools_follow {
@@ -218,7 +230,10 @@ impl Call {
             return self.speech.made(what);
         }
         if failures > MAX_FAILURES {
-            return self.fail(EndReason::ModelFailed, failure_of(outcome), now, out);
+            return self.fail(EndReason::ModelFailed, failure, now, out);
+        }
+        if !is_last && failure.class() == Some(Class::Permanent) {
+            return self.forbidden(&what, failure, now, out);
         }
         if *outcome == Outcome::Completed && !spoke {
             self.answered_in_writing(now, out);
@@ -233,12 +248,33 @@ impl Call {
             Outcome::Completed if what == What::Answer => What::Say(Request::SayAloud),
             _ => what,
         };
-        self.speech.want_later(what, pause(failures, failure_of(outcome).retry_after), now);
+        self.speech.want_later(what, pause(failures, self.told_to_wait(&failure, now)), now);
+    }
+
+    /// The provider's rules forbid the answer, and so will those of others: the caller is told so once, and if that is
+    /// forbidden as well, the call ends.
+    fn forbidden(&mut self, what: &What, failure: Failure, now: Instant, out: &mut Vec<Action>) {
+        let excuse = What::Say(Request::CannotHelp);
+        if *what == excuse {
+            return self.fail(EndReason::from(&failure), failure, now, out);
+        }
+        self.speech.want_later(excuse, Duration::ZERO, now);
+    }
+
+    /// How long the provider makes us wait, by the failure itself or by what it said of its limits before.
+    fn told_to_wait(&self, failure: &Failure, now: Instant) -> Option<Duration> {
+        let limited = self.limited.filter(|_| failure.cause == Some(Cause::RateLimit));
+        failure.retry_after.or(limited.map(|until| until.saturating_duration_since(now)))
+    }
+
+    /// Whether a limit of the account is almost used up, so that nothing is asked for that can be left out.
+    pub(super) fn is_limited(&self, now: Instant) -> bool {
+        self.limited.is_some_and(|until| now < until)
     }
 
     pub(super) fn model_fault(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) {
         count(Anomaly::ModelError, out);
-        if fault.failure.is_refusal() {
+        if fault.failure.class() == Some(Class::Failover) {
             return self.refused(fault.failure, now, out);
         }
         let is_conflict = fault.failure.class() == Some(Class::Conflict);
@@ -252,7 +288,18 @@ impl Call {
             About::Request if self.speech.is_filler_due() => self.speech.forget_asked(),
             About::Request => {
                 let failures = self.speech.failed();
-                self.speech.retry_later(pause(failures + 1, fault.failure.retry_after), now);
+                self.failure = Some(fault.failure.clone());
+                let forbidden = fault.failure.class() == Some(Class::Permanent);
+                match self.speech.due().filter(|what| forbidden && !what.is_goodbye()) {
+                    Some(what) => {
+                        self.speech.forget_asked();
+                        self.forbidden(&what, fault.failure, now, out);
+                    }
+                    None => {
+                        let told = self.told_to_wait(&fault.failure, now);
+                        self.speech.retry_later(pause(failures + 1, told), now);
+                    }
+                }
             }
             About::OutOfBand => self.out_of_band.forget_asked(),
             About::Other => {}
@@ -269,6 +316,9 @@ impl Call {
 
     /// Ends the call because of the model, which failed with this.
     pub(super) fn fail(&mut self, reason: EndReason, failure: Failure, now: Instant, out: &mut Vec<Action>) {
+        if let Some(ending) = self.ending.as_ref().filter(|ending| ending.is_begun) {
+            return self.end(ending.reason, now, out); // What there was of a goodbye has been heard.
+        }
         if !self.ended {
             self.tally.failure = Some(failure);
         }
@@ -296,6 +346,7 @@ fn pause(failures: u32, as_told: Option<Duration>) -> Duration {
 fn failure_of(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Failed(failure) => failure.clone(),
+        Outcome::Incomplete(Why::Filtered) => Cause::Filtered.into(),
         Outcome::Completed | Outcome::Incomplete(_) | Outcome::Cancelled(_) => Failure::default(),
     }
 }

@@ -31,6 +31,14 @@ pub(super) enum What {
 }
 
 impl What {
+    /// The same for a session that has nothing but the conversation: not what another one wrote and did not say.
+    pub fn in_another_session(self) -> Self {
+        match self {
+            Self::Say(Request::SayAloud) => Self::Answer,
+            other => other,
+        }
+    }
+
     /// Whether it is said even while the caller speaks.
     fn is_urgent(&self) -> bool {
         matches!(self, Self::Goodbye(_) | Self::Greeting)
@@ -66,6 +74,8 @@ pub(super) struct Speech {
     due: Option<Due>,
     /// Begun, and still being made.
     running: Option<Running>,
+    /// What began last was asked for twice, so that it may begin twice.
+    twice: bool,
     /// Made completely, and awaited: something follows once they are heard.
     made: Vec<What>,
     /// The last response that ended had spoken.
@@ -92,6 +102,8 @@ struct Due {
     by_itself: bool,
     /// We asked for it all the same, because it did not come.
     nudged: bool,
+    /// We asked this session for it twice, or it may have begun by itself as well.
+    twice: bool,
 }
 
 /// An utterance whose response is being made.
@@ -103,6 +115,8 @@ pub(super) struct Running {
     pub asked: bool,
     /// We asked for it twice, so the second request may be refused.
     nudged: bool,
+    /// It is the second answer to what we asked for twice.
+    pub is_again: bool,
     /// Audio that the caller can hear has been queued for the phone.
     pub spoke: bool,
     /// How many bytes of silence it ends with so far.
@@ -160,7 +174,8 @@ impl Speech {
     /// The caller's turn is over, and the model answers by itself.
     pub fn expect(&mut self, now: Instant) {
         if self.running.as_ref().is_none_or(Running::is_cut) {
-            self.due = Some(Due { what: What::Answer, since: now, by_itself: true, nudged: false });
+            self.due =
+                Some(Due { what: What::Answer, since: now, by_itself: true, nudged: false, twice: false });
         }
     }
 
@@ -177,7 +192,8 @@ impl Speech {
         let next = self.wanted.first().filter(|wanted| !caller_speaks || wanted.what.is_urgent())?;
         let what = next.what.clone();
         self.wanted.remove(0);
-        self.due = Some(Due { what: what.clone(), since: now, by_itself: false, nudged: false });
+        self.due =
+            Some(Due { what: what.clone(), since: now, by_itself: false, nudged: false, twice: false });
         Some(what)
     }
 
@@ -190,13 +206,14 @@ impl Speech {
     /// What is due and does not come: it is asked for again, once.
     pub fn nudge(&mut self) -> Option<What> {
         let due = self.due.as_mut().filter(|due| !due.nudged)?;
-        due.nudged = true;
+        (due.nudged, due.twice) = (true, true);
         Some(due.what.clone())
     }
 
     /// A request was refused because another response runs. If it was ours, it is wanted again: `certain` says so, even if
     /// the other response looks like the one that we asked for.
     pub fn refused(&mut self, certain: bool) {
+        self.twice = false;
         if let Some(due) = self.due.take_if(|due| !due.by_itself) {
             self.want_again(due.what, false);
         } else if let Some(running) = self.running.as_mut().filter(|it| certain && it.asked && !it.nudged) {
@@ -255,13 +272,26 @@ impl Speech {
             self.remember(previous.response, previous.cut);
         }
         let cut = self.is_cut(&response);
-        let (what, asked, nudged) = match self.due.take() {
-            Some(due) => (due.what, !due.by_itself || due.nudged, due.nudged),
-            None => (What::Answer, false, false),
+        let was_twice = std::mem::take(&mut self.twice);
+        let (what, asked, nudged, is_again) = match self.due.take() {
+            Some(due) => {
+                self.twice = due.twice;
+                (due.what, !due.by_itself || due.nudged, due.nudged, false)
+            }
+            None => (What::Answer, false, false, was_twice),
         };
         // The answer came by itself after all.
         self.wanted.retain(|wanted| !wanted.may_come);
-        self.running.insert(Running { response, what, asked, nudged, spoke: false, silence: 0, cut })
+        self.running.insert(Running {
+            response,
+            what,
+            asked,
+            nudged,
+            is_again,
+            spoke: false,
+            silence: 0,
+            cut,
+        })
     }
 
     /// The response that runs is the announcement of a transfer, whether it was asked for as such or not.
@@ -334,14 +364,19 @@ impl Speech {
     pub fn session_gone(&mut self) {
         (self.past, self.cut_items) = Default::default();
         self.pause = None;
-        self.wanted.iter_mut().for_each(|wanted| wanted.may_come = false);
+        self.twice = false;
         if let Some(due) = self.due.take() {
             self.want_again(due.what, false);
         }
+        for wanted in &mut self.wanted {
+            wanted.may_come = false;
+            wanted.what = std::mem::replace(&mut wanted.what, What::Answer).in_another_session();
+        }
         let Some(running) = self.running.take().filter(|running| !running.cut) else { return };
         match running.what {
-            what if !running.spoke => self.want_again(what, false),
-            what if what.is_awaited() && what != What::Greeting => self.made(what),
+            what if !running.spoke => self.want_again(what.in_another_session(), false),
+            what if what.is_goodbye() => self.want_again(what, false),
+            What::Announcement => self.made(What::Announcement),
             what if what.is_filler() => {}
             _ => self.want_again(What::GoOn, false),
         }
@@ -350,7 +385,7 @@ impl Speech {
     /// Another session was asked for this, and has begun it.
     pub fn takes_over(&mut self, what: What, now: Instant) {
         self.forget_wanted(|wanted| *wanted == what);
-        self.due = Some(Due { what, since: now, by_itself: false, nudged: true });
+        self.due = Some(Due { what, since: now, by_itself: false, nudged: true, twice: false });
     }
 
     /// What is owed next.
@@ -467,6 +502,11 @@ impl Speech {
         self.running.as_ref().map_or(self.spoke_last, |running| running.spoke)
     }
 
+    /// What is due and has not begun.
+    pub fn due(&self) -> Option<What> {
+        self.due.as_ref().map(|due| due.what.clone())
+    }
+
     /// Whether a response is due that has not begun.
     pub fn is_due(&self) -> bool {
         self.due.is_some()
@@ -499,6 +539,7 @@ impl Speech {
 
     /// A response failed. Returns how many did in a row.
     pub fn failed(&mut self) -> u32 {
+        self.twice = false;
         self.failures += 1;
         self.failures
     }

@@ -105,6 +105,13 @@ impl Standby {
         self.loss = None;
     }
 
+    /// An endpoint that refuses is not tried again.
+    fn shun(&mut self, endpoint: usize, failure: &Failure) {
+        if failure.is_refusal() {
+            self.refused.insert(endpoint);
+        }
+    }
+
     /// The session in use gave a whole answer.
     pub fn answered(&mut self) {
         self.attempts = 0;
@@ -113,6 +120,12 @@ impl Standby {
 
 fn back(at: Instant, by: Duration) -> Instant {
     at.checked_sub(by).unwrap_or(at)
+}
+
+/// When a session is renewed that ends at `at`. One that ends soon is not replaced at once, but after a quarter of what is
+/// left of it, or after `pause` if that is shorter.
+fn renewal(at: Instant, pause: Duration, now: Instant) -> Instant {
+    back(at, RENEW_BEFORE).max(now + (at.saturating_duration_since(now) / 4).min(pause))
 }
 
 impl Call {
@@ -141,8 +154,8 @@ impl Call {
         // A session that worked and is closed was not refused, whatever the close code, unless it happens again.
         let is_close =
             lost.loss == Loss::Closed && lost.failure.close.is_some() && self.standby.attempts == 0;
-        if lost.failure.is_refusal() && !is_close {
-            self.standby.refused.insert(self.endpoint);
+        if !is_close {
+            self.standby.shun(self.endpoint, &lost.failure);
         }
         self.standby.loss = Some(lost);
         self.model_ready = false;
@@ -246,6 +259,7 @@ impl Call {
             }
             Cause::Lost | Cause::Stalled | Cause::Failed | Cause::Stream => match self.speech.owed() {
                 Some(what) if self.playback.is_voice_over() => {
+                    let what = what.in_another_session();
                     self.fill_standby(out);
                     let request = match self.request(what.clone()) {
                         Action::Say(request) => Some(request),
@@ -253,7 +267,7 @@ impl Call {
                     };
                     self.ask_standby(what, request, out);
                 }
-                _ => self.drop_standby(out),
+                _ => self.drop_standby(now, out),
             },
         }
     }
@@ -270,7 +284,7 @@ impl Call {
         if self.standby.is_asked() && self.playback.is_voice_over() {
             self.use_standby(now, out);
         } else {
-            self.drop_standby(out);
+            self.drop_standby(now, out);
         }
     }
 
@@ -278,10 +292,8 @@ impl Call {
     pub(super) fn standby_mute(&mut self, outcome: &Outcome, now: Instant, out: &mut Vec<Action>) {
         let Some(open) = self.standby.open.take() else { return };
         out.push(Action::DropStandby);
-        if let Outcome::Failed(failure) = outcome
-            && failure.is_refusal()
-        {
-            self.standby.refused.insert(open.endpoint);
+        if let Outcome::Failed(failure) = outcome {
+            self.standby.shun(open.endpoint, failure);
         }
         let in_writing = *outcome == Outcome::Completed;
         if in_writing && !std::mem::replace(&mut self.standby.as_history, true) {
@@ -298,9 +310,7 @@ impl Call {
             worked: false,
             silence: self.standby.gap,
         }));
-        if lost.failure.is_refusal() {
-            self.standby.refused.insert(open.endpoint);
-        }
+        self.standby.shun(open.endpoint, &lost.failure);
         self.standby.loss = Some(lost);
         match open.cause {
             Cause::Renewal if self.model_ready => self.standby.again = Some((now + RENEW_AGAIN, open.cause)),
@@ -309,21 +319,21 @@ impl Call {
     }
 
     /// It is not needed. If the session in use will end soon, another one is.
-    pub(super) fn drop_standby(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn drop_standby(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.standby.again = None;
         if self.standby.open.take().is_some() {
-            let renewal = self.standby.expires.map(|at| back(at, RENEW_BEFORE));
+            let renewal = self.standby.expires.map(|at| renewal(at, RENEW_AGAIN, now));
             self.standby.renewal = self.standby.renewal.or(renewal);
             out.push(Action::DropStandby);
         }
     }
 
     /// The session in use speaks: one that was opened because it did not is not needed.
-    pub(super) fn drop_rival(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn drop_rival(&mut self, now: Instant, out: &mut Vec<Action>) {
         let cause =
             self.standby.open.as_ref().map(|open| open.cause).or(self.standby.again.map(|(_, cause)| cause));
         if cause.is_some_and(|cause| !matches!(cause, Cause::Renewal | Cause::Deaf)) {
-            self.drop_standby(out);
+            self.drop_standby(now, out);
         }
     }
 
@@ -358,6 +368,9 @@ impl Call {
         };
         self.conversation.session_changed();
         self.backlog.clear();
+        if self.endpoint != open.endpoint {
+            self.limited = None; // Another provider has limits of its own.
+        }
         self.endpoint = open.endpoint;
         self.model_ready = true;
         self.last_from_model = Some(now);
@@ -427,6 +440,12 @@ impl Call {
             self.unnoticed = Some(now).filter(|_| !self.ear_speaks);
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
+        let begun = self.speech.running().filter(|running| running.what.is_goodbye() && running.spoke);
+        if begun.is_some_and(|running| !running.is_cut())
+            && let Some(ending) = &mut self.ending
+        {
+            ending.is_begun = true;
+        }
         self.speech.session_gone();
         self.out_of_band = Default::default();
         if !self.tools.hosted.is_empty() {
@@ -440,9 +459,7 @@ impl Call {
 
     pub(super) fn session_expires(&mut self, at: Instant, now: Instant) {
         self.standby.expires = Some(at);
-        // A short session is not replaced at once.
-        let soonest = now + at.saturating_duration_since(now) / 4;
-        self.standby.renewal = Some(back(at, RENEW_BEFORE).max(soonest));
+        self.standby.renewal = Some(renewal(at, RENEW_BEFORE, now));
         self.standby.at_last = Some(back(at, RENEW_AT_LAST.min(at.saturating_duration_since(now) / 8)));
     }
 

@@ -419,7 +419,7 @@ impl Call {
     }
 
     /// Requests what the state calls for after every event.
-    pub(super) fn settle_tools(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn settle_tools(&mut self, now: Instant, out: &mut Vec<Action>) {
         out.extend(self.tools.hosted.take_notes());
         let busy = self.tools.is_busy();
         if !busy {
@@ -435,7 +435,8 @@ impl Call {
             return;
         }
         let silence = self.speaking.is_none() && self.playback.is_voice_over();
-        let filler_due = self.tools.filler == Filler::Ready && silence && self.may_ask();
+        let filler_due =
+            self.tools.filler == Filler::Ready && silence && self.may_ask() && !self.is_limited(now);
         if let Some(active) = self.speech.active() {
             // A response that waits for a hosted tool stays silent, and then goes on.
             if filler_due && !self.speech.is_active_cut() && self.tools.hosted.is_running_in(active) {

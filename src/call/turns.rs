@@ -67,7 +67,10 @@ impl Call {
         }
         self.heard_caller = Some(now);
         if self.endless_turn.take().is_some() && self.speaking.is_none() {
-            return; // It is answered already.
+            return; // It is answered already, or nobody waits for an answer.
+        }
+        if self.turn_control == TurnControl::Model {
+            self.count_phantom();
         }
         self.stop_turn(now, out);
         if self.ending.is_some() {
@@ -116,7 +119,7 @@ impl Call {
         if found.spoken.iter().any(|spoken| spoken.interrupted) {
             self.tally.interruptions += 1;
         }
-        self.voice_cut(found.spoken.iter().map(|spoken| spoken.heard_ms).sum());
+        self.voice_cut(found.spoken.iter().map(|spoken| spoken.heard_ms).sum(), now);
         self.was_cut(found, out);
         self.speech.forget_made(|what| *what == What::Greeting);
     }
@@ -226,6 +229,14 @@ impl Call {
                 >= SHORTEST_TURN
     }
 
+    /// Counts the turn that ends, if only the model heard it.
+    fn count_phantom(&mut self) {
+        let Some((began, _)) = self.speaking.as_ref() else { return };
+        let is_phantom =
+            self.unnoticed.is_some() && self.ear_began.is_none_or(|heard| heard + NOTICED_BEFORE < *began);
+        self.phantoms = if is_phantom { self.phantoms + 1 } else { 0 };
+    }
+
     fn frames_flow(&self, now: Instant) -> bool {
         self.last_from_caller.is_some_and(|last| now < last + LISTEN_EVERY)
     }
@@ -238,7 +249,8 @@ impl Call {
         if self.ear_speaks && !self.ear.speaks(now) {
             self.ear_changed(false, now, out); // Frames have stopped.
         }
-        match self.ear.quiet_since(now) {
+        let quiet = self.ear.quiet_since(now);
+        match quiet {
             // Music is no turn, and no silence.
             None => self.unnoticed = None,
             Some(since) if self.speaking.is_some() => {
@@ -247,9 +259,9 @@ impl Call {
             }
             Some(_) => {}
         }
-        if self.unnoticed.is_some_and(|since| since + TURN_TIMEOUT <= now) {
-            let is_quiet = self.ear.quiet_since(now).is_some_and(|since| since + TURN_TIMEOUT <= now);
-            if self.model_ready && is_quiet {
+        let is_over = |since: Instant| since + TURN_TIMEOUT <= now;
+        if self.unnoticed.is_some_and(is_over) {
+            if self.model_ready && quiet.is_some_and(is_over) {
                 self.end_turn(now, out);
             }
         } else if self.speaking.is_none() {
@@ -262,9 +274,8 @@ impl Call {
 
     /// Ends a turn that the model believes to go on, or did not notice.
     fn end_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if let Some((began, item)) = self.speaking.clone() {
-            let is_phantom = self.ear_began.is_none_or(|heard| heard + NOTICED_BEFORE < began);
-            self.phantoms = if is_phantom { self.phantoms + 1 } else { 0 };
+        if let Some((_, item)) = self.speaking.clone() {
+            self.count_phantom();
             self.stop_turn(now, out);
             self.endless_turn = Some(item);
         }

@@ -173,8 +173,10 @@ impl Call {
     }
 
     /// A voice was cut after this long, which may be too early to break a silence.
-    pub(super) fn voice_cut(&mut self, heard_ms: u64) {
-        if let Some(before) = self.watch.before.take().filter(|_| heard_ms < BREAKS_SILENCE_MS) {
+    pub(super) fn voice_cut(&mut self, heard_ms: u64, now: Instant) {
+        let Some(before) = self.watch.before.take() else { return };
+        self.watch.voice_ended = Some(now);
+        if heard_ms < BREAKS_SILENCE_MS {
             self.watch.silent = Stopwatch::after(before);
         }
     }
@@ -248,12 +250,13 @@ impl Call {
     }
 
     fn give_up(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let reason = match &self.standby.loss {
-            Some(lost) => EndReason::from(lost),
-            None if self.was_ready => EndReason::ModelStalled,
-            None => EndReason::ModelUnreachable,
+        let reason = match (&self.standby.loss, &self.failure) {
+            (Some(lost), _) => EndReason::from(lost),
+            (None, Some(failure)) => EndReason::from(failure),
+            (None, None) if self.was_ready => EndReason::ModelStalled,
+            (None, None) => EndReason::ModelUnreachable,
         };
-        let failure = self.standby.loss.take().map(|lost| lost.failure);
+        let failure = self.standby.loss.take().map(|lost| lost.failure).or(self.failure.take());
         self.fail(reason, failure.unwrap_or_default(), now, out);
     }
 

@@ -16,9 +16,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -98,7 +99,22 @@ impl ModelLink {
     /// Connects to the plan's provider and configures the session: `session.created`, our update,
     /// `session.updated`. One attempt, within [`ATTEMPT`].
     pub async fn connect(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
-        let deadline = tokio::time::Instant::now() + ATTEMPT;
+        Self::connect_within(ATTEMPT, plan, tls).await
+    }
+
+    /// The same for a call, which needs a session and has time: an attempt that takes longer than [`ATTEMPT`] goes on
+    /// for as long beside a second one, and the first that succeeds is used.
+    pub async fn connect_patiently(plan: Arc<Plan>, tls: Arc<ClientConfig>) -> Result<Self, NotConnected> {
+        let first = Self::connect_within(2 * ATTEMPT, plan.clone(), tls.clone());
+        patiently(first, || Self::connect(plan, tls)).await
+    }
+
+    async fn connect_within(
+        limit: Duration,
+        plan: Arc<Plan>,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, NotConnected> {
+        let deadline = tokio::time::Instant::now() + limit;
         let (provider, hosts) = (&plan.provider, !plan.hosted.is_empty());
         let (mut socket, _) = open(provider, &plan.model, hosts, tls, deadline).await?;
         let created = until_created(&mut socket, provider.dialect, deadline).await?;
@@ -464,6 +480,22 @@ impl ModelLink {
 
     fn anomaly(&mut self, anomaly: Anomaly) {
         self.events.push_back(ModelStep::Anomaly(anomaly));
+    }
+}
+
+/// An attempt, and after [`ATTEMPT`] another one beside it: the first that succeeds. A second one that fails ends nothing.
+async fn patiently<T, E, S: Future<Output = Result<T, E>>>(
+    first: impl Future<Output = Result<T, E>>,
+    second: impl FnOnce() -> S,
+) -> Result<T, E> {
+    let second = Box::pin(async {
+        sleep(ATTEMPT).await;
+        Box::pin(second()).await
+    });
+    match select(Box::pin(first), second).await {
+        Either::Left((first, _)) => first,
+        Either::Right((Ok(second), _)) => Ok(second),
+        Either::Right((Err(_), first)) => first.await,
     }
 }
 

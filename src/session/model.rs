@@ -243,7 +243,7 @@ impl Model {
         self.began = tokio::time::Instant::now() + pause;
         self.state = State::Connecting(Box::pin(async move {
             sleep(pause).await;
-            let connected = timeout(patience, ModelLink::connect(plan, tls)).await;
+            let connected = timeout(patience, ModelLink::connect_patiently(plan, tls)).await;
             connected.unwrap_or(Err(NotConnected::Late { garbage: 0 }))
         }));
     }

@@ -437,3 +437,138 @@ fn an_echo_of_the_assistants_voice_is_no_turn() {
     let text = play(vec![quiet(40, 2_000), talks(2_000, 4_000), quiet(4_000, 8_000)]);
     assert_eq!((count(&text, "CommitAudio"), count(&text, "AskForResponse")), (1, 1), "{text}");
 }
+
+#[test]
+fn an_echo_that_comes_back_after_an_interruption_is_no_turn() {
+    // The caller interrupts with a word, and what the assistant said last still comes back from their loudspeaker.
+    let script = vec![
+        quiet(40, 400),
+        answer("r1", "a", 9_000),
+        talks(400, 2_000),
+        speaks(),
+        stops(),
+        answer("r2", "b", 100),
+        quiet(2_000, 2_260),
+        talks(2_260, 3_200),
+        quiet(3_200, 6_000),
+    ];
+    let mut run = Run::new(Instant::now(), plan());
+    run.play(All(vec![On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted), At(ms(30)), echo(0)]));
+    run.play(All(script.into_iter().take(4).collect()));
+    let cut = run.now;
+    assert!(!run.call.watch.no_voice_since(cut + ms(600)), "its echo may still come: {}", run.text);
+    assert!(run.call.watch.no_voice_since(cut + ms(700)), "{}", run.text);
+}
+
+#[test]
+fn noise_that_the_model_takes_for_turns_is_not_answered_for_ever() {
+    // Clicks that our ear does not hear: the model begins and ends a turn for each, and each cuts the answer to the last.
+    let click = |n: u64| {
+        let from = 400 + n * 1_000;
+        [
+            speaks(),
+            ended(&format!("r{n}"), CANCELLED),
+            quiet(from, from + 300),
+            stops(),
+            started(&format!("r{}", n + 1)),
+            quiet(from + 300, from + 1_000),
+        ]
+    };
+    let text = play(std::iter::once(quiet(40, 400)).chain((0..30).flat_map(click)).collect());
+    assert!(!text.contains("End("), "the call goes on: {text}");
+    assert_eq!(count(&text, "OpenStandby"), 0, "{text}");
+    // Somebody who speaks too softly for our ear is no noise: there are words.
+    let words = |n: u64| {
+        On(Event::Transcript { who: Who::Caller, item: "u".into(), text: format!("Word {n}.").into() })
+    };
+    let soft = (0..4).flat_map(|n| {
+        let from = 400 + n * 4_000;
+        [speaks(), quiet(from, from + 300), stops(), words(n), quiet(from + 300, from + 4_000)]
+    });
+    let text = play(vec![quiet(40, 400), All(soft.collect())]);
+    assert!(count(&text, "AskForResponse") >= 4, "each is asked for again: {text}");
+}
+
+#[test]
+fn what_was_asked_for_twice_is_heard_once() {
+    let asked = || vec![press("1#"), At(ms(1_600)), answer("r1", "a", 400), At(ms(1_700))];
+    let text = play(vec![All(asked()), answer("r2", "b", 400)]);
+    assert_eq!(times(&text, "AskForResponse"), [30, 1_530], "{text}");
+    assert_eq!(count(&text, "PlayToCaller(400ms)"), 1, "{text}");
+    assert!(text.contains(r#"CancelResponse(ResponseId("r2"))"#), "{text}");
+    // The model answers by itself after all, and then as it was asked to.
+    let text = play(vec![says(), At(ms(1_600)), answer("r1", "a", 400), answer("r2", "b", 400)]);
+    assert_eq!(count(&text, "PlayToCaller(400ms)"), 1, "{text}");
+    // The second request was refused, so that what comes next is something else.
+    let refused = fault(About::Request, Cause::Conflict);
+    let text = play(vec![All(asked()), refused, answer("r2", "b", 400)]);
+    assert_eq!(count(&text, "PlayToCaller(400ms)"), 2, "{text}");
+    let text = play(vec![All(asked()), says(), answer("r2", "b", 400)]);
+    assert_eq!(count(&text, "PlayToCaller(400ms)"), 2, "the answer to the next turn: {text}");
+}
+
+#[test]
+fn a_filter_that_never_lets_an_answer_through_ends_the_call_for_that_reason() {
+    let filtered = |id: &str| All(vec![started(id), ended(id, Outcome::Incomplete(Why::Filtered))]);
+    let mut script = vec![says()];
+    for n in 0..10 {
+        script.extend([filtered(&format!("r{n}")), At(ms(30 + 2_500 * (n + 1)))]);
+    }
+    let mut run = Run::new(Instant::now(), plan());
+    run.play(All(vec![On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted), At(ms(30)), echo(0)]));
+    run.play(All(script));
+    assert!(run.text.contains("End(ModelFailed)"), "{}", run.text);
+    let failure = run.call.tally().failure.clone().unwrap_or_default();
+    assert_eq!(failure.cause, Some(Cause::Filtered));
+    // One answer in between, and the silence after it has another reason.
+    let text =
+        play(vec![says(), filtered("r1"), answer("r2", "a", 400), echo_at(500, 1), says(), At(ms(25_000))]);
+    assert!(text.contains("End(ModelStalled)"), "{text}");
+}
+
+#[test]
+fn what_the_rules_forbid_is_excused_once() {
+    let forbidden = |id: &str| All(vec![started(id), failed(id, Cause::Policy)]);
+    let text = play(vec![says(), forbidden("r1"), answer("r2", "a", 400), At(ms(500))]);
+    assert_eq!((times(&text, "Say(CannotHelp)"), count(&text, "End(")), (vec![30], 0), "{text}");
+    assert!(!text.contains("OpenStandby"), "every provider would answer the same: {text}");
+    let text = play(vec![says(), forbidden("r1"), forbidden("r2")]);
+    assert!(text.ends_with("30ms End(ModelRefused)\n"), "{text}");
+    // The request itself is refused.
+    let text =
+        play(vec![press("1#"), fault(About::Request, Cause::Policy), answer("r2", "a", 400), At(ms(500))]);
+    assert_eq!((count(&text, "Say(CannotHelp)"), count(&text, "End(")), (1, 0), "{text}");
+    let text =
+        play(vec![press("1#"), fault(About::Request, Cause::Policy), fault(About::Request, Cause::Policy)]);
+    assert!(text.ends_with("30ms End(ModelRefused)\n"), "{text}");
+    // Something else that we sent: the call goes on.
+    let text = play(vec![fault(About::Other, Cause::Policy), At(ms(500))]);
+    assert!(!text.contains("End("), "{text}");
+}
+
+#[test]
+fn near_a_limit_of_the_account_only_what_is_needed_is_asked_for() {
+    let start = Instant::now();
+    let limited = |seconds: u64, plan: Plan, script: Vec<When>| {
+        let until = start + Duration::from_secs(seconds);
+        let connected = [
+            On(Event::ModelReady { endpoint: 0 }),
+            On(Event::StreamStarted),
+            On(Event::RateLimited { until }),
+            At(ms(30)),
+            echo(0),
+        ];
+        run_from(start, plan, connected.into_iter().chain(script).collect())
+    };
+    let checks = |seconds| count(&limited(seconds, plan(), vec![wait(3, 40)]), "Say(CheckCaller");
+    assert!(checks(60) == 0 && checks(20) > 0);
+    // The filler has the time until the sound, if the limit is restored before.
+    let filler = |seconds| {
+        let plan = super::tools::plan_with_tools();
+        first(&limited(seconds, plan, vec![calls("r1", "c1", "look_up"), At(ms(4_000))]), "Say(Filler)")
+    };
+    assert_eq!((filler(60), filler(1)), (None, Some(1_530)));
+    // A failure that does not say for how long: the limits did.
+    let text = limited(2, plan(), vec![says(), started("r1"), failed("r1", Cause::RateLimit), At(ms(2_200))]);
+    assert_eq!(times(&text, "AskForResponse"), [2_000], "{text}");
+}

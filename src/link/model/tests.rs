@@ -324,6 +324,25 @@ async fn a_network_fault_leaves_the_model_unreachable() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_takes_long_is_used_unless_another_attempt_is_faster() {
+    let after = async |seconds: u64, result: Result<u8, u8>| {
+        sleep(Duration::from_secs(seconds)).await;
+        result
+    };
+    for (first, second, expected) in [
+        ((4, Ok(1)), (0, Ok(2)), (4, Ok(1))),
+        ((4, Err(1)), (0, Ok(2)), (4, Err(1))), // Whoever called decides what follows.
+        ((14, Ok(1)), (60, Ok(2)), (14, Ok(1))),
+        ((14, Ok(1)), (2, Err(2)), (14, Ok(1))),
+        ((18, Ok(1)), (2, Ok(2)), (12, Ok(2))),
+    ] {
+        let began = tokio::time::Instant::now();
+        let result = patiently(after(first.0, first.1), || after(second.0, second.1)).await;
+        assert_eq!((began.elapsed().as_secs(), result), expected, "{first:?} {second:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_frames_does_not_extend_the_limit() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

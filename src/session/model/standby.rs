@@ -193,7 +193,7 @@ impl Model {
     pub fn open_standby(&mut self, endpoint: usize) {
         self.drop_standby();
         let plan = self.plan.at(endpoint).clone();
-        let connecting = ModelLink::connect(plan.clone(), self.switchboard.tls.clone());
+        let connecting = ModelLink::connect_patiently(plan.clone(), self.switchboard.tls.clone());
         self.standby = Some(Box::new(Standby {
             endpoint,
             plan,
