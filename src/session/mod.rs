@@ -520,6 +520,7 @@ impl Switchboard {
             assistant: plan.assistant.clone(),
             caller: request.from.clone(),
             called: request.to.clone(),
+            keep: plan.record.keep,
         };
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
         Ring::Stream { ticket }

@@ -386,7 +386,8 @@ fn tool(job: crate::assistant::plan::Job) -> crate::assistant::plan::Tool {
 
 fn client() -> Client {
     let caller = Party::Withheld;
-    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller }
+    let keep = Duration::from_secs(60);
+    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller, keep }
 }
 
 fn job_at(url: String) -> crate::assistant::plan::Job {

@@ -7,6 +7,7 @@ use super::ask;
 use super::call::key;
 use super::db::{Db, Tx, values};
 use super::error::StoreError;
+use super::messages;
 use super::open::Ready;
 use crate::phone::PhoneNumber;
 use crate::record::What;
@@ -28,7 +29,8 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
     paths.extend(rows.into_iter().map(|(path,)| path));
     let ids: Vec<(String,)> =
         tx.fetch("SELECT id FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
-    let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key]).await?;
+    let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
+    let messages = messages::erase(&mut tx, &key).await?;
     let unknown = tx.fetch::<(i64,)>("SELECT count(*) FROM calls WHERE numberless <> 0", values![]).await?;
     tx.commit().await?;
     scrub(&ready.db).await?;
@@ -37,7 +39,7 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
     Ok(Erased {
         calls,
         recordings: paths.len() as u64,
-        messages: 0,
+        messages,
         unknown: unknown.first().map_or(0, |(count,)| *count as u64),
         paths,
         ids: ids.into_iter().map(|(id,)| id.as_str().into()).collect(),
@@ -67,9 +69,12 @@ async fn scrub(db: &Db) -> Result<(), StoreError> {
     }
 }
 
-/// Removes calls that were kept for long enough. Returns how many, and where their recordings are.
+/// Removes calls and messages that were kept for long enough. Returns how many calls, and where their recordings are.
 pub async fn purge(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
     let (mut calls, mut paths) = (0, Vec::new());
+    let mut tx = ready.db.begin().await?;
+    messages::purge(&mut tx, now.as_millisecond()).await?;
+    tx.commit().await?;
     loop {
         let mut tx = ready.db.begin().await?;
         let (count, more) = purge_some(&mut tx, now.as_millisecond()).await?;

@@ -8,6 +8,8 @@ mod call;
 mod db;
 mod erase;
 mod error;
+mod message_files;
+mod messages;
 mod op;
 mod open;
 mod recorder;
@@ -20,6 +22,8 @@ use std::sync::{Arc, RwLock};
 use jiff::Timestamp;
 
 pub use self::error::StoreError;
+pub use self::message_files::{Found, MessageFiles};
+pub use self::messages::{Attempt, Claimed, MAX_WAITING, Message, Waiting};
 use self::open::Ready;
 pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;

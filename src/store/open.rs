@@ -31,6 +31,8 @@ pub struct Ready {
     pub db: Db,
     /// The secret of the hashes of numbers.
     pub secret: String,
+    /// What is written outlasts the process.
+    pub durable: bool,
 }
 
 /// Opens the database, and creates it if it is a file that does not exist.
@@ -55,7 +57,7 @@ pub async fn open(place: &Place) -> Result<Ready, StoreError> {
     }
     .map_err(cannot)?;
     let secret = secret(&db).await.map_err(cannot)?;
-    Ok(Ready { db, secret })
+    Ok(Ready { db, secret, durable: !matches!(place, Place::Memory) })
 }
 
 /// An empty file is an empty database. Only this user may read it, or what SQLite puts beside it.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod messages;
 
 use switchboard::store::Place;
 
@@ -14,4 +15,10 @@ fn sqlite(folder: &tempfile::TempDir) -> Place {
 async fn sqlite_answers() {
     let folder = tempfile::tempdir().unwrap();
     cases::answers(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    messages::all(&sqlite(&folder)).await;
 }
