@@ -3,7 +3,7 @@
 //! A file is on the disk before its message is promised to a caller, and goes when the message is in the database or
 //! delivered. Earlier versions kept all messages so.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, DirEntry};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,10 @@ use crate::phone::PhoneNumber;
 
 /// The folder of messages that nobody accepted.
 const GIVEN_UP: &str = "given-up";
-/// The extension of a file that is still being written.
+/// The extension of a file that is being written.
 const UNFINISHED: &str = "unfinished";
+/// A file that is being written for so long was left behind by a crash.
+const LONG: Duration = Duration::from_secs(60);
 /// For how long a message is kept if its file does not say so.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -92,7 +94,8 @@ impl MessageFiles {
         fs::rename(self.file(id), file(&given_up, id))
     }
 
-    /// All messages, the oldest first. Removes unfinished files: no caller was promised anything about them.
+    /// All messages, the oldest first. Removes files that a crash left unfinished: no caller was promised anything about
+    /// them.
     pub fn read(&self) -> Found {
         let mut found = Found::default();
         let mut broken = 0;
@@ -131,6 +134,11 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+fn is_old(file: &DirEntry) -> bool {
+    let written = file.metadata().and_then(|file| file.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > LONG))
+}
+
 fn messages(folder: &Path, broken: &mut usize) -> Vec<Message> {
     let mut messages = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -138,7 +146,7 @@ fn messages(folder: &Path, broken: &mut usize) -> Vec<Message> {
         let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension {
-            UNFINISHED if id.starts_with(".msg_") => drop(fs::remove_file(&path)),
+            UNFINISHED if id.starts_with(".msg_") && is_old(&entry) => drop(fs::remove_file(&path)),
             "json" if id.starts_with("msg_") => {
                 match fs::read(&path).ok().and_then(|json| message(id, &json)) {
                     Some(message) => messages.push(message),
@@ -171,6 +179,7 @@ fn message(id: &str, json: &[u8]) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -193,7 +202,11 @@ mod tests {
         let folder = dir.path().join("state/messages");
         files.put(&message("msg_1", "+15550100007")).unwrap();
         fs::write(folder.join("msg_2.json"), "{").unwrap();
-        fs::write(folder.join(".msg_3.unfinished"), "{").unwrap();
+        for (name, age) in [(".msg_3.unfinished", LONG * 2), (".msg_4.unfinished", Duration::ZERO)] {
+            fs::write(folder.join(name), "{").unwrap();
+            let file = fs::File::options().write(true).open(folder.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&files.file("msg_1")), 0o600);
         assert_eq!(mode(&folder), 0o700);
@@ -204,6 +217,7 @@ mod tests {
         assert_eq!((read.id.as_str(), caller), ("msg_1", Some("+15550100007")));
         assert_eq!((read.taken, read.keep, read.call.as_deref()), (7, Duration::from_secs(60), Some("CA1")));
         assert!(!folder.join(".msg_3.unfinished").exists(), "it may hold what a caller said");
+        assert!(folder.join(".msg_4.unfinished").exists(), "it is being written");
         let nowhere = MessageFiles(folder.join("msg_1.json"));
         assert!(nowhere.put(&message("msg_4", "")).is_err(), "a file is no folder");
     }

@@ -36,6 +36,14 @@ pub struct Message {
     pub keep: Duration,
 }
 
+/// What is to become of a message, or became of it. An error is a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    Waiting,
+    GivenUp { error: String },
+    Delivered,
+}
+
 /// Messages of one assistant that wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
@@ -71,28 +79,36 @@ impl Store {
         self.ready().is_ok_and(|ready| ready.durable)
     }
 
-    /// Takes a message that is to be delivered, or that was `given_up` for this reason. It is on the disk when this
-    /// returns. One that is there already stays as it is. False: too many wait.
-    pub async fn put_message(&self, message: &Message, given_up: Option<&str>) -> Result<bool, StoreError> {
+    /// Takes a message. It is on the disk when this returns. One that is there already stays as it is, unless it waits and
+    /// this says what became of it. False: too many wait.
+    pub async fn put_message(&self, message: &Message, fate: &Fate) -> Result<bool, StoreError> {
         let ready = self.ready()?;
         let now = ready.db.now();
+        let key = message.caller.as_ref().map(|caller| key(&ready.secret, caller));
+        let (state, key, body, error) = match fate {
+            Fate::Waiting => ("waiting", key, message.body.as_str(), None),
+            Fate::GivenUp { error } => ("given_up", key, message.body.as_str(), Some(error.clone())),
+            Fate::Delivered => ("delivered", None, "", None),
+        };
         let sql = format!(
             "INSERT INTO messages (id, call_sid, assistant, caller_key, taken_ms, body, state, attempts, next_ms, \
                  claimed_until_ms, error, keep_ms, keep_until_ms) \
              SELECT $1, $2, $3, $4, $5, $6, $7, 0, {now}, 0, $8, $9, CASE WHEN $7 = 'waiting' THEN NULL ELSE {now} + $9 END \
              WHERE $7 <> 'waiting' OR (SELECT count(*) FROM messages WHERE state = 'waiting') < {MAX_WAITING} \
-             ON CONFLICT (id) DO NOTHING"
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, caller_key = excluded.caller_key, \
+                 body = excluded.body, error = excluded.error, keep_until_ms = excluded.keep_until_ms \
+             WHERE messages.state = 'waiting' AND excluded.state <> 'waiting'"
         );
         let taken = i64::try_from(message.taken.saturating_mul(1000)).unwrap_or(i64::MAX);
         let values = values![
             message.id.as_str(),
             message.call.clone(),
             message.assistant.as_str(),
-            message.caller.as_ref().map(|caller| key(&ready.secret, caller)),
+            key,
             taken,
-            message.body.as_str(),
-            if given_up.is_some() { "given_up" } else { "waiting" },
-            given_up.map(str::to_owned),
+            body,
+            state,
+            error,
             ms(message.keep.min(LONGEST)),
         ];
         if ready.db.execute_on_disk(sql, values).await? > 0 {

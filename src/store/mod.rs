@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 pub use self::error::StoreError;
 pub use self::message_files::{Found, MessageFiles};
-pub use self::messages::{Attempt, Claimed, MAX_WAITING, Message, Waiting};
+pub use self::messages::{Attempt, Claimed, Fate, MAX_WAITING, Message, Waiting};
 use self::open::Ready;
 pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;

@@ -22,7 +22,7 @@ use reqwest::Client as HttpClient;
 use rustls::ClientConfig;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +34,7 @@ use crate::link;
 use crate::link::network::Fault;
 use crate::observe::metrics;
 use crate::secret::Secret;
-use crate::store::{Message, MessageFiles, Store};
+use crate::store::{Fate, Message, MessageFiles, Store};
 
 /// How many messages outside of the store may wait for delivery.
 const MAX_HELD: usize = 1_000;
@@ -55,6 +55,8 @@ const PAUSES: [Duration; 6] = [
 const MAX_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// How long a message waits for the store before it goes to a file.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause after the store did not answer.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long an assistant waits for the delivery of a message that is not on disk: with [`STORE_PATIENCE`], less than a
 /// tool's usual limit.
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
@@ -80,7 +82,7 @@ struct Office {
     store_answers: watch::Sender<bool>,
     /// Wakes the task that delivers from the store.
     look: Notify,
-    /// What this process delivers from the store.
+    /// What this process delivers or holds: it does not claim that from the store.
     claimed: Mutex<HashSet<String>>,
     /// For messages outside of the store.
     room: Arc<Semaphore>,
@@ -99,8 +101,18 @@ struct Office {
 /// Where a message is.
 enum Kept {
     InStore,
-    OnDisk(OwnedSemaphorePermit),
-    InMemory(OwnedSemaphorePermit),
+    Outside(Held),
+}
+
+/// What came of putting a message into the store.
+enum Put {
+    Taken,
+    /// Too many wait.
+    Full,
+    /// There is no store that could take it and outlast the process.
+    No,
+    /// The store did not answer, and may take it yet.
+    Unclear,
 }
 
 /// Why a delivery failed.
@@ -171,7 +183,10 @@ impl Post {
             tracing::error!("Too many messages wait for delivery; rejecting a message");
             return Done::failed("no_room", NO_ROOM);
         };
-        let on_disk = !matches!(kept, Kept::InMemory(_));
+        let on_disk = match &kept {
+            Kept::InStore => true,
+            Kept::Outside(held) => held.on_disk,
+        };
         tracing::info!(message = id, on_disk, "Took a message");
         metrics::message("taken");
         let done = match kept {
@@ -179,13 +194,13 @@ impl Post {
                 office.look.notify_one();
                 Done::ok(KEPT)
             }
-            Kept::OnDisk(room) => {
-                office.hold(Held::new(message, true, room), None);
+            Kept::Outside(held) if on_disk => {
+                office.hold(held, None);
                 Done::ok(KEPT)
             }
-            Kept::InMemory(room) => {
+            Kept::Outside(held) => {
                 let (promise_tx, promise) = oneshot::channel();
-                office.hold(Held::new(message, false, room), Some(promise_tx));
+                office.hold(held, Some(promise_tx));
                 match timeout(FIRST_DELIVERY, promise).await {
                     Ok(Ok(sentence)) => Done::ok(sentence),
                     Ok(Err(_)) | Err(_) => Done::failed("undelivered", UNDELIVERED),
@@ -236,26 +251,27 @@ impl Post {
 impl Office {
     /// Finds a place for a new message. `None`: there is no room.
     async fn keep(&self, message: &Arc<Message>) -> Option<Kept> {
-        match self.put(message, None).await {
-            Some(true) => return Some(Kept::InStore),
-            Some(false) => return None,
-            None => {}
-        }
+        let unclear = match self.put(message, &Fate::Waiting).await {
+            Put::Taken => return Some(Kept::InStore),
+            Put::Full => return None,
+            Put::No => false,
+            Put::Unclear => true,
+        };
         let room = self.room.clone().try_acquire_owned().ok()?;
-        Some(if self.write(message).await { Kept::OnDisk(room) } else { Kept::InMemory(room) })
+        let on_disk = self.write(message).await;
+        Some(Kept::Outside(Held { message: message.clone(), on_disk, rejected: true, unclear, _room: room }))
     }
 
-    /// Puts a message into the store, as one that waits or that was `given_up` for this reason. False: too many wait.
-    /// `None`: the store cannot take it, or would lose it with the process.
-    async fn put(&self, message: &Message, given_up: Option<&str>) -> Option<bool> {
-        let store = self.store.get().filter(|store| store.is_durable())?;
-        let why = match timeout(STORE_PATIENCE, store.put_message(message, given_up)).await {
-            Ok(Ok(has_room)) => return Some(has_room),
+    async fn put(&self, message: &Message, fate: &Fate) -> Put {
+        let Some(store) = self.store.get().filter(|store| store.is_durable()) else { return Put::No };
+        let why = match timeout(STORE_PATIENCE, store.put_message(message, fate)).await {
+            Ok(Ok(true)) => return Put::Taken,
+            Ok(Ok(false)) => return Put::Full,
             Ok(Err(why)) => why.to_string(),
             Err(_) => "too slow".to_owned(),
         };
         tracing::warn!(message = message.id, why, "The store cannot take a message; it waits outside");
-        None
+        Put::Unclear
     }
 
     async fn attempt(&self, id: &str, body: &str, mailbox: Option<&Mailbox>) -> Result<(), Undelivered> {

@@ -6,35 +6,38 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::sleep;
 
-use super::{DELIVERED, KEPT, Office, PAUSES};
+use super::{DELIVERED, KEPT, Office, PAUSES, Put, RETRY, lock};
 use crate::observe::metrics;
-use crate::store::{Found, Message};
+use crate::store::{Fate, Found, Message};
 
 /// The longest pause during shutdown for a message that is not on disk.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A message that this process holds until it is delivered or in the store.
 pub(super) struct Held {
-    message: Arc<Message>,
-    on_disk: bool,
+    pub message: Arc<Message>,
+    pub on_disk: bool,
     /// The store has just rejected it.
-    rejected: bool,
-    _room: OwnedSemaphorePermit,
+    pub rejected: bool,
+    /// The store did not answer, and may have it.
+    pub unclear: bool,
+    pub _room: OwnedSemaphorePermit,
 }
 
 /// What the assistant may say, sent at most once.
 type Promise = Option<oneshot::Sender<&'static str>>;
 
-impl Held {
-    pub fn new(message: Arc<Message>, on_disk: bool, room: OwnedSemaphorePermit) -> Self {
-        Self { message, on_disk, rejected: true, _room: room }
-    }
-}
-
 impl Office {
     /// Starts to deliver a message.
     pub(super) fn hold(self: &Arc<Self>, held: Held, promise: Promise) {
-        self.deliveries.spawn(self.clone().deliver_held(held, promise));
+        let office = self.clone();
+        lock(&office.claimed).insert(held.message.id.clone());
+        self.deliveries.spawn(async move {
+            let message = held.message.clone();
+            office.deliver_held(held, promise).await;
+            lock(&office.claimed).remove(&message.id);
+            office.look.notify_one();
+        });
     }
 
     /// Delivers the messages in files, or moves them into the store.
@@ -47,7 +50,8 @@ impl Office {
         for message in waiting {
             let Ok(room) = self.room.clone().try_acquire_owned() else { break };
             resumed += 1;
-            let held = Held { message: message.into(), on_disk: true, rejected: false, _room: room };
+            let held =
+                Held { message: message.into(), on_disk: true, rejected: false, unclear: false, _room: room };
             self.hold(held, None);
         }
         if resumed > 0 {
@@ -63,7 +67,8 @@ impl Office {
     pub(super) async fn import_given_up(&self) {
         for message in self.read_files().await.given_up {
             // Its file does not say why.
-            if self.put(&message, Some("unknown")).await != Some(true) {
+            let error = "unknown".to_owned();
+            if !matches!(self.put(&message, &Fate::GivenUp { error }).await, Put::Taken) {
                 return;
             }
             self.remove(&message.id).await;
@@ -71,7 +76,7 @@ impl Office {
     }
 
     /// Tries until the message is delivered, given up, or in the store.
-    async fn deliver_held(self: Arc<Self>, mut held: Held, mut promise: Promise) {
+    async fn deliver_held(&self, mut held: Held, mut promise: Promise) {
         let message = held.message.clone();
         let id = &message.id;
         let mut fulfil = |sentence| promise.take().map(|promise| promise.send(sentence));
@@ -86,10 +91,15 @@ impl Office {
                 return;
             }
             store_answers.mark_unchanged();
-            if !std::mem::take(&mut held.rejected) && self.put(&message, None).await == Some(true) {
-                fulfil(KEPT);
-                self.look.notify_one();
-                return self.forget(&held).await;
+            if !std::mem::take(&mut held.rejected) {
+                match self.put(&message, &Fate::Waiting).await {
+                    Put::Taken => {
+                        fulfil(KEPT);
+                        return self.forget(&held).await;
+                    }
+                    Put::Unclear => held.unclear = true,
+                    Put::Full | Put::No => {}
+                }
             }
             let mailbox = self.mailbox(&message.assistant);
             let limit = self.limit(mailbox.as_ref());
@@ -100,12 +110,13 @@ impl Office {
                 tracing::info!(message = id, "Delivered a message");
                 metrics::message("delivered");
                 fulfil(DELIVERED);
-                return self.forget(&held).await;
+                self.forget(&held).await;
+                return self.tell_store(&held).await;
             };
             if why.is_final(message.taken) {
                 tracing::error!(message = id, %why, on_disk = held.on_disk, "Gave up on a message");
                 metrics::message("given_up");
-                return self.give_up(&held, &why.code()).await;
+                return self.give_up(&held, why.code()).await;
             }
             if reported != Some(why) {
                 tracing::warn!(message = id, %why, "Cannot deliver a message; trying again later");
@@ -129,6 +140,16 @@ impl Office {
         }
     }
 
+    /// Tells the store that a message was delivered which it may have, or it would be delivered again.
+    async fn tell_store(&self, held: &Held) {
+        while held.unclear && !matches!(self.put(&held.message, &Fate::Delivered).await, Put::Taken) {
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = self.closing.cancelled() => return,
+            }
+        }
+    }
+
     async fn forget(&self, held: &Held) {
         if held.on_disk {
             self.remove(&held.message.id).await;
@@ -136,8 +157,8 @@ impl Office {
     }
 
     /// Keeps the message for the owner, if it is or can be on a disk.
-    async fn give_up(&self, held: &Held, why: &str) {
-        if self.put(&held.message, Some(why)).await == Some(true) {
+    async fn give_up(&self, held: &Held, error: String) {
+        if matches!(self.put(&held.message, &Fate::GivenUp { error }).await, Put::Taken) {
             return self.forget(held).await;
         }
         let Some(files) = self.files.clone().filter(|_| held.on_disk) else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::{AT_ONCE, Office, PAUSES, TIMEOUT, lock};
+use super::{AT_ONCE, Office, PAUSES, RETRY, TIMEOUT, lock};
 use crate::assistant::plan::Mailbox;
 use crate::observe::metrics;
 use crate::store::{Attempt, Claimed, Store, StoreError};
@@ -15,8 +15,6 @@ use crate::store::{Attempt, Claimed, Store, StoreError};
 const LEASE: Duration = TIMEOUT.saturating_add(Duration::from_secs(15));
 /// How often to look for messages of other processes, which may have ended.
 const LOOK: Duration = Duration::from_secs(5);
-/// The pause after the store did not answer.
-const RETRY: Duration = Duration::from_secs(1);
 
 impl Office {
     /// Delivers what is in the store, until shutdown.
@@ -42,8 +40,8 @@ impl Office {
     /// Starts to deliver what is due. Returns when to look again.
     async fn round(self: &Arc<Self>, store: &Store, resumed: &mut bool) -> Result<Duration, StoreError> {
         if !*resumed {
-            self.import_given_up().await;
             let messages = store.hurry_messages().await?;
+            self.import_given_up().await;
             *resumed = true;
             if messages > 0 {
                 tracing::info!(messages, "Resuming the delivery of messages");
@@ -65,7 +63,7 @@ impl Office {
             }
             let claimed = store.claim_messages(&waiting.assistant, permits.len(), LEASE).await?;
             for (claimed, permit) in claimed.into_iter().zip(permits) {
-                // It was delivered before, and the store could not be told yet.
+                // The store could not be told yet that it was delivered, or has just taken it late.
                 if !lock(&self.claimed).insert(claimed.id.clone()) {
                     continue;
                 }

@@ -1,8 +1,13 @@
 //! Messages for the owner: in memory, in files, and in a store.
 
+use std::time::Instant;
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
+
 use super::*;
 use crate::phone::PhoneNumber;
-use crate::store::{Message, MessageFiles, Options, Place, Store};
+use crate::store::{Fate, Message, MessageFiles, Options, Place, Store};
 
 fn mailbox(url: &str) -> Mailbox {
     Mailbox { url: format!("{url}/messages"), secret: Secret::new(SECRET) }
@@ -266,7 +271,7 @@ async fn two_processes_deliver_each_message_once() {
     let stores =
         [Store::open(&place(dir.path())).await.unwrap(), Store::open(&place(dir.path())).await.unwrap()];
     for number in 0..COUNT {
-        stores[0].put_message(&left(&format!("msg_{number:02}"), CALLER), None).await.unwrap();
+        stores[0].put_message(&left(&format!("msg_{number:02}"), CALLER), &Fate::Waiting).await.unwrap();
     }
     let [one, two] = [serving(None, &stores[0], &mailbox).await, serving(None, &stores[1], &mailbox).await];
     let expected: Vec<_> = (0..COUNT).map(|number| format!("msg_{number:02}")).collect();
@@ -304,6 +309,40 @@ async fn a_message_waits_in_a_file_while_the_database_is_gone() {
     }
     tools.last_messages(LIMIT).await;
     closer.close(LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_message_does_not_wait_for_a_locked_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut owner = Service::open().await;
+    owner.answers(204, "");
+    let mailbox = mailbox(&owner.url);
+    let store = Store::open(&place(dir.path())).await.unwrap();
+    let tools = serving(Some(dir.path()), &store, &mailbox).await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join("switchboard.db"));
+    let mut other = options.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+
+    let began = Instant::now();
+    let done = run(&tools, &Job::TakeMessage(mailbox.clone()), json!({}), CALLER).await;
+    assert_eq!(done.failed, None);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    owner.next().await;
+    until_files(&dir.path().join("messages"), 0).await;
+
+    // The store takes it only now, and it is not delivered again.
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let delivered =
+        "SELECT count(*) FROM messages WHERE state = 'delivered' AND body = '' AND caller_key IS NULL";
+    timeout(LIMIT, async {
+        while sqlx::query_scalar::<_, i64>(delivered).fetch_one(&mut other).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the store knows that it was delivered");
+    tools.last_messages(LIMIT).await;
+    assert!(owner.is_idle());
 }
 
 #[tokio::test]
