@@ -31,7 +31,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 16] = {
+const METRICS: [Metric; 17] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -66,6 +66,13 @@ const METRICS: [Metric; 16] = {
             Counter,
             "what",
             "Messages for the owner: taken, delivered, given_up",
+        ),
+        metric(
+            "switchboard_records_total",
+            Counter,
+            "outcome",
+            "Records of calls: written, spilled (to a file, while the database was gone), dropped (for want of room, or \
+             refused by the database; what is noted of running calls counts, too)",
         ),
         metric("switchboard_anomalies_total", Counter, "code", "Unexpected events that were handled"),
         metric("switchboard_refusals_total", Counter, "layer, why", "Requests refused"),
@@ -135,6 +142,7 @@ const REFUSALS: [(&str, &str, &str); 24] = [
 const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
 const TOKENS: [&str; 2] = ["in", "out"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
+const RECORDS: [&str; 3] = ["written", "spilled", "dropped"];
 
 /// Why a session is replaced: `cause`, and what that means.
 const RECONNECTS: [(Cause, &str); 6] = [
@@ -189,6 +197,9 @@ fn begin() {
         for is_ok in [true, false] {
             reconnects(cause, is_ok).increment(0);
         }
+    }
+    for outcome in RECORDS {
+        records(outcome, 0);
     }
     for what in MESSAGES {
         counter!("switchboard_messages_total", "what" => what).increment(0);
@@ -313,6 +324,11 @@ pub fn anomaly(anomaly: Anomaly) {
 /// Counts a message for the owner: `taken`, `delivered` or `given_up`.
 pub fn message(what: &'static str) {
     counter!("switchboard_messages_total", "what" => what).increment(1);
+}
+
+/// Counts records: `written`, `spilled` or `dropped`.
+pub fn records(outcome: &'static str, count: u64) {
+    counter!("switchboard_records_total", "outcome" => outcome).increment(count);
 }
 
 /// Counts a roster that is in force from now on.

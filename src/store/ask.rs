@@ -9,9 +9,8 @@ use super::call::key;
 use super::db::{Value, values};
 use super::error::StoreError;
 use super::open::Ready;
-use super::recorder::Recorder;
 use super::{Filter, Row};
-use crate::record::{CallRecord, Entry, RecordId};
+use crate::record::{CallRecord, Entry, Rang, RecordId, Recorder, What};
 
 /// A text is searched in so many calls, the newest that match the rest of a filter.
 const SEARCHED: u32 = 10_000;
@@ -182,8 +181,7 @@ pub async fn record(ready: &Ready, id: &str) -> Result<Option<CallRecord>, Store
         let read = serde_json::from_str(&text);
         return read.map(Some).map_err(|why| StoreError::Refused(format!("the record of {id}: {why}")));
     }
-    let entries = entries(ready, id).await?;
-    Ok((!entries.is_empty()).then(|| fold(id, entries).record()))
+    Ok(fold(ready, Recorder::new(id.into())).await?.map(|recorder| recorder.record()))
 }
 
 /// What was noted of a call that runs. What a newer version noted is left out.
@@ -193,10 +191,34 @@ pub async fn entries(ready: &Ready, id: &str) -> Result<Vec<Entry>, StoreError> 
     Ok(bodies.iter().filter_map(|(body,)| serde_json::from_str(body).ok()).collect())
 }
 
-pub fn fold(id: &str, entries: Vec<Entry>) -> Recorder {
-    let mut recorder = Recorder::new(id.into());
+/// Folds what was noted of a call that runs. `None` if there is no such call.
+pub async fn fold(ready: &Ready, mut recorder: Recorder) -> Result<Option<Recorder>, StoreError> {
+    let id = recorder.record().id;
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE id = $1 AND reason IS NULL");
+    let Some(line) = ready.db.fetch::<Line>(sql, values![id.as_str()]).await?.pop() else { return Ok(None) };
+    let entries = entries(ready, id.as_str()).await?;
+    if !entries.iter().any(|entry| matches!(entry.what, What::Rang(_))) {
+        recorder.add(Entry { at_ms: 0, what: What::Rang(rang(line)) });
+    }
     entries.into_iter().for_each(|entry| recorder.add(entry));
-    recorder
+    Ok(Some(recorder))
+}
+
+/// What the row of a call tells of its ring.
+fn rang(line: Line) -> Rang {
+    Rang {
+        call: line.call_sid,
+        at: time(line.started_ms),
+        assistant: line.assistant,
+        assistant_version: None,
+        from: line.caller,
+        to: line.callee,
+        caller: None,
+        numberless: false,
+        test: line.test != 0,
+        simulated: false,
+        keep_until: None,
+    }
 }
 
 /// Call SIDs with the ends of their calls since then, the newest first.

@@ -1,13 +1,12 @@
 //! A call's row, and writing it.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::db::{Tx, Value, values};
 use super::error::StoreError;
 use crate::phone::PhoneNumber;
-use crate::record::{CallRecord, Rang};
+use crate::record::{CallRecord, Rang, caller_key};
+use crate::secret::Secret;
 
 /// What is asked for: the row of `calls`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +16,7 @@ pub struct Call {
     pub assistant: Option<String>,
     pub from: Option<String>,
     pub to: Option<String>,
+    #[serde(serialize_with = "write_owner", deserialize_with = "read_owner")]
     pub owner: Owner,
     pub started_ms: i64,
     pub seconds: f64,
@@ -32,10 +32,9 @@ pub struct Call {
 }
 
 /// Whose call it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Owner {
     /// A number that has not been hashed yet. It is never written.
-    #[serde(skip)]
     Number(PhoneNumber),
     /// The hash of the caller's number.
     Key(String),
@@ -47,25 +46,38 @@ pub enum Owner {
 
 /// The keyed hash of a number.
 pub fn key(secret: &str, number: &PhoneNumber) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(number.expose().as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    caller_key(&Secret::new(secret), number)
+}
+
+/// The hash and whether the number is unknown. A number that could not be hashed is.
+fn write_owner<S: Serializer>(owner: &Owner, serializer: S) -> Result<S::Ok, S::Error> {
+    match owner {
+        Owner::Key(key) => (Some(key), false),
+        Owner::Nobody => (None, false),
+        Owner::Number(_) | Owner::Unknown => (None, true),
+    }
+    .serialize(serializer)
+}
+
+fn read_owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Owner, D::Error> {
+    let (key, is_unknown) = Deserialize::deserialize(deserializer)?;
+    Ok(Owner::read(key, is_unknown))
 }
 
 impl Owner {
+    pub fn read(key: Option<String>, is_unknown: bool) -> Self {
+        match key {
+            Some(key) => Self::Key(key),
+            None if is_unknown => Self::Unknown,
+            None => Self::Nobody,
+        }
+    }
+
     pub fn of(rang: &Rang) -> Self {
         match &rang.caller {
             Some(number) => Self::Number(number.clone()),
             None if rang.numberless => Self::Unknown,
             None => Self::Nobody,
-        }
-    }
-
-    /// With the number hashed.
-    pub fn keyed(self, secret: &str) -> Self {
-        match self {
-            Self::Number(number) => Self::Key(key(secret, &number)),
-            other => other,
         }
     }
 }
@@ -91,6 +103,19 @@ impl Call {
             keep_until_ms,
             recording: record.recording.clone(),
             words: words(record),
+        }
+    }
+
+    /// Hashes the caller's number. A number that waited in a file without its hash is in `from`, if the file of the
+    /// assistant keeps it.
+    pub fn key(&mut self, secret: &str) {
+        let number = match &self.owner {
+            Owner::Number(number) => Some(number.clone()),
+            Owner::Unknown => self.from.as_deref().and_then(|from| PhoneNumber::parse(from).ok()),
+            Owner::Key(_) | Owner::Nobody => None,
+        };
+        if let Some(number) = number {
+            self.owner = Owner::Key(key(secret, &number));
         }
     }
 
@@ -144,7 +169,7 @@ pub async fn begin(tx: &mut Tx, call: Call, process: &str) -> Result<(), StoreEr
 }
 
 /// A call that ended, in place of what was noted of it.
-pub async fn finish(tx: &mut Tx, call: Call, record: &CallRecord) -> Result<(), StoreError> {
+pub async fn finish(tx: &mut Tx, call: Call, record: &str) -> Result<(), StoreError> {
     const UPDATE: &str = "UPDATE SET seconds = excluded.seconds, ended_ms = excluded.ended_ms, \
          reason = excluded.reason, reason_kind = excluded.reason_kind, broken_off = excluded.broken_off, \
          cost_nano = excluded.cost_nano, anomalies = excluded.anomalies, owner = NULL, \
@@ -152,9 +177,8 @@ pub async fn finish(tx: &mut Tx, call: Call, record: &CallRecord) -> Result<(), 
     const RECORD: &str = "INSERT INTO records (call_id, record) VALUES ($1, $2) \
          ON CONFLICT (call_id) DO UPDATE SET record = excluded.record";
     let id = call.id.clone();
-    let text = serde_json::to_string(record).map_err(|why| StoreError::Refused(why.to_string()))?;
     tx.execute(format!("{INSERT} {UPDATE}"), call.values(None)).await?;
-    tx.execute(RECORD, values![id.clone(), text]).await?;
+    tx.execute(RECORD, values![id.clone(), record]).await?;
     tx.execute("DELETE FROM entries WHERE call_id = $1", values![id]).await.map(drop)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use tokio::time::timeout;
 
 use super::error::StoreError;
 
@@ -134,6 +135,11 @@ impl Db {
         Ok(())
     }
 
+    /// Closes every connection, and waits for that a moment. The last one of SQLite tidies its files.
+    pub async fn close(&self) {
+        let _ = both!(self, Db, pool => timeout(Duration::from_secs(1), pool.close()).await);
+    }
+
     /// The expression for the time by the database's clock, in milliseconds: processes may disagree about theirs.
     pub fn now(&self) -> &'static str {
         match self {
@@ -172,7 +178,7 @@ impl Tx {
 
 /// Gives up after [`LIMIT`].
 pub async fn in_time<T>(does: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(LIMIT, does).await {
+    match timeout(LIMIT, does).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(StoreError::Slow(LIMIT)),
     }

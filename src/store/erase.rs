@@ -1,49 +1,75 @@
 //! What is removed: all of one caller, or what is too old.
 
+use std::io;
+use std::path::PathBuf;
+
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 
 use super::Erased;
 use super::ask;
-use super::call::key;
-use super::db::{Db, Tx, values};
+use super::call::{Owner, key};
+use super::db::{Db, values};
 use super::error::StoreError;
 use super::messages;
 use super::open::Ready;
+use super::spill;
 use crate::phone::PhoneNumber;
 use crate::record::What;
 
-/// So many calls are purged in one transaction, so that nobody waits long for it.
+/// So many calls are purged in one transaction.
 const AT_ONCE: u32 = 500;
 
 /// Removes a caller's calls. Nothing of them is left in the database's files.
 pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreError> {
     let key = key(&ready.secret, caller);
-    let running = "SELECT id FROM calls WHERE caller_key = $1 AND reason IS NULL";
+    let now = ready.db.now();
+    // From now on nothing of the caller is written: calls that run, and what waits in memory or in files.
+    let sql = format!(
+        "INSERT INTO erasures (caller_key, erased_ms) VALUES ($1, {now}) \
+         ON CONFLICT (caller_key) DO UPDATE SET erased_ms = {now}"
+    );
+    ready.db.execute(sql, values![key.clone()]).await?;
     let mut paths = Vec::new();
+    let running = "SELECT id FROM calls WHERE caller_key = $1 AND reason IS NULL";
     for (id,) in ready.db.fetch::<(String,)>(running, values![key.clone()]).await? {
         paths.extend(recordings(ready, &id).await?);
     }
     let mut tx = ready.db.begin().await?;
-    let kept = "SELECT recording FROM calls WHERE caller_key = $1 AND recording IS NOT NULL";
-    let rows = tx.fetch::<(String,)>(kept, values![key.clone()]).await?;
-    paths.extend(rows.into_iter().map(|(path,)| path));
-    let ids: Vec<(String,)> =
-        tx.fetch("SELECT id FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
+    if let Db::Postgres(_) = ready.db {
+        // Until those end that began to write before; SQLite has one writer anyway.
+        tx.execute("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE", values![]).await?;
+    }
+    let rows = tx
+        .fetch::<(String, Option<String>)>(
+            "SELECT id, recording FROM calls WHERE caller_key = $1",
+            values![key.clone()],
+        )
+        .await?;
     let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
     let messages = messages::erase(&mut tx, &key).await?;
     let unknown = tx.fetch::<(i64,)>("SELECT count(*) FROM calls WHERE numberless <> 0", values![]).await?;
     tx.commit().await?;
     scrub(&ready.db).await?;
+    let mut ids = Vec::new();
+    for (id, path) in rows {
+        ids.push(id.as_str().into());
+        paths.extend(path);
+    }
     paths.sort();
     paths.dedup();
-    Ok(Erased {
-        calls,
-        recordings: paths.len() as u64,
-        messages,
-        unknown: unknown.first().map_or(0, |(count,)| *count as u64),
-        paths,
-        ids: ids.into_iter().map(|(id,)| id.as_str().into()).collect(),
-    })
+    let unknown = unknown.first().map_or(0, |(count,)| u64::try_from(*count).unwrap_or(0));
+    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, ids })
+}
+
+/// Removes a caller from the files of what waits, as far as no living process has them.
+pub async fn erase_waiting(ready: &Ready, caller: &PhoneNumber, folder: PathBuf) -> Result<(), StoreError> {
+    let (key, number) = (key(&ready.secret, caller), caller.expose().to_owned());
+    let is_of_caller = move |owner: &Owner, from: Option<&str>| {
+        matches!(owner, Owner::Key(of) if *of == key) || from == Some(number.as_str())
+    };
+    let erased = spawn_blocking(move || spill::erase(&folder, is_of_caller)).await;
+    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
 }
 
 /// The recordings that a call began which runs.
@@ -76,23 +102,28 @@ pub async fn purge(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), 
     messages::purge(&mut tx, now.as_millisecond()).await?;
     tx.commit().await?;
     loop {
-        let mut tx = ready.db.begin().await?;
-        let (count, more) = purge_some(&mut tx, now.as_millisecond()).await?;
-        tx.commit().await?;
-        calls += count;
-        paths.extend(more);
-        if count < u64::from(AT_ONCE) {
+        let (count, more) = purge_some(ready, now).await?;
+        if count == 0 {
             return Ok((calls, paths));
         }
+        calls += count;
+        paths.extend(more);
     }
 }
 
-async fn purge_some(tx: &mut Tx, now_ms: i64) -> Result<(u64, Vec<String>), StoreError> {
+/// [`purge`], a part of it, so that nobody waits long for it. No calls: that was all.
+pub async fn purge_some(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
+    let now_ms = now.as_millisecond();
+    let mut tx = ready.db.begin().await?;
     let old = format!(
-        "SELECT id FROM calls WHERE keep_until_ms < $1 AND owner IS NULL ORDER BY keep_until_ms LIMIT {AT_ONCE}"
+        "SELECT id FROM calls WHERE keep_until_ms < $1 AND reason IS NOT NULL ORDER BY keep_until_ms, id LIMIT {AT_ONCE}"
     );
     let sql = format!("SELECT recording FROM calls WHERE recording IS NOT NULL AND id IN ({old})");
     let paths = tx.fetch::<(String,)>(sql, values![now_ms]).await?;
     let count = tx.execute(format!("DELETE FROM calls WHERE id IN ({old})"), values![now_ms]).await?;
+    // By then nothing of an erased caller is on its way any more.
+    let week = 7 * 24 * 60 * 60 * 1000;
+    tx.execute("DELETE FROM erasures WHERE erased_ms < $1", values![now_ms - week]).await?;
+    tx.commit().await?;
     Ok((count, paths.into_iter().map(|(path,)| path).collect()))
 }

@@ -36,12 +36,16 @@ pub enum StoreError {
     Ambiguous,
     #[error("the database refused: {0}")]
     Refused(String),
+    /// It will never take this.
+    #[error("the database does not take this: {0}")]
+    Unfit(String),
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::Configuration(why) => Self::WrongUrl(why.to_string()),
+            // The reason may name a part of the address, and so a secret.
+            sqlx::Error::Configuration(_) => Self::WrongUrl("the address cannot be read".to_owned()),
             sqlx::Error::Database(database) => {
                 // SQLite's code in the low byte, and PostgreSQL's SQLSTATE.
                 let code = database.code().unwrap_or_default().into_owned();
@@ -53,6 +57,15 @@ impl From<sqlx::Error> for StoreError {
                     (_, "57014") => Self::Slow(super::db::LIMIT),
                     // It is shutting down, starting, or full of connections.
                     (_, "57P01" | "57P02" | "57P03" | "53300") => Self::Gone(database.message().to_owned()),
+                    // Too big, against a constraint, of the wrong type.
+                    (Some(18..=20), _) => Self::Unfit(database.message().to_owned()),
+                    (_, code)
+                        if ["22", "23", "54"]
+                            .iter()
+                            .any(|class| code.len() == 5 && code.starts_with(class)) =>
+                    {
+                        Self::Unfit(database.message().to_owned())
+                    }
                     _ => Self::Refused(database.message().to_owned()),
                 }
             }
@@ -81,21 +94,20 @@ impl From<MigrateError> for StoreError {
     }
 }
 
-impl StoreError {
-    /// Whether the same may succeed later: nothing is wrong with what was asked.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::CannotOpen { .. }
-            | Self::NotConnected
-            | Self::DiskFull
-            | Self::Locked
-            | Self::Slow(_)
-            | Self::Gone(_) => true,
-            Self::WrongUrl(_)
-            | Self::Future { .. }
-            | Self::Migration(_)
-            | Self::Ambiguous
-            | Self::Refused(_) => false,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_a_statement_that_is_wrong() {
+        let pool = sqlx::SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let run = async |sql: &'static str| sqlx::raw_sql(sql).execute(&pool).await.map_err(StoreError::from);
+        run("CREATE TABLE t (a INTEGER CHECK (a < 5), b BLOB); PRAGMA max_page_count = 10").await.unwrap();
+        assert_eq!(
+            run("INSERT INTO t VALUES (1, zeroblob(100000))").await.unwrap_err(),
+            StoreError::DiskFull
+        );
+        assert!(matches!(run("INSERT INTO t VALUES (6, NULL)").await, Err(StoreError::Unfit(_))));
+        assert!(matches!(run("INSERT INTO nothing VALUES (6)").await, Err(StoreError::Refused(_))));
     }
 }

@@ -8,11 +8,13 @@ mod call;
 mod db;
 mod erase;
 mod error;
+mod intake;
 mod message_files;
 mod messages;
 mod op;
 mod open;
-mod recorder;
+mod spill;
+mod sweep;
 mod writer;
 
 use std::fmt;
@@ -136,7 +138,11 @@ pub struct Erased {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<RwLock<Result<Ready, StoreError>>>);
+pub struct Store {
+    ready: Arc<RwLock<Result<Ready, StoreError>>>,
+    /// Where what waits for the database may be.
+    waiting: Option<PathBuf>,
+}
 
 impl Store {
     /// Opens the store, and brings its schema up to date.
@@ -145,16 +151,22 @@ impl Store {
     /// If it cannot be reached or written to, or its schema is of a newer version.
     pub async fn open(place: &Place) -> Result<Self, StoreError> {
         let ready = open::open(place).await?;
-        Ok(Self(Arc::new(RwLock::new(Ok(ready)))))
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None })
+    }
+
+    /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
+    pub fn waiting_in(mut self, folder: PathBuf) -> Self {
+        self.waiting = Some(folder);
+        self
     }
 
     /// One that is opened later.
     fn unconnected() -> Self {
-        Self(Arc::new(RwLock::new(Err(StoreError::NotConnected))))
+        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None }
     }
 
     fn set(&self, ready: Result<Ready, StoreError>) {
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = ready;
+        *self.ready.write().unwrap_or_else(std::sync::PoisonError::into_inner) = ready;
     }
 
     /// The open database.
@@ -162,7 +174,7 @@ impl Store {
     /// # Errors
     /// Why it is not open.
     pub(super) fn ready(&self) -> Result<Ready, StoreError> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.ready.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Whether it can be asked, or why not.
@@ -202,7 +214,12 @@ impl Store {
 
     /// Removes all that belongs to a caller, but for the files of recordings.
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
-        erase::erase(&self.ready()?, caller).await
+        let ready = self.ready()?;
+        let erased = erase::erase(&ready, caller).await?;
+        if let Some(folder) = self.waiting.clone() {
+            erase::erase_waiting(&ready, caller, folder).await?;
+        }
+        Ok(erased)
     }
 
     /// Removes calls that were kept for as long as their assistant's file says. Returns how many, and where their

@@ -2,6 +2,7 @@
 //! written already.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +10,12 @@ use super::call::{self, Call, Owner};
 use super::db::{Tx, values};
 use super::error::StoreError;
 use super::open::Ready;
-use crate::record::CallRecord;
 
 /// Rows in one statement.
 const ROWS: usize = 50;
+/// In memory only the newest calls are kept.
+const FORGET: &str = "DELETE FROM calls WHERE id IN (SELECT id FROM calls WHERE reason IS NOT NULL \
+     ORDER BY started_ms DESC, id DESC LIMIT -1 OFFSET 1000)";
 
 /// One change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,8 +25,8 @@ pub enum Op {
     Began { call: Box<Call>, process: String },
     /// Something was noted of a call that runs.
     Noted { id: String, seq: i64, body: String },
-    /// A call ended.
-    Ended { call: Box<Call>, record: Box<CallRecord> },
+    /// A call ended. The record is JSON.
+    Ended { call: Box<Call>, record: String },
     /// A recording went elsewhere, after the call.
     Recording { id: String, path: String },
 }
@@ -36,26 +39,46 @@ impl Op {
         }
     }
 
-    pub fn caller(&self) -> Option<&Owner> {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        const ROW: usize = 512;
         match self {
-            Self::Began { call, .. } | Self::Ended { call, .. } => Some(&call.owner),
-            Self::Noted { .. } | Self::Recording { .. } => None,
+            Self::Began { .. } => ROW,
+            Self::Noted { id, body, .. } => 64 + id.len() + body.len(),
+            Self::Ended { call, record } => ROW + call.words.len() + record.len(),
+            Self::Recording { id, path } => 64 + id.len() + path.len(),
         }
+    }
+
+    /// With the caller's number hashed.
+    pub fn keyed(mut self, secret: &str) -> Self {
+        if let Self::Began { call, .. } | Self::Ended { call, .. } = &mut self {
+            call.key(secret);
+        }
+        self
     }
 }
 
 /// Writes a batch in one transaction, and says that the process lives.
-pub async fn write(ready: &Ready, ops: &[&Op], process: &str) -> Result<(), StoreError> {
+pub async fn write(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<(), StoreError> {
     let mut tx = ready.db.begin().await?;
+    let erased = tx.fetch::<(String, i64)>("SELECT caller_key, erased_ms FROM erasures", values![]).await?;
+    let is_erased = |call: &Call| {
+        let Owner::Key(key) = &call.owner else { return false };
+        erased.iter().any(|(erased, at)| erased == key && call.started_ms <= *at)
+    };
     // The order of a call is kept: it begins, is noted, and ends.
     for op in ops {
-        if let Op::Began { call, process } = op {
-            call::begin(&mut tx, keyed(call, ready), process).await?;
+        if let Op::Began { call, process } = &**op {
+            let call = keyed(call, ready);
+            if !is_erased(&call) {
+                call::begin(&mut tx, call, process).await?;
+            }
         }
     }
     let notes: Vec<(&str, i64, &str)> = ops
         .iter()
-        .filter_map(|op| match op {
+        .filter_map(|op| match &**op {
             Op::Noted { id, seq, body } => Some((id.as_str(), *seq, body.as_str())),
             _ => None,
         })
@@ -64,21 +87,28 @@ pub async fn write(ready: &Ready, ops: &[&Op], process: &str) -> Result<(), Stor
         note(&mut tx, notes).await?;
     }
     for op in ops {
-        if let Op::Ended { call, record } = op {
-            call::finish(&mut tx, keyed(call, ready), record).await?;
+        match &**op {
+            Op::Ended { call, record } => {
+                let call = keyed(call, ready);
+                if !is_erased(&call) {
+                    call::finish(&mut tx, call, record).await?;
+                }
+            }
+            Op::Recording { id, path } => call::recorded(&mut tx, id, path).await?,
+            Op::Began { .. } | Op::Noted { .. } => {}
         }
     }
-    for op in ops {
-        if let Op::Recording { id, path } = op {
-            call::recorded(&mut tx, id, path).await?;
-        }
+    if !ready.durable {
+        tx.execute(FORGET, values![]).await?;
     }
     beat(&mut tx, ready, process).await?;
     tx.commit().await
 }
 
 fn keyed(call: &Call, ready: &Ready) -> Call {
-    Call { owner: call.owner.clone().keyed(&ready.secret), ..call.clone() }
+    let mut call = call.clone();
+    call.key(&ready.secret);
+    call
 }
 
 /// Notes of a call that has ended are late, and are dropped: its record has them.
@@ -111,4 +141,9 @@ async fn beat(tx: &mut Tx, ready: &Ready, process: &str) -> Result<(), StoreErro
         "INSERT INTO processes (id, beat_ms) VALUES ($1, {now}) ON CONFLICT (id) DO UPDATE SET beat_ms = {now}"
     );
     tx.execute(sql, values![process]).await.map(drop)
+}
+
+/// Says that this process ends.
+pub async fn bury(ready: &Ready, process: &str) -> Result<(), StoreError> {
+    ready.db.execute("DELETE FROM processes WHERE id = $1", values![process]).await.map(drop)
 }

@@ -31,7 +31,7 @@ pub struct Ready {
     pub db: Db,
     /// The secret of the hashes of numbers.
     pub secret: String,
-    /// What is written outlasts the process.
+    /// Whether it outlasts the process.
     pub durable: bool,
 }
 

@@ -85,5 +85,5 @@ impl Call {
 
 /// Starts a store without a spill folder.
 pub fn start(place: &Place) -> (Records, Store, switchboard::store::Closer) {
-    switchboard::store::start(Options { place: place.clone(), spill: None, purged: None })
+    switchboard::store::start(Options::new(place.clone()))
 }

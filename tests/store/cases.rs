@@ -1,14 +1,19 @@
 //! What every database must do.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Connection as _;
+use switchboard::record::{CallRecord, What};
 use switchboard::store::{Filter, Place, Row, Store, StoreError};
 
 use super::calls::{Call, number, start, time};
 
 /// Lists, finds and folds calls.
 pub async fn answers(place: &Place) {
-    let (records, live, closer) = start(place);
+    let (records, _, closer) = start(place);
     Call::at(1).run(&records, "Is SATURDAY free? 100%", "caller.hung_up");
     Call::at(2).from(2).run(&records, "Größe ÄNDERN, 100 percent", "model.lost");
     Call::at(3).to("garage").run(&records, "Saturday\0 is fine", "model.stalled");
@@ -16,7 +21,6 @@ pub async fn answers(place: &Place) {
     running.ring(&records);
     running.say(&records, 2_000, "Hello?");
     closer.close(Duration::from_secs(20)).await;
-    live.status().unwrap();
 
     let store = Store::open(place).await.unwrap();
     let of = |row: &Row| row.started.duration_since(time(0)).as_mins();
@@ -75,4 +79,185 @@ async fn found(store: &Store) {
     for none in ["7ZZZZZ", "01", "", "%%%%%%", "CA00000000000000000000000000000000"] {
         assert_eq!(store.get(none).await, Ok(None), "{none}");
     }
+}
+
+/// Waits for something that another task does.
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..2_000 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen within 20 s");
+}
+
+/// The record of a call, once it is there.
+pub async fn record(store: &Store, call: &Call) -> CallRecord {
+    until(async || store.get(call.id.as_str()).await.ok().flatten()).await
+}
+
+/// Calls are kept for as long as their file says; those that run stay.
+pub async fn purges(place: &Place) {
+    let (records, live, closer) = start(place);
+    let hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+    let keep = [None, Some(hours(1)), Some(hours(3)), Some(hours(1))];
+    for (minute, keep_until) in (0..).zip(keep) {
+        let mut call = Call::at(minute);
+        call.rang.keep_until = keep_until;
+        call.ring(&records);
+        call.note(&records, 10, What::Recording { path: format!("{minute}.wav") });
+        if minute < 3 {
+            call.end(&records, "caller.hung_up");
+        }
+    }
+    closer.close(Duration::from_secs(20)).await;
+    assert_eq!(live.status(), Err(StoreError::NotConnected), "it is closed");
+    let store = Store::open(place).await.unwrap();
+    assert_eq!(store.purge(hours(0)).await.unwrap(), (0, vec![]));
+    assert_eq!(store.purge(hours(2)).await.unwrap(), (1, vec!["1.wav".to_owned()]));
+    let left = store.list(&Filter::default(), 10).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|row| row.call.as_str()).collect();
+    assert_eq!(left, [Call::at(3).rang.call, Call::at(2).rang.call, Call::at(0).rang.call]);
+    assert_eq!(store.get(&Call::at(1).rang.call).await, Ok(None));
+}
+
+/// A word that is nowhere else.
+const MARKER: &str = "Rumpelstilzchen";
+/// A caller of no other test.
+const CALLER: u32 = 701;
+
+/// Nothing of a caller is left in any file of this folder.
+pub async fn erases(place: &Place, files: &Path) {
+    let (records, live, closer) = start(place);
+    let long = format!("My name is {MARKER}. ").repeat(300);
+    for minute in 0..60 {
+        let call = Call::at(minute).from(CALLER - 1 + minute % 3);
+        let text = match minute {
+            1 | 4 | 58 => &long,
+            // PostgreSQL compresses what is long.
+            _ if minute % 3 == 1 => MARKER,
+            _ => "Hello, it is me.",
+        };
+        call.ring(&records);
+        call.say(&records, 1_000, text);
+        if minute == 1 {
+            call.note(&records, 1, What::Recording { path: "1.wav".to_owned() });
+        }
+        call.note(&records, 9_000, What::Anomaly { code: "model.odd".to_owned() });
+        if minute < 50 {
+            call.end(&records, "caller.hung_up");
+        }
+    }
+    let mut numberless = Call::at(70);
+    (numberless.rang.from, numberless.rang.caller, numberless.rang.numberless) = (None, None, true);
+    numberless.run(&records, "Nobody knows me", "caller.hung_up");
+    let mut withheld = Call::at(71);
+    (withheld.rang.from, withheld.rang.caller) = (None, None);
+    withheld.run(&records, "Neither me", "caller.hung_up");
+    record(&live, &withheld).await;
+    to_disk(place).await;
+    assert!(contains(files, MARKER) && contains(files, number(CALLER).expose()), "they are somewhere before");
+
+    let erased = live.erase(&number(CALLER)).await.unwrap();
+    assert_eq!((erased.calls, erased.recordings, erased.unknown), (20, 1, 1));
+    assert_eq!((erased.paths, erased.ids.len()), (vec!["1.wav".to_owned()], 20));
+    to_disk(place).await;
+    assert!(!contains(files, MARKER) && !contains(files, number(CALLER).expose()), "something is left");
+    // A call that ran meanwhile ends, and is not written either.
+    Call::at(58).from(CALLER).end(&records, "caller.hung_up");
+    // But the caller may call again.
+    let mut again = Call::at(80).from(CALLER);
+    again.rang.at = Timestamp::now();
+    again.run(&records, "Hello again", "caller.hung_up");
+    record(&live, &again).await;
+    let rows = live.list(&Filter { caller: Some(number(CALLER)), ..Filter::default() }, 100).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.call.as_str()).collect::<Vec<_>>(), [again.rang.call.as_str()]);
+    assert_eq!(live.list(&Filter::default(), 100).await.unwrap().len(), 43);
+    closer.close(Duration::from_secs(20)).await;
+    to_disk(place).await;
+    assert!(!contains(files, MARKER));
+}
+
+/// PostgreSQL writes its files now and then.
+async fn to_disk(place: &Place) {
+    if let Place::Postgres(_) = place {
+        run(place, "CHECKPOINT").await;
+    }
+}
+
+/// Whether the bytes stand in any file below a folder. PostgreSQL's write-ahead log is left out: it is overwritten as
+/// the database works, and nobody can hurry that.
+pub fn contains(folder: &Path, text: &str) -> bool {
+    let grep = ["-rqaF", "--exclude-dir=pg_wal", "--", text];
+    let found = Command::new("grep").args(grep).arg(folder).status().unwrap();
+    // 2: a file was removed meanwhile.
+    matches!(found.code(), Some(0))
+}
+
+/// A schema that is one step newer works, and two do not.
+pub async fn knows_its_schema(place: &Place) {
+    drop(Store::open(place).await.unwrap());
+    let newer = async |version: i64| {
+        let sql = format!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             SELECT {version}, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1"
+        );
+        run(place, &sql).await;
+    };
+    newer(9_001).await;
+    Store::open(place).await.unwrap();
+    newer(9_002).await;
+    assert_eq!(Store::open(place).await.unwrap_err(), StoreError::Future { unknown: 2 });
+}
+
+/// A migration that fails leaves nothing behind.
+pub async fn migrates_all_or_nothing(place: &Place) {
+    if let Place::Sqlite(path) = place {
+        std::fs::write(path, "").unwrap();
+    }
+    // Somebody else's table is in the way, after others were made.
+    run(place, "CREATE TABLE entries (other BIGINT)").await;
+    assert!(matches!(Store::open(place).await, Err(StoreError::Migration(_))));
+    assert!(tables(place).await.iter().all(|table| table == "entries"), "{:?}", tables(place).await);
+    run(place, "DROP TABLE entries").await;
+    Store::open(place).await.unwrap();
+    assert!(tables(place).await.len() > 5);
+}
+
+/// Runs a statement beside the store.
+pub async fn run(place: &Place, sql: &str) {
+    let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+    match place {
+        Place::Postgres(url) => {
+            let mut connection = sqlx::PgConnection::connect(url.expose()).await.unwrap();
+            sql.execute(&mut connection).await.unwrap();
+        }
+        Place::Sqlite(path) => {
+            let mut connection = sqlite(path).await;
+            sql.execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Place::Memory => unreachable!(),
+    }
+}
+
+async fn tables(place: &Place) -> Vec<String> {
+    match place {
+        Place::Postgres(url) => {
+            let mut connection = sqlx::PgConnection::connect(url.expose()).await.unwrap();
+            let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+        }
+        Place::Sqlite(path) => {
+            let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";
+            sqlx::query_scalar(sql).fetch_all(&mut sqlite(path).await).await.unwrap()
+        }
+        Place::Memory => unreachable!(),
+    }
+}
+
+async fn sqlite(path: &Path) -> sqlx::SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    sqlx::SqliteConnection::connect_with(&options).await.unwrap()
 }

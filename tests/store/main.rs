@@ -3,8 +3,12 @@
 mod calls;
 mod cases;
 mod messages;
+mod postgres;
+mod trouble;
 
 use switchboard::store::Place;
+
+use postgres::Server;
 
 /// A database in a file of its own.
 fn sqlite(folder: &tempfile::TempDir) -> Place {
@@ -21,4 +25,40 @@ async fn sqlite_answers() {
 async fn sqlite_keeps_messages() {
     let folder = tempfile::tempdir().unwrap();
     messages::all(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_purges() {
+    let folder = tempfile::tempdir().unwrap();
+    cases::purges(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_erases_from_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    cases::erases(&sqlite(&folder), folder.path()).await;
+}
+
+#[tokio::test]
+async fn sqlite_knows_its_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    cases::knows_its_schema(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_migrates_all_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    cases::migrates_all_or_nothing(&sqlite(&folder)).await;
+}
+
+/// The same with one server, which takes longer to make than all of it.
+#[tokio::test]
+async fn postgres_does_the_same() {
+    let server = Server::start().await;
+    cases::answers(&server.database("answers").await).await;
+    cases::purges(&server.database("purges").await).await;
+    cases::erases(&server.database("erases").await, &server.data()).await;
+    cases::knows_its_schema(&server.database("schema").await).await;
+    cases::migrates_all_or_nothing(&server.database("migrates").await).await;
+    messages::all(&server.database("messages").await).await;
 }

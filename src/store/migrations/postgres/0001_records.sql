@@ -6,6 +6,9 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 -- The processes that serve, and when each last said that it lives.
 CREATE TABLE processes (id TEXT PRIMARY KEY, beat_ms BIGINT NOT NULL);
 
+-- The callers that were erased lately, by the hashes of their numbers: what is still on its way is not written.
+CREATE TABLE erasures (caller_key TEXT PRIMARY KEY, erased_ms BIGINT NOT NULL);
+
 CREATE TABLE calls (
     id TEXT COLLATE "C" PRIMARY KEY,
     call_sid TEXT NOT NULL,

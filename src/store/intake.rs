@@ -1,0 +1,222 @@
+//! The calls that run, and the changes that wait for the database. Pure.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::call::{Call, Owner};
+use super::op::Op;
+use crate::provider::prices::Prices;
+use crate::record::{Entry, RecordId, Recorder, What};
+
+/// What may wait in memory.
+const MOST: usize = 10_000;
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+/// See the module.
+pub struct Intake {
+    process: String,
+    live: HashMap<RecordId, Live>,
+    queue: VecDeque<Arc<Op>>,
+    bytes: usize,
+    /// The secret of the numbers' hashes, once it is known.
+    pub secret: Option<String>,
+}
+
+/// A call that runs.
+struct Live {
+    recorder: Recorder,
+    owner: Owner,
+    keep_until_ms: Option<i64>,
+    seq: i64,
+}
+
+impl Intake {
+    pub fn new(process: String) -> Self {
+        Self { process, live: HashMap::new(), queue: VecDeque::new(), bytes: 0, secret: None }
+    }
+
+    /// Takes an entry. One of a call that has ended, or never rang, is dropped, but for the place of a recording.
+    pub fn take_in(&mut self, id: &RecordId, entry: Entry, prices: impl FnOnce() -> Arc<Prices>) {
+        let Ok(body) = serde_json::to_string(&entry) else { return };
+        if let What::Rang(rang) = &entry.what
+            && !self.live.contains_key(id)
+        {
+            let live = Live {
+                recorder: Recorder::new(id.clone()).priced(prices()),
+                owner: Owner::of(rang),
+                keep_until_ms: rang.keep_until.map(|until| until.as_millisecond()),
+                seq: 0,
+            };
+            self.live.insert(id.clone(), live);
+        }
+        let Some(live) = self.live.get_mut(id) else {
+            if let What::Recording { path } = entry.what {
+                self.push(Op::Recording { id: id.to_string(), path });
+            }
+            return;
+        };
+        let is_end = matches!(entry.what, What::Ended(_));
+        live.recorder.add(entry);
+        if is_end {
+            self.end(id);
+            return;
+        }
+        let seq = live.seq;
+        live.seq += 1;
+        if seq == 0 {
+            let call = Call::of(&live.recorder.record(), live.owner.clone(), live.keep_until_ms);
+            let process = self.process.clone();
+            self.push(Op::Began { call: Box::new(call), process });
+        }
+        self.push(Op::Noted { id: id.to_string(), seq, body });
+    }
+
+    /// The record has everything, so what waits of the call goes.
+    fn end(&mut self, id: &RecordId) {
+        let Some(live) = self.live.remove(id) else { return };
+        let record = live.recorder.record();
+        let call = Box::new(Call::of(&record, live.owner, live.keep_until_ms));
+        let Ok(record) = serde_json::to_string(&record) else { return };
+        let bytes = &mut self.bytes;
+        self.queue.retain(|op| {
+            let stays = op.id() != id.as_str();
+            if !stays {
+                *bytes -= op.bytes();
+            }
+            stays
+        });
+        self.push(Op::Ended { call, record });
+    }
+
+    fn push(&mut self, op: Op) {
+        let op = match &self.secret {
+            Some(secret) => op.keyed(secret),
+            None => op,
+        };
+        self.bytes += op.bytes();
+        self.queue.push_back(Arc::new(op));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether more waits than may.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() > MOST || self.bytes > MOST_BYTES
+    }
+
+    /// Takes the oldest changes out of the queue.
+    pub fn take(&mut self, most: usize) -> Vec<Arc<Op>> {
+        let taken: Vec<Arc<Op>> = self.queue.drain(..most.min(self.queue.len())).collect();
+        self.bytes -= taken.iter().map(|op| op.bytes()).sum::<usize>();
+        taken
+    }
+
+    /// Puts back what could not be written.
+    pub fn give_back(&mut self, ops: Vec<Arc<Op>>) {
+        self.bytes += ops.iter().map(|op| op.bytes()).sum::<usize>();
+        for op in ops.into_iter().rev() {
+            self.queue.push_front(op);
+        }
+    }
+
+    /// Makes room. First go the notes of running calls, which are needed only if this process is killed; then the oldest.
+    /// Returns how many went.
+    pub fn shed(&mut self) -> u64 {
+        if !self.is_full() {
+            return 0;
+        }
+        let before = self.queue.len();
+        self.queue.retain(|op| !matches!(**op, Op::Noted { .. }));
+        self.bytes = self.queue.iter().map(|op| op.bytes()).sum();
+        while self.is_full() {
+            let Some(op) = self.queue.pop_front() else { break };
+            self.bytes -= op.bytes();
+        }
+        (before - self.queue.len()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Ended, Rang, Said};
+
+    fn rang() -> What {
+        What::Rang(Rang {
+            call: "CA1".to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            assistant: None,
+            assistant_version: None,
+            from: None,
+            to: None,
+            caller: None,
+            numberless: false,
+            test: false,
+            simulated: false,
+            keep_until: None,
+        })
+    }
+
+    fn said(text: &str) -> What {
+        What::Said(Said { item: "item".to_owned(), text: text.to_owned() })
+    }
+
+    fn ended() -> What {
+        What::Ended(Ended { reason: "caller.hung_up".to_owned(), seconds: 1.0, longest_silence_ms: 0 })
+    }
+
+    fn note(intake: &mut Intake, id: &str, what: What) {
+        intake.take_in(&id.into(), Entry { at_ms: 0, what }, Arc::default);
+    }
+
+    #[test]
+    fn a_call_that_ends_leaves_one_change() {
+        let mut intake = Intake::new("P".to_owned());
+        for id in ["A", "B"] {
+            note(&mut intake, id, rang());
+            note(&mut intake, id, said("hello"));
+        }
+        assert_eq!(intake.len(), 6);
+        note(&mut intake, "A", ended());
+        note(&mut intake, "A", said("late"));
+        note(&mut intake, "never rang", said("late"));
+        let ids: Vec<String> = intake.take(10).iter().map(|op| op.id().to_owned()).collect();
+        assert_eq!(ids, ["B", "B", "B", "A"]);
+        assert_eq!((intake.bytes, intake.live.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_records_go_last() {
+        let mut intake = Intake::new("P".to_owned());
+        for call in 0..100 {
+            note(&mut intake, &call.to_string(), rang());
+            note(&mut intake, &call.to_string(), ended());
+        }
+        note(&mut intake, "long", rang());
+        let text = "x".repeat(100_000);
+        for _ in 0..100 {
+            note(&mut intake, "long", said(&text));
+        }
+        assert!(intake.is_full());
+        assert_eq!(intake.shed(), 101, "the notes of the running call");
+        assert_eq!(intake.len(), 101);
+        for call in 0..MOST {
+            note(&mut intake, &call.to_string(), rang());
+            note(&mut intake, &call.to_string(), ended());
+            intake.shed();
+        }
+        assert!(!intake.is_full() && intake.len() > 5_000, "{}", intake.len());
+        let all = intake.len();
+        let taken = intake.take(10);
+        intake.give_back(taken);
+        assert_eq!(intake.len(), all);
+        intake.take(all);
+        assert_eq!(intake.bytes, 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! Calls whose process is dead: they are closed as broken off.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::FromRow;
+
+use super::ask;
+use super::call::{self, Call, Owner};
+use super::db::values;
+use super::error::StoreError;
+use super::open::Ready;
+use crate::provider::prices::Prices;
+use crate::record::Recorder;
+
+/// A process is dead if it has not said for so long that it lives. It says so every ten seconds.
+const DEAD_MS: i64 = 30_000;
+/// Then nothing is left to close, and it is forgotten.
+const FORGOTTEN_MS: i64 = 24 * 60 * 60 * 1000;
+
+#[derive(FromRow)]
+struct Orphan {
+    id: String,
+    caller_key: Option<String>,
+    numberless: i64,
+    keep_until_ms: Option<i64>,
+}
+
+/// Closes the calls of dead processes; if this one is alone, those of all others. Returns how many.
+pub async fn sweep(
+    ready: &Ready,
+    process: &str,
+    alone: bool,
+    prices: Arc<Prices>,
+) -> Result<u64, StoreError> {
+    let now = ready.db.now();
+    let orphans = format!(
+        "SELECT id, caller_key, numberless, keep_until_ms FROM calls WHERE owner IS NOT NULL AND owner <> $1 \
+         AND ($2 <> 0 OR owner NOT IN (SELECT id FROM processes WHERE beat_ms > {now} - {DEAD_MS}))"
+    );
+    let orphans = ready.db.fetch::<Orphan>(orphans, values![process, alone]).await?;
+    let mut closed = 0;
+    for orphan in orphans {
+        let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices.clone());
+        // Another process may have closed it.
+        let Some(mut recorder) = ask::fold(ready, recorder).await? else { continue };
+        recorder.break_off(recorder.record().seconds);
+        let record = recorder.record();
+        let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
+        let call = Call::of(&record, owner, orphan.keep_until_ms);
+        let text = serde_json::to_string(&record).map_err(|why| StoreError::Refused(why.to_string()))?;
+        let mut tx = ready.db.begin().await?;
+        // The process may be alive after all, and have ended the call; what it writes later counts, too.
+        let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
+        if tx.execute(mine, values![process, orphan.id]).await? == 0 {
+            continue;
+        }
+        call::finish(&mut tx, call, &text).await?;
+        tx.commit().await?;
+        closed += 1;
+    }
+    let forget = format!("DELETE FROM processes WHERE beat_ms < {now} - {FORGOTTEN_MS}");
+    ready.db.execute(forget, values![]).await?;
+    Ok(closed)
+}
+
+/// Marks the file as in use by a process that serves, until the returned file is closed. The truth value says whether
+/// nobody else serves with it.
+pub fn claim(database: &Path) -> io::Result<(File, bool)> {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-serving");
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(name)?;
+    let alone = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(why)) => return Err(why),
+    };
+    if alone {
+        file.unlock()?;
+    }
+    // Others hold it alone for a moment only.
+    file.lock_shared()?;
+    Ok((file, alone))
+}
