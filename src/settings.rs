@@ -5,8 +5,10 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod database;
 pub mod env_file;
 mod numbers;
+mod prices;
 mod providers;
 mod reader;
 mod secret_shapes;
@@ -21,11 +23,14 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::assistant::plan::RecordPolicy;
 use crate::problem::Problem;
 use crate::problem::catalogue::Setting as Problems;
 use crate::provider::Provider;
+use crate::provider::prices::Prices;
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+pub use database::Database;
 pub use numbers::NumberUrls;
 use reader::{Reader, Written};
 pub use table::Need;
@@ -48,6 +53,10 @@ pub struct Settings {
     pub openai_realtime_url: String,
     /// The providers of the file; `openai` is not among them.
     pub named_providers: Vec<Arc<Provider>>,
+    /// What models and the carrier charge.
+    pub prices: Prices,
+    /// What is kept of the calls of every assistant whose file says nothing else.
+    pub record: RecordPolicy,
     /// Twilio may sign with any of them; the first also keys the tickets.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Id and secret of Twilio's shared-key signatures.
@@ -77,7 +86,10 @@ pub struct Settings {
     pub drain: Duration,
     pub metrics_port: Option<u16>,
     pub metrics_token: Option<Secret>,
+    /// Where durable things are kept. It may not exist: only what writes creates it. `None`: everything is in memory.
     pub state_dir: Option<PathBuf>,
+    /// What DATABASE_URL names. `None`: see [`Settings::database`].
+    pub database_url: Option<Database>,
     /// Certificates to trust in place of the system's.
     pub ssl_cert_file: Option<PathBuf>,
     /// The log filter, as in `RUST_LOG`.
@@ -128,8 +140,11 @@ pub fn is_secret(variable: &str) -> bool {
 
 /// The settings' file, as problems name it.
 pub const FILE: &str = "switchboard.yaml";
-/// The one setting that is a map, and only in the file.
+/// The settings that are maps, and only in the file.
 const PROVIDERS: &str = "providers";
+const RECORD: &str = "record";
+const PRICES: &str = "prices";
+const MAPS: [&str; 3] = [PROVIDERS, RECORD, PRICES];
 
 impl Settings {
     /// Reads every setting. A setting with an error is left at its default; all problems come at once.
@@ -140,6 +155,8 @@ impl Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL").unwrap_or_default(),
             named_providers: std::mem::take(&mut reader.providers),
+            prices: std::mem::take(&mut reader.prices),
+            record: reader.record,
             twilio_auth_tokens: reader.list("TWILIO_AUTH_TOKEN").into_iter().map(Secret::new).collect(),
             twilio_shared_keys: reader.shared_keys(),
             twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
@@ -159,6 +176,7 @@ impl Settings {
             metrics_port: reader.parsed("METRICS_PORT"),
             metrics_token: reader.secret("METRICS_TOKEN"),
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
+            database_url: reader.database(),
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT"),
@@ -243,8 +261,13 @@ impl Settings {
         let value =
             |settings: &Settings, name: &str| settings.written.get(name).map(|written| written.value.clone());
         let changed = names().filter(|name| value(self, name) != value(other, name)).map(str::to_lowercase);
-        let providers = (self.named_providers != other.named_providers).then(|| PROVIDERS.to_owned());
-        changed.chain(providers).collect()
+        let maps = [
+            (PROVIDERS, self.named_providers != other.named_providers),
+            (RECORD, self.record != other.record),
+            (PRICES, self.prices != other.prices),
+        ];
+        let maps = maps.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
+        changed.chain(maps).collect()
     }
 
     /// Where to listen: by default every address, on Fly also those of its private network, which is IPv6.
@@ -252,6 +275,12 @@ impl Settings {
         // `::` accepts IPv4 as well.
         let every = if self.on_fly() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         self.host.unwrap_or(every)
+    }
+
+    /// The database of the records: by default a file in the state folder. `None`: in memory.
+    pub fn database(&self) -> Option<Database> {
+        let default = || Some(Database::Sqlite(self.state_dir.as_ref()?.join("switchboard.db")));
+        self.database_url.clone().or_else(default)
     }
 
     /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.

@@ -121,6 +121,41 @@ fn show_prints_what_the_model_gets() {
 }
 
 #[test]
+fn show_prints_what_is_kept_and_what_callers_are_told() {
+    let loud = "instructions: Hi.\nrecord: { audio: true, keep: 90d, numbers: masked }\n\
+                recording_notice: \"{{ assistant.name }} records.\"\n";
+    let quiet = "instructions: Hi.\ntranscription: none\nrecord: { tools: true, numbers: none }\n";
+    let secret = "instructions: Hi.\nrecord: { transcript: false, audio: true }\n";
+    let folder = folder_with(&[
+        ("assistants/loud.yaml", loud),
+        ("assistants/quiet.yaml", quiet),
+        ("assistants/secret.yaml", secret),
+        ("switchboard.yaml", "record: { keep: 7d }\n"),
+    ]);
+    for (name, parts, never) in [
+        (
+            "loud",
+            &["the transcript", "the audio", "keyed hash", "90d", "notice      \"loud records.\""][..],
+            "tools,",
+        ),
+        (
+            "quiet",
+            &["the assistant's words", "results of tools", "no number of the caller", "7d"],
+            "notice  ",
+        ),
+        ("secret", &["the audio", "the caller's number", "7d", "notice      none"], "words"),
+    ] {
+        let (code, out, err) = printed(&run(folder.path(), &["show", name], &ENVIRONMENT));
+        assert_eq!(code, 0, "{err}");
+        let about = out.split("The instructions").next().unwrap();
+        for part in parts {
+            assert!(about.contains(part), "no {part:?} in {about}");
+        }
+        assert!(!about.contains(never), "{about}");
+    }
+}
+
+#[test]
 fn show_quotes_the_last_words_of_a_program_that_ends() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
@@ -509,7 +544,7 @@ async fn missing_lines_are_prepared_with_the_providers_key() {
     assert_eq!((code, states(&out)), (0, vec!["missing", "missing", "missing", "no text"]));
     assert_eq!(sounds(&["three"], "", "state").0, 1);
     assert_eq!(sounds(&["--prepare"], "", "state").0, 1, "there is no key");
-    assert_eq!(sounds(&["--prepare"], "sk-simulated", "").0, 1, "the lines would be lost");
+    assert_eq!(sounds(&["--prepare"], "sk-simulated", "/proc/state").0, 1, "the lines would be lost");
     assert_eq!(sounds(&["--prepare"], "sk-wrong", "state").0, 1);
     let (code, out, err) = sounds(&["one", "--prepare"], "sk-simulated", "state");
     assert_eq!((code, states(&out)), (0, vec!["captured", "captured"]), "{err}");

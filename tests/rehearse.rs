@@ -108,6 +108,17 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn the_recording_notice_is_heard_first() {
+    let text = "instructions: Be brief.\ngreeting: { say: \"Hello there.\" }\nrecord: { audio: true }\n\
+                recording_notice: This call is recorded.\n";
+    let run = Place::with_assistant("loud", text).rehearse(&["loud"]);
+    run.assert_success();
+    let place = |part: &str| run.output.find(part).unwrap_or_else(|| panic!("no {part:?} in {}", run.output));
+    assert!(place("This call is recorded.") < place("the clock starts"), "{}", run.output);
+    assert!(place("the clock starts") < place("Hello there."), "{}", run.output);
+}
+
+#[test]
 fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
     let place = Place::new();
     let run = place.rehearse(&["clinic"]);

@@ -48,6 +48,10 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("provider-abilities", "the providers and their abilities"),
     ("provider-ranges", "the providers and their abilities"),
     ("provider-threshold", "the providers and their abilities"),
+    ("record-keep", "the range of a duration"),
+    ("record-notice", "only warnings"),
+    ("record-said", "templates"),
+    ("record-silent", "only warnings"),
     ("quotes-within", "the shape of a token"),
     ("said", "templates"),
     ("said-nothing", "templates"),
@@ -386,6 +390,7 @@ fn the_pages_have_the_tables_of_the_code() {
     for (page, name, table) in [
         ("settings.md", "settings", switchboard::settings::table::markdown()),
         ("reliability.md", "failures", switchboard::provider::failures()),
+        ("troubleshooting.md", "reasons", switchboard::record::reasons_markdown()),
     ] {
         let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();

@@ -8,12 +8,15 @@ mod fallback;
 mod functions;
 mod mcp;
 mod model;
+mod record;
 mod secrets;
 mod spoken;
 mod talk;
 mod texts;
 mod tools;
 mod types;
+
+pub use record::record_defaults;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
 
 use super::call_time::CallTime;
 use super::language::Words;
@@ -62,6 +66,8 @@ struct Part {
 
 /// What an assistant's file may refer to.
 pub struct Around<'a> {
+    /// What is kept of a call, where a file says nothing else.
+    pub record: RecordPolicy,
     pub environment: &'a BTreeMap<String, String>,
     /// The first is the default.
     pub providers: &'a [Arc<Provider>],
@@ -228,7 +234,8 @@ impl Assistant {
         plan.tools = packed.tools;
         plan.hosted = packed.hosted;
         let (busy, failure) = (&mut plan.busy.say, &mut plan.on_failure.line.say);
-        for text in plan.greeting.say.iter_mut().chain([busy, failure]) {
+        let notice = plan.recording_notice.as_mut().map(|notice| &mut notice.say);
+        for text in plan.greeting.say.iter_mut().chain([busy, failure]).chain(notice) {
             *text = render(text)?;
         }
         let captured = |text: &str| supply.captured(&plan.sound_key(text));
@@ -252,6 +259,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     let written = Written::new(document.source.clone(), problems);
     let check = Check {
         name,
+        bytes: &file.bytes,
         text,
         around,
         written: &written,
@@ -277,8 +285,15 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     Outcome { source, numbers, fragments, assistant: assistant.filter(|_| sound), claims, problems }
 }
 
+/// The version of a file.
+fn version(bytes: &[u8]) -> Arc<str> {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}").into()
+}
+
 struct Check<'a> {
     name: &'a str,
+    bytes: &'a [u8],
     text: &'a str,
     around: &'a Around<'a>,
     written: &'a Written,
@@ -343,10 +358,12 @@ impl<'a> Check<'a> {
         let limits = self.limits(&top, &provider);
         let busy = self.busy(&top, &mut tongue);
         let on_failure = self.on_failure(&top, &mut tongue);
+        let (record, recording_notice) = self.record(&top, &provider, transcription.as_ref(), &mut tongue);
         self.unheard(&tongue);
         let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
         let mut plan = Plan {
             assistant: self.name.to_owned(),
+            version: version(self.bytes),
             language: tongue.language,
             provider,
             model,
@@ -363,8 +380,8 @@ impl<'a> Check<'a> {
             limits,
             busy,
             on_failure,
-            record: RecordPolicy::default(),
-            recording_notice: None,
+            record,
+            recording_notice,
             sounds,
             fallback: Vec::new(),
         };

@@ -23,6 +23,8 @@ use switchboard_audio::Clip;
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
     pub assistant: String,
+    /// The version of that file: `sha256:` and its hash.
+    pub version: Arc<str>,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
     /// Whose endpoint answers, with which key, and what it can do.
@@ -80,10 +82,20 @@ pub enum KeptNumbers {
     None,
 }
 
+impl RecordPolicy {
+    /// If nobody wrote anything.
+    pub const DEFAULT: RecordPolicy = RecordPolicy {
+        transcript: true,
+        audio: false,
+        tools: false,
+        keep: Duration::from_secs(30 * 24 * 3600),
+        numbers: KeptNumbers::Full,
+    };
+}
+
 impl Default for RecordPolicy {
     fn default() -> Self {
-        let keep = Duration::from_secs(30 * 24 * 60 * 60);
-        Self { transcript: true, audio: false, tools: false, keep, numbers: KeptNumbers::Full }
+        Self::DEFAULT
     }
 }
 
@@ -97,6 +109,14 @@ impl Plan {
     /// [`Self::endpoints`]; any other index is the assistant's own.
     pub fn at(self: &Arc<Self>, endpoint: usize) -> &Arc<Plan> {
         endpoint.checked_sub(1).and_then(|fallback| self.fallback.get(fallback)).unwrap_or(self)
+    }
+
+    /// How long Twilio's voice takes for the recording notice, at most.
+    pub fn notice_takes(&self) -> Duration {
+        /// Every voice says more than four letters in a second.
+        const LETTER: Duration = Duration::from_millis(250);
+        let letters = self.recording_notice.as_ref().map_or(0, |notice| notice.say.chars().count());
+        LETTER * u32::try_from(letters).unwrap_or(u32::MAX)
     }
 
     /// The prepared lines that the model has not said yet, each with the key under which it is kept.

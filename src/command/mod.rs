@@ -4,6 +4,7 @@
 // These macros panic on a closed pipe: see `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod calls;
 pub(crate) mod numbers;
 mod owner;
 mod secrets;
@@ -75,6 +76,11 @@ enum Command {
     Numbers {
         #[command(subcommand)]
         what: numbers::Numbers,
+    },
+    /// List, show, explain, export or erase the records of calls
+    Calls {
+        #[command(subcommand)]
+        what: calls::Calls,
     },
     /// Print the secrets in .env for `fly secrets import`
     Secrets(secrets::Options),
@@ -150,6 +156,7 @@ pub fn main() -> ExitCode {
             Command::New { name } => owner::new(&name),
             Command::Schema => owner::schema(),
             Command::Numbers { what } => numbers::numbers(what).await,
+            Command::Calls { what } => calls::calls(what).await,
             Command::Secrets(options) => secrets::run(&options),
             Command::Sounds(options) => sounds::run(options).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,

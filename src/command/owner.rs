@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::assistant::plan::{First, Job, Plan, Target, Voice, Work};
+use crate::assistant::plan::{First, Job, KeptNumbers, Plan, RecordPolicy, Target, Voice, Work};
 use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off, Roster};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
@@ -21,6 +21,7 @@ use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::{self, Problem, Suggestion};
+use crate::provider::Transcribing;
 use crate::settings;
 use crate::terminal::{Failure, notify, print, report};
 use crate::tool::Tools;
@@ -200,6 +201,15 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
         "limits",
         format!("{} a call, {} of silence", assistant::spell(limits.call), assistant::spell(limits.silence)),
     ));
+    rows.push(("record", kept(plan)));
+    if plan.record.audio {
+        let notice = plan.recording_notice.as_ref();
+        let said = notice.map(|line| format!("\"{}\", before anything else", line.say));
+        rows.push((
+            "notice",
+            said.unwrap_or_else(|| "none: callers are not told of the recording".to_owned()),
+        ));
+    }
     rows.push(("busy", format!("\"{}\"", plan.busy.say)));
     let dial = plan.on_failure.dial.as_ref().map(|number| format!(", then dials {}", number.expose()));
     let dial = dial.unwrap_or_default();
@@ -248,6 +258,24 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
         text.push_str(&format!("  {name:<11} {value}\n"));
     }
     text
+}
+
+/// What is kept of a call, in words.
+fn kept(plan: &Plan) -> String {
+    let RecordPolicy { transcript, audio, tools, keep, numbers } = plan.record;
+    let is_heard =
+        plan.transcription.is_some() || plan.provider.abilities.transcription == Transcribing::Automatic;
+    let words = if is_heard { "the transcript" } else { "the assistant's words" };
+    let parts = [(transcript, words), (audio, "the audio"), (tools, "arguments and results of tools")];
+    let mut parts: Vec<&str> = parts.into_iter().filter(|(kept, _)| *kept).map(|(_, part)| part).collect();
+    parts.insert(0, "times, outcomes and costs");
+    let number = match numbers {
+        KeptNumbers::Full => "the caller's number",
+        KeptNumbers::Masked => "the last digits of the caller's number and a keyed hash",
+        KeptNumbers::None => "no number of the caller",
+    };
+    parts.push(number);
+    format!("{}, for {}", parts.join(", "), assistant::spell(keep))
 }
 
 /// Hides the credentials for hosted MCP servers.
@@ -390,6 +418,9 @@ greeting:
   say: "Hello, {{ business.name }}, how can I help?"
 
 call_control: { end_call: true }
+
+# What is kept of each call: this is the default. docs/privacy.md says more.
+# record: { transcript: true, audio: false, tools: false, keep: 30d, numbers: full }
 "##;
 
 /// `switchboard schema`.

@@ -37,7 +37,10 @@ pub async fn incoming_call(
         return bad_request();
     };
     match app.switchboard.ring(&request) {
-        Ring::Stream { ticket } => twiml(connect(&base, &ticket)),
+        Ring::Stream { ticket, notice } => {
+            let notice = notice.map(|line| said(line, |words| words.recorded));
+            twiml(connect(&base, &ticket, notice.as_ref()))
+        }
         Ring::Busy(line) => twiml(say(&said(line, |words| words.busy))),
         Ring::Nobody => {
             let locale = app.switchboard.words(&request.to).locale;
@@ -77,7 +80,7 @@ pub async fn after_stream(
         Next::Nothing => document(&[]),
         Next::HangUp => document(&[Verb::Hangup]),
         Next::Sorry(on_failure) => sorry(on_failure.clone()),
-        Next::Stream { ticket } => connect(&base, ticket),
+        Next::Stream { ticket } => connect(&base, ticket, None),
         Next::Dial { number, ring } => {
             // The dialed person sees the caller's number; Twilio only allows the call's own numbers, not one in an address.
             let own = |party: &Party, name: &str| {
@@ -108,9 +111,12 @@ pub async fn after_stream(
     twiml(answer)
 }
 
-fn connect(base: &str, ticket: &str) -> String {
+/// Says the notice, word for word, and then opens the stream.
+fn connect(base: &str, ticket: &str, notice: Option<&Line>) -> String {
     let (url, action, status) = addresses(base, ticket);
-    document(&[Verb::ConnectStream { url: &url, action: &action, status: &status }])
+    let say = notice.map(|line| Verb::Say { text: &line.say, language: line.language });
+    let connect = Verb::ConnectStream { url: &url, action: &action, status: &status };
+    document(&say.into_iter().chain([connect]).collect::<Vec<_>>())
 }
 
 /// The addresses of the stream, of the question after it, and of its status reports.

@@ -180,3 +180,6 @@ impl Parts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,26 +5,40 @@
 //! or a socket.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod anomaly;
 mod bill;
 mod caller;
 mod entry;
+mod explain;
 mod id;
+mod note;
+pub mod print;
+mod reason;
 mod recorder;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+pub use anomaly::{ANOMALIES, Meaning, anomaly};
 pub use bill::{Bill, Priced};
 pub use caller::{caller_key, masked};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
+pub use explain::{Evidence, Finding, explain};
 pub use id::RecordId;
+pub use note::Answering;
+pub use reason::{REASONS, Reason, is_reason, reason, reasons_markdown};
 pub use recorder::Recorder;
 
 /// The version of the format of [`CallRecord`].
 pub const VERSION: u32 = 2;
+
+/// Such as `2026-11-30T14:05:09.120Z`.
+fn in_milliseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
 
 /// Where the entries of calls go. It never waits.
 pub type Sink = Arc<dyn Fn(&RecordId, Entry) + Send + Sync>;
@@ -50,6 +64,7 @@ pub struct CallRecord {
     /// The caller's number, as far as the file keeps it; `None` if it was withheld or is not kept.
     pub from: Option<String>,
     pub to: Option<String>,
+    #[serde(serialize_with = "in_milliseconds")]
     pub started: Timestamp,
     /// From the ring to the end; up to the last entry while the call runs.
     pub seconds: f64,

@@ -275,3 +275,6 @@ fn insert<T>(list: &mut Vec<T>, place: usize, value: T) {
         list.insert(place, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

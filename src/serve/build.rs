@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
+use crate::disk;
 use crate::http::{self, App, Refusals};
 use crate::link::peer::Peers;
 use crate::link::tls;
@@ -38,14 +39,15 @@ const METRICS_CONNECTIONS: usize = 64;
 
 impl Server {
     pub(super) async fn build(serve: Serve) -> anyhow::Result<Server> {
-        let Serve { settings, ready, roster, reload, metrics, .. } = serve;
+        let Serve { mut settings, ready, roster, reload, metrics, .. } = serve;
+        settings.state_dir = disk::state(settings.state_dir);
         let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
         let tls = tls::client_config(secure, settings.ssl_cert_file.as_deref())?;
         metrics::roster_loaded(&roster);
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);
-        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
@@ -55,7 +57,8 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            journal: serve.journal,
+            records: serve.records,
+            prices: Arc::new(settings.prices.clone()),
             now: serve.now,
             captures: serve.captures,
         });

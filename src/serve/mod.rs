@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
-use crate::observe::journal::Journal;
+use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
@@ -45,7 +45,8 @@ pub struct Serve {
     pub metrics_listener: Option<TcpListener>,
     /// What `/metrics` renders; see [`crate::observe::metrics::install`].
     pub metrics: Option<PrometheusHandle>,
-    pub journal: Option<Journal>,
+    /// Where the entries of calls go; `None`: nowhere.
+    pub records: Option<Sink>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
     /// The time of every call, for a rehearsal; `None`: the clock's.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admission::Place;
-use super::registry::{Refused, TICKET_LIFE};
+use super::registry::{Refused, first_ticket_life};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;
 use crate::assistant::plan::Plan;
@@ -44,9 +44,6 @@ impl Switchboard {
     /// be asked whether it was used.
     pub fn may_adopt(&self, text: &str) -> Result<Adoption, Refused> {
         let ticket = self.keys.open(text).map_err(|_| Refused::Unknown)?;
-        if ticket.issued.abs_diff(unix_seconds()) >= TICKET_LIFE.as_secs() {
-            return Err(Refused::Old);
-        }
         if self.registry.knows(&ticket.nonce) {
             return Err(Refused::Used);
         }
@@ -64,6 +61,9 @@ impl Switchboard {
             now: jiff::Timestamp::now(),
         };
         let plan = plan_for(&assistant, &facts, &*self.tools).ok_or(Refused::Unknown)?;
+        if ticket.issued.abs_diff(unix_seconds()) >= first_ticket_life(&plan).as_secs() {
+            return Err(Refused::Old);
+        }
         let place = self.admission.admit().ok_or(Refused::Busy)?;
         Ok(Adoption { ticket, text: text.to_owned(), plan: Arc::new(plan), place, _session: session })
     }

@@ -15,6 +15,7 @@ mod model;
 mod perform;
 mod phone;
 mod rare;
+mod record;
 mod registry;
 mod workers;
 
@@ -41,9 +42,10 @@ use crate::call::{EndReason, Return, Tally, TransferFailure};
 use crate::id::CallSid;
 use crate::link::caller::Upgraded;
 use crate::observe::ended::CallEnded;
-use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
+use crate::provider::prices::Prices;
+use crate::record::Sink;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
@@ -53,6 +55,7 @@ pub use adopt::Adoption;
 use breaker::Breakers;
 use jobs::Jobs;
 use perform::Session;
+use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 #[cfg(test)]
 use {perform::Talk, phone::Phone};
@@ -87,7 +90,7 @@ pub struct Switchboard {
     goodbyes_began: AtomicBool,
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
-    journal: Option<Journal>,
+    records: Records,
     /// See [`Parts::now`].
     now: Option<Timestamp>,
 }
@@ -104,7 +107,9 @@ pub struct Parts {
     pub providers: Vec<String>,
     pub tls: Arc<ClientConfig>,
     pub tools: Arc<Tools>,
-    pub journal: Option<Journal>,
+    /// Where the entries of calls go; `None`: nowhere.
+    pub records: Option<Sink>,
+    pub prices: Arc<Prices>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
     pub now: Option<Timestamp>,
     /// Whether prepared lines that are missing are captured at the end of a call.
@@ -113,8 +118,8 @@ pub struct Parts {
 
 /// The answer to a ringing phone.
 pub enum Ring {
-    /// Open a stream with this ticket.
-    Stream { ticket: String },
+    /// Say the recording notice, if there is one, then open a stream with this ticket.
+    Stream { ticket: String, notice: Option<Line> },
     /// All places are taken.
     Busy(Line),
     /// No assistant answers this number.
@@ -185,7 +190,7 @@ impl Switchboard {
             lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
-            journal: parts.journal,
+            records: Records { sink: parts.records, prices: parts.prices },
             now: parts.now,
         })
     }
@@ -197,7 +202,7 @@ impl Switchboard {
             return Ring::Over;
         }
         match self.registry.known(&request.call) {
-            Some(known) => self.known(known),
+            Some(known) => self.known(known, &request.call),
             None if self.is_draining() => {
                 metrics::refused("admission", "draining");
                 Ring::Draining
@@ -212,9 +217,15 @@ impl Switchboard {
         }
     }
 
-    fn known(&self, known: Known) -> Ring {
+    fn known(&self, known: Known, call: &CallSid) -> Ring {
         match known {
-            Known::Waits(ticket) => Ring::Stream { ticket },
+            Known::Waits(ticket) => {
+                let (handle, _) = self.registry.of_call(call);
+                Ring::Stream {
+                    ticket,
+                    notice: handle.and_then(|handle| handle.plan.recording_notice.clone()),
+                }
+            }
             Known::Begun => {
                 metrics::refused("admission", "replayed");
                 Ring::Replayed
@@ -282,7 +293,8 @@ impl Switchboard {
             let command = if spoke { Command::Transferred } else { Command::CallerHungUp };
             self.command(&ticket.call, command);
             if answers.get(question).is_none() && stage.never_began() {
-                self.never_began(&ticket, EndReason::CallerHungUp);
+                let plan = stage.plan();
+                self.never_began(&ticket, plan, request, EndReason::CallerHungUp);
             }
             return After { asked, ..After::new(Next::Nothing) };
         }
@@ -306,11 +318,12 @@ impl Switchboard {
         request: &CallRequest,
     ) -> Next {
         let sorry = || self.sorry(ticket, stage, request);
-        let (decision, retried, plan) = match stage {
-            Stage::Live(handle) => (decided(handle).await, handle.retried, Some(&handle.plan)),
+        let (decision, retried) = match stage {
+            Stage::Live(handle) => (decided(handle).await, handle.retried),
             Stage::Over(None) => return Next::HangUp,
-            Stage::Over(Some(rest)) => (rest.decision.clone(), rest.retried, rest.plan.as_ref()),
+            Stage::Over(Some(rest)) => (rest.decision.clone(), rest.retried),
         };
+        let plan = stage.plan();
         match (decision, stage, plan) {
             (Decision::HangUp, ..) => Next::HangUp,
             (Decision::Dial { number, ring }, ..) => Next::Dial { number, ring },
@@ -330,21 +343,23 @@ impl Switchboard {
             (Decision::Sorry | Decision::Press(_) | Decision::StreamAgain, ..) => sorry(),
             (Decision::Again, _, Some(plan)) if !retried && !self.is_draining() => {
                 match self.open(plan.clone(), request, true) {
-                    Ring::Stream { ticket } => Next::Stream { ticket },
+                    // The caller has heard the notice.
+                    Ring::Stream { ticket, .. } => Next::Stream { ticket },
                     _ => {
-                        self.never_began(ticket, EndReason::CallerLost);
+                        self.never_began(ticket, Some(plan), request, EndReason::CallerLost);
                         sorry()
                     }
                 }
             }
             // Another machine can answer it.
             (Decision::Again, ..) if !retried && self.is_one_of_several() => {
-                self.never_began(ticket, EndReason::ServerDraining);
+                // Its record is there.
+                self.never_began(ticket, None, request, EndReason::ServerDraining);
                 self.registry.rings_elsewhere(&ticket.nonce);
                 Next::RingElsewhere
             }
             (Decision::Again, ..) => {
-                self.never_began(ticket, EndReason::CallerLost);
+                self.never_began(ticket, plan, request, EndReason::CallerLost);
                 sorry()
             }
         }
@@ -412,13 +427,21 @@ impl Switchboard {
         Some(ticket)
     }
 
-    /// Logs the end of a call whose stream never started and is not tried again.
-    fn never_began(&self, ticket: &Ticket, reason: EndReason) {
-        let (call, assistant) = (&ticket.call, &ticket.assistant);
+    /// Logs the end of a call whose stream never started and is not tried again. Its record needs the plan.
+    fn never_began(
+        &self,
+        ticket: &Ticket,
+        plan: Option<&Arc<Plan>>,
+        request: &CallRequest,
+        reason: EndReason,
+    ) {
+        let (call, assistant, lasted) = (&ticket.call, &ticket.assistant, Duration::ZERO);
         let (tally, anomalies) = (Tally::default(), BTreeMap::new());
-        CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, anomalies: &anomalies }
-            .emit();
-        self.record(call, What::Ended { reason, tally });
+        let cost = plan.and_then(|plan| {
+            let mut filing = Filing::new(self.records.clone(), plan.clone(), &client(request, plan));
+            filing.ended(reason, lasted, &tally)
+        });
+        CallEnded { call, assistant, reason, lasted, tally: &tally, anomalies: &anomalies, cost }.emit();
     }
 
     /// Remembers the document for the answer of [`Self::after_stream`].
@@ -433,6 +456,11 @@ impl Switchboard {
         self.registry.close(call);
         self.command(call, Command::CallerHungUp);
         self.registry.of_call(call).1
+    }
+
+    /// Calls that ended this long ago, in a process before this one, open nothing either; the newest come first.
+    pub fn close_earlier(&self, calls: impl IntoIterator<Item = (CallSid, Duration)>) {
+        self.registry.close_earlier(calls);
     }
 
     pub fn begin_draining(&self) {
@@ -513,27 +541,23 @@ impl Switchboard {
         let (stream_tx, stream) = oneshot::channel();
         let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
         if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
-            return self.known(known);
+            return self.known(known, &call);
         }
-        let client = Client {
-            call: call.clone(),
-            assistant: plan.assistant.clone(),
-            caller: request.from.clone(),
-            called: request.to.clone(),
-            keep: plan.record.keep,
-        };
+        let client = client(request, &plan);
+        let notice = plan.recording_notice.clone();
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
-        Ring::Stream { ticket }
+        Ring::Stream { ticket, notice }
     }
 
     /// Starts the session of a call in the registry.
     fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<Upgraded>) {
         let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
         let call = client.call.clone();
-        self.record(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
+        let filing = Filing::new(self.records.clone(), plan.clone(), &client);
         let session = Session {
-            jobs: Jobs::new(self.clone(), client),
+            jobs: Jobs::new(self.clone(), client, filing.id.clone()),
+            filing,
             switchboard: self.clone(),
             span,
             plan,
@@ -574,12 +598,6 @@ impl Switchboard {
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();
         assistant
             .map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request, self.now))))
-    }
-
-    fn record(&self, call: &CallSid, what: What) {
-        if let Some(journal) = &self.journal {
-            let _ = journal.send(Happening { call: call.clone(), at: crate::link::now(), what });
-        }
     }
 }
 
@@ -636,6 +654,16 @@ async fn decided(handle: &Handle) -> Decision {
     match timeout(DECISION_PATIENCE, decision.wait_for(Option::is_some)).await {
         Ok(Ok(decided)) => decided.clone().unwrap_or(Decision::Sorry),
         Ok(Err(_)) | Err(_) => Decision::Sorry,
+    }
+}
+
+fn client(request: &CallRequest, plan: &Plan) -> Client {
+    Client {
+        call: request.call.clone(),
+        assistant: plan.assistant.clone(),
+        caller: request.from.clone(),
+        called: request.to.clone(),
+        keep: plan.record.keep,
     }
 }
 

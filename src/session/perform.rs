@@ -17,7 +17,6 @@ use crate::link::caller::{CallerLink, CallerStep, NotStarted, Socket, Upgraded, 
 use crate::link::model::{ModelLink, ModelStep};
 
 use crate::observe::ended::CallEnded;
-use crate::observe::journal::What;
 use crate::observe::metrics;
 
 use super::Switchboard;
@@ -28,7 +27,8 @@ use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
-use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
+use super::record::Filing;
+use super::registry::{Command, Decision, Nonce, WayBack, first_ticket_life};
 
 /// How often a broken stream gets a new one in one call. After that, the caller hears `on_failure`.
 const MAX_NEW_STREAMS: u32 = 5;
@@ -48,6 +48,7 @@ pub(super) struct Session {
     pub commands: rare::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
+    pub filing: Filing,
     /// How often the phone's stream broke.
     pub streams_lost: u32,
     pub anomalies: BTreeMap<Anomaly, u64>,
@@ -114,6 +115,7 @@ impl Session {
         tracing::info!("Another machine took the call over");
         self.place = None;
         self.jobs.stop_all();
+        self.filing.given_up();
         self.over = true;
         self.switchboard.registry.ended(&self.nonce);
     }
@@ -124,7 +126,7 @@ impl Session {
         stream: oneshot::Receiver<Upgraded>,
         model: &mut Model,
     ) -> Result<Box<CallerLink>, Absent> {
-        let expiry = sleep(TICKET_LIFE);
+        let expiry = sleep(first_ticket_life(&self.plan));
         tokio::pin!(expiry);
         tokio::pin!(stream);
         let mut absent = "never_came";
@@ -215,6 +217,7 @@ impl Session {
                 input => span.in_scope(|| {
                     if let Some(time) = stood_still {
                         talk.stood_still(time);
+                        self.filing.stood_still(now, time);
                         self.count(Anomaly::ServerStoodStill);
                     }
                     let flow = match input {
@@ -240,7 +243,7 @@ impl Session {
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        self.switchboard.record(&self.call, What::Started);
+        self.filing.started();
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();
             talk.call.handle(Event::ModelReady { endpoint }, now, &mut talk.actions);
@@ -497,13 +500,13 @@ impl Session {
             | Note::Used { .. }
             | Note::Transcribed { .. } => {}
         }
-        self.switchboard.record(&self.call, What::Note(note));
+        self.filing.note(note);
     }
 
     fn count(&mut self, anomaly: Anomaly) {
         *self.anomalies.entry(anomaly).or_default() += 1;
         metrics::anomaly(anomaly);
-        self.switchboard.record(&self.call, What::Note(Note::Anomaly(anomaly)));
+        self.filing.note(Note::Anomaly(anomaly));
     }
 
     fn count_all(&mut self, model: &mut Model) {
@@ -519,8 +522,9 @@ impl Session {
         self.decide(decision);
         let lasted = link::now() - self.rang;
         let assistant = &self.plan.assistant;
-        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies }.emit();
-        self.switchboard.record(&self.call, What::Ended { reason, tally: tally.clone() });
+        let cost = self.filing.ended(reason, lasted, tally);
+        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
+            .emit();
     }
 
     fn decide(&mut self, decision: Decision) {

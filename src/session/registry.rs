@@ -24,6 +24,11 @@ use crate::secret::Private;
 
 /// How long a ticket lets a stream in.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// How long the first ticket of a call lets its stream in: the stream begins after the recording notice.
+pub fn first_ticket_life(plan: &Plan) -> Duration {
+    TICKET_LIFE + plan.notice_takes()
+}
+
 /// How long a decision is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
 /// The most ended calls whose decisions are remembered. The oldest go first.
@@ -185,6 +190,14 @@ impl Stage {
         matches!(self, Self::Live(handle) if handle.is_dialling())
     }
 
+    /// The call's plan, as long as it is kept.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        match self {
+            Self::Live(handle) => Some(&handle.plan),
+            Self::Over(rest) => rest.as_ref()?.plan.as_ref(),
+        }
+    }
+
     /// Whether its stream did not start.
     pub fn never_began(&self) -> bool {
         match self {
@@ -302,8 +315,9 @@ impl Registry {
         if calls.closed.contains(&handle.call.bytes(), now) {
             return Err(Known::Begun);
         }
+        let life = first_ticket_life(&handle.plan);
         let live = Live { handle, ticket, stream_tx: Some(stream_tx), is_way_back: false };
-        calls.enter(nonce, live, now, TICKET_LIFE);
+        calls.enter(nonce, live, now, life);
         Ok(())
     }
 
@@ -329,6 +343,15 @@ impl Registry {
     /// Closes a call that Twilio reports as over, whichever machine had it.
     pub fn close(&self, call: &CallSid) {
         self.lock().closed.close(call.bytes(), now());
+    }
+
+    /// Closes calls that ended this long ago, in a process before this one; the newest come first.
+    pub fn close_earlier(&self, calls: impl IntoIterator<Item = (CallSid, Duration)>) {
+        let now = now();
+        // Not in one go: rings wait for the lock.
+        for (call, ago) in calls {
+            self.lock().closed.close_earlier(call.bytes(), ago, now);
+        }
     }
 
     /// Closes a call that got no stream, as soon as its webhook cannot be a repetition any more.

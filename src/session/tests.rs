@@ -51,12 +51,16 @@ pub(super) fn switchboard() -> Arc<Switchboard> {
 
 /// One of several machines if it has a name.
 pub(super) fn machine(name: &str) -> Arc<Switchboard> {
+    machine_with(name, "")
+}
+
+/// The same, with further keys of its assistant.
+pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
     let text = "numbers: [\"+15550100001\"]\ninstructions: Hi.\non_failure: { say: Sorry. }\n\
                 busy: { say: \"{{ now }}\" }\n";
-    let folder = Folder {
-        assistants: vec![SourceFile::new("assistants/clinic.yaml", text.as_bytes().to_vec())],
-        ..Folder::default()
-    };
+    let text = format!("{text}{more}").into_bytes();
+    let folder =
+        Folder { assistants: vec![SourceFile::new("assistants/clinic.yaml", text)], ..Folder::default() };
     let providers = [Arc::new(Provider::openai("ws://127.0.0.1:9", None))];
     let roster = Roster::check(&folder, &BTreeMap::new(), &providers).roster.unwrap();
     let tls = tls();
@@ -68,7 +72,8 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         providers: vec!["openai".to_owned()],
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
-        journal: None,
+        records: None,
+        prices: Arc::default(),
         now: None,
         captures: false,
     };
@@ -287,7 +292,8 @@ fn session(parked: Parked) -> Session {
     let Parked { switchboard, nonce, commands, decision, .. } = parked;
     let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
     Session {
-        jobs: Jobs::new(switchboard.clone(), client()),
+        filing: Filing::new(switchboard.records.clone(), handle.plan.clone(), &client()),
+        jobs: Jobs::new(switchboard.clone(), client(), "01".into()),
         switchboard,
         span: tracing::Span::none(),
         plan: handle.plan.clone(),
@@ -409,7 +415,7 @@ async fn a_cancelled_job_ends_without_a_result() {
     use tokio::io::AsyncReadExt as _;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", hanging.local_addr().unwrap());
-    let mut jobs = Jobs::new(switchboard(), client());
+    let mut jobs = Jobs::new(switchboard(), client(), "01".into());
     let hangs = tool(job_at(url));
     for how in ["stopped", "the call ends"] {
         jobs.run("one".into(), Some(&hangs), serde_json::Map::new()).unwrap();
@@ -418,7 +424,7 @@ async fn a_cancelled_job_ends_without_a_result() {
         if how == "stopped" {
             jobs.stop(&"one".into(), Stop::Cancelled);
         } else {
-            drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client())));
+            drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client(), "01".into())));
         }
         let gone = async { while socket.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
         timeout(Duration::from_secs(5), gone).await.expect("the connection is closed");
@@ -428,7 +434,9 @@ async fn a_cancelled_job_ends_without_a_result() {
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
     let event =
         timeout(Duration::from_secs(5), std::future::poll_fn(|cx| jobs.poll_event(cx))).await.unwrap();
-    assert!(matches!(event, Event::ToolFinished { id, .. } if id == "two".into()));
+    assert!(
+        matches!(event, Event::ToolFinished { id, outcome, .. } if id == "two".into() && outcome != "ok")
+    );
 }
 
 #[tokio::test]
@@ -436,7 +444,7 @@ async fn a_call_runs_a_bounded_number_of_jobs() {
     use crate::call::Event;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = tool(job_at(format!("http://{}/", hanging.local_addr().unwrap())));
-    let mut jobs = Jobs::new(switchboard(), client());
+    let mut jobs = Jobs::new(switchboard(), client(), "01".into());
     for number in 0..32 {
         let id = number.to_string();
         assert!(jobs.run(id.as_str().into(), Some(&hangs), serde_json::Map::new()).is_ok());

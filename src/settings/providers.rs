@@ -111,16 +111,16 @@ fn entries(node: &Node) -> &[(Key, Node)] {
     }
 }
 
-struct Reading<'a> {
-    source: &'a Source,
-    problems: Vec<Problem>,
+pub(super) struct Reading<'a> {
+    pub source: &'a Source,
+    pub problems: Vec<Problem>,
 }
 
 /// The known keys of one map. Empty values are left out.
-struct Fields<'a>(Vec<(&'a str, &'a Node)>);
+pub(super) struct Fields<'a>(Vec<(&'a str, &'a Node)>);
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a Node> {
+    pub fn get(&self, name: &str) -> Option<&'a Node> {
         self.0.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
     }
 }
@@ -395,7 +395,7 @@ impl<'a> Reading<'a> {
         Some(scalar.text().trim().to_owned()).filter(|text| !text.contains(MISSING) && !text.is_empty())
     }
 
-    fn fields(&mut self, node: &'a Node, name: &str, known: &[&'static str]) -> Fields<'a> {
+    pub fn fields(&mut self, node: &'a Node, name: &str, known: &[&'static str]) -> Fields<'a> {
         let mut fields = Fields(Vec::new());
         let mut seen: Vec<&str> = Vec::new();
         for (key, value) in self.map(node, name) {
@@ -416,7 +416,7 @@ impl<'a> Reading<'a> {
         fields
     }
 
-    fn map(&mut self, node: &'a Node, name: &str) -> &'a [(Key, Node)] {
+    pub fn map(&mut self, node: &'a Node, name: &str) -> &'a [(Key, Node)] {
         if !matches!(node.kind, Kind::Map(_)) {
             self.wrong_type(node, name, "a map");
         }
@@ -427,7 +427,7 @@ impl<'a> Reading<'a> {
         self.report(node.span, Setting::Type { name: name.to_owned(), expected, found: node.what() });
     }
 
-    fn report(&mut self, at: Span, what: Setting) {
+    pub fn report(&mut self, at: Span, what: Setting) {
         self.problems.push(self.source.problem(at, what));
     }
 }

@@ -9,10 +9,16 @@ use figment::{Figment, Metadata, Profile};
 use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
-use super::{FILE, PROVIDERS, Sources, address, fly_url, fly_variable, is_loopback, is_secret, providers};
+use super::{
+    Database, FILE, MAPS, PRICES, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable,
+    is_loopback, is_secret, prices, providers,
+};
+use crate::assistant::plan::RecordPolicy;
+use crate::assistant::record_defaults;
 use crate::problem::catalogue::Setting as Problems;
 use crate::problem::{self, Problem, Source, Span, Subject, Suggestion};
 use crate::provider::Provider;
+use crate::provider::prices::Prices;
 use crate::secret::Secret;
 use crate::yaml::{self, Key, Kind, MISSING, Node, SourceFile, secrets};
 
@@ -48,6 +54,8 @@ pub(super) struct Reader {
     places: BTreeMap<String, (Span, String)>,
     source: Option<Source>,
     pub(super) providers: Vec<Arc<Provider>>,
+    pub(super) record: RecordPolicy,
+    pub(super) prices: Prices,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -59,6 +67,8 @@ impl Reader {
             places: BTreeMap::new(),
             source: None,
             providers: Vec::new(),
+            record: RecordPolicy::default(),
+            prices: Prices::default(),
             problems: Vec::new(),
         };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
@@ -102,19 +112,33 @@ impl Reader {
         document.source.hide(hidden(text, document.root.is_none(), entries));
         let source = &document.source;
         let mut values = BTreeMap::new();
-        let mut has_providers = false;
+        let mut maps: Vec<&str> = Vec::new();
         // Where the keys of providers stand.
         let mut keys: Vec<Span> = Vec::new();
         for (key, node) in entries {
             let name = key.name.as_str();
-            let is_double = values.contains_key(name) || (name == PROVIDERS && has_providers);
+            let is_double = values.contains_key(name) || maps.contains(&name);
             if is_double {
                 let what = Problems::Duplicate { name: name.to_owned() };
                 self.problems.push(source.problem(key.span, what));
                 continue;
             }
+            if MAPS.contains(&name) {
+                maps.push(name);
+            }
+            if name == RECORD {
+                let (record, problems) = record_defaults(source, node);
+                self.record = record;
+                self.problems.extend(problems);
+                continue;
+            }
+            if name == PRICES {
+                let (prices, problems) = prices::read(source, node);
+                self.prices = prices;
+                self.problems.extend(problems);
+                continue;
+            }
             if name == PROVIDERS {
-                has_providers = true;
                 let (providers, problems) = providers::read(source, node);
                 self.providers = providers;
                 self.problems.extend(problems);
@@ -124,7 +148,7 @@ impl Reader {
             let known = |known: &str| SETTINGS.iter().any(|setting| setting.name.to_lowercase() == known);
             if !known(name) {
                 let known: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
-                let names = known.iter().map(String::as_str).chain([PROVIDERS]);
+                let names = known.iter().map(String::as_str).chain(MAPS);
                 let suggestion = Suggestion::new(name, names);
                 let what = Problems::Unknown { name: problem::shown(name), suggestion };
                 self.problems.push(source.problem(key.span, what));
@@ -206,7 +230,9 @@ impl Reader {
             Form::OneOf(words) => {
                 (words.contains(&text.as_str()), format!("one of {}", problem::list(words)))
             }
-            Form::Text | Form::List | Form::Url { .. } | Form::PeerUrl => (true, String::new()),
+            Form::Text | Form::List | Form::Url { .. } | Form::PeerUrl | Form::Database => {
+                (true, String::new())
+            }
         };
         if let Some(value) = text.parse().ok().filter(|_| fits) {
             return Some(value);
@@ -271,6 +297,19 @@ impl Reader {
             return None;
         }
         Some(pattern.trim_end_matches('/').to_owned())
+    }
+
+    /// Never shown: there may be a password in it.
+    pub(super) fn database(&mut self) -> Option<Database> {
+        const NAME: &str = "DATABASE_URL";
+        let text = self.text(NAME)?;
+        match database::parse(&text) {
+            Ok(database) => Some(database),
+            Err(why) => {
+                self.report(NAME, Problems::Address { name: NAME.to_owned(), why: why.to_string() });
+                None
+            }
+        }
     }
 
     /// Reports a problem at the place of a setting: in the file or the environment, whichever is in force.

@@ -1,5 +1,7 @@
 use super::*;
+use crate::assistant::plan::KeptNumbers;
 use crate::problem;
+use crate::provider::prices::{Price, Prices};
 use crate::provider::{Abilities, Auth, Dialect, TurnDetection};
 
 fn sources(file: Option<&str>, environment: &[(&str, &str)]) -> Sources {
@@ -434,5 +436,59 @@ fn an_address_must_not_end_with_our_own_path() {
         ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io", true),
     ] {
         assert_eq!(read(None, &[(name, value)]).is_ok(), is_fine, "{value}");
+    }
+}
+
+#[test]
+fn what_is_kept_has_defaults_for_all_assistants() {
+    let file = "record: { audio: true, keep: 7d, numbers: masked }\n";
+    let settings = read(Some(file), &[]).unwrap();
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let expected =
+        RecordPolicy { audio: true, keep: week, numbers: KeptNumbers::Masked, ..RecordPolicy::default() };
+    assert_eq!(settings.record, expected);
+    assert_eq!(settings.changed(&read(None, &[]).unwrap()), ["record"]);
+    assert_eq!(read(Some("record:\n"), &[]).unwrap().record, RecordPolicy::default());
+    let wrong = "record: { keep: 30 }\nrecord: {}\n";
+    let codes = codes(Some(wrong), &[]);
+    assert_eq!(codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["type.duration", "setting.double"]);
+    for (file, code) in [("record: false", "record.map"), ("record: { recrod: 1 }", "key.unknown")] {
+        let problems = read(Some(file), &[]).unwrap_err();
+        assert_eq!(problems.iter().map(Problem::code).collect::<Vec<_>>(), [code], "{file}");
+    }
+}
+
+#[test]
+fn prices_replace_those_of_the_built_in_table() {
+    let file = "prices:\n  date: 2027-01-15\n  carrier: { inbound: 0.01 }\n  \
+                gpt-realtime-2.1: { audio_out: 70 }\n  azure/reception: { minute: 0.06 }\n";
+    let settings = read(Some(file), &[]).unwrap();
+    let Prices { date, carrier, .. } = &settings.prices;
+    assert_eq!((date.as_str(), carrier.inbound), ("2027-01-15", Price::dollars(0.01)));
+    assert_eq!(carrier.streams, Prices::default().carrier.streams);
+    let of = |provider, model| settings.prices.of(provider, model).unwrap();
+    assert_eq!(of("openai", "gpt-realtime-2.1").audio_out, Some(Price::dollars(70.0)));
+    assert_eq!(of("openai", "gpt-realtime-2.1").audio_in, Some(Price::dollars(32.0)));
+    assert_eq!(of("azure", "reception").minute, Some(Price::dollars(0.06)));
+    assert_eq!(settings.changed(&read(None, &[]).unwrap()), ["prices"]);
+    assert_eq!(read(Some("prices:\n"), &[]).unwrap().prices, Prices::default());
+}
+
+#[test]
+fn prices_that_cannot_be_meant_are_problems() {
+    for (file, code) in [
+        ("prices: 4", "setting.type"),
+        ("prices: { gpt-realtime-2.1: 4 }", "setting.type"),
+        ("prices: { gpt-realtime-2.1: { audio: 4 } }", "key.unknown"),
+        ("prices: { gpt-realtime-2.1: { audio_in: -1 } }", "setting.price"),
+        ("prices: { gpt-realtime-2.1: { audio_in: cheap } }", "setting.price"),
+        ("prices: { gpt-realtime-2.1: { audio_in: 1000000 } }", "setting.price"),
+        ("prices: { carrier: { outgoing: 1 } }", "key.unknown"),
+        ("prices: { date: yesterday }", "setting.price"),
+        ("prices: { date: 2026-11-30, date: 2026-11-30 }", "setting.double"),
+        ("prices: {}\nprices: {}", "setting.double"),
+    ] {
+        let problems = read(Some(file), &[]).unwrap_err();
+        assert_eq!(problems.iter().map(Problem::code).collect::<Vec<_>>(), [code], "{file}");
     }
 }

@@ -11,6 +11,7 @@ use super::ask;
 use super::call::{Owner, key};
 use super::db::{Db, values};
 use super::error::StoreError;
+use super::message_files::MessageFiles;
 use super::messages;
 use super::open::Ready;
 use super::spill;
@@ -69,6 +70,13 @@ pub async fn erase_waiting(ready: &Ready, caller: &PhoneNumber, folder: PathBuf)
         matches!(owner, Owner::Key(of) if *of == key) || from == Some(number.as_str())
     };
     let erased = spawn_blocking(move || spill::erase(&folder, is_of_caller)).await;
+    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
+}
+
+/// Removes a caller's messages from files, and returns how many.
+pub async fn erase_message_files(caller: &PhoneNumber, files: MessageFiles) -> Result<u64, StoreError> {
+    let caller = caller.clone();
+    let erased = spawn_blocking(move || files.erase(&caller)).await;
     erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
 }
 

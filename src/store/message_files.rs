@@ -3,9 +3,8 @@
 //! A file is on the disk before its message is promised to a caller, and goes when the message is in the database or
 //! delivered. Earlier versions kept all messages so.
 
-use std::fs::{self, DirBuilder, DirEntry};
+use std::fs::{self, DirEntry};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ impl MessageFiles {
 
     /// Writes a message.
     pub fn put(&self, message: &Message) -> io::Result<()> {
-        make_folder(&self.0)?;
+        disk::create_private(&self.0)?;
         let content = Content {
             assistant: message.assistant.clone(),
             taken: message.taken,
@@ -77,20 +76,22 @@ impl MessageFiles {
         self.file(id).exists()
     }
 
-    /// Removes a message, whether it waits or was given up.
-    pub fn remove(&self, id: &str) -> io::Result<()> {
-        match fs::remove_file(self.file(id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::remove_file(file(&self.0.join(GIVEN_UP), id))
+    /// Removes a message, whether it waits or was given up. False: it was gone already.
+    pub fn remove(&self, id: &str) -> io::Result<bool> {
+        for path in [self.file(id), file(&self.0.join(GIVEN_UP), id)] {
+            match fs::remove_file(path) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
-            done => done,
         }
+        Ok(false)
     }
 
     /// Puts a message aside that nobody accepted.
     pub fn give_up(&self, id: &str) -> io::Result<()> {
         let given_up = self.0.join(GIVEN_UP);
-        make_folder(&given_up)?;
+        disk::create_private(&given_up)?;
         fs::rename(self.file(id), file(&given_up, id))
     }
 
@@ -111,12 +112,8 @@ impl MessageFiles {
         let theirs = |message: &&Message| message.caller.as_ref() == Some(caller);
         let mut erased = 0;
         for message in found.waiting.iter().chain(&found.given_up).filter(theirs) {
-            match self.remove(&message.id) {
-                Ok(()) => erased += 1,
-                // It has been delivered meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+            // One that is gone has been delivered meanwhile.
+            erased += u64::from(self.remove(&message.id)?);
         }
         Ok(erased)
     }
@@ -128,10 +125,6 @@ impl MessageFiles {
 
 fn file(folder: &Path, id: &str) -> PathBuf {
     folder.join(format!("{id}.json"))
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn is_old(file: &DirEntry) -> bool {
@@ -227,7 +220,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = MessageFiles::new(dir.path());
         let given_up = dir.path().join("messages/given-up");
-        make_folder(&given_up).unwrap();
+        disk::create_private(&given_up).unwrap();
         let body = r#"{"id":"msg_1","data":{"call":"CA1","caller":"+15550100007","fields":{}}}"#;
         let file = serde_json::json!({"assistant": "clinic", "taken": 7, "body": body});
         fs::write(given_up.join("msg_1.json"), file.to_string()).unwrap();

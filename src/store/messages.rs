@@ -99,13 +99,12 @@ impl Store {
                  body = excluded.body, error = excluded.error, keep_until_ms = excluded.keep_until_ms \
              WHERE messages.state = 'waiting' AND excluded.state <> 'waiting'"
         );
-        let taken = i64::try_from(message.taken.saturating_mul(1000)).unwrap_or(i64::MAX);
         let values = values![
             message.id.as_str(),
             message.call.clone(),
             message.assistant.as_str(),
             key,
-            taken,
+            taken_ms(message),
             body,
             state,
             error,
@@ -116,6 +115,15 @@ impl Store {
         }
         let there = "SELECT state FROM messages WHERE id = $1";
         Ok(!ready.db.fetch::<(String,)>(there, values![message.id.as_str()]).await?.is_empty())
+    }
+
+    /// Whether the caller was erased after this message was taken.
+    pub async fn was_erased(&self, message: &Message) -> Result<bool, StoreError> {
+        let ready = self.ready()?;
+        let Some(caller) = &message.caller else { return Ok(false) };
+        let sql = "SELECT erased_ms FROM erasures WHERE caller_key = $1 AND erased_ms >= $2";
+        let values = values![key(&ready.secret, caller), taken_ms(message)];
+        Ok(!ready.db.fetch::<(i64,)>(sql, values).await?.is_empty())
     }
 
     /// Whose messages wait, and for how long.
@@ -195,6 +203,10 @@ pub async fn erase(tx: &mut Tx, caller_key: &str) -> Result<u64, StoreError> {
 /// Removes messages that were kept for long enough after the last attempt.
 pub async fn purge(tx: &mut Tx, now_ms: i64) -> Result<u64, StoreError> {
     tx.execute("DELETE FROM messages WHERE keep_until_ms < $1", values![now_ms]).await
+}
+
+fn taken_ms(message: &Message) -> i64 {
+    i64::try_from(message.taken.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
 fn ms(time: Duration) -> i64 {

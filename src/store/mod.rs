@@ -31,6 +31,7 @@ pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;
 use crate::record::{CallRecord, RecordId};
 use crate::secret::Secret;
+use crate::settings::{Database, Settings};
 
 /// Where the store is.
 #[derive(Debug, Clone)]
@@ -44,6 +45,15 @@ pub enum Place {
 }
 
 impl Place {
+    /// Where the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        match settings.database() {
+            Some(Database::Sqlite(path)) => Self::Sqlite(path),
+            Some(Database::Postgres(url)) => Self::Postgres(url),
+            None => Self::Memory,
+        }
+    }
+
     /// Reads `sqlite://PATH`, `sqlite::memory:` or `postgres://…`.
     ///
     /// # Errors
@@ -142,6 +152,7 @@ pub struct Store {
     ready: Arc<RwLock<Result<Ready, StoreError>>>,
     /// Where what waits for the database may be.
     waiting: Option<PathBuf>,
+    messages: Option<MessageFiles>,
 }
 
 impl Store {
@@ -151,7 +162,7 @@ impl Store {
     /// If it cannot be reached or written to, or its schema is of a newer version.
     pub async fn open(place: &Place) -> Result<Self, StoreError> {
         let ready = open::open(place).await?;
-        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None })
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None, messages: None })
     }
 
     /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
@@ -160,9 +171,15 @@ impl Store {
         self
     }
 
+    /// The folder `messages` of STATE_DIR, from which [`Self::erase`] removes a caller, too.
+    pub fn messages_in(mut self, files: MessageFiles) -> Self {
+        self.messages = Some(files);
+        self
+    }
+
     /// One that is opened later.
     fn unconnected() -> Self {
-        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None }
+        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None, messages: None }
     }
 
     fn set(&self, ready: Result<Ready, StoreError>) {
@@ -215,9 +232,12 @@ impl Store {
     /// Removes all that belongs to a caller, but for the files of recordings.
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
         let ready = self.ready()?;
-        let erased = erase::erase(&ready, caller).await?;
+        let mut erased = erase::erase(&ready, caller).await?;
         if let Some(folder) = self.waiting.clone() {
             erase::erase_waiting(&ready, caller, folder).await?;
+        }
+        if let Some(files) = self.messages.clone() {
+            erased.messages += erase::erase_message_files(caller, files).await?;
         }
         Ok(erased)
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard::call::{Anomaly, EndReason, Note};
+use switchboard::call::{Anomaly, EndReason};
+use switchboard::record::{Turn, Voice};
 use switchboard_audio::stereo_wav;
 use switchboard_simulator::caller::{CallEnd, Fault, PhoneEvent};
 use switchboard_simulator::model::{self, ModelOptions, Reply, Script, Speech};
@@ -39,10 +40,11 @@ async fn a_call_from_ring_to_goodbye() {
     assert!(record.said.is_empty(), "Twilio's own voice is not used: {:?}", record.said);
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
-    assert_eq!(ended.tally.turns, 2);
-    assert_eq!(ended.tally.interruptions, 0);
-    assert!(ended.tally.first_word.unwrap() < Duration::from_secs(1), "{:?}", ended.tally.first_word);
-    assert!(ended.tally.turn_median().is_some() && ended.tally.tokens_in > 0);
+    assert_eq!(ended.caller_said().len(), 2);
+    assert_eq!(ended.record.interruptions, 0);
+    assert!(ended.record.first_word_ms.unwrap() < 1_000, "{:?}", ended.record.first_word_ms);
+    let latency = |turn: &Turn| matches!(turn.voice, Voice::Assistant { latency_ms: Some(_), .. });
+    assert!(ended.record.turns.iter().any(latency) && ended.record.tokens.taken > 0);
 
     let session = harness.session();
     assert!(session.authorization_good && session.audio_waited_for_update());
@@ -329,7 +331,76 @@ async fn unusual_but_legal_messages_are_accepted() {
     finished(phone).await.assert_clean();
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    assert!(ended.notes.contains(&Note::Anomaly(Anomaly::CallerUnknownEvent)));
-    assert!(!ended.notes.contains(&Note::Anomaly(Anomaly::CallerBadAudio)));
+    assert!(ended.count(Anomaly::CallerUnknownEvent) > 0);
+    assert!(ended.count(Anomaly::CallerBadAudio) == 0);
+    harness.quit().await;
+}
+
+/// A caller is told of the recording before anything else, however long that takes, and the model waits meanwhile.
+#[tokio::test]
+async fn a_recording_notice_is_said_before_the_stream_begins() {
+    // 75 s: longer than a stream may take to come without a notice.
+    let notice = "This call is recorded. ".repeat(13);
+    let file = format!(
+        "{CLINIC}language: en-GB\nrecord: {{ audio: true }}\nrecording_notice: \"{{{{ assistant.name }}}}: {notice}\"\n"
+    );
+    let mut harness = Harness::open(&file, quick()).await;
+    let mut options = harness.phone();
+    options.say_letter = Duration::from_millis(240);
+    options.faults = vec![Fault::TwoWebhooks];
+    let phone = harness.dial(options);
+    assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant greets");
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.documents[0].twiml, record.documents[1].twiml, "also if the ring is repeated");
+    let [said] = &record.said[..] else { panic!("{:?}", record.said) };
+    assert_eq!(said.text.trim(), format!("clinic: {notice}").trim());
+    assert_eq!(said.language.as_deref(), Some("en-GB"));
+    let twiml = &record.documents[0].twiml;
+    assert!(twiml.find("<Say").unwrap() < twiml.find("<Connect").unwrap(), "{twiml}");
+    let stream = &record.streams[0];
+    assert!(
+        stream.started.unwrap() - said.at > Duration::from_secs(70),
+        "the stream begins after the notice"
+    );
+    let ended = harness.ended().await;
+    assert_eq!(ended.reason, EndReason::CallerHungUp);
+    assert!(ended.tally.first_word.unwrap() < Duration::from_secs(2), "{:?}", ended.tally.first_word);
+    // The session that was opened while the phone rang greets, once the stream is there.
+    assert_eq!(harness.model.sessions().len(), 1);
+    assert!(stream.bytes_received > 0);
+    harness.quit().await;
+}
+
+#[tokio::test]
+async fn a_notice_that_twilio_would_not_say_is_replaced() {
+    let file = format!(
+        "{CLINIC}language: de\nrecord: {{ audio: true }}\n\
+         recording_notice: \"{{% if caller.number == '+15550100100' %}}…{{% else %}}We record.{{% endif %}}\"\n"
+    );
+    let mut harness = Harness::open(&file, quick()).await;
+    let phone = harness.dial(harness.phone());
+    assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await);
+    phone.hang_up();
+    let record = finished(phone).await;
+    record.assert_clean();
+    assert_eq!(record.said.len(), 1, "somebody must be told");
+    assert_eq!(record.said[0].language.as_deref(), Some("de-DE"));
+    assert!(record.said[0].text.contains("aufgezeichnet"), "{}", record.said[0].text);
+    harness.ended().await;
+    harness.quit().await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_recording_that_is_not_made() {
+    let file = format!("{CLINIC}recording_notice: This call is recorded.\n");
+    let mut harness = Harness::open(&file, quick()).await;
+    let phone = harness.dial(harness.phone());
+    assert!(phone.wait_until_playing_for(Duration::from_millis(50)).await);
+    phone.hang_up();
+    let record = finished(phone).await;
+    assert!(record.said.is_empty(), "{:?}", record.said);
+    harness.ended().await;
     harness.quit().await;
 }

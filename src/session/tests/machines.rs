@@ -4,7 +4,7 @@ use super::*;
 
 pub fn ring(switchboard: &Arc<Switchboard>) -> String {
     match switchboard.ring(&request("CallStatus=ringing")) {
-        Ring::Stream { ticket } => ticket,
+        Ring::Stream { ticket, .. } => ticket,
         _ => panic!("it is answered"),
     }
 }
@@ -78,7 +78,9 @@ async fn an_unused_ticket_is_given_up_once() {
 
 #[tokio::test]
 async fn an_old_ticket_is_not_served() {
-    let other = machine("m2");
+    // 80 letters take at most 20 s.
+    let notice = format!("record: {{ audio: true }}\nrecording_notice: {}\n", "x".repeat(80));
+    let (other, telling) = (machine("m2"), machine_with("m2", &notice));
     let seal = |age: i64| {
         let issued = unix_seconds().saturating_add_signed(-age);
         let (call, assistant) = (call(), "clinic".to_owned());
@@ -89,6 +91,9 @@ async fn an_old_ticket_is_not_served() {
         [(0, None), (55, None), (-5, None), (60, Some(Refused::Old)), (-90, Some(Refused::Old))]
     {
         assert_eq!(other.may_adopt(&seal(age)).err(), refused, "{age} s");
+    }
+    for (age, refused) in [(60, None), (75, None), (80, Some(Refused::Old))] {
+        assert_eq!(telling.may_adopt(&seal(age)).err(), refused, "{age} s, with a notice");
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::{DELIVERED, KEPT, Office, PAUSES, Put, RETRY, lock};
+use super::{DELIVERED, KEPT, Office, PAUSES, Put, RETRY, STORE_PATIENCE, lock};
 use crate::observe::metrics;
 use crate::store::{Fate, Found, Message};
 
@@ -86,9 +86,9 @@ impl Office {
         let mut reported = None;
         let mut woken = held.on_disk;
         loop {
-            if held.on_disk && !self.has_file(id).await {
+            if self.was_erased(&held).await {
                 tracing::info!(message = id, "A message was erased");
-                return;
+                return self.forget(&held).await;
             }
             store_answers.mark_unchanged();
             if !std::mem::take(&mut held.rejected) {
@@ -174,10 +174,18 @@ impl Office {
         tokio::task::spawn_blocking(move || files.read()).await.unwrap_or_default()
     }
 
-    async fn has_file(&self, id: &str) -> bool {
-        let Some(files) = self.files.clone() else { return false };
-        let id = id.to_owned();
-        tokio::task::spawn_blocking(move || files.has(&id)).await.unwrap_or(true)
+    /// Whether somebody has removed the message's file, or its caller from the store.
+    async fn was_erased(&self, held: &Held) -> bool {
+        if held.on_disk
+            && let Some(files) = self.files.clone()
+        {
+            let id = held.message.id.clone();
+            if !tokio::task::spawn_blocking(move || files.has(&id)).await.unwrap_or(true) {
+                return true;
+            }
+        }
+        let Some(store) = self.store.get().filter(|_| !held.rejected) else { return false };
+        timeout(STORE_PATIENCE, store.was_erased(&held.message)).await.is_ok_and(|erased| erased == Ok(true))
     }
 
     /// Writes a message to a file. False: there is no folder, or the disk reported an error.
@@ -209,7 +217,6 @@ mod tests {
     use std::path::Path;
 
     use rustls::{ClientConfig, RootCertStore};
-    use tokio::time::timeout;
 
     use super::super::{Post, seconds};
     use super::*;

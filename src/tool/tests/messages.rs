@@ -290,8 +290,7 @@ async fn a_message_waits_in_a_file_while_the_database_is_gone() {
     let mailbox = mailbox(&owner.url);
     // The folder of the database does not exist yet.
     let gone = dir.path().join("database");
-    let options = Options { place: place(&gone), spill: None, purged: None };
-    let (_records, store, closer) = crate::store::start(options);
+    let (_records, store, closer) = crate::store::start(Options::new(place(&gone)));
     let tools = serving(Some(dir.path()), &store, &mailbox).await;
     let job = Job::TakeMessage(mailbox.clone());
     assert_eq!(run(&tools, &job, json!({"name": "Ann"}), CALLER).await.failed, None, "it is promised");
@@ -364,9 +363,13 @@ async fn messages_of_an_earlier_version_move_into_the_store() {
     assert_eq!(files(&folder), ["msg_3.json"], "what is broken stays");
     until_files(&folder.join("given-up"), 0).await;
     assert_eq!(store.waiting_messages().await.unwrap().len(), 1);
-    // Both are the caller's.
+    // Both are the caller's, and a third in a file.
+    messages.put(&left("msg_4", CALLER)).unwrap();
     let caller = PhoneNumber::parse(CALLER).unwrap();
-    assert_eq!(store.erase(&caller).await.unwrap().messages, 2);
+    let erased = store.clone().messages_in(messages).erase(&caller).await.unwrap();
+    assert_eq!(erased.messages, 3);
+    assert!(store.was_erased(&left("msg_5", CALLER)).await.unwrap());
+    assert!(!store.was_erased(&left("msg_6", "+15550100008")).await.unwrap());
     tools.last_messages(LIMIT).await;
 }
 

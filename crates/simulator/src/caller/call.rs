@@ -124,7 +124,12 @@ impl Call {
                     };
                     self.record.said.push(said);
                 }
+                let letters = text.chars().count() * times.min(10) as usize;
                 self.emit(PhoneEvent::Said(text));
+                let takes = self.options.say_letter * u32::try_from(letters).unwrap_or(u32::MAX);
+                if !takes.is_zero() {
+                    self.wait(takes).await;
+                }
                 Next::Verb
             }
             Verb::Play { url } => {

@@ -27,6 +27,8 @@ pub struct PhoneOptions {
     pub script: Vec<Line>,
     /// The outcome of each `<Dial>` in turn; the last one also applies to all later ones.
     pub dials: Vec<DialOutcome>,
+    /// How long `<Say>` takes for each character.
+    pub say_letter: Duration,
     /// Keep both sides' audio and a list of every frame and mark. Without it, a call is cheap.
     pub keep_audio: bool,
     /// Write the send time into every frame, and measure stamped audio that arrives.
@@ -54,6 +56,7 @@ impl PhoneOptions {
             faults: Vec::new(),
             script: Vec::new(),
             dials: Vec::new(),
+            say_letter: Duration::ZERO,
             keep_audio: true,
             stamps: false,
             status_callback: false,

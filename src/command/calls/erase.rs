@@ -1,0 +1,70 @@
+//! `switchboard calls erase`: everything that belongs to a caller.
+
+use std::io::{IsTerminal as _, stderr, stdin};
+
+use super::{Archive, Erase, Format, json};
+use crate::problem::counted;
+use crate::store::{Erased, Filter, Store};
+use crate::terminal::{Failure, notify, print};
+
+/// So many calls are counted before the question; the answer counts all.
+const COUNTED: u32 = 1_000;
+
+pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
+    let archive = Archive::open().await?;
+    let Some(store) = &archive.store else {
+        notify(&archive.nothing());
+        return report(options, &Erased::default());
+    };
+    if !options.yes {
+        if !stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "nobody can be asked here whether to erase for good; add --yes".to_owned(),
+            ));
+        }
+        if !confirmed(options, store).await? {
+            notify("Nothing was erased.");
+            return Err(Failure::Reported);
+        }
+    }
+    let erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
+    report(options, &erased)
+}
+
+/// Says what would go, and asks.
+async fn confirmed(options: &Erase, store: &Store) -> Result<bool, Failure> {
+    let filter = Filter { caller: Some(options.caller.clone()), ..Filter::default() };
+    let found = store.list(&filter, COUNTED).await.map_err(anyhow::Error::from)?.len();
+    let more = if found == COUNTED as usize { "at least " } else { "" };
+    notify(&format!(
+        "This erases {more}{} from {}, with their recordings, and undelivered messages. It cannot be undone.",
+        counted(found, "call"),
+        options.caller.expose(),
+    ));
+    let _ = std::io::Write::write_all(&mut stderr(), b"Type yes to erase: ");
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).map_err(anyhow::Error::from)?;
+    Ok(answer.trim().eq_ignore_ascii_case("yes"))
+}
+
+fn report(options: &Erase, erased: &Erased) -> Result<(), Failure> {
+    if options.format == Format::Json {
+        return print(&json(erased));
+    }
+    let count = |count: u64, what: &str| counted(usize::try_from(count).unwrap_or(usize::MAX), what);
+    let Erased { calls, recordings, messages, unknown, .. } = erased;
+    let mut text = format!(
+        "Erased: {}, {}, {}.",
+        count(*calls, "call"),
+        count(*recordings, "recording"),
+        count(*messages, "undelivered message")
+    );
+    if *unknown > 0 {
+        text += &format!(
+            "\n{} of assistants with `record: {{ numbers: none }}` may be from this caller too: nobody can tell. They go \
+             when their `keep` is over.",
+            count(*unknown, "call")
+        );
+    }
+    print(&text)
+}

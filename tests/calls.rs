@@ -1,0 +1,343 @@
+//! `switchboard calls`, as its owner types it, with a database that the store's own code filled.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use switchboard::phone::PhoneNumber;
+use switchboard::provider::usage::Tokens;
+use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
+use switchboard::store::{Options, Place, Records, start};
+
+const ANNA: &str = "+15550100100";
+const BERT: &str = "+15550100200";
+const GOOD: &str = "01KBAAAAAA0000000000000001";
+const BAD: &str = "01KBBBBBBB0000000000000002";
+const RUNNING: &str = "01KBBBBBBC0000000000000003";
+const NAMELESS: &str = "01KBCCCCCC0000000000000004";
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+/// One call on its way into the store.
+struct Call<'a> {
+    records: &'a Records,
+    id: RecordId,
+}
+
+impl<'a> Call<'a> {
+    fn ring(records: &'a Records, id: &str, sid: u8, from: Option<&str>, time: &str) -> Self {
+        let rang = Rang {
+            call: format!("CA{sid:032}"),
+            at: at(time),
+            assistant: Some("pizzeria".to_owned()),
+            assistant_version: Some(format!("sha256:{}", "0123456789abcdef".repeat(4))),
+            from: from.map(str::to_owned),
+            to: from.map(|_| "+15550100001".to_owned()),
+            caller: from.map(|from| PhoneNumber::parse(from).unwrap()),
+            numberless: from.is_none(),
+            test: false,
+            simulated: false,
+            keep_until: None,
+        };
+        let call = Self { records, id: id.into() };
+        call.note(0, What::Rang(rang));
+        call.note(0, What::Started { ring_ms: 1_500 });
+        call
+    }
+
+    fn note(&self, at_ms: u64, what: What) {
+        self.records.file(&self.id, Entry { at_ms, what });
+    }
+
+    fn caller(&self, item: &str, start_ms: u64, end_ms: u64, text: &str) {
+        let item = item.to_owned();
+        self.note(end_ms, What::CallerSpoke { item: item.clone(), start_ms, end_ms });
+        self.note(end_ms + 100, What::Said(Said { item, text: text.to_owned() }));
+    }
+
+    fn assistant(&self, item: &str, start_ms: u64, (heard_ms, sent_ms): (u64, u64), text: &str) {
+        let item = item.to_owned();
+        self.note(start_ms, What::Said(Said { item: item.clone(), text: text.to_owned() }));
+        let interrupted = heard_ms < sent_ms;
+        let spoke = Spoke { item: Some(item), text: None, start_ms, sent_ms, heard_ms, interrupted };
+        self.note(start_ms + heard_ms, What::AssistantSpoke(spoke));
+    }
+
+    fn end(&self, reason: &str, seconds: f64, longest_silence_ms: u64) {
+        let reason = reason.to_owned();
+        self.note(seconds as u64 * 1_000, What::Ended(Ended { reason, seconds, longest_silence_ms }));
+    }
+}
+
+/// A call as it should be, with an interruption, a tool and keys.
+fn good(records: &Records) {
+    let call = Call::ring(records, GOOD, 1, Some(ANNA), "2026-11-30T14:05:09Z");
+    call.note(312, What::FirstWord { ms: 312 });
+    call.assistant("a1", 312, (2_100, 2_100), "Hello, Mario's, how can I help?");
+    call.caller("c1", 3_000, 4_500, "When do you open on Saturday?");
+    let tool = ToolCall {
+        name: "opening_hours".to_owned(),
+        start_ms: 4_700,
+        ms: 420,
+        outcome: "ok".to_owned(),
+        arguments: Some(r#"{"day":"saturday"}"#.to_owned()),
+        result: Some("11:00-23:00".to_owned()),
+    };
+    call.note(5_120, What::Tool(tool));
+    call.note(5_300, What::Answered { ms: 800 });
+    call.assistant("a2", 5_300, (1_500, 4_000), "On Saturday we open at eleven in the morning.");
+    call.caller("c2", 6_800, 7_400, "Thanks, that is enough.");
+    call.note(8_000, What::Keys { keys: Some("1 2".to_owned()), count: 2 });
+    call.note(8_100, What::Answered { ms: 700 });
+    call.assistant("a3", 8_100, (1_000, 1_000), "Goodbye!");
+    let tokens = Tokens {
+        text_in: 300,
+        text_in_cached: 200,
+        audio_in: 512,
+        text_out: 60,
+        audio_out: 370,
+        ..Tokens::default()
+    };
+    let (provider, model) = ("openai".to_owned(), "gpt-realtime-2.1".to_owned());
+    call.note(9_000, What::Used { provider, model, tokens, replayed: false });
+    call.note(9_100, What::Recording { path: "recordings/2026-11/x.wav".to_owned() });
+    call.end("assistant.ended", 11.0, 900);
+}
+
+/// A call in which much went wrong.
+fn bad(records: &Records) {
+    let call = Call::ring(records, BAD, 2, Some(BERT), "2026-11-30T15:00:00Z");
+    call.note(2_900, What::FirstWord { ms: 2_900 });
+    call.assistant("a1", 2_900, (2_000, 2_000), "Hello, Mario's.");
+    call.caller("c1", 6_000, 7_000, "A margherita, please.");
+    let tool = ToolCall {
+        name: "order".to_owned(),
+        start_ms: 7_200,
+        ms: 10_000,
+        outcome: "timeout".to_owned(),
+        arguments: None,
+        result: None,
+    };
+    call.note(17_200, What::Tool(tool));
+    call.note(17_200, What::Anomaly { code: "tool.timeout".to_owned() });
+    let reconnect = Reconnect { cause: "stalled".to_owned(), worked: false, silence_ms: 3_400 };
+    call.note(22_000, What::Reconnected(reconnect));
+    let transfer = Transfer { target: "owner".to_owned(), outcome: "no_answer".to_owned() };
+    call.note(40_000, What::Transferred(transfer));
+    call.end("model.stalled", 45.0, 20_000);
+}
+
+/// A folder with four calls: the good and the bad one, one that runs, and one whose file keeps no numbers.
+async fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    fill(Place::Sqlite(state.join("switchboard.db"))).await;
+    folder
+}
+
+async fn fill(place: Place) {
+    let (records, _store, closer) = start(Options::new(place));
+    good(&records);
+    bad(&records);
+    let call = Call::ring(&records, RUNNING, 3, Some(BERT), "2026-11-30T15:00:01Z");
+    call.caller("c1", 3_000, 4_000, "Hello?");
+    Call::ring(&records, NAMELESS, 4, None, "2026-12-01T09:00:00Z").end("caller.hung_up", 3.0, 0);
+    closer.close(Duration::from_secs(20)).await;
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command
+        .arg("calls")
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder, arguments).output().unwrap()
+}
+
+/// The standard output of a command that succeeds.
+#[track_caller]
+fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The exit code and standard error of a command that fails.
+fn fails(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(folder, arguments);
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn ids(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let arguments = [&["list", "--format", "json"], arguments].concat();
+    let rows: Vec<Value> = serde_json::from_str(&ok(folder, &arguments)).unwrap();
+    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn calls_are_listed_and_filtered() {
+    let folder = folder().await;
+    let folder = folder.path();
+    assert_eq!(ids(folder, &[]), [NAMELESS, RUNNING, BAD, GOOD]);
+    for (arguments, expected) in [
+        (&["--caller", BERT][..], &[RUNNING, BAD][..]),
+        (&["--caller", "+15550100300"], &[]),
+        (&["--assistant", "pizzeria", "--limit", "1"], &[NAMELESS]),
+        (&["--assistant", "clinic"], &[]),
+        (&["--reason", "model"], &[BAD]),
+        (&["--reason", "model.stalled"], &[BAD]),
+        (&["--text", "SATURDAY"], &[GOOD]),
+        (&["--since", "2026-12-01"], &[NAMELESS]),
+        (&["--until", "2026-11-30"], &[RUNNING, BAD, GOOD]),
+        (&["--since", "2026-11-30T14:30", "--until", "2026-11-30T15:00:01Z"], &[BAD]),
+        (&["--before", BAD], &[GOOD]),
+        (&["--before", "01kbbbbbbc"], &[BAD, GOOD]),
+        (&["--limit", "2", "--before", NAMELESS], &[RUNNING, BAD]),
+    ] {
+        assert_eq!(ids(folder, arguments), expected, "{arguments:?}");
+    }
+    let table = ok(folder, &["list"]);
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    for word in ["01KBAAAAAA", ANNA, BERT, "assistant.ended", "model.stalled", "(running)"] {
+        assert!(table.contains(word), "`{word}` is not in\n{table}");
+    }
+    // What it prints finds the call.
+    ok(folder, &["show", "01KBAAAAAA"]);
+    assert!(!ok(folder, &["list", "--assistant", "clinic"]).is_empty());
+}
+
+#[tokio::test]
+async fn a_call_is_shown_and_explained() {
+    let folder = folder().await;
+    let folder = folder.path();
+    insta::assert_snapshot!("show", ok(folder, &["show", GOOD]));
+    insta::assert_snapshot!("explain", ok(folder, &["explain", BAD]));
+    let record: Value = serde_json::from_str(&ok(folder, &["show", BAD, "--format", "json"])).unwrap();
+    assert_eq!(record["version"], 2);
+    assert_eq!((&record["id"], &record["reason"]), (&json!(BAD), &json!("model.stalled")));
+    let findings: Value = serde_json::from_str(&ok(folder, &["explain", BAD, "--format", "json"])).unwrap();
+    let codes: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+    assert_eq!(
+        codes,
+        [
+            "model.stalled",
+            "first_word.slow",
+            "silence.long",
+            "tool.failed",
+            "reconnect.failed",
+            "transfer.failed"
+        ]
+    );
+    assert_eq!(
+        serde_json::from_str::<Value>(&ok(folder, &["explain", GOOD, "--format", "json"])).unwrap(),
+        json!([])
+    );
+    // The beginning of an id, the call SID, and a call that runs.
+    for (id, expected) in [("01kbaaa", GOOD), ("CA00000000000000000000000000000002", BAD), (RUNNING, RUNNING)]
+    {
+        let record: Value = serde_json::from_str(&ok(folder, &["show", id, "--format", "json"])).unwrap();
+        assert_eq!(record["id"], expected, "{id}");
+    }
+    for id in ["01KBBBBB", "01KB", "CA00000000000000000000000000000009", "nobody"] {
+        for command in ["show", "explain"] {
+            let (code, stderr) = fails(folder, &[command, id]);
+            assert_eq!(code, Some(1), "{command} {id}: {stderr}");
+            assert!(!stderr.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_are_exported_to_a_file_or_a_pipe() {
+    let folder = folder().await;
+    let folder = folder.path();
+    let ids = |text: &str| -> Vec<String> {
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        text.lines().map(id).collect()
+    };
+    assert_eq!(ids(&ok(folder, &["export"])), [NAMELESS, RUNNING, BAD, GOOD]);
+    std::fs::write(folder.join("calls.jsonl"), "old").unwrap();
+    assert_eq!(ok(folder, &["export", "--caller", BERT, "--out", "calls.jsonl"]), "");
+    assert_eq!(ids(&std::fs::read_to_string(folder.join("calls.jsonl")).unwrap()), [RUNNING, BAD]);
+    // The file, the state, and nothing else.
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2);
+    assert_eq!(fails(folder, &["export", "--out", "none/calls.jsonl"]).0, Some(1));
+    let closed = Stdio::from(std::io::pipe().unwrap().1);
+    assert!(program(folder, &["export"]).stdout(closed).status().unwrap().success());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(program(folder, &["export"]).stdout(full).status().unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_caller_is_erased_only_when_that_is_confirmed() {
+    let folder = folder().await;
+    let folder = folder.path();
+    assert_eq!(fails(folder, &["erase", "--caller", ANNA]).0, Some(2));
+    assert_eq!(ids(folder, &["--caller", ANNA]), [GOOD]);
+    let erased = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    let erased: Value = serde_json::from_str(&erased).unwrap();
+    assert_eq!(
+        (&erased["calls"], &erased["recordings"], &erased["unknown"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(ids(folder, &[]), [NAMELESS, RUNNING, BAD]);
+    let again = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["calls"], 0);
+}
+
+#[test]
+fn without_a_database_nothing_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(!ok(folder, &["list"]).is_empty());
+    assert_eq!(ok(folder, &["list", "--format", "json"]), "[]\n");
+    assert_eq!(ok(folder, &["export"]), "");
+    let erased = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&erased).unwrap()["calls"], 0);
+    for command in ["show", "explain"] {
+        assert_eq!(fails(folder, &[command, GOOD]).0, Some(1));
+    }
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_an_error_and_wrong_usage_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("notes.txt"), "This is no database. ".repeat(100)).unwrap();
+    for url in ["sqlite://notes.txt", "mysql://me:secret@example.com/calls"] {
+        let output = program(folder, &["list"]).env("DATABASE_URL", url).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{url}: {stderr}");
+        assert!(!stderr.contains("secret") && !stderr.contains("panicked"), "{stderr}");
+    }
+    for arguments in [
+        &["list", "--since", "yesterday"][..],
+        &["list", "--caller", "5550100100"],
+        &["list", "--reason", "model.tired"],
+        &["list", "--limit", "0"],
+        &["erase", "--yes"],
+        &["show"],
+        &[],
+    ] {
+        assert_eq!(run(folder, arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    // A wrong reason lists the right ones.
+    let (_, stderr) = fails(folder, &["list", "--reason", "model.tired"]);
+    assert!(stderr.contains("model.lost") && stderr.contains("caller.hung_up"), "{stderr}");
+}
