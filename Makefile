@@ -17,6 +17,7 @@ OPENAI_TYPES := tests/openai/.venv/installed
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
 GET_PYTHON := install Python 3.9 or later with venv (on Debian: apt-get install python3-venv)
+GET_POSTGRES := the tests start a server of their own (on Debian: apt-get install postgresql)
 GET_GIT := install it with the package manager of this system
 GET_FLY := install it from https://fly.io/docs/flyctl/install and run `fly auth login`
 GET_TWILIO := run `npm install -g twilio-cli`, then `twilio login`
@@ -148,6 +149,8 @@ tools-for-test:
 	$(call need,npm,$(GET_NODE),test)
 	$(call need,git,$(GET_GIT),test)
 	$(call need,python3,$(GET_PYTHON),test)
+	@# Debian keeps it out of PATH.
+	@PATH="$$PATH:$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tr '\n' ':')" command -v initdb >/dev/null 2>&1 || { echo 'make test needs PostgreSQL, which is not installed: $(GET_POSTGRES)' >&2; exit 1; }
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo 'make test needs the modules venv and ensurepip of Python, which are not installed: $(GET_PYTHON)' >&2; exit 1; }
 
 test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) ## run everything that must pass before a commit
@@ -165,10 +168,11 @@ $(OPENAI_TYPES): tests/openai/requirements.txt
 	tests/openai/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: ## measure a frame in each direction, then a hundred calls compared with a bare TCP splice
+bench: ## measure a frame in each direction, a hundred calls compared with a bare TCP splice, and a store of a million calls
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(CARGO) bench --locked --bench frames
 	$(CARGO) bench --locked --bench load
+	$(CARGO) bench --locked --bench store
 
 chaos: ## make a call for each fault of a provider or of Twilio, and measure what the caller hears: ARGS="reset answer"
 	$(call need,$(CARGO),$(GET_CARGO))

@@ -11,10 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 use tokio::time::timeout;
 
-use super::error::StoreError;
-
-/// How long one statement may take.
-pub const LIMIT: Duration = Duration::from_secs(10);
+use super::error::{LIMIT, StoreError};
 
 /// A pool of connections.
 #[derive(Debug, Clone)]

@@ -97,7 +97,10 @@ async fn scrub(db: &Db) -> Result<(), StoreError> {
     match db {
         // `secure_delete` overwrote it in the database; the log still has it.
         Db::Sqlite(_) => {
-            db.fetch::<(i64, i64, i64)>("PRAGMA wal_checkpoint(TRUNCATE)", values![]).await.map(drop)
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let done = db.fetch::<(i64, i64, i64)>(checkpoint, values![]).await?;
+            // The first is whether others were in the way.
+            if done.iter().any(|(busy, ..)| *busy != 0) { Err(StoreError::Locked) } else { Ok(()) }
         }
         Db::Postgres(_) => db.vacuum().await,
     }

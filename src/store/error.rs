@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 
+/// How long one statement may take.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
 /// Why the store did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -54,7 +57,7 @@ impl From<sqlx::Error> for StoreError {
                     (Some(5 | 6), _) | (_, "55P03") => Self::Locked,
                     (Some(13), _) | (_, "53100") => Self::DiskFull,
                     // The statement's own time limit.
-                    (_, "57014") => Self::Slow(super::db::LIMIT),
+                    (_, "57014") => Self::Slow(LIMIT),
                     // It is shutting down, starting, or full of connections.
                     (_, "57P01" | "57P02" | "57P03" | "53300") => Self::Gone(database.message().to_owned()),
                     // Too big, against a constraint, of the wrong type.

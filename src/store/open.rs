@@ -12,14 +12,16 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 
 use super::Place;
-use super::db::{Db, LIMIT, in_time, values};
-use super::error::StoreError;
+use super::db::{Db, in_time, values};
+use super::error::{LIMIT, StoreError};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
 /// How long SQLite waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long a connection to PostgreSQL may take.
+const CONNECT: Duration = Duration::from_secs(3);
 /// So many connections, of which one writes.
 const CONNECTIONS: u32 = 4;
 /// Held by the process that migrates. Any number that nobody else uses.
@@ -114,7 +116,8 @@ async fn postgres(url: &str) -> Result<Db, StoreError> {
     let _ = in_time(connection.close()).await;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(LIMIT)
+        // A server that is down is tried for as long.
+        .acquire_timeout(CONNECT)
         .after_connect(|connection, _| {
             Box::pin(async move {
                 let limit = LIMIT.as_millis();

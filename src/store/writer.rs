@@ -353,11 +353,11 @@ impl Writer {
         }
         if matches!(what, What::Open) {
             self.store.set(Err(why));
-        } else if matches!(why, StoreError::Gone(_) | StoreError::Slow(_)) {
-            if let Ok(Ready { db: Db::Postgres(pool), .. }) = self.store.ready() {
-                self.store.set(Err(why));
-                tokio::spawn(async move { timeout(RETRY[1], pool.close()).await });
-            }
+        } else if matches!(why, StoreError::Gone(_) | StoreError::Slow(_))
+            && let Ok(Ready { db: Db::Postgres(pool), .. }) = self.store.ready()
+        {
+            self.store.set(Err(why));
+            tokio::spawn(async move { timeout(RETRY[1], pool.close()).await });
         }
         if let What::Batch(ops) = what {
             self.intake.give_back(ops);
@@ -380,7 +380,7 @@ impl Writer {
             _ => Vec::new(),
         };
         if (is_behind && (has_waited || !flying.is_empty())) || self.intake.is_full() {
-            self.to_file(flying).await;
+            self.write_to_file(flying).await;
         }
         let dropped = self.intake.shed();
         if dropped > 0 {
@@ -396,7 +396,7 @@ impl Writer {
     }
 
     /// Moves what waits to a file; if that fails, it waits on.
-    async fn to_file(&mut self, mut ops: Vec<Arc<Op>>) {
+    async fn write_to_file(&mut self, mut ops: Vec<Arc<Op>>) {
         if self.spill.is_none() {
             // A batch that fails is put back only if it is still in the flight.
             if let Some(Flight { what: What::Batch(flying), .. }) = &mut self.flight {
@@ -455,7 +455,7 @@ impl Writer {
             }
             _ => Vec::new(),
         };
-        self.to_file(flying).await;
+        self.write_to_file(flying).await;
         if !self.intake.is_empty() {
             let dropped = self.intake.len();
             metrics::records("dropped", dropped as u64);

@@ -1,4 +1,5 @@
 //! Calls as sessions note them.
+#![allow(dead_code, reason = "the tests and the benchmark each use a part")]
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard::phone::PhoneNumber;
