@@ -76,6 +76,29 @@ pub enum Fault {
     BadUpgrade(&'static str),
 }
 
+impl Fault {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadUrl => "bad_url",
+            Self::DnsFailed => "dns_failed",
+            Self::ConnectionRefused => "connection_refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::Untrusted(_) => "untrusted",
+            Self::NotTls => "not_tls",
+            Self::TlsFailed => "tls_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::AnswerTimeout => "answer_timeout",
+            Self::ConnectionClosed => "connection_closed",
+            Self::NotHttp => "not_http",
+            Self::TooSlow => "too_slow",
+            Self::ProxyUnreachable => "proxy_unreachable",
+            Self::ProxyLogin => "proxy_login",
+            Self::ProxyRefused => "proxy_refused",
+            Self::BadUpgrade(_) => "bad_upgrade",
+        }
+    }
+}
+
 /// Why a certificate is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {

@@ -89,7 +89,8 @@ impl Server {
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
-        tools.resume_messages(Arc::new(move |assistant: &str| mailbox(&roster.borrow(), assistant))).await;
+        let mailboxes = move |assistant: &str| mailbox(&roster.borrow(), assistant);
+        tools.resume_messages(None, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
             let routes = http::metrics_routes(app);

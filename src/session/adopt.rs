@@ -81,6 +81,7 @@ impl Switchboard {
             assistant: plan.assistant.clone(),
             caller: Party::Withheld,
             called: Party::Withheld,
+            keep: plan.record.keep,
         };
         let (stream_tx, stream) = oneshot::channel();
         self.begin(Opening { client, plan, nonce, retried: false, place, commands, decision }, stream);

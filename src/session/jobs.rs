@@ -17,6 +17,7 @@ use crate::call::{Event, Stop};
 use crate::id::ToolCallId;
 use crate::link::now;
 use crate::observe::metrics;
+use crate::record::{Entry, RecordId, What};
 use crate::tool::Client;
 
 /// Concurrent jobs of one call. No conversation needs more.
@@ -31,6 +32,8 @@ const NO_JOB: &str = "This tool cannot be used now.";
 pub(super) struct Jobs {
     switchboard: Arc<Switchboard>,
     client: Client,
+    /// Of the call, where a message that is taken is noted.
+    record: RecordId,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
     /// Boxed, because a channel has room for 32 events from the start.
@@ -46,9 +49,17 @@ struct Running {
 }
 
 impl Jobs {
-    pub fn new(switchboard: Arc<Switchboard>, client: Client) -> Self {
+    pub fn new(switchboard: Arc<Switchboard>, client: Client, record: RecordId) -> Self {
         let (events_tx, events) = rare::channel(MAX_EVENTS);
-        Self { switchboard, client, tasks: JoinSet::new(), running: HashMap::new(), events_tx, events }
+        Self {
+            switchboard,
+            client,
+            record,
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            events_tx,
+            events,
+        }
     }
 
     /// Starts a job, whose result comes from [`Self::next_event`].
@@ -80,7 +91,7 @@ impl Jobs {
         };
         let (switchboard, client, events) =
             (self.switchboard.clone(), self.client.clone(), self.events_tx.clone());
-        let (job, call_id) = (job.clone(), id.clone());
+        let (job, call_id, record) = (job.clone(), id.clone(), self.record.clone());
         let task = async move {
             let mut run = run;
             let working = || {
@@ -91,6 +102,9 @@ impl Jobs {
             let outcome = done.failed.unwrap_or("ok");
             run.outcome = Some(outcome);
             drop(run);
+            if let (Some(id), Some(sink)) = (done.message, &switchboard.records.sink) {
+                sink(&record, Entry { at_ms: 0, what: What::Message { id } });
+            }
             // It fails only after the call.
             events.send(Box::new(Event::ToolFinished { id: call_id, outcome, output: done.output })).await;
         }

@@ -565,9 +565,10 @@ impl Switchboard {
         let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
         let call = client.call.clone();
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
+        let filing = Filing::new(self.records.clone(), plan.clone(), &client);
         let session = Session {
-            filing: Filing::new(self.records.clone(), plan.clone(), &client),
-            jobs: Jobs::new(self.clone(), client),
+            jobs: Jobs::new(self.clone(), client, filing.id.clone()),
+            filing,
             switchboard: self.clone(),
             span,
             plan,
@@ -673,6 +674,7 @@ fn client(request: &CallRequest, plan: &Plan) -> Client {
         assistant: plan.assistant.clone(),
         caller: request.from.clone(),
         called: request.to.clone(),
+        keep: plan.record.keep,
     }
 }
 

@@ -293,7 +293,7 @@ fn session(parked: Parked) -> Session {
     let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
     Session {
         filing: Filing::new(switchboard.records.clone(), handle.plan.clone(), &client()),
-        jobs: Jobs::new(switchboard.clone(), client()),
+        jobs: Jobs::new(switchboard.clone(), client(), "01".into()),
         switchboard,
         span: tracing::Span::none(),
         plan: handle.plan.clone(),
@@ -392,7 +392,8 @@ fn tool(job: crate::assistant::plan::Job) -> crate::assistant::plan::Tool {
 
 fn client() -> Client {
     let caller = Party::Withheld;
-    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller }
+    let keep = Duration::from_secs(60);
+    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller, keep }
 }
 
 fn job_at(url: String) -> crate::assistant::plan::Job {
@@ -414,7 +415,7 @@ async fn a_cancelled_job_ends_without_a_result() {
     use tokio::io::AsyncReadExt as _;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", hanging.local_addr().unwrap());
-    let mut jobs = Jobs::new(switchboard(), client());
+    let mut jobs = Jobs::new(switchboard(), client(), "01".into());
     let hangs = tool(job_at(url));
     for how in ["stopped", "the call ends"] {
         jobs.run("one".into(), Some(&hangs), serde_json::Map::new()).unwrap();
@@ -423,7 +424,7 @@ async fn a_cancelled_job_ends_without_a_result() {
         if how == "stopped" {
             jobs.stop(&"one".into(), Stop::Cancelled);
         } else {
-            drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client())));
+            drop(std::mem::replace(&mut jobs, Jobs::new(switchboard(), client(), "01".into())));
         }
         let gone = async { while socket.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
         timeout(Duration::from_secs(5), gone).await.expect("the connection is closed");
@@ -443,7 +444,7 @@ async fn a_call_runs_a_bounded_number_of_jobs() {
     use crate::call::Event;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = tool(job_at(format!("http://{}/", hanging.local_addr().unwrap())));
-    let mut jobs = Jobs::new(switchboard(), client());
+    let mut jobs = Jobs::new(switchboard(), client(), "01".into());
     for number in 0..32 {
         let id = number.to_string();
         assert!(jobs.run(id.as_str().into(), Some(&hangs), serde_json::Map::new()).is_ok());

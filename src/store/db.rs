@@ -91,6 +91,24 @@ impl Db {
         both!(self, Db, pool => in_time(bound!(sqlx::query_as(sql), values).fetch_all(pool)).await)
     }
 
+    /// [`Self::execute`], and a power cut after that takes nothing of it.
+    pub async fn execute_on_disk(
+        &self,
+        sql: impl Into<Cow<'static, str>>,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let Self::Sqlite(pool) = self else { return self.execute(sql, values).await };
+        let sql = AssertSqlSafe(sql.into());
+        in_time(async {
+            let mut connection = pool.acquire().await?;
+            sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+            let done = bound!(sqlx::query(sql), values).execute(&mut *connection).await;
+            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
+            Ok(done?.rows_affected())
+        })
+        .await
+    }
+
     /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         match self {
@@ -105,7 +123,8 @@ impl Db {
         let Self::Postgres(pool) = self else { return Ok(()) };
         let mut connection = in_time(pool.acquire()).await?;
         // The time limit goes with the connection.
-        let all = "SET statement_timeout = 0; VACUUM FULL calls; VACUUM FULL records; VACUUM FULL entries";
+        let all = "SET statement_timeout = 0; VACUUM FULL calls; VACUUM FULL records; VACUUM FULL entries; \
+                   VACUUM FULL messages";
         for statement in all.split("; ") {
             sqlx::raw_sql(statement).execute(&mut *connection).await?;
         }

@@ -11,6 +11,8 @@ use super::ask;
 use super::call::{Owner, key};
 use super::db::{Db, values};
 use super::error::StoreError;
+use super::message_files::MessageFiles;
+use super::messages;
 use super::open::Ready;
 use super::spill;
 use crate::phone::PhoneNumber;
@@ -46,6 +48,7 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
         )
         .await?;
     let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
+    let messages = messages::erase(&mut tx, &key).await?;
     let unknown = tx.fetch::<(i64,)>("SELECT count(*) FROM calls WHERE numberless <> 0", values![]).await?;
     tx.commit().await?;
     scrub(&ready.db).await?;
@@ -57,7 +60,7 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
     paths.sort();
     paths.dedup();
     let unknown = unknown.first().map_or(0, |(count,)| u64::try_from(*count).unwrap_or(0));
-    Ok(Erased { calls, recordings: paths.len() as u64, messages: 0, unknown, paths, ids })
+    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, ids })
 }
 
 /// Removes a caller from the files of what waits, as far as no living process has them.
@@ -67,6 +70,13 @@ pub async fn erase_waiting(ready: &Ready, caller: &PhoneNumber, folder: PathBuf)
         matches!(owner, Owner::Key(of) if *of == key) || from == Some(number.as_str())
     };
     let erased = spawn_blocking(move || spill::erase(&folder, is_of_caller)).await;
+    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
+}
+
+/// Removes a caller's messages from files, and returns how many.
+pub async fn erase_message_files(caller: &PhoneNumber, files: MessageFiles) -> Result<u64, StoreError> {
+    let caller = caller.clone();
+    let erased = spawn_blocking(move || files.erase(&caller)).await;
     erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
 }
 
@@ -96,9 +106,12 @@ async fn scrub(db: &Db) -> Result<(), StoreError> {
     }
 }
 
-/// Removes calls that were kept for long enough. Returns how many, and where their recordings are.
+/// Removes calls and messages that were kept for long enough. Returns how many calls, and where their recordings are.
 pub async fn purge(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
     let (mut calls, mut paths) = (0, Vec::new());
+    let mut tx = ready.db.begin().await?;
+    messages::purge(&mut tx, now.as_millisecond()).await?;
+    tx.commit().await?;
     loop {
         let (count, more) = purge_some(ready, now).await?;
         if count == 0 {

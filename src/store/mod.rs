@@ -9,6 +9,8 @@ mod db;
 mod erase;
 mod error;
 mod intake;
+mod message_files;
+mod messages;
 mod op;
 mod open;
 pub mod probe;
@@ -23,6 +25,8 @@ use std::sync::{Arc, RwLock};
 use jiff::Timestamp;
 
 pub use self::error::StoreError;
+pub use self::message_files::{Found, MessageFiles};
+pub use self::messages::{Attempt, Claimed, Fate, MAX_WAITING, Message, Waiting};
 use self::open::Ready;
 pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;
@@ -139,6 +143,7 @@ pub struct Store {
     ready: Arc<RwLock<Result<Ready, StoreError>>>,
     /// Where what waits for the database may be.
     waiting: Option<PathBuf>,
+    messages: Option<MessageFiles>,
 }
 
 impl Store {
@@ -148,7 +153,7 @@ impl Store {
     /// If it cannot be reached or written to, or its schema is of a newer version.
     pub async fn open(place: &Place) -> Result<Self, StoreError> {
         let ready = open::open(place).await?;
-        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None })
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None, messages: None })
     }
 
     /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
@@ -157,9 +162,15 @@ impl Store {
         self
     }
 
+    /// The folder `messages` of STATE_DIR, from which [`Self::erase`] removes a caller, too.
+    pub fn messages_in(mut self, files: MessageFiles) -> Self {
+        self.messages = Some(files);
+        self
+    }
+
     /// One that is opened later.
     fn unconnected() -> Self {
-        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None }
+        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None, messages: None }
     }
 
     fn set(&self, ready: Result<Ready, StoreError>) {
@@ -212,9 +223,12 @@ impl Store {
     /// Removes all that belongs to a caller, but for the files of recordings.
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
         let ready = self.ready()?;
-        let erased = erase::erase(&ready, caller).await?;
+        let mut erased = erase::erase(&ready, caller).await?;
         if let Some(folder) = self.waiting.clone() {
             erase::erase_waiting(&ready, caller, folder).await?;
+        }
+        if let Some(files) = self.messages.clone() {
+            erased.messages += erase::erase_message_files(caller, files).await?;
         }
         Ok(erased)
     }

@@ -1,16 +1,18 @@
 //! Messages for the owner: an assistant takes them, and we deliver them to the owner's webhook.
 //!
 //! A delivery is signed by the rules of Standard Webhooks and retried for three days with the same id, so that the
-//! owner can recognize a duplicate. With a state folder, a message is on disk before the caller is promised anything,
-//! and delivery goes on after a restart. Without one, it lives as long as the process.
+//! owner can recognize a duplicate. A message is on a disk before the caller is promised anything: in the store, or in a
+//! file in the state folder until the store can take it. Without either, it lives as long as the process, and the caller
+//! is promised what a first attempt allows.
 //!
 //! The log has the id of a message, never its content.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod held;
+mod stored;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -18,24 +20,24 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Client as HttpClient;
 use rustls::ClientConfig;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use super::{Client, Done};
 use crate::assistant::plan::Mailbox;
-use crate::disk;
 use crate::link;
 use crate::link::network::Fault;
 use crate::observe::metrics;
 use crate::secret::Secret;
+use crate::store::{Fate, Message, MessageFiles, Store};
 
-/// How many messages may wait for delivery.
-const MAX_WAITING: usize = 1_000;
+/// How many messages outside of the store may wait for delivery.
+const MAX_HELD: usize = 1_000;
 /// Deliveries to one address at once.
 const AT_ONCE: usize = 8;
 /// The time limit of one delivery.
@@ -49,16 +51,15 @@ const PAUSES: [Duration; 6] = [
     Duration::from_secs(10 * 60),
     Duration::from_secs(60 * 60),
 ];
-/// The longest pause during shutdown for a message that is not on disk.
-const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// How long delivery is retried.
 const MAX_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// How long an assistant waits for the delivery of a message that is not on disk: less than a tool's usual limit.
+/// How long a message waits for the store before it goes to a file.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause after the store did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long an assistant waits for the delivery of a message that is not on disk: with [`STORE_PATIENCE`], less than a
+/// tool's usual limit.
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
-/// The folder of messages that could not be delivered.
-const GIVEN_UP: &str = "given-up";
-/// The extension of a file that is still being written.
-const UNFINISHED: &str = "unfinished";
 
 const KEPT: &str = "The message is saved and will be delivered.";
 const DELIVERED: &str = "The message was delivered.";
@@ -74,8 +75,16 @@ pub struct Post(Arc<Office>);
 
 struct Office {
     http: HttpClient,
-    /// Holds undelivered messages; created for the first one.
-    folder: Option<PathBuf>,
+    files: Option<MessageFiles>,
+    /// Set by [`Post::resume`].
+    store: OnceLock<Store>,
+    /// Whether the store answered lately.
+    store_answers: watch::Sender<bool>,
+    /// Wakes the task that delivers from the store.
+    look: Notify,
+    /// What this process delivers or holds: it does not claim that from the store.
+    claimed: Mutex<HashSet<String>>,
+    /// For messages outside of the store.
     room: Arc<Semaphore>,
     /// The limit of [`AT_ONCE`] by address, so that one that hangs does not delay the others.
     limits: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -85,26 +94,25 @@ struct Office {
     closing: CancellationToken,
     /// From the roster in force.
     mailboxes: Mutex<Option<Arc<Mailboxes>>>,
+    /// From the plans of calls, by assistant; the roster in force takes precedence.
+    planned: Mutex<HashMap<String, Mailbox>>,
 }
 
-/// A message to be delivered.
-struct Message {
-    id: String,
-    letter: Arc<Letter>,
-    /// From the plan of its call; the roster in force takes precedence.
-    mailbox: Option<Mailbox>,
-    on_disk: bool,
-    _room: OwnedSemaphorePermit,
+/// Where a message is.
+enum Kept {
+    InStore,
+    Outside(Held),
 }
 
-/// What is stored of a message, without the address and its secret.
-#[derive(Serialize, Deserialize)]
-struct Letter {
-    assistant: String,
-    /// Seconds since 1970.
-    taken: u64,
-    /// The exact request body: the signature covers it.
-    body: String,
+/// What came of putting a message into the store.
+enum Put {
+    Taken,
+    /// Too many wait.
+    Full,
+    /// There is no store that could take it and outlast the process.
+    No,
+    /// The store did not answer, and may take it yet.
+    Unclear,
 }
 
 /// Why a delivery failed.
@@ -120,77 +128,102 @@ enum Undelivered {
     Gone,
 }
 
+impl Undelivered {
+    fn code(self) -> String {
+        match self {
+            Self::NoMailbox => "no_mailbox".to_owned(),
+            Self::Status(status) => format!("status.{status}"),
+            Self::Network(fault) => fault.code().to_owned(),
+            Self::Gone => "gone".to_owned(),
+        }
+    }
+
+    /// Whether to give up on a message that was taken at this time, in seconds since 1970.
+    fn is_final(self, taken: u64) -> bool {
+        self == Self::Gone || seconds().saturating_sub(taken) >= MAX_AGE.as_secs()
+    }
+}
+
 impl Post {
-    /// Stores messages in the folder `messages` of `state`, if there is one.
+    /// Keeps messages that the store cannot take in the folder `messages` of `state`, if there is one.
     pub fn new(tls: &ClientConfig, state: Option<&Path>) -> Result<Self, reqwest::Error> {
         let http = link::http_client(tls).timeout(TIMEOUT).build()?;
         Ok(Self(Arc::new(Office {
             http,
-            folder: state.map(|state| state.join("messages")),
-            room: Arc::new(Semaphore::new(MAX_WAITING)),
+            files: state.map(MessageFiles::new),
+            store: OnceLock::new(),
+            store_answers: watch::Sender::new(false),
+            look: Notify::new(),
+            claimed: Mutex::default(),
+            room: Arc::new(Semaphore::new(MAX_HELD)),
             limits: Mutex::default(),
             deliveries: TaskTracker::new(),
             waking: CancellationToken::new(),
             closing: CancellationToken::new(),
             mailboxes: Mutex::new(None),
+            planned: Mutex::default(),
         })))
     }
 
     /// Takes a message, and returns what the assistant may promise the caller.
     pub async fn take(&self, mailbox: &Mailbox, fields: Map<String, Value>, client: &Client) -> Done {
         let office = &self.0;
-        let Ok(room) = office.room.clone().try_acquire_owned() else {
-            tracing::error!(
-                waiting = MAX_WAITING,
-                "Too many messages wait for delivery; rejecting a message"
-            );
-            return Done::failed("no_room", NO_ROOM);
-        };
+        lock(&office.planned).insert(client.assistant.clone(), mailbox.clone());
         let id = format!("msg_{:032x}", rand::random::<u128>());
-        let letter = Arc::new(Letter {
+        let message = Arc::new(Message {
+            call: Some(client.call.to_string()),
             assistant: client.assistant.clone(),
+            caller: client.caller.number().cloned(),
             taken: seconds(),
             body: event(&id, fields, client),
+            keep: client.keep,
+            id: id.clone(),
         });
-        let on_disk = office.keep(&id, letter.clone()).await;
+        let Some(kept) = office.keep(&message).await else {
+            tracing::error!("Too many messages wait for delivery; rejecting a message");
+            return Done::failed("no_room", NO_ROOM);
+        };
+        let on_disk = match &kept {
+            Kept::InStore => true,
+            Kept::Outside(held) => held.on_disk,
+        };
         tracing::info!(message = id, on_disk, "Took a message");
         metrics::message("taken");
-        let (delivered_tx, delivered) = oneshot::channel();
-        let message = Message { id, letter, mailbox: Some(mailbox.clone()), on_disk, _room: room };
-        office.deliveries.spawn(office.clone().deliver(message, Some(delivered_tx)));
-        if on_disk {
-            return Done::ok(KEPT);
-        }
-        match timeout(FIRST_DELIVERY, delivered).await {
-            Ok(Ok(())) => Done::ok(DELIVERED),
-            Ok(Err(_)) | Err(_) => Done::failed("undelivered", UNDELIVERED),
-        }
+        let done = match kept {
+            Kept::InStore => {
+                office.look.notify_one();
+                Done::ok(KEPT)
+            }
+            Kept::Outside(held) if on_disk => {
+                office.hold(held, None);
+                Done::ok(KEPT)
+            }
+            Kept::Outside(held) => {
+                let (promise_tx, promise) = oneshot::channel();
+                office.hold(held, Some(promise_tx));
+                match timeout(FIRST_DELIVERY, promise).await {
+                    Ok(Ok(sentence)) => Done::ok(sentence),
+                    Ok(Err(_)) | Err(_) => Done::failed("undelivered", UNDELIVERED),
+                }
+            }
+        };
+        Done { message: Some(id), ..done }
     }
 
     /// Sets where mailboxes are looked up.
     pub fn address_by(&self, mailboxes: Arc<Mailboxes>) {
-        *self.0.mailboxes.lock().unwrap_or_else(PoisonError::into_inner) = Some(mailboxes);
+        *lock(&self.0.mailboxes) = Some(mailboxes);
     }
 
-    /// Delivers the messages that an earlier process left on disk.
-    pub async fn resume(&self) {
-        let Some(folder) = self.0.folder.clone() else { return };
-        let found = tokio::task::spawn_blocking(move || leftovers(&folder)).await;
-        let (mut letters, broken) = found.unwrap_or_default();
-        if broken > 0 {
-            tracing::warn!(broken, "Ignoring files in STATE_DIR/messages that are not messages");
+    /// Delivers the messages in `store`, which need not be open yet, and those that an earlier process left in files.
+    pub async fn resume(&self, store: Option<Store>) {
+        let office = &self.0;
+        if let Some(store) = store
+            && office.store.set(store.clone()).is_ok()
+        {
+            office.deliveries.spawn(office.clone().deliver_stored(store));
         }
-        letters.sort_by_key(|(_, letter)| letter.taken);
-        let mut resumed = 0;
-        for (id, letter) in letters {
-            let Ok(room) = self.0.room.clone().try_acquire_owned() else { break };
-            resumed += 1;
-            let message = Message { id, letter: letter.into(), mailbox: None, on_disk: true, _room: room };
-            self.0.deliveries.spawn(self.0.clone().deliver(message, None));
-        }
-        if resumed > 0 {
-            tracing::info!(messages = resumed, "Resuming the delivery of messages");
-        }
+        office.resume_files().await;
     }
 
     /// Draining has begun: messages that are not on disk are tried again at once.
@@ -198,8 +231,8 @@ impl Post {
         self.0.waking.cancel();
     }
 
-    /// The process is about to exit: messages that are not on disk are tried every [`LAST_PAUSE`], and the others are
-    /// left to the next process.
+    /// The process is about to exit: messages that are not on disk are tried every two seconds, and the others are left
+    /// to the next process.
     pub fn hurry(&self) {
         self.0.closing.cancel();
     }
@@ -216,84 +249,42 @@ impl Post {
 }
 
 impl Office {
-    /// Writes a letter to disk. False: there is no folder, or the disk reported an error.
-    async fn keep(&self, id: &str, letter: Arc<Letter>) -> bool {
-        let Some(folder) = self.folder.clone() else { return false };
-        let id = id.to_owned();
-        let why = match tokio::task::spawn_blocking(move || write(&folder, &id, &letter)).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error.kind().to_string(),
-            // The runtime is shutting down.
-            Err(_) => "shutting down".to_owned(),
+    /// Finds a place for a new message. `None`: there is no room.
+    async fn keep(&self, message: &Arc<Message>) -> Option<Kept> {
+        let unclear = match self.put(message, &Fate::Waiting).await {
+            Put::Taken => return Some(Kept::InStore),
+            Put::Full => return None,
+            Put::No => false,
+            Put::Unclear => true,
         };
-        tracing::error!(why, "Cannot write to STATE_DIR; keeping a message in memory");
-        false
+        let room = self.room.clone().try_acquire_owned().ok()?;
+        let on_disk = self.write(message).await;
+        Some(Kept::Outside(Held { message: message.clone(), on_disk, rejected: true, unclear, _room: room }))
     }
 
-    /// Tries until the message is delivered or given up.
-    async fn deliver(self: Arc<Self>, message: Message, delivered: Option<oneshot::Sender<()>>) {
-        let id = &message.id;
-        let mut pauses = PAUSES.iter();
-        let mut pause = PAUSES[0];
-        let mut reported = None;
-        let mut woken = message.on_disk;
-        loop {
-            let why = match self.attempt(&message).await {
-                Ok(()) => {
-                    tracing::info!(message = id, "Delivered a message");
-                    metrics::message("delivered");
-                    if let Some(delivered) = delivered {
-                        let _ = delivered.send(());
-                    }
-                    return self.remove(&message, false).await;
-                }
-                Err(why) => why,
-            };
-            let age = seconds().saturating_sub(message.letter.taken);
-            if why == Undelivered::Gone || age >= MAX_AGE.as_secs() {
-                tracing::error!(message = id, %why, on_disk = message.on_disk, "Gave up on a message");
-                metrics::message("given_up");
-                return self.remove(&message, true).await;
-            }
-            if reported != Some(why) {
-                tracing::warn!(message = id, %why, "Cannot deliver a message; trying again later");
-                reported = Some(why);
-            }
-            pause = pauses.next().copied().unwrap_or(pause);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.waking.cancelled(), if !woken => {
-                    woken = true;
-                    pauses = PAUSES.iter();
-                }
-                () = self.closing.cancelled() => {
-                    if message.on_disk {
-                        return;
-                    }
-                    sleep(pause.min(LAST_PAUSE)).await;
-                }
-            }
-        }
+    async fn put(&self, message: &Message, fate: &Fate) -> Put {
+        let Some(store) = self.store.get().filter(|store| store.is_durable()) else { return Put::No };
+        let why = match timeout(STORE_PATIENCE, store.put_message(message, fate)).await {
+            Ok(Ok(true)) => return Put::Taken,
+            Ok(Ok(false)) => return Put::Full,
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "too slow".to_owned(),
+        };
+        tracing::warn!(message = message.id, why, "The store cannot take a message; it waits outside");
+        Put::Unclear
     }
 
-    async fn attempt(&self, message: &Message) -> Result<(), Undelivered> {
-        let in_force = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let in_force = in_force.and_then(|find| find(&message.letter.assistant));
-        let mailbox = in_force.as_ref().or(message.mailbox.as_ref()).ok_or(Undelivered::NoMailbox)?;
-        let limit = self.limit(&mailbox.url);
-        let _permit = limit.acquire().await;
+    async fn attempt(&self, id: &str, body: &str, mailbox: Option<&Mailbox>) -> Result<(), Undelivered> {
+        let mailbox = mailbox.ok_or(Undelivered::NoMailbox)?;
         let timestamp = seconds();
         let request = self
             .http
             .post(&mailbox.url)
             .header("content-type", "application/json")
-            .header("webhook-id", &message.id)
+            .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
-            .header(
-                "webhook-signature",
-                signature(&mailbox.secret, &message.id, timestamp, &message.letter.body),
-            )
-            .body(message.letter.body.clone());
+            .header("webhook-signature", signature(&mailbox.secret, id, timestamp, body))
+            .body(body.to_owned());
         let response = request.send().await.map_err(Fault::from)?;
         match response.status().as_u16() {
             200..=299 => Ok(()),
@@ -302,28 +293,19 @@ impl Office {
         }
     }
 
-    fn limit(&self, url: &str) -> Arc<Semaphore> {
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.retain(|_, limit| Arc::strong_count(limit) > 1);
-        limits.entry(url.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
+    /// Where an assistant's messages go.
+    fn mailbox(&self, assistant: &str) -> Option<Mailbox> {
+        let in_force = lock(&self.mailboxes).clone();
+        let in_force = in_force.and_then(|find| find(assistant));
+        in_force.or_else(|| lock(&self.planned).get(assistant).cloned())
     }
 
-    /// Removes the message from disk, or moves it to [`GIVEN_UP`] for the owner.
-    async fn remove(&self, message: &Message, given_up: bool) {
-        let Some(folder) = self.folder.clone().filter(|_| message.on_disk) else { return };
-        let id = message.id.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            let path = file(&folder, &id);
-            if given_up {
-                let given_up = folder.join(GIVEN_UP);
-                make_folder(&given_up)?;
-                return fs::rename(&path, file(&given_up, &id));
-            }
-            fs::remove_file(&path)
-        });
-        if let Ok(Err(error)) = removed.await {
-            tracing::error!(message = message.id, why = %error.kind(), "Cannot remove a message from disk");
-        }
+    /// The limit of an address. Messages without a mailbox share one.
+    fn limit(&self, mailbox: Option<&Mailbox>) -> Arc<Semaphore> {
+        let url = mailbox.map(|mailbox| mailbox.url.clone()).unwrap_or_default();
+        let mut limits = lock(&self.limits);
+        limits.retain(|_, limit| Arc::strong_count(limit) > 1);
+        limits.entry(url).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 }
 
@@ -354,48 +336,17 @@ pub(super) fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-fn file(folder: &Path, id: &str) -> PathBuf {
-    folder.join(format!("{id}.json"))
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    disk::create_private(folder)
-}
-
-fn write(folder: &Path, id: &str, letter: &Letter) -> io::Result<()> {
-    make_folder(folder)?;
-    disk::replace(&file(folder, id), &serde_json::to_vec(letter)?)
-}
-
-/// The messages in the folder, and the number of files that are not readable. Removes unfinished files: no caller was
-/// promised anything about them.
-fn leftovers(folder: &Path) -> (Vec<(String, Letter)>, usize) {
-    let (mut letters, mut broken) = (Vec::new(), 0);
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        if id.starts_with(".msg_") && path.extension().is_some_and(|extension| extension == UNFINISHED) {
-            let _ = fs::remove_file(&path);
-        }
-        if path.extension().is_none_or(|extension| extension != "json") || !id.starts_with("msg_") {
-            continue;
-        }
-        match fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            Some(letter) => letters.push((id, letter)),
-            None => broken += 1,
-        }
-    }
-    (letters, broken)
-}
-
-fn seconds() -> u64 {
+/// Seconds since 1970.
+pub(super) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::RootCertStore;
-
     use super::*;
 
     #[test]
@@ -408,48 +359,5 @@ mod tests {
         // Without the prefix the secret is used as it is.
         let plain = signature(&Secret::new("hunter2"), "msg_1", 1, "{}");
         assert_eq!(plain, signature(&Secret::new("whsec_aHVudGVyMg=="), "msg_1", 1, "{}"));
-    }
-
-    #[test]
-    fn a_letter_on_disk_is_complete_and_private() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("state/messages");
-        let letter = Letter { assistant: "clinic".to_owned(), taken: 7, body: "{}".to_owned() };
-        write(&folder, "msg_1", &letter).unwrap();
-        fs::write(folder.join("msg_2.json"), "{").unwrap();
-        fs::write(folder.join(".msg_3.unfinished"), "{").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&file(&folder, "msg_1")), 0o600);
-        assert_eq!(mode(&folder), 0o700);
-        let (letters, broken) = leftovers(&folder);
-        assert_eq!(
-            letters.iter().map(|(id, letter)| (id.as_str(), letter.taken)).collect::<Vec<_>>(),
-            [("msg_1", 7)]
-        );
-        assert_eq!(broken, 1);
-        assert!(!folder.join(".msg_3.unfinished").exists(), "it may hold what a caller said");
-        assert!(write(&folder.join("msg_1.json"), "msg_4", &letter).is_err(), "a file is no folder");
-    }
-
-    #[test]
-    fn a_message_stays_in_memory_during_shutdown() {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let dir = tempfile::tempdir().unwrap();
-        let finished = tokio::runtime::Runtime::new().unwrap();
-        let within = finished.handle().clone();
-        finished.shutdown_background();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let post = Post::new(&tls, Some(dir.path())).unwrap();
-        let letter = Letter { assistant: "clinic".to_owned(), taken: 0, body: "{}".to_owned() };
-        let on_disk = runtime.block_on(async {
-            // Blocking work goes to the runtime that has shut down.
-            let _within = within.enter();
-            post.0.keep("msg_1", Arc::new(letter)).await
-        });
-        assert!(!on_disk);
     }
 }

@@ -22,6 +22,7 @@ use crate::link::twilio_rest::{Account, NotSent};
 use crate::phone::Party;
 use crate::secret::Private;
 use crate::sound::Store;
+use crate::store;
 use http::Web;
 pub use mcp::{Trouble, kill_all as kill_programs};
 pub use message::Mailboxes;
@@ -51,6 +52,8 @@ pub struct Client {
     pub assistant: String,
     pub caller: Party,
     pub called: Party,
+    /// For how long what is taken in the call is kept.
+    pub keep: Duration,
 }
 
 /// The result of a job, for the model.
@@ -60,16 +63,18 @@ pub struct Done {
     pub output: Private,
     /// The reason of a failure, for log and metric.
     pub failed: Option<&'static str>,
+    /// The id of a message that was taken, whether it can be promised or not.
+    pub message: Option<String>,
 }
 
 impl Done {
     fn ok(output: impl Into<String>) -> Self {
-        Self { output: output.into().into(), failed: None }
+        Self { output: output.into().into(), failed: None, message: None }
     }
 
     /// `sentence` explains the failure to the model.
     fn failed(why: &'static str, sentence: impl Into<String>) -> Self {
-        Self { output: sentence.into().into(), failed: Some(why) }
+        Self { output: sentence.into().into(), failed: Some(why), message: None }
     }
 }
 
@@ -156,10 +161,11 @@ impl Tools {
         }
     }
 
-    /// Delivers the messages that an earlier process left. `mailboxes` looks addresses up in the roster in force.
-    pub async fn resume_messages(&self, mailboxes: Arc<Mailboxes>) {
+    /// Keeps messages in `store` from now on, and delivers those that wait there or in files. The store need not be open
+    /// yet. `mailboxes` looks addresses up in the roster in force.
+    pub async fn resume_messages(&self, store: Option<store::Store>, mailboxes: Arc<Mailboxes>) {
         self.post.address_by(mailboxes);
-        self.post.resume().await;
+        self.post.resume(store).await;
     }
 
     /// Draining has begun: messages that are not on disk are tried again at once.

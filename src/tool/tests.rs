@@ -1,5 +1,7 @@
 //! Jobs with services that work, misbehave, or do not answer.
 
+mod messages;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Mutex;
@@ -124,6 +126,7 @@ fn client(from: &str) -> Client {
         assistant: "clinic".to_owned(),
         caller: Party::from_twilio(from),
         called: Party::from_twilio("+15550100001"),
+        keep: Duration::from_secs(3_600),
     }
 }
 
@@ -357,178 +360,4 @@ async fn a_text_that_cannot_be_sent_is_not_tried() {
     twilio.answers(201, "{}");
     let longest = json!({"text": "ü".repeat(1_600)});
     assert_eq!(run(&texting(&twilio.url), &Job::SendSms, longest, CALLER).await.failed, None);
-}
-
-// ── messages for the owner ──
-
-fn mailbox(url: &str) -> Mailbox {
-    Mailbox { url: format!("{url}/messages"), secret: Secret::new(SECRET) }
-}
-
-fn files(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    names.map(|entry| entry.file_name().into_string().unwrap()).collect()
-}
-
-/// Waits until the folder holds this many files.
-async fn until_files(folder: &Path, count: usize) {
-    timeout(LIMIT, async {
-        while files(folder).len() != count {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("{count} files in {:?}", files(folder)));
-}
-
-#[tokio::test]
-async fn a_message_is_delivered_at_the_second_attempt() {
-    let mut owner = Service::open().await;
-    owner.answers(500, "");
-    owner.answers(200, "");
-    let tools = tools(None);
-    let job = Job::TakeMessage(mailbox(&owner.url));
-    let done = run(&tools, &job, json!({"name": "Ann", "about": "a tooth"}), CALLER).await;
-    assert_eq!(done.failed, None);
-    let (first, second) = (owner.next().await, owner.next().await);
-    assert_eq!(first.body, second.body);
-    assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"], "a duplicate can be recognized");
-    let event: Value = serde_json::from_slice(&second.body).unwrap();
-    assert_eq!(event["id"], second.headers["webhook-id"].to_str().unwrap());
-    assert_eq!(event["type"], "message.taken");
-    assert_eq!(
-        event["data"],
-        json!({
-            "assistant": "clinic",
-            "call": "CA00000000000000000000000000000001",
-            "caller": CALLER,
-            "called": "+15550100001",
-            "fields": {"name": "Ann", "about": "a tooth"},
-        })
-    );
-    assert!(event["timestamp"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
-    for received in [first, second] {
-        let header = |name: &str| received.headers[name].to_str().unwrap().to_owned();
-        let body = std::str::from_utf8(&received.body).unwrap();
-        let at = header("webhook-timestamp").parse().unwrap();
-        let code = message::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
-        assert_eq!(header("webhook-signature"), code);
-    }
-    tools.last_messages(LIMIT).await;
-}
-
-#[tokio::test]
-async fn a_message_on_disk_survives_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("messages");
-    let mut owner = Service::open().await;
-    owner.answers(503, "");
-    let job = Job::TakeMessage(mailbox(&owner.url));
-    let before = tools(Some(dir.path()));
-    let done = run(&before, &job, json!({"name": "Ann"}), "anonymous").await;
-    assert_eq!(done.failed, None);
-    let first = owner.next().await;
-    let kept = fs::read_to_string(folder.join(&files(&folder)[0])).unwrap();
-    assert!(!kept.contains(SECRET) && !kept.contains(&owner.url), "{kept}");
-    timeout(LIMIT, before.last_messages(LIMIT)).await.expect("no wait for what is on disk");
-    drop(before);
-    assert_eq!(files(&folder).len(), 1);
-
-    let after = tools(Some(dir.path()));
-    owner.answers.lock().unwrap().clear();
-    owner.answers(204, "");
-    let in_force = mailbox(&owner.url);
-    after.resume_messages(Arc::new(move |name: &str| (name == "clinic").then(|| in_force.clone()))).await;
-    let second = owner.next().await;
-    assert_eq!((&first.body, &first.headers["webhook-id"]), (&second.body, &second.headers["webhook-id"]));
-    until_files(&folder, 0).await;
-    after.last_messages(LIMIT).await;
-    assert!(owner.is_idle());
-}
-
-#[tokio::test]
-async fn shutdown_waits_for_a_message_that_is_not_on_disk() {
-    let mut owner = Service::open().await;
-    owner.answers(500, "");
-    owner.answers(500, "");
-    owner.answers(200, "");
-    let tools = Arc::new(tools(None));
-    let job = Job::TakeMessage(mailbox(&owner.url));
-    let taking = tokio::spawn({
-        let tools = tools.clone();
-        async move { run(&tools, &job, json!({}), CALLER).await }
-    });
-    owner.next().await;
-    taking.abort(); // The caller has hung up.
-    timeout(LIMIT, tools.last_messages(LIMIT)).await.expect("a shorter pause");
-    owner.next().await;
-    owner.next().await;
-    assert!(owner.is_idle(), "the third attempt succeeded");
-}
-
-#[tokio::test]
-async fn a_message_that_is_not_on_disk_is_tried_when_draining_begins() {
-    let mut owner = Service::open().await;
-    owner.answers(500, "");
-    owner.answers(500, "");
-    owner.answers(200, "");
-    let tools = Arc::new(tools(None));
-    let job = Job::TakeMessage(mailbox(&owner.url));
-    let taking = tokio::spawn({
-        let tools = tools.clone();
-        async move { run(&tools, &job, json!({}), CALLER).await }
-    });
-    owner.next().await;
-    owner.next().await;
-    tools.wake_messages();
-    timeout(Duration::from_secs(3), owner.next()).await.expect("less than the pause of 5 s");
-    assert_eq!(timeout(LIMIT, taking).await.unwrap().unwrap().failed, None);
-}
-
-#[tokio::test]
-async fn status_410_ends_the_delivery() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut owner = Service::open().await;
-    owner.answers(410, "");
-    let tools = tools(Some(dir.path()));
-    let done = run(&tools, &Job::TakeMessage(mailbox(&owner.url)), json!({}), CALLER).await;
-    assert_eq!(done.failed, None);
-    owner.next().await;
-    until_files(&dir.path().join("messages/given-up"), 1).await;
-    assert!(files(&dir.path().join("messages")).is_empty(), "it was moved");
-    tools.last_messages(LIMIT).await;
-    assert!(owner.is_idle());
-}
-
-#[tokio::test]
-async fn an_undelivered_message_is_not_promised() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let tools = tools(None);
-    let done = run(&tools, &Job::TakeMessage(mailbox(&closed)), json!({}), CALLER).await;
-    assert_eq!(done.failed, Some("undelivered"));
-}
-
-#[tokio::test]
-async fn an_address_that_hangs_does_not_delay_another() {
-    const AT_ONCE: usize = 8;
-    let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hangs = Job::TakeMessage(mailbox(&format!("http://{}", listener.local_addr().unwrap())));
-    let mut owner = Service::open().await;
-    let tools = tools(Some(dir.path()));
-    let mut held = Vec::new();
-    for _ in 0..AT_ONCE {
-        assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
-        held.push(timeout(LIMIT, listener.accept()).await.unwrap().unwrap());
-    }
-    let job = Job::TakeMessage(mailbox(&owner.url));
-    assert_eq!(run(&tools, &job, json!({"name": "Ann"}), CALLER).await.failed, None);
-    // Sooner than any of those times out.
-    timeout(Duration::from_secs(10), owner.requests.recv()).await.expect("no wait for the others");
-    // The address that hangs gets no more deliveries at once.
-    assert_eq!(run(&tools, &hangs, json!({}), CALLER).await.failed, None);
-    assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
 }

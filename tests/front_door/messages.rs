@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use switchboard::call::EndReason;
+use switchboard::record::CallRecord;
 use switchboard_simulator::model::{ModelOptions, Reply, Script, Speech};
 use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestServer, number};
 
@@ -49,8 +50,8 @@ async fn harness(owner: &Service, model: ModelOptions, settings: &[(&str, &str)]
     Harness::with(&file(TAKES_MESSAGES), &[], model, &all).await
 }
 
-/// A call in which the caller speaks twice; after the second time, the assistant says goodbye.
-async fn call(harness: &mut Harness) {
+/// A call in which the caller speaks twice; after the second time, the assistant says goodbye. Returns its record.
+async fn call(harness: &mut Harness) -> CallRecord {
     let phone = harness.dial(harness.phone());
     for _ in 0..2 {
         assert!(phone.wait_until_quiet(Duration::from_millis(700)).await, "the assistant speaks");
@@ -58,7 +59,9 @@ async fn call(harness: &mut Harness) {
         phone.wait_until_playing_for(Duration::from_millis(10)).await;
     }
     finished(phone).await.assert_clean();
-    assert_eq!(harness.ended().await.reason, EndReason::AssistantEnded);
+    let ended = harness.ended().await;
+    assert_eq!(ended.reason, EndReason::AssistantEnded);
+    ended.record
 }
 
 fn assert_signed(came: &Came) {
@@ -76,16 +79,17 @@ async fn a_message_is_retried_until_it_reaches_the_owner() {
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().to_str().unwrap().to_owned();
     let mut harness = harness(&owner, message(), &[("STATE_DIR", &dir)]).await;
-    call(&mut harness).await;
+    let record = call(&mut harness).await;
     let (first, second) = (owner.next().await, owner.next().await);
     assert_signed(&first);
     assert_signed(&second);
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    assert_eq!(record.message.as_deref(), Some(first.header("webhook-id").as_str()));
     let data = &second.json()["data"];
     assert_eq!(data["fields"], serde_json::json!({"name": "Ann", "about": "a tooth"}));
     assert_eq!((&data["assistant"], &data["caller"]), (&"clinic".into(), &"+15550100100".into()));
     harness.quit().await;
-    let left: Vec<_> = std::fs::read_dir(state.path().join("messages")).unwrap().collect();
+    let left: Vec<_> = std::fs::read_dir(state.path().join("messages")).into_iter().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

@@ -99,6 +99,7 @@ async fn call_with(
         assistant: "clinic".to_owned(),
         caller: Party::Withheld,
         called: Party::Withheld,
+        keep: Duration::from_secs(60),
     };
     let done = tools.run(&job, arguments, &client, working);
     timeout(LIMIT, done).await.expect("an answer")

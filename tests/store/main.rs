@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod messages;
 mod postgres;
 mod trouble;
 
@@ -18,6 +19,12 @@ fn sqlite(folder: &tempfile::TempDir) -> Place {
 async fn sqlite_answers() {
     let folder = tempfile::tempdir().unwrap();
     cases::answers(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    messages::all(&sqlite(&folder)).await;
 }
 
 #[tokio::test]
@@ -53,4 +60,5 @@ async fn postgres_does_the_same() {
     cases::erases(&server.database("erases").await, &server.data()).await;
     cases::knows_its_schema(&server.database("schema").await).await;
     cases::migrates_all_or_nothing(&server.database("migrates").await).await;
+    messages::all(&server.database("messages").await).await;
 }

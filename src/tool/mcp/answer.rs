@@ -25,7 +25,7 @@ pub fn done(result: ServerResult) -> Done {
                     Some(_) => "The tool failed without a reason.".to_owned(),
                 };
             }
-            Done { output: text.into(), failed }
+            Done { output: text.into(), failed, message: None }
         }
         ServerResult::InputRequiredResult(_) => Done::failed(
             "input_required",
