@@ -164,7 +164,7 @@ mod tests {
         let sink: Sink = Arc::new(move |_: &RecordId, entry| to.lock().unwrap().push(entry));
         let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
         let (assistant, caller, called) = ("clinic".to_owned(), Party::Withheld, Party::Withheld);
-        let client = Client { call, assistant, caller, called };
+        let client = Client { call, assistant, caller, called, keep: Duration::ZERO };
         let records = Records { sink: Some(sink), prices: Arc::default() };
         (Filing::new(records, Arc::new(plan()), &client), sent)
     }
