@@ -44,9 +44,15 @@ impl Call {
         if self.started.is_none() {
             return;
         }
-        let interruptions = self.tally.interruptions;
+        let (interruptions, before) = (self.tally.interruptions, out.len());
         self.interrupt(false, now, out);
-        self.tally.interruptions = interruptions; // The caller did not interrupt.
+        // The caller did not interrupt.
+        self.tally.interruptions = interruptions;
+        for action in &mut out[before..] {
+            if let Action::Note(Note::AssistantSpoke(spoken)) = action {
+                spoken.interrupted = false;
+            }
+        }
         self.playback.disconnected();
         self.last_from_caller = None;
     }

@@ -58,7 +58,7 @@ pub fn turn(turn: &Turn, first_word_ms: Option<u64>, manner: Manner<'_>) -> Vec<
     let ends_early = heard_ms + UNHEARD < *sent_ms;
     facts.push(match (interrupted, ends_early) {
         (true, _) => format!("interrupted: {part}"),
-        (false, true) => format!("cut off by the end of the call: {part}"),
+        (false, true) => format!("cut off: {part}"),
         (false, false) => lasted,
     });
     let words = text.as_deref().unwrap_or("(words unknown)");

@@ -223,7 +223,8 @@ impl Conversation {
                 Line::Turn(..) => began_before(assistant),
                 Line::Phone { .. } => began_before(assistant) || began_before(caller),
             };
-            !is_early && !(lacks_words && now.saturating_duration_since(reported) < WORDS_LATE)
+            let waits_for_words = lacks_words && now.saturating_duration_since(reported) < WORDS_LATE;
+            !is_early && !waits_for_words
         })
     }
 
