@@ -92,26 +92,13 @@ async fn page(
     let Some(text) = &filter.text else {
         return Ok((format!("SELECT {columns} FROM calls{sql} {order} {limit}"), values));
     };
-    values.push(like(text).into());
+    values.push(text.to_lowercase().into());
     let at = values.len();
     let newest = format!("SELECT {columns}, words FROM calls{sql} {order} {SEARCHED}");
-    let sql = format!(
-        "SELECT {columns} FROM ({newest}) AS newest WHERE words LIKE ${at} ESCAPE '\\' {order} {limit}"
-    );
+    let find = ready.db.find();
+    let sql =
+        format!("SELECT {columns} FROM ({newest}) AS newest WHERE {find}(words, ${at}) > 0 {order} {limit}");
     Ok((sql, values))
-}
-
-/// A pattern that finds the text anywhere.
-fn like(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in text.to_lowercase().chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// When a call began. One that is gone began when its id was made.
