@@ -22,6 +22,7 @@ use crate::link::twilio_rest::Account;
 use crate::observe::metrics;
 use crate::phone::Party;
 use crate::process;
+use crate::recording::Recordings;
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
@@ -47,6 +48,8 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        let recordings = settings.state_dir.clone().map(|folder| Recordings::start(folder, |_| {}));
+        let recordings = recordings.transpose().context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -56,6 +59,7 @@ impl Server {
             tls,
             tools: tools.clone(),
             journal: serve.journal,
+            recordings,
             now: serve.now,
             captures: serve.captures,
         });

@@ -44,6 +44,7 @@ use crate::observe::ended::CallEnded;
 use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
+use crate::recording::Recordings;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
@@ -88,6 +89,7 @@ pub struct Switchboard {
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
     journal: Option<Journal>,
+    recordings: Option<Recordings>,
     /// See [`Parts::now`].
     now: Option<Timestamp>,
 }
@@ -105,6 +107,8 @@ pub struct Parts {
     pub tls: Arc<ClientConfig>,
     pub tools: Arc<Tools>,
     pub journal: Option<Journal>,
+    /// Records the calls whose assistants say so; `None`: no call is recorded.
+    pub recordings: Option<Recordings>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
     pub now: Option<Timestamp>,
     /// Whether prepared lines that are missing are captured at the end of a call.
@@ -186,6 +190,7 @@ impl Switchboard {
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
             journal: parts.journal,
+            recordings: parts.recordings,
             now: parts.now,
         })
     }
@@ -544,6 +549,7 @@ impl Switchboard {
             commands,
             decision,
             streams_lost: 0,
+            tap: None,
             anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even now.
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),

@@ -69,6 +69,7 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
         journal: None,
+        recordings: None,
         now: None,
         captures: false,
     };
@@ -299,6 +300,7 @@ fn session(parked: Parked) -> Session {
         commands,
         decision,
         streams_lost: 0,
+        tap: None,
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,
