@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use switchboard::assistant::plan::RecordPolicy;
 use switchboard::assistant::{Folder, SourceFile};
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
 use switchboard::reload::read::read_folder;
@@ -82,7 +83,7 @@ fn thousand(criterion: &mut Criterion) {
     let environment = BTreeMap::new();
     let (one, two) = (folder("calm"), folder("cheerful"));
     let roster = |folder: &Folder| {
-        check_whole(folder, &environment, std::slice::from_ref(&provider))
+        check_whole(folder, &environment, std::slice::from_ref(&provider), RecordPolicy::default())
             .roster
             .expect("the folder is sound")
     };
@@ -92,7 +93,8 @@ fn thousand(criterion: &mut Criterion) {
     group.bench_function("check", |bencher| bencher.iter(|| roster(&one)));
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
-    let mut keeper = Keeper::new(roster(&one), environment.clone(), [provider.clone()]);
+    let mut keeper =
+        Keeper::new(roster(&one), environment.clone(), [provider.clone()], RecordPolicy::default());
     let mut turn = 0;
     group.bench_function("check and swap, all of them changed", |bencher| {
         let next = || {

@@ -1,14 +1,16 @@
-//! Durations as people write them: `500ms`, `1.5s`, `30m`, `1h30m`. Go writes them the same way, so `fly.toml` does too.
+//! Durations as people write them: `500ms`, `1.5s`, `30m`, `1h30m`, `30d`. Go writes them the same way, but
+//! for the days, so `fly.toml` does too.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 
 /// What [`parse`] accepts, for JSON Schema.
-pub const PATTERN: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h)\s*)+$";
+pub const PATTERN: &str = r"^\s*([0-9]+(\.[0-9]{1,3})?\s*(ms|s|min|m|h|d)\s*)+$";
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
+const UNITS: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads numbers, each with a unit: `ms`, `s`, `m` or `min`, and `h`. A number without a unit is not a duration.
+/// Reads numbers, each with a unit: `ms`, `s`, `m` or `min`, `h`, and `d`. A number without a unit is not a duration.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
@@ -34,6 +36,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 pub fn spell(duration: Duration) -> String {
     match duration.as_millis() {
         0 => "0s".to_owned(),
+        ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
         ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
         ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
         ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
@@ -55,6 +58,8 @@ mod tests {
             ("1h 30min", Some(5_400_000)),
             ("1.5s", Some(1_500)),
             ("0.25h", Some(900_000)),
+            ("30d", Some(2_592_000_000)),
+            ("1d 12h", Some(129_600_000)),
             ("1.5m 30s", Some(120_000)),
             ("90", None),
             ("", None),
@@ -69,5 +74,7 @@ mod tests {
             assert_eq!(parse(text), ms.map(Duration::from_millis), "{text}");
         }
         assert_eq!(spell(Duration::from_secs(90)), "90s");
+        assert_eq!(spell(Duration::from_secs(36 * 3600)), "36h");
+        assert_eq!(spell(Duration::from_secs(48 * 3600)), "2d");
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::assistant::plan::RecordPolicy;
 use crate::problem::Problem;
 use crate::problem::catalogue::Setting as Problems;
 use crate::provider::Provider;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub openai_realtime_url: String,
     /// The providers of the file; `openai` is not among them.
     pub named_providers: Vec<Arc<Provider>>,
+    /// What is kept of the calls of every assistant whose file says nothing else.
+    pub record: RecordPolicy,
     /// Twilio may sign with any of them; the first also keys the tickets.
     pub twilio_auth_tokens: Vec<Secret>,
     /// Id and secret of Twilio's shared-key signatures.
@@ -128,8 +131,10 @@ pub fn is_secret(variable: &str) -> bool {
 
 /// The settings' file, as problems name it.
 pub const FILE: &str = "switchboard.yaml";
-/// The one setting that is a map, and only in the file.
+/// The settings that are maps, and only in the file.
 const PROVIDERS: &str = "providers";
+const RECORD: &str = "record";
+const MAPS: [&str; 2] = [PROVIDERS, RECORD];
 
 impl Settings {
     /// Reads every setting. A setting with an error is left at its default; all problems come at once.
@@ -140,6 +145,7 @@ impl Settings {
             openai_api_key: reader.secret("OPENAI_API_KEY"),
             openai_realtime_url: reader.url("OPENAI_REALTIME_URL").unwrap_or_default(),
             named_providers: std::mem::take(&mut reader.providers),
+            record: reader.record,
             twilio_auth_tokens: reader.list("TWILIO_AUTH_TOKEN").into_iter().map(Secret::new).collect(),
             twilio_shared_keys: reader.shared_keys(),
             twilio_account_sid: reader.text("TWILIO_ACCOUNT_SID"),
@@ -243,8 +249,12 @@ impl Settings {
         let value =
             |settings: &Settings, name: &str| settings.written.get(name).map(|written| written.value.clone());
         let changed = names().filter(|name| value(self, name) != value(other, name)).map(str::to_lowercase);
-        let providers = (self.named_providers != other.named_providers).then(|| PROVIDERS.to_owned());
-        changed.chain(providers).collect()
+        let maps = [
+            (PROVIDERS, self.named_providers != other.named_providers),
+            (RECORD, self.record != other.record),
+        ];
+        let maps = maps.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
+        changed.chain(maps).collect()
     }
 
     /// Where to listen: by default every address, on Fly also those of its private network, which is IPv6.

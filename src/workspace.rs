@@ -125,7 +125,7 @@ impl Workspace {
 
     /// Checks a folder as a whole, with this environment.
     pub fn check_folder(&self, folder: &Folder, providers: &[Arc<Provider>]) -> Checked {
-        let mut checked = reload::check_whole(folder, &self.environment, providers);
+        let mut checked = reload::check_whole(folder, &self.environment, providers, self.settings.record);
         checked.roster = checked.roster.map_err(|problems| self.located(problems));
         checked.warnings = self.located(checked.warnings);
         checked

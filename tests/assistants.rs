@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::assistant::language::Language;
-use switchboard::assistant::plan::{Nothing, Plan, SoundKey, Work};
+use switchboard::assistant::plan::{KeptNumbers, Nothing, Plan, RecordPolicy, SoundKey, Work};
 use switchboard::assistant::{Checked, Facts, Folder, Roster, SourceFile};
 use switchboard::phone::{Party, PhoneNumber};
 use switchboard::problem::{self, Problem};
@@ -406,6 +406,39 @@ fn a_key_is_found_wherever_it_stands_and_never_shown() {
     let shown =
         format!("{}{}{}", problem::plain(&problems), problem::pretty(&problems), problem::json(&problems));
     assert!(!shown.contains(&key[8..]) && !shown.contains(&token[4..]), "{shown}");
+}
+
+#[test]
+fn a_file_overrides_what_is_kept_key_by_key() {
+    let file = Some(SourceFile::new("switchboard.yaml", "record: { audio: true, keep: 7d, numbers: none }"));
+    let record = Settings::checked(&Sources { file, ..Sources::default() }).unwrap().record;
+    let plan = |text: &str| {
+        let folder = Folder { assistants: vec![SourceFile::new("a.yaml", text)], ..Folder::default() };
+        let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, None));
+        let checked = Roster::check_by(&folder, &environment(), &[provider], record, &|files, check| {
+            files.iter().map(check).collect()
+        });
+        let codes: Vec<_> = checked.warnings.iter().map(|warning| warning.code()).collect();
+        let roster = checked.roster.unwrap();
+        (roster.by_name("a").unwrap().plan(&facts("+15550109999"), &Nothing).unwrap(), codes)
+    };
+    let (kept, warned) = plan("instructions: Hi.\n");
+    assert!(kept.record == record && kept.recording_notice.is_none());
+    assert_eq!(warned, ["record.notice"]);
+    let text = "instructions: Hi.\nlanguage: de\nrecord: { keep: 90d, numbers: full }\n\
+                recording_notice: \"{{ assistant.name }} records.\"\n";
+    let (kept, warned) = plan(text);
+    let ninety = Duration::from_secs(90 * 24 * 3600);
+    assert_eq!(kept.record, RecordPolicy { keep: ninety, numbers: KeptNumbers::Full, ..record });
+    let notice = kept.recording_notice.unwrap();
+    assert_eq!((notice.say.as_str(), notice.language), ("a records.", "de-DE"));
+    assert!(warned.is_empty(), "{warned:?}");
+    let own = "instructions: Hi.\nrecording_notice: { say: Nous enregistrons., language: fr-CA }\n";
+    assert_eq!(plan(own).0.recording_notice.unwrap().language, "fr-CA");
+    // Nothing is said of a recording that is not made.
+    let (kept, warned) = plan("instructions: Hi.\nrecord: { audio: false }\nrecording_notice: We record.\n");
+    assert!(kept.recording_notice.is_none());
+    assert_eq!(warned, ["record.notice"]);
 }
 
 #[test]

@@ -8,12 +8,15 @@ mod fallback;
 mod functions;
 mod mcp;
 mod model;
+mod record;
 mod secrets;
 mod spoken;
 mod talk;
 mod texts;
 mod tools;
 mod types;
+
+pub use record::record_defaults;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -62,6 +65,8 @@ struct Part {
 
 /// What an assistant's file may refer to.
 pub struct Around<'a> {
+    /// What is kept of a call, where a file says nothing else.
+    pub record: RecordPolicy,
     pub environment: &'a BTreeMap<String, String>,
     /// The first is the default.
     pub providers: &'a [Arc<Provider>],
@@ -228,7 +233,8 @@ impl Assistant {
         plan.tools = packed.tools;
         plan.hosted = packed.hosted;
         let (busy, failure) = (&mut plan.busy.say, &mut plan.on_failure.line.say);
-        for text in plan.greeting.say.iter_mut().chain([busy, failure]) {
+        let notice = plan.recording_notice.as_mut().map(|notice| &mut notice.say);
+        for text in plan.greeting.say.iter_mut().chain([busy, failure]).chain(notice) {
             *text = render(text)?;
         }
         let captured = |text: &str| supply.captured(&plan.sound_key(text));
@@ -343,6 +349,7 @@ impl<'a> Check<'a> {
         let limits = self.limits(&top, &provider);
         let busy = self.busy(&top, &mut tongue);
         let on_failure = self.on_failure(&top, &mut tongue);
+        let (record, recording_notice) = self.record(&top, &provider, transcription.as_ref(), &mut tongue);
         self.unheard(&tongue);
         let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
         let mut plan = Plan {
@@ -363,8 +370,8 @@ impl<'a> Check<'a> {
             limits,
             busy,
             on_failure,
-            record: RecordPolicy::default(),
-            recording_notice: None,
+            record,
+            recording_notice,
             sounds,
             fallback: Vec::new(),
         };

@@ -80,10 +80,20 @@ pub enum KeptNumbers {
     None,
 }
 
+impl RecordPolicy {
+    /// If nobody wrote anything.
+    pub const DEFAULT: RecordPolicy = RecordPolicy {
+        transcript: true,
+        audio: false,
+        tools: false,
+        keep: Duration::from_secs(30 * 24 * 3600),
+        numbers: KeptNumbers::Full,
+    };
+}
+
 impl Default for RecordPolicy {
     fn default() -> Self {
-        let keep = Duration::from_secs(30 * 24 * 60 * 60);
-        Self { transcript: true, audio: false, tools: false, keep, numbers: KeptNumbers::Full }
+        Self::DEFAULT
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Recordings, Role};
 use super::language::Words;
-use super::plan::{SOUNDS, SoundName};
+use super::plan::{RecordPolicy, SOUNDS, SoundName};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::catalogue::{Assistant as Wrong, Tool};
@@ -148,21 +148,23 @@ pub type Apply<'a> =
     dyn Fn(&[(&str, &SourceFile)], &(dyn Fn(&(&str, &SourceFile)) -> Outcome + Sync)) -> Vec<Outcome> + 'a;
 
 impl Roster {
-    /// Checks a folder as a whole. The first provider is the default.
+    /// Checks a folder as a whole. The first provider is the default; records are as by [`RecordPolicy::default`].
     pub fn check(
         folder: &Folder,
         environment: &BTreeMap<String, String>,
         providers: &[Arc<Provider>],
     ) -> Checked {
         let one_by_one: &Apply<'_> = &|files, check| files.iter().map(check).collect();
-        Roster::check_by(folder, environment, providers, one_by_one)
+        Roster::check_by(folder, environment, providers, RecordPolicy::default(), one_by_one)
     }
 
-    /// The same, on the threads that `apply` chooses. The check of a file does not depend on other files.
+    /// The same with other defaults of what is kept, on the threads that `apply` chooses. The check of a file does not
+    /// depend on other files.
     pub fn check_by(
         folder: &Folder,
         environment: &BTreeMap<String, String>,
         providers: &[Arc<Provider>],
+        record: RecordPolicy,
         apply: &Apply<'_>,
     ) -> Checked {
         let mut problems = Vec::new();
@@ -170,8 +172,8 @@ impl Roster {
         let greetings =
             recordings(&folder.greetings, &mut problems, |error| Wrong::GreetingInvalid { error });
         let sounds = recordings(&folder.sounds, &mut problems, |error| Wrong::SoundInvalid { error });
-        let around =
-            Around { environment, providers, fragments: &fragments, greetings: &greetings, sounds: &sounds };
+        let (fragments, greetings, sounds) = (&fragments, &greetings, &sounds);
+        let around = Around { record, environment, providers, fragments, greetings, sounds };
         let mut roster = Roster::default();
         let (mut numbers, mut used) = (Vec::new(), Vec::new());
         let mut claims: Claims<'_> = BTreeMap::new();
@@ -480,6 +482,13 @@ mod tests {
                 "changed a (variables)",
             ),
             ("a caller", one("callers: { \"+15550100002\": Anna }\n"), one(""), "changed a (callers)"),
+            ("what is kept", one(""), one("record: { keep: 7d }\n"), "changed a (record)"),
+            (
+                "what callers are told",
+                one("record: { audio: true }\n"),
+                one("record: { audio: true }\nrecording_notice: We record.\n"),
+                "changed a (recording_notice)",
+            ),
             ("a line", one(""), one("busy: { say: Later. }\n"), "changed a (busy)"),
             (
                 "who is dialed",

@@ -10,7 +10,7 @@ use crate::problem::{self, Suggestion};
 static PLACES: LazyLock<Vec<String>> = LazyLock::new(schema::places);
 
 /// What people look for at the top of a file, and what there is.
-const WISHES: [(&[&str], &str); 22] = [
+const WISHES: [(&[&str], &str); 24] = [
     (
         &["voicemail", "mailbox", "answering_machine", "message", "messages", "take_messages", "email"],
         "write `call_control: { take_message: … }`, with the address that gets the messages",
@@ -79,7 +79,18 @@ const WISHES: [(&[&str], &str); 22] = [
         "write `fallback: [PROVIDER]` for when a provider fails, and `on_failure: …` for when nothing else helps",
     ),
     (&["error", "on_error", "failure"], "write `on_failure: { say: …, dial: NUMBER }`"),
-    (&["record", "recording", "recordings", "record_calls"], "remove it: calls are not recorded"),
+    (
+        &["recording", "recordings", "record_calls", "call_recording", "record_audio"],
+        "write `record: { audio: true }`, and a `recording_notice`",
+    ),
+    (
+        &["records", "recorded", "store", "storage", "retention", "privacy", "history", "keep_for"],
+        "write `record: { transcript: …, audio: …, keep: 30d }`",
+    ),
+    (
+        &["notice", "disclaimer", "announcement", "recording_message", "consent"],
+        "write `recording_notice: …`, with `record: { audio: true }`",
+    ),
     (
         &["key", "api_key", "openai_api_key", "credentials"],
         "remove it: set OPENAI_API_KEY in the environment or in `.env`",
@@ -149,6 +160,10 @@ mod tests {
             ("call_control", "sms", "send_sms"),
             ("", "numbers [x", "`numbers: …`"),
             ("", "temprature", "`temperature`?"),
+            ("", "record_calls", "`record: {"),
+            ("", "recording", "`record: {"),
+            ("", "store", "`record: {"),
+            ("", "keep", "`record.keep`"),
             ("", "zebra", "valid: `numbers`"),
         ] {
             let what = key(parent, name, &known);

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::plan::{Eagerness, Effort, First, NoiseReduction, Rule};
+use super::plan::{Eagerness, Effort, First, KeptNumbers, NoiseReduction, RecordPolicy, Rule};
 use crate::duration::spell;
 use crate::provider::TurnDetection;
 
@@ -32,6 +32,9 @@ pub const NOISE_REDUCTIONS: &Words<Option<NoiseReduction>> = &[
     ("far_field", Some(NoiseReduction::FarField)),
     ("none", None),
 ];
+/// How the caller's number is kept.
+pub const KEPT_NUMBERS: &Words<KeptNumbers> =
+    &[("full", KeptNumbers::Full), ("masked", KeptNumbers::Masked), ("none", KeptNumbers::None)];
 /// Who connects to an MCP server.
 pub const VIAS: &Words<Via> = &[("runtime", Via::Runtime), ("provider", Via::Provider)];
 /// Whether the caller must agree first.
@@ -123,6 +126,8 @@ pub const MAX_PER_CALL: Count = Count::new(1, 1_000, 100);
 pub const RING: Timing = Timing::new(secs(5), secs(120), secs(25));
 /// `timeout` of a tool
 pub const TIMEOUT: Timing = Timing::new(secs(1), secs(300), secs(10));
+/// `record.keep`
+pub const KEEP: Timing = Timing::new(secs(3600), secs(10 * 365 * 24 * 3600), RecordPolicy::DEFAULT.keep);
 /// `filler_after` of a tool
 pub const FILLER: Timing = Timing::new(ms(200), secs(60), ms(1_500));
 

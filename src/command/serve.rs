@@ -159,7 +159,8 @@ fn check_folder(
     let Some(fetched) = remote_folder.and_then(RemoteFolder::fresh) else { return workspace.roster() };
     let mut warnings = workspace.check_env_file(fetched, true);
     let providers = workspace.settings.providers();
-    match reload::check_to_serve(Ok(fetched.clone()), &workspace.environment, &providers) {
+    let record = workspace.settings.record;
+    match reload::check_to_serve(Ok(fetched.clone()), &workspace.environment, &providers, record) {
         Ok((roster, more)) => {
             warnings.extend(more);
             Ok((roster, warnings))

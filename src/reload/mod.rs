@@ -20,6 +20,7 @@ use std::{panic, thread};
 
 use tokio::sync::watch as channel;
 
+use crate::assistant::plan::RecordPolicy;
 use crate::assistant::{Changes, Checked, Folder, Roster};
 use crate::observe::reloaded;
 use crate::problem::catalogue::ReadFolder;
@@ -38,6 +39,8 @@ pub struct Keeper {
     environment: Arc<BTreeMap<String, String>>,
     /// The first is the default.
     providers: Arc<[Arc<Provider>]>,
+    /// What is kept of a call, where a file says nothing else.
+    record: RecordPolicy,
     /// The logged problems of the rejected edit. Empty: no edit is rejected.
     rejected: Vec<Problem>,
     /// The logged warnings; `None` until the first folder.
@@ -57,18 +60,20 @@ pub struct Standing {
 }
 
 impl Keeper {
-    /// Keeps a roster that passed its check. Later folders are checked with this environment and these providers, of
-    /// which the first is the default.
+    /// Keeps a roster that passed its check. Later folders are checked with this environment, these providers, of
+    /// which the first is the default, and these defaults of what is kept.
     pub fn new(
         roster: Roster,
         environment: impl Into<Arc<BTreeMap<String, String>>>,
         providers: impl Into<Arc<[Arc<Provider>]>>,
+        record: RecordPolicy,
     ) -> Keeper {
         Keeper {
             roster: channel::Sender::new(Arc::new(roster)),
             standing: channel::Sender::new(Standing { generation: 1, problems: 0 }),
             environment: environment.into(),
             providers: providers.into(),
+            record,
             rejected: Vec::new(),
             warned: None,
         }
@@ -93,11 +98,12 @@ impl Keeper {
 
     /// The first half of [`Self::apply`], without effect.
     async fn check(&self, folder: Result<Folder, Vec<Problem>>) -> Verdict {
-        let (environment, providers) = (self.environment.clone(), self.providers.clone());
+        let (environment, providers, record) =
+            (self.environment.clone(), self.providers.clone(), self.record);
         let current = self.roster.borrow().clone();
         // The check takes a while, and calls share this runtime.
         let checked = tokio::task::spawn_blocking(move || {
-            let (next, warnings) = check_to_serve(folder, &environment, &providers)?;
+            let (next, warnings) = check_to_serve(folder, &environment, &providers, record)?;
             let changes = current.changes(&next);
             Ok((next, changes, warnings))
         });
@@ -176,8 +182,9 @@ pub fn check_to_serve(
     folder: Result<Folder, Vec<Problem>>,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
+    record: RecordPolicy,
 ) -> Result<(Roster, Vec<Problem>), Vec<Problem>> {
-    let checked = check_whole(&folder?, environment, providers);
+    let checked = check_whole(&folder?, environment, providers, record);
     match checked.roster {
         Ok(roster) => match roster.without_key() {
             lacking if lacking.is_empty() => Ok((roster, checked.warnings)),
@@ -196,10 +203,11 @@ pub fn check_whole(
     folder: &Folder,
     environment: &BTreeMap<String, String>,
     providers: &[Arc<Provider>],
+    record: RecordPolicy,
 ) -> Checked {
     /// Checking fewer files than this takes less time than starting a thread.
     const SHARE: usize = 16;
-    Roster::check_by(folder, environment, providers, &|files, check| {
+    Roster::check_by(folder, environment, providers, record, &|files, check| {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let share = files.len().div_ceil(processors).max(SHARE);
         thread::scope(|scope| {

@@ -46,7 +46,7 @@ impl Server {
         let assistants = roster.len();
         let environment = reload.as_ref().map(|reload| reload.environment.clone()).unwrap_or_default();
         let environment = Arc::new(environment);
-        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone());
+        let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
         let recordings = settings.state_dir.clone().map(|folder| Recordings::start(folder, |_| {}));
         let recordings = recordings.transpose().context("cannot start threads")?;

@@ -9,7 +9,11 @@ use figment::{Figment, Metadata, Profile};
 use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
-use super::{FILE, PROVIDERS, Sources, address, fly_url, fly_variable, is_loopback, is_secret, providers};
+use super::{
+    FILE, MAPS, PROVIDERS, RECORD, Sources, address, fly_url, fly_variable, is_loopback, is_secret, providers,
+};
+use crate::assistant::plan::RecordPolicy;
+use crate::assistant::record_defaults;
 use crate::problem::catalogue::Setting as Problems;
 use crate::problem::{self, Problem, Source, Span, Subject, Suggestion};
 use crate::provider::Provider;
@@ -48,6 +52,7 @@ pub(super) struct Reader {
     places: BTreeMap<String, (Span, String)>,
     source: Option<Source>,
     pub(super) providers: Vec<Arc<Provider>>,
+    pub(super) record: RecordPolicy,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -59,6 +64,7 @@ impl Reader {
             places: BTreeMap::new(),
             source: None,
             providers: Vec::new(),
+            record: RecordPolicy::default(),
             problems: Vec::new(),
         };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
@@ -102,19 +108,27 @@ impl Reader {
         document.source.hide(hidden(text, document.root.is_none(), entries));
         let source = &document.source;
         let mut values = BTreeMap::new();
-        let mut has_providers = false;
+        let mut maps: Vec<&str> = Vec::new();
         // Where the keys of providers stand.
         let mut keys: Vec<Span> = Vec::new();
         for (key, node) in entries {
             let name = key.name.as_str();
-            let is_double = values.contains_key(name) || (name == PROVIDERS && has_providers);
+            let is_double = values.contains_key(name) || maps.contains(&name);
             if is_double {
                 let what = Problems::Duplicate { name: name.to_owned() };
                 self.problems.push(source.problem(key.span, what));
                 continue;
             }
+            if MAPS.contains(&name) {
+                maps.push(name);
+            }
+            if name == RECORD {
+                let (record, problems) = record_defaults(source, node);
+                self.record = record;
+                self.problems.extend(problems);
+                continue;
+            }
             if name == PROVIDERS {
-                has_providers = true;
                 let (providers, problems) = providers::read(source, node);
                 self.providers = providers;
                 self.problems.extend(problems);
@@ -124,7 +138,7 @@ impl Reader {
             let known = |known: &str| SETTINGS.iter().any(|setting| setting.name.to_lowercase() == known);
             if !known(name) {
                 let known: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
-                let names = known.iter().map(String::as_str).chain([PROVIDERS]);
+                let names = known.iter().map(String::as_str).chain(MAPS);
                 let suggestion = Suggestion::new(name, names);
                 let what = Problems::Unknown { name: problem::shown(name), suggestion };
                 self.problems.push(source.problem(key.span, what));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::assistant::plan::KeptNumbers;
 use crate::problem;
 use crate::provider::{Abilities, Auth, Dialect, TurnDetection};
 
@@ -434,5 +435,24 @@ fn an_address_must_not_end_with_our_own_path() {
         ("TWILIO_FUNCTIONS_URL", "https://switchboard-1234-dev.twil.io", true),
     ] {
         assert_eq!(read(None, &[(name, value)]).is_ok(), is_fine, "{value}");
+    }
+}
+
+#[test]
+fn what_is_kept_has_defaults_for_all_assistants() {
+    let file = "record: { audio: true, keep: 7d, numbers: masked }\n";
+    let settings = read(Some(file), &[]).unwrap();
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let expected =
+        RecordPolicy { audio: true, keep: week, numbers: KeptNumbers::Masked, ..RecordPolicy::default() };
+    assert_eq!(settings.record, expected);
+    assert_eq!(settings.changed(&read(None, &[]).unwrap()), ["record"]);
+    assert_eq!(read(Some("record:\n"), &[]).unwrap().record, RecordPolicy::default());
+    let wrong = "record: { keep: 30 }\nrecord: {}\n";
+    let codes = codes(Some(wrong), &[]);
+    assert_eq!(codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["type.duration", "setting.double"]);
+    for (file, code) in [("record: false", "record.map"), ("record: { recrod: 1 }", "key.unknown")] {
+        let problems = read(Some(file), &[]).unwrap_err();
+        assert_eq!(problems.iter().map(Problem::code).collect::<Vec<_>>(), [code], "{file}");
     }
 }

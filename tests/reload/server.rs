@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use switchboard::assistant::plan::Nothing;
+use switchboard::assistant::plan::RecordPolicy;
 use switchboard::assistant::{Facts, Roster};
 use switchboard::phone::Party;
 use switchboard::provider::{OPENAI_REALTIME_URL, Provider};
@@ -101,7 +102,7 @@ impl Switchboard {
         let sources = Sources { file, environment: BTreeMap::clone(&environment) };
         let settings = SettingsFile::new(path, environment.clone(), Settings::checked(&sources).unwrap());
         let provider = Arc::new(Provider::openai(OPENAI_REALTIME_URL, Some(Secret::new("sk-simulated"))));
-        let keeper = Keeper::new(Roster::default(), environment, [provider]);
+        let keeper = Keeper::new(Roster::default(), environment, [provider], RecordPolicy::default());
         let (roster, standing) = (keeper.roster(), keeper.standing());
         let stop = CancellationToken::new();
         let watcher = Watcher::new(keeper, dir.clone(), Some(settings), pace);

@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use host::{Answer, Host, kind, tls, to, trusting, whole};
 use rustls::{ClientConfig, RootCertStore};
+use switchboard::assistant::plan::RecordPolicy;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::provider::Provider;
 use switchboard::reload::fetch::{FetchError, Fetched, Remote, Rounds};
@@ -394,7 +395,7 @@ async fn a_push_is_applied_and_a_bad_one_rejected() {
     .await;
     let remote_folder = RemoteFolder::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
     let roster = check(remote_folder.fresh().unwrap());
-    let keeper = Keeper::new(roster, BTreeMap::new(), [provider()]);
+    let keeper = Keeper::new(roster, BTreeMap::new(), [provider()], RecordPolicy::default());
     let (mut roster, mut standing) = (keeper.roster(), keeper.standing());
     let stop = CancellationToken::new();
     let running = tokio::spawn(remote_folder.run(keeper, stop.clone()));
@@ -435,7 +436,7 @@ async fn problems_of_the_first_fetch_are_reported() {
     })
     .await;
     let remote_folder = RemoteFolder::begin(host.remote(), Rounds::every(Duration::from_millis(20))).await;
-    let keeper = Keeper::new(Roster::default(), BTreeMap::new(), [provider()]);
+    let keeper = Keeper::new(Roster::default(), BTreeMap::new(), [provider()], RecordPolicy::default());
     let mut standing = keeper.standing();
     let stop = CancellationToken::new();
     let running = tokio::spawn(remote_folder.run(keeper, stop.clone()));

@@ -1,4 +1,4 @@
-//! The language, and the sentences that Twilio's voice says: `busy` and `on_failure`.
+//! The language, and the sentences that Twilio's voice says: `busy`, `on_failure` and `recording_notice`.
 
 use super::{Check, Role, Text};
 use crate::assistant::language::{self, ENGLISH, Language, NoLanguage, Spoken, Words};
@@ -75,7 +75,19 @@ impl<'a> Check<'a> {
         tongue: &mut Tongue<'a>,
     ) -> Line {
         let said = map.and_then(|map| self.said(map));
-        let own = map.and_then(|map| Some((map.take("language")?, self.locale(map)?)));
+        let own = map.and_then(|map| self.own_locale(map));
+        self.spoken(said, own, key, ours, tongue)
+    }
+
+    /// The same, with what the map says: a sentence, and a locale with its place.
+    pub(super) fn spoken(
+        &self,
+        said: Option<String>,
+        own: Option<(&'a Node, &'static str)>,
+        key: &'static str,
+        ours: fn(&Words) -> &'static str,
+        tongue: &mut Tongue<'a>,
+    ) -> Line {
         let spoken = match (own, &tongue.language) {
             (Some((_, locale)), _) => Spoken::Exactly(locale),
             (None, Some(language)) => language.spoken(),
@@ -101,11 +113,20 @@ impl<'a> Check<'a> {
     }
 
     /// The template of a sentence for Twilio's voice; `None` if it is empty, even in quotes.
-    fn said(&self, map: &Fields<'a>) -> Option<String> {
-        let node = map.take("say")?;
-        let template = self.written.text(node, "say").filter(|text| !text.is_empty())?;
+    pub(super) fn said(&self, map: &Fields<'a>) -> Option<String> {
+        self.sentence(map.take("say")?, "say")
+    }
+
+    /// The same, of a key of its own.
+    pub(super) fn sentence(&self, node: &'a Node, key: &'static str) -> Option<String> {
+        let template = self.written.text(node, key).filter(|text| !text.is_empty())?;
         self.texts.borrow_mut().push(Text { template: template.clone(), node, spoken: true });
         Some(template)
+    }
+
+    /// The locale that the map names for Twilio's voice, with its place.
+    pub(super) fn own_locale(&self, map: &Fields<'a>) -> Option<(&'a Node, &'static str)> {
+        Some((map.take("language")?, self.locale(map)?))
     }
 
     /// The locale of Twilio's voice.

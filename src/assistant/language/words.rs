@@ -20,6 +20,8 @@ pub struct Words {
     pub locale: &'static str,
     /// There are too many calls.
     pub busy: &'static str,
+    /// The call is recorded. It stands in for a notice that cannot be said.
+    pub recorded: &'static str,
     /// Something went wrong.
     pub sorry: &'static str,
     /// Something went wrong, and a person is dialed.
@@ -58,6 +60,7 @@ pub static ALL: [Words; 8] = [
         name: "English",
         locale: super::ENGLISH,
         busy: "All lines are busy. Please call again later.",
+        recorded: "This call is recorded.",
         sorry: "Sorry, something went wrong. Please call again.",
         connecting: "Sorry, something went wrong. One moment, please, while we connect you.",
         lost: "Sorry, something went wrong. Please call again later. Goodbye.",
@@ -78,6 +81,7 @@ pub static ALL: [Words; 8] = [
         name: "German",
         locale: "de-DE",
         busy: "Leider sind gerade alle Leitungen belegt. Bitte rufen Sie später noch einmal an.",
+        recorded: "Dieses Gespräch wird aufgezeichnet.",
         sorry: "Es tut uns leid, es ist ein Fehler aufgetreten. Bitte rufen Sie noch einmal an.",
         connecting: "Es tut uns leid, es ist ein Fehler aufgetreten. Einen Moment bitte, wir verbinden Sie.",
         lost: "Es tut uns leid, es ist ein Fehler aufgetreten. Bitte rufen Sie später noch einmal an. Auf Wiederhören.",
@@ -98,6 +102,7 @@ pub static ALL: [Words; 8] = [
         name: "French",
         locale: "fr-FR",
         busy: "Toutes nos lignes sont actuellement occupées. Merci de rappeler un peu plus tard.",
+        recorded: "Cet appel est enregistré.",
         sorry: "Nous sommes désolés, un problème est survenu. Merci de nous rappeler dans quelques instants.",
         connecting: "Nous sommes désolés, un problème est survenu. Un instant, s'il vous plaît, nous transférons votre appel.",
         lost: "Nous sommes désolés, un problème est survenu. Merci de rappeler un peu plus tard. Au revoir.",
@@ -118,6 +123,7 @@ pub static ALL: [Words; 8] = [
         name: "Spanish",
         locale: "es-ES",
         busy: "En este momento todas nuestras líneas están ocupadas. Por favor, vuelva a llamar más tarde.",
+        recorded: "Esta llamada se graba.",
         sorry: "Lo sentimos, se ha producido un error. Por favor, vuelva a llamar.",
         connecting: "Lo sentimos, se ha producido un error. Un momento, por favor, transferimos su llamada.",
         lost: "Lo sentimos, se ha producido un error. Por favor, vuelva a llamar más tarde. Adiós.",
@@ -138,6 +144,7 @@ pub static ALL: [Words; 8] = [
         name: "Italian",
         locale: "it-IT",
         busy: "In questo momento tutte le linee sono occupate. La preghiamo di richiamare più tardi.",
+        recorded: "Questa chiamata viene registrata.",
         sorry: "Ci scusiamo, si è verificato un problema. La preghiamo di richiamare.",
         connecting: "Ci scusiamo, si è verificato un problema. Resti in linea, trasferiamo la Sua chiamata.",
         lost: "Ci scusiamo, si è verificato un problema. La preghiamo di richiamare più tardi. Arrivederci.",
@@ -158,6 +165,7 @@ pub static ALL: [Words; 8] = [
         name: "Portuguese",
         locale: "pt-BR",
         busy: "No momento, todas as nossas linhas estão ocupadas. Por favor, ligue novamente mais tarde.",
+        recorded: "Esta chamada é gravada.",
         sorry: "Desculpe, ocorreu um erro. Por favor, ligue novamente.",
         connecting: "Desculpe, ocorreu um erro. Um momento, por favor, vamos transferir a sua ligação.",
         lost: "Desculpe, ocorreu um erro. Por favor, ligue novamente mais tarde. Até logo.",
@@ -178,6 +186,7 @@ pub static ALL: [Words; 8] = [
         name: "Dutch",
         locale: "nl-NL",
         busy: "Al onze lijnen zijn op dit moment bezet. Probeert u het later alstublieft nog eens.",
+        recorded: "Dit gesprek wordt opgenomen.",
         sorry: "Onze excuses, er is iets misgegaan. Belt u ons alstublieft nog een keer.",
         connecting: "Onze excuses, er is iets misgegaan. Een ogenblik alstublieft, wij verbinden u door.",
         lost: "Onze excuses, er is iets misgegaan. Probeert u het later alstublieft nog eens. Goedendag.",
@@ -198,6 +207,7 @@ pub static ALL: [Words; 8] = [
         name: "Polish",
         locale: "pl-PL",
         busy: "Wszystkie linie są w tej chwili zajęte. Prosimy zadzwonić później.",
+        recorded: "Ta rozmowa jest nagrywana.",
         sorry: "Przepraszamy, wystąpił błąd. Prosimy zadzwonić ponownie.",
         connecting: "Przepraszamy, wystąpił błąd. Prosimy chwilę zaczekać, łączymy rozmowę.",
         lost: "Przepraszamy, wystąpił błąd. Prosimy zadzwonić później. Do usłyszenia.",
@@ -371,8 +381,8 @@ mod tests {
             ] {
                 assert_eq!(names.split(' ').count(), count, "{names}");
             }
-            let Words { busy, sorry, connecting, lost, not_in_use, moment, cut_off, .. } = *words;
-            for sentence in [busy, sorry, connecting, lost, not_in_use, moment, cut_off] {
+            let Words { busy, recorded, sorry, connecting, lost, not_in_use, moment, cut_off, .. } = *words;
+            for sentence in [busy, recorded, sorry, connecting, lost, not_in_use, moment, cut_off] {
                 assert_eq!(twiml::sayable(sentence), Ok(()), "{sentence}");
                 assert!(seen.insert(sentence), "{sentence}");
             }

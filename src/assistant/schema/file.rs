@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::value::*;
 use crate::assistant::language::{ENGLISH, Words};
+use crate::assistant::plan::RecordPolicy;
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, FILLER, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, MOST_FALLBACKS, NO_TRANSCRIPTION,
-    RING, SMS, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
+    CALL, CALL_SILENCE, FILLER, KEEP, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, MOST_FALLBACKS,
+    NO_TRANSCRIPTION, RING, SMS, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -60,7 +61,8 @@ pub struct Assistant {
     reasoning: Option<Effort>,
     /// The language that callers speak: two or three lowercase letters, and a country if it matters. The model speaks it
     /// until the caller or the instructions want another, it helps the transcription, dates and lists in texts are
-    /// written in it, and Twilio's voice uses it for `busy` and `on_failure` (see [Languages](#languages)).
+    /// written in it, and Twilio's voice uses it for `busy`, `on_failure` and
+    /// `recording_notice` (see [Languages](#languages)).
     #[schemars(extend("x-default" = format!("none: the model follows the caller; `busy` and `on_failure` use `{ENGLISH}`")))]
     #[schemars(example = &"en-US", example = &"de")]
     language: Option<Language>,
@@ -87,6 +89,8 @@ pub struct Assistant {
     transcription: Option<Transcription>,
     call_control: Option<CallControl>,
     limits: Option<Limits>,
+    record: Option<Record>,
+    recording_notice: Option<RecordingNotice>,
     busy: Option<Busy>,
     on_failure: Option<OnFailure>,
     sounds: Option<Sounds>,
@@ -367,6 +371,71 @@ struct Limits {
     /// The most transfers for which a phone rings (`transfer_to`).
     #[schemars(extend("default" = TRANSFERS.default), example = 5)]
     transfers: Option<Transfers>,
+}
+
+/// What is kept of each call, and for how long (see [privacy.md](privacy.md)). `switchboard.yaml` may contain the same key,
+/// for all assistants; what an assistant's file says comes first, key by key.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(example = json!({ "audio": true, "keep": "90d", "numbers": "masked" }))]
+struct Record {
+    /// Whether what both sides said is kept, and which keys the caller pressed. The caller is transcribed all the same:
+    /// only `transcription: none` stops that.
+    #[schemars(extend("default" = KEPT.transcript), example = false)]
+    transcript: Option<Flag>,
+    /// Whether the call is recorded: the caller on the left, what the caller heard on the right. Tell callers with a
+    /// `recording_notice`.
+    #[schemars(extend("default" = KEPT.audio), example = true)]
+    audio: Option<Flag>,
+    /// Whether the arguments and results of tools are kept. Their names, durations and outcomes always are.
+    #[schemars(extend("default" = KEPT.tools), example = true)]
+    tools: Option<Flag>,
+    /// For how long. Older records are deleted once a day, with their recordings.
+    #[schemars(extend("default" = KEEP.spelled_default(), "x-range" = KEEP.spelled()), example = &"90d")]
+    keep: Option<Duration>,
+    /// How the caller's number is kept: `full`, `masked` as its last digits and a keyed hash, by which `switchboard calls`
+    /// still finds it, or `none`.
+    #[schemars(extend("default" = "full"), example = &"masked")]
+    numbers: Option<KeptNumber>,
+}
+
+const KEPT: RecordPolicy = RecordPolicy::DEFAULT;
+
+/// A sentence, or a map with one.
+struct RecordingNotice;
+
+impl JsonSchema for RecordingNotice {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RecordingNotice".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What Twilio's voice says before anything else, word for word, if `record.audio` is true. The \
+                assistant greets the caller after it.",
+            "anyOf": [NoticeMap::json_schema(generator), Template::json_schema(generator)],
+            "x-type": "a text, with names in `{{ … }}`, or a map",
+            "x-default": "nothing",
+            "examples": ["This call is recorded.", { "say": "This call is recorded.", "language": "en-GB" }],
+        })
+    }
+}
+
+/// What callers are told of the recording.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct NoticeMap {
+    /// What it says, in at most 4,096 bytes.
+    #[schemars(extend("x-default" = "nothing"), example = &"This call is recorded.")]
+    say: Option<Template>,
+    /// The locale of that voice: one of those that Twilio speaks (see [Languages](#languages)).
+    #[schemars(extend("x-default" = format!("the assistant's `language`, or `{ENGLISH}`")))]
+    #[schemars(example = &"en-GB")]
+    language: Option<Language>,
 }
 
 /// What Twilio's voice says if there are too many calls.

@@ -66,6 +66,7 @@ values! {
     Detection = words(&detections());
     Eagerness = words(EAGERNESS);
     NoiseReduction = words(NOISE_REDUCTIONS);
+    KeptNumber = words(KEPT_NUMBERS);
     ViaWord = words(VIAS);
     Approval = words(APPROVALS);
     Approvals = approvals();

@@ -72,7 +72,7 @@ catalogue! {
             fix: "write it without a decimal point";
         NotDuration { key: String, value: String } = Error "type.duration",
             "`{key}` must be a duration, not `{value}`",
-            fix: "write a number with a unit, such as `500ms`, `60s`, `30m` or `1h30m`";
+            fix: "write a number with a unit, such as `500ms`, `60s`, `30m`, `1h30m` or `30d`";
         Range { key: String, value: String, least: String, most: String } = Error "range",
             "`{key}` must be from {least} to {most}, not `{value}`";
         Word { key: String, value: String, suggestion: Suggestion } = Error "word",
@@ -195,6 +195,20 @@ catalogue! {
         TranscriptionUnused { provider: String } = Warning "transcription.no_effect",
             "`transcription` has no effect: `{provider}` transcribes in its own way",
             fix: "remove it";
+
+        RecordFlag { value: String, instead: &'static str } = Error "record.map",
+            "`record` must be a map, not `{value}`",
+            fix: "write what is kept of a call, such as `record: {{ {instead} }}`";
+        RecordWithoutNotice = Warning "record.notice",
+            "calls are recorded, and callers are not told",
+            fix: "write `recording_notice: \"This call is recorded.\"`, in the callers' language";
+        NoticeUnused = Warning "record.notice",
+            "`recording_notice` is not said: `record.audio` is false",
+            fix: "write `record: {{ audio: true }}`, or remove the notice";
+        TranscriptUnused = Warning "record.transcript",
+            "there is no transcript to keep: `transcription` is `none`",
+            effect: "the record contains the assistant's words only",
+            fix: "name a transcription model, or write `transcript: false`";
 
         GreetingInvalid { error: String } = Error "greeting.wav",
             "{error}";
