@@ -29,7 +29,7 @@ COPY --from=build --chmod=0111 /usr/bin/tini-static /usr/local/bin/tini
 COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 COPY switchboard.yam[l] ./
 COPY assistants assistants
-# A place for STATE_DIR: a new volume mounted here inherits its owner.
+# STATE_DIR, by default /app/state: a new volume mounted here inherits its owner.
 COPY --from=build --chown=node:node /build/state state
 USER node
 # npx stores what it downloads below its home. In a read-only file system only /tmp is writable.
@@ -51,7 +51,7 @@ COPY --from=build /build/bin/switchboard /usr/local/bin/switchboard
 # The brackets make the file optional.
 COPY switchboard.yam[l] ./
 COPY assistants assistants
-# A place for STATE_DIR: a new volume mounted here inherits its owner.
+# STATE_DIR, by default /app/state: a new volume mounted here inherits its owner.
 COPY --from=build --chown=nonroot:nonroot /build/state state
 USER nonroot
 EXPOSE 5050

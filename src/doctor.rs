@@ -17,6 +17,7 @@ mod public;
 mod redact;
 mod report;
 mod settings;
+mod store;
 mod tools;
 mod twilio;
 
@@ -185,6 +186,8 @@ async fn examine() -> anyhow::Result<Found> {
     probes.push(Probe { name: "the Functions".to_owned(), work: Box::pin(functions) });
     let public = public::probe(settings, &net, in_force.map(Roster::len));
     probes.push(Probe { name: "PUBLIC_URL".to_owned(), work: Box::pin(public) });
+    let database = store::probe(settings);
+    probes.push(Probe { name: "the database".to_owned(), work: Box::pin(database) });
     if let Some(roster) = roster {
         let tools = tools::probe(roster, &tools);
         probes.push(Probe { name: "the MCP servers".to_owned(), work: Box::pin(tools) });

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod failure;
+pub mod prices;
 pub mod usage;
 pub mod wait;
 

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod database;
 pub mod env_file;
 mod numbers;
 mod providers;
@@ -27,6 +28,7 @@ use crate::problem::catalogue::Setting as Problems;
 use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+pub use database::Database;
 pub use numbers::NumberUrls;
 use reader::{Reader, Written};
 pub use table::Need;
@@ -80,7 +82,10 @@ pub struct Settings {
     pub drain: Duration,
     pub metrics_port: Option<u16>,
     pub metrics_token: Option<Secret>,
+    /// Where durable things are kept. It may not exist: only what writes creates it. `None`: everything is in memory.
     pub state_dir: Option<PathBuf>,
+    /// What DATABASE_URL names. `None`: see [`Settings::database`].
+    pub database_url: Option<Database>,
     /// Certificates to trust in place of the system's.
     pub ssl_cert_file: Option<PathBuf>,
     /// The log filter, as in `RUST_LOG`.
@@ -165,6 +170,7 @@ impl Settings {
             metrics_port: reader.parsed("METRICS_PORT"),
             metrics_token: reader.secret("METRICS_TOKEN"),
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
+            database_url: reader.database(),
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT"),
@@ -262,6 +268,12 @@ impl Settings {
         // `::` accepts IPv4 as well.
         let every = if self.on_fly() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         self.host.unwrap_or(every)
+    }
+
+    /// The database of the records: by default a file in the state folder. `None`: in memory.
+    pub fn database(&self) -> Option<Database> {
+        let default = || Some(Database::Sqlite(self.state_dir.as_ref()?.join("switchboard.db")));
+        self.database_url.clone().or_else(default)
     }
 
     /// OpenAI, or what answers at `OPENAI_REALTIME_URL`, with a key or without.

@@ -104,7 +104,7 @@ impl Claim {
         let wav = self.store.folder.as_ref().map(|folder| (folder, clip.to_wav()));
         let removed = self.store.lines().insert(self.key.clone(), Arc::new(clip));
         let Some((folder, wav)) = wav else { return Ok(()) };
-        fs::create_dir_all(folder)?;
+        disk::create_private(folder)?;
         for key in removed {
             let _ = fs::remove_file(path(folder, &key));
         }

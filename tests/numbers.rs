@@ -232,7 +232,9 @@ impl Desk {
             "account": ACCOUNT, "sid": format!("PN{:032}", 1), "voice_url": before, "voice_method": "POST",
             "status_callback": null, "status_method": "POST", "our_voice_url": tunnel, "our_status_callback": "",
         });
-        std::fs::write(self.folder.path().join("tunnel.json"), left.to_string()).unwrap();
+        let state = self.folder.path().join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::write(state.join("tunnel.json"), left.to_string()).unwrap();
     }
 }
 
@@ -352,7 +354,7 @@ async fn a_number_of_an_open_tunnel_is_left_alone() {
     options.numbers[0]["voice_url"] = TUNNEL.into();
     let mut desk = Desk::open(options, &DESK).await;
     desk.remember(Some("https://old.example.com/a"), TUNNEL);
-    let hold = Hold::take(desk.folder.path()).unwrap();
+    let hold = Hold::take(&desk.folder.path().join("state")).unwrap();
     for functions in ["", "https://functions.example.com"] {
         desk.more = vec![("TWILIO_FUNCTIONS_URL", functions.to_owned())];
         assert_eq!(desk.apply(&["--take-back"]).await, 1);
@@ -375,7 +377,7 @@ async fn a_new_tunnel_replaces_one_that_is_not_remembered() {
     // The next `serve --tunnel` points this one back.
     desk.remember(Some(VOICE), TUNNEL);
     assert_eq!((desk.apply(&[]).await, desk.twilio.changes().len()), (1, 0));
-    std::fs::remove_file(desk.folder.path().join("tunnel.json")).unwrap();
+    std::fs::remove_file(desk.folder.path().join("state/tunnel.json")).unwrap();
     assert_eq!(desk.codes().await[0][0], "number.voice_url");
     assert_eq!((desk.apply(&[]).await, desk.voice("+15550100001").as_str()), (0, new));
 }

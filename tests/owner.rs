@@ -509,7 +509,7 @@ async fn missing_lines_are_prepared_with_the_providers_key() {
     assert_eq!((code, states(&out)), (0, vec!["missing", "missing", "missing", "no text"]));
     assert_eq!(sounds(&["three"], "", "state").0, 1);
     assert_eq!(sounds(&["--prepare"], "", "state").0, 1, "there is no key");
-    assert_eq!(sounds(&["--prepare"], "sk-simulated", "").0, 1, "the lines would be lost");
+    assert_eq!(sounds(&["--prepare"], "sk-simulated", "/proc/state").0, 1, "the lines would be lost");
     assert_eq!(sounds(&["--prepare"], "sk-wrong", "state").0, 1);
     let (code, out, err) = sounds(&["one", "--prepare"], "sk-simulated", "state");
     assert_eq!((code, states(&out)), (0, vec!["captured", "captured"]), "{err}");

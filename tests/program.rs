@@ -57,6 +57,12 @@ fn bad_input_is_reported_without_a_trace_or_a_secret() {
             vec![],
             &["OPENAI_API_KEY", "TWILIO_AUTH_TOKEN", "PUBLIC_URL", "switchboard rehearse"],
         ),
+        (
+            "a wrong database",
+            good,
+            with(&[("DATABASE_URL", "mysql://me:12345@db.example.com/calls")]),
+            &["DATABASE_URL must start with sqlite:// or postgres://"],
+        ),
         ("no folder", &[], with(&[]), &["`assistants` does not exist", "ASSISTANTS_DIR"]),
         (
             "an empty folder",
@@ -290,6 +296,20 @@ fn the_server_starts_with_what_doctor_finds_on_this_machine() {
         let lines = stderr.lines().filter(|line| line.contains(&format!("warning: {setting} ")));
         assert_eq!(lines.count(), 1, "{setting}: {stderr}");
     }
+}
+
+#[test]
+fn only_the_server_creates_the_state_folder_and_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder_with(&[("assistants/a.yaml", ASSISTANT.as_bytes())]);
+    for arguments in [&["check"][..], &["show", "a"], &["sounds"], &["numbers", "list"], &["secrets"]] {
+        run(folder.path(), arguments, &with(&[("TWILIO_API_URL", "http://127.0.0.1:9")]));
+        assert!(!folder.path().join("state").exists(), "{arguments:?}");
+    }
+    let serving = Serving::start();
+    let mode = std::fs::metadata(serving.folder.path().join("state")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert!(!serving.stderr.contains("STATE_DIR"), "{}", serving.stderr);
 }
 
 /// Each is silent if it is taken literally; the harness waits for a line that the server is ready.

@@ -273,7 +273,7 @@ async fn when_the_terminal_closes_the_number_is_pointed_back() {
     assert_eq!(code, Some(0), "{output}");
     desk.assert_as_before();
     desk.assert_nothing_runs();
-    assert!(!desk.path("tunnel.json").exists());
+    assert!(!desk.path("state/tunnel.json").exists());
 }
 
 /// Waits until it is so.
@@ -318,7 +318,7 @@ async fn when_the_terminal_of_make_closes_the_number_is_pointed_back() {
     wait_for("it ends", || desk.path("code").exists());
     assert_eq!(desk.read("code"), "0\n", "writing to the closed terminal breaks nothing");
     desk.assert_nothing_runs();
-    assert!(!desk.path("tunnel.json").exists());
+    assert!(!desk.path("state/tunnel.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +336,7 @@ async fn a_second_tunnel_leaves_the_first_one_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_state_dir_a_killed_tunnels_number_is_pointed_back_by_the_next() {
+async fn by_default_too_a_killed_tunnels_number_is_pointed_back_by_the_next() {
     let desk = Desk::open(Some(CLOUDFLARED)).await;
     let mut killed = desk.serve(&["--tunnel", "--number", NUMBER], &[]);
     killed.line("\"Ready\"");
@@ -480,7 +480,7 @@ async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
             "{what}: {output}"
         );
         assert!(
-            !output.contains("Restored the number") && desk.path("tunnel.json").exists(),
+            !output.contains("Restored the number") && desk.path("state/tunnel.json").exists(),
             "{what}: {output}"
         );
     }
@@ -492,7 +492,7 @@ async fn a_number_counts_as_pointed_back_only_if_twilio_shows_it() {
     serving.signal("TERM");
     let (code, output) = serving.end();
     assert!(code == Some(0) && output.contains("has left the account"), "{output}");
-    assert!(!desk.path("tunnel.json").exists());
+    assert!(!desk.path("state/tunnel.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -502,7 +502,7 @@ async fn a_success_without_effect_is_an_error() {
     let (code, output) = desk.serve(&["--tunnel", "--number", NUMBER], &[]).end();
     assert!(code == Some(1) && output.contains("could not be pointed at the tunnel"), "{output}");
     assert!(
-        !output.contains("Pointed the number at the tunnel") && !desk.path("tunnel.json").exists(),
+        !output.contains("Pointed the number at the tunnel") && !desk.path("state/tunnel.json").exists(),
         "{output}"
     );
 }

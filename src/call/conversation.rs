@@ -8,7 +8,6 @@ use std::fmt;
 
 use super::action::{Line, Turn};
 use super::event::{TransferFailure, Who};
-use super::greeting::words_heard;
 use crate::id::{ItemId, ToolCallId};
 use crate::secret::Private;
 use switchboard_audio::{BYTES_PER_MS, Chunk};
@@ -411,12 +410,26 @@ impl Caller {
 impl Assistant {
     /// The words that the caller heard: in proportion to the audio, and never more.
     fn heard(&self) -> &str {
-        let sent_ms = self.bytes / BYTES_PER_MS as u64;
-        let share = self.heard_ms as f64 / sent_ms.max(1) as f64;
+        let sent_ms = (self.bytes / BYTES_PER_MS as u64).max(1);
         // Until it is complete, the last word may be half a word, or ahead of the audio.
-        let most = if self.complete { 1.0 } else { 0.999 };
-        words_heard(self.text.expose(), share.min(most)).trim()
+        let most = if self.complete { sent_ms } else { sent_ms - 1 };
+        heard_words(self.text.expose(), self.heard_ms.min(most), sent_ms).trim()
     }
+}
+
+/// The words of a text that were heard, if the phone played `heard_ms` of the `sent_ms` of its sound: in proportion,
+/// without a word that was cut. All of the text if all of it was played.
+pub fn heard_words(text: &str, heard_ms: u64, sent_ms: u64) -> &str {
+    if heard_ms >= sent_ms {
+        return text;
+    }
+    let characters = (text.chars().count() as u128 * u128::from(heard_ms) / u128::from(sent_ms)) as usize;
+    let cut = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
+    let whole = match text[cut..].starts_with(char::is_whitespace) {
+        true => cut,
+        false => text[..cut].rfind(char::is_whitespace).unwrap_or(0),
+    };
+    text[..whole].trim()
 }
 
 /// The beginning of a text, and a sign if that is not all.

@@ -2,6 +2,7 @@
 
 use super::Call;
 use super::action::{Action, Line, Recording, TurnControl};
+use super::conversation::heard_words;
 use super::speech::What;
 use crate::assistant::plan::{First, Plan};
 use crate::secret::Private;
@@ -30,7 +31,7 @@ impl Call {
             Recording::Moment => &self.plan.at(self.endpoint).sounds.moment.text,
             Recording::CutOff => &self.plan.at(self.endpoint).sounds.cut_off.text,
         };
-        let heard = words_heard(text, share).to_owned();
+        let heard = heard_words(text, (share * 1e6) as u64, 1_000_000).to_owned();
         if !heard.is_empty() {
             self.tell_model(Line::AssistantSaid(Private::from(heard)), out);
         }
@@ -41,14 +42,4 @@ impl Call {
 pub fn initial_turn_control(plan: &Plan) -> TurnControl {
     let interruptible = plan.greeting.interruptible || plan.greeting.first == First::Caller;
     if plan.turn_taking.interruptions && interruptible { TurnControl::Model } else { TurnControl::Server }
-}
-
-/// The whole words in the first `share` (0.0 to 1.0) of the text.
-pub(super) fn words_heard(text: &str, share: f64) -> &str {
-    if share >= 1.0 {
-        return text;
-    }
-    let characters = (text.chars().count() as f64 * share) as usize;
-    let cut = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
-    text[..cut].rfind(char::is_whitespace).map_or("", |at| text[..at].trim_end())
 }

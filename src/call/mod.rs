@@ -63,6 +63,7 @@ pub use action::{
     Action, Anomaly, Cause, Detour, Line, Note, Recording, Request, Spoken, Stop, Truncation, Turn,
     TurnControl,
 };
+pub use conversation::heard_words;
 pub use end_reason::EndReason;
 pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;

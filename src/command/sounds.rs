@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::owner;
 use crate::assistant::plan::{Plan, Voice};
 use crate::assistant::{Assistant, Facts};
+use crate::disk;
 use crate::link::model::ModelLink;
 use crate::link::tls;
 use crate::problem::Problem;
@@ -44,9 +45,11 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     };
     problems.retain(|problem| !problem.is_error());
     report(&problems);
-    if options.prepare && settings.state_dir.is_none() && options.out.is_none() {
+    let is_lost = || settings.state_dir.as_deref().is_none_or(|state| disk::try_to_write(state).is_err());
+    if options.prepare && options.out.is_none() && is_lost() {
         return Err(anyhow!(
-            "the lines would be lost when this command ends: set STATE_DIR, or save them with `--out {}`",
+            "the lines would be lost when this command ends: set STATE_DIR to a folder that can be written to, or save \
+             them with `--out {}`",
             settings.assistants_dir.join("sounds").display()
         )
         .into());

@@ -109,6 +109,8 @@ fn deploy(table: &Table) -> Vec<Found> {
     match strategy.as_deref() {
         Some("bluegreen") => {}
         Some("immediate") => found.push(Found::Immediate),
+        // The machine must release the volume before the next one gets it.
+        Some("rolling") if table.get("mounts").is_some() => {}
         other => found.push(Found::Strategy { is: problem::shown(other.unwrap_or("rolling")) }),
     }
     if table.get("mounts").is_some() && matches!(strategy.as_deref(), Some("bluegreen" | "canary")) {
@@ -259,6 +261,7 @@ kill_timeout = 300
         let (connections, enough) = (limit("", 2024), limit("", 2025));
         let (requests, enough_requests) =
             (limit("type = \"requests\"\n", 1000), limit("type = \"requests\"\n", 1001));
+        let bluegreen = "[deploy]\n  strategy = \"bluegreen\"\n";
         let check = "  [[http_service.checks]]\n    path = \"/readyz\"\n";
         for (from, to, expected) in [
             ("app = ", "app = ", None),
@@ -273,6 +276,7 @@ kill_timeout = 300
             ("\"bluegreen\"", "\"rolling\"", Some(("fly.strategy", Warning))),
             ("\"bluegreen\"", "\"immediate\"", Some(("fly.strategy", Error))),
             ("[metrics]", "[mounts]\nsource = \"x\"\n[metrics]", Some(("fly.volume", Error))),
+            (bluegreen, "[mounts]\nsource = \"x\"\n[deploy]\n  strategy = \"rolling\"\n", None),
             ("  wait_timeout = \"10m\"\n", "", Some(("fly.wait", Warning))),
             ("internal_port = 5050", "internal_port = 8080", Some(("fly.port", Error))),
             ("  internal_port = 5050\n", "", Some(("fly.port", Error))),

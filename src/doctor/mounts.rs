@@ -1,6 +1,6 @@
-//! Files of the folder that are mounted one by one, as `docker run -v ./clinic.yaml:/app/assistants/clinic.yaml` does.
+//! What is mounted: whether the state is on a volume, and files of the folder that are mounted one by one, as `docker run -v ./clinic.yaml:/app/assistants/clinic.yaml` does.
 //!
-//! Such a mount shows the same file for ever. Most editors, and git, save by putting a new file in its place, which the
+//! Such a mount of a file shows the same file for ever. Most editors, and git, save by putting a new file in its place, which the
 //! mount does not show. A change of the file itself arrives by the poll, because its file events name another folder.
 
 use std::collections::BTreeSet;
@@ -9,16 +9,44 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::disk;
 use crate::problem::Problem;
 use crate::problem::catalogue::File;
 use crate::reload::read::FOLDERS;
 
+/// File systems that are in memory, or end with their container.
+const PASSING: [&str; 3] = ["tmpfs", "ramfs", "overlay"];
+
 /// A warning for each file of the folder that is a mount.
 pub fn check(dir: &Path) -> Vec<Problem> {
-    // Only Linux has it, and containers are Linux.
-    let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounted = mounted_in(dir, &mounted);
+    let mounted = mounted_in(dir, &mountinfo());
     mounted.iter().map(|path| Problem::file(&path.to_string_lossy(), File::Mounted)).collect()
+}
+
+/// Whether a file or folder is, or will be, on a disk of its own: not on that of the system, which ends with a Fly
+/// machine.
+pub fn is_on_volume(path: &Path) -> bool {
+    is_on_volume_of(path, &mountinfo())
+}
+
+fn is_on_volume_of(path: &Path, mountinfo: &str) -> bool {
+    let Ok(real) = fs::canonicalize(disk::existing(path)) else { return false };
+    let points = mountinfo.lines().filter_map(|line| Some((point(line)?, kind(line)?)));
+    // Of two mounts at one point, the later hides the earlier.
+    let nearest = points
+        .filter(|(point, _)| real.starts_with(point))
+        .max_by_key(|(point, _)| point.components().count());
+    nearest.is_some_and(|(point, kind)| point != Path::new("/") && !PASSING.contains(&kind))
+}
+
+/// Only Linux has it, and containers are Linux.
+fn mountinfo() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+}
+
+/// The kind of file system of one line: the word after the dash.
+fn kind(line: &str) -> Option<&str> {
+    line.split_once(" - ")?.1.split(' ').next()
 }
 
 /// The files in `dir` and its folders that are mount points in `mountinfo`.
@@ -72,5 +100,29 @@ mod tests {
         assert_eq!(point("x"), None);
         assert_eq!(point("1 2 3 / /a\\04"), None);
         assert!(check(&dir).is_empty());
+    }
+
+    #[test]
+    fn a_volume_is_a_disk_of_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap();
+        let line =
+            |path: &Path, kind: &str| format!("4 2 254:1 / {} rw - {kind} /dev/vdb rw\n", path.display());
+        let system = line(Path::new("/"), "ext4");
+        let state = root.join("state");
+        fs::create_dir(&state).unwrap();
+        for (mounts, expected) in [
+            (String::new(), false),
+            (line(&state, "ext4"), true),
+            (line(&root, "ext4"), true),
+            (line(&root.join("sta"), "ext4"), false),
+            (line(&root, "tmpfs"), false),
+            (line(&root, "ext4") + &line(&state, "overlay"), false),
+            (line(&state, "tmpfs") + &line(&state, "ext4"), true),
+        ] {
+            for path in [state.clone(), state.join("calls.db"), state.join("not/yet/calls.db")] {
+                assert_eq!(is_on_volume_of(&path, &(system.clone() + &mounts)), expected, "{mounts}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::tools;
 use crate::assistant::Roster;
 use crate::problem;
-use crate::settings::is_secret;
+use crate::settings::{Database, is_secret};
 use crate::workspace::Workspace;
 
 const REDACTED: &str = "•••";
@@ -29,6 +29,10 @@ impl Redactor {
         let named = workspace.environment.iter().filter(|(name, _)| is_secret(name) && *name != "PWD");
         named.for_each(|(_, value)| redactor.add(value));
         let settings = &workspace.settings;
+        if let Some(Database::Postgres(url)) = &settings.database_url {
+            let url = Url::parse(url.expose()).ok();
+            redactor.add(url.as_ref().and_then(Url::password).unwrap_or_default());
+        }
         settings.secrets().for_each(|secret| redactor.add(secret.expose()));
         for url in settings.providers().iter().filter_map(|provider| Url::parse(&provider.url).ok()) {
             let is_plain = |name: &str| matches!(name, "model" | "api-version" | "deployment");

@@ -12,7 +12,7 @@ use crate::workspace::ENV_FILE;
 const WIDTH: usize = 100;
 
 /// The groups, in the order of the report.
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 12] = [
     "Settings",
     "Assistants",
     "Speech model",
@@ -21,6 +21,7 @@ const GROUPS: [&str; 11] = [
     "Twilio Functions",
     "Public address",
     "Tools",
+    "Records",
     "Clock",
     "Fly",
     "Doctor",
@@ -29,7 +30,7 @@ const GROUPS: [&str; 11] = [
 /// The group of a problem, as an index of [`GROUPS`].
 fn group(problem: &Problem) -> usize {
     match (problem.what(), problem.path()) {
-        (_, super::fly::FILE) => 9,
+        (_, super::fly::FILE) => 10,
         (What::Setting(_), _) | (_, ENV_FILE | settings::FILE) => 0,
         (
             What::File(_)
@@ -46,13 +47,14 @@ fn group(problem: &Problem) -> usize {
         (What::Function(_), _) => 5,
         (What::Public(_), _) => 6,
         (What::Mcp(_), _) => 7,
-        (What::Clock(_), _) => 8,
-        (What::Fly(_), _) => 9,
+        (What::Store(_), _) => 8,
+        (What::Clock(_), _) => 9,
+        (What::Fly(_), _) => 10,
         (What::Doctor(_), _) => {
             if problem.code() == "settings.ok" {
                 0
             } else {
-                10
+                11
             }
         }
     }

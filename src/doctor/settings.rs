@@ -1,6 +1,6 @@
 //! The settings, and what `serve` needs on this machine: certificates, a log filter, a folder for its state.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::mounts;
+use crate::disk;
 use crate::link::tls;
 use crate::numbers::{self, Unreachable};
 use crate::observe;
 use crate::problem::catalogue::{Doctor, Setting, Twilio};
 use crate::problem::{Problem, Severity};
-use crate::settings::{Need, Settings};
+use crate::settings::{Database, Need, Settings};
 use crate::tunnel::pointing::{Hold, Pointed, state_dir};
 use crate::workspace::{ENV_FILE, Workspace};
 
@@ -42,6 +43,7 @@ pub fn local(workspace: &Workspace) -> Vec<Problem> {
     }
     problems.extend(observe::filter(&settings.log).err().map(|what| Problem::setting("RUST_LOG", what)));
     problems.extend(state(settings).map(|what| Problem::setting("STATE_DIR", what)));
+    problems.extend(database(settings).map(|what| Problem::setting("DATABASE_URL", what)));
     if is_open(Path::new(ENV_FILE)) {
         problems.push(Problem::file(ENV_FILE, Setting::OpenEnvFile));
     }
@@ -86,18 +88,39 @@ fn tunnel(settings: &Settings) -> Option<Twilio> {
 }
 
 fn state(settings: &Settings) -> Option<Setting> {
-    let error = try_to_write(settings.state_dir.as_deref()?).err()?;
+    let error = disk::try_to_write(settings.state_dir.as_deref()?).err()?;
     Some(Setting::StateDir { error: error.kind().to_string() })
 }
 
-/// Creates a file in a folder and removes it. If the folder does not exist, in the one where it would be created.
-fn try_to_write(dir: &Path) -> io::Result<()> {
-    let exists = |dir: &&Path| dir.exists();
-    let above = dir.ancestors().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
-    let dir = above.into_iter().find(exists).unwrap_or(Path::new("/"));
-    let file = dir.join(format!(".switchboard-probe-{}", std::process::id()));
-    OpenOptions::new().write(true).create_new(true).open(&file)?;
-    fs::remove_file(&file)
+/// What shows without opening the database.
+fn database(settings: &Settings) -> Option<Setting> {
+    let Some(Database::Sqlite(file)) = settings.database() else { return None };
+    // The state folder has a problem of its own.
+    let problem = settings.database_url.as_ref().and_then(|_| database_file(&file));
+    let is_lost = settings.on_fly() && !mounts::is_on_volume(&file);
+    problem.or(is_lost.then_some(Setting::RecordsEndWithMachine))
+}
+
+/// Whether the records have no file that can be created, which is reported by [`local`].
+pub fn has_no_file(settings: &Settings) -> bool {
+    match settings.database() {
+        Some(Database::Sqlite(file)) if settings.database_url.is_some() => database_file(&file).is_some(),
+        Some(Database::Sqlite(_)) => state(settings).is_some(),
+        Some(Database::Postgres(_)) | None => false,
+    }
+}
+
+fn database_file(file: &Path) -> Option<Setting> {
+    if file.is_dir() {
+        return Some(Setting::DatabaseIsFolder);
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shown = folder.display().to_string();
+    if !folder.is_dir() {
+        return Some(Setting::DatabaseFolder { folder: shown });
+    }
+    let error = disk::try_to_write(folder).err()?;
+    Some(Setting::DatabaseNotWritable { folder: shown, error: error.kind().to_string() })
 }
 
 /// Whether every user of this machine may read a file. A group that may is the owner's choice.
@@ -118,16 +141,31 @@ pub fn close_env_file() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::settings::Sources;
 
     #[test]
-    fn the_state_folder_must_be_writable_and_is_left_as_it_was() {
+    fn a_database_file_that_cannot_be_written_and_one_that_ends_with_its_machine_are_reported() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), "").unwrap();
-        for (path, works) in [("", true), ("a/b", true), ("file", false), ("file/a", false)] {
-            assert_eq!(try_to_write(&folder.path().join(path)).is_ok(), works, "{path}");
+        let at = |path: &str| format!("sqlite://{}/{path}", folder.path().display());
+        let (file, postgres) = (at("calls.db"), "postgres://db.example.com/calls".to_owned());
+        for (url, machine, code) in [
+            (file.clone(), "", None),
+            (at(""), "", Some("setting.database")),
+            (at("none/calls.db"), "", Some("setting.database")),
+            ("sqlite:///proc/calls.db".to_owned(), "", Some("setting.database")),
+            (file, "m1", Some("setting.records_end")),
+            (String::new(), "m1", Some("setting.records_end")),
+            (postgres, "m1", None),
+        ] {
+            let environment = [("DATABASE_URL", url.as_str()), ("FLY_MACHINE_ID", machine)];
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let sources = Sources { file: None, environment: BTreeMap::from(environment) };
+            let settings = Settings::checked(&sources).unwrap();
+            let found = database(&settings).map(|what| Problem::setting("DATABASE_URL", what));
+            assert_eq!(found.map(|problem| problem.code()), code, "{url} {machine}");
         }
-        assert!(try_to_write(Path::new("/proc/switchboard")).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod file;
 mod number;
 mod setting;
+mod store;
 mod template;
 mod tool;
 
@@ -16,6 +17,7 @@ pub use doctor::{Clock, Doctor, Fly, Folder, Function, Mcp, Obstacle, Provider, 
 pub use file::{File, ReadFolder};
 pub use number::Number;
 pub use setting::Setting;
+pub use store::Store;
 pub use template::Template;
 pub use tool::Tool;
 
@@ -136,5 +138,5 @@ pub(crate) use {catalogue, sentence};
 
 areas!(
     Assistant, Clock, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public, ReadFolder,
-    Setting, Template, Tool, Twilio
+    Setting, Store, Template, Tool, Twilio
 );

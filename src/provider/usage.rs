@@ -19,15 +19,32 @@ pub struct Tokens {
     pub audio_out: u64,
 }
 
+impl std::ops::AddAssign for Tokens {
+    fn add_assign(&mut self, more: Self) {
+        for (sum, more) in [
+            (&mut self.text_in, more.text_in),
+            (&mut self.text_in_cached, more.text_in_cached),
+            (&mut self.audio_in, more.audio_in),
+            (&mut self.audio_in_cached, more.audio_in_cached),
+            (&mut self.image_in, more.image_in),
+            (&mut self.image_in_cached, more.image_in_cached),
+            (&mut self.text_out, more.text_out),
+            (&mut self.audio_out, more.audio_out),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 impl Tokens {
     /// All tokens that the model read.
     pub fn taken(&self) -> u64 {
-        self.text_in + self.audio_in + self.image_in
+        self.text_in.saturating_add(self.audio_in).saturating_add(self.image_in)
     }
 
     /// All tokens that the model made.
     pub fn made(&self) -> u64 {
-        self.text_out + self.audio_out
+        self.text_out.saturating_add(self.audio_out)
     }
 }
 

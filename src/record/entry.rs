@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::phone::PhoneNumber;
 use crate::provider::usage::{Tokens, Transcribed};
 
 /// Something about a call that is worth remembering. It is stored while the call runs, so that a record survives a
@@ -80,6 +81,13 @@ pub struct Rang {
     /// As far as the file keeps it.
     pub from: Option<String>,
     pub to: Option<String>,
+    /// The caller's number, of which the store keeps a keyed hash, to find the call again. It is never written. `None` if
+    /// it was withheld, or the file keeps no numbers.
+    #[serde(skip)]
+    pub caller: Option<PhoneNumber>,
+    /// The file keeps no numbers.
+    #[serde(default)]
+    pub numberless: bool,
     pub test: bool,
     pub simulated: bool,
     /// Until when the record is kept.

@@ -3,20 +3,31 @@
 //! While a call runs, everything worth remembering becomes an [`Entry`]. A [`Recorder`] folds the entries into one
 //! [`CallRecord`], which the store, the commands, the rehearsal and the console share. Neither knows a database, a clock
 //! or a socket.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bill;
+mod caller;
 mod entry;
 mod id;
+mod recorder;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use bill::{Bill, Priced};
+pub use caller::{caller_key, masked};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 pub use id::RecordId;
+pub use recorder::Recorder;
 
 /// The version of the format of [`CallRecord`].
 pub const VERSION: u32 = 2;
+
+/// Where the entries of calls go. It never waits.
+pub type Sink = Arc<dyn Fn(&RecordId, Entry) + Send + Sync>;
 
 /// All that is known of one call. Its keys are public; readers ignore keys that they do not know.
 ///
@@ -54,7 +65,11 @@ pub struct CallRecord {
     pub tools: Vec<ToolCall>,
     pub events: Vec<Event>,
     pub tokens: TokenCounts,
+    /// `None` if nothing was charged, or not everything has a price.
     pub cost: Option<Cost>,
+    /// The models that were used and have no price, for which `cost` is `None`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpriced: Vec<String>,
     /// Where the recording is: a path below `STATE_DIR`, or an `s3://` address.
     pub recording: Option<String>,
     pub summary: Option<String>,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
+use crate::disk;
 use crate::http::{self, App, Refusals};
 use crate::link::peer::Peers;
 use crate::link::tls;
@@ -39,7 +40,8 @@ const METRICS_CONNECTIONS: usize = 64;
 
 impl Server {
     pub(super) async fn build(serve: Serve) -> anyhow::Result<Server> {
-        let Serve { settings, ready, roster, reload, metrics, .. } = serve;
+        let Serve { mut settings, ready, roster, reload, metrics, .. } = serve;
+        settings.state_dir = disk::state(settings.state_dir);
         let secure = ready.providers.iter().any(|provider| provider.url.starts_with("wss:"));
         let tls = tls::client_config(secure, settings.ssl_cert_file.as_deref())?;
         metrics::roster_loaded(&roster);

@@ -1,7 +1,7 @@
 //! The calls that are over: a ring of one of them, sent again, opens nothing.
 //!
 //! Twilio's signature has no date, so a signed ring stays valid. This process remembers the last of its calls for a day,
-//! in 24 bytes or so each.
+//! in 24 bytes or so each, and those that the store knows from the processes before it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub type Key = [u8; 16];
 #[derive(Debug)]
 pub struct Closed {
     began: Instant,
-    /// From when on it is closed, in seconds since `began`.
+    /// From when on it is closed, in seconds since a day before `began`.
     calls: HashMap<Key, u32>,
     /// In the order in which they were closed.
     order: VecDeque<Key>,
@@ -32,7 +32,7 @@ impl Closed {
     /// Closes a call from `from` on, which may be a little later than now. A call that is closed stays so.
     pub fn close(&mut self, key: Key, from: Instant) {
         let from = self.seconds(from);
-        let memory = u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX);
+        let memory = memory();
         match self.calls.get_mut(&key) {
             Some(known) if known.saturating_add(memory) > from => return *known = from.min(*known),
             // It was over for a day, and is again.
@@ -50,6 +50,16 @@ impl Closed {
         }
     }
 
+    /// Closes a call that ended long ago, in a process before this one. It makes room for none: the older of the calls that
+    /// are remembered are to come last.
+    pub fn close_earlier(&mut self, key: Key, ago: Duration, now: Instant) {
+        let ago = u32::try_from(ago.as_secs()).unwrap_or(u32::MAX);
+        if ago < memory() && self.order.len() < self.most && !self.calls.contains_key(&key) {
+            self.calls.insert(key, self.seconds(now).saturating_sub(ago));
+            self.order.push_front(key);
+        }
+    }
+
     pub fn contains(&self, key: &Key, now: Instant) -> bool {
         let age = |from: u32| Some(Duration::from_secs(self.seconds(now).checked_sub(from)?.into()));
         let from = self.calls.get(key);
@@ -57,8 +67,12 @@ impl Closed {
     }
 
     fn seconds(&self, at: Instant) -> u32 {
-        u32::try_from(at.saturating_duration_since(self.began).as_secs()).unwrap_or(u32::MAX)
+        u32::try_from((at.saturating_duration_since(self.began) + MEMORY).as_secs()).unwrap_or(u32::MAX)
     }
+}
+
+fn memory() -> u32 {
+    u32::try_from(MEMORY.as_secs()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -93,6 +107,32 @@ mod tests {
         assert!(closed.contains(&call(2), at(30)), "the earlier time counts");
         closed.close(call(1), at(90_000));
         assert!(closed.contains(&call(1), at(90_000)), "a day later it is closed again");
+    }
+
+    #[test]
+    fn a_call_of_an_earlier_process_is_closed_for_the_rest_of_its_day() {
+        let now = Instant::now();
+        let mut closed = Closed::new(now, 3);
+        let at = |secs| now + Duration::from_secs(secs);
+        closed.close(call(1), at(10));
+        for (number, ago) in [(1, 5), (2, 3_600), (3, 86_400), (4, 86_390), (5, 86_399)] {
+            closed.close_earlier(call(number), Duration::from_secs(ago), at(10));
+        }
+        for (number, secs, expected) in [
+            (1, 86_409, true),
+            (2, 10, true),
+            (2, 82_809, true),
+            (2, 82_810, false),
+            (3, 10, false),
+            (4, 19, true),
+            (4, 20, false),
+            (5, 10, false),
+        ] {
+            assert_eq!(closed.contains(&call(number), at(secs)), expected, "{number} after {secs} s");
+        }
+        closed.close(call(6), at(11));
+        assert!(!closed.contains(&call(4), at(11)), "the oldest goes first");
+        assert!(closed.contains(&call(1), at(11)) && closed.contains(&call(2), at(11)));
     }
 
     #[test]

@@ -440,6 +440,11 @@ impl Switchboard {
         self.registry.of_call(call).1
     }
 
+    /// Calls that ended this long ago, in a process before this one, open nothing either; the newest come first.
+    pub fn close_earlier(&self, calls: impl IntoIterator<Item = (CallSid, Duration)>) {
+        self.registry.close_earlier(calls);
+    }
+
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
         self.no_captures.cancel();

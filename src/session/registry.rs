@@ -331,6 +331,15 @@ impl Registry {
         self.lock().closed.close(call.bytes(), now());
     }
 
+    /// Closes calls that ended this long ago, in a process before this one; the newest come first.
+    pub fn close_earlier(&self, calls: impl IntoIterator<Item = (CallSid, Duration)>) {
+        let now = now();
+        // Not in one go: rings wait for the lock.
+        for (call, ago) in calls {
+            self.lock().closed.close_earlier(call.bytes(), ago, now);
+        }
+    }
+
     /// Closes a call that got no stream, as soon as its webhook cannot be a repetition any more.
     pub fn turned_away(&self, call: &CallSid) {
         self.lock().closed.close(call.bytes(), now() + TICKET_LIFE);

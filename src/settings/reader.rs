@@ -10,7 +10,8 @@ use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
 use super::{
-    FILE, MAPS, PROVIDERS, RECORD, Sources, address, fly_url, fly_variable, is_loopback, is_secret, providers,
+    Database, FILE, MAPS, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable, is_loopback,
+    is_secret, providers,
 };
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::record_defaults;
@@ -220,7 +221,9 @@ impl Reader {
             Form::OneOf(words) => {
                 (words.contains(&text.as_str()), format!("one of {}", problem::list(words)))
             }
-            Form::Text | Form::List | Form::Url { .. } | Form::PeerUrl => (true, String::new()),
+            Form::Text | Form::List | Form::Url { .. } | Form::PeerUrl | Form::Database => {
+                (true, String::new())
+            }
         };
         if let Some(value) = text.parse().ok().filter(|_| fits) {
             return Some(value);
@@ -285,6 +288,19 @@ impl Reader {
             return None;
         }
         Some(pattern.trim_end_matches('/').to_owned())
+    }
+
+    /// Never shown: there may be a password in it.
+    pub(super) fn database(&mut self) -> Option<Database> {
+        const NAME: &str = "DATABASE_URL";
+        let text = self.text(NAME)?;
+        match database::parse(&text) {
+            Ok(database) => Some(database),
+            Err(why) => {
+                self.report(NAME, Problems::Address { name: NAME.to_owned(), why: why.to_string() });
+                None
+            }
+        }
     }
 
     /// Reports a problem at the place of a setting: in the file or the environment, whichever is in force.

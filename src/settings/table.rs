@@ -55,6 +55,8 @@ pub enum Form {
         unit: &'static str,
     },
     OneOf(&'static [&'static str]),
+    /// `sqlite://PATH` or `postgres://…`
+    Database,
 }
 
 const HTTP: Form = Form::Url { schemes: &["https", "http"], query: false };
@@ -77,7 +79,7 @@ impl Setting {
 }
 
 /// Every setting, in the order of the docs.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 25] = [
     Setting {
         name: "OPENAI_API_KEY",
         secret: true,
@@ -226,9 +228,18 @@ pub const SETTINGS: [Setting; 24] = [
     },
     Setting {
         name: "STATE_DIR",
+        default: Some("state"),
         local: true,
-        meaning: "where messages wait until they are delivered, and prepared lines are kept",
-        default_note: Some("none: in memory"),
+        meaning: "where durable things are kept: the records of calls, messages until they are delivered, prepared \
+                  lines. The server creates it; if it cannot, it keeps everything in memory, and warns",
+        ..PLAIN
+    },
+    Setting {
+        name: "DATABASE_URL",
+        form: Form::Database,
+        secret: true,
+        meaning: "the database of the records: `sqlite://PATH`, or `postgres://…` if there are several machines",
+        default_note: Some("`sqlite://$STATE_DIR/switchboard.db`"),
         ..PLAIN
     },
     Setting {

@@ -3,21 +3,82 @@
 //! [`Records`] takes entries while calls run, and never makes a call wait: one task writes them in batches. [`Store`]
 //! answers questions.
 
+mod ask;
+mod call;
+mod db;
+mod erase;
+mod error;
+mod op;
+mod open;
+mod place;
+pub mod probe;
+mod recorder;
+mod writer;
+
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 
+pub use self::error::StoreError;
+use self::open::Ready;
+pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;
-use crate::record::{CallRecord, Entry, RecordId};
+use crate::record::{CallRecord, RecordId};
 use crate::secret::Secret;
 
 /// Where the store is.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// It ends with the process.
+    /// The newest 1,000 calls, until the process ends.
     Memory,
+    /// The folder must exist.
     Sqlite(PathBuf),
+    /// The URL, with the password.
     Postgres(Secret),
+}
+
+impl Place {
+    /// Reads `sqlite://PATH`, `sqlite::memory:` or `postgres://…`.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn from_url(url: &Secret) -> Result<Self, StoreError> {
+        let text = url.expose();
+        let wrong = |why: &str| Err(StoreError::WrongUrl(why.to_owned()));
+        let Some((scheme, rest)) = text.split_once(':') else { return wrong("it has no scheme") };
+        match (scheme, rest) {
+            ("postgres" | "postgresql", _) => {
+                open::postgres_options(text)?;
+                Ok(Self::Postgres(url.clone()))
+            }
+            ("sqlite", ":memory:" | "//:memory:") => Ok(Self::Memory),
+            ("sqlite", path) => match path.strip_prefix("//").unwrap_or(path) {
+                "" => wrong("it has no path"),
+                path if path.contains('?') => wrong("the path has a `?`"),
+                path => Ok(Self::Sqlite(path.into())),
+            },
+            _ => wrong("the scheme is of no database that is supported"),
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("the memory"),
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(url) => match open::postgres_options(url.expose()) {
+                Ok(options) => {
+                    let name = options.get_database().unwrap_or(options.get_username());
+                    write!(f, "PostgreSQL at {}:{}/{name}", options.get_host(), options.get_port())
+                }
+                Err(_) => f.write_str("PostgreSQL"),
+            },
+        }
+    }
 }
 
 /// Which calls are meant. Every `None` means any.
@@ -29,7 +90,7 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// A code, or the part of it before the dot.
     pub reason: Option<String>,
-    /// Words that somebody said, or that a message contains.
+    /// Words that somebody said. They are searched in the newest 10,000 calls that match the rest.
     pub text: Option<String>,
     /// Only what is older than this record: where the last page ended.
     pub before: Option<RecordId>,
@@ -63,48 +124,122 @@ pub struct Erased {
     pub messages: u64,
     /// Calls of assistants whose files keep no numbers, so that nobody can tell whose they are.
     pub unknown: u64,
+    /// Where the recordings are. The store knows the paths; whoever asked deletes the files.
+    #[serde(skip)]
+    pub paths: Vec<String>,
+    /// The calls.
+    #[serde(skip)]
+    pub ids: Vec<RecordId>,
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Store;
-
-#[derive(Debug, thiserror::Error)]
-#[error("the store cannot be reached")]
-pub struct StoreError;
+pub struct Store(Arc<RwLock<Result<Ready, StoreError>>>);
 
 impl Store {
     /// Opens the store, and brings its schema up to date.
     ///
     /// # Errors
     /// If it cannot be reached or written to, or its schema is of a newer version.
-    pub async fn open(_place: &Place) -> Result<Self, StoreError> {
-        todo!()
+    pub async fn open(place: &Place) -> Result<Self, StoreError> {
+        let ready = open::open(place).await?;
+        Ok(Self(Arc::new(RwLock::new(Ok(ready)))))
+    }
+
+    /// One that is opened later.
+    fn unconnected() -> Self {
+        Self(Arc::new(RwLock::new(Err(StoreError::NotConnected))))
+    }
+
+    fn set(&self, ready: Result<Ready, StoreError>) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = ready;
+    }
+
+    /// The open database.
+    ///
+    /// # Errors
+    /// Why it is not open.
+    pub(super) fn ready(&self) -> Result<Ready, StoreError> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Whether it can be asked, or why not.
+    ///
+    /// # Errors
+    /// Why it is not open.
+    pub fn status(&self) -> Result<(), StoreError> {
+        self.ready().map(drop)
     }
 
     /// The newest calls first, at most `limit`.
-    pub async fn list(&self, _filter: &Filter, _limit: u32) -> Result<Vec<Row>, StoreError> {
-        todo!()
+    pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Row>, StoreError> {
+        ask::list(&self.ready()?, filter, limit).await
     }
 
     /// A record by its id, the beginning of its id (at least six characters), or its call SID.
-    pub async fn get(&self, _id: &str) -> Result<Option<CallRecord>, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Ambiguous` if several ids begin so.
+    pub async fn get(&self, id: &str) -> Result<Option<CallRecord>, StoreError> {
+        ask::get(&self.ready()?, id).await
     }
 
-    /// Removes all that belongs to a caller.
-    pub async fn erase(&self, _caller: &PhoneNumber) -> Result<Erased, StoreError> {
-        todo!()
+    /// The records of all calls that match, the newest first, a few at a time.
+    pub fn export(&self, filter: Filter) -> Export {
+        Export { store: self.clone(), filter, page: Vec::new(), is_last: false }
+    }
+
+    /// Call SIDs with the ends of their calls, of calls that ended since then, the newest first.
+    pub async fn closed_calls(
+        &self,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        ask::closed(&self.ready()?, since, most).await
+    }
+
+    /// Removes all that belongs to a caller, but for the files of recordings.
+    pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
+        erase::erase(&self.ready()?, caller).await
+    }
+
+    /// Removes calls that were kept for as long as their assistant's file says. Returns how many, and where their
+    /// recordings are: whoever asked deletes the files.
+    pub async fn purge(&self, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
+        erase::purge(&self.ready()?, now).await
     }
 }
 
-/// Takes the entries of calls.
-#[derive(Debug, Clone)]
-pub struct Records;
+/// Records, one after the other. It holds a page of them in memory, whatever their number.
+#[derive(Debug)]
+pub struct Export {
+    store: Store,
+    filter: Filter,
+    /// The newest last.
+    page: Vec<RecordId>,
+    is_last: bool,
+}
 
-impl Records {
-    /// Takes an entry. It never waits: what has no room is dropped and counted.
-    pub fn file(&self, _id: &RecordId, _entry: Entry) {
-        todo!()
+impl Export {
+    const PAGE: u32 = 200;
+
+    /// The next record, or `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<CallRecord>, StoreError> {
+        let ready = self.store.ready()?;
+        loop {
+            // One may have been erased since the page was read.
+            while let Some(id) = self.page.pop() {
+                if let Some(record) = ask::record(&ready, id.as_str()).await? {
+                    return Ok(Some(record));
+                }
+            }
+            if self.is_last {
+                return Ok(None);
+            }
+            let rows = ask::list(&ready, &self.filter, Self::PAGE).await?;
+            self.is_last = rows.len() < Self::PAGE as usize;
+            self.filter.before = rows.last().map(|row| row.id.clone()).or(self.filter.before.take());
+            self.page = rows.into_iter().rev().map(|row| row.id).collect();
+        }
     }
 }

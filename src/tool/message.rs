@@ -7,9 +7,8 @@
 //! The log has the id of a message, never its content.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -360,7 +359,7 @@ fn file(folder: &Path, id: &str) -> PathBuf {
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    disk::create_private(folder)
 }
 
 fn write(folder: &Path, id: &str, letter: &Letter) -> io::Result<()> {

@@ -40,7 +40,7 @@ impl Hold {
     /// Takes it.
     pub fn take(folder: &Path) -> Result<Self, PointError> {
         let open = || {
-            fs::create_dir_all(folder)?;
+            disk::create_private(folder)?;
             OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(LOCK))
         };
         let lock = open().map_err(PointError::NotRemembered)?;
@@ -211,7 +211,7 @@ impl Pointed {
         self.before.voice_url.as_deref().map_or_else(|| "nothing".to_owned(), shown_url)
     }
 }
-/// Where a tunnel remembers what its number called before: without STATE_DIR, the folder where the command is started.
+/// Where a tunnel remembers what its number called before.
 pub fn state_dir(settings: &Settings) -> &Path {
     settings.state_dir.as_deref().unwrap_or(Path::new("."))
 }

@@ -47,7 +47,8 @@ impl Process {
             SourceFile::new("switchboard.yaml", text.into_bytes())
         });
         let settings = Settings::checked(&Sources { file, environment: environment.clone() });
-        let settings = settings.unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let mut settings = settings.unwrap_or_else(|problems| panic!("{problems:#?}"));
+        settings.state_dir = None;
         let ready = settings.for_serve().expect("the settings are complete");
         let assistants = vec![SourceFile::new("assistants/chaos.yaml", assistant.as_bytes().to_vec())];
         let folder = Folder { assistants, ..Folder::default() };

@@ -276,6 +276,26 @@ fn the_images_hold_the_program_and_little_else() {
     assert!(!included.iter().any(|rule| rule.contains(".env") || rule.contains('*')), "{included:?}");
 }
 
+/// The lines of fly.toml and of docs/deploy.md for one machine with a volume.
+#[test]
+fn a_volume_on_fly_is_mounted_where_the_image_keeps_its_state() {
+    let text = read("fly.toml").replace("# [mounts]", "[mounts]");
+    let text = text.replace("# source =", "source =").replace("# destination =", "destination =");
+    let fly: toml::Table = text.parse().unwrap();
+    let docs = read("docs/deploy.md");
+    let docs = docs.split("```toml\n# fly.toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let docs: toml::Table = docs.parse().unwrap();
+    assert_eq!(docs["mounts"], fly["mounts"]);
+    let state = settings_from(BTreeMap::new()).state_dir.unwrap();
+    for stage in &stages()[2..] {
+        let kept = Path::new(stage.all("WORKDIR")[0]).join(&state);
+        assert_eq!(fly["mounts"]["destination"].as_str().map(Path::new), Some(kept.as_path()));
+    }
+    // Fly starts no machine beside one that has the volume.
+    assert_eq!(docs["deploy"]["strategy"].as_str(), Some("rolling"));
+    assert_eq!(docs["deploy"]["wait_timeout"], fly["deploy"]["wait_timeout"]);
+}
+
 #[test]
 fn compose_agrees_with_the_image() {
     let compose: Value = serde_yaml::from_str(&read("docker-compose.yml")).unwrap();
@@ -304,6 +324,11 @@ fn compose_agrees_with_the_image() {
     assert_eq!(node.all("ENV"), ["HOME=/tmp"]);
     assert_eq!(server["environment"]["ASSISTANTS_DIR"], "assistants");
     assert_eq!(server["environment"]["STATE_DIR"], "state");
+    assert_eq!(
+        settings.state_dir.as_deref(),
+        Some(Path::new("state")),
+        "the images create it under this name"
+    );
     assert_eq!(server["environment"]["SSL_CERT_FILE"], "/etc/ssl/certs/ca-certificates.crt");
     for stage in &stages()[2..] {
         let owned = format!("--from=build --chown={0}:{0} /build/state state", stage.all("USER")[0]);

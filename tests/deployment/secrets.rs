@@ -104,7 +104,8 @@ fn flyctl_reads_the_same_values_as_the_program() {
 
 #[test]
 fn settings_of_this_machine_are_not_printed() {
-    let env = "OPENAI_API_KEY=k\nVOICE=\nMETRICS_TOKEN=t\n";
+    let env =
+        "OPENAI_API_KEY=k\nVOICE=\nMETRICS_TOKEN=t\nDATABASE_URL=postgres://me:p@db.example.com/calls\n";
     let local: String = [
         "PUBLIC_URL",
         "HOST",
@@ -123,7 +124,9 @@ fn settings_of_this_machine_are_not_printed() {
     .map(|name| format!("{name}=local\n"))
     .concat();
     let output = secrets(Some(format!("{env}{local}").as_bytes()), &[], &[]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "METRICS_TOKEN=t\nOPENAI_API_KEY=k\n");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let deployed = "DATABASE_URL=postgres://me:p@db.example.com/calls\nMETRICS_TOKEN=t\nOPENAI_API_KEY=k\n";
+    assert_eq!(printed, deployed);
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn settings_with_which_the_server_would_fail_are_reported() {
         assert_eq!(report.found(code), vec![(code, severity); count], "{}", report.out);
     }
     let place = Place::new();
-    place.file("tunnel.json", "{}");
+    place.file("state/tunnel.json", "{}");
     place.doctor(&[]).await.assert_bad("a killed tunnel", "number.", &[("number.tunnel", "warning")]);
 }
 

@@ -125,7 +125,9 @@ impl Harness {
         environment.retain(|_, value| !value.is_empty());
         let file = file.map(|text| SourceFile::new("switchboard.yaml", text));
         let sources = Sources { file, environment: environment.clone() };
-        let settings = Settings::checked(&sources).unwrap();
+        let mut settings = Settings::checked(&sources).unwrap();
+        // Calls of different tests share nothing.
+        settings.state_dir = settings.state_dir.filter(|_| environment.contains_key("STATE_DIR"));
         let ready = settings.for_serve().unwrap();
         let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));

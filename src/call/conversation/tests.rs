@@ -400,3 +400,21 @@ proptest! {
         prop_assert!(printed.len() < 20_000);
     }
 }
+
+#[test]
+fn a_word_that_was_cut_was_not_heard() {
+    for (heard_ms, expected) in [
+        (0, ""),
+        (100, ""),
+        (215, "One"),
+        (500, "One two"),
+        (999, "One two"),
+        (1_000, "One two three."),
+        (u64::MAX, "One two three."),
+    ] {
+        assert_eq!(heard_words("One two three.", heard_ms, 1_000), expected, "{heard_ms} ms");
+    }
+    assert_eq!(heard_words("Grüß Gott", 500, 900), "Grüß");
+    assert_eq!(heard_words("", 1, 2), "");
+    assert_eq!(heard_words("One", 0, 0), "One");
+}

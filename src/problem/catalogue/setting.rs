@@ -64,8 +64,24 @@ catalogue! {
             fix: "write error, warn, info, debug or trace, such as RUST_LOG=info";
         StateDir { error: String } = Warning "setting.state",
             "STATE_DIR cannot be written to: {error}",
-            effect: "messages from callers are kept in memory and lost with the process",
+            effect: "records of calls, messages from callers and prepared lines are kept in memory and lost with the process",
             fix: "set STATE_DIR to a folder that the user who runs the server can write to";
+        DatabaseIsFolder = Warning "setting.database",
+            "DATABASE_URL names a folder, not a file",
+            effect: "records of calls are not kept",
+            fix: "add the name of a file, such as sqlite://state/switchboard.db";
+        DatabaseFolder { folder: String } = Warning "setting.database",
+            "DATABASE_URL names a file in `{folder}`, which does not exist",
+            effect: "records of calls are not kept until it does",
+            fix: "create the folder, or correct the path: sqlite:// and a path from here, or sqlite:/// and one from the root";
+        DatabaseNotWritable { folder: String, error: String } = Warning "setting.database",
+            "DATABASE_URL names a file in `{folder}`, which cannot be written to: {error}",
+            effect: "records of calls are not kept",
+            fix: "give the user who runs the server the right to write there, or name another folder";
+        RecordsEndWithMachine = Warning "setting.records_end",
+            "the records of calls are on the disk of a Fly machine, which ends with the machine",
+            effect: "every deploy loses them",
+            fix: "run `fly postgres attach` and set DATABASE_URL; or mount a volume at STATE_DIR, with one machine and `strategy = \"rolling\"`: see docs/deploy.md";
 
         MissingKey = Error "setting.missing",
             "OPENAI_API_KEY is not set",
