@@ -23,7 +23,7 @@ use crate::link::twilio_rest::Account;
 use crate::observe::metrics;
 use crate::phone::Party;
 use crate::process;
-use crate::recording::Recordings;
+use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
@@ -50,8 +50,7 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
-        let recordings = settings.state_dir.clone().map(|folder| Recordings::start(folder, |_| {}));
-        let recordings = recordings.transpose().context("cannot start threads")?;
+        let (recordings, uploads) = recordings(&settings, &tls)?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -102,8 +101,22 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, drain, listeners, background, watching, stop })
+        Ok(Server { switchboard, tools, uploads, drain, listeners, background, watching, stop })
     }
+}
+
+/// What records calls, if it has a folder, and the uploads of recordings, if they have a bucket.
+fn recordings(
+    settings: &Settings,
+    tls: &ClientConfig,
+) -> anyhow::Result<(Option<Recordings>, Option<Uploads>)> {
+    let client = recording::client(http_client(tls)).context("TLS cannot be set up")?;
+    let archive = Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client);
+    let Some(folder) = settings.state_dir.clone() else { return Ok((None, None)) };
+    let completed = archive.clone();
+    let recordings =
+        Recordings::start(folder, move |_| completed.completed()).context("cannot start threads")?;
+    Ok((Some(recordings), archive.has_bucket().then(|| Uploads::start(archive, None))))
 }
 
 /// The clients of other servers.

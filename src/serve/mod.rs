@@ -3,6 +3,7 @@
 mod build;
 mod drain;
 mod signals;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assistant::Roster;
 use crate::observe::journal::Journal;
 use crate::reload::RemoteFolder;
+use uploads::Uploads;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::tool::Tools;
@@ -92,6 +94,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 struct Server {
     switchboard: Arc<Switchboard>,
     tools: Arc<Tools>,
+    uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.
     drain: Duration,
     listeners: JoinSet<()>,
