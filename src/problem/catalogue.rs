@@ -140,5 +140,5 @@ pub(crate) use {catalogue, sentence};
 
 areas!(
     Assistant, Clock, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public, ReadFolder,
-    Setting, Store, Template, Tool, Twilio
+    Recording, Setting, Store, Template, Tool, Twilio
 );

@@ -50,9 +50,9 @@ pub struct Archive {
 /// Why a bucket cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("the keys do not allow it")]
+    #[error("the keys are unknown, or do not allow it")]
     Rights,
-    #[error("the keys are unknown or missing")]
+    #[error("the keys are not valid")]
     Keys,
     #[error("there is no such bucket")]
     NoBucket,
@@ -139,6 +139,26 @@ impl Archive {
         Ok(was_there)
     }
 
+    /// Removes recordings that were kept for long enough. What cannot be removed is tried again while the process lives.
+    pub async fn remove_all(self, mut recordings: Vec<String>) {
+        let mut pause = SOON;
+        loop {
+            let mut left = Vec::new();
+            for recording in recordings {
+                if let Err(error) = self.remove(&recording).await {
+                    tracing::warn!(recording, %error, "The recording was not removed; it is tried again");
+                    left.push(recording);
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+            recordings = left;
+            sleep(pause).await;
+            pause = (pause * 2).min(LATEST);
+        }
+    }
+
     /// Deletes an object that exists.
     async fn delete(&self, address: &str) -> Result<bool, Refused> {
         let (store, path) = self.open(address).map_err(|error| refused(&error))?;
@@ -208,6 +228,7 @@ impl Archive {
         let mut object = BufWriter::with_capacity(store.clone(), key.clone(), PART)
             .with_max_concurrency(1)
             .with_attributes(attributes);
+        let mut all_read = false;
         let sent = async {
             let mut file = tokio::fs::File::open(path).await.map_err(generic)?;
             loop {
@@ -217,10 +238,14 @@ impl Archive {
                 }
                 object.put(block.freeze()).await?;
             }
+            all_read = true;
             object.shutdown().await.map_err(unwrapped)
         };
         if let Err(error) = sent.await {
-            let _ = object.abort().await;
+            // A shutdown that fails aborts by itself.
+            if !all_read {
+                let _ = object.abort().await;
+            }
             return Err(error);
         }
         if fs::remove_file(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

@@ -12,17 +12,21 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
 use crate::http::{self, App, Refusals};
+use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::observe::metrics;
 use crate::phone::Party;
+use crate::problem::catalogue::Recording;
 use crate::process;
+use crate::record::Sink;
 use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
@@ -50,7 +54,14 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
-        let (recordings, uploads) = recordings(&settings, &tls)?;
+        let (recordings, uploads) = recordings(&settings, &tls, serve.records.clone())?;
+        if recordings.is_none() {
+            let roster = keeper.roster();
+            for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
+                let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
+                tracing::warn!(code = problem.code(), "{problem}");
+            }
+        }
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -59,7 +70,8 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            journal: serve.journal,
+            records: serve.records,
+            prices: Arc::default(),
             recordings,
             now: serve.now,
             captures: serve.captures,
@@ -109,6 +121,7 @@ impl Server {
 fn recordings(
     settings: &Settings,
     tls: &ClientConfig,
+    records: Option<Sink>,
 ) -> anyhow::Result<(Option<Recordings>, Option<Uploads>)> {
     let client = recording::client(http_client(tls)).context("TLS cannot be set up")?;
     let archive = Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client);
@@ -116,7 +129,7 @@ fn recordings(
     let completed = archive.clone();
     let recordings =
         Recordings::start(folder, move |_| completed.completed()).context("cannot start threads")?;
-    Ok((Some(recordings), archive.has_bucket().then(|| Uploads::start(archive, None))))
+    Ok((Some(recordings), archive.has_bucket().then(|| Uploads::start(archive, records))))
 }
 
 /// The clients of other servers.

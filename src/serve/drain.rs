@@ -36,7 +36,11 @@ impl Server {
         let _ = tokio::join!(
             answer_last_questions(&self.switchboard, had_calls),
             finish_jobs(&self.switchboard, &self.tools, left),
-            async { if let Some(uploads) = uploads { uploads.finish(LAST_JOBS).await } },
+            async {
+                if let Some(uploads) = uploads {
+                    uploads.finish(LAST_JOBS).await
+                }
+            },
             timeout(LAST_TOOLS, self.tools.close())
         );
         tracing::info!("Drained");

@@ -12,13 +12,13 @@ catalogue! {
             effect: "no call is recorded",
             fix: "set STATE_DIR to a folder that the server may write to";
         Rights = Warning "recordings.rights",
-            "the keys of AWS_ACCESS_KEY_ID do not allow to put recordings into the bucket of RECORDINGS_URL",
+            "AWS_ACCESS_KEY_ID is unknown to the bucket of RECORDINGS_URL, or may not put recordings there",
             effect: "calls go on; their recordings stay on this machine",
             fix: "allow s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload there: see docs/recordings.md";
         Keys = Warning "recordings.keys",
-            "the keys for the bucket of RECORDINGS_URL are missing or unknown",
+            "the bucket of RECORDINGS_URL rejects AWS_ACCESS_KEY_ID and its secret",
             effect: "calls go on; their recordings stay on this machine",
-            fix: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            fix: "copy AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY again, and check the clock of this machine";
         NoBucket = Warning "recordings.no_bucket",
             "the bucket of RECORDINGS_URL does not exist",
             effect: "calls go on; their recordings stay on this machine",
