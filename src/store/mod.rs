@@ -28,6 +28,7 @@ pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;
 use crate::record::{CallRecord, RecordId};
 use crate::secret::Secret;
+use crate::settings::{Database, Settings};
 
 /// Where the store is.
 #[derive(Debug, Clone)]
@@ -41,6 +42,15 @@ pub enum Place {
 }
 
 impl Place {
+    /// Where the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        match settings.database() {
+            Some(Database::Sqlite(path)) => Self::Sqlite(path),
+            Some(Database::Postgres(url)) => Self::Postgres(url),
+            None => Self::Memory,
+        }
+    }
+
     /// Reads `sqlite://PATH`, `sqlite::memory:` or `postgres://…`.
     ///
     /// # Errors
