@@ -22,6 +22,7 @@ pub mod problem;
 pub mod process;
 pub mod provider;
 pub mod record;
+pub mod recording;
 pub mod rehearse;
 pub mod reload;
 pub mod secret;

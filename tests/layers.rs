@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 33] = [
+const ORDER: [(u8, &str); 34] = [
     (0, "duration"),
     (0, "id"),
     (0, "invisible"),
@@ -26,6 +26,7 @@ const ORDER: [(u8, &str); 33] = [
     (4, "observe"),
     (4, "sound"),
     (4, "store"),
+    (4, "recording"),
     (5, "link"),
     (6, "tool"),
     (6, "numbers"),

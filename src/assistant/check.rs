@@ -130,6 +130,11 @@ pub struct Outcome {
 }
 
 impl Assistant {
+    /// Whether its calls are recorded as audio.
+    pub fn records_audio(&self) -> bool {
+        self.plan.record.audio
+    }
+
     /// The file's name without the extension.
     pub fn name(&self) -> &str {
         &self.subject.name

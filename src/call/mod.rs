@@ -246,6 +246,11 @@ impl Call {
         }
     }
 
+    /// How many bytes of audio had left for the phone, and were not heard, when it was last cleared.
+    pub fn taken_back(&self) -> u64 {
+        self.playback.taken_back()
+    }
+
     /// Takes in what happened at `now`, and appends the actions that follow.
     pub fn handle(&mut self, event: Event, now: Instant, out: &mut Vec<Action>) {
         if self.ended || !self.model_ready && self.was_ready && comes_from_the_model(&event) {

@@ -37,6 +37,8 @@ pub struct Playback {
     next_mark: u32,
     next_piece: u64,
     least_round_trip: Option<Duration>,
+    /// See [`Self::taken_back`].
+    taken_back: u64,
 }
 
 /// Whose audio it is.
@@ -215,6 +217,7 @@ impl Playback {
     /// was about to grow.
     pub fn interrupt(&mut self, active: Option<&ResponseId>, now: Instant) -> Interruption {
         let heard = self.heard(now);
+        self.taken_back = self.left - heard;
         let mut found = Interruption { clear: self.settled < self.queued, ..Interruption::default() };
         for share in self.shares(heard) {
             let grows = matches!(share.source, Source::Item { response, .. } if Some(response) == active);
@@ -234,6 +237,11 @@ impl Playback {
         }
         self.drop_unplayed();
         found
+    }
+
+    /// How many bytes had left for the phone, and were not heard, when the last interruption came.
+    pub fn taken_back(&self) -> u64 {
+        self.taken_back
     }
 
     /// The phone's socket is gone: what was on its way is lost, and a new socket will have other delays. Pieces and marks

@@ -152,6 +152,12 @@ impl CallerLink {
         self.stall_reported = false;
     }
 
+    /// The stream's time at which the caller's last frame ended, in milliseconds; `None` if it did not say, or if what was
+    /// heard last is silence that stands for a pause.
+    pub fn frame_ended(&self) -> Option<u64> {
+        self.pauses.ended().filter(|_| self.after_pause.is_none())
+    }
+
     /// Whether so much waits for the phone that nothing more may be queued.
     pub fn is_full(&self) -> bool {
         self.outbox.is_full()

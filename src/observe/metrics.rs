@@ -31,7 +31,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 18] = {
+const METRICS: [Metric; 19] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -73,6 +73,12 @@ const METRICS: [Metric; 18] = {
             "outcome",
             "Records of calls: written, spilled (to a file, while the database was gone), dropped (for want of room, or \
              refused by the database; what is noted of running calls counts, too)",
+        ),
+        metric(
+            "switchboard_recordings_total",
+            Counter,
+            "outcome",
+            "Recordings: complete, incomplete (the disk was slow or full), failed (no file); uploaded, not_uploaded (a try failed)",
         ),
         metric("switchboard_anomalies_total", Counter, "code", "Unexpected events that were handled"),
         metric("switchboard_refusals_total", Counter, "layer, why", "Requests refused"),
@@ -144,9 +150,10 @@ const REFUSALS: [(&str, &str, &str); 24] = [
     ("metrics", "token", "`/metrics` without METRICS_TOKEN"),
 ];
 
-/// The outcomes of a reload, the kinds of tokens, and what happens to a message.
+/// The outcomes of a reload, the kinds of tokens, and what happens to a recording and to a message.
 const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
 const TOKENS: [&str; 2] = ["in", "out"];
+const RECORDINGS: [&str; 5] = ["complete", "incomplete", "failed", "uploaded", "not_uploaded"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
 const RECORDS: [&str; 3] = ["written", "spilled", "dropped"];
 
@@ -206,6 +213,9 @@ fn begin() {
     }
     for outcome in RECORDS {
         records(outcome, 0);
+    }
+    for outcome in RECORDINGS {
+        recording_counter(outcome).increment(0);
     }
     for what in MESSAGES {
         counter!("switchboard_messages_total", "what" => what).increment(0);
@@ -339,6 +349,15 @@ pub fn records(outcome: &'static str, count: u64) {
     counter!("switchboard_records_total", "outcome" => outcome).increment(count);
 }
 
+/// Counts what became of a recording: one of `RECORDINGS`.
+pub fn recording(outcome: &'static str) {
+    recording_counter(outcome).increment(1);
+}
+
+fn recording_counter(outcome: &'static str) -> Counter {
+    counter!("switchboard_recordings_total", "outcome" => outcome)
+}
+
 /// Counts a roster that is in force from now on.
 pub fn roster_loaded(roster: &Roster) {
     counter!("switchboard_reloads_total", "outcome" => "applied").increment(1);
@@ -430,6 +449,7 @@ mod tests {
             "switchboard_reloads_total{outcome=\"rejected\"} 0",
             "switchboard_tokens_total{kind=\"out\"} 0",
             "switchboard_messages_total{what=\"given_up\"} 0",
+            "switchboard_recordings_total{outcome=\"failed\"} 0",
             "switchboard_first_word_seconds_count 0",
             "switchboard_silence_seconds_count 0",
             "switchboard_reconnects_total{cause=\"deaf\",outcome=\"failed\"} 0",

@@ -1,6 +1,7 @@
 //! Builds a server from its parts and starts its tasks.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +13,21 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
 use crate::http::{self, App, Refusals};
+use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::observe::metrics;
 use crate::phone::Party;
+use crate::problem::catalogue::Recording;
 use crate::process;
+use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
@@ -49,13 +54,16 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        let archive = archive(&settings, &tls).context("TLS cannot be set up")?;
         let (sink, kept) = match serve.records {
             Some(sink) => (sink, None),
             None => {
-                let (sink, store, closer) = records::start(&settings);
+                let (sink, store, closer) = records::start(&settings, archive.clone());
                 (sink, Some((store, closer)))
             }
         };
+        let uploads = archive.has_bucket().then(|| Uploads::start(archive.clone(), sink.clone()));
+        let recordings = recordings(&settings, archive, &keeper).context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -66,6 +74,7 @@ impl Server {
             tools: tools.clone(),
             records: Some(sink),
             prices: Arc::new(settings.prices.clone()),
+            recordings,
             now: serve.now,
             captures: serve.captures,
         });
@@ -111,8 +120,27 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, drain, records, listeners, background, watching, stop })
+        Ok(Server { switchboard, tools, uploads, drain, records, listeners, background, watching, stop })
     }
+}
+
+/// The places of recordings.
+fn archive(settings: &Settings, tls: &ClientConfig) -> reqwest::Result<Archive> {
+    let client = recording::client(http_client(tls))?;
+    Ok(Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client))
+}
+
+/// What records calls. Without a folder there is nothing, and a warning for each assistant that wants it.
+fn recordings(settings: &Settings, archive: Archive, keeper: &Keeper) -> io::Result<Option<Recordings>> {
+    let Some(folder) = settings.state_dir.clone() else {
+        let roster = keeper.roster();
+        for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
+            let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
+            tracing::warn!(code = problem.code(), "{problem}");
+        }
+        return Ok(None);
+    };
+    Recordings::start(folder, move |_| archive.completed()).map(Some)
 }
 
 /// The clients of other servers.

@@ -4,6 +4,7 @@ mod build;
 mod drain;
 mod records;
 mod signals;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,8 +28,10 @@ use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::store::Closer;
 use crate::tool::Tools;
+use uploads::Uploads;
 
 pub use drain::{LAST_THREADS, longest_end};
+pub use records::waiting;
 pub use signals::{Hangup, signalled};
 
 /// How long the MCP servers may take to end.
@@ -95,6 +98,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 struct Server {
     switchboard: Arc<Switchboard>,
     tools: Arc<Tools>,
+    uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.
     drain: Duration,
     /// Writes the records.

@@ -1,5 +1,6 @@
 //! The records of the calls of a running server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::id::CallSid;
 use crate::record::Sink;
+use crate::recording::Archive;
 use crate::session::Switchboard;
 use crate::settings::Settings;
 use crate::store::{self, Closer, Options, Place, Store};
@@ -22,12 +24,18 @@ const WAITING: &str = "waiting";
 /// How often to look whether the database is there.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Starts the writer, which waits for no database.
-pub(super) fn start(settings: &Settings) -> (Sink, Store, Closer) {
+/// The folder of what waits while the database is gone; `None` if it waits in memory.
+pub fn waiting(settings: &Settings) -> Option<PathBuf> {
+    settings.state_dir.as_ref().map(|state| state.join(WAITING))
+}
+
+/// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.
+pub(super) fn start(settings: &Settings, archive: Archive) -> (Sink, Store, Closer) {
     let prices = Arc::new(settings.prices.clone());
     let options = Options {
-        spill: settings.state_dir.as_ref().map(|state| state.join(WAITING)),
+        spill: waiting(settings),
         prices: Arc::new(move || prices.clone()),
+        purged: Some(Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))))),
         ..Options::new(Place::of(settings))
     };
     let (records, store, closer) = store::start(options);

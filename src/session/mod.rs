@@ -46,6 +46,7 @@ use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
 use crate::provider::prices::Prices;
 use crate::record::{Answering, Refusal, Sink};
+use crate::recording::Recordings;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
 use crate::wire::ticket::{self, Ticket};
@@ -91,6 +92,7 @@ pub struct Switchboard {
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
     records: Records,
+    recordings: Option<Recordings>,
     /// See [`Parts::now`].
     now: Option<Timestamp>,
 }
@@ -110,6 +112,8 @@ pub struct Parts {
     /// Where the entries of calls go; `None`: nowhere.
     pub records: Option<Sink>,
     pub prices: Arc<Prices>,
+    /// Records the calls whose assistants say so; `None`: no call is recorded.
+    pub recordings: Option<Recordings>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
     pub now: Option<Timestamp>,
     /// Whether prepared lines that are missing are captured at the end of a call.
@@ -191,6 +195,7 @@ impl Switchboard {
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
             records: Records { sink: parts.records, prices: parts.prices },
+            recordings: parts.recordings,
             now: parts.now,
         })
     }
@@ -580,6 +585,7 @@ impl Switchboard {
             commands,
             decision,
             streams_lost: 0,
+            tap: None,
             anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even now.
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),

@@ -18,6 +18,8 @@ use crate::link::model::{ModelLink, ModelStep};
 
 use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
+use crate::record::What;
+use crate::recording::{self, Tap};
 
 use super::Switchboard;
 use super::admission::Place;
@@ -51,6 +53,8 @@ pub(super) struct Session {
     pub filing: Filing,
     /// How often the phone's stream broke.
     pub streams_lost: u32,
+    /// Records the call, from when its stream begins.
+    pub tap: Option<Box<Tap>>,
     pub anomalies: BTreeMap<Anomaly, u64>,
     /// The server says its goodbyes already before the stream comes.
     pub must_say_goodbye: bool,
@@ -114,6 +118,7 @@ impl Session {
     fn given_up(&mut self) {
         tracing::info!("Another machine took the call over");
         self.place = None;
+        self.end_recording();
         self.jobs.stop_all();
         self.filing.given_up();
         self.over = true;
@@ -206,6 +211,7 @@ impl Session {
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
                     if stood_still.is_none() =>
                 {
+                    self.hear(&event, &mut talk.phone);
                     talk.call.handle(event, now, &mut talk.actions);
                     let flow = self.perform(&mut talk, now);
                     if talk.call.take_rearm() {
@@ -244,6 +250,7 @@ impl Session {
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         self.filing.started(now);
+        self.record_audio();
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();
             talk.call.handle(Event::ModelReady { endpoint }, now, &mut talk.actions);
@@ -257,11 +264,14 @@ impl Session {
     }
 
     fn take_in(&mut self, input: Input, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        if let Input::Phone(PhoneStep::Caller(CallerStep::Event(event))) = &input {
+            self.hear(event, &mut talk.phone);
+        }
         let Talk { call, phone, model, actions } = talk;
         match input {
             Input::Phone(PhoneStep::Caller(CallerStep::Event(Event::StreamLost))) => {
                 call.handle(Event::StreamLost, now, actions);
-                phone.drop_line();
+                self.drop_line(phone);
             }
             Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
             | Input::Model(ModelStep::Event(event))
@@ -270,6 +280,9 @@ impl Session {
             | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
             Input::Phone(PhoneStep::Back(back)) => match self.back(back) {
                 Ok((line, how)) => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.back(link::now());
+                    }
                     *phone = Phone::OnTheLine(line);
                     call.handle(Event::Returned(how), now, actions);
                 }
@@ -284,7 +297,7 @@ impl Session {
                 }
                 Command::StreamLost => {
                     call.handle(Event::StreamLost, now, actions);
-                    phone.drop_line();
+                    self.drop_line(phone);
                     if !self.awaits_new_stream() {
                         return ControlFlow::Break(Over::Ended(EndReason::CallerLost));
                     }
@@ -308,12 +321,15 @@ impl Session {
 
     /// Does what is due.
     fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        if let Some(tap) = &mut self.tap {
+            tap.goes_on(link::now());
+        }
         let Talk { call, phone, model, actions } = talk;
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
             let lost = event == Event::StreamLost;
             call.handle(event, now, actions);
             if lost {
-                phone.drop_line();
+                self.drop_line(phone);
             }
         }
         if phone.is_full() {
@@ -424,10 +440,43 @@ impl Session {
         };
         tracing::info!(away = decision.code(), "Call parked");
         self.decision.send_replace(Some(decision));
+        self.phone_is_away();
         if let Some(line) = phone.take_line() {
             // Closing may take a second; the model goes on meanwhile.
             self.switchboard.sessions.spawn(line.close());
         }
+    }
+
+    fn record_audio(&mut self) {
+        if let Some(recordings) = self.switchboard.recordings.as_ref().filter(|_| self.plan.record.audio) {
+            self.tap = Some(Box::new(recordings.record(&self.filing.id, link::now())));
+            self.filing.file(What::Recording { path: recording::path(&self.filing.id) });
+        }
+    }
+
+    fn drop_line(&mut self, phone: &mut Phone) {
+        self.phone_is_away();
+        phone.drop_line();
+    }
+
+    fn phone_is_away(&mut self) {
+        if let Some(tap) = &mut self.tap {
+            tap.away(link::now());
+        }
+    }
+
+    /// What comes from the phone, and what has left for it, is recorded.
+    fn hear(&mut self, event: &Event, phone: &mut Phone) {
+        let Some(tap) = &mut self.tap else { return };
+        let now = link::now();
+        match event {
+            Event::CallerAudio(chunk) => {
+                tap.said(chunk, phone.line().and_then(|line| line.frame_ended()), now);
+            }
+            Event::AudioLeft(piece) => tap.left(*piece, now),
+            _ => {}
+        }
+        tap.goes_on(now);
     }
 
     /// Carries out the actions in order.
@@ -437,9 +486,19 @@ impl Session {
         let mut follow = Vec::new();
         for action in actions.drain(..) {
             match action {
-                Action::PlayToCaller { piece, chunk } => phone.with(|line| line.play(piece, &chunk)),
+                Action::PlayToCaller { piece, chunk } => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.queued(piece, &chunk);
+                    }
+                    phone.with(|line| line.play(piece, &chunk));
+                }
                 Action::MarkForCaller(mark) => phone.with(|line| line.mark(mark)),
-                Action::ClearCaller => phone.with(CallerLink::clear),
+                Action::ClearCaller => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.cleared(call.taken_back());
+                    }
+                    phone.with(CallerLink::clear);
+                }
                 Action::Note(note) => self.note(note),
                 // `converse` closes the socket, after the decision is written.
                 Action::HangUp => {}
@@ -518,6 +577,7 @@ impl Session {
     /// Writes down the decision, then logs the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
+        self.end_recording();
         self.jobs.stop_all();
         self.decide(decision);
         let lasted = link::now() - self.rang;
@@ -525,6 +585,13 @@ impl Session {
         let cost = self.filing.ended(reason, lasted, tally);
         CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
             .emit();
+    }
+
+    /// Whatever the phone had to play is not heard any more.
+    fn end_recording(&mut self) {
+        if let Some(mut tap) = self.tap.take() {
+            tap.goes_on(link::now());
+        }
     }
 
     fn decide(&mut self, decision: Decision) {

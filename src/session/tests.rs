@@ -74,6 +74,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
         tls,
         records: None,
         prices: Arc::default(),
+        recordings: None,
         now: None,
         captures: false,
     };
@@ -305,6 +306,7 @@ fn session(parked: Parked) -> Session {
         commands,
         decision,
         streams_lost: 0,
+        tap: None,
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,

@@ -214,6 +214,19 @@ impl Harness {
         }
     }
 
+    /// Waits for the address of a recording in a bucket.
+    pub async fn uploaded(&mut self) -> String {
+        loop {
+            let next = timeout(PATIENCE, self.entries.recv()).await;
+            let (_, entry) = next.expect("a recording is uploaded in time").unwrap();
+            if let What::Recording { path } = entry.what
+                && path.starts_with("s3://")
+            {
+                return path;
+            }
+        }
+    }
+
     /// The model's first session.
     pub fn session(&self) -> SessionLog {
         self.model.sessions().into_iter().next().expect("the model was called")

@@ -282,23 +282,10 @@ pub fn stereo_wav(left: &[i16], right: &[i16]) -> Vec<u8> {
 
 fn wav(channels: &[&[i16]]) -> Vec<u8> {
     let frames = channels.iter().map(|channel| channel.len()).max().unwrap_or(0);
-    let size = 2 * channels.len();
-    // A header of 44 bytes, then the frames; a WAV file counts its bytes in 32 bits.
-    let frames = frames.min((u32::MAX as usize - 64) / size);
-    let length = (frames * size) as u32;
-    let mut file = Vec::with_capacity(44 + frames * size);
-    file.extend_from_slice(b"RIFF");
-    file.extend_from_slice(&(36 + length).to_le_bytes());
-    file.extend_from_slice(b"WAVEfmt ");
-    file.extend_from_slice(&16_u32.to_le_bytes());
-    file.extend_from_slice(&1_u16.to_le_bytes());
-    file.extend_from_slice(&(channels.len() as u16).to_le_bytes());
-    file.extend_from_slice(&RATE.to_le_bytes());
-    file.extend_from_slice(&(RATE * size as u32).to_le_bytes());
-    file.extend_from_slice(&(size as u16).to_le_bytes());
-    file.extend_from_slice(&16_u16.to_le_bytes());
-    file.extend_from_slice(b"data");
-    file.extend_from_slice(&length.to_le_bytes());
+    let header = WavHeader { encoding: WavEncoding::Pcm16, channels: channels.len() as u16 };
+    let frames = frames.min(header.most_frames() as usize);
+    let mut file = header.bytes(frames as u32);
+    file.reserve(frames * 2 * channels.len());
     for frame in 0..frames {
         for channel in channels {
             let sample = channel.get(frame).copied().unwrap_or(0);
@@ -306,6 +293,75 @@ fn wav(channels: &[&[i16]]) -> Vec<u8> {
         }
     }
     file
+}
+
+/// How a WAV file holds its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WavEncoding {
+    Pcm16,
+    /// G.711 μ-law, one byte a sample.
+    Ulaw,
+}
+
+/// What stands before the samples of a WAV file at 8 kHz.
+#[derive(Debug, Clone, Copy)]
+pub struct WavHeader {
+    pub encoding: WavEncoding,
+    pub channels: u16,
+}
+
+impl WavHeader {
+    /// How many bytes a frame has: a sample of each channel.
+    pub fn frame_bytes(self) -> u32 {
+        let sample = match self.encoding {
+            WavEncoding::Pcm16 => 2,
+            WavEncoding::Ulaw => 1,
+        };
+        sample * u32::from(self.channels)
+    }
+
+    /// The most frames that a file can have: it counts its bytes in 32 bits.
+    pub fn most_frames(self) -> u32 {
+        (u32::MAX - 64) / self.frame_bytes()
+    }
+
+    /// The header of a file with this many frames. Its length depends only on the encoding.
+    pub fn bytes(self, frames: u32) -> Vec<u8> {
+        let (format, extra): (u16, &[u8]) = match self.encoding {
+            WavEncoding::Pcm16 => (1, &[]),
+            // The size of what more the format says: nothing.
+            WavEncoding::Ulaw => (7, &[0, 0]),
+        };
+        let frame = self.frame_bytes();
+        let mut format_chunk = Vec::with_capacity(18);
+        format_chunk.extend_from_slice(&format.to_le_bytes());
+        format_chunk.extend_from_slice(&self.channels.to_le_bytes());
+        format_chunk.extend_from_slice(&RATE.to_le_bytes());
+        format_chunk.extend_from_slice(&(RATE * frame).to_le_bytes());
+        format_chunk.extend_from_slice(&(frame as u16).to_le_bytes());
+        format_chunk.extend_from_slice(&(8 * frame as u16 / self.channels.max(1)).to_le_bytes());
+        format_chunk.extend_from_slice(extra);
+        let mut chunks = Vec::with_capacity(58);
+        let mut chunk = |name: &[u8; 4], content: &[u8]| {
+            chunks.extend_from_slice(name);
+            chunks.extend_from_slice(&(content.len() as u32).to_le_bytes());
+            chunks.extend_from_slice(content);
+        };
+        chunk(b"fmt ", &format_chunk);
+        // Every format but PCM must say how many frames there are.
+        if self.encoding != WavEncoding::Pcm16 {
+            chunk(b"fact", &frames.to_le_bytes());
+        }
+        let length = frames.min(self.most_frames()) * frame;
+        let mut file = Vec::with_capacity(58);
+        file.extend_from_slice(b"RIFF");
+        file.extend_from_slice(&(4 + chunks.len() as u32 + 8 + length).to_le_bytes());
+        file.extend_from_slice(b"WAVE");
+        file.extend_from_slice(&chunks);
+        file.extend_from_slice(b"data");
+        file.extend_from_slice(&length.to_le_bytes());
+        file
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
 //! `switchboard calls erase`: everything that belongs to a caller.
 
-use std::io::{self, IsTerminal as _, stderr, stdin};
-use std::path::Path;
+use std::io::{IsTerminal as _, stderr, stdin};
+
+use anyhow::Context as _;
 
 use super::{Archive, Erase, Format, json};
+use crate::link::network::http_client;
+use crate::link::tls;
 use crate::problem::counted;
+use crate::recording::{self, Archive as Recordings};
+use crate::serve;
+use crate::settings::Settings;
 use crate::store::{Erased, Filter, Store};
 use crate::terminal::{Failure, notify, print};
 
@@ -28,38 +34,35 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
             return Err(Failure::Reported);
         }
     }
-    // What waits for the database is in the same folder.
-    let store = match archive.settings.state_dir.clone() {
-        Some(state_dir) => store.clone().waiting_in(state_dir),
+    // Before anything is erased: a bucket may need certificates.
+    let recordings = recordings(&archive.settings)?;
+    let store = match serve::waiting(&archive.settings) {
+        Some(folder) => store.clone().waiting_in(folder),
         None => store.clone(),
     };
     let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
-    let left = remove_recordings(archive.settings.state_dir.as_deref(), &erased.paths);
-    erased.recordings = (erased.paths.len() - left.len()) as u64;
+    erased.recordings = 0;
+    let mut left = Vec::new();
+    for path in &erased.paths {
+        match recordings.remove(path).await {
+            Ok(was_there) => erased.recordings += u64::from(was_there),
+            Err(why) => left.push(format!("error: the recording `{path}` is left: {why}")),
+        }
+    }
     report(options, &erased)?;
     if left.is_empty() {
         return Ok(());
     }
-    for why in &left {
-        notify(&format!("error: {why}"));
-    }
+    // Nothing else knows of them any more.
+    left.iter().for_each(|why| notify(why));
     Err(Failure::Reported)
 }
 
-/// Removes the files. Returns why some are left. One that is gone already is fine.
-fn remove_recordings(state_dir: Option<&Path>, paths: &[String]) -> Vec<String> {
-    let remove = |path: &String| {
-        let Some(state_dir) = state_dir.filter(|_| !path.contains("://")) else {
-            return Some(format!("the recording `{path}` is not on this machine: remove it there"));
-        };
-        match std::fs::remove_file(state_dir.join(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Some(format!("the recording `{path}` cannot be removed: {error}"))
-            }
-            Ok(()) | Err(_) => None,
-        }
-    };
-    paths.iter().filter_map(remove).collect()
+/// Where recordings are.
+fn recordings(settings: &Settings) -> Result<Recordings, Failure> {
+    let tls = tls::client_config(settings.recordings.is_some(), settings.ssl_cert_file.as_deref())?;
+    let client = recording::client(http_client(&tls)).context("TLS cannot be set up")?;
+    Ok(Recordings::new(settings.state_dir.clone(), settings.recordings.clone(), client))
 }
 
 /// Says what would go, and asks.

@@ -43,6 +43,11 @@ impl Pauses {
         (!filled && silence >= LEAST).then(|| self.silence(silence))
     }
 
+    /// The stream's time at which the last frame ended, in milliseconds.
+    pub fn ended(&self) -> Option<u64> {
+        self.ended.filter(|_| !self.filled)
+    }
+
     /// When [`Self::fill`] is next due.
     pub fn due(&self) -> Option<Instant> {
         self.last.filter(|_| !self.filled).map(|last| last + PATIENCE)
