@@ -13,6 +13,7 @@ RUN_TESTS = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo "nextest 
 MCP_SERVERS := tests/mcp/node_modules/.package-lock.json
 TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
 OPENAI_TYPES := tests/openai/.venv/installed
+S3_SERVER := tests/s3/.venv/installed
 
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
@@ -150,7 +151,7 @@ tools-for-test:
 	$(call need,python3,$(GET_PYTHON),test)
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo 'make test needs the modules venv and ensurepip of Python, which are not installed: $(GET_PYTHON)' >&2; exit 1; }
 
-test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) ## run everything that must pass before a commit
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) $(S3_SERVER) ## run everything that must pass before a commit
 	$(CARGO) $(RUN_TESTS) --locked --workspace
 	npm test --prefix twilio
 
@@ -159,10 +160,10 @@ $(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-l
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# OpenAI's own package, for its types of the Realtime API.
-$(OPENAI_TYPES): tests/openai/requirements.txt
-	python3 -m venv tests/openai/.venv
-	tests/openai/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
+# OpenAI's own package, for its types of the Realtime API; and moto, a server that speaks S3.
+$(OPENAI_TYPES) $(S3_SERVER): %/.venv/installed: %/requirements.txt
+	python3 -m venv $*/.venv
+	$*/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 bench: ## measure a frame in each direction, then a hundred calls compared with a bare TCP splice

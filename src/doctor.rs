@@ -14,6 +14,7 @@ mod function;
 mod mounts;
 mod provider;
 mod public;
+mod recordings;
 mod redact;
 mod report;
 mod settings;
@@ -188,7 +189,10 @@ async fn examine() -> anyhow::Result<Found> {
     probes.push(Probe { name: "PUBLIC_URL".to_owned(), work: Box::pin(public) });
     let database = store::probe(settings);
     probes.push(Probe { name: "the database".to_owned(), work: Box::pin(database) });
+    let bucket = recordings::probe(settings, &net);
+    probes.push(Probe { name: "the bucket of recordings".to_owned(), work: Box::pin(bucket) });
     if let Some(roster) = roster {
+        problems.extend(recordings::without_folder(settings, roster));
         let tools = tools::probe(roster, &tools);
         probes.push(Probe { name: "the MCP servers".to_owned(), work: Box::pin(tools) });
     }

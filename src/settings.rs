@@ -84,6 +84,8 @@ pub struct Settings {
     pub metrics_token: Option<Secret>,
     /// Where durable things are kept. It may not exist: only what writes creates it. `None`: everything is in memory.
     pub state_dir: Option<PathBuf>,
+    /// Where recordings go after their calls.
+    pub recordings: Option<Bucket>,
     /// What DATABASE_URL names. `None`: see [`Settings::database`].
     pub database_url: Option<Database>,
     /// Certificates to trust in place of the system's.
@@ -99,6 +101,23 @@ pub struct Settings {
     pub peer_url: Option<String>,
     /// The values in force, as they are written.
     written: BTreeMap<&'static str, Written>,
+}
+
+/// A bucket at Amazon S3, or at a service that speaks its protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// `s3://BUCKET` or `s3://BUCKET/PREFIX`, without a trailing slash.
+    pub url: String,
+    /// The variables of Amazon's tools: keys, region, endpoint.
+    pub access: Vec<(String, Secret)>,
+}
+
+impl Bucket {
+    fn new(url: String, environment: &BTreeMap<String, String>) -> Self {
+        let access = environment.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
+        let access = access.map(|(name, value)| (name.clone(), Secret::new(value))).collect();
+        Self { url: url.trim_end_matches('/').to_owned(), access }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +189,7 @@ impl Settings {
             metrics_port: reader.parsed("METRICS_PORT"),
             metrics_token: reader.secret("METRICS_TOKEN"),
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
+            recordings: reader.url("RECORDINGS_URL").map(|url| Bucket::new(url, &sources.environment)),
             database_url: reader.database(),
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
 
 use super::call_time::CallTime;
 use super::language::Words;
@@ -130,6 +131,11 @@ pub struct Outcome {
 }
 
 impl Assistant {
+    /// Whether its calls are recorded as audio.
+    pub fn records_audio(&self) -> bool {
+        self.plan.record.audio
+    }
+
     /// The file's name without the extension.
     pub fn name(&self) -> &str {
         &self.subject.name
@@ -258,6 +264,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     let written = Written::new(document.source.clone(), problems);
     let check = Check {
         name,
+        bytes: &file.bytes,
         text,
         around,
         written: &written,
@@ -283,8 +290,15 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
     Outcome { source, numbers, fragments, assistant: assistant.filter(|_| sound), claims, problems }
 }
 
+/// The version of a file.
+fn version(bytes: &[u8]) -> Arc<str> {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}").into()
+}
+
 struct Check<'a> {
     name: &'a str,
+    bytes: &'a [u8],
     text: &'a str,
     around: &'a Around<'a>,
     written: &'a Written,
@@ -354,6 +368,7 @@ impl<'a> Check<'a> {
         let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
         let mut plan = Plan {
             assistant: self.name.to_owned(),
+            version: version(self.bytes),
             language: tongue.language,
             provider,
             model,

@@ -23,6 +23,8 @@ use switchboard_audio::Clip;
 pub struct Plan {
     /// The assistant's name: its file's name without the extension.
     pub assistant: String,
+    /// The version of that file: `sha256:` and its hash.
+    pub version: Arc<str>,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
     /// Whose endpoint answers, with which key, and what it can do.

@@ -98,6 +98,16 @@ pub enum Stop {
     Cancelled,
 }
 
+impl Stop {
+    /// The code of a tool that ended so, for its note.
+    pub(super) fn outcome(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Where a parked phone goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detour {
@@ -196,7 +206,8 @@ pub enum Note {
         name: String,
         began: Instant,
         ended: Instant,
-        /// `ok`, or the code of what went wrong.
+        /// `ok`, or the code of what went wrong: the job's, `timeout`, or `cancelled`; `unknown`, `bad_arguments`,
+        /// `limit` or `refused` if it did not run; `unfinished` if it outlives the call.
         outcome: &'static str,
         arguments: Private,
         result: Option<Private>,
@@ -204,7 +215,7 @@ pub enum Note {
     /// The phone was sent to this target of the file, or came back from it.
     Transferred {
         target: String,
-        /// `sent`, or the code of why it failed.
+        /// `sent`, or the code of why it failed: `no_answer`, `busy` or `unreachable`.
         outcome: &'static str,
     },
     /// The provider at this endpoint charges for a response. `replayed`: it is the first of a session that got the

@@ -89,7 +89,7 @@ impl Call {
             self.interrupt(false, now, out);
         }
         self.cancel_transfer("The call is ending, so the caller was not transferred.", out);
-        self.stop_tools_for_goodbye(out);
+        self.stop_tools_for_goodbye(now, out);
         self.speech.want_nothing();
         self.speech.want(What::Goodbye(reason));
         self.ending = Some(Ending { reason, deadline: now + GOODBYE, tool: None, is_final: false });
@@ -101,7 +101,8 @@ impl Call {
             return;
         }
         self.ended = true;
-        self.tally.silence = self.watch.longest();
+        self.tally.silence = self.watch.longest(now);
+        self.gap(self.watch.unheard(now), false, out);
         for spoken in self.playback.interrupt(None, now).spoken {
             let spoken = Spoken { interrupted: false, ..spoken };
             self.spoken(spoken, out);
@@ -109,7 +110,8 @@ impl Call {
         if let Some((began, item)) = self.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
-        self.stop_tools_at_end(out);
+        self.reconnected(out);
+        self.stop_tools_at_end(now, out);
         if self.parked.is_none() {
             out.push(Action::HangUp);
         }

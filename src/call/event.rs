@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::provider::Failure;
+use crate::provider::usage::{Tokens, Transcribed};
 use crate::secret::Private;
 use switchboard_audio::Chunk;
 
@@ -67,10 +68,13 @@ pub enum Event {
         item: ItemId,
         /// `None` if it runs outside any response, as an approved tool does.
         response: Option<ResponseId>,
+        /// `LABEL/TOOL`, if the host names it.
+        tool: Option<String>,
     },
     /// A hosted tool has ended, successfully or not. It may outlive its response.
     HostedEnded {
         item: ItemId,
+        failed: bool,
     },
     /// The model's host asks whether it may run a hosted tool.
     ApprovalRequested {
@@ -80,9 +84,15 @@ pub enum Event {
         arguments: Private,
         response: ResponseId,
     },
+    /// What a response was charged for. `standby`: by the standby, not the session in use.
     Usage {
-        tokens_in: u64,
-        tokens_out: u64,
+        tokens: Tokens,
+        standby: bool,
+    },
+    /// What the transcript of a turn was charged for.
+    TranscriptUsage {
+        used: Transcribed,
+        standby: bool,
     },
     /// The model reported an error about something that we sent, and goes on.
     ModelFault(Fault),
@@ -109,9 +119,10 @@ pub enum Event {
 
     /// A tool that we run has reported progress.
     ToolWorking(ToolCallId),
-    /// A tool that we run has finished; `output` is for the model.
+    /// A tool that we run has finished; `output` is for the model, `outcome` is `ok` or the code of what went wrong.
     ToolFinished {
         id: ToolCallId,
+        outcome: &'static str,
         output: Private,
     },
     /// A parked phone, or one whose stream broke, is on its way back: a new stream will follow.
@@ -241,7 +252,7 @@ impl TransferFailure {
         match self {
             Self::NoAnswer => "no_answer",
             Self::Busy => "busy",
-            Self::Unreachable => "failed",
+            Self::Unreachable => "unreachable",
         }
     }
 }

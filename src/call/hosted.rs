@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Call;
-use super::action::Action;
+use super::action::{Action, Note};
 use super::consent::ASK_FIRST;
 use super::event::Outcome;
 use super::speech::remember;
@@ -23,6 +23,8 @@ pub(super) struct HostedTools {
     tools: Vec<Hosted>,
     seen: VecDeque<ItemId>,
     approvals_seen: VecDeque<ApprovalId>,
+    /// Notes of those that ended, until the call takes them.
+    notes: Vec<Note>,
 }
 
 /// A hosted tool that runs or is approved.
@@ -30,6 +32,8 @@ pub(super) struct HostedTools {
 struct Hosted {
     /// `None` until an approved tool has started.
     item: Option<ItemId>,
+    /// `LABEL/TOOL`, once it is known.
+    tool: Option<String>,
     /// `None` if it runs outside any response.
     response: Option<ResponseId>,
     since: Instant,
@@ -54,28 +58,46 @@ pub(super) struct Overdue {
     pub owed: bool,
 }
 
+impl Hosted {
+    /// The note that it ended, if it is known and did not end before.
+    fn note(&self, outcome: &'static str, now: Instant) -> Option<Note> {
+        let name = self.tool.clone().filter(|_| !self.ended && self.item.is_some())?;
+        let arguments = String::new().into();
+        Some(Note::ToolEnded { name, began: self.since, ended: now, outcome, arguments, result: None })
+    }
+}
+
 impl HostedTools {
     /// A tool has started. Returns true if it needs a filler: it is neither a repetition nor an approved tool.
-    fn started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) -> bool {
+    fn started(
+        &mut self,
+        item: ItemId,
+        response: Option<ResponseId>,
+        tool: Option<String>,
+        now: Instant,
+    ) -> bool {
         if self.seen.contains(&item) {
             // The conversation may report it before its response does.
             if let Some(hosted) = self.tools.iter_mut().find(|hosted| hosted.item.as_ref() == Some(&item)) {
                 hosted.response = hosted.response.take().or(response);
+                hosted.tool = hosted.tool.take().or(tool);
             }
             return false;
         }
         remember(&mut self.seen, item.clone(), MAX_HOSTED);
         if let Some(approved) = self.tools.iter_mut().find(|hosted| hosted.item.is_none()) {
             (approved.item, approved.response) = (Some(item), response);
+            approved.tool = tool.or(approved.tool.take());
             return false;
         }
-        self.add(Some(item), response, now)
+        self.add(Some(item), response, tool, now)
     }
 
     /// A tool has ended. Returns true if a response must follow: the active one will not cover it.
-    fn ended(&mut self, item: &ItemId, active: Option<&ResponseId>) -> bool {
+    fn ended(&mut self, item: &ItemId, failed: bool, active: Option<&ResponseId>, now: Instant) -> bool {
         let known = |hosted: &Hosted| hosted.item.as_ref() == Some(item);
         let Some(at) = self.tools.iter().position(known) else { return false };
+        self.notes.extend(self.tools[at].note(if failed { "failed" } else { "ok" }, now));
         let response = self.tools[at].response.as_ref();
         if response.is_some() && response == active {
             self.tools[at].ended = true;
@@ -85,11 +107,17 @@ impl HostedTools {
         true
     }
 
-    fn add(&mut self, item: Option<ItemId>, response: Option<ResponseId>, now: Instant) -> bool {
+    fn add(
+        &mut self,
+        item: Option<ItemId>,
+        response: Option<ResponseId>,
+        tool: Option<String>,
+        now: Instant,
+    ) -> bool {
         let fits = self.tools.len() < MAX_HOSTED;
         if fits {
             let check = now + START_TIMEOUT;
-            self.tools.push(Hosted { item, response, since: now, check, ended: false, spoken: false });
+            self.tools.push(Hosted { item, tool, response, since: now, check, ended: false, spoken: false });
         }
         fits
     }
@@ -103,17 +131,23 @@ impl HostedTools {
 
     /// Forgets the tools that ended with this response, and those that were cut off with it. Returns true if a response
     /// must follow.
-    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome) -> bool {
+    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome, now: Instant) -> bool {
         let completed = matches!(outcome, Outcome::Completed | Outcome::Incomplete(_));
         let over =
             |hosted: &mut Hosted| hosted.response.as_ref() == Some(response) && (hosted.ended || !completed);
-        self.tools.extract_if(.., over).fold(false, |owed, hosted| owed | (completed && !hosted.spoken))
+        let mut owed = false;
+        for hosted in self.tools.extract_if(.., over) {
+            self.notes.extend(hosted.note("cancelled", now));
+            owed |= completed && !hosted.spoken;
+        }
+        owed
     }
 
     /// Forgets the tools that took too long.
     pub fn overdue(&mut self, active: Option<&ResponseId>, now: Instant) -> Overdue {
         let mut overdue = Overdue::default();
         for hosted in self.tools.extract_if(.., |hosted| hosted.since + TIMEOUT <= now) {
+            self.notes.extend(hosted.note("timeout", now));
             overdue.expired = true;
             overdue.owed |= !hosted.spoken;
             overdue.timed_out += usize::from(!hosted.ended);
@@ -134,8 +168,14 @@ impl HostedTools {
         overdue
     }
 
-    pub fn clear(&mut self) {
-        self.tools.clear();
+    /// Forgets all of them: nothing follows.
+    pub fn clear(&mut self, now: Instant) {
+        let notes = self.tools.drain(..).filter_map(|hosted| hosted.note("cancelled", now));
+        self.notes.extend(notes);
+    }
+
+    pub fn take_notes(&mut self) -> impl Iterator<Item = Action> {
+        self.notes.drain(..).map(Action::Note)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -159,16 +199,22 @@ impl HostedTools {
 }
 
 impl Call {
-    pub(super) fn hosted_started(&mut self, item: ItemId, response: Option<ResponseId>, now: Instant) {
+    pub(super) fn hosted_started(
+        &mut self,
+        item: ItemId,
+        response: Option<ResponseId>,
+        tool: Option<String>,
+        now: Instant,
+    ) {
         self.last_from_model = Some(now);
-        if self.tools.hosted.started(item, response, now) {
+        if self.tools.hosted.started(item, response, tool, now) {
             self.tools.schedule_filler(&Rule::default(), now);
         }
     }
 
-    pub(super) fn hosted_ended(&mut self, item: &ItemId, now: Instant) {
+    pub(super) fn hosted_ended(&mut self, item: &ItemId, failed: bool, now: Instant) {
         self.last_from_model = Some(now);
-        if self.tools.hosted.ended(item, self.speech.active()) {
+        if self.tools.hosted.ended(item, failed, self.speech.active(), now) {
             self.tools.owe_response();
         }
     }
@@ -201,7 +247,7 @@ impl Call {
         let approve = refusal.is_none();
         if !approve {
             self.tools.owe_response();
-        } else if self.tools.hosted.add(None, Some(response.clone()), now) {
+        } else if self.tools.hosted.add(None, Some(response.clone()), Some(tool.to_owned()), now) {
             self.tools.schedule_filler(&Rule::default(), now);
         }
         let reason = refusal.unwrap_or("The caller has agreed, or need not be asked.");

@@ -17,6 +17,7 @@ const RETURN_TIMEOUT: Duration = Duration::from_secs(75);
 pub(super) struct LostStream {
     /// When the call ends if no stream has come.
     pub until: Instant,
+    since: Instant,
     /// The caller did not hear all that was said.
     unheard: bool,
 }
@@ -39,7 +40,7 @@ impl Call {
             return;
         }
         let unheard = !self.playback.is_quiet() || !self.speech.is_free();
-        self.lost = Some(LostStream { until: now + LOST_TIMEOUT, unheard });
+        self.lost = Some(LostStream { until: now + LOST_TIMEOUT, since: now, unheard });
         if self.started.is_none() {
             return;
         }
@@ -56,7 +57,7 @@ impl Call {
         out.push(Action::Note(Note::Reconnected {
             cause: Cause::Stream,
             worked: true,
-            silence: Duration::ZERO,
+            silence: if lost.unheard { now.saturating_duration_since(lost.since) } else { Duration::ZERO },
         }));
         self.last_from_caller = Some(now);
         self.last_from_model = Some(now);

@@ -281,13 +281,13 @@ impl Call {
             Event::ToolRequested { id, name, arguments, response } => {
                 self.tool_requested(id, &name, &arguments, &response, now, out);
             }
-            Event::HostedStarted { item, response } => self.hosted_started(item, response, now),
-            Event::HostedEnded { item } => self.hosted_ended(&item, now),
+            Event::HostedStarted { item, response, tool } => self.hosted_started(item, response, tool, now),
+            Event::HostedEnded { item, failed } => self.hosted_ended(&item, failed, now),
             Event::ApprovalRequested { id, tool, arguments, response } => {
                 self.approval_requested(id, &tool, &arguments, &response, now, out);
             }
             Event::ToolWorking(id) => self.tool_working(&id, now),
-            Event::ToolFinished { id, output } => self.tool_finished(id, output, out),
+            Event::ToolFinished { id, outcome, output } => self.tool_finished(&id, outcome, output, now, out),
             Event::Returning => {
                 if let Some(parked) = &mut self.parked {
                     parked.returning(now);
@@ -298,7 +298,8 @@ impl Call {
             }
             Event::Returned(Return::StreamAgain) => self.stream_again(now, out),
             Event::Returned(back) => self.returned(back, now, out),
-            Event::Usage { tokens_in, tokens_out } => self.tally.used(tokens_in, tokens_out),
+            Event::Usage { tokens, standby } => self.response_charged(tokens, standby, out),
+            Event::TranscriptUsage { used, standby } => self.transcript_charged(used, standby, out),
             Event::ModelWorking => self.last_from_model = Some(now),
             // The provider makes us wait soon enough, and says how long.
             Event::RateLimited { .. } => {}
@@ -478,6 +479,7 @@ impl Call {
     fn send_digits(&mut self, out: &mut Vec<Action>) {
         let digits = self.keypad.take();
         if self.ending.is_none() {
+            out.push(Action::Note(Note::Pressed(digits.clone().into())));
             self.tell_model(Line::Pressed(digits), out);
             self.speech.want(What::Answer);
         }
@@ -521,7 +523,7 @@ impl Call {
             && self.playback.is_quiet();
         self.silence.observe(idle, now);
         self.renew_in_pause(idle && self.speaking.is_none(), now, out);
-        self.watch_silence(now);
+        self.watch_silence(now, out);
         self.break_silence(now, out);
     }
 
@@ -615,6 +617,7 @@ fn comes_from_the_model(event: &Event) -> bool {
         | Event::CallerHungUp
         | Event::ModelReady { .. }
         | Event::Usage { .. }
+        | Event::TranscriptUsage { .. }
         | Event::StandbyReady { .. }
         | Event::StandbyLost(_)
         | Event::StandbySpoke

@@ -165,7 +165,7 @@ impl Call {
         }
         self.last_from_model = Some(now);
         let ended = self.speech.ended(response, now);
-        self.tools.response_ended(response, outcome);
+        self.tools.response_ended(response, outcome, now);
         self.mark(now, out);
         match outcome {
             Outcome::Completed => self.consent.response_ended(response),

@@ -73,11 +73,11 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (tool(), name(), arguments(), response()).prop_map(|(id, name, arguments, response)| {
             Event::ToolRequested { id, name, arguments, response }
         }),
-        2 => tool().prop_map(|id| Event::ToolFinished { id, output: "done".to_owned().into() }),
+        2 => tool().prop_map(|id| Event::ToolFinished { id, outcome: "ok", output: "done".to_owned().into() }),
         1 => tool().prop_map(Event::ToolWorking),
         1 => (hosted(), proptest::option::of(response()))
-            .prop_map(|(item, response)| Event::HostedStarted { item, response }),
-        1 => hosted().prop_map(|item| Event::HostedEnded { item }),
+            .prop_map(|(item, response)| Event::HostedStarted { item, response, tool: Some("crm/find".to_owned()) }),
+        1 => hosted().prop_map(|item| Event::HostedEnded { item, failed: false }),
         1 => (approval, label, arguments(), response()).prop_map(|(id, tool, arguments, response)| {
             Event::ApprovalRequested { id, tool, arguments, response }
         }),
@@ -581,7 +581,11 @@ fn memory_is_bounded() {
                 arguments: format!("{{\"n\":{n}}}").into(),
                 response: id.clone(),
             },
-            Event::HostedStarted { item: format!("h{n}").as_str().into(), response: Some(id.clone()) },
+            Event::HostedStarted {
+                item: format!("h{n}").as_str().into(),
+                response: Some(id.clone()),
+                tool: None,
+            },
             Event::ApprovalRequested {
                 id: format!("a{n}").as_str().into(),
                 tool: "crm/find".into(),

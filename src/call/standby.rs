@@ -12,6 +12,7 @@ use super::end_reason::EndReason;
 use super::event::{Loss, Lost, Outcome};
 use super::speech::What;
 use crate::provider::Failure;
+use crate::provider::usage::{Tokens, Transcribed};
 
 /// The pause before a second attempt to open a session. It doubles up to 2 s.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -55,6 +56,12 @@ pub(super) struct Standby {
     as_history: bool,
     /// The session in use got the conversation, and has not answered aloud since.
     replayed: bool,
+    /// The session in use got the conversation, and has not charged for it.
+    uncharged: bool,
+    /// A standby took over for this cause, and the caller has heard nothing since.
+    taken_over: Option<Cause>,
+    /// The longest silence at the caller's ear since there was a session in use and no other.
+    gap: Duration,
 }
 
 #[derive(Debug)]
@@ -62,6 +69,8 @@ struct Open {
     endpoint: usize,
     cause: Cause,
     stage: Stage,
+    /// It got the conversation, and has not charged for it.
+    uncharged: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -201,7 +210,7 @@ impl Call {
         }
         self.standby.attempts += 1;
         self.standby.last = Some(endpoint);
-        self.standby.open = Some(Open { endpoint, cause, stage: Stage::Opening });
+        self.standby.open = Some(Open { endpoint, cause, stage: Stage::Opening, uncharged: false });
         out.push(Action::OpenStandby { endpoint });
     }
 
@@ -287,7 +296,7 @@ impl Call {
         out.push(Action::Note(Note::Reconnected {
             cause: open.cause,
             worked: false,
-            silence: Duration::ZERO,
+            silence: self.standby.gap,
         }));
         if lost.failure.is_refusal() {
             self.standby.refused.insert(open.endpoint);
@@ -328,16 +337,25 @@ impl Call {
         } else {
             self.conversation.replay()
         };
+        if let Some(open) = &mut self.standby.open {
+            open.uncharged = true;
+        }
         out.push(Action::FillStandby(turns));
     }
 
     fn use_standby(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(open) = self.standby.open.take() else { return };
         self.session_gone(now, out);
-        match open.stage {
-            Stage::Asked(what) => self.speech.takes_over(what, now),
-            Stage::Opening | Stage::Ready => self.fill_standby(out),
-        }
+        self.standby.uncharged = match open.stage {
+            Stage::Asked(what) => {
+                self.speech.takes_over(what, now);
+                open.uncharged
+            }
+            Stage::Opening | Stage::Ready => {
+                self.fill_standby(out);
+                true
+            }
+        };
         self.conversation.session_changed();
         self.backlog.clear();
         self.endpoint = open.endpoint;
@@ -345,17 +363,49 @@ impl Call {
         self.last_from_model = Some(now);
         self.was_ready = true;
         (self.standby.expires, self.standby.renewal, self.standby.at_last) = (None, None, None);
+        self.reconnected(out);
         if open.cause == Cause::Renewal {
-            self.standby.attempts = 0;
+            (self.standby.attempts, self.standby.gap) = (0, Duration::ZERO);
         }
+        self.standby.taken_over = Some(open.cause);
         self.standby.replayed = true;
         out.push(Action::UseStandby);
-        out.push(Action::Note(Note::Reconnected {
-            cause: open.cause,
-            worked: true,
-            silence: Duration::ZERO,
-        }));
         self.answer_unheard();
+    }
+
+    /// The caller's silence lasted so long. Once it is over, it is known what a new session cost them.
+    pub(super) fn gap(&mut self, silence: Duration, is_over: bool, out: &mut Vec<Action>) {
+        self.standby.gap = self.standby.gap.max(silence);
+        if is_over && self.model_ready && self.standby.open.is_none() && self.standby.again.is_none() {
+            self.reconnected(out);
+            self.standby.gap = Duration::ZERO;
+        }
+    }
+
+    /// Notes that a standby took over, if that is not noted yet.
+    pub(super) fn reconnected(&mut self, out: &mut Vec<Action>) {
+        if let Some(cause) = self.standby.taken_over.take() {
+            out.push(Action::Note(Note::Reconnected { cause, worked: true, silence: self.standby.gap }));
+        }
+    }
+
+    // ── charges ──
+
+    /// A response was charged for. The first one after a replay pays for that.
+    pub(super) fn response_charged(&mut self, tokens: Tokens, standby: bool, out: &mut Vec<Action>) {
+        self.tally.used(&tokens);
+        let (endpoint, uncharged) = match &mut self.standby.open {
+            Some(open) if standby => (open.endpoint, &mut open.uncharged),
+            _ => (self.endpoint, &mut self.standby.uncharged),
+        };
+        let replayed = std::mem::take(uncharged);
+        out.push(Action::Note(Note::Used { endpoint, tokens, replayed }));
+    }
+
+    pub(super) fn transcript_charged(&mut self, used: Transcribed, standby: bool, out: &mut Vec<Action>) {
+        let open = self.standby.open.as_ref().filter(|_| standby);
+        let endpoint = open.map_or(self.endpoint, |open| open.endpoint);
+        out.push(Action::Note(Note::Transcribed { endpoint, used }));
     }
 
     /// Asks for an answer to what the caller said to no session, once our ear found that they have said it.
@@ -380,7 +430,7 @@ impl Call {
         self.speech.session_gone();
         self.out_of_band = Default::default();
         if !self.tools.hosted.is_empty() {
-            self.tools.hosted.clear();
+            self.tools.hosted.clear(now);
             self.tools.owe_response();
         }
         self.playback.session_gone();

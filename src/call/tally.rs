@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Note};
 use crate::provider::Failure;
+use crate::provider::usage::Tokens;
 
 /// Turn times kept for the median. Hours of talk have fewer.
 const MAX_TURN_TIMES: usize = 4096;
@@ -67,9 +68,9 @@ impl Tally {
         }
     }
 
-    pub(super) fn used(&mut self, tokens_in: u64, tokens_out: u64) {
-        self.tokens_in += tokens_in;
-        self.tokens_out += tokens_out;
+    pub(super) fn used(&mut self, tokens: &Tokens) {
+        self.tokens_in += tokens.taken();
+        self.tokens_out += tokens.made();
     }
 
     pub(super) fn audio_left(&mut self, started: Option<Instant>, now: Instant, out: &mut Vec<Action>) {

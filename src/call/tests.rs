@@ -11,6 +11,7 @@ use crate::assistant::plan::{
     TurnTaking, Work,
 };
 use crate::id::{Mark, Piece, ResponseId};
+use crate::provider::usage::{Tokens, Transcribed};
 use crate::provider::{Cause, Failure, Provider};
 use When::*;
 use switchboard_audio::Clip;
@@ -20,6 +21,7 @@ mod consent;
 mod goodbye;
 mod greeting;
 mod lost;
+mod notes;
 mod out_of_band;
 mod retries;
 mod silence;
@@ -48,6 +50,7 @@ pub(super) fn ms(ms: u64) -> Duration {
 pub(super) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
+        version: "sha256:00".into(),
         language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
@@ -195,16 +198,16 @@ fn tool_in(in_response: &str, id: &str, name: &str, arguments: &str) -> When {
 }
 
 fn finished(id: &str) -> When {
-    On(Event::ToolFinished { id: id.into(), output: "It is here.".to_owned().into() })
+    On(Event::ToolFinished { id: id.into(), outcome: "ok", output: "It is here.".to_owned().into() })
 }
 
 /// A hosted tool starts in response `r1`.
 fn hosted(item: &str) -> When {
-    On(Event::HostedStarted { item: item.into(), response: Some(response("r1")) })
+    On(Event::HostedStarted { item: item.into(), response: Some(response("r1")), tool: None })
 }
 
 fn hosted_ended(item: &str) -> When {
-    On(Event::HostedEnded { item: item.into() })
+    On(Event::HostedEnded { item: item.into(), failed: false })
 }
 
 fn count(text: &str, what: &str) -> usize {
@@ -229,14 +232,7 @@ fn run(plan: Plan, script: Vec<When>) -> String {
 
 /// The same from a certain instant.
 fn run_from(start: Instant, plan: Plan, script: Vec<When>) -> String {
-    let mut run = Run {
-        call: Call::new(Arc::new(plan)),
-        start,
-        now: start,
-        stuck: None,
-        out: Vec::new(),
-        text: String::new(),
-    };
+    let mut run = Run::new(start, plan);
     run.play(All(script));
     run.text
 }
@@ -249,9 +245,23 @@ struct Run {
     stuck: Option<Vec<Piece>>,
     out: Vec<Action>,
     text: String,
+    /// All but the anomalies.
+    notes: Vec<Note>,
 }
 
 impl Run {
+    fn new(start: Instant, plan: Plan) -> Self {
+        Self {
+            call: Call::new(Arc::new(plan)),
+            start,
+            now: start,
+            stuck: None,
+            out: Vec::new(),
+            text: String::new(),
+            notes: Vec::new(),
+        }
+    }
+
     fn play(&mut self, line: When) {
         match line {
             At(at) => {
@@ -287,7 +297,10 @@ impl Run {
                         format!("PlayToCaller({chunk:?})")
                     }
                     Action::Note(Note::Anomaly(anomaly)) => format!("Note({})", anomaly.code()),
-                    Action::Note(_) => continue,
+                    Action::Note(note) => {
+                        self.notes.push(note.clone());
+                        continue;
+                    }
                     Action::TruncateItem(cut) => format!("Truncate({} {}ms)", cut.item, cut.audio_end_ms),
                     // Elsewhere it prints as its length only.
                     Action::AnswerTool { id, output } => {
@@ -514,7 +527,13 @@ fn the_tally_counts_turns_times_and_tokens() {
         );
         at(turn + 600 + latency, Event::SpeechStarted("u".into())); // talks over it
         at(turn + 700 + latency, Event::ResponseEnded { response: response(&id), outcome: CANCELLED });
-        at(turn + 800 + latency, Event::Usage { tokens_in: 10, tokens_out: 4 });
+        at(
+            turn + 800 + latency,
+            Event::Usage {
+                tokens: Tokens { audio_in: 10, audio_out: 4, ..Tokens::default() },
+                standby: false,
+            },
+        );
     }
     let tally = call.tally();
     assert_eq!((tally.turns, tally.interruptions), (3, 3));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::action::{Action, Anomaly, Request, Stop};
+use super::action::{Action, Anomaly, Note, Request, Stop};
 use super::consent::ASK_FIRST;
 use super::end::Ending;
 use super::end_reason::EndReason;
@@ -62,6 +62,28 @@ struct Running {
     arguments: Map<String, Value>,
     began: Instant,
     deadline: Instant,
+}
+
+impl Running {
+    /// The note that it has ended.
+    fn note(&self, plan: &Plan, outcome: &'static str, result: Option<Private>, now: Instant) -> Action {
+        let arguments = serde_json::to_string(&self.arguments).unwrap_or_default();
+        Action::Note(Note::ToolEnded {
+            name: plan.tools[self.tool].name.clone(),
+            began: self.began,
+            ended: now,
+            outcome,
+            arguments: arguments.into(),
+            result,
+        })
+    }
+}
+
+/// Notes that a tool call was answered without a run.
+fn not_run(name: &str, arguments: &Private, outcome: &'static str, now: Instant, out: &mut Vec<Action>) {
+    let (name, arguments) = (name.to_owned(), arguments.clone());
+    let note = Note::ToolEnded { name, began: now, ended: now, outcome, arguments, result: None };
+    out.push(Action::Note(note));
 }
 
 /// Whether the caller was told to wait for this batch.
@@ -132,8 +154,8 @@ impl ToolCalls {
         self.hosted.spoken(response);
     }
 
-    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome) {
-        self.owed |= self.hosted.response_ended(response, outcome);
+    pub fn response_ended(&mut self, response: &ResponseId, outcome: &Outcome, now: Instant) {
+        self.owed |= self.hosted.response_ended(response, outcome, now);
     }
 
     /// When [`Call::tools_due`] has something to do.
@@ -185,6 +207,7 @@ impl Call {
         let plan = self.plan.clone();
         let Some((index, tool)) = plan.tools.iter().enumerate().find(|(_, tool)| tool.name == name) else {
             count(Anomaly::ModelUnknownTool, out);
+            not_run(name, arguments, "unknown", now, out);
             return self.answer(id, "There is no such tool.", out);
         };
         let ended_by_the_model =
@@ -196,22 +219,27 @@ impl Call {
         }
         let Some(object) = object(arguments.expose()) else {
             count(Anomaly::ModelBadArguments, out);
+            not_run(name, arguments, "bad_arguments", now, out);
             return self.answer(id, "The arguments are not a JSON object: call it again with one.", out);
         };
         if let Some(sentence) = tool.arguments.as_ref().and_then(|arguments| arguments.unfit(&object)) {
             count(Anomaly::ModelBadArguments, out);
+            not_run(name, arguments, "bad_arguments", now, out);
             return self.answer(id, sentence, out);
         }
         if let Some(most) = most_uses(tool, &plan)
             && self.tools.uses.get(index).is_some_and(|uses| *uses >= most)
         {
             count(Anomaly::ToolLimit, out);
+            not_run(name, arguments, "limit", now, out);
             return self.answer(id, USED_UP, out);
         }
         if let Some(refusal) = self.refusal(tool, response, now) {
+            not_run(name, arguments, "refused", now, out);
             return self.answer(id, refusal, out);
         }
         if tool.rule.ask_first && !self.consent.allows(name, arguments.expose(), response, now) {
+            not_run(name, arguments, "refused", now, out);
             return self.answer(id, ASK_FIRST, out);
         }
         match &tool.work {
@@ -301,32 +329,45 @@ impl Call {
         }
     }
 
-    pub(super) fn tool_finished(&mut self, id: ToolCallId, output: Private, out: &mut Vec<Action>) {
-        let Some(at) = self.tools.running.iter().position(|running| running.id == id) else {
+    pub(super) fn tool_finished(
+        &mut self,
+        id: &ToolCallId,
+        outcome: &'static str,
+        output: Private,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(at) = self.tools.running.iter().position(|running| running.id == *id) else {
             return count(Anomaly::ToolLate, out);
         };
-        self.tools.running.remove(at);
+        let running = self.tools.running.remove(at);
+        out.push(running.note(&self.plan, outcome, Some(output.clone()), now));
         self.tools.owed = true;
-        self.tell_result(id, output, out);
+        self.tell_result(running.id, output, out);
     }
 
     /// Stops the tools that the plan stops when the caller speaks.
-    pub(super) fn stop_interrupted_tools(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn stop_interrupted_tools(&mut self, now: Instant, out: &mut Vec<Action>) {
         let why = "The caller spoke, so this was stopped. It may or may not have been done.";
-        self.stop_tools(Stop::Cancelled, |_, tool| tool.rule.stop_on_interruption, why, out);
+        self.stop_tools(Stop::Cancelled, |_, tool| tool.rule.stop_on_interruption, why, now, out);
     }
 
     /// Stops every tool except the delivery of messages for the owner.
-    pub(super) fn stop_tools_for_goodbye(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn stop_tools_for_goodbye(&mut self, now: Instant, out: &mut Vec<Action>) {
         let why = "The call is ending, so this was stopped.";
-        self.stop_tools(Stop::Cancelled, |_, tool| !is_message_tool(tool), why, out);
-        self.tools.hosted.clear();
+        self.stop_tools(Stop::Cancelled, |_, tool| !is_message_tool(tool), why, now, out);
+        self.tools.hosted.clear(now);
     }
 
     /// The same at the end of the call, when nothing is answered.
-    pub(super) fn stop_tools_at_end(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn stop_tools_at_end(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.tools.hosted.clear(now);
+        out.extend(self.tools.hosted.take_notes());
         for running in self.tools.running.drain(..) {
-            if !is_message_tool(&self.plan.tools[running.tool]) {
+            let goes_on = is_message_tool(&self.plan.tools[running.tool]);
+            let outcome = if goes_on { "unfinished" } else { Stop::Cancelled.outcome() };
+            out.push(running.note(&self.plan, outcome, None, now));
+            if !goes_on {
                 out.push(Action::StopTool(running.id, Stop::Cancelled));
             }
         }
@@ -337,13 +378,15 @@ impl Call {
         stop: Stop,
         which: impl Fn(&Running, &Tool) -> bool,
         why: &'static str,
+        now: Instant,
         out: &mut Vec<Action>,
     ) {
         let plan = self.plan.clone();
         let stopped = self.tools.running.extract_if(.., |running| which(running, &plan.tools[running.tool]));
-        for Running { id, .. } in stopped.collect::<Vec<_>>() {
-            out.push(Action::StopTool(id.clone(), stop));
-            self.answer(id, why, out);
+        for running in stopped.collect::<Vec<_>>() {
+            out.push(running.note(&plan, stop.outcome(), None, now));
+            out.push(Action::StopTool(running.id.clone(), stop));
+            self.answer(running.id, why, out);
         }
     }
 
@@ -357,7 +400,7 @@ impl Call {
         }
         let why = "It took too long and was stopped. It may or may not have been done: tell the caller so, and do not \
                    repeat it unless they ask for that.";
-        self.stop_tools(Stop::Timeout, |running, _| late(running), why, out);
+        self.stop_tools(Stop::Timeout, |running, _| late(running), why, now, out);
         let overdue = self.tools.hosted.overdue(self.speech.active(), now);
         if overdue.expired {
             self.last_from_model = Some(now); // The response gets time to go on without them.
@@ -377,6 +420,7 @@ impl Call {
 
     /// Requests what the state calls for after every event.
     pub(super) fn settle_tools(&mut self, out: &mut Vec<Action>) {
+        out.extend(self.tools.hosted.take_notes());
         let busy = self.tools.is_busy();
         if !busy {
             self.tools.filler = Filler::None;

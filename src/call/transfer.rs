@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Call;
-use super::action::{Action, Detour, Line};
+use super::action::{Action, Detour, Line, Note};
 use super::end::GOODBYE;
 use super::end_reason::EndReason;
 use super::event::{Return, TransferFailure};
@@ -173,8 +173,10 @@ impl Call {
         self.last_from_caller = None;
         self.keypad.take();
         // Only now somebody's phone rings: an announced transfer may still be cancelled.
-        if let Detour::Dial { tool, .. } = leaving.detour {
+        if let Detour::Dial { tool, target } = leaving.detour {
             self.tools.count_use(tool);
+            let target = self.target(tool, target);
+            out.push(Action::Note(Note::Transferred { target, outcome: "sent" }));
         }
         out.push(Action::Park(leaving.detour.clone()));
         self.parked = Some(Parked {
@@ -211,7 +213,9 @@ impl Call {
             self.answer(id, output, out);
         }
         if let (Detour::Dial { tool, target }, Return::TransferFailed(why)) = (parked.detour, back) {
-            self.tell_model(Line::TransferFailed { target: self.target(tool, target), why }, out);
+            let target = self.target(tool, target);
+            out.push(Action::Note(Note::Transferred { target: target.clone(), outcome: why.code() }));
+            self.tell_model(Line::TransferFailed { target, why }, out);
         }
         if parked.is_draining {
             return self.say_goodbye(EndReason::ServerDraining, now, out);

@@ -54,7 +54,7 @@ impl Call {
         }
         if self.turn_control == TurnControl::Model && self.ending.is_none() {
             self.interrupt(model_cancels, now, out);
-            self.stop_interrupted_tools(out);
+            self.stop_interrupted_tools(now, out);
         }
         self.cancel_transfer("The caller spoke, so they were not transferred: listen first.", out);
     }

@@ -111,8 +111,13 @@ impl Watch {
     }
 
     /// The longest silence in which the assistant owed something.
-    pub fn longest(&self) -> Duration {
-        self.longest
+    pub fn longest(&self, now: Instant) -> Duration {
+        self.longest.max(self.unheard(now))
+    }
+
+    /// How long the caller has heard no sound of any kind while something was owed.
+    pub fn unheard(&self, now: Instant) -> Duration {
+        self.unheard.spent(now)
     }
 
     /// Whether a sound stands in for speech.
@@ -135,7 +140,7 @@ impl Watch {
 
 impl Call {
     /// Starts, stops or restarts the clock, as the state demands.
-    pub(super) fn watch_silence(&mut self, now: Instant) {
+    pub(super) fn watch_silence(&mut self, now: Instant, out: &mut Vec<Action>) {
         let debtor = self.debtor();
         let speaks = !self.playback.is_voice_over();
         if !speaks {
@@ -158,8 +163,9 @@ impl Call {
             self.watch.sound = None; // What is queued of it plays out.
         }
         let unheard = waits && self.playback.is_quiet();
-        let spent = self.watch.unheard.spent(now);
+        let spent = self.watch.unheard(now);
         self.watch.longest = self.watch.longest.max(spent);
+        self.gap(spent, !unheard, out);
         if !unheard {
             self.watch.unheard.restart();
         }

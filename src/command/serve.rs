@@ -77,7 +77,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         listener,
         metrics_listener,
         metrics: Some(metrics),
-        journal: None,
+        records: None,
         tools_first: false,
         now: None,
         captures: true,

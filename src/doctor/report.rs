@@ -47,7 +47,7 @@ fn group(problem: &Problem) -> usize {
         (What::Function(_), _) => 5,
         (What::Public(_), _) => 6,
         (What::Mcp(_), _) => 7,
-        (What::Store(_), _) => 8,
+        (What::Store(_) | What::Recording(_), _) => 8,
         (What::Clock(_), _) => 9,
         (What::Fly(_), _) => 10,
         (What::Doctor(_), _) => {

@@ -31,10 +31,12 @@ use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
 use crate::call::{About, Anomaly, By, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why};
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
+use crate::provider::usage::Tokens;
 use crate::provider::{Cause, Class, Failure, word_of};
 use crate::secret::Private;
 use crate::wire::openai::realtime::{
-    self, Approval, Cancelled, ErrorBody, FunctionCall, Incoming, Incomplete, RateLimit, ResponseDone, Status,
+    self, Approval, Cancelled, ErrorBody, FunctionCall, Hosted, Incoming, Incomplete, RateLimit,
+    ResponseDone, Status,
 };
 pub use capture::NotCaptured;
 pub use configure::{LeftOut, session};
@@ -341,7 +343,10 @@ impl ModelLink {
             Incoming::SpokenMore { item, text } => more(Who::Assistant, &item, text.into_owned()),
             Incoming::HeardMore { item, text } => more(Who::Caller, &item, text.into_owned()),
             Incoming::SpokenText { item, text } => transcript(Who::Assistant, &item, &text),
-            Incoming::HeardText { item, text } => {
+            Incoming::HeardText { item, text, used } => {
+                if let Some(used) = used {
+                    self.event(Event::TranscriptUsage { used, standby: false });
+                }
                 if self.so_far.as_ref().is_some_and(|(so_far, _)| so_far.as_ref() == &*item) {
                     self.so_far = None;
                 }
@@ -360,11 +365,13 @@ impl ModelLink {
                 self.began.get_or_insert_with(|| response.clone());
                 tool_requested(call, response)
             }
-            Incoming::HostedStarted { response, item } => {
+            Incoming::HostedStarted { response, item, tool } => {
                 let response = response.map(|response| ResponseId::from(&*response));
-                Event::HostedStarted { item: ItemId::from(&*item), response }
+                Event::HostedStarted { item: ItemId::from(&*item), response, tool }
             }
-            Incoming::HostedEnded { item } => Event::HostedEnded { item: ItemId::from(&*item) },
+            Incoming::HostedEnded { item, failed } => {
+                Event::HostedEnded { item: ItemId::from(&*item), failed }
+            }
             Incoming::ApprovalRequested { response, approval } => {
                 let named = response.map(|response| ResponseId::from(&*response));
                 let Some(response) = named.or_else(|| self.began.clone()) else { return };
@@ -435,14 +442,16 @@ impl ModelLink {
         for approval in done.approvals {
             self.event(approval_requested(approval, response.clone()));
         }
-        for (item, ended) in done.hosted {
-            let item = ItemId::from(&*item);
-            self.event(Event::HostedStarted { item: item.clone(), response: Some(response.clone()) });
+        for Hosted { item, tool, ended, failed } in done.hosted {
+            let (item, response) = (ItemId::from(&*item), Some(response.clone()));
+            self.event(Event::HostedStarted { item: item.clone(), response, tool });
             if ended {
-                self.event(Event::HostedEnded { item });
+                self.event(Event::HostedEnded { item, failed });
             }
         }
-        self.event(Event::Usage { tokens_in: done.tokens_in, tokens_out: done.tokens_out });
+        if done.tokens != Tokens::default() {
+            self.event(Event::Usage { tokens: done.tokens, standby: false });
+        }
         self.event(Event::ResponseEnded { response, outcome });
     }
 

@@ -18,6 +18,8 @@ pub struct CallEnded<'a> {
     pub lasted: Duration,
     pub tally: &'a Tally,
     pub anomalies: &'a BTreeMap<Anomaly, u64>,
+    /// In dollars; `None` if it is not known.
+    pub cost: Option<f64>,
 }
 
 impl CallEnded<'_> {
@@ -44,10 +46,11 @@ impl CallEnded<'_> {
             silence_ms_max = self.tally.silence.as_millis() as u64,
             tokens_in = self.tally.tokens_in,
             tokens_out = self.tally.tokens_out,
+            cost = self.cost,
             anomalies = (!anomalies.is_empty()).then(|| anomalies.join(" ")),
             "Call ended"
         );
-        metrics::call_ended(self.assistant, self.reason, self.tally);
+        metrics::call_ended(self.assistant, self.reason, self.tally, self.cost);
     }
 }
 
@@ -74,6 +77,7 @@ mod tests {
                     lasted: Duration::ZERO,
                     tally: &tally,
                     anomalies: &BTreeMap::new(),
+                    cost: None,
                 }
                 .emit();
             }

@@ -31,7 +31,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 17] = {
+const METRICS: [Metric; 18] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -105,6 +105,12 @@ const METRICS: [Metric; 17] = {
             Histogram,
             "",
             "The longest silence of each call while the assistant owed something",
+        ),
+        metric(
+            "switchboard_cost_dollars_total",
+            Gauge,
+            "assistant",
+            "What calls that ended cost, by the price table: models, transcription and the carrier's estimate. It only grows",
         ),
     ]
 };
@@ -257,11 +263,13 @@ start, with zero; those of an assistant, from when its file is in force.
 | --- | --- | --- | --- |
 ";
 
-pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally) {
+pub fn call_ended(assistant: &str, reason: EndReason, tally: &Tally, cost: Option<f64>) {
     counter!("switchboard_calls_total", "assistant" => assistant.to_owned(), "reason" => reason.code())
         .increment(1);
     counter!("switchboard_interruptions_total", "assistant" => assistant.to_owned())
         .increment(u64::from(tally.interruptions));
+    gauge!("switchboard_cost_dollars_total", "assistant" => assistant.to_owned())
+        .increment(cost.unwrap_or_default());
     // The longest silence of the call while the assistant owed something.
     histogram!("switchboard_silence_seconds").record(tally.silence.as_secs_f64());
     counter!("switchboard_tokens_total", "kind" => "in").increment(tally.tokens_in);
@@ -344,6 +352,7 @@ pub fn roster_loaded(roster: &Roster) {
 }
 
 fn begin_assistant(name: &str) {
+    gauge!("switchboard_cost_dollars_total", "assistant" => name.to_owned()).increment(0.0);
     counter!("switchboard_interruptions_total", "assistant" => name.to_owned()).increment(0);
     for reason in EndReason::ALL {
         let (name, reason) = (name.to_owned(), reason.code());

@@ -1,10 +1,9 @@
-//! Log lines, metrics, and, for a rehearsal, the journal of a call.
+//! Log lines and metrics.
 //!
 //! A log line and its metric come from one place, so that they cannot drift apart. Nothing personal is written:
 //! numbers, names and words stay in masked types, and the labels of metrics come from closed lists.
 
 pub mod ended;
-pub mod journal;
 pub mod metrics;
 pub mod reloaded;
 

@@ -7,6 +7,7 @@ mod assistant;
 mod doctor;
 mod file;
 mod number;
+mod recording;
 mod setting;
 mod store;
 mod template;
@@ -16,6 +17,7 @@ pub use assistant::Assistant;
 pub use doctor::{Clock, Doctor, Fly, Folder, Function, Mcp, Obstacle, Provider, Public, Twilio};
 pub use file::{File, ReadFolder};
 pub use number::Number;
+pub use recording::Recording;
 pub use setting::Setting;
 pub use store::Store;
 pub use template::Template;
@@ -138,5 +140,5 @@ pub(crate) use {catalogue, sentence};
 
 areas!(
     Assistant, Clock, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public, ReadFolder,
-    Setting, Store, Template, Tool, Twilio
+    Recording, Setting, Store, Template, Tool, Twilio
 );

@@ -9,6 +9,7 @@ mod bill;
 mod caller;
 mod entry;
 mod id;
+mod note;
 mod recorder;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use bill::{Bill, Priced};
 pub use caller::{caller_key, masked};
 pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 pub use id::RecordId;
+pub use note::Answering;
 pub use recorder::Recorder;
 
 /// The version of the format of [`CallRecord`].

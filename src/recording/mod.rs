@@ -3,12 +3,14 @@
 //! A session gives its audio to a [`Tap`], which says where on the phone's clock it belongs. One thread writes the files
 //! of all calls, so that a slow disk costs no call anything: what finds no room becomes silence.
 
+mod archive;
 mod tap;
 mod track;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use archive::{Archive, NotRemoved, Refused, client};
 pub use tap::Tap;
 pub use track::Track;
 pub use writer::Recordings;

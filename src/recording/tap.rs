@@ -35,8 +35,8 @@ pub struct Tap {
 /// What the writer learns otherwise than by the channel, which may be full.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Where the recording ends, once the tap is gone.
-    pub end: AtomicU64,
+    /// How far the call is: where the recording ends, once the tap is gone.
+    pub now: AtomicU64,
     /// Parts found no room.
     pub lost: AtomicBool,
 }
@@ -98,9 +98,9 @@ impl Tap {
         self.said = self.said.max(self.stream);
     }
 
-    /// Where the recording ends if the call ends now.
-    pub fn ends(&mut self, now: Instant) {
-        self.shared.end.store(self.at(now), Ordering::Release);
+    /// The call is so far. Once the tap is dropped, it ends here.
+    pub fn goes_on(&mut self, now: Instant) {
+        self.shared.now.store(self.at(now), Ordering::Release);
     }
 
     fn cut(&mut self, at: u64) {
@@ -133,4 +133,73 @@ impl Tap {
 
 pub(super) const fn frames(time: Duration) -> u64 {
     (time.as_micros() * BYTES_PER_MS as u128 / 1_000) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    fn tap(room: usize) -> (Tap, Receiver<Part>, Instant) {
+        let (sender, parts) = sync_channel(room);
+        let began = Instant::now();
+        (Tap::new(sender, Arc::default(), began), parts, began)
+    }
+
+    fn silence(ms: usize) -> Chunk {
+        Chunk::from_ulaw(&vec![0xFF; ms * BYTES_PER_MS])
+    }
+
+    /// The parts that wait, with their places in milliseconds: `c` the caller, `h` what was heard, `-` a cut.
+    fn waiting(parts: &Receiver<Part>) -> Vec<(char, u64)> {
+        let parts = parts.try_iter().map(|part| match part {
+            Part::Audio { side: Side::Caller, at, .. } => ('c', at / 8),
+            Part::Audio { side: Side::Heard, at, .. } => ('h', at / 8),
+            Part::Cut { at } => ('-', at / 8),
+        });
+        parts.collect()
+    }
+
+    #[test]
+    fn audio_is_placed_where_the_phone_had_it() {
+        let (mut tap, parts, began) = tap(64);
+        let at = |ms| began + Duration::from_millis(ms);
+        // Late, by the stream's own time; one with nonsense; one without.
+        tap.said(&silence(20), Some(25), at(300));
+        tap.said(&silence(20), Some(1 << 40), at(320));
+        tap.said(&silence(20), None, at(340));
+        assert_eq!(waiting(&parts), [('c', 5), ('c', 300)], "silence needs no place");
+        // Two pieces at once are played one after the other; a later one when it comes.
+        for piece in 0..4 {
+            tap.queued(Piece(piece), &silence(1_000));
+        }
+        tap.left(Piece(0), at(1_000));
+        tap.left(Piece(1), at(1_000));
+        tap.left(Piece(2), at(5_000));
+        tap.cleared(700 * 8);
+        tap.left(Piece(3), at(5_310));
+        assert_eq!(waiting(&parts), [('h', 1_000), ('h', 2_000), ('h', 5_000), ('-', 5_300)]);
+        // The next stream counts from its own start.
+        tap.queued(Piece(4), &silence(1_000));
+        tap.left(Piece(4), at(6_000));
+        tap.away(at(6_400));
+        tap.back(at(20_000));
+        tap.said(&silence(20), Some(120), at(20_130));
+        assert_eq!(waiting(&parts), [('h', 6_000), ('-', 6_400), ('c', 20_100)]);
+    }
+
+    #[test]
+    fn a_cut_that_finds_no_room_is_late_and_never_lost() {
+        let (mut tap, parts, began) = tap(1);
+        tap.queued(Piece(0), &silence(1_000));
+        tap.left(Piece(0), began);
+        tap.cleared(800 * 8);
+        assert!(!tap.shared.lost.load(Ordering::Relaxed), "nothing is missing");
+        tap.said(&silence(20), Some(500), began + Duration::from_millis(500));
+        assert!(tap.shared.lost.load(Ordering::Relaxed), "there was no room");
+        assert_eq!(waiting(&parts), [('h', 0)]);
+        tap.said(&silence(20), Some(520), began + Duration::from_millis(520));
+        assert_eq!(waiting(&parts), [('-', 200)]);
+    }
 }

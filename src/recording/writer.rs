@@ -15,7 +15,7 @@ use crate::record::RecordId;
 /// How often each recording is written.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Audio that comes so late after its time is still written in one go.
-const LATENESS: Duration = Duration::from_millis(250);
+const LATENESS: u64 = frames(Duration::from_millis(250));
 /// How many parts of a call may wait for the disk: those of ten seconds, when both sides talk.
 const MOST_PARTS: usize = 1_024;
 
@@ -29,7 +29,6 @@ pub struct Recordings {
 #[derive(Debug)]
 struct Opened {
     id: RecordId,
-    began: Instant,
     parts: Receiver<Part>,
     shared: Arc<Shared>,
 }
@@ -53,7 +52,7 @@ impl Recordings {
     pub fn record(&self, id: &RecordId, began: Instant) -> Tap {
         let (sender, parts) = mpsc::sync_channel(MOST_PARTS);
         let shared = Arc::new(Shared::default());
-        let _ = self.opened.send(Opened { id: id.clone(), began, parts, shared: shared.clone() });
+        let _ = self.opened.send(Opened { id: id.clone(), parts, shared: shared.clone() });
         Tap::new(sender, shared, began)
     }
 
@@ -95,10 +94,9 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) if self.running.is_empty() => return,
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(INTERVAL),
             }
-            let now = Instant::now();
             let closed = &self.closed;
             self.running.retain_mut(|running| {
-                let goes_on = running.write(now);
+                let goes_on = running.write();
                 if !goes_on && running.close() {
                     closed(&running.opened.id);
                 }
@@ -119,7 +117,7 @@ impl Running {
     }
 
     /// Writes what is due. False: the call is over.
-    fn write(&mut self, now: Instant) -> bool {
+    fn write(&mut self) -> bool {
         let goes_on = loop {
             match self.opened.parts.try_recv() {
                 Ok(part) => {
@@ -131,8 +129,8 @@ impl Running {
             }
         };
         if goes_on {
-            let horizon = now.saturating_duration_since(self.opened.began).saturating_sub(LATENESS);
-            let written = self.track.as_mut().map_or(Ok(()), |track| track.advance(frames(horizon)));
+            let horizon = self.opened.shared.now.load(Ordering::Acquire).saturating_sub(LATENESS);
+            let written = self.track.as_mut().map_or(Ok(()), |track| track.advance(horizon));
             written.unwrap_or_else(|error| self.failed(&error));
         }
         goes_on
@@ -141,7 +139,7 @@ impl Running {
     /// Returns whether there is a file.
     fn close(&mut self) -> bool {
         let Some(track) = self.track.take() else { return false };
-        let end = self.opened.shared.end.load(Ordering::Acquire);
+        let end = self.opened.shared.now.load(Ordering::Acquire);
         track.close(end).unwrap_or_else(|error| self.failed(&error));
         let lost = self.opened.shared.lost.load(Ordering::Relaxed);
         if lost {

@@ -1,17 +1,14 @@
-//! The conversation, assembled from the server's journal and the phone's events.
+//! The conversation: the record of the call so far, and what the phone reports.
 //!
-//! All times are milliseconds since the stream began, on the phone's clock. `call.wav` uses the same clock.
+//! All times are milliseconds since the stream began. `call.wav` uses the same clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
 
 use super::caller::voiced;
-use crate::call::{EndReason, Note, Recording, Tally, Who};
-use crate::id::ItemId;
-use crate::observe::journal::{Happening, What};
+use crate::record::{CallRecord, Entry, Recorder, Turn, Voice, What};
 use switchboard_simulator::caller::{Happened, PhoneEvent};
 
 /// How long a turn waits for its words before it is shown without them.
@@ -22,59 +19,18 @@ const TURN_LATE: Duration = Duration::from_secs(3);
 const SAME_END: u64 = 300;
 /// The server notices a voice this long after it began, at most.
 const ONSET: u64 = 400;
-/// An answer and its first item begin within this time of each other.
-const SAME_MOMENT: u64 = 150;
-
-/// A completed turn.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Turn {
-    pub start_ms: u64,
-    pub end_ms: u64,
-    /// `None` while the words are unknown.
-    #[serde(serialize_with = "or_empty")]
-    pub text: Option<String>,
-    #[serde(flatten)]
-    pub voice: Voice,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "who", rename_all = "lowercase")]
-pub(super) enum Voice {
-    Caller {
-        /// Whether a transcript can come.
-        #[serde(skip)]
-        transcribed: bool,
-    },
-    Assistant {
-        sent_ms: u64,
-        heard_ms: u64,
-        interrupted: bool,
-        latency_ms: Option<u64>,
-        /// Only for the first turn of the call.
-        #[serde(skip)]
-        first_word_ms: Option<u64>,
-    },
-}
 
 /// What gets lines of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Line {
-    Turn(Turn),
+    /// A turn; with the time to the first word, if it is the assistant's first.
+    Turn(Turn, Option<u64>),
     /// Something that happened at the phone, as it is shown.
-    Phone {
-        ms: u64,
-        text: String,
-    },
+    Phone { ms: u64, text: String },
 }
 
-/// A line, and whether it has been shown.
-#[derive(Debug)]
-struct Entry {
-    line: Line,
-    item: Option<ItemId>,
-    reported: Instant,
-    shown: bool,
-}
+/// Whether a turn is the assistant's, when the server says that it began, and how many such there were before.
+type Key = (bool, u64, usize);
 
 /// A stretch in which the phone plays without a pause.
 #[derive(Debug, Clone, Copy)]
@@ -90,45 +46,38 @@ struct Utterance {
     spans: Vec<(usize, usize)>,
 }
 
-/// The turns of a call so far.
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    /// The text of a recorded greeting.
-    greeting: Option<String>,
+    recorder: Recorder,
+    /// Whether transcripts of the caller can come.
     transcribed: bool,
     /// The caller's clips that have not started.
     clips: Vec<Bytes>,
     zero: Option<Instant>,
-    entries: Vec<Entry>,
-    /// Words of turns that have not ended.
-    texts: BTreeMap<ItemId, (Who, String)>,
+    /// When each turn was reported, and whether it was shown.
+    reported: BTreeMap<Key, (Instant, bool)>,
+    /// Lines about the phone that were not shown.
+    phone_lines: Vec<(u64, String)>,
     utterances: Vec<Utterance>,
-    /// Answers not yet assigned to a turn: when each began and how long it took.
-    answers: Vec<(u64, u64)>,
-    /// The time from the start of the stream to the first sound.
-    pub first_word: Option<u64>,
     /// The last one.
     run: Option<Run>,
-    /// How often each anomaly occurred, by code.
-    pub anomalies: BTreeMap<&'static str, u64>,
-    pub ended: Option<(EndReason, Tally)>,
+    /// The server reported the end of the call.
+    pub ended: bool,
 }
 
 impl Conversation {
-    pub fn new(greeting: Option<String>, transcribed: bool, clips: Vec<Bytes>) -> Self {
+    pub fn new(recorder: Recorder, transcribed: bool, clips: Vec<Bytes>) -> Self {
         Self {
-            greeting,
+            recorder,
             transcribed,
             clips,
             zero: None,
-            entries: Vec::new(),
-            texts: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            phone_lines: Vec::new(),
             utterances: Vec::new(),
-            answers: Vec::new(),
-            first_word: None,
             run: None,
-            anomalies: BTreeMap::new(),
-            ended: None,
+            ended: false,
         }
     }
 
@@ -174,75 +123,58 @@ impl Conversation {
 
     /// Adds a line about the phone.
     pub fn phone_line(&mut self, at: Instant, text: String) {
-        self.insert(Line::Phone { ms: self.ms(at), text }, None, at);
+        self.phone_lines.push((self.ms(at), text));
     }
 
-    /// Takes in an entry of the server's journal.
-    pub fn journal_entry(&mut self, happening: Happening) {
-        let at = happening.at;
-        match happening.what {
-            What::Rang { .. } | What::Started => {}
-            What::Ended { reason, tally } => self.ended = Some((reason, tally)),
-            What::Note(Note::Anomaly(anomaly)) => *self.anomalies.entry(anomaly.code()).or_default() += 1,
-            What::Note(
-                Note::Reconnected { .. }
-                | Note::Pressed(_)
-                | Note::ToolEnded { .. }
-                | Note::Transferred { .. }
-                | Note::Used { .. }
-                | Note::Transcribed { .. },
-            ) => {}
-            What::Note(Note::FirstWord(time)) => self.first_word = Some(millis(time)),
-            What::Note(Note::Answered(time)) => self.answers.push((self.ms(at), millis(time))),
-            What::Note(Note::Said { who, item, text }) => {
-                let text = text.expose().trim().to_owned();
-                let entry = self.entries.iter_mut().find(|entry| entry.item.as_ref() == Some(&item));
-                if let Some(Entry { line: Line::Turn(turn), .. }) = entry {
-                    turn.text = Some(text).filter(|text| !text.is_empty());
-                } else if !text.is_empty() {
-                    self.texts.insert(item, (who, text));
-                }
-            }
-            What::Note(Note::CallerSpoke { item, began, ended }) => {
-                let (start_ms, end_ms) = self.spoken_between(self.ms(began), self.ms(ended));
-                let voice = Voice::Caller { transcribed: self.transcribed };
-                self.add(Turn { start_ms, end_ms, text: None, voice }, Some(item), at);
-            }
-            What::Note(Note::AssistantSpoke(spoken)) => {
-                let start_ms = self.ms(spoken.began);
-                let voice =
-                    self.assistant_turn(start_ms, spoken.sent_ms, spoken.heard_ms, spoken.interrupted);
-                let text = self.greeting.clone().filter(|_| spoken.recording == Some(Recording::Greeting));
-                let end_ms = start_ms + spoken.heard_ms;
-                self.add(Turn { start_ms, end_ms, text, voice }, spoken.item, at);
-            }
+    /// Takes in an entry of the call's record.
+    pub fn entry(&mut self, entry: Entry, at: Instant) {
+        match &entry.what {
+            What::CallerSpoke { start_ms, .. } => self.reported(false, *start_ms, at),
+            What::AssistantSpoke(spoke) => self.reported(true, spoke.start_ms, at),
+            What::Ended(_) => self.ended = true,
+            _ => {}
         }
+        self.recorder.add(entry);
     }
 
-    fn assistant_turn(&mut self, start_ms: u64, sent_ms: u64, heard_ms: u64, interrupted: bool) -> Voice {
-        let answer = self.answers.iter().position(|(when, _)| when.abs_diff(start_ms) <= SAME_MOMENT);
-        let latency_ms = answer.map(|place| self.answers.remove(place).1);
-        let is_first = !self.turns().any(Turn::is_assistant);
-        let first_word_ms = self.first_word.filter(|_| is_first);
-        Voice::Assistant { sent_ms, heard_ms, interrupted, latency_ms, first_word_ms }
+    fn reported(&mut self, assistant: bool, start_ms: u64, at: Instant) {
+        let same = (assistant, start_ms, 0)..=(assistant, start_ms, usize::MAX);
+        let before = self.reported.range(same).count();
+        self.reported.insert((assistant, start_ms, before), (at, false));
     }
 
-    fn add(&mut self, mut turn: Turn, item: Option<ItemId>, reported: Instant) {
-        if let Some(item) = &item {
-            turn.text = self.texts.remove(item).map(|(_, text)| text).or(turn.text);
-        }
-        self.insert(Line::Turn(turn), item, reported);
+    /// The record of the call so far. The caller's turns are as long as the voice, as the phone knows.
+    pub fn record(&self) -> CallRecord {
+        let mut record = self.recorder.record();
+        record.turns = self.turns().into_iter().map(|(_, turn)| turn).collect();
+        record
     }
 
-    fn insert(&mut self, line: Line, item: Option<ItemId>, reported: Instant) {
-        let place = self.entries.partition_point(|entry| entry.line.start_ms() <= line.start_ms());
-        self.entries.insert(place, Entry { line, item, reported, shown: false });
+    /// All turns in the order in which they began, each with its key.
+    fn turns(&self) -> Vec<(Key, Turn)> {
+        let (mut before, mut last) = (0, None);
+        let exact = |mut turn: Turn| {
+            let (assistant, start_ms) = (is_assistant(&turn), turn.start_ms);
+            let nth = match last {
+                Some((voice, start, nth)) if (voice, start) == (assistant, start_ms) => nth + 1,
+                _ => 0,
+            };
+            let key = (assistant, start_ms, nth);
+            last = Some(key);
+            if !assistant {
+                (turn.start_ms, turn.end_ms) = self.spoken_between(before, turn.start_ms, turn.end_ms);
+                before = turn.end_ms;
+            }
+            (key, turn)
+        };
+        let mut turns: Vec<(Key, Turn)> = self.recorder.record().turns.into_iter().map(exact).collect();
+        turns.sort_by_key(|(_, turn)| turn.start_ms);
+        turns
     }
 
-    /// When the caller's voice began and ended within a turn that the model detected. The model ends a turn half a
-    /// second after the last word; the phone knows the exact time.
-    fn spoken_between(&self, began: u64, ended: u64) -> (u64, u64) {
-        let before = self.last_end(false);
+    /// When the caller's voice began and ended within a turn that the model detected, after the turn before. The model ends
+    /// a turn half a second after the last word; the phone knows the exact time.
+    fn spoken_between(&self, before: u64, began: u64, ended: u64) -> (u64, u64) {
         let from = began.saturating_sub(ONSET).max(before);
         let within: Vec<(u64, u64)> =
             self.spans().filter(|(start, end)| *start < ended && *end > from).collect();
@@ -260,19 +192,10 @@ impl Conversation {
         })
     }
 
-    /// When the last turn ended that was reported, of the assistant or of the caller.
-    fn last_end(&self, assistant: bool) -> u64 {
-        self.turns()
-            .filter(|turn| turn.is_assistant() == assistant)
-            .map(|turn| turn.end_ms)
-            .max()
-            .unwrap_or(0)
-    }
-
     /// When the assistant's voice began, if its turn is still to be reported.
-    fn assistant_under_way(&self, now: Instant) -> Option<u64> {
+    fn assistant_under_way(&self, turns: &[(Key, Turn)], now: Instant) -> Option<u64> {
         let run = self.run?;
-        let is_reported = |ended| self.last_end(true) + SAME_END >= self.ms(ended);
+        let is_reported = |ended| last_end(turns, true) + SAME_END >= self.ms(ended);
         let is_over = run
             .ended
             .is_some_and(|ended| is_reported(ended) || now.saturating_duration_since(ended) >= TURN_LATE);
@@ -280,78 +203,97 @@ impl Conversation {
     }
 
     /// When the caller's voice began, if its turn is still to be reported.
-    fn caller_under_way(&self, now: Instant) -> Option<u64> {
-        let (now, reported) = (self.ms(now), self.last_end(false));
+    fn caller_under_way(&self, turns: &[(Key, Turn)], now: Instant) -> Option<u64> {
+        let (now, reported) = (self.ms(now), last_end(turns, false));
         let is_due = |(start, end): &(u64, u64)| {
-            *start <= now && now < end + millis(TURN_LATE) && reported + SAME_END < *end
+            *start <= now && now < end + TURN_LATE.as_millis() as u64 && reported + SAME_END < *end
         };
         self.spans().find(is_due).map(|(start, _)| start)
     }
 
     /// The lines that can be shown, each once, in the order of what they are about.
     pub fn ready(&mut self, now: Instant) -> Vec<Line> {
-        let (assistant, caller) = (self.assistant_under_way(now), self.caller_under_way(now));
-        let mut ready = Vec::new();
-        for entry in self.entries.iter_mut().filter(|entry| !entry.shown) {
-            let began_before = |other: Option<u64>| other.is_some_and(|began| began < entry.line.start_ms());
+        let turns = self.turns();
+        let (assistant, caller) = (self.assistant_under_way(&turns, now), self.caller_under_way(&turns, now));
+        self.show(turns, |line, reported, lacks_words| {
+            let began_before = |other: Option<u64>| other.is_some_and(|began| began < line.start_ms());
             // The turns of one voice are reported in order.
-            let is_early = match &entry.line {
-                Line::Turn(turn) if turn.is_assistant() => began_before(caller),
-                Line::Turn(_) => began_before(assistant),
+            let is_early = match line {
+                Line::Turn(turn, _) if is_assistant(turn) => began_before(caller),
+                Line::Turn(..) => began_before(assistant),
                 Line::Phone { .. } => began_before(assistant) || began_before(caller),
             };
-            let waits_for_words = matches!(&entry.line, Line::Turn(turn) if turn.lacks_words())
-                && now.saturating_duration_since(entry.reported) < WORDS_LATE;
-            if is_early || waits_for_words {
+            !is_early && !(lacks_words && now.saturating_duration_since(reported) < WORDS_LATE)
+        })
+    }
+
+    /// All lines that were not shown: the call is over.
+    pub fn rest(&mut self) -> Vec<Line> {
+        self.show(self.turns(), |_, _, _| true)
+    }
+
+    /// Shows lines in their order, up to the first that must wait.
+    fn show(&mut self, turns: Vec<(Key, Turn)>, may: impl Fn(&Line, Instant, bool) -> bool) -> Vec<Line> {
+        let mut first_word = self.recorder.record().first_word_ms;
+        let mut lines: Vec<(Option<Key>, Line)> = Vec::new();
+        for (key, turn) in turns {
+            let first_word = first_word.take_if(|_| key.0);
+            lines.push((Some(key), Line::Turn(turn, first_word)));
+        }
+        self.phone_lines.sort_by_key(|(ms, _)| *ms);
+        for (ms, text) in &self.phone_lines {
+            let place = lines.partition_point(|(_, line)| line.start_ms() <= *ms);
+            lines.insert(place, (None, Line::Phone { ms: *ms, text: text.clone() }));
+        }
+        let mut shown = Vec::new();
+        for (key, line) in lines {
+            let reported = match key {
+                Some(key) => self.reported.get(&key).copied(),
+                None => self.zero.map(|zero| (zero, false)),
+            };
+            // A line about the phone may come before the stream.
+            let (reported, done) = reported.unwrap_or_else(|| (Instant::now(), false));
+            if done {
+                continue;
+            }
+            if !may(&line, reported, self.lacks_words(&line)) {
                 break;
             }
-            entry.shown = true;
-            ready.push(entry.line.clone());
+            match key {
+                Some(key) => drop(self.reported.insert(key, (reported, true))),
+                None => drop(self.phone_lines.remove(0)),
+            }
+            shown.push(line);
         }
-        ready
+        shown
     }
 
-    /// At the end: the lines that were not shown yet.
-    pub fn rest(&mut self) -> Vec<Line> {
-        let rest = self.entries.iter_mut().filter(|entry| !entry.shown);
-        rest.map(|entry| {
-            entry.shown = true;
-            entry.line.clone()
-        })
-        .collect()
-    }
-
-    /// All turns, in the order in which they began.
-    pub fn turns(&self) -> impl Iterator<Item = &Turn> {
-        self.entries.iter().filter_map(|entry| match &entry.line {
-            Line::Turn(turn) => Some(turn),
-            Line::Phone { .. } => None,
-        })
+    /// Whether it is a turn whose words can still come.
+    fn lacks_words(&self, line: &Line) -> bool {
+        match line {
+            Line::Turn(turn, _) => turn.text.is_none() && (is_assistant(turn) || self.transcribed),
+            Line::Phone { .. } => false,
+        }
     }
 }
 
 impl Line {
     fn start_ms(&self) -> u64 {
         match self {
-            Self::Turn(turn) => turn.start_ms,
+            Self::Turn(turn, _) => turn.start_ms,
             Self::Phone { ms, .. } => *ms,
         }
     }
 }
 
-impl Turn {
-    pub fn is_assistant(&self) -> bool {
-        matches!(self.voice, Voice::Assistant { .. })
-    }
-
-    /// Whether its words can still come.
-    fn lacks_words(&self) -> bool {
-        self.text.is_none() && !matches!(self.voice, Voice::Caller { transcribed: false })
-    }
+pub(super) fn is_assistant(turn: &Turn) -> bool {
+    matches!(turn.voice, Voice::Assistant { .. })
 }
 
-fn or_empty<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text.as_deref().unwrap_or_default())
+/// When the last turn ended that was reported, of the assistant or of the caller.
+fn last_end(turns: &[(Key, Turn)], assistant: bool) -> u64 {
+    let of_voice = turns.iter().filter(|(key, _)| key.0 == assistant);
+    of_voice.map(|(_, turn)| turn.end_ms).max().unwrap_or(0)
 }
 
 pub(super) fn millis(time: Duration) -> u64 {
@@ -361,8 +303,7 @@ pub(super) fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Spoken;
-    use crate::id::CallSid;
+    use crate::record::{RecordId, Said, Spoke};
     use switchboard_audio::{SILENCE, encode};
 
     struct Fixture {
@@ -377,8 +318,8 @@ mod tests {
             clip.extend((0..2_400).map(|at| encode(if at % 8 < 4 { 4_000 } else { -4_000 })));
             clip.extend(vec![SILENCE; 800]);
             let zero = Instant::now();
-            let mut conversation =
-                Conversation::new(Some("Welcome.".to_owned()), transcribed, vec![Bytes::from(clip)]);
+            let recorder = Recorder::new(RecordId::from("01"));
+            let mut conversation = Conversation::new(recorder, transcribed, vec![Bytes::from(clip)]);
             let event = PhoneEvent::StreamStarted { stream_sid: "MZ1".to_owned() };
             conversation.phone_event(&Happened { at: zero, event });
             Self { zero, conversation }
@@ -392,34 +333,30 @@ mod tests {
             self.conversation.phone_event(&Happened { at: self.at(ms), event });
         }
 
-        fn note(&mut self, ms: u64, note: Note) {
-            let (call, at) = (CallSid::parse("CA00000000000000000000000000000001").unwrap(), self.at(ms));
-            self.conversation.journal_entry(Happening { call, at, what: What::Note(note) });
+        fn entry(&mut self, ms: u64, what: What) {
+            let at = self.at(ms);
+            self.conversation.entry(Entry { at_ms: ms, what }, at);
         }
 
         fn said(&mut self, ms: u64, item: &str, text: &str) {
-            let who = Who::Assistant;
-            self.note(ms, Note::Said { who, item: item.into(), text: text.to_owned().into() });
+            self.entry(ms, What::Said(Said { item: item.to_owned(), text: text.to_owned() }));
         }
 
-        fn assistant_spoke(&mut self, ms: u64, item: Option<&str>, began: u64, heard_ms: u64) {
-            let began = self.at(began);
-            let item = item.map(ItemId::from);
-            let recording = item.is_none().then_some(Recording::Greeting);
-            let spoken =
-                Spoken { item, recording, began, sent_ms: 1_000, heard_ms, interrupted: heard_ms < 1_000 };
-            self.note(ms, Note::AssistantSpoke(spoken));
+        fn assistant_spoke(&mut self, ms: u64, item: Option<&str>, start_ms: u64, heard_ms: u64) {
+            let (item, text) = (item.map(str::to_owned), item.is_none().then(|| "Welcome.".to_owned()));
+            let interrupted = heard_ms < 1_000;
+            let spoke = Spoke { item, text, start_ms, sent_ms: 1_000, heard_ms, interrupted };
+            self.entry(ms, What::AssistantSpoke(spoke));
         }
 
-        fn caller_spoke(&mut self, ms: u64, began: u64) {
-            let (began, ended) = (self.at(began), self.at(ms));
-            self.note(ms, Note::CallerSpoke { item: "u".into(), began, ended });
+        fn caller_spoke(&mut self, ms: u64, start_ms: u64) {
+            self.entry(ms, What::CallerSpoke { item: "u".to_owned(), start_ms, end_ms: ms });
         }
 
         fn ready(&mut self, ms: u64) -> Vec<String> {
             let now = self.at(ms);
             let shown = |line: Line| match line {
-                Line::Turn(turn) => format!("{}-{} {:?}", turn.start_ms, turn.end_ms, turn.text),
+                Line::Turn(turn, _) => format!("{}-{} {:?}", turn.start_ms, turn.end_ms, turn.text),
                 Line::Phone { text, .. } => text,
             };
             self.conversation.ready(now).into_iter().map(shown).collect()
@@ -449,33 +386,23 @@ mod tests {
     }
 
     #[test]
-    fn latency_and_first_word_belong_to_their_turns() {
+    fn the_first_word_belongs_to_the_assistants_first_turn() {
         let mut fixture = Fixture::new(true);
-        fixture.note(20, Note::FirstWord(Duration::from_millis(20)));
+        fixture.entry(20, What::FirstWord { ms: 20 });
         fixture.assistant_spoke(1_020, None, 20, 1_000);
-        fixture.note(4_000, Note::Answered(Duration::from_millis(512)));
-        fixture.said(4_100, "a", "One.");
-        fixture.said(4_100, "b", "Two.");
-        fixture.assistant_spoke(5_000, Some("a"), 4_000, 1_000);
-        fixture.assistant_spoke(5_500, Some("b"), 5_000, 500);
-        let facts: Vec<_> = fixture
-            .conversation
-            .turns()
-            .map(|turn| match turn.voice {
-                Voice::Assistant { latency_ms, first_word_ms, interrupted, .. } => {
-                    (turn.text.as_deref().unwrap(), first_word_ms, latency_ms, interrupted)
-                }
-                Voice::Caller { .. } => unreachable!(),
+        // Two turns that begin at once: one was never heard.
+        fixture.assistant_spoke(4_000, Some("a"), 4_000, 1_000);
+        fixture.assistant_spoke(4_000, Some("b"), 4_000, 0);
+        let lines = fixture.conversation.rest();
+        let first_words: Vec<Option<u64>> = lines
+            .iter()
+            .map(|line| match line {
+                Line::Turn(_, first_word) => *first_word,
+                Line::Phone { .. } => unreachable!(),
             })
             .collect();
-        assert_eq!(
-            facts,
-            [
-                ("Welcome.", Some(20), None, false),
-                ("One.", None, Some(512), false),
-                ("Two.", None, None, true)
-            ]
-        );
+        assert_eq!(first_words, [Some(20), None, None]);
+        assert!(fixture.conversation.rest().is_empty(), "each is shown once");
     }
 
     #[test]

@@ -27,16 +27,20 @@ use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
 use crate::provider::{Auth, Dialect, Provider};
+use crate::record::{CallRecord, RecordId, Recorder, Turn, Voice};
 use crate::secret::Secret;
 use crate::terminal::{Failure, report};
 use crate::workspace::Workspace;
 use caller::CallerSpeech;
 use choose::Choice;
-use conversation::{Conversation, Line, millis};
+use conversation::{Conversation, Line, is_assistant, millis};
+use print::Manner;
 pub use print::Screen;
-use recording::{Files, Sheet, Tokens};
+use recording::Files;
 use server::{Server, token};
-use switchboard_simulator::caller::{CallEnd, CallRecord, Happened, Phone, PhoneEvent, PhoneOptions};
+use switchboard_simulator::caller::{
+    CallEnd, CallRecord as PhoneRecord, Happened, Phone, PhoneEvent, PhoneOptions,
+};
 use switchboard_simulator::model::{self, ModelOptions, ModelServer, Script, Truncating};
 
 /// How often the progress line is updated and late words are checked.
@@ -117,16 +121,15 @@ pub async fn run(
     for line in opening(&choice, &plan, &speech, recording.as_deref(), options.live) {
         screen.line(&line);
     }
-    let server = Server::start(workspace.settings, &choice, now).await?;
+    let server = Server::start(workspace.settings, &choice, now, options.live).await?;
     let rehearsal = Rehearsal { plan: &plan, speech, choice: &choice, screen };
     let outcome = rehearsal.run(server, stop, options.live).await?;
 
     let mut wrong = outcome.wrong(model.as_ref().map(|model| &model.server), recording.as_deref());
-    let sheet = outcome.sheet(&choice, options.live);
-    if let Err(error) = files.write(&outcome.record, &sheet) {
+    if let Err(error) = files.write(&outcome.phone, &outcome.record) {
         wrong.push(format!("{error:#}"));
     }
-    for line in summary(&outcome, &sheet, &files) {
+    for line in summary(&outcome, &files) {
         screen.line(&line);
     }
     if let Some(model) = model {
@@ -228,8 +231,8 @@ struct Rehearsal<'a> {
 
 /// A call that has ended.
 struct Outcome {
+    phone: PhoneRecord,
     record: CallRecord,
-    conversation: Conversation,
     /// The operator stopped the rehearsal.
     stopped: bool,
     /// The limit that the call exceeded.
@@ -249,11 +252,9 @@ impl Rehearsal<'_> {
             true => plan.limits.call + HANG_UP * 2,
             false => plan.limits.call.min(speech.duration() + SLACK) + HANG_UP * 2,
         };
-        let mut conversation = Conversation::new(
-            plan.greeting.say.clone(),
-            plan.transcription.is_some(),
-            speech.clips().cloned().collect(),
-        );
+        let recorder = Recorder::new(RecordId::new(Timestamp::now(), rand::random()));
+        let clips = speech.clips().cloned().collect();
+        let mut conversation = Conversation::new(recorder, plan.transcription.is_some(), clips);
         let mut phone = Phone::dial(PhoneOptions {
             from: choice.from.clone(),
             to: choice.to.expose().to_owned(),
@@ -286,7 +287,7 @@ impl Rehearsal<'_> {
                         }
                     }
                 },
-                Some(entry) = server.journal.recv() => conversation.journal_entry(entry),
+                Some((entry, at)) = server.entries.recv() => conversation.entry(entry, at),
                 () = &mut stop, if !stopped => {
                     stopped = true;
                     speaking = None;
@@ -303,33 +304,41 @@ impl Rehearsal<'_> {
                 }
                 _ = tick.tick() => progress(&conversation, screen),
             }
-            show(conversation.ready(Instant::now()), live, screen);
+            show(conversation.ready(Instant::now()), plan, live, screen);
         }
         drop(speaking);
         screen.wipe();
-        let record = timeout(HANG_UP, phone.finished()).await;
-        let record = record.context("the simulated phone did not hang up")?;
+        let phone = timeout(HANG_UP, phone.finished()).await;
+        let phone = phone.context("the simulated phone did not hang up")?;
         let last_entries = async {
-            while conversation.ended.is_none()
-                && let Some(entry) = server.journal.recv().await
+            while !conversation.ended
+                && let Some((entry, at)) = server.entries.recv().await
             {
-                conversation.journal_entry(entry);
+                conversation.entry(entry, at);
             }
         };
         let _ = timeout(LAST_ENTRIES, last_entries).await;
-        while let Ok(entry) = server.journal.try_recv() {
-            conversation.journal_entry(entry);
+        while let Ok((entry, at)) = server.entries.try_recv() {
+            conversation.entry(entry, at);
         }
-        show(conversation.rest(), live, screen);
+        show(conversation.rest(), plan, live, screen);
         let server_error = server.close().await;
-        Ok(Outcome { record, conversation, stopped, exceeded, server_error })
+        Ok(Outcome { phone, record: conversation.record(), stopped, exceeded, server_error })
     }
 }
 
-fn show(lines: Vec<Line>, live: bool, screen: &mut Screen) {
+fn show(lines: Vec<Line>, plan: &Plan, live: bool, screen: &mut Screen) {
+    // How fast a simulated model answers is its script, so only a live call shows it.
+    let no_words = match plan.transcription {
+        Some(_) => "(words unknown)",
+        None => "(the assistant's file turns transcription off)",
+    };
+    let manner = Manner { no_words, latencies: live };
     for line in lines {
         match line {
-            Line::Turn(turn) => print::turn(&turn, live).iter().for_each(|line| screen.line(line)),
+            Line::Turn(turn, first_word) => {
+                print::turn(&turn, first_word, manner).iter().for_each(|line| screen.line(line));
+            }
             Line::Phone { text, .. } => screen.line(&text),
         }
     }
@@ -417,7 +426,8 @@ fn opening(
 
 impl Outcome {
     fn reason(&self) -> Option<EndReason> {
-        self.conversation.ended.as_ref().map(|(reason, _)| *reason)
+        let code = self.record.reason.as_deref()?;
+        EndReason::ALL.iter().copied().find(|reason| reason.code() == code)
     }
 
     /// Everything that went wrong, in words.
@@ -430,7 +440,7 @@ impl Outcome {
             Some(_) => {}
             None => wrong.push("the server did not report how it ended".to_owned()),
         }
-        match &self.record.end {
+        match &self.phone.end {
             CallEnd::CallerHungUp | CallEnd::HungUp => {}
             CallEnd::Rejected(reason) => wrong.push(format!("the server rejected the call ({reason})")),
             CallEnd::Failed(code) => {
@@ -440,7 +450,7 @@ impl Outcome {
         if let Some(limit) = self.exceeded {
             wrong.push(format!("it was still running after {} seconds", limit.as_secs()));
         }
-        let violations = self.record.violations.iter().take(MAX_SHOWN);
+        let violations = self.phone.violations.iter().take(MAX_SHOWN);
         wrong.extend(violations.map(|v| format!("Twilio would report error {}: {}", v.code, v.what)));
         if let Some(model) = model {
             let sessions = model.sessions();
@@ -452,77 +462,52 @@ impl Outcome {
             }
         }
         if wrong.is_empty() && !self.stopped {
-            let assistant_spoke =
-                self.conversation.turns().any(|turn| turn.is_assistant() && turn.end_ms > turn.start_ms);
-            if !assistant_spoke {
+            let turns = &self.record.turns;
+            if !turns.iter().any(|turn| is_assistant(turn) && turn.end_ms > turn.start_ms) {
                 wrong.push("the assistant was never heard".to_owned());
             }
-            if !self.conversation.turns().any(|turn| !turn.is_assistant()) {
+            if turns.iter().all(is_assistant) {
                 let what = recording.unwrap_or("the built-in clips");
                 wrong.push(format!("the model detected no speech in {what}"));
             }
         }
         wrong
     }
-
-    fn sheet(&self, choice: &Choice, live: bool) -> Sheet {
-        let tally = self.conversation.ended.as_ref().map(|(_, tally)| tally);
-        Sheet {
-            version: 1,
-            assistant: choice.assistant.name().to_owned(),
-            to: choice.to.expose().to_owned(),
-            simulated: !live,
-            seconds: recording::stream_seconds(&self.record),
-            reason: self.reason().unwrap_or(EndReason::ServerFault).code().to_owned(),
-            first_word_ms: self.conversation.first_word,
-            turns: self.conversation.turns().cloned().collect(),
-            tokens: tally.map_or_else(Tokens::default, |tally| Tokens {
-                taken: tally.tokens_in,
-                made: tally.tokens_out,
-            }),
-            notes: self
-                .conversation
-                .anomalies
-                .iter()
-                .map(|(code, count)| ((*code).to_owned(), *count))
-                .collect(),
-        }
-    }
 }
 
 /// The call in figures.
-fn summary(outcome: &Outcome, sheet: &Sheet, files: &Files) -> Vec<String> {
-    let tally = outcome.conversation.ended.as_ref().map(|(_, tally)| tally);
+fn summary(outcome: &Outcome, files: &Files) -> Vec<String> {
+    let record = &outcome.record;
     let end = match outcome.reason() {
         Some(reason) => format!("{reason}: {}", in_words(reason)),
         None => "unknown".to_owned(),
     };
-    let assistant = outcome.conversation.turns().filter(|turn| turn.is_assistant()).count();
-    let caller = sheet.turns.len() - assistant;
-    let interruptions = tally.map_or(0, |tally| tally.interruptions);
+    let assistant = record.turns.iter().filter(|turn| is_assistant(turn)).count();
+    let caller = record.turns.len() - assistant;
+    let interruptions = record.interruptions;
     // What the script decides is no measurement.
-    let scripted = match sheet.simulated {
+    let scripted = match record.simulated {
         true => format!("; the simulated model always takes {} of them", millis(THINKS)),
         false => String::new(),
     };
-    let first_word = match sheet.first_word_ms {
+    let first_word = match record.first_word_ms {
         // A recorded greeting does not wait for the model.
         Some(ms) if ms < millis(THINKS) => format!("{ms} ms after the call was connected"),
         Some(ms) => format!("{ms} ms after the call was connected{scripted}"),
         None => "none".to_owned(),
     };
-    let answers = match tally.and_then(|tally| Some((tally.turn_median()?, tally.turn_max()?))) {
-        Some((median, max)) => format!(
-            "after {} ms (median) and {} ms (slowest), from the end of the caller's turn{scripted}",
-            millis(median),
-            millis(max)
+    let answers = match latencies(record)[..] {
+        [] => "none".to_owned(),
+        [ref sorted @ .., max] => format!(
+            "after {} ms (median) and {max} ms (slowest), from the end of the caller's turn{scripted}",
+            sorted.get(sorted.len() / 2).unwrap_or(&max),
         ),
-        None => "none".to_owned(),
     };
-    let counted = if sheet.simulated { " (estimated by the simulated model)" } else { "" };
-    let anomalies: Vec<String> = sheet.notes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+    let counted = if record.simulated { " (estimated by the simulated model)" } else { "" };
+    let anomalies: Vec<String> =
+        record.anomalies.iter().map(|(code, count)| format!("{code} {count}")).collect();
     let on_purpose =
-        if sheet.simulated { " (all handled; the simulated model causes some on purpose)" } else { "" };
+        if record.simulated { " (all handled; the simulated model causes some on purpose)" } else { "" };
     let anomalies = match anomalies.is_empty() {
         true => "none".to_owned(),
         false => format!("{}{on_purpose}", anomalies.join(", ")),
@@ -531,18 +516,29 @@ fn summary(outcome: &Outcome, sheet: &Sheet, files: &Files) -> Vec<String> {
         String::new(),
         "Summary".to_owned(),
         summary_row("end", &end),
-        summary_row("length", &format!("{:.1} s", sheet.seconds)),
+        summary_row("length", &format!("{:.1} s", recording::stream_seconds(&outcome.phone))),
         summary_row(
             "turns",
             &format!("{caller} by the caller, {assistant} by the assistant ({interruptions} interrupted)"),
         ),
         summary_row("first word", &first_word),
         summary_row("answers", &answers),
-        summary_row("tokens", &format!("{} in, {} out{counted}", sheet.tokens.taken, sheet.tokens.made)),
+        summary_row("tokens", &format!("{} in, {} out{counted}", record.tokens.taken, record.tokens.made)),
         summary_row("anomalies", &anomalies),
         summary_row("recording", &format!("{} (left: caller, right: assistant)", shown(&files.sound))),
         summary_row("data", &shown(&files.sheet)),
     ]
+}
+
+/// How long each answer took, sorted.
+fn latencies(record: &CallRecord) -> Vec<u64> {
+    let latency = |turn: &Turn| match turn.voice {
+        Voice::Assistant { latency_ms, .. } => latency_ms,
+        Voice::Caller => None,
+    };
+    let mut sorted: Vec<u64> = record.turns.iter().filter_map(latency).collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 fn summary_row(name: &str, value: &str) -> String {

@@ -1,15 +1,13 @@
 //! The files that a rehearsal writes: `call.wav` and `call.json`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Serialize;
 
-use super::conversation::Turn;
+use crate::record::CallRecord;
 use switchboard_audio::{BYTES_PER_MS, decode, stereo_wav};
-use switchboard_simulator::caller::CallRecord;
+use switchboard_simulator::caller::CallRecord as PhoneRecord;
 
 const SOUND: &str = "call.wav";
 const SHEET: &str = "call.json";
@@ -21,29 +19,6 @@ pub(super) struct Files {
     pub sheet: PathBuf,
 }
 
-/// The content of `call.json`. Its keys are public.
-#[derive(Debug, Serialize)]
-pub(super) struct Sheet {
-    pub version: u32,
-    pub assistant: String,
-    pub to: String,
-    pub simulated: bool,
-    pub seconds: f64,
-    pub reason: String,
-    pub first_word_ms: Option<u64>,
-    pub turns: Vec<Turn>,
-    pub tokens: Tokens,
-    pub notes: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Tokens {
-    #[serde(rename = "in")]
-    pub taken: u64,
-    #[serde(rename = "out")]
-    pub made: u64,
-}
-
 impl Files {
     /// Creates the folder.
     pub fn prepare(folder: &Path) -> anyhow::Result<Self> {
@@ -53,25 +28,25 @@ impl Files {
         Ok(Self { sound: folder.join(SOUND), sheet: folder.join(SHEET) })
     }
 
-    pub fn write(&self, record: &CallRecord, sheet: &Sheet) -> anyhow::Result<()> {
+    pub fn write(&self, phone: &PhoneRecord, record: &CallRecord) -> anyhow::Result<()> {
         let unwritten =
             |file: &Path| format!("cannot write `{}` (choose another folder with --out)", file.display());
-        let (caller, assistant) = channels(record);
+        let (caller, assistant) = channels(phone);
         fs::write(&self.sound, stereo_wav(&caller, &assistant)).with_context(|| unwritten(&self.sound))?;
-        let mut text = serde_json::to_string_pretty(sheet).context("cannot encode call.json")?;
+        let mut text = serde_json::to_string_pretty(record).context("cannot encode call.json")?;
         text.push('\n');
         fs::write(&self.sheet, text).with_context(|| unwritten(&self.sheet))
     }
 }
 
 /// How long the stream was open, from its start to its end.
-pub(super) fn stream_seconds(record: &CallRecord) -> f64 {
+pub(super) fn stream_seconds(record: &PhoneRecord) -> f64 {
     let lasted = stream(record).map_or(0, |(_, samples)| samples / BYTES_PER_MS);
     lasted as f64 / 1_000.0
 }
 
 /// The part of the phone's recordings that the stream covers: its first sample and the number of samples.
-fn stream(record: &CallRecord) -> Option<(usize, usize)> {
+fn stream(record: &PhoneRecord) -> Option<(usize, usize)> {
     let started = record.streams.iter().find_map(|stream| stream.started)?;
     let ended = record.streams.last()?.ended;
     let samples = |from, to: std::time::Instant| {
@@ -81,7 +56,7 @@ fn stream(record: &CallRecord) -> Option<(usize, usize)> {
 }
 
 /// What the caller said and what they heard, sample by sample on the same clock.
-fn channels(record: &CallRecord) -> (Vec<i16>, Vec<i16>) {
+fn channels(record: &PhoneRecord) -> (Vec<i16>, Vec<i16>) {
     let Some((first, count)) = stream(record) else { return (Vec::new(), Vec::new()) };
     let channel = |ulaw: &[u8]| {
         let mut samples: Vec<i16> = ulaw.iter().skip(first).take(count).map(|byte| decode(*byte)).collect();

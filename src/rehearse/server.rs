@@ -1,7 +1,8 @@
 //! The real server that a rehearsal calls.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::choose::Choice;
-use crate::observe::journal::Happening;
+use crate::record::{Entry, RecordId, What};
 use crate::secret::Secret;
 use crate::serve::{self, Serve};
 use crate::settings::{ServeSettings, Settings};
@@ -24,7 +25,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(super) struct Server {
     pub url: String,
     pub token: String,
-    pub journal: mpsc::UnboundedReceiver<Happening>,
+    /// The entries of the call's record, each with when it came.
+    pub entries: mpsc::UnboundedReceiver<(Entry, Instant)>,
     close: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -34,6 +36,7 @@ impl Server {
         mut settings: Settings,
         choice: &Choice,
         now: Option<Timestamp>,
+        live: bool,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("the server cannot listen on 127.0.0.1")?;
@@ -56,7 +59,13 @@ impl Server {
         // Only this assistant's provider: the certificates of the others do not matter here.
         let providers = vec![choice.assistant.provider().clone()];
         let ready = ServeSettings { providers, twilio_auth_tokens: tokens, public_url: url.clone() };
-        let (journal_tx, journal) = mpsc::unbounded_channel();
+        let (entries_tx, entries) = mpsc::unbounded_channel();
+        let records = move |_: &RecordId, mut entry: Entry| {
+            if let What::Rang(rang) = &mut entry.what {
+                (rang.test, rang.simulated) = (true, !live);
+            }
+            let _ = entries_tx.send((entry, Instant::now()));
+        };
         let (close, closed) = oneshot::channel();
         let serve = Serve {
             settings,
@@ -67,13 +76,13 @@ impl Server {
             listener,
             metrics_listener: None,
             metrics: None,
-            journal: Some(journal_tx),
+            records: Some(Arc::new(records)),
             tools_first: true,
             now,
             captures: false,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
-        Ok(Self { url, token, journal, close, task })
+        Ok(Self { url, token, entries, close, task })
     }
 
     /// Stops the server and returns its error, if it had one.

@@ -12,18 +12,22 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
 use crate::http::{self, App, Refusals};
+use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
 use crate::observe::metrics;
 use crate::phone::Party;
+use crate::problem::catalogue::Recording;
 use crate::process;
-use crate::recording::Recordings;
+use crate::record::Sink;
+use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
@@ -50,8 +54,14 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
-        let recordings = settings.state_dir.clone().map(|folder| Recordings::start(folder, |_| {}));
-        let recordings = recordings.transpose().context("cannot start threads")?;
+        let (recordings, uploads) = recordings(&settings, &tls, serve.records.clone())?;
+        if recordings.is_none() {
+            let roster = keeper.roster();
+            for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
+                let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
+                tracing::warn!(code = problem.code(), "{problem}");
+            }
+        }
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -60,7 +70,8 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            journal: serve.journal,
+            records: serve.records,
+            prices: Arc::default(),
             recordings,
             now: serve.now,
             captures: serve.captures,
@@ -102,8 +113,23 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, drain, listeners, background, watching, stop })
+        Ok(Server { switchboard, tools, uploads, drain, listeners, background, watching, stop })
     }
+}
+
+/// What records calls, if it has a folder, and the uploads of recordings, if they have a bucket.
+fn recordings(
+    settings: &Settings,
+    tls: &ClientConfig,
+    records: Option<Sink>,
+) -> anyhow::Result<(Option<Recordings>, Option<Uploads>)> {
+    let client = recording::client(http_client(tls)).context("TLS cannot be set up")?;
+    let archive = Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client);
+    let Some(folder) = settings.state_dir.clone() else { return Ok((None, None)) };
+    let completed = archive.clone();
+    let recordings =
+        Recordings::start(folder, move |_| completed.completed()).context("cannot start threads")?;
+    Ok((Some(recordings), archive.has_bucket().then(|| Uploads::start(archive, records))))
 }
 
 /// The clients of other servers.

@@ -32,9 +32,15 @@ impl Server {
         let began = now();
         let had_calls = end_calls(&self.switchboard, self.drain).await;
         let left = self.drain.saturating_sub(now() - began).max(LAST_JOBS);
+        let uploads = self.uploads.take();
         let _ = tokio::join!(
             answer_last_questions(&self.switchboard, had_calls),
             finish_jobs(&self.switchboard, &self.tools, left),
+            async {
+                if let Some(uploads) = uploads {
+                    uploads.finish(LAST_JOBS).await
+                }
+            },
             timeout(LAST_TOOLS, self.tools.close())
         );
         tracing::info!("Drained");

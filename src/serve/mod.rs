@@ -3,6 +3,7 @@
 mod build;
 mod drain;
 mod signals;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,11 +21,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
-use crate::observe::journal::Journal;
+use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::tool::Tools;
+use uploads::Uploads;
 
 pub use drain::{LAST_THREADS, longest_end};
 pub use signals::{Hangup, signalled};
@@ -45,7 +47,8 @@ pub struct Serve {
     pub metrics_listener: Option<TcpListener>,
     /// What `/metrics` renders; see [`crate::observe::metrics::install`].
     pub metrics: Option<PrometheusHandle>,
-    pub journal: Option<Journal>,
+    /// Where the entries of calls go; `None`: nowhere.
+    pub records: Option<Sink>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
     /// The time of every call, for a rehearsal; `None`: the clock's.
@@ -92,6 +95,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 struct Server {
     switchboard: Arc<Switchboard>,
     tools: Arc<Tools>,
+    uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.
     drain: Duration,
     listeners: JoinSet<()>,

@@ -62,13 +62,13 @@ impl Jobs {
         arguments: Map<String, Value>,
     ) -> Result<(), Event> {
         let Some(Tool { name, work: Work::Job(job), .. }) = tool else {
-            return Err(Event::ToolFinished { id, output: NO_JOB.to_owned().into() });
+            return Err(not_run(id, NO_JOB));
         };
         let lasts = matches!(**job, Job::TakeMessage(_));
         while self.tasks.try_join_next().is_some() {}
         self.running.retain(|_, running| !running.task.is_finished());
         if self.running.len() >= MAX_AT_ONCE {
-            return Err(Event::ToolFinished { id, output: TOO_MANY.to_owned().into() });
+            return Err(not_run(id, TOO_MANY));
         }
         let stopped = Arc::new(OnceLock::new());
         let run = Run {
@@ -88,10 +88,11 @@ impl Jobs {
                 let _ = events.try_send(Box::new(Event::ToolWorking(call_id.clone())));
             };
             let done = switchboard.tools.run(&job, arguments, &client, working).await;
-            run.outcome = Some(done.failed.unwrap_or("ok"));
+            let outcome = done.failed.unwrap_or("ok");
+            run.outcome = Some(outcome);
             drop(run);
             // It fails only after the call.
-            events.send(Box::new(Event::ToolFinished { id: call_id, output: done.output })).await;
+            events.send(Box::new(Event::ToolFinished { id: call_id, outcome, output: done.output })).await;
         }
         .instrument(Span::current());
         if lasts {
@@ -123,6 +124,11 @@ impl Jobs {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.events.poll(cx).map(|event| *event)
     }
+}
+
+/// The result for the model of a job that cannot start.
+fn not_run(id: ToolCallId, output: &str) -> Event {
+    Event::ToolFinished { id, outcome: "refused", output: output.to_owned().into() }
 }
 
 /// A running job. Dropping it logs its end, even after an abort.

@@ -15,6 +15,7 @@ mod model;
 mod perform;
 mod phone;
 mod rare;
+mod record;
 mod registry;
 mod workers;
 
@@ -41,9 +42,10 @@ use crate::call::{EndReason, Return, Tally, TransferFailure};
 use crate::id::CallSid;
 use crate::link::caller::Upgraded;
 use crate::observe::ended::CallEnded;
-use crate::observe::journal::{Happening, Journal, What};
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
+use crate::provider::prices::Prices;
+use crate::record::Sink;
 use crate::recording::Recordings;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
@@ -54,6 +56,7 @@ pub use adopt::Adoption;
 use breaker::Breakers;
 use jobs::Jobs;
 use perform::Session;
+use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 #[cfg(test)]
 use {perform::Talk, phone::Phone};
@@ -88,7 +91,7 @@ pub struct Switchboard {
     goodbyes_began: AtomicBool,
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
-    journal: Option<Journal>,
+    records: Records,
     recordings: Option<Recordings>,
     /// See [`Parts::now`].
     now: Option<Timestamp>,
@@ -106,7 +109,9 @@ pub struct Parts {
     pub providers: Vec<String>,
     pub tls: Arc<ClientConfig>,
     pub tools: Arc<Tools>,
-    pub journal: Option<Journal>,
+    /// Where the entries of calls go; `None`: nowhere.
+    pub records: Option<Sink>,
+    pub prices: Arc<Prices>,
     /// Records the calls whose assistants say so; `None`: no call is recorded.
     pub recordings: Option<Recordings>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
@@ -189,7 +194,7 @@ impl Switchboard {
             lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
-            journal: parts.journal,
+            records: Records { sink: parts.records, prices: parts.prices },
             recordings: parts.recordings,
             now: parts.now,
         })
@@ -287,7 +292,8 @@ impl Switchboard {
             let command = if spoke { Command::Transferred } else { Command::CallerHungUp };
             self.command(&ticket.call, command);
             if answers.get(question).is_none() && stage.never_began() {
-                self.never_began(&ticket, EndReason::CallerHungUp);
+                let plan = stage.plan();
+                self.never_began(&ticket, plan, request, EndReason::CallerHungUp);
             }
             return After { asked, ..After::new(Next::Nothing) };
         }
@@ -311,11 +317,12 @@ impl Switchboard {
         request: &CallRequest,
     ) -> Next {
         let sorry = || self.sorry(ticket, stage, request);
-        let (decision, retried, plan) = match stage {
-            Stage::Live(handle) => (decided(handle).await, handle.retried, Some(&handle.plan)),
+        let (decision, retried) = match stage {
+            Stage::Live(handle) => (decided(handle).await, handle.retried),
             Stage::Over(None) => return Next::HangUp,
-            Stage::Over(Some(rest)) => (rest.decision.clone(), rest.retried, rest.plan.as_ref()),
+            Stage::Over(Some(rest)) => (rest.decision.clone(), rest.retried),
         };
+        let plan = stage.plan();
         match (decision, stage, plan) {
             (Decision::HangUp, ..) => Next::HangUp,
             (Decision::Dial { number, ring }, ..) => Next::Dial { number, ring },
@@ -337,19 +344,20 @@ impl Switchboard {
                 match self.open(plan.clone(), request, true) {
                     Ring::Stream { ticket } => Next::Stream { ticket },
                     _ => {
-                        self.never_began(ticket, EndReason::CallerLost);
+                        self.never_began(ticket, Some(plan), request, EndReason::CallerLost);
                         sorry()
                     }
                 }
             }
             // Another machine can answer it.
             (Decision::Again, ..) if !retried && self.is_one_of_several() => {
-                self.never_began(ticket, EndReason::ServerDraining);
+                // Its record is there.
+                self.never_began(ticket, None, request, EndReason::ServerDraining);
                 self.registry.rings_elsewhere(&ticket.nonce);
                 Next::RingElsewhere
             }
             (Decision::Again, ..) => {
-                self.never_began(ticket, EndReason::CallerLost);
+                self.never_began(ticket, plan, request, EndReason::CallerLost);
                 sorry()
             }
         }
@@ -417,13 +425,21 @@ impl Switchboard {
         Some(ticket)
     }
 
-    /// Logs the end of a call whose stream never started and is not tried again.
-    fn never_began(&self, ticket: &Ticket, reason: EndReason) {
-        let (call, assistant) = (&ticket.call, &ticket.assistant);
+    /// Logs the end of a call whose stream never started and is not tried again. Its record needs the plan.
+    fn never_began(
+        &self,
+        ticket: &Ticket,
+        plan: Option<&Arc<Plan>>,
+        request: &CallRequest,
+        reason: EndReason,
+    ) {
+        let (call, assistant, lasted) = (&ticket.call, &ticket.assistant, Duration::ZERO);
         let (tally, anomalies) = (Tally::default(), BTreeMap::new());
-        CallEnded { call, assistant, reason, lasted: Duration::ZERO, tally: &tally, anomalies: &anomalies }
-            .emit();
-        self.record(call, What::Ended { reason, tally });
+        let cost = plan.and_then(|plan| {
+            let mut filing = Filing::new(self.records.clone(), plan.clone(), &client(request, plan));
+            filing.ended(reason, lasted, &tally)
+        });
+        CallEnded { call, assistant, reason, lasted, tally: &tally, anomalies: &anomalies, cost }.emit();
     }
 
     /// Remembers the document for the answer of [`Self::after_stream`].
@@ -525,12 +541,7 @@ impl Switchboard {
         if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
             return self.known(known);
         }
-        let client = Client {
-            call: call.clone(),
-            assistant: plan.assistant.clone(),
-            caller: request.from.clone(),
-            called: request.to.clone(),
-        };
+        let client = client(request, &plan);
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
         Ring::Stream { ticket }
     }
@@ -539,9 +550,9 @@ impl Switchboard {
     fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<Upgraded>) {
         let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
         let call = client.call.clone();
-        self.record(&call, What::Rang { assistant: plan.assistant.clone() });
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let session = Session {
+            filing: Filing::new(self.records.clone(), plan.clone(), &client),
             jobs: Jobs::new(self.clone(), client),
             switchboard: self.clone(),
             span,
@@ -584,12 +595,6 @@ impl Switchboard {
         let assistant = self.roster.borrow().by_name(&ticket.assistant).cloned();
         assistant
             .map_or(Next::Unknown, |assistant| Next::Sorry(assistant.on_failure(&facts(request, self.now))))
-    }
-
-    fn record(&self, call: &CallSid, what: What) {
-        if let Some(journal) = &self.journal {
-            let _ = journal.send(Happening { call: call.clone(), at: crate::link::now(), what });
-        }
     }
 }
 
@@ -646,6 +651,15 @@ async fn decided(handle: &Handle) -> Decision {
     match timeout(DECISION_PATIENCE, decision.wait_for(Option::is_some)).await {
         Ok(Ok(decided)) => decided.clone().unwrap_or(Decision::Sorry),
         Ok(Err(_)) | Err(_) => Decision::Sorry,
+    }
+}
+
+fn client(request: &CallRequest, plan: &Plan) -> Client {
+    Client {
+        call: request.call.clone(),
+        assistant: plan.assistant.clone(),
+        caller: request.from.clone(),
+        called: request.to.clone(),
     }
 }
 

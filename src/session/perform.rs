@@ -17,10 +17,9 @@ use crate::link::caller::{CallerLink, CallerStep, NotStarted, Socket, Upgraded, 
 use crate::link::model::{ModelLink, ModelStep};
 
 use crate::observe::ended::CallEnded;
-use crate::observe::journal::What;
 use crate::observe::metrics;
-use crate::record::RecordId;
-use crate::recording::Tap;
+use crate::record::What;
+use crate::recording::{self, Tap};
 
 use super::Switchboard;
 use super::admission::Place;
@@ -30,6 +29,7 @@ use super::jobs::Jobs;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
+use super::record::Filing;
 use super::registry::{Command, Decision, Nonce, TICKET_LIFE, WayBack};
 
 /// How often a broken stream gets a new one in one call. After that, the caller hears `on_failure`.
@@ -50,6 +50,7 @@ pub(super) struct Session {
     pub commands: rare::Receiver<Command>,
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
+    pub filing: Filing,
     /// How often the phone's stream broke.
     pub streams_lost: u32,
     /// Records the call, from when its stream begins.
@@ -119,6 +120,7 @@ impl Session {
         self.place = None;
         self.end_recording();
         self.jobs.stop_all();
+        self.filing.given_up();
         self.over = true;
         self.switchboard.registry.ended(&self.nonce);
     }
@@ -221,6 +223,7 @@ impl Session {
                 input => span.in_scope(|| {
                     if let Some(time) = stood_still {
                         talk.stood_still(time);
+                        self.filing.stood_still(now, time);
                         self.count(Anomaly::ServerStoodStill);
                     }
                     let flow = match input {
@@ -246,7 +249,7 @@ impl Session {
     }
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        self.switchboard.record(&self.call, What::Started);
+        self.filing.started();
         self.record_audio();
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();
@@ -318,6 +321,9 @@ impl Session {
 
     /// Does what is due.
     fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
+        if let Some(tap) = &mut self.tap {
+            tap.goes_on(link::now());
+        }
         let Talk { call, phone, model, actions } = talk;
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
             let lost = event == Event::StreamLost;
@@ -443,8 +449,8 @@ impl Session {
 
     fn record_audio(&mut self) {
         if let Some(recordings) = self.switchboard.recordings.as_ref().filter(|_| self.plan.record.audio) {
-            let id = RecordId::from(ulid::Ulid::generate().to_string().as_str());
-            self.tap = Some(Box::new(recordings.record(&id, link::now())));
+            self.tap = Some(Box::new(recordings.record(&self.filing.id, link::now())));
+            self.filing.file(What::Recording { path: recording::path(&self.filing.id) });
         }
     }
 
@@ -462,14 +468,15 @@ impl Session {
     /// What comes from the phone, and what has left for it, is recorded.
     fn hear(&mut self, event: &Event, phone: &mut Phone) {
         let Some(tap) = &mut self.tap else { return };
+        let now = link::now();
         match event {
             Event::CallerAudio(chunk) => {
-                let ended = phone.line().and_then(|line| line.frame_ended());
-                tap.said(chunk, ended, link::now());
+                tap.said(chunk, phone.line().and_then(|line| line.frame_ended()), now);
             }
-            Event::AudioLeft(piece) => tap.left(*piece, link::now()),
+            Event::AudioLeft(piece) => tap.left(*piece, now),
             _ => {}
         }
+        tap.goes_on(now);
     }
 
     /// Carries out the actions in order.
@@ -552,13 +559,13 @@ impl Session {
             | Note::Used { .. }
             | Note::Transcribed { .. } => {}
         }
-        self.switchboard.record(&self.call, What::Note(note));
+        self.filing.note(note);
     }
 
     fn count(&mut self, anomaly: Anomaly) {
         *self.anomalies.entry(anomaly).or_default() += 1;
         metrics::anomaly(anomaly);
-        self.switchboard.record(&self.call, What::Note(Note::Anomaly(anomaly)));
+        self.filing.note(Note::Anomaly(anomaly));
     }
 
     fn count_all(&mut self, model: &mut Model) {
@@ -575,14 +582,15 @@ impl Session {
         self.decide(decision);
         let lasted = link::now() - self.rang;
         let assistant = &self.plan.assistant;
-        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies }.emit();
-        self.switchboard.record(&self.call, What::Ended { reason, tally: tally.clone() });
+        let cost = self.filing.ended(reason, lasted, tally);
+        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
+            .emit();
     }
 
     /// Whatever the phone had to play is not heard any more.
     fn end_recording(&mut self) {
         if let Some(mut tap) = self.tap.take() {
-            tap.ends(link::now());
+            tap.goes_on(link::now());
         }
     }
 

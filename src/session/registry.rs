@@ -185,6 +185,14 @@ impl Stage {
         matches!(self, Self::Live(handle) if handle.is_dialling())
     }
 
+    /// The call's plan, as long as it is kept.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        match self {
+            Self::Live(handle) => Some(&handle.plan),
+            Self::Over(rest) => rest.as_ref()?.plan.as_ref(),
+        }
+    }
+
     /// Whether its stream did not start.
     pub fn never_began(&self) -> bool {
         match self {

@@ -68,7 +68,8 @@ pub(super) fn machine(name: &str) -> Arc<Switchboard> {
         providers: vec!["openai".to_owned()],
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
-        journal: None,
+        records: None,
+        prices: Arc::default(),
         recordings: None,
         now: None,
         captures: false,
@@ -288,6 +289,7 @@ fn session(parked: Parked) -> Session {
     let Parked { switchboard, nonce, commands, decision, .. } = parked;
     let Some((Stage::Live(handle), _)) = switchboard.registry.find(&nonce) else { panic!("it is live") };
     Session {
+        filing: Filing::new(switchboard.records.clone(), handle.plan.clone(), &client()),
         jobs: Jobs::new(switchboard.clone(), client()),
         switchboard,
         span: tracing::Span::none(),
@@ -429,7 +431,9 @@ async fn a_cancelled_job_ends_without_a_result() {
     jobs.run("two".into(), Some(&fails), serde_json::Map::new()).unwrap();
     let event =
         timeout(Duration::from_secs(5), std::future::poll_fn(|cx| jobs.poll_event(cx))).await.unwrap();
-    assert!(matches!(event, Event::ToolFinished { id, .. } if id == "two".into()));
+    assert!(
+        matches!(event, Event::ToolFinished { id, outcome, .. } if id == "two".into() && outcome != "ok")
+    );
 }
 
 #[tokio::test]

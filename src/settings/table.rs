@@ -79,7 +79,7 @@ impl Setting {
 }
 
 /// Every setting, in the order of the docs.
-pub const SETTINGS: [Setting; 25] = [
+pub const SETTINGS: [Setting; 26] = [
     Setting {
         name: "OPENAI_API_KEY",
         secret: true,
@@ -240,6 +240,14 @@ pub const SETTINGS: [Setting; 25] = [
         secret: true,
         meaning: "the database of the records: `sqlite://PATH`, or `postgres://…` if there are several machines",
         default_note: Some("`sqlite://$STATE_DIR/switchboard.db`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "RECORDINGS_URL",
+        form: Form::Url { schemes: &["s3"], query: false },
+        meaning: "where recordings go after their calls: `s3://BUCKET/PREFIX`, with the usual `AWS_…` variables \
+                  ([recordings.md](recordings.md))",
+        default_note: Some("none: they stay in `$STATE_DIR/recordings`"),
         ..PLAIN
     },
     Setting {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard::assistant::{Folder, Roster};
-use switchboard::observe::journal::{Happening, What};
+use switchboard::record::{Entry, RecordId, What};
 use switchboard::serve::{self, Serve};
 use switchboard::settings::{Settings, Sources};
 use switchboard::yaml::SourceFile;
@@ -22,7 +22,7 @@ const KEY: &str = "sk-simulated";
 pub struct Process {
     /// `http://host:port`
     pub url: String,
-    journal: Mutex<mpsc::UnboundedReceiver<Happening>>,
+    entries: Mutex<mpsc::UnboundedReceiver<Entry>>,
     _serving: AbortOnDropHandle<anyhow::Result<()>>,
     _pace: Option<Arc<Pace>>,
 }
@@ -54,7 +54,7 @@ impl Process {
         let folder = Folder { assistants, ..Folder::default() };
         let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let (journal_tx, journal) = mpsc::unbounded_channel();
+        let (entries_tx, entries) = mpsc::unbounded_channel();
         static METRICS: OnceLock<Option<metrics_exporter_prometheus::PrometheusHandle>> = OnceLock::new();
         let serve = Serve {
             captures: false,
@@ -65,14 +65,14 @@ impl Process {
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
-            journal: Some(journal_tx),
+            records: Some(Arc::new(move |_: &RecordId, entry| drop(entries_tx.send(entry)))),
             tools_first: false,
             now: None,
         };
         let serving = tokio::spawn(serve::run(serve, std::future::pending()));
         Ok(Self {
             url,
-            journal: Mutex::new(journal),
+            entries: Mutex::new(entries),
             _serving: AbortOnDropHandle::new(serving),
             _pace: Pace::keep(),
         })
@@ -84,11 +84,11 @@ impl Process {
 
     /// How the call ended; waits for it.
     pub async fn end_line(&self, patience: Duration) -> Option<Value> {
-        let mut journal = self.journal.lock().await;
+        let mut entries = self.entries.lock().await;
         let look = async {
             loop {
-                if let What::Ended { reason, .. } = journal.recv().await?.what {
-                    return Some(json!({"reason": reason.code()}));
+                if let What::Ended(ended) = entries.recv().await?.what {
+                    return Some(json!({"reason": ended.reason}));
                 }
             }
         };

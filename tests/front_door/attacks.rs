@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard::call::{Anomaly, EndReason, Note};
+use switchboard::call::{Anomaly, EndReason};
 use switchboard_simulator::caller::{CallEnd, Fault, PhoneOptions, StreamEnd, sign};
 use switchboard_simulator::model::{ModelOptions, Speech};
 
@@ -311,7 +311,7 @@ async fn hostile_frames_are_counted_and_do_not_affect_other_calls() {
         let ended = harness.ended().await;
         assert_eq!(ended.reason, EndReason::CallerHungUp, "{fault:?}");
         if let Some(anomaly) = counted {
-            assert!(ended.notes.contains(&Note::Anomaly(anomaly)), "{fault:?} is counted: {:?}", ended.notes);
+            assert!(ended.count(anomaly) > 0, "{fault:?} is counted: {:?}", ended.record.anomalies);
         }
     }
     let mut options = harness.phone();

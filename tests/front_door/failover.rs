@@ -47,7 +47,7 @@ async fn call(harness: &mut Harness) -> Duration {
     finished(phone).await.assert_clean();
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::CallerHungUp);
-    ended.tally.first_word.expect("it was greeted")
+    Duration::from_millis(ended.record.first_word_ms.expect("it was greeted"))
 }
 
 #[tokio::test]

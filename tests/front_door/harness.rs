@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchboard::assistant::{Folder, Roster};
-use switchboard::call::{EndReason, Note, Tally};
-use switchboard::observe::journal::{Happening, What};
+use switchboard::call::{Anomaly, EndReason};
+use switchboard::record::{self, Entry, RecordId, Recorder, Voice, What};
 use switchboard::reload::read::read_folder;
 use switchboard::serve::{self, From, Reload, Serve};
 use switchboard::settings::{Settings, Sources};
@@ -40,17 +40,42 @@ on_failure: { say: "Sorry, something broke.", dial: "+15550100009" }
 pub struct Harness {
     pub model: ModelServer,
     pub server: String,
-    journal: mpsc::UnboundedReceiver<Happening>,
+    entries: mpsc::UnboundedReceiver<(RecordId, Entry)>,
+    recorders: BTreeMap<RecordId, Recorder>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<anyhow::Result<()>>,
     _pace: Option<Arc<Pace>>,
 }
 
-/// How a call ended, and its journal.
+/// How a call ended, and its record.
 pub struct Ended {
     pub reason: EndReason,
-    pub tally: Tally,
-    pub notes: Vec<Note>,
+    pub record: record::CallRecord,
+}
+
+impl Ended {
+    /// How often this was counted.
+    pub fn count(&self, anomaly: Anomaly) -> u64 {
+        self.record.anomalies.get(anomaly.code()).copied().unwrap_or_default()
+    }
+
+    /// The longest silence in which something was owed.
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(self.record.longest_silence_ms)
+    }
+
+    /// The words of the caller's turns; `None` for one without a transcript.
+    pub fn caller_said(&self) -> Vec<Option<&str>> {
+        let callers = self.record.turns.iter().filter(|turn| turn.voice == Voice::Caller);
+        callers.map(|turn| turn.text.as_deref()).collect()
+    }
+
+    /// The log line of its end.
+    pub fn line(&self) -> String {
+        let lines = LINES.lock().unwrap();
+        let of_call = |line: &&String| line.contains("Call ended") && line.contains(&self.record.call);
+        lines.iter().find(of_call).cloned().expect("the end of the call is logged")
+    }
 }
 
 impl Harness {
@@ -131,7 +156,7 @@ impl Harness {
         let ready = settings.for_serve().unwrap();
         let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let (journal_tx, journal) = mpsc::unbounded_channel();
+        let (entries_tx, entries) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = Serve {
             settings,
@@ -146,7 +171,7 @@ impl Harness {
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
-            journal: Some(journal_tx),
+            records: Some(Arc::new(move |id: &RecordId, entry| drop(entries_tx.send((id.clone(), entry))))),
             tools_first: false,
             now: None,
             captures,
@@ -156,7 +181,8 @@ impl Harness {
         }));
         // The events of a real folder come in the clock's time.
         let pace = if dir.is_none() { Pace::keep() } else { None };
-        Self { model, server, journal, stop: Some(stop), serving, _pace: pace }
+        let recorders = BTreeMap::new();
+        Self { model, server, entries, recorders, stop: Some(stop), serving, _pace: pace }
     }
 
     /// The options of a phone that calls this server.
@@ -173,14 +199,30 @@ impl Harness {
 
     /// Waits for the next call to end.
     pub async fn ended(&mut self) -> Ended {
-        let mut notes = Vec::new();
         loop {
-            let happening =
-                timeout(PATIENCE, self.journal.recv()).await.expect("a call ends in time").unwrap();
-            match happening.what {
-                What::Note(note) => notes.push(note),
-                What::Ended { reason, tally } => return Ended { reason, tally, notes },
-                What::Rang { .. } | What::Started => {}
+            let (id, entry) =
+                timeout(PATIENCE, self.entries.recv()).await.expect("a call ends in time").unwrap();
+            let is_end = matches!(entry.what, What::Ended(_));
+            let recorder = self.recorders.entry(id.clone()).or_insert_with(|| Recorder::new(id));
+            recorder.add(entry);
+            if is_end {
+                let record = recorder.record();
+                let code = record.reason.as_deref();
+                let reason = EndReason::ALL.iter().copied().find(|reason| Some(reason.code()) == code);
+                return Ended { reason: reason.expect("the reason is one of ours"), record };
+            }
+        }
+    }
+
+    /// Waits for the address of a recording in a bucket.
+    pub async fn uploaded(&mut self) -> String {
+        loop {
+            let next = timeout(PATIENCE, self.entries.recv()).await;
+            let (_, entry) = next.expect("a recording is uploaded in time").unwrap();
+            if let What::Recording { path } = entry.what
+                && path.starts_with("s3://")
+            {
+                return path;
             }
         }
     }

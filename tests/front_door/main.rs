@@ -12,6 +12,7 @@ mod mcp;
 mod messages;
 mod mishaps;
 mod providers;
+mod recordings;
 mod service;
 mod sounds;
 mod streams;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use switchboard::call::{EndReason, Note, Who};
+use switchboard::call::EndReason;
 use switchboard::provider::{Abilities, Dialect, OPENAI_REALTIME_URL, Provider, Transcribing};
 use switchboard_simulator::caller::CallEnd;
 use switchboard_simulator::model::{
@@ -68,21 +68,14 @@ async fn call(name: &str, variable: &str, more: &str, options: ModelOptions) -> 
     assert_eq!(record.streams[0].clears.len(), 1, "{name} was interrupted once");
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded, "{name}");
-    assert_eq!((ended.tally.turns, ended.tally.interruptions), (2, 1), "{name}");
+    assert_eq!((ended.caller_said().len(), ended.record.interruptions), (2, 1), "{name}");
     let session = server.sessions().into_iter().next().expect("the model was called");
     assert!(session.errors.is_empty(), "{name} refused something: {:?}", session.errors);
     assert!(session.audio_waited_for_update());
     assert!(harness.model.sessions().is_empty(), "OpenAI was not called");
     harness.quit().await;
     server.stop().await;
-    let said: Vec<&str> = ended
-        .notes
-        .iter()
-        .filter_map(|note| match note {
-            Note::Said { who: Who::Caller, text, .. } => Some(text.expose()),
-            _ => None,
-        })
-        .collect();
+    let said: Vec<&str> = ended.caller_said().into_iter().flatten().collect();
     for text in &said {
         assert_eq!(said.iter().filter(|other| other == &text).count(), 1, "{name} reports {text} once");
     }

@@ -40,7 +40,7 @@ async fn a_stream_that_breaks_in_mid_answer_is_followed_by_another_into_the_same
     assert_eq!(record.streams.len(), 2);
     assert_eq!(record.streams[0].end, StreamEnd::Cut);
     let ended = harness.ended().await;
-    assert_eq!((ended.reason, ended.tally.interruptions), (EndReason::CallerHungUp, 0));
+    assert_eq!((ended.reason, ended.record.interruptions), (EndReason::CallerHungUp, 0));
 
     assert_eq!(harness.model.sessions().len(), 1, "it is the same session");
     let session = harness.session();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard::call::{Anomaly, EndReason, Note};
+use switchboard::call::{Anomaly, EndReason};
 use switchboard_simulator::model::{
     ClientEvent, HostedCall, HostedServer, Hosting, ModelOptions, Reply, Script, SessionLog, Speech,
 };
@@ -64,10 +64,6 @@ pub fn asked(session: &SessionLog) -> usize {
     session.of_kind("response.create").count()
 }
 
-fn count(notes: &[Note], anomaly: Anomaly) -> usize {
-    notes.iter().filter(|note| **note == Note::Anomaly(anomaly)).count()
-}
-
 #[tokio::test]
 async fn two_calls_in_one_response_lead_to_one_response() {
     let mut service = Service::open([ANSWER]).await;
@@ -112,7 +108,7 @@ async fn a_hanging_tool_gets_one_filler_and_then_times_out() {
     finished(phone).await.assert_clean();
     let ended = harness.ended().await;
     assert_eq!(ended.reason, EndReason::AssistantEnded);
-    assert_eq!(count(&ended.notes, Anomaly::ToolTimeout), 1);
+    assert_eq!(ended.count(Anomaly::ToolTimeout), 1);
     assert!(logged(&["outcome=\"timeout\""]), "the timeout is logged");
     assert!(metrics().contains("switchboard_tool_seconds_count{outcome=\"timeout\"}"), "{}", metrics());
     let session = harness.session();

@@ -22,6 +22,7 @@ impl Assistant {
         } = self;
         let Plan {
             assistant: _,
+            version: _,
             language,
             provider,
             model,

@@ -124,7 +124,7 @@ fn words_of_an_answer_that_broke_off_are_known() {
     conversation.assistant_heard(&item("a"), 1_000);
     assert_replay(&conversation, &["assistant: We are open"]);
     // The last figure counts: the phone was cleared.
-    conversation.assistant_heard(&item("a"), 700);
+    conversation.assistant_heard(&item("a"), 600);
     assert_replay(&conversation, &["assistant: We are"]);
     conversation.said(Who::Assistant, &item("a"), &private("We are open until"));
     conversation.assistant_words(&item("a"), " late");

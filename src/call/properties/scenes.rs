@@ -13,6 +13,7 @@ pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
             let hosted = Event::HostedStarted {
                 item: format!("b{n}").as_str().into(),
                 response: Some(response.clone()),
+                tool: None,
             };
             let mut steps = vec![
                 Step::Event(Event::StreamStarted),

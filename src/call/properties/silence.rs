@@ -18,7 +18,7 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
     last.extend(call.speaking.is_some().then_some(Event::SpeechStopped));
     last.extend(world.running.iter().map(|id| {
         let output = "done".to_owned().into();
-        Event::ToolFinished { id: id.clone(), output }
+        Event::ToolFinished { id: id.clone(), outcome: "ok", output }
     }));
     for event in last {
         happens(call, world, &event, *now);

@@ -206,7 +206,7 @@ fn hosted_tools_need_the_same_consent() {
         requests("r3", "a4", "crm/erase"),
         done("r3"),
         At(ms(700)),
-        On(Event::HostedStarted { item: "h2".into(), response: None }),
+        On(Event::HostedStarted { item: "h2".into(), response: None, tool: None }),
         At(ms(800)),
         hosted_ended("h2"),
     ];

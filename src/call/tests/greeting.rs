@@ -1,7 +1,6 @@
 //! The greeting, and who takes turns after it.
 
 use super::*;
-use crate::call::greeting::words_heard;
 
 #[test]
 fn the_greeting_waits_for_phone_and_model() {
@@ -96,17 +95,4 @@ fn without_interruptions_the_answer_waits_for_playback() {
             echo_at(1430, 1),
         ]
     ));
-}
-
-#[test]
-fn only_whole_words_count_as_heard() {
-    for (text, share, heard) in [
-        ("Hello, this is the clinic.", 1.0, "Hello, this is the clinic."),
-        ("Hello, this is the clinic.", 0.5, "Hello, this"),
-        ("Hello, this is the clinic.", 0.1, ""),
-        ("", 0.5, ""),
-        ("Grüße aus Köln an alle", 0.5, "Grüße aus"),
-    ] {
-        assert_eq!(words_heard(text, share), heard, "{share} of {text:?}");
-    }
 }

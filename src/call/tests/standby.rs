@@ -5,11 +5,11 @@ use super::silence::{first, quiet, talks, times};
 use super::tools::{plan_with_tools, play as play_with_tools};
 use super::*;
 
-fn gone() -> When {
+pub(super) fn gone() -> When {
     On(Event::ModelLost(Loss::Closed.into()))
 }
 
-fn ready(endpoint: usize) -> When {
+pub(super) fn ready(endpoint: usize) -> When {
     On(Event::StandbyReady { endpoint })
 }
 
@@ -41,14 +41,7 @@ fn filled(script: Vec<When>) -> (String, Vec<Turn>) {
     let start = Instant::now();
     let mut plan = plan();
     plan.tools = plan_with_tools().tools;
-    let mut run = Run {
-        call: Call::new(Arc::new(plan)),
-        start,
-        now: start,
-        stuck: None,
-        out: Vec::new(),
-        text: String::new(),
-    };
+    let mut run = Run::new(start, plan);
     let connected = [On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted), At(ms(30)), echo(0)];
     run.play(All(connected.into_iter().chain(script).collect()));
     (run.text, run.call.conversation.replay())

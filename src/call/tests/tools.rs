@@ -362,7 +362,7 @@ fn a_response_follows_when_a_hosted_tool_and_its_response_have_ended() {
 
 #[test]
 fn a_hosted_tool_outside_any_response_needs_a_response_of_its_own() {
-    let outside = || On(Event::HostedStarted { item: "h1".into(), response: None });
+    let outside = || On(Event::HostedStarted { item: "h1".into(), response: None, tool: None });
     let busy = play(vec![
         started("r1"),
         outside(),
@@ -503,7 +503,7 @@ fn a_tool_call_id_may_repeat_in_another_response() {
 fn a_hosted_tool_that_is_reported_early_belongs_to_its_response() {
     let text = play(vec![
         started("r1"),
-        On(Event::HostedStarted { item: "h1".into(), response: None }),
+        On(Event::HostedStarted { item: "h1".into(), response: None, tool: None }),
         hosted("h1"),
         At(ms(300)),
         hosted_ended("h1"),

@@ -4,7 +4,7 @@ use super::*;
 use crate::assistant::plan::{Job, SEND_DIGITS, TRANSFER_CALL, Target};
 use crate::phone::PhoneNumber;
 
-fn plan_with_people() -> Plan {
+pub(super) fn plan_with_people() -> Plan {
     let mut plan = plan();
     let target = |name: &str, ring: u64| Target {
         name: name.to_owned(),
@@ -34,11 +34,11 @@ fn silent_transfer() -> When {
 }
 
 /// The assistant announces a transfer, and the call is parked at 560 ms.
-fn parked() -> When {
+pub(super) fn parked() -> When {
     All(vec![started("r1"), audio("a", 500), transfer("c1", "night desk"), done("r1"), echo_at(560, 1)])
 }
 
-fn line_busy() -> When {
+pub(super) fn line_busy() -> When {
     On(Event::Returned(Return::TransferFailed(TransferFailure::Busy)))
 }
 

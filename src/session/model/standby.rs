@@ -119,6 +119,13 @@ impl Standby {
     fn take(&mut self, step: ModelStep) -> Result<Option<ModelStep>, Lost> {
         let event = match step {
             ModelStep::Event(Event::ModelLost(lost)) => return Err(lost),
+            // It is paid for, whether the session is ever used or not.
+            ModelStep::Event(Event::Usage { tokens, .. }) => {
+                return Ok(Some(ModelStep::Event(Event::Usage { tokens, standby: true })));
+            }
+            ModelStep::Event(Event::TranscriptUsage { used, .. }) => {
+                return Ok(Some(ModelStep::Event(Event::TranscriptUsage { used, standby: true })));
+            }
             ModelStep::Event(event) => event,
             anomaly @ ModelStep::Anomaly(_) => return Ok(Some(anomaly)),
         };

@@ -5,6 +5,7 @@
 
 mod seed;
 mod trouble;
+mod usage;
 
 use std::borrow::Cow;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::provider::usage::{Tokens, Transcribed};
 use crate::wire::{Text, chunk_of};
 pub use seed::{function_call, system_text, user_audio};
 use switchboard_audio::{Chunk, InvalidChunk};
@@ -71,10 +73,11 @@ pub enum Incoming<'a> {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
     },
-    /// The complete transcript of what the caller said in an item.
+    /// The complete transcript of what the caller said in an item, and what it is charged for.
     HeardText {
         item: Cow<'a, str>,
         text: Cow<'a, str>,
+        used: Option<Transcribed>,
     },
     /// The transcript so far; the next one replaces it.
     HeardSoFar {
@@ -91,10 +94,13 @@ pub enum Incoming<'a> {
     HostedStarted {
         response: Option<Cow<'a, str>>,
         item: Cow<'a, str>,
+        /// `LABEL/TOOL`, if the event names it.
+        tool: Option<String>,
     },
     /// It has ended, successfully or not.
     HostedEnded {
         item: Cow<'a, str>,
+        failed: bool,
     },
     /// The host asks whether it may run a tool.
     ApprovalRequested {
@@ -144,6 +150,16 @@ pub struct Approval<'a> {
     pub arguments: Cow<'a, str>,
 }
 
+/// The host runs a tool of an MCP server, or has run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosted<'a> {
+    pub item: Cow<'a, str>,
+    /// `LABEL/TOOL`, if it is named.
+    pub tool: Option<String>,
+    pub ended: bool,
+    pub failed: bool,
+}
+
 /// The end of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseDone<'a> {
@@ -156,10 +172,10 @@ pub struct ResponseDone<'a> {
     pub calls: Vec<FunctionCall<'a>>,
     /// Approval requests among its items, likewise.
     pub approvals: Vec<Approval<'a>>,
-    /// Hosted tools among its items, likewise, and whether each has ended.
-    pub hosted: Vec<(Cow<'a, str>, bool)>,
-    pub tokens_in: u64,
-    pub tokens_out: u64,
+    /// Hosted tools among its items, likewise.
+    pub hosted: Vec<Hosted<'a>>,
+    /// What it is charged for.
+    pub tokens: Tokens,
 }
 
 /// The frame is not a JSON object with a `type`.
@@ -190,8 +206,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.added" => match item(raw.item) {
-            Some(Item::Hosted { item, .. }) => {
-                Incoming::HostedStarted { response: text(raw.response_id), item }
+            Some(Item::Hosted(Hosted { item, tool, .. })) => {
+                Incoming::HostedStarted { response: text(raw.response_id), item, tool }
             }
             _ => Incoming::Working,
         },
@@ -200,20 +216,27 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             Some(Item::Approval(approval)) => {
                 Incoming::ApprovalRequested { response: text(raw.response_id), approval }
             }
-            Some(Item::Hosted { item, ended: true }) => Incoming::HostedEnded { item },
+            Some(Item::Hosted(Hosted { item, ended: true, failed, .. })) => {
+                Incoming::HostedEnded { item, failed }
+            }
             _ => Incoming::Working,
         },
-        "response.mcp_call.completed" | "response.mcp_call.failed" => {
-            Incoming::HostedEnded { item: required(raw.item_id)? }
+        kind @ ("response.mcp_call.completed" | "response.mcp_call.failed") => {
+            let failed = kind.ends_with("failed");
+            Incoming::HostedEnded { item: required(raw.item_id)?, failed }
         }
         // Only these report an item that the host adds outside any response.
         "conversation.item.added" | "conversation.item.created" => match item(raw.item) {
-            Some(Item::Hosted { item, ended: false }) => Incoming::HostedStarted { response: None, item },
+            Some(Item::Hosted(Hosted { item, tool, ended: false, .. })) => {
+                Incoming::HostedStarted { response: None, item, tool }
+            }
             Some(Item::Listing { item, server, .. }) => Incoming::Listing { item, server },
             _ => Incoming::Ignored,
         },
         "conversation.item.done" => match item(raw.item) {
-            Some(Item::Hosted { item, ended: true }) => Incoming::HostedEnded { item },
+            Some(Item::Hosted(Hosted { item, ended: true, failed, .. })) => {
+                Incoming::HostedEnded { item, failed }
+            }
             Some(Item::Approval(approval)) => Incoming::ApprovalRequested { response: None, approval },
             Some(Item::Listing { server, tools, .. }) => Incoming::Listed { server, tools },
             _ => Incoming::Ignored,
@@ -233,7 +256,8 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
             Incoming::SpokenText { item: required(raw.item_id)?, text: required(raw.transcript)? }
         }
         "conversation.item.input_audio_transcription.completed" => {
-            Incoming::HeardText { item: required(raw.item_id)?, text: required(raw.transcript)? }
+            let used = usage::transcribed(&value(raw.usage));
+            Incoming::HeardText { item: required(raw.item_id)?, text: required(raw.transcript)?, used }
         }
         "conversation.item.input_audio_transcription.updated" => {
             Incoming::HeardSoFar { item: required(raw.item_id)?, text: required(raw.transcript)? }
@@ -308,6 +332,8 @@ struct Raw<'a> {
     session: Option<&'a RawValue>,
     #[serde(borrow, default)]
     rate_limits: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -354,7 +380,7 @@ struct RawItem<'a> {
 /// An item that matters to tools.
 enum Item<'a> {
     Call(FunctionCall<'a>),
-    Hosted { item: Cow<'a, str>, ended: bool },
+    Hosted(Hosted<'a>),
     Approval(Approval<'a>),
     Listing { item: Cow<'a, str>, server: Cow<'a, str>, tools: Vec<Cow<'a, str>> },
 }
@@ -407,7 +433,14 @@ fn item(raw: Option<&RawValue>) -> Option<Item<'_>> {
         }
         "mcp_call" => {
             let is_set = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-            Some(Item::Hosted { item: text(item.id)?, ended: is_set(item.output) || is_set(item.error) })
+            let failed = is_set(item.error);
+            let tool = text(item.server_label).zip(text(item.name));
+            Some(Item::Hosted(Hosted {
+                item: text(item.id)?,
+                tool: tool.map(|(server, tool)| format!("{server}/{tool}")),
+                ended: is_set(item.output) || failed,
+                failed,
+            }))
         }
         "mcp_approval_request" => Some(Item::Approval(Approval {
             id: text(item.id)?,
@@ -429,7 +462,6 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
     let details = value(response.status_details);
     let status = Status::read(text(response.status).as_deref(), &details);
     let error = Some(&details["error"]).filter(|error| error.is_object()).map(ErrorBody::read);
-    let usage = value(response.usage);
     let items: Vec<&RawValue> = read(response.output).unwrap_or_default();
     let (mut calls, mut approvals, mut hosted) = (Vec::new(), Vec::new(), Vec::new());
     if status == Status::Completed {
@@ -437,7 +469,7 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
             match item(Some(raw)) {
                 Some(Item::Call(call)) => calls.push(call),
                 Some(Item::Approval(approval)) => approvals.push(approval),
-                Some(Item::Hosted { item, ended }) => hosted.push((item, ended)),
+                Some(Item::Hosted(tool)) => hosted.push(tool),
                 Some(Item::Listing { .. }) | None => {}
             }
         }
@@ -449,8 +481,7 @@ fn response_done(raw: Option<&RawValue>) -> Option<ResponseDone<'_>> {
         calls,
         approvals,
         hosted,
-        tokens_in: usage["input_tokens"].as_u64().unwrap_or_default(),
-        tokens_out: usage["output_tokens"].as_u64().unwrap_or_default(),
+        tokens: usage::tokens(&value(response.usage)),
     })
 }
 

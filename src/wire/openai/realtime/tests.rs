@@ -104,8 +104,7 @@ fn unknown_content_never_fails() {
                 calls: vec![],
                 approvals: vec![],
                 hosted: vec![],
-                tokens_in: 0,
-                tokens_out: 0,
+                tokens: Tokens::default(),
             }),
         ),
     ] {
@@ -152,4 +151,58 @@ fn a_delta_is_borrowed_from_its_frame() {
     );
     let Ok(Incoming::AudioDelta { chunk: Ok(chunk), .. }) = parse(&frame) else { panic!("a delta") };
     assert!(frame.as_ptr_range().contains(&chunk.as_str().as_ptr()));
+}
+
+#[test]
+fn usage_is_read_by_kind() {
+    // As in the reference; cached tokens are a part of the others.
+    let whole = json!({"total_tokens": 253, "input_tokens": 210, "output_tokens": 43,
+        "input_token_details": {"text_tokens": 120, "audio_tokens": 90, "image_tokens": 0, "cached_tokens": 64,
+            "cached_tokens_details": {"text_tokens": 64, "audio_tokens": 0, "image_tokens": 0}},
+        "output_token_details": {"text_tokens": 10, "audio_tokens": 33}});
+    let tokens = usage::tokens(&whole);
+    let expected = Tokens {
+        text_in: 120,
+        text_in_cached: 64,
+        audio_in: 90,
+        text_out: 10,
+        audio_out: 33,
+        ..Tokens::default()
+    };
+    assert_eq!(tokens, expected);
+    assert_eq!((tokens.taken(), tokens.made()), (210, 43));
+    // Without details, all of it is text; with half of them, the rest is.
+    let bare = json!({"input_tokens": 210, "output_tokens": 43});
+    assert_eq!(usage::tokens(&bare), Tokens { text_in: 210, text_out: 43, ..Tokens::default() });
+    let half = json!({"input_tokens": 210, "output_tokens": 43,
+        "input_token_details": {"audio_tokens": 90, "cached_tokens": 64}});
+    let expected =
+        Tokens { text_in: 120, text_in_cached: 64, audio_in: 90, text_out: 43, ..Tokens::default() };
+    assert_eq!(usage::tokens(&half), expected);
+    for nothing in [json!(null), json!(7), json!({"input_tokens": -1, "output_tokens": u64::MAX})] {
+        assert_eq!(usage::tokens(&nothing), Tokens::default(), "{nothing}");
+    }
+}
+
+#[test]
+fn a_transcript_is_charged_by_tokens_or_by_time() {
+    let frame = |usage: Value| {
+        let kind = "conversation.item.input_audio_transcription.completed";
+        let frame = json!({"type": kind, "item_id": "a", "transcript": "Hi.", "usage": usage});
+        match reading(&frame.to_string()) {
+            Ok(Incoming::HeardText { used, .. }) => used,
+            other => panic!("{other:?}"),
+        }
+    };
+    let by_tokens = json!({"type": "tokens", "total_tokens": 24, "input_tokens": 16,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": 16}, "output_tokens": 8});
+    let tokens = Tokens { audio_in: 16, text_out: 8, ..Tokens::default() };
+    assert_eq!(frame(by_tokens), Some(Transcribed::Tokens { tokens }));
+    let by_time = json!({"type": "duration", "seconds": 3.2});
+    assert_eq!(frame(by_time), Some(Transcribed::Seconds { seconds: 3.2 }));
+    for nothing in
+        [json!(null), json!({"type": "duration"}), json!({"type": "duration", "seconds": -1}), json!(7)]
+    {
+        assert_eq!(frame(nothing.clone()), None, "{nothing}");
+    }
 }

@@ -1,0 +1,134 @@
+//! The record of a call, as its session writes it: each entry goes to the sink, and what is charged is summed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::assistant::plan::Plan;
+use crate::call::{EndReason, Note, Tally};
+use crate::link;
+use crate::provider::prices::Prices;
+use crate::record::{Answering, Bill, Ended, Entry, Priced, Rang, RecordId, Sink, What};
+use crate::tool::Client;
+
+/// Standstills of the process that one call remembers.
+const MAX_STANDSTILLS: usize = 256;
+/// Entries that wait for the stream.
+const MAX_WAITING: usize = 64;
+
+/// Where records go, and what things cost.
+#[derive(Clone)]
+pub(super) struct Records {
+    /// `None`: nowhere.
+    pub sink: Option<Sink>,
+    pub prices: Arc<Prices>,
+}
+
+/// The record of one call.
+pub(super) struct Filing {
+    pub id: RecordId,
+    records: Records,
+    plan: Arc<Plan>,
+    /// Sent when the stream begins, or the call ends without one: a call that another machine takes over while it rings
+    /// has its record there.
+    ring: Option<Rang>,
+    /// What waits for that.
+    waiting: Vec<What>,
+    rang: Instant,
+    /// When the stream began.
+    began: Option<Instant>,
+    /// When the process stood still, in the call's time, and for how long.
+    standstills: Vec<(Instant, Duration)>,
+    bill: Bill,
+}
+
+impl Filing {
+    /// A call that rings now.
+    pub fn new(records: Records, plan: Arc<Plan>, client: &Client) -> Self {
+        let at = Timestamp::now();
+        let answering = Some(Answering::from(&*plan));
+        let ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        Self {
+            id: RecordId::new(at, rand::random()),
+            records,
+            plan,
+            ring: Some(ring),
+            waiting: Vec::new(),
+            rang: link::now(),
+            began: None,
+            standstills: Vec::new(),
+            bill: Bill::default(),
+        }
+    }
+
+    /// The stream began.
+    pub fn started(&mut self) {
+        let now = link::now();
+        self.began = Some(now);
+        self.file(What::Started { ring_ms: millis(now.saturating_duration_since(self.rang)) });
+    }
+
+    /// The process stood still until now, which is this time of the call.
+    pub fn stood_still(&mut self, now: Instant, time: Duration) {
+        if self.standstills.len() < MAX_STANDSTILLS {
+            self.standstills.push((now, time));
+        }
+    }
+
+    pub fn note(&mut self, note: Note) {
+        if let Some(what) = What::of_note(note, &self.plan, |at| self.ms(at)) {
+            self.file(what);
+        }
+    }
+
+    /// Takes an entry about something that happens now.
+    pub fn file(&mut self, what: What) {
+        if let Some(ring) = self.ring.take() {
+            if !matches!(what, What::Started { .. } | What::Ended(_)) {
+                self.ring = Some(ring);
+                return self.waiting.extend((self.waiting.len() < MAX_WAITING).then_some(what));
+            }
+            self.send(0, What::Rang(ring));
+            std::mem::take(&mut self.waiting).into_iter().for_each(|what| self.send(0, what));
+        }
+        let at_ms = self.began.map_or(0, |began| millis(link::now().saturating_duration_since(began)));
+        self.send(at_ms, what);
+    }
+
+    /// The call is over. Returns what it cost.
+    pub fn ended(&mut self, reason: EndReason, lasted: Duration, tally: &Tally) -> Option<f64> {
+        let seconds = millis(lasted) as f64 / 1_000.0;
+        let (reason, longest_silence_ms) = (reason.code().to_owned(), millis(tally.silence));
+        self.file(What::Ended(Ended { reason, seconds, longest_silence_ms }));
+        let Priced { cost, .. } = self.bill.priced(&self.records.prices, seconds);
+        cost.map(|cost| cost.total)
+    }
+
+    /// The call goes on at another machine, where it has another record.
+    pub fn given_up(&mut self) {
+        if self.began.is_some() {
+            let lasted = link::now().saturating_duration_since(self.rang);
+            self.ended(EndReason::CallerLost, lasted, &Tally::default());
+        }
+    }
+
+    fn send(&mut self, at_ms: u64, what: What) {
+        let entry = Entry { at_ms, what };
+        self.bill.add(&entry);
+        if let Some(sink) = &self.records.sink {
+            sink(&self.id, entry);
+        }
+    }
+
+    /// Milliseconds from the stream's start to a time of the call, whose clock stands still while the process does.
+    fn ms(&self, at: Instant) -> u64 {
+        let lost: Duration =
+            self.standstills.iter().filter(|(then, _)| *then <= at).map(|(_, time)| *time).sum();
+        self.began.map_or(0, |began| millis((at + lost).saturating_duration_since(began)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
