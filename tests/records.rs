@@ -198,7 +198,7 @@ fn assert_heard(record: &CallRecord, phone: &Heard, model: &SessionLog) {
         near("heard", *heard_ms, played.heard, 50);
         assert!(heard_ms <= sent_ms);
         let item = model.items.iter().find(|item| item.number == played.item).unwrap();
-        let text = turn.text.as_deref().expect("there is a transcript");
+        let text = turn.text.as_deref().unwrap_or_else(|| panic!("no transcript: {turns:#?} {played:#?}"));
         let heard_text = heard_text.as_deref().expect("something was heard");
         assert!(
             item.line.starts_with(text.trim_end()) && text.starts_with(heard_text),
@@ -236,7 +236,7 @@ async fn a_record_is_what_the_phone_heard_and_its_call_rings_no_more_after_a_res
     let rang = jiff::Timestamp::now();
     let mut phone = Phone::dial(options);
     greet_and_interrupt(&mut phone).await;
-    assert!(phone.wait_until_playing_for(ms(700)).await, "the next answer plays");
+    assert!(phone.wait_for_reply(ms(300)).await, "the next answer is over");
     phone.hang_up();
     let heard = phone.finished().await;
     heard.assert_clean();
@@ -317,13 +317,14 @@ async fn calls_go_on_without_a_database() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging_url = format!("postgres://me:secret@{}/calls", hanging.local_addr().unwrap());
     let dead = "postgres://me:secret@127.0.0.1:1/calls".to_owned();
-    let (folder, model) = (tempfile::tempdir().unwrap(), model().await);
+    let folder = tempfile::tempdir().unwrap();
     // A folder is no file.
-    std::fs::create_dir_all(folder.path().join("state/broken.db")).unwrap();
-    let broken = format!("sqlite://{}", folder.path().join("state/broken.db").display());
-    for url in [&hanging_url, &dead, &broken] {
+    std::fs::create_dir_all(folder.path().join("broken.db")).unwrap();
+    let broken = format!("sqlite://{}", folder.path().join("broken.db").display());
+    let call = async |url: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model().await;
         let mut server = Server::start(folder.path(), &model, &[("DATABASE_URL", url)]).await;
-        let sessions = model.sessions().len();
         let mut phone = Phone::dial(server.phone());
         let rang = phone.wait_for(|event| matches!(event, PhoneEvent::Rang { .. })).await.unwrap();
         let PhoneEvent::Rang { took } = rang.event else { unreachable!() };
@@ -333,11 +334,12 @@ async fn calls_go_on_without_a_database() {
         let heard = phone.finished().await;
         heard.assert_clean();
         assert_eq!(heard.end, CallEnd::CallerHungUp);
-        assert_intact(&heard, &model.sessions()[sessions]);
+        assert_intact(&heard, &model.sessions()[0]);
         let ended = Instant::now();
         server.end().await;
         assert!(ended.elapsed() < Duration::from_secs(10), "{url}: it ended after {:?}", ended.elapsed());
-    }
+    };
+    tokio::join!(call(&hanging_url), call(&dead), call(&broken));
     drop(hanging);
 }
 
@@ -364,6 +366,7 @@ async fn rings_that_are_refused_have_short_records() {
     let store = Store::open(&place).await.unwrap();
     let filter = Filter { reason: Some("refused".to_owned()), ..Filter::default() };
     assert_eq!(store.list(&filter, 10).await.unwrap().len(), 2);
-    drop(first);
+    first.hang_up();
+    first.finished().await;
     server.end().await;
 }

@@ -176,6 +176,16 @@ impl Assistant {
         typed.within(&self.subject.zone, now)
     }
 
+    /// The version of its file.
+    pub fn version(&self) -> &str {
+        &self.plan.version
+    }
+
+    /// What is kept of its calls.
+    pub fn kept(&self) -> RecordPolicy {
+        self.plan.record
+    }
+
     /// Whether it answers every number that no other assistant claims.
     pub fn answers_the_rest(&self) -> bool {
         self.rest

@@ -11,6 +11,7 @@ mod entry;
 mod id;
 mod note;
 mod recorder;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, 
 pub use id::RecordId;
 pub use note::Answering;
 pub use recorder::Recorder;
+pub use refused::Refusal;
 
 /// The version of the format of [`CallRecord`].
 pub const VERSION: u32 = 2;

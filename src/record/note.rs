@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::entry::{Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 use super::masked;
+use crate::assistant::Assistant;
 use crate::assistant::plan::{KeptNumbers, Plan, RecordPolicy};
 use crate::call::{Note, Recording, Spoken};
 use crate::id::ItemId;
@@ -23,6 +24,12 @@ pub struct Answering<'a> {
 impl<'a> From<&'a Plan> for Answering<'a> {
     fn from(plan: &'a Plan) -> Self {
         Self { assistant: &plan.assistant, version: &plan.version, policy: plan.record }
+    }
+}
+
+impl<'a> From<&'a Assistant> for Answering<'a> {
+    fn from(assistant: &'a Assistant) -> Self {
+        Self { assistant: assistant.name(), version: assistant.version(), policy: assistant.kept() }
     }
 }
 

@@ -173,10 +173,10 @@ impl Archive {
 
     /// Uploads recordings until `stop`, and what is complete then: those that are there, and each that is completed.
     /// `records` learns where each is afterwards.
-    pub async fn upload(self, records: Option<Sink>, stop: CancellationToken) {
+    pub async fn upload(self, records: &Sink, stop: CancellationToken) {
         let mut pause = None;
         while !stop.is_cancelled() {
-            let all = self.upload_all(records.as_ref()).await;
+            let all = self.upload_all(records).await;
             pause = (!all).then(|| pause.map_or(SOON, |pause: Duration| (pause * 2).min(LATEST)));
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -185,11 +185,11 @@ impl Archive {
             }
         }
         sleep(COMPLETED).await;
-        self.upload_all(records.as_ref()).await;
+        self.upload_all(records).await;
     }
 
     /// Uploads every recording whose call is over. Returns whether all could be.
-    pub async fn upload_all(&self, records: Option<&Sink>) -> bool {
+    pub async fn upload_all(&self, records: &Sink) -> bool {
         let (Some(bucket), Some(state_dir)) = (&self.bucket, &self.state_dir) else { return true };
         let mut all = true;
         for id in recordings(&state_dir.join(FOLDER)) {
@@ -202,9 +202,7 @@ impl Archive {
                 Ok(true) => {
                     metrics::recording("uploaded");
                     let path = format!("{}/{id}.wav", bucket.url);
-                    if let Some(records) = records {
-                        records(&id, Entry { at_ms: 0, what: What::Recording { path } });
-                    }
+                    records(&id, Entry { at_ms: 0, what: What::Recording { path } });
                 }
                 Ok(false) => {}
                 Err(error) => {

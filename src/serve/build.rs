@@ -1,6 +1,7 @@
 //! Builds a server from its parts and starts its tasks.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::uploads::Uploads;
-use super::{From, Reload, Serve, Server};
+use super::{From, Reload, Serve, Server, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
@@ -26,7 +27,6 @@ use crate::observe::metrics;
 use crate::phone::Party;
 use crate::problem::catalogue::Recording;
 use crate::process;
-use crate::record::Sink;
 use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
@@ -54,14 +54,16 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
-        let (recordings, uploads) = recordings(&settings, &tls, serve.records.clone())?;
-        if recordings.is_none() {
-            let roster = keeper.roster();
-            for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
-                let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
-                tracing::warn!(code = problem.code(), "{problem}");
+        let archive = archive(&settings, &tls).context("TLS cannot be set up")?;
+        let (sink, kept) = match serve.records {
+            Some(sink) => (sink, None),
+            None => {
+                let (sink, store, closer) = records::start(&settings, archive.clone());
+                (sink, Some((store, closer)))
             }
-        }
+        };
+        let uploads = archive.has_bucket().then(|| Uploads::start(archive.clone(), sink.clone()));
+        let recordings = recordings(&settings, archive, &keeper).context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -70,7 +72,7 @@ impl Server {
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
-            records: serve.records,
+            records: Some(sink),
             prices: Arc::default(),
             recordings,
             now: serve.now,
@@ -102,6 +104,10 @@ impl Server {
             let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
         }
+        let records = kept.map(|(store, closer)| {
+            background.spawn(records::close_earlier(store, switchboard.clone(), stop.clone()));
+            closer
+        });
         background.spawn(upkeep(metrics, switchboard.clone(), stop.clone()));
         if serve.tools_first {
             tools.keep(servers(&keeper.roster().borrow()));
@@ -113,23 +119,27 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, uploads, drain, listeners, background, watching, stop })
+        Ok(Server { switchboard, tools, uploads, drain, records, listeners, background, watching, stop })
     }
 }
 
-/// What records calls, if it has a folder, and the uploads of recordings, if they have a bucket.
-fn recordings(
-    settings: &Settings,
-    tls: &ClientConfig,
-    records: Option<Sink>,
-) -> anyhow::Result<(Option<Recordings>, Option<Uploads>)> {
-    let client = recording::client(http_client(tls)).context("TLS cannot be set up")?;
-    let archive = Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client);
-    let Some(folder) = settings.state_dir.clone() else { return Ok((None, None)) };
-    let completed = archive.clone();
-    let recordings =
-        Recordings::start(folder, move |_| completed.completed()).context("cannot start threads")?;
-    Ok((Some(recordings), archive.has_bucket().then(|| Uploads::start(archive, records))))
+/// The places of recordings.
+fn archive(settings: &Settings, tls: &ClientConfig) -> reqwest::Result<Archive> {
+    let client = recording::client(http_client(tls))?;
+    Ok(Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client))
+}
+
+/// What records calls. Without a folder there is nothing, and a warning for each assistant that wants it.
+fn recordings(settings: &Settings, archive: Archive, keeper: &Keeper) -> io::Result<Option<Recordings>> {
+    let Some(folder) = settings.state_dir.clone() else {
+        let roster = keeper.roster();
+        for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
+            let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
+            tracing::warn!(code = problem.code(), "{problem}");
+        }
+        return Ok(None);
+    };
+    Recordings::start(folder, move |_| archive.completed()).map(Some)
 }
 
 /// The clients of other servers.

@@ -21,6 +21,8 @@ const RECENTLY: Duration = Duration::from_secs(5);
 const LAST_JOBS: Duration = Duration::from_secs(10);
 /// How long answers under way may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long the last records may take to be written, or spilled if the database is gone.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// How long work that cannot be cancelled, such as a DNS lookup, may delay the end of the process.
 pub const LAST_THREADS: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,9 @@ impl Server {
             while self.background.join_next().await.is_some() {}
         };
         let _ = timeout(LAST_ANSWERS, all_ended).await;
+        if let Some(records) = self.records {
+            records.close(LAST_RECORDS).await;
+        }
         let _ = timeout(LAST_THREADS, self.switchboard.stop()).await;
     }
 }
@@ -58,7 +63,7 @@ impl Server {
 /// such as Fly after `kill_timeout`, must wait for longer.
 pub fn longest_end(drain: Duration) -> Duration {
     let last = (LAST_QUESTIONS + LAST_REPORTS).max(LAST_JOBS).max(LAST_TOOLS);
-    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_THREADS * 2
+    drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_RECORDS + LAST_THREADS * 2
 }
 
 /// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter. Returns
@@ -163,6 +168,6 @@ mod tests {
         let drain = Settings::checked(&Sources::default()).unwrap().drain;
         assert!(drain > GOODBYES);
         // Fly kills 300 s after the signal at the latest.
-        assert_eq!(longest_end(drain), Duration::from_secs(294));
+        assert_eq!(longest_end(drain), Duration::from_secs(296));
     }
 }

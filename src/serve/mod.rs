@@ -2,6 +2,7 @@
 
 mod build;
 mod drain;
+mod records;
 mod signals;
 mod uploads;
 
@@ -25,6 +26,7 @@ use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
+use crate::store::Closer;
 use crate::tool::Tools;
 use uploads::Uploads;
 
@@ -47,7 +49,7 @@ pub struct Serve {
     pub metrics_listener: Option<TcpListener>,
     /// What `/metrics` renders; see [`crate::observe::metrics::install`].
     pub metrics: Option<PrometheusHandle>,
-    /// Where the entries of calls go; `None`: nowhere.
+    /// Where the entries of calls go; `None`: to the store that the settings name.
     pub records: Option<Sink>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
@@ -98,6 +100,8 @@ struct Server {
     uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.
     drain: Duration,
+    /// Writes the records.
+    records: Option<Closer>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     /// Ends reloading.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::id::CallSid;
 use crate::record::Sink;
+use crate::recording::Archive;
 use crate::session::Switchboard;
 use crate::settings::Settings;
 use crate::store::{self, Closer, Options, Place, Store};
@@ -20,11 +21,12 @@ const MOST_CLOSED: u32 = 100_000;
 /// How often to look whether the database is there.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Starts the writer, which waits for no database.
-pub(super) fn start(settings: &Settings) -> (Sink, Store, Closer) {
+/// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.
+pub(super) fn start(settings: &Settings, archive: Archive) -> (Sink, Store, Closer) {
+    let purged = Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))));
     let place = Place::of(settings);
     let (records, store, closer) =
-        store::start(Options { place, spill: settings.state_dir.clone(), purged: None });
+        store::start(Options { place, spill: settings.state_dir.clone(), purged: Some(purged) });
     (Arc::new(move |id, entry| records.file(id, entry)), store, closer)
 }
 

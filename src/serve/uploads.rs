@@ -18,7 +18,7 @@ pub(super) struct Uploads {
 
 impl Uploads {
     /// Looks first whether the bucket takes anything, and says so if not.
-    pub fn start(archive: Archive, records: Option<Sink>) -> Self {
+    pub fn start(archive: Archive, records: Sink) -> Self {
         let stop = CancellationToken::new();
         let last = stop.clone();
         let task = tokio::spawn(async move {
@@ -29,7 +29,7 @@ impl Uploads {
                     tracing::warn!(code = problem.code(), "{problem}");
                 }
             }
-            archive.upload(records, last).await;
+            archive.upload(&records, last).await;
         });
         Self { stop, task }
     }

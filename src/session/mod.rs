@@ -45,7 +45,7 @@ use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
 use crate::provider::prices::Prices;
-use crate::record::Sink;
+use crate::record::{Answering, Refusal, Sink};
 use crate::recording::Recordings;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
@@ -236,10 +236,12 @@ impl Switchboard {
         let Some(assistant) = self.roster.borrow().find_party(&request.to).cloned() else {
             metrics::refused("admission", "no_assistant");
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
+            self.records.refused(request, None, Refusal::Nobody);
             return Ring::Nobody;
         };
         let facts = facts(request, self.now);
         let Some(plan) = plan_for(&assistant, &facts, &*self.tools) else {
+            self.records.refused(request, Some(Answering::from(&*assistant)), Refusal::Failed);
             return Ring::Sorry(assistant.on_failure(&facts));
         };
         self.open(Arc::new(plan), request, false)
@@ -529,11 +531,13 @@ impl Switchboard {
         let call = request.call.clone();
         let Some(place) = self.admission.admit() else {
             metrics::refused("admission", "busy");
+            self.refused(request, &plan, retried, Refusal::Busy);
             return Ring::Busy(plan.busy.clone());
         };
         let nonce: Nonce = rand::random();
         let Some(ticket) = self.seal(call.clone(), &plan, nonce) else {
             tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name is too long for a ticket");
+            self.refused(request, &plan, retried, Refusal::Failed);
             return Ring::Sorry(plan.on_failure.clone());
         };
         let (stream_tx, stream) = oneshot::channel();
@@ -544,6 +548,13 @@ impl Switchboard {
         let client = client(request, &plan);
         self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
         Ring::Stream { ticket }
+    }
+
+    /// A call that is `retried` has a record.
+    fn refused(&self, request: &CallRequest, plan: &Plan, retried: bool, why: Refusal) {
+        if !retried {
+            self.records.refused(request, Some(Answering::from(plan)), why);
+        }
     }
 
     /// Starts the session of a call in the registry.

@@ -9,8 +9,9 @@ use crate::assistant::plan::Plan;
 use crate::call::{EndReason, Note, Tally};
 use crate::link;
 use crate::provider::prices::Prices;
-use crate::record::{Answering, Bill, Ended, Entry, Priced, Rang, RecordId, Sink, What};
+use crate::record::{Answering, Bill, Ended, Entry, Priced, Rang, RecordId, Refusal, Sink, What};
 use crate::tool::Client;
+use crate::wire::twilio::webhook::CallRequest;
 
 /// Standstills of the process that one call remembers.
 const MAX_STANDSTILLS: usize = 256;
@@ -23,6 +24,20 @@ pub(super) struct Records {
     /// `None`: nowhere.
     pub sink: Option<Sink>,
     pub prices: Arc<Prices>,
+}
+
+impl Records {
+    /// A ring that becomes no call has a short record.
+    pub fn refused(&self, request: &CallRequest, by: Option<Answering<'_>>, why: Refusal) {
+        let Some(sink) = &self.sink else { return };
+        let at = Timestamp::now();
+        let id = RecordId::new(at, rand::random());
+        let rang = Rang::new(request.call.as_str(), &request.from, &request.to, by, at);
+        let ended = Ended { reason: why.code().to_owned(), seconds: 0.0, longest_silence_ms: 0 };
+        for what in [What::Rang(rang), What::Ended(ended)] {
+            sink(&id, Entry { at_ms: 0, what });
+        }
+    }
 }
 
 /// The record of one call.

@@ -208,7 +208,7 @@ pub const SETTINGS: [Setting; 26] = [
         default: Some("280"),
         local: true,
         meaning: "how long calls may continue after SIGTERM or SIGINT. The last 13 s are for goodbyes; the process ends \
-                  at most 13 s later",
+                  at most 16 s later",
         ..PLAIN
     },
     Setting {

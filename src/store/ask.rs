@@ -9,8 +9,8 @@ use super::call::key;
 use super::db::{Value, values};
 use super::error::StoreError;
 use super::open::Ready;
-use super::recorder::Recorder;
 use super::{Filter, Row};
+use crate::record::Recorder;
 use crate::record::{CallRecord, Entry, RecordId};
 
 /// A text is searched in so many calls, the newest that match the rest of a filter.

@@ -12,7 +12,6 @@ mod op;
 mod open;
 mod place;
 pub mod probe;
-mod recorder;
 mod writer;
 
 use std::fmt;

@@ -14,9 +14,8 @@ use super::call::{Call, Owner};
 use super::error::StoreError;
 use super::op::{self, Op};
 use super::open::{self, Ready};
-use super::recorder::Recorder;
 use super::{Place, Store};
-use crate::record::{Entry, RecordId, What};
+use crate::record::{Entry, RecordId, Recorder, What};
 
 /// Entries that wait for the writer. It takes them at once.
 const CHANNEL: usize = 10_000;

@@ -18,7 +18,7 @@ use switchboard::process::SPARE_CONNECTIONS;
 use switchboard::settings::{self, Settings, Sources, env_file};
 
 /// For the goodbyes, and for what follows the last call.
-const LAST_WORDS: Duration = Duration::from_secs(15);
+const LAST_WORDS: Duration = Duration::from_secs(16);
 
 fn path(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

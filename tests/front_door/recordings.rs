@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::link::{http_client, tls};
-use switchboard::record::{Voice, What};
+use switchboard::record::{RecordId, Sink, Voice, What};
 use switchboard::recording::{self, Archive, Refused};
 use switchboard::settings::{Settings, Sources};
 use switchboard_audio::SILENCE;
@@ -70,7 +70,7 @@ fn sides(file: &[u8]) -> [Vec<u8>; 2] {
 fn sounds(side: &[u8]) -> Vec<(usize, &[u8])> {
     let mut sounds = Vec::new();
     let (mut from, mut last) = (None, 0);
-    for (at, sample) in side.iter().enumerate().filter(|(_, sample)| **sample != SILENCE) {
+    for (at, _) in side.iter().enumerate().filter(|(_, sample)| **sample != SILENCE) {
         if at > last + GAP
             && let Some(from) = from.replace(at)
         {
@@ -335,12 +335,12 @@ async fn a_recording_waits_for_a_bucket_that_is_away() {
     let lock = File::open(&live).unwrap();
     lock.lock().unwrap();
     let archive = archive(&format!("http://127.0.0.1:{port}"), state.path());
-    assert!(!archive.upload_all(None).await);
+    let (sent, mut entries) = tokio::sync::mpsc::unbounded_channel();
+    let sink: Sink = Arc::new(move |id: &RecordId, entry| drop(sent.send((id.clone(), entry))));
+    assert!(!archive.upload_all(&sink).await);
     assert!(path.exists() && matches!(archive.probe().await, Err(Refused::Other(_))));
     let s3 = S3::start(port, "inf").await;
-    let (sent, mut entries) = tokio::sync::mpsc::unbounded_channel();
-    let sink: switchboard::record::Sink = Arc::new(move |id: &_, entry| drop(sent.send((id.clone(), entry))));
-    assert!(archive.upload_all(Some(&sink)).await);
+    assert!(archive.upload_all(&sink).await);
     let (id, entry) = entries.try_recv().unwrap();
     let address = "s3://calls/clinic/01WAITS.wav".to_owned();
     assert_eq!((id.as_str(), entry.what), ("01WAITS", What::Recording { path: address }));
@@ -362,7 +362,8 @@ async fn a_bucket_without_rights_costs_only_the_upload() {
     let archive = archive(&s3.url, state.path());
     assert_eq!(archive.probe().await, Err(Refused::Rights));
     let path = only(state.path());
-    assert!(!archive.upload_all(None).await);
+    let nowhere: Sink = Arc::new(|_: &RecordId, _| {});
+    assert!(!archive.upload_all(&nowhere).await);
     harness.quit().await;
     assert!(path.exists(), "it stays for the next start");
 }
