@@ -23,7 +23,7 @@ fn plan() -> Arc<Plan> {
     let line = |say: &str| Line { say: say.to_owned(), language: "en-US" };
     Arc::new(Plan {
         assistant: "bench".to_owned(),
-        version: Default::default(),
+        version: Version::of(b""),
         language: None,
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),

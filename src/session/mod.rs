@@ -17,6 +17,8 @@ mod phone;
 mod rare;
 mod record;
 mod registry;
+mod sound;
+mod talk;
 mod workers;
 
 #[cfg(test)]
@@ -59,9 +61,10 @@ use perform::Session;
 use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 #[cfg(test)]
-use {perform::Talk, phone::Phone};
+use {phone::Phone, talk::Talk};
 
 use registry::{Handle, Known, Nonce, Question, Registry, Stage, WayBack};
+use sound::Sound;
 use workers::Workers;
 
 /// How long a live session may take to decide after its stream ended.
@@ -585,7 +588,7 @@ impl Switchboard {
             commands,
             decision,
             streams_lost: 0,
-            tap: None,
+            sound: Sound::default(),
             anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even now.
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),

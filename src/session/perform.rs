@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ use crate::link::model::{ModelLink, ModelStep};
 use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
 use crate::record::What;
-use crate::recording::{self, Tap};
+use crate::recording;
 
 use super::Switchboard;
 use super::admission::Place;
@@ -31,6 +31,8 @@ use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
 use super::record::Filing;
 use super::registry::{Command, Decision, Nonce, WayBack, first_ticket_life};
+use super::sound::Sound;
+use super::talk::{Absent, Over, Talk};
 
 /// How often a broken stream gets a new one in one call. After that, the caller hears `on_failure`.
 const MAX_NEW_STREAMS: u32 = 5;
@@ -53,8 +55,7 @@ pub(super) struct Session {
     pub filing: Filing,
     /// How often the phone's stream broke.
     pub streams_lost: u32,
-    /// Records the call, from when its stream begins.
-    pub tap: Option<Box<Tap>>,
+    pub sound: Sound,
     pub anomalies: BTreeMap<Anomaly, u64>,
     /// The server says its goodbyes already before the stream comes.
     pub must_say_goodbye: bool,
@@ -118,7 +119,7 @@ impl Session {
     fn given_up(&mut self) {
         tracing::info!("Another machine took the call over");
         self.place = None;
-        self.end_recording();
+        self.sound.end();
         self.jobs.stop_all();
         self.filing.given_up();
         self.over = true;
@@ -211,7 +212,7 @@ impl Session {
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
                     if stood_still.is_none() =>
                 {
-                    self.hear(&event, &mut talk.phone);
+                    self.sound.take(&event, &mut talk.phone);
                     talk.call.handle(event, now, &mut talk.actions);
                     let flow = self.perform(&mut talk, now);
                     if talk.call.take_rearm() {
@@ -250,7 +251,10 @@ impl Session {
 
     fn begin(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         self.filing.started(now);
-        self.record_audio();
+        if let Some(recordings) = self.switchboard.recordings.as_ref().filter(|_| self.plan.record.audio) {
+            self.sound = Sound::recorded(recordings, &self.filing.id);
+            self.filing.file(What::Recording { path: recording::path(&self.filing.id) });
+        }
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();
             talk.call.handle(Event::ModelReady { endpoint }, now, &mut talk.actions);
@@ -265,7 +269,7 @@ impl Session {
 
     fn take_in(&mut self, input: Input, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
         if let Input::Phone(PhoneStep::Caller(CallerStep::Event(event))) = &input {
-            self.hear(event, &mut talk.phone);
+            self.sound.take(event, &mut talk.phone);
         }
         let Talk { call, phone, model, actions } = talk;
         match input {
@@ -280,9 +284,7 @@ impl Session {
             | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
             Input::Phone(PhoneStep::Back(back)) => match self.back(back) {
                 Ok((line, how)) => {
-                    if let Some(tap) = &mut self.tap {
-                        tap.back(link::now());
-                    }
+                    self.sound.back();
                     *phone = Phone::OnTheLine(line);
                     call.handle(Event::Returned(how), now, actions);
                 }
@@ -321,9 +323,7 @@ impl Session {
 
     /// Does what is due.
     fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        if let Some(tap) = &mut self.tap {
-            tap.goes_on(link::now());
-        }
+        self.sound.goes_on();
         let Talk { call, phone, model, actions } = talk;
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
             let lost = event == Event::StreamLost;
@@ -440,43 +440,16 @@ impl Session {
         };
         tracing::info!(away = decision.code(), "Call parked");
         self.decision.send_replace(Some(decision));
-        self.phone_is_away();
+        self.sound.away();
         if let Some(line) = phone.take_line() {
             // Closing may take a second; the model goes on meanwhile.
             self.switchboard.sessions.spawn(line.close());
         }
     }
 
-    fn record_audio(&mut self) {
-        if let Some(recordings) = self.switchboard.recordings.as_ref().filter(|_| self.plan.record.audio) {
-            self.tap = Some(Box::new(recordings.record(&self.filing.id, link::now())));
-            self.filing.file(What::Recording { path: recording::path(&self.filing.id) });
-        }
-    }
-
     fn drop_line(&mut self, phone: &mut Phone) {
-        self.phone_is_away();
+        self.sound.away();
         phone.drop_line();
-    }
-
-    fn phone_is_away(&mut self) {
-        if let Some(tap) = &mut self.tap {
-            tap.away(link::now());
-        }
-    }
-
-    /// What comes from the phone, and what has left for it, is recorded.
-    fn hear(&mut self, event: &Event, phone: &mut Phone) {
-        let Some(tap) = &mut self.tap else { return };
-        let now = link::now();
-        match event {
-            Event::CallerAudio(chunk) => {
-                tap.said(chunk, phone.line().and_then(|line| line.frame_ended()), now);
-            }
-            Event::AudioLeft(piece) => tap.left(*piece, now),
-            _ => {}
-        }
-        tap.goes_on(now);
     }
 
     /// Carries out the actions in order.
@@ -487,16 +460,12 @@ impl Session {
         for action in actions.drain(..) {
             match action {
                 Action::PlayToCaller { piece, chunk } => {
-                    if let Some(tap) = &mut self.tap {
-                        tap.queued(piece, &chunk);
-                    }
+                    self.sound.queued(piece, &chunk);
                     phone.with(|line| line.play(piece, &chunk));
                 }
                 Action::MarkForCaller(mark) => phone.with(|line| line.mark(mark)),
                 Action::ClearCaller => {
-                    if let Some(tap) = &mut self.tap {
-                        tap.cleared(call.taken_back());
-                    }
+                    self.sound.cleared(call.taken_back());
                     phone.with(CallerLink::clear);
                 }
                 Action::Note(note) => self.note(note),
@@ -577,7 +546,7 @@ impl Session {
     /// Writes down the decision, then logs the end. The sockets are still open.
     fn finish(&mut self, reason: EndReason, decision: Decision, tally: &Tally) {
         self.place = None;
-        self.end_recording();
+        self.sound.end();
         self.jobs.stop_all();
         self.decide(decision);
         let lasted = link::now() - self.rang;
@@ -585,13 +554,6 @@ impl Session {
         let cost = self.filing.ended(reason, lasted, tally);
         CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
             .emit();
-    }
-
-    /// Whatever the phone had to play is not heard any more.
-    fn end_recording(&mut self) {
-        if let Some(mut tap) = self.tap.take() {
-            tap.goes_on(link::now());
-        }
     }
 
     fn decide(&mut self, decision: Decision) {
@@ -620,48 +582,4 @@ impl Drop for Session {
             }
         }
     }
-}
-
-/// A conversation: the call, and both its ends.
-pub(super) struct Talk<'a> {
-    pub call: Call,
-    pub phone: Phone,
-    pub model: &'a mut Model,
-    /// Not carried out yet.
-    pub actions: Vec<Action>,
-}
-
-impl Talk<'_> {
-    /// The process stood still, which is not the fault of either end.
-    fn stood_still(&mut self, time: Duration) {
-        self.phone.with(|line| line.stood_still(time));
-        self.model.each(|link| link.stood_still(time));
-    }
-
-    /// When something is due: in the call's time, and in the machine's.
-    fn deadlines(&mut self) -> (Option<Instant>, Option<Instant>) {
-        let call = self.call.deadline().map(|(due, _)| due);
-        let phone = self.phone.line().and_then(|line| line.deadline());
-        (call, phone.into_iter().chain(self.model.deadline()).min())
-    }
-}
-
-/// How a conversation ended.
-pub(super) enum Over {
-    Ended(EndReason),
-    /// The phone did not come back. Its socket, if it came but did not start.
-    NotBack(Option<Box<Socket>>),
-    GivenUp,
-}
-
-/// Why there is no stream.
-enum Absent {
-    HungUp,
-    /// Another machine serves the call.
-    GivenUp,
-    /// Twilio reports that the stream ended before it came. Holds why, for the log.
-    NeverCame(&'static str),
-    /// The ticket is too old.
-    Expired,
-    NotStarted(NotStarted, Box<Socket>),
 }

@@ -306,7 +306,7 @@ fn session(parked: Parked) -> Session {
         commands,
         decision,
         streams_lost: 0,
-        tap: None,
+        sound: Sound::default(),
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,
