@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use switchboard_audio::SILENCE;
+use switchboard_simulator::caller::voice::speech;
 use switchboard_simulator::caller::{CallEnd, CallRecord, Phone, PhoneHandle, PhoneOptions};
 use switchboard_simulator::model::{ModelOptions, ModelServer, Reply, Script, SessionLog, Speech};
 use tokio::time::{sleep, sleep_until};
@@ -67,7 +68,10 @@ pub fn quiet(ms: usize) -> impl Iterator<Item = u8> {
 
 /// Enough rounds for six minutes.
 fn conversation() -> Bytes {
-    let round: Vec<u8> = loud(3_000).chain(quiet(3_800)).chain(loud(2_000)).chain(quiet(7_200)).collect();
+    // Words, which the server's own ear takes for speech: it does not wait for an answer to a tone.
+    let (asks, interrupts) = (speech(3_000), speech(2_000));
+    let round: Vec<u8> =
+        asks.iter().copied().chain(quiet(3_800)).chain(interrupts).chain(quiet(7_200)).collect();
     round.repeat(24).into()
 }
 

@@ -50,12 +50,7 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         match who {
-            Who::Caller => {
-                self.heard_caller = Some(now);
-                if !text.expose().trim().is_empty() {
-                    self.phantoms = 0; // Somebody spoke, too softly for our ear.
-                }
-            }
+            Who::Caller => self.heard_caller = Some(now),
             Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
                 count(Anomaly::ModelWroteCall, out);
             }
@@ -206,8 +201,7 @@ impl Call {
         let Running { what, spoke, .. } = ended;
         if is_whole {
             self.speech.succeeded();
-            // Who is answered is no noise, even if only the model hears them.
-            (self.failure, self.phantoms) = (None, 0);
+            self.failure = None;
             self.standby.answered();
             return self.speech.made(what);
         }

@@ -67,10 +67,7 @@ impl Call {
         }
         self.heard_caller = Some(now);
         if self.endless_turn.take().is_some() && self.speaking.is_none() {
-            return; // It is answered already, or nobody waits for an answer.
-        }
-        if self.turn_control == TurnControl::Model {
-            self.count_phantom();
+            return; // It is answered already.
         }
         self.stop_turn(now, out);
         if self.ending.is_some() {

@@ -461,35 +461,6 @@ fn an_echo_that_comes_back_after_an_interruption_is_no_turn() {
 }
 
 #[test]
-fn noise_that_the_model_takes_for_turns_is_not_answered_for_ever() {
-    // Clicks that our ear does not hear: the model begins and ends a turn for each, and each cuts the answer to the last.
-    let click = |n: u64| {
-        let from = 400 + n * 1_000;
-        [
-            speaks(),
-            ended(&format!("r{n}"), CANCELLED),
-            quiet(from, from + 300),
-            stops(),
-            started(&format!("r{}", n + 1)),
-            quiet(from + 300, from + 1_000),
-        ]
-    };
-    let text = play(std::iter::once(quiet(40, 400)).chain((0..30).flat_map(click)).collect());
-    assert!(!text.contains("End("), "the call goes on: {text}");
-    assert_eq!(count(&text, "OpenStandby"), 0, "{text}");
-    // Somebody who speaks too softly for our ear is no noise: there are words.
-    let words = |n: u64| {
-        On(Event::Transcript { who: Who::Caller, item: "u".into(), text: format!("Word {n}.").into() })
-    };
-    let soft = (0..4).flat_map(|n| {
-        let from = 400 + n * 4_000;
-        [speaks(), quiet(from, from + 300), stops(), words(n), quiet(from + 300, from + 4_000)]
-    });
-    let text = play(vec![quiet(40, 400), All(soft.collect())]);
-    assert!(count(&text, "AskForResponse") >= 4, "each is asked for again: {text}");
-}
-
-#[test]
 fn what_was_asked_for_twice_is_heard_once() {
     let asked = || vec![press("1#"), At(ms(1_600)), answer("r1", "a", 400), At(ms(1_700))];
     let text = play(vec![All(asked()), answer("r2", "b", 400)]);
