@@ -7,7 +7,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::assistant::plan::{
     Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, RecordPolicy, Rule, Tool,
-    TurnTaking, Work,
+    TurnTaking, Version, Work,
 };
 use switchboard::call::ear::Ear;
 use switchboard::call::{Action, Call, Event};

@@ -99,7 +99,8 @@ impl Server {
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
         let mailboxes = move |assistant: &str| mailbox(&roster.borrow(), assistant);
-        tools.resume_messages(None, Arc::new(mailboxes)).await;
+        let store = kept.as_ref().map(|(store, _)| store.clone());
+        tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
             let routes = http::metrics_routes(app);

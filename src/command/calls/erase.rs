@@ -11,7 +11,7 @@ use crate::problem::counted;
 use crate::recording::{self, Archive as Recordings};
 use crate::serve;
 use crate::settings::Settings;
-use crate::store::{Erased, Filter, Store};
+use crate::store::{Erased, Filter, MessageFiles, Store};
 use crate::terminal::{Failure, notify, print};
 
 /// So many calls are counted before the question; the answer counts all.
@@ -36,10 +36,13 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
     }
     // Before anything is erased: a bucket may need certificates.
     let recordings = recordings(&archive.settings)?;
-    let store = match serve::waiting(&archive.settings) {
-        Some(folder) => store.clone().waiting_in(folder),
-        None => store.clone(),
-    };
+    let mut store = store.clone();
+    if let Some(folder) = serve::waiting(&archive.settings) {
+        store = store.waiting_in(folder);
+    }
+    if let Some(state) = &archive.settings.state_dir {
+        store = store.messages_in(MessageFiles::new(state));
+    }
     let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
     erased.recordings = 0;
     let mut left = Vec::new();

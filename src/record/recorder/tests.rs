@@ -134,8 +134,8 @@ fn a_transcript_finds_its_turn_before_and_after_it() {
         folded(entries).turns.into_iter().map(|turn| turn.text).collect()
     };
     let one = Some("One.".to_owned());
-    assert_eq!(texts(vec![said(0, "u", "One."), caller("u", 0, 900)]), [one.clone()]);
-    assert_eq!(texts(vec![caller("u", 0, 900), said(9_000, "u", "One.")]), [one.clone()]);
+    assert_eq!(texts(vec![said(0, "u", "One."), caller("u", 0, 900)]), std::slice::from_ref(&one));
+    assert_eq!(texts(vec![caller("u", 0, 900), said(9_000, "u", "One.")]), std::slice::from_ref(&one));
     assert_eq!(texts(vec![caller("u", 0, 900), said(9_000, "u", "  ")]), [None], "nothing was said");
     // A new session begins to count again.
     let again = vec![
