@@ -327,8 +327,8 @@ fn without_a_database_nothing_is_created() {
 fn a_database_that_cannot_be_read_is_an_error_and_wrong_usage_another() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    std::fs::write(folder.join("notes.txt"), "This is no database. ".repeat(100)).unwrap();
-    for url in ["sqlite://notes.txt", "mysql://me:secret@example.com/calls"] {
+    std::fs::write(folder.join("notes"), "This is no database. ".repeat(100)).unwrap();
+    for url in ["sqlite://notes", "mysql://me:secret@example.com/calls"] {
         let output = program(folder, &["list"]).env("DATABASE_URL", url).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{url}: {stderr}");

@@ -20,6 +20,7 @@ use super::speech::What;
 use super::stopwatch::Stopwatch;
 use super::{Call, count};
 use crate::id::ResponseId;
+use crate::provider::{self, Failure};
 use switchboard_audio::{BYTES_PER_MS, Chunk, hold};
 
 /// After how much silence what is due and has not begun is asked for again.
@@ -257,7 +258,11 @@ impl Call {
             (None, None) => EndReason::ModelUnreachable,
         };
         let failure = self.standby.loss.take().map(|lost| lost.failure).or(self.failure.take());
-        self.fail(reason, failure.unwrap_or_default(), now, out);
+        let unknown = || match reason {
+            EndReason::ModelUnreachable => provider::Cause::Unreachable.into(),
+            _ => Failure::default(),
+        };
+        self.fail(reason, failure.unwrap_or_else(unknown), now, out);
     }
 
     // ── sound ──
