@@ -1,7 +1,6 @@
 //! Builds a server from its parts and starts its tasks.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +62,12 @@ impl Server {
             }
         };
         let uploads = archive.has_bucket().then(|| Uploads::start(archive.clone(), sink.clone()));
-        let recordings = recordings(&settings, archive, &keeper).context("cannot start threads")?;
+        if kept.is_some() && settings.state_dir.is_none() {
+            warn_of_lost_recordings(&keeper);
+        }
+        let recordings = settings.state_dir.clone();
+        let recordings = recordings.map(|folder| Recordings::start(folder, move |_| archive.completed()));
+        let recordings = recordings.transpose().context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
             tokens: ready.twilio_auth_tokens.clone(),
@@ -131,17 +135,11 @@ fn archive(settings: &Settings, tls: &ClientConfig) -> reqwest::Result<Archive> 
     Ok(Archive::new(settings.state_dir.clone(), settings.recordings.clone(), client))
 }
 
-/// What records calls. Without a folder there is nothing, and a warning for each assistant that wants it.
-fn recordings(settings: &Settings, archive: Archive, keeper: &Keeper) -> io::Result<Option<Recordings>> {
-    let Some(folder) = settings.state_dir.clone() else {
-        let roster = keeper.roster();
-        for assistant in roster.borrow().iter().filter(|assistant| assistant.records_audio()) {
-            let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
-            tracing::warn!(code = problem.code(), "{problem}");
-        }
-        return Ok(None);
-    };
-    Recordings::start(folder, move |_| archive.completed()).map(Some)
+fn warn_of_lost_recordings(keeper: &Keeper) {
+    for assistant in keeper.roster().borrow().iter().filter(|assistant| assistant.records_audio()) {
+        let problem = Recording::NoFolder { assistant: assistant.name().to_owned() };
+        tracing::warn!(code = problem.code(), "{problem}");
+    }
 }
 
 /// The clients of other servers.
