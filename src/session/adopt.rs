@@ -11,7 +11,7 @@ use super::admission::Place;
 use super::registry::{Refused, first_ticket_life};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;
-use crate::assistant::plan::Plan;
+use crate::assistant::plan::{KeptNumbers, Plan};
 use crate::link::caller::Upgraded;
 use crate::phone::Party;
 use crate::tool::Client;
@@ -21,7 +21,7 @@ use crate::wire::ticket::Ticket;
 pub struct Adoption {
     ticket: Ticket,
     text: String,
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     place: Place,
     /// Makes a server that begins to drain wait.
     _session: TaskTrackerToken,
@@ -60,7 +60,9 @@ impl Switchboard {
             call: ticket.call.as_str().to_owned(),
             now: jiff::Timestamp::now(),
         };
-        let plan = plan_for(&assistant, &facts, &*self.tools).ok_or(Refused::Unknown)?;
+        let mut plan = plan_for(&assistant, &facts, &*self.tools).ok_or(Refused::Unknown)?;
+        // So that erasing a caller counts this call among those whose caller is not known.
+        plan.record.numbers = KeptNumbers::None;
         if ticket.issued.abs_diff(unix_seconds()) >= first_ticket_life(&plan).as_secs() {
             return Err(Refused::Old);
         }

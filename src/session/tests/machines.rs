@@ -1,6 +1,7 @@
 //! Several machines: who issued a ticket, and who may serve it, once.
 
 use super::*;
+use crate::assistant::plan::KeptNumbers;
 
 pub fn ring(switchboard: &Arc<Switchboard>) -> String {
     match switchboard.ring(&request("CallStatus=ringing")) {
@@ -34,6 +35,7 @@ async fn a_stream_of_another_machine_is_served_once() {
     );
     // Of two at once, both may serve it, and one does.
     let (first, second) = (other.may_adopt(&ticket).unwrap(), other.may_adopt(&ticket).unwrap());
+    assert_eq!(first.plan.record.numbers, KeptNumbers::None, "nobody here knows the caller");
     let stream_tx = other.adopt(first).expect("it is served");
     assert_eq!(other.adopt(second).err(), Some(Refused::Used));
     assert_eq!(other.may_adopt(&ticket).err(), Some(Refused::Used));
