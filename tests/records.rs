@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use switchboard::record::{CallRecord, Turn, Voice};
 use switchboard::store::{Filter, Place, Store};
 use switchboard_simulator::caller::{
@@ -341,6 +343,37 @@ async fn calls_go_on_without_a_database() {
     };
     tokio::join!(call(&hanging_url), call(&dead), call(&broken));
     drop(hanging);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stands_still_in_mid_call_costs_the_call_and_its_record_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, place) = (model().await, database(folder.path()));
+    let mut server = Server::start(folder.path(), &model, &[]).await;
+    let options = server.phone();
+    let sid = options.call_sid.clone();
+    let mut phone = Phone::dial(options);
+    assert!(phone.wait_until_playing_for(ms(50)).await);
+    record(&place, &sid, |_| true).await;
+    let Place::Sqlite(file) = &place else { unreachable!() };
+    let mut other = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    greet_and_interrupt(&mut phone).await;
+    let mut next = Phone::dial(server.phone());
+    let rang = next.wait_for(|event| matches!(event, PhoneEvent::Rang { .. })).await.unwrap();
+    let PhoneEvent::Rang { took } = rang.event else { unreachable!() };
+    assert!(took < ms(250), "the ring was answered after {took:?}");
+    next.hang_up();
+    next.finished().await;
+    assert!(phone.wait_for_reply(ms(300)).await, "the next answer is over");
+    phone.hang_up();
+    let heard = phone.finished().await;
+    heard.assert_clean();
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let record = record(&place, &sid, |record| record.reason.is_some()).await;
+    assert_heard(&record, &heard, &model.sessions()[0]);
+    assert_eq!((record.turns.len(), record.interruptions, record.broken_off), (5, 1, false));
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
