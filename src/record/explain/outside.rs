@@ -131,7 +131,7 @@ pub(super) fn transfers(record: &CallRecord) -> Option<Finding> {
         format!("Nobody took the call that was transferred ({}).", counted(failed.len(), "time")),
         failed,
         "If nobody answers, raise `ring_for`, or let the assistant take a message (`call_control.take_message`). With \
-         `failed`, check the number in `transfer_to`.",
+         `unreachable`, check the number in `transfer_to`.",
     ))
 }
 
