@@ -140,6 +140,52 @@ pub enum Event {
     Draining,
 }
 
+impl Event {
+    /// Whether it is about the model's session in use.
+    pub(super) fn comes_from_the_model(&self) -> bool {
+        match self {
+            Self::ResponseStarted(_)
+            | Self::OutOfBandStarted(_)
+            | Self::ModelWorking
+            | Self::ModelAudio { .. }
+            | Self::ResponseEnded { .. }
+            | Self::SpeechStarted(_)
+            | Self::SpeechStopped
+            | Self::Transcript { .. }
+            | Self::TranscriptGrew { .. }
+            | Self::ToolRequested { .. }
+            | Self::HostedStarted { .. }
+            | Self::HostedEnded { .. }
+            | Self::ApprovalRequested { .. }
+            | Self::ModelFault(_)
+            | Self::RateLimited { .. }
+            | Self::SessionExpires { .. }
+            | Self::ModelLost(_)
+            | Self::ModelStalled => true,
+            Self::StreamStarted
+            | Self::StreamLost
+            | Self::CallerAudio(_)
+            | Self::MarkPlayed(_)
+            | Self::Digit(_)
+            | Self::CallerHungUp
+            | Self::ModelReady { .. }
+            | Self::Usage { .. }
+            | Self::TranscriptUsage { .. }
+            | Self::StandbyReady { .. }
+            | Self::StandbyLost(_)
+            | Self::StandbySpoke
+            | Self::StandbyMute(_)
+            | Self::ToolWorking(_)
+            | Self::ToolFinished { .. }
+            | Self::Returning
+            | Self::Returned(_)
+            | Self::AudioLeft(_)
+            | Self::CallerStalled
+            | Self::Draining => false,
+        }
+    }
+}
+
 /// How a response ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -253,7 +253,7 @@ impl Call {
 
     /// Takes in what happened at `now`, and appends the actions that follow.
     pub fn handle(&mut self, event: Event, now: Instant, out: &mut Vec<Action>) {
-        if self.ended || !self.model_ready && self.was_ready && comes_from_the_model(&event) {
+        if self.ended || !self.model_ready && self.was_ready && event.comes_from_the_model() {
             return;
         }
         match event {
@@ -592,50 +592,6 @@ impl Call {
         } else {
             self.backlog.push_line(line);
         }
-    }
-}
-
-/// Whether it is about the model's session in use.
-fn comes_from_the_model(event: &Event) -> bool {
-    match event {
-        Event::ResponseStarted(_)
-        | Event::OutOfBandStarted(_)
-        | Event::ModelWorking
-        | Event::ModelAudio { .. }
-        | Event::ResponseEnded { .. }
-        | Event::SpeechStarted(_)
-        | Event::SpeechStopped
-        | Event::Transcript { .. }
-        | Event::TranscriptGrew { .. }
-        | Event::ToolRequested { .. }
-        | Event::HostedStarted { .. }
-        | Event::HostedEnded { .. }
-        | Event::ApprovalRequested { .. }
-        | Event::ModelFault(_)
-        | Event::RateLimited { .. }
-        | Event::SessionExpires { .. }
-        | Event::ModelLost(_)
-        | Event::ModelStalled => true,
-        Event::StreamStarted
-        | Event::StreamLost
-        | Event::CallerAudio(_)
-        | Event::MarkPlayed(_)
-        | Event::Digit(_)
-        | Event::CallerHungUp
-        | Event::ModelReady { .. }
-        | Event::Usage { .. }
-        | Event::TranscriptUsage { .. }
-        | Event::StandbyReady { .. }
-        | Event::StandbyLost(_)
-        | Event::StandbySpoke
-        | Event::StandbyMute(_)
-        | Event::ToolWorking(_)
-        | Event::ToolFinished { .. }
-        | Event::Returning
-        | Event::Returned(_)
-        | Event::AudioLeft(_)
-        | Event::CallerStalled
-        | Event::Draining => false,
     }
 }
 

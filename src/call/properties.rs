@@ -489,7 +489,7 @@ fn simulate(plan: Plan, steps: &[Step]) -> (World, Call) {
                 now = until;
             }
             // A session that is gone says nothing.
-            Step::Event(event) if call.was_ready && !call.model_ready && comes_from_the_model(event) => {}
+            Step::Event(event) if call.was_ready && !call.model_ready && event.comes_from_the_model() => {}
             Step::Event(event) => {
                 world.before(event, now);
                 let current = match event {
