@@ -308,6 +308,33 @@ async fn a_caller_is_erased_only_when_that_is_confirmed() {
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["calls"], 0);
 }
 
+#[tokio::test]
+async fn what_cannot_be_erased_is_said_and_keeps_no_recording() {
+    let folder = folder().await;
+    let folder = folder.path();
+    let state = folder.join("state");
+    std::fs::create_dir_all(state.join("recordings")).unwrap();
+    std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
+    // A file that is in the way of a folder, and somebody who reads in the way of the log's end.
+    std::fs::write(state.join("waiting"), "").unwrap();
+    let url = format!("sqlite://{}", state.join("switchboard.db").display());
+    let reader = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let mut reading = reader.begin().await.unwrap();
+    sqlx::query("SELECT * FROM calls").fetch_all(&mut *reading).await.unwrap();
+    let output = run(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    drop(reading);
+    assert_eq!(output.status.code(), Some(1));
+    let erased: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&erased["calls"], &erased["recordings"]), (&json!(1), &json!(1)));
+    let left: Vec<_> = erased["left"].as_array().unwrap().iter().map(|left| &left["what"]).collect();
+    assert_eq!(left, ["database_files", "waiting_files"]);
+    assert!(!state.join("recordings/x.wav").exists());
+    std::fs::remove_file(state.join("waiting")).unwrap();
+    // Again, and nothing is left.
+    let again = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["left"], json!([]));
+}
+
 #[test]
 fn without_a_database_nothing_is_created() {
     let folder = tempfile::tempdir().unwrap();

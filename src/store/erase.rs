@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::Erased;
 use super::ask;
 use super::call::{Owner, key};
 use super::db::{Db, values};
@@ -15,6 +14,7 @@ use super::message_files::MessageFiles;
 use super::messages;
 use super::open::Ready;
 use super::spill;
+use super::{Erased, Left, Remains};
 use crate::phone::PhoneNumber;
 use crate::record::What;
 
@@ -42,25 +42,22 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
         tx.execute("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE", values![]).await?;
     }
     let rows = tx
-        .fetch::<(String, Option<String>)>(
-            "SELECT id, recording FROM calls WHERE caller_key = $1",
-            values![key.clone()],
-        )
+        .fetch::<(Option<String>,)>("SELECT recording FROM calls WHERE caller_key = $1", values![key.clone()])
         .await?;
     let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
     let messages = messages::erase(&mut tx, &key).await?;
     let unknown = tx.fetch::<(i64,)>("SELECT count(*) FROM calls WHERE numberless <> 0", values![]).await?;
     tx.commit().await?;
-    scrub(&ready.db).await?;
-    let mut ids = Vec::new();
-    for (id, path) in rows {
-        ids.push(id.as_str().into());
-        paths.extend(path);
+    // From here on nothing may fail: nobody else knows the paths any more.
+    let mut left = Vec::new();
+    if let Err(why) = scrub(&ready.db).await {
+        left.push(Left { what: Remains::DatabaseFiles, why: why.to_string() });
     }
+    paths.extend(rows.into_iter().filter_map(|(path,)| path));
     paths.sort();
     paths.dedup();
     let unknown = unknown.first().map_or(0, |(count,)| u64::try_from(*count).unwrap_or(0));
-    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, ids })
+    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, left })
 }
 
 /// Removes a caller from the files of what waits, as far as no living process has them.

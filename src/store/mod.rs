@@ -142,9 +142,37 @@ pub struct Erased {
     /// Where the recordings are. The store knows the paths; whoever asked deletes the files.
     #[serde(skip)]
     pub paths: Vec<String>,
-    /// The calls.
-    #[serde(skip)]
-    pub ids: Vec<RecordId>,
+    /// What is not erased. To erase again is the way to get rid of it, but for recordings.
+    pub left: Vec<Left>,
+}
+
+/// What is left of a caller who was to be erased.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Left {
+    pub what: Remains,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remains {
+    /// Deleted rows are still readable in the database's files.
+    DatabaseFiles,
+    /// Records that wait for the database.
+    WaitingFiles,
+    MessageFiles,
+    Recording,
+}
+
+impl fmt::Display for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DatabaseFiles => "deleted records may be readable in the files of the database",
+            Self::WaitingFiles => "records that wait for the database may be left",
+            Self::MessageFiles => "undelivered messages may be left in files",
+            Self::Recording => "a recording is left",
+        })
+    }
 }
 
 /// See the module.
@@ -231,14 +259,22 @@ impl Store {
     }
 
     /// Removes all that belongs to a caller, but for the files of recordings.
+    ///
+    /// # Errors
+    /// If nothing was erased. What went wrong after that is in [`Erased::left`].
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
         let ready = self.ready()?;
         let mut erased = erase::erase(&ready, caller).await?;
-        if let Some(folder) = self.waiting.clone() {
-            erase::erase_waiting(&ready, caller, folder).await?;
+        if let Some(folder) = self.waiting.clone()
+            && let Err(why) = erase::erase_waiting(&ready, caller, folder).await
+        {
+            erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_string() });
         }
         if let Some(files) = self.messages.clone() {
-            erased.messages += erase::erase_message_files(caller, files).await?;
+            match erase::erase_message_files(caller, files).await {
+                Ok(messages) => erased.messages += messages,
+                Err(why) => erased.left.push(Left { what: Remains::MessageFiles, why: why.to_string() }),
+            }
         }
         Ok(erased)
     }

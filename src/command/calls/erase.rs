@@ -11,7 +11,7 @@ use crate::problem::counted;
 use crate::recording::{self, Archive as Recordings};
 use crate::serve;
 use crate::settings::Settings;
-use crate::store::{Erased, Filter, MessageFiles, Store};
+use crate::store::{Erased, Filter, Left, MessageFiles, Remains, Store};
 use crate::terminal::{Failure, notify, print};
 
 /// So many calls are counted before the question; the answer counts all.
@@ -45,19 +45,22 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
     }
     let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
     erased.recordings = 0;
-    let mut left = Vec::new();
     for path in &erased.paths {
         match recordings.remove(path).await {
             Ok(was_there) => erased.recordings += u64::from(was_there),
-            Err(why) => left.push(format!("error: the recording `{path}` is left: {why}")),
+            Err(why) => {
+                erased.left.push(Left { what: Remains::Recording, why: format!("`{path}`: {why}") });
+            }
         }
     }
     report(options, &erased)?;
-    if left.is_empty() {
+    if erased.left.is_empty() {
         return Ok(());
     }
-    // Nothing else knows of them any more.
-    left.iter().for_each(|why| notify(why));
+    for Left { what, why } in &erased.left {
+        notify(&format!("error: {what}: {why}"));
+    }
+    notify("Remove recordings by hand: no record names them any more. For the rest, run the command again.");
     Err(Failure::Reported)
 }
 
