@@ -103,26 +103,12 @@ async fn scrub(db: &Db) -> Result<(), StoreError> {
     }
 }
 
-/// Removes calls and messages that were kept for long enough. Returns how many calls, and where their recordings are.
+/// Removes messages and some calls that were kept for long enough: few at a time, so that nobody waits long for it. Returns
+/// how many calls, and where their recordings are. No calls: that was all.
 pub async fn purge(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
-    let (mut calls, mut paths) = (0, Vec::new());
-    let mut tx = ready.db.begin().await?;
-    messages::purge(&mut tx, now.as_millisecond()).await?;
-    tx.commit().await?;
-    loop {
-        let (count, more) = purge_some(ready, now).await?;
-        if count == 0 {
-            return Ok((calls, paths));
-        }
-        calls += count;
-        paths.extend(more);
-    }
-}
-
-/// [`purge`], a part of it, so that nobody waits long for it. No calls: that was all.
-pub async fn purge_some(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
     let now_ms = now.as_millisecond();
     let mut tx = ready.db.begin().await?;
+    messages::purge(&mut tx, now_ms).await?;
     let old = format!(
         "SELECT id FROM calls WHERE keep_until_ms < $1 AND reason IS NOT NULL ORDER BY keep_until_ms, id LIMIT {AT_ONCE}"
     );

@@ -278,12 +278,6 @@ impl Store {
         }
         Ok(erased)
     }
-
-    /// Removes calls that were kept for as long as their assistant's file says. Returns how many, and where their
-    /// recordings are: whoever asked deletes the files.
-    pub async fn purge(&self, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
-        erase::purge(&self.ready()?, now).await
-    }
 }
 
 /// Records, one after the other. It holds a page of them in memory, whatever their number.
