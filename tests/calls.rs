@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchboard::phone::PhoneNumber;
 use switchboard::provider::usage::Tokens;
 use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
-use switchboard::store::{Options, Place, Records, start};
+use switchboard::store::{Message, MessageFiles, Options, Place, Records, start};
 
 const ANNA: &str = "+15550100100";
 const BERT: &str = "+15550100200";
@@ -333,6 +333,51 @@ async fn what_cannot_be_erased_is_said_and_keeps_no_recording() {
     // Again, and nothing is left.
     let again = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["left"], json!([]));
+}
+
+#[tokio::test]
+async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let state = folder.join("state");
+    std::fs::create_dir_all(state.join("recordings")).unwrap();
+    std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
+    let messages = MessageFiles::new(&state);
+    for (id, caller) in [("msg_1", ANNA), ("msg_2", BERT)] {
+        let message = Message {
+            id: id.to_owned(),
+            call: None,
+            assistant: "pizzeria".to_owned(),
+            caller: PhoneNumber::parse(caller).ok(),
+            taken: 1_790_000_000,
+            body: "{}".to_owned(),
+            keep: Duration::from_secs(3_600),
+        };
+        messages.put(&message).unwrap();
+    }
+    // The folder of the database is not there.
+    let place = Place::Sqlite(folder.join("gone/switchboard.db"));
+    let waiting = state.join("waiting");
+    let (records, _store, closer) = start(Options { spill: Some(waiting.clone()), ..Options::new(place) });
+    good(&records);
+    bad(&records);
+    closer.close(Duration::ZERO).await;
+    let waits = |number: &str| {
+        let files = std::fs::read_dir(&waiting).unwrap();
+        files.flatten().any(|file| std::fs::read_to_string(file.path()).unwrap().contains(number))
+    };
+    assert!(waits(ANNA) && waits(BERT), "they wait");
+    let mut erase = program(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    let output = erase.env("DATABASE_URL", "sqlite://gone/switchboard.db").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let erased: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for what in ["calls", "recordings", "messages"] {
+        assert_eq!(erased[what], 1, "{what}");
+    }
+    assert!(!waits(ANNA) && waits(BERT));
+    assert!(!state.join("recordings/x.wav").exists());
+    assert!(!messages.has("msg_1") && messages.has("msg_2"));
+    assert!(!folder.join("gone").exists(), "nothing is created");
 }
 
 #[test]

@@ -60,21 +60,74 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
     Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, left })
 }
 
-/// Removes a caller from the files of what waits, as far as no living process has them.
-pub async fn erase_waiting(ready: &Ready, caller: &PhoneNumber, folder: PathBuf) -> Result<(), StoreError> {
-    let (key, number) = (key(&ready.secret, caller), caller.expose().to_owned());
-    let is_of_caller = move |owner: &Owner, from: Option<&str>| {
-        matches!(owner, Owner::Key(of) if *of == key) || from == Some(number.as_str())
-    };
-    let erased = spawn_blocking(move || spill::erase(&folder, is_of_caller)).await;
-    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
+/// The files beside the database that hold what belongs to callers.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// The folder of [`super::Options::spill`].
+    pub waiting: Option<PathBuf>,
+    /// The folder `messages` of STATE_DIR.
+    pub messages: Option<MessageFiles>,
 }
 
-/// Removes a caller's messages from files, and returns how many.
-pub async fn erase_message_files(caller: &PhoneNumber, files: MessageFiles) -> Result<u64, StoreError> {
+impl Files {
+    /// Removes all that belongs to a caller where there is no database, but for the files of recordings.
+    pub async fn erase(&self, caller: &PhoneNumber) -> Erased {
+        let mut erased = Erased::default();
+        if self.erase_too(caller, None, &mut erased).await {
+            let why = "a server that runs has them in its files: end it, and run this again";
+            erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_owned() });
+        }
+        erased
+    }
+
+    /// Adds to what was erased what is erased here. Returns whether a living process has more.
+    pub(super) async fn erase_too(
+        &self,
+        caller: &PhoneNumber,
+        secret: Option<&str>,
+        erased: &mut Erased,
+    ) -> bool {
+        let mut is_held = false;
+        if let Some(folder) = self.waiting.clone() {
+            match erase_waiting(caller, secret, folder).await {
+                Ok(found) => {
+                    erased.calls += found.calls.len() as u64;
+                    erased.paths.extend(found.recordings);
+                    erased.paths.sort();
+                    erased.paths.dedup();
+                    erased.recordings = erased.paths.len() as u64;
+                    is_held = found.is_held;
+                }
+                Err(why) => erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_string() }),
+            }
+        }
+        if let Some(files) = self.messages.clone() {
+            let caller = caller.clone();
+            let done = spawn_blocking(move || files.erase(&caller)).await;
+            match done.map_err(io::Error::other).flatten() {
+                Ok(messages) => erased.messages += messages,
+                Err(why) => erased.left.push(Left { what: Remains::MessageFiles, why: why.to_string() }),
+            }
+        }
+        is_held
+    }
+}
+
+/// Removes a caller from the files of what waits, as far as no living process has them.
+async fn erase_waiting(
+    caller: &PhoneNumber,
+    secret: Option<&str>,
+    folder: PathBuf,
+) -> io::Result<spill::Found> {
+    let mut keys: Vec<String> = secret.map(|secret| key(secret, caller)).into_iter().collect();
     let caller = caller.clone();
-    let erased = spawn_blocking(move || files.erase(&caller)).await;
-    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
+    let erased = spawn_blocking(move || {
+        keys.extend(spill::secret(&folder).map(|secret| key(&secret, &caller)));
+        spill::erase(&folder, |owner: &Owner, from: Option<&str>| {
+            matches!(owner, Owner::Key(of) if keys.contains(of)) || from == Some(caller.expose())
+        })
+    });
+    erased.await.map_err(io::Error::other).flatten()
 }
 
 /// The recordings that a call began which runs.

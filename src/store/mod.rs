@@ -24,6 +24,7 @@ use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 
+pub use self::erase::Files;
 pub use self::error::StoreError;
 pub use self::message_files::{Found, MessageFiles};
 pub use self::messages::{Attempt, Claimed, Fate, MAX_WAITING, Message, Waiting};
@@ -179,9 +180,7 @@ impl fmt::Display for Remains {
 #[derive(Debug, Clone)]
 pub struct Store {
     ready: Arc<RwLock<Result<Ready, StoreError>>>,
-    /// Where what waits for the database may be.
-    waiting: Option<PathBuf>,
-    messages: Option<MessageFiles>,
+    files: Files,
 }
 
 impl Store {
@@ -191,24 +190,18 @@ impl Store {
     /// If it cannot be reached or written to, or its schema is of a newer version.
     pub async fn open(place: &Place) -> Result<Self, StoreError> {
         let ready = open::open(place).await?;
-        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None, messages: None })
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), files: Files::default() })
     }
 
-    /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
-    pub fn waiting_in(mut self, folder: PathBuf) -> Self {
-        self.waiting = Some(folder);
-        self
-    }
-
-    /// The folder `messages` of STATE_DIR, from which [`Self::erase`] removes a caller, too.
-    pub fn messages_in(mut self, files: MessageFiles) -> Self {
-        self.messages = Some(files);
+    /// The files from which [`Self::erase`] removes a caller, too.
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = files;
         self
     }
 
     /// One that is opened later.
     fn unconnected() -> Self {
-        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None, messages: None }
+        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), files: Files::default() }
     }
 
     fn set(&self, ready: Result<Ready, StoreError>) {
@@ -265,17 +258,8 @@ impl Store {
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
         let ready = self.ready()?;
         let mut erased = erase::erase(&ready, caller).await?;
-        if let Some(folder) = self.waiting.clone()
-            && let Err(why) = erase::erase_waiting(&ready, caller, folder).await
-        {
-            erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_string() });
-        }
-        if let Some(files) = self.messages.clone() {
-            match erase::erase_message_files(caller, files).await {
-                Ok(messages) => erased.messages += messages,
-                Err(why) => erased.left.push(Left { what: Remains::MessageFiles, why: why.to_string() }),
-            }
-        }
+        // A living process writes what it has to the database, which knows that the caller is erased.
+        self.files.erase_too(caller, Some(&ready.secret), &mut erased).await;
         Ok(erased)
     }
 }

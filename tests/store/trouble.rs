@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use switchboard::record::What;
 use switchboard::secret::Secret;
-use switchboard::store::{Closer, Filter, Options, Place, Records, Store, StoreError};
+use switchboard::store::{Closer, Files, Filter, Options, Place, Records, Store, StoreError};
 
 use super::calls::{Call, number, start};
 use super::cases::{contains, record, until};
@@ -242,7 +242,8 @@ async fn what_a_killed_process_left_in_files_is_written_or_erased() {
     child.wait().unwrap();
 
     missing.comes_back();
-    let store = Store::open(&missing.place()).await.unwrap().waiting_in(missing.spill());
+    let files = Files { waiting: Some(missing.spill()), messages: None };
+    let store = Store::open(&missing.place()).await.unwrap().with_files(files);
     store.erase(&number(2)).await.unwrap();
     assert!(!contains(&missing.spill(), "Another caller") && contains(&missing.spill(), "The second"));
     let (_, store, closer) = start_with(&missing.place(), &missing.spill());
