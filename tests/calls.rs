@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchboard::phone::PhoneNumber;
 use switchboard::provider::usage::Tokens;
 use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
-use switchboard::store::{Message, MessageFiles, Options, Place, Records, start};
+use switchboard::store::{Message, MessageFiles, Options, Place, Records, Store, start};
 
 const ANNA: &str = "+15550100100";
 const BERT: &str = "+15550100200";
@@ -393,6 +393,29 @@ fn without_a_database_nothing_is_created() {
         assert_eq!(fails(folder, &[command, GOOD]).0, Some(1));
     }
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn commands_leave_the_schema_of_another_version_alone() {
+    let folder = folder().await;
+    let folder = folder.path();
+    let file = folder.join("state/switchboard.db");
+    let steps = async |before: &str| {
+        let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(before.to_owned())).execute(&database).await.unwrap();
+        let count = "SELECT count(*) FROM _sqlx_migrations";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&database).await.unwrap();
+        database.close().await;
+        count
+    };
+    // As the first version made it.
+    let first = steps("DROP TABLE messages; DELETE FROM _sqlx_migrations WHERE version > 1").await;
+    for arguments in [&["list"][..], &["show", GOOD], &["export"], &["erase", "--caller", ANNA, "--yes"]] {
+        assert_eq!(fails(folder, arguments).0, Some(1), "{arguments:?}");
+    }
+    assert_eq!((first, steps("").await), (1, 1));
+    drop(Store::open(&Place::Sqlite(file.clone())).await.unwrap());
+    assert_eq!(ids(folder, &[]), [NAMELESS, RUNNING, BAD, GOOD]);
 }
 
 #[test]

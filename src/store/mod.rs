@@ -193,6 +193,15 @@ impl Store {
         Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), files: Files::default() })
     }
 
+    /// Opens a store that exists, perhaps beside a server of another version: its schema stays as it is.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or its schema is of an older or a newer version.
+    pub async fn open_as_it_is(place: &Place) -> Result<Self, StoreError> {
+        let ready = open::open_as_it_is(place).await?;
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), files: Files::default() })
+    }
+
     /// The files from which [`Self::erase`] removes a caller, too.
     pub fn with_files(mut self, files: Files) -> Self {
         self.files = files;

@@ -163,7 +163,7 @@ impl Archive {
             }
             Place::Sqlite(path) if !path.exists() => None,
             Place::Sqlite(_) | Place::Postgres(_) => {
-                Some(Store::open(&place).await.map_err(anyhow::Error::from)?)
+                Some(Store::open_as_it_is(&place).await.map_err(anyhow::Error::from)?)
             }
         };
         Ok(Self { settings, place, store })
