@@ -270,7 +270,9 @@ async fn records_are_exported_to_a_file_or_a_pipe() {
         let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
         text.lines().map(id).collect()
     };
-    assert_eq!(ids(&ok(folder, &["export"])), [NAMELESS, RUNNING, BAD, GOOD]);
+    for arguments in [&["export"][..], &["export", "--format", "json"]] {
+        assert_eq!(ids(&ok(folder, arguments)), [NAMELESS, RUNNING, BAD, GOOD], "{arguments:?}");
+    }
     std::fs::write(folder.join("calls.jsonl"), "old").unwrap();
     assert_eq!(ok(folder, &["export", "--caller", BERT, "--out", "calls.jsonl"]), "");
     assert_eq!(ids(&std::fs::read_to_string(folder.join("calls.jsonl")).unwrap()), [RUNNING, BAD]);
