@@ -55,29 +55,6 @@ impl Place {
             None => Self::Memory,
         }
     }
-
-    /// Reads `sqlite://PATH`, `sqlite::memory:` or `postgres://…`.
-    ///
-    /// # Errors
-    /// If it is neither.
-    pub fn from_url(url: &Secret) -> Result<Self, StoreError> {
-        let text = url.expose();
-        let wrong = |why: &str| Err(StoreError::WrongUrl(why.to_owned()));
-        let Some((scheme, rest)) = text.split_once(':') else { return wrong("it has no scheme") };
-        match (scheme, rest) {
-            ("postgres" | "postgresql", _) => {
-                open::postgres_options(text)?;
-                Ok(Self::Postgres(url.clone()))
-            }
-            ("sqlite", ":memory:" | "//:memory:") => Ok(Self::Memory),
-            ("sqlite", path) => match path.strip_prefix("//").unwrap_or(path) {
-                "" => wrong("it has no path"),
-                path if path.contains('?') => wrong("the path has a `?`"),
-                path => Ok(Self::Sqlite(path.into())),
-            },
-            _ => wrong("the scheme is of no database that is supported"),
-        }
-    }
 }
 
 /// Without the password.
