@@ -44,7 +44,7 @@ async fn main() {
         return;
     }
     if let Ok(url) = std::env::var("DATABASE_URL") {
-        let place = Place::from_url(&Secret::new(url)).unwrap();
+        let place = Place::Postgres(Secret::new(url));
         let rows = Store::open(&place).await.unwrap().list(&Filter::default(), 1).await.unwrap();
         assert!(rows.is_empty(), "the database of DATABASE_URL has calls: it must be an empty one");
         measure("PostgreSQL", &place, calls).await;

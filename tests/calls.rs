@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchboard::phone::PhoneNumber;
 use switchboard::provider::usage::Tokens;
 use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
-use switchboard::store::{Options, Place, Records, start};
+use switchboard::store::{Message, MessageFiles, Options, Place, Records, Store, start};
 
 const ANNA: &str = "+15550100100";
 const BERT: &str = "+15550100200";
@@ -270,7 +270,9 @@ async fn records_are_exported_to_a_file_or_a_pipe() {
         let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
         text.lines().map(id).collect()
     };
-    assert_eq!(ids(&ok(folder, &["export"])), [NAMELESS, RUNNING, BAD, GOOD]);
+    for arguments in [&["export"][..], &["export", "--format", "json"]] {
+        assert_eq!(ids(&ok(folder, arguments)), [NAMELESS, RUNNING, BAD, GOOD], "{arguments:?}");
+    }
     std::fs::write(folder.join("calls.jsonl"), "old").unwrap();
     assert_eq!(ok(folder, &["export", "--caller", BERT, "--out", "calls.jsonl"]), "");
     assert_eq!(ids(&std::fs::read_to_string(folder.join("calls.jsonl")).unwrap()), [RUNNING, BAD]);
@@ -308,6 +310,78 @@ async fn a_caller_is_erased_only_when_that_is_confirmed() {
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["calls"], 0);
 }
 
+#[tokio::test]
+async fn what_cannot_be_erased_is_said_and_keeps_no_recording() {
+    let folder = folder().await;
+    let folder = folder.path();
+    let state = folder.join("state");
+    std::fs::create_dir_all(state.join("recordings")).unwrap();
+    std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
+    // A file that is in the way of a folder, and somebody who reads in the way of the log's end.
+    std::fs::write(state.join("waiting"), "").unwrap();
+    let url = format!("sqlite://{}", state.join("switchboard.db").display());
+    let reader = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let mut reading = reader.begin().await.unwrap();
+    sqlx::query("SELECT * FROM calls").fetch_all(&mut *reading).await.unwrap();
+    let output = run(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    drop(reading);
+    assert_eq!(output.status.code(), Some(1));
+    let erased: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&erased["calls"], &erased["recordings"]), (&json!(1), &json!(1)));
+    let left: Vec<_> = erased["left"].as_array().unwrap().iter().map(|left| &left["what"]).collect();
+    assert_eq!(left, ["database_files", "waiting_files"]);
+    assert!(!state.join("recordings/x.wav").exists());
+    std::fs::remove_file(state.join("waiting")).unwrap();
+    // Again, and nothing is left.
+    let again = ok(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["left"], json!([]));
+}
+
+#[tokio::test]
+async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let state = folder.join("state");
+    std::fs::create_dir_all(state.join("recordings")).unwrap();
+    std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
+    let messages = MessageFiles::new(&state);
+    for (id, caller) in [("msg_1", ANNA), ("msg_2", BERT)] {
+        let message = Message {
+            id: id.to_owned(),
+            call: None,
+            assistant: "pizzeria".to_owned(),
+            caller: PhoneNumber::parse(caller).ok(),
+            taken: 1_790_000_000,
+            body: "{}".to_owned(),
+            keep: Duration::from_secs(3_600),
+        };
+        messages.put(&message).unwrap();
+    }
+    // The folder of the database is not there.
+    let place = Place::Sqlite(folder.join("gone/switchboard.db"));
+    let waiting = state.join("waiting");
+    let (records, _store, closer) = start(Options { spill: Some(waiting.clone()), ..Options::new(place) });
+    good(&records);
+    bad(&records);
+    closer.close(Duration::ZERO).await;
+    let waits = |number: &str| {
+        let files = std::fs::read_dir(&waiting).unwrap();
+        files.flatten().any(|file| std::fs::read_to_string(file.path()).unwrap().contains(number))
+    };
+    assert!(waits(ANNA) && waits(BERT), "they wait");
+    let mut erase = program(folder, &["erase", "--caller", ANNA, "--yes", "--format", "json"]);
+    let output = erase.env("DATABASE_URL", "sqlite://gone/switchboard.db").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let erased: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for what in ["calls", "recordings", "messages"] {
+        assert_eq!(erased[what], 1, "{what}");
+    }
+    assert!(!waits(ANNA) && waits(BERT));
+    assert!(!state.join("recordings/x.wav").exists());
+    assert!(!messages.has("msg_1") && messages.has("msg_2"));
+    assert!(!folder.join("gone").exists(), "nothing is created");
+}
+
 #[test]
 fn without_a_database_nothing_is_created() {
     let folder = tempfile::tempdir().unwrap();
@@ -321,6 +395,29 @@ fn without_a_database_nothing_is_created() {
         assert_eq!(fails(folder, &[command, GOOD]).0, Some(1));
     }
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn commands_leave_the_schema_of_another_version_alone() {
+    let folder = folder().await;
+    let folder = folder.path();
+    let file = folder.join("state/switchboard.db");
+    let steps = async |before: &str| {
+        let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(before.to_owned())).execute(&database).await.unwrap();
+        let count = "SELECT count(*) FROM _sqlx_migrations";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&database).await.unwrap();
+        database.close().await;
+        count
+    };
+    // As the first version made it.
+    let first = steps("DROP TABLE messages; DELETE FROM _sqlx_migrations WHERE version > 1").await;
+    for arguments in [&["list"][..], &["show", GOOD], &["export"], &["erase", "--caller", ANNA, "--yes"]] {
+        assert_eq!(fails(folder, arguments).0, Some(1), "{arguments:?}");
+    }
+    assert_eq!((first, steps("").await), (1, 1));
+    drop(Store::open(&Place::Sqlite(file.clone())).await.unwrap());
+    assert_eq!(ids(folder, &[]), [NAMELESS, RUNNING, BAD, GOOD]);
 }
 
 #[test]

@@ -13,39 +13,46 @@ use crate::call::{Note, Recording, Spoken};
 use crate::id::ItemId;
 use crate::phone::Party;
 
-/// The assistant of a ring: its name, its version, and what its file keeps.
+/// Who answers a ring: the assistant's name and version, and what is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Answering<'a> {
-    pub assistant: &'a str,
-    pub version: &'a str,
+    pub assistant: Option<&'a str>,
+    pub version: Option<&'a str>,
     pub policy: RecordPolicy,
+}
+
+impl Answering<'_> {
+    /// No assistant: what is kept is what `switchboard.yaml` says for all.
+    pub fn nobody(policy: RecordPolicy) -> Self {
+        Self { assistant: None, version: None, policy }
+    }
 }
 
 impl<'a> From<&'a Plan> for Answering<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { assistant: &plan.assistant, version: plan.version.as_str(), policy: plan.record }
+        Self { assistant: Some(&plan.assistant), version: Some(plan.version.as_str()), policy: plan.record }
     }
 }
 
 impl<'a> From<&'a Assistant> for Answering<'a> {
     fn from(assistant: &'a Assistant) -> Self {
-        Self { assistant: assistant.name(), version: assistant.version(), policy: assistant.kept() }
+        let (name, version) = (Some(assistant.name()), Some(assistant.version()));
+        Self { assistant: name, version, policy: assistant.kept() }
     }
 }
 
 impl Rang {
-    /// A ring as far as the assistant's file keeps it. Of a ring that nobody was to answer, everything is kept by the
-    /// default policy.
-    pub fn new(call: &str, caller: &Party, called: &Party, by: Option<Answering<'_>>, at: Timestamp) -> Self {
+    /// A ring, as far as it is kept.
+    pub fn new(call: &str, caller: &Party, called: &Party, by: Answering<'_>, at: Timestamp) -> Self {
         // Records tell milliseconds.
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
-        let policy = by.map_or_else(RecordPolicy::default, |by| by.policy);
+        let Answering { assistant, version, policy } = by;
         let keep = SignedDuration::try_from(policy.keep).unwrap_or(SignedDuration::MAX);
         Self {
             call: call.to_owned(),
             at,
-            assistant: by.map(|by| by.assistant.to_owned()),
-            assistant_version: by.map(|by| by.version.to_owned()),
+            assistant: assistant.map(str::to_owned),
+            assistant_version: version.map(str::to_owned),
             from: kept(caller, policy.numbers),
             to: kept(called, KeptNumbers::Full),
             caller: caller.number().filter(|_| policy.numbers != KeptNumbers::None).cloned(),
@@ -238,16 +245,17 @@ mod tests {
             (KeptNumbers::None, None, false),
         ] {
             let policy = RecordPolicy { numbers, ..RecordPolicy::default() };
-            let by = Answering { assistant: "clinic", version: "sha256:00", policy };
+            let by = Answering { assistant: Some("clinic"), version: Some("sha256:00"), policy };
             let (caller, called) = (Party::Number(number.clone()), Party::Number(number.clone()));
-            let rang = Rang::new("CA1", &caller, &called, Some(by), at);
+            let rang = Rang::new("CA1", &caller, &called, by, at);
             assert_eq!(rang.from.as_deref(), from);
             assert_eq!(rang.to.as_deref(), Some("+15550100100"), "the owner's own");
             assert_eq!((rang.caller.is_some(), rang.numberless), (is_known, !is_known));
             assert_eq!(rang.at.to_string(), "2026-11-30T14:05:09.12Z");
             assert_eq!(rang.keep_until.unwrap().to_string(), "2026-12-30T14:05:09.12Z");
         }
-        let withheld = Rang::new("CA1", &Party::Withheld, &Party::Withheld, None, at);
+        let nobody = Answering::nobody(RecordPolicy::default());
+        let withheld = Rang::new("CA1", &Party::Withheld, &Party::Withheld, nobody, at);
         assert_eq!((withheld.from, withheld.caller, withheld.numberless), (None, None, false));
     }
 }

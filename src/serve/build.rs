@@ -78,6 +78,7 @@ impl Server {
             tools: tools.clone(),
             records: Some(sink),
             prices: Arc::new(settings.prices.clone()),
+            policy: settings.record,
             recordings,
             now: serve.now,
             captures: serve.captures,

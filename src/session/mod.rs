@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assistant::language::Words;
-use crate::assistant::plan::{Line, OnFailure, Plan, Supply};
+use crate::assistant::plan::{Line, OnFailure, Plan, RecordPolicy, Supply};
 use crate::assistant::{Assistant, Facts, Roster};
 use crate::call::{EndReason, Return, Tally, TransferFailure};
 use crate::id::CallSid;
@@ -115,6 +115,8 @@ pub struct Parts {
     /// Where the entries of calls go; `None`: nowhere.
     pub records: Option<Sink>,
     pub prices: Arc<Prices>,
+    /// What is kept of rings that no assistant answers.
+    pub policy: RecordPolicy,
     /// Records the calls whose assistants say so; `None`: no call is recorded.
     pub recordings: Option<Recordings>,
     /// The time of every call, for a rehearsal; `None`: the clock's.
@@ -197,7 +199,7 @@ impl Switchboard {
             lasting: TaskTracker::new(),
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
-            records: Records { sink: parts.records, prices: parts.prices },
+            records: Records { sink: parts.records, prices: parts.prices, policy: parts.policy },
             recordings: parts.recordings,
             now: parts.now,
         })
@@ -245,12 +247,12 @@ impl Switchboard {
         let Some(assistant) = self.roster.borrow().find_party(&request.to).cloned() else {
             metrics::refused("admission", "no_assistant");
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
-            self.records.refused(request, None, Refusal::Nobody);
+            self.records.refused(request, Answering::nobody(self.records.policy), Refusal::Nobody);
             return Ring::Nobody;
         };
         let facts = facts(request, self.now);
         let Some(plan) = plan_for(&assistant, &facts, &*self.tools) else {
-            self.records.refused(request, Some(Answering::from(&*assistant)), Refusal::Failed);
+            self.records.refused(request, Answering::from(&*assistant), Refusal::Failed);
             return Ring::Sorry(assistant.on_failure(&facts));
         };
         self.open(Arc::new(plan), request, false)
@@ -564,7 +566,7 @@ impl Switchboard {
     /// A call that is `retried` has a record.
     fn refused(&self, request: &CallRequest, plan: &Plan, retried: bool, why: Refusal) {
         if !retried {
-            self.records.refused(request, Some(Answering::from(plan)), why);
+            self.records.refused(request, Answering::from(plan), why);
         }
     }
 

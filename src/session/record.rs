@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::assistant::plan::Plan;
+use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
 use crate::link;
 use crate::provider::prices::Prices;
@@ -24,11 +24,13 @@ pub(super) struct Records {
     /// `None`: nowhere.
     pub sink: Option<Sink>,
     pub prices: Arc<Prices>,
+    /// What is kept of rings that no assistant answers.
+    pub policy: RecordPolicy,
 }
 
 impl Records {
     /// A ring that becomes no call has a short record.
-    pub fn refused(&self, request: &CallRequest, by: Option<Answering<'_>>, why: Refusal) {
+    pub fn refused(&self, request: &CallRequest, by: Answering<'_>, why: Refusal) {
         let Some(sink) = &self.sink else { return };
         let at = Timestamp::now();
         let id = RecordId::new(at, rand::random());
@@ -62,7 +64,7 @@ impl Filing {
     /// A call that rings now.
     pub fn new(records: Records, plan: Arc<Plan>, client: &Client) -> Self {
         let at = Timestamp::now();
-        let answering = Some(Answering::from(&*plan));
+        let answering = Answering::from(&*plan);
         let ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
         Self {
             id: RecordId::new(at, rand::random()),
@@ -165,7 +167,7 @@ mod tests {
         let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
         let (assistant, caller, called) = ("clinic".to_owned(), Party::Withheld, Party::Withheld);
         let client = Client { call, assistant, caller, called, keep: Duration::ZERO };
-        let records = Records { sink: Some(sink), prices: Arc::default() };
+        let records = Records { sink: Some(sink), prices: Arc::default(), policy: RecordPolicy::default() };
         (Filing::new(records, Arc::new(plan()), &client), sent)
     }
 

@@ -74,6 +74,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
         tls,
         records: None,
         prices: Arc::default(),
+        policy: Default::default(),
         recordings: None,
         now: None,
         captures: false,

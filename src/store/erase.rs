@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::Erased;
 use super::ask;
 use super::call::{Owner, key};
 use super::db::{Db, values};
@@ -15,6 +14,7 @@ use super::message_files::MessageFiles;
 use super::messages;
 use super::open::Ready;
 use super::spill;
+use super::{Erased, Left, Remains};
 use crate::phone::PhoneNumber;
 use crate::record::What;
 
@@ -42,42 +42,92 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
         tx.execute("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE", values![]).await?;
     }
     let rows = tx
-        .fetch::<(String, Option<String>)>(
-            "SELECT id, recording FROM calls WHERE caller_key = $1",
-            values![key.clone()],
-        )
+        .fetch::<(Option<String>,)>("SELECT recording FROM calls WHERE caller_key = $1", values![key.clone()])
         .await?;
     let calls = tx.execute("DELETE FROM calls WHERE caller_key = $1", values![key.clone()]).await?;
     let messages = messages::erase(&mut tx, &key).await?;
     let unknown = tx.fetch::<(i64,)>("SELECT count(*) FROM calls WHERE numberless <> 0", values![]).await?;
     tx.commit().await?;
-    scrub(&ready.db).await?;
-    let mut ids = Vec::new();
-    for (id, path) in rows {
-        ids.push(id.as_str().into());
-        paths.extend(path);
+    // From here on nothing may fail: nobody else knows the paths any more.
+    let mut left = Vec::new();
+    if let Err(why) = scrub(&ready.db).await {
+        left.push(Left { what: Remains::DatabaseFiles, why: why.to_string() });
     }
+    paths.extend(rows.into_iter().filter_map(|(path,)| path));
     paths.sort();
     paths.dedup();
     let unknown = unknown.first().map_or(0, |(count,)| u64::try_from(*count).unwrap_or(0));
-    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, ids })
+    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, left })
+}
+
+/// The files beside the database that hold what belongs to callers.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// The folder of [`super::Options::spill`].
+    pub waiting: Option<PathBuf>,
+    /// The folder `messages` of STATE_DIR.
+    pub messages: Option<MessageFiles>,
+}
+
+impl Files {
+    /// Removes all that belongs to a caller where there is no database, but for the files of recordings.
+    pub async fn erase(&self, caller: &PhoneNumber) -> Erased {
+        let mut erased = Erased::default();
+        if self.erase_too(caller, None, &mut erased).await {
+            let why = "a server that runs has them in its files: end it, and run this again";
+            erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_owned() });
+        }
+        erased
+    }
+
+    /// Adds to what was erased what is erased here. Returns whether a living process has more.
+    pub(super) async fn erase_too(
+        &self,
+        caller: &PhoneNumber,
+        secret: Option<&str>,
+        erased: &mut Erased,
+    ) -> bool {
+        let mut is_held = false;
+        if let Some(folder) = self.waiting.clone() {
+            match erase_waiting(caller, secret, folder).await {
+                Ok(found) => {
+                    erased.calls += found.calls.len() as u64;
+                    erased.paths.extend(found.recordings);
+                    erased.paths.sort();
+                    erased.paths.dedup();
+                    erased.recordings = erased.paths.len() as u64;
+                    is_held = found.is_held;
+                }
+                Err(why) => erased.left.push(Left { what: Remains::WaitingFiles, why: why.to_string() }),
+            }
+        }
+        if let Some(files) = self.messages.clone() {
+            let caller = caller.clone();
+            let done = spawn_blocking(move || files.erase(&caller)).await;
+            match done.map_err(io::Error::other).flatten() {
+                Ok(messages) => erased.messages += messages,
+                Err(why) => erased.left.push(Left { what: Remains::MessageFiles, why: why.to_string() }),
+            }
+        }
+        is_held
+    }
 }
 
 /// Removes a caller from the files of what waits, as far as no living process has them.
-pub async fn erase_waiting(ready: &Ready, caller: &PhoneNumber, folder: PathBuf) -> Result<(), StoreError> {
-    let (key, number) = (key(&ready.secret, caller), caller.expose().to_owned());
-    let is_of_caller = move |owner: &Owner, from: Option<&str>| {
-        matches!(owner, Owner::Key(of) if *of == key) || from == Some(number.as_str())
-    };
-    let erased = spawn_blocking(move || spill::erase(&folder, is_of_caller)).await;
-    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
-}
-
-/// Removes a caller's messages from files, and returns how many.
-pub async fn erase_message_files(caller: &PhoneNumber, files: MessageFiles) -> Result<u64, StoreError> {
+async fn erase_waiting(
+    caller: &PhoneNumber,
+    secret: Option<&str>,
+    folder: PathBuf,
+) -> io::Result<spill::Found> {
+    let mut keys: Vec<String> = secret.map(|secret| key(secret, caller)).into_iter().collect();
     let caller = caller.clone();
-    let erased = spawn_blocking(move || files.erase(&caller)).await;
-    erased.map_err(io::Error::other).flatten().map_err(|why| StoreError::Refused(why.to_string()))
+    let erased = spawn_blocking(move || {
+        keys.extend(spill::secret(&folder).map(|secret| key(&secret, &caller)));
+        spill::erase(&folder, |owner: &Owner, from: Option<&str>| {
+            matches!(owner, Owner::Key(of) if keys.contains(of)) || from == Some(caller.expose())
+        })
+    });
+    erased.await.map_err(io::Error::other).flatten()
 }
 
 /// The recordings that a call began which runs.
@@ -106,26 +156,12 @@ async fn scrub(db: &Db) -> Result<(), StoreError> {
     }
 }
 
-/// Removes calls and messages that were kept for long enough. Returns how many calls, and where their recordings are.
+/// Removes messages and some calls that were kept for long enough: few at a time, so that nobody waits long for it. Returns
+/// how many calls, and where their recordings are. No calls: that was all.
 pub async fn purge(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
-    let (mut calls, mut paths) = (0, Vec::new());
-    let mut tx = ready.db.begin().await?;
-    messages::purge(&mut tx, now.as_millisecond()).await?;
-    tx.commit().await?;
-    loop {
-        let (count, more) = purge_some(ready, now).await?;
-        if count == 0 {
-            return Ok((calls, paths));
-        }
-        calls += count;
-        paths.extend(more);
-    }
-}
-
-/// [`purge`], a part of it, so that nobody waits long for it. No calls: that was all.
-pub async fn purge_some(ready: &Ready, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
     let now_ms = now.as_millisecond();
     let mut tx = ready.db.begin().await?;
+    messages::purge(&mut tx, now_ms).await?;
     let old = format!(
         "SELECT id FROM calls WHERE keep_until_ms < $1 AND reason IS NOT NULL ORDER BY keep_until_ms, id LIMIT {AT_ONCE}"
     );

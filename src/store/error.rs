@@ -20,6 +20,12 @@ pub enum StoreError {
          and one is the most; use that version"
     )]
     Future { unknown: usize },
+    /// Its schema lacks a step, and may not be changed now.
+    #[error(
+        "the database was made by an older version of switchboard: use that version, or start `switchboard serve` of \
+         this one, which brings the database up to date"
+    )]
+    Past,
     /// The database is as it was.
     #[error("the database cannot be brought up to date, and was left as it was: {0}")]
     Migration(String),

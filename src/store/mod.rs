@@ -24,6 +24,7 @@ use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 
+pub use self::erase::Files;
 pub use self::error::StoreError;
 pub use self::message_files::{Found, MessageFiles};
 pub use self::messages::{Attempt, Claimed, Fate, MAX_WAITING, Message, Waiting};
@@ -52,29 +53,6 @@ impl Place {
             Some(Database::Sqlite(path)) => Self::Sqlite(path),
             Some(Database::Postgres(url)) => Self::Postgres(url),
             None => Self::Memory,
-        }
-    }
-
-    /// Reads `sqlite://PATH`, `sqlite::memory:` or `postgres://…`.
-    ///
-    /// # Errors
-    /// If it is neither.
-    pub fn from_url(url: &Secret) -> Result<Self, StoreError> {
-        let text = url.expose();
-        let wrong = |why: &str| Err(StoreError::WrongUrl(why.to_owned()));
-        let Some((scheme, rest)) = text.split_once(':') else { return wrong("it has no scheme") };
-        match (scheme, rest) {
-            ("postgres" | "postgresql", _) => {
-                open::postgres_options(text)?;
-                Ok(Self::Postgres(url.clone()))
-            }
-            ("sqlite", ":memory:" | "//:memory:") => Ok(Self::Memory),
-            ("sqlite", path) => match path.strip_prefix("//").unwrap_or(path) {
-                "" => wrong("it has no path"),
-                path if path.contains('?') => wrong("the path has a `?`"),
-                path => Ok(Self::Sqlite(path.into())),
-            },
-            _ => wrong("the scheme is of no database that is supported"),
         }
     }
 }
@@ -142,18 +120,44 @@ pub struct Erased {
     /// Where the recordings are. The store knows the paths; whoever asked deletes the files.
     #[serde(skip)]
     pub paths: Vec<String>,
-    /// The calls.
-    #[serde(skip)]
-    pub ids: Vec<RecordId>,
+    /// What is not erased. To erase again is the way to get rid of it, but for recordings.
+    pub left: Vec<Left>,
+}
+
+/// What is left of a caller who was to be erased.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Left {
+    pub what: Remains,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remains {
+    /// Deleted rows are still readable in the database's files.
+    DatabaseFiles,
+    /// Records that wait for the database.
+    WaitingFiles,
+    MessageFiles,
+    Recording,
+}
+
+impl fmt::Display for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DatabaseFiles => "deleted records may be readable in the files of the database",
+            Self::WaitingFiles => "records that wait for the database may be left",
+            Self::MessageFiles => "undelivered messages may be left in files",
+            Self::Recording => "a recording is left",
+        })
+    }
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Store {
     ready: Arc<RwLock<Result<Ready, StoreError>>>,
-    /// Where what waits for the database may be.
-    waiting: Option<PathBuf>,
-    messages: Option<MessageFiles>,
+    files: Files,
 }
 
 impl Store {
@@ -163,24 +167,27 @@ impl Store {
     /// If it cannot be reached or written to, or its schema is of a newer version.
     pub async fn open(place: &Place) -> Result<Self, StoreError> {
         let ready = open::open(place).await?;
-        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None, messages: None })
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), files: Files::default() })
     }
 
-    /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
-    pub fn waiting_in(mut self, folder: PathBuf) -> Self {
-        self.waiting = Some(folder);
-        self
+    /// Opens a store that exists, perhaps beside a server of another version: its schema stays as it is.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or its schema is of an older or a newer version.
+    pub async fn open_as_it_is(place: &Place) -> Result<Self, StoreError> {
+        let ready = open::open_as_it_is(place).await?;
+        Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), files: Files::default() })
     }
 
-    /// The folder `messages` of STATE_DIR, from which [`Self::erase`] removes a caller, too.
-    pub fn messages_in(mut self, files: MessageFiles) -> Self {
-        self.messages = Some(files);
+    /// The files from which [`Self::erase`] removes a caller, too.
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = files;
         self
     }
 
     /// One that is opened later.
     fn unconnected() -> Self {
-        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), waiting: None, messages: None }
+        Self { ready: Arc::new(RwLock::new(Err(StoreError::NotConnected))), files: Files::default() }
     }
 
     fn set(&self, ready: Result<Ready, StoreError>) {
@@ -231,22 +238,15 @@ impl Store {
     }
 
     /// Removes all that belongs to a caller, but for the files of recordings.
+    ///
+    /// # Errors
+    /// If nothing was erased. What went wrong after that is in [`Erased::left`].
     pub async fn erase(&self, caller: &PhoneNumber) -> Result<Erased, StoreError> {
         let ready = self.ready()?;
         let mut erased = erase::erase(&ready, caller).await?;
-        if let Some(folder) = self.waiting.clone() {
-            erase::erase_waiting(&ready, caller, folder).await?;
-        }
-        if let Some(files) = self.messages.clone() {
-            erased.messages += erase::erase_message_files(caller, files).await?;
-        }
+        // A living process writes what it has to the database, which knows that the caller is erased.
+        self.files.erase_too(caller, Some(&ready.secret), &mut erased).await;
         Ok(erased)
-    }
-
-    /// Removes calls that were kept for as long as their assistant's file says. Returns how many, and where their
-    /// recordings are: whoever asked deletes the files.
-    pub async fn purge(&self, now: Timestamp) -> Result<(u64, Vec<String>), StoreError> {
-        erase::purge(&self.ready()?, now).await
     }
 }
 

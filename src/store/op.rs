@@ -10,6 +10,7 @@ use super::call::{self, Call, Owner};
 use super::db::{Tx, values};
 use super::error::StoreError;
 use super::open::Ready;
+use crate::record::{Entry, What};
 
 /// Rows in one statement.
 const ROWS: usize = 50;
@@ -36,6 +37,19 @@ impl Op {
         match self {
             Self::Began { call, .. } | Self::Ended { call, .. } => &call.id,
             Self::Noted { id, .. } | Self::Recording { id, .. } => id,
+        }
+    }
+
+    /// Where a recording is, if it says so.
+    pub fn recording(self) -> Option<String> {
+        match self {
+            Self::Began { .. } => None,
+            Self::Noted { body, .. } => match serde_json::from_str(&body) {
+                Ok(Entry { what: What::Recording { path }, .. }) => Some(path),
+                _ => None,
+            },
+            Self::Ended { call, .. } => call.recording,
+            Self::Recording { path, .. } => Some(path),
         }
     }
 

@@ -37,8 +37,17 @@ pub struct Ready {
     pub durable: bool,
 }
 
-/// Opens the database, and creates it if it is a file that does not exist.
+/// Opens the database, creates it if it is a file that does not exist, and brings its schema up to date.
 pub async fn open(place: &Place) -> Result<Ready, StoreError> {
+    open_with(place, true).await
+}
+
+/// Opens a database that exists, and leaves its schema as it is.
+pub async fn open_as_it_is(place: &Place) -> Result<Ready, StoreError> {
+    open_with(place, false).await
+}
+
+async fn open_with(place: &Place, migrates: bool) -> Result<Ready, StoreError> {
     let cannot = |error: StoreError| match error {
         StoreError::Gone(why) => StoreError::CannotOpen { place: place.to_string(), why },
         StoreError::Slow(_) => StoreError::CannotOpen {
@@ -49,13 +58,17 @@ pub async fn open(place: &Place) -> Result<Ready, StoreError> {
         other => other,
     };
     let db = match place {
-        Place::Memory => sqlite(memory(), 1).await,
+        Place::Memory => sqlite(memory(), 1, migrates).await,
         Place::Sqlite(path) => {
-            create(path)
-                .map_err(|why| StoreError::CannotOpen { place: place.to_string(), why: why.to_string() })?;
-            sqlite(file(path), CONNECTIONS).await
+            if migrates {
+                create(path).map_err(|why| StoreError::CannotOpen {
+                    place: place.to_string(),
+                    why: why.to_string(),
+                })?;
+            }
+            sqlite(file(path), CONNECTIONS, migrates).await
         }
-        Place::Postgres(url) => postgres(url.expose()).await,
+        Place::Postgres(url) => postgres(url.expose(), migrates).await,
     }
     .map_err(cannot)?;
     let secret = secret(&db).await.map_err(cannot)?;
@@ -83,7 +96,7 @@ fn file(path: &Path) -> SqliteConnectOptions {
         .pragma("secure_delete", "ON")
 }
 
-async fn sqlite(options: SqliteConnectOptions, most: u32) -> Result<Db, StoreError> {
+async fn sqlite(options: SqliteConnectOptions, most: u32, migrates: bool) -> Result<Db, StoreError> {
     let options = options.disable_statement_logging();
     let pool = SqlitePoolOptions::new()
         .max_connections(most)
@@ -94,7 +107,11 @@ async fn sqlite(options: SqliteConnectOptions, most: u32) -> Result<Db, StoreErr
         .connect_with(options);
     let pool = in_time(pool).await?;
     let mut connection = in_time(pool.acquire()).await?;
-    migrate_sqlite(&mut connection, &SQLITE).await?;
+    if migrates {
+        migrate_sqlite(&mut connection, &SQLITE).await?;
+    } else if !is_current(&SQLITE, in_time(applied_in_sqlite(&mut connection)).await?)? {
+        return Err(StoreError::Past);
+    }
     drop(connection);
     Ok(Db::Sqlite(pool))
 }
@@ -104,7 +121,7 @@ pub fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(PgConnectOptions::from_str(url)?)
 }
 
-async fn postgres(url: &str) -> Result<Db, StoreError> {
+async fn postgres(url: &str, migrates: bool) -> Result<Db, StoreError> {
     let options = postgres_options(url)?
         .application_name("switchboard")
         // PgBouncer refuses a connection that sets it.
@@ -112,7 +129,11 @@ async fn postgres(url: &str) -> Result<Db, StoreError> {
         .disable_statement_logging();
     // A connection of its own: what it holds goes with it, whatever happens.
     let mut connection = in_time(PgConnection::connect_with(&options)).await?;
-    migrate_postgres(&mut connection, &POSTGRES).await?;
+    if migrates {
+        migrate_postgres(&mut connection, &POSTGRES).await?;
+    } else if !is_current(&POSTGRES, in_time(applied_in_postgres(&mut connection)).await?)? {
+        return Err(StoreError::Past);
+    }
     let _ = in_time(connection.close()).await;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)

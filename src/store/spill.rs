@@ -71,7 +71,7 @@ impl Spill {
 
     /// The secret that the database had when it was last seen.
     pub fn secret(&self) -> Option<String> {
-        fs::read_to_string(self.folder.join(SECRET)).ok()
+        secret(&self.folder)
     }
 
     pub fn keep_secret(&self, secret: &str) -> io::Result<()> {
@@ -151,39 +151,59 @@ pub fn read(path: &Path) -> io::Result<(Vec<Op>, u64)> {
     Ok((ops, unread))
 }
 
+/// What was found of a caller in files.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The ids of calls.
+    pub calls: HashSet<String>,
+    /// The paths of recordings.
+    pub recordings: Vec<String>,
+    /// A living process has some of it in its files, which only that process may change.
+    pub is_held: bool,
+}
+
 /// Removes the changes of a caller from the files of processes that are dead. A living process writes its files to the
 /// database, which knows that the caller is erased.
-pub fn erase(folder: &Path, is_of_caller: impl Fn(&Owner, Option<&str>) -> bool) -> io::Result<()> {
+pub fn erase(folder: &Path, is_of_caller: impl Fn(&Owner, Option<&str>) -> bool) -> io::Result<Found> {
+    let mut found = Found::default();
     if !folder.exists() {
-        return Ok(());
+        return Ok(found);
     }
     let files: Vec<PathBuf> = segments(folder)?.into_iter().map(|(path, _)| path).collect();
-    let mut erased = HashSet::new();
     for path in &files {
         for op in read_if_there(path)? {
             if let Op::Began { call, .. } | Op::Ended { call, .. } = &op
                 && is_of_caller(&call.owner, call.from.as_deref())
             {
-                erased.insert(op.id().to_owned());
+                found.calls.insert(op.id().to_owned());
             }
         }
     }
     for path in &files {
         let ops = read_if_there(path)?;
-        if !ops.iter().any(|op| erased.contains(op.id())) {
+        let (theirs, others): (Vec<_>, Vec<_>) =
+            ops.into_iter().partition(|op| found.calls.contains(op.id()));
+        if theirs.is_empty() {
             continue;
         }
+        found.recordings.extend(theirs.into_iter().filter_map(Op::recording));
         let Some(_lock) = owner_of(path).map(|owner| lock(folder, &owner)).transpose()?.flatten() else {
+            found.is_held = true;
             continue;
         };
         let mut lines = Vec::new();
-        for op in ops.iter().filter(|op| !erased.contains(op.id())) {
-            serde_json::to_writer(&mut lines, op)?;
+        for op in others {
+            serde_json::to_writer(&mut lines, &op)?;
             lines.push(b'\n');
         }
         disk::replace(path, &lines)?;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// The secret that the database had when a process with this folder last saw it.
+pub fn secret(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join(SECRET)).ok()
 }
 
 /// A file that has just been written to the database holds nothing.

@@ -270,7 +270,7 @@ impl Writer {
             self.fly(What::Batch(ops.clone()), async move { write_all(&ready, &ops, &process).await });
         } else if now >= self.purge && !is_ending {
             self.fly(What::Purge, async move {
-                let (calls, recordings) = erase::purge_some(&ready, jiff::Timestamp::now()).await?;
+                let (calls, recordings) = erase::purge(&ready, jiff::Timestamp::now()).await?;
                 Ok(Done::Purged { calls, recordings })
             });
         }

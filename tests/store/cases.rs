@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Connection as _;
 use switchboard::record::{CallRecord, What};
-use switchboard::store::{Filter, Place, Row, Store, StoreError};
+use switchboard::store::{Fate, Filter, Message, Options, Place, Row, Store, StoreError};
 
 use super::calls::{Call, number, start, time};
+use super::messages::{given_up, message};
 
 /// Lists, finds and folds calls.
 pub async fn answers(place: &Place) {
@@ -97,12 +99,26 @@ pub async fn record(store: &Store, call: &Call) -> CallRecord {
     until(async || store.get(call.id.as_str()).await.ok().flatten()).await
 }
 
-/// Calls are kept for as long as their file says; those that run stay.
+/// Calls are kept for as long as their file says, and messages that nobody accepted, too; those that run or wait stay.
 pub async fn purges(place: &Place) {
-    let (records, live, closer) = start(place);
-    let hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
-    let keep = [None, Some(hours(1)), Some(hours(3)), Some(hours(1))];
-    for (minute, keep_until) in (0..).zip(keep) {
+    let store = Store::open(place).await.unwrap();
+    let caller = number(1);
+    for (id, fate, keep) in [
+        ("msg_1", given_up("gone"), Duration::ZERO),
+        ("msg_2", given_up("gone"), Duration::from_secs(60)),
+        ("msg_3", Fate::Waiting, Duration::ZERO),
+    ] {
+        let message = Message { keep, ..message(id, "salon", caller.expose()) };
+        store.put_message(&message, &fate).await.unwrap();
+    }
+    let (sender, mut purged) = tokio::sync::mpsc::unbounded_channel();
+    let options = Options {
+        purged: Some(Arc::new(move |recordings| drop(sender.send(recordings)))),
+        ..Options::new(place.clone())
+    };
+    let (records, _, closer) = switchboard::store::start(options.clone());
+    let hours = |hours| Some(Timestamp::now() + SignedDuration::from_hours(hours));
+    for (minute, keep_until) in (0..).zip([None, hours(-1), hours(1), hours(-1)]) {
         let mut call = Call::at(minute);
         call.rang.keep_until = keep_until;
         call.ring(&records);
@@ -111,15 +127,18 @@ pub async fn purges(place: &Place) {
             call.end(&records, "caller.hung_up");
         }
     }
-    closer.close(Duration::from_secs(20)).await;
-    assert_eq!(live.status(), Err(StoreError::NotConnected), "it is closed");
-    let store = Store::open(place).await.unwrap();
-    assert_eq!(store.purge(hours(0)).await.unwrap(), (0, vec![]));
-    assert_eq!(store.purge(hours(2)).await.unwrap(), (1, vec!["1.wav".to_owned()]));
+    record(&store, &Call::at(3)).await;
+    // A process looks when it starts, and the first may have looked before.
+    let (_, _, next) = switchboard::store::start(options);
+    let recordings = tokio::time::timeout(Duration::from_secs(20), purged.recv()).await.unwrap();
+    assert_eq!(recordings, Some(vec!["1.wav".to_owned()]));
     let left = store.list(&Filter::default(), 10).await.unwrap();
     let left: Vec<&str> = left.iter().map(|row| row.call.as_str()).collect();
     assert_eq!(left, [Call::at(3).rang.call, Call::at(2).rang.call, Call::at(0).rang.call]);
     assert_eq!(store.get(&Call::at(1).rang.call).await, Ok(None));
+    assert_eq!(store.erase(&caller).await.unwrap().messages, 2);
+    next.close(Duration::from_secs(20)).await;
+    closer.close(Duration::from_secs(20)).await;
 }
 
 /// A word that is nowhere else.
@@ -161,7 +180,7 @@ pub async fn erases(place: &Place, files: &Path) {
 
     let erased = live.erase(&number(CALLER)).await.unwrap();
     assert_eq!((erased.calls, erased.recordings, erased.unknown), (20, 1, 1));
-    assert_eq!((erased.paths, erased.ids.len()), (vec!["1.wav".to_owned()], 20));
+    assert_eq!((erased.paths, erased.left), (vec!["1.wav".to_owned()], vec![]));
     to_disk(place).await;
     assert!(!contains(files, MARKER) && !contains(files, number(CALLER).expose()), "something is left");
     // A call that ran meanwhile ends, and is not written either.

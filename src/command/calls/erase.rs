@@ -11,7 +11,7 @@ use crate::problem::counted;
 use crate::recording::{self, Archive as Recordings};
 use crate::serve;
 use crate::settings::Settings;
-use crate::store::{Erased, Filter, MessageFiles, Store};
+use crate::store::{Erased, Files, Filter, Left, MessageFiles, Remains, Store};
 use crate::terminal::{Failure, notify, print};
 
 /// So many calls are counted before the question; the answer counts all.
@@ -19,45 +19,49 @@ const COUNTED: u32 = 1_000;
 
 pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
     let archive = Archive::open().await?;
-    let Some(store) = &archive.store else {
+    let state = archive.settings.state_dir.as_deref();
+    let files = Files { waiting: serve::waiting(&archive.settings), messages: state.map(MessageFiles::new) };
+    if archive.store.is_none() {
         notify(&archive.nothing());
-        return report(options, &Erased::default());
-    };
+    }
     if !options.yes {
         if !stdin().is_terminal() {
             return Err(Failure::Usage(
                 "nobody can be asked here whether to erase for good; add --yes".to_owned(),
             ));
         }
-        if !confirmed(options, store).await? {
+        if !confirmed(options, archive.store.as_ref()).await? {
             notify("Nothing was erased.");
             return Err(Failure::Reported);
         }
     }
     // Before anything is erased: a bucket may need certificates.
     let recordings = recordings(&archive.settings)?;
-    let mut store = store.clone();
-    if let Some(folder) = serve::waiting(&archive.settings) {
-        store = store.waiting_in(folder);
-    }
-    if let Some(state) = &archive.settings.state_dir {
-        store = store.messages_in(MessageFiles::new(state));
-    }
-    let mut erased = store.erase(&options.caller).await.map_err(anyhow::Error::from)?;
+    let mut erased = match &archive.store {
+        Some(store) => {
+            let store = store.clone().with_files(files);
+            store.erase(&options.caller).await.map_err(anyhow::Error::from)?
+        }
+        // Files may wait for a database that is not there.
+        None => files.erase(&options.caller).await,
+    };
     erased.recordings = 0;
-    let mut left = Vec::new();
     for path in &erased.paths {
         match recordings.remove(path).await {
             Ok(was_there) => erased.recordings += u64::from(was_there),
-            Err(why) => left.push(format!("error: the recording `{path}` is left: {why}")),
+            Err(why) => {
+                erased.left.push(Left { what: Remains::Recording, why: format!("`{path}`: {why}") });
+            }
         }
     }
     report(options, &erased)?;
-    if left.is_empty() {
+    if erased.left.is_empty() {
         return Ok(());
     }
-    // Nothing else knows of them any more.
-    left.iter().for_each(|why| notify(why));
+    for Left { what, why } in &erased.left {
+        notify(&format!("error: {what}: {why}"));
+    }
+    notify("Remove recordings by hand: no record names them any more. For the rest, run the command again.");
     Err(Failure::Reported)
 }
 
@@ -69,9 +73,12 @@ fn recordings(settings: &Settings) -> Result<Recordings, Failure> {
 }
 
 /// Says what would go, and asks.
-async fn confirmed(options: &Erase, store: &Store) -> Result<bool, Failure> {
+async fn confirmed(options: &Erase, store: Option<&Store>) -> Result<bool, Failure> {
     let filter = Filter { caller: Some(options.caller.clone()), ..Filter::default() };
-    let found = store.list(&filter, COUNTED).await.map_err(anyhow::Error::from)?.len();
+    let found = match store {
+        Some(store) => store.list(&filter, COUNTED).await.map_err(anyhow::Error::from)?.len(),
+        None => 0,
+    };
     let more = if found == COUNTED as usize { "at least " } else { "" };
     notify(&format!(
         "This erases {more}{} from {}, with their recordings, and undelivered messages. It cannot be undone.",

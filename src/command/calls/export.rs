@@ -5,19 +5,19 @@ use std::io::{self, BufWriter, Write};
 use anyhow::{Context as _, anyhow};
 use jiff::tz::TimeZone;
 
-use super::{Archive, Export};
+use super::{Archive, Export, Lines};
 use crate::disk::Unfinished;
 use crate::problem::counted;
 use crate::store::{Filter, Store, StoreError};
 use crate::terminal::{Failure, notify};
 
-pub(super) async fn run(options: &Export) -> Result<(), Failure> {
+pub(super) async fn run(Export { which, out, format: Lines::Json }: &Export) -> Result<(), Failure> {
     let archive = Archive::open().await?;
-    let filter = options.which.filter(&TimeZone::system())?;
+    let filter = which.filter(&TimeZone::system())?;
     if archive.store.is_none() {
         notify(&archive.nothing());
     }
-    let Some(out) = &options.out else {
+    let Some(out) = out else {
         let mut stdout = BufWriter::new(io::stdout().lock());
         let written = write(archive.store.as_ref(), filter, &mut stdout).await;
         return match written.and_then(|_| stdout.flush().map_err(NotExported::Output)) {

@@ -95,6 +95,16 @@ pub struct Export {
     /// Write to this file; by default to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The output format
+    #[arg(long, value_enum, default_value = "json")]
+    format: Lines,
+}
+
+/// The formats of an export.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Lines {
+    /// One object in each line
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -163,7 +173,7 @@ impl Archive {
             }
             Place::Sqlite(path) if !path.exists() => None,
             Place::Sqlite(_) | Place::Postgres(_) => {
-                Some(Store::open(&place).await.map_err(anyhow::Error::from)?)
+                Some(Store::open_as_it_is(&place).await.map_err(anyhow::Error::from)?)
             }
         };
         Ok(Self { settings, place, store })

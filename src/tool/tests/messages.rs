@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::*;
 use crate::phone::PhoneNumber;
-use crate::store::{Fate, Message, MessageFiles, Options, Place, Store};
+use crate::store::{Fate, Files, Message, MessageFiles, Options, Place, Store};
 
 fn mailbox(url: &str) -> Mailbox {
     Mailbox { url: format!("{url}/messages"), secret: Secret::new(SECRET) }
@@ -366,7 +366,8 @@ async fn messages_of_an_earlier_version_move_into_the_store() {
     // Both are the caller's, and a third in a file.
     messages.put(&left("msg_4", CALLER)).unwrap();
     let caller = PhoneNumber::parse(CALLER).unwrap();
-    let erased = store.clone().messages_in(messages).erase(&caller).await.unwrap();
+    let files = Files { messages: Some(messages), waiting: None };
+    let erased = store.clone().with_files(files).erase(&caller).await.unwrap();
     assert_eq!(erased.messages, 3);
     assert!(store.was_erased(&left("msg_5", CALLER)).await.unwrap());
     assert!(!store.was_erased(&left("msg_6", "+15550100008")).await.unwrap());
