@@ -3,10 +3,13 @@
 //! Entries go through the intake to a queue in memory, and from there to the database in batches. While the database is
 //! gone or slow, the queue is emptied into files, and those go to the database first when it is back.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +24,7 @@ use super::intake::Intake;
 use super::op::{self, Op};
 use super::open::{self, Ready};
 use super::spill::{self, Spill};
+use super::sweep::{DEAD_MS, Dead};
 use super::{Place, Store, erase, sweep};
 use crate::observe::metrics;
 use crate::provider::prices::Prices;
@@ -40,7 +44,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Between attempts; doubled from the first to the last.
 const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 const BEAT: Duration = Duration::from_secs(10);
-const SWEEP: Duration = Duration::from_secs(60);
+/// Time enough for others that live to say so: [`DEAD_MS`] and the longest pause between their attempts.
+const SWEEP: Duration = Duration::from_millis(DEAD_MS as u64).saturating_add(RETRY[1]);
 const PURGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a trouble that lasts is logged.
 const LOG: Duration = Duration::from_secs(60);
@@ -130,7 +135,8 @@ struct Writer {
     spill: Option<Spill>,
     /// On the SQLite file, as long as this process lives.
     claim: Option<File>,
-    alone: bool,
+    /// What the next sweep goes by.
+    dead: Dead,
     flight: Option<Flight>,
     /// Since when something waits in memory.
     waits: Option<Instant>,
@@ -165,7 +171,7 @@ enum What {
 }
 
 enum Done {
-    Opened(Ready, Option<(File, bool)>),
+    Opened(Ready, Option<(File, Dead)>),
     Written { written: u64, dropped: u64 },
     Swept(u64),
     Purged { calls: u64, recordings: Vec<String> },
@@ -182,7 +188,7 @@ impl Writer {
             process,
             spill: None,
             claim: None,
-            alone: false,
+            dead: Dead::Silent,
             flight: None,
             waits: None,
             retry: now,
@@ -260,9 +266,11 @@ impl Writer {
             self.fly(What::Drain(path.clone()), async move { drained(&ready, path, &process).await });
         } else if now >= self.sweep && !is_ending {
             self.sweep = now + SWEEP;
-            let (alone, prices) = (self.alone, (self.options.prices)());
+            // Others may start at any time, so one is alone only once.
+            let dead = std::mem::replace(&mut self.dead, Dead::Silent);
+            let prices = (self.options.prices)();
             self.fly(What::Sweep, async move {
-                sweep::sweep(&ready, &process, alone, prices).await.map(Done::Swept)
+                sweep::sweep(&ready, &process, dead, prices).await.map(Done::Swept)
             });
         } else if is_due || self.intake.len() >= MOST || now >= self.beat {
             let ops = self.intake.take(MOST);
@@ -308,17 +316,17 @@ impl Writer {
         self.pause = RETRY[0];
     }
 
-    async fn opened(&mut self, ready: Ready, claim: Option<(File, bool)>) {
-        if let Some((file, alone)) = claim {
-            (self.claim, self.alone) = (Some(file), alone);
+    async fn opened(&mut self, ready: Ready, claim: Option<(File, Dead)>) {
+        let mut first = Dead::Unheard;
+        if let Some((file, dead)) = claim {
+            (self.claim, first) = (Some(file), dead);
         }
         self.intake.secret = Some(ready.secret.clone());
         let secret = ready.secret.clone();
         self.store.set(Ok(ready));
         if std::mem::replace(&mut self.is_new, false) {
-            self.sweep = Instant::now();
+            (self.sweep, self.dead) = (Instant::now(), first);
         } else {
-            // Others that live need a moment to say so again.
             self.sweep = Instant::now() + SWEEP;
         }
         if let Err(why) = self.blocking(move |spill| spill.keep_secret(&secret)).await {
@@ -508,12 +516,8 @@ async fn landed(flight: &mut Option<Flight>) -> (What, Result<Done, StoreError>)
 async fn opened(place: &Place, is_claimed: bool) -> Result<Done, StoreError> {
     let ready = open::open(place).await?;
     let claim = match place {
-        Place::Sqlite(path) if !is_claimed => {
-            let path: PathBuf = path.clone();
-            let claimed = spawn_blocking(move || sweep::claim(Path::new(&path))).await;
-            // Without it the others' silence decides.
-            claimed.ok().and_then(Result::ok)
-        }
+        // Without it the others' silence decides.
+        Place::Sqlite(path) if !is_claimed => sweep::claim(&ready, path).await.ok(),
         _ => None,
     };
     Ok(Done::Opened(ready, claim))
