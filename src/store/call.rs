@@ -1,6 +1,7 @@
 //! A call's row, and writing it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Map;
 
 use super::db::{Tx, Value, values};
 use super::error::StoreError;
@@ -182,14 +183,14 @@ pub async fn finish(tx: &mut Tx, call: Call, record: &str) -> Result<(), StoreEr
     tx.execute("DELETE FROM entries WHERE call_id = $1", values![id]).await.map(drop)
 }
 
-/// A recording is somewhere else from now on.
+/// A recording is somewhere else from now on. The record may be of a newer version, so the rest of it stays as it is.
 pub async fn recorded(tx: &mut Tx, id: &str, path: &str) -> Result<(), StoreError> {
+    let unfit = |why: serde_json::Error| StoreError::Unfit(format!("the record of {id}: {why}"));
     let sql = "SELECT record FROM records WHERE call_id = $1";
     let Some((text,)) = tx.fetch::<(String,)>(sql, values![id]).await?.pop() else { return Ok(()) };
-    let mut record: CallRecord =
-        serde_json::from_str(&text).map_err(|why| StoreError::Refused(why.to_string()))?;
-    record.recording = Some(path.to_owned());
-    let text = serde_json::to_string(&record).map_err(|why| StoreError::Refused(why.to_string()))?;
+    let mut record: Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(unfit)?;
+    record.insert("recording".to_owned(), path.into());
+    let text = serde_json::to_string(&record).map_err(unfit)?;
     tx.execute("UPDATE records SET record = $1 WHERE call_id = $2", values![text, id]).await?;
     tx.execute("UPDATE calls SET recording = $1 WHERE id = $2", values![path, id]).await.map(drop)
 }

@@ -56,27 +56,44 @@ pub async fn sweep(ready: &Ready, process: &str, dead: Dead, prices: Arc<Prices>
     let orphans = ready.db.fetch::<Orphan>(orphans, values![process]).await?;
     let mut closed = 0;
     for orphan in orphans {
-        let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices.clone());
-        // Another process may have closed it.
-        let Some(mut recorder) = ask::fold(ready, recorder).await? else { continue };
-        recorder.break_off(recorder.record().seconds);
-        let record = recorder.record();
-        let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
-        let call = Call::of(&record, owner, orphan.keep_until_ms);
-        let text = serde_json::to_string(&record).map_err(|why| StoreError::Refused(why.to_string()))?;
-        let mut tx = ready.db.begin().await?;
-        // The process may be alive after all, and have ended the call; what it writes later counts, too.
-        let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
-        if tx.execute(mine, values![process, orphan.id]).await? == 0 {
-            continue;
+        let id = orphan.id.clone();
+        match close(ready, process, orphan, prices.clone()).await {
+            Ok(is_closed) => closed += u64::from(is_closed),
+            // It must not keep the others open.
+            Err(why @ (StoreError::Unfit(_) | StoreError::Refused(_))) => {
+                tracing::warn!(id, %why, "A call whose process ended before it cannot be closed");
+            }
+            Err(why) => return Err(why),
         }
-        call::finish(&mut tx, call, &text).await?;
-        tx.commit().await?;
-        closed += 1;
     }
     let forget = format!("DELETE FROM processes WHERE beat_ms < {now} - {FORGOTTEN_MS}");
     ready.db.execute(forget, values![]).await?;
     Ok(closed)
+}
+
+/// Closes a call, unless another process has.
+async fn close(
+    ready: &Ready,
+    process: &str,
+    orphan: Orphan,
+    prices: Arc<Prices>,
+) -> Result<bool, StoreError> {
+    let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices);
+    let Some(mut recorder) = ask::fold(ready, recorder).await? else { return Ok(false) };
+    recorder.break_off(recorder.record().seconds);
+    let record = recorder.record();
+    let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
+    let call = Call::of(&record, owner, orphan.keep_until_ms);
+    let text = serde_json::to_string(&record).map_err(|why| StoreError::Unfit(why.to_string()))?;
+    let mut tx = ready.db.begin().await?;
+    // The process may be alive after all, and have ended the call; what it writes later counts, too.
+    let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
+    if tx.execute(mine, values![process, orphan.id]).await? == 0 {
+        return Ok(false);
+    }
+    call::finish(&mut tx, call, &text).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Marks the file as in use by a process that serves, until the returned file is closed. If nobody else serves with it,

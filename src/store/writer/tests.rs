@@ -95,3 +95,59 @@ async fn after_an_outage_others_have_time_to_say_that_they_live() {
     assert_eq!(reason(&new, "SILENT").await, None);
     assert!(new.sweep > Instant::now() + Duration::from_millis(DEAD_MS as u64));
 }
+
+/// A statement beside the writer.
+async fn run(writer: &Writer, sql: &'static str) {
+    writer.store.ready().unwrap().db.execute(sql, values![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_bad_record_keeps_nothing_from_the_database() {
+    let mut writer = writer(Place::Memory).await;
+    step(&mut writer).await;
+    for id in ["NEWER", "BROKEN"] {
+        note(&mut writer, id, rang());
+        note(&mut writer, id, ended());
+    }
+    step(&mut writer).await;
+    // As a newer version wrote it, and as nobody did.
+    run(
+        &writer,
+        "UPDATE records SET record = '{\"version\": 9, \"turns\": \"many\"}' WHERE call_id = 'NEWER'",
+    )
+    .await;
+    run(&writer, "UPDATE records SET record = 'half' WHERE call_id = 'BROKEN'").await;
+    for id in ["BROKEN", "NEWER"] {
+        note(&mut writer, id, Noted::Recording { path: "s3://bucket/1.wav".to_owned() });
+    }
+    note(&mut writer, "NEXT", rang());
+    step(&mut writer).await;
+    assert_eq!(reason(&writer, "NEXT").await, None, "it is there");
+    let db = writer.store.ready().unwrap().db;
+    let rows = db.fetch::<(String,)>("SELECT record FROM records WHERE call_id = 'NEWER'", values![]).await;
+    let record: serde_json::Value = serde_json::from_str(&rows.unwrap()[0].0).unwrap();
+    let expected = serde_json::json!({ "version": 9, "turns": "many", "recording": "s3://bucket/1.wav" });
+    assert_eq!(record, expected);
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_closed_keeps_no_other_open() {
+    let mut writer = writer(Place::Memory).await;
+    step(&mut writer).await;
+    for id in ["A", "B", "C"] {
+        note(&mut writer, id, rang());
+    }
+    step(&mut writer).await;
+    run(&writer, "UPDATE calls SET owner = 'gone'").await;
+    run(
+        &writer,
+        "CREATE TRIGGER full BEFORE INSERT ON records WHEN NEW.call_id = 'A' BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    .await;
+    writer.sweep = Instant::now();
+    step(&mut writer).await;
+    assert_eq!(reason(&writer, "A").await, None);
+    for id in ["B", "C"] {
+        assert_eq!(reason(&writer, id).await.as_deref(), Some("server.fault"), "{id}");
+    }
+}
