@@ -18,6 +18,8 @@ const SEGMENT: u64 = 1024 * 1024;
 const MOST: u64 = 256 * 1024 * 1024;
 /// The database's secret, so that a number can be hashed while it is gone.
 const SECRET: &str = "secret";
+/// The end of the name of a file that could not be read.
+const ASIDE: &str = ".unreadable";
 
 /// See the module. Every function may block.
 #[derive(Debug)]
@@ -130,12 +132,27 @@ impl Spill {
         self.segments.is_empty()
     }
 
-    /// Forgets the oldest file, which is in the database.
+    /// Removes the oldest file, which is in the database.
     pub fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.forget(path);
+        fs::remove_file(path)
+    }
+
+    /// Leaves out the oldest file, which cannot be read. The next process tries it again.
+    pub fn put_aside(&mut self, path: &Path) -> io::Result<()> {
+        self.forget(path);
+        if is_aside(path) {
+            return Ok(());
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(ASIDE);
+        fs::rename(path, name)
+    }
+
+    fn forget(&mut self, path: &Path) {
         if self.segments.front().is_some_and(|(oldest, _)| oldest == path) {
             self.segments.pop_front();
         }
-        fs::remove_file(path)
     }
 }
 
@@ -173,9 +190,11 @@ pub fn erase(folder: &Path, is_of_caller: impl Fn(&Owner, Option<&str>) -> bool)
         if !ops.iter().any(|op| erased.contains(op.id())) {
             continue;
         }
-        let Some(_lock) = owner_of(path).map(|owner| lock(folder, &owner)).transpose()?.flatten() else {
+        let lock = owner_of(path).map(|owner| lock(folder, &owner)).transpose()?.flatten();
+        // Nobody uses a file that was put aside.
+        if lock.is_none() && !is_aside(path) {
             continue;
-        };
+        }
         let mut lines = Vec::new();
         for op in ops.iter().filter(|op| !erased.contains(op.id())) {
             serde_json::to_writer(&mut lines, op)?;
@@ -208,8 +227,14 @@ fn segments(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
+fn is_aside(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(ASIDE))
+}
+
 fn owner_of(path: &Path) -> Option<String> {
-    let (owner, _) = path.file_name()?.to_str()?.strip_suffix(".jsonl")?.split_once('-')?;
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(ASIDE).unwrap_or(name);
+    let (owner, _) = name.strip_suffix(".jsonl")?.split_once('-')?;
     Some(owner.to_owned())
 }
 

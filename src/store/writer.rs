@@ -172,9 +172,17 @@ enum What {
 
 enum Done {
     Opened(Ready, Option<(File, Dead)>),
-    Written { written: u64, dropped: u64 },
+    Written {
+        written: u64,
+        dropped: u64,
+    },
+    /// The file cannot be read.
+    Unread(io::Error),
     Swept(u64),
-    Purged { calls: u64, recordings: Vec<String> },
+    Purged {
+        calls: u64,
+        recordings: Vec<String>,
+    },
 }
 
 impl Writer {
@@ -306,6 +314,13 @@ impl Writer {
                     tracing::warn!(%why, "A file of records that are written cannot be removed");
                 }
             }
+            (What::Drain(path), Ok(Done::Unread(why))) => {
+                tracing::warn!(%why, "A file of records cannot be read; it is put aside");
+                if let Some(Err(why)) = self.spill.as_mut().map(|spill| spill.put_aside(&path)) {
+                    tracing::warn!(%why, "It keeps its name");
+                }
+            }
+            (_, Ok(Done::Unread(_))) => {}
             (_, Ok(Done::Swept(calls))) if calls > 0 => {
                 tracing::warn!(calls, "Calls whose process ended before them were closed as broken off");
             }
@@ -546,14 +561,13 @@ async fn write_all(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<Done
     Ok(Done::Written { written, dropped })
 }
 
-/// Writes all of a file.
+/// Writes all of a file. One that cannot be read must not keep the rest from the database.
 async fn drained(ready: &Ready, path: PathBuf, process: &str) -> Result<Done, StoreError> {
     let read = spawn_blocking(move || spill::read(&path)).await.map_err(io::Error::other).flatten();
-    // A disk that fails must not keep the rest from the database.
-    let (ops, unread) = read.unwrap_or_else(|why| {
-        tracing::warn!(%why, "A file of records cannot be read");
-        (Vec::new(), 1)
-    });
+    let (ops, unread) = match read {
+        Ok(read) => read,
+        Err(why) => return Ok(Done::Unread(why)),
+    };
     let ops: Vec<Arc<Op>> = ops.into_iter().map(Arc::new).collect();
     let (mut all_written, mut all_dropped) = (0, unread);
     for ops in ops.chunks(MOST) {

@@ -1,5 +1,3 @@
-use std::future::pending;
-
 use super::*;
 use crate::record::{Ended, Rang, What as Noted};
 use crate::store::ask;
