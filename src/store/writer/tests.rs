@@ -149,3 +149,25 @@ async fn a_call_that_cannot_be_closed_keeps_no_other_open() {
         assert_eq!(reason(&writer, id).await.as_deref(), Some("server.fault"), "{id}");
     }
 }
+
+#[tokio::test]
+async fn a_recording_that_moves_before_its_call_is_closed_is_found() {
+    let mut writer = writer(Place::Memory).await;
+    step(&mut writer).await;
+    note(&mut writer, "DEAD", rang());
+    note(&mut writer, "DEAD", Noted::Recording { path: "recordings/DEAD.wav".to_owned() });
+    step(&mut writer).await;
+    run(&writer, "UPDATE calls SET owner = 'gone'").await;
+    // The next process uploads what is left before the call is closed, perhaps twice.
+    writer.intake = Intake::new(writer.process.clone());
+    for _ in 0..2 {
+        note(&mut writer, "DEAD", Noted::Recording { path: "s3://bucket/DEAD.wav".to_owned() });
+    }
+    step(&mut writer).await;
+    writer.sweep = Instant::now();
+    step(&mut writer).await;
+    let ready = writer.store.ready().unwrap();
+    let record = ask::record(&ready, "DEAD").await.unwrap().unwrap();
+    assert_eq!(record.reason.as_deref(), Some("server.fault"));
+    assert_eq!(record.recording.as_deref(), Some("s3://bucket/DEAD.wav"));
+}
