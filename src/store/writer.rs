@@ -28,10 +28,12 @@ use super::sweep::{DEAD_MS, Dead};
 use super::{Place, Store, erase, sweep};
 use crate::observe::metrics;
 use crate::provider::prices::Prices;
-use crate::record::{Entry, RecordId};
+use crate::record::{Entry, RecordId, What as Noted};
 
 /// Entries that wait for the writer, which takes them at once.
 const CHANNEL: usize = 10_000;
+/// Room that only rings and ends may take: without them a call has no record.
+const RESERVE: usize = 2_000;
 const TICK: Duration = Duration::from_millis(100);
 /// What is noted waits for so long, so that one transaction writes much.
 const BATCH: Duration = Duration::from_millis(400);
@@ -86,10 +88,14 @@ impl fmt::Debug for Records {
 }
 
 impl Records {
-    /// Takes an entry. It never waits: what has no room is dropped and counted.
+    /// Takes an entry. It never waits: what has no room is dropped.
     pub fn file(&self, id: &RecordId, entry: Entry) {
-        if self.entries.try_send((id.clone(), entry)).is_err() {
-            metrics::records("dropped", 1);
+        let is_end = matches!(entry.what, Noted::Ended(_));
+        let may_take_all = is_end || matches!(entry.what, Noted::Rang(_));
+        let has_room = may_take_all || self.entries.capacity() > RESERVE;
+        if !has_room || self.entries.try_send((id.clone(), entry)).is_err() {
+            // A record counts once: at its end.
+            metrics::records("dropped", is_end.into());
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -117,7 +123,7 @@ impl Closer {
 /// Starts the writer in the current runtime. It never fails: the database is opened beside the calls, and again when it
 /// is gone.
 pub fn start(options: Options) -> (Records, Store, Closer) {
-    let (sender, entries) = mpsc::channel(CHANNEL);
+    let (sender, entries) = mpsc::channel(CHANNEL + RESERVE);
     let (stop, stopped) = oneshot::channel();
     let store = Store::unconnected();
     let dropped = Arc::new(AtomicU64::new(0));
@@ -236,7 +242,10 @@ impl Writer {
                 }
             }
             for (id, entry) in taken.drain(..) {
-                self.intake.take_in(&id, entry, || (self.options.prices)());
+                if !self.intake.take_in(&id, entry, || (self.options.prices)()) {
+                    metrics::records("dropped", 1);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
             }
             if self.waits.is_none() && !self.intake.is_empty() {
                 self.waits = Some(Instant::now());

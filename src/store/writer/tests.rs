@@ -1,3 +1,5 @@
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
 use super::*;
 use crate::record::{Ended, Rang, What as Noted};
 use crate::store::ask;
@@ -170,4 +172,42 @@ async fn a_recording_that_moves_before_its_call_is_closed_is_found() {
     let record = ask::record(&ready, "DEAD").await.unwrap().unwrap();
     assert_eq!(record.reason.as_deref(), Some("server.fault"));
     assert_eq!(record.recording.as_deref(), Some("s3://bucket/DEAD.wav"));
+}
+
+/// Counts what this thread counts from now on.
+fn counting() -> &'static PrometheusRecorder {
+    Box::leak(Box::new(PrometheusBuilder::new().build_recorder()))
+}
+
+fn count(recorder: &PrometheusRecorder, outcome: &str) -> u64 {
+    let start = format!("switchboard_records_total{{outcome=\"{outcome}\"}} ");
+    let page = recorder.handle().render();
+    page.lines().find_map(|line| line.strip_prefix(&start)).map_or(0, |count| count.parse().unwrap())
+}
+
+fn anomaly() -> Noted {
+    Noted::Anomaly { code: "model.odd".to_owned() }
+}
+
+#[test]
+fn rings_and_ends_have_room_when_nothing_else_has() {
+    let recorder = counting();
+    let _guard = ::metrics::set_default_local_recorder(recorder);
+    let (entries, mut taken) = mpsc::channel(CHANNEL + RESERVE);
+    let records = Records { entries, dropped: Arc::default() };
+    let file = |what: Noted| records.file(&"A".into(), Entry { at_ms: 0, what });
+    for _ in 0..CHANNEL * 2 {
+        file(anomaly());
+    }
+    assert_eq!((count(recorder, "dropped"), records.dropped.load(Ordering::Relaxed)), (0, CHANNEL as u64));
+    for _ in 0..RESERVE / 2 {
+        file(rang());
+        file(ended());
+    }
+    assert_eq!(count(recorder, "dropped"), 0);
+    file(rang());
+    file(ended());
+    assert_eq!(count(recorder, "dropped"), 1, "one record");
+    let ends = std::iter::from_fn(|| taken.try_recv().ok());
+    assert_eq!(ends.filter(|(_, entry)| matches!(entry.what, Noted::Ended(_))).count(), RESERVE / 2);
 }
