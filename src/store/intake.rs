@@ -128,19 +128,22 @@ impl Intake {
     }
 
     /// Makes room. First go the notes of running calls, which are needed only if this process is killed; then the oldest.
-    /// Returns how many went.
-    pub fn shed(&mut self) -> u64 {
+    /// Returns what went.
+    pub fn shed(&mut self) -> Vec<Arc<Op>> {
         if !self.is_full() {
-            return 0;
+            return Vec::new();
         }
-        let before = self.queue.len();
-        self.queue.retain(|op| !matches!(**op, Op::Noted { .. }));
+        let all = self.queue.drain(..);
+        let (gone, stays): (VecDeque<_>, _) = all.partition(|op| matches!(**op, Op::Noted { .. }));
+        self.queue = stays;
+        let mut gone = Vec::from(gone);
         self.bytes = self.queue.iter().map(|op| op.bytes()).sum();
         while self.is_full() {
             let Some(op) = self.queue.pop_front() else { break };
             self.bytes -= op.bytes();
+            gone.push(op);
         }
-        (before - self.queue.len()) as u64
+        gone
     }
 }
 
@@ -194,9 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_records_go_last() {
-        let mut intake = Intake::new("P".to_owned());
-    #[test]
     fn a_record_whose_ring_was_dropped_is_lost_once() {
         let mut intake = Intake::new("P".to_owned());
         let mut is_kept = |what| intake.take_in(&"A".into(), Entry { at_ms: 0, what }, Arc::default);
@@ -205,6 +205,9 @@ mod tests {
         assert!(is_kept(rang()) && is_kept(ended()), "it rang");
     }
 
+    #[test]
+    fn what_waits_is_bounded_and_records_go_last() {
+        let mut intake = Intake::new("P".to_owned());
         for call in 0..100 {
             note(&mut intake, &call.to_string(), rang());
             note(&mut intake, &call.to_string(), ended());
@@ -215,7 +218,7 @@ mod tests {
             note(&mut intake, "long", said(&text));
         }
         assert!(intake.is_full());
-        assert_eq!(intake.shed(), 101, "the notes of the running call");
+        assert_eq!(intake.shed().len(), 101, "the notes of the running call");
         assert_eq!(intake.len(), 101);
         for call in 0..MOST {
             note(&mut intake, &call.to_string(), rang());

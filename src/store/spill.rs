@@ -18,6 +18,8 @@ const SEGMENT: u64 = 1024 * 1024;
 const MOST: u64 = 256 * 1024 * 1024;
 /// The database's secret, so that a number can be hashed while it is gone.
 const SECRET: &str = "secret";
+/// How the line of a record begins.
+const ENDED: &[u8] = br#"{"op":"ended""#;
 /// The end of the name of a file that could not be read.
 const ASIDE: &str = ".unreadable";
 
@@ -156,13 +158,15 @@ impl Spill {
     }
 }
 
-/// The changes in a file, and how many lines could not be read: a process that was killed leaves half of one.
+/// The changes in a file, and how many records of calls in it could not be read: a process that was killed leaves half of
+/// a line.
 pub fn read(path: &Path) -> io::Result<(Vec<Op>, u64)> {
     let (mut ops, mut unread) = (Vec::new(), 0);
     for line in BufReader::new(File::open(path)?).split(b'\n') {
-        match serde_json::from_slice(&line?) {
+        let line = line?;
+        match serde_json::from_slice(&line) {
             Ok(op) => ops.push(op),
-            Err(_) => unread += 1,
+            Err(_) => unread += u64::from(line.starts_with(ENDED)),
         }
     }
     Ok((ops, unread))

@@ -313,8 +313,10 @@ impl Writer {
         match (what, done) {
             (_, Ok(Done::Opened(ready, claim))) => self.opened(ready, claim).await,
             (what, Ok(Done::Written { written, dropped })) => {
-                metrics::records("written", written);
-                self.drop(dropped);
+                // What went to a file meanwhile counts when the file is written.
+                let most = if let What::Batch(ops) = &what { records(ops) } else { u64::MAX };
+                metrics::records("written", written.min(most));
+                self.drop(dropped.min(most));
                 self.beat = now + BEAT;
                 if let What::Drain(path) = what
                     && let Some(spill) = &mut self.spill
@@ -415,26 +417,20 @@ impl Writer {
             self.write_to_file(flying).await;
         }
         let dropped = self.intake.shed();
-        if dropped > 0 {
-            metrics::records("dropped", dropped);
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
-        }
+        metrics::records("dropped", records(&dropped));
+        self.dropped.fetch_add(dropped.len() as u64, Ordering::Relaxed);
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 && now >= self.log {
             self.log = now + LOG;
             self.dropped.fetch_sub(dropped, Ordering::Relaxed);
-            tracing::warn!(dropped, "Records were dropped: there is no room for them");
+            tracing::warn!(dropped, "Records or parts of them were dropped: there is no room for them");
         }
     }
 
     /// Moves what waits to a file; if that fails, it waits on.
     async fn write_to_file(&mut self, mut ops: Vec<Arc<Op>>) {
         if self.spill.is_none() {
-            // A batch that fails is put back only if it is still in the flight.
-            if let Some(Flight { what: What::Batch(flying), .. }) = &mut self.flight {
-                flying.extend(ops);
-            }
-            return;
+            return self.put_back(ops);
         }
         let flying = ops.len();
         ops.extend(self.intake.take(usize::MAX));
@@ -463,12 +459,17 @@ impl Writer {
             }
         };
         metrics::records("spilled", records(&ops[..count]));
-        let waits = ops.split_off(flying.max(count));
-        if let Some(Flight { what: What::Batch(flying), .. }) = &mut self.flight {
-            flying.extend(ops.split_off(count));
-        }
-        self.intake.give_back(waits);
+        self.intake.give_back(ops.split_off(flying.max(count)));
+        self.put_back(ops.split_off(count));
         self.waits = (!self.intake.is_empty()).then(Instant::now);
+    }
+
+    /// Puts back what was in the flight: only then it is tried again if the flight fails.
+    fn put_back(&mut self, ops: Vec<Arc<Op>>) {
+        match &mut self.flight {
+            Some(Flight { what: What::Batch(flying), .. }) => flying.extend(ops),
+            _ => self.intake.give_back(ops),
+        }
     }
 
     fn drop(&self, count: u64) {
@@ -488,9 +489,9 @@ impl Writer {
             _ => Vec::new(),
         };
         self.write_to_file(flying).await;
-        if !self.intake.is_empty() {
-            let dropped = self.intake.len();
-            metrics::records("dropped", dropped as u64);
+        let dropped = records(&self.intake.take(usize::MAX));
+        if dropped > 0 {
+            metrics::records("dropped", dropped);
             tracing::warn!(dropped, "Records were dropped: the database was gone until the end");
         }
         if let Ok(ready) = self.store.ready() {
@@ -563,7 +564,7 @@ async fn write_all(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<Done
     for op in ops.chunks(1) {
         match op::write(ready, op, process).await {
             Ok(()) => written += records(op),
-            Err(StoreError::Unfit(_)) => dropped += 1,
+            Err(StoreError::Unfit(_)) => dropped += records(op),
             Err(why) => return Err(why),
         }
     }

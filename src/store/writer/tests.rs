@@ -211,3 +211,59 @@ fn rings_and_ends_have_room_when_nothing_else_has() {
     let ends = std::iter::from_fn(|| taken.try_recv().ok());
     assert_eq!(ends.filter(|(_, entry)| matches!(entry.what, Noted::Ended(_))).count(), RESERVE / 2);
 }
+
+#[tokio::test]
+async fn what_is_lost_at_the_end_is_counted() {
+    for has_spill in [false, true] {
+        let recorder = counting();
+        let _guard = ::metrics::set_default_local_recorder(recorder);
+        let place = Place::Sqlite("/nowhere/switchboard.db".into());
+        let mut writer = Writer::new(Options::new(place), Store::unconnected(), Arc::default());
+        let folder = tempfile::tempdir().unwrap();
+        if has_spill {
+            writer.spill = Some(Spill::open(folder.path(), &writer.process, None).unwrap());
+            drop(folder);
+        }
+        for id in ["A", "B", "C"] {
+            note(&mut writer, id, rang());
+            note(&mut writer, id, ended());
+        }
+        note(&mut writer, "RUNS", rang());
+        let what = What::Batch(writer.intake.take(2));
+        let task = tokio::spawn(std::future::pending());
+        writer.flight = Some(Flight { what, began: Instant::now(), task });
+        writer.end().await;
+        assert_eq!(count(recorder, "dropped"), 3, "{has_spill}");
+    }
+}
+
+#[tokio::test]
+async fn only_records_are_counted_and_each_once() {
+    let recorder = counting();
+    let _guard = ::metrics::set_default_local_recorder(recorder);
+    let mut writer = writer(Place::Memory).await;
+    step(&mut writer).await;
+    let refuse = "CREATE TRIGGER notes BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'no'); END; \
+                  CREATE TRIGGER ends BEFORE INSERT ON records WHEN NEW.call_id = 'A' \
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let Db::Sqlite(pool) = writer.store.ready().unwrap().db else { unreachable!() };
+    sqlx::raw_sql(refuse).execute(&pool).await.unwrap();
+    for id in ["A", "B"] {
+        note(&mut writer, id, rang());
+        note(&mut writer, id, ended());
+    }
+    note(&mut writer, "RUNS", rang());
+    note(&mut writer, "RUNS", anomaly());
+    step(&mut writer).await;
+    assert_eq!((count(recorder, "written"), count(recorder, "dropped")), (1, 1));
+
+    // What goes to a file while it is written counts when the file is.
+    note(&mut writer, "C", rang());
+    note(&mut writer, "C", ended());
+    writer.start(false);
+    let Some(Flight { what: What::Batch(ops), .. }) = &mut writer.flight else { unreachable!() };
+    ops.clear();
+    let done = landed(&mut writer.flight).await;
+    writer.land(done).await;
+    assert_eq!(count(recorder, "written"), 1);
+}
