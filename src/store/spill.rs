@@ -2,7 +2,7 @@
 //!
 //! Every process has files of its own, and a lock. The next process takes over those of one that is dead.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -51,23 +51,25 @@ impl Spill {
             most: most.unwrap_or(MOST),
         };
         spill.locks.extend(lock(folder, process)?);
-        let mut living = HashSet::new();
+        // The dead, whose files and locks are taken over, and the others.
+        let mut owners: HashMap<String, bool> = HashMap::new();
         for (path, owner) in segments(folder)? {
-            if living.contains(&owner) {
-                continue;
-            }
-            // The first segment of a dead process brings its lock with it.
-            if spill.segments.iter().all(|(known, _)| owner_of(known).as_ref() != Some(&owner)) {
-                match lock(folder, &owner)? {
-                    Some(lock) => spill.locks.push(lock),
-                    None => {
-                        living.insert(owner);
-                        continue;
-                    }
+            let is_dead = *owners.entry(owner).or_insert_with_key(|owner| match lock(folder, owner) {
+                Ok(lock) => {
+                    let is_dead = lock.is_some();
+                    spill.locks.extend(lock);
+                    is_dead
                 }
+                Err(why) => {
+                    tracing::warn!(%why, process = owner, "Files of records are left where they are");
+                    false
+                }
+            });
+            match fs::metadata(&path) {
+                Ok(data) if is_dead => spill.segments.push_back((path, data.len())),
+                Ok(_) => {}
+                Err(why) => tracing::warn!(%why, "A file of records is left where it is"),
             }
-            let bytes = fs::metadata(&path)?.len();
-            spill.segments.push_back((path, bytes));
         }
         remove_locks(folder, process);
         Ok(spill)
@@ -264,5 +266,44 @@ fn remove_locks(folder: &Path, process: &str) {
         if !left.contains(owner) && matches!(lock(folder, owner), Ok(Some(_))) {
             let _ = fs::remove_file(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(spill: &Spill) -> Vec<&str> {
+        spill.segments.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_bad_file_keeps_no_other_from_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["A-00000000.jsonl", "FOREIGN-00000000.jsonl", "Z-00000001.jsonl.unreadable"] {
+            fs::write(path(name), "").unwrap();
+        }
+        // A lock that cannot be opened, and a file that cannot be found.
+        fs::create_dir(path("FOREIGN.lock")).unwrap();
+        symlink(path("B-00000000.jsonl"), path("B-00000000.jsonl")).unwrap();
+        let spill = Spill::open(folder.path(), "P", None).unwrap();
+        assert_eq!(names(&spill), ["A-00000000.jsonl", "Z-00000001.jsonl.unreadable"]);
+        assert!(path("FOREIGN-00000000.jsonl").exists());
+        // Those of the living are theirs.
+        assert_eq!(names(&Spill::open(folder.path(), "Q", None).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn only_records_that_are_damaged_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("A-00000000.jsonl");
+        let lines = "{\"op\":\"noted\",\"id\":\n{\"op\":\"ended\",\"call\":\n\
+                     {\"op\":\"recording\",\"id\":\"A\",\"path\":\"a.wav\"}";
+        fs::write(&path, lines).unwrap();
+        let (ops, damaged) = read(&path).unwrap();
+        assert_eq!((ops.len(), damaged), (1, 1));
     }
 }
