@@ -65,6 +65,7 @@ async fn calls_of_a_process_that_came_later_go_on() {
         first.sweep = Instant::now();
         step(&mut first).await;
         assert!(first.sweep > Instant::now(), "it swept");
+        assert_eq!(first.dead, Dead::Silent, "it was alone only once");
         assert_eq!(reason(&first, "RUNS").await, None);
     }
     // As if nothing had been heard of it for long.
