@@ -72,7 +72,7 @@ const METRICS: [Metric; 19] = {
             Counter,
             "outcome",
             "Records of calls: written, spilled (to a file, while the database was gone), dropped (for want of room, or \
-             refused by the database; what is noted of running calls counts, too)",
+             refused by the database)",
         ),
         metric(
             "switchboard_recordings_total",

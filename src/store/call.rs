@@ -1,11 +1,12 @@
 //! A call's row, and writing it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Map;
 
 use super::db::{Tx, Value, values};
 use super::error::StoreError;
 use crate::phone::PhoneNumber;
-use crate::record::{CallRecord, Rang, caller_key};
+use crate::record::{CallRecord, Entry, Rang, What, caller_key};
 use crate::secret::Secret;
 
 /// What is asked for: the row of `calls`.
@@ -182,16 +183,26 @@ pub async fn finish(tx: &mut Tx, call: Call, record: &str) -> Result<(), StoreEr
     tx.execute("DELETE FROM entries WHERE call_id = $1", values![id]).await.map(drop)
 }
 
-/// A recording is somewhere else from now on.
+/// A recording is somewhere else from now on. The record may be of a newer version, so the rest of it stays as it is. If
+/// there is none yet, because the process of the call is dead, the place is noted for it.
 pub async fn recorded(tx: &mut Tx, id: &str, path: &str) -> Result<(), StoreError> {
+    const NOTE: &str = "INSERT INTO entries (call_id, seq, body) VALUES ($1, $2, $3) \
+         ON CONFLICT (call_id, seq) DO UPDATE SET body = excluded.body";
+    let unfit = |why: serde_json::Error| StoreError::Unfit(format!("the record of {id}: {why}"));
+    if tx.execute("UPDATE calls SET recording = $1 WHERE id = $2", values![path, id]).await? == 0 {
+        return Ok(());
+    }
     let sql = "SELECT record FROM records WHERE call_id = $1";
-    let Some((text,)) = tx.fetch::<(String,)>(sql, values![id]).await?.pop() else { return Ok(()) };
-    let mut record: CallRecord =
-        serde_json::from_str(&text).map_err(|why| StoreError::Refused(why.to_string()))?;
-    record.recording = Some(path.to_owned());
-    let text = serde_json::to_string(&record).map_err(|why| StoreError::Refused(why.to_string()))?;
-    tx.execute("UPDATE records SET record = $1 WHERE call_id = $2", values![text, id]).await?;
-    tx.execute("UPDATE calls SET recording = $1 WHERE id = $2", values![path, id]).await.map(drop)
+    let Some((text,)) = tx.fetch::<(String,)>(sql, values![id]).await?.pop() else {
+        let entry = Entry { at_ms: 0, what: What::Recording { path: path.to_owned() } };
+        let body = serde_json::to_string(&entry).map_err(unfit)?;
+        // After all that is noted, also what still waits in a file.
+        return tx.execute(NOTE, values![id, i64::MAX, body]).await.map(drop);
+    };
+    let mut record: Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(unfit)?;
+    record.insert("recording".to_owned(), path.into());
+    let text = serde_json::to_string(&record).map_err(unfit)?;
+    tx.execute("UPDATE records SET record = $1 WHERE call_id = $2", values![text, id]).await.map(drop)
 }
 
 /// Dollars to billionths of a dollar.

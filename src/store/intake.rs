@@ -35,9 +35,10 @@ impl Intake {
         Self { process, live: HashMap::new(), queue: VecDeque::new(), bytes: 0, secret: None }
     }
 
-    /// Takes an entry. One of a call that has ended, or never rang, is dropped, but for the place of a recording.
-    pub fn take_in(&mut self, id: &RecordId, entry: Entry, prices: impl FnOnce() -> Arc<Prices>) {
-        let Ok(body) = serde_json::to_string(&entry) else { return };
+    /// Takes an entry. One of a call that has ended, or never rang, is dropped, but for the place of a recording. Returns
+    /// false if the record of a call is lost: it ends, and its ring was dropped.
+    pub fn take_in(&mut self, id: &RecordId, entry: Entry, prices: impl FnOnce() -> Arc<Prices>) -> bool {
+        let Ok(body) = serde_json::to_string(&entry) else { return true };
         if let What::Rang(rang) = &entry.what
             && !self.live.contains_key(id)
         {
@@ -49,17 +50,17 @@ impl Intake {
             };
             self.live.insert(id.clone(), live);
         }
+        let is_end = matches!(entry.what, What::Ended(_));
         let Some(live) = self.live.get_mut(id) else {
             if let What::Recording { path } = entry.what {
                 self.push(Op::Recording { id: id.to_string(), path });
             }
-            return;
+            return !is_end;
         };
-        let is_end = matches!(entry.what, What::Ended(_));
         live.recorder.add(entry);
         if is_end {
             self.end(id);
-            return;
+            return true;
         }
         let seq = live.seq;
         live.seq += 1;
@@ -69,6 +70,7 @@ impl Intake {
             self.push(Op::Began { call: Box::new(call), process });
         }
         self.push(Op::Noted { id: id.to_string(), seq, body });
+        true
     }
 
     /// The record has everything, so what waits of the call goes.
@@ -126,19 +128,22 @@ impl Intake {
     }
 
     /// Makes room. First go the notes of running calls, which are needed only if this process is killed; then the oldest.
-    /// Returns how many went.
-    pub fn shed(&mut self) -> u64 {
+    /// Returns what went.
+    pub fn shed(&mut self) -> Vec<Arc<Op>> {
         if !self.is_full() {
-            return 0;
+            return Vec::new();
         }
-        let before = self.queue.len();
-        self.queue.retain(|op| !matches!(**op, Op::Noted { .. }));
+        let all = self.queue.drain(..);
+        let (gone, stays): (VecDeque<_>, _) = all.partition(|op| matches!(**op, Op::Noted { .. }));
+        self.queue = stays;
+        let mut gone = Vec::from(gone);
         self.bytes = self.queue.iter().map(|op| op.bytes()).sum();
         while self.is_full() {
             let Some(op) = self.queue.pop_front() else { break };
             self.bytes -= op.bytes();
+            gone.push(op);
         }
-        (before - self.queue.len()) as u64
+        gone
     }
 }
 
@@ -192,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_whose_ring_was_dropped_is_lost_once() {
+        let mut intake = Intake::new("P".to_owned());
+        let mut is_kept = |what| intake.take_in(&"A".into(), Entry { at_ms: 0, what }, Arc::default);
+        assert!(is_kept(said("hello")));
+        assert!(!is_kept(ended()));
+        assert!(is_kept(rang()) && is_kept(ended()), "it rang");
+    }
+
+    #[test]
     fn what_waits_is_bounded_and_records_go_last() {
         let mut intake = Intake::new("P".to_owned());
         for call in 0..100 {
@@ -204,7 +218,7 @@ mod tests {
             note(&mut intake, "long", said(&text));
         }
         assert!(intake.is_full());
-        assert_eq!(intake.shed(), 101, "the notes of the running call");
+        assert_eq!(intake.shed().len(), 101, "the notes of the running call");
         assert_eq!(intake.len(), 101);
         for call in 0..MOST {
             note(&mut intake, &call.to_string(), rang());

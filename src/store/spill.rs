@@ -2,7 +2,7 @@
 //!
 //! Every process has files of its own, and a lock. The next process takes over those of one that is dead.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -18,6 +18,10 @@ const SEGMENT: u64 = 1024 * 1024;
 const MOST: u64 = 256 * 1024 * 1024;
 /// The database's secret, so that a number can be hashed while it is gone.
 const SECRET: &str = "secret";
+/// How the line of a record begins.
+const ENDED: &[u8] = br#"{"op":"ended""#;
+/// The end of the name of a file that could not be read.
+const ASIDE: &str = ".unreadable";
 
 /// See the module. Every function may block.
 #[derive(Debug)]
@@ -47,23 +51,25 @@ impl Spill {
             most: most.unwrap_or(MOST),
         };
         spill.locks.extend(lock(folder, process)?);
-        let mut living = HashSet::new();
+        // The dead, whose files and locks are taken over, and the others.
+        let mut owners: HashMap<String, bool> = HashMap::new();
         for (path, owner) in segments(folder)? {
-            if living.contains(&owner) {
-                continue;
-            }
-            // The first segment of a dead process brings its lock with it.
-            if spill.segments.iter().all(|(known, _)| owner_of(known).as_ref() != Some(&owner)) {
-                match lock(folder, &owner)? {
-                    Some(lock) => spill.locks.push(lock),
-                    None => {
-                        living.insert(owner);
-                        continue;
-                    }
+            let is_dead = *owners.entry(owner).or_insert_with_key(|owner| match lock(folder, owner) {
+                Ok(lock) => {
+                    let is_dead = lock.is_some();
+                    spill.locks.extend(lock);
+                    is_dead
                 }
+                Err(why) => {
+                    tracing::warn!(%why, process = owner, "Files of records are left where they are");
+                    false
+                }
+            });
+            match fs::metadata(&path) {
+                Ok(data) if is_dead => spill.segments.push_back((path, data.len())),
+                Ok(_) => {}
+                Err(why) => tracing::warn!(%why, "A file of records is left where it is"),
             }
-            let bytes = fs::metadata(&path)?.len();
-            spill.segments.push_back((path, bytes));
         }
         remove_locks(folder, process);
         Ok(spill)
@@ -130,22 +136,39 @@ impl Spill {
         self.segments.is_empty()
     }
 
-    /// Forgets the oldest file, which is in the database.
+    /// Removes the oldest file, which is in the database.
     pub fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.forget(path);
+        fs::remove_file(path)
+    }
+
+    /// Leaves out the oldest file, which cannot be read. The next process tries it again.
+    pub fn put_aside(&mut self, path: &Path) -> io::Result<()> {
+        self.forget(path);
+        if is_aside(path) {
+            return Ok(());
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(ASIDE);
+        fs::rename(path, name)
+    }
+
+    fn forget(&mut self, path: &Path) {
         if self.segments.front().is_some_and(|(oldest, _)| oldest == path) {
             self.segments.pop_front();
         }
-        fs::remove_file(path)
     }
 }
 
-/// The changes in a file, and how many lines could not be read: a process that was killed leaves half of one.
+/// The changes in a file, and how many records of calls in it could not be read: a process that was killed leaves half of
+/// a line.
 pub fn read(path: &Path) -> io::Result<(Vec<Op>, u64)> {
     let (mut ops, mut unread) = (Vec::new(), 0);
     for line in BufReader::new(File::open(path)?).split(b'\n') {
-        match serde_json::from_slice(&line?) {
+        let line = line?;
+        match serde_json::from_slice(&line) {
             Ok(op) => ops.push(op),
-            Err(_) => unread += 1,
+            Err(_) => unread += u64::from(line.starts_with(ENDED)),
         }
     }
     Ok((ops, unread))
@@ -187,10 +210,12 @@ pub fn erase(folder: &Path, is_of_caller: impl Fn(&Owner, Option<&str>) -> bool)
             continue;
         }
         found.recordings.extend(theirs.into_iter().filter_map(Op::recording));
-        let Some(_lock) = owner_of(path).map(|owner| lock(folder, &owner)).transpose()?.flatten() else {
+        let lock = owner_of(path).map(|owner| lock(folder, &owner)).transpose()?.flatten();
+        // Nobody uses a file that was put aside.
+        if lock.is_none() && !is_aside(path) {
             found.is_held = true;
             continue;
-        };
+        }
         let mut lines = Vec::new();
         for op in others {
             serde_json::to_writer(&mut lines, &op)?;
@@ -228,8 +253,14 @@ fn segments(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
+fn is_aside(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(ASIDE))
+}
+
 fn owner_of(path: &Path) -> Option<String> {
-    let (owner, _) = path.file_name()?.to_str()?.strip_suffix(".jsonl")?.split_once('-')?;
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(ASIDE).unwrap_or(name);
+    let (owner, _) = name.strip_suffix(".jsonl")?.split_once('-')?;
     Some(owner.to_owned())
 }
 
@@ -255,5 +286,44 @@ fn remove_locks(folder: &Path, process: &str) {
         if !left.contains(owner) && matches!(lock(folder, owner), Ok(Some(_))) {
             let _ = fs::remove_file(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(spill: &Spill) -> Vec<&str> {
+        spill.segments.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_bad_file_keeps_no_other_from_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["A-00000000.jsonl", "FOREIGN-00000000.jsonl", "Z-00000001.jsonl.unreadable"] {
+            fs::write(path(name), "").unwrap();
+        }
+        // A lock that cannot be opened, and a file that cannot be found.
+        fs::create_dir(path("FOREIGN.lock")).unwrap();
+        symlink(path("B-00000000.jsonl"), path("B-00000000.jsonl")).unwrap();
+        let spill = Spill::open(folder.path(), "P", None).unwrap();
+        assert_eq!(names(&spill), ["A-00000000.jsonl", "Z-00000001.jsonl.unreadable"]);
+        assert!(path("FOREIGN-00000000.jsonl").exists());
+        // Those of the living are theirs.
+        assert_eq!(names(&Spill::open(folder.path(), "Q", None).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn only_records_that_are_damaged_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("A-00000000.jsonl");
+        let lines = "{\"op\":\"noted\",\"id\":\n{\"op\":\"ended\",\"call\":\n\
+                     {\"op\":\"recording\",\"id\":\"A\",\"path\":\"a.wav\"}";
+        fs::write(&path, lines).unwrap();
+        let (ops, damaged) = read(&path).unwrap();
+        assert_eq!((ops.len(), damaged), (1, 1));
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::FromRow;
+use tokio::task::spawn_blocking;
 
 use super::ask;
 use super::call::{self, Call, Owner};
@@ -17,7 +18,7 @@ use crate::provider::prices::Prices;
 use crate::record::Recorder;
 
 /// A process is dead if it has not said for so long that it lives. It says so every ten seconds.
-const DEAD_MS: i64 = 30_000;
+pub const DEAD_MS: i64 = 30_000;
 /// Then nothing is left to close, and it is forgotten.
 const FORGOTTEN_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -29,59 +30,96 @@ struct Orphan {
     keep_until_ms: Option<i64>,
 }
 
-/// Closes the calls of dead processes; if this one is alone, those of all others. Returns how many.
-pub async fn sweep(
-    ready: &Ready,
-    process: &str,
-    alone: bool,
-    prices: Arc<Prices>,
-) -> Result<u64, StoreError> {
+/// Which processes are dead. A process says that it lives whenever it writes, so one that never did is dead in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dead {
+    /// No others. After an outage those that live need a moment to say so.
+    Unheard,
+    /// Those that said nothing since then, in milliseconds by the database's clock.
+    Before(i64),
+    /// Those that were silent for [`DEAD_MS`].
+    Silent,
+}
+
+/// Closes the calls of dead processes. Returns how many.
+pub async fn sweep(ready: &Ready, process: &str, dead: Dead, prices: Arc<Prices>) -> Result<u64, StoreError> {
     let now = ready.db.now();
+    let heard = match dead {
+        Dead::Unheard => "0".to_owned(),
+        Dead::Before(ms) => ms.to_string(),
+        Dead::Silent => format!("{now} - {DEAD_MS}"),
+    };
     let orphans = format!(
         "SELECT id, caller_key, numberless, keep_until_ms FROM calls WHERE owner IS NOT NULL AND owner <> $1 \
-         AND ($2 <> 0 OR owner NOT IN (SELECT id FROM processes WHERE beat_ms > {now} - {DEAD_MS}))"
+         AND owner NOT IN (SELECT id FROM processes WHERE beat_ms > {heard})"
     );
-    let orphans = ready.db.fetch::<Orphan>(orphans, values![process, alone]).await?;
+    let orphans = ready.db.fetch::<Orphan>(orphans, values![process]).await?;
     let mut closed = 0;
     for orphan in orphans {
-        let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices.clone());
-        // Another process may have closed it.
-        let Some(mut recorder) = ask::fold(ready, recorder).await? else { continue };
-        recorder.break_off(recorder.record().seconds);
-        let record = recorder.record();
-        let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
-        let call = Call::of(&record, owner, orphan.keep_until_ms);
-        let text = serde_json::to_string(&record).map_err(|why| StoreError::Refused(why.to_string()))?;
-        let mut tx = ready.db.begin().await?;
-        // The process may be alive after all, and have ended the call; what it writes later counts, too.
-        let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
-        if tx.execute(mine, values![process, orphan.id]).await? == 0 {
-            continue;
+        let id = orphan.id.clone();
+        match close(ready, process, orphan, prices.clone()).await {
+            Ok(is_closed) => closed += u64::from(is_closed),
+            // It must not keep the others open.
+            Err(why @ (StoreError::Unfit(_) | StoreError::Refused(_))) => {
+                tracing::warn!(id, %why, "A call whose process ended before it cannot be closed");
+            }
+            Err(why) => return Err(why),
         }
-        call::finish(&mut tx, call, &text).await?;
-        tx.commit().await?;
-        closed += 1;
     }
     let forget = format!("DELETE FROM processes WHERE beat_ms < {now} - {FORGOTTEN_MS}");
     ready.db.execute(forget, values![]).await?;
     Ok(closed)
 }
 
-/// Marks the file as in use by a process that serves, until the returned file is closed. The truth value says whether
-/// nobody else serves with it.
-pub fn claim(database: &Path) -> io::Result<(File, bool)> {
+/// Closes a call, unless another process has.
+async fn close(
+    ready: &Ready,
+    process: &str,
+    orphan: Orphan,
+    prices: Arc<Prices>,
+) -> Result<bool, StoreError> {
+    let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices);
+    let Some(mut recorder) = ask::fold(ready, recorder).await? else { return Ok(false) };
+    recorder.break_off(recorder.record().seconds);
+    let record = recorder.record();
+    let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
+    let call = Call::of(&record, owner, orphan.keep_until_ms);
+    let text = serde_json::to_string(&record).map_err(|why| StoreError::Unfit(why.to_string()))?;
+    let mut tx = ready.db.begin().await?;
+    // The process may be alive after all, and have ended the call; what it writes later counts, too.
+    let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
+    if tx.execute(mine, values![process, orphan.id]).await? == 0 {
+        return Ok(false);
+    }
+    call::finish(&mut tx, call, &text).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Marks the file as in use by a process that serves, until the returned file is closed. If nobody else serves with it,
+/// all processes are dead that were heard of before.
+pub async fn claim(ready: &Ready, database: &Path) -> Result<(File, Dead), StoreError> {
+    // Before the lock: whoever takes it later is heard of later, too.
+    let now = format!("SELECT {}", ready.db.now());
+    let now = ready.db.fetch::<(i64,)>(now, values![]).await?.pop();
     let mut name = database.as_os_str().to_owned();
     name.push("-serving");
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(name)?;
+    let locked = spawn_blocking(move || lock(Path::new(&name))).await.map_err(io::Error::other).flatten();
+    let (file, alone) = locked.map_err(|why| StoreError::Refused(why.to_string()))?;
+    let dead = now.filter(|_| alone).map_or(Dead::Unheard, |(ms,)| Dead::Before(ms));
+    Ok((file, dead))
+}
+
+/// Locks the file for this process beside others. The truth value says whether there are none.
+fn lock(path: &Path) -> io::Result<(File, bool)> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.lock_shared()?;
     let alone = match file.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(why)) => return Err(why),
     };
-    if alone {
-        file.unlock()?;
-    }
-    // Others hold it alone for a moment only.
+    // Even an attempt that failed gives up the shared lock. Others hold it alone for a moment only.
     file.lock_shared()?;
     Ok((file, alone))
 }

@@ -3,10 +3,13 @@
 //! Entries go through the intake to a queue in memory, and from there to the database in batches. While the database is
 //! gone or slow, the queue is emptied into files, and those go to the database first when it is back.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,13 +24,16 @@ use super::intake::Intake;
 use super::op::{self, Op};
 use super::open::{self, Ready};
 use super::spill::{self, Spill};
+use super::sweep::{DEAD_MS, Dead};
 use super::{Place, Store, erase, sweep};
 use crate::observe::metrics;
 use crate::provider::prices::Prices;
-use crate::record::{Entry, RecordId};
+use crate::record::{Entry, RecordId, What as Noted};
 
 /// Entries that wait for the writer, which takes them at once.
 const CHANNEL: usize = 10_000;
+/// Room that only rings and ends may take: without them a call has no record.
+const RESERVE: usize = 2_000;
 const TICK: Duration = Duration::from_millis(100);
 /// What is noted waits for so long, so that one transaction writes much.
 const BATCH: Duration = Duration::from_millis(400);
@@ -40,7 +46,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Between attempts; doubled from the first to the last.
 const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 const BEAT: Duration = Duration::from_secs(10);
-const SWEEP: Duration = Duration::from_secs(60);
+/// Time enough for others that live to say so: [`DEAD_MS`] and the longest pause between their attempts.
+const SWEEP: Duration = Duration::from_millis(DEAD_MS as u64).saturating_add(RETRY[1]);
 const PURGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a trouble that lasts is logged.
 const LOG: Duration = Duration::from_secs(60);
@@ -81,10 +88,14 @@ impl fmt::Debug for Records {
 }
 
 impl Records {
-    /// Takes an entry. It never waits: what has no room is dropped and counted.
+    /// Takes an entry. It never waits: what has no room is dropped.
     pub fn file(&self, id: &RecordId, entry: Entry) {
-        if self.entries.try_send((id.clone(), entry)).is_err() {
-            metrics::records("dropped", 1);
+        let is_end = matches!(entry.what, Noted::Ended(_));
+        let may_take_all = is_end || matches!(entry.what, Noted::Rang(_));
+        let has_room = may_take_all || self.entries.capacity() > RESERVE;
+        if !has_room || self.entries.try_send((id.clone(), entry)).is_err() {
+            // A record counts once: at its end.
+            metrics::records("dropped", is_end.into());
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -112,7 +123,7 @@ impl Closer {
 /// Starts the writer in the current runtime. It never fails: the database is opened beside the calls, and again when it
 /// is gone.
 pub fn start(options: Options) -> (Records, Store, Closer) {
-    let (sender, entries) = mpsc::channel(CHANNEL);
+    let (sender, entries) = mpsc::channel(CHANNEL + RESERVE);
     let (stop, stopped) = oneshot::channel();
     let store = Store::unconnected();
     let dropped = Arc::new(AtomicU64::new(0));
@@ -130,7 +141,8 @@ struct Writer {
     spill: Option<Spill>,
     /// On the SQLite file, as long as this process lives.
     claim: Option<File>,
-    alone: bool,
+    /// What the next sweep goes by.
+    dead: Dead,
     flight: Option<Flight>,
     /// Since when something waits in memory.
     waits: Option<Instant>,
@@ -165,10 +177,18 @@ enum What {
 }
 
 enum Done {
-    Opened(Ready, Option<(File, bool)>),
-    Written { written: u64, dropped: u64 },
+    Opened(Ready, Option<(File, Dead)>),
+    Written {
+        written: u64,
+        dropped: u64,
+    },
+    /// The file cannot be read.
+    Unread(io::Error),
     Swept(u64),
-    Purged { calls: u64, recordings: Vec<String> },
+    Purged {
+        calls: u64,
+        recordings: Vec<String>,
+    },
 }
 
 impl Writer {
@@ -182,7 +202,7 @@ impl Writer {
             process,
             spill: None,
             claim: None,
-            alone: false,
+            dead: Dead::Silent,
             flight: None,
             waits: None,
             retry: now,
@@ -222,7 +242,10 @@ impl Writer {
                 }
             }
             for (id, entry) in taken.drain(..) {
-                self.intake.take_in(&id, entry, || (self.options.prices)());
+                if !self.intake.take_in(&id, entry, || (self.options.prices)()) {
+                    metrics::records("dropped", 1);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
             }
             if self.waits.is_none() && !self.intake.is_empty() {
                 self.waits = Some(Instant::now());
@@ -260,9 +283,11 @@ impl Writer {
             self.fly(What::Drain(path.clone()), async move { drained(&ready, path, &process).await });
         } else if now >= self.sweep && !is_ending {
             self.sweep = now + SWEEP;
-            let (alone, prices) = (self.alone, (self.options.prices)());
+            // Others may start at any time, so one is alone only once.
+            let dead = std::mem::replace(&mut self.dead, Dead::Silent);
+            let prices = (self.options.prices)();
             self.fly(What::Sweep, async move {
-                sweep::sweep(&ready, &process, alone, prices).await.map(Done::Swept)
+                sweep::sweep(&ready, &process, dead, prices).await.map(Done::Swept)
             });
         } else if is_due || self.intake.len() >= MOST || now >= self.beat {
             let ops = self.intake.take(MOST);
@@ -288,8 +313,10 @@ impl Writer {
         match (what, done) {
             (_, Ok(Done::Opened(ready, claim))) => self.opened(ready, claim).await,
             (what, Ok(Done::Written { written, dropped })) => {
-                metrics::records("written", written);
-                self.drop(dropped);
+                // What went to a file meanwhile counts when the file is written.
+                let most = if let What::Batch(ops) = &what { records(ops) } else { u64::MAX };
+                metrics::records("written", written.min(most));
+                self.drop(dropped.min(most));
                 self.beat = now + BEAT;
                 if let What::Drain(path) = what
                     && let Some(spill) = &mut self.spill
@@ -298,6 +325,13 @@ impl Writer {
                     tracing::warn!(%why, "A file of records that are written cannot be removed");
                 }
             }
+            (What::Drain(path), Ok(Done::Unread(why))) => {
+                tracing::warn!(%why, "A file of records cannot be read; it is put aside");
+                if let Some(Err(why)) = self.spill.as_mut().map(|spill| spill.put_aside(&path)) {
+                    tracing::warn!(%why, "It keeps its name");
+                }
+            }
+            (_, Ok(Done::Unread(_))) => {}
             (_, Ok(Done::Swept(calls))) if calls > 0 => {
                 tracing::warn!(calls, "Calls whose process ended before them were closed as broken off");
             }
@@ -308,17 +342,17 @@ impl Writer {
         self.pause = RETRY[0];
     }
 
-    async fn opened(&mut self, ready: Ready, claim: Option<(File, bool)>) {
-        if let Some((file, alone)) = claim {
-            (self.claim, self.alone) = (Some(file), alone);
+    async fn opened(&mut self, ready: Ready, claim: Option<(File, Dead)>) {
+        let mut first = Dead::Unheard;
+        if let Some((file, dead)) = claim {
+            (self.claim, first) = (Some(file), dead);
         }
         self.intake.secret = Some(ready.secret.clone());
         let secret = ready.secret.clone();
         self.store.set(Ok(ready));
         if std::mem::replace(&mut self.is_new, false) {
-            self.sweep = Instant::now();
+            (self.sweep, self.dead) = (Instant::now(), first);
         } else {
-            // Others that live need a moment to say so again.
             self.sweep = Instant::now() + SWEEP;
         }
         if let Err(why) = self.blocking(move |spill| spill.keep_secret(&secret)).await {
@@ -383,26 +417,20 @@ impl Writer {
             self.write_to_file(flying).await;
         }
         let dropped = self.intake.shed();
-        if dropped > 0 {
-            metrics::records("dropped", dropped);
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
-        }
+        metrics::records("dropped", records(&dropped));
+        self.dropped.fetch_add(dropped.len() as u64, Ordering::Relaxed);
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 && now >= self.log {
             self.log = now + LOG;
             self.dropped.fetch_sub(dropped, Ordering::Relaxed);
-            tracing::warn!(dropped, "Records were dropped: there is no room for them");
+            tracing::warn!(dropped, "Records or parts of them were dropped: there is no room for them");
         }
     }
 
     /// Moves what waits to a file; if that fails, it waits on.
     async fn write_to_file(&mut self, mut ops: Vec<Arc<Op>>) {
         if self.spill.is_none() {
-            // A batch that fails is put back only if it is still in the flight.
-            if let Some(Flight { what: What::Batch(flying), .. }) = &mut self.flight {
-                flying.extend(ops);
-            }
-            return;
+            return self.put_back(ops);
         }
         let flying = ops.len();
         ops.extend(self.intake.take(usize::MAX));
@@ -431,12 +459,17 @@ impl Writer {
             }
         };
         metrics::records("spilled", records(&ops[..count]));
-        let waits = ops.split_off(flying.max(count));
-        if let Some(Flight { what: What::Batch(flying), .. }) = &mut self.flight {
-            flying.extend(ops.split_off(count));
-        }
-        self.intake.give_back(waits);
+        self.intake.give_back(ops.split_off(flying.max(count)));
+        self.put_back(ops.split_off(count));
         self.waits = (!self.intake.is_empty()).then(Instant::now);
+    }
+
+    /// Puts back what was in the flight: only then it is tried again if the flight fails.
+    fn put_back(&mut self, ops: Vec<Arc<Op>>) {
+        match &mut self.flight {
+            Some(Flight { what: What::Batch(flying), .. }) => flying.extend(ops),
+            _ => self.intake.give_back(ops),
+        }
     }
 
     fn drop(&self, count: u64) {
@@ -456,9 +489,9 @@ impl Writer {
             _ => Vec::new(),
         };
         self.write_to_file(flying).await;
-        if !self.intake.is_empty() {
-            let dropped = self.intake.len();
-            metrics::records("dropped", dropped as u64);
+        let dropped = records(&self.intake.take(usize::MAX));
+        if dropped > 0 {
+            metrics::records("dropped", dropped);
             tracing::warn!(dropped, "Records were dropped: the database was gone until the end");
         }
         if let Ok(ready) = self.store.ready() {
@@ -508,12 +541,8 @@ async fn landed(flight: &mut Option<Flight>) -> (What, Result<Done, StoreError>)
 async fn opened(place: &Place, is_claimed: bool) -> Result<Done, StoreError> {
     let ready = open::open(place).await?;
     let claim = match place {
-        Place::Sqlite(path) if !is_claimed => {
-            let path: PathBuf = path.clone();
-            let claimed = spawn_blocking(move || sweep::claim(Path::new(&path))).await;
-            // Without it the others' silence decides.
-            claimed.ok().and_then(Result::ok)
-        }
+        // Without it the others' silence decides.
+        Place::Sqlite(path) if !is_claimed => sweep::claim(&ready, path).await.ok(),
         _ => None,
     };
     Ok(Done::Opened(ready, claim))
@@ -535,21 +564,20 @@ async fn write_all(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<Done
     for op in ops.chunks(1) {
         match op::write(ready, op, process).await {
             Ok(()) => written += records(op),
-            Err(StoreError::Unfit(_)) => dropped += 1,
+            Err(StoreError::Unfit(_)) => dropped += records(op),
             Err(why) => return Err(why),
         }
     }
     Ok(Done::Written { written, dropped })
 }
 
-/// Writes all of a file.
+/// Writes all of a file. One that cannot be read must not keep the rest from the database.
 async fn drained(ready: &Ready, path: PathBuf, process: &str) -> Result<Done, StoreError> {
     let read = spawn_blocking(move || spill::read(&path)).await.map_err(io::Error::other).flatten();
-    // A disk that fails must not keep the rest from the database.
-    let (ops, unread) = read.unwrap_or_else(|why| {
-        tracing::warn!(%why, "A file of records cannot be read");
-        (Vec::new(), 1)
-    });
+    let (ops, unread) = match read {
+        Ok(read) => read,
+        Err(why) => return Ok(Done::Unread(why)),
+    };
     let ops: Vec<Arc<Op>> = ops.into_iter().map(Arc::new).collect();
     let (mut all_written, mut all_dropped) = (0, unread);
     for ops in ops.chunks(MOST) {

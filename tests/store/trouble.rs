@@ -255,6 +255,35 @@ async fn what_a_killed_process_left_in_files_is_written_or_erased() {
     closer.close(LONG).await;
 }
 
+#[tokio::test]
+async fn a_file_that_cannot_be_read_stays_for_the_next_process() {
+    let missing = Missing::new();
+    let mut child = child(missing.folder.path(), Path::new("disk/switchboard.db"));
+    until(async || contains_if_there(&missing.spill(), "The second").then_some(())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    missing.comes_back();
+    // The words of the child are elsewhere, and a folder cannot be read as a file.
+    let elsewhere = missing.folder.path().join("elsewhere");
+    let file = fs::read_dir(missing.spill()).unwrap().flatten().map(|file| file.path());
+    let file = file.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).min().unwrap();
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(missing.folder.path(), &file).unwrap();
+    let (records, store, closer) = start_with(&missing.place(), &missing.spill());
+    Call::at(5).run(&records, "Later", "caller.hung_up");
+    record(&store, &Call::at(5)).await;
+    closer.close(LONG).await;
+    let aside = PathBuf::from(format!("{}.unreadable", file.display()));
+    assert!(aside.is_symlink() && !file.is_symlink());
+
+    // Now it can be read.
+    fs::rename(&elsewhere, &aside).unwrap();
+    let (_, store, closer) = start_with(&missing.place(), &missing.spill());
+    record(&store, &Call::at(1)).await;
+    until(async || (!aside.exists()).then_some(())).await;
+    closer.close(LONG).await;
+}
+
 fn contains_if_there(folder: &Path, text: &str) -> bool {
     folder.exists() && contains(folder, text)
 }
