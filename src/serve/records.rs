@@ -13,7 +13,7 @@ use crate::record::Sink;
 use crate::recording::Archive;
 use crate::session::Switchboard;
 use crate::settings::Settings;
-use crate::store::{self, Closer, Options, Place, Store};
+use crate::store::{self, Closer, Files, Options, Place, Store};
 
 /// A call that ended longer ago than this may ring again.
 const CLOSED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,6 +27,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The folder of what waits while the database is gone; `None` if it waits in memory.
 pub fn waiting(settings: &Settings) -> Option<PathBuf> {
     settings.state_dir.as_ref().map(|state| state.join(WAITING))
+}
+
+/// The store that knows what waits, too.
+pub(super) fn with_waiting(store: &Store, settings: &Settings) -> Store {
+    store.clone().with_files(Files { waiting: waiting(settings), messages: None })
 }
 
 /// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.

@@ -9,6 +9,7 @@ mod db;
 mod erase;
 mod error;
 mod intake;
+mod known;
 mod message_files;
 mod messages;
 mod op;
