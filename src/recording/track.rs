@@ -1,10 +1,10 @@
 //! The file of one recording.
 
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use switchboard_audio::{SILENCE, WavEncoding, WavHeader};
 
@@ -14,6 +14,8 @@ const FORMAT: WavHeader = WavHeader { encoding: WavEncoding::Ulaw, channels: 2 }
 const HEADER: u64 = 58;
 /// The bytes of a frame: one of each side.
 const FRAME: u64 = 2;
+/// The end of a file's name until it is locked: `.ID.wav.new`.
+pub(super) const UNNAMED: &str = ".wav.new";
 /// How many frames are written at once at most: a second.
 const AT_ONCE: u64 = 8_000;
 
@@ -29,16 +31,27 @@ pub struct Track {
 }
 
 impl Track {
-    /// Creates the file, and its folder if need be, for this user alone. The file is locked until the track is closed.
+    /// Creates the file, and its folder if need be, for this user alone. The file is locked until the track is closed:
+    /// it gets its name once it is, so that nobody takes it for the recording of a call that is over.
     ///
     /// # Errors
-    /// If it exists, or the disk does not take it.
+    /// If the disk does not take it. Nothing is left then.
     pub fn create(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.lock()?;
+        let unnamed = unnamed(path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unnamed)?;
+        let named = Self::locked(file).and_then(|track| fs::rename(&unnamed, path).map(|()| track));
+        if named.is_err() {
+            let _ = fs::remove_file(&unnamed);
+        }
+        named
+    }
+
+    /// An empty recording. It never waits for the lock: all calls would wait for it, too.
+    fn locked(file: File) -> io::Result<Self> {
+        file.try_lock()?;
         let mut track = Self { file, written: 0, headed: 1, waiting: Default::default() };
         track.write_header()?;
         Ok(track)
@@ -136,6 +149,12 @@ impl Track {
     }
 }
 
+/// The path of a file until it is locked.
+fn unnamed(path: &Path) -> PathBuf {
+    let id = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{id}{UNNAMED}"))
+}
+
 /// Puts samples that begin at frame `from` into one side of a block that begins at `start`, as far as they belong there.
 fn overlay(block: &mut [u8], side: usize, start: u64, from: u64, samples: &[u8]) {
     let skipped = start.saturating_sub(from) as usize;
@@ -148,7 +167,6 @@ fn overlay(block: &mut [u8], side: usize, start: u64, from: u64, samples: &[u8])
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use switchboard_audio::Chunk;
@@ -210,6 +228,28 @@ mod tests {
         assert!(right == expected(&[(120, 180, 2), (400, 9_000, 4)]));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_file_has_its_name_only_once_it_is_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        fs::write(unnamed(&path), "").unwrap();
+        Track::create(&path).unwrap_err();
+        assert!(!path.exists(), "it begins under another name");
+        fs::remove_file(unnamed(&path)).unwrap();
+        let _track = Track::create(&path).unwrap();
+        assert!(File::open(&path).unwrap().try_lock().is_err());
+        assert!(!unnamed(&path).exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_named_is_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        fs::create_dir(&path).unwrap();
+        Track::create(&path).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
