@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::tap::{Shared, Tap, frames};
-use super::{Part, Track, file};
+use super::{Part, Track, file, path};
 use crate::observe::metrics;
-use crate::record::RecordId;
+use crate::record::{Entry, RecordId, Sink, What};
 
 /// How often each recording is written.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -34,16 +34,22 @@ struct Opened {
 }
 
 impl Recordings {
-    /// Starts the thread. It ends when no clone and no tap is left. `closed` is called on it when a file is complete.
+    /// Starts the thread. It ends when no clone and no tap is left. `records` learns of each file once it is there;
+    /// `closed` is called on the thread when one is complete.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(state_dir: PathBuf, closed: impl Fn(&RecordId) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        state_dir: PathBuf,
+        records: Sink,
+        closed: impl Fn(&RecordId) + Send + 'static,
+    ) -> io::Result<Self> {
         let (opened, openings) = mpsc::channel();
         let state_dir = Arc::new(state_dir);
         let folder = state_dir.clone();
         thread::Builder::new().name("recordings".to_owned()).spawn(move || {
-            Writer { state_dir: folder, running: Vec::new(), closed: Box::new(closed) }.run(&openings);
+            let closed = Box::new(closed);
+            Writer { state_dir: folder, running: Vec::new(), records, closed }.run(&openings);
         })?;
         Ok(Self { state_dir, opened })
     }
@@ -65,6 +71,7 @@ impl Recordings {
 struct Writer {
     state_dir: Arc<PathBuf>,
     running: Vec<Running>,
+    records: Sink,
     closed: Box<dyn Fn(&RecordId) + Send>,
 }
 
@@ -87,6 +94,10 @@ impl Writer {
             match next {
                 Ok(opened) => {
                     let running = Running::open(opened, &self.state_dir);
+                    if running.track.is_some() {
+                        let what = What::Recording { path: path(&running.opened.id) };
+                        (self.records)(&running.opened.id, Entry { at_ms: 0, what });
+                    }
                     self.running.push(running);
                     continue;
                 }
@@ -155,6 +166,34 @@ impl Running {
             if self.track.is_none() {
                 metrics::recording("failed");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_learns_of_a_recording_that_has_a_file() {
+        for is_full in [false, true] {
+            let state = tempfile::tempdir().unwrap();
+            if is_full {
+                // Nothing can be created below a file.
+                std::fs::write(state.path().join("recordings"), "").unwrap();
+            }
+            let (sent, entries) = mpsc::channel();
+            let sink: Sink = Arc::new(move |id: &RecordId, entry| {
+                let _ = sent.send((id.clone(), entry.what));
+            });
+            let recordings = Recordings::start(state.path().to_owned(), sink, |_| {}).unwrap();
+            let id = RecordId::from("01CALL");
+            drop(recordings.record(&id, Instant::now()));
+            drop(recordings);
+            // Until the thread ends.
+            let told: Vec<_> = entries.iter().collect();
+            let recording = What::Recording { path: "recordings/01CALL.wav".to_owned() };
+            assert_eq!(told, if is_full { vec![] } else { vec![(id, recording)] });
         }
     }
 }

@@ -66,7 +66,8 @@ impl Server {
             warn_of_lost_recordings(&keeper);
         }
         let recordings = settings.state_dir.clone();
-        let recordings = recordings.map(|folder| Recordings::start(folder, move |_| archive.completed()));
+        let recordings =
+            recordings.map(|folder| Recordings::start(folder, sink.clone(), move |_| archive.completed()));
         let recordings = recordings.transpose().context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),

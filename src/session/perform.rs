@@ -18,8 +18,6 @@ use crate::link::model::{ModelLink, ModelStep};
 
 use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
-use crate::record::What;
-use crate::recording;
 
 use super::Switchboard;
 use super::admission::Place;
@@ -253,7 +251,6 @@ impl Session {
         self.filing.started(now);
         if let Some(recordings) = self.switchboard.recordings.as_ref().filter(|_| self.plan.record.audio) {
             self.sound = Sound::recorded(recordings, &self.filing.id);
-            self.filing.file(What::Recording { path: recording::path(&self.filing.id) });
         }
         if talk.model.is_ready() {
             let endpoint = talk.model.endpoint();

@@ -161,6 +161,22 @@ async fn nothing_is_recorded_unless_the_file_says_so() {
 }
 
 #[tokio::test]
+async fn a_record_names_no_recording_that_could_not_be_created() {
+    let state = tempfile::tempdir().unwrap();
+    // Nothing can be created below a file.
+    std::fs::write(state.path().join("recordings"), "").unwrap();
+    let settings = [("STATE_DIR", state.path().to_str().unwrap())];
+    let mut harness = Harness::with(&recorded(), &[], talkative(), &settings).await;
+    let mut phone = harness.dial(harness.phone());
+    phone.wait_for(|event| matches!(event, PhoneEvent::FirstMedia)).await.unwrap();
+    phone.hang_up();
+    finished(phone).await.assert_clean();
+    let record = harness.ended().await.record;
+    assert_eq!((record.reason.as_deref(), record.recording), (Some(EndReason::CallerHungUp.code()), None));
+    harness.quit().await;
+}
+
+#[tokio::test]
 async fn a_killed_server_leaves_a_recording_up_to_the_last_second() {
     let model = ModelServer::start(talkative()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
