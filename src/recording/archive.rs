@@ -19,11 +19,12 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{FOLDER, file};
+use super::{FOLDER, Kept, file};
 use crate::observe::metrics;
 use crate::problem::catalogue::Recording;
-use crate::record::{Entry, RecordId, Sink, What};
+use crate::record::{Entry, Sink, What};
 use crate::settings::Bucket;
+use crate::store::Store;
 
 /// So much of a file is in memory while it is uploaded, a few times.
 const PART: usize = 8 * 1024 * 1024;
@@ -40,7 +41,9 @@ const TRIES: Duration = Duration::from_secs(20);
 /// See the module. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    state_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
+    /// Knows which recordings have a record.
+    pub(super) store: Option<Store>,
     bucket: Option<Bucket>,
     client: reqwest::Client,
     /// A recording is complete.
@@ -83,7 +86,12 @@ pub enum NotRemoved {
 impl Archive {
     /// The recordings below `state_dir`, and in `bucket`. `client` sends the requests.
     pub fn new(state_dir: Option<PathBuf>, bucket: Option<Bucket>, client: reqwest::Client) -> Self {
-        Self { state_dir, bucket, client, complete: Arc::default() }
+        Self { state_dir, store: None, bucket, client, complete: Arc::default() }
+    }
+
+    /// Only recordings that have a record in this store are uploaded; others are removed.
+    pub fn with_store(self, store: Store) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// A recording is complete and may be uploaded.
@@ -188,11 +196,13 @@ impl Archive {
         self.upload_all(records).await;
     }
 
-    /// Uploads every recording whose call is over. Returns whether all could be.
+    /// Uploads every recording whose call is over and has a record. Returns whether all could be.
     pub async fn upload_all(&self, records: &Sink) -> bool {
         let (Some(bucket), Some(state_dir)) = (&self.bucket, &self.state_dir) else { return true };
-        let mut all = true;
-        for id in recordings(&state_dir.join(FOLDER)) {
+        // What an erased caller said must not get there.
+        let Ok(Kept { ids, more }) = self.tidy().await else { return false };
+        let mut all = !more;
+        for id in ids {
             let path = file(state_dir, &id);
             // Nobody else uploads it meanwhile, also no other process.
             let Some(lock) = complete(&path) else { continue };
@@ -283,18 +293,8 @@ pub fn client(builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::Clien
     builder.timeout(REQUEST).build()
 }
 
-/// The recordings in a folder.
-fn recordings(folder: &Path) -> Vec<RecordId> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let ids = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        Some(RecordId::from(name.to_str()?.strip_suffix(".wav")?))
-    });
-    ids.collect()
-}
-
 /// The lock of a recording whose call is over, and which is there: while a call lives, its writer has the lock.
-fn complete(path: &Path) -> Option<File> {
+pub(super) fn complete(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.try_lock().ok()?;
     (file.metadata().ok()?.nlink() > 0).then_some(file)

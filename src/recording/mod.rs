@@ -4,6 +4,7 @@
 //! of all calls, so that a slow disk costs no call anything: what finds no room becomes silence.
 
 mod archive;
+mod orphans;
 mod tap;
 mod track;
 mod writer;
@@ -11,6 +12,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use archive::{Archive, NotRemoved, Refused, client};
+pub use orphans::Kept;
 pub use tap::Tap;
 pub use track::Track;
 pub use writer::Recordings;

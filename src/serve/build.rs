@@ -61,13 +61,17 @@ impl Server {
                 (sink, Some((store, closer)))
             }
         };
+        let archive = match &kept {
+            Some((store, _)) => archive.with_store(records::with_waiting(store, &settings)),
+            None => archive,
+        };
         let uploads = archive.has_bucket().then(|| Uploads::start(archive.clone(), sink.clone()));
         if kept.is_some() && settings.state_dir.is_none() {
             warn_of_lost_recordings(&keeper);
         }
-        let recordings = settings.state_dir.clone();
+        let (recordings, complete) = (settings.state_dir.clone(), archive.clone());
         let recordings =
-            recordings.map(|folder| Recordings::start(folder, sink.clone(), move |_| archive.completed()));
+            recordings.map(|folder| Recordings::start(folder, sink.clone(), move |_| complete.completed()));
         let recordings = recordings.transpose().context("cannot start threads")?;
         let switchboard = Switchboard::new(Parts {
             roster: keeper.roster(),
@@ -112,6 +116,7 @@ impl Server {
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
         }
         let records = kept.map(|(store, closer)| {
+            background.spawn(archive.tidy_daily(stop.clone()));
             background.spawn(records::close_earlier(store, switchboard.clone(), stop.clone()));
             closer
         });

@@ -29,6 +29,14 @@ pub fn waiting(settings: &Settings) -> Option<PathBuf> {
     settings.state_dir.as_ref().map(|state| state.join(WAITING))
 }
 
+/// The store that knows what waits, too.
+pub(super) fn with_waiting(store: &Store, settings: &Settings) -> Store {
+    match waiting(settings) {
+        Some(folder) => store.clone().waiting_in(folder),
+        None => store.clone(),
+    }
+}
+
 /// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.
 pub(super) fn start(settings: &Settings, archive: Archive) -> (Sink, Store, Closer) {
     let prices = Arc::new(settings.prices.clone());

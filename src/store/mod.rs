@@ -9,6 +9,7 @@ mod db;
 mod erase;
 mod error;
 mod intake;
+mod known;
 mod message_files;
 mod messages;
 mod op;
@@ -166,7 +167,7 @@ impl Store {
         Ok(Self { ready: Arc::new(RwLock::new(Ok(ready))), waiting: None, messages: None })
     }
 
-    /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too.
+    /// The folder of [`Options::spill`], from which [`Self::erase`] removes a caller, too, and which [`Self::known`] reads.
     pub fn waiting_in(mut self, folder: PathBuf) -> Self {
         self.waiting = Some(folder);
         self

@@ -5,20 +5,23 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::{SignedDuration, Timestamp};
 use switchboard::call::EndReason;
 use switchboard::link::{http_client, tls};
-use switchboard::record::{RecordId, Sink, Voice, What};
-use switchboard::recording::{self, Archive, Refused};
+use switchboard::phone::{Party, PhoneNumber};
+use switchboard::record::{Entry, Rang, RecordId, Sink, Voice, What};
+use switchboard::recording::{self, Archive, Kept, Refused};
 use switchboard::settings::{Settings, Sources};
+use switchboard::store::{self, Options, Place, Store};
 use switchboard_audio::SILENCE;
 use switchboard_simulator::caller::{CallRecord, Phone, PhoneEvent, PhoneOptions};
 use switchboard_simulator::model::{ModelOptions, ModelServer, Reply, Script, Speech};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::harness::{CLINIC, Harness, PATIENCE, TOKEN, finished, speech};
 
@@ -182,26 +185,7 @@ async fn a_killed_server_leaves_a_recording_up_to_the_last_second() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("assistants")).unwrap();
     std::fs::write(folder.path().join("assistants/clinic.yaml"), recorded()).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
-    let url = format!("http://127.0.0.1:{port}");
-    let mut server = Command::new(env!("CARGO_BIN_EXE_switchboard"))
-        .arg("serve")
-        .current_dir(folder.path())
-        .env_clear()
-        .envs([
-            ("OPENAI_API_KEY", "sk-simulated"),
-            ("OPENAI_REALTIME_URL", model.url().as_str()),
-            ("TWILIO_AUTH_TOKEN", TOKEN),
-            ("PUBLIC_URL", &url),
-            ("HOST", "127.0.0.1"),
-            ("PORT", &port),
-            ("LOG_FORMAT", "json"),
-        ])
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    said(&mut server, "\"Ready\"").await;
+    let (mut server, url) = program(folder.path(), &model.url()).await;
     let mut phone = Phone::dial(PhoneOptions::new(url, TOKEN));
     let started = phone.wait_for(|event| matches!(event, PhoneEvent::StreamStarted { .. })).await.unwrap();
     assert!(phone.wait_until_quiet(ms(400)).await, "the greeting is over");
@@ -219,6 +203,48 @@ async fn a_killed_server_leaves_a_recording_up_to_the_last_second() {
     let heard = since_stream(&record, &record.heard);
     let (first, really) = (sounds(&right)[0], sounds(heard)[0]);
     assert!(first.1 == really.1, "the greeting is there");
+}
+
+/// Runs `serve` in a folder. Returns its URL, too.
+async fn program(folder: &Path, model: &str) -> (Child, String) {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        .arg("serve")
+        .current_dir(folder)
+        .env_clear()
+        .envs([
+            ("OPENAI_API_KEY", "sk-simulated"),
+            ("OPENAI_REALTIME_URL", model),
+            ("TWILIO_AUTH_TOKEN", TOKEN),
+            ("PUBLIC_URL", &url),
+            ("HOST", "127.0.0.1"),
+            ("PORT", &port),
+            ("LOG_FORMAT", "json"),
+        ])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    said(&mut server, "\"Ready\"").await;
+    (server, url)
+}
+
+#[tokio::test]
+async fn a_server_removes_recordings_whose_records_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("assistants")).unwrap();
+    std::fs::write(folder.path().join("assistants/clinic.yaml"), recorded()).unwrap();
+    // The database must not be younger.
+    let id = RecordId::new(Timestamp::now() + SignedDuration::from_mins(1), 1);
+    let left = leave_long_ago(&folder.path().join("state"), &format!("{id}.wav"));
+    let (_server, _) = program(folder.path(), "ws://127.0.0.1:1").await;
+    let gone = async {
+        while left.exists() {
+            sleep(ms(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("it is removed");
 }
 
 /// Waits for this in the program's log.
@@ -310,6 +336,69 @@ fn leave(state: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = state.join("recordings").join(name);
     std::fs::write(&path, content).unwrap();
     path
+}
+
+/// A recording whose record must be written by now.
+fn leave_long_ago(state: &Path, name: &str) -> PathBuf {
+    let path = leave(state, name, b"a call");
+    let long_ago = SystemTime::now() - Duration::from_secs(60 * 60);
+    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn only_recordings_with_a_record_get_into_the_bucket() {
+    let s3 = S3::start(0, "inf").await;
+    let state = tempfile::tempdir().unwrap();
+    let archive = archive(&s3.url, state.path());
+    let (sent, mut entries) = tokio::sync::mpsc::unbounded_channel();
+    let sink: Sink = Arc::new(move |id: &RecordId, _| drop(sent.send(id.clone())));
+    let place = Place::Sqlite(state.path().join("calls.db"));
+    let (records, _, closer) = store::start(Options::new(place.clone()));
+    let now = Timestamp::now() + SignedDuration::from_secs(1);
+    let [kept, erased, fresh] = [1, 2, 3].map(|chance| RecordId::new(now, chance));
+    let erased_path = leave_long_ago(state.path(), &format!("{erased}.wav"));
+    let caller = Party::Number(PhoneNumber::parse("+15550100007").unwrap());
+    let rang = Rang::new("CA1", &caller, &caller, None, now);
+    records.file(&kept, Entry { at_ms: 0, what: What::Rang(rang) });
+    closer.close(PATIENCE).await;
+    let archive = archive.with_store(Store::open(&place).await.unwrap());
+    leave(state.path(), &format!("{kept}.wav"), b"a call");
+    let fresh_path = leave(state.path(), &format!("{fresh}.wav"), b"a call");
+
+    assert!(!archive.upload_all(&sink).await, "one may get a record");
+    assert_eq!(entries.try_recv().unwrap(), kept);
+    entries.try_recv().unwrap_err();
+    assert!(!erased_path.exists() && fresh_path.exists());
+    for (id, is_there) in [(kept, true), (erased, false), (fresh, false)] {
+        assert_eq!(s3.get(&format!("clinic/{id}.wav")).await.is_some(), is_there, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_without_a_record_goes_once_it_cannot_get_one() {
+    let state = tempfile::tempdir().unwrap();
+    let archive = archive("http://127.0.0.1:1", state.path());
+    // A database cannot tell of what is older.
+    let store = Store::open(&Place::Sqlite(state.path().join("calls.db"))).await.unwrap();
+    let name = |chance: u128| format!("{}.wav", RecordId::new(Timestamp::now(), chance));
+    let orphan = leave_long_ago(state.path(), &name(1));
+    let fresh = leave(state.path(), &name(2), b"a call");
+    let live = leave_long_ago(state.path(), &name(3));
+    let lock = File::open(&live).unwrap();
+    lock.lock().unwrap();
+    let unnamed = leave_long_ago(state.path(), &format!(".{}.new", name(4)));
+    let of_nobody = leave_long_ago(state.path(), "music.wav");
+    assert_eq!(archive.tidy().await.unwrap().ids.len(), 4, "nobody can be asked");
+    assert!(!unnamed.exists(), "a killed process left it");
+
+    let archive = archive.with_store(store);
+    assert_eq!(archive.tidy().await.unwrap(), Kept { ids: Vec::new(), more: true });
+    assert!(!orphan.exists());
+    assert!(fresh.exists() && live.exists() && of_nobody.exists());
+    drop(lock);
+    archive.tidy().await.unwrap();
+    assert!(!live.exists() && fresh.exists());
 }
 
 #[tokio::test]

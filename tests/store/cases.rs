@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Connection as _;
-use switchboard::record::{CallRecord, What};
+use switchboard::record::{CallRecord, RecordId, What};
 use switchboard::store::{Filter, Place, Row, Store, StoreError};
 
 use super::calls::{Call, number, start, time};
@@ -62,6 +62,11 @@ pub async fn answers(place: &Place) {
     let sids: Vec<&str> = closed.iter().map(|(sid, _)| sid.as_str()).collect();
     assert_eq!(sids, [Call::at(3).rang.call, Call::at(2).rang.call]);
     assert_eq!(closed[0].1.duration_since(time(3)).as_millis(), 42_500);
+
+    // The database is younger than these, and knows only what it has of those that are not.
+    let unknown = RecordId::new(Timestamp::now() + SignedDuration::from_mins(1), 1);
+    let asked = [Call::at(1).id, unknown, running.id, Call::at(9).id];
+    assert_eq!(store.known(&asked).await.unwrap(), [&asked[..1], &asked[2..]].concat());
 }
 
 /// A record by its id, the beginning of it, and its call SID; of a call that runs, too.
