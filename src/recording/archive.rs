@@ -1,6 +1,6 @@
 //! Where recordings are kept once their calls are over: in their folder, or in a bucket.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use object_store::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -133,7 +134,7 @@ impl Archive {
         };
         let mut was_there = false;
         if let Some(state_dir) = &self.state_dir {
-            match fs::remove_file(state_dir.join(FOLDER).join(name)) {
+            match tokio::fs::remove_file(state_dir.join(FOLDER).join(name)).await {
                 Ok(()) => was_there = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
@@ -205,7 +206,8 @@ impl Archive {
         for id in ids {
             let path = file(state_dir, &id);
             // Nobody else uploads it meanwhile, also no other process.
-            let Some(lock) = complete(&path) else { continue };
+            let there = path.clone();
+            let Ok(Some(lock)) = spawn_blocking(move || complete(&there)).await else { continue };
             let uploaded = self.upload_one(bucket, &path).await;
             drop(lock);
             match uploaded {
@@ -256,7 +258,7 @@ impl Archive {
             }
             return Err(error);
         }
-        if fs::remove_file(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if tokio::fs::remove_file(path).await.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             store.delete(&key).await?;
             return Ok(false);
         }

@@ -402,6 +402,29 @@ async fn a_recording_without_a_record_goes_once_it_cannot_get_one() {
 }
 
 #[tokio::test]
+async fn a_disk_that_stands_still_stops_nothing_else() {
+    let state = tempfile::tempdir().unwrap();
+    let archive = archive("http://127.0.0.1:1", state.path());
+    let path = leave(state.path(), "01SLOW.wav", b"");
+    std::fs::remove_file(&path).unwrap();
+    // Whoever opens it waits until somebody opens its other end.
+    assert!(Command::new("mkfifo").arg(&path).status().await.unwrap().success());
+    let nowhere: Sink = Arc::new(|_: &RecordId, _| {});
+    let (goes_on, went_on) = std::sync::mpsc::channel();
+    let other_end = std::thread::spawn(move || {
+        let went_on = went_on.recv_timeout(PATIENCE);
+        let other_end = File::options().write(true).open(&path).unwrap();
+        // So that it is opened no more without another end.
+        std::fs::remove_file(&path).unwrap();
+        drop(other_end);
+        went_on
+    });
+    // In this order.
+    let (_, ()) = tokio::join!(archive.upload_all(&nowhere), async { goes_on.send(()).unwrap() });
+    assert_eq!(other_end.join().unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn recordings_move_into_the_bucket_and_can_be_removed_there() {
     let s3 = S3::start(0, "inf").await;
     let state = tempfile::tempdir().unwrap();
