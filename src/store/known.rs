@@ -7,10 +7,10 @@ use std::path::Path;
 
 use tokio::task::spawn_blocking;
 
+use super::Store;
 use super::db::{Db, Value, values};
 use super::error::StoreError;
 use super::open::Ready;
-use super::Store;
 use crate::record::RecordId;
 
 /// So many ids are asked for at once.

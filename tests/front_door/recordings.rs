@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
+use switchboard::assistant::plan::RecordPolicy;
 use switchboard::call::EndReason;
 use switchboard::link::{http_client, tls};
 use switchboard::phone::{Party, PhoneNumber};
-use switchboard::record::{Entry, Rang, RecordId, Sink, Voice, What};
+use switchboard::record::{Answering, Entry, Rang, RecordId, Sink, Voice, What};
 use switchboard::recording::{self, Archive, Kept, Refused};
 use switchboard::settings::{Settings, Sources};
 use switchboard::store::{self, Options, Place, Store};
@@ -359,7 +360,7 @@ async fn only_recordings_with_a_record_get_into_the_bucket() {
     let [kept, erased, fresh] = [1, 2, 3].map(|chance| RecordId::new(now, chance));
     let erased_path = leave_long_ago(state.path(), &format!("{erased}.wav"));
     let caller = Party::Number(PhoneNumber::parse("+15550100007").unwrap());
-    let rang = Rang::new("CA1", &caller, &caller, None, now);
+    let rang = Rang::new("CA1", &caller, &caller, Answering::nobody(RecordPolicy::default()), now);
     records.file(&kept, Entry { at_ms: 0, what: What::Rang(rang) });
     closer.close(PATIENCE).await;
     let archive = archive.with_store(Store::open(&place).await.unwrap());
