@@ -245,7 +245,7 @@ impl Call {
         self.speech.want_later(what, pause(failures, self.told_to_wait(&failure, now)), now);
     }
 
-    /// The provider's rules forbid the answer, and so will those of others: the caller is told so once, and if that is
+    /// The provider's rules forbid the answer, and so will those of others: the assistant says so once, and if that is
     /// forbidden as well, the call ends.
     fn forbidden(&mut self, what: &What, failure: Failure, now: Instant, out: &mut Vec<Action>) {
         let excuse = What::Say(Request::CannotHelp);

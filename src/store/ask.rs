@@ -191,7 +191,7 @@ pub async fn fold(ready: &Ready, mut recorder: Recorder) -> Result<Option<Record
     Ok(Some(recorder))
 }
 
-/// What the row of a call tells of its ring.
+/// What the row of a call has of its ring.
 fn rang(line: Line) -> Rang {
     Rang {
         call: line.call_sid,

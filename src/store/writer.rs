@@ -62,7 +62,7 @@ pub struct Options {
     pub spill_bytes: Option<u64>,
     /// The prices in force, asked for when a call rings.
     pub prices: Arc<dyn Fn() -> Arc<Prices> + Send + Sync>,
-    /// Is told where the recordings of purged calls are.
+    /// Gets the places of the recordings of purged calls.
     pub purged: Option<Arc<dyn Fn(Vec<String>) + Send + Sync>>,
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn run(options: &Erase) -> Result<(), Failure> {
     for Left { what, why } in &erased.left {
         notify(&format!("error: {what}: {why}"));
     }
-    notify("Remove recordings by hand: no record names them any more. For the rest, run the command again.");
+    notify("Remove recordings yourself: no record names them any more. For the rest, run the command again.");
     Err(Failure::Reported)
 }
 

@@ -16,7 +16,7 @@ fn bill(entries: &[Entry]) -> Bill {
     bill
 }
 
-/// By hand, in millionths of a dollar, from the table of 2026-11-30:
+/// Calculated without our code, in millionths of a dollar, from the table of 2026-11-30:
 ///
 /// | | | |
 /// | --- | --- | --- |
