@@ -58,12 +58,15 @@ fn plan() -> Arc<Plan> {
             sms: 3,
             messages: 5,
             transfers: 3,
+            cost: None,
         },
         busy: line("All lines are busy."),
         on_failure: OnFailure { line: line("Sorry."), dial: None },
         sounds: Arc::default(),
         record: RecordPolicy::default(),
         recording_notice: None,
+        notify: None,
+        after_call: None,
         fallback: Vec::new(),
     })
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 34] = [
+const ORDER: [(u8, &str); 36] = [
     (0, "duration"),
     (0, "id"),
     (0, "invisible"),
@@ -21,6 +21,7 @@ const ORDER: [(u8, &str); 34] = [
     (2, "settings"),
     (3, "call"),
     (3, "record"),
+    (3, "notice"),
     (4, "process"),
     (4, "disk"),
     (4, "observe"),
@@ -28,6 +29,7 @@ const ORDER: [(u8, &str); 34] = [
     (4, "store"),
     (4, "recording"),
     (5, "link"),
+    (6, "post"),
     (6, "tool"),
     (6, "numbers"),
     (7, "session"),

@@ -203,7 +203,10 @@ fn a_call_gets_the_tools_of_its_file_and_its_servers() {
     assert_eq!(tool(&plan, "take_message").parameters["required"], json!(["name", "urgent"]));
     let Job::TakeMessage(mailbox) = job(tool(&plan, "take_message")) else { panic!() };
     assert_eq!(
-        (mailbox.url.as_str(), mailbox.secret.expose()),
+        {
+            let webhook = mailbox.webhook.as_ref().unwrap();
+            (webhook.url.as_str(), webhook.secret.expose())
+        },
         ("https://hooks.example.com/messages", SECRET)
     );
     // Hosted servers.

@@ -29,7 +29,7 @@ use jiff::tz::TimeZone;
 
 use super::call_time::CallTime;
 use super::language::Words;
-use super::plan::{Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply, Version};
+use super::plan::{Gate, Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply, Version};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
@@ -52,6 +52,7 @@ pub struct Assistant {
     instructions: Option<Part>,
     fragments: Vec<Part>,
     toolbox: Toolbox,
+    gate: Gate,
     /// Everything that is the same for all calls. The greeting and the sentences for failures are templates.
     plan: Plan,
 }
@@ -142,6 +143,15 @@ impl Assistant {
 
     pub fn description(&self) -> &str {
         &self.subject.description
+    }
+
+    /// Who gets through to it.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub fn zone(&self) -> &TimeZone {
+        &self.subject.zone
     }
 
     /// The words of its language, or English ones.
@@ -392,6 +402,8 @@ impl<'a> Check<'a> {
             on_failure,
             record,
             recording_notice,
+            notify: None,
+            after_call: None,
             sounds,
             fallback: Vec::new(),
         };
@@ -416,6 +428,7 @@ impl<'a> Check<'a> {
             instructions,
             fragments,
             toolbox,
+            gate: Gate::default(),
             plan,
         })
     }

@@ -56,6 +56,9 @@ pub struct Plan {
     pub record: RecordPolicy,
     /// Said before anything else of a call that is recorded; it needs `record.audio`.
     pub recording_notice: Option<Line>,
+    pub notify: Option<Notify>,
+    /// `None` also if the provider cannot fill it.
+    pub after_call: Option<AfterCall>,
     /// The same assistant at each of its fallback providers, in order. Theirs are empty.
     pub fallback: Vec<Arc<Plan>>,
 }
@@ -378,12 +381,63 @@ pub enum AskFirst {
     Of(Vec<String>),
 }
 
-/// Where messages for the owner go.
-#[derive(Clone, PartialEq)]
+/// Where something for the owner goes: each way that is there.
+#[derive(Clone, PartialEq, Default)]
 pub struct Mailbox {
+    /// An address for e-mail.
+    pub email: Option<String>,
+    /// The phone that gets a text message.
+    pub sms: Option<PhoneNumber>,
+    pub webhook: Option<Webhook>,
+    /// The path of a file below `STATE_DIR` that gets a line of JSON.
+    pub file: Option<String>,
+}
+
+impl Mailbox {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An address that gets signed requests.
+#[derive(Clone, PartialEq)]
+pub struct Webhook {
     pub url: String,
     /// Signs each delivery as in Standard Webhooks.
     pub secret: Secret,
+}
+
+/// What the owner wants to hear of calls once they are over.
+#[derive(Clone, PartialEq)]
+pub struct Notify {
+    pub to: Mailbox,
+    /// At least one.
+    pub when: Vec<Occasion>,
+}
+
+/// The calls after which the owner gets a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// Every call.
+    Always,
+    /// The caller left a message.
+    Message,
+    /// The call went wrong.
+    Failure,
+    /// Nobody took a transferred call.
+    TransferFailed,
+    /// A ring was refused.
+    Refused,
+}
+
+/// The form that the model fills after the call.
+#[derive(Clone, PartialEq)]
+pub struct AfterCall {
+    /// The schema of the form: the owner's fields, and `summary` if the file asks for one.
+    pub form: Arguments,
+    /// Whether the form has a `summary`.
+    pub summary: bool,
+    pub webhook: Option<Webhook>,
 }
 
 /// A tool that an MCP server lists.
@@ -430,7 +484,7 @@ impl Supply for Nothing {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// The longest call.
     pub call: Duration,
@@ -442,6 +496,39 @@ pub struct Limits {
     pub messages: u32,
     /// Transfers for which a phone rings.
     pub transfers: u32,
+    /// What the call may cost, in dollars.
+    pub cost: Option<f64>,
+}
+
+/// Who gets through to an assistant. It is judged when the phone rings, before there is a plan.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gate {
+    /// Calls at once.
+    pub calls: Option<u32>,
+    /// What the calls of a day may cost, in dollars. The day is one of the assistant's time zone.
+    pub cost_per_day: Option<f64>,
+    pub per_hour: Option<u32>,
+    pub per_day: Option<u32>,
+    /// Withheld numbers count as one caller.
+    pub count_withheld: bool,
+    pub block: Vec<Blocked>,
+}
+
+impl Gate {
+    /// Whether all but the blocked callers is the same.
+    pub fn same_limits(&self, other: &Self) -> bool {
+        Self { block: Vec::new(), ..self.clone() } == Self { block: Vec::new(), ..other.clone() }
+    }
+}
+
+/// Callers who are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    Number(PhoneNumber),
+    /// Every number that begins with these digits, the plus included.
+    Prefix(String),
+    /// Callers whose number is withheld.
+    Withheld,
 }
 
 /// A sentence for Twilio's voice to say.

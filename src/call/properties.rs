@@ -20,7 +20,7 @@ use crate::assistant::plan::{
 use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
 use crate::provider::{Cause, Failure};
-use crate::secret::{Private, Secret};
+use crate::secret::Private;
 use switchboard_audio::Clip;
 
 /// One step of a random call. The ids are few, so that they collide, repeat and come late.
@@ -187,7 +187,7 @@ fn tools() -> Vec<crate::assistant::plan::Tool> {
         number: PhoneNumber::parse("+15550100009").unwrap(),
         ring: Duration::from_secs(20),
     };
-    let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
+    let mailbox = Mailbox { file: Some("messages.jsonl".to_owned()), ..Mailbox::default() };
     vec![
         tool_of(END_CALL, Rule::default(), Work::EndCall),
         tool_of(TRANSFER_CALL, Rule::default(), Work::Transfer(vec![desk])),

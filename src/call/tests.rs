@@ -75,6 +75,7 @@ pub(crate) fn plan() -> Plan {
             sms: 1_000,
             messages: 5,
             transfers: 3,
+            cost: None,
         },
         busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US" },
         on_failure: OnFailure {
@@ -84,6 +85,8 @@ pub(crate) fn plan() -> Plan {
         sounds: Arc::default(),
         record: RecordPolicy::default(),
         recording_notice: None,
+        notify: None,
+        after_call: None,
         fallback: Vec::new(),
     }
 }

@@ -235,7 +235,10 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
                 }
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
                 Job::SendSms => "sends the caller a text message".to_owned(),
-                Job::TakeMessage(mailbox) => format!("sends a message to {}", host(&mailbox.url)),
+                Job::TakeMessage(mailbox) => {
+                    let url = mailbox.webhook.as_ref().map(|webhook| webhook.url.as_str());
+                    format!("sends a message to {}", host(url.unwrap_or_default()))
+                }
             },
         };
         let asked = if tool.rule.ask_first { ", after the caller agrees" } else { "" };

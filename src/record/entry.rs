@@ -69,6 +69,11 @@ pub enum What {
         path: String,
     },
     Ended(Ended),
+    /// What the model wrote into the form after the call.
+    Form(Form),
+    /// The form or a notification comes after the end, and then [`Self::Settled`].
+    Unsettled,
+    Settled,
 }
 
 /// What is known when the phone rings.
@@ -147,4 +152,13 @@ pub struct Ended {
     /// Since the ring.
     pub seconds: f64,
     pub longest_silence_ms: u64,
+}
+
+/// The form after a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Form {
+    /// `ok`, or the code of why there is none.
+    pub outcome: String,
+    pub summary: Option<String>,
+    pub fields: Option<serde_json::Map<String, serde_json::Value>>,
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use anomaly::{ANOMALIES, Meaning, anomaly};
 pub use bill::{Bill, Priced};
 pub use caller::{caller_key, masked};
-pub use entry::{Ended, Entry, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
+pub use entry::{Ended, Entry, Form, Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 pub use explain::{Evidence, Finding, explain};
 pub use id::RecordId;
 pub use note::Answering;

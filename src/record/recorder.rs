@@ -39,6 +39,7 @@ pub struct Recorder {
     ring_ms: u64,
     last_ms: u64,
     ended: bool,
+    unsettled: bool,
 }
 
 /// A turn, and whose transcript it waits for.
@@ -92,6 +93,7 @@ impl Recorder {
             ring_ms: 0,
             last_ms: 0,
             ended: false,
+            unsettled: false,
         }
     }
 
@@ -134,6 +136,12 @@ impl Recorder {
                 self.known.seconds = ended.seconds;
                 self.known.longest_silence_ms = ended.longest_silence_ms;
             }
+            What::Form(form) => {
+                self.known.summary = form.summary;
+                self.known.fields = form.fields.map(serde_json::Value::Object);
+            }
+            What::Unsettled => self.unsettled = true,
+            What::Settled => self.unsettled = false,
         }
     }
 
@@ -145,6 +153,11 @@ impl Recorder {
             self.known.reason = Some(BROKEN_OFF.to_owned());
             self.known.seconds = seconds.max(self.elapsed());
         }
+    }
+
+    /// Whether the call has ended, and nothing more comes.
+    pub fn is_over(&self) -> bool {
+        self.ended && !self.unsettled
     }
 
     /// The record so far, also while the call runs.

@@ -6,27 +6,28 @@
 mod http;
 pub mod mcp;
 mod media;
-mod message;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Job, Listed, Server, ServerUse, SoundKey, Supply};
+use crate::assistant::plan::{Job, Listed, Mailbox, Server, ServerUse, SoundKey, Supply};
 use crate::id::CallSid;
 use crate::link::twilio_rest::{Account, NotSent};
+use crate::notice::{self, Left, Purpose};
 use crate::phone::Party;
+pub use crate::post::Mailboxes;
+use crate::post::{Letter, Post, Taken};
 use crate::secret::Private;
 use crate::sound::Store;
 use crate::store;
 use http::Web;
 pub use mcp::{Trouble, kill_all as kill_programs};
-pub use message::Mailboxes;
-use message::Post;
 use switchboard_audio::Clip;
 
 /// The longest text for the model, in bytes: what it reads costs tokens, and what it says takes time.
@@ -157,7 +158,7 @@ impl Tools {
             Job::Mcp { server, tool, fixed } => self.mcp.call(server, tool, fixed, arguments, working).await,
             Job::Http(call) => self.web.run(call, &arguments).await,
             Job::SendSms => self.send_sms(&arguments, client).await,
-            Job::TakeMessage(mailbox) => self.post.take(mailbox, arguments, client).await,
+            Job::TakeMessage(mailbox) => self.take_message(mailbox, arguments, client).await,
         }
     }
 
@@ -181,6 +182,45 @@ impl Tools {
     /// Waits up to `grace` for the delivery of messages that are not on disk.
     pub async fn last_messages(&self, grace: Duration) {
         self.post.close(grace).await;
+    }
+
+    async fn take_message(&self, mailbox: &Mailbox, fields: Map<String, Value>, client: &Client) -> Done {
+        let id = Letter::message_id();
+        let content = notice::message(Left {
+            id: &id,
+            call: &client.call,
+            assistant: &client.assistant,
+            caller: client.caller.number(),
+            called: client.called.number(),
+            fields,
+            at: Timestamp::now(),
+        });
+        let letter = Letter {
+            id: id.clone(),
+            purpose: Purpose::Message,
+            assistant: client.assistant.clone(),
+            call: Some(client.call.clone()),
+            caller: client.caller.number().cloned(),
+            to: mailbox.clone(),
+            content,
+            keep: client.keep,
+        };
+        let done = match self.post.take(letter).await {
+            Taken::Kept => Done::ok("The message is saved and will be delivered."),
+            Taken::Delivered => Done::ok("The message was delivered."),
+            Taken::Undelivered => Done::failed(
+                "undelivered",
+                "The message has not been delivered yet. Tell the caller that it may not arrive, and that they \
+                 should call again or try another way.",
+            ),
+            Taken::NoRoom => {
+                return Done::failed(
+                    "no_room",
+                    "No message can be taken at the moment. Tell the caller to call again later.",
+                );
+            }
+        };
+        Done { message: Some(id), ..done }
     }
 
     async fn send_sms(&self, arguments: &Map<String, Value>, client: &Client) -> Done {

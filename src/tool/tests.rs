@@ -19,7 +19,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::assistant::plan::{HttpCall, Mailbox};
+use crate::assistant::plan::{HttpCall, Mailbox, Webhook};
+use crate::post;
 use crate::secret::Secret;
 
 /// The longest wait.

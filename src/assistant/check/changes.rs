@@ -18,6 +18,7 @@ impl Assistant {
             instructions,
             fragments,
             toolbox: Toolbox { servers, functions, control },
+            gate,
             plan,
         } = self;
         let Plan {
@@ -42,6 +43,8 @@ impl Assistant {
             sounds,
             record,
             recording_notice,
+            notify,
+            after_call,
             fallback,
         } = plan;
         let same = [
@@ -61,13 +64,16 @@ impl Assistant {
             ("fragments", *fragments == other.fragments),
             ("record", *record == other.plan.record),
             ("recording_notice", *recording_notice == other.plan.recording_notice),
+            ("notify", *notify == other.plan.notify),
+            ("after_call", *after_call == other.plan.after_call),
             ("mcp", *servers == other.toolbox.servers),
             ("functions", *functions == other.toolbox.functions),
             ("greeting", *greeting == other.plan.greeting),
             ("turn_taking", *turn_taking == other.plan.turn_taking),
             ("transcription", *transcription == other.plan.transcription),
             ("call_control", *control == other.toolbox.control),
-            ("limits", *limits == other.plan.limits),
+            ("limits", *limits == other.plan.limits && gate.same_limits(&other.gate)),
+            ("block", gate.block == other.gate.block),
             ("busy", *busy == other.plan.busy),
             ("on_failure", *on_failure == other.plan.on_failure),
             ("sounds", *sounds == other.plan.sounds),

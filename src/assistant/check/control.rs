@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Role};
-use crate::assistant::plan::{Mailbox, Target};
+use crate::assistant::plan::{Mailbox, Target, Webhook};
 use crate::assistant::toolbox::{Control, Messages, Person};
 use crate::assistant::values;
 use crate::assistant::vocabulary::{MESSAGE_FIELDS, RING};
@@ -90,7 +90,10 @@ impl<'a> Check<'a> {
         let required: Vec<&String> = fields.keys().collect();
         let parameters = json!({ "type": "object", "required": required, "properties": fields });
         Some(Messages {
-            mailbox: url.zip(secret).map(|(url, secret)| Mailbox { url: url.into(), secret }),
+            mailbox: url.zip(secret).map(|(url, secret)| Mailbox {
+                webhook: Some(Webhook { url: url.into(), secret }),
+                ..Mailbox::default()
+            }),
             description,
             parameters: match parameters {
                 Value::Object(schema) if sound => {

@@ -173,6 +173,7 @@ impl<'a> Check<'a> {
             sms: SMS.default,
             messages: MESSAGES.default,
             transfers: TRANSFERS.default,
+            cost: None,
         };
         let Some(map) = top.map("limits") else { return limits };
         if let Some(call) = map.duration("call", &CALL) {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::assistant::plan::{Arguments, Job, Mailbox, TAKE_MESSAGE};
-use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,7 +15,7 @@ fn rule() -> Rule {
 
 pub(super) fn plan_with_tools() -> Plan {
     let mut plan = plan();
-    let mailbox = Mailbox { url: "https://example.com/in".to_owned(), secret: Secret::new("s") };
+    let mailbox = Mailbox { file: Some("messages.jsonl".to_owned()), ..Mailbox::default() };
     plan.tools.extend([
         tool_of("look_up", rule(), job()),
         tool_of("count", Rule { filler_after: ms(700), ..rule() }, job()),

@@ -10,7 +10,8 @@ use crate::phone::PhoneNumber;
 use crate::store::{Fate, Files, Message, MessageFiles, Options, Place, Store};
 
 fn mailbox(url: &str) -> Mailbox {
-    Mailbox { url: format!("{url}/messages"), secret: Secret::new(SECRET) }
+    let webhook = Webhook { url: format!("{url}/messages"), secret: Secret::new(SECRET) };
+    Mailbox { webhook: Some(webhook), ..Mailbox::default() }
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -60,7 +61,7 @@ async fn a_message_is_delivered_at_the_second_attempt() {
         let header = |name: &str| received.headers[name].to_str().unwrap().to_owned();
         let body = std::str::from_utf8(&received.body).unwrap();
         let at = header("webhook-timestamp").parse().unwrap();
-        let code = message::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
+        let code = post::signature(&Secret::new(SECRET), &header("webhook-id"), at, body);
         assert_eq!(header("webhook-signature"), code);
     }
     tools.last_messages(LIMIT).await;
@@ -216,7 +217,7 @@ fn left(id: &str, caller: &str) -> Message {
         call: None,
         assistant: "clinic".to_owned(),
         caller: PhoneNumber::parse(caller).ok(),
-        taken: message::seconds(),
+        taken: post::seconds(),
         body: format!("{{\"id\":\"{id}\"}}"),
         keep: Duration::from_secs(60),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::{DELIVERED, KEPT, Office, PAUSES, Put, RETRY, STORE_PATIENCE, lock};
+use super::{Office, PAUSES, Put, RETRY, STORE_PATIENCE, Taken, lock};
 use crate::observe::metrics;
 use crate::store::{Fate, Found, Message};
 
@@ -25,7 +25,7 @@ pub(super) struct Held {
 }
 
 /// What the assistant may say, sent at most once.
-type Promise = Option<oneshot::Sender<&'static str>>;
+type Promise = Option<oneshot::Sender<Taken>>;
 
 impl Office {
     /// Starts to deliver a message.
@@ -94,7 +94,7 @@ impl Office {
             if !std::mem::take(&mut held.rejected) {
                 match self.put(&message, &Fate::Waiting).await {
                     Put::Taken => {
-                        fulfil(KEPT);
+                        fulfil(Taken::Kept);
                         return self.forget(&held).await;
                     }
                     Put::Unclear => held.unclear = true,
@@ -109,7 +109,7 @@ impl Office {
             let Err(why) = result else {
                 tracing::info!(message = id, "Delivered a message");
                 metrics::message("delivered");
-                fulfil(DELIVERED);
+                fulfil(Taken::Delivered);
                 self.forget(&held).await;
                 return self.tell_store(&held).await;
             };

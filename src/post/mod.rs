@@ -20,7 +20,6 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Client as HttpClient;
 use rustls::ClientConfig;
-use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::timeout;
@@ -28,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::held::Held;
-use super::{Client, Done};
 use crate::assistant::plan::Mailbox;
+use crate::id::CallSid;
 use crate::link;
 use crate::link::network::Fault;
+use crate::notice::{Content, Purpose};
 use crate::observe::metrics;
+use crate::phone::PhoneNumber;
 use crate::secret::Secret;
 use crate::store::{Fate, Message, MessageFiles, Store};
 
@@ -61,11 +62,40 @@ const RETRY: Duration = Duration::from_secs(1);
 /// tool's usual limit.
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 
-const KEPT: &str = "The message is saved and will be delivered.";
-const DELIVERED: &str = "The message was delivered.";
-const UNDELIVERED: &str = "The message has not been delivered yet. Tell the caller that it may not arrive, and that \
-                           they should call again or try another way.";
-const NO_ROOM: &str = "No message can be taken at the moment. Tell the caller to call again later.";
+/// Something for the owner.
+pub struct Letter {
+    /// Stays the same in every delivery, so that a duplicate can be recognized.
+    pub id: String,
+    pub purpose: Purpose,
+    /// Empty: it is from the server.
+    pub assistant: String,
+    pub call: Option<CallSid>,
+    pub caller: Option<PhoneNumber>,
+    /// Where it goes unless the roster in force says otherwise.
+    pub to: Mailbox,
+    pub content: Content,
+    /// For how long it is kept once nothing more is tried.
+    pub keep: Duration,
+}
+
+/// What can be promised of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is on a disk, and will be delivered.
+    Kept,
+    Delivered,
+    /// It is not on a disk, and could not be delivered yet.
+    Undelivered,
+    /// Too many wait.
+    NoRoom,
+}
+
+impl Letter {
+    /// An id for a new message.
+    pub fn message_id() -> String {
+        format!("msg_{:032x}", rand::random::<u128>())
+    }
+}
 
 /// Finds an assistant's mailbox by the assistant's name.
 pub type Mailboxes = dyn Fn(&str) -> Option<Mailbox> + Send + Sync;
@@ -165,23 +195,23 @@ impl Post {
         })))
     }
 
-    /// Takes a message, and returns what the assistant may promise the caller.
-    pub async fn take(&self, mailbox: &Mailbox, fields: Map<String, Value>, client: &Client) -> Done {
+    /// Takes something for the owner. When this returns, it is on a disk if it can be.
+    pub async fn take(&self, letter: Letter) -> Taken {
         let office = &self.0;
-        lock(&office.planned).insert(client.assistant.clone(), mailbox.clone());
-        let id = format!("msg_{:032x}", rand::random::<u128>());
+        lock(&office.planned).insert(letter.assistant.clone(), letter.to);
+        let id = letter.id;
         let message = Arc::new(Message {
-            call: Some(client.call.to_string()),
-            assistant: client.assistant.clone(),
-            caller: client.caller.number().cloned(),
+            call: letter.call.map(|call| call.to_string()),
+            assistant: letter.assistant,
+            caller: letter.caller,
             taken: seconds(),
-            body: event(&id, fields, client),
-            keep: client.keep,
+            body: letter.content.event.to_string(),
+            keep: letter.keep,
             id: id.clone(),
         });
         let Some(kept) = office.keep(&message).await else {
             tracing::error!("Too many messages wait for delivery; rejecting a message");
-            return Done::failed("no_room", NO_ROOM);
+            return Taken::NoRoom;
         };
         let on_disk = match &kept {
             Kept::InStore => true,
@@ -189,25 +219,24 @@ impl Post {
         };
         tracing::info!(message = id, on_disk, "Took a message");
         metrics::message("taken");
-        let done = match kept {
+        match kept {
             Kept::InStore => {
                 office.look.notify_one();
-                Done::ok(KEPT)
+                Taken::Kept
             }
             Kept::Outside(held) if on_disk => {
                 office.hold(held, None);
-                Done::ok(KEPT)
+                Taken::Kept
             }
             Kept::Outside(held) => {
                 let (promise_tx, promise) = oneshot::channel();
                 office.hold(held, Some(promise_tx));
                 match timeout(FIRST_DELIVERY, promise).await {
-                    Ok(Ok(sentence)) => Done::ok(sentence),
-                    Ok(Err(_)) | Err(_) => Done::failed("undelivered", UNDELIVERED),
+                    Ok(Ok(taken)) => taken,
+                    Ok(Err(_)) | Err(_) => Taken::Undelivered,
                 }
             }
-        };
-        Done { message: Some(id), ..done }
+        }
     }
 
     /// Sets where mailboxes are looked up.
@@ -275,15 +304,15 @@ impl Office {
     }
 
     async fn attempt(&self, id: &str, body: &str, mailbox: Option<&Mailbox>) -> Result<(), Undelivered> {
-        let mailbox = mailbox.ok_or(Undelivered::NoMailbox)?;
+        let webhook = mailbox.and_then(|mailbox| mailbox.webhook.as_ref()).ok_or(Undelivered::NoMailbox)?;
         let timestamp = seconds();
         let request = self
             .http
-            .post(&mailbox.url)
+            .post(&webhook.url)
             .header("content-type", "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signature(&mailbox.secret, id, timestamp, body))
+            .header("webhook-signature", signature(&webhook.secret, id, timestamp, body))
             .body(body.to_owned());
         let response = request.send().await.map_err(Fault::from)?;
         match response.status().as_u16() {
@@ -302,33 +331,17 @@ impl Office {
 
     /// The limit of an address. Messages without a mailbox share one.
     fn limit(&self, mailbox: Option<&Mailbox>) -> Arc<Semaphore> {
-        let url = mailbox.map(|mailbox| mailbox.url.clone()).unwrap_or_default();
+        let webhook = mailbox.and_then(|mailbox| mailbox.webhook.as_ref());
+        let url = webhook.map(|webhook| webhook.url.clone()).unwrap_or_default();
         let mut limits = lock(&self.limits);
         limits.retain(|_, limit| Arc::strong_count(limit) > 1);
         limits.entry(url).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 }
 
-/// The event that the owner's webhook receives.
-fn event(id: &str, fields: Map<String, Value>, client: &Client) -> String {
-    json!({
-        "id": id,
-        "type": "message.taken",
-        "timestamp": jiff::Timestamp::now().to_string(),
-        "data": {
-            "assistant": client.assistant,
-            "call": client.call.as_str(),
-            "caller": client.caller.number().map(|number| number.expose()),
-            "called": client.called.number().map(|number| number.expose()),
-            "fields": fields,
-        },
-    })
-    .to_string()
-}
-
 /// `v1,` and the HMAC of id, timestamp and body: <https://www.standardwebhooks.com>. A secret that starts with
 /// `whsec_` is base64; any other is used as it is.
-pub(super) fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> String {
+pub(crate) fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> String {
     let encoded = secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
     let key = encoded.unwrap_or_else(|| secret.expose().as_bytes().to_vec());
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
@@ -337,7 +350,7 @@ pub(super) fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -
 }
 
 /// Seconds since 1970.
-pub(super) fn seconds() -> u64 {
+pub(crate) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -1,0 +1,74 @@
+//! What owners read of their calls: messages, notifications, forms and alerts, in the words of an e-mail, a text message
+//! and JSON.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::id::CallSid;
+use crate::phone::PhoneNumber;
+
+/// What a delivery is for. With the assistant it says which addresses it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// What a caller left: `take_message`.
+    Message,
+    /// News of a call: `notify`.
+    Notification,
+    /// The form after a call: `after_call`.
+    Form,
+    /// News of the server: `alerts` in `switchboard.yaml`.
+    Alert,
+}
+
+/// How a delivery is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    Email,
+    Sms,
+    Webhook,
+    File,
+}
+
+/// The same news for every way to deliver it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// The subject of an e-mail: one line.
+    pub subject: String,
+    /// The text of an e-mail.
+    pub text: String,
+    /// A text message.
+    pub short: String,
+    /// For a webhook and a file.
+    pub event: Value,
+}
+
+/// What a caller left.
+#[derive(Debug)]
+pub struct Left<'a> {
+    pub id: &'a str,
+    pub call: &'a CallSid,
+    pub assistant: &'a str,
+    pub caller: Option<&'a PhoneNumber>,
+    pub called: Option<&'a PhoneNumber>,
+    pub fields: Map<String, Value>,
+    pub at: Timestamp,
+}
+
+/// The words for a message.
+pub fn message(left: Left<'_>) -> Content {
+    let Left { id, call, assistant, caller, called, fields, at } = left;
+    let event = json!({
+        "id": id,
+        "type": "message.taken",
+        "timestamp": at.to_string(),
+        "data": {
+            "assistant": assistant,
+            "call": call.as_str(),
+            "caller": caller.map(|number| number.expose()),
+            "called": called.map(|number| number.expose()),
+            "fields": fields,
+        },
+    });
+    Content { subject: String::new(), text: String::new(), short: String::new(), event }
+}
