@@ -266,6 +266,7 @@ fn report(outcome: Outcome, spliced: Vec<Spliced>) {
         to_phone.extend(run.to_phone);
     }
     let (is_real, bad, calls) = (outcome.calls > 0, outcome.bad.clone(), outcome.calls);
+    let other_clears = outcome.other_clears;
     let [ours_to_model, ours_to_phone, clears, webhooks] = outcome.spreads();
     let pairs = [
         ("phone to model", ours_to_model, Spread::new(to_model)),
@@ -288,6 +289,7 @@ fn report(outcome: Outcome, spliced: Vec<Spliced>) {
         row("speech_started to clear, p50", ms(clears.at(0.5)), "");
         judged("  p99", clears.at(0.99), 2.0);
         row(&format!("  longest of {}", clears.len()), ms(clears.max()), "");
+        row("clears of other causes", other_clears, "");
         row("webhook answered, p50", ms(webhooks.at(0.5)), "");
         judged("  p99", webhooks.at(0.99), 10.0);
         row(&format!("failed calls, of {calls}"), bad.len(), "0");

@@ -109,6 +109,8 @@ pub struct Outcome {
     pub to_model: Vec<Duration>,
     pub to_phone: Vec<Duration>,
     pub clears: Vec<Duration>,
+    /// Clears that followed no `speech_started`.
+    pub other_clears: usize,
     pub webhooks: Vec<Duration>,
     pub calls: usize,
     /// What went wrong in calls: an unexpected end or a violation.
@@ -208,9 +210,15 @@ impl Outcome {
         self.webhooks.extend(record.documents.first().map(|document| document.took));
         for stream in &record.streams {
             self.to_phone.extend_from_slice(&stream.latencies);
+            let mut answered = None;
             for clear in &stream.clears {
                 let cause = speech_started.iter().rev().find(|at| **at <= clear.at);
-                self.clears.extend(cause.map(|at| clear.at - *at));
+                // The second after a `speech_started` has another cause.
+                match cause.filter(|cause| answered != Some(**cause)) {
+                    Some(at) => self.clears.push(clear.at - *at),
+                    None => self.other_clears += 1,
+                }
+                answered = cause.copied();
             }
         }
         if record.end != CallEnd::CallerHungUp {
@@ -223,6 +231,7 @@ impl Outcome {
         self.to_model.extend(other.to_model);
         self.to_phone.extend(other.to_phone);
         self.clears.extend(other.clears);
+        self.other_clears += other.other_clears;
         self.webhooks.extend(other.webhooks);
         self.calls += other.calls;
         self.bad.extend(other.bad);
