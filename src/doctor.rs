@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -45,7 +44,7 @@ use crate::link::network::http_client;
 use crate::link::twilio_rest::Account;
 use crate::problem::catalogue::Doctor;
 use crate::problem::{Problem, Severity};
-use crate::terminal::{Failure, notify, print};
+use crate::terminal::{Failure, Format, notify, print};
 use crate::tool::Tools;
 use crate::workspace::Workspace;
 
@@ -68,15 +67,6 @@ pub struct Options {
     /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-/// The output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// An array, for programs
-    Json,
 }
 
 /// Checks everything, fixes what `options` allow, and prints the result.

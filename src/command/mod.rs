@@ -4,6 +4,7 @@
 // These macros panic on a closed pipe: see `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod archive;
 mod calls;
 pub(crate) mod numbers;
 mod owner;
