@@ -535,6 +535,11 @@ impl Switchboard {
         self.breakers.standing()
     }
 
+    /// The name of each provider, and whether its account has no credit left.
+    pub fn out_of_credit(&self) -> BTreeMap<String, bool> {
+        self.breakers.out_of_credit()
+    }
+
     pub fn assistants(&self) -> usize {
         self.roster.borrow().len()
     }
