@@ -63,6 +63,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 
 /// Something for the owner.
+#[derive(Clone)]
 pub struct Letter {
     /// Stays the same in every delivery, so that a duplicate can be recognized.
     pub id: String,
@@ -71,6 +72,8 @@ pub struct Letter {
     pub assistant: String,
     pub call: Option<CallSid>,
     pub caller: Option<PhoneNumber>,
+    /// The number that sends text messages: the one that was called. Without it, none is sent.
+    pub called: Option<PhoneNumber>,
     /// Where it goes unless the roster in force says otherwise.
     pub to: Mailbox,
     pub content: Content,
