@@ -29,7 +29,7 @@ use jiff::tz::TimeZone;
 
 use super::call_time::CallTime;
 use super::language::Words;
-use super::plan::{Gate, Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply, Version};
+use super::plan::{Gate, Line, OnFailure, Plan, Reader, RecordPolicy, ServerUse, Supply, Version};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
@@ -164,11 +164,12 @@ impl Assistant {
     }
 
     /// The same assistant for a rehearsal: at its own provider only, and with the words and tools in the record, which is
-    /// the owner's own.
+    /// the owner's own. The rehearsal writes the audio itself.
     pub fn rehearsed(&self) -> Assistant {
         let mut assistant = self.clone();
         assistant.plan.fallback.clear();
-        (assistant.plan.record.transcript, assistant.plan.record.tools) = (true, true);
+        let kept = assistant.plan.record;
+        assistant.plan.record = RecordPolicy { transcript: true, tools: true, audio: false, ..kept };
         assistant
     }
 
@@ -385,6 +386,7 @@ impl<'a> Check<'a> {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),
             language: tongue.language,
+            reader: Reader { words: subject.words, zone: subject.zone.clone() },
             provider,
             model,
             voice,

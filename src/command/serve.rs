@@ -78,6 +78,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         metrics_listener,
         metrics: Some(metrics),
         records: None,
+        letters: None,
         tools_first: false,
         now: None,
         captures: true,

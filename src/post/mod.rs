@@ -63,6 +63,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 
 /// Something for the owner.
+#[derive(Clone)]
 pub struct Letter {
     /// Stays the same in every delivery, so that a duplicate can be recognized.
     pub id: String,

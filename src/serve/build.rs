@@ -54,6 +54,9 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        if let Some(observer) = serve.letters {
+            tools.show_letters(observer);
+        }
         let archive = archive(&settings, &tls).context("TLS cannot be set up")?;
         let (sink, kept) = match serve.records {
             Some(sink) => (sink, None),

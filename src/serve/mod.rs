@@ -27,7 +27,7 @@ use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::store::Closer;
-use crate::tool::Tools;
+use crate::tool::{Observer, Tools};
 use uploads::Uploads;
 
 pub use drain::{LAST_THREADS, longest_end};
@@ -52,6 +52,8 @@ pub struct Serve {
     pub metrics: Option<PrometheusHandle>,
     /// Where the entries of calls go; `None`: to the store that the settings name.
     pub records: Option<Sink>,
+    /// Sees what is for owners, for a rehearsal.
+    pub letters: Option<Arc<Observer>>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
     /// The time of every call, for a rehearsal; `None`: the clock's.

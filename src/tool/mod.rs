@@ -8,7 +8,7 @@ pub mod mcp;
 mod media;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Job, Listed, Mailbox, Server, ServerUse, SoundKey, Supply};
+use crate::assistant::plan::{Job, Listed, Mailbox, Reader, Server, ServerUse, SoundKey, Supply};
 use crate::id::CallSid;
 use crate::link::mail::Mailer;
 use crate::link::twilio_rest::{Account, NotSent};
@@ -45,7 +45,11 @@ pub struct Tools {
     /// Sends text messages. `None`: there are no credentials.
     account: Option<Arc<Account>>,
     sounds: Arc<Store>,
+    observer: OnceLock<Arc<Observer>>,
 }
+
+/// Sees what is for owners.
+pub type Observer = dyn Fn(&Letter, Taken) + Send + Sync;
 
 /// The call that a job is for.
 #[derive(Debug, Clone)]
@@ -56,6 +60,8 @@ pub struct Client {
     pub called: Party,
     /// For how long what is taken in the call is kept.
     pub keep: Duration,
+    /// How the owner reads.
+    pub reader: Reader,
 }
 
 /// The result of a job, for the model.
@@ -102,12 +108,26 @@ impl Tools {
             post: Post::new(tls, state, account.clone(), mailer)?,
             account,
             sounds,
+            observer: OnceLock::new(),
         })
     }
 
     /// Takes what is for owners, and delivers it.
     pub fn post(&self) -> &Post {
         &self.post
+    }
+
+    /// Shows `observer` everything that is for owners, and what became of it at first.
+    pub fn show_letters(&self, observer: Arc<Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Takes something for an owner.
+    pub async fn send(&self, letter: Letter) -> Taken {
+        let Some(observer) = self.observer.get() else { return self.post.take(letter).await };
+        let taken = self.post.take(letter.clone()).await;
+        observer(&letter, taken);
+        taken
     }
 
     /// The prepared lines that models said.
@@ -203,6 +223,7 @@ impl Tools {
             called: client.called.number(),
             fields,
             at: Timestamp::now(),
+            reader: &client.reader,
         });
         let letter = Letter {
             id: id.clone(),
@@ -215,7 +236,7 @@ impl Tools {
             content,
             keep: client.keep,
         };
-        let done = match self.post.take(letter).await {
+        let done = match self.send(letter).await {
             Taken::Kept => Done::ok("The message is saved and will be delivered."),
             Taken::Delivered => Done::ok("The message was delivered."),
             Taken::Undelivered => Done::failed(

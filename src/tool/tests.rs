@@ -128,6 +128,7 @@ fn client(from: &str) -> Client {
         caller: Party::from_twilio(from),
         called: Party::from_twilio("+15550100001"),
         keep: Duration::from_secs(3_600),
+        reader: Default::default(),
     }
 }
 
