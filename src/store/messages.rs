@@ -301,6 +301,14 @@ impl Store {
         Ok(lines.into_iter().map(Listed::from).collect())
     }
 
+    /// What is delivered of a message; empty once it was. `None`: there is no such message.
+    pub async fn message_body(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let ready = self.ready()?;
+        let found =
+            ready.db.fetch::<(String,)>("SELECT body FROM messages WHERE id = $1", values![id]).await?;
+        Ok(found.into_iter().next().map(|(body,)| body))
+    }
+
     /// Tries messages again that were given up, and those by their ids that wait, for another three days. Without ids:
     /// all that were given up, except text messages that may have been sent. Returns how many.
     pub async fn retry_messages(&self, ids: &[String]) -> Result<u64, StoreError> {
