@@ -12,12 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::{Alerts, Watched};
 use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
 use crate::http::{self, App, Refusals};
+use crate::link::mail::{BadMailer, Mailer};
 use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
@@ -31,6 +33,7 @@ use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
+use crate::store::Store;
 use crate::tool::Tools;
 use crate::wire::twilio::signature;
 
@@ -112,13 +115,13 @@ impl Server {
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
-        // Of `alerts` in the settings.
-        let alerts: Option<Mailbox> = None;
+        let for_alerts = settings.alerts.as_ref().map(|alerts| alerts.to.clone());
         let mailboxes = move |assistant: &str, purpose| match purpose {
-            Purpose::Alert => alerts.clone(),
+            Purpose::Alert => for_alerts.clone(),
             purpose => mailbox(&roster.borrow(), assistant, purpose),
         };
         let store = kept.as_ref().map(|(store, _)| store.clone());
+        let alerts = alerts(&settings, &tools, &switchboard, &keeper, store.clone());
         tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
@@ -141,7 +144,18 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, uploads, drain, records, listeners, background, watching, stop })
+        Ok(Server {
+            switchboard,
+            alerts,
+            tools,
+            uploads,
+            drain,
+            records,
+            listeners,
+            background,
+            watching,
+            stop,
+        })
     }
 }
 
@@ -158,13 +172,31 @@ fn warn_of_lost_recordings(keeper: &Keeper) {
     }
 }
 
+/// What tells the owner how the server is.
+fn alerts(
+    settings: &Settings,
+    tools: &Tools,
+    switchboard: &Arc<Switchboard>,
+    keeper: &Keeper,
+    store: Option<Store>,
+) -> Alerts {
+    let (standing, roster) = (keeper.standing(), keeper.roster());
+    let watched = Watched { switchboard: switchboard.clone(), standing, roster, store };
+    let alerts = Alerts::start(settings.alerts.clone(), tools.post().clone(), watched);
+    let reporter = alerts.reporter();
+    tools.post().on_given_up(Arc::new(move |given_up| reporter.given_up(given_up)));
+    alerts
+}
+
 /// The clients of other servers.
 fn clients(
     settings: &Settings,
     tls: &Arc<ClientConfig>,
 ) -> Result<(Arc<Tools>, Option<Peers>), reqwest::Error> {
     let account = Account::from_settings(settings, tls)?;
-    let tools = Tools::with(tls, account, None, settings.state_dir.as_deref())?;
+    // What is wrong with it was reported before.
+    let mailer = mailer(settings).unwrap_or_default();
+    let tools = Tools::with(tls, account, mailer, settings.state_dir.as_deref())?;
     let machine = settings.machine.as_deref().unwrap_or_default();
     let peers = settings.peer_url.clone().map(|form| Peers::new(form, machine, tls)).transpose()?;
     Ok((Arc::new(tools), peers))
@@ -216,8 +248,17 @@ fn servers(roster: &Roster) -> Vec<ServerUse> {
     roster.iter().flat_map(|assistant| assistant.servers()).collect()
 }
 
+/// The mail server of the settings, if there is one.
+///
+/// # Errors
+/// What is wrong with SMTP_URL or SMTP_FROM.
+pub fn mailer(settings: &Settings) -> Result<Option<Mailer>, BadMailer> {
+    let new = |url| Mailer::new(url, settings.smtp_from.as_deref(), settings.ssl_cert_file.as_deref());
+    settings.smtp_url.as_ref().map(new).transpose()
+}
+
 /// Where what is for an assistant's owner goes. Its plan says so, and is the same for every caller in that.
-fn mailbox(roster: &Roster, assistant: &str, purpose: Purpose) -> Option<Mailbox> {
+pub fn mailbox(roster: &Roster, assistant: &str, purpose: Purpose) -> Option<Mailbox> {
     let facts = Facts {
         caller: Party::Withheld,
         called: Party::Withheld,

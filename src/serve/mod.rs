@@ -1,5 +1,6 @@
 //! The running server: built, run, drained. Everything it needs is passed in, so that a test can replace it.
 
+pub mod alerts;
 mod build;
 mod drain;
 mod records;
@@ -28,8 +29,10 @@ use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::store::Closer;
 use crate::tool::{Observer, Tools};
+use alerts::Alerts;
 use uploads::Uploads;
 
+pub use build::{mailbox, mailer};
 pub use drain::{LAST_THREADS, longest_end};
 pub use records::waiting;
 pub use signals::{Hangup, signalled};
@@ -99,6 +102,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 /// A server with its listeners open.
 struct Server {
     switchboard: Arc<Switchboard>,
+    alerts: Alerts,
     tools: Arc<Tools>,
     uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.
