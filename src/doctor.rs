@@ -11,6 +11,7 @@ mod fix;
 mod fly;
 mod folder;
 mod function;
+mod mail;
 mod mounts;
 mod provider;
 mod public;
@@ -34,6 +35,7 @@ use jiff::Zoned;
 use rustls::ClientConfig;
 use tokio::time::{Instant, interval_at, timeout};
 
+pub use self::mail::deliveries;
 pub use self::settings::local;
 
 use self::clock::Reading;
@@ -179,10 +181,13 @@ async fn examine() -> anyhow::Result<Found> {
     probes.push(Probe { name: "PUBLIC_URL".to_owned(), work: Box::pin(public) });
     let database = store::probe(settings);
     probes.push(Probe { name: "the database".to_owned(), work: Box::pin(database) });
+    let mail = mail::probe(settings);
+    probes.push(Probe { name: "the mail server".to_owned(), work: Box::pin(mail) });
     let bucket = recordings::probe(settings, &net);
     probes.push(Probe { name: "the bucket of recordings".to_owned(), work: Box::pin(bucket) });
     if let Some(roster) = roster {
         problems.extend(recordings::without_folder(settings, roster));
+        problems.extend(mail::deliveries(settings, roster));
         let tools = tools::probe(roster, &tools);
         probes.push(Probe { name: "the MCP servers".to_owned(), work: Box::pin(tools) });
     }
