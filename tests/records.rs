@@ -434,8 +434,9 @@ async fn alert(came: &mut mpsc::UnboundedReceiver<serde_json::Value>) -> (String
 async fn an_alert_about_the_database_survives_a_kill_and_is_taken_back() {
     let (url, mut came, status) = owner().await;
     let (folder, model) = (tempfile::tempdir().unwrap(), model().await);
-    let file =
-        format!("alerts: {{ to: {{ webhook: {{ url: \"{url}\", secret: \"a key of twenty bytes\" }} }} }}\n");
+    let file = format!(
+        "alerts: {{ to: {{ webhook: {{ url: \"{url}\", secret: \"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\" }} }} }}\n"
+    );
     std::fs::write(folder.path().join("switchboard.yaml"), file).unwrap();
     let disk = folder.path().join("disk");
     let database = format!("sqlite://{}/calls.db", disk.display());

@@ -1,6 +1,7 @@
 //! `alerts:` and `limits:` in `switchboard.yaml`: what the owner hears of the server, and what all calls may cost.
 
 use super::providers::{Reading, shown};
+use crate::assistant::mailbox;
 use crate::assistant::plan::Mailbox;
 use crate::problem::catalogue::Setting;
 use crate::problem::{Problem, Source, Suggestion};
@@ -136,24 +137,4 @@ pub(super) fn limits(source: &Source, node: &Node) -> (Option<f64>, Vec<Problem>
         cost
     });
     (cost, reading.problems)
-}
-
-fn mailbox(source: &Source, node: &Node) -> (Mailbox, Vec<Problem>) {
-    use crate::assistant::plan::Webhook;
-    use crate::phone::PhoneNumber;
-    use crate::secret::Secret;
-    let mut reading = Reading { source, problems: Vec::new() };
-    let fields = reading.fields(node, "to", &["email", "sms", "webhook", "file"]);
-    let mut mailbox = Mailbox::default();
-    mailbox.email = fields.get("email").and_then(|node| reading.text(node, "email"));
-    let sms = fields.get("sms").and_then(|node| reading.text(node, "sms"));
-    mailbox.sms = sms.and_then(|text| PhoneNumber::parse(&text).ok());
-    mailbox.file = fields.get("file").and_then(|node| reading.text(node, "file"));
-    if let Some(node) = fields.get("webhook") {
-        let fields = reading.fields(node, "webhook", &["url", "secret"]);
-        let url = fields.get("url").and_then(|node| reading.text(node, "url"));
-        let secret = fields.get("secret").and_then(|node| reading.text(node, "secret"));
-        mailbox.webhook = url.zip(secret).map(|(url, secret)| Webhook { url, secret: Secret::new(secret) });
-    }
-    (mailbox, reading.problems)
 }

@@ -213,11 +213,16 @@ fn an_invalid_assistants_url_shows_no_secret() {
 fn alerts_go_where_the_file_says_and_are_all_kinds_unless_it_names_some() {
     let file = "alerts: { to: { email: owner@example.com, webhook: { url: \"https://example.com/\", secret: \"${HOOK}\" } } }\n\
                 limits: { cost_per_day: 20 }\n";
-    let settings = read(Some(file), &[("HOOK", "whsec_aHVudGVyMg==")]).unwrap();
+    let settings =
+        read(Some(file), &[("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")]).unwrap();
     let alerts = settings.alerts.as_ref().unwrap();
     assert_eq!(alerts.to.email.as_deref(), Some("owner@example.com"));
     assert_eq!((alerts.when.as_slice(), settings.cost_per_day), (&AlertKind::ALL[..], Some(20.0)));
-    assert!(settings.secrets().any(|secret| secret.expose() == "whsec_aHVudGVyMg=="));
+    assert!(
+        settings
+            .secrets()
+            .any(|secret| secret.expose() == "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    );
     let some = "alerts: { to: { email: owner@example.com }, when: [quota, store_down, quota] }\n";
     let settings = read(Some(some), &[]).unwrap();
     assert_eq!(settings.alerts.as_ref().unwrap().when, [AlertKind::Quota, AlertKind::StoreDown]);
@@ -239,6 +244,7 @@ fn wrong_alerts_and_limits_are_explained() {
         ("alerts: { when: [quota] }\n", "alerts.to"),
         ("alerts: { to: { email: owner@example.com }, wen: [quota] }\n", "key.unknown"),
         ("alerts: { to: { email: owner@example.com }, when: [qota] }\n", "alerts.when"),
+        ("alerts: { to: { email: owner } }\n", "message.email"),
         ("limits: { cost_per_day: 0 }\n", "limits.dollars"),
         ("limits: { cost_per_day: much }\n", "limits.dollars"),
         ("limits: { cost_per_day: -1 }\n", "limits.dollars"),

@@ -21,7 +21,7 @@ fn news(came: &Came) -> (String, bool, String) {
 async fn the_owner_hears_once_of_a_provider_that_is_down_without_credit_and_back() {
     let mut owner = Service::open([Does::Answer(200, "")]).await;
     let file = format!(
-        "alerts: {{ to: {{ webhook: {{ url: \"{}\", secret: \"whsec_aHVudGVyMmh1bnRlcjJodW50ZXIy\" }} }} }}\n",
+        "alerts: {{ to: {{ webhook: {{ url: \"{}\", secret: \"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\" }} }} }}\n",
         owner.url
     );
     let model = ModelOptions {
