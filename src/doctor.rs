@@ -155,7 +155,7 @@ async fn examine() -> anyhow::Result<Found> {
     let settings = &workspace.settings;
     let settings::Checked { mut problems, tls, open_env_file } = settings::check(&workspace)?;
     let account = Account::from_settings(settings, &tls)?;
-    let tools = Tools::with(&tls, Account::from_settings(settings, &tls)?, None)?;
+    let tools = Tools::with(&tls, Account::from_settings(settings, &tls)?, None, None)?;
     let (local, found) = folder::local(&workspace);
     problems.extend(found);
     let (remote, found) = patiently("ASSISTANTS_URL", folder::remote(&workspace, &tls)).await;

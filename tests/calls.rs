@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use switchboard::notice::{Purpose, Via};
 use switchboard::phone::PhoneNumber;
 use switchboard::provider::usage::Tokens;
 use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
-use switchboard::store::{Message, MessageFiles, Options, Place, Records, Store, start};
+use switchboard::store::{Message, MessageFiles, Options, Place, Recipient, Records, Store, start};
 
 const ANNA: &str = "+15550100100";
 const BERT: &str = "+15550100200";
@@ -345,18 +346,20 @@ async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
     std::fs::create_dir_all(state.join("recordings")).unwrap();
     std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
     let messages = MessageFiles::new(&state);
-    for (id, caller) in [("msg_1", ANNA), ("msg_2", BERT)] {
+    let [anna, bert] = [("msg_1", ANNA), ("msg_2", BERT)].map(|(id, caller)| {
+        let to = Recipient { assistant: "pizzeria".to_owned(), purpose: Purpose::Message, via: Via::Email };
         let message = Message {
             id: id.to_owned(),
             call: None,
-            assistant: "pizzeria".to_owned(),
+            to,
             caller: PhoneNumber::parse(caller).ok(),
             taken: 1_790_000_000,
             body: "{}".to_owned(),
             keep: Duration::from_secs(3_600),
         };
         messages.put(&message).unwrap();
-    }
+        message
+    });
     // The folder of the database is not there.
     let place = Place::Sqlite(folder.join("gone/switchboard.db"));
     let waiting = state.join("waiting");
@@ -378,7 +381,7 @@ async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
     }
     assert!(!waits(ANNA) && waits(BERT));
     assert!(!state.join("recordings/x.wav").exists());
-    assert!(!messages.has("msg_1") && messages.has("msg_2"));
+    assert!(!messages.has(&anna) && messages.has(&bert));
     assert!(!folder.join("gone").exists(), "nothing is created");
 }
 

@@ -130,7 +130,7 @@ pub async fn show(name: &str, from: Option<Party>, at: Option<CallTime>) -> Resu
     let settings = &workspace.settings;
     let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
     let account = Account::from_settings(settings, &tls).context("TLS cannot be set up")?;
-    let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, account, None, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
         notify(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));

@@ -31,6 +31,24 @@ pub enum Purpose {
     Alert,
 }
 
+impl Purpose {
+    pub const ALL: [Self; 4] = [Self::Message, Self::Notification, Self::Form, Self::Alert];
+
+    /// For the store and lists.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Notification => "notification",
+            Self::Form => "form",
+            Self::Alert => "alert",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.code() == code)
+    }
+}
+
 /// How a delivery is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Via {
@@ -38,6 +56,24 @@ pub enum Via {
     Sms,
     Webhook,
     File,
+}
+
+impl Via {
+    pub const ALL: [Self; 4] = [Self::Email, Self::Sms, Self::Webhook, Self::File];
+
+    /// For the store, metrics and lists.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Webhook => "webhook",
+            Self::File => "file",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|via| via.code() == code)
+    }
 }
 
 /// The same news for every way to deliver it.

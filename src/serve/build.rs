@@ -22,6 +22,7 @@ use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
+use crate::notice::Purpose;
 use crate::observe::metrics;
 use crate::phone::Party;
 use crate::problem::catalogue::Recording;
@@ -111,7 +112,12 @@ impl Server {
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
-        let mailboxes = move |assistant: &str| mailbox(&roster.borrow(), assistant);
+        // Of `alerts` in the settings.
+        let alerts: Option<Mailbox> = None;
+        let mailboxes = move |assistant: &str, purpose| match purpose {
+            Purpose::Alert => alerts.clone(),
+            purpose => mailbox(&roster.borrow(), assistant, purpose),
+        };
         let store = kept.as_ref().map(|(store, _)| store.clone());
         tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
@@ -158,7 +164,7 @@ fn clients(
     tls: &Arc<ClientConfig>,
 ) -> Result<(Arc<Tools>, Option<Peers>), reqwest::Error> {
     let account = Account::from_settings(settings, tls)?;
-    let tools = Tools::with(tls, account, settings.state_dir.as_deref())?;
+    let tools = Tools::with(tls, account, None, settings.state_dir.as_deref())?;
     let machine = settings.machine.as_deref().unwrap_or_default();
     let peers = settings.peer_url.clone().map(|form| Peers::new(form, machine, tls)).transpose()?;
     Ok((Arc::new(tools), peers))
@@ -210,8 +216,8 @@ fn servers(roster: &Roster) -> Vec<ServerUse> {
     roster.iter().flat_map(|assistant| assistant.servers()).collect()
 }
 
-/// Where an assistant's messages go. Its plan says so, and is the same for every caller in that.
-fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
+/// Where what is for an assistant's owner goes. Its plan says so, and is the same for every caller in that.
+fn mailbox(roster: &Roster, assistant: &str, purpose: Purpose) -> Option<Mailbox> {
     let facts = Facts {
         caller: Party::Withheld,
         called: Party::Withheld,
@@ -219,11 +225,19 @@ fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
         now: jiff::Timestamp::now(),
     };
     let plan = roster.by_name(assistant)?.plan(&facts, &Nothing).ok()?;
-    plan.tools.into_iter().find_map(|tool| match tool.work {
-        Work::Job(job) => match &*job {
-            Job::TakeMessage(mailbox) => Some(mailbox.clone()),
-            Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
-        },
-        Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
-    })
+    match purpose {
+        Purpose::Message => plan.tools.into_iter().find_map(|tool| match tool.work {
+            Work::Job(job) => match &*job {
+                Job::TakeMessage(mailbox) => Some(mailbox.clone()),
+                Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
+            },
+            Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
+        }),
+        Purpose::Notification => plan.notify.map(|notify| notify.to),
+        Purpose::Form => {
+            let webhook = plan.after_call?.webhook;
+            Some(Mailbox { webhook, ..Mailbox::default() })
+        }
+        Purpose::Alert => None,
+    }
 }

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use self::mcp::Servers;
 use crate::assistant::plan::{Job, Listed, Mailbox, Reader, Server, ServerUse, SoundKey, Supply};
 use crate::id::CallSid;
+use crate::link::mail::Mailer;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::notice::{self, Left, Purpose};
 use crate::phone::Party;
@@ -42,7 +43,7 @@ pub struct Tools {
     web: Web,
     post: Post,
     /// Sends text messages. `None`: there are no credentials.
-    account: Option<Account>,
+    account: Option<Arc<Account>>,
     sounds: Arc<Store>,
     observer: OnceLock<Arc<Observer>>,
 }
@@ -86,22 +87,25 @@ impl Done {
 }
 
 impl Tools {
-    /// [`Self::with`] neither an account nor a state folder.
+    /// [`Self::with`] neither an account nor a mail server nor a state folder.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
-        Self::with(tls, None, None)
+        Self::with(tls, None, None, None)
     }
 
-    /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages and prepared lines.
+    /// Connects to nothing yet. `account` sends text messages, `mailer` e-mail, and `state` is the folder for messages and
+    /// prepared lines.
     pub fn with(
         tls: &ClientConfig,
         account: Option<Account>,
+        mailer: Option<Mailer>,
         state: Option<&Path>,
     ) -> Result<Self, reqwest::Error> {
         let sounds = Arc::new(Store::open(state));
+        let account = account.map(Arc::new);
         Ok(Self {
             mcp: Servers::new(tls)?,
             web: Web::new(tls)?,
-            post: Post::new(tls, state)?,
+            post: Post::new(tls, state, account.clone(), mailer)?,
             account,
             sounds,
             observer: OnceLock::new(),
