@@ -12,6 +12,7 @@ use super::Store;
 use super::call::key;
 use super::db::{Tx, values};
 use super::error::StoreError;
+use super::open::Ready;
 use crate::phone::PhoneNumber;
 
 /// How many messages may wait for their delivery.
@@ -194,6 +195,31 @@ impl Store {
 }
 
 const STILL_OURS: &str = "WHERE id = $1 AND attempts = $2 AND state = 'waiting'";
+
+/// Takes a message in a transaction. One that is there already stays as it is. The caller is known by the hash only.
+pub async fn put(
+    tx: &mut Tx,
+    ready: &Ready,
+    message: &Message,
+    caller_key: Option<String>,
+) -> Result<(), StoreError> {
+    let now = ready.db.now();
+    let sql = format!(
+        "INSERT INTO messages (id, call_sid, assistant, caller_key, taken_ms, body, state, attempts, next_ms, \
+             claimed_until_ms, keep_ms) VALUES ($1, $2, $3, $4, $5, $6, 'waiting', 0, {now}, 0, $7) \
+         ON CONFLICT (id) DO NOTHING"
+    );
+    let values = values![
+        message.id.as_str(),
+        message.call.clone(),
+        message.assistant.as_str(),
+        caller_key,
+        taken_ms(message),
+        message.body.as_str(),
+        ms(message.keep.min(LONGEST)),
+    ];
+    tx.execute(sql, values).await.map(drop)
+}
 
 /// Removes a caller's messages that were not delivered, and returns how many.
 pub async fn erase(tx: &mut Tx, caller_key: &str) -> Result<u64, StoreError> {
