@@ -100,7 +100,7 @@ impl Letter {
     }
 
     /// One message for each way.
-    fn messages(&self) -> Vec<Message> {
+    pub fn messages(&self) -> Vec<Message> {
         let taken = seconds();
         let message = |via| Message {
             id: match via {

@@ -64,7 +64,7 @@ impl Server {
         let (sink, kept) = match serve.records {
             Some(sink) => (sink, None),
             None => {
-                let (sink, store, closer) = records::start(&settings, archive.clone());
+                let (sink, store, closer) = records::start(&settings, archive.clone(), keeper.roster());
                 (sink, Some((store, closer)))
             }
         };

@@ -14,6 +14,7 @@ use super::Store;
 use super::call::key;
 use super::db::{Tx, Value, values};
 use super::error::StoreError;
+use super::open::Ready;
 use crate::notice::{Purpose, Via};
 use crate::phone::PhoneNumber;
 
@@ -151,7 +152,8 @@ impl Store {
         let mut rows = Vec::new();
         for message in messages {
             let first = values.len();
-            values.extend(row(message, fate, |caller| key(&ready.secret, caller)));
+            let caller = message.caller.as_ref().map(|caller| key(&ready.secret, caller));
+            values.extend(row(message, fate, caller));
             rows.push((first + 1..=values.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", "));
         }
         let Some((first, rest)) = rows.split_first() else { return Ok(true) };
@@ -337,9 +339,8 @@ const STILL_OURS: &str = "id = $1 AND attempts = $2";
 /// When a message can be claimed.
 const DUE: &str = "CASE WHEN next_ms > claimed_until_ms THEN next_ms ELSE claimed_until_ms END";
 
-fn row(message: &Message, fate: &Fate, key: impl Fn(&PhoneNumber) -> String) -> Vec<Value> {
+fn row(message: &Message, fate: &Fate, caller: Option<String>) -> Vec<Value> {
     let Recipient { assistant, purpose, via } = &message.to;
-    let caller = message.caller.as_ref().map(key);
     let waiting = match (purpose, via) {
         (Purpose::Message, Via::Webhook) => "waiting",
         _ => "queued",
@@ -381,6 +382,23 @@ impl From<Line> for Listed {
             error: line.error,
         }
     }
+}
+
+/// Takes a message in a transaction. One that is there already stays as it is. The caller is known by the hash only.
+pub async fn put(
+    tx: &mut Tx,
+    ready: &Ready,
+    message: &Message,
+    caller_key: Option<String>,
+) -> Result<(), StoreError> {
+    let now = ready.db.now();
+    let values = row(message, &Fate::Waiting, caller_key);
+    let places = (1..=values.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "INSERT INTO messages ({COLUMNS}, attempts, next_ms, claimed_until_ms) VALUES ({places}, 0, {now}, 0) \
+         ON CONFLICT (id) DO NOTHING"
+    );
+    tx.execute(sql, values).await.map(drop)
 }
 
 /// Removes a caller's messages that were not delivered, and returns how many.
