@@ -295,20 +295,22 @@ impl Post {
 
 impl Office {
     /// Finds a place for new messages. `None`: there is no room.
-    async fn keep(&self, messages: Vec<Message>) -> Option<Kept> {
+    async fn keep(&self, mut messages: Vec<Message>) -> Option<Kept> {
         let unclear = match self.put(&messages, &Fate::Waiting).await {
             Put::Taken => return Some(Kept::InStore),
             Put::Full => return None,
             Put::No => false,
             Put::Unclear => true,
         };
+        // Taken before, and on their way.
+        messages.retain(|message| !lock(&self.claimed).contains(&message.id));
         let mut room = self.room.clone().try_acquire_many_owned(messages.len().try_into().ok()?).ok()?;
         let mut held = Vec::new();
         for message in messages {
             let message = Arc::new(message);
             let on_disk = self.write(&message).await;
             let _room = room.split(1)?;
-            held.push(Held { message, on_disk, rejected: true, unclear, again: false, _room });
+            held.push(Held { message, on_disk, rejected: true, unclear, _room });
         }
         Some(Kept::Outside(held))
     }
