@@ -64,7 +64,7 @@ const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 
 /// Something for the owner.
 pub struct Letter {
-    /// Stays the same in every delivery, so that a duplicate can be recognized.
+    /// Stays the same in every delivery, so that a duplicate can be recognized. It names files, and is a part of e-mail.
     pub id: String,
     pub purpose: Purpose,
     /// Empty: it is from the server.
@@ -85,6 +85,7 @@ pub struct Letter {
 pub enum Taken {
     /// It is on a disk, and will be delivered.
     Kept,
+    /// By one way at least.
     Delivered,
     /// It is not on a disk, and could not be delivered yet.
     Undelivered,

@@ -196,7 +196,7 @@ async fn a_letter_goes_every_way_once() {
 }
 
 #[tokio::test]
-async fn a_way_that_fails_delays_no_other_and_is_told_in_the_end() {
+async fn a_way_that_fails_delays_no_other_and_is_reported_in_the_end() {
     let state = tempfile::tempdir().unwrap();
     let (twilio, mut hooks) = (twilio().await, Webhooks::start(&[410]).await);
     let places = Places {
