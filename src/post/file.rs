@@ -14,9 +14,8 @@ pub(super) fn path(state: &Path, file: &str) -> Option<PathBuf> {
     (is_below && file.file_name().is_some()).then(|| state.join(file))
 }
 
-/// Appends a line. It is on the disk when this returns. If it `may_be_there` already, it is not written twice. A line that
-/// a crash cut off stays one of its own.
-pub(super) fn append(path: &Path, line: &str, may_be_there: bool) -> io::Result<()> {
+/// Appends a line, unless it is there. It is on the disk when this returns. A line that a crash cut off stays one of its own.
+pub(super) fn append(path: &Path, line: &str) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     disk::create_private(folder)?;
     let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
@@ -25,8 +24,7 @@ pub(super) fn append(path: &Path, line: &str, may_be_there: bool) -> io::Result<
     }
     // Another process may append, too. It is released with the file.
     file.lock()?;
-    let there = if may_be_there { find(&file, line)? } else { There::Not };
-    let missing = match there {
+    let missing = match find(&file, line)? {
         There::Whole => return Ok(()),
         There::WithoutEnd => "\n".to_owned(),
         There::Not if is_torn(&mut file)? => format!("\n{line}\n"),
@@ -80,19 +78,19 @@ mod tests {
     fn a_line_is_written_once_and_a_torn_one_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = path(dir.path(), "orders/messages.jsonl").unwrap();
-        append(&path, r#"{"id":"msg_1"}"#, false).unwrap();
-        append(&path, r#"{"id":"msg_1"}"#, true).unwrap();
+        append(&path, r#"{"id":"msg_1"}"#).unwrap();
+        append(&path, r#"{"id":"msg_1"}"#).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         // A crash in the middle of a line.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(br#"{"id":"ms"#).unwrap();
-        append(&path, r#"{"id":"msg_2"}"#, true).unwrap();
-        append(&path, r#"{"id":"msg_2"}"#, true).unwrap();
+        append(&path, r#"{"id":"msg_2"}"#).unwrap();
+        append(&path, r#"{"id":"msg_2"}"#).unwrap();
         let lines = "{\"id\":\"msg_1\"}\n{\"id\":\"ms\n{\"id\":\"msg_2\"}\n";
         assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         // All of its own line but the end.
         file.write_all(br#"{"id":"msg_3"}"#).unwrap();
-        append(&path, r#"{"id":"msg_3"}"#, true).unwrap();
+        append(&path, r#"{"id":"msg_3"}"#).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{lines}{{\"id\":\"msg_3\"}}\n"));
     }
 
@@ -102,10 +100,10 @@ mod tests {
         for file in ["", "..", "../x", "/etc/x", "a/../../x", "."] {
             assert_eq!(path(dir.path(), file), None, "{file}");
         }
-        assert!(append(&dir.path().join("none"), "x", false).is_ok());
+        assert!(append(&dir.path().join("none"), "x").is_ok());
         fs::create_dir(dir.path().join("folder")).unwrap();
-        assert!(append(&dir.path().join("folder"), "x", false).is_err());
+        assert!(append(&dir.path().join("folder"), "x").is_err());
         symlink("/dev/null", dir.path().join("null")).unwrap();
-        assert!(append(&dir.path().join("null"), "x", false).is_err(), "nothing would be kept");
+        assert!(append(&dir.path().join("null"), "x").is_err(), "nothing would be kept");
     }
 }

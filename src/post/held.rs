@@ -22,8 +22,6 @@ pub(super) struct Held {
     pub rejected: bool,
     /// The store did not answer, and may have it.
     pub unclear: bool,
-    /// An earlier attempt may have delivered it.
-    pub again: bool,
     pub _room: OwnedSemaphorePermit,
 }
 
@@ -61,8 +59,8 @@ impl Office {
                 message: message.into(),
                 on_disk: true,
                 rejected: false,
-                unclear: false,
-                again: true,
+                // The process before this one may have died as soon as it was there.
+                unclear: self.store.get().is_some(),
                 _room: room,
             };
             self.hold(held, None);
@@ -117,7 +115,6 @@ impl Office {
             let permit = limit.acquire().await;
             let result = self.attempt_held(&held, address.as_ref()).await;
             drop(permit);
-            held.again = true;
             let Err(why) = result else {
                 self.delivered(id, &message.to);
                 fulfil(Taken::Delivered);
@@ -154,8 +151,7 @@ impl Office {
 
     async fn attempt_held(&self, held: &Held, address: Option<&Address>) -> Result<(), Undelivered> {
         let message = &held.message;
-        let delivery =
-            Delivery { id: &message.id, taken: message.taken, body: &message.body, again: held.again };
+        let delivery = Delivery { id: &message.id, taken: message.taken, body: &message.body };
         if !self.sends_once(address) {
             return match held.on_disk {
                 true => self.attempt_or_leave(&delivery, address).await,

@@ -65,7 +65,7 @@ const FIRST_DELIVERY: Duration = Duration::from_secs(8);
 /// Something for the owner.
 #[derive(Clone)]
 pub struct Letter {
-    /// Stays the same in every delivery, so that a duplicate can be recognized.
+    /// Stays the same in every delivery, so that a duplicate can be recognized. It names files, and is a part of e-mail.
     pub id: String,
     pub purpose: Purpose,
     /// Empty: it is from the server.
@@ -86,6 +86,7 @@ pub struct Letter {
 pub enum Taken {
     /// It is on a disk, and will be delivered.
     Kept,
+    /// By one way at least.
     Delivered,
     /// It is not on a disk, and could not be delivered yet.
     Undelivered,
@@ -296,20 +297,22 @@ impl Post {
 
 impl Office {
     /// Finds a place for new messages. `None`: there is no room.
-    async fn keep(&self, messages: Vec<Message>) -> Option<Kept> {
+    async fn keep(&self, mut messages: Vec<Message>) -> Option<Kept> {
         let unclear = match self.put(&messages, &Fate::Waiting).await {
             Put::Taken => return Some(Kept::InStore),
             Put::Full => return None,
             Put::No => false,
             Put::Unclear => true,
         };
+        // Taken before, and on their way.
+        messages.retain(|message| !lock(&self.claimed).contains(&message.id));
         let mut room = self.room.clone().try_acquire_many_owned(messages.len().try_into().ok()?).ok()?;
         let mut held = Vec::new();
         for message in messages {
             let message = Arc::new(message);
             let on_disk = self.write(&message).await;
             let _room = room.split(1)?;
-            held.push(Held { message, on_disk, rejected: true, unclear, again: false, _room });
+            held.push(Held { message, on_disk, rejected: true, unclear, _room });
         }
         Some(Kept::Outside(held))
     }

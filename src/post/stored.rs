@@ -66,8 +66,10 @@ impl Office {
             }
             let claimed = store.claim_messages(&waiting.to, permits.len(), lease(waiting.to.via)).await?;
             for (claimed, permit) in claimed.into_iter().zip(permits) {
-                // The store could not be told yet that it was delivered, or has just taken it late.
+                // This process holds it outside, and the store has had it all along.
                 if !lock(&self.claimed).insert(claimed.id.clone()) {
+                    let later = Attempt::Failed { error: Undelivered::Store.code(), pause: LOOK };
+                    store.settle_message(&claimed, &later).await?;
                     continue;
                 }
                 let office = self.clone();
@@ -97,12 +99,8 @@ impl Office {
     async fn attempt_claimed(&self, work: &Work, address: Option<&Address>) -> Option<Attempt> {
         let Work { store, claimed, to } = work;
         let id = &claimed.id;
-        let delivery = Delivery {
-            id,
-            taken: u64::try_from(claimed.taken_ms / 1000).unwrap_or(0),
-            body: &claimed.body,
-            again: claimed.attempts > 1,
-        };
+        let delivery =
+            Delivery { id, taken: u64::try_from(claimed.taken_ms / 1000).unwrap_or(0), body: &claimed.body };
         let result = match self.sends_once(address) {
             false => self.attempt_or_leave(&delivery, address).await,
             // Whoever finds the mark does not send it again.

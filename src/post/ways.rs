@@ -58,8 +58,6 @@ pub(super) struct Delivery<'a> {
     /// Seconds since 1970.
     pub taken: u64,
     pub body: &'a str,
-    /// An earlier attempt may have delivered it.
-    pub again: bool,
 }
 
 /// Why a delivery failed.
@@ -273,8 +271,8 @@ impl Office {
     async fn by_file(&self, delivery: &Delivery<'_>, file: &str) -> Result<(), Undelivered> {
         let state = self.state.as_deref().ok_or(Undelivered::NoFolder)?;
         let path = file::path(state, file).ok_or(Undelivered::Disk(io::ErrorKind::InvalidInput))?;
-        let (line, again) = (delivery.body.to_owned(), delivery.again);
-        let written = spawn_blocking(move || file::append(&path, &line, again));
+        let line = delivery.body.to_owned();
+        let written = spawn_blocking(move || file::append(&path, &line));
         match timeout(TIMEOUT, written).await {
             Ok(Ok(done)) => done.map_err(|why| Undelivered::Disk(why.kind())),
             // The runtime is shutting down.

@@ -20,7 +20,7 @@ use switchboard::observe::metrics;
 use switchboard::phone::PhoneNumber;
 use switchboard::post::{GivenUp, Letter, Post, Taken};
 use switchboard::secret::Secret;
-use switchboard::store::{Place, Store};
+use switchboard::store::{Fate, Message, MessageFiles, Options, Place, Recipient, Store};
 use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -196,7 +196,7 @@ async fn a_letter_goes_every_way_once() {
 }
 
 #[tokio::test]
-async fn a_way_that_fails_delays_no_other_and_is_told_in_the_end() {
+async fn a_way_that_fails_delays_no_other_and_is_reported_in_the_end() {
     let state = tempfile::tempdir().unwrap();
     let (twilio, mut hooks) = (twilio().await, Webhooks::start(&[410]).await);
     let places = Places {
@@ -279,4 +279,62 @@ async fn a_mail_server_that_hangs_delays_no_shutdown() {
     // The next process need not wait for a lease.
     let stopped = ("msg_1.email".to_owned(), "waiting".to_owned(), Some("stopped".to_owned()));
     assert_eq!(states(&store).await, [stopped]);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_without_a_store_is_not_taken_again() {
+    let state = tempfile::tempdir().unwrap();
+    let mut hooks = Webhooks::start(&[0]).await;
+    let places = Places { store: false, webhook: Some(hooks.url.clone()), ..Places::new(state.path()) };
+    let post = places.post(None).await;
+    for _ in 0..2 {
+        assert_eq!(post.take(letter("msg_1", places.mailbox())).await, Taken::Kept);
+    }
+    post.take(letter("msg_2", places.mailbox())).await;
+    let mut ids = [hooks.next().await.id, hooks.next().await.id];
+    ids.sort();
+    assert_eq!(ids, ["msg_1", "msg_2"]);
+    assert!(hooks.is_idle());
+}
+
+#[tokio::test]
+async fn a_text_message_in_a_file_waits_for_the_store_that_may_have_it() {
+    let state = tempfile::tempdir().unwrap();
+    let (twilio, mut hooks) = (twilio().await, Webhooks::start(&[204]).await);
+    let places = Places {
+        twilio: Some(twilio.url().to_owned()),
+        webhook: Some(hooks.url.clone()),
+        ..Places::new(state.path())
+    };
+    // A process put it into the store, and died before it removed the file.
+    let of = |via, id: &str, body: String| Message {
+        id: id.to_owned(),
+        call: None,
+        to: Recipient { assistant: "clinic".to_owned(), purpose: Purpose::Message, via },
+        caller: None,
+        taken: u64::try_from(jiff::Timestamp::now().as_second()).unwrap(),
+        body,
+        keep: Duration::from_secs(60),
+    };
+    let text = of(Via::Sms, "msg_1.sms", json!({"from": OURS, "text": "Hello"}).to_string());
+    let folders = ["database", "elsewhere"].map(|name| state.path().join(name));
+    std::fs::create_dir(&folders[0]).unwrap();
+    let place = Place::Sqlite(folders[0].join("switchboard.db"));
+    let store = Store::open(&place).await.unwrap();
+    store.put_message(&text, &Fate::Waiting).await.unwrap();
+    let files = MessageFiles::new(state.path());
+    files.put(&text).unwrap();
+    files.put(&of(Via::Webhook, "msg_2", "{}".to_owned())).unwrap();
+    // The next one cannot reach the store at first.
+    std::fs::rename(&folders[0], &folders[1]).unwrap();
+    let (_records, late, closer) = switchboard::store::start(Options::new(place));
+    let post = places.post(Some(late.clone())).await;
+    assert_eq!(hooks.next().await.id, "msg_2");
+    until("the file of the webhook is gone", async || files.read().waiting.len() == 1).await;
+    std::fs::rename(&folders[1], &folders[0]).unwrap();
+    until_state(&store, "msg_1.sms", "delivered").await;
+    until("its file is gone", async || files.read().waiting.is_empty()).await;
+    assert_eq!(twilio.messages().len(), 1);
+    post.close(PATIENCE).await;
+    closer.close(PATIENCE).await;
 }
