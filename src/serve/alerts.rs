@@ -161,12 +161,11 @@ impl Desk {
     fn look(&mut self) {
         let state = |wrong| if wrong { State::Wrong } else { State::Well };
         let Watched { switchboard, standing, store, .. } = &self.watched;
-        for (provider, is_up) in switchboard.providers() {
-            self.engine.report(AlertKind::ProviderDown, &provider, state(!is_up), "");
-        }
-        for (provider, is_out) in switchboard.out_of_credit() {
-            self.engine.report(AlertKind::Quota, &provider, state(is_out), "");
-        }
+        let (providers, credit) = (switchboard.providers(), switchboard.out_of_credit());
+        let down = providers.iter().filter(|(_, is_up)| !**is_up).map(|(name, _)| name.as_str());
+        self.engine.only(AlertKind::ProviderDown, down);
+        let out = credit.iter().filter(|(_, is_out)| **is_out).map(|(name, _)| name.as_str());
+        self.engine.only(AlertKind::Quota, out);
         let errors = standing.borrow().problems;
         let details = crate::problem::counted(errors, "error");
         self.engine.report(AlertKind::EditRejected, "", state(errors > 0), &details);

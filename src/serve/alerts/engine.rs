@@ -2,7 +2,7 @@
 //!
 //! It knows no clock: every question brings the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -93,6 +93,16 @@ impl Engine {
                 thing.detail = detail.to_owned();
             }
         }
+    }
+
+    /// Learns that these are wrong, and that everything else of this kind is well.
+    pub fn only<'a>(&mut self, kind: AlertKind, wrong: impl IntoIterator<Item = &'a str>) {
+        let wrong: BTreeSet<&str> = wrong.into_iter().collect();
+        let of_kind = self.things.iter_mut().filter(|((other, _), _)| *other == kind);
+        for ((_, subject), thing) in of_kind {
+            thing.wrong &= wrong.contains(subject.as_str());
+        }
+        wrong.into_iter().for_each(|subject| self.report(kind, subject, State::Wrong, ""));
     }
 
     /// What the owner is to hear now.
@@ -252,6 +262,18 @@ mod tests {
         assert_eq!(desk.report(Quota, "openai", Wrong).at(700), wrong("openai"), "used up once more");
         desk.engine.when = vec![MessageFailed];
         assert_eq!(desk.report(ProviderDown, "openai", Wrong).at(701), []);
+    }
+
+    #[test]
+    fn what_is_not_among_the_wrong_is_well() {
+        let mut desk = Desk::new();
+        desk.engine.only(ProviderDown, ["openai", "house"]);
+        assert_eq!(desk.at(0).len(), 2);
+        desk.engine.only(Quota, []);
+        desk.engine.only(ProviderDown, ["house"]);
+        assert_eq!(desk.at(1), well("openai"));
+        desk.engine.only(ProviderDown, []);
+        assert_eq!(desk.at(2), well("house"));
     }
 
     #[test]
