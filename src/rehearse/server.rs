@@ -60,6 +60,9 @@ impl Server {
         settings.state_dir = state;
         // A rehearsal sends no text messages.
         settings.twilio_account_sid = None;
+        // A rehearsal is not the server.
+        settings.alerts = None;
+        settings.cost_per_day = None;
         settings.machine = None;
         settings.fly_url = None;
         // Only this assistant's provider: the certificates of the others do not matter here.
