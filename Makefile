@@ -14,6 +14,7 @@ MCP_SERVERS := tests/mcp/node_modules/.package-lock.json
 TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
 OPENAI_TYPES := tests/openai/.venv/installed
 S3_SERVER := tests/s3/.venv/installed
+MAIL_SERVER := tests/smtp/.venv/installed
 
 GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
@@ -154,7 +155,7 @@ tools-for-test:
 	@PATH="$$PATH:$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tr '\n' ':')" command -v initdb >/dev/null 2>&1 || { echo 'make test needs PostgreSQL, which is not installed: $(GET_POSTGRES)' >&2; exit 1; }
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo 'make test needs the modules venv and ensurepip of Python, which are not installed: $(GET_PYTHON)' >&2; exit 1; }
 
-test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) $(S3_SERVER) ## run everything that must pass before a commit
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) $(S3_SERVER) $(MAIL_SERVER) ## run everything that must pass before a commit
 	$(CARGO) $(RUN_TESTS) --locked --workspace
 	npm test --prefix twilio
 
@@ -163,8 +164,8 @@ $(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-l
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# OpenAI's own package, for its types of the Realtime API; and moto, a server that speaks S3.
-$(OPENAI_TYPES) $(S3_SERVER): %/.venv/installed: %/requirements.txt
+# OpenAI's own package, for its types of the Realtime API; moto, a server that speaks S3; and a mail server.
+$(OPENAI_TYPES) $(S3_SERVER) $(MAIL_SERVER): %/.venv/installed: %/requirements.txt
 	python3 -m venv $*/.venv
 	$*/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

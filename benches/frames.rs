@@ -25,6 +25,7 @@ fn plan() -> Arc<Plan> {
         assistant: "bench".to_owned(),
         version: Version::of(b""),
         language: None,
+        reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
         voice: "marin".to_owned(),

@@ -11,6 +11,7 @@ mod fix;
 mod fly;
 mod folder;
 mod function;
+mod mail;
 mod mounts;
 mod provider;
 mod public;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -35,6 +35,7 @@ use jiff::Zoned;
 use rustls::ClientConfig;
 use tokio::time::{Instant, interval_at, timeout};
 
+pub use self::mail::deliveries;
 pub use self::settings::local;
 
 use self::clock::Reading;
@@ -45,7 +46,7 @@ use crate::link::network::http_client;
 use crate::link::twilio_rest::Account;
 use crate::problem::catalogue::Doctor;
 use crate::problem::{Problem, Severity};
-use crate::terminal::{Failure, notify, print};
+use crate::terminal::{Failure, Format, notify, print};
 use crate::tool::Tools;
 use crate::workspace::Workspace;
 
@@ -68,15 +69,6 @@ pub struct Options {
     /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-/// The output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// An array, for programs
-    Json,
 }
 
 /// Checks everything, fixes what `options` allow, and prints the result.
@@ -155,7 +147,7 @@ async fn examine() -> anyhow::Result<Found> {
     let settings = &workspace.settings;
     let settings::Checked { mut problems, tls, open_env_file } = settings::check(&workspace)?;
     let account = Account::from_settings(settings, &tls)?;
-    let tools = Tools::with(&tls, Account::from_settings(settings, &tls)?, None)?;
+    let tools = Tools::with(&tls, Account::from_settings(settings, &tls)?, None, None)?;
     let (local, found) = folder::local(&workspace);
     problems.extend(found);
     let (remote, found) = patiently("ASSISTANTS_URL", folder::remote(&workspace, &tls)).await;
@@ -189,10 +181,13 @@ async fn examine() -> anyhow::Result<Found> {
     probes.push(Probe { name: "PUBLIC_URL".to_owned(), work: Box::pin(public) });
     let database = store::probe(settings);
     probes.push(Probe { name: "the database".to_owned(), work: Box::pin(database) });
+    let mail = mail::probe(settings);
+    probes.push(Probe { name: "the mail server".to_owned(), work: Box::pin(mail) });
     let bucket = recordings::probe(settings, &net);
     probes.push(Probe { name: "the bucket of recordings".to_owned(), work: Box::pin(bucket) });
     if let Some(roster) = roster {
         problems.extend(recordings::without_folder(settings, roster));
+        problems.extend(mail::deliveries(settings, roster));
         let tools = tools::probe(roster, &tools);
         probes.push(Probe { name: "the MCP servers".to_owned(), work: Box::pin(tools) });
     }

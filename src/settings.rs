@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod alerts;
 mod database;
 pub mod env_file;
 mod numbers;
@@ -30,6 +31,7 @@ use crate::provider::Provider;
 use crate::provider::prices::Prices;
 use crate::secret::Secret;
 use crate::yaml::SourceFile;
+pub use alerts::{AlertKind, Alerts};
 pub use database::Database;
 pub use numbers::NumberUrls;
 use reader::{Reader, Written};
@@ -92,6 +94,14 @@ pub struct Settings {
     pub recordings: Option<Bucket>,
     /// What DATABASE_URL names. `None`: see [`Settings::database`].
     pub database_url: Option<Database>,
+    /// The mail server, with its password.
+    pub smtp_url: Option<Secret>,
+    /// The sender of e-mail. `None`: the user of `smtp_url`.
+    pub smtp_from: Option<String>,
+    /// Where news of the server goes; `None`: nowhere.
+    pub alerts: Option<Alerts>,
+    /// What the calls of all assistants may cost in a day, in dollars.
+    pub cost_per_day: Option<f64>,
     /// Certificates to trust in place of the system's.
     pub ssl_cert_file: Option<PathBuf>,
     /// The log filter, as in `RUST_LOG`.
@@ -163,7 +173,9 @@ pub const FILE: &str = "switchboard.yaml";
 const PROVIDERS: &str = "providers";
 const RECORD: &str = "record";
 const PRICES: &str = "prices";
-const MAPS: [&str; 3] = [PROVIDERS, RECORD, PRICES];
+const ALERTS: &str = "alerts";
+const LIMITS: &str = "limits";
+const MAPS: [&str; 5] = [PROVIDERS, RECORD, PRICES, ALERTS, LIMITS];
 
 impl Settings {
     /// Reads every setting. A setting with an error is left at its default; all problems come at once.
@@ -197,6 +209,10 @@ impl Settings {
             state_dir: reader.text("STATE_DIR").map(PathBuf::from),
             recordings: reader.url("RECORDINGS_URL").map(|url| Bucket::new(url, &sources.environment)),
             database_url: reader.database(),
+            smtp_url: reader.secret("SMTP_URL"),
+            smtp_from: reader.text("SMTP_FROM"),
+            alerts: reader.alerts.take(),
+            cost_per_day: reader.cost_per_day,
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),
             log: reader.text("RUST_LOG").unwrap_or_default(),
             log_format: reader.parsed("LOG_FORMAT"),
@@ -233,6 +249,9 @@ impl Settings {
         if self.assistants_token.is_some() && reader.text("ASSISTANTS_URL").is_none() {
             reader.report("ASSISTANTS_TOKEN", Problems::TokenUnused);
         }
+        if self.smtp_from.is_some() && self.smtp_url.is_none() {
+            reader.report("SMTP_FROM", Problems::FromUnused);
+        }
         if self.port != 0 && self.metrics_port == Some(self.port) {
             reader.report("METRICS_PORT", Problems::SamePort { port: self.port });
         }
@@ -262,6 +281,7 @@ impl Settings {
         let keys = self.named_providers.iter().filter_map(|provider| provider.key.as_ref());
         written
             .chain(keys)
+            .chain(self.alerts.as_ref().and_then(|alerts| Some(&alerts.to.webhook.as_ref()?.secret)))
             .chain(&self.twilio_auth_tokens)
             .chain(self.twilio_shared_keys.iter().map(|(_, key)| key))
     }
@@ -285,6 +305,8 @@ impl Settings {
             (PROVIDERS, self.named_providers != other.named_providers),
             (RECORD, self.record != other.record),
             (PRICES, self.prices != other.prices),
+            (ALERTS, self.alerts != other.alerts),
+            (LIMITS, self.cost_per_day != other.cost_per_day),
         ];
         let maps = maps.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
         changed.chain(maps).collect()

@@ -6,6 +6,8 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::anyhow;
+use clap::ValueEnum;
+use serde::Serialize;
 
 use crate::problem::{self, Problem};
 use crate::workspace::NoRoster;
@@ -40,6 +42,20 @@ impl From<NoRoster> for Failure {
             NoRoster::Fetch(_) | NoRoster::Setup(_) => Self::Error(why.into()),
         }
     }
+}
+
+/// The output format of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// A value as indented JSON. Ours can always be written.
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// Prints an answer on standard output, with a line end.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use switchboard::notice::{Purpose, Via};
 use switchboard::phone::PhoneNumber;
 use switchboard::provider::usage::Tokens;
 use switchboard::record::{Ended, Entry, Rang, Reconnect, RecordId, Said, Spoke, ToolCall, Transfer, What};
-use switchboard::store::{Message, MessageFiles, Options, Place, Records, Store, start};
+use switchboard::store::{Fate, Message, MessageFiles, Options, Place, Recipient, Records, Store, start};
 
 const ANNA: &str = "+15550100100";
 const BERT: &str = "+15550100200";
@@ -345,18 +346,20 @@ async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
     std::fs::create_dir_all(state.join("recordings")).unwrap();
     std::fs::write(state.join("recordings/x.wav"), "RIFF").unwrap();
     let messages = MessageFiles::new(&state);
-    for (id, caller) in [("msg_1", ANNA), ("msg_2", BERT)] {
+    let [anna, bert] = [("msg_1", ANNA), ("msg_2", BERT)].map(|(id, caller)| {
+        let to = Recipient { assistant: "pizzeria".to_owned(), purpose: Purpose::Message, via: Via::Email };
         let message = Message {
             id: id.to_owned(),
             call: None,
-            assistant: "pizzeria".to_owned(),
+            to,
             caller: PhoneNumber::parse(caller).ok(),
             taken: 1_790_000_000,
             body: "{}".to_owned(),
             keep: Duration::from_secs(3_600),
         };
         messages.put(&message).unwrap();
-    }
+        message
+    });
     // The folder of the database is not there.
     let place = Place::Sqlite(folder.join("gone/switchboard.db"));
     let waiting = state.join("waiting");
@@ -378,7 +381,7 @@ async fn a_caller_is_erased_from_files_that_wait_for_a_database() {
     }
     assert!(!waits(ANNA) && waits(BERT));
     assert!(!state.join("recordings/x.wav").exists());
-    assert!(!messages.has("msg_1") && messages.has("msg_2"));
+    assert!(!messages.has(&anna) && messages.has(&bert));
     assert!(!folder.join("gone").exists(), "nothing is created");
 }
 
@@ -445,4 +448,109 @@ fn a_database_that_cannot_be_read_is_an_error_and_wrong_usage_another() {
     // A wrong reason lists the right ones.
     let (_, stderr) = fails(folder, &["list", "--reason", "model.tired"]);
     assert!(stderr.contains("model.lost") && stderr.contains("caller.hung_up"), "{stderr}");
+}
+
+/// A message for one way to the owner.
+fn message(id: &str, purpose: Purpose, via: Via, body: &str) -> Message {
+    Message {
+        id: id.to_owned(),
+        call: Some("CA1".to_owned()),
+        to: Recipient { assistant: "pizzeria".to_owned(), purpose, via },
+        caller: PhoneNumber::parse(ANNA).ok(),
+        taken: 1_790_000_000,
+        body: body.to_owned(),
+        keep: Duration::from_secs(3_600),
+    }
+}
+
+/// A folder with a message that goes two ways, one that was delivered, a text that may have been sent, and one in a file.
+async fn messages() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let store = Store::open(&Place::Sqlite(state.join("switchboard.db"))).await.unwrap();
+    let email = r#"{"subject":"Pizzeria: a message","text":"Caller: Anna\nMessage: A \u001b[31mmargherita"}"#;
+    let event = r#"{"type":"message.taken","data":{"fields":{"name":"Anna"}}}"#;
+    let given_up = |error: &str| Fate::GivenUp { error: error.to_owned() };
+    for (message, fate) in [
+        (message("msg_aaaaaaaaaa", Purpose::Message, Via::Webhook, event), Fate::Waiting),
+        (message("msg_aaaaaaaaaa.email", Purpose::Message, Via::Email, email), given_up("smtp.login")),
+        (message("ntf_bbbbbbbbbb.sms", Purpose::Notification, Via::Sms, "{}"), given_up("unclear")),
+        (message("alr_cccccccccc", Purpose::Alert, Via::Webhook, event), Fate::Delivered),
+    ] {
+        assert!(store.put_message(&message, &fate).await.unwrap());
+    }
+    MessageFiles::new(&state)
+        .put(&message("msg_dddddddddd.email", Purpose::Message, Via::Email, email))
+        .unwrap();
+    (folder, store)
+}
+
+fn of_messages(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command.arg("messages").args(arguments).current_dir(folder).env_clear().env("TZ", "UTC");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn listed(folder: &Path, arguments: &[&str]) -> Vec<(String, String, Option<String>)> {
+    let (code, out, err) = of_messages(folder, &[&["list", "--format", "json"], arguments].concat());
+    assert_eq!(code, Some(0), "{err}");
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
+    let text = |row: &Value, key: &str| row[key].as_str().map(str::to_owned);
+    rows.iter()
+        .map(|row| (text(row, "id").unwrap(), text(row, "state").unwrap(), text(row, "error")))
+        .collect()
+}
+
+#[tokio::test]
+async fn messages_are_listed_without_their_words_shown_and_tried_again() {
+    let (folder, _store) = messages().await;
+    let folder = folder.path();
+    let row =
+        |id: &str, state: &str, error: Option<&str>| (id.into(), state.into(), error.map(str::to_owned));
+    let unclear = row("ntf_bbbbbbbbbb.sms", "given_up", Some("unclear"));
+    let expected = [
+        row("alr_cccccccccc", "delivered", None),
+        row("msg_aaaaaaaaaa", "waiting", None),
+        row("msg_aaaaaaaaaa.email", "given_up", Some("smtp.login")),
+        row("msg_dddddddddd.email", "waiting", None),
+        unclear.clone(),
+    ];
+    assert_eq!(listed(folder, &[]), expected);
+    assert_eq!(listed(folder, &["--state", "given_up"]), [expected[2].clone(), unclear.clone()]);
+    assert_eq!(listed(folder, &["--limit", "1"]), expected[..1]);
+    let (_, table, _) = of_messages(folder, &["list"]);
+    assert!(table.contains("msg_aaaaaaaa") && !table.contains("Anna") && !table.contains(ANNA), "{table}");
+
+    let shown = |id: &str| of_messages(folder, &["show", id]).1;
+    let both = shown("msg_aaaaaa");
+    assert!(both.contains("\"name\": \"Anna\"") && both.contains("Pizzeria: a message"), "{both}");
+    let one = shown("msg_aaaaaa.email");
+    assert!(one.contains("Message: A  [31mmargherita") && !one.contains("\"name\""), "{one}");
+    assert!(shown("msg_dddddd").contains("margherita"), "it is in a file");
+    assert!(!shown("alr_cccccc").contains("Anna"), "it is delivered");
+    for id in ["msg_zzzzzz", "msg_", "", "msg_aaaaaa.sms"] {
+        assert_eq!(of_messages(folder, &["show", id]).0, Some(1), "{id}");
+    }
+
+    // All but the text that may have been sent, which its id alone sends again.
+    assert_eq!(of_messages(folder, &["retry"]).0, Some(0));
+    assert_eq!(listed(folder, &["--state", "given_up"]), [unclear]);
+    let (code, out, _) = of_messages(folder, &["retry", "ntf_bbbbbb", "--format", "json"]);
+    assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()), (Some(0), json!({"retried": 1})));
+    assert!(listed(folder, &["--state", "given_up"]).is_empty());
+    for id in ["alr_cccccc", "msg_dddddd", "msg_zzzzzz"] {
+        assert_eq!(of_messages(folder, &["retry", id]).0, Some(1), "{id}");
+    }
+    assert_eq!(of_messages(folder, &["list", "--state", "lost"]).0, Some(2));
+}
+
+#[test]
+fn without_a_database_there_are_no_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(listed(folder.path(), &[]).is_empty());
+    assert_eq!(of_messages(folder.path(), &["retry"]).0, Some(0));
+    assert!(!folder.path().join("state").exists(), "nothing is created");
 }

@@ -53,7 +53,7 @@ call_control:
   end_call: true
   send_sms: true
   transfer_to: { boss: "+15550100002" }
-  take_message: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${MESSAGES_SECRET}" }
+  take_message: { to: { email: owner@example.com, sms: "+15550100002", webhook: { url: "https://hooks.example.com/messages?key=${TODOIST_TOKEN}", secret: "${MESSAGES_SECRET}" }, file: messages.jsonl } }
 greeting: { say: Hello. }
 on_failure: { say: Sorry., dial: "+15550100002" }
 fallback: [{ provider: openai, model: gpt-realtime-2, voice: cedar }]
@@ -89,7 +89,7 @@ fn show_prints_what_the_model_gets() {
     for part in [
         "openai, with a key, gpt-realtime-2, voice cedar\n",
         "`boss`",
-        "hooks.example.com",
+        "e-mail to owner@example.com, a text message to +15550100002, a signed request to hooks.example.com, the file messages.jsonl",
         "api.example.com",
         "`search`",
         "send_sms: off: ",

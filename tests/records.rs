@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -403,4 +405,52 @@ async fn rings_that_are_refused_have_short_records() {
     first.hang_up();
     first.finished().await;
     server.end().await;
+}
+
+/// A receiver of webhooks: what came, and the status that it answers with.
+async fn owner() -> (String, mpsc::UnboundedReceiver<serde_json::Value>, Arc<AtomicU16>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (came_tx, came) = mpsc::unbounded_channel();
+    let status = Arc::new(AtomicU16::new(503));
+    let answer = status.clone();
+    let take = async move |body: String| {
+        let _ = came_tx.send(serde_json::from_str(&body).unwrap());
+        axum::http::StatusCode::from_u16(answer.load(Ordering::Relaxed)).unwrap()
+    };
+    let routes = axum::Router::new().fallback(take);
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    (url, came, status)
+}
+
+/// The next alert that the owner gets: its id, and whether it is well again.
+async fn alert(came: &mut mpsc::UnboundedReceiver<serde_json::Value>) -> (String, bool) {
+    let event = timeout(PATIENCE, came.recv()).await.expect("an alert comes").unwrap();
+    assert_eq!(event["data"]["code"], "store_down", "{event}");
+    (event["id"].as_str().unwrap().to_owned(), event["data"]["well"].as_bool().unwrap())
+}
+
+#[tokio::test]
+async fn an_alert_about_the_database_survives_a_kill_and_is_taken_back() {
+    let (url, mut came, status) = owner().await;
+    let (folder, model) = (tempfile::tempdir().unwrap(), model().await);
+    let file = format!(
+        "alerts: {{ to: {{ webhook: {{ url: \"{url}\", secret: \"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\" }} }} }}\n"
+    );
+    std::fs::write(folder.path().join("switchboard.yaml"), file).unwrap();
+    let disk = folder.path().join("disk");
+    let database = format!("sqlite://{}/calls.db", disk.display());
+    let mut server = Server::start(folder.path(), &model, &[("DATABASE_URL", &database)]).await;
+    let (id, well) = alert(&mut came).await;
+    assert!(!well);
+    server.kill().await;
+    while came.try_recv().is_ok() {}
+    status.store(200, Ordering::Relaxed);
+    let mut server = Server::start(folder.path(), &model, &[("DATABASE_URL", &database)]).await;
+    assert_eq!(alert(&mut came).await, (id, false), "it was on the disk");
+    server.logged("Alerted the owner").await;
+    std::fs::create_dir(&disk).unwrap();
+    while !alert(&mut came).await.1 {}
+    server.end().await;
+    assert_eq!(std::fs::read_dir(folder.path().join("state/messages")).unwrap().count(), 0);
 }

@@ -37,6 +37,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("language-czech", "warnings"),
     ("language-swiss", "warnings"),
     ("mcp-no-effect", "only warnings"),
+    ("messages-to-itself", "other files"),
     ("loops", "other files"),
     ("mcp-provider", "the rules of `via: provider`"),
     ("mcp-provider-ability", "the providers and their abilities"),
@@ -281,6 +282,7 @@ fn around(path: &[String]) -> Value {
         "variables": { "clinic": { "name": "Example Dental" } },
     });
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let webhook = json!({ "url": "https://example.com/", "secret": "${TODOIST_MCP_PASSWORD}" });
     let server = json!({ "mcp": { "todoist": { "url": "https://mcp.example.com/" } } });
     merge(
         &mut file,
@@ -307,8 +309,11 @@ fn around(path: &[String]) -> Value {
             ["call_control", "transfer_to", _] => {
                 json!({ "call_control": { "transfer_to": { "reception": { "number": "+15550100011" } } } })
             }
+            ["call_control", "take_message", "to", "webhook", ..] if path.len() > 3 => json!({
+                "call_control": { "take_message": { "to": { "webhook": webhook } } }
+            }),
             ["call_control", "take_message", ..] if path.len() > 2 => json!({
-                "call_control": { "take_message": { "url": "https://example.com/", "secret": "${TODOIST_MCP_PASSWORD}" } }
+                "call_control": { "take_message": { "to": { "email": "owner@example.com" } } }
             }),
             ["functions", ..] => json!({
                 "functions": { "book-table": { "description": "Books.", "mcp": { "server": "todoist", "tool": "add" } } }

@@ -296,7 +296,7 @@ fn a_rule_for_an_unknown_tool_is_reported() {
 #[test]
 fn the_schema_of_a_message_suits_every_provider() {
     let file = format!(
-        "instructions: Hi.\ncall_control: {{ take_message: {{ url: 'https://example.com/in', secret: \"${{SECRET_VOICE}}\", \
+        "instructions: Hi.\ncall_control: {{ take_message: {{ to: {{ email: owner@example.com }}, \
          description: {}, fields: {{ numbers: {{ type: array }} }} }} }}\n",
         "x".repeat(2_000)
     );

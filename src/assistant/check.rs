@@ -6,8 +6,10 @@ mod changes;
 mod control;
 mod fallback;
 mod functions;
+mod mailbox;
 mod mcp;
 mod model;
+mod numbers;
 mod record;
 mod secrets;
 mod spoken;
@@ -16,6 +18,7 @@ mod texts;
 mod tools;
 mod types;
 
+pub use mailbox::mailbox;
 pub use record::record_defaults;
 
 use std::cell::RefCell;
@@ -29,7 +32,7 @@ use jiff::tz::TimeZone;
 
 use super::call_time::CallTime;
 use super::language::Words;
-use super::plan::{Gate, Line, OnFailure, Plan, RecordPolicy, ServerUse, Supply, Version};
+use super::plan::{Gate, Line, OnFailure, Plan, Reader, RecordPolicy, ServerUse, Supply, Version};
 use super::prompt::{self, Examiner, Facts, Place, PlanError, Subject};
 use super::toolbox::{Off, Toolbox};
 use super::values;
@@ -115,6 +118,8 @@ pub enum Role {
     Fallback,
     /// Calls are transferred to it.
     Transfer,
+    /// It gets text messages for the owner.
+    Texts,
 }
 
 /// The result of checking one file.
@@ -164,11 +169,12 @@ impl Assistant {
     }
 
     /// The same assistant for a rehearsal: at its own provider only, and with the words and tools in the record, which is
-    /// the owner's own.
+    /// the owner's own. The rehearsal writes the audio itself.
     pub fn rehearsed(&self) -> Assistant {
         let mut assistant = self.clone();
         assistant.plan.fallback.clear();
-        (assistant.plan.record.transcript, assistant.plan.record.tools) = (true, true);
+        let kept = assistant.plan.record;
+        assistant.plan.record = RecordPolicy { transcript: true, tools: true, audio: false, ..kept };
         assistant
     }
 
@@ -385,6 +391,7 @@ impl<'a> Check<'a> {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),
             language: tongue.language,
+            reader: Reader { words: subject.words, zone: subject.zone.clone() },
             provider,
             model,
             voice,
@@ -440,51 +447,6 @@ impl<'a> Check<'a> {
         Some(template)
     }
 
-    fn number(&self, node: &Node, key: &str, role: Role) -> Option<PhoneNumber> {
-        let Some(scalar) = node.scalar() else {
-            let (key, expected) = (problem::shown(key), "a phone number");
-            self.written.problem(node.span, Wrong::Type { key, expected, found: node.what() });
-            return None;
-        };
-        let text = self.written.text(node, key)?;
-        match PhoneNumber::parse(text.trim()) {
-            Ok(number) => {
-                let (span, shown) = (node.span, scalar.shown());
-                let dialable = Dialable { number: number.clone(), role, span, shown };
-                self.numbers.borrow_mut().push(dialable);
-                Some(number)
-            }
-            Err(why) => {
-                let what = Wrong::NumberInvalid { value: shown(node), why: why.to_string() };
-                self.written.problem(node.span, what);
-                None
-            }
-        }
-    }
-
-    fn numbers(&self, top: &Fields<'a>) {
-        let mut claims: Vec<Claim> = Vec::new();
-        let mut first: BTreeMap<Option<PhoneNumber>, Span> = BTreeMap::new();
-        for item in top.list("numbers") {
-            let star = item.scalar().is_some_and(|scalar| scalar.text().trim() == "*");
-            let number = if star { None } else { self.number(item, "numbers", Role::Answered) };
-            if number.is_none() && !star {
-                continue;
-            }
-            match first.get(&number) {
-                Some(earlier) => {
-                    let what = Wrong::NumberDuplicate { value: shown(item) };
-                    self.written.duplicate(item.span, *earlier, what);
-                }
-                None => {
-                    first.insert(number.clone(), item.span);
-                    claims.push(Claim { number, span: item.span, shown: shown(item) });
-                }
-            }
-        }
-        self.claims.replace(claims);
-    }
-
     fn zone(&self, top: &Fields<'a>) -> Option<TimeZone> {
         let node = top.take("timezone")?;
         let name = self.written.text(node, "timezone")?;
@@ -499,22 +461,6 @@ impl<'a> Check<'a> {
             self.written.problem(node.span, Wrong::TimezoneUnknown { name: shown(node), example });
         }
         zone
-    }
-
-    fn callers(&self, top: &Fields<'a>) -> BTreeMap<PhoneNumber, String> {
-        let mut callers = BTreeMap::new();
-        let Some(map) = top.map("callers") else { return callers };
-        for (key, value) in map.all() {
-            let name = self.written.text(value, &key.name);
-            match PhoneNumber::parse(key.name.trim()) {
-                Ok(number) => callers.extend(name.map(|name| (number, name))),
-                Err(why) => {
-                    let value = problem::shown(&key.name);
-                    self.written.problem(key.span, Wrong::NumberInvalid { value, why: why.to_string() });
-                }
-            }
-        }
-        callers
     }
 
     fn variables(&self, top: &Fields<'a>) -> BTreeMap<String, minijinja::Value> {

@@ -4,8 +4,12 @@
 //! A model speaks more languages than `<Say>` does. So a tag has two uses: the model and the transcription take its
 //! language, and TwiML takes one of [`locales`].
 
+mod labels;
 mod words;
 
+pub use labels::Labels;
+#[cfg(test)]
+pub use words::ALL;
 pub use words::Words;
 
 /// The locales of `<Say>`, as in `SayLanguage` and `SayVoice` of Twilio's official Node library 6.2. The first of a

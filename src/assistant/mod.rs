@@ -25,7 +25,7 @@ mod vocabulary;
 mod written;
 
 pub use call_time::{CallTime, InvalidTime};
-pub use check::{Assistant, record_defaults};
+pub use check::{Assistant, mailbox, record_defaults};
 pub use prompt::{Facts, PlanError};
 pub use roster::{Changes, Checked, Folder, Roster, is_name};
 pub use toolbox::{Off, lacks};

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +29,7 @@ pub struct Plan {
     pub version: Version,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
+    pub reader: Reader,
     /// Whose endpoint answers, with which key, and what it can do.
     pub provider: Arc<Provider>,
     pub model: String,
@@ -61,6 +63,20 @@ pub struct Plan {
     pub after_call: Option<AfterCall>,
     /// The same assistant at each of its fallback providers, in order. Theirs are empty.
     pub fallback: Vec<Arc<Plan>>,
+}
+
+/// How an assistant's owner reads: in which words, and by which clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reader {
+    pub words: &'static Words,
+    pub zone: TimeZone,
+}
+
+impl Default for Reader {
+    /// In English, in UTC.
+    fn default() -> Self {
+        Self { words: Words::ENGLISH, zone: TimeZone::UTC }
+    }
 }
 
 /// The version of an assistant's file: `sha256:` and its hash. It does not change what the file means, so that plans of

@@ -361,6 +361,7 @@ fn loops(claims: &Claims<'_>, name: &str, source: &Source, dialed: &Dialable) ->
     let what = match dialed.role {
         Role::Answered => return None,
         Role::Fallback => Wrong::DialAnswered { value, assistant },
+        Role::Texts => Wrong::TextToAssistant { value, assistant },
         Role::Transfer if assistant == name => Wrong::TransferToItself { value },
         Role::Transfer => Wrong::TransferToAssistant { value, assistant },
     };

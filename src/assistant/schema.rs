@@ -4,6 +4,7 @@
 //! reports every problem with its place. `tests/schema.rs` verifies that both know the same keys.
 
 mod file;
+mod owner;
 mod reference;
 mod value;
 

@@ -123,7 +123,7 @@ pub struct Person {
 /// `take_message`.
 #[derive(Clone, PartialEq)]
 pub struct Messages {
-    /// `None` if the address is empty.
+    /// `None` if every way is empty.
     pub mailbox: Option<Mailbox>,
     pub description: Option<String>,
     /// The schema of a message; `None`: it is not one.
@@ -461,7 +461,7 @@ impl Control {
                     tool.arguments = Some(parameters.clone());
                 }
             }
-            Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), Off::Empty("`url`"))),
+            Some(_) => packed.off.push((TAKE_MESSAGE.to_owned(), Off::Empty("`to`"))),
             None => {}
         }
     }

@@ -13,7 +13,7 @@ static PLACES: LazyLock<Vec<String>> = LazyLock::new(schema::places);
 const WISHES: [(&[&str], &str); 24] = [
     (
         &["voicemail", "mailbox", "answering_machine", "message", "messages", "take_messages", "email"],
-        "write `call_control: { take_message: … }`, with the address that gets the messages",
+        "write `call_control: { take_message: { to: { email: … } } }`",
     ),
     (&["sms", "text", "texts", "send_text"], "write `call_control: { send_sms: true }`"),
     (
@@ -101,6 +101,10 @@ const WISHES: [(&[&str], &str); 24] = [
     ),
 ];
 
+/// What people look for within a map, and what there is.
+const MOVED: [(&str, &[&str], &str); 1] =
+    [("take_message", &["url", "secret", "webhook"], "write `to: { webhook: { url: …, secret: … } }`")];
+
 /// The problem of a key that nothing reads. `parent` is the key of its map, empty for the file; `known` are the keys of
 /// the map.
 pub fn key(parent: &str, name: &str, known: &[&'static str]) -> Assistant {
@@ -110,6 +114,10 @@ pub fn key(parent: &str, name: &str, known: &[&'static str]) -> Assistant {
         && known.contains(&first)
     {
         return Assistant::KeyWithoutColon { key: first.to_owned() };
+    }
+    let moved = MOVED.iter().find(|(map, words, _)| *map == parent && words.contains(&name));
+    if let Some((_, _, instead)) = moved {
+        return Assistant::KeyWish { key, instead };
     }
     if !parent.is_empty() && PLACES.iter().any(|place| place == name) {
         return Assistant::KeyOfTop { key };

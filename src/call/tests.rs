@@ -52,6 +52,7 @@ pub(crate) fn plan() -> Plan {
         assistant: "clinic".to_owned(),
         version: Version::of(b""),
         language: None,
+        reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
         voice: "marin".to_owned(),

@@ -4,7 +4,9 @@
 // These macros panic on a closed pipe: see `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod archive;
 mod calls;
+mod messages;
 pub(crate) mod numbers;
 mod owner;
 mod secrets;
@@ -82,6 +84,11 @@ enum Command {
         #[command(subcommand)]
         what: calls::Calls,
     },
+    /// List, show or retry what is on its way to you: messages, notifications, forms and alerts
+    Messages {
+        #[command(subcommand)]
+        what: messages::Messages,
+    },
     /// Print the secrets in .env for `fly secrets import`
     Secrets(secrets::Options),
     /// List the prepared lines of the assistants, or have the model say the missing ones
@@ -157,6 +164,7 @@ pub fn main() -> ExitCode {
             Command::Schema => owner::schema(),
             Command::Numbers { what } => numbers::numbers(what).await,
             Command::Calls { what } => calls::calls(what).await,
+            Command::Messages { what } => messages::messages(what).await,
             Command::Secrets(options) => secrets::run(&options),
             Command::Sounds(options) => sounds::run(options).await,
             Command::Rehearse(arguments) => rehearse_command(arguments).await,

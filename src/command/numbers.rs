@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::assistant::Roster;
@@ -17,7 +17,7 @@ use crate::phone::PhoneNumber;
 use crate::problem::catalogue::{self, Setting};
 use crate::problem::{Problem, counted};
 use crate::settings::{Need, NumberUrls, Settings};
-use crate::terminal::{Failure, print, report};
+use crate::terminal::{Failure, Format, print, report};
 use crate::tunnel::pointing::{Pointed, compare, state_dir};
 use crate::workspace::Workspace;
 
@@ -46,15 +46,6 @@ pub struct Sync {
     /// Include numbers that a TwiML application, a SIP trunk or a tunnel answers, and take them back
     #[arg(long)]
     take_back: bool,
-}
-
-/// The output format of `numbers list`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A table
-    Text,
-    /// An array, for programs
-    Json,
 }
 
 /// `switchboard numbers …`.

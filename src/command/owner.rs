@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::assistant::plan::{First, Job, KeptNumbers, Plan, RecordPolicy, Target, Voice, Work};
+use crate::assistant::plan::{
+    First, Job, KeptNumbers, Mailbox, Plan, RecordPolicy, Target, Voice, Webhook, Work,
+};
 use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off, Roster};
 use crate::call::initial_turn_control;
 use crate::link::model::{LeftOut, session};
@@ -130,7 +132,7 @@ pub async fn show(name: &str, from: Option<Party>, at: Option<CallTime>) -> Resu
     let settings = &workspace.settings;
     let tls = tls::client_config(false, settings.ssl_cert_file.as_deref())?;
     let account = Account::from_settings(settings, &tls).context("TLS cannot be set up")?;
-    let tools = Tools::with(&tls, account, None).context("TLS cannot be set up")?;
+    let tools = Tools::with(&tls, account, None, None).context("TLS cannot be set up")?;
     tools.keep(assistant.servers());
     if timeout(SOON, tools.settled(SERVERS_PATIENCE)).await.is_err() {
         notify(&format!("Waiting for its MCP servers, at most {} s …", SERVERS_PATIENCE.as_secs()));
@@ -236,8 +238,7 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
                 Job::SendSms => "sends the caller a text message".to_owned(),
                 Job::TakeMessage(mailbox) => {
-                    let url = mailbox.webhook.as_ref().map(|webhook| webhook.url.as_str());
-                    format!("sends a message to {}", host(url.unwrap_or_default()))
+                    format!("sends a message by {}", ways(mailbox))
                 }
             },
         };
@@ -261,6 +262,22 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
         text.push_str(&format!("  {name:<11} {value}\n"));
     }
     text
+}
+
+/// How something reaches the owner, in words.
+fn ways(mailbox: &Mailbox) -> String {
+    let Mailbox { email, sms, webhook, file } = mailbox;
+    let ways = [
+        email.as_ref().map(|address| format!("e-mail to {address}")),
+        sms.as_ref().map(|number| format!("a text message to {}", number.expose())),
+        webhook.as_ref().map(request_to),
+        file.as_ref().map(|name| format!("the file {name}")),
+    ];
+    ways.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn request_to(webhook: &Webhook) -> String {
+    format!("a signed request to {}", host(&webhook.url))
 }
 
 /// What is kept of a call, in words.

@@ -78,6 +78,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         metrics_listener,
         metrics: Some(metrics),
         records: None,
+        letters: None,
         tools_first: false,
         now: None,
         captures: true,
@@ -138,7 +139,8 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
     let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning);
-    for warning in doubts.chain(&warnings) {
+    let deliveries = doctor::deliveries(settings, &roster);
+    for warning in doubts.chain(&warnings).chain(&deliveries) {
         tracing::warn!(problem = %warning.line(), "Warning at start");
     }
     if !roster.answers() {

@@ -12,7 +12,7 @@ use crate::workspace::ENV_FILE;
 const WIDTH: usize = 100;
 
 /// The groups, in the order of the report.
-const GROUPS: [&str; 12] = [
+const GROUPS: [&str; 13] = [
     "Settings",
     "Assistants",
     "Speech model",
@@ -22,6 +22,7 @@ const GROUPS: [&str; 12] = [
     "Public address",
     "Tools",
     "Records",
+    "Deliveries",
     "Clock",
     "Fly",
     "Doctor",
@@ -30,7 +31,7 @@ const GROUPS: [&str; 12] = [
 /// The group of a problem, as an index of [`GROUPS`].
 fn group(problem: &Problem) -> usize {
     match (problem.what(), problem.path()) {
-        (_, super::fly::FILE) => 10,
+        (_, super::fly::FILE) => 11,
         (What::Setting(_), _) | (_, ENV_FILE | settings::FILE) => 0,
         (
             What::File(_)
@@ -48,13 +49,14 @@ fn group(problem: &Problem) -> usize {
         (What::Public(_), _) => 6,
         (What::Mcp(_), _) => 7,
         (What::Store(_) | What::Recording(_), _) => 8,
-        (What::Clock(_), _) => 9,
-        (What::Fly(_), _) => 10,
+        (What::Delivery(_), _) => 9,
+        (What::Clock(_), _) => 10,
+        (What::Fly(_), _) => 11,
         (What::Doctor(_), _) => {
             if problem.code() == "settings.ok" {
                 0
             } else {
-                11
+                12
             }
         }
     }

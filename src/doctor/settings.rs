@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use super::mounts;
+use super::{mail, mounts};
 use crate::disk;
 use crate::link::tls;
 use crate::numbers::{self, Unreachable};
@@ -44,6 +44,7 @@ pub fn local(workspace: &Workspace) -> Vec<Problem> {
     problems.extend(observe::filter(&settings.log).err().map(|what| Problem::setting("RUST_LOG", what)));
     problems.extend(state(settings).map(|what| Problem::setting("STATE_DIR", what)));
     problems.extend(database(settings).map(|what| Problem::setting("DATABASE_URL", what)));
+    problems.extend(mail::wrong(settings));
     if is_open(Path::new(ENV_FILE)) {
         problems.push(Problem::file(ENV_FILE, Setting::OpenEnvFile));
     }

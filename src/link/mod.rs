@@ -3,6 +3,7 @@
 mod account;
 pub mod caller;
 mod inbox;
+pub mod mail;
 pub mod model;
 pub mod network;
 mod outbox;

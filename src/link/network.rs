@@ -235,7 +235,7 @@ impl From<&rustls::Error> for Fault {
 }
 
 /// The fault at the bottom of a chain of errors. `None`: no error of the chain is known.
-fn classify(error: &(dyn Error + 'static)) -> Option<Fault> {
+pub(super) fn classify(error: &(dyn Error + 'static)) -> Option<Fault> {
     let mut cause = Some(error);
     let mut found = None;
     while let Some(error) = cause {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Trusts the system's certificates, or those in `bundle`.
@@ -13,11 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 /// still need them, so they are always loaded.
 pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    let found = match bundle {
-        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
-        None => rustls_native_certs::load_native_certs(),
-    };
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(certificates(bundle));
     if needed && roots.is_empty() {
         match bundle {
             Some(bundle) => bail!("SSL_CERT_FILE: `{}` has no readable certificate", bundle.display()),
@@ -33,4 +30,12 @@ pub fn client_config(needed: bool, bundle: Option<&Path>) -> anyhow::Result<Arc<
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The system's certificates, or those in `bundle`. Some may not be parsable.
+pub(super) fn certificates(bundle: Option<&Path>) -> Vec<CertificateDer<'static>> {
+    match bundle {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None).certs,
+        None => rustls_native_certs::load_native_certs().certs,
+    }
 }

@@ -115,6 +115,7 @@ impl RestError {
 /// When a failed request may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
+    Never,
     /// If Twilio certainly did nothing: after 429, or without a connection.
     IfUndone,
     /// The request is idempotent.
@@ -163,6 +164,7 @@ impl Account {
         loop {
             let outcome = self.ask_once(&method, path, form).await;
             let may_retry = match &outcome {
+                _ if retry == Retry::Never => false,
                 Err(RestError::Refused { status: 429, .. }) => true,
                 Err(RestError::Network(fault)) => fault.is_unsent() || retry == Retry::Always,
                 Err(RestError::Refused { status: 500.., .. }) => retry == Retry::Always,

@@ -2,11 +2,21 @@
 //! and JSON.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod alert;
+mod form;
+mod page;
+mod told;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub use self::alert::{Alert, alert};
+pub use self::form::{Filled, form, form_id};
+pub use self::told::{Taken, Told, Who, is_wanted, notification, notification_id, of_record};
+use crate::assistant::plan::Reader;
 use crate::id::CallSid;
 use crate::phone::PhoneNumber;
+use page::Page;
 
 /// What a delivery is for. With the assistant it says which addresses it goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +31,24 @@ pub enum Purpose {
     Alert,
 }
 
+impl Purpose {
+    pub const ALL: [Self; 4] = [Self::Message, Self::Notification, Self::Form, Self::Alert];
+
+    /// For the store and lists.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Notification => "notification",
+            Self::Form => "form",
+            Self::Alert => "alert",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.code() == code)
+    }
+}
+
 /// How a delivery is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Via {
@@ -28,6 +56,24 @@ pub enum Via {
     Sms,
     Webhook,
     File,
+}
+
+impl Via {
+    pub const ALL: [Self; 4] = [Self::Email, Self::Sms, Self::Webhook, Self::File];
+
+    /// For the store, metrics and lists.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Webhook => "webhook",
+            Self::File => "file",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|via| via.code() == code)
+    }
 }
 
 /// The same news for every way to deliver it.
@@ -53,11 +99,24 @@ pub struct Left<'a> {
     pub called: Option<&'a PhoneNumber>,
     pub fields: Map<String, Value>,
     pub at: Timestamp,
+    pub reader: &'a Reader,
 }
 
 /// The words for a message.
 pub fn message(left: Left<'_>) -> Content {
-    let Left { id, call, assistant, caller, called, fields, at } = left;
+    let Left { id, call, assistant, caller, called, fields, at, reader } = left;
+    let labels = reader.words.labels;
+    let who = caller.map_or(Who::Withheld, |number| Who::Known(number.expose()));
+    let subject = told::subject(assistant, labels.message, who, labels);
+    let mut text = Page::default();
+    text.fields(&fields, labels);
+    let mut short = text.clone();
+    short.row(labels.time, &moment(reader, at));
+    text.gap();
+    told::caller(&mut text, who, labels);
+    text.row_if(labels.called, called.map(|number| number.expose()));
+    text.row(labels.time, &moment(reader, at));
+    text.row(labels.assistant, assistant);
     let event = json!({
         "id": id,
         "type": "message.taken",
@@ -70,5 +129,14 @@ pub fn message(left: Left<'_>) -> Content {
             "fields": fields,
         },
     });
-    Content { subject: String::new(), text: String::new(), short: String::new(), event }
+    Content { short: short.into_short(&subject), text: text.into_text(), subject, event }
 }
+
+/// `Monday, 30 November 2026, 14:05`
+fn moment(reader: &Reader, at: Timestamp) -> String {
+    let at = at.to_zoned(reader.zone.clone());
+    format!("{}, {}", reader.words.date(&at), reader.words.time(&at))
+}
+
+#[cfg(test)]
+mod tests;

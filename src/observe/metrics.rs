@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::assistant::Roster;
 use crate::call::{Anomaly, Cause, EndReason, Tally};
+use crate::notice::Via;
 
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
@@ -31,7 +32,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 19] = {
+const METRICS: [Metric; 20] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -65,7 +66,14 @@ const METRICS: [Metric; 19] = {
             "switchboard_messages_total",
             Counter,
             "what",
-            "Messages for the owner: taken, delivered, given_up",
+            "Messages that callers left: taken; delivered, given_up (each way to the owner)",
+        ),
+        metric(
+            "switchboard_deliveries_total",
+            Counter,
+            "via, outcome",
+            "Attempts to deliver messages, notifications, forms and alerts by email, sms, webhook, file: delivered, failed \
+             (tried again), given_up, unclear (a text message that may have been sent, and is not sent again)",
         ),
         metric(
             "switchboard_records_total",
@@ -155,6 +163,7 @@ const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
 const TOKENS: [&str; 2] = ["in", "out"];
 const RECORDINGS: [&str; 5] = ["complete", "incomplete", "failed", "uploaded", "not_uploaded"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
+const DELIVERIES: [&str; 4] = ["delivered", "failed", "given_up", "unclear"];
 const RECORDS: [&str; 3] = ["written", "spilled", "dropped"];
 
 /// Why a session is replaced: `cause`, and what that means.
@@ -219,6 +228,11 @@ fn begin() {
     }
     for what in MESSAGES {
         counter!("switchboard_messages_total", "what" => what).increment(0);
+    }
+    for via in Via::ALL {
+        for outcome in DELIVERIES {
+            deliveries(via, outcome).increment(0);
+        }
     }
     // A histogram exists once it is named.
     let _ = (
@@ -344,6 +358,15 @@ pub fn message(what: &'static str) {
     counter!("switchboard_messages_total", "what" => what).increment(1);
 }
 
+/// Counts an attempt to deliver something to an owner: one of `DELIVERIES`.
+pub fn delivery(via: Via, outcome: &'static str) {
+    deliveries(via, outcome).increment(1);
+}
+
+fn deliveries(via: Via, outcome: &'static str) -> Counter {
+    counter!("switchboard_deliveries_total", "via" => via.code(), "outcome" => outcome)
+}
+
 /// Counts records: `written`, `spilled` or `dropped`.
 pub fn records(outcome: &'static str, count: u64) {
     counter!("switchboard_records_total", "outcome" => outcome).increment(count);
@@ -449,6 +472,7 @@ mod tests {
             "switchboard_reloads_total{outcome=\"rejected\"} 0",
             "switchboard_tokens_total{kind=\"out\"} 0",
             "switchboard_messages_total{what=\"given_up\"} 0",
+            "switchboard_deliveries_total{via=\"sms\",outcome=\"unclear\"} 0",
             "switchboard_recordings_total{outcome=\"failed\"} 0",
             "switchboard_first_word_seconds_count 0",
             "switchboard_silence_seconds_count 0",

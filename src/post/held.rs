@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::ways::{Address, Delivery, Undelivered};
 use super::{Office, PAUSES, Put, RETRY, STORE_PATIENCE, Taken, lock};
 use crate::observe::metrics;
 use crate::store::{Fate, Found, Message};
@@ -25,7 +26,7 @@ pub(super) struct Held {
 }
 
 /// What the assistant may say, sent at most once.
-type Promise = Option<oneshot::Sender<Taken>>;
+type Promise = Option<mpsc::Sender<Taken>>;
 
 impl Office {
     /// Starts to deliver a message.
@@ -42,16 +43,26 @@ impl Office {
 
     /// Delivers the messages in files, or moves them into the store.
     pub(super) async fn resume_files(self: &Arc<Self>) {
-        let Found { waiting, broken, .. } = self.read_files().await;
+        let Found { waiting, unclear, broken, .. } = self.read_files().await;
         if broken > 0 {
             tracing::warn!(broken, "Ignoring files in STATE_DIR/messages that are not messages");
+        }
+        for message in unclear {
+            self.given_up(&message.id, &message.to, Undelivered::Unclear, true);
+            self.put_aside(&Arc::new(message), Undelivered::Unclear.code()).await;
         }
         let (found, mut resumed) = (waiting.len(), 0);
         for message in waiting {
             let Ok(room) = self.room.clone().try_acquire_owned() else { break };
             resumed += 1;
-            let held =
-                Held { message: message.into(), on_disk: true, rejected: false, unclear: false, _room: room };
+            let held = Held {
+                message: message.into(),
+                on_disk: true,
+                rejected: false,
+                // The process before this one may have died as soon as it was there.
+                unclear: self.store.get().is_some(),
+                _room: room,
+            };
             self.hold(held, None);
         }
         if resumed > 0 {
@@ -65,13 +76,11 @@ impl Office {
 
     /// Moves messages that nobody accepted from files into the store.
     pub(super) async fn import_given_up(&self) {
-        for message in self.read_files().await.given_up {
-            // Its file does not say why.
-            let error = "unknown".to_owned();
-            if !matches!(self.put(&message, &Fate::GivenUp { error }).await, Put::Taken) {
+        for (message, error) in self.read_files().await.given_up {
+            if !matches!(self.put_one(&message, &Fate::GivenUp { error }).await, Put::Taken) {
                 return;
             }
-            self.remove(&message.id).await;
+            self.remove(&Arc::new(message)).await;
         }
     }
 
@@ -79,7 +88,7 @@ impl Office {
     async fn deliver_held(&self, mut held: Held, mut promise: Promise) {
         let message = held.message.clone();
         let id = &message.id;
-        let mut fulfil = |sentence| promise.take().map(|promise| promise.send(sentence));
+        let mut fulfil = |taken| promise.take().map(|promise| promise.try_send(taken));
         let mut store_answers = self.store_answers.subscribe();
         let mut pauses = PAUSES.iter();
         let mut pause = PAUSES[0];
@@ -92,7 +101,7 @@ impl Office {
             }
             store_answers.mark_unchanged();
             if !std::mem::take(&mut held.rejected) {
-                match self.put(&message, &Fate::Waiting).await {
+                match self.put_one(&message, &Fate::Waiting).await {
                     Put::Taken => {
                         fulfil(Taken::Kept);
                         return self.forget(&held).await;
@@ -101,25 +110,25 @@ impl Office {
                     Put::Full | Put::No => {}
                 }
             }
-            let mailbox = self.mailbox(&message.assistant);
-            let limit = self.limit(mailbox.as_ref());
+            let address = self.address(&message.to);
+            let limit = self.limit(address.as_ref());
             let permit = limit.acquire().await;
-            let result = self.attempt(id, &message.body, mailbox.as_ref()).await;
+            let result = self.attempt_held(&held, address.as_ref()).await;
             drop(permit);
             let Err(why) = result else {
-                tracing::info!(message = id, "Delivered a message");
-                metrics::message("delivered");
+                self.delivered(id, &message.to);
                 fulfil(Taken::Delivered);
                 self.forget(&held).await;
                 return self.tell_store(&held).await;
             };
             if why.is_final(message.taken) {
-                tracing::error!(message = id, %why, on_disk = held.on_disk, "Gave up on a message");
-                metrics::message("given_up");
+                self.given_up(id, &message.to, why, held.on_disk);
                 return self.give_up(&held, why.code()).await;
             }
+            metrics::delivery(message.to.via, "failed");
             if reported != Some(why) {
-                tracing::warn!(message = id, %why, "Cannot deliver a message; trying again later");
+                let via = message.to.via.code();
+                tracing::warn!(message = id, via, %why, "Cannot deliver a message; trying again later");
                 reported = Some(why);
             }
             pause = pauses.next().copied().unwrap_or(pause);
@@ -140,9 +149,44 @@ impl Office {
         }
     }
 
+    async fn attempt_held(&self, held: &Held, address: Option<&Address>) -> Result<(), Undelivered> {
+        let message = &held.message;
+        let delivery = Delivery { id: &message.id, taken: message.taken, body: &message.body };
+        if !self.sends_once(address) {
+            return match held.on_disk {
+                true => self.attempt_or_leave(&delivery, address).await,
+                false => self.attempt(&delivery, address).await,
+            };
+        }
+        // Another process may send it from the store.
+        if held.unclear {
+            return Err(Undelivered::Store);
+        }
+        if held.on_disk && !self.mark(message, true).await {
+            return Err(Undelivered::Disk(std::io::ErrorKind::Other));
+        }
+        let result = self.attempt(&delivery, address).await;
+        if held.on_disk && result.is_err_and(|why| why != Undelivered::Unclear) {
+            self.mark(message, false).await;
+        }
+        result
+    }
+
+    /// Marks the file of a message as one that is being sent, unless the caller was erased meanwhile.
+    async fn mark(&self, message: &Arc<Message>, sending: bool) -> bool {
+        let Some(files) = self.files.clone() else { return false };
+        let message = message.clone();
+        let marked = tokio::task::spawn_blocking(move || match (files.has(&message), sending) {
+            (false, _) => false,
+            (true, true) => files.mark_sending(&message).is_ok(),
+            (true, false) => files.put(&message).is_ok(),
+        });
+        marked.await.unwrap_or(false)
+    }
+
     /// Tells the store that a message was delivered which it may have, or it would be delivered again.
     async fn tell_store(&self, held: &Held) {
-        while held.unclear && !matches!(self.put(&held.message, &Fate::Delivered).await, Put::Taken) {
+        while held.unclear && !matches!(self.put_one(&held.message, &Fate::Delivered).await, Put::Taken) {
             tokio::select! {
                 () = sleep(RETRY) => {}
                 () = self.closing.cancelled() => return,
@@ -152,20 +196,26 @@ impl Office {
 
     async fn forget(&self, held: &Held) {
         if held.on_disk {
-            self.remove(&held.message.id).await;
+            self.remove(&held.message).await;
         }
     }
 
     /// Keeps the message for the owner, if it is or can be on a disk.
     async fn give_up(&self, held: &Held, error: String) {
-        if matches!(self.put(&held.message, &Fate::GivenUp { error }).await, Put::Taken) {
+        if matches!(self.put_one(&held.message, &Fate::GivenUp { error: error.clone() }).await, Put::Taken) {
             return self.forget(held).await;
         }
-        let Some(files) = self.files.clone().filter(|_| held.on_disk) else { return };
-        let id = held.message.id.clone();
-        let moved = tokio::task::spawn_blocking(move || files.give_up(&id)).await;
+        if held.on_disk {
+            self.put_aside(&held.message, error).await;
+        }
+    }
+
+    async fn put_aside(&self, message: &Arc<Message>, error: String) {
+        let Some(files) = self.files.clone() else { return };
+        let given_up = message.clone();
+        let moved = tokio::task::spawn_blocking(move || files.give_up(&given_up, &error)).await;
         if let Ok(Err(error)) = moved {
-            tracing::error!(message = held.message.id, why = %error.kind(), "Cannot put a message aside");
+            tracing::error!(message = message.id, why = %error.kind(), "Cannot put a message aside");
         }
     }
 
@@ -179,8 +229,8 @@ impl Office {
         if held.on_disk
             && let Some(files) = self.files.clone()
         {
-            let id = held.message.id.clone();
-            if !tokio::task::spawn_blocking(move || files.has(&id)).await.unwrap_or(true) {
+            let message = held.message.clone();
+            if !tokio::task::spawn_blocking(move || files.has(&message)).await.unwrap_or(true) {
                 return true;
             }
         }
@@ -202,12 +252,12 @@ impl Office {
         false
     }
 
-    async fn remove(&self, id: &str) {
+    async fn remove(&self, message: &Arc<Message>) {
         let Some(files) = self.files.clone() else { return };
-        let name = id.to_owned();
-        let removed = tokio::task::spawn_blocking(move || files.remove(&name)).await;
+        let gone = message.clone();
+        let removed = tokio::task::spawn_blocking(move || files.remove(&gone)).await;
         if let Ok(Err(error)) = removed {
-            tracing::error!(message = id, why = %error.kind(), "Cannot remove a message from disk");
+            tracing::error!(message = message.id, why = %error.kind(), "Cannot remove a message from disk");
         }
     }
 }
@@ -220,22 +270,23 @@ mod tests {
 
     use super::super::{Post, seconds};
     use super::*;
+    use crate::notice::{Purpose, Via};
     use crate::phone::PhoneNumber;
-    use crate::store::MessageFiles;
+    use crate::store::{MessageFiles, Recipient};
 
     fn post(state: &Path) -> Post {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        Post::new(&tls, Some(state)).unwrap()
+        Post::new(&tls, Some(state), None, None).unwrap()
     }
 
     fn message() -> Arc<Message> {
         Arc::new(Message {
             id: "msg_1".to_owned(),
             call: None,
-            assistant: "clinic".to_owned(),
+            to: Recipient { assistant: "clinic".to_owned(), purpose: Purpose::Message, via: Via::Webhook },
             caller: PhoneNumber::parse("+15550100007").ok(),
             taken: seconds(),
             body: "{}".to_owned(),

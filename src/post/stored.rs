@@ -6,13 +6,11 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::{AT_ONCE, Office, PAUSES, RETRY, TIMEOUT, lock};
-use crate::assistant::plan::Mailbox;
+use super::ways::{Address, Delivery, Undelivered, lease};
+use super::{Office, PAUSES, RETRY, lock};
 use crate::observe::metrics;
-use crate::store::{Attempt, Claimed, Store, StoreError};
+use crate::store::{Attempt, Claimed, Recipient, Store, StoreError};
 
-/// How long a message is this process's own: an attempt, and time to write down what became of it.
-const LEASE: Duration = TIMEOUT.saturating_add(Duration::from_secs(15));
 /// How often to look for messages of other processes, which may have ended.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -53,23 +51,30 @@ impl Office {
                 pause = pause.min(waiting.due_in);
                 continue;
             }
-            let mailbox = self.mailbox(&waiting.assistant);
-            let limit = self.limit(mailbox.as_ref());
-            let permits: Vec<_> =
-                std::iter::from_fn(|| limit.clone().try_acquire_owned().ok()).take(AT_ONCE).collect();
+            if waiting.sending {
+                for (id, to) in store.give_up_unclear().await? {
+                    self.given_up(&id, &to, Undelivered::Unclear, true);
+                }
+                continue;
+            }
+            let address = self.address(&waiting.to);
+            let limit = self.limit(address.as_ref());
+            let permits: Vec<_> = std::iter::from_fn(|| limit.clone().try_acquire_owned().ok()).collect();
             // Without one: the end of an attempt at this address wakes this task.
             if permits.is_empty() {
                 continue;
             }
-            let claimed = store.claim_messages(&waiting.assistant, permits.len(), LEASE).await?;
+            let claimed = store.claim_messages(&waiting.to, permits.len(), lease(waiting.to.via)).await?;
             for (claimed, permit) in claimed.into_iter().zip(permits) {
-                // The store could not be told yet that it was delivered, or has just taken it late.
+                // This process holds it outside, and the store has had it all along.
                 if !lock(&self.claimed).insert(claimed.id.clone()) {
+                    let later = Attempt::Failed { error: Undelivered::Store.code(), pause: LOOK };
+                    store.settle_message(&claimed, &later).await?;
                     continue;
                 }
                 let office = self.clone();
-                let (store, mailbox) = (store.clone(), mailbox.clone());
-                self.deliveries.spawn(office.deliver_claimed(store, claimed, mailbox, permit));
+                let work = Work { store: store.clone(), claimed, to: waiting.to.clone() };
+                self.deliveries.spawn(office.deliver_claimed(work, address.clone(), permit));
             }
         }
         Ok(pause)
@@ -77,36 +82,50 @@ impl Office {
 
     async fn deliver_claimed(
         self: Arc<Self>,
-        store: Store,
-        claimed: Claimed,
-        mailbox: Option<Mailbox>,
+        work: Work,
+        address: Option<Address>,
         permit: OwnedSemaphorePermit,
     ) {
-        let attempt = self.attempt_claimed(&claimed, mailbox.as_ref()).await;
+        let attempt = self.attempt_claimed(&work, address.as_ref()).await;
         drop(permit);
-        self.settle(&store, &claimed, &attempt).await;
-        lock(&self.claimed).remove(&claimed.id);
+        if let Some(attempt) = attempt {
+            self.settle(&work.store, &work.claimed, &attempt).await;
+        }
+        lock(&self.claimed).remove(&work.claimed.id);
         self.look.notify_one();
     }
 
-    async fn attempt_claimed(&self, claimed: &Claimed, mailbox: Option<&Mailbox>) -> Attempt {
+    /// `None`: it is somebody else's.
+    async fn attempt_claimed(&self, work: &Work, address: Option<&Address>) -> Option<Attempt> {
+        let Work { store, claimed, to } = work;
         let id = &claimed.id;
-        let Err(why) = self.attempt(id, &claimed.body, mailbox).await else {
-            tracing::info!(message = id, "Delivered a message");
-            metrics::message("delivered");
-            return Attempt::Delivered;
+        let delivery =
+            Delivery { id, taken: u64::try_from(claimed.taken_ms / 1000).unwrap_or(0), body: &claimed.body };
+        let result = match self.sends_once(address) {
+            false => self.attempt_or_leave(&delivery, address).await,
+            // Whoever finds the mark does not send it again.
+            true => match store.mark_sending(claimed).await {
+                Ok(true) => self.attempt(&delivery, address).await,
+                Ok(false) => return None,
+                Err(_) => Err(Undelivered::Store),
+            },
+        };
+        let Err(why) = result else {
+            self.delivered(id, to);
+            return Some(Attempt::Delivered);
         };
         let error = why.code();
-        if why.is_final(u64::try_from(claimed.taken_ms / 1000).unwrap_or(0)) {
-            tracing::error!(message = id, %why, on_disk = true, "Gave up on a message");
-            metrics::message("given_up");
-            return Attempt::GivenUp { error };
+        if why.is_final(u64::try_from(claimed.since_ms / 1000).unwrap_or(0)) {
+            self.given_up(id, to, why, true);
+            return Some(Attempt::GivenUp { error });
         }
+        metrics::delivery(to.via, "failed");
         if claimed.error.as_ref() != Some(&error) {
-            tracing::warn!(message = id, %why, "Cannot deliver a message; trying again later");
+            let via = to.via.code();
+            tracing::warn!(message = id, via, %why, "Cannot deliver a message; trying again later");
         }
         let before = usize::try_from(claimed.attempts - 1).unwrap_or(0);
-        Attempt::Failed { error, pause: PAUSES[before.min(PAUSES.len() - 1)] }
+        Some(Attempt::Failed { error, pause: PAUSES[before.min(PAUSES.len() - 1)] })
     }
 
     /// Writes down what became of an attempt, however long that takes: otherwise, the message would be delivered again.
@@ -126,4 +145,11 @@ impl Office {
             }
         }
     }
+}
+
+/// A message of the store that this process delivers.
+struct Work {
+    store: Store,
+    claimed: Claimed,
+    to: Recipient,
 }

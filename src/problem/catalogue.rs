@@ -4,6 +4,7 @@
 //! Each is a short clause that starts small and ends without a full stop. An empty fix is none.
 
 mod assistant;
+mod delivery;
 mod doctor;
 mod file;
 mod number;
@@ -14,6 +15,7 @@ mod template;
 mod tool;
 
 pub use assistant::Assistant;
+pub use delivery::Delivery;
 pub use doctor::{Clock, Doctor, Fly, Folder, Function, Mcp, Obstacle, Provider, Public, Twilio};
 pub use file::{File, ReadFolder};
 pub use number::Number;
@@ -139,6 +141,6 @@ macro_rules! areas {
 pub(crate) use {catalogue, sentence};
 
 areas!(
-    Assistant, Clock, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public, ReadFolder,
-    Recording, Setting, Store, Template, Tool, Twilio
+    Assistant, Clock, Delivery, Doctor, File, Fly, Folder, Function, Mcp, Number, Provider, Public,
+    ReadFolder, Recording, Setting, Store, Template, Tool, Twilio
 );

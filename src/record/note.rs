@@ -8,36 +8,44 @@ use jiff::{SignedDuration, Timestamp};
 use super::entry::{Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 use super::masked;
 use crate::assistant::Assistant;
-use crate::assistant::plan::{KeptNumbers, Plan, RecordPolicy};
+use crate::assistant::plan::{KeptNumbers, Notify, Plan, Reader, RecordPolicy};
 use crate::call::{Note, Recording, Spoken};
 use crate::id::ItemId;
 use crate::phone::Party;
 
 /// Who answers a ring: the assistant's name and version, and what is kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Answering<'a> {
     pub assistant: Option<&'a str>,
     pub version: Option<&'a str>,
     pub policy: RecordPolicy,
+    /// What the owner wants to hear of it, and how the owner reads.
+    pub tells: Option<(&'a Notify, &'a Reader)>,
 }
 
 impl Answering<'_> {
     /// No assistant: what is kept is what `switchboard.yaml` says for all.
     pub fn nobody(policy: RecordPolicy) -> Self {
-        Self { assistant: None, version: None, policy }
+        Self { assistant: None, version: None, policy, tells: None }
     }
 }
 
 impl<'a> From<&'a Plan> for Answering<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { assistant: Some(&plan.assistant), version: Some(plan.version.as_str()), policy: plan.record }
+        Self {
+            assistant: Some(&plan.assistant),
+            version: Some(plan.version.as_str()),
+            policy: plan.record,
+            tells: plan.notify.as_ref().map(|notify| (notify, &plan.reader)),
+        }
     }
 }
 
 impl<'a> From<&'a Assistant> for Answering<'a> {
     fn from(assistant: &'a Assistant) -> Self {
         let (name, version) = (Some(assistant.name()), Some(assistant.version()));
-        Self { assistant: name, version, policy: assistant.kept() }
+        let tells = assistant.notify().map(|notify| (notify, assistant.reader()));
+        Self { assistant: name, version, policy: assistant.kept(), tells }
     }
 }
 
@@ -46,7 +54,7 @@ impl Rang {
     pub fn new(call: &str, caller: &Party, called: &Party, by: Answering<'_>, at: Timestamp) -> Self {
         // Records tell milliseconds.
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
-        let Answering { assistant, version, policy } = by;
+        let Answering { assistant, version, policy, .. } = by;
         let keep = SignedDuration::try_from(policy.keep).unwrap_or(SignedDuration::MAX);
         Self {
             call: call.to_owned(),
@@ -245,7 +253,7 @@ mod tests {
             (KeptNumbers::None, None, false),
         ] {
             let policy = RecordPolicy { numbers, ..RecordPolicy::default() };
-            let by = Answering { assistant: Some("clinic"), version: Some("sha256:00"), policy };
+            let by = Answering { assistant: Some("clinic"), version: Some("sha256:00"), policy, tells: None };
             let (caller, called) = (Party::Number(number.clone()), Party::Number(number.clone()));
             let rang = Rang::new("CA1", &caller, &called, by, at);
             assert_eq!(rang.from.as_deref(), from);

@@ -62,7 +62,7 @@ pub(super) struct Conversation {
     utterances: Vec<Utterance>,
     /// The last one.
     run: Option<Run>,
-    /// The server reported the end of the call.
+    /// The server reported the end of the call, and nothing follows it.
     pub ended: bool,
 }
 
@@ -131,10 +131,10 @@ impl Conversation {
         match &entry.what {
             What::CallerSpoke { start_ms, .. } => self.reported(false, *start_ms, at),
             What::AssistantSpoke(spoke) => self.reported(true, spoke.start_ms, at),
-            What::Ended(_) => self.ended = true,
             _ => {}
         }
         self.recorder.add(entry);
+        self.ended = self.recorder.is_over();
     }
 
     fn reported(&mut self, assistant: bool, start_ms: u64, at: Instant) {

@@ -6,6 +6,7 @@
 mod caller;
 mod choose;
 mod conversation;
+mod news;
 mod recording;
 mod screen;
 mod server;
@@ -36,6 +37,7 @@ use crate::workspace::Workspace;
 use caller::CallerSpeech;
 use choose::Choice;
 use conversation::{Conversation, Line, is_assistant, millis};
+use news::News;
 use recording::Files;
 pub use screen::Screen;
 use server::{Server, token};
@@ -52,8 +54,10 @@ const SLACK: Duration = Duration::from_secs(120);
 const THINKS: Duration = Duration::from_millis(500);
 /// How long a call may take to end after the caller hangs up.
 const HANG_UP: Duration = Duration::from_secs(10);
-/// How long the server may take to report how a call ended.
-const LAST_ENTRIES: Duration = Duration::from_secs(3);
+/// How long the server may take to report how a call ended, with the form after it.
+const LAST_ENTRIES: Duration = Duration::from_secs(25);
+/// The folder of what the rehearsed assistant takes for its owner, in that of the other files.
+const STATE: &str = "rehearsal";
 /// Errors of the simulated model that only mean that two messages crossed.
 const HARMLESS: [&str; 2] = ["conversation_already_has_active_response", "response_cancel_not_active"];
 /// The most errors of one kind that are shown.
@@ -123,8 +127,9 @@ pub async fn run(
         screen.line(&line);
     }
     let prices = Arc::new(workspace.settings.prices.clone());
-    let server = Server::start(workspace.settings, &choice, now, options.live).await?;
-    let rehearsal = Rehearsal { plan: &plan, prices, speech, choice: &choice, screen };
+    let state = news::has_any(&plan).then(|| options.out.join(STATE));
+    let server = Server::start(workspace.settings, &choice, now, state.clone(), options.live).await?;
+    let rehearsal = Rehearsal { plan: &plan, prices, speech, choice: &choice, state: state.clone(), screen };
     let outcome = rehearsal.run(server, stop, options.live).await?;
 
     let mut wrong = outcome.wrong(model.as_ref().map(|model| &model.server), recording.as_deref());
@@ -132,6 +137,9 @@ pub async fn run(
         wrong.push(format!("{error:#}"));
     }
     for line in summary(&outcome, &files) {
+        screen.line(&line);
+    }
+    for line in outcome.news.iter().flat_map(|news| news.after_call(state.as_deref())) {
         screen.line(&line);
     }
     if let Some(model) = model {
@@ -229,6 +237,8 @@ struct Rehearsal<'a> {
     prices: Arc<Prices>,
     speech: CallerSpeech,
     choice: &'a Choice,
+    /// Where messages that go to a file are.
+    state: Option<PathBuf>,
     screen: &'a mut Screen,
 }
 
@@ -236,6 +246,8 @@ struct Rehearsal<'a> {
 struct Outcome {
     phone: PhoneRecord,
     record: CallRecord,
+    /// What the owner is told of the call.
+    news: Vec<News>,
     /// The operator stopped the rehearsal.
     stopped: bool,
     /// The limit that the call exceeded.
@@ -250,7 +262,7 @@ impl Rehearsal<'_> {
         stop: impl Future<Output = ()>,
         live: bool,
     ) -> anyhow::Result<Outcome> {
-        let Rehearsal { plan, prices, speech, choice, screen } = self;
+        let Rehearsal { plan, prices, speech, choice, state, screen } = self;
         let limit = match live {
             true => plan.limits.call + HANG_UP * 2,
             false => plan.limits.call.min(speech.duration() + SLACK) + HANG_UP * 2,
@@ -271,6 +283,7 @@ impl Rehearsal<'_> {
         let (mut stopped, mut exceeded) = (false, None);
         let mut deadline = Instant::now() + limit;
         let mut stop = pin!(stop);
+        let mut news = Vec::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // Every arm is cancel-safe: channels, timers, and a future that is pinned outside.
@@ -292,6 +305,9 @@ impl Rehearsal<'_> {
                     }
                 },
                 Some((entry, at)) = server.entries.recv() => conversation.entry(entry, at),
+                Some((letter, at)) = server.letters.recv() => {
+                    news.extend(in_conversation(letter, at, &mut conversation, state.as_deref()));
+                }
                 () = &mut stop, if !stopped => {
                     stopped = true;
                     speaking = None;
@@ -325,9 +341,13 @@ impl Rehearsal<'_> {
         while let Ok((entry, at)) = server.entries.try_recv() {
             conversation.entry(entry, at);
         }
+        while let Ok((letter, at)) = server.letters.try_recv() {
+            news.extend(in_conversation(letter, at, &mut conversation, state.as_deref()));
+        }
         show(conversation.rest(), plan, live, screen);
-        let server_error = server.close().await;
-        Ok(Outcome { phone, record: conversation.record(), stopped, exceeded, server_error })
+        let (server_error, late) = server.close().await;
+        news.extend(late);
+        Ok(Outcome { phone, record: conversation.record(), news, stopped, exceeded, server_error })
     }
 }
 
@@ -346,6 +366,21 @@ fn show(lines: Vec<Line>, plan: &Plan, live: bool, screen: &mut Screen) {
             Line::Phone { text, .. } => screen.line(&text),
         }
     }
+}
+
+/// Adds a message to the conversation. Returns what follows the call.
+fn in_conversation(
+    news: News,
+    at: Instant,
+    conversation: &mut Conversation,
+    state: Option<&Path>,
+) -> Option<News> {
+    if !news.is_of_call() {
+        return Some(news);
+    }
+    let lines = news.in_call(conversation.ms(at), state);
+    conversation.phone_line(at, lines);
+    None
 }
 
 fn progress(conversation: &Conversation, screen: &mut Screen) {

@@ -1,6 +1,7 @@
 //! The real server that a rehearsal calls.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::choose::Choice;
+use super::news::News;
+use crate::post::Letter;
 use crate::record::{Entry, RecordId, What};
 use crate::secret::Secret;
 use crate::serve::{self, Serve};
@@ -27,6 +30,8 @@ pub(super) struct Server {
     pub token: String,
     /// The entries of the call's record, each with when it came.
     pub entries: mpsc::UnboundedReceiver<(Entry, Instant)>,
+    /// What is for the owner.
+    pub letters: mpsc::UnboundedReceiver<(News, Instant)>,
     close: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -36,6 +41,7 @@ impl Server {
         mut settings: Settings,
         choice: &Choice,
         now: Option<Timestamp>,
+        state: Option<PathBuf>,
         live: bool,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
@@ -51,9 +57,12 @@ impl Server {
         settings.drain = Duration::ZERO;
         settings.metrics_port = None;
         settings.metrics_token = None;
-        settings.state_dir = None;
+        settings.state_dir = state;
         // A rehearsal sends no text messages.
         settings.twilio_account_sid = None;
+        // A rehearsal is not the server.
+        settings.alerts = None;
+        settings.cost_per_day = None;
         settings.machine = None;
         settings.fly_url = None;
         // Only this assistant's provider: the certificates of the others do not matter here.
@@ -66,6 +75,9 @@ impl Server {
             }
             let _ = entries_tx.send((entry, Instant::now()));
         };
+        let (letters_tx, letters) = mpsc::unbounded_channel();
+        let observer =
+            move |letter: &Letter, taken| drop(letters_tx.send((News::of(letter, taken), Instant::now())));
         let (close, closed) = oneshot::channel();
         let serve = Serve {
             settings,
@@ -77,24 +89,27 @@ impl Server {
             metrics_listener: None,
             metrics: None,
             records: Some(Arc::new(records)),
+            letters: Some(Arc::new(observer)),
             tools_first: true,
             now,
             captures: false,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
-        Ok(Self { url, token, entries, close, task })
+        Ok(Self { url, token, entries, letters, close, task })
     }
 
-    /// Stops the server and returns its error, if it had one.
-    pub async fn close(self) -> Option<String> {
+    /// Stops the server. Returns its error, if it had one, and what came last for the owner.
+    pub async fn close(mut self) -> (Option<String>, Vec<News>) {
         drop(self.close);
         let mut task = AbortOnDropHandle::new(self.task);
-        match timeout(CLOSING, &mut task).await {
+        let error = match timeout(CLOSING, &mut task).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(format!("the server failed: {error:#}")),
             Ok(Err(_)) => Some("the server panicked".to_owned()),
             Err(_) => Some(format!("the server did not stop within {} seconds", CLOSING.as_secs())),
-        }
+        };
+        let late = std::iter::from_fn(|| self.letters.try_recv().ok()).map(|(news, _)| news).collect();
+        (error, late)
     }
 }
 

@@ -12,16 +12,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::{Alerts, Watched};
 use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
 use crate::http::{self, App, Refusals};
+use crate::link::mail::{BadMailer, Mailer};
 use crate::link::network::http_client;
 use crate::link::peer::Peers;
 use crate::link::tls;
 use crate::link::twilio_rest::Account;
+use crate::notice::Purpose;
 use crate::observe::metrics;
 use crate::phone::Party;
 use crate::problem::catalogue::Recording;
@@ -30,6 +33,7 @@ use crate::recording::{self, Archive, Recordings};
 use crate::reload::{Keeper, Pace, SettingsFile, Watcher};
 use crate::session::{Parts, Switchboard};
 use crate::settings::Settings;
+use crate::store::Store;
 use crate::tool::Tools;
 use crate::wire::twilio::signature;
 
@@ -53,11 +57,14 @@ impl Server {
         let environment = Arc::new(environment);
         let keeper = Keeper::new(roster, environment.clone(), ready.providers.clone(), settings.record);
         let (tools, peers) = clients(&settings, &tls).context("TLS cannot be set up")?;
+        if let Some(observer) = serve.letters {
+            tools.show_letters(observer);
+        }
         let archive = archive(&settings, &tls).context("TLS cannot be set up")?;
         let (sink, kept) = match serve.records {
             Some(sink) => (sink, None),
             None => {
-                let (sink, store, closer) = records::start(&settings, archive.clone());
+                let (sink, store, closer) = records::start(&settings, archive.clone(), keeper.roster());
                 (sink, Some((store, closer)))
             }
         };
@@ -108,8 +115,13 @@ impl Server {
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
         let roster = keeper.roster();
-        let mailboxes = move |assistant: &str| mailbox(&roster.borrow(), assistant);
+        let for_alerts = settings.alerts.as_ref().map(|alerts| alerts.to.clone());
+        let mailboxes = move |assistant: &str, purpose| match purpose {
+            Purpose::Alert => for_alerts.clone(),
+            purpose => mailbox(&roster.borrow(), assistant, purpose),
+        };
         let store = kept.as_ref().map(|(store, _)| store.clone());
+        let alerts = alerts(&settings, &tools, &switchboard, &keeper, store.clone());
         tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
@@ -132,7 +144,18 @@ impl Server {
             watch_folder(reload, keeper, environment, settings, &mut background, &watching);
         }
         tracing::info!(%address, public_url = ready.public_url, assistants, "Ready");
-        Ok(Server { switchboard, tools, uploads, drain, records, listeners, background, watching, stop })
+        Ok(Server {
+            switchboard,
+            alerts,
+            tools,
+            uploads,
+            drain,
+            records,
+            listeners,
+            background,
+            watching,
+            stop,
+        })
     }
 }
 
@@ -149,13 +172,31 @@ fn warn_of_lost_recordings(keeper: &Keeper) {
     }
 }
 
+/// What tells the owner how the server is.
+fn alerts(
+    settings: &Settings,
+    tools: &Tools,
+    switchboard: &Arc<Switchboard>,
+    keeper: &Keeper,
+    store: Option<Store>,
+) -> Alerts {
+    let (standing, roster) = (keeper.standing(), keeper.roster());
+    let watched = Watched { switchboard: switchboard.clone(), standing, roster, store };
+    let alerts = Alerts::start(settings.alerts.clone(), tools.post().clone(), watched);
+    let reporter = alerts.reporter();
+    tools.post().on_given_up(Arc::new(move |given_up| reporter.given_up(given_up)));
+    alerts
+}
+
 /// The clients of other servers.
 fn clients(
     settings: &Settings,
     tls: &Arc<ClientConfig>,
 ) -> Result<(Arc<Tools>, Option<Peers>), reqwest::Error> {
     let account = Account::from_settings(settings, tls)?;
-    let tools = Tools::with(tls, account, settings.state_dir.as_deref())?;
+    // What is wrong with it was reported before.
+    let mailer = mailer(settings).unwrap_or_default();
+    let tools = Tools::with(tls, account, mailer, settings.state_dir.as_deref())?;
     let machine = settings.machine.as_deref().unwrap_or_default();
     let peers = settings.peer_url.clone().map(|form| Peers::new(form, machine, tls)).transpose()?;
     Ok((Arc::new(tools), peers))
@@ -207,8 +248,17 @@ fn servers(roster: &Roster) -> Vec<ServerUse> {
     roster.iter().flat_map(|assistant| assistant.servers()).collect()
 }
 
-/// Where an assistant's messages go. Its plan says so, and is the same for every caller in that.
-fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
+/// The mail server of the settings, if there is one.
+///
+/// # Errors
+/// What is wrong with SMTP_URL or SMTP_FROM.
+pub fn mailer(settings: &Settings) -> Result<Option<Mailer>, BadMailer> {
+    let new = |url| Mailer::new(url, settings.smtp_from.as_deref(), settings.ssl_cert_file.as_deref());
+    settings.smtp_url.as_ref().map(new).transpose()
+}
+
+/// Where what is for an assistant's owner goes. Its plan says so, and is the same for every caller in that.
+pub fn mailbox(roster: &Roster, assistant: &str, purpose: Purpose) -> Option<Mailbox> {
     let facts = Facts {
         caller: Party::Withheld,
         called: Party::Withheld,
@@ -216,11 +266,19 @@ fn mailbox(roster: &Roster, assistant: &str) -> Option<Mailbox> {
         now: jiff::Timestamp::now(),
     };
     let plan = roster.by_name(assistant)?.plan(&facts, &Nothing).ok()?;
-    plan.tools.into_iter().find_map(|tool| match tool.work {
-        Work::Job(job) => match &*job {
-            Job::TakeMessage(mailbox) => Some(mailbox.clone()),
-            Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
-        },
-        Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
-    })
+    match purpose {
+        Purpose::Message => plan.tools.into_iter().find_map(|tool| match tool.work {
+            Work::Job(job) => match &*job {
+                Job::TakeMessage(mailbox) => Some(mailbox.clone()),
+                Job::Mcp { .. } | Job::Http(_) | Job::SendSms => None,
+            },
+            Work::EndCall | Work::Transfer(_) | Work::SendDigits => None,
+        }),
+        Purpose::Notification => plan.notify.map(|notify| notify.to),
+        Purpose::Form => {
+            let webhook = plan.after_call?.webhook;
+            Some(Mailbox { webhook, ..Mailbox::default() })
+        }
+        Purpose::Alert => None,
+    }
 }

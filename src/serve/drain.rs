@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::alerts::{AlertKind, State};
 use super::{LAST_TOOLS, Server};
 use crate::link::now;
 use crate::session::Switchboard;
@@ -32,10 +33,10 @@ impl Server {
         self.watching.cancel();
         self.tools.wake_messages();
         let began = now();
-        let had_calls = end_calls(&self.switchboard, self.drain).await;
+        let Ended { had_calls, all: all_calls } = end_calls(&self.switchboard, self.drain).await;
         let left = self.drain.saturating_sub(now() - began).max(LAST_JOBS);
         let uploads = self.uploads.take();
-        let _ = tokio::join!(
+        let (_, all_jobs, _, _) = tokio::join!(
             answer_last_questions(&self.switchboard, had_calls),
             finish_jobs(&self.switchboard, &self.tools, left),
             async {
@@ -46,12 +47,17 @@ impl Server {
             timeout(LAST_TOOLS, self.tools.close())
         );
         tracing::info!("Drained");
+        if !all_calls || !all_jobs {
+            let details = if all_calls { "messages were not taken in time" } else { "calls were cut off" };
+            self.alerts.reporter().report(AlertKind::DrainFailed, "", State::Happened, details);
+        }
         self.stop.cancel();
         let all_ended = async {
             while self.listeners.join_next().await.is_some() {}
             while self.background.join_next().await.is_some() {}
         };
-        let _ = timeout(LAST_ANSWERS, all_ended).await;
+        // The store is still there.
+        let _ = timeout(LAST_ANSWERS, async { tokio::join!(all_ended, self.alerts.close()) }).await;
         if let Some(records) = self.records {
             records.close(LAST_RECORDS / 2).await;
         }
@@ -66,15 +72,22 @@ pub fn longest_end(drain: Duration) -> Duration {
     drain.max(GOODBYES) + last + LAST_ANSWERS + LAST_RECORDS + LAST_THREADS * 2
 }
 
-/// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter. Returns
-/// whether there were any calls.
-async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
+/// How the calls ended.
+struct Ended {
+    had_calls: bool,
+    /// None was cut off.
+    all: bool,
+}
+
+/// Ends all calls within `time`, whose last part is for the goodbyes; they get it even if `time` is shorter.
+async fn end_calls(switchboard: &Switchboard, time: Duration) -> Ended {
     switchboard.begin_draining();
     let calls = switchboard.calls();
     tracing::info!(calls, drain_secs = time.as_secs(), "Draining: no new calls");
     if switchboard.is_empty() {
-        return false;
+        return Ended { had_calls: false, all: true };
     }
+    let mut all = true;
     if timeout(time.saturating_sub(GOODBYES), switchboard.empty()).await.is_err() {
         let calls = switchboard.calls();
         // The sockets of a call that is over may still be closing.
@@ -84,9 +97,10 @@ async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
         switchboard.say_goodbyes();
         if timeout(GOODBYES, switchboard.empty()).await.is_err() {
             tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
+            all = false;
         }
     }
-    true
+    Ended { had_calls: true, all }
 }
 
 /// Twilio asks what follows each stream. A caller whose stream ended recently would hear an apology without an answer.
@@ -97,14 +111,17 @@ async fn answer_last_questions(switchboard: &Switchboard, had_calls: bool) {
     }
 }
 
-async fn finish_jobs(switchboard: &Switchboard, tools: &Tools, left: Duration) {
+/// False: a message may be lost.
+async fn finish_jobs(switchboard: &Switchboard, tools: &Tools, left: Duration) -> bool {
     let began = now();
     // A job that takes a message waits for its delivery.
     tools.hurry_messages();
-    if timeout(left, switchboard.jobs_done()).await.is_err() {
+    let all = timeout(left, switchboard.jobs_done()).await.is_ok();
+    if !all {
         tracing::error!("Some messages were not taken in time");
     }
     tools.last_messages(left.saturating_sub(now() - began)).await;
+    all
 }
 
 #[cfg(test)]
@@ -152,15 +169,27 @@ mod tests {
             let _guard = tracing::subscriber::set_default(subscriber);
             let (switchboard, call) = leaving(is_over);
             let began = now();
-            let (had_calls, ()) = tokio::join!(end_calls(&switchboard, Duration::ZERO), async {
-                sleep(Duration::from_millis(50)).await;
-                drop(call);
-            });
+            let (Ended { had_calls, .. }, ()) =
+                tokio::join!(end_calls(&switchboard, Duration::ZERO), async {
+                    sleep(Duration::from_millis(50)).await;
+                    drop(call);
+                });
             assert!(had_calls);
             assert_eq!(now() - began, Duration::from_millis(50));
             let warnings = String::from_utf8(warnings.0.lock().unwrap().clone()).unwrap();
             assert_eq!(warnings.lines().count(), lines, "over: {is_over}: {warnings}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_does_not_end_is_cut_off_and_that_is_known() {
+        let (switchboard, call) = leaving(false);
+        let Ended { had_calls, all } = end_calls(&switchboard, Duration::ZERO).await;
+        assert!(had_calls && !all);
+        drop(call);
+        let (switchboard, call) = leaving(false);
+        drop(call);
+        assert!(end_calls(&switchboard, Duration::ZERO).await.all);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The running server: built, run, drained. Everything it needs is passed in, so that a test can replace it.
 
+pub mod alerts;
 mod build;
 mod drain;
 mod records;
@@ -27,9 +28,11 @@ use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
 use crate::settings::{ServeSettings, Settings};
 use crate::store::Closer;
-use crate::tool::Tools;
+use crate::tool::{Observer, Tools};
+use alerts::Alerts;
 use uploads::Uploads;
 
+pub use build::{mailbox, mailer};
 pub use drain::{LAST_THREADS, longest_end};
 pub use records::waiting;
 pub use signals::{Hangup, signalled};
@@ -52,6 +55,8 @@ pub struct Serve {
     pub metrics: Option<PrometheusHandle>,
     /// Where the entries of calls go; `None`: to the store that the settings name.
     pub records: Option<Sink>,
+    /// Sees what is for owners, for a rehearsal.
+    pub letters: Option<Arc<Observer>>,
     /// Wait at start until the MCP servers are listed or known to be unreachable: a rehearsal has only one call.
     pub tools_first: bool,
     /// The time of every call, for a rehearsal; `None`: the clock's.
@@ -97,6 +102,7 @@ pub async fn run(serve: Serve, shutdown: impl Future<Output = ()>) -> anyhow::Re
 /// A server with its listeners open.
 struct Server {
     switchboard: Arc<Switchboard>,
+    alerts: Alerts,
     tools: Arc<Tools>,
     uploads: Option<Uploads>,
     /// How long calls may go on once the server drains.

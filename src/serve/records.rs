@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::assistant::Roster;
 use crate::id::CallSid;
 use crate::record::Sink;
 use crate::recording::Archive;
-use crate::session::Switchboard;
+use crate::session::{Switchboard, notification_of};
 use crate::settings::Settings;
 use crate::store::{self, Closer, Files, Options, Place, Store};
 
@@ -34,13 +36,22 @@ pub(super) fn with_waiting(store: &Store, settings: &Settings) -> Store {
     store.clone().with_files(Files { waiting: waiting(settings), messages: None })
 }
 
-/// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.
-pub(super) fn start(settings: &Settings, archive: Archive) -> (Sink, Store, Closer) {
+/// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`,
+/// and the owners in `roster` are told of calls whose process died before it could.
+pub(super) fn start(
+    settings: &Settings,
+    archive: Archive,
+    roster: watch::Receiver<Arc<Roster>>,
+) -> (Sink, Store, Closer) {
     let prices = Arc::new(settings.prices.clone());
     let options = Options {
         spill: waiting(settings),
         prices: Arc::new(move || prices.clone()),
         purged: Some(Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))))),
+        closed: Some(Arc::new(move |record| {
+            let letter = notification_of(record, &roster.borrow());
+            letter.map(|letter| letter.messages()).unwrap_or_default()
+        })),
         ..Options::new(Place::of(settings))
     };
     let (records, store, closer) = store::start(options);

@@ -84,6 +84,7 @@ impl Switchboard {
             caller: Party::Withheld,
             called: Party::Withheld,
             keep: plan.record.keep,
+            reader: plan.reader.clone(),
         };
         let (stream_tx, stream) = oneshot::channel();
         self.begin(Opening { client, plan, nonce, retried: false, place, commands, decision }, stream);

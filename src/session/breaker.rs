@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::assistant::plan::Plan;
 use crate::link::model::probe;
 use crate::observe::metrics;
-use crate::provider::Provider;
+use crate::provider::{Cause, Failure, Provider};
 
 /// So many failures in a row, and a provider is down.
 const FAILURES: u32 = 3;
@@ -35,13 +35,15 @@ struct Breaker {
     failures: u32,
     /// Before the next attempt.
     pause: Duration,
+    /// The account had no credit left, and no answer came since.
+    no_credit: bool,
     /// Tries to reach the provider; `None`: it is up.
     probing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { failures: 0, pause: FIRST_PAUSE, probing: None }
+        Self { failures: 0, pause: FIRST_PAUSE, no_credit: false, probing: None }
     }
 }
 
@@ -70,12 +72,18 @@ impl Breakers {
         self.known().iter().map(|(name, breaker)| (name.clone(), breaker.probing.is_none())).collect()
     }
 
+    /// Each provider's name, and whether its account has no credit left.
+    pub fn out_of_credit(&self) -> BTreeMap<String, bool> {
+        self.known().iter().map(|(name, breaker)| (name.clone(), breaker.no_credit)).collect()
+    }
+
     /// The provider did not begin a session, lost one, or failed to answer: its own fault, and not that of a caller or
     /// a file.
-    pub fn failed(self: &Arc<Self>, plan: &Plan) {
+    pub fn failed(self: &Arc<Self>, plan: &Plan, failure: &Failure) {
         let name = &plan.provider.name;
         let mut known = self.known();
         let breaker = known.entry(name.clone()).or_default();
+        breaker.no_credit |= failure.cause == Some(Cause::Credit);
         breaker.failures = breaker.failures.saturating_add(1);
         if breaker.failures < FAILURES || breaker.probing.is_some() {
             return;
@@ -157,7 +165,7 @@ mod tests {
     }
 
     fn fail(breakers: &Arc<Breakers>, plan: &Plan, times: u32) {
-        (0..times).for_each(|_| breakers.failed(plan));
+        (0..times).for_each(|_| breakers.failed(plan, &Failure::default()));
     }
 
     #[tokio::test]
@@ -185,6 +193,19 @@ mod tests {
         assert_eq!(breakers.order(&plan), [0, 1, 2]);
         fail(&breakers, &plan, 1);
         assert_eq!(breakers.order(&plan), [2, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn an_account_without_credit_is_known_until_an_answer() {
+        let (breakers, plan) = breakers();
+        fail(&breakers, &plan, 1);
+        assert!(!breakers.out_of_credit()["openai"]);
+        breakers.failed(&plan, &Cause::Credit.into());
+        breakers.connected("openai");
+        assert!(breakers.out_of_credit()["openai"], "a session costs nothing yet");
+        assert!(!breakers.out_of_credit()["house"]);
+        breakers.answered("openai");
+        assert!(!breakers.out_of_credit()["openai"]);
     }
 
     #[tokio::test]

@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
+use super::settle::Pending;
 use super::{Switchboard, rare};
 use crate::assistant::plan::{Job, Tool, Work};
 use crate::call::{Event, Stop};
 use crate::id::ToolCallId;
 use crate::link::now;
+use crate::notice::Taken;
 use crate::observe::metrics;
 use crate::record::{Entry, RecordId, What};
 use crate::tool::Client;
@@ -36,6 +38,8 @@ pub(super) struct Jobs {
     record: RecordId,
     tasks: JoinSet<()>,
     running: HashMap<ToolCallId, Running>,
+    /// Messages that the call took, or still takes.
+    messages: Vec<Pending>,
     /// Boxed, because a channel has room for 32 events from the start.
     events_tx: rare::Sender<Box<Event>>,
     events: rare::Receiver<Box<Event>>,
@@ -57,6 +61,7 @@ impl Jobs {
             record,
             tasks: JoinSet::new(),
             running: HashMap::new(),
+            messages: Vec::new(),
             events_tx,
             events,
         }
@@ -92,6 +97,7 @@ impl Jobs {
         let (switchboard, client, events) =
             (self.switchboard.clone(), self.client.clone(), self.events_tx.clone());
         let (job, call_id, record) = (job.clone(), id.clone(), self.record.clone());
+        let fields = lasts.then(|| arguments.clone());
         let task = async move {
             let mut run = run;
             let working = || {
@@ -102,17 +108,21 @@ impl Jobs {
             let outcome = done.failed.unwrap_or("ok");
             run.outcome = Some(outcome);
             drop(run);
-            if let (Some(id), Some(sink)) = (done.message, &switchboard.records.sink) {
-                sink(&record, Entry { at_ms: 0, what: What::Message { id } });
+            if let (Some(id), Some(sink)) = (&done.message, &switchboard.records.sink) {
+                sink(&record, Entry { at_ms: 0, what: What::Message { id: id.clone() } });
             }
+            let failed = done.failed.map(str::to_owned);
+            let taken = fields.map(|fields| Taken { id: done.message, fields: Some(fields), failed });
             // It fails only after the call.
             events.send(Box::new(Event::ToolFinished { id: call_id, outcome, output: done.output })).await;
+            taken
         }
         .instrument(Span::current());
         if lasts {
             // The message is taken even if the caller hangs up at once.
-            self.switchboard.lasting.spawn_on(task, self.switchboard.workers.home());
+            self.messages.push(self.switchboard.lasting.spawn_on(task, self.switchboard.workers.home()));
         } else {
+            let task = async { drop(task.await) };
             let task = self.tasks.spawn_on(task, self.switchboard.workers.home());
             self.running.insert(id, Running { task, stopped });
         }
@@ -132,6 +142,11 @@ impl Jobs {
     pub fn stop_all(&mut self) {
         self.tasks.abort_all();
         self.running.clear();
+    }
+
+    /// The messages that the call took, or still takes.
+    pub fn take_messages(&mut self) -> Vec<Pending> {
+        std::mem::take(&mut self.messages)
     }
 
     /// The next event of a job.

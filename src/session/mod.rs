@@ -17,6 +17,7 @@ mod phone;
 mod rare;
 mod record;
 mod registry;
+mod settle;
 mod sound;
 mod talk;
 mod workers;
@@ -64,6 +65,8 @@ pub use registry::{Command, Decision, Refused, TICKET_LIFE};
 use {phone::Phone, talk::Talk};
 
 use registry::{Handle, Known, Nonce, Question, Registry, Stage, WayBack};
+use settle::Notices;
+pub use settle::notification_of;
 use sound::Sound;
 use workers::Workers;
 
@@ -184,9 +187,11 @@ impl Switchboard {
         if !parts.captures {
             no_captures.cancel();
         }
+        let (workers, lasting) = (Workers::start()?, TaskTracker::new());
+        let notices = Notices::new(parts.tools.clone(), lasting.clone(), workers.home().clone());
         Ok(Self {
             no_captures,
-            workers: Workers::start()?,
+            workers,
             breakers: Arc::new(Breakers::new(parts.providers, parts.tls.clone())),
             roster: parts.roster,
             keys: ticket::Keys::new(&parts.tokens),
@@ -196,10 +201,10 @@ impl Switchboard {
             registry: Registry::default(),
             sessions: TaskTracker::new(),
             tools: parts.tools,
-            lasting: TaskTracker::new(),
+            lasting,
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
-            records: Records { sink: parts.records, prices: parts.prices, policy: parts.policy },
+            records: Records { sink: parts.records, prices: parts.prices, policy: parts.policy, notices },
             recordings: parts.recordings,
             now: parts.now,
         })
@@ -451,7 +456,11 @@ impl Switchboard {
         let (tally, anomalies) = (Tally::default(), BTreeMap::new());
         let cost = plan.and_then(|plan| {
             let mut filing = Filing::new(self.records.clone(), plan.clone(), &client(request, plan));
-            filing.ended(reason, lasted, &tally)
+            let (cost, is_settled) = filing.ended(reason, lasted, &tally, false);
+            if !is_settled {
+                filing.settle(Vec::new());
+            }
+            cost
         });
         CallEnded { call, assistant, reason, lasted, tally: &tally, anomalies: &anomalies, cost }.emit();
     }
@@ -535,6 +544,11 @@ impl Switchboard {
         self.breakers.standing()
     }
 
+    /// The name of each provider, and whether its account has no credit left.
+    pub fn out_of_credit(&self) -> BTreeMap<String, bool> {
+        self.breakers.out_of_credit()
+    }
+
     pub fn assistants(&self) -> usize {
         self.roster.borrow().len()
     }
@@ -591,6 +605,7 @@ impl Switchboard {
             decision,
             streams_lost: 0,
             sound: Sound::default(),
+            unsettled: None,
             anomalies: BTreeMap::new(),
             // A call that another machine gives up may come even now.
             must_say_goodbye: self.goodbyes_began.load(Ordering::Acquire),
@@ -686,6 +701,7 @@ fn client(request: &CallRequest, plan: &Plan) -> Client {
         caller: request.from.clone(),
         called: request.to.clone(),
         keep: plan.record.keep,
+        reader: plan.reader.clone(),
     }
 }
 

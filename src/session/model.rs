@@ -133,8 +133,9 @@ impl Model {
                 self.switchboard.breakers.answered(&self.plan.at(self.endpoint()).provider.name);
             }
             ModelStep::Event(
-                Event::ModelLost(_) | Event::ResponseEnded { outcome: Outcome::Failed(_), .. },
-            ) => self.switchboard.breakers.failed(self.plan.at(self.endpoint())),
+                Event::ModelLost(Lost { failure, .. })
+                | Event::ResponseEnded { outcome: Outcome::Failed(failure), .. },
+            ) => self.switchboard.breakers.failed(self.plan.at(self.endpoint()), failure),
             ModelStep::Event(_) | ModelStep::Anomaly(_) => {}
         }
         Poll::Ready(step)
@@ -201,7 +202,7 @@ impl Model {
         let plan = self.plan.at(self.endpoint());
         let (provider, attempt) = (&plan.provider.name, self.attempts);
         if is_providers_fault(&error.failure()) {
-            self.switchboard.breakers.failed(plan);
+            self.switchboard.breakers.failed(plan, &error.failure());
         }
         let class = error.failure().class().map(Class::code);
         if error.is_temporary() {
@@ -263,7 +264,7 @@ impl Model {
         if link.check_alive(link::now()) {
             return None;
         }
-        self.switchboard.breakers.failed(self.plan.at(self.endpoint()));
+        self.switchboard.breakers.failed(self.plan.at(self.endpoint()), &Failure::default());
         self.state = State::Gone;
         Some(Loss::Stalled.into())
     }

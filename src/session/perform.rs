@@ -29,6 +29,7 @@ use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
 use super::record::Filing;
 use super::registry::{Command, Decision, Nonce, WayBack, first_ticket_life};
+use super::settle::Pending;
 use super::sound::Sound;
 use super::talk::{Absent, Over, Talk};
 
@@ -54,6 +55,8 @@ pub(super) struct Session {
     /// How often the phone's stream broke.
     pub streams_lost: u32,
     pub sound: Sound,
+    /// The call is over, its record is not: the messages that it took.
+    pub unsettled: Option<Vec<Pending>>,
     pub anomalies: BTreeMap<Anomaly, u64>,
     /// The server says its goodbyes already before the stream comes.
     pub must_say_goodbye: bool,
@@ -548,7 +551,9 @@ impl Session {
         self.decide(decision);
         let lasted = link::now() - self.rang;
         let assistant = &self.plan.assistant;
-        let cost = self.filing.ended(reason, lasted, tally);
+        let messages = self.jobs.take_messages();
+        let (cost, is_settled) = self.filing.ended(reason, lasted, tally, !messages.is_empty());
+        self.unsettled = (!is_settled).then_some(messages);
         CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
             .emit();
     }
@@ -570,6 +575,10 @@ impl Drop for Session {
     fn drop(&mut self) {
         if !self.over {
             self.finish(EndReason::ServerFault, Decision::Sorry, &Tally::default());
+        }
+        if let Some(messages) = self.unsettled.take() {
+            let span = self.span.clone();
+            span.in_scope(|| self.filing.settle(messages));
         }
         // A phone may have been sent back just as the session ended.
         self.commands.close();

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::settle::{Notices, Pending, Settling};
 use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
 use crate::link;
+use crate::notice;
 use crate::provider::prices::Prices;
-use crate::record::{Answering, Bill, Ended, Entry, Priced, Rang, RecordId, Refusal, Sink, What};
+use crate::record::{
+    Answering, Bill, Ended, Entry, Form, Priced, Rang, RecordId, Recorder, Refusal, Sink, What,
+};
 use crate::tool::Client;
 use crate::wire::twilio::webhook::CallRequest;
 
@@ -26,18 +30,35 @@ pub(super) struct Records {
     pub prices: Arc<Prices>,
     /// What is kept of rings that no assistant answers.
     pub policy: RecordPolicy,
+    /// Tells owners.
+    pub notices: Notices,
 }
 
 impl Records {
-    /// A ring that becomes no call has a short record.
+    /// A ring that becomes no call has a short record, and the owner may want to know.
     pub fn refused(&self, request: &CallRequest, by: Answering<'_>, why: Refusal) {
-        let Some(sink) = &self.sink else { return };
         let at = Timestamp::now();
         let id = RecordId::new(at, rand::random());
         let rang = Rang::new(request.call.as_str(), &request.from, &request.to, by, at);
         let ended = Ended { reason: why.code().to_owned(), seconds: 0.0, longest_silence_ms: 0 };
+        let mut recorder = Recorder::new(id.clone());
         for what in [What::Rang(rang), What::Ended(ended)] {
-            sink(&id, Entry { at_ms: 0, what });
+            let entry = Entry { at_ms: 0, what };
+            recorder.add(entry.clone());
+            if let Some(sink) = &self.sink {
+                sink(&id, entry);
+            }
+        }
+        if let (Some(assistant), Some((notify, reader))) = (by.assistant, by.tells) {
+            let client = Client {
+                call: request.call.clone(),
+                assistant: assistant.to_owned(),
+                caller: request.from.clone(),
+                called: request.to.clone(),
+                keep: by.policy.keep,
+                reader: reader.clone(),
+            };
+            self.notices.refused(recorder.record(), notify, client);
         }
     }
 }
@@ -58,6 +79,15 @@ pub(super) struct Filing {
     /// When the process stood still, in the call's time, and for how long.
     standstills: Vec<(Instant, Duration)>,
     bill: Bill,
+    /// For what follows the call, if anything may.
+    whole: Option<Box<Whole>>,
+}
+
+/// A call as its owner is told of it.
+struct Whole {
+    recorder: Recorder,
+    client: Client,
+    form: Option<Form>,
 }
 
 impl Filing {
@@ -66,8 +96,13 @@ impl Filing {
         let at = Timestamp::now();
         let answering = Answering::from(&*plan);
         let ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        let id = RecordId::new(at, rand::random());
+        let whole = (plan.notify.is_some() || plan.after_call.is_some()).then(|| {
+            let recorder = Recorder::new(id.clone()).priced(records.prices.clone());
+            Box::new(Whole { recorder, client: client.clone(), form: None })
+        });
         Self {
-            id: RecordId::new(at, rand::random()),
+            id,
             records,
             plan,
             ring: Some(ring),
@@ -76,6 +111,7 @@ impl Filing {
             began: None,
             standstills: Vec::new(),
             bill: Bill::default(),
+            whole,
         }
     }
 
@@ -108,30 +144,75 @@ impl Filing {
             self.send(0, What::Rang(ring));
             std::mem::take(&mut self.waiting).into_iter().for_each(|what| self.send(0, what));
         }
-        let at_ms = self.began.map_or(0, |began| millis(link::now().saturating_duration_since(began)));
-        self.send(at_ms, what);
+        self.send(self.now_ms(), what);
     }
 
-    /// The call is over. Returns what it cost.
-    pub fn ended(&mut self, reason: EndReason, lasted: Duration, tally: &Tally) -> Option<f64> {
+    fn now_ms(&self) -> u64 {
+        self.began.map_or(0, |began| millis(link::now().saturating_duration_since(began)))
+    }
+
+    /// The call is over. Returns what it cost, and whether its record is complete: otherwise [`Self::settle`] follows.
+    pub fn ended(
+        &mut self,
+        reason: EndReason,
+        lasted: Duration,
+        tally: &Tally,
+        left_message: bool,
+    ) -> (Option<f64>, bool) {
         let seconds = millis(lasted) as f64 / 1_000.0;
         let (reason, longest_silence_ms) = (reason.code().to_owned(), millis(tally.silence));
-        self.file(What::Ended(Ended { reason, seconds, longest_silence_ms }));
+        let ended = What::Ended(Ended { reason, seconds, longest_silence_ms });
+        let more_follows = self.plan.after_call.is_some() || self.is_wanted(&ended, left_message);
+        let is_settled = self.whole.is_none() || !more_follows;
+        if !is_settled {
+            self.file(What::Unsettled);
+        }
+        self.file(ended);
         let Priced { cost, .. } = self.bill.priced(&self.records.prices, seconds);
-        cost.map(|cost| cost.total)
+        (cost.map(|cost| cost.total), is_settled)
     }
 
+    /// Whether the owner wants to hear of a call that ends so.
+    fn is_wanted(&self, ended: &What, left_message: bool) -> bool {
+        let (Some(whole), Some(notify)) = (&self.whole, &self.plan.notify) else { return false };
+        let mut recorder = whole.recorder.clone();
+        recorder.add(Entry { at_ms: 0, what: ended.clone() });
+        notice::is_wanted(&notify.when, &recorder.record(), left_message)
+    }
+
+    /// After the end, and the form: tells the owner, and completes the record. `messages` were taken in the call.
+    pub fn settle(&mut self, messages: Vec<Pending>) {
+        let Some(whole) = self.whole.take() else { return };
+        let Whole { recorder, client, form } = *whole;
+        let (sink, id, plan) = (self.records.sink.clone(), self.id.clone(), self.plan.clone());
+        let at_ms = self.now_ms();
+        let settled = move || {
+            if let Some(sink) = sink {
+                sink(&id, Entry { at_ms, what: What::Settled });
+            }
+        };
+        let settling = Settling { record: recorder.record(), form, plan, client, messages };
+        self.records.notices.settle(settling, settled);
+    }
     /// The call goes on at another machine, where it has another record.
     pub fn given_up(&mut self) {
         if self.began.is_some() {
             let lasted = link::now().saturating_duration_since(self.rang);
-            self.ended(EndReason::CallerLost, lasted, &Tally::default());
+            // The other machine tells the owner.
+            self.whole = None;
+            self.ended(EndReason::CallerLost, lasted, &Tally::default(), false);
         }
     }
 
     fn send(&mut self, at_ms: u64, what: What) {
         let entry = Entry { at_ms, what };
         self.bill.add(&entry);
+        if let Some(whole) = &mut self.whole {
+            if let What::Form(form) = &entry.what {
+                whole.form = Some(form.clone());
+            }
+            whole.recorder.add(entry.clone());
+        }
         if let Some(sink) = &self.records.sink {
             sink(&self.id, entry);
         }
@@ -158,6 +239,7 @@ mod tests {
     use crate::call::tests::plan;
     use crate::id::CallSid;
     use crate::phone::Party;
+    use crate::session::tests::switchboard;
 
     /// A call's record, and the entries that it sent.
     fn filing() -> (Filing, Arc<Mutex<Vec<Entry>>>) {
@@ -166,8 +248,9 @@ mod tests {
         let sink: Sink = Arc::new(move |_: &RecordId, entry| to.lock().unwrap().push(entry));
         let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
         let (assistant, caller, called) = ("clinic".to_owned(), Party::Withheld, Party::Withheld);
-        let client = Client { call, assistant, caller, called, keep: Duration::ZERO };
-        let records = Records { sink: Some(sink), prices: Arc::default(), policy: RecordPolicy::default() };
+        let client =
+            Client { call, assistant, caller, called, keep: Duration::ZERO, reader: Default::default() };
+        let records = Records { sink: Some(sink), ..switchboard().records.clone() };
         (Filing::new(records, Arc::new(plan()), &client), sent)
     }
 
@@ -189,19 +272,19 @@ mod tests {
         assert_eq!(entries[2], Entry { at_ms: 5_000, what: spoke });
     }
 
-    #[test]
-    fn a_call_that_another_machine_takes_while_it_rings_leaves_nothing() {
+    #[tokio::test]
+    async fn a_call_that_another_machine_takes_while_it_rings_leaves_nothing() {
         let (mut filing, sent) = filing();
         filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
         filing.given_up();
         assert!(sent.lock().unwrap().is_empty());
     }
 
-    #[test]
-    fn what_happens_before_the_stream_is_sent_once_the_call_is_ours() {
+    #[tokio::test]
+    async fn what_happens_before_the_stream_is_sent_once_the_call_is_ours() {
         let (mut filing, sent) = filing();
         filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
-        filing.ended(EndReason::CallerLost, Duration::from_millis(1_500), &Tally::default());
+        filing.ended(EndReason::CallerLost, Duration::from_millis(1_500), &Tally::default(), false);
         let entries = sent.lock().unwrap();
         assert!(matches!(entries[0].what, What::Rang(_)));
         assert!(matches!(entries[1].what, What::Anomaly { .. }));

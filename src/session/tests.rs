@@ -17,6 +17,7 @@ use crate::yaml::SourceFile;
 mod machines;
 mod model;
 mod replays;
+mod settle;
 mod standby;
 
 const CALL: &str = "CA00000000000000000000000000000001";
@@ -308,6 +309,7 @@ fn session(parked: Parked) -> Session {
         decision,
         streams_lost: 0,
         sound: Sound::default(),
+        unsettled: None,
         anomalies: BTreeMap::new(),
         must_say_goodbye: false,
         over: false,
@@ -396,7 +398,8 @@ fn tool(job: crate::assistant::plan::Job) -> crate::assistant::plan::Tool {
 fn client() -> Client {
     let caller = Party::Withheld;
     let keep = Duration::from_secs(60);
-    Client { call: call(), assistant: "clinic".to_owned(), called: caller.clone(), caller, keep }
+    let (assistant, reader) = ("clinic".to_owned(), Default::default());
+    Client { call: call(), assistant, called: caller.clone(), caller, keep, reader }
 }
 
 fn job_at(url: String) -> crate::assistant::plan::Job {

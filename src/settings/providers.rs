@@ -375,7 +375,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The items, or the one value in their place; an empty one is an empty list.
-    fn list(&mut self, node: &'a Node, name: &str) -> Vec<&'a Node> {
+    pub fn list(&mut self, node: &'a Node, name: &str) -> Vec<&'a Node> {
         match &node.kind {
             Kind::Seq(items) => items.iter().filter(|item| !item.is_null()).collect(),
             Kind::Scalar(_) => vec![node],
@@ -387,7 +387,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A text without white space around it; `None` also for a variable that is missing, which was noted.
-    fn text(&mut self, node: &Node, name: &str) -> Option<String> {
+    pub fn text(&mut self, node: &Node, name: &str) -> Option<String> {
         let Some(scalar) = node.scalar() else {
             self.wrong_type(node, name, "one value");
             return None;
@@ -437,6 +437,6 @@ fn is_header(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(of_name)
 }
 
-fn shown(node: &Node) -> String {
+pub(super) fn shown(node: &Node) -> String {
     node.scalar().map(Scalar::shown).unwrap_or_default()
 }

@@ -10,8 +10,8 @@ use url::Url;
 
 use super::table::{Form, SETTINGS, setting};
 use super::{
-    Database, FILE, MAPS, PRICES, PROVIDERS, RECORD, Sources, address, database, fly_url, fly_variable,
-    is_loopback, is_secret, prices, providers,
+    ALERTS, Alerts, Database, FILE, LIMITS, MAPS, PRICES, PROVIDERS, RECORD, Sources, address, alerts,
+    database, fly_url, fly_variable, is_loopback, is_secret, prices, providers,
 };
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::record_defaults;
@@ -56,6 +56,8 @@ pub(super) struct Reader {
     pub(super) providers: Vec<Arc<Provider>>,
     pub(super) record: RecordPolicy,
     pub(super) prices: Prices,
+    pub(super) alerts: Option<Alerts>,
+    pub(super) cost_per_day: Option<f64>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -69,6 +71,8 @@ impl Reader {
             providers: Vec::new(),
             record: RecordPolicy::default(),
             prices: Prices::default(),
+            alerts: None,
+            cost_per_day: None,
             problems: Vec::new(),
         };
         let file = sources.file.as_ref().map(|file| reader.file(file, &sources.environment));
@@ -135,6 +139,18 @@ impl Reader {
             if name == PRICES {
                 let (prices, problems) = prices::read(source, node);
                 self.prices = prices;
+                self.problems.extend(problems);
+                continue;
+            }
+            if name == ALERTS {
+                let (alerts, problems) = alerts::read(source, node);
+                self.alerts = alerts;
+                self.problems.extend(problems);
+                continue;
+            }
+            if name == LIMITS {
+                let (cost_per_day, problems) = alerts::limits(source, node);
+                self.cost_per_day = cost_per_day;
                 self.problems.extend(problems);
                 continue;
             }

@@ -94,6 +94,14 @@ impl Settings {
             let what = what.or_else(|| is_short.then_some(Setting::ShortToken));
             problems.extend(what.map(|what| Problem::setting(name, what)));
         }
+        if let Some(url) = &self.smtp_url
+            // Any word may be a part of a host's name.
+            && url.expose().contains(['…', '<', '>', '•'])
+        {
+            let fix = "set it to the URL of your mail server, with user and password";
+            let what = Setting::UnusedPlaceholder { name: "SMTP_URL".to_owned(), fix };
+            problems.push(Problem::setting("SMTP_URL", what));
+        }
         for (id, key) in &self.twilio_shared_keys {
             let pair = format!("{id}={}", key.expose());
             let what = spoilt(&pair, shared, CONSOLE, false);
@@ -235,6 +243,8 @@ mod tests {
             ("ASSISTANTS_TOKEN", "hunter2", None),
             ("OPENAI_API_KEY", "Bearer sk-proj-A1", Some((SHAPE, Severity::Error))),
             ("TWILIO_SHARED_KEYS", "\"id=hunter2\"", Some((SHAPE, Severity::Warning))),
+            ("SMTP_URL", "smtps://me:…@mail.example.com", Some((PLACEHOLDER, Severity::Warning))),
+            ("SMTP_URL", "smtps://me:hunter2@mail.example.com", None),
         ] {
             let found = check(None, &[(name, value)]);
             let got = found.first().map(|problem| (problem.code(), problem.severity()));

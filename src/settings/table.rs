@@ -79,7 +79,7 @@ impl Setting {
 }
 
 /// Every setting, in the order of the docs.
-pub const SETTINGS: [Setting; 26] = [
+pub const SETTINGS: [Setting; 28] = [
     Setting {
         name: "OPENAI_API_KEY",
         secret: true,
@@ -248,6 +248,21 @@ pub const SETTINGS: [Setting; 26] = [
         meaning: "where recordings go after their calls: `s3://BUCKET/PREFIX`, with the usual `AWS_…` variables \
                   ([recordings.md](recordings.md))",
         default_note: Some("none: they stay in `$STATE_DIR/recordings`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "SMTP_URL",
+        secret: true,
+        meaning: "the mail server for messages to owners: `smtps://USER:PASSWORD@HOST:465` (TLS) or \
+                  `smtp://USER:PASSWORD@HOST:587` (STARTTLS; in the clear only to this machine). Special characters in a \
+                  password must be percent-encoded",
+        default_note: Some("none: nothing is sent by e-mail"),
+        ..PLAIN
+    },
+    Setting {
+        name: "SMTP_FROM",
+        meaning: "the sender of that e-mail: an address, also with a name, as in `Switchboard <phone@example.com>`",
+        default_note: Some("the user of SMTP_URL, if it is an address"),
         ..PLAIN
     },
     Setting {

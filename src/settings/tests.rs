@@ -210,6 +210,63 @@ fn an_invalid_assistants_url_shows_no_secret() {
 }
 
 #[test]
+fn alerts_go_where_the_file_says_and_are_all_kinds_unless_it_names_some() {
+    let file = "alerts: { to: { email: owner@example.com, webhook: { url: \"https://example.com/\", secret: \"${HOOK}\" } } }\n\
+                limits: { cost_per_day: 20 }\n";
+    let settings =
+        read(Some(file), &[("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")]).unwrap();
+    let alerts = settings.alerts.as_ref().unwrap();
+    assert_eq!(alerts.to.email.as_deref(), Some("owner@example.com"));
+    assert_eq!((alerts.when.as_slice(), settings.cost_per_day), (&AlertKind::ALL[..], Some(20.0)));
+    assert!(
+        settings
+            .secrets()
+            .any(|secret| secret.expose() == "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    );
+    let some = "alerts: { to: { email: owner@example.com }, when: [quota, store_down, quota] }\n";
+    let settings = read(Some(some), &[]).unwrap();
+    assert_eq!(settings.alerts.as_ref().unwrap().when, [AlertKind::Quota, AlertKind::StoreDown]);
+    let one = "alerts: { to: { email: owner@example.com }, when: quota }\n";
+    assert_eq!(read(Some(one), &[]).unwrap().changed(&settings), ["alerts"]);
+    let other = read(Some("limits: { cost_per_day: 1 }\n"), &[]).unwrap();
+    assert_eq!(other.changed(&read(None, &[]).unwrap()), ["limits"]);
+    // Turned off for this environment.
+    assert_eq!(read(Some("alerts: { to: { email: \"${MAIL:-}\" } }\n"), &[]).unwrap().alerts, None);
+    assert_eq!(read(Some("alerts:\nlimits:\n"), &[]).unwrap().cost_per_day, None);
+    assert_eq!(read(Some("limits: {}\n"), &[]).unwrap().cost_per_day, None);
+}
+
+#[test]
+fn wrong_alerts_and_limits_are_explained() {
+    for (file, code) in [
+        ("alerts: soon\n", "setting.type"),
+        ("alerts: {}\n", "alerts.to"),
+        ("alerts: { when: [quota] }\n", "alerts.to"),
+        ("alerts: { to: { email: owner@example.com }, wen: [quota] }\n", "key.unknown"),
+        ("alerts: { to: { email: owner@example.com }, when: [qota] }\n", "alerts.when"),
+        ("alerts: { to: { email: owner } }\n", "message.email"),
+        ("limits: { cost_per_day: 0 }\n", "limits.dollars"),
+        ("limits: { cost_per_day: much }\n", "limits.dollars"),
+        ("limits: { cost_per_day: -1 }\n", "limits.dollars"),
+        ("limits: { cost_per_call: 1 }\n", "key.unknown"),
+        ("limits: 20\n", "setting.type"),
+        ("limits: { cost_per_day: 1 }\nlimits: { cost_per_day: 1 }\n", "setting.double"),
+    ] {
+        assert_eq!(codes(Some(file), &[]), [(code, String::new())], "{file}");
+        assert!(read(Some(file), &[]).is_err(), "{file}");
+    }
+}
+
+#[test]
+fn a_sender_without_a_mail_server_is_a_warning() {
+    let from = ("SMTP_FROM", "phone@example.com");
+    assert_eq!(codes(None, &[from]), [("setting.unused", "SMTP_FROM".to_owned())]);
+    let settings = read(None, &[from, ("SMTP_URL", "smtps://me:hunter2@mail.example.com")]).unwrap();
+    assert_eq!(settings.smtp_from.as_deref(), Some("phone@example.com"));
+    assert!(is_secret("SMTP_URL") && !format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_token_without_an_address_is_a_warning() {
     assert_eq!(
         codes(None, &[("ASSISTANTS_TOKEN", "t")]),

@@ -35,7 +35,7 @@ impl Intake {
         Self { process, live: HashMap::new(), queue: VecDeque::new(), bytes: 0, secret: None }
     }
 
-    /// Takes an entry. One of a call that has ended, or never rang, is dropped, but for the place of a recording. Returns
+    /// Takes an entry. One of a call that is over, or never rang, is dropped, but for the place of a recording. Returns
     /// false if the record of a call is lost: it ends, and its ring was dropped.
     pub fn take_in(&mut self, id: &RecordId, entry: Entry, prices: impl FnOnce() -> Arc<Prices>) -> bool {
         let Ok(body) = serde_json::to_string(&entry) else { return true };
@@ -58,7 +58,7 @@ impl Intake {
             return !is_end;
         };
         live.recorder.add(entry);
-        if is_end {
+        if live.recorder.is_over() {
             self.end(id);
             return true;
         }
@@ -150,7 +150,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Ended, Rang, Said};
+    use crate::record::{Ended, Form, Rang, Said};
 
     fn rang() -> What {
         What::Rang(Rang {
@@ -194,6 +194,29 @@ mod tests {
         let ids: Vec<String> = intake.take(10).iter().map(|op| op.id().to_owned()).collect();
         assert_eq!(ids, ["B", "B", "B", "A"]);
         assert_eq!((intake.bytes, intake.live.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_follows_the_end_of_a_call_belongs_to_it() {
+        let mut intake = Intake::new("P".to_owned());
+        let form = Form { outcome: "ok".to_owned(), summary: Some("A wish.".to_owned()), fields: None };
+        let path = "s3://bucket/A.wav".to_owned();
+        let recording = What::Recording { path: path.clone() };
+        for what in [rang(), What::Unsettled, ended(), What::Form(form), recording] {
+            note(&mut intake, "A", what);
+        }
+        // Each of them is in the database if this process is killed now.
+        let ops = intake.take(10);
+        assert!(matches!(*ops[0], Op::Began { .. }));
+        assert!(ops[1..].iter().all(|op| matches!(**op, Op::Noted { .. })), "{ops:?}");
+        note(&mut intake, "A", What::Settled);
+        let ops = intake.take(10);
+        let [Op::Ended { call, record }] = &ops.iter().map(|op| &**op).collect::<Vec<_>>()[..] else {
+            panic!("{ops:?}");
+        };
+        assert_eq!(call.recording, Some(path));
+        assert!(record.contains("A wish."));
+        assert_eq!(intake.live.len(), 0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub use self::erase::Files;
 pub use self::error::StoreError;
 pub use self::message_files::{Found, MessageFiles};
-pub use self::messages::{Attempt, Claimed, Fate, MAX_WAITING, Message, Waiting};
+pub use self::messages::{Attempt, Claimed, Fate, Listed, MAX_WAITING, Message, Recipient, UNCLEAR, Waiting};
 use self::open::Ready;
 pub use self::writer::{Closer, Options, Records, start};
 use crate::phone::PhoneNumber;

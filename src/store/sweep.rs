@@ -1,4 +1,4 @@
-//! Calls whose process is dead: they are closed as broken off.
+//! Calls whose process is dead: they are closed, as broken off if they had not ended.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -13,9 +13,10 @@ use super::ask;
 use super::call::{self, Call, Owner};
 use super::db::values;
 use super::error::StoreError;
+use super::messages::{self, Message};
 use super::open::Ready;
 use crate::provider::prices::Prices;
-use crate::record::Recorder;
+use crate::record::{CallRecord, Recorder};
 
 /// A process is dead if it has not said for so long that it lives. It says so every ten seconds.
 pub const DEAD_MS: i64 = 30_000;
@@ -41,8 +42,20 @@ pub enum Dead {
     Silent,
 }
 
+/// What the owner gets once a call was closed for a dead process: messages, each with an id that is always the same.
+pub type Closed = Arc<dyn Fn(&CallRecord) -> Vec<Message> + Send + Sync>;
+
+/// Who closes calls, and how.
+pub struct Sweeper<'a> {
+    pub ready: &'a Ready,
+    pub process: &'a str,
+    pub prices: Arc<Prices>,
+    pub closed: Option<Closed>,
+}
+
 /// Closes the calls of dead processes. Returns how many.
-pub async fn sweep(ready: &Ready, process: &str, dead: Dead, prices: Arc<Prices>) -> Result<u64, StoreError> {
+pub async fn sweep(sweeper: Sweeper<'_>, dead: Dead) -> Result<u64, StoreError> {
+    let Sweeper { ready, process, .. } = sweeper;
     let now = ready.db.now();
     let heard = match dead {
         Dead::Unheard => "0".to_owned(),
@@ -57,7 +70,7 @@ pub async fn sweep(ready: &Ready, process: &str, dead: Dead, prices: Arc<Prices>
     let mut closed = 0;
     for orphan in orphans {
         let id = orphan.id.clone();
-        match close(ready, process, orphan, prices.clone()).await {
+        match close(&sweeper, orphan).await {
             Ok(is_closed) => closed += u64::from(is_closed),
             // It must not keep the others open.
             Err(why @ (StoreError::Unfit(_) | StoreError::Refused(_))) => {
@@ -72,26 +85,28 @@ pub async fn sweep(ready: &Ready, process: &str, dead: Dead, prices: Arc<Prices>
 }
 
 /// Closes a call, unless another process has.
-async fn close(
-    ready: &Ready,
-    process: &str,
-    orphan: Orphan,
-    prices: Arc<Prices>,
-) -> Result<bool, StoreError> {
-    let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices);
+async fn close(sweeper: &Sweeper<'_>, orphan: Orphan) -> Result<bool, StoreError> {
+    let Sweeper { ready, process, prices, closed } = sweeper;
+    let recorder = Recorder::new(orphan.id.as_str().into()).priced(prices.clone());
     let Some(mut recorder) = ask::fold(ready, recorder).await? else { return Ok(false) };
+    // One that had ended keeps its reason: only what was to follow is missing.
     recorder.break_off(recorder.record().seconds);
     let record = recorder.record();
+    let caller_key = orphan.caller_key.clone();
     let owner = Owner::read(orphan.caller_key, orphan.numberless != 0);
     let call = Call::of(&record, owner, orphan.keep_until_ms);
     let text = serde_json::to_string(&record).map_err(|why| StoreError::Unfit(why.to_string()))?;
     let mut tx = ready.db.begin().await?;
     // The process may be alive after all, and have ended the call; what it writes later counts, too.
     let mine = "UPDATE calls SET owner = $1 WHERE id = $2 AND reason IS NULL";
-    if tx.execute(mine, values![process, orphan.id]).await? == 0 {
+    if tx.execute(mine, values![*process, orphan.id]).await? == 0 {
         return Ok(false);
     }
     call::finish(&mut tx, call, &text).await?;
+    // With it, so that a call is closed once, and what follows is told once.
+    for message in closed.as_ref().map(|closed| closed(&record)).unwrap_or_default() {
+        messages::put(&mut tx, ready, &message, caller_key.clone()).await?;
+    }
     tx.commit().await?;
     Ok(true)
 }

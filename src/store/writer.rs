@@ -24,7 +24,7 @@ use super::intake::Intake;
 use super::op::{self, Op};
 use super::open::{self, Ready};
 use super::spill::{self, Spill};
-use super::sweep::{DEAD_MS, Dead};
+use super::sweep::{Closed, DEAD_MS, Dead, Sweeper};
 use super::{Place, Store, erase, sweep};
 use crate::observe::metrics;
 use crate::provider::prices::Prices;
@@ -64,12 +64,21 @@ pub struct Options {
     pub prices: Arc<dyn Fn() -> Arc<Prices> + Send + Sync>,
     /// Gets the places of the recordings of purged calls.
     pub purged: Option<Arc<dyn Fn(Vec<String>) + Send + Sync>>,
+    /// Gives the messages that follow a call which was closed for a process that died.
+    pub closed: Option<Closed>,
 }
 
 impl Options {
     /// The built-in prices, and no folder.
     pub fn new(place: Place) -> Self {
-        Self { place, spill: None, spill_bytes: None, prices: Arc::new(Arc::default), purged: None }
+        Self {
+            place,
+            spill: None,
+            spill_bytes: None,
+            prices: Arc::new(Arc::default),
+            purged: None,
+            closed: None,
+        }
     }
 }
 
@@ -91,7 +100,7 @@ impl Records {
     /// Takes an entry. It never waits: what has no room is dropped.
     pub fn file(&self, id: &RecordId, entry: Entry) {
         let is_end = matches!(entry.what, Noted::Ended(_));
-        let may_take_all = is_end || matches!(entry.what, Noted::Rang(_));
+        let may_take_all = is_end || matches!(entry.what, Noted::Rang(_) | Noted::Settled);
         let has_room = may_take_all || self.entries.capacity() > RESERVE;
         if !has_room || self.entries.try_send((id.clone(), entry)).is_err() {
             // A record counts once: at its end.
@@ -285,9 +294,10 @@ impl Writer {
             self.sweep = now + SWEEP;
             // Others may start at any time, so one is alone only once.
             let dead = std::mem::replace(&mut self.dead, Dead::Silent);
-            let prices = (self.options.prices)();
+            let (prices, closed) = ((self.options.prices)(), self.options.closed.clone());
             self.fly(What::Sweep, async move {
-                sweep::sweep(&ready, &process, dead, prices).await.map(Done::Swept)
+                let sweeper = Sweeper { ready: &ready, process: &process, prices, closed };
+                sweep::sweep(sweeper, dead).await.map(Done::Swept)
             });
         } else if is_due || self.intake.len() >= MOST || now >= self.beat {
             let ops = self.intake.take(MOST);
@@ -333,7 +343,7 @@ impl Writer {
             }
             (_, Ok(Done::Unread(_))) => {}
             (_, Ok(Done::Swept(calls))) if calls > 0 => {
-                tracing::warn!(calls, "Calls whose process ended before them were closed as broken off");
+                tracing::warn!(calls, "Calls whose process ended before them were closed");
             }
             (_, Ok(Done::Swept(_))) => {}
             (_, Ok(Done::Purged { calls, recordings })) => self.purged(calls, recordings),

@@ -8,7 +8,7 @@ pub mod mcp;
 mod media;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,8 +16,9 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 
 use self::mcp::Servers;
-use crate::assistant::plan::{Job, Listed, Mailbox, Server, ServerUse, SoundKey, Supply};
+use crate::assistant::plan::{Job, Listed, Mailbox, Reader, Server, ServerUse, SoundKey, Supply};
 use crate::id::CallSid;
+use crate::link::mail::Mailer;
 use crate::link::twilio_rest::{Account, NotSent};
 use crate::notice::{self, Left, Purpose};
 use crate::phone::Party;
@@ -42,9 +43,13 @@ pub struct Tools {
     web: Web,
     post: Post,
     /// Sends text messages. `None`: there are no credentials.
-    account: Option<Account>,
+    account: Option<Arc<Account>>,
     sounds: Arc<Store>,
+    observer: OnceLock<Arc<Observer>>,
 }
+
+/// Sees what is for owners.
+pub type Observer = dyn Fn(&Letter, Taken) + Send + Sync;
 
 /// The call that a job is for.
 #[derive(Debug, Clone)]
@@ -55,6 +60,8 @@ pub struct Client {
     pub called: Party,
     /// For how long what is taken in the call is kept.
     pub keep: Duration,
+    /// How the owner reads.
+    pub reader: Reader,
 }
 
 /// The result of a job, for the model.
@@ -80,25 +87,47 @@ impl Done {
 }
 
 impl Tools {
-    /// [`Self::with`] neither an account nor a state folder.
+    /// [`Self::with`] neither an account nor a mail server nor a state folder.
     pub fn new(tls: &ClientConfig) -> Result<Self, reqwest::Error> {
-        Self::with(tls, None, None)
+        Self::with(tls, None, None, None)
     }
 
-    /// Connects to nothing yet. `account` sends text messages, and `state` is the folder for messages and prepared lines.
+    /// Connects to nothing yet. `account` sends text messages, `mailer` e-mail, and `state` is the folder for messages and
+    /// prepared lines.
     pub fn with(
         tls: &ClientConfig,
         account: Option<Account>,
+        mailer: Option<Mailer>,
         state: Option<&Path>,
     ) -> Result<Self, reqwest::Error> {
         let sounds = Arc::new(Store::open(state));
+        let account = account.map(Arc::new);
         Ok(Self {
             mcp: Servers::new(tls)?,
             web: Web::new(tls)?,
-            post: Post::new(tls, state)?,
+            post: Post::new(tls, state, account.clone(), mailer)?,
             account,
             sounds,
+            observer: OnceLock::new(),
         })
+    }
+
+    /// Takes what is for owners, and delivers it.
+    pub fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// Shows `observer` everything that is for owners, and what became of it at first.
+    pub fn show_letters(&self, observer: Arc<Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Takes something for an owner.
+    pub async fn send(&self, letter: Letter) -> Taken {
+        let Some(observer) = self.observer.get() else { return self.post.take(letter).await };
+        let taken = self.post.take(letter.clone()).await;
+        observer(&letter, taken);
+        taken
     }
 
     /// The prepared lines that models said.
@@ -194,6 +223,7 @@ impl Tools {
             called: client.called.number(),
             fields,
             at: Timestamp::now(),
+            reader: &client.reader,
         });
         let letter = Letter {
             id: id.clone(),
@@ -201,11 +231,12 @@ impl Tools {
             assistant: client.assistant.clone(),
             call: Some(client.call.clone()),
             caller: client.caller.number().cloned(),
+            called: client.called.number().cloned(),
             to: mailbox.clone(),
             content,
             keep: client.keep,
         };
-        let done = match self.post.take(letter).await {
+        let done = match self.send(letter).await {
             Taken::Kept => Done::ok("The message is saved and will be delivered."),
             Taken::Delivered => Done::ok("The message was delivered."),
             Taken::Undelivered => Done::failed(

@@ -118,7 +118,7 @@ fn tls() -> Arc<ClientConfig> {
 }
 
 fn tools(state: Option<&Path>) -> Tools {
-    Tools::with(&tls(), None, state).unwrap()
+    Tools::with(&tls(), None, None, state).unwrap()
 }
 
 fn client(from: &str) -> Client {
@@ -128,6 +128,7 @@ fn client(from: &str) -> Client {
         caller: Party::from_twilio(from),
         called: Party::from_twilio("+15550100001"),
         keep: Duration::from_secs(3_600),
+        reader: Default::default(),
     }
 }
 
@@ -298,7 +299,7 @@ async fn a_failure_after_which_the_request_may_be_done_says_so() {
 
 fn texting(url: &str) -> Tools {
     let account = Account::new(url, "AC1", "SK1", Secret::new("key"), &tls()).unwrap();
-    Tools::with(&tls(), Some(account), None).unwrap()
+    Tools::with(&tls(), Some(account), None, None).unwrap()
 }
 
 const CALLER: &str = "+15550100007";

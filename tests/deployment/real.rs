@@ -165,6 +165,7 @@ fn real_things_are_found_and_examples_are_not() {
         "+15550100001 +1 (202) 555-0123 +447700900123 +266696687 +44* a+1234567b 1+2",
         "https://phone.example.com/incoming-call ws://127.0.0.1:9 http://{machine}.vm.{app}.internal:5050",
         "https://<your-app>.fly.dev https://{app}.fly.dev a.trycloudflare.com foo.com_total settings.app meta.dev",
+        "smtps://ada%40example.com:x@mail.example.com:465",
         "ada@example.com @doist/todoist-mcp@11.0.0 sk-simulated sk-… AC00000000000000000000000000000001",
         "CA0123456789abcdef0123456789abcdef 2026-11-23 15:04 10.0.0.5 1.2.3.4.5",
     ] {
@@ -255,6 +256,8 @@ fn hosts(line: &str, found: &mut Vec<(Real, String)>) {
         let at = begin;
         begin += piece.len() + line[at + piece.len()..].chars().next().map_or(0, char::len_utf8);
         let before = &line[..at];
+        // An `@` in the user of a URL.
+        let piece = piece.strip_prefix("40").filter(|_| before.ends_with('%')).unwrap_or(piece);
         let host = piece.trim_matches(['.', '-', '_']).to_lowercase();
         let labels: Vec<&str> = host.split('.').collect();
         if labels.len() < 2 || labels.iter().any(|label| label.is_empty()) {

@@ -104,8 +104,8 @@ fn flyctl_reads_the_same_values_as_the_program() {
 
 #[test]
 fn settings_of_this_machine_are_not_printed() {
-    let env =
-        "OPENAI_API_KEY=k\nVOICE=\nMETRICS_TOKEN=t\nDATABASE_URL=postgres://me:p@db.example.com/calls\n";
+    let env = "OPENAI_API_KEY=k\nVOICE=\nMETRICS_TOKEN=t\nDATABASE_URL=postgres://me:p@db.example.com/calls\n\
+               SMTP_URL=smtps://me:p%23@mail.example.com\nSMTP_FROM='Phone <me@example.com>'\n";
     let local: String = [
         "PUBLIC_URL",
         "HOST",
@@ -125,7 +125,8 @@ fn settings_of_this_machine_are_not_printed() {
     .concat();
     let output = secrets(Some(format!("{env}{local}").as_bytes()), &[], &[]);
     let printed = String::from_utf8(output.stdout).unwrap();
-    let deployed = "DATABASE_URL=postgres://me:p@db.example.com/calls\nMETRICS_TOKEN=t\nOPENAI_API_KEY=k\n";
+    let deployed = "DATABASE_URL=postgres://me:p@db.example.com/calls\nMETRICS_TOKEN=t\nOPENAI_API_KEY=k\n\
+                    SMTP_FROM=Phone <me@example.com>\nSMTP_URL=smtps://me:p%23@mail.example.com\n";
     assert_eq!(printed, deployed);
 }
 

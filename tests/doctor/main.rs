@@ -4,6 +4,7 @@
 //! Every output is searched: a secret or a whole phone number in it fails the test.
 
 mod account;
+mod mail;
 mod provider;
 mod proxy;
 mod public;

@@ -172,6 +172,7 @@ impl Harness {
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
             records: Some(Arc::new(move |id: &RecordId, entry| drop(entries_tx.send((id.clone(), entry))))),
+            letters: None,
             tools_first: false,
             now: None,
             captures,

@@ -1,5 +1,6 @@
 //! The whole server from the outside: calls, interruptions, failures and goodbyes, over loopback sockets.
 
+mod alerts;
 mod attacks;
 mod calls;
 mod edits;

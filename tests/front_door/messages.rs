@@ -24,8 +24,8 @@ fn file(control: &str) -> String {
     )
 }
 
-const TAKES_MESSAGES: &str = "call_control: { end_call: true, take_message: { url: \"${MESSAGES_URL}\", \
-                              secret: \"${MESSAGES_SECRET}\", fields: [name, about] } }";
+const TAKES_MESSAGES: &str = "call_control: { end_call: true, take_message: { to: { webhook: { \
+                              url: \"${MESSAGES_URL}\", secret: \"${MESSAGES_SECRET}\" } }, fields: [name, about] } }";
 
 fn model(calls: (&str, &str)) -> ModelOptions {
     let reply = Reply::say("One moment.").and_call(calls.0, calls.1);

@@ -100,6 +100,7 @@ async fn call_with(
         caller: Party::Withheld,
         called: Party::Withheld,
         keep: Duration::from_secs(60),
+        reader: Default::default(),
     };
     let done = tools.run(&job, arguments, &client, working);
     timeout(LIMIT, done).await.expect("an answer")

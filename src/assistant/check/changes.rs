@@ -25,6 +25,8 @@ impl Assistant {
             assistant: _,
             version: _,
             language,
+            // Of the language and the time zone.
+            reader: _,
             provider,
             model,
             voice,

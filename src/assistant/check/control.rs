@@ -2,23 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Role};
-use crate::assistant::plan::{Mailbox, Target, Webhook};
+use crate::assistant::plan::Target;
 use crate::assistant::toolbox::{Control, Messages, Person};
 use crate::assistant::values;
 use crate::assistant::vocabulary::{MESSAGE_FIELDS, RING};
 use crate::assistant::written::Fields;
 use crate::problem::catalogue::Tool;
 use crate::problem::{self, Span};
-use crate::secret::Secret;
 use crate::yaml::{Key, Kind, Node};
-
-/// The shortest key that Standard Webhooks allows, in bytes.
-const SHORTEST_KEY: usize = 24;
 
 impl<'a> Check<'a> {
     pub(super) fn call_control(&self, top: &Fields<'a>) -> Control {
@@ -60,24 +54,11 @@ impl<'a> Check<'a> {
     fn take_message(&self, node: &'a Node) -> Option<Messages> {
         let w = self.written;
         let map = w.map(node, "take_message")?;
-        if !map.has("url") {
-            w.problem(node.span, Tool::MessageWithoutUrl);
+        // One with a `url` is from an earlier version: that is a problem of its own.
+        if !map.has("to") && !map.has("url") {
+            w.problem(node.span, Tool::MessageWithoutTo);
         }
-        let url = map.take("url").and_then(|node| {
-            self.literal_within(node);
-            self.address(node, "url")
-        });
-        let secret = map.take("secret");
-        if let Some(node) = secret {
-            self.literal("secret", node);
-        } else if url.is_some() {
-            w.problem(node.span, Tool::MessageWithoutSecret);
-        }
-        let secret = secret.and_then(|node| {
-            let secret = w.text(node, "secret")?.trim().to_owned();
-            self.signing_secret(node, &secret);
-            Some(Secret::new(secret))
-        });
+        let mailbox = map.take("to").and_then(|node| self.mailbox(node));
         let description = map.text("description");
         let before = w.reported();
         let written = map.take("fields");
@@ -90,10 +71,7 @@ impl<'a> Check<'a> {
         let required: Vec<&String> = fields.keys().collect();
         let parameters = json!({ "type": "object", "required": required, "properties": fields });
         Some(Messages {
-            mailbox: url.zip(secret).map(|(url, secret)| Mailbox {
-                webhook: Some(Webhook { url: url.into(), secret }),
-                ..Mailbox::default()
-            }),
+            mailbox: mailbox.filter(|mailbox| !mailbox.is_empty()),
             description,
             parameters: match parameters {
                 Value::Object(schema) if sound => {
@@ -102,17 +80,6 @@ impl<'a> Check<'a> {
                 _ => None,
             },
         })
-    }
-
-    /// Messages are signed as in Standard Webhooks; the receiver verifies them with the same secret.
-    fn signing_secret(&self, node: &Node, secret: &str) {
-        let what = match secret.strip_prefix("whsec_").map(|key| BASE64_STANDARD.decode(key)) {
-            None if !secret.is_empty() => Tool::MessageSecretUnmarked,
-            Some(Ok(key)) if key.len() >= SHORTEST_KEY => return,
-            Some(Ok(key)) if !key.is_empty() => Tool::MessageSecretShort { least: SHORTEST_KEY },
-            _ => Tool::MessageSecretInvalid,
-        };
-        self.written.problem(node.span, what);
     }
 
     /// A list of names, or a map from names to JSON Schemas.

@@ -1,13 +1,25 @@
 //! What is kept of a call, and what callers are told about it.
 
-use super::Check;
 use super::spoken::Tongue;
-use crate::assistant::plan::{Line, RecordPolicy, Transcription};
+use super::{Assistant as Checked, Check};
+use crate::assistant::plan::{Line, Notify, Reader, RecordPolicy, Transcription};
 use crate::assistant::vocabulary::{KEEP, KEPT_NUMBERS};
 use crate::assistant::written::{Fields, Written, shown};
 use crate::problem::{self, Problem, catalogue::Assistant};
 use crate::provider::{Provider, Transcribing};
 use crate::yaml::{Kind, Node};
+
+impl Checked {
+    /// How its owner reads.
+    pub fn reader(&self) -> &Reader {
+        &self.plan.reader
+    }
+
+    /// What its owner wants to hear of calls.
+    pub fn notify(&self) -> Option<&Notify> {
+        self.plan.notify.as_ref()
+    }
+}
 
 /// Reads `record` of `switchboard.yaml`: what is kept of the calls of every assistant whose file says nothing else.
 /// What is wrong there is left at its default.

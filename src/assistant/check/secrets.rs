@@ -3,9 +3,9 @@
 use crate::problem::{Source, Span};
 use crate::yaml::{Kind, Node, secrets};
 
-/// The keys of a server in `mcp`, of a function and its `http`, and of `take_message` whose values are shown unless they
-/// look like a secret. Any other key may be a misspelled secret.
-const KNOWN: [&str; 26] = [
+/// The keys of a server in `mcp`, of a function and its `http`, and of what reaches the owner whose values are shown unless
+/// they look like a secret. Any other key may be a misspelled secret.
+const KNOWN: [&str; 33] = [
     "via",
     "url",
     "user",
@@ -32,6 +32,13 @@ const KNOWN: [&str; 26] = [
     "headers",
     "fixed",
     "fields",
+    "to",
+    "email",
+    "sms",
+    "webhook",
+    "file",
+    "when",
+    "summary",
 ];
 
 /// Masks every secret in the text that problems show, also in a file that is not valid YAML.
@@ -51,6 +58,9 @@ pub fn hide(source: &mut Source, text: &str, root: Option<&Node>) {
                 let messages = entries(node).filter(|(key, _)| *key == "take_message");
                 messages.for_each(|(_, messages)| tool(messages, &mut hidden));
             }
+            if matches!(key, "notify" | "after_call") {
+                tool(node, &mut hidden);
+            }
         }
     }
     source.hide(hidden);
@@ -64,7 +74,7 @@ fn tool(node: &Node, hidden: &mut Vec<Span>) {
         }
         let secret = !KNOWN.contains(&key) && secrets::possible(key, value);
         secrets::values(value, secret, &secrets::named, hidden);
-        if key == "http" {
+        if matches!(key, "http" | "to" | "webhook") {
             tool(value, hidden);
         }
     }
@@ -121,6 +131,12 @@ mod tests {
             ("mcp: { a: { max_per_call: 5000, apprval: true } }", None),
             ("functions: { a: { max_per_cal: 5000, timout: -1.5 } }", None),
             ("call_control: { take_message: { max_fields: 5 } }", None),
+            ("notify: { to: { email: a@example.com, file: b.jsonl }, when: always }", None),
+            ("notify: { to: { webhok: hunter2 } }", Some("notify: { to: { webhok: ******* } }")),
+            (
+                "after_call: { webhook: { url: x, sign: hunter2 } }",
+                Some("after_call: { webhook: { url: x, sign: ******* } }"),
+            ),
             ("mcp: { a: { tokn: 1234 } }", Some("mcp: { a: { tokn: **** * *")),
             ("mcp: { a: { env: { A: 1234 } } }", Some("mcp: { a: { env: { A: **** } } }")),
             ("mcp: { a: { bear: hunter2 } }", Some("mcp: { a: { bear: ******* } }")),

@@ -7,6 +7,7 @@ use jiff::Zoned;
 use jiff::fmt::strtime;
 
 use super::code_of;
+use super::labels::{self, Labels};
 use crate::assistant::formats;
 
 /// The words of one language.
@@ -48,6 +49,8 @@ pub struct Words {
     date: &'static str,
     /// The first of a month, if it is not `1`.
     first: Option<&'static str>,
+    /// Of what owners read.
+    pub labels: &'static Labels,
 }
 
 /// A time of day: all of these languages write and speak 24 hours.
@@ -75,6 +78,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A, %-d %B %Y",
         first: None,
+        labels: &labels::EN,
     },
     Words {
         code: "de",
@@ -96,6 +100,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A, %-d. %B %Y",
         first: None,
+        labels: &labels::DE,
     },
     Words {
         code: "fr",
@@ -117,6 +122,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A %-d %B %Y",
         first: Some("1er"),
+        labels: &labels::FR,
     },
     Words {
         code: "es",
@@ -138,6 +144,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A, %-d de %B de %Y",
         first: None,
+        labels: &labels::ES,
     },
     Words {
         code: "it",
@@ -159,6 +166,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A %-d %B %Y",
         first: Some("1º"),
+        labels: &labels::IT,
     },
     Words {
         code: "pt",
@@ -180,6 +188,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A, %-d de %B de %Y",
         first: Some("1º"),
+        labels: &labels::PT,
     },
     Words {
         code: "nl",
@@ -201,6 +210,7 @@ pub static ALL: [Words; 8] = [
         lone_months: None,
         date: "%A %-d %B %Y",
         first: None,
+        labels: &labels::NL,
     },
     Words {
         code: "pl",
@@ -224,6 +234,7 @@ pub static ALL: [Words; 8] = [
         ),
         date: "%A, %-d %B %Y",
         first: None,
+        labels: &labels::PL,
     },
 ];
 

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use super::owner::TakeMessage;
 use super::value::*;
 use crate::assistant::language::{ENGLISH, Words};
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, FILLER, KEEP, MAX_PER_CALL, MESSAGE_FIELDS, MESSAGES, MOST_FALLBACKS,
-    NO_TRANSCRIPTION, RING, SMS, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
+    CALL, CALL_SILENCE, FILLER, KEEP, MAX_PER_CALL, MESSAGES, MOST_FALLBACKS, NO_TRANSCRIPTION, RING, SMS,
+    THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -324,29 +325,6 @@ struct PersonMap {
     ring_for: Option<Duration>,
     /// Tells the model who it is and when to call them.
     #[schemars(example = &"The front desk, for everything about appointments")]
-    description: Option<Text>,
-}
-
-/// Lets the assistant take a message: it asks for what you want to know, and sends it to your address as a signed
-/// webhook.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[schemars(example = json!({ "url": "${MESSAGES_URL:-}", "secret": "${MESSAGES_SECRET:-}", "fields": ["name", "message"] }))]
-struct TakeMessage {
-    /// Where messages are sent with POST. If it is empty, the tool is off.
-    #[schemars(extend("x-default" = "required"), example = &"https://hooks.example.com/messages")]
-    url: Option<Text>,
-    /// The secret that signs each message as in Standard Webhooks, so that your server can verify it: `whsec_` and at
-    /// least 24 random bytes in base64. `echo "whsec_$(openssl rand -base64 32)"` makes one. Keep it out of the file.
-    #[schemars(extend("x-default" = "required"), example = &"${MESSAGES_SECRET}")]
-    secret: Option<Text>,
-    /// What a message contains: a list of names, or names with a JSON Schema each. The model asks for all of them.
-    #[schemars(extend("default" = MESSAGE_FIELDS))]
-    #[schemars(example = ["name", "number", "message"], example = json!({ "name": { "type": "string" }, "urgent": { "type": "boolean", "description": "Whether it cannot wait" } }))]
-    fields: Option<MessageFields>,
-    /// Tells the model when and how to take a message.
-    #[schemars(extend("x-default" = "a general description"))]
-    #[schemars(example = &"Takes a message for the doctor. Ask whether it is urgent.")]
     description: Option<Text>,
 }
 

@@ -73,6 +73,11 @@ values! {
     Method = words(METHODS);
     Codes = codes();
     MessageFields = message_fields();
+    Email = typed("an e-mail address", json!({ "type": "string", "pattern": r"^\s*[^\s@]+@[^\s@]+\s*$" }));
+    LinesFile = typed(
+        "a name that ends in `.jsonl`",
+        json!({ "type": "string", "pattern": r"^\s*[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl\s*$" }),
+    );
     Anything = json_schema!({ "x-type": "any value" });
     /// A JSON Schema of its own.
     Parameters = json_schema!({ "type": "object", "x-type": "a map: a JSON Schema of type `object`" });

@@ -4,7 +4,8 @@ use std::io::{IsTerminal as _, stderr, stdin};
 
 use anyhow::Context as _;
 
-use super::{Archive, Erase, Format, json};
+use super::Erase;
+use crate::command::archive::Archive;
 use crate::link::network::http_client;
 use crate::link::tls;
 use crate::problem::counted;
@@ -12,7 +13,7 @@ use crate::recording::{self, Archive as Recordings};
 use crate::serve;
 use crate::settings::Settings;
 use crate::store::{Erased, Files, Filter, Left, MessageFiles, Remains, Store};
-use crate::terminal::{Failure, notify, print};
+use crate::terminal::{Failure, Format, json, notify, print};
 
 /// So many calls are counted before the question; the answer counts all.
 const COUNTED: u32 = 1_000;

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 use anyhow::{Context as _, anyhow};
 use jiff::tz::TimeZone;
 
-use super::{Archive, Export, Lines};
+use super::{Export, Lines};
+use crate::command::archive::Archive;
 use crate::disk::Unfinished;
 use crate::problem::counted;
 use crate::store::{Filter, Store, StoreError};

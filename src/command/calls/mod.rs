@@ -14,16 +14,13 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
 
+use super::archive::Archive;
 use super::number;
 use crate::phone::PhoneNumber;
-use crate::problem::Problem;
 use crate::record::{self, CallRecord, Finding, REASONS, is_reason, print as lines};
-use crate::settings::Settings;
-use crate::store::{Filter, Place, Store};
-use crate::terminal::{Failure, notify, print};
-use crate::workspace::Workspace;
+use crate::store::Filter;
+use crate::terminal::{Failure, Format, json, notify, print};
 use moment::Moment;
 
 /// What can be asked about calls.
@@ -120,14 +117,6 @@ pub struct Erase {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 /// `switchboard calls …`.
 pub async fn calls(what: Calls) -> Result<(), Failure> {
     match what {
@@ -139,51 +128,7 @@ pub async fn calls(what: Calls) -> Result<(), Failure> {
     }
 }
 
-/// The store of the settings, if there is one.
-struct Archive {
-    settings: Settings,
-    place: Place,
-    /// `None`: no call was recorded yet.
-    store: Option<Store>,
-}
-
 impl Archive {
-    /// Opens what exists, and creates nothing.
-    async fn open() -> Result<Self, Failure> {
-        let workspace = Workspace::read();
-        // An error elsewhere, such as in a key of the model, takes away no call.
-        let of_store = |problem: &&Problem| {
-            problem
-                .of_setting()
-                .is_some_and(|name| ["STATE_DIR", "DATABASE_URL", "RECORDINGS_URL"].contains(&name))
-        };
-        let problems: Vec<Problem> = workspace.problems.iter().filter(of_store).cloned().collect();
-        if problems.iter().any(Problem::is_error) {
-            return Err(problems.into());
-        }
-        let settings = workspace.settings;
-        let place = Place::of(&settings);
-        let store = match &place {
-            Place::Memory => {
-                return Err(anyhow!(
-                    "the records are only in the server's memory, where no other program can read them: set STATE_DIR or \
-                     DATABASE_URL"
-                )
-                .into());
-            }
-            Place::Sqlite(path) if !path.exists() => None,
-            Place::Sqlite(_) | Place::Postgres(_) => {
-                Some(Store::open_as_it_is(&place).await.map_err(anyhow::Error::from)?)
-            }
-        };
-        Ok(Self { settings, place, store })
-    }
-
-    /// That there are no records, and where they would be.
-    fn nothing(&self) -> String {
-        format!("There are no records yet: {} does not exist. `switchboard serve` creates it.", self.place)
-    }
-
     async fn get(&self, id: &str) -> Result<CallRecord, Failure> {
         let Some(store) = &self.store else { return Err(anyhow!("{}", self.nothing()).into()) };
         let found = store.get(id.trim()).await.map_err(anyhow::Error::from)?;
@@ -338,9 +283,4 @@ fn explained(record: &CallRecord, findings: &[Finding], zone: &TimeZone) -> Stri
         text.push(String::new());
     }
     text.join("\n")
-}
-
-/// A value as indented JSON. Ours can always be written.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }

@@ -37,7 +37,7 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// For log and metric.
+    /// For log and metric of the tool.
     pub fn code(self) -> &'static str {
         match self {
             Self::Empty | Self::TooLong => "bad_text",
@@ -53,6 +53,26 @@ impl NotSent {
 impl Account {
     /// Sends a text of 1 to 1,600 characters. It does not retry a request that may have been carried out.
     pub async fn send_text(&self, from: &PhoneNumber, to: &PhoneNumber, text: &str) -> Result<(), NotSent> {
+        self.text(from, to, text, Retry::IfUndone).await
+    }
+
+    /// [`Self::send_text`] in one request.
+    pub async fn send_text_once(
+        &self,
+        from: &PhoneNumber,
+        to: &PhoneNumber,
+        text: &str,
+    ) -> Result<(), NotSent> {
+        self.text(from, to, text, Retry::Never).await
+    }
+
+    async fn text(
+        &self,
+        from: &PhoneNumber,
+        to: &PhoneNumber,
+        text: &str,
+        retry: Retry,
+    ) -> Result<(), NotSent> {
         if text.trim().is_empty() {
             return Err(NotSent::Empty);
         }
@@ -65,7 +85,7 @@ impl Account {
             .append_pair("Body", text)
             .finish();
         let path = self.path("Messages");
-        let sent: Result<IgnoredAny, _> = self.ask(Method::POST, &path, Some(&form), Retry::IfUndone).await;
+        let sent: Result<IgnoredAny, _> = self.ask(Method::POST, &path, Some(&form), retry).await;
         sent.map(drop).map_err(for_the_caller)
     }
 }

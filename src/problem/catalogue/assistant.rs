@@ -95,7 +95,7 @@ catalogue! {
             "another assistant already answers `{value}`",
             fix: "remove it from one of the files, or give each assistant its own number";
         DialAnswered { value: String, assistant: String } = Error "number.loop",
-            "`{value}` is answered by the assistant `{assistant}`, so a call that failed here would come back here",
+            "`{value}` is answered by the assistant `{assistant}`, so the call would come back here",
             fix: "write the number of a person's phone";
         TransferToItself { value: String } = Error "number.loop",
             "`{value}` is answered by this assistant itself, so a transferred call would come back to it",
@@ -104,6 +104,9 @@ catalogue! {
             "`{value}` is answered by the assistant `{assistant}`: the transfer would be a second call, paid twice, in \
              which the first is not known",
             fix: "ignore this if that is meant";
+        TextToAssistant { value: String, assistant: String } = Error "number.loop",
+            "`{value}` is answered by the assistant `{assistant}`, so nobody would read a text message to it",
+            fix: "write the number of a person's phone";
         NumberWithoutCountry { value: String } = Warning "number.doubt",
             "`{value}` does not start with a country code that exists",
             fix: "check the digits after the plus";

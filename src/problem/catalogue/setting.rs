@@ -157,6 +157,22 @@ catalogue! {
             effect: "no server can be reached by TLS, so every call ends with `model.unreachable`",
             fix: "set SSL_CERT_FILE to a PEM bundle, or unset it to use the certificates of the system";
 
+        FromUnused = Warning "setting.unused",
+            "SMTP_FROM is set, but SMTP_URL is not, so nothing is sent by e-mail",
+            fix: "set SMTP_URL, or unset SMTP_FROM";
+        MailServer { error: String } = Error "setting.value",
+            "{error}",
+            effect: "`switchboard serve` does not start";
+        AlertsWithoutTo = Error "alerts.to",
+            "`alerts` does not say where they go",
+            fix: "write for example `to: {{ email: owner@example.com }}`";
+        AlertsWhen { shown: String, suggestion: Suggestion } = Error "alerts.when",
+            "there is no alert `{shown}`",
+            fix: "{suggestion}";
+        Dollars { name: &'static str, least: f64, most: f64 } = Error "limits.dollars",
+            "`{name}` must be an amount in dollars, from {least} to {most}",
+            fix: "write it like `{name}: 20`";
+
         Price { name: &'static str, most: f64 } = Error "setting.price",
             "`{name}` must be a price in dollars, from 0 to {most}",
             fix: "write dollars for a million tokens, or for a minute, such as `{name}: 0.4`";

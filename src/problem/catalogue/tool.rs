@@ -150,20 +150,29 @@ catalogue! {
         TransferWithoutNumber { name: String } = Error "transfer.number",
             "`{name}` has no `number`",
             fix: "write `number: \"+1555…\"`";
-        MessageWithoutUrl = Error "message.where",
-            "`take_message` has no `url`",
-            fix: "write the address that gets the messages";
-        MessageWithoutSecret = Error "message.secret",
-            "`take_message` has no `secret`, so your server could not verify the messages",
+        MessageWithoutTo = Error "message.where",
+            "`take_message` does not say where messages go",
+            fix: "write `to: {{ email: … }}`; the other ways are `sms`, `webhook` and `file`";
+        EmailInvalid { value: String } = Error "message.email",
+            "`{value}` is not an e-mail address",
+            fix: "write one address, such as owner@example.com";
+        FileName { value: String } = Error "message.file",
+            "`{value}` cannot be a file for messages",
+            fix: "write a name of letters, digits, - and _ that ends in .jsonl, without a folder, such as messages.jsonl: the file is created in STATE_DIR";
+        WebhookWithoutUrl = Error "message.where",
+            "`webhook` has no `url`",
+            fix: "write the address that gets the requests";
+        WebhookWithoutSecret = Error "message.secret",
+            "`webhook` has no `secret`, so your server could not verify the requests",
             fix: "write `secret: \"${{MESSAGES_SECRET}}\"`";
-        MessageSecretInvalid = Error "message.secret",
+        WebhookSecretInvalid = Error "message.secret",
             "`secret` must be `whsec_` and a key in base64",
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
-        MessageSecretUnmarked = Warning "message.secret",
+        WebhookSecretUnmarked = Warning "message.secret",
             "`secret` does not start with `whsec_`",
-            effect: "most receivers follow Standard Webhooks and would reject the messages",
+            effect: "most receivers follow Standard Webhooks and would reject the requests",
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
-        MessageSecretShort { least: usize } = Warning "message.secret",
+        WebhookSecretShort { least: usize } = Warning "message.secret",
             "`secret` is too short: Standard Webhooks asks for at least {least} bytes",
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
         FieldDuplicate { name: String } = Error "message.fields",

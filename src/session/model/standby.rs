@@ -333,7 +333,7 @@ impl Model {
             }
             Err(lost) => {
                 if is_providers_fault(&lost.failure) {
-                    self.switchboard.breakers.failed(&standby.plan);
+                    self.switchboard.breakers.failed(&standby.plan, &lost.failure);
                 }
                 ModelStep::Event(self.standby_lost(lost))
             }

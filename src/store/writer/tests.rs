@@ -1,9 +1,10 @@
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::*;
-use crate::record::{Ended, Rang, What as Noted};
-use crate::store::ask;
+use crate::notice::{Purpose, Via};
+use crate::record::{CallRecord, Ended, Rang, Recorder, What as Noted};
 use crate::store::db::values;
+use crate::store::{Fate, Message, Recipient, ask};
 
 /// A writer whose work is done step by step.
 async fn writer(place: Place) -> Writer {
@@ -267,4 +268,45 @@ async fn only_records_are_counted_and_each_once() {
     let done = landed(&mut writer.flight).await;
     writer.land(done).await;
     assert_eq!(count(recorder, "written"), 1);
+}
+
+#[tokio::test]
+async fn what_follows_a_call_of_a_dead_process_is_told_once() {
+    let message = |record: &CallRecord| Message {
+        id: format!("ntf_{}", record.id),
+        call: Some(record.call.clone()),
+        to: Recipient { assistant: "salon".to_owned(), purpose: Purpose::Notification, via: Via::Webhook },
+        caller: None,
+        taken: 1,
+        body: record.reason.clone().unwrap_or_default(),
+        keep: Duration::ZERO,
+    };
+    let mut options = Options::new(Place::Memory);
+    options.closed = Some(Arc::new(move |record: &CallRecord| vec![message(record)]));
+    let mut writer = Writer::new(options, Store::unconnected(), Arc::default());
+    step(&mut writer).await;
+    step(&mut writer).await;
+    for id in ["RUNS", "UNSETTLED", "OTHERS"] {
+        note(&mut writer, id, rang());
+    }
+    note(&mut writer, "UNSETTLED", Noted::Unsettled);
+    note(&mut writer, "UNSETTLED", ended());
+    step(&mut writer).await;
+    run(&writer, "UPDATE calls SET owner = 'gone', caller_key = 'key' WHERE id <> 'OTHERS'").await;
+    // As if the process had told it just before it died.
+    let store = writer.store.clone();
+    let told = Message { body: "told".to_owned(), ..message(&Recorder::new("RUNS".into()).record()) };
+    store.put_message(&told, &Fate::Waiting).await.unwrap();
+    writer.sweep = Instant::now();
+    step(&mut writer).await;
+    for (id, reason, broken_off) in [("RUNS", "server.fault", true), ("UNSETTLED", "caller.hung_up", false)] {
+        let record = ask::record(&store.ready().unwrap(), id).await.unwrap().unwrap();
+        assert_eq!((record.reason.as_deref(), record.broken_off), (Some(reason), broken_off));
+    }
+    let sql = "SELECT id, body, caller_key FROM messages ORDER BY id";
+    let told =
+        store.ready().unwrap().db.fetch::<(String, String, Option<String>)>(sql, values![]).await.unwrap();
+    let told: Vec<_> =
+        told.iter().map(|(id, body, key)| (id.as_str(), body.as_str(), key.as_deref())).collect();
+    assert_eq!(told, [("ntf_RUNS", "told", None), ("ntf_UNSETTLED", "caller.hung_up", Some("key"))]);
 }
