@@ -36,10 +36,9 @@ pub(super) fn with_waiting(store: &Store, settings: &Settings) -> Store {
 
 /// Starts the writer, which waits for no database. The recordings of calls that are too old are removed from `archive`.
 pub(super) fn start(settings: &Settings, archive: Archive) -> (Sink, Store, Closer) {
-    let prices = Arc::new(settings.prices.clone());
     let options = Options {
         spill: waiting(settings),
-        prices: Arc::new(move || prices.clone()),
+        prices: Arc::new(settings.prices.clone()),
         purged: Some(Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))))),
         ..Options::new(Place::of(settings))
     };

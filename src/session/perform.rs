@@ -18,6 +18,7 @@ use crate::link::model::{ModelLink, ModelStep};
 
 use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
+use crate::record::What;
 
 use super::Switchboard;
 use super::admission::Place;
@@ -110,6 +111,7 @@ impl Session {
             return self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
         }
         self.place = None;
+        self.filing.file(What::Withdrawn);
         self.decide(Decision::Again);
     }
 
@@ -315,6 +317,7 @@ impl Session {
             },
         }
         self.count_all(model);
+        self.filing.silence(talk.call.tally().silence);
         self.perform(talk, now)
     }
 

@@ -21,7 +21,7 @@ async fn step(writer: &mut Writer) {
 }
 
 fn note(writer: &mut Writer, id: &str, what: Noted) {
-    writer.intake.take_in(&id.into(), Entry { at_ms: 0, what }, Arc::default);
+    writer.intake.take_in(&id.into(), Entry { at_ms: 0, what });
     writer.waits = Some(Instant::now() - BATCH);
 }
 
@@ -162,7 +162,7 @@ async fn a_recording_that_moves_before_its_call_is_closed_is_found() {
     step(&mut writer).await;
     run(&writer, "UPDATE calls SET owner = 'gone'").await;
     // The next process uploads what is left before the call is closed, perhaps twice.
-    writer.intake = Intake::new(writer.process.clone());
+    writer.intake = Intake::new(writer.process.clone(), Arc::default());
     for _ in 0..2 {
         note(&mut writer, "DEAD", Noted::Recording { path: "s3://bucket/DEAD.wav".to_owned() });
     }
