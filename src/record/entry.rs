@@ -142,6 +142,7 @@ pub struct ToolCall {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reconnect {
+    /// Such as `model.lost` or `caller.stream`.
     pub cause: String,
     pub worked: bool,
     /// The silence that the caller heard.
