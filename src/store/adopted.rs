@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::db::{Tx, values};
 use super::error::StoreError;
-use crate::record::{Entry, What};
+use crate::record::{CallRecord, Entry, What};
 
 /// In place of a process: a call that one gave up is nobody's, until the other has it. If that never comes, the call is
 /// closed as that of a process that died.
@@ -20,14 +20,11 @@ struct Ring {
     callee: Option<String>,
     caller_key: Option<String>,
     numberless: i64,
-    runs: i64,
 }
 
 /// Gives a call the numbers of its ring, whose own record goes. Its record, if it ended, gets them, too.
 pub async fn inherit(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
-    const RING: &str = "SELECT id, caller, callee, caller_key, numberless, \
-         CAST(CASE WHEN reason IS NULL THEN 1 ELSE 0 END AS BIGINT) AS runs \
-         FROM calls WHERE id <> $1 AND call_sid = (SELECT call_sid FROM calls WHERE id = $1) \
+    const RING: &str = "SELECT id, caller, callee, caller_key, numberless FROM calls WHERE id <> $1 AND call_sid = (SELECT call_sid FROM calls WHERE id = $1) \
          ORDER BY started_ms, id LIMIT 1";
     const GIVE: &str =
         "UPDATE calls SET caller = $1, callee = $2, caller_key = $3, numberless = $4 WHERE id = $5";
@@ -35,8 +32,8 @@ pub async fn inherit(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
         let values = values![ring.caller, ring.callee, ring.caller_key, ring.numberless, id];
         tx.execute(GIVE, values).await?;
         // What was said there before stays.
-        if ring.runs != 0 && !has_begun(tx, &ring.id).await? {
-            withdraw(tx, &ring.id).await?;
+        if only_rang(tx, &ring.id).await? {
+            tx.execute("DELETE FROM calls WHERE id = $1", values![ring.id]).await?;
         }
     }
     let known = "SELECT caller, callee, record FROM calls JOIN records ON call_id = id WHERE id = $1";
@@ -50,13 +47,18 @@ pub async fn inherit(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
     tx.execute("UPDATE records SET record = $1 WHERE call_id = $2", values![text, id]).await.map(drop)
 }
 
-/// Whether a stream of a call that runs has begun.
-async fn has_begun(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+/// Whether no stream of a call had begun when its machine gave it up or died.
+async fn only_rang(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+    let ended = tx.fetch::<(String,)>("SELECT record FROM records WHERE call_id = $1", values![id]).await?;
+    if let Some((text,)) = ended.first() {
+        let record = serde_json::from_str::<CallRecord>(text);
+        return Ok(record.is_ok_and(|it| it.broken_off && it.first_word_ms.is_none() && it.turns.is_empty()));
+    }
     let bodies = tx.fetch::<(String,)>("SELECT body FROM entries WHERE call_id = $1", values![id]).await?;
     let is_start = |(body,): &(String,)| {
         matches!(serde_json::from_str(body), Ok(Entry { what: What::Started { .. }, .. }))
     };
-    Ok(bodies.iter().any(is_start))
+    Ok(!bodies.iter().any(is_start))
 }
 
 /// A call is not this process's any more. Returns whether it was until now.
