@@ -125,7 +125,7 @@ fn bad(records: &Records) {
     };
     call.note(17_200, What::Tool(tool));
     call.note(17_200, What::Anomaly { code: "tool.timeout".to_owned() });
-    let reconnect = Reconnect { cause: "stalled".to_owned(), worked: false, silence_ms: 3_400 };
+    let reconnect = Reconnect { cause: "model.stalled".to_owned(), worked: false, silence_ms: 3_400 };
     call.note(22_000, What::Reconnected(reconnect));
     let transfer = Transfer { target: "owner".to_owned(), outcome: "no_answer".to_owned() };
     call.note(40_000, What::Transferred(transfer));

@@ -113,7 +113,7 @@ fn rendered(app: &App) -> Response {
     match &app.metrics {
         Some(handle) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            (kind, handle.render()).into_response()
+            (kind, count::rendered(handle)).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }

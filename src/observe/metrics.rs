@@ -123,9 +123,9 @@ const METRICS: [Metric; 20] = {
         ),
         metric(
             "switchboard_cost_dollars_total",
-            Gauge,
+            Counter,
             "assistant",
-            "What calls that ended cost, by the price table: models, transcription and the carrier's estimate. It only grows",
+            "What calls that ended cost, by the price table: models, transcription and the carrier's estimate",
         ),
     ]
 };
@@ -186,6 +186,13 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe();
     begin();
     Ok(handle)
+}
+
+/// The page for Prometheus. A counter of the library counts in whole numbers, so dollars are counted by a gauge.
+pub fn rendered(handle: &PrometheusHandle) -> String {
+    const AS_GAUGE: &str = "# TYPE switchboard_cost_dollars_total gauge";
+    const AS_COUNTER: &str = "# TYPE switchboard_cost_dollars_total counter";
+    handle.render().replace(AS_GAUGE, AS_COUNTER)
 }
 
 fn describe() {
@@ -444,8 +451,9 @@ mod tests {
                 call_ended("clinic", EndReason::CallerHungUp, &Tally::default(), cost);
             }
         });
-        let page = handle.render();
+        let page = rendered(&handle);
         assert!(page.contains("switchboard_cost_dollars_total{assistant=\"clinic\"} 0.75\n"), "{page}");
+        assert!(page.contains("# TYPE switchboard_cost_dollars_total counter\n"), "{page}");
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub enum What {
     Message {
         id: String,
     },
+    /// The longest silence so far in which the assistant owed something. The end has it, too, unless it is missing.
+    Silence {
+        ms: u64,
+    },
     /// The call is recorded here.
     Recording {
         path: String,
@@ -74,6 +78,12 @@ pub enum What {
     /// The form or a notification comes after the end, and then [`Self::Settled`].
     Unsettled,
     Settled,
+    /// The call rang at another machine, which knows the numbers.
+    Adopted,
+    /// Another machine goes on with a call that only rang here.
+    GivenUp,
+    /// The stream did not start, and the call rings again, with a record of its own.
+    Withdrawn,
 }
 
 /// What is known when the phone rings.
@@ -132,6 +142,7 @@ pub struct ToolCall {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reconnect {
+    /// Such as `model.lost` or `caller.stream`.
     pub cause: String,
     pub worked: bool,
     /// The silence that the caller heard.

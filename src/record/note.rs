@@ -9,7 +9,7 @@ use super::entry::{Rang, Reconnect, Said, Spoke, ToolCall, Transfer, What};
 use super::masked;
 use crate::assistant::Assistant;
 use crate::assistant::plan::{KeptNumbers, Notify, Plan, Reader, RecordPolicy};
-use crate::call::{Note, Recording, Spoken};
+use crate::call::{Cause, Note, Recording, Spoken};
 use crate::id::ItemId;
 use crate::phone::Party;
 
@@ -119,7 +119,8 @@ impl What {
                 })
             }
             Note::Reconnected { cause, worked, silence } => {
-                let (cause, silence_ms) = (cause.code().to_owned(), silence.as_millis() as u64);
+                let side = if cause == Cause::Stream { "caller" } else { "model" };
+                let (cause, silence_ms) = (format!("{side}.{}", cause.code()), silence.as_millis() as u64);
                 Self::Reconnected(Reconnect { cause, worked, silence_ms })
             }
             Note::Transferred { target, outcome } => {
@@ -156,8 +157,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::call::Who;
     use crate::call::tests::plan as call_plan;
-    use crate::call::{Cause, Who};
     use crate::phone::PhoneNumber;
     use crate::secret::Private;
 
@@ -232,7 +233,7 @@ mod tests {
             heard_ms: 900,
             interrupted: false,
         };
-        let reconnect = Reconnect { cause: "lost".to_owned(), worked: true, silence_ms: 420 };
+        let reconnect = Reconnect { cause: "model.lost".to_owned(), worked: true, silence_ms: 420 };
         let expected = [
             What::Said(Said { item, text }),
             What::Keys { keys: Some("1234#".to_owned()), count: 5 },

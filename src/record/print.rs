@@ -122,9 +122,14 @@ fn happened(event: &Event) -> Option<String> {
     Some(row(event.at_ms, who, &text))
 }
 
+/// The code of a cause without its side. The earliest records have no side.
+pub(super) fn bare(cause: &str) -> &str {
+    cause.rsplit('.').next().unwrap_or(cause)
+}
+
 /// Why a session was replaced, as a clause.
 pub(super) fn cause_in_words(cause: &str) -> &str {
-    match cause {
+    match bare(cause) {
         "lost" => "the connection to the model broke",
         "stalled" => "the model gave no sound",
         "deaf" => "the model did not notice that the caller spoke",

@@ -129,6 +129,9 @@ impl Recorder {
             What::Anomaly { code } => self.anomaly(at_ms, code),
             What::Used { .. } | What::Transcribed { .. } => {}
             What::Message { id } => self.known.message = Some(id),
+            What::Silence { ms } => {
+                self.known.longest_silence_ms = self.known.longest_silence_ms.max(ms);
+            }
             What::Recording { path } => self.known.recording = Some(path),
             What::Ended(ended) => {
                 self.ended = true;
@@ -142,6 +145,7 @@ impl Recorder {
             }
             What::Unsettled => self.unsettled = true,
             What::Settled => self.unsettled = false,
+            What::Adopted | What::GivenUp | What::Withdrawn => {}
         }
     }
 

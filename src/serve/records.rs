@@ -43,10 +43,9 @@ pub(super) fn start(
     archive: Archive,
     roster: watch::Receiver<Arc<Roster>>,
 ) -> (Sink, Store, Closer) {
-    let prices = Arc::new(settings.prices.clone());
     let options = Options {
         spill: waiting(settings),
-        prices: Arc::new(move || prices.clone()),
+        prices: Arc::new(settings.prices.clone()),
         purged: Some(Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))))),
         closed: Some(Arc::new(move |record| {
             let letter = notification_of(record, &roster.borrow());

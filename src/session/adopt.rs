@@ -87,7 +87,8 @@ impl Switchboard {
             reader: plan.reader.clone(),
         };
         let (stream_tx, stream) = oneshot::channel();
-        self.begin(Opening { client, plan, nonce, retried: false, place, commands, decision }, stream);
+        let (retried, adopted) = (false, true);
+        self.begin(Opening { client, plan, nonce, retried, adopted, place, commands, decision }, stream);
         Ok(stream_tx)
     }
 

@@ -48,7 +48,7 @@ use crate::observe::ended::CallEnded;
 use crate::observe::metrics;
 use crate::phone::{Party, PhoneNumber};
 use crate::provider::prices::Prices;
-use crate::record::{Answering, Refusal, Sink};
+use crate::record::{Answering, Refusal, Sink, What};
 use crate::recording::Recordings;
 use crate::secret::{Private, Secret};
 use crate::tool::{Client, Tools};
@@ -573,7 +573,8 @@ impl Switchboard {
         }
         let client = client(request, &plan);
         let notice = plan.recording_notice.clone();
-        self.begin(Opening { client, plan, nonce, retried, place, commands, decision }, stream);
+        let opening = Opening { client, plan, nonce, retried, adopted: false, place, commands, decision };
+        self.begin(opening, stream);
         Ring::Stream { ticket, notice }
     }
 
@@ -586,10 +587,14 @@ impl Switchboard {
 
     /// Starts the session of a call in the registry.
     fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<Upgraded>) {
-        let Opening { client, plan, nonce, retried, place, commands, decision } = opening;
+        let Opening { client, plan, nonce, retried, adopted, place, commands, decision } = opening;
         let call = client.call.clone();
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
-        let filing = Filing::new(self.records.clone(), plan.clone(), &client);
+        let mut filing = Filing::new(self.records.clone(), plan.clone(), &client);
+        filing.rings();
+        if adopted {
+            filing.file(What::Adopted);
+        }
         let session = Session {
             jobs: Jobs::new(self.clone(), client, filing.id.clone()),
             filing,
@@ -644,6 +649,8 @@ struct Opening {
     plan: Arc<Plan>,
     nonce: Nonce,
     retried: bool,
+    /// It rang at another machine.
+    adopted: bool,
     place: Place,
     commands: rare::Receiver<Command>,
     decision: watch::Sender<Option<Decision>>,

@@ -113,6 +113,7 @@ impl Session {
             return self.finish(EndReason::CallerLost, Decision::Sorry, &Tally::default());
         }
         self.place = None;
+        self.filing.withdrawn();
         self.decide(Decision::Again);
     }
 
@@ -318,6 +319,7 @@ impl Session {
             },
         }
         self.count_all(model);
+        self.filing.silence(talk.call.tally().silence);
         self.perform(talk, now)
     }
 

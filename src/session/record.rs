@@ -19,8 +19,6 @@ use crate::wire::twilio::webhook::CallRequest;
 
 /// Standstills of the process that one call remembers.
 const MAX_STANDSTILLS: usize = 256;
-/// Entries that wait for the stream.
-const MAX_WAITING: usize = 64;
 
 /// Where records go, and what things cost.
 #[derive(Clone)]
@@ -68,17 +66,15 @@ pub(super) struct Filing {
     pub id: RecordId,
     records: Records,
     plan: Arc<Plan>,
-    /// Sent when the stream begins, or the call ends without one: a call that another machine takes over while it rings
-    /// has its record there.
+    /// Not sent yet: it comes first.
     ring: Option<Rang>,
-    /// What waits for that.
-    waiting: Vec<What>,
     rang: Instant,
     /// When the stream began.
     began: Option<Instant>,
     /// When the process stood still, in the call's time, and for how long.
     standstills: Vec<(Instant, Duration)>,
     bill: Bill,
+    longest_silence: Duration,
     /// For what follows the call, if anything may.
     whole: Option<Box<Whole>>,
 }
@@ -106,12 +102,19 @@ impl Filing {
             records,
             plan,
             ring: Some(ring),
-            waiting: Vec::new(),
             rang: link::now(),
             began: None,
             standstills: Vec::new(),
             bill: Bill::default(),
+            longest_silence: Duration::ZERO,
             whole,
+        }
+    }
+
+    /// The phone rings. From now on there is a record, whatever happens to this process.
+    pub fn rings(&mut self) {
+        if let Some(ring) = self.ring.take() {
+            self.send(0, What::Rang(ring));
         }
     }
 
@@ -119,6 +122,14 @@ impl Filing {
     pub fn started(&mut self, now: Instant) {
         self.began = Some(now);
         self.file(What::Started { ring_ms: millis(now.saturating_duration_since(self.rang)) });
+    }
+
+    /// The longest silence so far. Only a longer one than before is an entry.
+    pub fn silence(&mut self, longest: Duration) {
+        if longest > self.longest_silence {
+            self.longest_silence = longest;
+            self.file(What::Silence { ms: millis(longest) });
+        }
     }
 
     /// The process stood still until now, which is this time of the call.
@@ -136,14 +147,7 @@ impl Filing {
 
     /// Takes an entry about something that happens now.
     pub fn file(&mut self, what: What) {
-        if let Some(ring) = self.ring.take() {
-            if !matches!(what, What::Started { .. } | What::Ended(_)) {
-                self.ring = Some(ring);
-                return self.waiting.extend((self.waiting.len() < MAX_WAITING).then_some(what));
-            }
-            self.send(0, What::Rang(ring));
-            std::mem::take(&mut self.waiting).into_iter().for_each(|what| self.send(0, what));
-        }
+        self.rings();
         self.send(self.now_ms(), what);
     }
 
@@ -194,14 +198,23 @@ impl Filing {
         let settling = Settling { record: recorder.record(), form, plan, client, messages };
         self.records.notices.settle(settling, settled);
     }
-    /// The call goes on at another machine, where it has another record.
+
+    /// The call goes on at another machine, which has its record if the stream did not begin here.
     pub fn given_up(&mut self) {
-        if self.began.is_some() {
+        // The other machine tells the owner.
+        self.whole = None;
+        if self.began.is_none() {
+            self.file(What::GivenUp);
+        } else {
             let lasted = link::now().saturating_duration_since(self.rang);
-            // The other machine tells the owner.
-            self.whole = None;
             self.ended(EndReason::CallerLost, lasted, &Tally::default(), false);
         }
+    }
+
+    /// The stream did not start, and may be tried again under another record.
+    pub fn withdrawn(&mut self) {
+        self.whole = None;
+        self.file(What::Withdrawn);
     }
 
     fn send(&mut self, at_ms: u64, what: What) {
@@ -273,15 +286,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_another_machine_takes_while_it_rings_leaves_nothing() {
+    async fn a_call_that_another_machine_takes_while_it_rings_does_not_end_here() {
         let (mut filing, sent) = filing();
-        filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
+        filing.rings();
+        assert!(matches!(sent.lock().unwrap()[0].what, What::Rang(_)), "it is known while it rings");
         filing.given_up();
-        assert!(sent.lock().unwrap().is_empty());
+        let entries = sent.lock().unwrap();
+        assert_eq!((entries.len(), &entries[1].what), (2, &What::GivenUp));
     }
 
     #[tokio::test]
-    async fn what_happens_before_the_stream_is_sent_once_the_call_is_ours() {
+    async fn a_longer_silence_is_filed_before_the_call_ends() {
+        let (mut filing, sent) = filing();
+        for ms in [0, 700, 300, 700, 900] {
+            filing.silence(Duration::from_millis(ms));
+        }
+        let silences: Vec<What> = sent.lock().unwrap()[1..].iter().map(|entry| entry.what.clone()).collect();
+        assert_eq!(silences, [What::Silence { ms: 700 }, What::Silence { ms: 900 }]);
+    }
+
+    #[tokio::test]
+    async fn the_ring_comes_first() {
         let (mut filing, sent) = filing();
         filing.note(Note::Anomaly(Anomaly::CallerBadFrame));
         filing.ended(EndReason::CallerLost, Duration::from_millis(1_500), &Tally::default(), false);

@@ -161,26 +161,47 @@ impl Call {
 
 const INSERT: &str = "INSERT INTO calls (id, call_sid, assistant, caller, callee, caller_key, numberless, started_ms, \
      seconds, ended_ms, reason, reason_kind, broken_off, test, cost_nano, anomalies, keep_until_ms, owner, recording, \
-     words) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
-     ON CONFLICT (id) DO ";
+     words) VALUES";
+/// So many columns.
+const COLUMNS: usize = 20;
 
-/// A call that runs. One that is there already stays as it is.
-pub async fn begin(tx: &mut Tx, call: Call, process: &str) -> Result<(), StoreError> {
-    tx.execute(format!("{INSERT} NOTHING"), call.values(Some(process))).await.map(drop)
+/// Placeholders for so many rows: `($1, $2), ($3, $4)`.
+fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> =
+            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-/// A call that ended, in place of what was noted of it.
-pub async fn finish(tx: &mut Tx, call: Call, record: &str) -> Result<(), StoreError> {
+/// Calls that run, each with its process. Those that are there already stay as they are.
+pub async fn begin(tx: &mut Tx, calls: &[(Call, &str)]) -> Result<(), StoreError> {
+    let values = calls.iter().flat_map(|(call, process)| call.clone().values(Some(process))).collect();
+    let sql = format!("{INSERT} {} ON CONFLICT (id) DO NOTHING", places(calls.len(), COLUMNS));
+    tx.execute(sql, values).await.map(drop)
+}
+
+/// Calls that ended, with their records, in place of what was noted of them. Each comes once.
+pub async fn finish(tx: &mut Tx, calls: &[(Call, &str)]) -> Result<(), StoreError> {
     const UPDATE: &str = "UPDATE SET seconds = excluded.seconds, ended_ms = excluded.ended_ms, \
          reason = excluded.reason, reason_kind = excluded.reason_kind, broken_off = excluded.broken_off, \
          cost_nano = excluded.cost_nano, anomalies = excluded.anomalies, owner = NULL, \
          recording = excluded.recording, words = excluded.words";
-    const RECORD: &str = "INSERT INTO records (call_id, record) VALUES ($1, $2) \
-         ON CONFLICT (call_id) DO UPDATE SET record = excluded.record";
-    let id = call.id.clone();
-    tx.execute(format!("{INSERT} {UPDATE}"), call.values(None)).await?;
-    tx.execute(RECORD, values![id.clone(), record]).await?;
-    tx.execute("DELETE FROM entries WHERE call_id = $1", values![id]).await.map(drop)
+    let count = calls.len();
+    let rows = calls.iter().flat_map(|(call, _)| call.clone().values(None)).collect();
+    let sql = format!("{INSERT} {} ON CONFLICT (id) DO {UPDATE}", places(count, COLUMNS));
+    tx.execute(sql, rows).await?;
+    let records = calls.iter().flat_map(|(call, record)| values![call.id.as_str(), *record]).collect();
+    let sql = format!(
+        "INSERT INTO records (call_id, record) VALUES {} \
+         ON CONFLICT (call_id) DO UPDATE SET record = excluded.record",
+        places(count, 2)
+    );
+    tx.execute(sql, records).await?;
+    let ids = calls.iter().map(|(call, _)| Value::from(call.id.as_str())).collect();
+    let sql = format!("DELETE FROM entries WHERE call_id IN {}", places(1, count));
+    tx.execute(sql, ids).await.map(drop)
 }
 
 /// A recording is somewhere else from now on. The record may be of a newer version, so the rest of it stays as it is. If

@@ -15,6 +15,7 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// See the module.
 pub struct Intake {
     process: String,
+    prices: Arc<Prices>,
     live: HashMap<RecordId, Live>,
     queue: VecDeque<Arc<Op>>,
     bytes: usize,
@@ -28,25 +29,27 @@ struct Live {
     owner: Owner,
     keep_until_ms: Option<i64>,
     seq: i64,
+    is_adopted: bool,
 }
 
 impl Intake {
-    pub fn new(process: String) -> Self {
-        Self { process, live: HashMap::new(), queue: VecDeque::new(), bytes: 0, secret: None }
+    pub fn new(process: String, prices: Arc<Prices>) -> Self {
+        Self { process, prices, live: HashMap::new(), queue: VecDeque::new(), bytes: 0, secret: None }
     }
 
     /// Takes an entry. One of a call that is over, or never rang, is dropped, but for the place of a recording. Returns
     /// false if the record of a call is lost: it ends, and its ring was dropped.
-    pub fn take_in(&mut self, id: &RecordId, entry: Entry, prices: impl FnOnce() -> Arc<Prices>) -> bool {
+    pub fn take_in(&mut self, id: &RecordId, entry: Entry) -> bool {
         let Ok(body) = serde_json::to_string(&entry) else { return true };
         if let What::Rang(rang) = &entry.what
             && !self.live.contains_key(id)
         {
             let live = Live {
-                recorder: Recorder::new(id.clone()).priced(prices()),
+                recorder: Recorder::new(id.clone()).priced(self.prices.clone()),
                 owner: Owner::of(rang),
                 keep_until_ms: rang.keep_until.map(|until| until.as_millisecond()),
                 seq: 0,
+                is_adopted: false,
             };
             self.live.insert(id.clone(), live);
         }
@@ -57,7 +60,26 @@ impl Intake {
             }
             return !is_end;
         };
-        live.recorder.add(entry);
+        match entry.what {
+            What::GivenUp => {
+                self.live.remove(id);
+                let process = self.process.clone();
+                self.push(Op::GivenUp { id: id.to_string(), process });
+                return true;
+            }
+            What::Withdrawn => {
+                self.live.remove(id);
+                self.forget(id);
+                self.push(Op::Withdrawn { id: id.to_string() });
+                return true;
+            }
+            What::Adopted => {
+                live.is_adopted = true;
+                self.push(Op::Adopted { id: id.to_string() });
+                return true;
+            }
+            _ => live.recorder.add(entry),
+        }
         if live.recorder.is_over() {
             self.end(id);
             return true;
@@ -79,6 +101,15 @@ impl Intake {
         let record = live.recorder.record();
         let call = Box::new(Call::of(&record, live.owner, live.keep_until_ms));
         let Ok(record) = serde_json::to_string(&record) else { return };
+        self.forget(id);
+        self.push(Op::Ended { call, record });
+        if live.is_adopted {
+            self.push(Op::Adopted { id: id.to_string() });
+        }
+    }
+
+    /// Removes what waits of a call.
+    fn forget(&mut self, id: &RecordId) {
         let bytes = &mut self.bytes;
         self.queue.retain(|op| {
             let stays = op.id() != id.as_str();
@@ -87,7 +118,6 @@ impl Intake {
             }
             stays
         });
-        self.push(Op::Ended { call, record });
     }
 
     fn push(&mut self, op: Op) {
@@ -177,12 +207,12 @@ mod tests {
     }
 
     fn note(intake: &mut Intake, id: &str, what: What) {
-        intake.take_in(&id.into(), Entry { at_ms: 0, what }, Arc::default);
+        intake.take_in(&id.into(), Entry { at_ms: 0, what });
     }
 
     #[test]
     fn a_call_that_ends_leaves_one_change() {
-        let mut intake = Intake::new("P".to_owned());
+        let mut intake = Intake::new("P".to_owned(), Arc::default());
         for id in ["A", "B"] {
             note(&mut intake, id, rang());
             note(&mut intake, id, said("hello"));
@@ -198,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_end_of_a_call_belongs_to_it() {
-        let mut intake = Intake::new("P".to_owned());
+        let mut intake = Intake::new("P".to_owned(), Arc::default());
         let form = Form { outcome: "ok".to_owned(), summary: Some("A wish.".to_owned()), fields: None };
         let path = "s3://bucket/A.wav".to_owned();
         let recording = What::Recording { path: path.clone() };
@@ -220,9 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_rings_again_leaves_nothing() {
+        let mut intake = Intake::new("P".to_owned(), Arc::default());
+        for what in [rang(), said("hello"), What::Withdrawn, said("late")] {
+            note(&mut intake, "A", what);
+        }
+        let ops = intake.take(10);
+        assert!(matches!(&ops[..], [op] if matches!(**op, Op::Withdrawn { .. })), "{ops:?}");
+        assert_eq!((intake.bytes, intake.live.len()), (0, 0));
+    }
+
+    #[test]
     fn a_record_whose_ring_was_dropped_is_lost_once() {
-        let mut intake = Intake::new("P".to_owned());
-        let mut is_kept = |what| intake.take_in(&"A".into(), Entry { at_ms: 0, what }, Arc::default);
+        let mut intake = Intake::new("P".to_owned(), Arc::default());
+        let mut is_kept = |what| intake.take_in(&"A".into(), Entry { at_ms: 0, what });
         assert!(is_kept(said("hello")));
         assert!(!is_kept(ended()));
         assert!(is_kept(rang()) && is_kept(ended()), "it rang");
@@ -230,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_records_go_last() {
-        let mut intake = Intake::new("P".to_owned());
+        let mut intake = Intake::new("P".to_owned(), Arc::default());
         for call in 0..100 {
             note(&mut intake, &call.to_string(), rang());
             note(&mut intake, &call.to_string(), ended());

@@ -95,7 +95,7 @@ mod tests {
     async fn only_what_has_no_record_and_cannot_get_one_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let waiting = folder.path().join("waiting");
-        let now = Timestamp::now();
+        let now = Timestamp::now() + SignedDuration::from_mins(1);
         let ids: Vec<RecordId> = (0..1_200).map(|n| RecordId::new(now, n)).collect();
         let older = RecordId::new(now - SignedDuration::from_hours(1), 0);
         let asked: Vec<RecordId> = ids.iter().chain([&older]).cloned().collect();

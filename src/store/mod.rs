@@ -3,6 +3,7 @@
 //! [`Records`] takes entries while calls run, and never makes a call wait: one task writes them in batches. [`Store`]
 //! answers questions.
 
+mod adopted;
 mod ask;
 mod call;
 mod db;

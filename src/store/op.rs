@@ -1,11 +1,13 @@
 //! What the writer does to the database. Doing it twice, or late, does no harm: what waited in a file may have been
 //! written already.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted;
 use super::call::{self, Call, Owner};
 use super::db::{Tx, values};
 use super::error::StoreError;
@@ -30,20 +32,30 @@ pub enum Op {
     Ended { call: Box<Call>, record: String },
     /// A recording went elsewhere, after the call.
     Recording { id: String, path: String },
+    /// A call rang at another machine, which knows the numbers.
+    Adopted { id: String },
+    /// Another machine goes on with a call.
+    GivenUp { id: String, process: String },
+    /// A call rings again, with another record.
+    Withdrawn { id: String },
 }
 
 impl Op {
     pub fn id(&self) -> &str {
         match self {
             Self::Began { call, .. } | Self::Ended { call, .. } => &call.id,
-            Self::Noted { id, .. } | Self::Recording { id, .. } => id,
+            Self::Noted { id, .. }
+            | Self::Recording { id, .. }
+            | Self::Adopted { id }
+            | Self::GivenUp { id, .. }
+            | Self::Withdrawn { id } => id,
         }
     }
 
     /// Where a recording is, if it says so.
     pub fn recording(self) -> Option<String> {
         match self {
-            Self::Began { .. } => None,
+            Self::Began { .. } | Self::Adopted { .. } | Self::GivenUp { .. } | Self::Withdrawn { .. } => None,
             Self::Noted { body, .. } => match serde_json::from_str(&body) {
                 Ok(Entry { what: What::Recording { path }, .. }) => Some(path),
                 _ => None,
@@ -61,6 +73,7 @@ impl Op {
             Self::Noted { id, body, .. } => 64 + id.len() + body.len(),
             Self::Ended { call, record } => ROW + call.words.len() + record.len(),
             Self::Recording { id, path } => 64 + id.len() + path.len(),
+            Self::Adopted { id } | Self::GivenUp { id, .. } | Self::Withdrawn { id } => 64 + id.len(),
         }
     }
 
@@ -82,13 +95,13 @@ pub async fn write(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<(), 
         erased.iter().any(|(erased, at)| erased == key && call.started_ms <= *at)
     };
     // The order of a call is kept: it begins, is noted, and ends.
-    for op in ops {
-        if let Op::Began { call, process } = &**op {
-            let call = keyed(call, ready);
-            if !is_erased(&call) {
-                call::begin(&mut tx, call, process).await?;
-            }
-        }
+    let began = ops.iter().filter_map(|op| match &**op {
+        Op::Began { call, process } => Some((keyed(call, ready), process.as_str())),
+        _ => None,
+    });
+    let began: Vec<_> = began.filter(|(call, _)| !is_erased(call)).collect();
+    for some in began.chunks(ROWS) {
+        call::begin(&mut tx, some).await?;
     }
     let notes: Vec<(&str, i64, &str)> = ops
         .iter()
@@ -100,16 +113,27 @@ pub async fn write(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<(), 
     for notes in notes.chunks(ROWS) {
         note(&mut tx, notes).await?;
     }
+    let ended = ops.iter().filter_map(|op| match &**op {
+        Op::Ended { call, record } => Some((keyed(call, ready), record.as_str())),
+        _ => None,
+    });
+    let ended = ended.filter(|(call, _)| !is_erased(call)).map(|ended| (ended.0.id.clone(), ended));
+    // One that comes twice counts once: PostgreSQL changes no row twice in one statement.
+    let ended: Vec<_> = ended.collect::<BTreeMap<_, _>>().into_values().collect();
+    for some in ended.chunks(ROWS) {
+        call::finish(&mut tx, some).await?;
+    }
     for op in ops {
         match &**op {
-            Op::Ended { call, record } => {
-                let call = keyed(call, ready);
-                if !is_erased(&call) {
-                    call::finish(&mut tx, call, record).await?;
+            Op::Recording { id, path } => call::recorded(&mut tx, id, path).await?,
+            Op::Adopted { id } => adopted::inherit(&mut tx, id).await?,
+            Op::GivenUp { id, process } => {
+                if adopted::give_up(&mut tx, id, process).await? {
+                    beat(&mut tx, ready, adopted::NOBODY).await?;
                 }
             }
-            Op::Recording { id, path } => call::recorded(&mut tx, id, path).await?,
-            Op::Began { .. } | Op::Noted { .. } => {}
+            Op::Withdrawn { id } => adopted::withdraw(&mut tx, id).await?,
+            Op::Began { .. } | Op::Noted { .. } | Op::Ended { .. } => {}
         }
     }
     if !ready.durable {

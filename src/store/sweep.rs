@@ -102,7 +102,7 @@ async fn close(sweeper: &Sweeper<'_>, orphan: Orphan) -> Result<bool, StoreError
     if tx.execute(mine, values![*process, orphan.id]).await? == 0 {
         return Ok(false);
     }
-    call::finish(&mut tx, call, &text).await?;
+    call::finish(&mut tx, &[(call, &text)]).await?;
     // With it, so that a call is closed once, and what follows is told once.
     for message in closed.as_ref().map(|closed| closed(&record)).unwrap_or_default() {
         messages::put(&mut tx, ready, &message, caller_key.clone()).await?;

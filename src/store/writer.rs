@@ -60,8 +60,7 @@ pub struct Options {
     pub spill: Option<PathBuf>,
     /// The most bytes of that folder; `None` is 256 MB.
     pub spill_bytes: Option<u64>,
-    /// The prices in force, asked for when a call rings.
-    pub prices: Arc<dyn Fn() -> Arc<Prices> + Send + Sync>,
+    pub prices: Arc<Prices>,
     /// Gets the places of the recordings of purged calls.
     pub purged: Option<Arc<dyn Fn(Vec<String>) + Send + Sync>>,
     /// Gives the messages that follow a call which was closed for a process that died.
@@ -71,14 +70,7 @@ pub struct Options {
 impl Options {
     /// The built-in prices, and no folder.
     pub fn new(place: Place) -> Self {
-        Self {
-            place,
-            spill: None,
-            spill_bytes: None,
-            prices: Arc::new(Arc::default),
-            purged: None,
-            closed: None,
-        }
+        Self { place, spill: None, spill_bytes: None, prices: Arc::default(), purged: None, closed: None }
     }
 }
 
@@ -100,7 +92,8 @@ impl Records {
     /// Takes an entry. It never waits: what has no room is dropped.
     pub fn file(&self, id: &RecordId, entry: Entry) {
         let is_end = matches!(entry.what, Noted::Ended(_));
-        let may_take_all = is_end || matches!(entry.what, Noted::Rang(_) | Noted::Settled);
+        let may_take_all = is_end
+            || matches!(entry.what, Noted::Rang(_) | Noted::Settled | Noted::GivenUp | Noted::Withdrawn);
         let has_room = may_take_all || self.entries.capacity() > RESERVE;
         if !has_room || self.entries.try_send((id.clone(), entry)).is_err() {
             // A record counts once: at its end.
@@ -204,10 +197,11 @@ impl Writer {
     fn new(options: Options, store: Store, dropped: Arc<AtomicU64>) -> Self {
         let now = Instant::now();
         let process = ulid::Ulid::generate().to_string();
+        let intake = Intake::new(process.clone(), options.prices.clone());
         Self {
             options,
             store,
-            intake: Intake::new(process.clone()),
+            intake,
             process,
             spill: None,
             claim: None,
@@ -251,7 +245,7 @@ impl Writer {
                 }
             }
             for (id, entry) in taken.drain(..) {
-                if !self.intake.take_in(&id, entry, || (self.options.prices)()) {
+                if !self.intake.take_in(&id, entry) {
                     metrics::records("dropped", 1);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
@@ -294,7 +288,7 @@ impl Writer {
             self.sweep = now + SWEEP;
             // Others may start at any time, so one is alone only once.
             let dead = std::mem::replace(&mut self.dead, Dead::Silent);
-            let (prices, closed) = ((self.options.prices)(), self.options.closed.clone());
+            let (prices, closed) = (self.options.prices.clone(), self.options.closed.clone());
             self.fly(What::Sweep, async move {
                 let sweeper = Sweeper { ready: &ready, process: &process, prices, closed };
                 sweep::sweep(sweeper, dead).await.map(Done::Swept)

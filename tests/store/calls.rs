@@ -42,6 +42,13 @@ impl Call {
         Self { id: id.as_str().into(), rang }.from(1)
     }
 
+    /// The same call, as a machine knows it at which it did not ring.
+    pub fn unknown(minute: u32) -> Self {
+        let mut call = Self::at(minute);
+        (call.rang.from, call.rang.to, call.rang.caller, call.rang.numberless) = (None, None, None, true);
+        call
+    }
+
     pub fn from(mut self, last: u32) -> Self {
         self.rang.from = Some(number(last).expose().to_owned());
         self.rang.caller = Some(number(last));

@@ -146,6 +146,58 @@ pub async fn purges(place: &Place) {
     closer.close(Duration::from_secs(20)).await;
 }
 
+/// A call that rings at one machine and goes on at another has one record, with the numbers that only the first knows.
+pub async fn has_one_record_of_a_call_at_two_machines(place: &Place) {
+    let (first, store, first_closer) = start(place);
+    let (second, _, second_closer) = start(place);
+    let rings = Call::at(1);
+    let goes_on = Call { id: Call::at(2).id, ..Call::unknown(1) };
+    rings.ring(&first);
+    record(&store, &rings).await;
+    rings.note(&first, 0, What::GivenUp);
+    goes_on.ring(&second);
+    goes_on.note(&second, 0, What::Adopted);
+    until(async || {
+        let rows = store.list(&Filter::default(), 10).await.unwrap();
+        let one = rows.len() == 1 && rows[0].id == goes_on.id;
+        (one && rows[0].from.as_deref() == Some(number(1).expose())).then_some(())
+    })
+    .await;
+    // A ring that reaches the database later than the call that took it over.
+    let late = Call { id: Call::at(4).id, ..Call::unknown(3) };
+    late.ring(&second);
+    late.note(&second, 0, What::Adopted);
+    record(&store, &late).await;
+    Call::at(3).from(2).ring(&first);
+    record(&store, &Call::at(3)).await;
+    // One that was taken over in the middle keeps what was said before.
+    let (before, after) = (Call::at(5), Call { id: Call::at(6).id, ..Call::unknown(5) });
+    before.ring(&first);
+    before.note(&first, 0, What::Started { ring_ms: 200 });
+    before.say(&first, 1_000, "Before");
+    until(async || (record(&store, &before).await.turns.len() == 1).then_some(())).await;
+    after.ring(&second);
+    after.note(&second, 0, What::Adopted);
+    for call in [&goes_on, &late, &after] {
+        call.say(&second, 1_000, "Hello");
+        call.end(&second, "caller.hung_up");
+    }
+    for (call, last) in [(&goes_on, 1), (&late, 2), (&after, 1)] {
+        until(async || record(&store, call).await.reason).await;
+        let record = record(&store, call).await;
+        assert_eq!((record.from.as_deref(), record.turns.len()), (Some(number(last).expose()), 1));
+        assert_eq!(record.to, call.rang.to.clone().or(Call::at(1).rang.to));
+    }
+    let rows = store.list(&Filter::default(), 10).await.unwrap();
+    let ids: Vec<&RecordId> = rows.iter().map(|row| &row.id).collect();
+    assert_eq!(rows.len(), 4, "{ids:?}");
+    assert_eq!(record(&store, &before).await.turns.len(), 1);
+    // The call that rang is erased with its caller.
+    assert_eq!(store.erase(&number(2)).await.unwrap().calls, 1);
+    second_closer.close(Duration::from_secs(20)).await;
+    first_closer.close(Duration::from_secs(20)).await;
+}
+
 /// A word that is nowhere else.
 const MARKER: &str = "Rumpelstilzchen";
 /// A caller of no other test.

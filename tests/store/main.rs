@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod far;
 mod messages;
 mod postgres;
 mod trouble;
@@ -19,6 +20,12 @@ fn sqlite(folder: &tempfile::TempDir) -> Place {
 async fn sqlite_answers() {
     let folder = tempfile::tempdir().unwrap();
     cases::answers(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_has_one_record_of_a_call_at_two_machines() {
+    let folder = tempfile::tempdir().unwrap();
+    cases::has_one_record_of_a_call_at_two_machines(&sqlite(&folder)).await;
 }
 
 #[tokio::test]
@@ -57,8 +64,10 @@ async fn postgres_does_the_same() {
     let server = Server::start().await;
     cases::answers(&server.database("answers").await).await;
     cases::purges(&server.database("purges").await).await;
+    cases::has_one_record_of_a_call_at_two_machines(&server.database("machines").await).await;
     cases::erases(&server.database("erases").await, &server.data()).await;
     cases::knows_its_schema(&server.database("schema").await).await;
     cases::migrates_all_or_nothing(&server.database("migrates").await).await;
     messages::all(&server.database("messages").await).await;
+    far::keeps_up(&server.database("far").await, &server.socket(), "far").await;
 }

@@ -92,6 +92,10 @@ impl Server {
         format!("postgres://postgres@localhost/{database}?host={}", self.folder.path().display())
     }
 
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
     /// A new database.
     pub async fn database(&self, name: &str) -> Place {
         let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::print::{cause_in_words, seconds};
+use super::super::print::{bare, cause_in_words, seconds};
 use super::super::{CallRecord, Happened, ToolCall, anomaly, print, reason};
 use super::{Evidence, Finding, sentence};
 use crate::problem::counted;
@@ -93,7 +93,7 @@ pub(super) fn reconnects(record: &CallRecord) -> Vec<Finding> {
         let (why, silence) = (cause_in_words(&reconnect.cause), seconds(reconnect.silence_ms));
         let evidence = Evidence::at(event.at_ms, format!("{why}; {silence} of silence"));
         match reconnect.worked {
-            true if reconnect.cause == "renewal" && reconnect.silence_ms == 0 => {}
+            true if bare(&reconnect.cause) == "renewal" && reconnect.silence_ms == 0 => {}
             true => worked.push(evidence),
             false => failed.push(evidence),
         }

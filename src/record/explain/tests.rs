@@ -106,7 +106,7 @@ fn nothing_is_found_in_a_good_call() {
     // Nor in what every call may have.
     finds(
         &CallRecord {
-            events: vec![reconnect("renewal", true, 0), transfer("sent")],
+            events: vec![reconnect("model.renewal", true, 0), transfer("sent")],
             tools: vec![tool(5_000, 800, "ok"), tool(5_000, 800, "stopped")],
             anomalies: [("model.unknown_event".to_owned(), 3)].into(),
             ..good()

@@ -211,7 +211,11 @@ fn what_one_interruption_cuts_is_one_interruption() {
 fn a_call_that_runs_or_breaks_off_has_a_record() {
     let mut recorder = Recorder::new(RecordId::from("01"));
     call().into_iter().take(6).for_each(|entry| recorder.add(entry));
+    for ms in [300, 200] {
+        recorder.add(Entry { at_ms: 0, what: What::Silence { ms } });
+    }
     let record = recorder.record();
+    assert_eq!(record.longest_silence_ms, 300);
     assert_eq!((record.reason, record.seconds), (None, 4.3), "900 ms until the stream, and 3400 ms of it");
     recorder.break_off(7.5);
     let record = recorder.record();

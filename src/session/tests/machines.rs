@@ -1,7 +1,10 @@
 //! Several machines: who issued a ticket, and who may serve it, once.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::assistant::plan::KeptNumbers;
+use crate::record::What;
 
 pub fn ring(switchboard: &Arc<Switchboard>) -> String {
     match switchboard.ring(&request("CallStatus=ringing")) {
@@ -44,6 +47,31 @@ async fn a_stream_of_another_machine_is_served_once() {
     // This machine decides what follows.
     drop(stream_tx);
     assert!(!matches!(after(&other, &ticket).await, Next::NotHere { .. }));
+}
+
+#[tokio::test]
+async fn a_ring_has_a_record_at_once_and_whoever_goes_on_says_so() {
+    let recorded = |name| {
+        let sent: Arc<Mutex<Vec<What>>> = Arc::default();
+        let to = sent.clone();
+        let mut machine = Arc::into_inner(machine(name)).unwrap();
+        machine.records.sink = Some(Arc::new(move |_: &_, entry| to.lock().unwrap().push(entry.what)));
+        (Arc::new(machine), sent)
+    };
+    let ((issuer, rang), (other, goes_on)) = (recorded("m1"), recorded("m2"));
+    let ticket = ring(&issuer);
+    assert!(matches!(rang.lock().unwrap()[..], [What::Rang(_)]), "the stream has not come");
+    let _stream = other.adopt(other.may_adopt(&ticket).unwrap()).unwrap();
+    assert!(matches!(goes_on.lock().unwrap()[..], [What::Rang(_), What::Adopted]));
+    issuer.give_up(&ticket, Some("m2".to_owned()), false).unwrap();
+    at_rest(&issuer).await;
+    assert!(matches!(rang.lock().unwrap()[..], [What::Rang(_), What::GivenUp]));
+
+    // A stream that did not start: the second attempt has the record.
+    let ticket = ring(&issuer);
+    rang.lock().unwrap().clear();
+    assert!(matches!(after(&issuer, &ticket).await, Next::Stream { .. }));
+    assert!(matches!(rang.lock().unwrap()[..], [What::Withdrawn, What::Rang(_)]));
 }
 
 #[tokio::test]

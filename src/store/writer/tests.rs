@@ -22,7 +22,7 @@ async fn step(writer: &mut Writer) {
 }
 
 fn note(writer: &mut Writer, id: &str, what: Noted) {
-    writer.intake.take_in(&id.into(), Entry { at_ms: 0, what }, Arc::default);
+    writer.intake.take_in(&id.into(), Entry { at_ms: 0, what });
     writer.waits = Some(Instant::now() - BATCH);
 }
 
@@ -163,7 +163,7 @@ async fn a_recording_that_moves_before_its_call_is_closed_is_found() {
     step(&mut writer).await;
     run(&writer, "UPDATE calls SET owner = 'gone'").await;
     // The next process uploads what is left before the call is closed, perhaps twice.
-    writer.intake = Intake::new(writer.process.clone());
+    writer.intake = Intake::new(writer.process.clone(), Arc::default());
     for _ in 0..2 {
         note(&mut writer, "DEAD", Noted::Recording { path: "s3://bucket/DEAD.wav".to_owned() });
     }
@@ -309,4 +309,29 @@ async fn what_follows_a_call_of_a_dead_process_is_told_once() {
     let told: Vec<_> =
         told.iter().map(|(id, body, key)| (id.as_str(), body.as_str(), key.as_deref())).collect();
     assert_eq!(told, [("ntf_RUNS", "told", None), ("ntf_UNSETTLED", "caller.hung_up", Some("key"))]);
+}
+
+#[tokio::test]
+async fn a_ring_that_was_given_up_waits_a_moment_for_the_other_machine() {
+    let mut writer = writer(Place::Memory).await;
+    step(&mut writer).await;
+    note(&mut writer, "RANG", rang());
+    step(&mut writer).await;
+    note(&mut writer, "RANG", Noted::GivenUp);
+    step(&mut writer).await;
+    writer.sweep = Instant::now();
+    step(&mut writer).await;
+    assert_eq!(reason(&writer, "RANG").await, None);
+    // The other machine says nothing for long.
+    run(&writer, "UPDATE processes SET beat_ms = beat_ms - 60000").await;
+    writer.sweep = Instant::now();
+    step(&mut writer).await;
+    assert_eq!(reason(&writer, "RANG").await.as_deref(), Some("server.fault"));
+    // It goes on with the call after all, or this machine does after a restart.
+    note(&mut writer, "GOES_ON", rang());
+    note(&mut writer, "GOES_ON", Noted::Adopted);
+    step(&mut writer).await;
+    let ready = writer.store.ready().unwrap();
+    assert_eq!(ask::record(&ready, "RANG").await.unwrap(), None, "it is the same call");
+    assert_eq!(reason(&writer, "GOES_ON").await, None);
 }
