@@ -41,7 +41,12 @@ impl Clock {
     /// The call's time; and how long the process has just stood still, if it has. Then nothing may be judged yet,
     /// because the timer can be seen before what waits in the sockets. Call it at each wake-up.
     pub fn wake(&mut self) -> (Instant, Option<Duration>) {
-        let now = link::now();
+        self.wake_at(link::now())
+    }
+
+    /// The same if the time is known, because a frame was just read.
+    pub fn wake_at(&mut self, now: Instant) -> (Instant, Option<Duration>) {
+        let now = now.max(self.woken);
         // A wake-up after the timer was due shows that the process was running then.
         let late = now.saturating_duration_since(self.due.max(self.woken));
         self.woken = now;
