@@ -85,6 +85,8 @@ pub struct ModelLink {
     expires: Option<Instant>,
     /// The session continues the conversation of another one.
     seed: Option<Box<Seed>>,
+    /// A limit of the account is almost used up until then.
+    limited: Option<Instant>,
     gone: bool,
 }
 
@@ -142,6 +144,7 @@ impl ModelLink {
             gone: false,
         })
     }
+            limited: None,
 
     /// Whether the session runs without a part of the configuration that the provider rejected.
     pub fn is_plainer(&self) -> bool {
@@ -399,7 +402,7 @@ impl ModelLink {
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(error),
             Incoming::RateLimits(limits) => match used_up(&limits) {
-                Some(reset) => Event::RateLimited { until: now() + reset },
+                Some(reset) => Event::RateLimited { until: *self.limited.insert(now() + reset) },
                 None => return,
             },
             Incoming::Working => Event::ModelWorking,
