@@ -88,6 +88,7 @@ use standby::Standby;
 use switchboard_audio::Chunk;
 use tools::ToolCalls;
 use transfer::{Leaving, Parked};
+use turns::EndlessTurn;
 use watch::Watch;
 
 /// How much audio may go to the phone without a mark after it: 200 ms.
@@ -127,8 +128,8 @@ pub struct Call {
     conversation: Conversation,
     playback: Playback,
     out_of_band: OutOfBand,
-    /// A turn that we ended, and that goes on to the model's ear. Its end may still be reported.
-    endless_turn: Option<ItemId>,
+    /// A turn that goes on to the model's ear only. Its end may still be reported.
+    endless_turn: Option<EndlessTurn>,
     /// Since when the caller speaks, and the item that will hold it.
     speaking: Option<(Instant, ItemId)>,
     ear: Ear,

@@ -11,10 +11,19 @@ use crate::id::{ItemId, ResponseId};
 
 /// How much earlier than our ear the model may notice the same speech.
 const NOTICED_BEFORE: Duration = Duration::from_secs(1);
-/// How many turns in a row that our ear does not hear are answered.
+/// How many turns in a row that our ear does not hear are ended by us.
 const MAX_PHANTOMS: u32 = 2;
 /// What is shorter is no turn that must be answered although the model did not notice it.
 const SHORTEST_TURN: Duration = Duration::from_millis(600);
+
+/// A turn that goes on to the model's ear only.
+#[derive(Debug)]
+pub(super) enum EndlessTurn {
+    /// We ended it, and it is answered.
+    Ended(ItemId),
+    /// Noise, or a voice that is too soft for our ear: the model alone knows when it ends.
+    Unheard(Instant, ItemId),
+}
 
 impl Call {
     /// The model noticed that the caller began to speak.
@@ -30,9 +39,9 @@ impl Call {
         self.endless_turn = None;
         let model_cancels = self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself;
         if is_quiet && self.phantoms >= MAX_PHANTOMS {
-            // Noise that only the model takes for speech: nobody waits for an answer.
+            // Noise that only the model takes for speech. Nobody waits for an answer, unless it ends.
             self.unnoticed = None;
-            self.endless_turn = Some(item);
+            self.endless_turn = Some(EndlessTurn::Unheard(now, item));
             if self.turn_control == TurnControl::Model && self.ending.is_none() {
                 self.interrupt(model_cancels, now, out);
             }
@@ -66,8 +75,14 @@ impl Call {
             return;
         }
         self.heard_caller = Some(now);
-        if self.endless_turn.take().is_some() && self.speaking.is_none() {
-            return; // It is answered already.
+        match self.endless_turn.take().filter(|_| self.speaking.is_none()) {
+            Some(EndlessTurn::Ended(_)) => return, // It is answered already.
+            Some(EndlessTurn::Unheard(began, item)) => {
+                self.caller_acts(now);
+                self.conversation.caller_began(&item);
+                self.speaking = Some((began, item));
+            }
+            None => {}
         }
         self.stop_turn(now, out);
         if self.ending.is_some() {
@@ -206,7 +221,7 @@ impl Call {
         }
         if speaks
             && self.speaking.is_none()
-            && let Some(item) = self.endless_turn.take()
+            && let Some(EndlessTurn::Ended(item) | EndlessTurn::Unheard(_, item)) = self.endless_turn.take()
         {
             // The model does not notice it: to its ear, the last turn goes on.
             self.begin_turn(item, false, now, out);
@@ -274,7 +289,7 @@ impl Call {
         if let Some((_, item)) = self.speaking.clone() {
             self.count_phantom();
             self.stop_turn(now, out);
-            self.endless_turn = Some(item);
+            self.endless_turn = Some(EndlessTurn::Ended(item));
         }
         self.unnoticed = None;
         if self.ending.is_none() && !self.is_away() {

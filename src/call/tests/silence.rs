@@ -241,6 +241,43 @@ fn a_phantom_speech_during_an_answer_is_over_after_two_seconds() {
     assert!(text.contains("PlayToCaller(400ms)"), "{text}");
 }
 
+/// A turn of three seconds that only the model hears, and a second later its answer. `stops`: the model finds its end.
+fn unheard(from: u64, id: &str, ends: bool) -> When {
+    let end = if ends { stops() } else { All(Vec::new()) };
+    let answers = answer(id, id, 400);
+    All(vec![speaks(), quiet(from, from + 3_000), end, answers, quiet(from + 3_000, from + 4_000)])
+}
+
+#[test]
+fn a_voice_too_soft_for_our_ear_is_answered() {
+    // Two turns are ended when our ear has heard nothing for two seconds. From then on, the model's ear counts.
+    for (interruptions, asks_again) in [(true, 13_500 - 20), (false, 12_000 - 20)] {
+        let mut plan = plan();
+        plan.turn_taking.interruptions = interruptions;
+        let script = vec![
+            quiet(40, 1_000),
+            unheard(1_000, "r1", false),
+            unheard(5_000, "r2", false),
+            speaks(),
+            quiet(9_000, 12_000),
+            stops(),
+            quiet(12_000, 14_000),
+        ];
+        let text = play_with(plan, script);
+        assert_eq!(count(&text, "CommitAudio"), 2, "{text}");
+        assert_eq!(times(&text, "AskForResponse").get(2), Some(&asks_again), "{text}");
+    }
+}
+
+#[test]
+fn a_conversation_with_a_soft_voice_is_no_silence() {
+    let mut plan = plan();
+    plan.limits.silence = Duration::from_secs(20);
+    let turn = |n: u64| unheard(1_000 + n * 4_000, &format!("r{n}"), n > 1);
+    let text = play_with(plan, vec![quiet(40, 1_000), All((0..20).map(turn).collect())]);
+    assert!(!text.contains("CheckCaller") && !text.contains("End("), "{text}");
+}
+
 #[test]
 fn a_turn_ends_although_the_phone_sends_nothing_more() {
     let text = play(vec![quiet(40, 400), speaks(), talks(400, 1_400), At(ms(5_000))]);
