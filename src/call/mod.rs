@@ -65,7 +65,7 @@ pub use action::{
 };
 pub use conversation::heard_words;
 pub use end_reason::EndReason;
-pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
+pub use event::{About, By, Event, Fault, Loss, Lost, Origin, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
@@ -272,7 +272,7 @@ impl Call {
             Event::Digit(digit) => self.digit(digit, now, out),
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
             Event::ModelReady { endpoint } => self.model_is_ready(endpoint, now, out),
-            Event::ResponseStarted(response) => self.response_started(response, now, out),
+            Event::ResponseStarted { response, origin } => self.response_started(response, origin, now, out),
             Event::OutOfBandStarted(response) => self.out_of_band_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);

@@ -105,8 +105,13 @@ fn response(id: &str) -> ResponseId {
     ResponseId::from(id)
 }
 
+/// A response begins, and the provider says who asked for it.
+fn begun(id: &str, origin: Origin) -> When {
+    On(Event::ResponseStarted { response: response(id), origin })
+}
+
 fn started(id: &str) -> When {
-    On(Event::ResponseStarted(response(id)))
+    begun(id, Origin::Unknown)
 }
 
 fn ended(id: &str, outcome: Outcome) -> When {
@@ -522,7 +527,7 @@ fn the_tally_counts_turns_times_and_tokens() {
         let id = format!("r{turn}");
         at(turn, Event::SpeechStarted("u".into()));
         at(turn + 500, Event::SpeechStopped);
-        at(turn + 500, Event::ResponseStarted(response(&id)));
+        at(turn + 500, Event::ResponseStarted { response: response(&id), origin: Origin::Unknown });
         let chunk = Chunk::from_ulaw(&[0x20; 8_000]);
         at(
             turn + 500 + latency,

@@ -12,7 +12,7 @@ use super::action::{Action, Anomaly, Note, Request, Stop};
 use super::consent::ASK_FIRST;
 use super::end::Ending;
 use super::end_reason::EndReason;
-use super::event::Outcome;
+use super::event::{Origin, Outcome};
 use super::hosted::HostedTools;
 use super::speech::{What, remember};
 use super::transfer::Leaving;
@@ -202,7 +202,7 @@ impl Call {
         remember(&mut self.tools.seen, request, MAX_SEEN);
         self.conversation.tool_called(&id, name, arguments);
         if self.speech.is_unannounced(response) && !self.out_of_band.knows(response) {
-            self.response_started(response.clone(), now, out);
+            self.response_started(response.clone(), Origin::Unknown, now, out);
         }
         let plan = self.plan.clone();
         let Some((index, tool)) = plan.tools.iter().enumerate().find(|(_, tool)| tool.name == name) else {
