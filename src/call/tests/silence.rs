@@ -41,7 +41,7 @@ pub(super) fn quiet(from: u64, until: u64) -> When {
 }
 
 /// The phone sends hold music: a chord with a tremolo.
-fn music(from: u64, until: u64) -> When {
+pub(super) fn music(from: u64, until: u64) -> When {
     frames(from, until, |n| {
         let tone = |hertz: f64| (TAU * hertz * n as f64 / 8_000.0).sin();
         let chord = (tone(262.0) + tone(330.0) + tone(392.0)) / 3.0 * (0.6 + 0.35 * tone(5.0));
@@ -50,7 +50,7 @@ fn music(from: u64, until: u64) -> When {
 }
 
 /// Audio that nobody hears.
-fn mute(id: &str, item: &str, ms: usize) -> When {
+pub(super) fn mute(id: &str, item: &str, ms: usize) -> When {
     let chunk = Chunk::from_ulaw(&vec![0xFF; ms * 8]);
     On(Event::ModelAudio { response: response(id), item: ItemId::from(item), chunk })
 }
@@ -59,11 +59,11 @@ fn failed(id: &str, failure: impl Into<Failure>) -> When {
     ended(id, Outcome::Failed(failure.into()))
 }
 
-fn rate_limited(told: u64) -> Failure {
+pub(super) fn rate_limited(told: u64) -> Failure {
     Failure { retry_after: Some(ms(told)), ..Cause::RateLimit.into() }
 }
 
-fn fault(about: About, failure: impl Into<Failure>) -> When {
+pub(super) fn fault(about: About, failure: impl Into<Failure>) -> When {
     On(Event::ModelFault(Fault::new(about, failure)))
 }
 
