@@ -149,6 +149,8 @@ impl Call {
         let is_audible = chunk.is_audible();
         if is_audible {
             self.stop_sound(source.response(), now, out);
+        } else if self.playback.ends_with_voice() {
+            self.mark(now, out); // The silence that follows must not hide when the voice was over.
         }
         self.play(source, chunk, out);
         if is_audible {

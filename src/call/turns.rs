@@ -145,6 +145,7 @@ impl Call {
     ) -> Interruption {
         let found = self.playback.interrupt(active, now);
         if found.clear {
+            self.watch.cleared(now);
             out.push(Action::ClearCaller);
             // The buffer is empty, so the echo of this mark measures the round trip.
             out.push(Action::MarkForCaller(self.playback.mark(now)));

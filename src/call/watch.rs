@@ -126,6 +126,13 @@ impl Watch {
         self.sound.is_some()
     }
 
+    /// The phone's buffer was emptied. If it was noise, the sound goes on as soon as our ear would have noticed a voice.
+    pub fn cleared(&mut self, now: Instant) {
+        if let Some(sound) = &mut self.sound {
+            sound.until = sound.until.min(now + 2 * TONE_AHEAD);
+        }
+    }
+
     /// Something new is owed.
     pub fn restart(&mut self) {
         self.silent.restart();

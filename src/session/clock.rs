@@ -118,6 +118,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_time_at_which_a_frame_was_read_does_not_go_back() {
+        let mut clock = Clock::new();
+        let read = link::now();
+        advance(TICK / 10).await;
+        let (now, _) = clock.wake();
+        assert_eq!(clock.wake_at(read), (now, None));
+        advance(TICK / 10).await;
+        assert_eq!(clock.wake_at(link::now()), (now + TICK / 10, None));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_overdue_deadline_is_no_standstill() {
         let mut clock = Clock::new();
         let (began, _) = clock.wake();

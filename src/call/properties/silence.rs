@@ -47,7 +47,7 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
 }
 
 /// Whether the assistant owes the caller something to hear.
-fn owes(call: &Call, now: Instant) -> bool {
+pub(in crate::call) fn owes(call: &Call, now: Instant) -> bool {
     let said_last = call.ending.is_some() && call.speech.is_made(What::is_goodbye)
         || call.leaving.is_some() && call.speech.is_made(|what| *what == What::Announcement);
     let is_owed = call.speech.owes()

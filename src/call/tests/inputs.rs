@@ -3,12 +3,15 @@
 
 use std::ops::Range;
 
+use proptest::prelude::*;
+
 use super::silence::{fault, music, mute, quiet, rate_limited, talks};
 use super::standby::{gone, ready};
 use super::tools::plan_with_tools;
 use super::*;
+use crate::call::properties::silence::owes;
 
-/// The longest silence while something is owed: 2.5 s, what our ear needs to notice that a voice has ended, and a frame.
+/// The longest silence while something is owed: 2.5 s, and what our ear needs to tell a voice from noise.
 const BOUND: u64 = 3_000;
 
 /// A phone that plays what comes, echoes each mark at once, and remembers what was heard.
@@ -52,6 +55,12 @@ impl Phone {
     pub fn take_echo(&mut self, now: u64) -> Option<Mark> {
         let at = self.echoes.iter().position(|(due, _)| *due <= now)?;
         Some(self.echoes.remove(at).1)
+    }
+
+    /// For how long nothing has been heard.
+    fn silence(&self, now: u64) -> u64 {
+        let heard = self.heard.iter().filter(|heard| heard.start < heard.end && heard.start <= now);
+        now - heard.map(|heard| heard.end.min(now)).max().unwrap_or(0)
     }
 
     /// The longest time without a sound in `owed`.
@@ -204,6 +213,16 @@ fn rows() -> Vec<Row> {
         ),
         row("endless silence", 30..15_000, endless(vec![says(), started("r1")], || mute("r1", "a", 20))),
         row(
+            "a voice that turns into silence",
+            30..6_000,
+            vec![says(), started("r1"), audio("a", 100), mute("r1", "a", 2_000), At(ms(6_000))],
+        ),
+        row(
+            "noise when the hold tone begins",
+            30..6_000,
+            vec![says(), quiet(40, 2_540), At(ms(2_530)), speaks(), quiet(2_540, 6_000)],
+        ),
+        row(
             "conflict after conflict",
             30..15_000,
             endless(vec![press("1#")], || fault(About::Request, Cause::Conflict)),
@@ -282,5 +301,108 @@ fn none_of_what_once_broke_calls_leaves_a_caller_in_silence() {
         assert!(silence <= BOUND, "{what}: silence for {silence} ms\n{}", run.text);
         assert!(does.is_none_or(|does| run.text.contains(does)), "{what}: not {does:?}\n{}", run.text);
         assert!(!run.text.contains(never), "{what}: {never}\n{}", run.text);
+    }
+}
+
+/// What a model does that is wrong in every way.
+fn nonsense() -> impl Strategy<Value = Event> {
+    let id = || (0..4u8).prop_map(|n| response(&format!("r{n}")));
+    let item = || (0..4u8).prop_map(|n| ItemId::from(format!("i{n}").as_str()));
+    let origin =
+        || prop_oneof![Just(Origin::Unknown), Just(Origin::Model), (1..6u64).prop_map(Origin::Request)];
+    let failure = || {
+        prop_oneof![
+            2 => Just(Failure::default()),
+            2 => Just(rate_limited(1_500)),
+            1 => Just(Failure::from(Cause::Conflict)),
+            1 => Just(Failure::from(Cause::Filtered)),
+        ]
+    };
+    let outcome = || {
+        prop_oneof![
+            3 => Just(Outcome::Completed),
+            1 => Just(Outcome::Cancelled(By::Unknown)),
+            1 => Just(Outcome::Cancelled(By::Us)),
+            1 => Just(CANCELLED),
+            1 => Just(Outcome::Incomplete(Why::TooLong)),
+            1 => Just(Outcome::Incomplete(Why::Filtered)),
+            2 => failure().prop_map(Outcome::Failed),
+        ]
+    };
+    let about = prop_oneof![Just(About::Request), Just(About::Other), Just(About::OutOfBand)];
+    let audio = (id(), item(), 1..1_500usize, any::<bool>()).prop_map(|(response, item, ms, is_audible)| {
+        let chunk = Chunk::from_ulaw(&vec![if is_audible { 0x20 } else { 0xFF }; ms * 8]);
+        Event::ModelAudio { response, item, chunk }
+    });
+    prop_oneof![
+        6 => (id(), origin()).prop_map(|(response, origin)| Event::ResponseStarted { response, origin }),
+        6 => (id(), outcome()).prop_map(|(response, outcome)| Event::ResponseEnded { response, outcome }),
+        6 => audio,
+        2 => Just(Event::ModelWorking),
+        2 => (0..2u8, item()).prop_map(|(who, item)| Event::Transcript {
+            who: if who == 0 { Who::Caller } else { Who::Assistant },
+            item,
+            text: "Words.".to_owned().into(),
+        }),
+        3 => item().prop_map(Event::SpeechStarted),
+        3 => Just(Event::SpeechStopped),
+        2 => (about, failure()).prop_map(|(about, failure)| Event::ModelFault(Fault::new(about, failure))),
+        1 => Just(Event::ModelLost(Loss::Closed.into())),
+        3 => Just(Event::StandbyReady { endpoint: 0 }),
+        1 => Just(Event::StandbyLost(Loss::Unreachable.into())),
+        1 => Just(Event::StandbySpoke),
+        1 => outcome().prop_map(Event::StandbyMute),
+        1 => id().prop_map(Event::OutOfBandStarted),
+        1 => Just(Event::Digit('#')),
+        2 => (0..3u8, id()).prop_map(|(n, response)| Event::ToolRequested {
+            id: format!("c{n}").as_str().into(),
+            name: "look_up".to_owned(),
+            arguments: "{}".to_owned().into(),
+            response,
+        }),
+        2 => (0..3u8).prop_map(|n| Event::ToolFinished {
+            id: format!("c{n}").as_str().into(),
+            outcome: "ok",
+            output: "It is here.".to_owned().into(),
+        }),
+        1 => (0..2u8).prop_map(|n| Event::HostedStarted {
+            item: format!("h{n}").as_str().into(),
+            response: None,
+            tool: None,
+        }),
+        1 => (0..2u8).prop_map(|n| Event::HostedEnded { item: format!("h{n}").as_str().into(), failed: false }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_silence_is_long_whatever_the_model_does(
+        greets in any::<bool>(),
+        script in proptest::collection::vec((0..25u64, nonsense()), 1..60),
+    ) {
+        let greeting = if greets { greeting("Hello!") } else { plan().greeting };
+        let mut run = Run::new(Instant::now(), Plan { greeting, ..plan_with_tools() });
+        run.phone = Some(Phone::default());
+        run.play(All(vec![On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted)]));
+        let (mut owed_from, mut at) = (0, 0);
+        let end = [(40, Event::ModelWorking)];
+        for (pause, event) in script.into_iter().chain(end) {
+            for _ in 0..pause {
+                at += 100;
+                run.play(All(vec![At(ms(at)), frame()]));
+                if run.call.ended {
+                    return Ok(());
+                }
+                if !owes(&run.call, run.now) {
+                    owed_from = at;
+                }
+                let silence = run.phone.as_ref().map_or(0, |phone| phone.silence(at)).min(at - owed_from);
+                prop_assert!(silence <= BOUND, "silence for {silence} ms\n{}\n{:?}", run.text, run.call);
+            }
+            run.play(On(event));
+            if !run.call.ended && !owes(&run.call, run.now) {
+                owed_from = at;
+            }
+        }
     }
 }
