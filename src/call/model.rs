@@ -50,7 +50,7 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         match who {
-            Who::Caller => self.heard_caller = Some(now),
+            Who::Caller => self.floor.heard_caller = Some(now),
             Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
                 count(Anomaly::ModelWroteCall, out);
             }
@@ -202,7 +202,7 @@ impl Call {
         let is_whole = match outcome {
             Outcome::Completed => ended.spoke && ended.silence < LONGEST_TAIL,
             // The caller spoke over it; or they only seemed to.
-            Outcome::Cancelled(By::Caller) => self.speaking.is_some(),
+            Outcome::Cancelled(By::Caller) => self.floor.speaking.is_some(),
             Outcome::Cancelled(By::Us) => true,
             Outcome::Cancelled(By::Unknown) | Outcome::Incomplete(_) | Outcome::Failed(_) => false,
         };

@@ -17,7 +17,7 @@ use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
     Target, Work,
 };
-use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
+use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
 use crate::provider::{Cause, Failure};
 use crate::secret::Private;

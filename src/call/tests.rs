@@ -10,7 +10,7 @@ use crate::assistant::plan::{
     Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy, Rule, Tool,
     TurnTaking, Version, Work,
 };
-use crate::id::{Mark, Piece, ResponseId};
+use crate::id::{ItemId, Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};
 use crate::provider::{Cause, Failure, Provider};
 use When::*;

@@ -282,7 +282,7 @@ impl Call {
                 Some("The call is already ending.")
             } else if self.leaving.is_some() || self.parked.is_some() {
                 Some("The caller is being transferred already.")
-            } else if self.speaking.is_some() || discarded {
+            } else if self.floor.speaking.is_some() || discarded {
                 Some("The caller is speaking: listen first.")
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
                 Some("The call has only just begun: hear what the caller wants before you end it.")
@@ -434,7 +434,7 @@ impl Call {
         if self.leaving.is_some() || self.parked.is_some() {
             return;
         }
-        let silence = self.speaking.is_none() && self.playback.is_voice_over();
+        let silence = self.floor.speaking.is_none() && self.playback.is_voice_over();
         let filler_due =
             self.tools.filler == Filler::Ready && silence && self.may_ask() && !self.is_limited(now);
         if let Some(active) = self.speech.active() {

@@ -15,7 +15,7 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
         return;
     }
     let mut last = vec![Event::ModelReady { endpoint: 0 }];
-    last.extend(call.speaking.is_some().then_some(Event::SpeechStopped));
+    last.extend(call.floor.speaking.is_some().then_some(Event::SpeechStopped));
     last.extend(world.running.iter().map(|id| {
         let output = "done".to_owned().into();
         Event::ToolFinished { id: id.clone(), outcome: "ok", output }
