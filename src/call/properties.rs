@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the first instant of a test must come from somewhere")]
 
 mod scenes;
-pub(super) mod silence;
+mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -20,7 +20,7 @@ mod barge_in;
 mod consent;
 mod goodbye;
 mod greeting;
-mod inputs;
+pub(super) mod inputs;
 mod lost;
 mod notes;
 mod out_of_band;

@@ -2,6 +2,7 @@
 //! led to.
 
 use super::*;
+use crate::call::tests::inputs::owes;
 
 /// The longest time without a sound while something is owed: 2.5 s, and two frames, because the phone echoes only between
 /// frames. And the time until the call ends, if the model says nothing more.
@@ -44,18 +45,6 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
     call.handle(event.clone(), now, &mut out);
     world.check(&out, now, None);
     world.compare(call);
-}
-
-/// Whether the assistant owes the caller something to hear.
-pub(in crate::call) fn owes(call: &Call, now: Instant) -> bool {
-    let said_last = call.ending.is_some() && call.speech.is_made(What::is_goodbye)
-        || call.leaving.is_some() && call.speech.is_made(|what| *what == What::Announcement);
-    let is_owed = call.speech.owes()
-        || call.tools.is_pending()
-        || call.leaving.is_some()
-        || call.ending.is_some()
-        || !call.model_ready;
-    is_owed && !said_last && !call.is_away() && !call.caller_speaks(now)
 }
 
 /// The phone sends frames, and plays and echoes all audio, for this many seconds. While something is owed, no silence is

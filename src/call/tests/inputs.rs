@@ -9,7 +9,6 @@ use super::silence::{fault, music, mute, quiet, rate_limited, talks};
 use super::standby::{gone, ready};
 use super::tools::plan_with_tools;
 use super::*;
-use crate::call::properties::silence::owes;
 
 /// The longest silence while something is owed: 2.5 s, and what our ear needs to tell a voice from noise.
 const BOUND: u64 = 3_000;
@@ -302,6 +301,18 @@ fn none_of_what_once_broke_calls_leaves_a_caller_in_silence() {
         assert!(does.is_none_or(|does| run.text.contains(does)), "{what}: not {does:?}\n{}", run.text);
         assert!(!run.text.contains(never), "{what}: {never}\n{}", run.text);
     }
+}
+
+/// Whether the assistant owes the caller something to hear.
+pub(in crate::call) fn owes(call: &Call, now: Instant) -> bool {
+    let said_last = call.ending.is_some() && call.speech.is_made(What::is_goodbye)
+        || call.leaving.is_some() && call.speech.is_made(|what| *what == What::Announcement);
+    let is_owed = call.speech.owes()
+        || call.tools.is_pending()
+        || call.leaving.is_some()
+        || call.ending.is_some()
+        || !call.model_ready;
+    is_owed && !said_last && !call.is_away() && !call.caller_speaks(now)
 }
 
 /// What a model does that is wrong in every way.
